@@ -1,1 +1,8 @@
+"""Lightning modules: the training loop and the models over it."""
 
+from fund2oct.models.base import Batch, Fake, Losses, VolumeGAN
+from fund2oct.models.checkpoint import CheckpointError, load_model
+from fund2oct.models.pix2vol import Pix2Vol
+from fund2oct.models.task import Task
+
+__all__ = ["Batch", "CheckpointError", "Fake", "Losses", "Pix2Vol", "Task", "VolumeGAN", "load_model"]

@@ -1,0 +1,8 @@
+"""``python -m fund2oct``."""
+
+import sys
+
+from fund2oct.cli import main
+
+if __name__ == "__main__":
+    sys.exit(main())

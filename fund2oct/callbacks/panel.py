@@ -1,0 +1,57 @@
+"""Panels of validation eyes as training goes on."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytorch_lightning as pl
+from pytorch_lightning.loggers import TensorBoardLogger
+
+from fund2oct.visual import draw_panel, save_figure
+
+
+class PanelCallback(pl.Callback):
+    """Draw the first validation eyes, real above generated, after each validation.
+
+    Writes ``panels/epoch-003-KEY.png`` into the run's folder and, with TensorBoard, an image.
+
+    Args:
+        n_eyes: eyes to draw; the same ones each time.
+    """
+
+    def __init__(self, n_eyes: int = 2) -> None:
+        self.n_eyes = n_eyes
+
+    def on_validation_batch_end(
+        self,
+        trainer: pl.Trainer,
+        pl_module: pl.LightningModule,
+        outputs: Any,
+        batch: Any,
+        batch_idx: int,
+        dataloader_idx: int = 0,
+    ) -> None:
+        """Draw what :meth:`fund2oct.models.VolumeGAN.validation_step` returned."""
+        batch_size = len(batch["key"])
+        first = batch_idx * batch_size
+        if first >= self.n_eyes or not trainer.is_global_zero or trainer.log_dir is None:
+            return
+        for number in range(min(batch_size, self.n_eyes - first)):
+            rows = {"real": batch["volume"][number, 0], "generated": outputs.volume[number, 0]}
+            key, diagnosis = batch["key"][number], batch["diagnosis"][number]
+            title = f"{key}  {diagnosis}  epoch {trainer.current_epoch + 1}"
+            figure = draw_panel(batch["fundus"][number], batch["grid"][number], rows, title)
+            folder = Path(trainer.log_dir) / "panels"
+            path = save_figure(figure, folder / f"epoch-{trainer.current_epoch + 1:03d}-{key}.png")
+            self._log(trainer, path, f"panels/{key}")
+
+    @staticmethod
+    def _log(trainer: pl.Trainer, path: Path, name: str) -> None:
+        from PIL import Image
+
+        for logger in trainer.loggers:
+            if isinstance(logger, TensorBoardLogger):
+                picture = np.asarray(Image.open(path).convert("RGB"))
+                logger.experiment.add_image(name, picture, trainer.global_step, dataformats="HWC")

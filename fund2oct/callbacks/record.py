@@ -1,0 +1,48 @@
+"""What a run was made with, beside its outputs."""
+
+from __future__ import annotations
+
+import json
+import os
+import platform
+import sys
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Any
+
+import pytorch_lightning as pl
+
+_PACKAGES = (
+    "fund2oct", "torch", "pytorch-lightning", "torchmetrics", "kornia", "albumentations", "numpy", "h5py",
+)  # fmt: skip
+
+
+def versions() -> dict[str, str]:
+    """The versions that decide a result: Python's and those of the libraries underneath."""
+    found = {"python": platform.python_version()}
+    for package in _PACKAGES:
+        try:
+            found[package] = version(package)
+        except PackageNotFoundError:
+            found[package] = "not installed"
+    return found
+
+
+class RunRecordCallback(pl.Callback):
+    """Write ``run.json``: the command, the seed, the versions and the device."""
+
+    def setup(self, trainer: pl.Trainer, pl_module: pl.LightningModule, stage: str) -> None:
+        """Write the record before anything can fail."""
+        if stage != "fit" or not trainer.is_global_zero or trainer.log_dir is None:
+            return
+        record: dict[str, Any] = {
+            "command": sys.argv,
+            "seed": os.environ.get("PL_GLOBAL_SEED"),
+            "versions": versions(),
+            "device": str(trainer.strategy.root_device),
+            "world_size": trainer.world_size,
+            "precision": str(trainer.precision),
+        }
+        path = Path(trainer.log_dir) / "run.json"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(json.dumps(record, indent=2) + "\n")

@@ -1,0 +1,169 @@
+"""The ``fund2oct`` command."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Callable, Sequence
+
+from fund2oct import __version__
+
+Command = Callable[[argparse.Namespace], int]
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run a command; bad input gives one line on standard error and exit status 1."""
+    options = _parser().parse_args(arguments)
+    command: Command = options.command
+    try:
+        return command(options)
+    except (ValueError, OSError, ImportError) as error:
+        if options.debug:
+            raise
+        print(f"fund2oct: {' '.join(str(error).split())}", file=sys.stderr)
+        return 1
+    except KeyboardInterrupt:
+        print("fund2oct: interrupted", file=sys.stderr)
+        return 130
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="fund2oct", description="Translate colour fundus photographs into OCT volumes."
+    )
+    parser.add_argument("--version", action="version", version=f"fund2oct {__version__}")
+    parser.add_argument("--debug", action="store_true", help="show the whole traceback of an error")
+    commands = parser.add_subparsers(required=True, metavar="COMMAND")
+
+    simulate = commands.add_parser("simulate", help="make a file of simulated eyes")
+    simulate.add_argument("out", metavar="OUT.h5")
+    simulate.add_argument("--eyes", type=int, default=600)
+    simulate.add_argument("--seed", type=int, default=0)
+    simulate.add_argument("--shape", type=int, nargs=2, default=(80, 112), metavar=("Z", "X"))
+    simulate.add_argument("--fundus-px", type=int, default=128)
+    simulate.add_argument("--workers", type=int, default=None, help="processes (default: one a core)")
+    simulate.set_defaults(command=_simulate)
+
+    importer = commands.add_parser("import", help="bring data into a file").add_subparsers(
+        required=True, metavar="KIND"
+    )
+    aptos = importer.add_parser("aptos", help="the folder of the APTOS-2024 challenge")
+    aptos.add_argument("folder", metavar="DIR")
+    aptos.add_argument("out", metavar="OUT.h5")
+    aptos.add_argument("--shape", type=int, nargs=2, default=(320, 448), metavar=("Z", "X"))
+    aptos.add_argument("--fundus-px", type=int, default=448)
+    aptos.set_defaults(command=_import_aptos)
+
+    check = commands.add_parser("check", help="say what is wrong with a file, eye by eye")
+    check.add_argument("file", metavar="FILE.h5")
+    check.set_defaults(command=_check)
+
+    train = commands.add_parser("train", help="train an experiment and report on it")
+    train.add_argument("experiment", metavar="EXP", help="a shipped experiment's name or a YAML file")
+    train.add_argument("overrides", nargs="*", metavar="KEY=VALUE")
+    train.add_argument("--out", default=None, help="folder of the run (default: runs/EXP/NUMBER)")
+    train.add_argument("--resume", default=None, metavar="CHECKPOINT")
+    train.set_defaults(command=_train)
+
+    evaluate = commands.add_parser("evaluate", help="compare trained models with their controls")
+    evaluate.add_argument("checkpoints", nargs="+", metavar="CHECKPOINT")
+    evaluate.add_argument("--data", required=True, metavar="FILE.h5")
+    evaluate.add_argument("--out", required=True, metavar="DIR")
+    evaluate.add_argument("--model", default=None, metavar="MODULE.CLASS", help="a class of your own")
+    evaluate.set_defaults(command=_evaluate)
+
+    predict = commands.add_parser("predict", help="generate volumes for photos")
+    predict.add_argument("checkpoint", metavar="CHECKPOINT")
+    predict.add_argument("photos", nargs="+", metavar="PHOTO")
+    predict.add_argument("--out", required=True, metavar="DIR")
+    predict.add_argument(
+        "--format", choices=("hdf5", "tiff", "nifti"), action="append", dest="formats",
+        help="of the volumes; may be given more than once (default: hdf5)",
+    )  # fmt: skip
+    predict.add_argument("--seed", type=int, default=0, help="of the speckle and of the poses")
+    predict.add_argument("--model", default=None, metavar="MODULE.CLASS", help="a class of your own")
+    predict.set_defaults(command=_predict)
+    return parser
+
+
+def _simulate(options: argparse.Namespace) -> int:
+    from fund2oct.data.simulate import simulate_file
+
+    n_depth, n_ascans = options.shape
+    simulate_file(
+        options.out,
+        n_eyes=options.eyes,
+        seed=options.seed,
+        n_depth=n_depth,
+        n_ascans=n_ascans,
+        fundus_px=options.fundus_px,
+        workers=options.workers,
+    )
+    return 0
+
+
+def _import_aptos(options: argparse.Namespace) -> int:
+    from fund2oct.data.aptos import import_aptos
+
+    n_depth, n_ascans = options.shape
+    report = import_aptos(
+        options.folder, options.out, n_depth=n_depth, n_ascans=n_ascans, fundus_px=options.fundus_px
+    )
+    for reason in report.skipped:
+        print(reason, file=sys.stderr)
+    print(f"{options.out}: {len(report.imported)} eyes imported, {len(report.skipped)} skipped")
+    return 1 if report.skipped else 0
+
+
+def _check(options: argparse.Namespace) -> int:
+    from fund2oct.data.check import check_file
+
+    problems = check_file(options.file)
+    for problem in problems:
+        print(problem, file=sys.stderr)
+    print(f"{options.file}: {f'{len(problems)} problems' if problems else 'in order'}")
+    return 1 if problems else 0
+
+
+def _train(options: argparse.Namespace) -> int:
+    from fund2oct.training import train
+
+    run = train(options.experiment, options.overrides, options.out, options.resume)
+    if (run / "report").is_dir():
+        print(
+            f"\nThe run lies in {run}: its report in {run}/report/report.md, panels in {run}/panels.\n"
+            f"Next: fund2oct predict {run}/checkpoints/last.ckpt PHOTO.jpg --out predictions\n"
+            f"      tensorboard --logdir {run.parent}"
+        )
+    return 0
+
+
+def _evaluate(options: argparse.Namespace) -> int:
+    from fund2oct.evaluation import evaluate_checkpoints
+
+    evaluate_checkpoints(options.checkpoints, options.data, options.out, options.model)
+    print(f"The report lies in {options.out}/report.md")
+    return 0
+
+
+def _predict(options: argparse.Namespace) -> int:
+    from fund2oct.predict import predict
+
+    failed = predict(
+        options.checkpoint,
+        options.photos,
+        options.out,
+        formats=options.formats or ["hdf5"],
+        seed=options.seed,
+        model=options.model,
+    )
+    for reason in failed:
+        print(f"fund2oct: {reason}", file=sys.stderr)
+    print(
+        f"{len(options.photos) - len(failed)} of {len(options.photos)} photos translated into {options.out}"
+    )
+    return 1 if failed else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,105 @@
+"""Answers that a model has to be compared with."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+
+import torch
+from rich.progress import track
+from torch import Tensor
+from torch.nn import functional as F
+
+from fund2oct.data import FundusOCTDataModule
+from fund2oct.models import Batch, VolumeGAN
+from fund2oct.retina import align, aligned_mask
+
+_PHOTO_PX = 32
+
+
+@dataclass(frozen=True)
+class Candidate:
+    """An answer to the photos of a batch.
+
+    Args:
+        name: in tables and pictures.
+        aligned: gives the volumes for a batch in the aligned frame, shape ``(B, 1, S, Z, X)``.
+    """
+
+    name: str
+    aligned: Callable[[Batch], Tensor]
+
+
+def controls(datamodule: FundusOCTDataModule, test: Sequence[Batch], device: torch.device) -> list[Candidate]:
+    """The floor, where the data hold a second rendering, the mean volume and the nearest photo.
+
+    Args:
+        datamodule: its training eyes, as they are, give the mean and the neighbours.
+        test: the batches that will be asked about.
+        device: where to answer.
+    """
+    dataset = datamodule.train_dataset
+    photos, volumes = [], []
+    total = torch.zeros(1, *datamodule.shape, device=device)
+    count = torch.zeros_like(total)
+    for index in track(range(len(dataset)), "reading training eyes"):
+        eye = dataset[index]
+        volume = eye["volume"][None].to(device)
+        where = eye["pose_um"][None].to(device), eye["spacing_z_mm"][None].to(device)
+        aligned, mask = align(volume, *where)[0], aligned_mask(volume, *where)[0]
+        total += aligned * mask
+        count += mask
+        photos.append(_thumbnail(eye["fundus"][None].to(device)))
+        # As on disk: a training set of volumes in float32 may not fit the memory.
+        volumes.append((aligned * 255).round().byte().cpu())
+    mean = total / count.clamp(min=1)
+    known = torch.cat(photos)
+
+    def nearest(batch: Batch) -> Tensor:
+        distance = torch.cdist(_thumbnail(batch["fundus"]), known)
+        return torch.stack([volumes[i] for i in distance.argmin(1).tolist()]).to(device) / 255
+
+    answers = [
+        Candidate("mean volume", lambda batch: mean.expand(len(batch["volume"]), -1, -1, -1, -1)),
+        Candidate("nearest training photo", nearest),
+    ]
+    if all("second" in batch for batch in test):
+        floor = Candidate(
+            "floor: second rendering",
+            lambda batch: align(batch["second"], batch["pose_um"], batch["spacing_z_mm"]),
+        )
+        answers.insert(0, floor)
+    return answers
+
+
+def model_candidates(models: Mapping[str, VolumeGAN], test: Sequence[Batch], seed: int) -> list[Candidate]:
+    """Each model, given the right photos and given those of other patients.
+
+    The photos are shuffled by half the test set, so that none is that of the same patient's other
+    eye, which follows it in the file.
+    """
+    photos = torch.cat([batch["fundus"] for batch in test])
+    keys = [key for batch in test for key in batch["key"]]
+    other = {key: photos[(i + len(keys) // 2) % len(keys)] for i, key in enumerate(keys)}
+
+    def right(model: VolumeGAN) -> Callable[[Batch], Tensor]:
+        return lambda batch: _draw(model, batch["fundus"], batch, seed)
+
+    def shuffled(model: VolumeGAN) -> Callable[[Batch], Tensor]:
+        return lambda batch: _draw(model, torch.stack([other[key] for key in batch["key"]]), batch, seed)
+
+    answers = []
+    for name, model in models.items():
+        answers.append(Candidate(name, right(model)))
+        answers.append(Candidate(f"{name}, shuffled photos", shuffled(model)))
+    return answers
+
+
+def _draw(model: VolumeGAN, fundus: Tensor, batch: Batch, seed: int) -> Tensor:
+    noise = torch.Generator(model.device).manual_seed(seed)
+    return model(fundus, batch["grid"], batch["volume"].shape[3], generator=noise)
+
+
+def _thumbnail(fundus: Tensor) -> Tensor:
+    small = F.interpolate(fundus, (_PHOTO_PX, _PHOTO_PX), mode="bilinear", antialias=True)
+    return small.flatten(1)

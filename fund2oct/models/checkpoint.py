@@ -1,0 +1,98 @@
+"""Reading a trained model, without running anything that a checkpoint says."""
+
+from __future__ import annotations
+
+import pickle
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from fund2oct.models.base import VolumeGAN
+from fund2oct.models.pix2vol import Pix2Vol
+from fund2oct.models.task import TASK_KEY
+
+MODELS: dict[str, type[VolumeGAN]] = {
+    f"{model.__module__}.{model.__qualname__}": model for model in (Pix2Vol,)
+}
+
+
+class CheckpointError(ValueError):
+    """A checkpoint that cannot be used; the message names the file and says what to do."""
+
+
+def load_model(
+    path: str | Path, model_class: type[VolumeGAN] | None = None, device: str | torch.device = "cpu"
+) -> VolumeGAN:
+    """Load a trained model for use, in evaluation mode.
+
+    The file is read as tensors and plain values; a file that holds anything else is refused, and
+    the class is looked up, never imported by a name that the file gives.
+
+    Args:
+        path: a checkpoint written in training.
+        model_class: the class that was trained, where it is not one of this package.
+        device: where to put the model.
+
+    Returns:
+        The model; call it with photos and A-scan positions.
+
+    Raises:
+        CheckpointError: if the file is absent, damaged, not a checkpoint of this package, or of
+            another class than ``model_class``.
+    """
+    path = Path(path)
+    checkpoint = _read(path)
+    stored = checkpoint.get(TASK_KEY)
+    if not isinstance(stored, dict) or not {"state_dict", "hyper_parameters"} <= checkpoint.keys():
+        raise CheckpointError(f"{path}: not a checkpoint of a fund2oct model; train one with fund2oct train")
+    name = str(stored.get("class"))
+    if model_class is None:
+        if name not in MODELS:
+            raise CheckpointError(
+                f"{path}: holds a {name}, which is not part of fund2oct; "
+                "pass the class itself as model_class (--model at the command line)"
+            )
+        model_class = MODELS[name]
+    expected = f"{model_class.__module__}.{model_class.__qualname__}"
+    # A class in a user's own file has another module name when that file is run as a script.
+    if name.rpartition(".")[2] != model_class.__qualname__:
+        raise CheckpointError(f"{path}: holds a {name}, expected a {expected}")
+    arguments = {
+        key: value for key, value in checkpoint["hyper_parameters"].items() if not key.startswith("_")
+    }
+    try:
+        model = model_class(**arguments)
+        model.configure_model()
+        model.on_load_checkpoint(checkpoint)
+        model.load_state_dict(checkpoint["state_dict"])
+    except (TypeError, RuntimeError, KeyError, ValueError) as error:
+        raise CheckpointError(
+            f"{path}: does not fit {expected}, perhaps another version wrote it: {_one_line(error)}"
+        ) from error
+    if model.task is None:
+        raise CheckpointError(f"{path}: says nothing of its data; it was saved before training began")
+    return model.to(device).eval()
+
+
+def _read(path: Path) -> dict[str, Any]:
+    if not path.is_file():
+        raise CheckpointError(f"{path}: no such file")
+    try:
+        checkpoint = torch.load(path, map_location="cpu", weights_only=True)
+    except pickle.UnpicklingError:
+        raise CheckpointError(
+            f"{path}: holds more than tensors and plain values, which could run code; refused"
+        ) from None
+    except (RuntimeError, EOFError, OSError, ValueError) as error:
+        raise CheckpointError(f"{path}: damaged or not a checkpoint: {_one_line(error)}") from None
+    if not isinstance(checkpoint, dict):
+        raise CheckpointError(
+            f"{path}: not a checkpoint of a fund2oct model, but a {type(checkpoint).__name__}"
+        )
+    return checkpoint
+
+
+def _one_line(error: Exception) -> str:
+    line = " ".join(str(error).split())
+    return line if len(line) < 200 else line[:197] + "..."

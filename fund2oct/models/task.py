@@ -1,0 +1,61 @@
+"""What a trained model has to know of the data it was trained on, to be used without them."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from math import nan
+from statistics import fmean
+from typing import Any
+
+from fund2oct.geometry import ScanPattern
+from fund2oct.retina import PoseModel
+
+TASK_KEY = "fund2oct"
+"""Where a checkpoint stores the model's class and task."""
+
+
+@dataclass(frozen=True)
+class Task:
+    """The translation a model was trained for.
+
+    Args:
+        scan: the lines of its volumes.
+        spacing_mm: distance of neighbouring slices, rows and A-scans ``(s, z, x)``.
+        fundus_px: width of its photos.
+        poses: distribution of the training volumes' poses.
+    """
+
+    scan: ScanPattern
+    spacing_mm: tuple[float, float, float]
+    fundus_px: int
+    poses: PoseModel
+
+    @classmethod
+    def of(cls, datamodule: Any) -> Task:
+        """Read the task off a :class:`fund2oct.data.FundusOCTDataModule` that is set up."""
+        eye = datamodule.train_dataset[0]
+        length_mm = fmean(datamodule.scan.length_mm)
+        # Only a raster has a distance of neighbouring slices; nothing here needs it.
+        spacing_mm = (nan, float(eye["spacing_z_mm"]), length_mm / datamodule.shape[2])
+        poses = PoseModel.fit(datamodule.train_poses())
+        return cls(datamodule.scan, spacing_mm, datamodule.fundus_px, poses)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain values and tensors, as stored in a checkpoint."""
+        return {
+            "scan": self.scan.to_dict(),
+            "spacing_mm": list(self.spacing_mm),
+            "fundus_px": self.fundus_px,
+            "poses": self.poses.to_dict(),
+        }
+
+    @classmethod
+    def from_dict(cls, values: dict[str, Any]) -> Task:
+        """Read what :meth:`to_dict` wrote."""
+        s, z, x = values["spacing_mm"]
+        return cls(
+            ScanPattern.from_dict(values["scan"]),
+            (float(s), float(z), float(x)),
+            int(values["fundus_px"]),
+            PoseModel.from_dict(values["poses"]),
+        )

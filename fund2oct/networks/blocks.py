@@ -1,0 +1,83 @@
+"""The convolution blocks that the encoder and the decoder share.
+
+Inside the networks a volume is *folded*: its slices stand in the batch dimension, shape
+``(B * S, C, Z, X)``, because a B-scan is sampled finely and the slices are far apart. Only
+:class:`SliceMixer` looks across slices.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+
+_GROUP = 8  # channels a normalisation group
+
+
+def fold(volume: Tensor) -> Tensor:
+    """``(B, C, S, Z, X)`` to ``(B * S, C, Z, X)``."""
+    return volume.transpose(1, 2).flatten(0, 1)
+
+
+def unfold(folded: Tensor, n_slices: int) -> Tensor:
+    """``(B * S, C, Z, X)`` to ``(B, C, S, Z, X)``."""
+    return folded.unflatten(0, (-1, n_slices)).transpose(1, 2)
+
+
+def norm(channels: int) -> nn.GroupNorm:
+    """Group normalisation (Wu & He 2018): it does not depend on the batch, which is small here."""
+    return nn.GroupNorm(max(1, channels // _GROUP), channels)
+
+
+class ResidualBlock(nn.Module):
+    """Pre-activation residual block of two 3x3 convolutions (He et al. 2016, arXiv:1603.05027).
+
+    ``(N, in_channels, H, W)`` to ``(N, out_channels, H / stride, W / stride)``, rounded up.
+    """
+
+    def __init__(self, in_channels: int, out_channels: int, stride: int = 1) -> None:
+        super().__init__()
+        self.norm1 = norm(in_channels)
+        self.conv1 = nn.Conv2d(in_channels, out_channels, 3, stride, 1)
+        self.norm2 = norm(out_channels)
+        self.conv2 = nn.Conv2d(out_channels, out_channels, 3, 1, 1)
+        same = stride == 1 and in_channels == out_channels
+        self.skip = nn.Identity() if same else nn.Conv2d(in_channels, out_channels, 1, stride)
+        self.act = nn.SiLU()
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Apply the block."""
+        out = self.conv1(self.act(self.norm1(x)))
+        return self.skip(x) + self.conv2(self.act(self.norm2(out)))
+
+
+class Noise(nn.Module):
+    """Add white noise with one learned strength a channel (StyleGAN, arXiv:1812.04948, section 3.2).
+
+    Speckle is decided by nothing in the photo; without a source of randomness the generator would
+    have to hide one in the features that it does get.
+    """
+
+    def __init__(self, channels: int) -> None:
+        super().__init__()
+        self.strength = nn.Parameter(torch.full((channels, 1, 1), 0.1))
+
+    def forward(self, x: Tensor, generator: torch.Generator | None = None) -> Tensor:
+        """Add noise drawn from ``generator`` (torch's own when absent) to ``(N, C, Z, X)``."""
+        noise = torch.randn(
+            x.shape[0], 1, *x.shape[2:], generator=generator, device=x.device, dtype=self.strength.dtype
+        )
+        return x + (self.strength * noise).to(x.dtype)
+
+
+class SliceMixer(nn.Module):
+    """Residual convolution across neighbouring slices alone, on a folded volume."""
+
+    def __init__(self, channels: int) -> None:
+        super().__init__()
+        self.norm = norm(channels)
+        self.conv = nn.Conv3d(channels, channels, (3, 1, 1), padding=(1, 0, 0))
+
+    def forward(self, folded: Tensor, n_slices: int) -> Tensor:
+        """Mix ``(B * S, C, Z, X)`` across S."""
+        volume = unfold(self.norm(folded), n_slices)
+        return folded + fold(self.conv(volume))

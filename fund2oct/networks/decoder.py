@@ -1,0 +1,66 @@
+"""From lifted features to a volume, coarse to fine."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from fund2oct.networks.blocks import Noise, ResidualBlock, SliceMixer, norm
+
+
+class DecoderLevel(nn.Module):
+    """Join the lifted features of one level to what the coarser levels drew."""
+
+    def __init__(self, lifted: int, coarser: int, channels: int, mix_slices: bool) -> None:
+        super().__init__()
+        self.join = nn.Conv2d(lifted + coarser, channels, 1)
+        self.noise = Noise(channels)
+        self.block = ResidualBlock(channels, channels)
+        self.mixer = SliceMixer(channels) if mix_slices else None
+
+    def forward(
+        self, lifted: Tensor, coarser: Tensor | None, n_slices: int, generator: torch.Generator | None
+    ) -> Tensor:
+        """Draw one level, shape ``(B * S, channels, Z, X)``."""
+        if coarser is not None:
+            coarser = F.interpolate(coarser, lifted.shape[-2:], mode="nearest")
+            lifted = torch.cat([lifted, coarser], 1)
+        x = self.block(self.noise(self.join(lifted), generator))
+        return x if self.mixer is None else self.mixer(x, n_slices)
+
+
+class VolumeDecoder(nn.Module):
+    """Anisotropic decoder: Z and X double from level to level, the slices stay.
+
+    Args:
+        lifted_channels: widths of the lifted features, finest first.
+        channels: widths of the decoder's levels, finest first.
+        mixed_levels: how many of the coarsest levels look across slices.
+    """
+
+    def __init__(
+        self, lifted_channels: Sequence[int], channels: Sequence[int], mixed_levels: int = 2
+    ) -> None:
+        super().__init__()
+        n_levels = len(channels)
+        coarser = [*channels[1:], 0]
+        self.levels = nn.ModuleList(
+            DecoderLevel(lifted_channels[n], coarser[n], channels[n], n >= n_levels - mixed_levels)
+            for n in range(n_levels)
+        )
+        self.noise = Noise(channels[0])
+        self.head = nn.Sequential(
+            norm(channels[0]), nn.SiLU(), nn.Conv2d(channels[0], 1, 3, padding=1), nn.Sigmoid()
+        )
+
+    def forward(
+        self, lifted: Sequence[Tensor], n_slices: int, generator: torch.Generator | None = None
+    ) -> Tensor:
+        """Draw ``(B * S, 1, Z, X)`` in [0, 1] from folded features, finest level first."""
+        x: Tensor | None = None
+        for level, features in zip(reversed(self.levels), reversed(lifted), strict=True):
+            x = level(features, x, n_slices, generator)
+        return self.head(self.noise(x, generator))

@@ -1,0 +1,160 @@
+"""Patch discriminators over volumes, which see the photo lifted onto the same scan lines."""
+
+from __future__ import annotations
+
+from itertools import pairwise
+from typing import ClassVar, NamedTuple
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+from torch.nn.utils.parametrizations import spectral_norm
+
+
+class DiscriminatorOutput(NamedTuple):
+    """What a discriminator says at one scale.
+
+    Attributes:
+        logits: raw scores of the patches, shape ``(B, 1, S, Z', X')``; high means real.
+        features: outputs of the hidden layers, shallow to deep, for feature matching.
+    """
+
+    logits: Tensor
+    features: list[Tensor]
+
+
+class PatchDiscriminator(nn.Module):
+    r"""Scores overlapping patches of a volume at several scales.
+
+    Every scale has its own stack: ``n_layers`` convolutions of 4 x 4 voxels and stride 2 in Z and
+    X, which double the channels, then one 3 x 3 convolution that gives the logits; LeakyReLU(0.2)
+    between them and no normalisation but the spectral one. The slow axis is never strided, for a
+    radial scan has few slices. Scale :math:`k` sees the input pooled :math:`k` times by 3 x 3
+    voxels with stride 2.
+
+    A patch measures :math:`5 \cdot 2^n - 2` pixels in Z and X with :math:`n` layers (38 with
+    three), and about twice that at each next scale. A subclass says how far it reaches along S.
+
+    The condition is spread along Z and concatenated with the volume, so that the first layer can
+    already compare each A-scan with the photo above it.
+
+    Args:
+        condition_channels: channels of the lifted photo; 0 makes the discriminator unconditional.
+        width: channels of the first layer.
+        n_layers: strided convolutions.
+        n_scales: number of scales; Z and X must measure at least ``2 ** (n_layers + n_scales - 1)``.
+        spectral: whether each weight is divided by its largest singular value.
+
+    Raises:
+        ValueError: if a count is not positive.
+
+    References:
+        Isola et al., pix2pix, CVPR 2017, arXiv:1611.07004 (patches); Wang et al., pix2pixHD, CVPR
+        2018, arXiv:1711.11585 (scales, features); Miyato et al., ICLR 2018, arXiv:1802.05957
+        (spectral normalisation).
+    """
+
+    slice_kernel: ClassVar[int]
+
+    def __init__(
+        self,
+        condition_channels: int = 3,
+        width: int = 32,
+        n_layers: int = 3,
+        n_scales: int = 2,
+        spectral: bool = True,
+    ) -> None:
+        super().__init__()
+        if condition_channels < 0 or min(width, n_layers, n_scales) < 1:
+            raise ValueError(
+                "discriminator: expected positive width, n_layers and n_scales and "
+                f"condition_channels >= 0, found {width}, {n_layers}, {n_scales} and {condition_channels}"
+            )
+        self.condition_channels = condition_channels
+        self.min_size = 2 ** (n_layers + n_scales - 1)
+        self.scales = nn.ModuleList(
+            self._stack(1 + condition_channels, width, n_layers, spectral) for _ in range(n_scales)
+        )
+
+    def forward(self, volume: Tensor, photo_lines: Tensor | None = None) -> list[DiscriminatorOutput]:
+        """Score a volume, given the photo under its scan lines.
+
+        Args:
+            volume: intensities in [0, 1], shape ``(B, 1, S, Z, X)``.
+            photo_lines: the photo at each A-scan, shape ``(B, condition_channels, S, X)``; None if
+                the discriminator is unconditional.
+
+        Returns:
+            One output a scale, finest first.
+
+        Raises:
+            ValueError: if a shape does not fit, or Z or X is too small for the coarsest scale.
+        """
+        self._check(volume, photo_lines)
+        inputs = volume
+        if photo_lines is not None:
+            spread = photo_lines.unsqueeze(3).expand(-1, -1, -1, volume.shape[3], -1)
+            inputs = torch.cat([volume, spread], 1)
+        outputs = []
+        for number, stack in enumerate(self.scales):
+            if number:
+                inputs = F.avg_pool3d(inputs, (1, 3, 3), (1, 2, 2), (0, 1, 1), count_include_pad=False)
+            outputs.append(self._score(stack, inputs))
+        return outputs
+
+    def _stack(self, channels: int, width: int, n_layers: int, spectral: bool) -> nn.ModuleList:
+        depth = self.slice_kernel
+        widths = [channels, *(width * 2**number for number in range(n_layers))]
+        layers = [
+            nn.Conv3d(before, after, (depth, 4, 4), (1, 2, 2), (depth // 2, 1, 1))
+            for before, after in pairwise(widths)
+        ]
+        layers.append(nn.Conv3d(widths[-1], 1, (depth, 3, 3), padding=(depth // 2, 1, 1)))
+        return nn.ModuleList(spectral_norm(layer) if spectral else layer for layer in layers)
+
+    @staticmethod
+    def _score(stack: nn.Module, inputs: Tensor) -> DiscriminatorOutput:
+        assert isinstance(stack, nn.ModuleList)
+        features = []
+        for layer in stack[:-1]:
+            inputs = F.leaky_relu(layer(inputs), 0.2)
+            features.append(inputs)
+        return DiscriminatorOutput(stack[-1](inputs), features)
+
+    def _check(self, volume: Tensor, photo_lines: Tensor | None) -> None:
+        if volume.ndim != 5 or volume.shape[1] != 1:
+            raise ValueError(f"volume: expected (B, 1, S, Z, X), found {tuple(volume.shape)}")
+        batch, _, n_slices, n_depth, n_ascans = volume.shape
+        if min(n_depth, n_ascans) < self.min_size:
+            raise ValueError(
+                f"volume: expected Z and X of at least {self.min_size} for these layers and scales, "
+                f"found Z={n_depth}, X={n_ascans}; use fewer n_layers or n_scales"
+            )
+        if self.condition_channels == 0:
+            if photo_lines is not None:
+                raise ValueError("photo_lines: expected None, for condition_channels is 0")
+            return
+        expected = (batch, self.condition_channels, n_slices, n_ascans)
+        found = None if photo_lines is None else tuple(photo_lines.shape)
+        if found != expected:
+            raise ValueError(f"photo_lines: expected (B, C, S, X) = {expected}, found {found}")
+
+
+class VolumePatchDiscriminator(PatchDiscriminator):
+    """A patch discriminator whose kernels reach over three slices.
+
+    It asks whether neighbouring slices belong to the same eye. With three layers, a patch covers
+    nine slices, hence all of a six-line star.
+    """
+
+    slice_kernel = 3
+
+
+class BScanPatchDiscriminator(PatchDiscriminator):
+    """A patch discriminator that judges each B-scan by itself.
+
+    Its kernels measure one slice: the same as a two-dimensional discriminator over the B-scans
+    folded into the batch.
+    """
+
+    slice_kernel = 1

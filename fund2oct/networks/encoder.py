@@ -1,0 +1,64 @@
+"""From the photo to a pyramid of 2D features."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor, nn
+
+from fund2oct.networks.blocks import ResidualBlock
+
+
+class FundusEncoder(nn.Module):
+    """Residual feature pyramid of a photo.
+
+    The position in the photo is given as two more channels (CoordConv, Liu et al. 2018,
+    arXiv:1807.03247), since retinal thickness depends on the distance from the fovea.
+
+    A user's own encoder has the same two members: ``channels`` and a ``forward`` that returns as
+    many maps, each half as wide as the one before.
+
+    Args:
+        channels: widths of the levels, finest first; level ``l`` has ``1 / 2**l`` of the size.
+    """
+
+    def __init__(self, channels: Sequence[int] = (16, 24, 32, 48, 64)) -> None:
+        super().__init__()
+        self.channels = tuple(channels)
+        self.stem = nn.Conv2d(5, self.channels[0], 3, padding=1)
+        levels = [ResidualBlock(self.channels[0], self.channels[0])]
+        levels += [
+            ResidualBlock(fine, coarse, stride=2)
+            for fine, coarse in zip(self.channels[:-1], self.channels[1:], strict=True)
+        ]
+        self.levels = nn.ModuleList(levels)
+
+    def forward(self, fundus: Tensor) -> list[Tensor]:
+        """Encode ``(B, 3, H, W)`` in [0, 1] to maps ``(B, channels[l], H / 2**l, W / 2**l)``.
+
+        Raises:
+            ValueError: if the photo is not RGB or smaller than the coarsest level needs.
+        """
+        if fundus.ndim != 4 or fundus.shape[1] != 3:
+            raise ValueError(f"fundus: expected (B, 3, H, W), found {tuple(fundus.shape)}")
+        smallest = 2 ** (len(self.channels) - 1)
+        if min(fundus.shape[-2:]) < smallest:
+            raise ValueError(
+                f"fundus: {len(self.channels)} levels need at least {smallest} pixels a side, "
+                f"found {tuple(fundus.shape[-2:])}; give a larger photo or fewer levels"
+            )
+        x = self.stem(torch.cat([2 * fundus - 1, _positions(fundus)], 1))
+        maps = []
+        for level in self.levels:
+            x = level(x)
+            maps.append(x)
+        return maps
+
+
+def _positions(fundus: Tensor) -> Tensor:
+    height, width = fundus.shape[-2:]
+    ys = torch.linspace(-1, 1, height, device=fundus.device, dtype=fundus.dtype)
+    xs = torch.linspace(-1, 1, width, device=fundus.device, dtype=fundus.dtype)
+    grid = torch.stack(torch.meshgrid(ys, xs, indexing="ij"))
+    return grid.expand(len(fundus), -1, -1, -1)

@@ -1,0 +1,96 @@
+"""The panel of one eye: the photo with its scan lines, beside rows of B-scans."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+
+import numpy as np
+from matplotlib import colormaps
+from matplotlib.figure import Figure
+from torch import Tensor
+
+from fund2oct.geometry import grid_to_pixels
+
+_MAX_SLICES = 6
+_INCHES_A_SLICE = 2.1
+
+
+def draw_panel(
+    fundus: Tensor,
+    grid: Tensor,
+    rows: Mapping[str, Tensor],
+    title: str = "",
+    slice_aspect: float = 0.72,
+) -> Figure:
+    """Draw one eye.
+
+    Each scan line is drawn on the photo in a colour and numbered where it ends, and its B-scans
+    carry a frame of that colour.
+
+    Args:
+        fundus: photo in [0, 1], shape ``(3, H, H)``.
+        grid: A-scan positions in grid units, shape ``(S, X, 2)``.
+        rows: volumes in [0, 1] by name, each of shape ``(S, Z, X)``; a row of B-scans each.
+        title: over the whole panel.
+        slice_aspect: height over width of a drawn B-scan.
+
+    Returns:
+        A matplotlib figure, see :func:`save_figure`.
+    """
+    n_slices = grid.shape[0]
+    shown = np.unique(np.linspace(0, n_slices - 1, min(n_slices, _MAX_SLICES)).round().astype(int))
+    height = _INCHES_A_SLICE * slice_aspect * len(rows)
+    photo = max(height, 1.6 * _INCHES_A_SLICE * slice_aspect)
+    width = photo + _INCHES_A_SLICE * len(shown)
+    figure = Figure(figsize=(width, photo + 0.35), dpi=110, facecolor="black", layout="none")
+    top = photo / (photo + 0.35)
+    axes = figure.add_axes((0, 0, photo / width, top))
+    _draw_photo(axes, fundus, grid, shown)
+    share = _INCHES_A_SLICE / width
+    row_height = top / len(rows)
+    for row, (name, volume) in enumerate(rows.items()):
+        for column, number in enumerate(shown):
+            left, bottom = photo / width + column * share, top - (row + 1) * row_height
+            axes = figure.add_axes((left + 0.004, bottom + 0.012, share - 0.006, row_height - 0.02))
+            _draw_slice(axes, volume[number], _colour(column, len(shown)))
+            if column == 0:
+                axes.text(0.02, 0.96, name, color="white", fontsize=9, va="top", transform=axes.transAxes)
+    figure.text(0.005, (1 + top) / 2, title, color="white", fontsize=10, va="center")
+    return figure
+
+
+def save_figure(figure: Figure, path: Path | str) -> Path:
+    """Write a figure to ``path``, making its folder."""
+    path = Path(path)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    figure.savefig(path, facecolor=figure.get_facecolor())
+    return path
+
+
+def _draw_photo(axes, fundus: Tensor, grid: Tensor, shown: np.ndarray) -> None:  # type: ignore[no-untyped-def]
+    size_px = fundus.shape[-1]
+    axes.imshow(fundus.permute(1, 2, 0).clamp(0, 1).float().cpu().numpy(), interpolation="bilinear")
+    lines = grid_to_pixels(grid.float().cpu(), size_px).numpy()
+    for place, number in enumerate(shown):
+        colour = _colour(place, len(shown))
+        start, end = lines[number, 0], lines[number, -1]
+        axes.annotate("", end, start, arrowprops={"arrowstyle": "-|>", "color": colour, "lw": 1.0})
+        beyond = end + (end - start) * 0.045
+        axes.text(*beyond, str(number), color=colour, fontsize=9, ha="center", va="center")
+    axes.set(xlim=(-0.5, size_px - 0.5), ylim=(size_px - 0.5, -0.5))
+    axes.axis("off")
+
+
+def _draw_slice(axes, bscan: Tensor, colour: tuple[float, ...]) -> None:  # type: ignore[no-untyped-def]
+    axes.imshow(
+        bscan.clamp(0, 1).float().cpu().numpy(), cmap="gray", vmin=0, vmax=1, aspect="auto",
+        interpolation="nearest",
+    )  # fmt: skip
+    axes.set(xticks=[], yticks=[])
+    for spine in axes.spines.values():
+        spine.set(color=colour, linewidth=1.5)
+
+
+def _colour(place: int, n: int) -> tuple[float, ...]:
+    return tuple(colormaps["hsv"](place / n))
