@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import os
 import sys
 from collections.abc import Callable, Sequence
 
@@ -41,7 +42,9 @@ def _parser() -> argparse.ArgumentParser:
     simulate.add_argument("--seed", type=int, default=0)
     simulate.add_argument("--shape", type=int, nargs=2, default=(80, 112), metavar=("Z", "X"))
     simulate.add_argument("--fundus-px", type=int, default=128)
-    simulate.add_argument("--workers", type=int, default=None, help="processes (default: one a core)")
+    simulate.add_argument("--diagnosis", default=None, help="of every eye, as in drusen+SRF")
+    simulate.add_argument("--workers", type=int, default=os.cpu_count() or 1, help="processes")
+    _add_overwrite(simulate)
     simulate.set_defaults(command=_simulate)
 
     importer = commands.add_parser("import", help="bring data into a file").add_subparsers(
@@ -52,6 +55,9 @@ def _parser() -> argparse.ArgumentParser:
     aptos.add_argument("out", metavar="OUT.h5")
     aptos.add_argument("--shape", type=int, nargs=2, default=(320, 448), metavar=("Z", "X"))
     aptos.add_argument("--fundus-px", type=int, default=448)
+    aptos.add_argument("--start-deg", type=float, default=0.0, help="direction of slice 0, from straight up")
+    aptos.add_argument("--anticlockwise", action="store_true", help="the slices turn the other way")
+    _add_overwrite(aptos)
     aptos.set_defaults(command=_import_aptos)
 
     check = commands.add_parser("check", help="say what is wrong with a file, eye by eye")
@@ -86,42 +92,39 @@ def _parser() -> argparse.ArgumentParser:
     return parser
 
 
+def _add_overwrite(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--overwrite", action="store_true", help="replace a file of that name")
+
+
 def _simulate(options: argparse.Namespace) -> int:
     from fund2oct.data.simulate import simulate_file
+    from fund2oct.phantom import PhantomConfig
 
     n_depth, n_ascans = options.shape
-    simulate_file(
-        options.out,
-        n_eyes=options.eyes,
-        seed=options.seed,
-        n_depth=n_depth,
-        n_ascans=n_ascans,
-        fundus_px=options.fundus_px,
-        workers=options.workers,
+    config = PhantomConfig(
+        fundus_px=options.fundus_px, n_depth=n_depth, n_ascans=n_ascans, diagnosis=options.diagnosis
     )
+    simulate_file(options.out, options.eyes, options.seed, config, options.workers, options.overwrite)
     return 0
 
 
 def _import_aptos(options: argparse.Namespace) -> int:
-    from fund2oct.data.aptos import import_aptos
+    from fund2oct.data.aptos import AptosConfig, import_aptos
+    from fund2oct.geometry import RadialScan
 
     n_depth, n_ascans = options.shape
-    report = import_aptos(
-        options.folder, options.out, n_depth=n_depth, n_ascans=n_ascans, fundus_px=options.fundus_px
-    )
-    for reason in report.skipped:
-        print(reason, file=sys.stderr)
-    print(f"{options.out}: {len(report.imported)} eyes imported, {len(report.skipped)} skipped")
+    scan = RadialScan(start_deg=options.start_deg, clockwise=not options.anticlockwise)
+    config = AptosConfig(n_depth, n_ascans, options.fundus_px, scan=scan)
+    report = import_aptos(options.folder, options.out, config, options.overwrite)
+    print("\n".join(report.lines()))
     return 1 if report.skipped else 0
 
 
 def _check(options: argparse.Namespace) -> int:
-    from fund2oct.data.check import check_file
+    from fund2oct.data.check import check_file, summarise_file
 
     problems = check_file(options.file)
-    for problem in problems:
-        print(problem, file=sys.stderr)
-    print(f"{options.file}: {f'{len(problems)} problems' if problems else 'in order'}")
+    print("\n".join([*summarise_file(options.file), *problems, f"{len(problems)} problems"]))
     return 1 if problems else 0
 
 

@@ -23,3 +23,37 @@ def real_data() -> Path:
 @pytest.fixture(autouse=True)
 def _fixed_seed() -> None:
     torch.manual_seed(0)
+
+
+TINY = {"n_depth": 32, "n_ascans": 48, "fundus_px": 48}
+"""Sizes of :func:`tiny_eyes`, where S != Z != X."""
+
+
+@pytest.fixture(scope="session")
+def tiny_eyes(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A file of 24 small simulated eyes."""
+    from fund2oct.data.simulate import simulate_file
+    from fund2oct.phantom import PhantomConfig
+
+    path = tmp_path_factory.mktemp("data") / "tiny.h5"
+    simulate_file(path, 24, seed=3, config=PhantomConfig(**TINY))
+    return path
+
+
+@pytest.fixture
+def tiny_overrides(tiny_eyes: Path) -> list[str]:
+    """What makes any experiment on simulated eyes a matter of seconds."""
+    return [
+        f"data.init_args.path={tiny_eyes}",
+        "data.init_args.n_eyes=24",
+        "data.init_args.batch_size=2",
+        "model.init_args.shape=[6,32,48]",
+        "model.init_args.channels=[8,8,16]",
+        "model.init_args.bscan_width=8",
+        "model.init_args.n_layers=2",
+        "trainer.accelerator=cpu",
+        "trainer.devices=1",
+        "trainer.max_epochs=1",
+        "trainer.check_val_every_n_epoch=1",
+        "trainer.enable_progress_bar=false",
+    ]

@@ -1,1 +1,40 @@
+"""Eyes on disk, importers, and what feeds a model in training.
 
+Importing it pulls in neither albumentations nor the phantom, and Lightning only for the datamodule.
+"""
+
+from typing import TYPE_CHECKING, Any
+
+from fund2oct.data.dataset import FundusOCTDataset
+from fund2oct.data.fundus import NotAFundusError, RetinaCircle, crop_retina, find_retina
+from fund2oct.data.schema import SCHEMA_VERSION, DataError, Eye, problems, validate
+from fund2oct.data.store import EyeInfo, EyeReader, EyeWriter
+
+if TYPE_CHECKING:
+    from fund2oct.data.datamodule import FundusOCTDataModule
+
+__all__ = [
+    "SCHEMA_VERSION",
+    "DataError",
+    "Eye",
+    "EyeInfo",
+    "EyeReader",
+    "EyeWriter",
+    "FundusOCTDataModule",
+    "FundusOCTDataset",
+    "NotAFundusError",
+    "RetinaCircle",
+    "crop_retina",
+    "find_retina",
+    "problems",
+    "validate",
+]
+
+
+def __getattr__(name: str) -> Any:
+    # Lightning takes seconds to import; each process that simulates an eye would wait for it.
+    if name == "FundusOCTDataModule":
+        from fund2oct.data.datamodule import FundusOCTDataModule
+
+        return FundusOCTDataModule
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

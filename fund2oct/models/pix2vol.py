@@ -83,7 +83,7 @@ class Pix2Vol(VolumeGAN):
         volume_width: int = 0,
         n_layers: int = 3,
         n_scales: int = 1,
-        perceptual: str = "efficientnet-lite0",
+        perceptual: str = "efficientnet_lite0",
         **options: Any,
     ) -> None:
         super().__init__(shape, **options)
@@ -138,7 +138,9 @@ class Pix2Vol(VolumeGAN):
             if name in self.weights
         }
         if "perceptual" in self.weights:
-            losses["perceptual"] = self.perceptual_loss(fake.aligned, batch["aligned"])
+            losses["perceptual"] = self.perceptual_loss(
+                fake.aligned, batch["aligned"], batch["mask"]
+            )
         for name, discriminator in self.discriminators.items():
             outputs: list[DiscriminatorOutput] = discriminator(fake.volume, batch["lines"])
             if "adversarial" in self.weights:

@@ -36,14 +36,15 @@ class PatchDiscriminator(nn.Module):
     three), and about twice that at each next scale. A subclass says how far it reaches along S.
 
     The condition is spread along Z and concatenated with the volume, so that the first layer can
-    already compare each A-scan with the photo above it.
+    already compare each A-scan with the photo above it. Both are mapped to [-1, 1] inside.
 
     Args:
         condition_channels: channels of the lifted photo; 0 makes the discriminator unconditional.
         width: channels of the first layer.
         n_layers: strided convolutions.
         n_scales: number of scales; Z and X must measure at least ``2 ** (n_layers + n_scales - 1)``.
-        spectral: whether each weight is divided by its largest singular value.
+        spectral: whether each hidden layer's weight is divided by its largest singular value; the
+            last convolution stays free, so that the logits are not bounded.
 
     Raises:
         ValueError: if a count is not positive.
@@ -51,7 +52,8 @@ class PatchDiscriminator(nn.Module):
     References:
         Isola et al., pix2pix, CVPR 2017, arXiv:1611.07004 (patches); Wang et al., pix2pixHD, CVPR
         2018, arXiv:1711.11585 (scales, features); Miyato et al., ICLR 2018, arXiv:1802.05957
-        (spectral normalisation).
+        (spectral normalisation); Park et al., SPADE, CVPR 2019,
+        arXiv:1903.07291 (free last convolution).
     """
 
     slice_kernel: ClassVar[int]
@@ -81,7 +83,7 @@ class PatchDiscriminator(nn.Module):
 
         Args:
             volume: intensities in [0, 1], shape ``(B, 1, S, Z, X)``.
-            photo_lines: the photo at each A-scan, shape ``(B, condition_channels, S, X)``; None if
+            photo_lines: the photo at each A-scan in [0, 1], shape ``(B, condition_channels, S, X)``; None if
                 the discriminator is unconditional.
 
         Returns:
@@ -95,6 +97,8 @@ class PatchDiscriminator(nn.Module):
         if photo_lines is not None:
             spread = photo_lines.unsqueeze(3).expand(-1, -1, -1, volume.shape[3], -1)
             inputs = torch.cat([volume, spread], 1)
+        # Centred: spectral normalisation would spend the largest singular value on the common mean.
+        inputs = 2 * inputs - 1
         outputs = []
         for number, stack in enumerate(self.scales):
             if number:
@@ -105,12 +109,12 @@ class PatchDiscriminator(nn.Module):
     def _stack(self, channels: int, width: int, n_layers: int, spectral: bool) -> nn.ModuleList:
         depth = self.slice_kernel
         widths = [channels, *(width * 2**number for number in range(n_layers))]
-        layers = [
+        hidden = [
             nn.Conv3d(before, after, (depth, 4, 4), (1, 2, 2), (depth // 2, 1, 1))
             for before, after in pairwise(widths)
         ]
-        layers.append(nn.Conv3d(widths[-1], 1, (depth, 3, 3), padding=(depth // 2, 1, 1)))
-        return nn.ModuleList(spectral_norm(layer) if spectral else layer for layer in layers)
+        head = nn.Conv3d(widths[-1], 1, (depth, 3, 3), padding=(depth // 2, 1, 1))
+        return nn.ModuleList([*(spectral_norm(layer) if spectral else layer for layer in hidden), head])
 
     @staticmethod
     def _score(stack: nn.Module, inputs: Tensor) -> DiscriminatorOutput:

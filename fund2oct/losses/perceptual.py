@@ -1,0 +1,92 @@
+"""Distance between the features that a frozen network sees in B-scans."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from fund2oct.losses.masking import check_pair
+
+
+class PerceptualLoss(nn.Module):
+    r"""Distance between unit-length features of generated and real B-scans.
+
+    .. math:: \frac{1}{L} \sum_{l=1}^L E_{n,p} \left\|
+        \frac{\phi_l(\hat V)_{np}}{\|\phi_l(\hat V)_{np}\|} - \frac{\phi_l(V)_{np}}{\|\phi_l(V)_{np}\|}
+        \right\|^2
+
+    over the levels :math:`l` of the network, the B-scans :math:`n` and the positions :math:`p`;
+    LPIPS without learned weights. In [0, 4].
+
+    The network is nobody's child: it appears in no ``parameters()``, no ``state_dict()`` (hence in
+    no checkpoint and no optimiser) and no ``train()`` reaches it, but it follows ``to()``.
+
+    Args:
+        network: maps images ``(N, 1, H, W)`` in [0, 1] to a list or dictionary of feature maps,
+            for example one from :func:`fund2oct.networks.features.load_feature_network`.
+        n_bscans: B-scans compared at each call in training mode, drawn at random from all of the
+            batch; None compares all, as evaluation mode always does.
+
+    Raises:
+        ValueError: if ``n_bscans`` is not positive.
+
+    References:
+        Johnson et al., ECCV 2016, arXiv:1603.08155; Zhang et al., LPIPS, CVPR 2018,
+        arXiv:1801.03924, equation 1.
+    """
+
+    def __init__(self, network: nn.Module, n_bscans: int | None = None) -> None:
+        super().__init__()
+        if n_bscans is not None and n_bscans < 1:
+            raise ValueError(f"n_bscans: expected a positive number or None, found {n_bscans}")
+        self.n_bscans = n_bscans
+        # A tuple hides it from nn.Module, which would register it.
+        self._hidden = (network.eval().requires_grad_(False),)
+
+    def forward(self, fake: Tensor, real: Tensor, mask: Tensor | None = None) -> Tensor:
+        """Compare volumes.
+
+        Args:
+            fake: generated volume in [0, 1], shape ``(B, 1, S, Z, X)``.
+            real: real volume of the same shape, a constant.
+            mask: which voxels count, bool ``(B, 1, S, Z, X)``; the others are black in both.
+
+        Returns:
+            A scalar.
+
+        Raises:
+            ValueError: if the shapes differ or there are several channels.
+        """
+        check_pair(fake, real, mask)
+        if fake.shape[1] != 1:
+            raise ValueError(f"volume: expected one channel, found {fake.shape[1]}")
+        if mask is not None:
+            fake, real = fake * mask, real * mask
+        fakes, reals = fake.flatten(0, 2).unsqueeze(1), real.flatten(0, 2).unsqueeze(1)
+        if self.training and self.n_bscans is not None and self.n_bscans < len(fakes):
+            drawn = torch.randperm(len(fakes), device=fakes.device)[: self.n_bscans]
+            fakes, reals = fakes[drawn], reals[drawn]
+        with torch.no_grad():
+            targets = self._features(reals)
+        distances = [
+            (fake_level - real_level).square().sum(1).mean()
+            for fake_level, real_level in zip(self._features(fakes), targets, strict=True)
+        ]
+        return torch.stack(distances).mean()
+
+    def _features(self, images: Tensor) -> list[Tensor]:
+        network = self._hidden[0]
+        # Whoever holds the same network may have called train() on it.
+        network.eval()
+        features = network(images)
+        levels: Iterable[Tensor] = features.values() if isinstance(features, dict) else features
+        return [F.normalize(level.to(images.dtype), dim=1, eps=1e-6) for level in levels]
+
+    def _apply(self, fn: Callable[..., Any], recurse: bool = True) -> PerceptualLoss:
+        # Every move and cast of a module goes through here.
+        self._hidden[0]._apply(fn)
+        return super()._apply(fn, recurse)

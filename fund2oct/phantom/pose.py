@@ -1,0 +1,61 @@
+"""How the eye lies in the frame: height, tilt and curvature of each slice, with motion between them."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from fund2oct.geometry import ScanPattern
+from fund2oct.phantom.grid import Array
+
+
+def sample_pose(rng: np.random.Generator, scan: ScanPattern, depth_um: float) -> Array:
+    r"""Draw Legendre coefficients of each slice, ``(S, 3)`` micrometres.
+
+    The whole eye's outer retina is the paraboloid :math:`h + g \cdot p + p^T K p`, of which a
+    straight line cuts an exact parabola; small motion comes on top, slice by slice.
+    """
+    height = depth_um * rng.normal(0.55, 0.05)
+    gradient = rng.normal(0, 22, 2)
+    # Edges of the frame are shallower than its middle in most eyes.
+    bend = 3.0 - rng.gamma(4.0, 4.0, 2)
+    ends = np.array(scan.lines)
+    middle, half = ends.mean(1), (ends[:, 1] - ends[:, 0]) / 2
+    quadratic = (half * half) @ bend
+    pose = np.stack(
+        [
+            height + middle @ gradient + (middle * middle) @ bend + quadratic / 3,
+            half @ gradient + 2 * (middle * half) @ bend,
+            2 / 3 * quadratic,
+        ],
+        1,
+    )
+    return (pose + rng.normal(0, 1, pose.shape) * (14, 18, 5)).astype(np.float32)
+
+
+def pose_surface(pose_um: Array, n_ascans: int) -> Array:
+    """Depth of the smooth outer retina under each A-scan, ``(S, X)`` micrometres."""
+    u = (2 * np.arange(n_ascans, dtype=np.float32) + 1) / n_ascans - 1
+    return pose_um @ np.stack([np.ones_like(u), u, 1.5 * u * u - 0.5])
+
+
+def keep_in_frame(pose_um: Array, above_um: Array, below_um: Array, depth_um: float) -> Array:
+    """Flatten and shift slices until the retina lies between 3% and 80% of the frame.
+
+    Args:
+        pose_um: coefficients, ``(S, 3)``.
+        above_um: height of the inner surface above the pose surface, ``(S, X)``.
+        below_um: depth of the outer retina below it, ``(S, X)``.
+        depth_um: height of the frame.
+    """
+    top, bottom = 0.03 * depth_um, 0.80 * depth_um
+    pose = pose_um.copy()
+    for _ in range(30):
+        surface = pose_surface(pose, above_um.shape[1])
+        highest, lowest = (surface - above_um).min(1), (surface + below_um).max(1)
+        tall = lowest - highest > bottom - top
+        if not tall.any():
+            break
+        pose[tall, 1:] *= 0.85
+    pose[:, 0] += np.maximum(top - highest, 0)
+    pose[:, 0] -= np.maximum(lowest + np.maximum(top - highest, 0) - bottom, 0)
+    return pose

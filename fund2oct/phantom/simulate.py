@@ -1,0 +1,301 @@
+"""One simulated eye from a seed and a number, and many of them in parallel."""
+
+from __future__ import annotations
+
+import math
+import multiprocessing
+import os
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from functools import partial
+
+import numpy as np
+
+from fund2oct.data.schema import Eye
+from fund2oct.geometry import Placement, RadialScan, ScanPattern
+from fund2oct.phantom.anatomy import Anatomy, sample_anatomy
+from fund2oct.phantom.fundus import FundusMaps, render_fundus
+from fund2oct.phantom.grid import Array, PhotoGrid, spline_basis
+from fund2oct.phantom.lesions import LesionMaps, check_diagnosis, sample_diagnosis, sample_lesions
+from fund2oct.phantom.oct import Columns, Optics, acquire, reflect
+from fund2oct.phantom.pose import keep_in_frame, pose_surface, sample_pose
+from fund2oct.phantom.surfaces import build_surfaces
+from fund2oct.phantom.vessels import draw_vessels, grow_vessels
+from fund2oct.retina.layers import BOUNDARIES
+
+_MIN_DEPTH_MM = 1.2
+_STREAMS = ("anatomy", "vessels", "texture", "lesions", "photo", "motion", "speckle", "second")
+_SHARED_BY_PATIENT = 7919
+
+
+@dataclass(frozen=True)
+class PhantomConfig:
+    """How eyes are simulated.
+
+    Args:
+        fundus_px: width of the photo.
+        n_depth: rows of a B-scan.
+        n_ascans: A-scans of a B-scan.
+        scan: where the B-scans lie.
+        depth_mm: height of a B-scan; at least 1.2, or a tall lesion would not fit.
+        half_width_mm: millimetres of retina under half the photo, on average.
+        normal_share: share of eyes without any lesion.
+        second_share: share of the others that have two.
+        diagnosis: what every eye has, for instance ``"drusen+SRF"``; None draws it.
+        optics: the scanner.
+    """
+
+    fundus_px: int = 128
+    n_depth: int = 80
+    n_ascans: int = 112
+    scan: ScanPattern = field(default_factory=RadialScan)
+    depth_mm: float = 1.92
+    half_width_mm: float = 6.5
+    normal_share: float = 0.3
+    second_share: float = 0.2
+    diagnosis: str | None = None
+    optics: Optics = field(default_factory=Optics)
+
+    def __post_init__(self) -> None:
+        for name, least in (("fundus_px", 16), ("n_depth", 16), ("n_ascans", 8)):
+            if getattr(self, name) < least:
+                raise ValueError(f"{name}: expected at least {least}, found {getattr(self, name)}")
+        if not self.depth_mm >= _MIN_DEPTH_MM:
+            raise ValueError(f"depth_mm: expected at least {_MIN_DEPTH_MM}, found {self.depth_mm}")
+        for name in ("normal_share", "second_share"):
+            if not 0 <= getattr(self, name) <= 1:
+                raise ValueError(f"{name}: expected a share in [0, 1], found {getattr(self, name)}")
+        if not self.half_width_mm > 0:
+            raise ValueError(f"half_width_mm: expected a positive length, found {self.half_width_mm}")
+        reach = max(math.hypot(*point) for line in self.scan.lines for point in line)
+        if reach > 0.8 * self.half_width_mm:
+            raise ValueError(
+                f"scan: its lines reach {reach:.2f} mm from the fovea, but the photo is sure to show only "
+                f"{0.8 * self.half_width_mm:.2f} mm; shorten the lines or raise half_width_mm"
+            )
+        if self.diagnosis is not None:
+            check_diagnosis(self.diagnosis)
+
+    @property
+    def map_px(self) -> int:
+        """Width of the maps: a multiple of the photo's, fine enough for its vessels and the A-scans."""
+        pitch_mm = min(math.dist(*line) for line in self.scan.lines) / self.n_ascans
+        least = max(256, min(1024, self.half_width_mm / pitch_mm))
+        return self.fundus_px * math.ceil(least / self.fundus_px)
+
+
+def simulate_eye(seed: int, number: int, config: PhantomConfig | None = None) -> Eye:
+    """Simulate one eye; the same arguments give the same eye in any process and in any order.
+
+    Eyes ``2 k`` and ``2 k + 1`` are the right and the left eye of one patient. ``second`` is the
+    same scan with other speckle and noise and nothing else, so a distance between ``volume`` and
+    ``second`` is the least that any model can reach.
+
+    Args:
+        seed: seed of the whole set, at least 0.
+        number: number of the eye, at least 0.
+        config: sizes, scan and diseases.
+
+    Returns:
+        The eye with its truth: boundaries, lesion labels, diagnosis, pose and placement.
+
+    Raises:
+        ValueError: if ``seed`` or ``number`` is negative.
+    """
+    if seed < 0 or number < 0:
+        raise ValueError(f"seed and number: expected at least 0, found {seed} and {number}")
+    config = config or PhantomConfig()
+    children = np.random.SeedSequence([seed, number]).spawn(len(_STREAMS))
+    rng = {name: np.random.default_rng(child) for name, child in zip(_STREAMS, children, strict=True)}
+    patient = np.random.default_rng(np.random.SeedSequence([seed, number // 2, _SHARED_BY_PATIENT]))
+
+    laterality, side = ("OD", 1) if number % 2 == 0 else ("OS", -1)
+    anatomy = sample_anatomy(rng["anatomy"], patient)
+    grid = PhotoGrid(_sample_placement(rng["anatomy"], config), config.map_px, side)
+    arterioles, venules = (
+        draw_vessels(grid, grow_vessels(rng["vessels"], anatomy, arterioles=kind)) for kind in (True, False)
+    )
+    texture = _Texture.sample(rng["texture"], grid)
+    diagnosis = config.diagnosis or sample_diagnosis(
+        rng["lesions"], config.normal_share, config.second_share
+    )
+    lesions = sample_lesions(rng["lesions"], grid, diagnosis)
+
+    points = config.scan.coordinates(config.n_ascans).numpy()
+    x, y = points[..., 0] * side, points[..., 1]
+    under = lesions.under(grid, x, y)
+    vessels = np.maximum(arterioles, venules)
+    sampled = grid.sample(np.stack([vessels, *texture.for_scan()]), x, y)
+    surfaces = build_surfaces(anatomy, under, sampled[1:4], x, y)
+
+    depth_um = config.depth_mm * 1000
+    residual = 2.5 * sampled[4]
+    pose = sample_pose(rng["motion"], config.scan, depth_um)
+    pose = keep_in_frame(pose, surfaces.boundary["ILM"] - residual, residual, depth_um)
+    membrane = pose_surface(pose, config.n_ascans) + residual
+
+    dz_um = depth_um / config.n_depth
+    dx_um = float(np.mean([math.dist(*line) for line in config.scan.lines])) * 1000 / config.n_ascans
+    columns = Columns(
+        surfaces=surfaces,
+        lesions=under,
+        vessels=sampled[0],
+        lumens=sampled[5:7],
+        streaks=sampled[7],
+        streak=float(rng["texture"].uniform(0.02, 0.06)),
+        grain=_grain(rng["texture"], membrane.shape, config, dx_um),
+        gain=_gain(rng["motion"], membrane.shape),
+        scatter_um=(170 - 90 * anatomy.pigment) * float(rng["texture"].uniform(0.8, 1.3)),
+    )
+    signal, labels = reflect(columns, membrane, config.n_depth, dz_um, config.optics)
+    volume, second = (acquire(rng[name], signal, dz_um, dx_um, config.optics) for name in ("speckle", "second"))
+    maps = FundusMaps(arterioles, venules, texture.choroid, texture.mottle, texture.clouds)
+    fundus = render_fundus(rng["photo"], grid, anatomy, lesions, maps, config.fundus_px)
+    return Eye(
+        key=f"sim-{number:07d}-{laterality}",
+        patient=f"sim-{number // 2:07d}",
+        laterality=laterality,
+        fundus=fundus,
+        scan=config.scan,
+        placement=grid.placement,
+        spacing_mm=(_slice_spacing(config.scan), dz_um / 1000, dx_um / 1000),
+        volume=volume,
+        second=second,
+        boundaries_um=surfaces.stacked(BOUNDARIES, membrane),
+        lesions=labels,
+        lesion_fundus=_reduce_labels(lesions, config.fundus_px),
+        pose_um=pose,
+        diagnosis=diagnosis,
+        source=f"fund2oct phantom, seed {seed}",
+    )
+
+
+def simulate_eyes(
+    seed: int,
+    n_eyes: int,
+    config: PhantomConfig | None = None,
+    workers: int = 1,
+    progress: Callable[[int, int], None] | None = None,
+) -> Iterator[Eye]:
+    """Simulate eyes 0 to ``n_eyes - 1``, in this order, in several processes.
+
+    Args:
+        seed: seed of the whole set.
+        n_eyes: how many eyes.
+        config: sizes, scan and diseases.
+        workers: processes; 1 stays in this one.
+        progress: called with the eyes done so far and ``n_eyes`` after each.
+
+    Raises:
+        ValueError: if ``n_eyes`` or ``workers`` is not positive.
+    """
+    if n_eyes < 1 or workers < 1:
+        raise ValueError(f"n_eyes and workers: expected at least 1, found {n_eyes} and {workers}")
+    return _simulate_eyes(seed, n_eyes, config or PhantomConfig(), workers, progress)
+
+
+def _simulate_eyes(
+    seed: int,
+    n_eyes: int,
+    config: PhantomConfig,
+    workers: int,
+    progress: Callable[[int, int], None] | None,
+) -> Iterator[Eye]:
+    simulate = partial(_simulate_number, seed, config)
+    if workers == 1:
+        yield from _counted(map(simulate, range(n_eyes)), n_eyes, progress)
+        return
+    context = multiprocessing.get_context("spawn")
+    with context.Pool(workers, initializer=_use_one_thread) as pool:
+        yield from _counted(pool.imap(simulate, range(n_eyes), chunksize=4), n_eyes, progress)
+
+
+def _simulate_number(seed: int, config: PhantomConfig, number: int) -> Eye:
+    return simulate_eye(seed, number, config)
+
+
+def _counted(eyes: Iterator[Eye], n_eyes: int, progress: Callable[[int, int], None] | None) -> Iterator[Eye]:
+    for done, eye in enumerate(eyes, 1):
+        if progress:
+            progress(done, n_eyes)
+        yield eye
+
+
+def _use_one_thread() -> None:
+    for name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"):
+        os.environ[name] = "1"
+
+
+@dataclass(frozen=True)
+class _Texture:
+    """Random maps of an eye, each ``(M, M)``."""
+
+    thickness: tuple[Array, Array, Array]
+    residual: Array
+    small_lumens: Array
+    choroid: Array
+    streaks: Array
+    mottle: Array
+    clouds: Array
+
+    @classmethod
+    def sample(cls, rng: np.random.Generator, grid: PhotoGrid) -> _Texture:
+        outer, inner, choroid, residual = (grid.noise(rng, cell) for cell in (1.4, 1.8, 1.0, 2.0))
+        return cls(
+            (outer, inner, choroid),
+            residual,
+            small_lumens=_network(grid.noise(rng, 0.2), 0.55),
+            choroid=_network(grid.noise(rng, 0.45), 0.6),
+            streaks=grid.noise(rng, 0.14),
+            mottle=grid.noise(rng, 0.11),
+            clouds=grid.noise(rng, 0.8),
+        )
+
+    def for_scan(self) -> tuple[Array, ...]:
+        return (*self.thickness, self.residual, self.small_lumens, self.choroid, self.streaks)
+
+
+def _network(noise: Array, width: float) -> Array:
+    """A net of vessels: the zero lines of a random map, 1 along them and 0 beside."""
+    return np.maximum(1 - np.abs(noise) / width, 0)
+
+
+def _sample_placement(rng: np.random.Generator, config: PhantomConfig) -> Placement:
+    """No photographer centres the fovea exactly, nor holds each head upright."""
+    shift = np.clip(rng.normal(0, 0.025, 2), -0.06, 0.06)
+    turn = float(np.clip(rng.normal(0, 2.5), -6, 6))
+    zoom = float(np.clip(rng.normal(1, 0.03), 0.92, 1.08))
+    return Placement((float(shift[0]), float(shift[1])), turn, config.half_width_mm * zoom)
+
+
+def _grain(rng: np.random.Generator, shape: tuple[int, int], config: PhantomConfig, dx_um: float) -> Array:
+    """Inhomogeneous tissue, ``(S, Z, X)``, in grains of about 30 by 70 um at every resolution."""
+    slices, ascans = shape
+    along = spline_basis(ascans, max(2, round(ascans * dx_um / 70)))
+    down = spline_basis(config.n_depth, max(2, round(config.depth_mm * 1000 / 30)))
+    lattice = rng.standard_normal((slices, down.shape[1], along.shape[1]), dtype=np.float32)
+    return down @ lattice @ along.T
+
+
+def _gain(rng: np.random.Generator, shape: tuple[int, int]) -> Array:
+    """Brightness of each A-scan: slices differ a little, and their ends are darker."""
+    u = np.linspace(-1, 1, shape[1], dtype=np.float32)
+    level = rng.normal(0, 0.015, (shape[0], 1)) + rng.normal(0, 0.02)
+    return (level - rng.uniform(0, 0.06) * u**4 + rng.normal(0, 0.02, (shape[0], 1)) * u).astype(np.float32)
+
+
+def _slice_spacing(scan: ScanPattern) -> float:
+    """Distance between parallel slices in mm, NaN where they are not parallel or not equally far apart."""
+    ends = np.array(scan.lines)
+    steps = np.diff(ends, axis=0)
+    if len(ends) < 2 or not np.allclose(steps, steps[0, 0], atol=1e-6):
+        return math.nan
+    return float(np.hypot(*steps[0, 0]))
+
+
+def _reduce_labels(lesions: LesionMaps, size_px: int) -> np.ndarray:
+    label = lesions.label()
+    factor = len(label) // size_px
+    return np.ascontiguousarray(label[factor // 2 :: factor, factor // 2 :: factor])
+
+

@@ -1,0 +1,135 @@
+"""Volumes for photos of any size and shape."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Sequence
+from pathlib import Path
+
+import torch
+from rich.progress import track
+
+from fund2oct.data import Eye
+from fund2oct.data.fundus import crop_retina, find_retina
+from fund2oct.data.images import read_rgb
+from fund2oct.data.schema import DataError
+from fund2oct.evaluation import import_class
+from fund2oct.export import save_eye
+from fund2oct.geometry import Placement
+from fund2oct.models import VolumeGAN, load_model
+from fund2oct.retina import unalign
+from fund2oct.visual import draw_panel, save_figure
+
+
+def predict(
+    checkpoint: str | Path,
+    photos: Sequence[str | Path],
+    out: str | Path,
+    formats: Sequence[str] = ("hdf5",),
+    seed: int = 0,
+    model: str | None = None,
+    placement: Placement | None = None,
+) -> list[str]:
+    """Generate a volume for each photo, with a panel.
+
+    A photo that cannot be used is passed over; the others are still done. The speckle and the pose
+    of a photo depend on ``seed`` and on the file's name, not on the other photos.
+
+    Args:
+        checkpoint: a trained model.
+        photos: picture files.
+        out: folder of the results, made if need be: ``NAME.h5`` and ``NAME.png`` for ``NAME.jpg``.
+        formats: of the volumes, see :func:`fund2oct.export.save_eye`.
+        seed: of the speckle and of the poses.
+        model: import path of the model's class, where it is not of this package.
+        placement: where the scan lies on the photos; by default around the centre of the retina's
+            circle, as on a macula-centred photo of 45 to 50 degrees.
+
+    Returns:
+        A line for each photo that was passed over, which says why.
+
+    Raises:
+        fund2oct.models.CheckpointError: if the checkpoint cannot be used.
+    """
+    network = load_model(checkpoint, import_class(model) if model else None)
+    folder = Path(out)
+    folder.mkdir(parents=True, exist_ok=True)
+    failed: list[str] = []
+    taken: set[str] = set()
+    for photo in track([Path(photo) for photo in photos], "translating"):
+        try:
+            eye = translate(network, photo, placement or Placement(), seed)
+        except DataError as error:
+            line = " ".join(str(error).split())
+            failed.append(line if str(photo) in line else f"{photo}: {line}")
+            continue
+        name = _free_name(photo.stem, taken)
+        for format in formats:
+            save_eye(eye, folder, name, format)
+        _draw(eye, folder / f"{name}.png")
+    return failed
+
+
+def translate(model: VolumeGAN, photo: Path, placement: Placement, seed: int = 0) -> Eye:
+    """Generate the volume of one photo.
+
+    Args:
+        model: from :func:`fund2oct.models.load_model`.
+        photo: a picture file.
+        placement: where the scan lies on the square around the circle of retina.
+        seed: of the speckle and of the pose.
+
+    Returns:
+        The cropped photo and the generated volume, at a pose sampled from the training set's.
+
+    Raises:
+        DataError: if the file is absent, damaged or no fundus photograph.
+    """
+    if model.task is None:
+        raise ValueError("model: knows nothing of its data; load it with fund2oct.models.load_model")
+    task = model.task
+    picture = read_rgb(photo)
+    fundus = crop_retina(picture, find_retina(picture), task.fundus_px)
+    digest = hashlib.sha256(f"{seed}:{photo.name}".encode()).digest()
+    noise = torch.Generator(model.device).manual_seed(int.from_bytes(digest[:7], "little"))
+    _, n_depth, n_ascans = model.shape
+    grid = placement.to_grid(task.scan.coordinates(n_ascans, model.device))[None]
+    image = torch.from_numpy(fundus.copy()).permute(2, 0, 1)[None].to(model.device) / 255
+    pose_um = task.poses.sample(1, torch.Generator().manual_seed(noise.initial_seed()))
+    with torch.inference_mode():
+        aligned = model(image, grid, n_depth, generator=noise)
+        volume = unalign(aligned, pose_um.to(aligned), task.spacing_mm[1])
+    return Eye(
+        key=photo.stem.replace("/", "-"),
+        patient=photo.stem,
+        laterality=_laterality(photo.stem),
+        fundus=fundus,
+        scan=task.scan,
+        placement=placement,
+        spacing_mm=task.spacing_mm,
+        volume=(volume[0, 0] * 255).round().byte().cpu().numpy(),
+        pose_um=pose_um[0].float().numpy(),
+        source=f"generated from {photo.name}",
+        sha256=hashlib.sha256(photo.read_bytes()).hexdigest(),
+    )
+
+
+def _draw(eye: Eye, path: Path) -> None:
+    assert eye.scan is not None and eye.volume is not None
+    fundus = torch.from_numpy(eye.fundus.copy()).permute(2, 0, 1) / 255
+    volume = torch.from_numpy(eye.volume) / 255
+    grid = eye.placement.to_grid(eye.scan.coordinates(volume.shape[-1]))
+    save_figure(draw_panel(fundus, grid, {"generated": volume}, eye.key), path)
+
+
+def _laterality(stem: str) -> str:
+    # As the challenge and most photo sets name their files; the schema wants one of the two.
+    return "OS" if stem.upper().endswith(("L", "OS")) else "OD"
+
+
+def _free_name(stem: str, taken: set[str]) -> str:
+    name, number = stem, 2
+    while name in taken:
+        name, number = f"{stem}-{number}", number + 1
+    taken.add(name)
+    return name

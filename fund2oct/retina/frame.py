@@ -1,0 +1,129 @@
+r"""The aligned frame, in which volumes of different pose can be compared voxel by voxel.
+
+In the aligned frame each A-scan is shifted along Z so that the pose's surface lies at
+:data:`ALIGNED_DEPTH` of the frame's height; size and spacing stay. Row ``r`` of a frame covers the
+depths from ``r`` to ``r + 1`` times the spacing, so a voxel's centre is at ``(r + 0.5) * spacing``.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from fund2oct.retina.pose import pose_surface_um
+
+ALIGNED_DEPTH = 0.6
+"""Share of the frame's height above the outer retina in the aligned frame."""
+
+_LOBES = 3
+
+
+def align(volume: Tensor, pose_um: Tensor, spacing_z_mm: Tensor | float) -> Tensor:
+    """Shift each A-scan so that the pose's surface is flat, at :data:`ALIGNED_DEPTH`.
+
+    Resampled by a Lanczos-3 kernel, since linear interpolation would smooth the speckle; beyond the
+    frame's edges the A-scan is reflected (see :func:`aligned_mask`). Differentiable, except where
+    the kernel's overshoot is clamped to [0, 1].
+
+    Args:
+        volume: intensities in [0, 1], shape ``(B, C, S, Z, X)``.
+        pose_um: pose of each slice, shape ``(B, S, 3)``.
+        spacing_z_mm: distance of two rows, one number or one an eye, shape ``(B,)``.
+
+    Returns:
+        Aligned volume in [0, 1], of the shape and type of ``volume``.
+
+    Raises:
+        ValueError: if the shapes do not fit each other, or the spacing is not positive.
+    """
+    _check(volume, pose_um)
+    return _shift(volume, _offset_px(pose_um, spacing_z_mm, volume))
+
+
+def unalign(aligned: Tensor, pose_um: Tensor, spacing_z_mm: Tensor | float) -> Tensor:
+    """Shift each A-scan of an aligned volume so that the retina lies as the pose says.
+
+    The inverse of :func:`align` up to resampling and to what leaves the frame.
+
+    Args:
+        aligned: intensities in [0, 1], shape ``(B, C, S, Z, X)``.
+        pose_um: pose of each slice, shape ``(B, S, 3)``.
+        spacing_z_mm: distance of two rows, one number or one an eye, shape ``(B,)``.
+
+    Returns:
+        Volume in [0, 1], of the shape and type of ``aligned``.
+
+    Raises:
+        ValueError: if the shapes do not fit each other, or the spacing is not positive.
+    """
+    _check(aligned, pose_um)
+    return _shift(aligned, -_offset_px(pose_um, spacing_z_mm, aligned))
+
+
+def aligned_mask(volume: Tensor, pose_um: Tensor, spacing_z_mm: Tensor | float) -> Tensor:
+    """Voxels of the aligned frame whose centre comes from inside the scanned frame.
+
+    Args:
+        volume: any volume of the right shape, ``(B, C, S, Z, X)``; its values are not read.
+        pose_um: pose of each slice, shape ``(B, S, 3)``.
+        spacing_z_mm: distance of two rows, one number or one an eye, shape ``(B,)``.
+
+    Returns:
+        Boolean mask, shape ``(B, 1, S, Z, X)``.
+
+    Raises:
+        ValueError: if the shapes do not fit each other, or the spacing is not positive.
+    """
+    _check(volume, pose_um)
+    offset = _offset_px(pose_um, spacing_z_mm, volume)
+    n_rows = volume.shape[3]
+    row = torch.arange(n_rows, device=volume.device).view(1, 1, 1, -1, 1) + offset[:, None, :, None]
+    return (row > -0.5) & (row < n_rows - 0.5)
+
+
+def _check(volume: Tensor, pose_um: Tensor) -> None:
+    if volume.ndim != 5:
+        raise ValueError(f"volume: expected (B, C, S, Z, X), found shape {tuple(volume.shape)}")
+    expected = (volume.shape[0], volume.shape[2], 3)
+    if tuple(pose_um.shape) != expected:
+        raise ValueError(f"pose: expected (B, S, 3) = {expected}, found shape {tuple(pose_um.shape)}")
+
+
+def _offset_px(pose_um: Tensor, spacing_z_mm: Tensor | float, volume: Tensor) -> Tensor:
+    """Rows by which the pose's surface lies below its place in the aligned frame, ``(B, S, X)``."""
+    # Half precision cannot hold a row index: 1/8 row at 400 rows is 12 bits.
+    precision = torch.float64 if volume.dtype == torch.float64 else torch.float32
+    spacing = torch.as_tensor(spacing_z_mm, dtype=precision, device=volume.device)
+    if spacing.ndim > 1 or (spacing.ndim == 1 and spacing.shape[0] != volume.shape[0]):
+        raise ValueError(
+            f"spacing: expected one number or one for each of {volume.shape[0]} eyes, "
+            f"found shape {tuple(spacing.shape)}"
+        )
+    if not isinstance(spacing_z_mm, Tensor) and not bool((spacing > 0).all()):
+        raise ValueError(f"spacing: expected a positive length in millimetres, found {spacing_z_mm}")
+    with torch.autocast(volume.device.type, enabled=False):
+        surface_um = pose_surface_um(pose_um.to(volume.device, precision), volume.shape[-1])
+        return surface_um / (1000 * spacing).view(-1, 1, 1) - ALIGNED_DEPTH * volume.shape[3]
+
+
+def _shift(volume: Tensor, offset_px: Tensor) -> Tensor:
+    """Sample each A-scan at ``row + offset``, reflected at the frame's edges."""
+    n_rows = volume.shape[3]
+    whole = offset_px.floor()
+    # One gather of all rows that the kernel touches; its taps are then views of the result.
+    reach = torch.arange(1 - _LOBES, n_rows + _LOBES, device=volume.device).view(1, 1, -1, 1)
+    index = (whole.long()[:, :, None] + reach) % (2 * n_rows)
+    index = torch.minimum(index, 2 * n_rows - 1 - index)[:, None]
+    rows = volume.gather(3, index.expand(-1, volume.shape[1], -1, -1, -1))
+    taps = _lanczos(offset_px - whole)
+    shifted = sum(taps[k][:, None, :, None] * rows[:, :, :, k : k + n_rows] for k in range(2 * _LOBES))
+    assert isinstance(shifted, Tensor)
+    return shifted.clamp(0, 1).to(volume.dtype)
+
+
+def _lanczos(fraction: Tensor) -> Tensor:
+    """Weights of the six rows around a position, summing to 1, shape ``(6, *fraction.shape)``."""
+    tap = torch.arange(1 - _LOBES, _LOBES + 1, device=fraction.device, dtype=fraction.dtype)
+    distance = fraction - tap.view(-1, *[1] * fraction.ndim)
+    weight = torch.sinc(distance) * torch.sinc(distance / _LOBES)
+    return weight / weight.sum(0)

@@ -1,0 +1,32 @@
+"""Names of the retina's boundaries, from the vitreous to the choroid."""
+
+from __future__ import annotations
+
+BOUNDARIES: tuple[str, ...] = (
+    "ILM",
+    "RNFL_GCL",
+    "GCL_IPL",
+    "IPL_INL",
+    "INL_OPL",
+    "OPL_ONL",
+    "ELM",
+    "EZ",
+    "IZ_RPE",
+    "BM",
+    "CSI",
+)
+"""Boundaries in the order of their depth. Each is named after the two layers that it parts, or after
+the membrane or thin band that it is: ``ILM`` is the retina's inner surface, ``IZ_RPE`` the inner
+surface of the pigment epithelium, ``BM`` Bruch's membrane, which stays where it is when a detachment
+lifts the epithelium, and ``CSI`` the choroid's outer surface."""
+
+
+def boundary_index(name: str) -> int:
+    """Row of a boundary in an array of boundaries ``(n, S, X)``.
+
+    Raises:
+        ValueError: if there is no boundary of that name.
+    """
+    if name not in BOUNDARIES:
+        raise ValueError(f"boundary: expected one of {', '.join(BOUNDARIES)}, found {name!r}")
+    return BOUNDARIES.index(name)

