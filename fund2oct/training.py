@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -99,8 +100,17 @@ def _build(config: dict[str, Any], run: Path | None) -> LightningCLI:
             args=config,
         )
     except (ArgumentError, TypeError, ValueError) as error:
-        raise ConfigError(f"configuration: {' '.join(str(error).split())}") from error
+        raise ConfigError(f"configuration: {_brief(error)}") from error
     return cli
+
+
+def _brief(error: Exception) -> str:
+    """What is wrong, without the list of types that jsonargparse tried and the whole value."""
+    text = str(error)
+    where = re.match(r'Parser key "(\w+)"', text)
+    tried = re.search(r"Errors:(.*?)- Expected a <class 'NoneType'>", text, re.DOTALL)
+    line = " ".join((tried[1] if tried else text).replace("- ", " ", 1).split())
+    return f"{where[1]}: {line}" if where and tried else line
 
 
 def _next_run(experiment: str) -> Path:

@@ -1,8 +1,9 @@
 """Eyes on disk, importers, and what feeds a model in training.
 
-Importing it pulls in neither albumentations nor the phantom, and Lightning only for the datamodule.
+Importing it pulls in neither albumentations nor the phantom, and Lightning only for the datamodules.
 """
 
+from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 from fund2oct.data.dataset import FundusOCTDataset
@@ -12,6 +13,7 @@ from fund2oct.data.store import EyeInfo, EyeReader, EyeWriter
 
 if TYPE_CHECKING:
     from fund2oct.data.datamodule import FundusOCTDataModule
+    from fund2oct.data.simulated import PhantomDataModule
 
 __all__ = [
     "SCHEMA_VERSION",
@@ -23,6 +25,7 @@ __all__ = [
     "FundusOCTDataModule",
     "FundusOCTDataset",
     "NotAFundusError",
+    "PhantomDataModule",
     "RetinaCircle",
     "crop_retina",
     "find_retina",
@@ -31,10 +34,14 @@ __all__ = [
 ]
 
 
-def __getattr__(name: str) -> Any:
-    # Lightning takes seconds to import; each process that simulates an eye would wait for it.
-    if name == "FundusOCTDataModule":
-        from fund2oct.data.datamodule import FundusOCTDataModule
+# Lightning takes seconds to import; each process that simulates an eye would wait for it.
+_LAZY = {
+    "FundusOCTDataModule": "fund2oct.data.datamodule",
+    "PhantomDataModule": "fund2oct.data.simulated",
+}
 
-        return FundusOCTDataModule
+
+def __getattr__(name: str) -> Any:
+    if name in _LAZY:
+        return getattr(import_module(_LAZY[name]), name)
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -145,8 +145,8 @@ class FundusOCTDataModule(pl.LightningDataModule):
         patients = {info.patient for info in pairs}
         if len(patients) < 3:
             rank_zero_warn(
-                f"{self.path}: {len(patients)} patients are too few to split: training, validation and test "
-                "hold the same eyes, so their scores say nothing about other eyes"
+                f"{self.path}: expected at least 3 patients to split, found {len(patients)}: training, "
+                "validation and test hold the same eyes, so their scores say nothing about other eyes"
             )
         split = split_patients(patients, self.val_fraction, self.test_fraction, self.seed)
         return {

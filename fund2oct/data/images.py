@@ -77,7 +77,9 @@ def _decode(path: str | os.PathLike[str]) -> Image.Image:
 
 
 def _from_deep(values: Array) -> Image.Image:
-    if values.dtype == np.uint8 or values.size == 0:
+    if values.size == 0:
+        raise ValueError("it holds no pixels")
+    if values.dtype == np.uint8:
         return Image.fromarray(values)
     values = np.nan_to_num(values.astype(np.float64)).clip(0)
     top = values.max()

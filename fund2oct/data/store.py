@@ -258,13 +258,18 @@ def _group(file: h5py.File, key: str) -> h5py.Group:
 
 
 def _array(group: h5py.Group, name: str) -> Array | None:
-    return group[name][()] if name in group else None
+    try:
+        stored = group[name]
+    except KeyError:
+        return None
+    return stored[()]
 
 
 def _attribute(group: h5py.Group, name: str) -> Any:
-    if name not in group.attrs:
-        raise DataError(f"attribute {name!r} is missing")
-    return group.attrs[name]
+    try:
+        return group.attrs[name]
+    except KeyError as error:
+        raise DataError(f"attribute {name!r} is missing") from error
 
 
 def _text(group: h5py.Group, name: str) -> str:

@@ -84,7 +84,7 @@ def _read(path: Path) -> dict[str, Any]:
         raise CheckpointError(
             f"{path}: holds more than tensors and plain values, which could run code; refused"
         ) from None
-    except (RuntimeError, EOFError, OSError, ValueError) as error:
+    except Exception as error:  # on a damaged file the reader raises whatever it stumbles over
         raise CheckpointError(f"{path}: damaged or not a checkpoint: {_one_line(error)}") from None
     if not isinstance(checkpoint, dict):
         raise CheckpointError(

@@ -26,6 +26,7 @@ from fund2oct.networks.discriminators import (
 )
 from fund2oct.networks.features import load_feature_network
 from fund2oct.networks.generator import VolumeGenerator
+from fund2oct.networks.lift import LIFTS
 
 RECONSTRUCTION: dict[str, Callable[[Tensor, Tensor, Tensor], Tensor]] = {
     "local_mean": local_mean_loss,
@@ -90,6 +91,8 @@ class Pix2Vol(VolumeGAN):
         self.channels = tuple(channels)
         self.lift = lift
         self.weights = {name: weight for name, weight in (weights or WEIGHTS).items() if weight}
+        if lift not in LIFTS:
+            raise ValueError(f"lift: expected one of {', '.join(LIFTS)}, found {lift!r}")
         unknown = sorted(set(self.weights) - set(TERMS))
         if unknown:
             raise ValueError(f"weights: expected names of {', '.join(TERMS)}, found {', '.join(unknown)}")

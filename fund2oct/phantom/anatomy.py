@@ -26,6 +26,8 @@ class Anatomy:
         cup_um: depth of the cup below the rim.
         raphe: how far the arcades open, 1 on average.
         pigment: melanin in the pigment epithelium and choroid, from 0 (blond) to 1.
+        hue: factors of red, green and blue light that the pigment's kind makes, 1 on average.
+        clearness: how deep light enters the choroid for its pigment, 1 on average.
     """
 
     pit_radius: float
@@ -37,6 +39,8 @@ class Anatomy:
     cup_um: float
     raphe: float
     pigment: float
+    hue: tuple[float, float, float]
+    clearness: float
 
     def disc_distance(self, x: Array, y: Array) -> Array:
         """Distance from the disc's centre in units of its radius: 1 on its margin."""
@@ -49,7 +53,8 @@ class Anatomy:
         # Bundles run along parabolas that open from the disc around the macula.
         bundle = np.abs(dy) / np.sqrt(np.maximum(dx, 0.4))
         hump = np.exp(-(((bundle - 1.25 * self.raphe) / 0.55) ** 2)) * smoothstep(dx, -0.5, 1.5)
-        ring = 95 * np.exp(-np.maximum(distance - 0.85, 0) / 1.2) * (0.6 + 0.5 * np.abs(dy) / (distance + 1e-3))
+        poles = 0.6 + 0.5 * np.abs(dy) / (distance + 1e-3)
+        ring = 95 * poles * np.exp(-np.maximum(distance - 0.85, 0) / 1.2)
         return (self._pit(x, y, 0.65) * (14 + 24 * hump) + ring) * self.layer_scale[0]
 
     def thickness_um(self, x: Array, y: Array) -> dict[str, Array]:
@@ -95,6 +100,9 @@ class Anatomy:
 def sample_anatomy(rng: np.random.Generator, patient: np.random.Generator) -> Anatomy:
     """Draw one eye; ``patient`` draws what both eyes of a patient share."""
     pigment = float(patient.beta(2.0, 2.2))
+    red, green, blue = np.exp(
+        patient.normal(0, 0.09) * np.array([-0.3, 1.0, 1.7]) + patient.normal(0, 0.03, 3)
+    )
     choroid_um = float(np.clip(patient.normal(270, 60), 130, 420))
     cup_ratio = float(np.clip(patient.normal(0.42, 0.13), 0.15, 0.75))
     common = patient.normal(1, 0.05)
@@ -109,4 +117,6 @@ def sample_anatomy(rng: np.random.Generator, patient: np.random.Generator) -> An
         cup_um=float(rng.uniform(250, 480)) * cup_ratio / 0.42,
         raphe=float(np.clip(rng.normal(1, 0.08), 0.8, 1.25)),
         pigment=pigment,
+        hue=(float(red), float(green), float(blue)),
+        clearness=float(rng.uniform(0.8, 1.3)),
     )

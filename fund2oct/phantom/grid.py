@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Iterable
 from functools import lru_cache
+from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from fund2oct.geometry import Placement
 
-Array = NDArray[np.float32]
+Array = np.ndarray[Any, Any]
 Window = tuple[slice, slice]
 
 
@@ -67,16 +68,20 @@ class PhotoGrid:
         lattice = rng.standard_normal((cells + 3, cells + 3), dtype=np.float32)
         return basis @ lattice @ basis.T
 
-    def sample(self, maps: Array, x: Array, y: Array) -> Array:
-        """Read maps ``(K, M, M)`` at points in nasal millimetres, bilinearly: ``(K, *x.shape)``."""
+    def sample(self, maps: Iterable[Array], x: Array, y: Array) -> Array:
+        """Read K maps ``(M, M)`` at points in nasal millimetres, bilinearly: ``(K, *x.shape)``."""
         column, row = self.to_pixels(x, y)
         limit = self.size_px - 1.001
         column, row = np.clip(column, 0, limit), np.clip(row, 0, limit)
         left, top = column.astype(np.int32), row.astype(np.int32)
-        a, b = column - left, row - top
-        upper = maps[:, top, left] * (1 - a) + maps[:, top, left + 1] * a
-        lower = maps[:, top + 1, left] * (1 - a) + maps[:, top + 1, left + 1] * a
-        return upper * (1 - b) + lower * b
+        a, b = (column - left).astype(np.float32), (row - top).astype(np.float32)
+        corners = [
+            (top, left, (1 - a) * (1 - b)),
+            (top, left + 1, a * (1 - b)),
+            (top + 1, left, (1 - a) * b),
+            (top + 1, left + 1, a * b),
+        ]
+        return np.stack([sum(values[i, j] * weight for i, j, weight in corners) for values in maps])
 
 
 @lru_cache(maxsize=64)

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass
+from typing import Any, ClassVar
 
 import numpy as np
 from scipy import ndimage
@@ -50,9 +51,9 @@ class LesionMaps:
     membrane: Array
     blood: Array
     exudate: Array
-    ped_content: float = field(default=0.0)
+    ped_content: float = 0.0
 
-    MAPS = (
+    MAPS: ClassVar[tuple[str, ...]] = (
         "drusen_um",
         "ped_um",
         "srf_um",
@@ -70,18 +71,18 @@ class LesionMaps:
     @classmethod
     def none(cls, size_px: int) -> LesionMaps:
         """A healthy eye."""
-        return cls(**{name: np.zeros((size_px, size_px), np.float32) for name in cls.MAPS})
+        maps: dict[str, Any] = {name: np.zeros((size_px, size_px), np.float32) for name in cls.MAPS}
+        return cls(**maps)
 
     def under(self, grid: PhotoGrid, x: Array, y: Array) -> LesionMaps:
         """The same maps under the A-scans at ``(x, y)``, each of that shape."""
-        nothing = np.zeros_like(x)
-        sampled = {name: nothing for name in self.MAPS}
+        sampled: dict[str, Any] = dict.fromkeys(self.MAPS, np.zeros_like(x))
         if found := [name for name in self.MAPS if getattr(self, name).any()]:
-            stack = np.stack([getattr(self, name) for name in found])
-            sampled |= dict(zip(found, grid.sample(stack, x, y), strict=True))
+            maps = [getattr(self, name) for name in found]
+            sampled |= dict(zip(found, grid.sample(maps, x, y), strict=True))
         return LesionMaps(**sampled, ped_content=self.ped_content)
 
-    def label(self) -> np.ndarray:
+    def label(self) -> Array:
         """Label map ``(M, M)`` uint8: of several lesions at one place the innermost is named."""
         found = np.zeros(self.atrophy.shape, np.uint8)
         outermost_first = {
@@ -190,15 +191,15 @@ def _drusen(rng: np.random.Generator, grid: PhotoGrid, maps: LesionMaps) -> None
 
 def _detachment(rng: np.random.Generator, grid: PhotoGrid, maps: LesionMaps) -> None:
     x, y = _warp(rng, grid, 0.7, 0.13)
-    centre, radius = _position(rng, 0.8), float(rng.uniform(0.6, 1.5))
+    centre, radius = _position(rng, 0.75), float(rng.uniform(0.7, 1.5))
     stretch, turn = float(rng.uniform(0.75, 1.0)), float(rng.uniform(0, np.pi))
     height = radius * float(rng.uniform(230, 300))
     dome = _dome(x, y, centre, (radius, radius * stretch), turn)
-    maps.ped_um = np.maximum(maps.ped_um, height * dome**0.8)
+    maps.ped_um = np.maximum(maps.ped_um, height * dome**0.65)
     if rng.random() < 0.4:
         beside = (centre[0] + radius * float(rng.uniform(-1, 1)), centre[1] + 0.9 * radius)
         small = radius * float(rng.uniform(0.35, 0.6))
-        second = small * rng.uniform(230, 300) * _dome(x, y, beside, (small, small), 0.0) ** 0.8
+        second = small * rng.uniform(230, 300) * _dome(x, y, beside, (small, small), 0.0) ** 0.65
         maps.ped_um = np.maximum(maps.ped_um, second)
     maps.ped_um = maps.ped_um * (1 + 0.07 * grid.noise(rng, 0.35))
     maps.ped_content = float(rng.choice([0.0, 0.5, 1.0]))
@@ -206,9 +207,9 @@ def _detachment(rng: np.random.Generator, grid: PhotoGrid, maps: LesionMaps) -> 
 
 def _subretinal_fluid(rng: np.random.Generator, grid: PhotoGrid, maps: LesionMaps) -> None:
     x, y = _warp(rng, grid, 1.2, 0.15)
-    centre, radius = _position(rng, 0.6), float(rng.uniform(0.9, 2.3))
+    centre, radius = _position(rng, 0.6), float(rng.uniform(1.1, 2.4))
     stretch, turn = float(rng.uniform(0.7, 1.0)), float(rng.uniform(0, np.pi))
-    height = radius * float(rng.uniform(95, 130))
+    height = radius * float(rng.uniform(105, 140))
     dome = _dome(x, y, centre, (radius, radius * stretch), turn)
     maps.srf_um = np.maximum(maps.srf_um, height * dome**1.1)
 
@@ -238,7 +239,9 @@ def _cysts(rng: np.random.Generator, grid: PhotoGrid, maps: LesionMaps) -> None:
         _exudates(rng, grid, maps, centre, extent)
 
 
-def _exudates(rng: np.random.Generator, grid: PhotoGrid, maps: LesionMaps, centre: Array, extent: float) -> None:
+def _exudates(
+    rng: np.random.Generator, grid: PhotoGrid, maps: LesionMaps, centre: Array, extent: float
+) -> None:
     """Clusters of small bright dots, often as parts of a ring around an oedema."""
     clusters = int(rng.integers(2, 6))
     angle = rng.uniform(0, 2 * np.pi, clusters)
@@ -254,7 +257,7 @@ def _exudates(rng: np.random.Generator, grid: PhotoGrid, maps: LesionMaps, centr
 
 def _atrophy(rng: np.random.Generator, grid: PhotoGrid, maps: LesionMaps) -> None:
     x, y = _warp(rng, grid, 0.5, 0.10)
-    edge = np.full(grid.x.shape, -1, np.float32)
+    edge: Array = np.full(grid.x.shape, -1, np.float32)
     for _ in range(int(rng.integers(1, 4))):
         radius = float(rng.uniform(0.5, 1.5))
         turn, stretch = float(rng.uniform(0, np.pi)), float(rng.uniform(0.6, 1.0))
@@ -263,7 +266,7 @@ def _atrophy(rng: np.random.Generator, grid: PhotoGrid, maps: LesionMaps) -> Non
         cos, sin = math.cos(turn), math.sin(turn)
         distance = np.hypot(cos * dx + sin * dy, (cos * dy - sin * dx) / stretch)
         edge = np.maximum(edge, radius - distance)
-    edge = edge + 0.05 * grid.noise(rng, 0.25)
+    edge = edge + 0.05 * grid.noise(rng, 0.25) + 0.08 * grid.noise(rng, 0.6)
     maps.atrophy = np.maximum(maps.atrophy, smoothstep(edge, -0.03, 0.03))
 
 
@@ -275,7 +278,8 @@ def _membrane(rng: np.random.Generator, grid: PhotoGrid, maps: LesionMaps) -> No
     strength = float(rng.uniform(0.7, 1.0))
     turn = float(rng.uniform(0, np.pi))
     wave = math.cos(turn) * x + math.sin(turn) * y + 0.10 * grid.noise(rng, 0.6)
-    folds = np.sin(wave * (2 * np.pi / float(rng.uniform(0.32, 0.5)))) * smoothstep(grid.noise(rng, 0.7), -0.8, 0.6)
+    wave = np.sin(wave * (2 * np.pi / float(rng.uniform(0.32, 0.5))))
+    folds = wave * smoothstep(grid.noise(rng, 0.7), -0.8, 0.6)
     maps.membrane = np.maximum(maps.membrane, density)
     maps.fold_um = maps.fold_um + strength * 17 * folds * density
     pit = np.exp(-(grid.x**2 + grid.y**2) / 0.55**2)

@@ -1,4 +1,4 @@
-"""Rendering of the volume: reflectivity of the tissue, then what the scanner makes of it."""
+"""Rendering of the volume: what each voxel sends back before the scanner adds its speckle."""
 
 from __future__ import annotations
 
@@ -6,16 +6,11 @@ import math
 from dataclasses import dataclass
 
 import numpy as np
-from scipy import ndimage
 
 from fund2oct.phantom.grid import Array
 from fund2oct.phantom.lesions import LESIONS, LesionMaps
+from fund2oct.phantom.scanner import DYNAMIC_RANGE_DB, Optics, linear
 from fund2oct.phantom.surfaces import Surfaces
-
-DYNAMIC_RANGE_DB = 36.0
-"""Decibels between black and white of a B-scan as displayed."""
-
-_NOISE_LOOKS = 3.0
 
 # How bright each tissue is displayed, from the inner to the outer retina, averaged over speckle.
 _BRIGHT = {
@@ -40,39 +35,10 @@ _BRIGHT = {
     "drusen": 0.58,
     "lumen": 0.34,
     "membrane": 0.86,
-    "blood": 0.66,
+    "blood": 0.74,
     "exudate": 0.95,
     "vessel": 0.66,
 }
-
-
-@dataclass(frozen=True)
-class Optics:
-    """The scanner.
-
-    Args:
-        axial_um: axial point spread, full width at half maximum.
-        lateral_um: lateral point spread, full width at half maximum.
-        looks: independent speckle patterns averaged in each B-scan.
-        noise_floor: displayed brightness of the noise alone, of 1.
-        roll_off_db: loss of sensitivity from the top to the bottom of the frame.
-    """
-
-    axial_um: float = 7.0
-    lateral_um: float = 18.0
-    looks: int = 4
-    noise_floor: float = 0.055
-    roll_off_db: float = 4.0
-
-    def __post_init__(self) -> None:
-        if not (self.axial_um > 0 and self.lateral_um > 0):
-            raise ValueError(
-                f"optics: expected positive point spreads, found {self.axial_um} and {self.lateral_um} um"
-            )
-        if self.looks < 1:
-            raise ValueError(f"looks: expected at least one speckle pattern, found {self.looks}")
-        if not 0 <= self.noise_floor < 0.5:
-            raise ValueError(f"noise_floor: expected a value in [0, 0.5), found {self.noise_floor}")
 
 
 @dataclass(frozen=True)
@@ -116,7 +82,9 @@ class _Frame:
         share *= 1 / self.width
         return np.clip(share, 0, 1, out=share)
 
-    def fill(self, signal: Array, top: Array, bottom: Array, bright: float, opacity: Array, label: str = "") -> None:
+    def fill(
+        self, signal: Array, top: Array, bottom: Array, bright: float, opacity: Array, label: str = ""
+    ) -> None:
         """Replace what lies between two heights by another tissue, where there is any."""
         there = np.flatnonzero((opacity > 0.02) & (top > bottom))
         if not there.size:
@@ -126,62 +94,33 @@ class _Frame:
         scale = np.float32(1 / self.width)
         share = np.clip(upper * scale + 0.5, 0, 1) - np.clip(lower * scale + 0.5, 0, 1)
         share *= opacity[there]
-        signal[:, there] += share * (_linear(bright) - signal[:, there])
+        signal[:, there] += share * (linear(bright) - signal[:, there])
         if label:
-            # A lesion thinner than a pixel still names the pixel that it lies in.
-            touched = (upper > -0.5 * self.dz) & (lower < 0.5 * self.dz) & (opacity[there] > 0.4)
-            self.labels[:, there] = np.where(touched, LESIONS.index(label) + 1, self.labels[:, there])
+            self.name(top, bottom, (opacity > 0.4) & (top > bottom), label)
+
+    def name(self, top: Array, bottom: Array, where: Array, label: str) -> None:
+        """Label the pixels whose centre lies between two heights; one thinner than a pixel gets one."""
+        there = np.flatnonzero(where)
+        top, bottom = top[there], bottom[there]
+        missing = 0.5 * np.maximum(self.dz - (top - bottom), 0)
+        height = self.membrane[:, there] - self.z
+        touched = (height < top + missing) & (height >= bottom - missing)
+        self.labels[:, there] = np.where(touched, LESIONS.index(label) + 1, self.labels[:, there])
 
 
-def reflect(columns: Columns, membrane_um: Array, n_depth: int, dz_um: float, optics: Optics) -> tuple[Array, Array]:
+def reflect(
+    columns: Columns, membrane_um: Array, n_depth: int, dz_um: float, optics: Optics
+) -> tuple[Array, Array]:
     """Mean signal of each voxel in linear units and the label map, both ``(S, Z, X)``."""
     frame = _Frame(membrane_um, n_depth, dz_um, optics.axial_um)
     signal = _layers(frame, columns)
+    _structures(frame, signal, columns)
     _lesions(frame, signal, columns)
     _attenuate(frame, signal, columns, dz_um * n_depth, optics.roll_off_db)
     slices, ascans = membrane_um.shape
     as_volume = signal.reshape(n_depth, slices, ascans).transpose(1, 0, 2)
     labels = frame.labels.reshape(n_depth, slices, ascans).transpose(1, 0, 2)
     return np.ascontiguousarray(as_volume), np.ascontiguousarray(labels)
-
-
-def acquire(
-    rng: np.random.Generator, signal: Array, dz_um: float, dx_um: float, optics: Optics
-) -> np.ndarray:
-    """One scan of a mean signal ``(S, Z, X)``: speckle, noise, log compression; uint8.
-
-    Speckle is the power of circular complex Gaussian fields as wide as the point spread, averaged
-    over ``optics.looks`` of them (Schmitt, Xiang and Yung, J Biomed Opt 1999).
-    """
-    sigma = (0.0, _sigma(optics.axial_um, dz_um), _sigma(optics.lateral_um, dx_um))
-    signal = ndimage.gaussian_filter1d(signal, max(sigma[2], 0.35), axis=2, truncate=2.5)
-    noise = rng.standard_gamma(_NOISE_LOOKS, signal.shape, dtype=np.float32)
-    noise *= _linear(optics.noise_floor) / _NOISE_LOOKS
-    power = signal * _speckle(rng, signal.shape, sigma, optics.looks) + noise
-    display = np.log10(power) * np.float32(10 / DYNAMIC_RANGE_DB * 255)
-    return np.clip(display + 0.5, 0, 255).astype(np.uint8)
-
-
-def _speckle(rng: np.random.Generator, shape: tuple[int, ...], sigma: tuple[float, ...], looks: int) -> Array:
-    if max(sigma) < 0.3:
-        # Every pixel is a grain of its own: the sum of exponentials is a gamma variable.
-        return rng.standard_gamma(looks, shape, dtype=np.float32) * np.float32(1 / looks)
-    power = np.zeros(shape, np.float32)
-    for _ in range(2 * looks):
-        field = rng.standard_normal(shape, dtype=np.float32)
-        for axis in (1, 2):
-            if sigma[axis] >= 0.3:
-                field = ndimage.gaussian_filter1d(field, sigma[axis], axis=axis, truncate=3)
-        power += field * field
-    return power / power.mean()
-
-
-def _sigma(full_width_um: float, pixel_um: float) -> float:
-    return full_width_um / 2.355 / pixel_um
-
-
-def _linear(display: float | Array) -> Array:
-    return np.float32(10) ** (np.asarray(display, np.float32) * np.float32(DYNAMIC_RANGE_DB / 10))
 
 
 def _layers(frame: _Frame, columns: Columns) -> Array:
@@ -193,7 +132,7 @@ def _layers(frame: _Frame, columns: Columns) -> Array:
     thin_ez = np.minimum(17, 0.55 * (level["EZ"] - tips))
     content = np.where(columns.lesions.ped_um.ravel() > 0, _content(columns.lesions), _BRIGHT["drusen"])
     lost = 1 - atrophy
-    stack = [
+    stack: list[tuple[Array, Array | float]] = [
         (level["ILM"], _BRIGHT["RNFL"]),
         (level["RNFL_GCL"], _BRIGHT["GCL"]),
         (level["GCL_IPL"], _BRIGHT["IPL"]),
@@ -210,12 +149,13 @@ def _layers(frame: _Frame, columns: Columns) -> Array:
         (level["BM"] - 14, _BRIGHT["choroid"]),
         (level["CSI"], _BRIGHT["sclera"]),
     ]
-    signal = np.full((len(frame.z), len(nerve)), _linear(_BRIGHT["vitreous"]), np.float32)
-    previous = _linear(_BRIGHT["vitreous"])
+    signal = np.full((len(frame.z), len(nerve)), linear(_BRIGHT["vitreous"]), np.float32)
+    previous = linear(_BRIGHT["vitreous"])
     for height, bright in stack:
         # Inside the disc all below the inner surface is nerve.
-        mixed = _linear(bright * (1 - nerve) + _BRIGHT["nerve"] * nerve)
-        signal += frame.below(np.where(nerve > 0.5, np.minimum(height, level["ILM"]), height)) * (mixed - previous)
+        mixed = linear(bright * (1 - nerve) + _BRIGHT["nerve"] * nerve)
+        height = np.where(nerve > 0.5, np.minimum(height, level["ILM"]), height)
+        signal += frame.below(height) * (mixed - previous)
         previous = mixed
     return signal
 
@@ -224,14 +164,13 @@ def _content(lesions: LesionMaps) -> float:
     return _BRIGHT["serous"] + (_BRIGHT["fibrous"] - _BRIGHT["serous"]) * lesions.ped_content
 
 
-def _lesions(frame: _Frame, signal: Array, columns: Columns) -> None:
-    """Everything that lies inside the layers: lines, lumens, vessels and the lesions."""
-    lesions, surfaces = columns.lesions, columns.surfaces
+def _structures(frame: _Frame, signal: Array, columns: Columns) -> None:
+    """What lies inside the layers of any eye: thin lines, choroidal lumens and retinal vessels."""
+    surfaces = columns.surfaces
     level = {name: height.ravel() for name, height in surfaces.boundary.items()}
     outside = 1 - surfaces.nerve.ravel()
-    flat = {name: getattr(lesions, name).ravel() for name in lesions.MAPS}
-
-    frame.fill(signal, level["ELM"] + 4, level["ELM"] - 4, 0.5, outside * (1 - flat["atrophy"]))
+    intact = outside * (1 - columns.lesions.atrophy.ravel())
+    frame.fill(signal, level["ELM"] + 4, level["ELM"] - 4, 0.5, intact)
     detached = outside * (surfaces.rpe_base.ravel() > 20)
     frame.fill(signal, level["BM"] + 4, level["BM"] - 4, 0.72, detached)
     thickness = -level["CSI"]
@@ -247,36 +186,41 @@ def _lesions(frame: _Frame, signal: Array, columns: Columns) -> None:
     vessel = columns.vessels.ravel()
     frame.fill(signal, inner + 35, inner - 55, _BRIGHT["vessel"], vessel * 0.8)
 
+
+def _lesions(frame: _Frame, signal: Array, columns: Columns) -> None:
+    """Fluid, blood, exudates and membranes, and the labels of all lesions."""
+    lesions, surfaces = columns.lesions, columns.surfaces
+    level = {name: height.ravel() for name, height in surfaces.boundary.items()}
+    outside = 1 - surfaces.nerve.ravel()
+    flat = {name: getattr(lesions, name).ravel() for name in lesions.MAPS}
+
     atrophic = flat["atrophy"] * outside
-    _name(frame, level["ELM"] + 10, level["BM"] - 5, atrophic > 0.5, "GA")
+    frame.name(level["ELM"] + 10, level["BM"] - 5, atrophic > 0.5, "GA")
     base = surfaces.rpe_base.ravel()
-    _name(frame, level["IZ_RPE"], level["BM"], flat["drusen_um"] > 10, "drusen")
-    _name(frame, level["IZ_RPE"], level["BM"], (flat["ped_um"] > 15) & (base > 15), "PED")
-    _name(frame, surfaces.receptor_tips.ravel(), level["IZ_RPE"], flat["srf_um"] > 10, "SRF")
+    frame.name(level["IZ_RPE"], level["BM"], flat["drusen_um"] > 10, "drusen")
+    frame.name(level["IZ_RPE"], level["BM"], (flat["ped_um"] > 15) & (base > 15), "PED")
+    frame.name(surfaces.receptor_tips.ravel(), level["IZ_RPE"], flat["srf_um"] > 10, "SRF")
 
     for half, top, bottom in (
         (flat["cyst_onl_um"] / 2, level["OPL_ONL"], level["ELM"]),
         (flat["cyst_inl_um"] / 2, level["IPL_INL"], level["INL_OPL"]),
     ):
         # Above detached or swollen retina a cyst has less room than its map says.
-        middle, half = 0.5 * (top + bottom), np.minimum(half, 0.46 * (top - bottom))
-        opacity = outside * np.clip((half - 4) / 6, 0, 1)
-        frame.fill(signal, middle + half, middle - half, _BRIGHT["fluid"], opacity, "IRF")
+        middle, reach = 0.5 * (top + bottom), np.minimum(half, 0.46 * (top - bottom))
+        opacity = outside * np.clip((reach - 4) / 6, 0, 1)
+        frame.fill(signal, middle + reach, middle - reach, _BRIGHT["fluid"], opacity, "IRF")
 
     opl = 0.5 * (level["INL_OPL"] + level["OPL_ONL"])
-    frame.fill(signal, level["IPL_INL"], opl - 25, _BRIGHT["blood"], 0.85 * outside * flat["blood"], "haemorrhage")
+    frame.fill(
+        signal, level["IPL_INL"], opl - 25, _BRIGHT["blood"], 0.85 * outside * flat["blood"], "haemorrhage"
+    )
+    # Exudates lie at uneven depths within the outer plexiform layer.
     opl = opl + 14 * columns.streaks.ravel()
-    half = 8 + 16 * flat["exudate"]
-    frame.fill(signal, opl + half, opl - half, _BRIGHT["exudate"], outside * flat["exudate"], "exudate")
-    frame.fill(signal, level["ILM"] + 12, level["ILM"] - 12, _BRIGHT["membrane"], outside * flat["membrane"], "ERM")
-
-
-def _name(frame: _Frame, top: Array, bottom: Array, where: Array, label: str) -> None:
-    """Label what lies between two heights."""
-    there = np.flatnonzero(where)
-    depth = frame.z - frame.membrane[:, there]
-    touched = (depth > -top[there] - 0.5 * frame.dz) & (depth < -bottom[there] + 0.5 * frame.dz)
-    frame.labels[:, there] = np.where(touched, LESIONS.index(label) + 1, frame.labels[:, there])
+    reach = 8 + 16 * flat["exudate"]
+    frame.fill(signal, opl + reach, opl - reach, _BRIGHT["exudate"], outside * flat["exudate"], "exudate")
+    frame.fill(
+        signal, level["ILM"] + 12, level["ILM"] - 12, _BRIGHT["membrane"], outside * flat["membrane"], "ERM"
+    )
 
 
 def _attenuate(frame: _Frame, signal: Array, columns: Columns, depth_um: float, roll_off_db: float) -> None:
@@ -284,10 +228,10 @@ def _attenuate(frame: _Frame, signal: Array, columns: Columns, depth_um: float, 
     level = {name: height.ravel() for name, height in columns.surfaces.boundary.items()}
     lesions, nerve = columns.lesions, columns.surfaces.nerve.ravel()
     vessel, blood, exudate = columns.vessels.ravel(), lesions.blood.ravel(), lesions.exudate.ravel()
-    dark = np.clip(0.17 * vessel + 0.22 * blood + 0.18 * exudate, 0, 0.32) + 0.10 * lesions.membrane.ravel() * 0.3
+    dark = np.clip(0.17 * vessel + 0.22 * blood + 0.18 * exudate, 0, 0.32) + 0.03 * lesions.membrane.ravel()
     signal *= _faded(frame.below(level["IPL_INL"]), -dark)
     lift = columns.surfaces.rpe_base.ravel()
-    outer = columns.streak * columns.streaks.ravel() + 0.26 * lesions.atrophy.ravel()
+    outer = columns.streak * columns.streaks.ravel() + 0.20 * lesions.atrophy.ravel()
     outer = outer - 0.10 * np.clip(lift / 100, 0, 1) * (0.4 + 0.6 * lesions.ped_content)
     signal *= _faded(frame.below(level["BM"] + lift), outer)
     start = np.where(nerve > 0.5, level["ILM"], np.float32(0))
@@ -312,6 +256,6 @@ def _grain(frame: _Frame, columns: Columns, membrane: Array) -> Array:
 
 def _faded(share: Array, display: Array) -> Array:
     """Linear gain of ``display`` (brightness added as displayed) where ``share`` is 1."""
-    share *= _linear(display) - 1
+    share *= linear(display) - 1
     share += 1
     return share

@@ -6,26 +6,31 @@ import math
 import multiprocessing
 import os
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import partial
+from typing import Any
 
 import numpy as np
 
 from fund2oct.data.schema import Eye
 from fund2oct.geometry import Placement, RadialScan, ScanPattern
-from fund2oct.phantom.anatomy import Anatomy, sample_anatomy
-from fund2oct.phantom.fundus import FundusMaps, render_fundus
-from fund2oct.phantom.grid import Array, PhotoGrid, spline_basis
+from fund2oct.phantom.anatomy import sample_anatomy
+from fund2oct.phantom.fundus import Retina, render_fundus
+from fund2oct.phantom.grid import Array, PhotoGrid
 from fund2oct.phantom.lesions import LesionMaps, check_diagnosis, sample_diagnosis, sample_lesions
-from fund2oct.phantom.oct import Columns, Optics, acquire, reflect
+from fund2oct.phantom.oct import Columns, reflect
 from fund2oct.phantom.pose import keep_in_frame, pose_surface, sample_pose
+from fund2oct.phantom.scanner import Optics, acquire
 from fund2oct.phantom.surfaces import build_surfaces
+from fund2oct.phantom.texture import Texture, ascan_gain, tissue_grain
 from fund2oct.phantom.vessels import draw_vessels, grow_vessels
 from fund2oct.retina.layers import BOUNDARIES
 
 _MIN_DEPTH_MM = 1.2
 _STREAMS = ("anatomy", "vessels", "texture", "lesions", "photo", "motion", "speckle", "second")
 _SHARED_BY_PATIENT = 7919
+_RESIDUAL_UM = 2.5
 
 
 @dataclass(frozen=True)
@@ -115,59 +120,65 @@ def simulate_eye(seed: int, number: int, config: PhantomConfig | None = None) ->
     arterioles, venules = (
         draw_vessels(grid, grow_vessels(rng["vessels"], anatomy, arterioles=kind)) for kind in (True, False)
     )
-    texture = _Texture.sample(rng["texture"], grid)
-    diagnosis = config.diagnosis or sample_diagnosis(
-        rng["lesions"], config.normal_share, config.second_share
-    )
+    texture = Texture.sample(rng["texture"], grid)
+    diagnosis = config.diagnosis or sample_diagnosis(rng["lesions"], config.normal_share, config.second_share)
     lesions = sample_lesions(rng["lesions"], grid, diagnosis)
+    retina = Retina(grid, anatomy, arterioles, venules, texture, lesions)
 
-    points = config.scan.coordinates(config.n_ascans).numpy()
-    x, y = points[..., 0] * side, points[..., 1]
-    under = lesions.under(grid, x, y)
-    vessels = np.maximum(arterioles, venules)
-    sampled = grid.sample(np.stack([vessels, *texture.for_scan()]), x, y)
-    surfaces = build_surfaces(anatomy, under, sampled[1:4], x, y)
-
-    depth_um = config.depth_mm * 1000
-    residual = 2.5 * sampled[4]
-    pose = sample_pose(rng["motion"], config.scan, depth_um)
-    pose = keep_in_frame(pose, surfaces.boundary["ILM"] - residual, residual, depth_um)
-    membrane = pose_surface(pose, config.n_ascans) + residual
-
-    dz_um = depth_um / config.n_depth
-    dx_um = float(np.mean([math.dist(*line) for line in config.scan.lines])) * 1000 / config.n_ascans
-    columns = Columns(
-        surfaces=surfaces,
-        lesions=under,
-        vessels=sampled[0],
-        lumens=sampled[5:7],
-        streaks=sampled[7],
-        streak=float(rng["texture"].uniform(0.02, 0.06)),
-        grain=_grain(rng["texture"], membrane.shape, config, dx_um),
-        gain=_gain(rng["motion"], membrane.shape),
-        scatter_um=(170 - 90 * anatomy.pigment) * float(rng["texture"].uniform(0.8, 1.3)),
-    )
-    signal, labels = reflect(columns, membrane, config.n_depth, dz_um, config.optics)
-    volume, second = (acquire(rng[name], signal, dz_um, dx_um, config.optics) for name in ("speckle", "second"))
-    maps = FundusMaps(arterioles, venules, texture.choroid, texture.mottle, texture.clouds)
-    fundus = render_fundus(rng["photo"], grid, anatomy, lesions, maps, config.fundus_px)
     return Eye(
         key=f"sim-{number:07d}-{laterality}",
         patient=f"sim-{number // 2:07d}",
         laterality=laterality,
-        fundus=fundus,
+        fundus=render_fundus(rng["photo"], retina, config.fundus_px),
         scan=config.scan,
         placement=grid.placement,
-        spacing_mm=(_slice_spacing(config.scan), dz_um / 1000, dx_um / 1000),
-        volume=volume,
-        second=second,
-        boundaries_um=surfaces.stacked(BOUNDARIES, membrane),
-        lesions=labels,
         lesion_fundus=_reduce_labels(lesions, config.fundus_px),
-        pose_um=pose,
         diagnosis=diagnosis,
         source=f"fund2oct phantom, seed {seed}",
+        **_scan(rng, retina, config),
     )
+
+
+def _scan(rng: dict[str, np.random.Generator], retina: Retina, config: PhantomConfig) -> dict[str, Any]:
+    """The volume, its second rendering and its truth, by their names in an eye."""
+    grid, anatomy, texture = retina.grid, retina.anatomy, retina.texture
+    points = config.scan.coordinates(config.n_ascans).numpy()
+    x, y = points[..., 0] * grid.side, points[..., 1]
+    maps = [texture.outer, texture.inner, texture.depth, texture.residual, texture.small_lumens]
+    maps += [texture.lumens, texture.streaks, np.maximum(retina.arterioles, retina.venules)]
+    sampled = grid.sample(maps, x, y)
+    lesions = retina.lesions.under(grid, x, y)
+    surfaces = build_surfaces(anatomy, lesions, sampled[:3], x, y)
+
+    depth_um = config.depth_mm * 1000
+    dz_um = depth_um / config.n_depth
+    dx_um = float(np.mean([math.dist(*line) for line in config.scan.lines])) * 1000 / config.n_ascans
+    residual = _RESIDUAL_UM * sampled[3]
+    pose = sample_pose(rng["motion"], config.scan, depth_um)
+    pose = keep_in_frame(pose, surfaces.boundary["ILM"] - residual, residual, depth_um)
+    membrane = pose_surface(pose, config.n_ascans) + residual
+
+    n_slices = config.scan.n_slices
+    columns = Columns(
+        surfaces=surfaces,
+        lesions=lesions,
+        vessels=sampled[7],
+        lumens=sampled[4:6],
+        streaks=sampled[6],
+        streak=float(rng["texture"].uniform(0.02, 0.06)),
+        grain=tissue_grain(rng["texture"], (n_slices, config.n_depth, config.n_ascans), (dz_um, dx_um)),
+        gain=ascan_gain(rng["motion"], n_slices, config.n_ascans),
+        scatter_um=(170 - 90 * anatomy.pigment) * anatomy.clearness,
+    )
+    signal, labels = reflect(columns, membrane, config.n_depth, dz_um, config.optics)
+    return {
+        "volume": acquire(rng["speckle"], signal, dz_um, dx_um, config.optics),
+        "second": acquire(rng["second"], signal, dz_um, dx_um, config.optics),
+        "boundaries_um": surfaces.stacked(BOUNDARIES, membrane),
+        "lesions": labels,
+        "pose_um": pose,
+        "spacing_mm": (_slice_spacing(config.scan), dz_um / 1000, dx_um / 1000),
+    }
 
 
 def simulate_eyes(
@@ -206,7 +217,9 @@ def _simulate_eyes(
         yield from _counted(map(simulate, range(n_eyes)), n_eyes, progress)
         return
     context = multiprocessing.get_context("spawn")
-    with context.Pool(workers, initializer=_use_one_thread) as pool:
+    with _one_thread_each():
+        pool = context.Pool(workers)
+    with pool:
         yield from _counted(pool.imap(simulate, range(n_eyes), chunksize=4), n_eyes, progress)
 
 
@@ -221,43 +234,20 @@ def _counted(eyes: Iterator[Eye], n_eyes: int, progress: Callable[[int, int], No
         yield eye
 
 
-def _use_one_thread() -> None:
-    for name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"):
-        os.environ[name] = "1"
-
-
-@dataclass(frozen=True)
-class _Texture:
-    """Random maps of an eye, each ``(M, M)``."""
-
-    thickness: tuple[Array, Array, Array]
-    residual: Array
-    small_lumens: Array
-    choroid: Array
-    streaks: Array
-    mottle: Array
-    clouds: Array
-
-    @classmethod
-    def sample(cls, rng: np.random.Generator, grid: PhotoGrid) -> _Texture:
-        outer, inner, choroid, residual = (grid.noise(rng, cell) for cell in (1.4, 1.8, 1.0, 2.0))
-        return cls(
-            (outer, inner, choroid),
-            residual,
-            small_lumens=_network(grid.noise(rng, 0.2), 0.55),
-            choroid=_network(grid.noise(rng, 0.45), 0.6),
-            streaks=grid.noise(rng, 0.14),
-            mottle=grid.noise(rng, 0.11),
-            clouds=grid.noise(rng, 0.8),
-        )
-
-    def for_scan(self) -> tuple[Array, ...]:
-        return (*self.thickness, self.residual, self.small_lumens, self.choroid, self.streaks)
-
-
-def _network(noise: Array, width: float) -> Array:
-    """A net of vessels: the zero lines of a random map, 1 along them and 0 beside."""
-    return np.maximum(1 - np.abs(noise) / width, 0)
+@contextmanager
+def _one_thread_each() -> Iterator[None]:
+    """Let processes started here compute in one thread: two pools of threads on one core crawl."""
+    names = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
+    before = {name: os.environ.get(name) for name in names}
+    os.environ.update(dict.fromkeys(names, "1"))
+    try:
+        yield
+    finally:
+        for name, value in before.items():
+            if value is None:
+                os.environ.pop(name, None)
+            else:
+                os.environ[name] = value
 
 
 def _sample_placement(rng: np.random.Generator, config: PhantomConfig) -> Placement:
@@ -266,22 +256,6 @@ def _sample_placement(rng: np.random.Generator, config: PhantomConfig) -> Placem
     turn = float(np.clip(rng.normal(0, 2.5), -6, 6))
     zoom = float(np.clip(rng.normal(1, 0.03), 0.92, 1.08))
     return Placement((float(shift[0]), float(shift[1])), turn, config.half_width_mm * zoom)
-
-
-def _grain(rng: np.random.Generator, shape: tuple[int, int], config: PhantomConfig, dx_um: float) -> Array:
-    """Inhomogeneous tissue, ``(S, Z, X)``, in grains of about 30 by 70 um at every resolution."""
-    slices, ascans = shape
-    along = spline_basis(ascans, max(2, round(ascans * dx_um / 70)))
-    down = spline_basis(config.n_depth, max(2, round(config.depth_mm * 1000 / 30)))
-    lattice = rng.standard_normal((slices, down.shape[1], along.shape[1]), dtype=np.float32)
-    return down @ lattice @ along.T
-
-
-def _gain(rng: np.random.Generator, shape: tuple[int, int]) -> Array:
-    """Brightness of each A-scan: slices differ a little, and their ends are darker."""
-    u = np.linspace(-1, 1, shape[1], dtype=np.float32)
-    level = rng.normal(0, 0.015, (shape[0], 1)) + rng.normal(0, 0.02)
-    return (level - rng.uniform(0, 0.06) * u**4 + rng.normal(0, 0.02, (shape[0], 1)) * u).astype(np.float32)
 
 
 def _slice_spacing(scan: ScanPattern) -> float:
@@ -293,9 +267,7 @@ def _slice_spacing(scan: ScanPattern) -> float:
     return float(np.hypot(*steps[0, 0]))
 
 
-def _reduce_labels(lesions: LesionMaps, size_px: int) -> np.ndarray:
+def _reduce_labels(lesions: LesionMaps, size_px: int) -> Array:
     label = lesions.label()
     factor = len(label) // size_px
     return np.ascontiguousarray(label[factor // 2 :: factor, factor // 2 :: factor])
-
-

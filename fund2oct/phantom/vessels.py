@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 import numpy as np
@@ -10,6 +11,7 @@ from fund2oct.phantom.anatomy import Anatomy
 from fund2oct.phantom.grid import Array, PhotoGrid, smoothstep
 
 _STEP_MM = 0.05
+_LEAST_RADIUS_MM = 0.006
 _FOVEAL_ZONE_MM = (0.35, 1.0)
 
 
@@ -38,27 +40,45 @@ def grow_vessels(rng: np.random.Generator, anatomy: Anatomy, arterioles: bool) -
 
 def draw_vessels(grid: PhotoGrid, generations: list[Paths]) -> Array:
     """Map of the share of each pixel that a vessel covers, in [0, 1]."""
-    drawn = np.zeros(grid.size_px * grid.size_px, np.float32)
+    drawn = np.zeros((grid.size_px, grid.size_px), np.float32)
     for paths in generations:
-        keep = paths.radius > 0.006
-        x, y, radius = paths.points[..., 0][keep], paths.points[..., 1][keep], paths.radius[keep]
+        x, y, radius = _dense(paths, grid.pixel_mm)
         column, row = grid.to_pixels(x, y)
-        radius_px = radius / grid.pixel_mm
-        reach = int(np.ceil(radius_px.max(initial=0) + 0.5))
-        offset = np.arange(-reach, reach + 1, dtype=np.int32)
-        near_row = np.rint(row).astype(np.int32)[:, None, None] + offset[:, None]
-        near_column = np.rint(column).astype(np.int32)[:, None, None] + offset
-        down = near_row.astype(np.float32) - row[:, None, None]
-        across = near_column.astype(np.float32) - column[:, None, None]
-        distance = np.sqrt(down * down + across * across)
-        width = radius_px[:, None, None]
-        # A vessel thinner than a pixel covers part of it at most.
-        value = np.clip(width - distance + 0.5, 0, np.minimum(1, 2 * width))
-        inside = (near_row >= 0) & (near_row < grid.size_px) & (near_column >= 0)
-        inside &= (near_column < grid.size_px) & (value > 0)
-        index = (near_row * grid.size_px + near_column)[inside]
-        np.maximum.at(drawn, index, value[inside].astype(np.float32))
-    return drawn.reshape(grid.size_px, grid.size_px)
+        inside = (np.minimum(column, row) > -0.5) & (np.maximum(column, row) < grid.size_px - 0.5)
+        column, row, radius_px = column[inside], row[inside], radius[inside] / grid.pixel_mm
+        if radius_px.size:
+            np.maximum(drawn, _stamp(column, row, radius_px, grid.size_px), out=drawn)
+    return drawn
+
+
+def _stamp(column: Array, row: Array, radius_px: Array, size_px: int) -> Array:
+    """Discs with soft edges at each point, on a canvas with a margin that takes what sticks out."""
+    reach = int(np.ceil(radius_px.max() + 0.5))
+    width = size_px + 2 * reach
+    canvas = np.zeros(width * width, np.float32)
+    offset = np.arange(-reach, reach + 1, dtype=np.int32)
+    near_row, near_column = np.rint(row).astype(np.int32), np.rint(column).astype(np.int32)
+    down = (near_row - row).astype(np.float32)[:, None, None] + offset[:, None]
+    across = (near_column - column).astype(np.float32)[:, None, None] + offset
+    radius = radius_px[:, None, None]
+    # A vessel thinner than a pixel covers part of it at most.
+    value = np.clip(radius + 0.5 - np.sqrt(down * down + across * across), 0, np.minimum(1, 2 * radius))
+    corner = ((near_row + reach) * width + near_column + reach)[:, None, None]
+    index = corner + (offset[:, None] * width + offset)
+    touched = value > 0
+    np.maximum.at(canvas, index[touched], value[touched].astype(np.float32))
+    return canvas.reshape(width, width)[reach:-reach, reach:-reach]
+
+
+def _dense(paths: Paths, spacing_mm: float) -> tuple[Array, Array, Array]:
+    """Points of all vessels, no further apart than a pixel, with their radii."""
+    x, y, radius = paths.points[..., 0], paths.points[..., 1], paths.radius
+    parts = math.ceil(_STEP_MM / spacing_mm)
+    along = (np.arange(parts, dtype=np.float32) / parts)[:, None, None]
+    keep = np.broadcast_to(radius[:, 1:] > _LEAST_RADIUS_MM, (parts, len(x), x.shape[1] - 1))
+    between = (part[:, :-1] + along * (part[:, 1:] - part[:, :-1]) for part in (x, y, radius))
+    x, y, radius = (part[keep] for part in between)
+    return x, y, radius
 
 
 def _trunks(rng: np.random.Generator, anatomy: Anatomy, radius_mm: float) -> Paths:
@@ -89,8 +109,8 @@ def _branch(
     scale: tuple[float, float],
 ) -> Paths:
     """Side vessels that leave their parents at acute angles, alternately to both sides."""
-    count_parents, count = parents.radius.shape
-    alive = np.maximum((parents.radius > 0.006).sum(1, keepdims=True) - 1, 1)
+    count_parents = len(parents.radius)
+    alive = np.maximum((parents.radius > _LEAST_RADIUS_MM).sum(1, keepdims=True) - 1, 1)
     slot = (np.arange(per_parent) + rng.uniform(0.2, 0.9, (count_parents, per_parent))) / per_parent
     index = (slot * alive).astype(int)
     parent = np.arange(count_parents)[:, None]

@@ -7,6 +7,7 @@ first step from vitreous to tissue above that.
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 import numpy as np
@@ -23,6 +24,7 @@ from fund2oct.retina.working import ROW_UM, Floats, prepare, resample
 Spacing = tuple[float, float, float]
 
 _MIN_SIZE = 8
+_MAX_SLOPE = 1.5
 _OUTER_STIFFNESS = 0.25
 _INNER_STIFFNESS = 0.3
 _SHARPEN_UM = (-24.0, 56.0)
@@ -123,7 +125,7 @@ def estimate_pose(volume: ArrayLike, spacing_mm: Spacing) -> PoseEstimate:
     values = _check(volume, spacing_mm)
     found = _search(values, spacing_mm)
     on_pose = np.abs(found.outer_um - found.surface_um) < _ON_POSE_UM
-    confidence = (on_pose & (found.confidence > _MIN_CONFIDENCE)).mean(-1, dtype=np.float32)
+    confidence = (on_pose & (found.outer_confidence > _MIN_CONFIDENCE)).mean(-1, dtype=np.float32)
     inside = (found.surface_um > 0) & (found.surface_um < 1000 * spacing_mm[1] * values.shape[1])
     return PoseEstimate(
         found.pose_um, found.outer_um, confidence, (confidence > _MIN_SHARE) & (inside.mean(-1) > 0.9)
@@ -137,6 +139,7 @@ class _Found:
     ilm_um: Floats
     outer_um: Floats
     surface_um: Floats
+    outer_confidence: Floats
     confidence: Floats
     pose_um: Floats
 
@@ -151,9 +154,15 @@ def _search(values: Floats, spacing_mm: Spacing) -> _Found:
 
     ridge_there, edge_there = _at(ridge, outer), _at(edge, inner)
     measured = ~working.filled.all(1)
-    inside = measured & (inner > 1) & (outer < ridge.shape[1] - 2)
-    trust = np.where(inside, np.minimum(ridge_there / 0.2, edge_there / 0.2).clip(0, 1), 0)
-    trust = np.where(measured, ndimage.uniform_filter1d(trust, 5, axis=-1), 0).astype(np.float32)
+    # A path through noise follows ridges too, but such as there are everywhere.
+    elsewhere = np.percentile(ridge, 90, axis=(1, 2)) + 1e-6
+    stands_out = ((np.median(ridge_there, 1) / elsewhere - 1.4) / 0.5).clip(0, 1)[:, None]
+    outer_trust = (ridge_there / 0.2).clip(0, 1) * stands_out * (outer < ridge.shape[1] - 2)
+    inner_trust = (edge_there / 0.2).clip(0, 1) * (inner > 1)
+    outer_trust, trust = (
+        np.where(measured, ndimage.uniform_filter1d(each, 5, axis=-1), 0).astype(np.float32)
+        for each in (outer_trust, np.minimum(outer_trust, inner_trust))
+    )
 
     outer_um = _depth_um(refine_to_peak(ridge, outer)) + _CENTRE_TO_BM_UM
     weights = np.where(measured, 0.3 + (ridge_there / 0.15).clip(0, 1), 0).astype(np.float32)
@@ -163,6 +172,7 @@ def _search(values: Floats, spacing_mm: Spacing) -> _Found:
         ilm_um=resample(_depth_um(refine_to_peak(edge, inner)), n_ascans, 1),
         outer_um=resample(outer_um, n_ascans, 1),
         surface_um=pose_surface_um(pose, n_ascans).numpy(),
+        outer_confidence=resample(outer_trust, n_ascans, 1),
         confidence=resample(trust, n_ascans, 1),
         pose_um=pose.numpy(),
     )
@@ -174,7 +184,8 @@ def _check(volume: ArrayLike, spacing_mm: Spacing) -> Floats:
         raise ValueError(
             f"volume: expected (S, Z, X) with at least {_MIN_SIZE} rows and A-scans, found {values.shape}"
         )
-    values = values / np.float32(255) if values.dtype == np.uint8 else values.astype(np.float32)
+    scale = 255 if values.dtype == np.uint8 else 1
+    values = np.divide(values, scale, dtype=np.float32)
     if not np.isfinite(values).all():
         raise ValueError(
             "volume: expected finite intensities, found NaN or infinity; fill such voxels with 0"
@@ -191,15 +202,17 @@ def _check(volume: ArrayLike, spacing_mm: Spacing) -> Floats:
 
 
 def _path(score: Floats, column_um: float, stiffness: float) -> NDArray[np.int64]:
-    # Score is gained along the slice and lost along Z: the ratio makes the path independent of both pitches.
-    return best_path(score, stiffness * ROW_UM / column_um)
+    # Score is gained along the slice and lost along Z: the ratio frees the path of both pitches.
+    per_row = ROW_UM / column_um
+    return best_path(score, stiffness * per_row, max(2, math.ceil(_MAX_SLOPE / per_row)))
 
 
 def _sharpen(edge: Floats, path: NDArray[np.int64], column_um: float) -> NDArray[np.int64]:
     """Rows of the best path along an edge near a path that was found at a coarser scale."""
     rows = np.arange(edge.shape[1])[:, None] - path[:, None]
     near = (rows >= _SHARPEN_UM[0] / ROW_UM) & (rows <= _SHARPEN_UM[1] / ROW_UM)
-    return _path(np.where(near, edge, np.float32(-5)), column_um, _INNER_STIFFNESS)
+    masked = np.where(near, edge, -5).astype(np.float32)
+    return _path(masked, column_um, _INNER_STIFFNESS)
 
 
 def _fill_unknown(pose_um: Tensor) -> Tensor:

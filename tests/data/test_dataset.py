@@ -55,11 +55,10 @@ def test_a_draw_depends_on_the_seed_the_epoch_and_the_eye_alone(make_file):
 
 def test_all_symmetries_are_drawn_alike(make_file):
     dataset = FundusOCTDataset(make_file(1), symmetries="all")
-    volumes = [dataset[Draw(0, epoch)]["volume"].numpy().tobytes() for epoch in range(600)]
-    # 24 symmetries; a turn by 180 degrees and the two through a line share no order of the A-scans
+    volumes = [dataset[Draw(0, epoch)]["volume"].numpy().tobytes() for epoch in range(400)]
     counts = [volumes.count(volume) for volume in set(volumes)]
     assert len(counts) == 24
-    assert min(counts) > 8 and max(counts) < 50
+    assert min(counts) > 4 and max(counts) < 40
 
 
 def test_augmented_photo_and_volume_stay_together(tmp_path, make_eye):
@@ -133,7 +132,11 @@ def test_poses_are_those_stored(make_file, make_eye):
             {},
             r"eye 'eye01': expected a volume \(6, 8, 10\), found \(6, 9, 10\); volume_shape resizes",
         ),
-        ({}, {"volume_shape": (5, 8, 10)}, r"eye 'eye00': expected a volume \(5, 8, 10\), found \(6, 8, 10\)"),
+        (
+            {},
+            {"volume_shape": (5, 8, 10)},
+            r"eye 'eye00': expected a volume \(5, 8, 10\), found \(6, 8, 10\)",
+        ),
         (
             {"fundus": np.zeros((20, 20, 3), np.uint8), "lesion_fundus": None},
             {},

@@ -19,7 +19,7 @@ SCANS = [
 def photo_with_a_mark_at(position: torch.Tensor) -> torch.Tensor:
     centres = (torch.arange(H) + 0.5) * 2 / H - 1
     x, y = centres[None], centres[:, None]
-    mark = torch.exp(-((x - position[0]) ** 2 + (y - position[1]) ** 2) / (2 * (3 / H) ** 2))
+    mark = torch.exp(-((x - position[0]) ** 2 + (y - position[1]) ** 2) / (2 * (5 / H) ** 2))
     return mark.expand(3, H, H)
 
 
@@ -52,7 +52,7 @@ def test_the_mark_stays_under_its_ascan(scan):
             assert moved["volume"].sum() == 1
             assert z2 == z
             seen = F.grid_sample(moved["fundus"][None], moved["grid"][None], align_corners=False)[0, 0]
-            assert seen[s2, x2] > 0.93
+            assert seen[s2, x2] > 0.9
             # On a star the lines meet near the fovea, where a neighbour may see the mark as well.
             assert seen[s2, x2] >= seen.max() - 0.03
             torch.testing.assert_close(moved["second"], moved["volume"] * 0.5)
@@ -85,7 +85,9 @@ def test_flips_do_not_resample_the_photo():
         "both": fundus.flip(-1, -2),
     }
     sample = sample_of(RadialScan(6), 0, 2, 1) | {"fundus": fundus}
-    moved = [move_sample(sample, symmetry)["fundus"] for symmetry in allowed_symmetries(RadialScan(6), "flips")]
+    moved = [
+        move_sample(sample, symmetry)["fundus"] for symmetry in allowed_symmetries(RadialScan(6), "flips")
+    ]
     assert len(moved) == 4
     for wanted in flipped.values():
         assert min((found - wanted).abs().max() for found in moved) < 1e-4
@@ -103,7 +105,12 @@ def test_a_reflection_swaps_laterality_and_a_turn_does_not():
 
 @pytest.mark.parametrize(
     ("scan", "n_all", "n_flips"),
-    [(RadialScan(6), 24, 4), (RadialScan(5), 20, 4), (RadialScan(5, start_deg=11), 20, 2), (RasterScan(), 4, 4)],
+    [
+        (RadialScan(6), 24, 4),
+        (RadialScan(5), 20, 4),
+        (RadialScan(5, start_deg=11), 20, 2),
+        (RasterScan(), 4, 4),
+    ],
 )
 def test_how_many_there_are(scan, n_all, n_flips):
     assert len(allowed_symmetries(scan, "all")) == n_all

@@ -82,9 +82,12 @@ def test_the_writer_refuses(tmp_path, make_file, make_eye):
     path = make_file(1)
     with pytest.raises(DataError, match=r"eyes.h5: exists; choose another name"):
         EyeWriter(path)
-    with pytest.raises(DataError, match="its folder does not exist; make .*nowhere first"):
+    with pytest.raises(DataError, match=r"its folder does not exist; make .*nowhere first"):
         EyeWriter(tmp_path / "nowhere" / "eyes.h5")
-    with pytest.raises(DataError, match="not written, because there is no eye"), EyeWriter(tmp_path / "no.h5"):
+    with (
+        pytest.raises(DataError, match="not written, because there is no eye"),
+        EyeWriter(tmp_path / "no.h5"),
+    ):
         pass
     with EyeWriter(tmp_path / "two.h5") as writer:
         writer.add(make_eye())
@@ -163,13 +166,19 @@ BAD_FILES = {
         _set(EYE, "spacing_mm", [0.2, 0.3]),
         ": eye 'eye00': attribute 'spacing_mm' makes no sense: .*not enough values",
     ),
-    "odd placement": (_set(EYE, "placement", "{"), ": eye 'eye00': attribute 'placement' makes no sense: '{'"),
+    "odd placement": (
+        _set(EYE, "placement", "{"),
+        ": eye 'eye00': attribute 'placement' makes no sense: '{'",
+    ),
     "unknown scan": (
         _set(EYE, "scan", '{"kind": "spiral"}'),
         ": eye 'eye00': attribute 'scan' makes no sense: .*expected a kind of",
     ),
     "scan is a list": (_set(EYE, "scan", "[1]"), ": eye 'eye00': attribute 'scan' makes no sense"),
-    "laterality": (_set(EYE, "laterality", "both"), ": eye 'eye00': laterality: expected one of .* found 'both'"),
+    "laterality": (
+        _set(EYE, "laterality", "both"),
+        ": eye 'eye00': laterality: expected one of .* found 'both'",
+    ),
     "no fundus": (_replace("fundus", None), ": eye 'eye00': fundus: expected a photo, found none"),
     "float volume": (
         _replace("volume", np.zeros((6, 8, 10), np.float32)),
@@ -183,7 +192,10 @@ BAD_FILES = {
         _replace("pose_um", np.full((6, 3), np.nan, np.float32)),
         ": eye 'eye00': pose_um: expected finite micrometres, found NaN",
     ),
-    "bit rot": (_flip_a_bit_of_the_volume, ": eye 'eye00': cannot be read, the file is damaged; make it again"),
+    "bit rot": (
+        _flip_a_bit_of_the_volume,
+        ": eye 'eye00': cannot be read, the file is damaged; make it again",
+    ),
 }
 
 

@@ -1,0 +1,71 @@
+"""The distribution of poses, from which a generated volume gets its own."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from fund2oct.retina.pose import N_COEFFICIENTS
+
+_SINGLE_UM = (60.0, 40.0, 20.0)
+"""Standard deviations assumed where one pose is all that is known: height, tilt, curvature."""
+
+
+@dataclass(frozen=True, eq=False)
+class PoseModel:
+    """A normal distribution over the coefficients of all slices together.
+
+    Args:
+        mean_um: mean pose, shape ``(S, 3)``.
+        factor_um: lower triangular root of the covariance, shape ``(3 S, 3 S)``.
+    """
+
+    mean_um: Tensor
+    factor_um: Tensor
+
+    @classmethod
+    def fit(cls, poses_um: Tensor) -> PoseModel:
+        r"""Fit the distribution, its covariance shrunk towards its diagonal.
+
+        .. math:: (1 - \lambda) C + \lambda \, \mathrm{diag}(C), \qquad \lambda = D / (D + N)
+
+        with ``N`` poses of ``D`` coefficients: of few poses only the variances are believed.
+
+        Args:
+            poses_um: shape ``(N, S, 3)``, N at least 1.
+
+        Raises:
+            ValueError: if the shape is another, or a value is not finite.
+        """
+        if poses_um.ndim != 3 or len(poses_um) < 1 or poses_um.shape[-1] != N_COEFFICIENTS:
+            raise ValueError(f"poses: expected (N, S, 3) with N of at least 1, found {tuple(poses_um.shape)}")
+        if not poses_um.isfinite().all():
+            raise ValueError("poses: expected finite micrometres, found NaN or infinity")
+        flat = poses_um.detach().cpu().double().flatten(1)
+        n, d = flat.shape
+        if n == 1:
+            deviations = torch.tensor(_SINGLE_UM, dtype=torch.float64).repeat(d // N_COEFFICIENTS)
+            covariance = deviations.square().diag()
+        else:
+            sample = flat.T.cov()
+            keep = n / (d + n)
+            covariance = keep * sample + (1 - keep) * sample.diag().diag()
+        # Slices that never moved have no variance, of which there is no root.
+        factor = torch.linalg.cholesky(covariance + 1e-3 * torch.eye(d, dtype=torch.float64))
+        return cls(flat.mean(0).view(-1, N_COEFFICIENTS).float(), factor.float())
+
+    def sample(self, n: int, generator: torch.Generator | None = None) -> Tensor:
+        """Draw ``n`` poses, shape ``(n, S, 3)``."""
+        noise = torch.randn(n, len(self.factor_um), generator=generator)
+        return self.mean_um + (noise @ self.factor_um.T).view(n, *self.mean_um.shape)
+
+    def to_dict(self) -> dict[str, Tensor]:
+        """The tensors, as stored in a checkpoint."""
+        return {"mean_um": self.mean_um, "factor_um": self.factor_um}
+
+    @classmethod
+    def from_dict(cls, values: dict[str, Tensor]) -> PoseModel:
+        """Read what :meth:`to_dict` wrote."""
+        return cls(values["mean_um"], values["factor_um"])
