@@ -14,7 +14,13 @@ Command = Callable[[argparse.Namespace], int]
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run a command; bad input gives one line on standard error and exit status 1."""
-    options = _parser().parse_args(arguments)
+    parser = _parser()
+    # argparse gives up on KEY=VALUE behind an option, as in train EXP --out DIR KEY=VALUE.
+    options, rest = parser.parse_known_args(arguments)
+    if rest and ("overrides" not in options or any(word.startswith("-") for word in rest)):
+        parser.error(f"unrecognized arguments: {' '.join(rest)}")
+    if rest:
+        options.overrides += rest
     command: Command = options.command
     try:
         return command(options)

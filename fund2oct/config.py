@@ -46,7 +46,8 @@ def load_experiment(name: str, overrides: Sequence[str] = ()) -> dict[str, Any]:
     if name == "base" or not path.is_file():
         known = [known for known in shipped if known != "base"]
         raise ConfigError(
-            f"experiment {name!r}: expected a YAML file or one of {', '.join(known)}{_suggestion(name, known)}"
+            f"experiment {name!r}: expected a YAML file or one of {', '.join(known)}"
+            f"{_suggestion(name, known)}"
         )
     merged = _merge(_read(shipped["base"]), _read(path))
     for override in overrides:
@@ -59,11 +60,11 @@ def load_experiment(name: str, overrides: Sequence[str] = ()) -> dict[str, Any]:
     except (OmegaConfBaseException, YAMLError, ValueError) as error:
         raise ConfigError(f"experiment {name!r}: {_one_line(error)}") from None
     assert isinstance(resolved, dict)
-    for key in resolved:
+    for key in map(str, resolved):
         if key not in SECTIONS:
             raise ConfigError(
                 f"experiment {name!r}: unknown section {key!r}, expected {', '.join(SECTIONS)}"
-                f"{_suggestion(str(key), SECTIONS)}"
+                f"{_suggestion(key, SECTIONS)}"
             )
     return {str(key): value for key, value in resolved.items()}
 

@@ -28,7 +28,7 @@ from torch import Tensor
 from fund2oct.controls import Candidate, controls, model_candidates
 from fund2oct.data import FundusOCTDataModule
 from fund2oct.losses import local_mean_loss
-from fund2oct.metrics.layers import thickness_error_um
+from fund2oct.metrics.layers import retinal_thickness_um
 from fund2oct.metrics.quality import volume_l1, volume_psnr, volume_ssim
 from fund2oct.metrics.sharpness import high_frequency_energy
 from fund2oct.models import Batch, VolumeGAN, load_model
@@ -62,9 +62,9 @@ def evaluate(
     eyes: dict[str, list[dict[str, Any]]] = {candidate.name: [] for candidate in candidates}
     x_mm = fmean(datamodule.scan.length_mm) / datamodule.shape[2]
     for batch in track(test, "evaluating"):
-        spacing_mm = (nan, float(batch["spacing_z_mm"][0]), x_mm)
+        real_um = retinal_thickness_um(batch["volume"], batch["spacing_z_mm"], x_mm)
         for candidate in candidates:
-            eyes[candidate.name] += measure(candidate.aligned(batch), batch, spacing_mm)
+            eyes[candidate.name] += measure(candidate.aligned(batch), batch, real_um, x_mm)
     result = {
         "protocol": {
             "data": str(datamodule.path),
@@ -115,20 +115,25 @@ def import_class(path: str) -> type[VolumeGAN]:
     return found
 
 
-def measure(aligned: Tensor, batch: Batch, spacing_mm: tuple[float, float, float]) -> list[dict[str, Any]]:
+def measure(aligned: Tensor, batch: Batch, thickness_um: Tensor, x_mm: float) -> list[dict[str, Any]]:
     """Measure answers for a batch that :meth:`VolumeGAN.prepare` has seen, eye by eye.
 
     Args:
         aligned: answers in the aligned frame, shape ``(B, 1, S, Z, X)``.
         batch: the real eyes.
-        spacing_mm: of the volumes.
+        thickness_um: thickness found in the real volumes, shape ``(B, S, X)``.
+        x_mm: distance of two A-scans.
 
     Returns:
         For each eye its key, diagnosis and values.
     """
     real, mask = batch["aligned"], batch["mask"]
     volume = unalign(aligned, batch["pose_um"], batch["spacing_z_mm"])
+    found_um = retinal_thickness_um(volume, batch["spacing_z_mm"], x_mm)
+    both = found_um.isfinite() & thickness_um.isfinite()
     columns = {
+        "thickness_um": torch.where(both, (found_um - thickness_um).abs(), nan).flatten(1).nanmean(1),
+        "thickness_failed": 1 - both.flatten(1).sum(1) / thickness_um.isfinite().flatten(1).sum(1),
         "aligned_l1": volume_l1(aligned, real, mask),
         "aligned_psnr": volume_psnr(aligned, real, mask),
         "aligned_ssim": volume_ssim(aligned, real, mask),
@@ -141,17 +146,10 @@ def measure(aligned: Tensor, batch: Batch, spacing_mm: tuple[float, float, float
     rows = []
     for number, key in enumerate(batch["key"]):
         one = slice(number, number + 1)
-        error = thickness_error_um(aligned[number, 0], real[number, 0], spacing_mm)
-        rows.append(
-            {
-                "key": key,
-                "diagnosis": batch["diagnosis"][number],
-                **{name: float(values[number]) for name, values in columns.items()},
-                "aligned_local_mean": float(local_mean_loss(aligned[one], real[one], mask[one])),
-                "thickness_um": error.mean_um,
-                "thickness_failed": error.failed,
-            }
-        )
+        row = {"key": key, "diagnosis": batch["diagnosis"][number]}
+        row |= {name: float(values[number]) for name, values in columns.items()}
+        row["aligned_local_mean"] = float(local_mean_loss(aligned[one], real[one], mask[one]))
+        rows.append(row)
     return rows
 
 

@@ -35,7 +35,9 @@ def save_eye(eye: Eye, folder: Path, name: str, format: str) -> Path:
         ImportError: if ``nifti`` is asked for without nibabel.
     """
     if format not in FORMATS or eye.volume is None:
-        raise ValueError(f"eye {eye.key!r}: expected a volume and a format of {sorted(FORMATS)}, found {format!r}")
+        raise ValueError(
+            f"eye {eye.key!r}: expected a volume and a format of {sorted(FORMATS)}, found {format!r}"
+        )
     path = folder / f"{name}{FORMATS[format]}"
     if format == "hdf5":
         with EyeWriter(path, overwrite=True) as writer:

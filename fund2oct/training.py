@@ -67,7 +67,8 @@ def train(
         ckpt_path=None if resume is None else str(resume),
         weights_only=True,
     )
-    _report(cli, run)
+    if not config["trainer"].get("fast_dev_run"):
+        _report(cli, run)
     return run
 
 
@@ -127,11 +128,9 @@ def _next_run(experiment: str) -> Path:
 
 @rank_zero_only
 def _report(cli: LightningCLI, run: Path) -> None:
-    from fund2oct.evaluation import evaluate, load_for_evaluation
+    from fund2oct.evaluation import evaluate
 
-    if cli.trainer.fast_dev_run:
-        return
     device = cli.trainer.strategy.root_device
     model = cli.model.to(device).eval()
     with torch.inference_mode():
-        evaluate({"model": model}, load_for_evaluation(cli.datamodule), run / "report")
+        evaluate({"model": model}, cli.datamodule, run / "report")

@@ -39,7 +39,7 @@ class PanelCallback(pl.Callback):
         if first >= self.n_eyes or not trainer.is_global_zero or trainer.log_dir is None:
             return
         for number in range(min(batch_size, self.n_eyes - first)):
-            rows = {"real": batch["volume"][number, 0], "generated": outputs.volume[number, 0]}
+            rows = {"real": batch["volume"][number, 0], "generated": outputs["volume"][number, 0]}
             key, diagnosis = batch["key"][number], batch["diagnosis"][number]
             title = f"{key}  {diagnosis}  epoch {trainer.current_epoch + 1}"
             figure = draw_panel(batch["fundus"][number], batch["grid"][number], rows, title)

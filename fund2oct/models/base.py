@@ -70,7 +70,7 @@ class VolumeGAN(pl.LightningModule):
         super().__init__()
         self.save_hyperparameters()
         self.automatic_optimization = False
-        self.shape = tuple(shape)
+        self.shape = shape[0], shape[1], shape[2]
         self.learning_rate = learning_rate
         self.discriminator_learning_rate = discriminator_learning_rate
         self.betas = betas
@@ -192,9 +192,9 @@ class VolumeGAN(pl.LightningModule):
         self.generator_ema.update_parameters(self.generator)
         schedulers = self.lr_schedulers()
         for scheduler in schedulers if isinstance(schedulers, list) else [schedulers]:
-            scheduler.step()  # type: ignore[union-attr,call-arg]
+            scheduler.step()  # type: ignore[union-attr]
 
-    def validation_step(self, batch: Batch, batch_idx: int) -> Fake:
+    def validation_step(self, batch: Batch, batch_idx: int) -> dict[str, Tensor]:
         """Measure the averaged generator, as the volumes lie and in the aligned frame."""
         batch = self.prepare(batch)
         fake = self.generate(self.generator_ema, batch, self._noise(batch_idx))
@@ -204,7 +204,7 @@ class VolumeGAN(pl.LightningModule):
         named = self.validation_metrics.named()
         # Lightning reads the metrics, and resets them, at the end of the epoch.
         self.log_dict({f"val/{name}": metric for name, metric in named.items()}, batch_size=len(fake.volume))
-        return fake
+        return fake._asdict()
 
     def setup(self, stage: str) -> None:
         """Take from the data what the model has to know of them, once, to be used without them."""
@@ -232,7 +232,7 @@ class VolumeGAN(pl.LightningModule):
         logged = {f"train/{side}/{name}": value.detach() for name, value in losses.items()}
         self.log_dict(logged | {f"train/{side}/total": total.detach()})
 
-    def _average(self, averaged: Tensor, current: Tensor, n_averaged: Tensor) -> Tensor:
+    def _average(self, averaged: Tensor, current: Tensor, n_averaged: Tensor | int) -> Tensor:
         # A young average follows quickly, as in Karras et al. 2018, so that it holds nothing of
         # the random start.
         decay = min(self.ema_decay, (1 + float(n_averaged)) / (10 + float(n_averaged)))

@@ -141,9 +141,7 @@ class Pix2Vol(VolumeGAN):
             if name in self.weights
         }
         if "perceptual" in self.weights:
-            losses["perceptual"] = self.perceptual_loss(
-                fake.aligned, batch["aligned"], batch["mask"]
-            )
+            losses["perceptual"] = self.perceptual_loss(fake.aligned, batch["aligned"], batch["mask"])
         for name, discriminator in self.discriminators.items():
             outputs: list[DiscriminatorOutput] = discriminator(fake.volume, batch["lines"])
             if "adversarial" in self.weights:

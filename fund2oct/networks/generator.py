@@ -40,7 +40,7 @@ class VolumeGenerator(nn.Module):
         self.n_depth = n_depth
         self.n_levels = len(channels)
         self.encoder = encoder or FundusEncoder(channels)
-        lifted = tuple(self.encoder.channels)
+        lifted = tuple[int, ...](self.encoder.channels)  # type: ignore[arg-type]
         if len(lifted) != self.n_levels:
             raise ValueError(f"encoder: expected {self.n_levels} levels, found {len(lifted)}")
         self.lifts = nn.ModuleList(

@@ -90,7 +90,7 @@ class Anatomy:
         distance = self.disc_distance(x, y)
         # Nerve fibres that turn into the disc take the room of the layers that end at its margin.
         rim = 1 - smoothstep(distance, 1.0, 1.22)
-        cup = 1 - smoothstep(distance, self.cup_ratio * 0.4, self.cup_ratio * 1.25)
+        cup = 1 - smoothstep(distance, self.cup_ratio * 0.2, self.cup_ratio * 1.35)
         return self.cup_um * cup - 190 * rim
 
     def _pit(self, x: Array, y: Array, radius_mm: float) -> Array:
@@ -114,7 +114,7 @@ def sample_anatomy(rng: np.random.Generator, patient: np.random.Generator) -> An
         disc=(float(rng.normal(4.6, 0.15)), float(rng.normal(-0.35, 0.2))),
         disc_radii=(float(rng.normal(0.80, 0.05)), float(rng.normal(0.90, 0.06))),
         cup_ratio=cup_ratio,
-        cup_um=float(rng.uniform(250, 480)) * cup_ratio / 0.42,
+        cup_um=float(rng.uniform(220, 420)) * cup_ratio / 0.42,
         raphe=float(np.clip(rng.normal(1, 0.08), 0.8, 1.25)),
         pigment=pigment,
         hue=(float(red), float(green), float(blue)),

@@ -12,7 +12,7 @@ from fund2oct.phantom.grid import Array
 DYNAMIC_RANGE_DB = 36.0
 """Decibels between black and white of a B-scan as displayed."""
 
-_NOISE_LOOKS = 3.0
+_NOISE_LOOKS = 3
 _LEAST_SIGMA_PX = 0.3
 
 
@@ -31,7 +31,7 @@ class Optics:
     axial_um: float = 7.0
     lateral_um: float = 18.0
     looks: int = 4
-    noise_floor: float = 0.055
+    noise_floor: float = 0.05
     roll_off_db: float = 4.0
 
     def __post_init__(self) -> None:
@@ -55,9 +55,9 @@ def acquire(rng: np.random.Generator, signal: Array, dz_um: float, dx_um: float,
     """
     sigma = _sigma(optics.axial_um, dz_um), _sigma(optics.lateral_um, dx_um)
     signal = ndimage.gaussian_filter1d(signal, max(sigma[1], 0.35), axis=2, truncate=2.5)
-    noise = np.asarray(rng.standard_gamma(_NOISE_LOOKS, signal.shape, dtype=np.float32))
-    noise *= np.float32(linear(optics.noise_floor) / _NOISE_LOOKS)
-    power = signal * _speckle(rng, signal.shape, sigma, optics.looks) + noise
+    noise = _speckle(rng, signal.shape, sigma, _NOISE_LOOKS)
+    power = signal * _speckle(rng, signal.shape, sigma, optics.looks)
+    power += noise * np.float32(linear(optics.noise_floor))
     display = np.log10(power) * np.float32(10 / DYNAMIC_RANGE_DB * 255)
     return np.clip(display + 0.5, 0, 255).astype(np.uint8)
 

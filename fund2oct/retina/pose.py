@@ -24,9 +24,11 @@ N_COEFFICIENTS = 3
 # Micrometres. A healthy outer retina stays within about 20 of its parabola over 9 mm of scan.
 _TOLERANCE_UM = 20.0
 _MIN_SCALE_UM, _MAX_SCALE_UM = 6.0, 15.0
-_DEEPER_COST = 3.0
+_SUNK_UM = 100.0
 _DETACHED_UM = 300.0
-_USUAL_CURVATURE_UM = 150.0
+_ANY_CURVATURE_UM = 150.0
+_LIKE_CURVATURE_UM = 40.0
+_MIN_SLICES = 3
 _N_ANCHORS = 14
 _N_SCORED = 96
 _N_REFINEMENTS = 12
@@ -86,7 +88,14 @@ def fit_pose(surface_um: Tensor, weights: Tensor | None = None) -> Tensor:
         trust = trust * weights.detach().double().reshape(lines.shape)
     known = (trust > 0).sum(-1) >= N_COEFFICIENTS
     lines = _fill_unknown(lines, trust)
-    pose = _refine(_best_parabola(lines, trust), lines, trust)
+    candidates, cost = _parabolas(lines, trust)
+    pose = _refine(_cheapest(candidates, cost, torch.zeros(len(lines)), _ANY_CURVATURE_UM), lines, trust)
+    n_slices = surface_um.shape[-2] if surface_um.ndim > 1 else 1
+    if n_slices >= _MIN_SLICES:
+        # The slices are of one eye: a detachment that a bent parabola imitates in one of them shows.
+        usual = pose.masked_fill(~known[:, None], torch.nan)[:, 2].view(-1, n_slices).nanmedian(-1).values
+        usual = usual.nan_to_num(0.0).repeat_interleave(n_slices)
+        pose = _refine(_cheapest(candidates, cost, usual, _LIKE_CURVATURE_UM), lines, trust)
     pose = torch.where(known[:, None], pose, torch.nan)
     return pose.view(*surface_um.shape[:-1], N_COEFFICIENTS).to(surface_um)
 
@@ -133,7 +142,8 @@ def _fill_unknown(lines: Tensor, trust: Tensor) -> Tensor:
     return torch.where(trust > 0, lines, 0.0)
 
 
-def _best_parabola(lines: Tensor, trust: Tensor) -> Tensor:
+def _parabolas(lines: Tensor, trust: Tensor) -> tuple[Tensor, Tensor]:
+    """Parabolas through three points of each line, ``(N, T, 3)``, and their cost in 0 to about 1."""
     anchors, anchor_u = _anchors(lines, trust)
     basis = torch.stack([torch.ones_like(anchor_u), anchor_u, (3 * anchor_u**2 - 1) / 2], -1)
     triples = torch.tensor(list(combinations(range(anchors.shape[-1]), 3)))
@@ -145,12 +155,17 @@ def _best_parabola(lines: Tensor, trust: Tensor) -> Tensor:
     seen, weight = lines[:, ::every], trust[:, ::every]
     residual = seen[:, None] - candidates @ _legendre(lines.shape[-1])[::every].T
     off = (residual / _TOLERANCE_UM).square()
-    ceiling = torch.where(residual > 0, _DEEPER_COST, 1 - residual / _DETACHED_UM)
-    cost = (torch.minimum(off, ceiling) * weight[:, None]).sum(-1)
-    curved = (candidates[..., 2] / _USUAL_CURVATURE_UM).square()
-    cost = cost + 0.01 * curved * weight.sum(-1, keepdim=True)
-    best = cost.masked_fill(~distinct, torch.inf).argmin(1)
-    return candidates[torch.arange(len(lines)), best]
+    ceiling = 1 + torch.where(residual > 0, residual / _SUNK_UM, -residual / _DETACHED_UM)
+    cost = (torch.minimum(off, ceiling) * weight[:, None]).sum(-1) / weight.sum(-1, keepdim=True).clamp(
+        min=1e-6
+    )
+    return candidates, cost.masked_fill(~distinct, torch.inf)
+
+
+def _cheapest(candidates: Tensor, cost: Tensor, curvature_um: Tensor, within_um: float) -> Tensor:
+    unlike = ((candidates[..., 2] - curvature_um[:, None]) / within_um).square()
+    best = (cost + 0.01 * unlike).argmin(1)
+    return candidates[torch.arange(len(candidates)), best]
 
 
 def _anchors(lines: Tensor, trust: Tensor) -> tuple[Tensor, Tensor]:

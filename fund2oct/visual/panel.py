@@ -43,7 +43,7 @@ def draw_panel(
     height = _INCHES_A_SLICE * slice_aspect * len(rows)
     photo = max(height, 1.6 * _INCHES_A_SLICE * slice_aspect)
     width = photo + _INCHES_A_SLICE * len(shown)
-    figure = Figure(figsize=(width, photo + 0.35), dpi=110, facecolor="black", layout="none")
+    figure = Figure(figsize=(width, photo + 0.35), dpi=110, facecolor="black")
     top = photo / (photo + 0.35)
     axes = figure.add_axes((0, 0, photo / width, top))
     _draw_photo(axes, fundus, grid, shown)

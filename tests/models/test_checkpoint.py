@@ -30,7 +30,9 @@ def write_checkpoint(path, model, data):
 
 @pytest.fixture(scope="module")
 def model():
-    return Pix2Vol(SHAPE, channels=(8, 8, 16), bscan_width=8, n_layers=2, weights={"l1": 1.0, "adversarial": 1.0})
+    return Pix2Vol(
+        SHAPE, channels=(8, 8, 16), bscan_width=8, n_layers=2, weights={"l1": 1.0, "adversarial": 1.0}
+    )
 
 
 @pytest.fixture(scope="module")
@@ -98,9 +100,15 @@ def damaged(change):
         (lambda checkpoint, path: None, "no such file"),
         (lambda checkpoint, path: path.write_bytes(b""), "damaged or not a checkpoint"),
         (lambda checkpoint, path: path.write_bytes(b"hello, this is no checkpoint"), "bad.ckpt"),
-        (lambda checkpoint, path: path.write_bytes(checkpoint.read_bytes()[:5000]), "damaged or not a checkpoint"),
+        (
+            lambda checkpoint, path: path.write_bytes(checkpoint.read_bytes()[:5000]),
+            "damaged or not a checkpoint",
+        ),
         (lambda checkpoint, path: torch.save(torch.zeros(3), path), "but a Tensor"),
-        (lambda checkpoint, path: torch.save({"state_dict": {}}, path), "not a checkpoint of a fund2oct model"),
+        (
+            lambda checkpoint, path: torch.save({"state_dict": {}}, path),
+            "not a checkpoint of a fund2oct model",
+        ),
         (damaged(lambda c: c["state_dict"].popitem()), "does not fit"),
         (damaged(lambda c: c["hyper_parameters"].update(lift="repeat")), "does not fit"),
         (damaged(lambda c: c["hyper_parameters"].update(colour=1)), "does not fit"),

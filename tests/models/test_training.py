@@ -139,7 +139,9 @@ def test_a_run_leaves_all_that_made_it(tiny_overrides, tmp_path):
     record = json.loads((run / "run.json").read_text())
     assert record["seed"] == "0" and record["versions"]["torch"] == torch.__version__
     report = json.loads((run / "report/metrics.json").read_text())
-    assert {"floor: second rendering", "mean volume", "nearest training photo", "model"} <= set(report["summary"])
+    assert {"floor: second rendering", "mean volume", "nearest training photo", "model"} <= set(
+        report["summary"]
+    )
     assert "model, shuffled photos" in (run / "report/report.md").read_text()
     assert list((run / "panels").glob("*.png")) and (run / "report/scatter.png").is_file()
 

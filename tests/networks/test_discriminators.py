@@ -70,7 +70,7 @@ def test_bscan_discriminator_equals_folding_the_slices_into_the_batch() -> None:
         torch.testing.assert_close(whole.logits.flatten(), single.logits.flatten())
 
 
-@pytest.mark.parametrize(("n_layers", "expected"), [(2, 18), (3, 38)])
+@pytest.mark.parametrize(("n_layers", "expected"), [(2, 20), (3, 40)])
 def test_receptive_field(n_layers: int, expected: int) -> None:
     network = BScanPatchDiscriminator(0, width=2, n_layers=n_layers, n_scales=1)
     volume = torch.rand(1, 1, 1, 96, 112, requires_grad=True)

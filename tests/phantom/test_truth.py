@@ -38,7 +38,7 @@ def test_boundaries_are_ordered_and_inside_the_frame(diagnosis):
 
 
 def test_thickness_is_that_of_published_normal_eyes():
-    """Means of Grover et al., Am J Ophthalmol 2009: centre 270 um, inner ring 334 to 345, outer 285 to 315."""
+    """Means of Grover et al., Am J Ophthalmol 2009: centre 270, inner ring 334 to 345, outer 285 to 315."""
     config = PhantomConfig(diagnosis="normal", n_ascans=60, scan=RasterScan(61, 6.0, 6.0), fundus_px=64)
     points = config.scan.coordinates(config.n_ascans).numpy()
     radius = np.hypot(points[..., 0], points[..., 1])
