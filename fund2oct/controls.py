@@ -11,8 +11,8 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from fund2oct.data import FundusOCTDataModule
-from fund2oct.models import Batch, VolumeGAN
-from fund2oct.retina import align, aligned_mask
+from fund2oct.models import Batch, Fake, VolumeGAN
+from fund2oct.retina import align, aligned_mask, unalign
 
 _PHOTO_PX = 32
 
@@ -23,11 +23,11 @@ class Candidate:
 
     Args:
         name: in tables and pictures.
-        aligned: gives the volumes for a batch in the aligned frame, shape ``(B, 1, S, Z, X)``.
+        answer: gives the volumes for a batch, in the aligned frame and at the real scan's pose.
     """
 
     name: str
-    aligned: Callable[[Batch], Tensor]
+    answer: Callable[[Batch], Fake]
 
 
 def controls(datamodule: FundusOCTDataModule, test: Sequence[Batch], device: torch.device) -> list[Candidate]:
@@ -55,20 +55,21 @@ def controls(datamodule: FundusOCTDataModule, test: Sequence[Batch], device: tor
     mean = total / count.clamp(min=1)
     known = torch.cat(photos)
 
-    def nearest(batch: Batch) -> Tensor:
-        distance = torch.cdist(_thumbnail(batch["fundus"]), known)
-        return torch.stack([volumes[i] for i in distance.argmin(1).tolist()]).to(device) / 255
+    def average(batch: Batch) -> Fake:
+        return _placed(mean.expand(len(batch["volume"]), -1, -1, -1, -1), batch)
 
-    answers = [
-        Candidate("mean volume", lambda batch: mean.expand(len(batch["volume"]), -1, -1, -1, -1)),
-        Candidate("nearest training photo", nearest),
-    ]
+    def nearest(batch: Batch) -> Fake:
+        distance = torch.cdist(_thumbnail(batch["fundus"]), known)
+        found = torch.stack([volumes[i] for i in distance.argmin(1).tolist()])
+        return _placed(found.to(device) / 255, batch)
+
+    def second(batch: Batch) -> Fake:
+        other = batch["second"]
+        return Fake(align(other, batch["pose_um"], batch["spacing_z_mm"]), other)
+
+    answers = [Candidate("mean volume", average), Candidate("nearest training photo", nearest)]
     if all("second" in batch for batch in test):
-        floor = Candidate(
-            "floor: second rendering",
-            lambda batch: align(batch["second"], batch["pose_um"], batch["spacing_z_mm"]),
-        )
-        answers.insert(0, floor)
+        answers.insert(0, Candidate("floor: second rendering", second))
     return answers
 
 
@@ -82,10 +83,10 @@ def model_candidates(models: Mapping[str, VolumeGAN], test: Sequence[Batch], see
     keys = [key for batch in test for key in batch["key"]]
     other = {key: photos[(i + len(keys) // 2) % len(keys)] for i, key in enumerate(keys)}
 
-    def right(model: VolumeGAN) -> Callable[[Batch], Tensor]:
+    def right(model: VolumeGAN) -> Callable[[Batch], Fake]:
         return lambda batch: _draw(model, batch["fundus"], batch, seed)
 
-    def shuffled(model: VolumeGAN) -> Callable[[Batch], Tensor]:
+    def shuffled(model: VolumeGAN) -> Callable[[Batch], Fake]:
         return lambda batch: _draw(model, torch.stack([other[key] for key in batch["key"]]), batch, seed)
 
     answers = []
@@ -95,9 +96,13 @@ def model_candidates(models: Mapping[str, VolumeGAN], test: Sequence[Batch], see
     return answers
 
 
-def _draw(model: VolumeGAN, fundus: Tensor, batch: Batch, seed: int) -> Tensor:
+def _draw(model: VolumeGAN, fundus: Tensor, batch: Batch, seed: int) -> Fake:
     noise = torch.Generator(model.device).manual_seed(seed)
-    return model(fundus, batch["grid"], batch["volume"].shape[3], generator=noise)
+    return _placed(model(fundus, batch["grid"], batch["volume"].shape[3], generator=noise), batch)
+
+
+def _placed(aligned: Tensor, batch: Batch) -> Fake:
+    return Fake(aligned, unalign(aligned, batch["pose_um"], batch["spacing_z_mm"]))
 
 
 def _thumbnail(fundus: Tensor) -> Tensor:

@@ -31,8 +31,7 @@ from fund2oct.losses import local_mean_loss
 from fund2oct.metrics.layers import retinal_thickness_um
 from fund2oct.metrics.quality import volume_l1, volume_psnr, volume_ssim
 from fund2oct.metrics.sharpness import high_frequency_energy
-from fund2oct.models import Batch, VolumeGAN, load_model
-from fund2oct.retina import unalign
+from fund2oct.models import Batch, Fake, VolumeGAN, load_model
 from fund2oct.visual import draw_panel, save_figure
 from fund2oct.visual.report import draw_scatter, report_text
 
@@ -64,7 +63,7 @@ def evaluate(
     for batch in track(test, "evaluating"):
         real_um = retinal_thickness_um(batch["volume"], batch["spacing_z_mm"], x_mm)
         for candidate in candidates:
-            eyes[candidate.name] += measure(candidate.aligned(batch), batch, real_um, x_mm)
+            eyes[candidate.name] += measure(candidate.answer(batch), batch, real_um, x_mm)
     result = {
         "protocol": {
             "data": str(datamodule.path),
@@ -115,11 +114,11 @@ def import_class(path: str) -> type[VolumeGAN]:
     return found
 
 
-def measure(aligned: Tensor, batch: Batch, thickness_um: Tensor, x_mm: float) -> list[dict[str, Any]]:
+def measure(fake: Fake, batch: Batch, thickness_um: Tensor, x_mm: float) -> list[dict[str, Any]]:
     """Measure answers for a batch that :meth:`VolumeGAN.prepare` has seen, eye by eye.
 
     Args:
-        aligned: answers in the aligned frame, shape ``(B, 1, S, Z, X)``.
+        fake: answers, volumes of shape ``(B, 1, S, Z, X)``.
         batch: the real eyes.
         thickness_um: thickness found in the real volumes, shape ``(B, S, X)``.
         x_mm: distance of two A-scans.
@@ -128,7 +127,7 @@ def measure(aligned: Tensor, batch: Batch, thickness_um: Tensor, x_mm: float) ->
         For each eye its key, diagnosis and values.
     """
     real, mask = batch["aligned"], batch["mask"]
-    volume = unalign(aligned, batch["pose_um"], batch["spacing_z_mm"])
+    aligned, volume = fake
     found_um = retinal_thickness_um(volume, batch["spacing_z_mm"], x_mm)
     both = found_um.isfinite() & thickness_um.isfinite()
     columns = {
@@ -189,9 +188,8 @@ def _draw_eyes(
     for label, number in (("median", ranked[len(ranked) // 2]), ("worst", ranked[-1])):
         batch = next(batch for batch in test if rows[number]["key"] in batch["key"])
         index = batch["key"].index(rows[number]["key"])
-        where = batch["pose_um"], batch["spacing_z_mm"]
         shown = {"real": batch["volume"][index, 0]} | {
-            candidate.name: unalign(candidate.aligned(batch), *where)[index, 0] for candidate in candidates
+            candidate.name: candidate.answer(batch).volume[index, 0] for candidate in candidates
         }
         title = f"{rows[number]['key']}  {rows[number]['diagnosis']}  {label} thickness error"
         figure = draw_panel(batch["fundus"][index], batch["grid"][index], shown, title)

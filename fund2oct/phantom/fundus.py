@@ -12,14 +12,14 @@ from fund2oct.phantom.grid import Array, PhotoGrid, smoothstep
 from fund2oct.phantom.lesions import LesionMaps
 from fund2oct.phantom.texture import Texture
 
-_DRUSEN = (0.86, 0.68, 0.30)
+_DRUSEN = (0.88, 0.67, 0.25)
 _EXUDATE = (0.97, 0.85, 0.38)
 _ATROPHY = (0.93, 0.72, 0.45)
 _RIM = (0.95, 0.62, 0.31)
 _CUP = (0.99, 0.86, 0.58)
 _SHEEN = (0.88, 0.78, 0.52)
 _SEROUS = (0.88, 0.56, 0.24)
-_FIBROUS = (0.90, 0.74, 0.36)
+_FIBROUS = (0.90, 0.68, 0.28)
 _CYST = (0.88, 0.60, 0.24)
 _FLUID = (0.50, 0.37, 0.20)
 _BLOOD = (0.36, 0.05, 0.03)

@@ -28,7 +28,7 @@ _BRIGHT = {
     "choroid": 0.63,
     "sclera": 0.55,
     "nerve": 0.60,
-    "vitreous": 0.0,
+    "vitreous": -0.1,
     "fluid": 0.12,
     "serous": 0.16,
     "fibrous": 0.58,

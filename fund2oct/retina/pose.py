@@ -21,11 +21,11 @@ from fund2oct.geometry import Symmetry
 
 N_COEFFICIENTS = 3
 
-# Micrometres. A healthy outer retina stays within about 20 of its parabola over 9 mm of scan.
+# A healthy outer retina stays within about 20 um of its parabola over 9 mm of scan. Atrophy sinks it
+# by some 30 um; a point far below a parabola speaks against it more than one as far above.
 _TOLERANCE_UM = 20.0
 _MIN_SCALE_UM, _MAX_SCALE_UM = 6.0, 15.0
-_SUNK_UM = 100.0
-_DETACHED_UM = 300.0
+_SUNK_UM, _DETACHED_UM = 60.0, 300.0
 _ANY_CURVATURE_UM = 150.0
 _LIKE_CURVATURE_UM = 40.0
 _MIN_SLICES = 3
@@ -54,10 +54,14 @@ def pose_surface_um(pose_um: Tensor, n_ascans: int) -> Tensor:
 def fit_pose(surface_um: Tensor, weights: Tensor | None = None) -> Tensor:
     """Fit the pose to a found outer retina, without following what lifts it.
 
-    A detachment lifts the outer retina over up to about half of a slice; nothing pushes it down.
-    So the parabola is first chosen among those through three points of the surface, by a cost that
-    saturates for points off it, and saturates higher for points below it; then it is refined by
-    least squares, reweighted by Tukey's biweight.
+    A detachment lifts the outer retina over up to about half of a slice; little pushes it down. So
+    the parabola is first chosen among those through three points of the surface, by a cost that
+    nearly saturates for points off it, and costs points below it most; slices of one eye, where
+    there are three or more, favour a like curvature. Then it is refined by least squares,
+    reweighted by Tukey's biweight.
+
+    A detachment that is cut off by the slice's end can pass for a bent and tilted pose once it covers
+    a third of the slice; one inside the slice cannot.
 
     Args:
         surface_um: depth in micrometres, NaN where unknown, shape ``(..., S, X)``.

@@ -41,17 +41,19 @@ def draw_panel(
     n_slices = grid.shape[0]
     shown = np.unique(np.linspace(0, n_slices - 1, min(n_slices, _MAX_SLICES)).round().astype(int))
     height = _INCHES_A_SLICE * slice_aspect * len(rows)
-    photo = max(height, 1.6 * _INCHES_A_SLICE * slice_aspect)
+    photo = 1.7 * _INCHES_A_SLICE
+    body = max(height, photo)
     width = photo + _INCHES_A_SLICE * len(shown)
-    figure = Figure(figsize=(width, photo + 0.35), dpi=110, facecolor="black")
-    top = photo / (photo + 0.35)
-    axes = figure.add_axes((0, 0, photo / width, top))
+    figure = Figure(figsize=(width, body + 0.35), dpi=110, facecolor="black")
+    top = body / (body + 0.35)
+    axes = figure.add_axes((0, top * (1 - photo / body), photo / width, top * photo / body))
     _draw_photo(axes, fundus, grid, shown)
     share = _INCHES_A_SLICE / width
-    row_height = top / len(rows)
+    row_height = top * height / body / len(rows)
+    first_row = top - (body - height) / 2 / (body + 0.35)
     for row, (name, volume) in enumerate(rows.items()):
         for column, number in enumerate(shown):
-            left, bottom = photo / width + column * share, top - (row + 1) * row_height
+            left, bottom = photo / width + column * share, first_row - (row + 1) * row_height
             axes = figure.add_axes((left + 0.004, bottom + 0.012, share - 0.006, row_height - 0.02))
             _draw_slice(axes, volume[number], _colour(column, len(shown)))
             if column == 0:

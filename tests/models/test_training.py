@@ -58,7 +58,8 @@ def test_both_sides_learn_and_the_average_follows(tiny_eyes):
     after = [weights(part) for part in (model.generator, model.discriminators, model.generator_ema.module)]
     for old, new in zip(before, after, strict=True):
         moved = [not torch.equal(old[name], new[name]) for name in old]
-        assert sum(moved) > 0.9 * len(moved)
+        # The bias of the last layer rests while every logit is within the hinge.
+        assert sum(moved) >= 0.9 * len(moved)
     assert any(not torch.equal(after[0][name], after[2][name]) for name in after[0])
 
 

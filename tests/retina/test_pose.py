@@ -56,6 +56,29 @@ def test_a_detachment_under_45_percent_of_a_slice_does_not_lift_the_pose(first, 
     assert pose_surface_um(plain - pose, X).abs().mean() > 15
 
 
+@pytest.mark.parametrize("height_um", [200.0, 350.0])
+def test_a_detachment_cut_off_by_the_slices_end(height_um):
+    pose = _pose()
+    lift = torch.zeros(X, dtype=torch.float64)
+    lift[:34] = height_um * torch.cos(torch.linspace(0, torch.pi / 2, 34).double())
+    surface = pose_surface_um(pose, X) + 4 * torch.randn(24, X) - lift
+    shift = pose_surface_um(fit_pose(surface) - pose, X).abs().mean(-1)
+    assert shift.median() < 5 and shift.max() < 15
+
+
+def test_an_eyes_slices_share_their_curvature():
+    """A slice lifted over most of its length is put right by the eye's others, and by no other eye's."""
+    pose = _pose(12).view(2, 6, 3)
+    pose[..., 2] = torch.tensor([-90.0, -20])[:, None]
+    surface = pose_surface_um(pose, X) + 3 * torch.randn(2, 6, X)
+    surface[0, 2, :50] -= 150
+    both, alone = fit_pose(surface), fit_pose(surface[0, 2:3])
+    off = pose_surface_um(both - pose, X).abs().mean(-1)
+    assert off.max() < 5
+    assert pose_surface_um(alone - pose[0, 2:3], X).abs().mean() > 20
+    torch.testing.assert_close(fit_pose(surface[:1]), both[:1])
+
+
 def test_unknown_depths_and_zero_weights_count_alike_for_nothing():
     pose = _pose(3)
     surface = pose_surface_um(pose, X)
