@@ -92,6 +92,16 @@ def _parser() -> argparse.ArgumentParser:
         "--format", choices=("hdf5", "tiff", "nifti"), action="append", dest="formats",
         help="of the volumes; may be given more than once (default: hdf5)",
     )  # fmt: skip
+    predict.add_argument(
+        "--fovea", type=float, nargs=2, default=(0.0, 0.0), metavar=("X", "Y"),
+        help="the fovea on the photo, from -1 to 1 over the circle of retina (default: its centre)",
+    )  # fmt: skip
+    predict.add_argument(
+        "--half-width-mm",
+        type=float,
+        default=6.5,
+        help="millimetres of retina from the circle's centre to its edge",
+    )
     predict.add_argument("--seed", type=int, default=0, help="of the speckle and of the poses")
     predict.add_argument("--model", default=None, metavar="MODULE.CLASS", help="a class of your own")
     predict.set_defaults(command=_predict)
@@ -156,8 +166,10 @@ def _evaluate(options: argparse.Namespace) -> int:
 
 
 def _predict(options: argparse.Namespace) -> int:
+    from fund2oct.geometry import Placement
     from fund2oct.predict import predict
 
+    placement = Placement(tuple(options.fovea), half_width_mm=options.half_width_mm)
     failed = predict(
         options.checkpoint,
         options.photos,
@@ -165,6 +177,7 @@ def _predict(options: argparse.Namespace) -> int:
         formats=options.formats or ["hdf5"],
         seed=options.seed,
         model=options.model,
+        placement=placement,
     )
     for reason in failed:
         print(f"fund2oct: {reason}", file=sys.stderr)

@@ -32,8 +32,12 @@ from fund2oct.metrics.layers import retinal_thickness_um
 from fund2oct.metrics.quality import volume_l1, volume_psnr, volume_ssim
 from fund2oct.metrics.sharpness import high_frequency_energy
 from fund2oct.models import Batch, Fake, VolumeGAN, load_model
+from fund2oct.retina import ALIGNED_DEPTH
 from fund2oct.visual import draw_panel, save_figure
 from fund2oct.visual.report import draw_scatter, report_text
+
+_RETINA_UM = (-450.0, 100.0)
+"""Depths around the pose's surface that hold the retina, its detachments and the epithelium."""
 
 
 def evaluate(
@@ -147,7 +151,8 @@ def measure(fake: Fake, batch: Batch, thickness_um: Tensor, x_mm: float) -> list
         one = slice(number, number + 1)
         row = {"key": key, "diagnosis": batch["diagnosis"][number]}
         row |= {name: float(values[number]) for name, values in columns.items()}
-        row["aligned_local_mean"] = float(local_mean_loss(aligned[one], real[one], mask[one]))
+        retina = mask[one] & _retina_band(batch["spacing_z_mm"][number], real.shape[3], real.device)
+        row["retina_local_mean"] = float(local_mean_loss(aligned[one], real[one], retina))
         rows.append(row)
     return rows
 
@@ -161,6 +166,13 @@ def summarise(rows: Sequence[Mapping[str, Any]]) -> dict[str, float]:
     values = values[np.isfinite(values)]
     summary["thickness_um_standard_error"] = float(values.std(ddof=1) / len(values) ** 0.5)
     return summary
+
+
+def _retina_band(spacing_z_mm: Tensor, n_depth: int, device: torch.device) -> Tensor:
+    """Rows of the aligned frame that hold retina in almost any eye, ``(Z, 1)``."""
+    rows = torch.arange(n_depth, device=device) + 0.5
+    depth_um = (rows - ALIGNED_DEPTH * n_depth) * spacing_z_mm * 1000
+    return ((depth_um > _RETINA_UM[0]) & (depth_um < _RETINA_UM[1]))[:, None]
 
 
 def _to(batch: Batch, device: torch.device) -> Batch:

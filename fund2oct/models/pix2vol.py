@@ -14,6 +14,7 @@ from fund2oct.losses import (
     feature_matching_loss,
     l1_loss,
     local_mean_loss,
+    local_square_loss,
     projection_loss,
     r1_penalty,
     ssim_loss,
@@ -29,6 +30,7 @@ from fund2oct.networks.generator import VolumeGenerator
 from fund2oct.networks.lift import LIFTS
 
 RECONSTRUCTION: dict[str, Callable[[Tensor, Tensor, Tensor], Tensor]] = {
+    "local_square": local_square_loss,
     "local_mean": local_mean_loss,
     "l1": l1_loss,
     "charbonnier": charbonnier_loss,
@@ -37,7 +39,7 @@ RECONSTRUCTION: dict[str, Callable[[Tensor, Tensor, Tensor], Tensor]] = {
 }
 """Losses in the aligned frame, called with the generated volume, the real one and the mask."""
 
-WEIGHTS = {"adversarial": 1.0, "local_mean": 20.0}
+WEIGHTS = {"adversarial": 1.0, "local_square": 1000.0}
 TERMS = ("adversarial", "feature_matching", "perceptual", *RECONSTRUCTION)
 
 
@@ -47,7 +49,8 @@ class Pix2Vol(VolumeGAN):
     The generator's loss is the weighted sum of the terms that ``weights`` names:
 
     * ``adversarial`` and ``feature_matching``, on whole slices as they lie;
-    * ``local_mean``, ``l1``, ``charbonnier``, ``ssim`` and ``projection``, in the aligned frame;
+    * ``local_square``, ``local_mean``, ``l1``, ``charbonnier``, ``ssim`` and ``projection``, in the
+      aligned frame;
     * ``perceptual``, on aligned B-scans, by the network that ``perceptual`` names.
 
     Without an adversarial weight it has no discriminator.

@@ -10,7 +10,6 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.nn.utils.parametrizations import spectral_norm
 
-
 _SLOPE = 0.2
 _GAIN = (2 / (1 + _SLOPE**2)) ** 0.5
 """Keeps the variance through a LeakyReLU (He et al. 2015), which spectral normalisation cannot."""

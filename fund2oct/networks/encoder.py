@@ -6,12 +6,16 @@ from collections.abc import Sequence
 
 import torch
 from torch import Tensor, nn
+from torch.nn import functional as F
 
 from fund2oct.networks.blocks import ResidualBlock
 
 
 class FundusEncoder(nn.Module):
-    """Residual feature pyramid of a photo.
+    """Residual feature pyramid of a photo, with a way up and a way down.
+
+    The way down joins each level to the coarser one (Lin et al., Feature pyramid networks, CVPR 2017,
+    arXiv:1612.03144): the finest map has the photo's resolution and the whole photo in view.
 
     The position in the photo is given as two more channels (CoordConv, Liu et al. 2018,
     arXiv:1807.03247), since retinal thickness depends on the distance from the fovea.
@@ -33,6 +37,10 @@ class FundusEncoder(nn.Module):
             for fine, coarse in zip(self.channels[:-1], self.channels[1:], strict=True)
         ]
         self.levels = nn.ModuleList(levels)
+        self.merges = nn.ModuleList(
+            nn.Sequential(nn.Conv2d(fine + coarse, fine, 1), ResidualBlock(fine, fine))
+            for fine, coarse in zip(self.channels[:-1], self.channels[1:], strict=True)
+        )
 
     def forward(self, fundus: Tensor) -> list[Tensor]:
         """Encode ``(B, 3, H, W)`` in [0, 1] to maps ``(B, channels[l], H / 2**l, W / 2**l)``.
@@ -53,6 +61,10 @@ class FundusEncoder(nn.Module):
         for level in self.levels:
             x = level(x)
             maps.append(x)
+        # Down again, so that what is fine in place also knows what lies around it.
+        for number in reversed(range(len(self.merges))):
+            coarser = F.interpolate(maps[number + 1], maps[number].shape[-2:], mode="bilinear")
+            maps[number] = self.merges[number](torch.cat([maps[number], coarser], 1))
         return maps
 
 

@@ -39,23 +39,23 @@ def coarsen(grid: Tensor, n_ascans: int) -> Tensor:
 
 
 class AxialProfile(nn.Module):
-    r"""Spread features of A-scans along the axis.
+    r"""Spread features of A-scans along the axis, as mixtures of learned profiles.
 
-    .. math:: v(c, s, z, x) = f(c, s, x) \, p(c, z) + q(c, z)
+    .. math:: v(c, s, z, x) = q(c, z) + \sum_k f(k, s, x) \, p(k, c, z)
 
     The profiles ``p`` and ``q`` are learned at ``n_depth`` samples and interpolated to other depths.
     """
 
     def __init__(self, channels: int, n_depth: int) -> None:
         super().__init__()
-        self.gain = nn.Parameter(torch.randn(channels, n_depth))
-        self.bias = nn.Parameter(torch.randn(channels, n_depth) * 0.1)
+        self.weight = nn.Parameter(torch.randn(channels, channels, n_depth) / channels**0.5)
+        self.bias = nn.Parameter(torch.zeros(1, channels, n_depth))
 
     def forward(self, lines: Tensor, n_depth: int) -> Tensor:
         """Spread ``(B, C, S, X)`` to the folded ``(B * S, C, Z, X)``."""
-        folded = lines.transpose(1, 2).flatten(0, 1)
-        gain, bias = _resized(self.gain, n_depth), _resized(self.bias, n_depth)
-        return folded[:, :, None] * gain[:, :, None] + bias[:, :, None]
+        weight, bias = _resized(self.weight, n_depth), _resized(self.bias, n_depth)
+        spread = torch.einsum("bksx,kcz->bsczx", lines, weight) + bias[..., None]
+        return spread.flatten(0, 1)
 
 
 class GeometryLift(nn.Module):
@@ -115,7 +115,7 @@ LIFTS: dict[str, type[nn.Module]] = {
 def _resized(profile: Tensor, n_depth: int) -> Tensor:
     if profile.shape[-1] == n_depth:
         return profile
-    return F.interpolate(profile[None], n_depth, mode="linear", align_corners=False)[0]
+    return F.interpolate(profile, n_depth, mode="linear", align_corners=False)
 
 
 def _check_slices(found: int, expected: int) -> None:

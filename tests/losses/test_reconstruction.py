@@ -9,12 +9,13 @@ from fund2oct.losses.reconstruction import (
     charbonnier_loss,
     l1_loss,
     local_mean_loss,
+    local_square_loss,
     ssim_loss,
     ssim_map,
     whole_windows,
 )
 
-LOSSES = [l1_loss, charbonnier_loss, local_mean_loss, ssim_loss]
+LOSSES = [l1_loss, charbonnier_loss, local_mean_loss, local_square_loss, ssim_loss]
 
 
 @pytest.fixture
@@ -106,6 +107,22 @@ def test_local_mean_with_a_mask_weighs_windows_by_what_they_hold(window: tuple[i
     torch.testing.assert_close(
         local_mean_loss(fake, real, everything, window), local_mean_loss(fake, real, window=window)
     )
+
+
+def test_local_square_is_the_square_of_a_sliding_average() -> None:
+    fake, real = torch.rand(1, 1, 2, 6, 9), torch.rand(1, 1, 2, 6, 9)
+    mask = torch.rand(1, 1, 2, 6, 9) > 0.4
+    view = np.lib.stride_tricks.sliding_window_view
+    expected = np.square(view(((fake - real) * mask).numpy(), (3, 5), axis=(-2, -1)).mean((-2, -1))).mean()
+    assert local_square_loss(fake, real, mask, (3, 5)).item() == pytest.approx(expected, rel=1e-5)
+
+
+def test_local_square_minds_a_lesion_more_than_a_shade() -> None:
+    real = torch.full((1, 1, 2, 40, 60), 0.4)
+    shade, lesion = real + 0.01, real.clone()
+    lesion[..., 10:16, 20:30] = 0.7
+    assert l1_loss(lesion, real) < l1_loss(shade, real)
+    assert local_square_loss(lesion, real) > 10 * local_square_loss(shade, real)
 
 
 def test_local_mean_forgives_speckle_and_not_anatomy() -> None:

@@ -7,7 +7,6 @@ import sys
 
 import pytest
 
-
 QUIET = """
 from fund2oct.models import Pix2Vol
 
