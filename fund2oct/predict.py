@@ -102,7 +102,7 @@ def translate(model: VolumeGAN, photo: Path, placement: Placement, seed: int = 0
     return Eye(
         key=photo.stem.replace("/", "-"),
         patient=photo.stem,
-        laterality=_laterality(photo.stem),
+        laterality="",
         fundus=fundus,
         scan=task.scan,
         placement=placement,
@@ -120,11 +120,6 @@ def _draw(eye: Eye, path: Path) -> None:
     volume = torch.from_numpy(eye.volume) / 255
     grid = eye.placement.to_grid(eye.scan.coordinates(volume.shape[-1]))
     save_figure(draw_panel(fundus, grid, {"generated": volume}, eye.key), path)
-
-
-def _laterality(stem: str) -> str:
-    # As the challenge and most photo sets name their files; the schema wants one of the two.
-    return "OS" if stem.upper().endswith(("L", "OS")) else "OD"
 
 
 def _free_name(stem: str, taken: set[str]) -> str:

@@ -57,3 +57,29 @@ def tiny_overrides(tiny_eyes: Path) -> list[str]:
         "trainer.check_val_every_n_epoch=1",
         "trainer.enable_progress_bar=false",
     ]
+
+
+@pytest.fixture(scope="session")
+def tiny_checkpoint(tiny_eyes: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A model of one step on :func:`tiny_eyes`."""
+    import pytorch_lightning as pl
+
+    from fund2oct.data import FundusOCTDataModule
+    from fund2oct.models import Pix2Vol
+
+    weights = {"l1": 1.0, "adversarial": 1.0}
+    model = Pix2Vol((6, 32, 48), channels=(8, 8, 16), bscan_width=8, n_layers=2, weights=weights)
+    trainer = pl.Trainer(
+        accelerator="cpu",
+        devices=1,
+        max_steps=1,
+        limit_val_batches=0,
+        logger=False,
+        enable_checkpointing=False,
+        enable_progress_bar=False,
+        enable_model_summary=False,
+    )
+    trainer.fit(model, datamodule=FundusOCTDataModule(str(tiny_eyes), batch_size=2))
+    path = tmp_path_factory.mktemp("models") / "tiny.ckpt"
+    trainer.save_checkpoint(path)
+    return path

@@ -62,7 +62,7 @@ def summarise_file(path: str | os.PathLike[str]) -> list[str]:
     with_pose = sum("pose_um" in info.arrays for info in volumes)
     return [
         f"{path}: {len(infos)} eyes of {len({info.patient for info in infos})} patients",
-        f"laterality: {_counts(info.laterality for info in infos)}",
+        f"laterality: {_counts(info.laterality or 'not stated' for info in infos)}",
         f"diagnosis: {_counts(info.diagnosis or 'not stated' for info in infos)}",
         f"photo: {_counts(_size(info.arrays['fundus'][:2]) for info in infos if 'fundus' in info.arrays)}",
         f"volume (S, Z, X): {_counts(_size(info.arrays['volume']) for info in volumes)}; "

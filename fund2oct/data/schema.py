@@ -12,7 +12,8 @@ from fund2oct.geometry import Placement, ScanPattern
 from fund2oct.retina.layers import BOUNDARIES
 
 SCHEMA_VERSION = 1
-LATERALITIES = ("OD", "OS")
+LATERALITIES = ("OD", "OS", "")
+"""Right, left, and unknown, which a photo from anywhere may be."""
 N_POSE = 3
 """Coefficients of a slice's pose: Legendre polynomials of degree 0, 1 and 2."""
 
@@ -30,7 +31,7 @@ class Eye:
     Args:
         key: name of the eye, unique in its file, without ``/``.
         patient: name of the patient; splits never separate two eyes of one patient.
-        laterality: ``"OD"`` (right) or ``"OS"`` (left).
+        laterality: ``"OD"`` (right), ``"OS"`` (left), or empty where it is not known.
         fundus: photo, RGB uint8, shape ``(H, H, 3)``, the square around the circle of the retina.
         scan: the lines of the scan; None with ``volume``.
         placement: where the scan lies on the photo.

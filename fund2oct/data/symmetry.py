@@ -10,6 +10,9 @@ from fund2oct.retina.pose import apply_symmetry_to_pose
 Symmetries = Literal["all", "flips", "none"]
 
 
+_OTHER_SIDE = {"OD": "OS", "OS": "OD", "": ""}
+
+
 def allowed_symmetries(scan: ScanPattern, allowed: Symmetries) -> tuple[Symmetry, ...]:
     """Symmetries of a scan to draw from, the identity first.
 
@@ -49,5 +52,5 @@ def move_sample(sample: dict[str, Any], symmetry: Symmetry) -> dict[str, Any]:
     positions = symmetry.apply_to_scan(sample["grid"], slice_dim=0, ascan_dim=1)
     moved["grid"] = positions @ positions.new_tensor(symmetry.matrix).T
     if symmetry.swaps_laterality:
-        moved["laterality"] = "OS" if sample["laterality"] == "OD" else "OD"
+        moved["laterality"] = _OTHER_SIDE[sample["laterality"]]
     return moved

@@ -59,7 +59,8 @@ class Noise(nn.Module):
 
     def __init__(self, channels: int) -> None:
         super().__init__()
-        self.strength = nn.Parameter(torch.full((channels, 1, 1), 0.1))
+        # Of many sizes and both signs: a channel that starts without noise is slow to get any.
+        self.strength = nn.Parameter(0.5 * torch.randn(channels, 1, 1))
 
     def forward(self, x: Tensor, generator: torch.Generator | None = None) -> Tensor:
         """Add noise drawn from ``generator`` (torch's own when absent) to ``(N, C, Z, X)``."""
