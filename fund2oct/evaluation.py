@@ -160,12 +160,18 @@ def measure(fake: Fake, batch: Batch, thickness_um: Tensor, x_mm: float) -> list
 def summarise(rows: Sequence[Mapping[str, Any]]) -> dict[str, float]:
     """Means over the eyes; the sharpness is the ratio of the summed energies."""
     names = [name for name, value in rows[0].items() if isinstance(value, float)]
-    summary = {name: float(np.nanmean([row[name] for row in rows])) for name in names}
+    summary = {name: _mean([row[name] for row in rows]) for name in names}
     summary["sharpness"] = summary.pop("energy") / summary.pop("real_energy")
     values = np.array([row["thickness_um"] for row in rows])
     values = values[np.isfinite(values)]
-    summary["thickness_um_standard_error"] = float(values.std(ddof=1) / len(values) ** 0.5)
+    spread = values.std(ddof=1) if len(values) > 1 else nan
+    summary["thickness_um_standard_error"] = float(spread / max(1, len(values)) ** 0.5)
     return summary
+
+
+def _mean(values: Sequence[float]) -> float:
+    known = [value for value in values if not np.isnan(value)]
+    return fmean(known) if known else nan
 
 
 def _retina_band(spacing_z_mm: Tensor, n_depth: int, device: torch.device) -> Tensor:
@@ -195,8 +201,9 @@ def _draw_eyes(
     out: Path,
 ) -> None:
     """Draw the eye of median and the one of largest thickness error, every candidate in a row."""
-    known = [number for number, row in enumerate(rows) if np.isfinite(row["thickness_um"])]
-    ranked = sorted(known, key=lambda number: rows[number]["thickness_um"])
+    # An eye in which nothing could be measured is as bad as can be.
+    errors = [row["thickness_um"] if np.isfinite(row["thickness_um"]) else np.inf for row in rows]
+    ranked = sorted(range(len(rows)), key=lambda number: errors[number])
     for label, number in (("median", ranked[len(ranked) // 2]), ("worst", ranked[-1])):
         batch = next(batch for batch in test if rows[number]["key"] in batch["key"])
         index = batch["key"].index(rows[number]["key"])

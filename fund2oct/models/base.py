@@ -48,6 +48,8 @@ class VolumeGAN(pl.LightningModule):
         betas: of Adam, for both; GANs train with less momentum than classifiers do.
         decay_from: share of the training after which both rates fall linearly to zero; 1 keeps
             them constant.
+        adversaries_from: share of the training after which the discriminators join. Before, the
+            generator learns anatomy from the other losses, which a beginner's speckle would disturb.
         ema_decay: decay, in batches, of the averaged generator that is validated and saved for use.
         gradient_clip: largest norm of each network's gradient; 0 turns it off.
         seed: of the noise drawn in training and validation.
@@ -63,6 +65,7 @@ class VolumeGAN(pl.LightningModule):
         discriminator_learning_rate: float = 5e-4,
         betas: tuple[float, float] = (0.5, 0.99),
         decay_from: float = 0.5,
+        adversaries_from: float = 0.0,
         ema_decay: float = 0.995,
         gradient_clip: float = 5.0,
         seed: int = 0,
@@ -75,6 +78,7 @@ class VolumeGAN(pl.LightningModule):
         self.discriminator_learning_rate = discriminator_learning_rate
         self.betas = betas
         self.decay_from = decay_from
+        self.adversaries_from = adversaries_from
         self.ema_decay = ema_decay
         self.gradient_clip = gradient_clip
         self.seed = seed
@@ -102,7 +106,8 @@ class VolumeGAN(pl.LightningModule):
 
         ``batch`` is what the datamodule gives and, added here: ``aligned``, the real volume in the
         aligned frame, ``mask``, the aligned voxels that were scanned, and ``lines``, the photo
-        under each A-scan, shape ``(B, 3, S, X)``.
+        under each A-scan, shape ``(B, 3, S, X)``. Ask a discriminator only if
+        :attr:`adversaries_joined`.
         """
         raise NotImplementedError(f"{type(self).__name__} does not say what its generator's losses are")
 
@@ -128,6 +133,12 @@ class VolumeGAN(pl.LightningModule):
 
         schedulers = [torch.optim.lr_scheduler.LambdaLR(optimizer, factor) for optimizer in optimizers]
         return optimizers, schedulers
+
+    @property
+    def adversaries_joined(self) -> bool:
+        """Whether the discriminators train, and judge the generator, in this batch."""
+        n_batches = self.trainer.estimated_stepping_batches
+        return bool(self.discriminators) and self.global_step >= self.adversaries_from * n_batches
 
     def forward(
         self,
@@ -175,7 +186,7 @@ class VolumeGAN(pl.LightningModule):
             optimizers = [optimizers]
         self.discriminators.requires_grad_(False)
         fake = self.generate(self.generator, batch, self._noise(self.global_step))
-        if self.discriminators:
+        if self.adversaries_joined:
             self.discriminators.requires_grad_(True)
             detached = Fake(*(part.detach() for part in fake))
             losses = self.discriminator_losses(batch, detached)

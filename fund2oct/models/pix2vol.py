@@ -145,7 +145,7 @@ class Pix2Vol(VolumeGAN):
         }
         if "perceptual" in self.weights:
             losses["perceptual"] = self.perceptual_loss(fake.aligned, batch["aligned"], batch["mask"])
-        for name, discriminator in self.discriminators.items():
+        for name, discriminator in self.discriminators.items() if self.adversaries_joined else ():
             outputs: list[DiscriminatorOutput] = discriminator(fake.volume, batch["lines"])
             if "adversarial" in self.weights:
                 loss = self.adversarial.generator([scale.logits for scale in outputs])

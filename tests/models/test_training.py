@@ -109,6 +109,20 @@ def test_the_rate_falls_to_zero_over_the_last_part(tiny_eyes):
     np.testing.assert_allclose(rates, [1e-3] * 5 + [0.75e-3, 0.5e-3, 0.25e-3], rtol=1e-6)
 
 
+def test_the_adversaries_join_when_they_are_told(tiny_eyes):
+    model = small_model(adversaries_from=0.5)
+    logged, moved = [], []
+
+    class Record(pl.Callback):
+        def on_train_batch_end(self, trainer, module, *_):
+            logged.append("train/discriminator/total" in trainer.callback_metrics)
+            moved.append(next(module.discriminators.parameters()).detach().clone())
+
+    fit(model, tiny_eyes, 4, callbacks=[Record()])
+    assert torch.equal(moved[0], moved[1]) and not torch.equal(moved[1], moved[2])
+    assert logged == [False, False, True, True]
+
+
 def test_bfloat16(tiny_eyes):
     model = small_model()
     trainer = fit(model, tiny_eyes, 2, precision="bf16-mixed")

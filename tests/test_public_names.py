@@ -1,0 +1,47 @@
+"""What users may rely on; a change here is a change for them."""
+
+import importlib
+
+import pytest
+
+PUBLIC = {
+    "fund2oct.data": {
+        "SCHEMA_VERSION", "DataError", "Eye", "EyeInfo", "EyeReader", "EyeWriter", "FundusOCTDataModule",
+        "FundusOCTDataset", "NotAFundusError", "PhantomDataModule", "RetinaCircle", "crop_retina",
+        "find_retina", "problems", "validate",
+    },
+    "fund2oct.losses": {
+        "ADVERSARIAL", "AdversarialLoss", "HingeLoss", "LeastSquaresLoss", "NonSaturatingLoss",
+        "PerceptualLoss", "adversarial_loss", "axial_profile", "charbonnier_loss", "en_face_projection",
+        "feature_matching_loss", "l1_loss", "local_mean_loss", "local_square_loss", "masked_mean",
+        "projection_loss", "r1_penalty", "ssim_loss",
+    },
+    "fund2oct.metrics": {
+        "SharpnessRatio", "ThicknessError", "ValidationMetrics", "VolumeL1", "VolumePSNR", "VolumeSSIM",
+        "high_frequency_energy", "retinal_thickness_um", "volume_l1", "volume_psnr", "volume_ssim",
+    },
+    "fund2oct.models": {
+        "Batch", "CheckpointError", "Fake", "Losses", "Pix2Vol", "Task", "VolumeGAN", "load_model",
+    },
+    "fund2oct.phantom": {
+        "DIAGNOSES", "LESIONS", "Optics", "PhantomConfig", "simulate_eye", "simulate_eyes",
+    },
+    "fund2oct.retina": {
+        "ALIGNED_DEPTH", "BOUNDARIES", "PoseEstimate", "PoseModel", "RetinalBoundaries", "align",
+        "aligned_mask", "apply_symmetry_to_pose", "boundary_index", "estimate_pose", "fit_pose",
+        "pose_surface_um", "retinal_boundaries", "unalign",
+    },
+    "fund2oct.visual": {"draw_panel", "save_figure"},
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("module", sorted(PUBLIC))
+def test_the_public_names_are_these(module):
+    loaded = importlib.import_module(module)
+    assert set(loaded.__all__) == PUBLIC[module]
+    assert all(hasattr(loaded, name) for name in PUBLIC[module])
+
+
+def test_the_model_loader_is_at_the_top():
+    fund2oct = importlib.import_module("fund2oct")
+    assert fund2oct.load_model is importlib.import_module("fund2oct.models").load_model
