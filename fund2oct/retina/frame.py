@@ -16,13 +16,14 @@ ALIGNED_DEPTH = 0.6
 """Share of the frame's height above the outer retina in the aligned frame."""
 
 _LOBES = 3
+_EDGE = 0.1
 
 
 def align(volume: Tensor, pose_um: Tensor, spacing_z_mm: Tensor | float) -> Tensor:
     """Shift each A-scan so that the pose's surface is flat, at :data:`ALIGNED_DEPTH`.
 
     Resampled by a Lanczos-3 kernel, since linear interpolation would smooth the speckle; beyond the
-    frame's edges the A-scan is reflected (see :func:`aligned_mask`). Differentiable, except where
+    frame's edges its outermost tenth is repeated to and fro (see :func:`aligned_mask`). Differentiable, except where
     the kernel's overshoot is clamped to [0, 1].
 
     Args:
@@ -112,13 +113,28 @@ def _shift(volume: Tensor, offset_px: Tensor) -> Tensor:
     whole = offset_px.floor()
     # One gather of all rows that the kernel touches; its taps are then views of the result.
     reach = torch.arange(1 - _LOBES, n_rows + _LOBES, device=volume.device).view(1, 1, -1, 1)
-    index = (whole.long()[:, :, None] + reach) % (2 * n_rows)
-    index = torch.minimum(index, 2 * n_rows - 1 - index)[:, None]
+    index = _folded(whole.long()[:, :, None] + reach, n_rows)[:, None]
     rows = volume.gather(3, index.expand(-1, volume.shape[1], -1, -1, -1))
     taps = _lanczos(offset_px - whole)
     shifted = sum(taps[k][:, None, :, None] * rows[:, :, :, k : k + n_rows] for k in range(2 * _LOBES))
     assert isinstance(shifted, Tensor)
     return shifted.clamp(0, 1).to(volume.dtype)
+
+
+def _folded(row: Tensor, n_rows: int) -> Tensor:
+    """Rows beyond the frame, folded to and fro within the tenth of it that is next to the edge.
+
+    That tenth is vitreous or deep choroid; a plain reflection would bring back the bright layers.
+    """
+    band = max(1, round(n_rows * _EDGE))
+
+    def to_and_fro(beyond: Tensor) -> Tensor:
+        place = beyond % (2 * band)
+        return torch.minimum(place, 2 * band - 1 - place)
+
+    deep = n_rows - 1 - to_and_fro(row - n_rows)
+    shallow = to_and_fro(-1 - row)
+    return torch.where(row >= n_rows, deep, torch.where(row < 0, shallow, row))
 
 
 def _lanczos(fraction: Tensor) -> Tensor:
