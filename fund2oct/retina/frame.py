@@ -23,8 +23,8 @@ def align(volume: Tensor, pose_um: Tensor, spacing_z_mm: Tensor | float) -> Tens
     """Shift each A-scan so that the pose's surface is flat, at :data:`ALIGNED_DEPTH`.
 
     Resampled by a Lanczos-3 kernel, since linear interpolation would smooth the speckle; beyond the
-    frame's edges its outermost tenth is repeated to and fro (see :func:`aligned_mask`). Differentiable, except where
-    the kernel's overshoot is clamped to [0, 1].
+    frame's edges its outermost tenth is repeated to and fro (see :func:`aligned_mask`).
+    Differentiable, except where the kernel's overshoot is clamped to [0, 1].
 
     Args:
         volume: intensities in [0, 1], shape ``(B, C, S, Z, X)``.
