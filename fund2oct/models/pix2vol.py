@@ -29,7 +29,7 @@ from fund2oct.networks.features import load_feature_network
 from fund2oct.networks.generator import VolumeGenerator
 from fund2oct.networks.lift import LIFTS
 
-RECONSTRUCTION: dict[str, Callable[[Tensor, Tensor, Tensor], Tensor]] = {
+RECONSTRUCTION: dict[str, Callable[[Tensor, Tensor], Tensor]] = {
     "local_square": local_square_loss,
     "local_mean": local_mean_loss,
     "l1": l1_loss,
@@ -37,7 +37,7 @@ RECONSTRUCTION: dict[str, Callable[[Tensor, Tensor, Tensor], Tensor]] = {
     "ssim": ssim_loss,
     "projection": projection_loss,
 }
-"""Losses in the aligned frame, called with the generated volume, the real one and the mask."""
+"""Losses in the aligned frame, called with the generated volume and the real one."""
 
 WEIGHTS = {"adversarial": 1.0, "local_square": 1000.0}
 TERMS = ("adversarial", "feature_matching", "perceptual", *RECONSTRUCTION)
@@ -138,8 +138,10 @@ class Pix2Vol(VolumeGAN):
 
     def generator_losses(self, batch: Batch, fake: Fake) -> Losses:
         """The terms that have a weight."""
+        # Beyond what was scanned the aligned volume repeats vitreous or deep choroid. That is a target
+        # as well: left without one, the generator draws lines there, which a pose brings into view.
         losses = {
-            name: loss(fake.aligned, batch["aligned"], batch["mask"])
+            name: loss(fake.aligned, batch["aligned"])
             for name, loss in RECONSTRUCTION.items()
             if name in self.weights
         }
