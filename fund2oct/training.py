@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+import warnings
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -61,6 +62,8 @@ def train(
     # Lightning starts the other processes of a distributed run with this same command.
     os.environ[_RUN_DIR] = str(run)
     cli = _build(config, run)
+    # The discriminators' schedule goes on while they wait to join.
+    warnings.filterwarnings("ignore", "Detected call of `lr_scheduler.step")
     cli.trainer.fit(
         cli.model,
         datamodule=cli.datamodule,
