@@ -23,6 +23,12 @@ class PanelCallback(pl.Callback):
 
     def __init__(self, n_eyes: int = 2) -> None:
         self.n_eyes = n_eyes
+        self._folder: Path | None = None
+
+    def on_validation_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """Learn where to draw, which all processes have to ask: they agree on it by a broadcast."""
+        folder = trainer.log_dir
+        self._folder = Path(folder) / "panels" if folder and trainer.is_global_zero else None
 
     def on_validation_batch_end(
         self,
@@ -36,15 +42,14 @@ class PanelCallback(pl.Callback):
         """Draw what :meth:`fund2oct.models.VolumeGAN.validation_step` returned."""
         batch_size = len(batch["key"])
         first = batch_idx * batch_size
-        if first >= self.n_eyes or not trainer.is_global_zero or trainer.log_dir is None:
+        if first >= self.n_eyes or self._folder is None:
             return
         for number in range(min(batch_size, self.n_eyes - first)):
             rows = {"real": batch["volume"][number, 0], "generated": outputs["volume"][number, 0]}
             key, diagnosis = batch["key"][number], batch["diagnosis"][number]
             title = f"{key}  {diagnosis}  epoch {trainer.current_epoch + 1}"
             figure = draw_panel(batch["fundus"][number], batch["grid"][number], rows, title)
-            folder = Path(trainer.log_dir) / "panels"
-            path = save_figure(figure, folder / f"epoch-{trainer.current_epoch + 1:03d}-{key}.png")
+            path = save_figure(figure, self._folder / f"epoch-{trainer.current_epoch + 1:03d}-{key}.png")
             self._log(trainer, path, f"panels/{key}")
 
     @staticmethod

@@ -33,7 +33,10 @@ class RunRecordCallback(pl.Callback):
 
     def setup(self, trainer: pl.Trainer, pl_module: pl.LightningModule, stage: str) -> None:
         """Write the record before anything can fail."""
-        if stage != "fit" or not trainer.is_global_zero or trainer.log_dir is None:
+        if stage != "fit":
+            return
+        folder = trainer.log_dir  # asked by all processes: they agree on it by a broadcast
+        if folder is None or not trainer.is_global_zero:
             return
         record: dict[str, Any] = {
             "command": sys.argv,
@@ -43,6 +46,6 @@ class RunRecordCallback(pl.Callback):
             "world_size": trainer.world_size,
             "precision": str(trainer.precision),
         }
-        path = Path(trainer.log_dir) / "run.json"
+        path = Path(folder) / "run.json"
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text(json.dumps(record, indent=2) + "\n")
