@@ -49,7 +49,7 @@ def test_each_problem_is_reported_with_its_eye(tmp_path, make_eye):
         "found it outside the frame in slices 0",
         f"{path}: eye 'eye03': fundus: the photo is of one colour",
         f"{path}: eye 'eye06': patient 'patient3' has the photo of eye 'eye04', whose patient is 'patient2'",
-        f"{path}: eye 'eye08': laterality: expected one of ('OD', 'OS'), found '?'",
+        f"{path}: eye 'eye08': laterality: expected one of ('OD', 'OS', ''), found '?'",
         f"{path}: eye 'eye09': scan: a volume needs the pattern of its lines, found none",
     ]
     assert "6x8x10 (8); 1 without, 7 with pose" in summarise_file(path)[4]

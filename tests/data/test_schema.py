@@ -30,7 +30,7 @@ def test_a_photo_needs_no_volume(make_eye):
         ({"key": "a/b"}, "key: expected a name without '/', found 'a/b'"),
         ({"key": ""}, "key: expected a name without '/', found ''"),
         ({"patient": ""}, "patient: expected a name, found none; splits are made by patient"),
-        ({"laterality": "left"}, "laterality: expected one of ('OD', 'OS'), found 'left'"),
+        ({"laterality": "left"}, "laterality: expected one of ('OD', 'OS', ''), found 'left'"),
         (
             {"fundus": np.zeros((16, 16, 3), F32)},
             "fundus: expected uint8 (H, H, 3), found float32 (16, 16, 3)",
@@ -83,7 +83,7 @@ def test_what_is_wrong_is_said(make_eye, changes, message):
 
 
 def test_all_problems_are_said_at_once(make_eye):
-    eye = make_eye(laterality="", scan=RadialScan(2), pose_um=np.zeros((6, 2), F32))
+    eye = make_eye(laterality="left", scan=RadialScan(2), pose_um=np.zeros((6, 2), F32))
     assert len(problems(eye)) == 3
 
 

@@ -130,8 +130,8 @@ def test_bfloat16(tiny_eyes):
 
 
 def test_resume_equals_uninterrupted(tiny_overrides, tmp_path):
-    # A constant rate: the schedule would depend on the length of the training.
-    constant = [*tiny_overrides, "model.init_args.decay_from=1.0"]
+    # What is set as a share of the training depends on its length.
+    constant = [*tiny_overrides, "model.init_args.decay_from=1.0", "model.init_args.adversaries_from=0.0"]
     twice = [*constant, "trainer.max_epochs=2"]
     train("pix2vol", twice, tmp_path / "once")
     train("pix2vol", constant, tmp_path / "first")
@@ -162,7 +162,8 @@ def test_a_run_leaves_all_that_made_it(tiny_overrides, tmp_path):
 
 
 @pytest.mark.parametrize("name", ["pix2vol", "l1", "lift_repeat", "lift_channels"])
-def test_each_experiment_on_simulated_eyes_runs_a_step(name, tiny_overrides):
+def test_each_experiment_on_simulated_eyes_runs_a_step(name, tiny_overrides, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
     trainer, model, datamodule = build(name, [*tiny_overrides, "trainer.fast_dev_run=1"])
     trainer.fit(model, datamodule=datamodule)
     assert trainer.global_step == 1
