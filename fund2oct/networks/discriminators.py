@@ -20,7 +20,7 @@ _DETAIL_GAIN = 8.0
 class DiscriminatorOutput(NamedTuple):
     """What a discriminator says at one scale.
 
-    Attributes:
+    Args:
         logits: raw scores of the patches, shape ``(B, 1, S, Z', X')``; high means real.
         features: outputs of the hidden layers, shallow to deep, for feature matching.
     """
