@@ -21,13 +21,13 @@ def datamodule(tiny_eyes):
 
 
 @pytest.fixture(scope="module")
-def test_batches(datamodule):
+def held_out(datamodule):
     return [VolumeGAN.prepare(batch) for batch in datamodule.test_dataloader()]
 
 
-def test_the_controls_are_what_they_are_called(datamodule, test_batches):
-    found = {one.name: one.answer for one in controls(datamodule, test_batches, torch.device("cpu"))}
-    batch = test_batches[0]
+def test_the_controls_are_what_they_are_called(datamodule, held_out):
+    found = {one.name: one.answer for one in controls(datamodule, held_out, torch.device("cpu"))}
+    batch = held_out[0]
     assert torch.equal(found["floor: second rendering"](batch).volume, batch["second"])
     mean = found["mean volume"](batch).aligned
     assert torch.equal(mean[0], mean[-1])
@@ -45,22 +45,22 @@ def test_the_controls_are_what_they_are_called(datamodule, test_batches):
     torch.testing.assert_close(nearest, expected, atol=1 / 255, rtol=0)
 
 
-def test_no_shuffled_photo_is_of_the_same_patient(tiny_checkpoint, datamodule, test_batches):
+def test_no_shuffled_photo_is_of_the_same_patient(tiny_checkpoint, datamodule, held_out):
     model = load_model(tiny_checkpoint)
     given = []
     model.forward = lambda fundus, *_, **__: given.append(fundus) or torch.zeros(len(fundus), 1, 6, 32, 48)
-    _, shuffled = model_candidates({"model": model}, test_batches, seed=0)
-    for batch in test_batches:
+    _, shuffled = model_candidates({"model": model}, held_out, seed=0)
+    for batch in held_out:
         shuffled.answer(batch)
-    photos = torch.cat([batch["fundus"] for batch in test_batches])
-    keys = [key for batch in test_batches for key in batch["key"]]
+    photos = torch.cat([batch["fundus"] for batch in held_out])
+    keys = [key for batch in held_out for key in batch["key"]]
     for key, photo in zip(keys, torch.cat(given), strict=True):
         source = keys[int((photos - photo).flatten(1).abs().sum(1).argmin())]
         assert int(source[4:11]) // 2 != int(key[4:11]) // 2
 
 
-def test_the_real_volume_itself_has_no_error(test_batches):
-    batch = test_batches[0]
+def test_the_real_volume_itself_has_no_error(held_out):
+    batch = held_out[0]
     x_mm = 8.8 / 48
     thickness_um = retinal_thickness_um(batch["volume"], batch["spacing_z_mm"], x_mm)
     for row in measure(Fake(batch["aligned"], batch["volume"]), batch, thickness_um, x_mm):
