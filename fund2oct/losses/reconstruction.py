@@ -71,9 +71,8 @@ def local_mean_loss(
         ValueError: if the shapes differ or the window does not fit the volume.
     """
     check_pair(fake, real, mask)
+    _check_window(window, fake)
     height, width = window
-    if not (1 <= height <= fake.shape[-2] and 1 <= width <= fake.shape[-1]):
-        raise ValueError(f"window: expected (z, x) within {tuple(fake.shape[-2:])}, found {window}")
     difference = fake - real
     if mask is None:
         return masked_mean(F.avg_pool3d(difference, (1, height, width), stride=1).abs())
@@ -110,9 +109,8 @@ def local_square_loss(
         ValueError: if the shapes differ or the window does not fit the volume.
     """
     check_pair(fake, real, mask)
+    _check_window(window, fake)
     height, width = window
-    if not (1 <= height <= fake.shape[-2] and 1 <= width <= fake.shape[-1]):
-        raise ValueError(f"window: expected (z, x) within {tuple(fake.shape[-2:])}, found {window}")
     difference = fake - real
     if mask is not None:
         difference = torch.where(mask > 0, difference, 0)
@@ -182,3 +180,9 @@ def ssim_loss(fake: Tensor, real: Tensor, mask: Tensor | None = None) -> Tensor:
     check_pair(fake, real, mask)
     dissimilarity = 1 - ssim_map(fake, real)
     return masked_mean(dissimilarity, None if mask is None else whole_windows(mask))
+
+
+def _check_window(window: tuple[int, int], volume: Tensor) -> None:
+    n_depth, n_ascans = volume.shape[-2:]
+    if not (1 <= window[0] <= n_depth and 1 <= window[1] <= n_ascans):
+        raise ValueError(f"window: expected (z, x) within {(n_depth, n_ascans)}, found {window}")
