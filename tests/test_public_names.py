@@ -23,6 +23,10 @@ PUBLIC = {
     "fund2oct.models": {
         "Batch", "CheckpointError", "Fake", "Losses", "Pix2Vol", "Task", "VolumeGAN", "load_model",
     },
+    "fund2oct.networks.features": {
+        "I3D", "OCT3D", "EfficientNetLite0", "FeatureNetwork", "UserNetwork", "load_feature_network",
+        "load_torch_fidelity", "load_torchscript", "load_torchvision",
+    },
     "fund2oct.phantom": {
         "DIAGNOSES", "LESIONS", "Optics", "PhantomConfig", "simulate_eye", "simulate_eyes",
     },

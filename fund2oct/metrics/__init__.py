@@ -1,27 +1,71 @@
-"""Metrics: quality of volumes, their sharpness, and the retina's thickness in them."""
+"""Metrics: distances of sets, and the quality, sharpness and anatomy of each volume."""
 
-from fund2oct.metrics.layers import ThicknessError, retinal_thickness_um
+from fund2oct.metrics.anatomy import layer_violations, map_correlation, shadow_agreement, vessel_shadows
+from fund2oct.metrics.challenge import ImageDistance, VideoDistance
+from fund2oct.metrics.distance import DistanceResult
+from fund2oct.metrics.eyes import EyeMean, measure_eyes
+from fund2oct.metrics.frechet import frechet_distance
+from fund2oct.metrics.kernel import kernel_distance
+from fund2oct.metrics.layers import (
+    Surfaces,
+    ThicknessError,
+    failed_share,
+    find_surfaces,
+    retinal_thickness_um,
+    surface_error_um,
+)
+from fund2oct.metrics.lesions import ascan_area_mm2, elevation_um, fluid_um, label_um, lesion_volume_mm3
+from fund2oct.metrics.perceptual import unweighted_perceptual_distance
 from fund2oct.metrics.quality import (
     VolumeL1,
     VolumePSNR,
     VolumeSSIM,
+    ms_ssim_scales,
+    retina_local_mean,
     volume_l1,
+    volume_ms_ssim,
     volume_psnr,
     volume_ssim,
 )
 from fund2oct.metrics.sharpness import SharpnessRatio, high_frequency_energy
+from fund2oct.metrics.slices import slice_protocol
 from fund2oct.metrics.validation import ValidationMetrics
 
 __all__ = [
+    "DistanceResult",
+    "EyeMean",
+    "ImageDistance",
     "SharpnessRatio",
+    "Surfaces",
     "ThicknessError",
     "ValidationMetrics",
+    "VideoDistance",
     "VolumeL1",
     "VolumePSNR",
     "VolumeSSIM",
+    "ascan_area_mm2",
+    "elevation_um",
+    "failed_share",
+    "find_surfaces",
+    "fluid_um",
+    "frechet_distance",
     "high_frequency_energy",
+    "kernel_distance",
+    "label_um",
+    "layer_violations",
+    "lesion_volume_mm3",
+    "map_correlation",
+    "measure_eyes",
+    "ms_ssim_scales",
+    "retina_local_mean",
     "retinal_thickness_um",
+    "shadow_agreement",
+    "slice_protocol",
+    "surface_error_um",
+    "unweighted_perceptual_distance",
+    "vessel_shadows",
     "volume_l1",
+    "volume_ms_ssim",
     "volume_psnr",
     "volume_ssim",
 ]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pickle
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
@@ -73,6 +74,22 @@ def load_model(
     if model.task is None:
         raise CheckpointError(f"{path}: says nothing of its data; it was saved before training began")
     return model.to(device).eval()
+
+
+def import_class(path: str) -> type[VolumeGAN]:
+    """Import a model's class by the path that the *user* gives, ``module.Class``.
+
+    Raises:
+        ValueError: if there is no such class, or it is no model.
+    """
+    module, _, name = path.rpartition(".")
+    try:
+        found = getattr(import_module(module), name)
+    except (ImportError, AttributeError, ValueError) as error:
+        raise ValueError(f"model {path!r}: expected an importable MODULE.CLASS: {error}") from None
+    if not (isinstance(found, type) and issubclass(found, VolumeGAN)):
+        raise ValueError(f"model {path!r}: expected a subclass of fund2oct.models.VolumeGAN")
+    return found
 
 
 def _read(path: Path) -> dict[str, Any]:

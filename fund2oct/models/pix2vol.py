@@ -1,4 +1,4 @@
-"""The library's own model: geometry lift, noise at each level, conditional patch discriminators."""
+"""The library's own model: geometry lift, speckle drawn at the end, conditional patch discriminators."""
 
 from __future__ import annotations
 
@@ -78,7 +78,7 @@ class Pix2Vol(VolumeGAN):
     def __init__(
         self,
         shape: tuple[int, int, int],
-        channels: Sequence[int] = (16, 24, 32, 48, 64),
+        channels: Sequence[int] = (8, 24, 48, 64, 96),
         lift: str = "geometry",
         weights: dict[str, float] | None = None,
         adversarial: str = "hinge",

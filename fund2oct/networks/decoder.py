@@ -17,19 +17,38 @@ class DecoderLevel(nn.Module):
     def __init__(self, lifted: int, coarser: int, channels: int, mix_slices: bool) -> None:
         super().__init__()
         self.join = nn.Conv2d(lifted + coarser, channels, 1)
-        self.noise = Noise(channels)
         self.block = ResidualBlock(channels, channels)
         self.mixer = SliceMixer(channels) if mix_slices else None
 
-    def forward(
-        self, lifted: Tensor, coarser: Tensor | None, n_slices: int, generator: torch.Generator | None
-    ) -> Tensor:
+    def forward(self, lifted: Tensor, coarser: Tensor | None, n_slices: int) -> Tensor:
         """Draw one level, shape ``(B * S, channels, Z, X)``."""
         if coarser is not None:
             coarser = F.interpolate(coarser, lifted.shape[-2:], mode="nearest")
             lifted = torch.cat([lifted, coarser], 1)
-        x = self.block(self.noise(self.join(lifted), generator))
+        x = self.block(self.join(lifted))
         return x if self.mixer is None else self.mixer(x, n_slices)
+
+
+class SpeckleHead(nn.Module):
+    """Intensities from features: what the photo decides, and the speckle that nothing decides.
+
+    The photo decides the anatomy, so everything before this is deterministic and the reconstruction
+    losses see no noise in it. Speckle is drawn here, from noise and from the tissue that it lies in.
+    """
+
+    def __init__(self, channels: int) -> None:
+        super().__init__()
+        self.normed = nn.Sequential(norm(channels), nn.SiLU())
+        self.anatomy = nn.Conv2d(channels, 1, 3, padding=1)
+        self.noise = Noise(channels)
+        self.speckle = nn.Sequential(
+            nn.Conv2d(channels, channels, 3, padding=1), nn.SiLU(), nn.Conv2d(channels, 1, 3, padding=1)
+        )
+
+    def forward(self, x: Tensor, generator: torch.Generator | None = None) -> Tensor:
+        """Draw ``(N, 1, Z, X)`` in [0, 1] from ``(N, channels, Z, X)``."""
+        x = self.normed(x)
+        return torch.sigmoid(self.anatomy(x) + self.speckle(self.noise(x, generator)))
 
 
 class VolumeDecoder(nn.Module):
@@ -51,10 +70,7 @@ class VolumeDecoder(nn.Module):
             DecoderLevel(lifted_channels[n], coarser[n], channels[n], n >= n_levels - mixed_levels)
             for n in range(n_levels)
         )
-        self.noise = Noise(channels[0])
-        self.head = nn.Sequential(
-            norm(channels[0]), nn.SiLU(), nn.Conv2d(channels[0], 1, 3, padding=1), nn.Sigmoid()
-        )
+        self.head = SpeckleHead(channels[0])
 
     def forward(
         self, lifted: Sequence[Tensor], n_slices: int, generator: torch.Generator | None = None
@@ -62,5 +78,5 @@ class VolumeDecoder(nn.Module):
         """Draw ``(B * S, 1, Z, X)`` in [0, 1] from folded features, finest level first."""
         x: Tensor | None = None
         for level, features in zip(reversed(self.levels), reversed(lifted), strict=True):
-            x = level(features, x, n_slices, generator)
-        return self.head(self.noise(x, generator))
+            x = level(features, x, n_slices)
+        return self.head(x, generator)

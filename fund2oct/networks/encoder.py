@@ -27,7 +27,7 @@ class FundusEncoder(nn.Module):
         channels: widths of the levels, finest first; level ``l`` has ``1 / 2**l`` of the size.
     """
 
-    def __init__(self, channels: Sequence[int] = (16, 24, 32, 48, 64)) -> None:
+    def __init__(self, channels: Sequence[int] = (8, 24, 48, 64, 96)) -> None:
         super().__init__()
         self.channels = tuple(channels)
         self.stem = nn.Conv2d(5, self.channels[0], 3, padding=1)

@@ -29,7 +29,7 @@ class VolumeGenerator(nn.Module):
         self,
         n_slices: int,
         n_depth: int,
-        channels: Sequence[int] = (16, 24, 32, 48, 64),
+        channels: Sequence[int] = (8, 24, 48, 64, 96),
         lift: str = "geometry",
         mixed_levels: int = 2,
         encoder: nn.Module | None = None,

@@ -17,8 +17,8 @@ _INCHES_A_SLICE = 2.1
 
 
 def draw_panel(
-    fundus: Tensor,
-    grid: Tensor,
+    fundus: Tensor | None,
+    grid: Tensor | None,
     rows: Mapping[str, Tensor],
     title: str = "",
     slice_aspect: float = 0.72,
@@ -26,11 +26,11 @@ def draw_panel(
     """Draw one eye.
 
     Each scan line is drawn on the photo in a colour and numbered where it ends, and its B-scans
-    carry a frame of that colour.
+    carry a frame of that colour. Where there is room the photo is drawn again without the lines.
 
     Args:
-        fundus: photo in [0, 1], shape ``(3, H, H)``.
-        grid: A-scan positions in grid units, shape ``(S, X, 2)``.
+        fundus: photo in [0, 1], shape ``(3, H, H)``; None draws the B-scans alone.
+        grid: A-scan positions in grid units, shape ``(S, X, 2)``; None with ``fundus``.
         rows: volumes in [0, 1] by name, each of shape ``(S, Z, X)``; a row of B-scans each.
         title: over the whole panel.
         slice_aspect: height over width of a drawn B-scan.
@@ -38,16 +38,21 @@ def draw_panel(
     Returns:
         A matplotlib figure, see :func:`save_figure`.
     """
-    n_slices = grid.shape[0]
+    n_slices = len(next(iter(rows.values())))
     shown = np.unique(np.linspace(0, n_slices - 1, min(n_slices, _MAX_SLICES)).round().astype(int))
     height = _INCHES_A_SLICE * slice_aspect * len(rows)
-    photo = 1.7 * _INCHES_A_SLICE
+    photo = 0.0 if fundus is None else 1.7 * _INCHES_A_SLICE
     body = max(height, photo)
     width = photo + _INCHES_A_SLICE * len(shown)
     figure = Figure(figsize=(width, body + 0.35), dpi=110, facecolor="black")
     top = body / (body + 0.35)
-    axes = figure.add_axes((0, top * (1 - photo / body), photo / width, top * photo / body))
-    _draw_photo(axes, fundus, grid, shown)
+    if fundus is not None and grid is not None:
+        for place in range(min(2, int(body / photo))):
+            bottom = top * (1 - (place + 1) * photo / body)
+            axes = figure.add_axes((0, bottom, photo / width, top * photo / body))
+            _draw_photo(axes, fundus)
+            if place == 0:
+                _draw_lines(axes, grid, fundus.shape[-1], shown)
     share = _INCHES_A_SLICE / width
     row_height = top * height / body / len(rows)
     first_row = top - (body - height) / 2 / (body + 0.35)
@@ -57,7 +62,7 @@ def draw_panel(
             axes = figure.add_axes((left + 0.004, bottom + 0.012, share - 0.006, row_height - 0.02))
             _draw_slice(axes, volume[number], _colour(column, len(shown)))
             if column == 0:
-                axes.text(0.02, 0.96, name, color="white", fontsize=9, va="top", transform=axes.transAxes)
+                _draw_name(axes, name)
     figure.text(0.005, (1 + top) / 2, title, color="white", fontsize=10, va="center")
     return figure
 
@@ -70,9 +75,12 @@ def save_figure(figure: Figure, path: Path | str) -> Path:
     return path
 
 
-def _draw_photo(axes, fundus: Tensor, grid: Tensor, shown: np.ndarray) -> None:  # type: ignore[no-untyped-def]
-    size_px = fundus.shape[-1]
+def _draw_photo(axes, fundus: Tensor) -> None:  # type: ignore[no-untyped-def]
     axes.imshow(fundus.permute(1, 2, 0).clamp(0, 1).float().cpu().numpy(), interpolation="bilinear")
+    axes.axis("off")
+
+
+def _draw_lines(axes, grid: Tensor, size_px: int, shown: np.ndarray) -> None:  # type: ignore[no-untyped-def]
     lines = grid_to_pixels(grid.float().cpu(), size_px).numpy()
     for place, number in enumerate(shown):
         colour = _colour(place, len(shown))
@@ -81,7 +89,6 @@ def _draw_photo(axes, fundus: Tensor, grid: Tensor, shown: np.ndarray) -> None: 
         beyond = end + (end - start) * 0.045
         axes.text(*beyond, str(number), color=colour, fontsize=9, ha="center", va="center")
     axes.set(xlim=(-0.5, size_px - 0.5), ylim=(size_px - 0.5, -0.5))
-    axes.axis("off")
 
 
 def _draw_slice(axes, bscan: Tensor, colour: tuple[float, ...]) -> None:  # type: ignore[no-untyped-def]
@@ -92,6 +99,14 @@ def _draw_slice(axes, bscan: Tensor, colour: tuple[float, ...]) -> None:  # type
     axes.set(xticks=[], yticks=[])
     for spine in axes.spines.values():
         spine.set(color=colour, linewidth=1.5)
+
+
+def _draw_name(axes, name: str) -> None:  # type: ignore[no-untyped-def]
+    shade = {"facecolor": "black", "alpha": 0.55, "linewidth": 0, "pad": 1.5}
+    axes.text(
+        0.02, 0.96, name, color="white", fontsize=9, va="top", linespacing=1.1, bbox=shade,
+        transform=axes.transAxes,
+    )  # fmt: skip
 
 
 def _colour(place: int, n: int) -> tuple[float, ...]:

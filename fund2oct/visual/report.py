@@ -1,70 +1,94 @@
-"""The table and the figure of an evaluation."""
+"""The figures of an evaluation: every eye of every answer, and the distances of the sets."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+import numpy as np
+from matplotlib import colormaps
 from matplotlib.figure import Figure
+from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
 
-_COLUMNS = {
-    "thickness_um": ("thickness error, µm", "{:.1f}"),
-    "retina_local_mean": ("local-mean L1 of the retina", "{:.4f}"),
-    "aligned_psnr": ("PSNR aligned, dB", "{:.2f}"),
-    "aligned_ssim": ("SSIM aligned", "{:.3f}"),
-    "aligned_l1": ("L1 aligned", "{:.4f}"),
-    "lying_psnr": ("PSNR lying, dB", "{:.2f}"),
-    "lying_ssim": ("SSIM lying", "{:.3f}"),
-    "lying_l1": ("L1 lying", "{:.4f}"),
-    "sharpness": ("sharpness", "{:.2f}"),
-    "thickness_failed": ("A-scans without a thickness", "{:.1%}"),
-}
+from fund2oct.metrics.distance import DistanceResult
 
-_PROTOCOL = """\
-Thickness is that from the inner limiting membrane to the pigment epithelium, found in the real and
-in the generated volume by the same search; the error is the mean absolute difference over the
-A-scans where both were found. *Aligned* compares in the frame flattened on the outer retina, over
-the voxels that were scanned; *lying* compares the volumes as they are shown, each answer put at the
-real scan's pose. The local-mean L1 averages 5 x 5 pixels first, so that speckle hardly counts, and
-is taken from 450 µm above the aligned outer retina to 100 µm below it.
-Sharpness is the energy above half the Nyquist frequency over that of the real volumes: 1 is as
-sharp as real. Smoothing raises PSNR and SSIM: read them beside the sharpness, and beside the floor.
-"""
+_INCHES_A_ROW = 0.42
+_INCHES_OF_FRAME = 1.15
 
 
-def report_text(result: Mapping[str, Any]) -> str:
-    """The report in Markdown: one row an answer, one column a metric, and the protocol."""
-    protocol, summary = result["protocol"], result["summary"]
-    lines = [
-        "# Report",
-        "",
-        f"{protocol['n_test']} test eyes of `{protocol['data']}`, volumes {protocol['shape']} (S, Z, X); "
-        f"{protocol['n_train']} training eyes for the controls.",
-        "",
-        "| answer | " + " | ".join(title for title, _ in _COLUMNS.values()) + " |",
-        "|---|" + "---:|" * len(_COLUMNS),
-    ]
-    for name, row in summary.items():
-        cells = [form.format(row[column]) for column, (_, form) in _COLUMNS.items()]
-        cells[0] += f" ± {row['thickness_um_standard_error']:.1f}"
-        lines.append(f"| {name} | " + " | ".join(cells) + " |")
-    return "\n".join([*lines, "", _PROTOCOL])
+def draw_scatter(eyes: Mapping[str, Sequence[Mapping[str, Any]]], titles: Mapping[str, str]) -> Figure:
+    """Draw each eye as a point, with median and quartiles; a row an answer, a panel a value.
 
-
-def draw_scatter(eyes: Mapping[str, Sequence[Mapping[str, Any]]]) -> Figure:
-    """Thickness error and aligned PSNR of each eye, a column an answer."""
-    figure = Figure(figsize=(1.5 * len(eyes) + 2, 6), dpi=110, layout="constrained")
-    panels = figure.subplots(2, 1, sharex=True)
-    for axes, column in zip(panels, ("thickness_um", "aligned_psnr"), strict=True):
+    Args:
+        eyes: for each answer, the values of each eye by their key; NaN leaves the eye out.
+        titles: of the values to draw, by their key.
+    """
+    figure, panels = _panels(list(eyes), len(titles))
+    for axes, (column, title) in zip(panels, titles.items(), strict=True):
         for place, rows in enumerate(eyes.values()):
-            values = [row[column] for row in rows]
-            spread = [place + 0.5 * (i / max(1, len(values) - 1) - 0.5) for i in range(len(values))]
-            axes.plot(spread, values, ".", alpha=0.6)
-        axes.boxplot(
-            [[row[column] for row in rows if row[column] == row[column]] for rows in eyes.values()],
-            positions=range(len(eyes)), widths=0.6, showfliers=False, manage_ticks=False,
-        )  # fmt: skip
-        axes.set_ylabel(_COLUMNS[column][0])
-        axes.grid(alpha=0.3)
-    panels[-1].set_xticks(range(len(eyes)), list(eyes), rotation=20, ha="right")
+            values = np.array([row[column] for row in rows])
+            values = values[np.isfinite(values)]
+            spread = place + 0.5 * (np.linspace(0, 1, len(values)) - 0.5)
+            axes.plot(values, spread, ".", color=_colour(place), alpha=0.55, markersize=5)
+            if len(values):
+                low, middle, high = np.quantile(values, (0.25, 0.5, 0.75))
+                axes.fill_between([low, high], place - 0.33, place + 0.33, color="black", alpha=0.12, lw=0)
+                axes.plot([middle, middle], [place - 0.33, place + 0.33], color="black", linewidth=1.6)
+        axes.set_xlabel(title)
+        axes.margins(x=0.04)
     return figure
+
+
+def draw_distances(distances: Mapping[str, Sequence[DistanceResult]]) -> Figure:
+    """Draw the distances of each answer with their intervals, a panel a distance, beside the floors.
+
+    Args:
+        distances: for each answer, the same distances in the same order.
+    """
+    names = [result.name for result in next(iter(distances.values()))]
+    figure, panels = _panels(list(distances), len(names))
+    for number, (axes, name) in enumerate(zip(panels, names, strict=True)):
+        results = [found[number] for found in distances.values()]
+        for place, result in enumerate(results):
+            low, high = result.interval or (result.value, result.value)
+            axes.plot([low, high], [place, place], color=_colour(place), linewidth=2)
+            axes.plot(result.value, place, "o", color=_colour(place))
+            if result.value_at_floor_n is not None:
+                axes.plot(result.value_at_floor_n, place, "o", color=_colour(place), fillstyle="none")
+        _draw_floors(axes, results[0])
+        if all(result.value > 0 for result in results):
+            axes.set_xscale("log")
+            axes.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5), numticks=12))
+            axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
+            axes.xaxis.set_minor_formatter(NullFormatter())
+        axes.set_xlabel(name.replace("/", "/\n", 1), fontsize=9)
+    handles, labels = panels[0].get_legend_handles_labels()
+    if handles:
+        figure.legend(handles, labels, loc="outside lower right", ncols=len(handles), fontsize=9)
+    return figure
+
+
+def _draw_floors(axes: Any, result: DistanceResult) -> None:
+    if result.second_floor is not None:
+        axes.axvline(result.second_floor, color="black", linestyle="--", label="floor: second rendering (•)")
+    if result.floor is not None:
+        label = f"floor: {result.floor_n} real eyes against others (○)"
+        axes.axvline(result.floor, color="grey", linestyle=":", label=label)
+
+
+def _panels(names: Sequence[str], n_panels: int) -> tuple[Figure, list[Any]]:
+    """Axes side by side, with the answers' names once, the first one on top."""
+    label_width = 0.085 * max(map(len, names))
+    size = (label_width + 2.75 * n_panels, _INCHES_A_ROW * len(names) + _INCHES_OF_FRAME)
+    figure = Figure(figsize=size, dpi=110, layout="constrained")
+    panels = list(figure.subplots(1, n_panels, sharey=True, squeeze=False)[0])
+    panels[0].set_yticks(range(len(names)), names)
+    panels[0].set_ylim(len(names) - 0.5, -0.5)
+    for axes in panels:
+        axes.grid(axis="x", alpha=0.3)
+        axes.tick_params(axis="y", length=0)
+    return figure, panels
+
+
+def _colour(place: int) -> tuple[float, ...]:
+    return tuple(colormaps["tab10"](place % 10))

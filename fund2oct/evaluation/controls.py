@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 import torch
-from rich.progress import track
 from torch import Tensor
 from torch.nn import functional as F
 
 from fund2oct.data import FundusOCTDataModule
+from fund2oct.data.progress import with_progress
 from fund2oct.models import Batch, Fake, VolumeGAN
 from fund2oct.retina import align, aligned_mask, unalign
 
@@ -23,26 +23,27 @@ class Candidate:
 
     Args:
         name: in tables and pictures.
-        answer: gives the volumes for a batch, in the aligned frame and at the real scan's pose.
+        answer: gives the volumes for a batch, in the aligned frame and as they lie.
+        as_set: whether the distances of its answers, as a set, from the real set are measured.
     """
 
     name: str
     answer: Callable[[Batch], Fake]
+    as_set: bool = True
 
 
-def controls(datamodule: FundusOCTDataModule, test: Sequence[Batch], device: torch.device) -> list[Candidate]:
-    """The floor, where the data hold a second rendering, the mean volume and the nearest photo.
+def controls(datamodule: FundusOCTDataModule, device: torch.device) -> list[Candidate]:
+    """The floor, where the test eyes have a second rendering, the mean volume and the nearest photo.
 
     Args:
         datamodule: its training eyes, as they are, give the mean and the neighbours.
-        test: the batches that will be asked about.
         device: where to answer.
     """
     dataset = datamodule.train_dataset
     photos, volumes = [], []
     total = torch.zeros(1, *datamodule.shape, device=device)
     count = torch.zeros_like(total)
-    for index in track(range(len(dataset)), "reading training eyes"):
+    for index in with_progress(range(len(dataset)), len(dataset), "reading training eyes"):
         eye = dataset[index]
         volume = eye["volume"][None].to(device)
         where = eye["pose_um"][None].to(device), eye["spacing_z_mm"][None].to(device)
@@ -63,31 +64,45 @@ def controls(datamodule: FundusOCTDataModule, test: Sequence[Batch], device: tor
         found = torch.stack([volumes[i] for i in distance.argmin(1).tolist()])
         return _placed(found.to(device) / 255, batch)
 
+    answers = [Candidate("mean volume", average), Candidate("nearest training photo", nearest)]
+    return [second_rendering(), *answers] if "second" in datamodule.test_dataset[0] else answers
+
+
+def second_rendering() -> Candidate:
+    """The floor: the same eye scanned again, at the same pose."""
+
     def second(batch: Batch) -> Fake:
         other = batch["second"]
         return Fake(align(other, batch["pose_um"], batch["spacing_z_mm"]), other)
 
-    answers = [Candidate("mean volume", average), Candidate("nearest training photo", nearest)]
-    if all("second" in batch for batch in test):
-        answers.insert(0, Candidate("floor: second rendering", second))
-    return answers
+    return Candidate("floor: second rendering", second)
 
 
-def model_candidates(models: Mapping[str, VolumeGAN], test: Sequence[Batch], seed: int) -> list[Candidate]:
+def model_candidates(
+    models: Mapping[str, VolumeGAN], photos: Mapping[str, Tensor], seed: int
+) -> list[Candidate]:
     """Each model, given the right photos and given those of other patients.
 
     The photos are shuffled by half the test set, so that none is that of the same patient's other
     eye, which follows it in the file.
+
+    Args:
+        models: by name.
+        photos: of all test eyes by their key, in the order of the file, ``(3, H, H)``.
+        seed: of the models' noise.
     """
-    photos = torch.cat([batch["fundus"] for batch in test])
-    keys = [key for batch in test for key in batch["key"]]
-    other = {key: photos[(i + len(keys) // 2) % len(keys)] for i, key in enumerate(keys)}
+    keys = list(photos)
+    other = {key: keys[(i + len(keys) // 2) % len(keys)] for i, key in enumerate(keys)}
 
     def right(model: VolumeGAN) -> Callable[[Batch], Fake]:
         return lambda batch: _draw(model, batch["fundus"], batch, seed)
 
     def shuffled(model: VolumeGAN) -> Callable[[Batch], Fake]:
-        return lambda batch: _draw(model, torch.stack([other[key] for key in batch["key"]]), batch, seed)
+        def answer(batch: Batch) -> Fake:
+            given = torch.stack([photos[other[key]] for key in batch["key"]])
+            return _draw(model, given.to(batch["fundus"]), batch, seed)
+
+        return answer
 
     answers = []
     for name, model in models.items():

@@ -1,0 +1,157 @@
+"""How good models are, between their floor and their controls.
+
+A score alone says little. Beside the model stand
+
+* the *floor*: a second rendering of the same eye, with other speckle and nothing else changed;
+* the *mean volume* of the training eyes, the answer that needs no photo;
+* the *nearest photo*: the volume of the training eye whose photo is most alike;
+* the model given *shuffled photos*, those of other patients: it must get worse, or it ignores them.
+
+All volumes are put at the real scan's pose before they are compared as they lie.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+from statistics import fmean
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.utils.data import default_collate
+
+from fund2oct.data import EyeReader, FundusOCTDataModule
+from fund2oct.evaluation.compare import compare
+from fund2oct.evaluation.controls import controls, model_candidates
+from fund2oct.evaluation.distances import CHEAP, DEFAULT, Wanted, build_distances
+from fund2oct.evaluation.report import write_report
+from fund2oct.geometry import ScanPattern
+from fund2oct.models import Batch, VolumeGAN, load_model
+from fund2oct.models.checkpoint import import_class
+
+_STATEMENT = (
+    "The answers are put at the real scan's pose before they are compared as they lie: the pose is not "
+    "in the photo. The aligned columns compare in the frame flattened on the outer retina, over the "
+    "voxels that were scanned."
+)
+
+
+class HeldOutEyes:
+    """The test eyes of a datamodule, see :class:`fund2oct.evaluation.compare.EyeSet`."""
+
+    def __init__(self, datamodule: FundusOCTDataModule, device: torch.device) -> None:
+        dataset = datamodule.test_dataset
+        self.keys = dataset.keys
+        self.n_batches = len(datamodule.test_dataloader())
+        self.scan: ScanPattern | None = datamodule.scan
+        self._datamodule, self._dataset, self._device = datamodule, dataset, device
+        self._x_mm = fmean(dataset.scan.length_mm) / dataset.shape[2]
+        self._reader = EyeReader(datamodule.path)
+        with self._reader:
+            arrays = [self._reader.info(key).arrays for key in self.keys]
+        # A label map cannot be resized as a picture is.
+        self._labelled = all(found.get("lesions") == dataset.shape for found in arrays)
+
+    def batches(self) -> Iterator[Batch]:
+        """All eyes."""
+        yield from map(self._prepared, self._datamodule.test_dataloader())
+
+    def batch(self, key: str) -> Batch:
+        """One eye."""
+        return self._prepared(default_collate([self._dataset[self.keys.index(key)]]))
+
+    def photos(self) -> dict[str, Tensor]:
+        """Photos by key, ``(3, H, H)``."""
+        return {key: self._dataset[number]["fundus"] for number, key in enumerate(self.keys)}
+
+    def _prepared(self, batch: Batch) -> Batch:
+        if self._labelled:
+            labels = [self._reader.array(key, "lesions") for key in batch["key"]]
+            batch["lesions"] = torch.stack([torch.from_numpy(label) for label in labels])
+        batch["spacing_x_mm"] = torch.full_like(batch["spacing_z_mm"], self._x_mm)
+        return VolumeGAN.prepare(
+            {name: v.to(self._device) if isinstance(v, Tensor) else v for name, v in batch.items()}
+        )
+
+
+def evaluate(
+    models: Mapping[str, VolumeGAN],
+    datamodule: FundusOCTDataModule,
+    out: str | Path,
+    seed: int = 0,
+    distances: Wanted = CHEAP,
+) -> dict[str, Any]:
+    """Compare models with their controls on the test eyes, and write the report.
+
+    Args:
+        models: by name, in evaluation mode.
+        datamodule: set up; its test part is evaluated, its training part gives the controls.
+        out: folder of the report, see :func:`fund2oct.evaluation.report.write_report`.
+        seed: of the models' noise and of the distances' draws.
+        distances: between the sets; the default is what a training run can afford.
+
+    Returns:
+        What ``metrics.json`` holds.
+    """
+    device = next(iter(models.values())).device
+    eyes = HeldOutEyes(datamodule, device)
+    candidates = [*controls(datamodule, device), *model_candidates(models, eyes.photos(), seed)]
+    chosen = build_distances(distances, eyes.scan, len(eyes.keys), device, seed)
+    if not distances.thorough:
+        candidates = [replace(one, as_set=one.name in models) for one in candidates]
+    found = compare(eyes, candidates, chosen)
+    protocol = {
+        "name": "held-out eyes",
+        "statement": _STATEMENT,
+        "data": str(datamodule.path),
+        "n_eyes": len(eyes.keys),
+        "n_train": len(datamodule.train_dataset),
+        "shape": list(datamodule.shape),
+        "seed": seed,
+    }
+    return write_report(Path(out), protocol, eyes, candidates, found, shown=list(models))
+
+
+def evaluate_checkpoints(
+    checkpoints: Sequence[str],
+    data: str,
+    out: str | Path,
+    model: str | None = None,
+    distances: Wanted = DEFAULT,
+    seed: int = 0,
+    device: str | torch.device = "cpu",
+) -> dict[str, Any]:
+    """Evaluate checkpoints on the test part of a file; see :func:`evaluate`.
+
+    Args:
+        checkpoints: files written in training, of models of one volume shape and one photo size.
+        data: the file of eyes.
+        out: folder of the report.
+        model: import path of the models' class, where it is not of this package.
+        distances: between the sets.
+        seed: of the models' noise and of the distances' draws.
+        device: where the models run.
+    """
+    model_class = import_class(model) if model else None
+    models: dict[str, VolumeGAN] = {}
+    for checkpoint in checkpoints:
+        models[_unique_name(Path(checkpoint), models)] = load_model(checkpoint, model_class, device)
+    shape = next(iter(models.values())).shape
+    fundus_px = {loaded.task.fundus_px for loaded in models.values() if loaded.task}
+    if any(loaded.shape != shape for loaded in models.values()) or len(fundus_px) > 1:
+        raise ValueError("checkpoints: expected models of one volume shape and one photo size")
+    datamodule = FundusOCTDataModule(data, volume_shape=shape, fundus_px=fundus_px.pop())
+    datamodule.prepare_data()
+    datamodule.setup()
+    with torch.inference_mode():
+        return evaluate(models, datamodule, out, seed, distances)
+
+
+def _unique_name(checkpoint: Path, taken: Mapping[str, Any]) -> str:
+    # runs/pix2vol/003/checkpoints/last.ckpt says more by its experiment than by its file.
+    parents = checkpoint.resolve().parents
+    named = parents[0].name == "checkpoints" and len(parents) > 2
+    name = f"{parents[2].name} {parents[1].name}" if named else checkpoint.stem
+    return name if name not in taken else f"{name} ({len(taken) + 1})"

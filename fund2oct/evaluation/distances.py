@@ -1,0 +1,192 @@
+"""Which distances of sets are measured, and between which sets."""
+
+from __future__ import annotations
+
+import copy
+import re
+import warnings
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+import torch
+from torch import Tensor, nn
+
+from fund2oct.data.progress import with_progress
+from fund2oct.geometry import RadialScan, ScanPattern
+from fund2oct.metrics.challenge import ImageDistance, VideoDistance
+from fund2oct.metrics.distance import DistanceResult
+from fund2oct.models import Batch
+from fund2oct.networks.features import FeatureNetwork, load_feature_network
+
+Distance = ImageDistance | VideoDistance
+
+_SPEC = re.compile(r"(?P<subject>image|video)(/(?P<kind>kernel))?(:(?P<network>.+))?")
+_NETWORKS = {"image": "efficientnet_lite0", "video": "i3d"}
+_DRAWS = 20_000
+"""Eyes drawn for an interval, all draws together: many draws of few eyes, few of many."""
+_MAX_DRAWS, _MIN_DRAWS = 200, 20
+
+
+@dataclass(frozen=True)
+class Wanted:
+    """Distances to measure.
+
+    Args:
+        specs: ``image`` or ``video``, the same with ``/kernel`` for the kernel distance, and with
+            ``:NETWORK`` for another network than the default, as in ``video/kernel:oct3d``.
+        required: whether one whose weights are not at hand is an error; else it is left out.
+        thorough: whether the controls are measured as sets too, and each eye's perceptual distance.
+    """
+
+    specs: tuple[str, ...]
+    required: bool
+    thorough: bool = True
+
+    def __post_init__(self) -> None:
+        for spec in self.specs:
+            if not _SPEC.fullmatch(spec):
+                raise ValueError(
+                    f"distance {spec!r}: expected image, video, image/kernel or video/kernel, and "
+                    "perhaps a network, as in video:oct3d; or none"
+                )
+
+    @classmethod
+    def parse(cls, words: Sequence[str]) -> Wanted:
+        """What was asked for by name; ``none`` is nothing."""
+        return cls(() if list(words) == ["none"] else tuple(dict.fromkeys(words)), required=True)
+
+
+DEFAULT = Wanted(("image", "video"), required=False)
+CHEAP = Wanted(("image",), required=False, thorough=False)
+"""What a training's own report can afford: describing a set takes as long as all else about it."""
+
+
+class Distances:
+    """The distances of several sets of answers from one and the same real set.
+
+    The real eyes are described once: give all of them to :meth:`add_real` before the first
+    :meth:`add_fake`.
+
+    Args:
+        metrics: empty, on the device they are computed on.
+        notes: what was left out, and why.
+        perceptual: network of the eyes' perceptual distance; None leaves it out.
+    """
+
+    def __init__(
+        self, metrics: Sequence[Distance], notes: Sequence[str] = (), perceptual: nn.Module | None = None
+    ) -> None:
+        self.perceptual = perceptual
+        self._real = list(metrics)
+        self._fake: dict[str, list[Distance]] = {}
+        self._failed: dict[str, str] = {}
+        self._notes = list(notes)
+
+    def __bool__(self) -> bool:
+        return bool(self._real)
+
+    def add_real(self, batch: Batch) -> None:
+        """Add real eyes and, where they have them, their second renderings."""
+        for metric in self._real:
+            metric.update(batch["volume"], "real", batch["key"])
+            if "second" in batch:
+                metric.update(batch["second"], "second", batch["key"])
+
+    def add_fake(self, name: str, volume: Tensor, keys: Sequence[str]) -> None:
+        """Add the volumes with which ``name`` answers for the eyes."""
+        if not self._real or name in self._failed:
+            return
+        if name not in self._fake:
+            self._fake[name] = [_fork(metric) for metric in self._real]
+        try:
+            for metric in self._fake[name]:
+                metric.update(volume, "fake", keys)
+        except ValueError as error:  # a diverged model must not take the others' numbers with it
+            self._failed[name] = str(error)
+
+    def compute(self) -> tuple[dict[str, list[DistanceResult]], list[str]]:
+        """The distances of each set, those that could be measured, and notes on the others."""
+        found: dict[str, list[DistanceResult]] = {}
+        todo = {name: metrics for name, metrics in self._fake.items() if name not in self._failed}
+        for name, metrics in with_progress(todo.items(), len(todo), "comparing sets"):
+            try:
+                with warnings.catch_warnings():
+                    # The result counts the constant slices, and the report says so.
+                    warnings.filterwarnings("ignore", message=".*of one grey value")
+                    found[name] = [metric.compute() for metric in metrics]
+            except ValueError as error:
+                self._failed[name] = str(error)
+        notes = [f"No distances of {name}: {reason}." for name, reason in self._failed.items()]
+        return found, [*self._notes, *notes, *_constant(found)]
+
+
+def build_distances(
+    wanted: Wanted, scan: ScanPattern | None, n_eyes: int, device: torch.device, seed: int = 0
+) -> Distances:
+    """Load the networks of some distances.
+
+    Args:
+        wanted: which.
+        scan: of the volumes; a radial one is closed to a full turn, see
+            :func:`fund2oct.metrics.slice_protocol`.
+        n_eyes: number of real eyes, which decides how often they are drawn for the interval.
+        device: where the networks run.
+        seed: of the draws.
+
+    Raises:
+        ValueError: if a network is not known, or is not one for the distance.
+        OSError: if the weights of a required distance are not at hand; the message says how to get
+            them.
+    """
+    networks: dict[str, FeatureNetwork] = {}
+    metrics: list[Distance] = []
+    notes: list[str] = []
+    draws = min(_MAX_DRAWS, max(_MIN_DRAWS, _DRAWS // n_eyes))
+    for spec in wanted.specs:
+        parts = _SPEC.fullmatch(spec)
+        assert parts is not None
+        name = parts["network"] or _NETWORKS[parts["subject"]]
+        try:
+            network = networks.setdefault(name, load_feature_network(name))
+        except (OSError, ImportError) as error:
+            if wanted.required:
+                raise
+            notes.append(f"The {spec} distance is left out: {error}.")
+            continue
+        except TypeError as error:  # a factory that returns no network
+            raise ValueError(f"distance {spec!r}: {error}") from None
+        kind: Literal["frechet", "kernel"] = "kernel" if parts["kind"] else "frechet"
+        if parts["subject"] == "image":
+            metric: Distance = ImageDistance(network, kind=kind, resamples=draws, seed=seed)
+        else:
+            slices = _slices(scan, network)
+            metric = VideoDistance(network, kind=kind, slices=slices, resamples=draws, seed=seed)
+        metrics.append(metric.to(device))
+    return Distances(metrics, notes, _perceptual(device, notes) if wanted.thorough else None)
+
+
+def _perceptual(device: torch.device, notes: list[str]) -> nn.Module | None:
+    try:
+        return load_feature_network(_NETWORKS["image"]).to(device)
+    except (OSError, ImportError) as error:
+        notes.append(f"The perceptual distance is left out: {error}.")
+        return None
+
+
+def _slices(scan: ScanPattern | None, network: FeatureNetwork) -> str:
+    """A full turn of a star; else the slices themselves, or enough frames for the network."""
+    if isinstance(scan, RadialScan) and 2 * scan.n_slices >= network.min_frames:
+        return "closure"
+    enough = scan is not None and scan.n_slices >= network.min_frames
+    return "native" if enough else f"linear{max(16, network.min_frames)}"
+
+
+def _fork(metric: Distance) -> Distance:
+    """A copy of a metric and its eyes, around the same network."""
+    return copy.deepcopy(metric, {id(metric.network): metric.network})
+
+
+def _constant(found: Mapping[str, Sequence[DistanceResult]]) -> list[str]:
+    counts = {name: max(one.constant_fake_slices for one in results) for name, results in found.items()}
+    return [f"{count} B-scans of {name} are of one grey value." for name, count in counts.items() if count]

@@ -1,0 +1,232 @@
+"""Real volumes beside those that answer for them, read from files, checked before any is measured."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from dataclasses import dataclass
+from statistics import fmean
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from fund2oct.data.progress import with_progress
+from fund2oct.data.schema import Array, DataError
+from fund2oct.evaluation.protocol import ASSUMED_DEPTH_MM, ASSUMED_SCAN, Protocol
+from fund2oct.evaluation.sources import Scan, VolumeSource
+from fund2oct.geometry import ScanPattern
+from fund2oct.models import Batch
+from fund2oct.retina import align, aligned_mask, estimate_pose
+
+Spacing = tuple[float, float, float]
+
+_NAMED = 5
+_SAME_LENGTH = 0.02
+
+
+class PairedEyes:
+    """Eyes of a real source, each with the volume of the same name of a generated one.
+
+    Every volume is read, checked and given its pose at once, so that a bad one is known before hours
+    of measuring; they are read again when they are measured, so that none has to stay in memory.
+    The poses of both sides come from one and the same search, whatever the files say.
+
+    Args:
+        real: what is to be answered.
+        fake: the answers; others than those for the real eyes are left out.
+        protocol: says which shape the volumes must have.
+        device: where batches are put.
+        batch_size: eyes in a batch.
+
+    Raises:
+        DataError: if there are fewer than two real eyes, an answer is missing, or a volume cannot be
+            compared: of another size, of one grey value throughout a slice, not readable.
+    """
+
+    def __init__(
+        self,
+        real: VolumeSource,
+        fake: VolumeSource,
+        protocol: Protocol,
+        device: torch.device,
+        batch_size: int = 4,
+    ) -> None:
+        _check_keys(real, fake)
+        self.keys = real.keys
+        self._real, self._fake = real, fake
+        self._device = device
+        self._batch_size = batch_size
+        self.n_batches = math.ceil(len(self.keys) / batch_size)
+        shape = protocol.shape or _shape(real.read(self.keys[0]).volume)
+        self.shape = shape
+        self._checked = {
+            key: _check_pair(real, fake, shape, protocol.advice, key)
+            for key in with_progress(self.keys, len(self.keys), "checking volumes")
+        }
+        found = list(self._checked.values())
+        self._optional = frozenset.intersection(*(pair.optional for pair in found))
+        self.has_second = "second" in self._optional
+        scans = {pair.scan for pair in found}
+        self.scan: ScanPattern | None = scans.pop() if len(scans) == 1 else None
+        self.notes = _notes(real, fake, found)
+
+    def batches(self) -> Iterator[Batch]:
+        """All eyes, a few at a time."""
+        for start in range(0, len(self.keys), self._batch_size):
+            yield self._collate(self.keys[start : start + self._batch_size])
+
+    def batch(self, key: str) -> Batch:
+        """One eye, as a batch."""
+        return self._collate((key,))
+
+    def other(self, key: str) -> str:
+        """An eye of another patient, where the eyes of a patient follow each other."""
+        return self.keys[(self.keys.index(key) + len(self.keys) // 2) % len(self.keys)]
+
+    def answer(self, key: str) -> tuple[Tensor, Tensor]:
+        """The volume that answers for an eye, ``(1, S, Z, X)`` in [0, 1], and its pose ``(S, 3)``."""
+        volume = _to_float(self._fake.read(key).volume)[None]
+        return volume.to(self._device), torch.from_numpy(self._checked[key].fake_pose_um).to(self._device)
+
+    def _collate(self, keys: tuple[str, ...]) -> Batch:
+        samples = [self._sample(key) for key in keys]
+        batch: Batch = {name: [sample[name] for sample in samples] for name in samples[0]}
+        for name, values in batch.items():
+            if isinstance(values[0], Tensor):
+                batch[name] = torch.stack(values).to(self._device)
+        where = batch["pose_um"], batch["spacing_z_mm"]
+        scanned = aligned_mask(batch["volume"], *where)
+        answered = aligned_mask(batch["fake"], batch["fake_pose_um"], batch["spacing_z_mm"])
+        return batch | {"aligned": align(batch["volume"], *where), "mask": scanned & answered}
+
+    def _sample(self, key: str) -> Batch:
+        checked = self._checked[key]
+        scan = self._real.read(key)
+        volume, pose_um = self.answer(key)
+        sample: Batch = {
+            "key": key,
+            "diagnosis": scan.eye.diagnosis if scan.eye else "",
+            "volume": _to_float(scan.volume)[None],
+            "pose_um": torch.from_numpy(checked.pose_um),
+            "spacing_z_mm": torch.tensor(checked.spacing_mm[1], dtype=torch.float32),
+            "spacing_x_mm": torch.tensor(checked.spacing_mm[2], dtype=torch.float32),
+            "fake": volume,
+            "fake_pose_um": pose_um,
+        }
+        if scan.eye is None or scan.eye.scan is None:
+            return sample
+        sample["fundus"] = _to_float(scan.eye.fundus).permute(2, 0, 1)
+        sample["grid"] = scan.eye.placement.to_grid(scan.eye.scan.coordinates(self.shape[2]))
+        for name in self._optional:
+            array = torch.from_numpy(getattr(scan.eye, name))
+            sample[name] = array[None].float() / 255 if name == "second" else array
+        return sample
+
+
+@dataclass(frozen=True)
+class _Checked:
+    """What is kept of a pair; the optional arrays are those that its real eye has."""
+
+    pose_um: Array
+    fake_pose_um: Array
+    spacing_mm: Spacing
+    uncertain: tuple[bool, bool]
+    optional: frozenset[str]
+    scan: ScanPattern
+
+
+def _check_keys(real: VolumeSource, fake: VolumeSource) -> None:
+    if len(real.keys) < 2:
+        raise DataError(f"{real.name}: expected at least two eyes to compare, found {len(real.keys)}")
+    missing = [key for key in real.keys if key not in set(fake.keys)]
+    if missing:
+        raise DataError(
+            f"{fake.name}: expected a volume for each of the {len(real.keys)} eyes of {real.name}, "
+            f"missing {len(missing)}: {_some(missing)}"
+        )
+
+
+def _check_pair(
+    real: VolumeSource, fake: VolumeSource, shape: tuple[int, int, int], advice: str, key: str
+) -> _Checked:
+    scans = real.read(key), fake.read(key)
+    for source, scan in zip((real, fake), scans, strict=True):
+        _check_volume(f"{source.name}: eye {key!r}", scan.volume, shape, advice)
+    spacing_mm = _spacing(scans[0])
+    _check_lengths(f"{fake.name}: eye {key!r}", scans[1], spacing_mm)
+    poses = [estimate_pose(scan.volume, spacing_mm) for scan in scans]
+    eye = scans[0].eye
+    return _Checked(
+        poses[0].pose_um,
+        poses[1].pose_um,
+        spacing_mm,
+        (not poses[0].ok.all(), not poses[1].ok.all()),
+        frozenset(n for n in ("second", "boundaries_um", "lesions") if eye and getattr(eye, n) is not None),
+        eye.scan if eye and eye.scan else ASSUMED_SCAN,
+    )
+
+
+def _check_volume(where: str, volume: Array, shape: tuple[int, int, int], advice: str) -> None:
+    if volume.shape != shape:
+        message = f"{where}: expected {_size(shape)}, found {_size(volume.shape)}"
+        raise DataError(f"{message}; {advice}" if advice else message)
+    blank = [str(number) for number, bscan in enumerate(volume) if bscan.min() == bscan.max()]
+    if blank:
+        raise DataError(f"{where}: expected B-scans, found slices of one grey value: {', '.join(blank)}")
+
+
+def _check_lengths(where: str, fake: Scan, spacing_mm: Spacing) -> None:
+    """Refuse an answer that says of itself that it covers another depth or width."""
+    if fake.eye is None:
+        return
+    for axis, name in ((1, "deep"), (2, "wide")):
+        n = fake.volume.shape[axis]
+        found, expected = (n * spacing[axis] for spacing in (fake.eye.spacing_mm, spacing_mm))
+        if abs(found / expected - 1) > _SAME_LENGTH:
+            raise DataError(
+                f"{where}: expected {expected:.3g} mm {name}, as the real volume is, found {found:.3g} mm"
+            )
+
+
+def _spacing(scan: Scan) -> Spacing:
+    if scan.eye is not None:
+        return scan.eye.spacing_mm
+    _, n_depth, n_ascans = scan.volume.shape
+    return math.nan, ASSUMED_DEPTH_MM / n_depth, fmean(ASSUMED_SCAN.length_mm) / n_ascans
+
+
+def _notes(real: VolumeSource, fake: VolumeSource, found: list[_Checked]) -> list[str]:
+    notes = []
+    if beyond := sorted(set(fake.keys) - set(real.keys)):
+        notes.append(f"{fake.name} has {len(beyond)} volumes more, left out: {_some(beyond)}.")
+    for place, source in enumerate((real, fake)):
+        if uncertain := sum(pair.uncertain[place] for pair in found):
+            notes.append(
+                f"The outer retina, and with it the pose, is uncertain in slices of {uncertain} of "
+                f"{len(found)} volumes of {source.name}."
+            )
+    if real.read(real.keys[0]).eye is None:
+        notes.append(
+            f"Pictures do not say how large they are: a depth of {ASSUMED_DEPTH_MM:g} mm and lines of "
+            f"{ASSUMED_SCAN.length_mm[0]:g} mm, the challenge's, are assumed."
+        )
+    return notes
+
+
+def _some(keys: list[str]) -> str:
+    more = f" and {len(keys) - _NAMED} more" if len(keys) > _NAMED else ""
+    return ", ".join(keys[:_NAMED]) + more
+
+
+def _shape(volume: Array) -> tuple[int, int, int]:
+    s, z, x = volume.shape
+    return s, z, x
+
+
+def _size(shape: tuple[int, ...]) -> str:
+    return f"{shape[0]} slices of {shape[2]} x {shape[1]} (width x height)"
+
+
+def _to_float(image: Array) -> Tensor:
+    return torch.from_numpy(np.ascontiguousarray(image)).float() / 255

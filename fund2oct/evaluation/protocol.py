@@ -1,0 +1,80 @@
+"""Named ways to compare files: the sizes both sides must have, and what the report has to say of it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from fund2oct.data.aptos import AptosConfig, bscan_of
+from fund2oct.data.images import resize
+from fund2oct.data.schema import Array
+
+_SCAN = AptosConfig()
+
+
+@dataclass(frozen=True)
+class Protocol:
+    """How two sets of volumes are compared.
+
+    Args:
+        name: as given to ``--protocol``.
+        statement: what a reader of the numbers has to know, in Markdown.
+        shape: slices, rows and A-scans ``(S, Z, X)`` that each volume must have; None takes those of
+            the first real volume.
+        advice: how to get files of that shape.
+        adapt_real: what is done to each real picture of a folder; None leaves it as it lies.
+    """
+
+    name: str
+    statement: str
+    shape: tuple[int, int, int] | None = None
+    advice: str = ""
+    adapt_real: Callable[[Array], Array] | None = None
+
+
+def _challenge_bscan(picture: Array) -> Array:
+    """Crop a vendor's export to its B-scan and resize it, as the importer does."""
+    return resize(bscan_of(picture), _SCAN.n_depth, _SCAN.n_ascans)
+
+
+FILES = Protocol(
+    "files",
+    "Volumes are compared as they lie in the files, without resizing. The aligned columns take the pose "
+    "out: the outer retina is found in the real and in the generated volume by the same search, and "
+    "each volume is flattened on its own; voxels count where both were scanned.",
+)
+
+APTOS2024 = Protocol(
+    "aptos2024",
+    "What a submission to the APTOS-2024 challenge holds, six grey slices an eye of 448 x 320 pixels "
+    "(width x height), is compared with the real B-scans: of a vendor's export its right part of "
+    "768 x 496 pixels, resized to 448 x 320 (bicubic, antialiased), as `fund2oct import aptos` does. "
+    "The columns *as they lie* come first, because a submission is judged as it lies; the aligned "
+    "columns beside them take the pose out, which is not in the photo.\n\n"
+    "**The challenge's own protocol is not public**: which networks, layers, resizing and frames its "
+    "image and video distances take is unknown. **These numbers cannot be compared with its "
+    "leaderboard**; compare them with their floor and with each other.",
+    (_SCAN.scan.n_slices, _SCAN.n_depth, _SCAN.n_ascans),
+    f"submissions hold that size; import real eyes with --shape {_SCAN.n_depth} {_SCAN.n_ascans}",
+    _challenge_bscan,
+)
+
+PROTOCOLS = {protocol.name: protocol for protocol in (APTOS2024,)}
+"""What ``--protocol`` may name."""
+
+ASSUMED_DEPTH_MM = _SCAN.depth_mm
+ASSUMED_SCAN = _SCAN.scan
+"""What pictures do not say of their scan: the challenge's."""
+
+
+def find_protocol(name: str | None) -> Protocol:
+    """Look a protocol up; None compares files as they lie.
+
+    Raises:
+        ValueError: if there is none of that name.
+    """
+    if name is None:
+        return FILES
+    if name not in PROTOCOLS:
+        raise ValueError(f"protocol {name!r}: expected one of {', '.join(sorted(PROTOCOLS))}")
+    return PROTOCOLS[name]

@@ -1,0 +1,242 @@
+"""Volumes to compare, from wherever they lie: files of eyes, folders of slices, submissions."""
+
+from __future__ import annotations
+
+import re
+import tempfile
+import zipfile
+import zlib
+from collections import defaultdict
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path, PurePosixPath
+from typing import Protocol
+
+import numpy as np
+import tifffile
+
+from fund2oct.data.images import read_grey
+from fund2oct.data.schema import Array, DataError, Eye
+from fund2oct.data.store import EyeReader
+
+PICTURES = (".jpg", ".jpeg", ".png", ".tif", ".tiff")
+"""Endings of the slices of a folder."""
+_EYES = (".h5", ".hdf5")
+_DAMAGED = (zipfile.BadZipFile, zlib.error, EOFError, RuntimeError, NotImplementedError)
+
+
+@dataclass(frozen=True)
+class Scan:
+    """The volume of an eye, and what its source knows beside it.
+
+    Args:
+        volume: uint8, shape ``(S, Z, X)``.
+        eye: the whole record, where the source is a file of eyes.
+    """
+
+    volume: Array
+    eye: Eye | None = None
+
+
+class VolumeSource(Protocol):
+    """Volumes by the name of their eye."""
+
+    name: str
+    keys: tuple[str, ...]
+
+    def read(self, key: str) -> Scan:
+        """Read one volume; :class:`DataError` where it cannot be."""
+
+
+class EyeFiles:
+    """The eyes with a volume of one or more HDF5 files.
+
+    Args:
+        paths: files written by :class:`fund2oct.data.EyeWriter`, as by ``fund2oct predict``.
+
+    Raises:
+        DataError: if a file cannot be used, two hold an eye of one name, or none holds a volume.
+    """
+
+    def __init__(self, paths: Sequence[Path], name: str) -> None:
+        self.name = name
+        self._readers: dict[str, EyeReader] = {}
+        for path in paths:
+            with EyeReader(path) as reader:
+                for key in reader.keys:
+                    if "volume" not in reader.info(key).arrays:
+                        continue
+                    if key in self._readers:
+                        raise DataError(
+                            f"{path}: eye {key!r}: is in {self._readers[key].path} too; keep one of them"
+                        )
+                    self._readers[key] = reader
+        if not self._readers:
+            raise DataError(f"{name}: expected eyes with a volume, found none")
+        self.keys = tuple(sorted(self._readers))
+
+    def read(self, key: str) -> Scan:
+        """Read an eye."""
+        eye = self._readers[key].read(key)
+        assert eye.volume is not None
+        return Scan(eye.volume, eye)
+
+
+class SliceFiles:
+    """Pictures ``<eye>/<eye>_0.jpg`` to ``_5``, a folder an eye, in a folder or a zip.
+
+    Args:
+        path: the folder or the zip.
+        n_slices: pictures an eye has to have, numbered from 0.
+        adapt: what is done to each B-scan, uint8 ``(rows, columns)``, once it is read.
+
+    Raises:
+        DataError: if there are no such pictures, a number is missing or one too many is there.
+    """
+
+    def __init__(self, path: Path, n_slices: int = 6, adapt: Callable[[Array], Array] | None = None) -> None:
+        self.name = str(path)
+        self._path = path
+        self._adapt = adapt
+        self._slices = _by_eye(path, _names(path), n_slices)
+        self.keys = tuple(sorted(self._slices))
+
+    def read(self, key: str) -> Scan:
+        """Read the pictures of an eye, which have to be of one size."""
+        names = self._slices[key]
+        with _on_disk(self._path, names) as folder:
+            try:
+                bscans = [_read_bscan(folder / name) for name in names]
+            except DataError as error:
+                raise DataError(str(error).replace(str(folder), str(self._path))) from None
+        if self._adapt is not None:
+            bscans = [self._adapt(bscan) for bscan in bscans]
+        for name, bscan in zip(names, bscans, strict=True):
+            if bscan.shape != bscans[0].shape:
+                raise DataError(
+                    f"{self._path}/{name}: expected {_size(bscans[0])}, the size of the eye's first slice, "
+                    f"found {_size(bscan)}"
+                )
+        return Scan(np.stack(bscans))
+
+
+def open_source(
+    path: str | Path, n_slices: int = 6, adapt: Callable[[Array], Array] | None = None
+) -> VolumeSource:
+    """Open what holds volumes.
+
+    Args:
+        path: an HDF5 file of eyes, a folder of such files, or a folder or zip of slices, see
+            :class:`SliceFiles`.
+        n_slices: slices an eye has in a folder or zip.
+        adapt: what is done to each B-scan of a folder or zip.
+
+    Raises:
+        DataError: if it is none of these, or cannot be read.
+    """
+    path = Path(path)
+    if path.is_dir():
+        if files := sorted(file for file in path.iterdir() if file.suffix.lower() in _EYES):
+            return EyeFiles(files, str(path))
+        if (path / "train.csv").is_file() or (path / "train" / "train.csv").is_file():
+            raise DataError(
+                f"{path}: is the challenge's folder; import it first: fund2oct import aptos {path} eyes.h5"
+            )
+        return SliceFiles(path, n_slices, adapt)
+    if not path.is_file():
+        raise DataError(f"{path}: no such file or folder")
+    if path.suffix.lower() in _EYES:
+        return EyeFiles([path], str(path))
+    if path.suffix.lower() == ".zip":
+        return SliceFiles(path, n_slices, adapt)
+    raise DataError(
+        f"{path}: expected an HDF5 file of eyes (.h5), a folder of slices, or a .zip of such a folder"
+    )
+
+
+def _names(path: Path) -> list[str]:
+    """Files in a folder or zip, relative to it."""
+    if path.is_dir():
+        return [file.relative_to(path).as_posix() for file in path.glob("**/*") if file.is_file()]
+    try:
+        with zipfile.ZipFile(path) as archive:
+            return [entry.filename for entry in archive.infolist() if not entry.is_dir()]
+    except (zipfile.BadZipFile, OSError) as error:
+        raise DataError(f"{path}: cannot be read as a zip, it is damaged or none ({error})") from None
+
+
+def _by_eye(path: Path, names: Iterable[str], n_slices: int) -> dict[str, list[str]]:
+    """Names of each eye's slices in their order; whatever is no picture is passed over."""
+    found: dict[PurePosixPath, dict[int, str]] = defaultdict(dict)
+    for name in map(PurePosixPath, sorted(names)):
+        hidden = any(part.startswith((".", "__MACOSX")) for part in name.parts)
+        if hidden or name.suffix.lower() not in PICTURES:
+            continue
+        eye = name.parent.name
+        number = re.fullmatch(re.escape(eye) + r"_(\d+)", name.stem) if eye else None
+        if number is None:
+            raise DataError(
+                f"{path}: {name}: expected slices named as EYE/EYE_0{name.suffix}, a folder an eye"
+            )
+        slices = found[name.parent]
+        if int(number[1]) in slices:
+            raise DataError(f"{path}: {name}: slice {int(number[1])} is there twice; keep one of them")
+        slices[int(number[1])] = str(name)
+    if not found:
+        raise DataError(f"{path}: expected slices named as EYE/EYE_0.jpg, a folder an eye, found no pictures")
+    eyes: dict[str, list[str]] = {}
+    for folder, slices in found.items():
+        _check_numbers(f"{path}: eye {folder.name!r}", slices, n_slices)
+        if folder.name in eyes:
+            raise DataError(f"{path}: eye {folder.name!r}: is there twice, in {folder} too; keep one of them")
+        eyes[folder.name] = [slices[number] for number in range(n_slices)]
+    return eyes
+
+
+def _check_numbers(where: str, found: Collection[int], n_slices: int) -> None:
+    missing = sorted(set(range(n_slices)) - set(found))
+    beyond = sorted(set(found) - set(range(n_slices)))
+    counts = {"no": missing, "also": beyond}
+    words = [f"{word} {', '.join(f'_{n}' for n in numbers)}" for word, numbers in counts.items() if numbers]
+    if words:
+        raise DataError(
+            f"{where}: expected {n_slices} slices, _0 to _{n_slices - 1}, found {' and '.join(words)}"
+        )
+
+
+@contextmanager
+def _on_disk(path: Path, names: Iterable[str]) -> Iterator[Path]:
+    """The folder itself, or one that holds the named members of a zip for a while."""
+    if path.is_dir():
+        yield path
+        return
+    with tempfile.TemporaryDirectory() as folder:
+        with zipfile.ZipFile(path) as archive:
+            for name in names:
+                try:
+                    # `extract` keeps a name from leaving the folder.
+                    archive.extract(name, folder)
+                except _DAMAGED as error:
+                    raise DataError(f"{path}/{name}: cannot be unpacked, it is damaged ({error})") from None
+        yield Path(folder)
+
+
+def _read_bscan(path: Path) -> Array:
+    if path.suffix.lower() in (".tif", ".tiff"):
+        _check_finite(path)
+    return read_grey(path)
+
+
+def _check_finite(path: Path) -> None:
+    """Refuse a TIFF with NaN, which would pass for black."""
+    try:
+        values = tifffile.imread(path)
+    except Exception:  # Pillow has the last word on what can be read, and names the file
+        return
+    if values.dtype.kind == "f" and not np.isfinite(values).all():
+        raise DataError(f"{path}: expected finite intensities, found NaN or infinity")
+
+
+def _size(image: Array) -> str:
+    return f"{image.shape[1]} x {image.shape[0]} (width x height)"

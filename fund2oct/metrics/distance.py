@@ -1,0 +1,225 @@
+"""A distance of two sets of eyes together with what is needed to judge it."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+from statistics import fmean, linear_regression
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor
+
+SetDistance = Callable[[Tensor, Tensor], Tensor]
+"""Distance of features ``(N, d)`` and ``(M, d)``, a scalar."""
+
+_SPLITS = 20
+"""Random subsets over which the floor, and each point of the curve, are averaged."""
+_FRACTIONS = (0.5, 0.6, 0.7, 0.8, 0.9)
+_CONFIDENCE = 0.95
+
+
+class DistanceResult(NamedTuple):
+    r"""A distance, its sampling error, its floor, its control and its limit for many eyes.
+
+    Numbers of samples count **eyes**: the B-scans of one eye are not independent, so eyes are drawn
+    and split as a whole. Below four eyes only :attr:`value` and :attr:`second_floor` are measured;
+    the rest is None.
+
+    **Bias.** The Frechet distance of few samples is too large, far above 0 even for two sets of one
+    distribution, and lower for eyes answered in pairs than for other eyes. So compare only what has
+    the same number of eyes and the same pairing: :attr:`value` with :attr:`second_floor`;
+    :attr:`value_at_floor_n` with :attr:`floor` and :attr:`shuffle_control`. Volumes that vary too
+    little may then lie *below* the floor: less variance has less bias. The kernel distance is free of
+    this bias for independent samples; pairs make it slightly too small.
+
+    **Interval.** 95% for the distance that is expected at this number of eyes, not for that of
+    infinitely many. Half of the eyes are drawn without replacement, many times; the spread of the
+    halves' values about their mean is that of the whole's about its expectation (delete-half
+    jackknife). The usual bootstrap draws eyes twice, which makes the Frechet distance larger: in
+    simulations of known expectation (24 and 56 eyes, 60 to 400 features, one or six rows an eye) its
+    percentile interval held the expectation in 0 to 27% of the trials, and the one given here
+    in 94 to 98%, up to a quarter too wide. For the kernel distance it was 57 to 80%, and 93 to 96%.
+
+    **Extrapolation.** The straight line through the mean values of random subsets, of half to all
+    of the eyes, against 1 / N, at 1 / N = 0. It removes the first order of the bias, no more: in
+    such simulations 0.48 became 0.21 (truth 0.17) where the eyes were about as many as the
+    features, but 3.9 became 2.9 (truth 0.28) for 56 eyes of 400 features of slowly falling
+    variance. It may be negative.
+
+    Attributes:
+        name: the distance and its protocol.
+        value: of all eyes.
+        n_real: number of real eyes.
+        n_fake: number of generated eyes.
+        interval: of :attr:`value`.
+        floor_n: eyes on either side of the next three.
+        floor: real eyes against other real eyes, mean over random splits.
+        value_at_floor_n: the same real eyes against the *generated* volumes of those other eyes.
+        shuffle_control: the same against the other eyes' real volumes with their slices in random
+            order; close to the floor, the distance does not notice the order.
+        second_floor: second renderings of the same eyes against their first ones, all eyes.
+        extrapolated: for infinitely many eyes.
+        curve: number of eyes (of the smaller side) and mean value, the points of the extrapolation.
+        constant_fake_slices: generated B-scans of one grey value.
+
+    References:
+        Shao and Wu, Annals of Statistics 17, 1989 (deleting many observations); Chong and Forsyth,
+        CVPR 2020, arXiv:1911.07023 (extrapolation in 1 / N).
+    """
+
+    name: str
+    value: float
+    n_real: int
+    n_fake: int
+    interval: tuple[float, float] | None = None
+    floor_n: int | None = None
+    floor: float | None = None
+    value_at_floor_n: float | None = None
+    shuffle_control: float | None = None
+    second_floor: float | None = None
+    extrapolated: float | None = None
+    curve: tuple[tuple[int, float], ...] = ()
+    constant_fake_slices: int = 0
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain values for JSON, with the unit of the numbers of samples."""
+        interval = None if self.interval is None else list(self.interval)
+        curve = [list(point) for point in self.curve]
+        return {**self._asdict(), "interval": interval, "curve": curve, "unit": "eyes"}
+
+    def __str__(self) -> str:
+        parts = [f"{self.name}: {self.value:.5g}"]
+        if self.interval is not None:
+            parts.append(f"[{self.interval[0]:.5g}, {self.interval[1]:.5g}]")
+        eyes = f"{self.n_real}" if self.n_real == self.n_fake else f"{self.n_real} and {self.n_fake}"
+        notes = [f"{eyes} eyes"]
+        if self.second_floor is not None:
+            notes.append(f"second rendering {self.second_floor:.5g}")
+        if self.floor is not None:
+            notes.append(f"at {self.floor_n} eyes {self.value_at_floor_n:.5g}, floor {self.floor:.5g}")
+        if self.shuffle_control is not None:
+            notes[-1] += f", shuffled {self.shuffle_control:.5g}"
+        if self.extrapolated is not None:
+            notes.append(f"many eyes {self.extrapolated:.5g}")
+        return f"{' '.join(parts)} ({'; '.join(notes)})"
+
+
+def compare_eyes(
+    name: str,
+    distance: SetDistance,
+    real: Tensor,
+    fake: Tensor,
+    *,
+    second: Tensor | None = None,
+    shuffled: Tensor | None = None,
+    paired: bool = True,
+    resamples: int = 200,
+    seed: int = 0,
+) -> DistanceResult:
+    """Measure a distance with its error, floor, control and extrapolation.
+
+    Args:
+        name: of the distance.
+        distance: between two sets of feature vectors.
+        real: features of the real eyes, shape ``(N, rows, d)``; the rows of an eye stay together.
+        fake: features of the generated eyes, shape ``(M, rows, d)``.
+        second: of the second renderings, ``(N, rows, d)``, in the order of ``real``.
+        shuffled: of the real volumes with shuffled slices, likewise.
+        paired: whether ``fake[i]`` and ``real[i]`` are of one eye and are drawn together.
+        resamples: half sets drawn for the interval; 0 measures the value and second floor alone.
+        seed: of the draws.
+
+    Returns:
+        The result.
+
+    Raises:
+        ValueError: if a side has fewer than two eyes, or paired sides are not of one length.
+    """
+    for side, features in (("real", real), ("fake", fake)):
+        if len(features) < 2:
+            raise ValueError(f"{name}: expected at least two {side} eyes, found {len(features)}")
+    if paired and len(real) != len(fake):
+        raise ValueError(f"{name}: expected as many fake as real eyes, found {len(fake)} and {len(real)}")
+    eyes = _Eyes(distance, real.double(), fake.double(), paired, torch.Generator().manual_seed(seed))
+    value = eyes.measure(eyes.real, eyes.fake)
+    result = DistanceResult(name, value, len(real), len(fake))
+    if second is not None:
+        result = result._replace(second_floor=eyes.measure(eyes.real, second.double()))
+    if resamples == 0 or min(len(real), len(fake)) < 4:
+        return result
+    curve = _curve(eyes, value, min(resamples, _SPLITS))
+    return result._replace(
+        interval=_interval(eyes, value, resamples),
+        **_halves(eyes, shuffled, min(resamples, _SPLITS)),
+        extrapolated=_intercept(curve),
+        curve=curve,
+    )
+
+
+@dataclass(frozen=True)
+class _Eyes:
+    """Both sets ``(N, rows, d)``, of which random eyes are drawn."""
+
+    distance: SetDistance
+    real: Tensor
+    fake: Tensor
+    paired: bool
+    generator: torch.Generator
+
+    def measure(self, real: Tensor, fake: Tensor) -> float:
+        return self.distance(real.flatten(0, 1), fake.flatten(0, 1)).item()
+
+    def orders(self) -> tuple[Tensor, Tensor]:
+        """Random orders of the real and of the fake eyes, the same one where they are paired."""
+        real = torch.randperm(len(self.real), generator=self.generator)
+        return real, real if self.paired else torch.randperm(len(self.fake), generator=self.generator)
+
+    def draw(self, fraction: float) -> float:
+        """Distance of a random part of both sets."""
+        real, fake = (order[: int(fraction * len(order))] for order in self.orders())
+        return self.measure(self.real[real], self.fake[fake])
+
+
+def _interval(eyes: _Eyes, value: float, resamples: int) -> tuple[float, float]:
+    drawn = torch.tensor([eyes.draw(0.5) for _ in range(resamples)], dtype=torch.float64)
+    n_eyes = min(len(eyes.real), len(eyes.fake))
+    half = n_eyes // 2
+    # An m-subset of n scatters about the n-set's value with the variance 1/m - 1/n of an
+    # observation; a fresh n-set about the expectation with 1/n. They differ where n is odd.
+    deviations = (drawn - drawn.mean()) * math.sqrt(half / (n_eyes - half))
+    tail = (1 - _CONFIDENCE) / 2
+    low, high = deviations.quantile(torch.tensor([tail, 1 - tail], dtype=torch.float64)).tolist()
+    return value + low, value + high
+
+
+def _halves(eyes: _Eyes, shuffled: Tensor | None, splits: int) -> dict[str, Any]:
+    half = min(len(eyes.real), len(eyes.fake)) // 2
+    floor, generated, control = [], [], []
+    for _ in range(splits):
+        real, fake = eyes.orders()
+        kept, others = eyes.real[real[:half]], real[half : 2 * half]
+        floor.append(eyes.measure(kept, eyes.real[others]))
+        generated.append(eyes.measure(kept, eyes.fake[others if eyes.paired else fake[:half]]))
+        if shuffled is not None:
+            control.append(eyes.measure(kept, shuffled[others].double()))
+    return {
+        "floor_n": half,
+        "floor": fmean(floor),
+        "value_at_floor_n": fmean(generated),
+        "shuffle_control": fmean(control) if control else None,
+    }
+
+
+def _curve(eyes: _Eyes, value: float, draws: int) -> tuple[tuple[int, float], ...]:
+    n_eyes = min(len(eyes.real), len(eyes.fake))
+    # By number of eyes, so that fractions which few eyes do not tell apart are drawn once.
+    fractions = {int(fraction * n_eyes): fraction for fraction in _FRACTIONS}
+    points = [(number, fmean(eyes.draw(part) for _ in range(draws))) for number, part in fractions.items()]
+    return (*points, (n_eyes, value))
+
+
+def _intercept(curve: tuple[tuple[int, float], ...]) -> float:
+    inverse, values = [1 / number for number, _ in curve], [value for _, value in curve]
+    return linear_regression(inverse, values).intercept

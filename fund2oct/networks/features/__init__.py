@@ -1,0 +1,100 @@
+"""Frozen networks whose features a perceptual loss or a feature distance compares.
+
+Each maps intensities in [0, 1] to named vectors, see :class:`FeatureNetwork`:
+
+=================== ======================== ================================= ==================
+name                input                    outputs, the default first        trained with
+=================== ======================== ================================= ==================
+efficientnet_lite0  images                   pooled 1280, logits 1000          ImageNet
+i3d                 videos of 9 frames up    logits 400, pooled 1024           Kinetics-400
+oct3d               videos                   pooled 16, logits 2               OCT of nerve heads
+=================== ======================== ================================= ==================
+"""
+
+from __future__ import annotations
+
+import importlib
+from collections.abc import Callable
+
+from torch import nn
+
+from fund2oct.networks.features.base import FeatureNetwork
+from fund2oct.networks.features.efficientnet import EfficientNetLite0
+from fund2oct.networks.features.i3d import I3D
+from fund2oct.networks.features.oct3d import OCT3D
+from fund2oct.networks.features.user import (
+    UserNetwork,
+    load_torch_fidelity,
+    load_torchscript,
+    load_torchvision,
+)
+
+__all__ = [
+    "I3D",
+    "OCT3D",
+    "EfficientNetLite0",
+    "FeatureNetwork",
+    "UserNetwork",
+    "load_feature_network",
+    "load_torch_fidelity",
+    "load_torchscript",
+    "load_torchvision",
+]
+
+_OWN: dict[str, Callable[[], FeatureNetwork]] = {
+    "efficientnet_lite0": EfficientNetLite0,
+    "i3d": I3D,
+    "oct3d": OCT3D,
+    "torch_fidelity:inception": load_torch_fidelity,
+}
+_BY_ARGUMENT: dict[str, Callable[[str], FeatureNetwork]] = {
+    "torchscript": load_torchscript,
+    "torchvision": load_torchvision,
+}
+
+
+def load_feature_network(spec: str) -> FeatureNetwork:
+    """Build a frozen feature network from its name.
+
+    Args:
+        spec: one of
+
+            * ``"efficientnet_lite0"``, ``"i3d"``, ``"oct3d"``: :class:`EfficientNetLite0`,
+              :class:`I3D`, :class:`OCT3D`;
+            * ``"torchscript:PATH"``, see :func:`load_torchscript`;
+            * ``"torchvision:NAME"``, see :func:`load_torchvision`;
+            * ``"torch_fidelity:inception"``, see :func:`load_torch_fidelity`;
+            * ``"module:factory"``: ``factory()`` returns a :class:`FeatureNetwork`, or a module that
+              maps images ``(N, 1 or 3, H, W)`` in [0, 1] to a tensor, a list or a dictionary of
+              features, and becomes a :class:`UserNetwork`.
+
+    Returns:
+        The network, in evaluation mode, its parameters requiring no gradient.
+
+    Raises:
+        ValueError: if the name is unknown, the import path leads nowhere or a file is broken.
+        TypeError: if the factory returns something else than a module.
+        ImportError: if an optional package is missing.
+        OSError: if weights or a file are missing.
+    """
+    if spec in _OWN:
+        return _OWN[spec]()
+    prefix, colon, rest = spec.partition(":")
+    if not colon:
+        raise ValueError(
+            f"feature network: expected {', '.join(map(repr, _OWN))}, 'torchscript:PATH', "
+            f"'torchvision:NAME' or 'module:factory', found {spec!r}"
+        )
+    if prefix in _BY_ARGUMENT:
+        return _BY_ARGUMENT[prefix](rest)
+    try:
+        factory = getattr(importlib.import_module(prefix), rest)
+    except (ModuleNotFoundError, AttributeError) as error:
+        raise ValueError(f"feature network: cannot import {spec!r}: {error}") from error
+    network = factory()
+    if not isinstance(network, nn.Module):
+        raise TypeError(f"feature network: {spec!r} returned a {type(network).__name__}, not a module")
+    if not isinstance(network, FeatureNetwork):
+        return UserNetwork(network)
+    network._freeze()
+    return network

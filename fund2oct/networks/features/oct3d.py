@@ -1,0 +1,94 @@
+"""A small network that has seen OCT and nothing else."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from fund2oct.networks.features.base import FeatureNetwork
+from fund2oct.networks.features.padding import pad_same
+from fund2oct.networks.weight_files import Tensors
+from fund2oct.networks.weights import load_weights
+
+_EPS = 1e-3
+_STRIDES = (2, 1, 1, 1)
+_SLICES, _AXIAL, _WIDTH = 64, 128, 64
+
+
+class OCT3D(FeatureNetwork):
+    r"""Four 3D convolutions, trained to tell glaucoma in OCT cubes of the optic nerve head.
+
+    A second opinion from the domain itself, and a narrow one: 16 features, from raster cubes of
+    another part of the retina. Outputs:
+
+    * ``pooled``, the 16 channels of the last layer, averaged over the volume;
+    * ``logits``, healthy and glaucoma, before the softmax.
+
+    It takes a volume ``(N, 1, T, H, W)`` with T the slow axis S, H the axial one Z and W the fast
+    one X. Inside, intensities become :math:`255 v`, the volume is resized to 64 slices of 128x64 by
+    trilinear interpolation that keeps the corner voxels' centres in place, and the axial axis comes
+    first, as in the training. That interpolation takes no mean: shrink far larger slices before.
+
+    Colour is averaged to grey.
+
+    Args:
+        weights: tensors by their published names; None for those that
+            :func:`fund2oct.networks.weights.load_weights` finds.
+
+    Raises:
+        ValueError: if the file of weights is broken or another one.
+        FileNotFoundError: if the weights are missing.
+
+    References:
+        Maetschke et al., PLOS ONE 2019, doi:10.1371/journal.pone.0219126.
+    """
+
+    name = "oct3d"
+    ndim = 5
+    num_features: Mapping[str, int] = {"pooled": 16, "logits": 2}
+    size = (_AXIAL, _WIDTH)
+
+    def __init__(self, weights: Tensors | None = None) -> None:
+        super().__init__()
+        tensors = load_weights("oct3d") if weights is None else weights
+        layers = enumerate(_STRIDES, start=1)
+        self.layers = nn.Sequential(*(_Layer(tensors, number, stride) for number, stride in layers))
+        self.classifier = nn.Linear(16, 2)
+        self.classifier.weight.data = torch.tensor(tensors["CWGT/CWGT/kernel:0"].T)
+        self.classifier.bias.data = torch.tensor(tensors["CWGT/CWGT/bias:0"])
+        self._freeze()
+
+    def _outputs(self, x: Tensor) -> dict[str, Tensor]:
+        grey = 255 * x.mean(1, keepdim=True)
+        cube = F.interpolate(grey, (_SLICES, _AXIAL, _WIDTH), mode="trilinear", align_corners=True)
+        pooled = self.layers(cube.transpose(2, 3)).mean((2, 3, 4))
+        return {"pooled": pooled, "logits": self.classifier(pooled)}
+
+
+class _Layer(nn.Module):
+    """Convolution, batch normalisation and ReLU of one published layer, all with Keras's names."""
+
+    def __init__(self, tensors: Tensors, number: int, stride: int) -> None:
+        super().__init__()
+        conv, norm = (2 * f"{kind}_{number}/" for kind in ("conv3d", "batch_normalization"))
+        kernel = torch.tensor(tensors[f"{conv}kernel:0"]).permute(4, 3, 0, 1, 2).contiguous()
+        after, before, size = kernel.shape[:3]
+        self.conv = nn.Conv3d(before, after, size, stride)
+        self.norm = nn.BatchNorm3d(after, eps=_EPS)
+        self.load_state_dict(
+            {
+                "conv.weight": kernel,
+                "conv.bias": torch.tensor(tensors[f"{conv}bias:0"]),
+                "norm.weight": torch.tensor(tensors[f"{norm}gamma:0"]),
+                "norm.bias": torch.tensor(tensors[f"{norm}beta:0"]),
+                "norm.running_mean": torch.tensor(tensors[f"{norm}moving_mean:0"]),
+                "norm.running_var": torch.tensor(tensors[f"{norm}moving_variance:0"]),
+                "norm.num_batches_tracked": torch.tensor(0),
+            }
+        )
+
+    def forward(self, x: Tensor) -> Tensor:
+        return F.relu(self.norm(self.conv(pad_same(x, self.conv.kernel_size, self.conv.stride))))

@@ -1,0 +1,134 @@
+"""Tensors out of the files in which networks are published, without running what is in them."""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import os
+import pickle
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+Tensors = dict[str, np.ndarray]
+
+
+def read_tensors(path: Path) -> Tensors:
+    """Read ``.safetensors``, ``.pth`` (PyTorch), ``.ckpt`` (a pickle of arrays) or ``.h5`` (Keras).
+
+    Raises:
+        ValueError: if the file is broken or holds something else than named arrays.
+        OSError: if it cannot be opened.
+    """
+    return parse_tensors(path.read_bytes(), path.suffix, str(path))
+
+
+def parse_tensors(data: bytes, suffix: str, label: str) -> Tensors:
+    """Tensors of a file's content, as :func:`read_tensors`; ``label`` names it in messages."""
+    try:
+        return _PARSERS[suffix](data)
+    # What a broken file raises depends on where it broke, in each of four libraries.
+    except Exception as error:
+        reason = " ".join(str(error).split())[:200]
+        raise ValueError(f"{label}: broken or no file of weights ({reason})") from error
+
+
+def tensors_sha256(tensors: Tensors) -> str:
+    """SHA-256 of names, types, shapes and values, whatever the format of the file that held them."""
+    digest = hashlib.sha256()
+    for name in sorted(tensors):
+        tensor = tensors[name]
+        digest.update(f"{name} {tensor.dtype.str} {tensor.shape}\n".encode())
+        digest.update(tensor.tobytes())
+    return digest.hexdigest()
+
+
+def write_safetensors(path: Path, tensors: Tensors) -> None:
+    """Write a file whole or not at all, making its folder."""
+    from safetensors.numpy import save
+
+    path.parent.mkdir(parents=True, exist_ok=True)
+    part = path.with_name(f".{path.name}.{os.getpid()}")
+    try:
+        # safetensors takes C order for granted and would write others' values in disorder.
+        part.write_bytes(save({name: np.asarray(tensor, order="C") for name, tensor in tensors.items()}))
+        os.replace(part, path)
+    finally:
+        part.unlink(missing_ok=True)
+
+
+class ArrayUnpickler(pickle.Unpickler):
+    """Admits what NumPy's arrays are made of and refuses every other name.
+
+    Names are mapped to objects at hand: nothing is imported that a file asks for. It reads the pickle
+    protocols 3 and 4, whose arrays need these names alone.
+    """
+
+    _RECONSTRUCT = np.empty(0).__reduce__()[0]
+    _ADMITTED = {  # noqa: RUF012
+        ("numpy.core.multiarray", "_reconstruct"): _RECONSTRUCT,
+        ("numpy._core.multiarray", "_reconstruct"): _RECONSTRUCT,
+        ("numpy", "ndarray"): np.ndarray,
+        ("numpy", "dtype"): np.dtype,
+    }
+
+    def find_class(self, module_name: str, global_name: str) -> Any:
+        """Look a name up among those admitted."""
+        try:
+            return self._ADMITTED[module_name, global_name]
+        except KeyError:
+            raise pickle.UnpicklingError(
+                f"it asks for {module_name}.{global_name}, where NumPy arrays alone are admitted"
+            ) from None
+
+
+def _parse_pickle(data: bytes) -> Tensors:
+    return dict(_flatten(ArrayUnpickler(io.BytesIO(data)).load(), ""))
+
+
+def _flatten(node: object, name: str) -> Iterator[tuple[str, np.ndarray]]:
+    """Name the arrays of nested dictionaries by their path, as in ``params/Logits/bias``."""
+    if isinstance(node, dict):
+        for key, child in node.items():
+            yield from _flatten(child, f"{name}/{key}" if name else str(key))
+    elif isinstance(node, np.ndarray) and node.dtype.kind in "fiu":
+        yield name, node
+    else:
+        raise TypeError(f"{name or 'its top'}: expected an array of numbers, found {type(node).__name__}")
+
+
+def _parse_torch(data: bytes) -> Tensors:
+    import torch
+
+    state = torch.load(io.BytesIO(data), map_location="cpu", weights_only=True)
+    return {name: tensor.numpy() for name, tensor in state.items()}
+
+
+def _parse_safetensors(data: bytes) -> Tensors:
+    from safetensors.numpy import load
+
+    return load(data)
+
+
+def _parse_hdf5(data: bytes) -> Tensors:
+    import h5py
+
+    tensors: Tensors = {}
+
+    def keep(name: str, node: object) -> None:
+        if isinstance(node, h5py.Dataset):
+            tensors[name] = node[()]
+
+    with h5py.File(io.BytesIO(data)) as file:
+        file.visititems(keep)
+    return tensors
+
+
+_PARSERS = {
+    ".ckpt": _parse_pickle,
+    ".h5": _parse_hdf5,
+    ".pth": _parse_torch,
+    ".safetensors": _parse_safetensors,
+}

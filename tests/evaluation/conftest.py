@@ -1,0 +1,53 @@
+import shutil
+from collections.abc import Callable, Mapping
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from fund2oct.data import EyeReader
+
+
+def save_slices(folder: Path, volumes: Mapping[str, np.ndarray], ending: str = ".png") -> Path:
+    """Write volumes as a submission is laid out."""
+    for key, volume in volumes.items():
+        (folder / key).mkdir(parents=True)
+        for number, bscan in enumerate(volume):
+            Image.fromarray(bscan).save(folder / key / f"{key}_{number}{ending}")
+    return folder
+
+
+@pytest.fixture
+def zipped() -> Callable[[Path], Path]:
+    """A function that zips a folder, beside it."""
+    return lambda folder: Path(shutil.make_archive(str(folder), "zip", folder))
+
+
+@pytest.fixture
+def volumes() -> dict[str, np.ndarray]:
+    """Three eyes, where S != Z != X."""
+    rng = np.random.default_rng(0)
+    return {f"eye{i}": rng.integers(0, 256, (6, 10, 14), dtype=np.uint8) for i in range(3)}
+
+
+@pytest.fixture
+def slices(tmp_path: Path, volumes: dict[str, np.ndarray]) -> Callable[..., Path]:
+    """A function that writes the three eyes to a new folder."""
+    return lambda name="slices", ending=".png": save_slices(tmp_path / name, volumes, ending)
+
+
+@pytest.fixture(scope="session")
+def real_slices(tiny_eyes: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The volumes of the first six tiny eyes as a folder of slices."""
+    with EyeReader(tiny_eyes) as reader:
+        volumes = {key: reader.read(key).volume for key in reader.keys[:6]}
+    return save_slices(tmp_path_factory.mktemp("real") / "slices", volumes)
+
+
+@pytest.fixture(scope="session")
+def second_slices(tiny_eyes: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Second renderings of the first six tiny eyes."""
+    with EyeReader(tiny_eyes) as reader:
+        volumes = {key: reader.read(key).second for key in reader.keys[:6]}
+    return save_slices(tmp_path_factory.mktemp("second") / "slices", volumes)

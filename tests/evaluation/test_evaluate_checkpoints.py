@@ -1,0 +1,150 @@
+"""Models between their floor and their controls, on small simulated eyes."""
+
+import json
+import math
+
+import numpy as np
+import pytest
+import torch
+
+from fund2oct.data import EyeReader, FundusOCTDataModule
+from fund2oct.evaluation.checkpoints import HeldOutEyes, evaluate, evaluate_checkpoints
+from fund2oct.evaluation.compare import measure
+from fund2oct.evaluation.controls import controls, model_candidates
+from fund2oct.evaluation.distances import Wanted
+from fund2oct.metrics.layers import find_surfaces
+from fund2oct.models import Fake, VolumeGAN, load_model
+
+NOTHING = Wanted((), required=True, thorough=False)
+CPU = torch.device("cpu")
+
+
+@pytest.fixture(scope="module")
+def datamodule(tiny_eyes):
+    datamodule = FundusOCTDataModule(str(tiny_eyes), test_fraction=0.4)
+    datamodule.setup()
+    return datamodule
+
+
+@pytest.fixture(scope="module")
+def eyes(datamodule):
+    return HeldOutEyes(datamodule, CPU)
+
+
+def surfaces(batch):
+    return find_surfaces(batch["volume"], batch["spacing_z_mm"], batch["spacing_x_mm"])
+
+
+def test_the_eyes_are_those_of_the_file(eyes, tiny_eyes):
+    batches = list(eyes.batches())
+    assert len(batches) == eyes.n_batches
+    assert tuple(key for batch in batches for key in batch["key"]) == eyes.keys == tuple(eyes.photos())
+    key = eyes.keys[3]
+    with EyeReader(tiny_eyes) as reader:
+        eye = reader.read(key)
+    one = eyes.batch(key)
+    assert one["key"] == [key] and one["diagnosis"] == [eye.diagnosis]
+    assert np.array_equal((one["volume"][0, 0] * 255).round().byte().numpy(), eye.volume)
+    assert np.array_equal(one["lesions"][0].numpy(), eye.lesions)
+    assert float(one["spacing_x_mm"]) == pytest.approx(8.8 / 48)
+
+
+def test_the_controls_are_what_they_are_called(datamodule, eyes):
+    found = {one.name: one.answer for one in controls(datamodule, CPU)}
+    batch = next(eyes.batches())
+    assert torch.equal(found["floor: second rendering"](batch).volume, batch["second"])
+    mean = found["mean volume"](batch).aligned
+    assert torch.equal(mean[0], mean[-1])
+    train = []
+    for index in range(len(datamodule.train_dataset)):
+        eye = datamodule.train_dataset[index]
+        tensors = {name: value[None] for name, value in eye.items() if isinstance(value, torch.Tensor)}
+        train.append(VolumeGAN.prepare(tensors))
+    voxel = (0, 0, 2, 19, 17)
+    seen = [float(eye["aligned"][voxel]) for eye in train if eye["mask"][voxel]]
+    assert float(mean[voxel]) == pytest.approx(np.mean(seen), abs=1e-4)
+    own = {**batch, "fundus": torch.cat([eye["fundus"] for eye in train[: len(batch["fundus"])]])}
+    nearest = found["nearest training photo"](own).aligned
+    expected = torch.cat([eye["aligned"] for eye in train[: len(nearest)]])
+    torch.testing.assert_close(nearest, expected, atol=1 / 255, rtol=0)
+
+
+def test_no_shuffled_photo_is_of_the_same_patient(tiny_checkpoint, eyes):
+    model = load_model(tiny_checkpoint)
+    given = []
+    model.forward = lambda fundus, *_, **__: given.append(fundus) or torch.zeros(len(fundus), 1, 6, 32, 48)
+    _, shuffled = model_candidates({"model": model}, eyes.photos(), seed=0)
+    for batch in eyes.batches():
+        shuffled.answer(batch)
+    photos = torch.stack(list(eyes.photos().values()))
+    for key, photo in zip(eyes.keys, torch.cat(given), strict=True):
+        source = eyes.keys[int((photos - photo).flatten(1).abs().sum(1).argmin())]
+        assert int(source[4:11]) // 2 != int(key[4:11]) // 2
+
+
+def test_the_real_volume_itself_has_no_error(eyes):
+    batch = next(eyes.batches())
+    rows = measure(Fake(batch["aligned"], batch["volume"]), batch, surfaces(batch), eyes.scan)
+    for row in rows:
+        for name in ("thickness/error_um", "aligned/l1", "lying/l1", "aligned/retina_local_mean"):
+            assert row[name] == 0
+        assert row["lying/ssim"] == pytest.approx(1) and row["aligned/psnr"] == math.inf
+        assert row["energy/fake"] == row["energy/real"]
+        assert row["fluid/error_mm3"] == 0 and row["ilm/truth_error_um"] < 40
+
+
+class Constant(VolumeGAN):
+    """Answers every photo with one value."""
+
+    value = 0.0
+
+    def forward(self, fundus, grid, n_depth=None, generator=None):
+        return torch.full((len(fundus), 1, *self.shape), self.value)
+
+
+class Broken(Constant):
+    value = math.nan
+
+
+def test_the_report_ranks_floor_before_mean_before_nothing(datamodule, tmp_path):
+    result = evaluate({"black": Constant((6, 32, 48))}, datamodule, tmp_path, distances=NOTHING)
+    summary = result["summary"]
+    for metric in ("aligned/retina_local_mean", "aligned/l1"):
+        names = ("floor: second rendering", "mean volume", "black")
+        values = [summary[name][metric]["mean"] for name in names]
+        assert values == sorted(values)
+    assert summary["floor: second rendering"]["sharpness"]["mean"] == pytest.approx(1, abs=0.05)
+    assert summary["mean volume"]["sharpness"]["mean"] < 0.5
+    assert summary["black"]["sharpness"]["mean"] == 0
+    assert summary["black"]["thickness/error_um"]["n_eyes"] == 0
+    files = {path.name for path in tmp_path.iterdir()}
+    assert files == {
+        "metrics.json", "report.md", "scatter.png", "best-black.png", "median-black.png", "worst-black.png",
+    }  # fmt: skip
+    rows = [
+        line for line in (tmp_path / "report.md").read_text().splitlines() if line.startswith("| black |")
+    ]
+    assert "| - |" in rows[1]
+
+
+def test_a_diverged_model_takes_nobody_else_with_it(datamodule, tmp_path):
+    wanted = Wanted(("image:tiny_network:build",), required=True)
+    models = {"black": Constant((6, 32, 48)), "diverged": Broken((6, 32, 48))}
+    result = evaluate(models, datamodule, tmp_path, distances=wanted)
+    assert "black" in result["distances"] and "mean volume" in result["distances"]
+    assert "diverged" not in result["distances"]
+    notes = result["protocol"]["notes"]
+    assert any(note.startswith("No distances of diverged: fake eye 'sim-") for note in notes)
+    assert any("B-scans of black are of one grey value" in note for note in notes)
+    written = json.loads((tmp_path / "metrics.json").read_text(), parse_constant=pytest.fail)
+    assert written["summary"]["diverged"]["aligned/l1"]["mean"] is None
+    assert written["seed"] == 0 and {"fund2oct", "torch"} <= written["versions"].keys()
+    distance = written["distances"]["floor: second rendering"][0]
+    assert distance["n_real"] == len(written["eyes"]["black"]) and distance["unit"] == "eyes"
+    assert distance["value"] == distance["second_floor"]
+
+
+def test_checkpoints_are_compared_in_one_table(tiny_checkpoint, tiny_eyes, tmp_path):
+    evaluate_checkpoints([str(tiny_checkpoint)] * 2, str(tiny_eyes), tmp_path, distances=NOTHING)
+    table = (tmp_path / "report.md").read_text()
+    assert "| tiny |" in table and "| tiny (2), shuffled photos |" in table

@@ -1,0 +1,152 @@
+"""Generated files beside real ones, from every kind of file, and what a challenge submission holds."""
+
+import json
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from fund2oct.cli import main
+from fund2oct.data import EyeReader, EyeWriter
+from fund2oct.evaluation import evaluate_files
+from fund2oct.evaluation.distances import Wanted
+from fund2oct.evaluation.generated import write_generated
+from fund2oct.evaluation.pairs import PairedEyes
+from fund2oct.evaluation.protocol import FILES
+from fund2oct.evaluation.sources import open_source
+from fund2oct.models import load_model
+
+NOTHING = Wanted((), required=True, thorough=False)
+
+
+@pytest.fixture(scope="module")
+def six_eyes(tiny_eyes, tmp_path_factory):
+    """A file of the first six tiny eyes, without their poses."""
+    from dataclasses import replace
+
+    path = tmp_path_factory.mktemp("files") / "six.h5"
+    with EyeReader(tiny_eyes) as reader, EyeWriter(path) as writer:
+        for key in reader.keys[:6]:
+            writer.add(replace(reader.read(key), pose_um=None, outer_um=None))
+    return path
+
+
+def test_volumes_beside_themselves_have_no_error(six_eyes, real_slices, zipped, tmp_path):
+    result = evaluate_files(six_eyes, zipped(real_slices), tmp_path / "out", distances=NOTHING)
+    own = result["summary"]["generated"]
+    for name in ("lying/l1", "aligned/l1", "thickness/error_um", "ilm/error_um"):
+        assert own[name]["mean"] == 0
+    others = result["summary"]["generated, other eyes"]
+    floor = result["summary"]["floor: second rendering"]
+    assert 0 < floor["aligned/l1"]["mean"] < others["aligned/l1"]["mean"]
+    assert own["aligned/ssim"]["mean"] == pytest.approx(1)
+    written = json.loads((tmp_path / "out" / "metrics.json").read_text(), parse_constant=pytest.fail)
+    assert [row["key"] for row in written["eyes"]["generated"]] == list(open_source(six_eyes).keys)
+    assert written["protocol"]["fake"].endswith("slices.zip")
+    assert "ilm/truth_error_um" in own
+    files = {path.name for path in (tmp_path / "out").iterdir()}
+    figures = {f"{label}-generated.png" for label in ("best", "median", "worst")}
+    assert files == {"metrics.json", "report.md", "scatter.png"} | figures
+
+
+def test_every_kind_of_file_gives_the_same_numbers(six_eyes, second_slices, tmp_path, tiny_eyes):
+    split = tmp_path / "split"
+    split.mkdir()
+    with EyeReader(six_eyes) as reader:
+        for key in reader.keys:
+            eye = reader.read(key)
+            with EyeWriter(split / f"{key}.h5") as writer:
+                writer.add(
+                    type(eye)(
+                        key=key,
+                        patient=eye.patient,
+                        laterality="",
+                        fundus=eye.fundus,
+                        scan=eye.scan,
+                        spacing_mm=eye.spacing_mm,
+                        volume=eye.second,
+                    )
+                )
+    summaries = [
+        evaluate_files(six_eyes, fake, tmp_path / str(number), distances=NOTHING)["summary"]["generated"]
+        for number, fake in enumerate((second_slices, split))
+    ]
+    assert summaries[0] == summaries[1]
+
+
+def test_a_shift_of_the_whole_eye_is_pose(six_eyes, tmp_path):
+    with EyeReader(six_eyes) as reader:
+        volumes = {key: reader.read(key).volume for key in reader.keys}
+    for key, volume in volumes.items():
+        (tmp_path / "moved" / key).mkdir(parents=True)
+        for number, bscan in enumerate(np.roll(volume, 2, axis=1)):
+            Image.fromarray(bscan).save(tmp_path / "moved" / key / f"{key}_{number}.png")
+    eyes = PairedEyes(open_source(six_eyes), open_source(tmp_path / "moved"), FILES, torch.device("cpu"))
+    batch = eyes.batch(eyes.keys[1])
+    moved_um = (batch["fake_pose_um"] - batch["pose_um"])[0, :, 0]
+    assert moved_um.median() == pytest.approx(2 * 60, abs=15)
+    result = evaluate_files(six_eyes, tmp_path / "moved", tmp_path / "out", distances=NOTHING)
+    own = result["summary"]["generated"]
+    assert own["aligned/l1"]["mean"] < 0.5 * own["lying/l1"]["mean"]
+
+
+def test_a_checkpoint_translates_the_photos_of_the_real_file(six_eyes, tiny_checkpoint, tmp_path):
+    result = evaluate_files(six_eyes, tiny_checkpoint, tmp_path / "out", distances=NOTHING, seed=1)
+    assert result["protocol"]["fake"] == str(tiny_checkpoint)
+    model, real = load_model(tiny_checkpoint), open_source(six_eyes)
+    for name, seed in (("first", 1), ("again", 1), ("other", 2)):
+        write_generated(model, real, tmp_path / f"{name}.h5", seed)
+    first, again, other = (open_source(tmp_path / f"{name}.h5") for name in ("first", "again", "other"))
+    assert first.keys == real.keys
+    for row in result["eyes"]["generated"]:
+        drawn = first.read(row["key"]).volume
+        assert np.array_equal(drawn, again.read(row["key"]).volume)
+        assert not np.array_equal(drawn, other.read(row["key"]).volume)
+        l1 = np.abs(drawn / 255 - real.read(row["key"]).volume / 255).mean()
+        assert row["lying/l1"] == pytest.approx(l1, rel=1e-4)
+
+
+@pytest.fixture(scope="module")
+def challenge(tmp_path_factory):
+    """Two real eyes as the challenge exports them, and a submission of their second renderings."""
+    from fund2oct.phantom import PhantomConfig, simulate_eye
+
+    folder = tmp_path_factory.mktemp("challenge")
+    for number in range(2):
+        eye = simulate_eye(0, number, PhantomConfig(fundus_px=48, n_depth=320, n_ascans=448))
+        for name, volume in (("real", eye.volume), ("fake", eye.second)):
+            (folder / name / eye.key).mkdir(parents=True)
+            for line, bscan in enumerate(volume):
+                picture = Image.fromarray(bscan)
+                if name == "real":
+                    export = Image.new("L", (768 + 496, 496), 90)
+                    export.paste(picture.resize((768, 496), Image.Resampling.BICUBIC), (496, 0))
+                    picture = export
+                picture.save(folder / name / eye.key / f"{eye.key}_{line}.jpg", quality=95)
+    return folder
+
+
+def test_a_challenge_submission(challenge, zipped, tmp_path, capsys):
+    arguments = ["--real", str(challenge / "real"), "--fake", str(zipped(challenge / "fake"))]
+    arguments += [
+        "--out",
+        str(tmp_path),
+        "--protocol",
+        "aptos2024",
+        "--distances",
+        "image:tiny_network:build",
+    ]
+    assert main(["evaluate", *arguments]) == 0
+    report = (tmp_path / "report.md").read_text()
+    assert "cannot be compared with its leaderboard" in " ".join(report.split())
+    assert "6 slices of 448 x 320 pixels (width x height)" in report
+    assert "The outer retina" not in report and "a depth of 1.92 mm" in report
+    header = next(line for line in report.splitlines() if line.startswith("| answer |"))
+    assert header.startswith("| answer | PSNR, dB ↑ | aligned | SSIM ↑ | aligned |")
+    result = json.loads((tmp_path / "metrics.json").read_text())
+    assert result["protocol"]["name"] == "aptos2024" and result["protocol"]["shape"] == [6, 320, 448]
+    own, others = (result["summary"][name] for name in ("generated", "generated, other eyes"))
+    assert own["thickness/error_um"]["mean"] < 12 < others["thickness/error_um"]["mean"]
+    assert list(result["distances"]) == ["generated"]
+    assert str(tmp_path) in capsys.readouterr().out
