@@ -127,7 +127,8 @@ def test_the_report_ranks_floor_before_mean_before_nothing(datamodule, tmp_path)
     assert "| - |" in rows[1]
 
 
-def test_a_diverged_model_takes_nobody_else_with_it(datamodule, tmp_path):
+def test_a_diverged_model_takes_nobody_else_with_it(datamodule, tmp_path, monkeypatch):
+    monkeypatch.setattr("fund2oct.evaluation.distances._perceptual", lambda *_: None)
     wanted = Wanted(("image:tiny_network:build",), required=True)
     models = {"black": Constant((6, 32, 48)), "diverged": Broken((6, 32, 48))}
     result = evaluate(models, datamodule, tmp_path, distances=wanted)
