@@ -16,6 +16,8 @@ extensions = [
 ]
 exclude_patterns = ["_build"]
 html_theme = "furo"
+# Fields of a named tuple are documented where they are listed, not twice.
+napoleon_use_ivar = True
 autosummary_generate = True
 autodoc_typehints = "description"
 autodoc_member_order = "bysource"

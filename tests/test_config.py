@@ -19,7 +19,7 @@ def test_overrides_win_over_the_experiment_which_wins_over_the_base():
     config = load_experiment("lift_repeat", ["model.init_args.lift=channels", "trainer.max_epochs=1"])
     assert config["model"]["init_args"]["lift"] == "channels"
     assert config["trainer"]["max_epochs"] == 1
-    assert config["data"]["init_args"]["batch_size"] == 4
+    assert config["data"]["init_args"]["batch_size"] == 2
 
 
 def test_another_class_does_not_inherit_the_arguments_of_the_base_class():

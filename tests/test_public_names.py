@@ -17,8 +17,14 @@ PUBLIC = {
         "projection_loss", "r1_penalty", "ssim_loss",
     },
     "fund2oct.metrics": {
-        "SharpnessRatio", "ThicknessError", "ValidationMetrics", "VolumeL1", "VolumePSNR", "VolumeSSIM",
-        "high_frequency_energy", "retinal_thickness_um", "volume_l1", "volume_psnr", "volume_ssim",
+        "DistanceResult", "EyeMean", "ImageDistance", "SharpnessRatio", "Surfaces",
+        "ThicknessError", "ValidationMetrics", "VideoDistance", "VolumeL1", "VolumePSNR",
+        "VolumeSSIM", "ascan_area_mm2", "elevation_um", "failed_share", "find_surfaces", "fluid_um",
+        "frechet_distance", "high_frequency_energy", "kernel_distance", "label_um",
+        "layer_violations", "lesion_volume_mm3", "map_correlation", "measure_eyes",
+        "ms_ssim_scales", "retina_local_mean", "retinal_thickness_um", "shadow_agreement",
+        "slice_protocol", "surface_error_um", "unweighted_perceptual_distance", "vessel_shadows",
+        "volume_l1", "volume_ms_ssim", "volume_psnr", "volume_ssim",
     },
     "fund2oct.models": {
         "Batch", "CheckpointError", "Fake", "Losses", "Pix2Vol", "Task", "VolumeGAN", "load_model",

@@ -97,8 +97,8 @@ def evaluate(
     """
     device = next(iter(models.values())).device
     eyes = HeldOutEyes(datamodule, device)
-    candidates = [*controls(datamodule, device), *model_candidates(models, eyes.photos(), seed)]
     chosen = build_distances(distances, eyes.scan, len(eyes.keys), device, seed)
+    candidates = [*controls(datamodule, device), *model_candidates(models, eyes.photos(), seed)]
     if not distances.thorough:
         candidates = [replace(one, as_set=one.name in models) for one in candidates]
     found = compare(eyes, candidates, chosen)

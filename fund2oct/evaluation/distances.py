@@ -79,6 +79,9 @@ class Distances:
     ) -> None:
         self.perceptual = perceptual
         self._real = list(metrics)
+        for metric in self._real:
+            # One process evaluates all eyes: in a training of several the others do not come to meet it.
+            metric.sync_on_compute = False
         self._fake: dict[str, list[Distance]] = {}
         self._failed: dict[str, str] = {}
         self._notes = list(notes)

@@ -60,10 +60,12 @@ def evaluate_files(
     chosen = find_protocol(protocol)
     device = torch.device(device)
     real_source = open_source(real, adapt=chosen.adapt_real)
+    first = real_source.read(real_source.keys[0])
+    # Before hours of generating and checking: the weights may not be at hand.
+    wanted = build_distances(distances, first.scan, len(real_source.keys), device, seed)
     with tempfile.TemporaryDirectory() as folder, torch.inference_mode():
         fake_source = _open_fake(Path(fake), real_source, Path(folder), model, seed, device)
         eyes = PairedEyes(real_source, fake_source, chosen, device)
-        wanted = build_distances(distances, eyes.scan, len(eyes.keys), device, seed)
         candidates = [_given(eyes), _given_to_others(eyes)]
         if eyes.has_second:
             candidates.insert(0, second_rendering())
@@ -85,7 +87,7 @@ def _open_fake(
     fake: Path, real: VolumeSource, folder: Path, model: str | None, seed: int, device: torch.device
 ) -> VolumeSource:
     if fake.suffix.lower() not in _CHECKPOINTS:
-        return open_source(fake, n_slices=len(real.read(real.keys[0]).volume))
+        return open_source(fake, n_slices=real.read(real.keys[0]).scan.n_slices)
     loaded = load_model(fake, import_class(model) if model else None, device)
     write_generated(loaded, real, folder / "generated.h5", seed)
     source = open_source(folder / "generated.h5")

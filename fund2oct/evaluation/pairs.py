@@ -163,7 +163,7 @@ def _check_pair(
         spacing_mm,
         (not poses[0].ok.all(), not poses[1].ok.all()),
         frozenset(n for n in ("second", "boundaries_um", "lesions") if eye and getattr(eye, n) is not None),
-        eye.scan if eye and eye.scan else ASSUMED_SCAN,
+        scans[0].scan,
     )
 
 
@@ -206,6 +206,8 @@ def _notes(real: VolumeSource, fake: VolumeSource, found: list[_Checked]) -> lis
                 f"The outer retina, and with it the pose, is uncertain in slices of {uncertain} of "
                 f"{len(found)} volumes of {source.name}."
             )
+    if len({pair.scan for pair in found}) > 1:
+        notes.append("The eyes were scanned along different lines: volumes of lesions are left out.")
     if real.read(real.keys[0]).eye is None:
         notes.append(
             f"Pictures do not say how large they are: a depth of {ASSUMED_DEPTH_MM:g} mm and lines of "

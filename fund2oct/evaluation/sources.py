@@ -19,6 +19,8 @@ import tifffile
 from fund2oct.data.images import read_grey
 from fund2oct.data.schema import Array, DataError, Eye
 from fund2oct.data.store import EyeReader
+from fund2oct.evaluation.protocol import ASSUMED_SCAN
+from fund2oct.geometry import ScanPattern
 
 PICTURES = (".jpg", ".jpeg", ".png", ".tif", ".tiff")
 """Endings of the slices of a folder."""
@@ -37,6 +39,11 @@ class Scan:
 
     volume: Array
     eye: Eye | None = None
+
+    @property
+    def scan(self) -> ScanPattern:
+        """The scan's lines; pictures do not say, and the challenge's are assumed."""
+        return ASSUMED_SCAN if self.eye is None or self.eye.scan is None else self.eye.scan
 
 
 class VolumeSource(Protocol):
