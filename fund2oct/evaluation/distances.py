@@ -7,7 +7,7 @@ import re
 import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal
 
 import torch
 from torch import Tensor, nn
@@ -79,9 +79,6 @@ class Distances:
     ) -> None:
         self.perceptual = perceptual
         self._real = list(metrics)
-        for metric in self._real:
-            # One process evaluates all eyes: in a training of several the others do not come to meet it.
-            metric.sync_on_compute = False
         self._fake: dict[str, list[Distance]] = {}
         self._failed: dict[str, str] = {}
         self._notes = list(notes)
@@ -145,7 +142,12 @@ def build_distances(
     networks: dict[str, FeatureNetwork] = {}
     metrics: list[Distance] = []
     notes: list[str] = []
-    draws = min(_MAX_DRAWS, max(_MIN_DRAWS, _DRAWS // n_eyes))
+    options: dict[str, Any] = {
+        "resamples": min(_MAX_DRAWS, max(_MIN_DRAWS, _DRAWS // n_eyes)),
+        "seed": seed,
+        # One process evaluates all eyes: in a training of several the others do not come to meet it.
+        "sync_on_compute": False,
+    }
     for spec in wanted.specs:
         parts = _SPEC.fullmatch(spec)
         assert parts is not None
@@ -161,10 +163,10 @@ def build_distances(
             raise ValueError(f"distance {spec!r}: {error}") from None
         kind: Literal["frechet", "kernel"] = "kernel" if parts["kind"] else "frechet"
         if parts["subject"] == "image":
-            metric: Distance = ImageDistance(network, kind=kind, resamples=draws, seed=seed)
+            metric: Distance = ImageDistance(network, kind=kind, **options)
         else:
             slices = _slices(scan, network)
-            metric = VideoDistance(network, kind=kind, slices=slices, resamples=draws, seed=seed)
+            metric = VideoDistance(network, kind=kind, slices=slices, **options)
         metrics.append(metric.to(device))
     return Distances(metrics, notes, _perceptual(device, notes) if wanted.thorough else None)
 
