@@ -20,7 +20,7 @@ from typing import Any
 
 import torch
 from torch import Tensor
-from torch.utils.data import default_collate
+from torch.utils.data import DataLoader, default_collate
 
 from fund2oct.data import EyeReader, FundusOCTDataModule
 from fund2oct.evaluation.compare import compare
@@ -44,9 +44,11 @@ class HeldOutEyes:
     def __init__(self, datamodule: FundusOCTDataModule, device: torch.device) -> None:
         dataset = datamodule.test_dataset
         self.keys = dataset.keys
-        self.n_batches = len(datamodule.test_dataloader())
+        # Not the datamodule's own: in a training of several processes that gives each a share.
+        self._loader = DataLoader(dataset, datamodule.batch_size, num_workers=datamodule.num_workers)
+        self.n_batches = len(self._loader)
         self.scan: ScanPattern | None = datamodule.scan
-        self._datamodule, self._dataset, self._device = datamodule, dataset, device
+        self._dataset, self._device = dataset, device
         self._x_mm = fmean(dataset.scan.length_mm) / dataset.shape[2]
         self._reader = EyeReader(datamodule.path)
         with self._reader:
@@ -56,7 +58,7 @@ class HeldOutEyes:
 
     def batches(self) -> Iterator[Batch]:
         """All eyes."""
-        yield from map(self._prepared, self._datamodule.test_dataloader())
+        yield from map(self._prepared, self._loader)
 
     def batch(self, key: str) -> Batch:
         """One eye."""

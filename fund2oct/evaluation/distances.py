@@ -5,8 +5,9 @@ from __future__ import annotations
 import copy
 import re
 import warnings
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cache
 from typing import Any, Literal
 
 import torch
@@ -139,7 +140,7 @@ def build_distances(
         OSError: if the weights of a required distance are not at hand; the message says how to get
             them.
     """
-    networks: dict[str, FeatureNetwork] = {}
+    load = cache(load_feature_network)
     metrics: list[Distance] = []
     notes: list[str] = []
     options: dict[str, Any] = {
@@ -153,7 +154,7 @@ def build_distances(
         assert parts is not None
         name = parts["network"] or _NETWORKS[parts["subject"]]
         try:
-            network = networks.setdefault(name, load_feature_network(name))
+            network = load(name)
         except (OSError, ImportError) as error:
             if wanted.required:
                 raise
@@ -168,12 +169,12 @@ def build_distances(
             slices = _slices(scan, network)
             metric = VideoDistance(network, kind=kind, slices=slices, **options)
         metrics.append(metric.to(device))
-    return Distances(metrics, notes, _perceptual(device, notes) if wanted.thorough else None)
+    return Distances(metrics, notes, _perceptual(load, device, notes) if wanted.thorough else None)
 
 
-def _perceptual(device: torch.device, notes: list[str]) -> nn.Module | None:
+def _perceptual(load: Callable[[str], nn.Module], device: torch.device, notes: list[str]) -> nn.Module | None:
     try:
-        return load_feature_network(_NETWORKS["image"]).to(device)
+        return load(_NETWORKS["image"]).to(device)
     except (OSError, ImportError) as error:
         notes.append(f"The perceptual distance is left out: {error}.")
         return None

@@ -81,14 +81,17 @@ def _draw_eyes(
             _label(one.name, found.eyes[one.name][number]): one.answer(batch).volume[0, 0]
             for one in candidates
         }
-        title = f"{row['key']}   {row['diagnosis']}   {label} thickness error of {name}"
+        parts = (row["key"], row["diagnosis"], f"{label} thickness error of {name}")
+        title = "   ".join(part for part in parts if part)
         photo, grid = (batch[part][0] if part in batch else None for part in ("fundus", "grid"))
-        figure = draw_panel(photo, grid, rows, " ".join(title.split(" ")))
+        figure = draw_panel(photo, grid, rows, title)
         save_figure(figure, out / f"{label}-{name.replace(' ', '-')}.png")
 
 
 def _label(name: str, row: Row) -> str:
-    return f"{name}\n{row['thickness/error_um']:.0f} µm, SSIM {row['lying/ssim']:.2f}"
+    error_um = row[_RANKED_BY]
+    error = f"{error_um:.0f} µm" if math.isfinite(error_um) else "no thickness"
+    return f"{name}\n{error}, SSIM {row['lying/ssim']:.2f}"
 
 
 def _versions() -> dict[str, str]:

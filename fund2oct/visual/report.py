@@ -29,7 +29,7 @@ def draw_scatter(eyes: Mapping[str, Sequence[Mapping[str, Any]]], titles: Mappin
             values = np.array([row[column] for row in rows])
             values = values[np.isfinite(values)]
             spread = place + 0.5 * (np.linspace(0, 1, len(values)) - 0.5)
-            axes.plot(values, spread, ".", color=_colour(place), alpha=0.55, markersize=5)
+            axes.plot(values, spread, ".", color=_colour(place), alpha=0.55, markersize=5, zorder=3)
             if len(values):
                 low, middle, high = np.quantile(values, (0.25, 0.5, 0.75))
                 axes.fill_between([low, high], place - 0.33, place + 0.33, color="black", alpha=0.12, lw=0)
