@@ -141,7 +141,7 @@ def generate(
 
 
 def _draw(eye: Eye, path: Path) -> None:
-    assert eye.scan is not None and eye.volume is not None
+    assert eye.fundus is not None and eye.scan is not None and eye.volume is not None
     fundus = torch.from_numpy(eye.fundus.copy()).permute(2, 0, 1) / 255
     volume = torch.from_numpy(eye.volume) / 255
     grid = eye.placement.to_grid(eye.scan.coordinates(volume.shape[-1]))

@@ -41,6 +41,8 @@ def check_file(path: str | os.PathLike[str]) -> list[str]:
                 found.append(str(error))
                 continue
             found += [f"{path}: eye {key!r}: {line}" for line in _eye_problems(eye)]
+            if eye.fundus is None:
+                continue
             first = owners.setdefault(hashlib.sha256(eye.fundus.tobytes()).digest(), eye)
             if first.patient != eye.patient:
                 found.append(
@@ -73,7 +75,7 @@ def summarise_file(path: str | os.PathLike[str]) -> list[str]:
 
 def _eye_problems(eye: Eye) -> list[str]:
     found = []
-    if eye.fundus.min() == eye.fundus.max():
+    if eye.fundus is not None and eye.fundus.min() == eye.fundus.max():
         found.append("fundus: the photo is of one colour")
     if eye.volume is None:
         return found

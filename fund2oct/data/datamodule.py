@@ -23,8 +23,9 @@ from fund2oct.geometry import ScanPattern
 class FundusOCTDataModule(pl.LightningDataModule):
     """Photos and volumes of one file, split by a hash of the patient.
 
-    Eyes without a volume are left out. Only the training eyes are augmented. With fewer than three
-    patients nothing can be held back, and each part holds every eye: good to try a run, not to judge it.
+    Eyes without a photo or without a volume are left out. Only the training eyes are augmented. With
+    fewer than three patients nothing can be held back, and each part holds every eye: good to try a run,
+    not to judge it.
 
     Args:
         path: a file written by ``fund2oct simulate`` or ``fund2oct import``.
@@ -137,11 +138,15 @@ class FundusOCTDataModule(pl.LightningDataModule):
     def _keys(self) -> dict[str, list[str]]:
         with EyeReader(self.path) as reader:
             infos = [reader.info(key) for key in reader.keys]
-        pairs = [info for info in infos if "volume" in info.arrays]
+        pairs = [info for info in infos if {"fundus", "volume"} <= info.arrays.keys()]
         if len(pairs) < len(infos):
-            rank_zero_info(f"{self.path}: {len(infos) - len(pairs)} eyes without a volume are left out")
+            rank_zero_info(
+                f"{self.path}: {len(infos) - len(pairs)} eyes without a photo or a volume are left out"
+            )
         if not pairs:
-            raise DataError(f"{self.path}: expected eyes with a volume, found none in {len(infos)}")
+            raise DataError(
+                f"{self.path}: expected eyes with a photo and a volume, found none in {len(infos)}"
+            )
         patients = {info.patient for info in pairs}
         if len(patients) < 3:
             rank_zero_warn(

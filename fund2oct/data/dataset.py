@@ -96,11 +96,11 @@ class FundusOCTDataset(Dataset[dict[str, Any]]):
         index = item.index if isinstance(item, Draw) else item
         eye = self._reader.read(self.keys[index], skip=_UNUSED)
         if not isinstance(item, Draw):
-            return self._sample(eye, eye.fundus)
+            return self._sample(eye, _known(eye.fundus))
         rng = np.random.default_rng([self.seed, item.epoch, zlib.crc32(eye.key.encode())])
         choices = allowed_symmetries(_known(eye.scan), self.symmetries)
         choice = int(rng.integers(len(choices)))
-        sample = self._sample(eye, self.photometry(eye.fundus, seed=int(rng.integers(2**31))))
+        sample = self._sample(eye, self.photometry(_known(eye.fundus), seed=int(rng.integers(2**31))))
         # The identity comes first; going through a resampling of the photo would be wasted.
         return move_sample(sample, choices[choice]) if choice else sample
 
@@ -134,8 +134,8 @@ class FundusOCTDataset(Dataset[dict[str, Any]]):
 
     def _check_complete(self, info: EyeInfo) -> None:
         where = f"{self._reader.path}: eye {info.key!r}"
-        if "volume" not in info.arrays or info.scan is None:
-            raise DataError(f"{where}: has no volume with its scan; leave it out of the keys")
+        if "fundus" not in info.arrays or "volume" not in info.arrays or info.scan is None:
+            raise DataError(f"{where}: has no photo and volume with its scan; leave it out of the keys")
         if "pose_um" not in info.arrays:
             raise DataError(
                 f"{where}: has no pose; import it again, or store that of fund2oct.retina.estimate_pose"

@@ -11,13 +11,14 @@ import numpy as np
 from fund2oct.geometry import Placement, ScanPattern
 from fund2oct.retina.layers import BOUNDARIES
 
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2
 LATERALITIES = ("OD", "OS", "")
 """Right, left, and unknown, which a photo from anywhere may be."""
 N_POSE = 3
 """Coefficients of a slice's pose: Legendre polynomials of degree 0, 1 and 2."""
 
 Array = np.ndarray[Any, Any]
+Plain = str | int | float | bool
 
 
 class DataError(ValueError):
@@ -26,13 +27,14 @@ class DataError(ValueError):
 
 @dataclass(frozen=True, kw_only=True, eq=False, repr=False)
 class Eye:
-    """One eye: a colour photo, usually an OCT volume, and what is known of both.
+    """One eye: a colour photo, an OCT volume, or both, and what is known of them.
 
     Args:
         key: name of the eye, unique in its file, without ``/``.
         patient: name of the patient; splits never separate two eyes of one patient.
         laterality: ``"OD"`` (right), ``"OS"`` (left), or empty where it is not known.
-        fundus: photo, RGB uint8, shape ``(H, H, 3)``, the square around the circle of the retina.
+        fundus: photo, RGB uint8, shape ``(H, H, 3)``, the square around the circle of the retina; None
+            for a scan without a photo.
         scan: the lines of the scan; None with ``volume``.
         placement: where the scan lies on the photo.
         spacing_mm: ``(s, z, x)``; s is NaN where the slices are not parallel.
@@ -45,15 +47,20 @@ class Eye:
         pose_um: pose of each slice, micrometres, float32, shape ``(S, 3)``.
         outer_um: the outer retina as found at import, micrometres, float32, shape ``(S, X)``, NaN
             where it was not found.
+        localizer: the scanner's own infrared picture, grey, uint8, shape ``(L, L)``; not the photo.
+        localizer_placement: where the scan lies on the localizer.
         diagnosis: free text, empty where unknown.
         source: where the eye came from, free text.
         sha256: SHA-256 of the file that held the photo, empty where there was none.
+        metadata: what else is known of the eye, such as ``age_years``; plain values by name.
+        history: what the importer did to make the eye, such as the circle that it cropped the photo
+            to; plain values by name.
     """
 
     key: str
     patient: str
     laterality: str
-    fundus: Array
+    fundus: Array | None = None
     scan: ScanPattern | None = None
     placement: Placement = field(default_factory=Placement)
     spacing_mm: tuple[float, float, float] = (math.nan, math.nan, math.nan)
@@ -64,9 +71,13 @@ class Eye:
     lesion_fundus: Array | None = None
     pose_um: Array | None = None
     outer_um: Array | None = None
+    localizer: Array | None = None
+    localizer_placement: Placement = field(default_factory=Placement)
     diagnosis: str = ""
     source: str = ""
     sha256: str = ""
+    metadata: dict[str, Plain] = field(default_factory=dict)
+    history: dict[str, Plain] = field(default_factory=dict)
 
     @property
     def shape(self) -> tuple[int, int, int] | None:
@@ -74,12 +85,12 @@ class Eye:
         return None if self.volume is None else _three(self.volume.shape)
 
     @property
-    def fundus_px(self) -> int:
+    def fundus_px(self) -> int | None:
         """Width of the photo."""
-        return int(self.fundus.shape[0])
+        return None if self.fundus is None else int(self.fundus.shape[0])
 
     def __repr__(self) -> str:
-        return f"Eye({self.key!r}, {self.laterality}, fundus {self.fundus.shape}, volume {self.shape})"
+        return f"Eye({self.key!r}, {self.laterality}, fundus {self.fundus_px} px, volume {self.shape})"
 
 
 # Letters stand for sizes that must agree within an eye; the first array that has one sets it.
@@ -92,13 +103,16 @@ ARRAYS: dict[str, tuple[str, tuple[str | int, ...]]] = {
     "lesion_fundus": ("uint8", ("H", "H")),
     "pose_um": ("float32", ("S", N_POSE)),
     "outer_um": ("float32", ("S", "X")),
+    "localizer": ("uint8", ("L", "L")),
 }
 """Each array of an :class:`Eye`: its type, and its shape."""
 
 
 def problems(eye: Eye) -> list[str]:
     """What is wrong with an eye, one line each; empty for a sound one."""
-    found = [*_text_problems(eye), *_array_problems(eye), *_scan_problems(eye)]
+    found = [*_text_problems(eye), *_plain_problems(eye), *_array_problems(eye), *_scan_problems(eye)]
+    if eye.fundus is None and eye.volume is None:
+        found.append("expected a photo, a volume or both, found neither")
     if eye.pose_um is not None and not np.isfinite(eye.pose_um).all():
         found.append("pose_um: expected finite micrometres, found NaN or infinity")
     for name in ("boundaries_um", "outer_um"):
@@ -127,6 +141,16 @@ def _text_problems(eye: Eye) -> list[str]:
     if eye.laterality not in LATERALITIES:
         found.append(f"laterality: expected one of {LATERALITIES}, found {eye.laterality!r}")
     return found
+
+
+def _plain_problems(eye: Eye) -> list[str]:
+    return [
+        f"{field_name}: expected plain values, finite numbers among them, found {name!r}: {value!r}"
+        for field_name in ("metadata", "history")
+        for name, value in getattr(eye, field_name).items()
+        if not (isinstance(name, str) and isinstance(value, Plain))
+        or (isinstance(value, float) and not math.isfinite(value))
+    ]
 
 
 def _array_problems(eye: Eye) -> list[str]:

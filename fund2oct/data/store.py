@@ -195,6 +195,9 @@ def write_eye(file: h5py.File, eye: Eye) -> None:
         group.attrs[name] = getattr(eye, name)
     group.attrs["spacing_mm"] = np.asarray(eye.spacing_mm, dtype=np.float64)
     group.attrs["placement"] = json.dumps(eye.placement.to_dict())
+    group.attrs["localizer_placement"] = json.dumps(eye.localizer_placement.to_dict())
+    group.attrs["metadata"] = json.dumps(eye.metadata)
+    group.attrs["history"] = json.dumps(eye.history)
     if eye.scan is not None:
         group.attrs["scan"] = json.dumps(eye.scan.to_dict())
 
@@ -202,17 +205,16 @@ def write_eye(file: h5py.File, eye: Eye) -> None:
 def read_eye(file: h5py.File, key: str, skip: Collection[str] = ()) -> Eye:
     """Read an eye from an open file without validating it; :class:`EyeReader` does both."""
     group = _group(file, key)
-    fundus = _array(group, "fundus")
-    if fundus is None:
-        raise DataError("fundus: expected a photo, found none")
     values: dict[str, Any] = {name: _text(group, name) for name in _TEXTS}
-    values |= {name: _array(group, name) for name in ARRAYS if name not in ("fundus", *skip)}
+    values |= {name: _array(group, name) for name in ARRAYS if name not in skip}
     return Eye(
         key=key,
-        fundus=fundus,
         scan=_scan(group),
-        placement=_placement(group),
+        placement=_placement(group, "placement"),
+        localizer_placement=_placement(group, "localizer_placement"),
         spacing_mm=_spacing(group),
+        metadata=_parsed(group, "metadata", json.loads) if "metadata" in group.attrs else {},
+        history=_parsed(group, "history", json.loads) if "history" in group.attrs else {},
         **values,
     )
 
@@ -282,8 +284,10 @@ def _scan(group: h5py.Group) -> ScanPattern | None:
     return _parsed(group, "scan", lambda text: ScanPattern.from_dict(json.loads(text)))
 
 
-def _placement(group: h5py.Group) -> Placement:
-    return _parsed(group, "placement", lambda text: Placement.from_dict(json.loads(text)))
+def _placement(group: h5py.Group, name: str) -> Placement:
+    if name == "localizer_placement" and name not in group.attrs:
+        return Placement()
+    return _parsed(group, name, lambda text: Placement.from_dict(json.loads(text)))
 
 
 def _spacing(group: h5py.Group) -> tuple[float, float, float]:

@@ -43,6 +43,8 @@ def write_generated(model: VolumeGAN, real: VolumeSource, path: Path, seed: int 
 
 def _answer(model: VolumeGAN, eye: Eye, where: str, seed: int) -> Eye:
     assert model.task is not None and eye.scan is not None and eye.volume is not None
+    if eye.fundus is None:
+        raise DataError(f"{where}: holds no photo to translate")
     n_slices, n_depth, _ = model.shape
     if eye.scan.n_slices != n_slices:
         raise DataError(f"{where}: expected the model's {n_slices} slices, found {eye.scan.n_slices}")

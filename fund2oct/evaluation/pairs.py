@@ -114,7 +114,7 @@ class PairedEyes:
             "fake": volume,
             "fake_pose_um": pose_um,
         }
-        if scan.eye is None or scan.eye.scan is None:
+        if scan.eye is None or scan.eye.scan is None or scan.eye.fundus is None:
             return sample
         sample["fundus"] = _to_float(scan.eye.fundus).permute(2, 0, 1)
         sample["grid"] = scan.eye.placement.to_grid(scan.eye.scan.coordinates(self.shape[2]))

@@ -1,0 +1,46 @@
+"""The parser of the ``fund2oct`` command, and what becomes of errors."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Callable, Sequence
+
+from fund2oct import __version__
+from fund2oct.cli import data, imports, models, weights
+
+Command = Callable[[argparse.Namespace], int]
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run a command; bad input gives one line on standard error and exit status 1."""
+    parser = _parser()
+    # argparse gives up on KEY=VALUE behind an option, as in train EXP --out DIR KEY=VALUE.
+    options, rest = parser.parse_known_args(arguments)
+    if rest and ("overrides" not in options or any(word.startswith("-") for word in rest)):
+        parser.error(f"unrecognized arguments: {' '.join(rest)}")
+    if rest:
+        options.overrides += rest
+    command: Command = options.command
+    try:
+        return command(options)
+    except (ValueError, OSError, ImportError) as error:
+        if options.debug:
+            raise
+        print(f"fund2oct: {' '.join(str(error).split())}", file=sys.stderr)
+        return 1
+    except KeyboardInterrupt:
+        print("fund2oct: interrupted", file=sys.stderr)
+        return 130
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="fund2oct", description="Translate colour fundus photographs into OCT volumes."
+    )
+    parser.add_argument("--version", action="version", version=f"fund2oct {__version__}")
+    parser.add_argument("--debug", action="store_true", help="show the whole traceback of an error")
+    commands = parser.add_subparsers(required=True, metavar="COMMAND")
+    for page in (data, imports, models, weights):
+        page.add_commands(commands)
+    return parser
