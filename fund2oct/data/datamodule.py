@@ -1,17 +1,23 @@
-"""Eyes of a file, split by patient, for training, validation and test."""
+"""Eyes of files, split by patient, for training, validation and test."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from functools import cached_property
 from typing import Any, Literal
 
+import numpy as np
 import pytorch_lightning as pl
-import torch
+from pytorch_lightning.trainer.states import TrainerStatus
 from pytorch_lightning.utilities.rank_zero import rank_zero_info, rank_zero_warn
 from torch import Tensor
 from torch.utils.data import DataLoader
 
-from fund2oct.data.dataset import FundusOCTDataset
+from fund2oct.data.dataset import NEEDED, Content, FundusOCTDataset
+from fund2oct.data.device import Finish, RawBatch, load_vessel_network
+from fund2oct.data.index import EyeIndex
+from fund2oct.data.loader import EyeLoader, StartMethod, as_they_are
+from fund2oct.data.order import EpochOrder
 from fund2oct.data.sampler import EvaluationSampler, TrainSampler, even_batch_size
 from fund2oct.data.schema import DataError
 from fund2oct.data.split import split_patients
@@ -19,16 +25,23 @@ from fund2oct.data.store import EyeReader
 from fund2oct.data.symmetry import Symmetries
 from fund2oct.geometry import ScanPattern
 
+Part = Literal["train", "val", "test"]
+
 
 class FundusOCTDataModule(pl.LightningDataModule):
-    """Photos and volumes of one file, split by a hash of the patient.
+    """Photos and volumes of one or several files, split by a hash of the patient.
 
-    Eyes without a photo or without a volume are left out. Only the training eyes are augmented. With
-    fewer than three patients nothing can be held back, and each part holds every eye: good to try a run,
-    not to judge it.
+    Eyes that lack what is wanted, a photo, a volume or slices, are left out and counted. Only the
+    training eyes are augmented. With fewer than three patients nothing can be held back, and each part
+    holds every eye: good to try a run, not to judge it.
+
+    In a trainer, a loader passes bytes on, which become the batch of
+    :class:`~fund2oct.data.dataset.FundusOCTDataset` on the device
+    (:meth:`on_after_batch_transfer`). Elsewhere it gives that batch itself.
 
     Args:
-        path: a file written by ``fund2oct simulate`` or ``fund2oct import``.
+        path: a file written by ``fund2oct simulate`` or ``fund2oct import``, a folder or a glob of
+            them, or a list of such.
         batch_size: eyes in a batch of each process.
         num_workers: processes that read ahead; the batches do not depend on it.
         val_fraction: expected share of the patients to validate on.
@@ -37,7 +50,25 @@ class FundusOCTDataModule(pl.LightningDataModule):
         symmetries: exact paired symmetries to draw from: ``"all"``, the ``"flips"`` or ``"none"``.
         photometric: strength of the change of the photo's light and colour, in [0, 1].
         fundus_px: width to resize photos to; None keeps the stored one.
-        volume_shape: ``(S, Z, X)`` to resize volumes to along Z and X; None keeps the stored one.
+        volume_shape: ``(S, Z, X)`` to resize volumes to along Z and X; None keeps the stored one. Of an
+            eye with more slices evenly spaced ones are taken, and one with fewer is left out.
+        weights: share of each entry of ``path`` in an epoch's training eyes, in any unit; None shows
+            each eye once.
+        content: ``"pairs"`` of photo and volume, or all ``"photos"`` or all ``"volumes"``.
+        normalise_photos: whether to even out the illumination of photos.
+        normalise_volumes: whether to bring volumes of different scanners to like intensities.
+        vessel_network: a network that draws a photo's vessels, which join the batch as ``vessels``
+            ``(B, 1, H, H)``: a TorchScript file, or the import path of a class or function that makes
+            it; see :func:`~fund2oct.data.device.load_vessel_network`.
+        on_corrupt: whether a damaged eye stops a training, or is replaced by the next readable one of
+            the epoch, named and counted. In an evaluation it always raises.
+        cache_mb: megabytes of pictures that each process of a group keeps in memory, for all of its
+            workers together; those of the first eyes that fit.
+        start_method: how workers are started: ``"fork"``, ``"spawn"`` or ``"forkserver"``; None leaves
+            it to Python.
+        drop_last: whether to leave out a last smaller training batch, unless it is the only one. If
+            not, every eye is seen exactly once an epoch; a group of processes may then need batches of
+            another size, so that all have as many.
 
     Raises:
         ValueError: if an argument is out of its range.
@@ -45,7 +76,7 @@ class FundusOCTDataModule(pl.LightningDataModule):
 
     def __init__(
         self,
-        path: str,
+        path: str | list[str],
         batch_size: int = 4,
         num_workers: int = 0,
         val_fraction: float = 0.1,
@@ -55,6 +86,15 @@ class FundusOCTDataModule(pl.LightningDataModule):
         photometric: float = 0.3,
         fundus_px: int | None = None,
         volume_shape: tuple[int, int, int] | None = None,
+        weights: list[float] | None = None,
+        content: Content = "pairs",
+        normalise_photos: bool = False,
+        normalise_volumes: bool = False,
+        vessel_network: str | None = None,
+        on_corrupt: Literal["raise", "skip"] = "raise",
+        cache_mb: float = 0,
+        start_method: StartMethod | None = None,
+        drop_last: bool = True,
     ) -> None:
         super().__init__()
         if batch_size < 1 or num_workers < 0 or seed < 0:
@@ -62,6 +102,13 @@ class FundusOCTDataModule(pl.LightningDataModule):
                 "batch_size, num_workers, seed: expected at least 1, 0 and 0, "
                 f"found {batch_size}, {num_workers} and {seed}"
             )
+        n_paths = 1 if isinstance(path, str) else len(path)
+        if weights is not None and (len(weights) != n_paths or not all(weight > 0 for weight in weights)):
+            raise ValueError(
+                f"weights: expected a positive number for each of {n_paths} paths, found {weights}"
+            )
+        if cache_mb < 0:
+            raise ValueError(f"cache_mb: expected at least 0, found {cache_mb}")
         self.path = path
         self.batch_size = batch_size
         self.num_workers = num_workers
@@ -70,24 +117,47 @@ class FundusOCTDataModule(pl.LightningDataModule):
         self.seed = seed
         self.symmetries: Symmetries = symmetries
         self.photometric = photometric
-        self.size: dict[str, Any] = {"fundus_px": fundus_px, "volume_shape": volume_shape}
+        self.weights = weights
+        self.content: Content = content
+        self.on_corrupt: Literal["raise", "skip"] = on_corrupt
+        self.cache_mb = cache_mb
+        self.start_method: StartMethod | None = start_method
+        self.drop_last = drop_last
+        self.vessel_network = vessel_network
+        self.corrupt: dict[str, str] = {}
+        """Why each eye that was skipped could not be read, by key, as far as this process met it."""
+        self._options: dict[str, Any] = {
+            "content": content,
+            "fundus_px": fundus_px,
+            "volume_shape": volume_shape,
+            "normalise_photos": normalise_photos,
+            "normalise_volumes": normalise_volumes,
+            "seed": seed,
+        }
 
     def prepare_data(self) -> None:
         """Fail early, and on one process, where the file cannot be used."""
-        _ = self._keys
+        _ = self._parts
 
     def setup(self, stage: str | None = None) -> None:
         """Split the eyes and check each; calling it again changes nothing."""
-        n_eyes = [len(self._keys[part]) for part in ("train", "val", "test")]
+        n_train, n_val, n_test = (len(self._parts[part]) for part in ("train", "val", "test"))
         _ = self.train_dataset, self.val_dataset
-        rank_zero_info(
-            f"{self.path}: {n_eyes[0]} eyes to train, {n_eyes[1]} to validate, {n_eyes[2]} to test"
-        )
+        rank_zero_info(f"{self._name}: {n_train} eyes to train, {n_val} to validate, {n_test} to test")
 
     @cached_property
     def train_dataset(self) -> FundusOCTDataset:
         """The eyes to train on."""
-        return self._dataset("train", symmetries=self.symmetries, photometric=self.photometric)
+        dataset = self._dataset(
+            "train",
+            symmetries=self.symmetries,
+            photometric=self.photometric,
+            on_corrupt=self.on_corrupt,
+            cache_mb=self.cache_mb,
+            cache_shared=self.num_workers > 0,
+        )
+        dataset.order = self._order(dataset.keys)
+        return dataset
 
     @cached_property
     def val_dataset(self) -> FundusOCTDataset:
@@ -119,12 +189,14 @@ class FundusOCTDataModule(pl.LightningDataModule):
         return self.train_dataset.poses()
 
     def train_dataloader(self) -> DataLoader[Any]:
-        """Augmented training eyes in a new order each epoch; a last smaller batch is left out."""
+        """Augmented training eyes in a new order each epoch."""
         dataset = self.train_dataset
-        sampler = TrainSampler(dataset, self.seed, *self._process)
-        return self._loader(
-            dataset, sampler=sampler, batch_size=self.batch_size, drop_last=len(sampler) >= self.batch_size
-        )
+        rank, world_size = self._process
+        drop_last = self.drop_last and len(dataset) >= self.batch_size * world_size
+        sampler = TrainSampler(dataset, rank, world_size, even=drop_last)
+        sampler.set_epoch(self.trainer.current_epoch if self.trainer else 0)
+        even = self.batch_size if drop_last else even_batch_size(len(dataset), world_size, self.batch_size)
+        return self._loader(dataset, sampler, even, done=self._batches_done, drop_last=drop_last)
 
     def val_dataloader(self) -> DataLoader[Any]:
         """Every validation eye once, as it is."""
@@ -134,59 +206,112 @@ class FundusOCTDataModule(pl.LightningDataModule):
         """Every test eye once, as it is."""
         return self._evaluation_loader(self.test_dataset)
 
+    def on_after_batch_transfer(self, batch: Any, dataloader_idx: int) -> Any:
+        """Make the batch that models see of the bytes that a loader passed on."""
+        if not isinstance(batch, RawBatch):
+            return batch
+        self._note_skipped(batch.skipped)
+        return self._finish(batch)
+
+    def _note_skipped(self, skipped: dict[str, str]) -> None:
+        for key, reason in skipped.items():
+            if key in self.corrupt:
+                continue
+            self.corrupt[key] = reason
+            rank_zero_warn(f"{reason}; another eye takes its place ({len(self.corrupt)} so far)")
+            for logger in self.trainer.loggers if self.trainer else ():
+                logger.log_metrics({"data/corrupt_eyes": len(self.corrupt)}, self.trainer.global_step)
+
     @cached_property
-    def _keys(self) -> dict[str, list[str]]:
+    def _finish(self) -> Finish:
+        vessels = load_vessel_network(self.vessel_network) if self.vessel_network else None
+        dataset = self.train_dataset
+        return Finish(dataset.fundus_px, dataset.shape[1:], vessels)
+
+    @property
+    def _name(self) -> str:
+        return self.path if isinstance(self.path, str) else ", ".join(self.path)
+
+    @cached_property
+    def _parts(self) -> dict[Part, EyeIndex]:
         with EyeReader(self.path) as reader:
-            infos = [reader.info(key) for key in reader.keys]
-        pairs = [info for info in infos if {"fundus", "volume"} <= info.arrays.keys()]
-        if len(pairs) < len(infos):
-            rank_zero_info(
-                f"{self.path}: {len(infos) - len(pairs)} eyes without a photo or a volume are left out"
-            )
-        if not pairs:
-            raise DataError(
-                f"{self.path}: expected eyes with a photo and a volume, found none in {len(infos)}"
-            )
-        patients = {info.patient for info in pairs}
+            index = EyeIndex.read(reader, on_error=self._leave_out if self.on_corrupt == "skip" else None)
+        index = index.subset(np.flatnonzero(self._usable(index)))
+        patients = set(index.patients)
         if len(patients) < 3:
             rank_zero_warn(
-                f"{self.path}: expected at least 3 patients to split, found {len(patients)}: training, "
+                f"{self._name}: expected at least 3 patients to split, found {len(patients)}: training, "
                 "validation and test hold the same eyes, so their scores say nothing about other eyes"
             )
         split = split_patients(patients, self.val_fraction, self.test_fraction, self.seed)
         return {
-            part: [info.key for info in pairs if info.patient in chosen]
-            for part, chosen in split._asdict().items()
+            part: index.subset([n for n, patient in enumerate(index.patients) if patient in chosen])
+            for part, chosen in zip(("train", "val", "test"), split, strict=True)
         }
 
-    def _dataset(
-        self, part: Literal["train", "val", "test"], symmetries: Symmetries = "none", photometric: float = 0.0
-    ) -> FundusOCTDataset:
-        keys = self._keys[part]
-        if not keys:
-            raise DataError(f"{self.path}: there are no eyes to {part}; raise {part}_fraction")
-        return FundusOCTDataset(
-            self.path, keys, symmetries=symmetries, photometric=photometric, seed=self.seed, **self.size
-        )
+    def _usable(self, index: EyeIndex) -> np.ndarray:
+        needed = NEEDED[self.content]
+        what = " or ".join(f"a {name}" for name in needed).replace("fundus", "photo")
+        usable = np.all([index.has(name) for name in needed], axis=0)
+        if not usable.all():
+            rank_zero_info(f"{self._name}: {(~usable).sum()} eyes without {what} are left out")
+        shape = self._options["volume_shape"]
+        if shape is not None and "volume" in needed:
+            short = usable & (index.shapes["volume"][:, 0] < shape[0])
+            if short.any():
+                rank_zero_info(
+                    f"{self._name}: {short.sum()} eyes of fewer than {shape[0]} slices are left out"
+                )
+            usable &= ~short
+        if not usable.any():
+            wanted = " and ".join(f"a {name}" for name in needed).replace("fundus", "photo")
+            wanted += f" of at least {shape[0]} slices" if shape is not None and "volume" in needed else ""
+            raise DataError(f"{self._name}: expected eyes with {wanted}, found none in {len(index)}")
+        return usable
+
+    def _leave_out(self, key: str, error: DataError) -> None:
+        self.corrupt[key] = str(error)
+        rank_zero_warn(f"{error}; it is left out ({len(self.corrupt)} so far)")
+
+    def _order(self, keys: Sequence[str]) -> EpochOrder:
+        if self.weights is None:
+            return EpochOrder((range(len(keys)),), seed=self.seed)
+        files = []
+        for path in [self.path] if isinstance(self.path, str) else self.path:
+            with EyeReader(path) as reader:
+                held = set(reader.keys)
+            files.append(tuple(number for number, key in enumerate(keys) if key in held))
+            if not files[-1]:
+                raise DataError(f"{path}: there are no eyes to train; take it out of path and weights")
+        return EpochOrder(tuple(files), tuple(self.weights), self.seed)
+
+    def _dataset(self, part: Part, **options: Any) -> FundusOCTDataset:
+        if not len(self._parts[part]):
+            raise DataError(f"{self._name}: there are no eyes to {part}; raise {part}_fraction")
+        return FundusOCTDataset(self.path, self._parts[part], **options, **self._options)
 
     @property
     def _process(self) -> tuple[int, int]:
         return (self.trainer.global_rank, self.trainer.world_size) if self.trainer else (0, 1)
 
+    def _batches_done(self) -> int:
+        assert self.trainer is not None
+        return self.trainer.fit_loop.epoch_loop.batch_progress.current.ready
+
     def _evaluation_loader(self, dataset: FundusOCTDataset) -> DataLoader[Any]:
         rank, world_size = self._process
         batch_size = even_batch_size(len(dataset), world_size, self.batch_size)
-        return self._loader(
-            dataset, sampler=EvaluationSampler(dataset, rank, world_size), batch_size=batch_size
-        )
+        return self._loader(dataset, EvaluationSampler(dataset, rank, world_size), batch_size)
 
-    def _loader(self, dataset: FundusOCTDataset, **kwargs: Any) -> DataLoader[Any]:
-        return DataLoader(
+    def _loader(self, dataset: FundusOCTDataset, sampler: Any, batch_size: int, **options: Any) -> EyeLoader:
+        in_trainer = self.trainer is not None and self.trainer.state.status == TrainerStatus.RUNNING
+        return EyeLoader(
             dataset,
+            sampler,
+            batch_size,
+            collate=as_they_are if in_trainer else self._finish,
             num_workers=self.num_workers,
-            persistent_workers=self.num_workers > 0,
-            pin_memory=torch.cuda.is_available(),
-            # Its own generator: how eyes are loaded must not shift the random numbers of a model.
-            generator=torch.Generator().manual_seed(self.seed),
-            **kwargs,
+            start_method=self.start_method,
+            seed=self.seed,
+            **options,
         )

@@ -4,55 +4,71 @@ from __future__ import annotations
 
 import os
 import zlib
-from collections.abc import Iterable
-from dataclasses import dataclass
-from typing import Any, TypeVar
+from collections.abc import Callable, Iterable, Sequence
+from functools import lru_cache
+from typing import Any, Literal, TypeVar
 
 import numpy as np
 import torch
 from torch import Tensor
 from torch.nn import functional as F
-from torch.utils.data import Dataset
+from torch.utils.data import Dataset, get_worker_info
 
 from fund2oct.data.augment import FundusPhotometry
-from fund2oct.data.schema import Array, DataError, Eye
-from fund2oct.data.store import EyeInfo, EyeReader
+from fund2oct.data.cache import PictureCache, empty_bytes
+from fund2oct.data.device import Finish, Pictures, RawBatch
+from fund2oct.data.index import EyeIndex
+from fund2oct.data.order import Draw, EpochOrder
+from fund2oct.data.schema import Array, DataError
+from fund2oct.data.slices import chosen_scan, spaced_slices
+from fund2oct.data.store import EyeReader
 from fund2oct.data.symmetry import Symmetries, allowed_symmetries, move_sample
-from fund2oct.geometry import ScanPattern
+from fund2oct.geometry import RadialScan, ScanPattern, Symmetry
 
 T = TypeVar("T")
+Content = Literal["pairs", "photos", "volumes"]
 
-_UNUSED = ("lesions", "lesion_fundus", "outer_um")
-
-
-@dataclass(frozen=True)
-class Draw:
-    """An eye to augment: its index, and the epoch that the augmentation is drawn for."""
-
-    index: int
-    epoch: int
+NEEDED: dict[str, tuple[str, ...]] = {
+    "pairs": ("fundus", "volume"),
+    "photos": ("fundus",),
+    "volumes": ("volume",),
+}
+"""Arrays that an eye needs, by the content of a dataset."""
 
 
 class FundusOCTDataset(Dataset[dict[str, Any]]):
-    r"""Pairs of photo and volume.
+    r"""Pairs of photo and volume, or one side of them alone.
 
-    A plain index gives an eye as it is. A :class:`Draw` gives it augmented, by a draw that depends on
-    nothing but the seed, the epoch and the eye's key: not on the order, the number of workers, or what
-    was drawn before.
+    A plain index gives an eye as it is. A :class:`~fund2oct.data.order.Draw` gives it augmented, by a
+    draw that depends on nothing but the seed, the epoch and the eye's key: not on the order, the number
+    of workers, or what was drawn before.
 
     A sample holds ``fundus`` :math:`(3, H, H)` and ``volume`` :math:`(1, S, Z, X)` in [0, 1]; ``grid``
     :math:`(S, X, 2)`, the A-scans' positions on the photo in grid units; ``pose_um`` :math:`(S, 3)`;
     ``spacing_z_mm``; ``key``, ``laterality`` and ``diagnosis``; and, where each eye has them, ``second``
-    :math:`(1, S, Z, X)` and ``boundaries_um`` :math:`(n, S, X)`.
+    :math:`(1, S, Z, X)` and ``boundaries_um`` :math:`(n, S, X)`. Without volumes, what belongs to them
+    is absent; without photos, ``fundus`` and ``grid`` are.
+
+    A loader asks for many at once, as bytes (:meth:`fetch`), which are made a batch where the model is
+    (:meth:`finish`).
 
     Args:
-        path: a file written by :class:`~fund2oct.data.store.EyeWriter`.
-        keys: eyes to use; each needs a volume and its pose. None uses all.
+        path: a file written by :class:`~fund2oct.data.store.EyeWriter`, or several as
+            :class:`~fund2oct.data.store.EyeReader` takes them.
+        keys: eyes to use, or what was read of them before; each needs a volume and its pose, unless
+            only photos are wanted. None uses all.
+        content: ``"pairs"``, ``"photos"`` or ``"volumes"``; an eye may have more than is wanted.
         symmetries: exact paired symmetries to draw from.
         photometric: strength of the photo's change of light and colour, in [0, 1].
         fundus_px: width to resize photos to; None leaves them, and they must agree.
         volume_shape: ``(S, Z, X)`` to resize volumes to along Z and X; None leaves them, and they must
-            agree.
+            agree. Of an eye with more slices, evenly spaced ones are taken; none may have fewer.
+        normalise_photos: whether to even out the illumination of photos.
+        normalise_volumes: whether to bring volumes of different scanners to like intensities.
+        on_corrupt: whether a damaged eye raises, or is replaced by the next readable one in the order of
+            the epoch; a plain index always raises.
+        cache_mb: megabytes of pictures to keep in memory.
+        cache_shared: whether the cache is one for all processes of a loader.
         seed: of the augmentation.
 
     Raises:
@@ -61,124 +77,253 @@ class FundusOCTDataset(Dataset[dict[str, Any]]):
 
     def __init__(
         self,
-        path: str | os.PathLike[str],
-        keys: Iterable[str] | None = None,
+        path: str | os.PathLike[str] | Sequence[str],
+        keys: Iterable[str] | EyeIndex | None = None,
         *,
+        content: Content = "pairs",
         symmetries: Symmetries = "none",
         photometric: float = 0.0,
         fundus_px: int | None = None,
         volume_shape: tuple[int, int, int] | None = None,
+        normalise_photos: bool = False,
+        normalise_volumes: bool = False,
+        on_corrupt: Literal["raise", "skip"] = "raise",
+        cache_mb: float = 0,
+        cache_shared: bool = False,
         seed: int = 0,
     ) -> None:
+        self.content: Content = content
         self.symmetries: Symmetries = symmetries
         self.photometry = FundusPhotometry(photometric)
+        self.normalise = {
+            "fundus": normalise_photos,
+            "volume": normalise_volumes,
+            "second": normalise_volumes,
+        }
+        self.on_corrupt = on_corrupt
         self.seed = seed
         self._reader = EyeReader(path)
         with self._reader:  # the process that trains may never read: leave it no open file to share
-            self.keys = self._reader.keys if keys is None else tuple(keys)
-            infos = [self._reader.info(key) for key in self.keys]
-        if not infos:
+            self._index = keys if isinstance(keys, EyeIndex) else EyeIndex.read(self._reader, keys)
+        if not len(self._index):
             raise DataError(f"{path}: expected at least one eye, found none")
-        for info in infos:
-            self._check_complete(info)
-        self.shape = self._common_shape(infos, volume_shape)
-        self.fundus_px = self._common_fundus_px(infos, fundus_px)
-        self.scan: ScanPattern = infos[0].scan  # type: ignore[assignment]  # a volume has one
-        self._optional = [
-            name for name in ("second", "boundaries_um") if all(name in info.arrays for info in infos)
-        ]
+        self._check_complete()
+        self.shape = self._common_shape(volume_shape) if self._wants("volume") else (0, 0, 0)
+        self.fundus_px = self._common_fundus_px(fundus_px) if self._wants("fundus") else 0
+        self.scan: ScanPattern = self._lines(0)[1]
+        optional = ("second", "boundaries_um") if self._wants("volume") else ()
+        self._optional = [name for name in optional if self._index.has(name).all()]
+        self._pictures = [name for name in ("fundus", "volume") if self._wants(name)]
+        self._pictures += [name for name in ("second",) if name in self._optional]
+        self._stored = {name: self._common_stored(name) for name in self._pictures}
+        self.order = EpochOrder((range(len(self)),), seed=seed)
+        self.finish = Finish(self.fundus_px, self.shape[1:])
+        self._cache = PictureCache(self._picture_bytes(), cache_mb, cache_shared) if cache_mb else None
         allowed_symmetries(self.scan, symmetries)
 
+    @property
+    def keys(self) -> tuple[str, ...]:
+        """Names of the eyes."""
+        return self._index.keys
+
     def __len__(self) -> int:
-        return len(self.keys)
+        return len(self._index)
 
     def __getitem__(self, item: int | Draw) -> dict[str, Any]:
-        index = item.index if isinstance(item, Draw) else item
-        eye = self._reader.read(self.keys[index], skip=_UNUSED)
-        if not isinstance(item, Draw):
-            return self._sample(eye, _known(eye.fundus))
-        rng = np.random.default_rng([self.seed, item.epoch, zlib.crc32(eye.key.encode())])
-        choices = allowed_symmetries(_known(eye.scan), self.symmetries)
-        choice = int(rng.integers(len(choices)))
-        sample = self._sample(eye, self.photometry(_known(eye.fundus), seed=int(rng.integers(2**31))))
-        # The identity comes first; going through a resampling of the photo would be wasted.
-        return move_sample(sample, choices[choice]) if choice else sample
+        batch = self.finish(self.fetch([item]))
+        return {name: values[0] for name, values in batch.items()}
+
+    def fetch(self, items: Sequence[int | Draw]) -> RawBatch:
+        """Read eyes as bytes, straight into the memory of their batch.
+
+        Raises:
+            DataError: if an eye cannot be read and is not to be skipped.
+        """
+        shared = get_worker_info() is not None
+        stacks = {
+            name: empty_bytes((len(items), *shape), shared)
+            for name, shape in self._stored.items()
+            if shape is not None
+        }
+        ragged: dict[str, list[Tensor]] = {name: [] for name in self._pictures if name not in stacks}
+        skipped: dict[str, str] = {}
+        samples, symmetries = [], []
+        for row, item in enumerate(items):
+
+            def buffers(number: int, row: int = row) -> dict[str, Tensor]:
+                return {
+                    name: stacks[name][row]
+                    if name in stacks
+                    else empty_bytes(self._picture_shape(number, name), shared)
+                    for name in self._pictures
+                }
+
+            draw, pictures, sample = self._read(item, buffers, skipped)
+            symmetry = self._augment(draw, pictures) if isinstance(draw, Draw) else None
+            samples.append(move_sample(sample, symmetry) if symmetry else sample)
+            symmetries.append(symmetry)
+            for name, many in ragged.items():
+                many.append(pictures[name])
+        columns = {name: [sample[name] for sample in samples] for name in samples[0]}
+        combined: dict[str, Pictures] = {**stacks, **ragged}
+        return RawBatch(
+            {name: combined[name] for name in self._pictures},
+            {name: torch.stack(column) for name, column in columns.items() if isinstance(column[0], Tensor)},
+            {name: column for name, column in columns.items() if not isinstance(column[0], Tensor)},
+            tuple(symmetries),
+            skipped,
+        )
 
     def poses(self) -> Tensor:
         """Poses of all eyes as stored, in micrometres, shape ``(N, S, 3)``."""
         with self._reader:
-            return torch.stack([torch.from_numpy(self._reader.array(key, "pose_um")) for key in self.keys])
+            return torch.stack([self._pose(number) for number in range(len(self))])
 
-    def _sample(self, eye: Eye, fundus: Array) -> dict[str, Any]:
-        volume = _known(eye.volume)
-        _, n_depth, n_ascans = self.shape
-        photo = _to_float(fundus).permute(2, 0, 1)
-        sample = {
-            "fundus": _resize(photo, (self.fundus_px, self.fundus_px)),
-            "volume": _resize(_to_float(volume)[None], (n_depth, n_ascans)),
-            "grid": eye.placement.to_grid(_known(eye.scan).coordinates(n_ascans)),
-            "pose_um": torch.from_numpy(_known(eye.pose_um)),
-            "spacing_z_mm": torch.tensor(eye.spacing_mm[1] * volume.shape[1] / n_depth),
-            "key": eye.key,
-            "laterality": eye.laterality,
-            "diagnosis": eye.diagnosis,
-        }
-        if "second" in self._optional:
-            sample["second"] = _resize(_to_float(_known(eye.second))[None], (n_depth, n_ascans))
-        if "boundaries_um" in self._optional:
-            depths = torch.from_numpy(_known(eye.boundaries_um))
-            sample["boundaries_um"] = (
-                depths if depths.shape[-1] == n_ascans else F.interpolate(depths, n_ascans, mode="linear")
-            )
+    def _read(
+        self, item: int | Draw, buffers: Callable[[int], dict[str, Tensor]], skipped: dict[str, str]
+    ) -> tuple[int | Draw, dict[str, Tensor], dict[str, Any]]:
+        """Read an eye, or the next readable one where it may be replaced."""
+        for _ in range(len(self.order) + 1):
+            number = item.index if isinstance(item, Draw) else item
+            pictures = buffers(number)
+            try:
+                self._fill(number, {name: picture.numpy() for name, picture in pictures.items()})
+                return item, pictures, self._sample(number)
+            except DataError as error:
+                if self.on_corrupt == "raise" or not isinstance(item, Draw):
+                    raise
+                skipped[self.keys[number]] = str(error)
+                item = self.order.next_after(item)
+        raise DataError(f"{self._reader.path}: none of {len(self)} eyes can be read; make the file again")
+
+    def _fill(self, number: int, pictures: dict[str, Array]) -> None:
+        if self._cache is not None and self._cache.load(number, pictures.values()):
+            return
+        for name, picture in pictures.items():
+            slices = None if name == "fundus" else self._lines(number)[0]
+            self._reader.read_into(self.keys[number], name, picture, slices)
+            if self.normalise[name]:
+                picture[...] = _normalised(name, picture)
+        if self._cache is not None:
+            self._cache.keep(number, pictures.values())
+
+    def _augment(self, draw: Draw, pictures: dict[str, Tensor]) -> Symmetry | None:
+        """Vary the photo, and draw the symmetry to move the eye by; None leaves it where it is."""
+        entropy = [self.seed, draw.epoch, zlib.crc32(self.keys[draw.index].encode())]
+        rng = np.random.default_rng(entropy + [draw.repeat] * (draw.repeat > 0))
+        choices = allowed_symmetries(self._lines(draw.index)[1], self.symmetries)
+        choice = int(rng.integers(len(choices)))
+        if "fundus" in pictures and self.photometry.strength:
+            photo = pictures["fundus"].numpy()
+            photo[...] = self.photometry(photo, seed=int(rng.integers(2**31)))
+        return choices[choice] if choice else None  # the identity comes first
+
+    def _sample(self, number: int) -> dict[str, Any]:
+        index = self._index
+        sample: dict[str, Any] = {}
+        if self._wants("volume"):
+            slices, scan = self._lines(number)
+            _, n_depth, n_ascans = self.shape
+            if self._wants("fundus"):
+                sample["grid"] = index.placement(number).to_grid(scan.coordinates(n_ascans))
+            sample["pose_um"] = self._pose(number)
+            rows = index.shape(number, "volume")[1]
+            sample["spacing_z_mm"] = torch.tensor(float(index.spacings_mm[number, 1]) * rows / n_depth)
+            if "boundaries_um" in self._optional:
+                stored = np.empty(index.shape(number, "boundaries_um"), np.float32)
+                self._reader.read_into(self.keys[number], "boundaries_um", stored)
+                depths = torch.from_numpy(stored if slices is None else stored[:, slices])
+                if depths.shape[-1] != n_ascans:
+                    depths = F.interpolate(depths, n_ascans, mode="linear")
+                sample["boundaries_um"] = depths
+        sample["key"] = index.keys[number]
+        sample["laterality"] = index.lateralities[number]
+        sample["diagnosis"] = index.diagnoses[number]
         return sample
 
-    def _check_complete(self, info: EyeInfo) -> None:
-        where = f"{self._reader.path}: eye {info.key!r}"
-        if "fundus" not in info.arrays or "volume" not in info.arrays or info.scan is None:
-            raise DataError(f"{where}: has no photo and volume with its scan; leave it out of the keys")
-        if "pose_um" not in info.arrays:
+    def _pose(self, number: int) -> Tensor:
+        stored = np.empty(self._index.shape(number, "pose_um"), np.float32)
+        self._reader.read_into(self.keys[number], "pose_um", stored)
+        if not np.isfinite(stored).all():
+            raise DataError(f"{self._where(number)}: pose_um: expected finite micrometres, found NaN")
+        slices, _ = self._lines(number)
+        return torch.from_numpy(stored if slices is None else stored[list(slices)])
+
+    def _lines(self, number: int) -> tuple[tuple[int, ...] | None, ScanPattern]:
+        """The slices to read, None for all of them, and the lines under them."""
+        scan = self._index.scan(number) if self._wants("volume") else None
+        # A photo alone may be turned and mirrored as the challenge's star may.
+        return _chosen(RadialScan() if scan is None else scan, self.shape[0])
+
+    def _wants(self, name: str) -> bool:
+        return name in NEEDED[self.content]
+
+    def _where(self, number: int) -> str:
+        return f"{self._reader.path}: eye {self.keys[number]!r}"
+
+    def _picture_shape(self, number: int, name: str) -> tuple[int, ...]:
+        found = self._index.shape(number, name)
+        return found if name == "fundus" else (self.shape[0], *found[1:])
+
+    def _picture_bytes(self) -> Array:
+        return np.array([
+            sum(int(np.prod(self._picture_shape(number, name))) for name in self._pictures)
+            for number in range(len(self))
+        ])  # fmt: skip
+
+    def _common_stored(self, name: str) -> tuple[int, ...] | None:
+        sizes = self._index.shapes[name][:, 0 if name == "fundus" else 1 :]
+        return self._picture_shape(0, name) if (sizes == sizes[0]).all() else None
+
+    def _check_complete(self) -> None:
+        for name in NEEDED[self.content]:
+            for number in np.flatnonzero(~self._index.has(name))[:1]:
+                what = "photo and volume" if self.content == "pairs" else name.replace("fundus", "photo")
+                raise DataError(
+                    f"{self._where(number)}: has no {what} with its scan; leave it out of the keys"
+                )
+        if not self._wants("volume"):
+            return
+        for number in np.flatnonzero(~self._index.has("pose_um"))[:1]:
             raise DataError(
-                f"{where}: has no pose; import it again, or store that of fund2oct.retina.estimate_pose"
+                f"{self._where(number)}: has no pose; import it again, or store that of "
+                "fund2oct.retina.estimate_pose"
             )
 
-    def _common_shape(
-        self, infos: list[EyeInfo], wanted: tuple[int, int, int] | None
-    ) -> tuple[int, int, int]:
-        s, z, x = infos[0].arrays["volume"] if wanted is None else wanted
-        for info in infos:
-            found = info.arrays["volume"]
-            if found[0] != s or (wanted is None and found != (s, z, x)):
-                raise DataError(
-                    f"{self._reader.path}: eye {info.key!r}: expected a volume {(s, z, x)}, found {found}; "
-                    "volume_shape resizes along Z and X, but the number of slices must agree"
-                )
+    def _common_shape(self, wanted: tuple[int, int, int] | None) -> tuple[int, int, int]:
+        sizes = self._index.shapes["volume"]
+        s, z, x = sizes[0].tolist() if wanted is None else wanted
+        unlike = (sizes != (s, z, x)).any(1) if wanted is None else sizes[:, 0] < s
+        for number in np.flatnonzero(unlike)[:1]:
+            raise DataError(
+                f"{self._where(number)}: expected a volume {(s, z, x)}, found {tuple(sizes[number].tolist())}; "
+                "volume_shape resizes along Z and X and takes evenly spaced slices, but cannot add any"
+            )
         return s, z, x
 
-    def _common_fundus_px(self, infos: list[EyeInfo], wanted: int | None) -> int:
-        px = infos[0].arrays["fundus"][0]
-        for info in infos:
-            if wanted is None and info.arrays["fundus"][0] != px:
-                raise DataError(
-                    f"{self._reader.path}: eye {info.key!r}: expected a photo {px} pixels wide, found "
-                    f"{info.arrays['fundus'][0]}; set fundus_px to resize them all"
-                )
-        return px if wanted is None else wanted
+    def _common_fundus_px(self, wanted: int | None) -> int:
+        sizes = self._index.shapes["fundus"][:, 0]
+        for number in np.flatnonzero(sizes != sizes[0])[:1] if wanted is None else ():
+            raise DataError(
+                f"{self._where(number)}: expected a photo {sizes[0]} pixels wide, found {sizes[number]}; "
+                "set fundus_px to resize them all"
+            )
+        return int(sizes[0]) if wanted is None else wanted
 
 
-def _to_float(image: Array) -> Tensor:
-    return torch.from_numpy(np.ascontiguousarray(image)).float() / 255
+@lru_cache
+def _chosen(scan: ScanPattern, n_slices: int) -> tuple[tuple[int, ...] | None, ScanPattern]:
+    if n_slices in (0, scan.n_slices):
+        return None, scan
+    slices = spaced_slices(scan, n_slices)
+    return slices, chosen_scan(scan, slices)
 
 
-def _resize(images: Tensor, size: tuple[int, int]) -> Tensor:
-    if images.shape[-2:] == size:
-        return images
-    # B-scans, or colours, are the channels: each is resized by itself.
-    batch = images if images.ndim == 4 else images[None]
-    resized = F.interpolate(batch, size, mode="bilinear", antialias=True, align_corners=False)
-    return resized.view(*images.shape[:-2], *size)
+def _normalised(name: str, picture: Array) -> Array:
+    if name == "fundus":
+        from fund2oct.data.illumination import normalise_illumination
 
+        return normalise_illumination(picture)
+    from fund2oct.data.illumination import normalise_intensity
 
-def _known(value: T | None) -> T:
-    if value is None:
-        raise RuntimeError("an eye lacks what it had when the dataset was made: its file was changed")
-    return value
+    return normalise_intensity(picture)

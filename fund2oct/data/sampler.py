@@ -7,7 +7,8 @@ from typing import Any
 
 from torch.utils.data import DistributedSampler
 
-from fund2oct.data.dataset import Draw, FundusOCTDataset
+from fund2oct.data.dataset import FundusOCTDataset
+from fund2oct.data.order import Draw
 from fund2oct.data.schema import DataError
 
 # Lightning replaces every sampler by its own in a group of processes, and then never tells ours the
@@ -15,13 +16,34 @@ from fund2oct.data.schema import DataError
 
 
 class TrainSampler(DistributedSampler[Any]):
-    """Shuffled :class:`~fund2oct.data.dataset.Draw` items; each epoch has its own order and draws."""
+    """The draws of :class:`~fund2oct.data.order.EpochOrder`, dealt out over the group.
 
-    def __init__(self, dataset: FundusOCTDataset, seed: int, rank: int = 0, world_size: int = 1) -> None:
-        super().__init__(dataset, num_replicas=world_size, rank=rank, shuffle=True, seed=seed)
+    No eye is dealt out twice. With ``even`` each process has as many as the others, and the last few
+    eyes of an epoch's order may be left out; without, a process may have one more.
+
+    Args:
+        dataset: its order is drawn from.
+        rank: of this process.
+        world_size: processes in the group.
+        even: see above.
+    """
+
+    def __init__(
+        self, dataset: FundusOCTDataset, rank: int = 0, world_size: int = 1, even: bool = True
+    ) -> None:
+        super().__init__(dataset, num_replicas=world_size, rank=rank, shuffle=True)
+        self.order = dataset.order
+        self.skip = 0
+        """How many draws to pass over: those that were given before an interruption."""
+        n_eyes = len(self.order)
+        self.numbers = range(rank, n_eyes - n_eyes % world_size if even else n_eyes, world_size)
 
     def __iter__(self) -> Iterator[Draw]:
-        return (Draw(index, self.epoch) for index in super().__iter__())
+        draws = self.order.draws(self.epoch)
+        return (draws[number] for number in self.numbers[self.skip :])
+
+    def __len__(self) -> int:
+        return len(self.numbers)
 
 
 class EvaluationSampler(DistributedSampler[Any]):

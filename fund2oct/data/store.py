@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Callable, Collection, Iterator
+from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -39,6 +39,8 @@ class EyeInfo:
     diagnosis: str
     arrays: dict[str, tuple[int, ...]]
     scan: ScanPattern | None
+    placement: Placement
+    spacing_mm: tuple[float, float, float]
 
 
 class EyeWriter:
@@ -140,12 +142,43 @@ class EyeReader:
                 _text(group, "diagnosis"),
                 arrays,
                 _scan(group),
+                _placement(group, "placement"),
+                _spacing(group),
             )
 
     def array(self, key: str, name: str) -> Array | None:
         """Read one array of an eye; None where it has none of that name."""
         with self._naming(key):
             return _array(_group(self._open(), key), name)
+
+    def read_into(self, key: str, name: str, out: Array, slices: Sequence[int] | None = None) -> None:
+        """Read one array of an eye, or some of its slices, into a contiguous buffer.
+
+        Args:
+            key: the eye.
+            name: the array.
+            out: where to; of the stored type, and of the shape of what is read.
+            slices: positions along the array's first axis, in any order; None reads all.
+
+        Raises:
+            DataError: if the eye has no such array, or it does not fit, or it cannot be read.
+        """
+        with self._naming(key):
+            group = _group(self._open(), key)
+            if name not in group:
+                raise DataError(f"has no {name}")
+            stored = group[name]
+            shape = stored.shape if slices is None else (len(slices), *stored.shape[1:])
+            if (out.shape, out.dtype) != (shape, stored.dtype):
+                raise DataError(
+                    f"{name}: expected {out.dtype} {out.shape}, found {stored.dtype} {shape}; "
+                    "the file was changed while it was in use"
+                )
+            if slices is None:
+                stored.read_direct(out)
+            else:
+                for row, number in enumerate(slices):
+                    stored.read_direct(out, np.s_[number], np.s_[row])
 
     def close(self) -> None:
         """Close the file; the next use opens it again."""

@@ -35,22 +35,24 @@ def move_sample(sample: dict[str, Any], symmetry: Symmetry) -> dict[str, Any]:
     """Move the photo, the scan and all that belongs to them.
 
     Args:
-        sample: what :class:`~fund2oct.data.dataset.FundusOCTDataset` returns, with or without the
-            optional entries.
+        sample: what :class:`~fund2oct.data.dataset.FundusOCTDataset` returns, or a part of it.
         symmetry: a symmetry of the sample's scan.
 
     Returns:
         A new sample, in which each A-scan still lies over the same retina.
     """
     moved = dict(sample)
-    moved["fundus"] = symmetry.apply_to_fundus(sample["fundus"][None])[0]
+    if "fundus" in sample:
+        moved["fundus"] = symmetry.apply_to_fundus(sample["fundus"][None])[0]
     for name in ("volume", "second", "boundaries_um"):
         if name in sample:
             moved[name] = symmetry.apply_to_scan(sample[name], slice_dim=1)
-    moved["pose_um"] = apply_symmetry_to_pose(sample["pose_um"], symmetry)
-    # A turn of the photo about its centre moves the scan's positions with the rest of the photo.
-    positions = symmetry.apply_to_scan(sample["grid"], slice_dim=0, ascan_dim=1)
-    moved["grid"] = positions @ positions.new_tensor(symmetry.matrix).T
+    if "pose_um" in sample:
+        moved["pose_um"] = apply_symmetry_to_pose(sample["pose_um"], symmetry)
+    if "grid" in sample:
+        # A turn of the photo about its centre moves the scan's positions with the rest of the photo.
+        positions = symmetry.apply_to_scan(sample["grid"], slice_dim=0, ascan_dim=1)
+        moved["grid"] = positions @ positions.new_tensor(symmetry.matrix).T
     if symmetry.swaps_laterality:
         moved["laterality"] = _OTHER_SIDE[sample["laterality"]]
     return moved

@@ -1,0 +1,131 @@
+"""What is known of many eyes without their arrays, in little memory."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from fund2oct.data.schema import ARRAYS, Array, DataError
+from fund2oct.data.store import EyeReader
+from fund2oct.geometry import Placement, ScanPattern
+
+
+@dataclass(frozen=True, eq=False)
+class EyeIndex:
+    """Columns of plain values, an entry an eye.
+
+    Forty thousand eyes are some megabytes here. As an object each they would be hundreds, which the
+    processes of a loader would copy bit by bit: a page that holds a counted reference is written to
+    whenever it is read.
+
+    Args:
+        keys: of the eyes.
+        patients: of the eyes.
+        lateralities: of the eyes.
+        diagnoses: of the eyes.
+        placements: shift x and y, rotation and half width of each, shape ``(N, 4)``.
+        spacings_mm: ``(s, z, x)`` of each, shape ``(N, 3)``.
+        scans: the different scans.
+        scan_numbers: of each eye, -1 where it has none, shape ``(N,)``.
+        shapes: of each array by name, 0 where the eye has none, shape ``(N, dimensions)``.
+    """
+
+    keys: tuple[str, ...]
+    patients: tuple[str, ...]
+    lateralities: tuple[str, ...]
+    diagnoses: tuple[str, ...]
+    placements: Array
+    spacings_mm: Array
+    scans: tuple[ScanPattern, ...]
+    scan_numbers: Array
+    shapes: dict[str, Array]
+
+    @classmethod
+    def read(
+        cls,
+        reader: EyeReader,
+        keys: Iterable[str] | None = None,
+        on_error: Callable[[str, DataError], None] | None = None,
+    ) -> EyeIndex:
+        """Read what a file says of its eyes.
+
+        Args:
+            reader: the file.
+            keys: eyes to read; None reads all.
+            on_error: called with the key and the error of an eye that cannot be read, which is then left
+                out; without it the error is raised.
+        """
+        found: dict[str, list] = {name: [] for name in ("key", "who", "placement", "spacing", "scan")}
+        shapes: dict[str, list[tuple[int, ...]]] = {name: [] for name in ARRAYS}
+        scans: dict[ScanPattern, int] = {}
+        for key in reader.keys if keys is None else keys:
+            try:
+                info = reader.info(key)
+            except DataError as error:
+                if on_error is None:
+                    raise
+                on_error(key, error)
+                continue
+            found["key"].append(key)
+            found["who"].append(tuple(map(sys.intern, (info.patient, info.laterality, info.diagnosis))))
+            place = info.placement
+            found["placement"].append((*place.shift, place.rotation_deg, place.half_width_mm))
+            found["spacing"].append(info.spacing_mm)
+            found["scan"].append(-1 if info.scan is None else scans.setdefault(info.scan, len(scans)))
+            for name, (_, dims) in ARRAYS.items():
+                shapes[name].append(info.arrays.get(name, (0,) * len(dims)))
+        patients, lateralities, diagnoses = zip(*found["who"], strict=True) if found["who"] else ((), (), ())
+        return cls(
+            tuple(found["key"]),
+            patients,
+            lateralities,
+            diagnoses,
+            np.array(found["placement"], np.float64).reshape(-1, 4),
+            np.array(found["spacing"], np.float64).reshape(-1, 3),
+            tuple(scans),
+            np.array(found["scan"], np.int32),
+            {name: np.array(sizes, np.int32).reshape(len(sizes), -1) for name, sizes in shapes.items()},
+        )
+
+    def __len__(self) -> int:
+        return len(self.keys)
+
+    def subset(self, chosen: Sequence[int]) -> EyeIndex:
+        """Some of the eyes."""
+        rows = np.asarray(chosen, np.int64)
+
+        def pick(column: tuple[str, ...]) -> tuple[str, ...]:
+            return tuple(column[row] for row in rows)
+
+        return EyeIndex(
+            pick(self.keys),
+            pick(self.patients),
+            pick(self.lateralities),
+            pick(self.diagnoses),
+            self.placements[rows],
+            self.spacings_mm[rows],
+            self.scans,
+            self.scan_numbers[rows],
+            {name: sizes[rows] for name, sizes in self.shapes.items()},
+        )
+
+    def has(self, name: str) -> Array:
+        """Which eyes have the array, bool, shape ``(N,)``."""
+        return self.shapes[name][:, 0] > 0
+
+    def shape(self, number: int, name: str) -> tuple[int, ...]:
+        """Shape of an array of an eye."""
+        return tuple(self.shapes[name][number].tolist())
+
+    def scan(self, number: int) -> ScanPattern | None:
+        """Scan of an eye."""
+        chosen = int(self.scan_numbers[number])
+        return None if chosen < 0 else self.scans[chosen]
+
+    def placement(self, number: int) -> Placement:
+        """Placement of an eye's scan on its photo."""
+        x, y, rotation_deg, half_width_mm = self.placements[number].tolist()
+        return Placement((x, y), rotation_deg, half_width_mm)
