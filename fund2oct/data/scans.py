@@ -14,7 +14,6 @@ from fund2oct.data.slices import chosen_scan, spaced_slices
 from fund2oct.data.stacks import Spacing
 from fund2oct.geometry import RadialScan, RasterScan, ScanPattern
 
-
 _WHITE = 250
 _THICK = 5
 
