@@ -2,6 +2,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from scipy import ndimage
 
 from fund2oct.data.fundus import crop_retina, find_retina
 from fund2oct.data.illumination import normalise_illumination, normalise_intensity
@@ -116,7 +117,13 @@ def test_real_bscans_become_alike(real_data: Path):
         *(real_data / "duke_dme").glob("*_3*.png"),
     ]
     assert len(paths) > 8
-    for path in paths:
-        even = normalise_intensity(read_grey(path)[None])[0].astype(float)
-        smooth = np.sort(even, 0)[-12:].mean(0)  # the brightest tissue of each A-scan
-        assert np.median(smooth) == pytest.approx(215, abs=30), path.name
+
+    def band(bscan):
+        # What reaches in from the frame is white where a registration left it so.
+        tissue = np.where(bscan >= 250, 0, bscan)[20:-20, 20:-20].astype(float)
+        return np.median(ndimage.uniform_filter(tissue, (3, 5)).max(0))
+
+    before = [band(read_grey(path)) for path in paths]
+    after = [band(normalise_intensity(read_grey(path)[None])[0]) for path in paths]
+    print(np.round(before), np.round(after))
+    assert np.std(after) < 0.7 * np.std(before)
