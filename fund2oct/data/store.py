@@ -1,32 +1,38 @@
-"""One HDF5 file of eyes: written whole or not at all, read lazily in each process.
+"""Files of eyes: written whole or not at all, read lazily in each process.
 
-The file holds a group ``/eyes/<key>`` for each eye, with a dataset for each array and an attribute
-for each plain value of :class:`~fund2oct.data.schema.Eye`; its root names the format and the version
-of the schema.
+A file holds a group ``/eyes/<key>`` for each eye, see :mod:`fund2oct.data.layout`; its root names the
+format and the version of the schema, and has a digest of the keys. Several files are read as one.
 """
 
 from __future__ import annotations
 
-import json
+import errno
 import os
-from collections.abc import Callable, Collection, Iterator
+from collections.abc import Collection, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
-from typing import Any, TypeVar
+from typing import Any
 
 import h5py
 import numpy as np
 
 import fund2oct
-from fund2oct.data.schema import ARRAYS, SCHEMA_VERSION, Array, DataError, Eye, problems, validate
-from fund2oct.geometry import Placement, ScanPattern
-
-FORMAT = "fund2oct"
-T = TypeVar("T")
-
-_TEXTS = ("patient", "laterality", "diagnosis", "source", "sha256")
+from fund2oct.data.checksum import PICTURES, keys_digest
+from fund2oct.data.layout import (
+    LIBVER,
+    Compression,
+    Record,
+    StoredArray,
+    check_compression,
+    read_into,
+    text_attribute,
+    write_eye,
+)
+from fund2oct.data.schema import SCHEMA_VERSION, Array, DataError, Eye, problems
+from fund2oct.data.shards import DAMAGE, FORMAT, EyePaths, Shard, find_shards
+from fund2oct.geometry import ScanPattern
 
 
 @dataclass(frozen=True)
@@ -52,14 +58,24 @@ class EyeWriter:
     Args:
         path: the file to make.
         overwrite: whether a file of that name may be replaced.
+        compression: ``"none"``, the fastest to read; ``"gzip"``, which any program reads; or ``"zstd"``,
+            which is faster and needs hdf5plugin.
 
     Raises:
-        DataError: if the file exists and ``overwrite`` is false, or if no eye was added.
+        DataError: if the file exists and ``overwrite`` is false, if no eye was added, or if the disk is
+            full.
     """
 
-    def __init__(self, path: str | os.PathLike[str], overwrite: bool = False) -> None:
+    def __init__(
+        self,
+        path: str | os.PathLike[str],
+        overwrite: bool = False,
+        compression: Compression = "none",
+    ) -> None:
         self.path = Path(path)
+        self.compression = compression
         self.n_eyes = 0
+        check_compression(compression)
         if self.path.exists() and not overwrite:
             raise DataError(f"{self.path}: exists; choose another name, or allow it to be overwritten")
         if not self.path.parent.is_dir():
@@ -67,11 +83,8 @@ class EyeWriter:
         self._partial = self.path.with_name(f".{self.path.name}.{os.getpid()}.part")
 
     def __enter__(self) -> EyeWriter:
-        self._file = h5py.File(self._partial, "w")
-        self._file.attrs["format"] = FORMAT
-        self._file.attrs["schema_version"] = SCHEMA_VERSION
-        self._file.attrs["created_with"] = f"fund2oct {fund2oct.__version__}"
-        self._file.create_group("eyes")
+        self._file = h5py.File(self._partial, "w", libver=LIBVER)
+        begin_file(self._file, self.compression)
         return self
 
     def add(self, eye: Eye) -> None:
@@ -80,41 +93,117 @@ class EyeWriter:
         Raises:
             DataError: if the eye has a problem, or its key is in the file already.
         """
-        write_eye(self._file, eye)
+        write_eye(self._file, eye, self.compression)
         self.n_eyes += 1
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         try:
-            self._file.close()
             if error is None and not self.n_eyes:
                 raise DataError(f"{self.path}: not written, because there is no eye to put in it")
             if error is None:
-                os.replace(self._partial, self.path)
+                finish_file(self._file, self._partial, self.path)
+            elif is_disk_full(error):
+                raise DataError(f"{self.path}: not written, the disk is full; make room") from error
+        except OSError as full:
+            if is_disk_full(full):
+                raise DataError(f"{self.path}: not written, the disk is full; make room") from full
+            raise
         finally:
-            self._partial.unlink(missing_ok=True)
+            abandon_file(self._file, self._partial)
+
+
+def begin_file(file: h5py.File, compression: Compression) -> None:
+    """Write what comes before the eyes."""
+    file.attrs["format"] = text_attribute(FORMAT)
+    file.attrs["schema_version"] = SCHEMA_VERSION
+    file.attrs["created_with"] = text_attribute(f"fund2oct {fund2oct.__version__}")
+    file.attrs["compression"] = text_attribute(compression)
+    file.create_group("eyes")
+
+
+def finish_file(file: h5py.File, partial: Path, path: Path) -> None:
+    """Write what comes after the eyes, and give the file its name once it is on the disk.
+
+    Raises:
+        OSError: if the disk is full.
+    """
+    file.attrs["keys_digest"] = text_attribute(keys_digest(file["eyes"]))
+    try:
+        file.flush()
+        file.close()
+    except RuntimeError as error:  # so h5py says of a failed write
+        raise OSError(errno.ENOSPC if "errno = 28" in str(error) else errno.EIO, str(error)) from error
+    sync(partial)
+    os.replace(partial, path)
+    sync(path.parent)
+
+
+def abandon_file(file: h5py.File, partial: Path) -> None:
+    """Close and delete a file that was not finished."""
+    if file:
+        # HDF5 insists on writing what it holds; on a full disk it can once the file has been emptied.
+        os.truncate(partial, 0)
+        file.close()
+    partial.unlink(missing_ok=True)
+
+
+def sync(path: Path) -> None:
+    """Wait until a file, or a folder's list of files, is on the disk."""
+    handle = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
+
+
+def is_disk_full(error: BaseException) -> bool:
+    """Whether an error says that the disk, or the share of it that one may use, is full."""
+    if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
+        return True
+    return isinstance(error, (OSError, RuntimeError)) and "errno = 28," in str(error)
 
 
 class EyeReader:
-    """Read the eyes of a file.
+    """Read the eyes of a file, or of several as one data set.
 
-    The file is opened at the first use in each process: a reader may be pickled, and may be used
-    after a fork.
+    Files are opened at the first use in each process: a reader may be pickled, and may be used after
+    a fork. Whatever is read is verified against its checksums.
 
     Args:
-        path: a file written by :class:`EyeWriter`.
+        path: a file written by :class:`EyeWriter`, a folder of such files, a pattern such as
+            ``data/*.h5``, or a sequence of these.
     """
 
-    def __init__(self, path: str | os.PathLike[str]) -> None:
-        self.path = Path(path)
-        self._file: h5py.File | None = None
-        self._pid = 0
+    def __init__(self, path: EyePaths) -> None:
+        self._given = path
+        self._shards: list[Shard] | None = None
+        self._places: dict[str, Shard] | None = None
+
+    @property
+    def path(self) -> Path:
+        """The file, folder or pattern; of a sequence, the first."""
+        given = self._given
+        while not isinstance(given, (str, os.PathLike)):
+            if not given:
+                raise DataError("expected at least one file of eyes, found an empty list")
+            given = given[0]
+        return Path(given)
+
+    @property
+    def paths(self) -> tuple[Path, ...]:
+        """The files."""
+        return tuple(shard.path for shard in self._all())
 
     @property
     def keys(self) -> tuple[str, ...]:
-        """Names of the eyes, sorted."""
-        return tuple(sorted(self._open()["eyes"]))
+        """Names of the eyes, sorted.
+
+        Raises:
+            DataError: if a file cannot be used, or two of them have an eye of the same name.
+        """
+        return tuple(sorted(self._index()))
 
     def read(self, key: str, skip: Collection[str] = ()) -> Eye:
         """Read an eye, but for the optional arrays named in ``skip``.
@@ -122,36 +211,74 @@ class EyeReader:
         Raises:
             DataError: if the file, or the eye, cannot be used.
         """
-        with self._naming(key):
-            eye = read_eye(self._open(), key, skip)
+        shard = self._shard(key)
+        with _naming(shard, key):
+            record, group = shard.record(key), shard.group(key)
+            eye = record.eye(
+                {
+                    name: _read(group, name, stored)
+                    for name, stored in record.arrays.items()
+                    if name not in skip
+                }
+            )
             if found := problems(eye):
                 raise DataError("; ".join(found))
             return eye
 
     def info(self, key: str) -> EyeInfo:
         """Read the plain values of an eye and the shapes of its arrays."""
-        with self._naming(key):
-            group = _group(self._open(), key)
-            arrays = {name: tuple(group[name].shape) for name in ARRAYS if name in group}
-            return EyeInfo(
-                key,
-                _text(group, "patient"),
-                _text(group, "laterality"),
-                _text(group, "diagnosis"),
-                arrays,
-                _scan(group),
-            )
+        record = self.record(key)
+        return EyeInfo(
+            key,
+            record.fields["patient"],
+            record.fields["laterality"],
+            record.fields["diagnosis"],
+            {name: stored.shape for name, stored in record.arrays.items()},
+            record.fields.get("scan"),
+        )
+
+    def record(self, key: str) -> Record:
+        """Read all of an eye but its arrays."""
+        shard = self._shard(key)
+        with _naming(shard, key):
+            return shard.record(key)
 
     def array(self, key: str, name: str) -> Array | None:
         """Read one array of an eye; None where it has none of that name."""
-        with self._naming(key):
-            return _array(_group(self._open(), key), name)
+        stored = self.record(key).arrays.get(name)
+        if stored is None:
+            return None
+        shard = self._shard(key)
+        with _naming(shard, key):
+            return _read(shard.group(key), name, stored)
+
+    def read_into(self, key: str, name: str, out: Array, slices: Sequence[int] | None = None) -> None:
+        """Read an array straight into a buffer that is there already.
+
+        Args:
+            key: of the eye.
+            name: of the array, as ``"volume"``.
+            out: contiguous and writable, of the array's type; its shape is the array's, but for as many
+                slices as are asked for.
+            slices: indices along the first axis, in the wanted order; None reads all.
+
+        Raises:
+            DataError: if the file, or the eye, cannot be used, or has no such array.
+            ValueError: if the buffer does not fit, or there are no such slices.
+        """
+        stored = self.record(key).arrays.get(name)
+        shard = self._shard(key)
+        if stored is None:
+            raise DataError(f"{shard.path}: eye {key!r}: has no {name}")
+        _check_buffer(name, stored, out, slices)
+        with _naming(shard, key):
+            read_into(shard.group(key), name, stored, out, slices)
 
     def close(self) -> None:
-        """Close the file; the next use opens it again."""
-        if self._file is not None and self._pid == os.getpid():
-            self._file.close()
-        self._file = None
+        """Close the files; the next use opens them again."""
+        for shard in self._shards or ():
+            shard.close()
+        self._places = None
 
     def __enter__(self) -> EyeReader:
         return self
@@ -160,147 +287,66 @@ class EyeReader:
         self.close()
 
     def __getstate__(self) -> dict[str, Any]:
-        return {"path": self.path, "_file": None, "_pid": 0}
+        return {"_given": self._given, "_shards": None, "_places": None}
 
-    def _open(self) -> h5py.File:
-        if self._file is None or self._pid != os.getpid():
-            self._file, self._pid = _open_checked(self.path), os.getpid()
-        return self._file
+    def _all(self) -> list[Shard]:
+        if self._shards is None:
+            self._shards = [Shard(path) for path in find_shards(self._given)]
+            if not self._shards:
+                raise DataError("expected at least one file of eyes, found an empty list")
+        return self._shards
 
-    @contextmanager
-    def _naming(self, key: str) -> Iterator[None]:
-        self._open()  # its own errors are about the file, not about the eye
-        try:
-            yield
-        except DataError as error:
-            raise DataError(f"{self.path}: eye {key!r}: {error}") from error
-        except (OSError, RuntimeError) as error:
-            raise DataError(
-                f"{self.path}: eye {key!r}: cannot be read, the file is damaged; make it again ({error})"
-            ) from error
+    def _shard(self, key: str) -> Shard:
+        shards = self._all()
+        if len(shards) == 1:
+            shards[0].file  # noqa: B018  # its own errors are about the file, not about the eye
+            return shards[0]
+        shard = self._index().get(key)
+        if shard is None:
+            raise DataError(f"{self.path}: eye {key!r}: there is no eye of that key in {len(shards)} files")
+        return shard
 
-
-def write_eye(file: h5py.File, eye: Eye) -> None:
-    """Write an eye into an open file; :class:`EyeWriter` is the safe way to make one."""
-    validate(eye)
-    if eye.key in file["eyes"]:
-        raise DataError(f"eye {eye.key!r}: there is an eye of that key already; keys are unique in a file")
-    group = file["eyes"].create_group(eye.key)
-    for name in ARRAYS:
-        array = getattr(eye, name)
-        if array is not None:
-            # A checksum needs chunks. Speckle does not compress, and raw reads are the fastest.
-            group.create_dataset(name, data=array, chunks=array.shape, fletcher32=True)
-    for name in _TEXTS:
-        group.attrs[name] = getattr(eye, name)
-    group.attrs["spacing_mm"] = np.asarray(eye.spacing_mm, dtype=np.float64)
-    group.attrs["placement"] = json.dumps(eye.placement.to_dict())
-    group.attrs["localizer_placement"] = json.dumps(eye.localizer_placement.to_dict())
-    group.attrs["metadata"] = json.dumps(eye.metadata)
-    group.attrs["history"] = json.dumps(eye.history)
-    if eye.scan is not None:
-        group.attrs["scan"] = json.dumps(eye.scan.to_dict())
+    def _index(self) -> dict[str, Shard]:
+        if self._places is None:
+            places: dict[str, Shard] = {}
+            for shard in self._all():
+                for key in shard.keys:
+                    if key in places:
+                        raise DataError(
+                            f"eye {key!r} is in {places[key].path} and in {shard.path}; "
+                            "keys are unique in a data set, leave out one of the two files"
+                        )
+                    places[key] = shard
+            self._places = places
+        return self._places
 
 
-def read_eye(file: h5py.File, key: str, skip: Collection[str] = ()) -> Eye:
-    """Read an eye from an open file without validating it; :class:`EyeReader` does both."""
-    group = _group(file, key)
-    values: dict[str, Any] = {name: _text(group, name) for name in _TEXTS}
-    values |= {name: _array(group, name) for name in ARRAYS if name not in skip}
-    return Eye(
-        key=key,
-        scan=_scan(group),
-        placement=_placement(group, "placement"),
-        localizer_placement=_placement(group, "localizer_placement"),
-        spacing_mm=_spacing(group),
-        metadata=_parsed(group, "metadata", json.loads) if "metadata" in group.attrs else {},
-        history=_parsed(group, "history", json.loads) if "history" in group.attrs else {},
-        **values,
-    )
+def _read(group: h5py.Group, name: str, stored: StoredArray) -> Array:
+    out = np.empty(stored.shape, stored.dtype)
+    read_into(group, name, stored, out)
+    return out
 
 
-def _open_checked(path: Path) -> h5py.File:
-    if not path.is_file():
-        raise DataError(
-            f"{path}: no such file; `fund2oct simulate {path} --eyes 800` makes one of simulated eyes"
-        )
+def _check_buffer(name: str, stored: StoredArray, out: Array, slices: Sequence[int] | None) -> None:
+    if slices is not None and name in PICTURES:
+        raise ValueError(f"{name}: a picture has no slices, expected None, found {slices}")
+    if slices is not None and not all(0 <= number < stored.shape[0] for number in slices):
+        raise ValueError(f"{name}: expected slices from 0 to {stored.shape[0] - 1}, found {list(slices)}")
+    shape = stored.shape if slices is None else (len(slices), *stored.shape[1:])
+    if out.shape != shape or out.dtype != stored.dtype:
+        raise ValueError(f"{name}: expected a buffer {stored.dtype} {shape}, found {out.dtype} {out.shape}")
+    if not (out.flags.c_contiguous and out.flags.writeable):
+        raise ValueError(f"{name}: expected a contiguous, writable buffer, found another")
+
+
+@contextmanager
+def _naming(shard: Shard, key: str) -> Iterator[None]:
     try:
-        file = h5py.File(path, "r")
-    except OSError as error:
+        yield
+    except DataError as error:
+        raise DataError(f"{shard.path}: eye {key!r}: {error}") from error
+    except DAMAGE as error:
+        reason = " ".join(str(error).split())
         raise DataError(
-            f"{path}: cannot be read as HDF5, it is damaged or something else ({error})"
+            f"{shard.path}: eye {key!r}: cannot be read, the file is damaged; make it again ({reason})"
         ) from error
-    try:
-        _check_format(path, file)
-    except DataError:
-        file.close()
-        raise
-    return file
-
-
-def _check_format(path: Path, file: h5py.File) -> None:
-    found = file.attrs.get("format")
-    if str(found) != FORMAT or not isinstance(file.get("eyes"), h5py.Group):
-        raise DataError(f"{path}: expected an HDF5 file of format {FORMAT!r}, found {found!r}")
-    version = file.attrs.get("schema_version")
-    if not isinstance(version, (int, np.integer)) or version < 1:
-        raise DataError(f"{path}: schema_version: expected a number of at least 1, found {version!r}")
-    if version > SCHEMA_VERSION:
-        raise DataError(
-            f"{path}: has schema version {version}, and fund2oct {fund2oct.__version__} reads up to "
-            f"{SCHEMA_VERSION}; upgrade fund2oct"
-        )
-
-
-def _group(file: h5py.File, key: str) -> h5py.Group:
-    group = file["eyes"].get(key)
-    if not isinstance(group, h5py.Group):
-        raise DataError("there is no eye of that key")
-    return group
-
-
-def _array(group: h5py.Group, name: str) -> Array | None:
-    try:
-        stored = group[name]
-    except KeyError:
-        return None
-    return stored[()]
-
-
-def _attribute(group: h5py.Group, name: str) -> Any:
-    try:
-        return group.attrs[name]
-    except KeyError as error:
-        raise DataError(f"attribute {name!r} is missing") from error
-
-
-def _text(group: h5py.Group, name: str) -> str:
-    return str(_attribute(group, name))
-
-
-def _scan(group: h5py.Group) -> ScanPattern | None:
-    if "scan" not in group.attrs:
-        return None
-    return _parsed(group, "scan", lambda text: ScanPattern.from_dict(json.loads(text)))
-
-
-def _placement(group: h5py.Group, name: str) -> Placement:
-    if name == "localizer_placement" and name not in group.attrs:
-        return Placement()
-    return _parsed(group, name, lambda text: Placement.from_dict(json.loads(text)))
-
-
-def _spacing(group: h5py.Group) -> tuple[float, float, float]:
-    def parse(lengths: Any) -> tuple[float, float, float]:
-        s, z, x = (float(length) for length in lengths)
-        return s, z, x
-
-    return _parsed(group, "spacing_mm", parse)
-
-
-def _parsed(group: h5py.Group, name: str, parse: Callable[[Any], T]) -> T:
-    value = _attribute(group, name)
-    try:
-        return parse(value)
-    except (ValueError, TypeError, KeyError, AttributeError) as error:
-        raise DataError(f"attribute {name!r} makes no sense: {value!r} ({error})") from error
