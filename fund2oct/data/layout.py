@@ -158,8 +158,9 @@ def read_into(
         return
     wanted = stored.crc32 if slices is None else [stored.crc32[number] for number in slices]
     if (found := checksums(name, out)) != list(wanted):
-        bad = [number for number, (a, b) in enumerate(zip(found, wanted, strict=True)) if a != b]
-        where = "" if name in PICTURES else f" of slices {', '.join(str((slices or range(9**9))[i]) for i in bad)}"
+        numbers = range(len(found)) if slices is None else slices
+        bad = [str(n) for n, a, b in zip(numbers, found, wanted, strict=True) if a != b]
+        where = "" if name in PICTURES else f" of slices {', '.join(bad)}"
         raise DataError(f"{name}: the checksum{where} is wrong, the file is damaged; make it again")
 
 
@@ -206,7 +207,9 @@ def _parse(key: str, values: dict[str, Any], n_arrays: int) -> Record:
     if unknown := set(arrays) - set(ARRAYS):
         raise DataError(f"has arrays that fund2oct does not know: {', '.join(sorted(unknown))}")
     if n_arrays != len(arrays):
-        raise DataError(f"expected {len(arrays)} arrays, found {n_arrays}, the file is damaged; make it again")
+        raise DataError(
+            f"expected {len(arrays)} arrays, found {n_arrays}, the file is damaged; make it again"
+        )
     return Record(key, fields, arrays)
 
 

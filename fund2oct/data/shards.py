@@ -81,21 +81,30 @@ class Shard:
         return int(self.file.attrs["schema_version"])
 
     @property
+    def compression(self) -> str:
+        """How the file's arrays are compressed."""
+        return read_text(self.file.attrs.get("compression")) or "none"
+
+    @property
+    def listed(self) -> tuple[str, ...]:
+        """Names of the eyes that are found, sorted; :attr:`keys` says whether they are all."""
+        try:
+            return tuple(sorted(self.file["eyes"]))
+        except DAMAGE as error:
+            raise error if isinstance(error, DataError) else damaged(self.path, error) from error
+
+    @property
     def keys(self) -> tuple[str, ...]:
         """Names of the eyes, sorted, and verified against the file's digest of them."""
         file = self.file
         if self._keys is None:
-            try:
-                self._keys = tuple(sorted(file["eyes"]))
-                digest = read_text(file.attrs.get("keys_digest"))
-            except DAMAGE as error:
-                raise damaged(self.path, error) from error
-            if self.version > 1 and digest != keys_digest(self._keys):
-                self._keys = None
+            keys = self.listed
+            if self.version > 1 and read_text(file.attrs.get("keys_digest")) != keys_digest(keys):
                 raise DataError(
                     f"{self.path}: its list of eyes does not agree with its digest, the file is damaged; "
                     "make it again"
                 )
+            self._keys = keys
         return self._keys
 
     def group(self, key: str) -> h5py.Group:
@@ -175,7 +184,7 @@ def _check_format(path: Path, file: h5py.File) -> None:
             f"{SCHEMA_VERSION}; upgrade fund2oct"
         )
     try:
-        check_compression(read_text(file.attrs.get("compression")) or "none")
+        check_compression(read_text(file.attrs.get("compression")) or "none")  # loads what it needs
     except DataError as error:
         raise DataError(f"{path}: {error}") from error
 

@@ -7,6 +7,7 @@ format and the version of the schema, and has a digest of the keys. Several file
 from __future__ import annotations
 
 import errno
+import json
 import os
 from collections.abc import Collection, Iterator, Sequence
 from contextlib import contextmanager
@@ -27,6 +28,7 @@ from fund2oct.data.layout import (
     StoredArray,
     check_compression,
     read_into,
+    read_text,
     text_attribute,
     write_eye,
 )
@@ -242,6 +244,12 @@ class EyeReader:
         shard = self._shard(key)
         with _naming(shard, key):
             return shard.record(key)
+
+    def notes(self, key: str) -> list[str]:
+        """What the importer noted on an eye."""
+        shard = self._shard(key)
+        with _naming(shard, key):
+            return [str(note) for note in json.loads(read_text(shard.group(key).attrs.get("notes")) or "[]")]
 
     def array(self, key: str, name: str) -> Array | None:
         """Read one array of an eye; None where it has none of that name."""

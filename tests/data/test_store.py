@@ -101,7 +101,9 @@ def test_any_compression_gives_the_same_eye(tmp_path, make_eye, compression):
 
 
 def test_an_unknown_compression_is_refused(tmp_path):
-    with pytest.raises(DataError, match=r"compression: expected one of \('none', 'gzip', 'zstd'\), found 'lzf'"):
+    with pytest.raises(
+        DataError, match=r"compression: expected one of \('none', 'gzip', 'zstd'\), found 'lzf'"
+    ):
         EyeWriter(tmp_path / "eyes.h5", compression="lzf")
 
 
@@ -357,10 +359,15 @@ def test_bad_files(make_file, name):
 
 
 def test_a_lost_and_an_added_eye_are_noticed(make_file):
-    for change in (_edit(lambda file: file.__delitem__(EYE)), _edit(lambda file: file.copy(EYE, "eyes/more"))):
+    for change in (
+        _edit(lambda file: file.__delitem__(EYE)),
+        _edit(lambda file: file.copy(EYE, "eyes/more")),
+    ):
         path = make_file()
         change(path)
-        with pytest.raises(DataError, match=f"eyes.h5: its list of eyes does not agree with its digest{DAMAGED}"):
+        with pytest.raises(
+            DataError, match=f"eyes.h5: its list of eyes does not agree with its digest{DAMAGED}"
+        ):
             EyeReader(path).keys  # noqa: B018
 
 
@@ -446,7 +453,10 @@ V1_DAMAGE = {
         _set(EYE, "spacing_mm", [0.2, 0.3]),
         ": eye 'eye00': attribute 'spacing_mm' makes no sense: .*not enough values",
     ),
-    "odd placement": (_set(EYE, "placement", "{"), ": eye 'eye00': attribute 'placement' makes no sense: '{'"),
+    "odd placement": (
+        _set(EYE, "placement", "{"),
+        ": eye 'eye00': attribute 'placement' makes no sense: '{'",
+    ),
     "scan is a list": (_set(EYE, "scan", "[1]"), ": eye 'eye00': attribute 'scan' makes no sense"),
     "NaN pose": (
         _replace("pose_um", np.full((6, 3), np.nan, np.float32)),
