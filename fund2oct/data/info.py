@@ -31,7 +31,7 @@ def summarise_file(path: EyePaths) -> list[str]:
     poses = sum("pose_um" in record.arrays for record in volumes)
     photos = sum("fundus" in record.arrays for record in records)
     pairs = sum("fundus" in record.arrays for record in volumes)
-    name = path if len(shards) == 1 else f"{reader.path} ({len(shards)} files)"
+    name = reader.path if len(shards) == 1 else f"{reader.path} ({len(shards)} files)"
     return [
         f"{name}: {len(records)} eyes of {len({_field(record, 'patient') for record in records})} patients",
         f"pairs of photo and volume: {pairs}; photos alone: {photos - pairs}; "

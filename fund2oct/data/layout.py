@@ -54,7 +54,7 @@ class Record:
 
     def eye(self, arrays: Mapping[str, Array | None]) -> Eye:
         """The eye, with its arrays."""
-        return Eye(key=self.key, **self.fields, **arrays)
+        return Eye(key=self.key, **(self.fields | dict(arrays)))
 
 
 def check_compression(compression: str) -> None:

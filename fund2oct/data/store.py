@@ -207,6 +207,10 @@ class EyeReader:
         """
         return tuple(sorted(self._index()))
 
+    def path_of(self, key: str) -> Path:
+        """The file that holds an eye."""
+        return self._shard(key).path
+
     def read(self, key: str, skip: Collection[str] = ()) -> Eye:
         """Read an eye, but for the optional arrays named in ``skip``.
 
