@@ -24,7 +24,7 @@ _SIZES = ("--shape", "24", "28", "--fundus-px", "32")
 
 
 def main() -> None:
-    """Print when it was killed, and how many eyes differ."""
+    """Print where it was killed, and how many eyes differ."""
     parser = argparse.ArgumentParser()
     parser.add_argument("--eyes", type=int, default=2000)
     parser.add_argument("--kills", type=int, default=10)
@@ -37,19 +37,21 @@ def main() -> None:
         start = time.perf_counter()
         _start(whole, options).wait()
         seconds = time.perf_counter() - start
-        print(f"left alone: {options.eyes} eyes in {seconds:.0f} s")
+        print(f"left alone: {options.eyes} eyes in {seconds:.0f} s", flush=True)
+        parts = Path(folder) / ".killed.h5.parts"
         for number in range(options.kills):
-            # Each run starts anew in Python and torch, and then goes on from where the last one was.
-            after = rng.uniform(0.5, 1.8 * seconds / options.kills)
+            # Some while after so many eyes; the last while the parts are put together.
+            last = number == options.kills - 1
+            share = 1.0 if last else (number + rng.random()) / options.kills
             process = _start(killed, options)
-            time.sleep(after)
+            while process.poll() is None and _count(parts) < share * options.eyes:
+                time.sleep(0.005)
+            time.sleep(rng.uniform(0, 0.3))
             ended = process.poll() is not None
             process.send_signal(signal.SIGKILL)
             process.wait()
-            parts = len(list((Path(folder) / ".killed.h5.parts").glob("*.h5")))
-            print(
-                f"kill {number}: after {after:.1f} s, {parts} parts, {ended=}, {killed.exists()=}", flush=True
-            )
+            state = f"{_count(parts)} parts, {ended=}, {killed.exists()=}"
+            print(f"kill {number}: {state}", flush=True)
         again = _start(killed, options)
         print(f"last run: exit status {again.wait()}")
         print(f"left over: {sorted(path.name for path in Path(folder).iterdir())}")
@@ -63,6 +65,10 @@ def differences(first: Path, second: Path) -> list[str]:
     if a.keys != b.keys:
         return sorted(set(a.keys) ^ set(b.keys))
     return [key for key in a.keys if not _same(a.read(key), b.read(key))]
+
+
+def _count(parts: Path) -> int:
+    return len(list(parts.glob("*.h5")))
 
 
 def _same(a: object, b: object) -> bool:

@@ -158,8 +158,7 @@ def same(a: Eye, b: Eye) -> bool:
     def plain(eye: Eye) -> bytes:
         values = [getattr(eye, field.name) for field in dataclasses.fields(eye)]
         return b"".join(
-            value.tobytes() if isinstance(value, np.ndarray) else pickle.dumps(repr(value))
-            for value in values
+            value.tobytes() if isinstance(value, np.ndarray) else repr(value).encode() for value in values
         )
 
     return plain(a) == plain(b)
