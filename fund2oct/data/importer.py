@@ -25,7 +25,8 @@ from fund2oct.data.parts import assemble, identities, locked_folder, read_part, 
 from fund2oct.data.progress import with_progress
 from fund2oct.data.schema import SCHEMA_VERSION, DataError, Eye
 from fund2oct.data.shards import open_checked
-from fund2oct.data.store import EyeReader, is_disk_full
+from fund2oct.data.store import EyeReader
+from fund2oct.data.writer import is_disk_full
 from fund2oct.processes import process_pool
 
 

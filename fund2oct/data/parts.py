@@ -14,7 +14,8 @@ from fund2oct.data.checksum import keys_digest
 from fund2oct.data.layout import LIBVER, Compression, read_text, text_attribute, write_eye
 from fund2oct.data.schema import DataError, Eye
 from fund2oct.data.shards import DAMAGE
-from fund2oct.data.store import EyeReader, abandon_file, begin_file, finish_file
+from fund2oct.data.store import EyeReader
+from fund2oct.data.writer import abandon_file, begin_file, finish_file, reserve, write_root
 
 try:
     import fcntl
@@ -40,7 +41,7 @@ def write_part(
     """
     # Made in memory: HDF5 is at a loss on a full disk, a plain write is not.
     with h5py.File("part", "w", driver="core", backing_store=False, libver=LIBVER) as file:
-        begin_file(file, compression)
+        write_root(file, compression)
         write_eye(file, eye, compression)
         group = file["eyes"][eye.key]
         group.attrs["identity"] = text_attribute(identity)
@@ -100,11 +101,11 @@ def assemble(parts: Sequence[tuple[Path, str]], out: Path, made_from: str, compr
         OSError: if it cannot be written, as on a full disk; ``out`` is then as it was.
     """
     partial = out.with_name(f".{out.name}.part")
-    file = h5py.File(partial, "w", libver=LIBVER)
+    file = begin_file(partial, compression)
     try:
-        begin_file(file, compression)
         file.attrs["made_from"] = text_attribute(made_from)
         for path, key in parts:
+            reserve(file, partial, path.stat().st_size)
             with h5py.File(path, "r") as part:
                 part.copy(part["eyes"][key], file["eyes"], name=key)
         finish_file(file, partial, out)

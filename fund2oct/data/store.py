@@ -1,4 +1,4 @@
-"""Files of eyes: written whole or not at all, read lazily in each process.
+"""Files of eyes, read lazily in each process.
 
 A file holds a group ``/eyes/<key>`` for each eye, see :mod:`fund2oct.data.layout`; its root names the
 format and the version of the schema, and has a digest of the keys. Several files are read as one.
@@ -6,35 +6,25 @@ format and the version of the schema, and has a digest of the keys. Several file
 
 from __future__ import annotations
 
-import errno
 import json
 import os
 from collections.abc import Collection, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from types import TracebackType
 from typing import Any
 
 import h5py
 import numpy as np
 
-import fund2oct
-from fund2oct.data.checksum import PICTURES, keys_digest
-from fund2oct.data.layout import (
-    LIBVER,
-    Compression,
-    Record,
-    StoredArray,
-    check_compression,
-    read_into,
-    read_text,
-    text_attribute,
-    write_eye,
-)
-from fund2oct.data.schema import SCHEMA_VERSION, Array, DataError, Eye, problems
-from fund2oct.data.shards import DAMAGE, FORMAT, EyePaths, Shard, find_shards
+from fund2oct.data.checksum import PICTURES
+from fund2oct.data.layout import Record, StoredArray, read_into, read_text
+from fund2oct.data.schema import Array, DataError, Eye, problems
+from fund2oct.data.shards import DAMAGE, EyePaths, Shard, find_shards
+from fund2oct.data.writer import EyeWriter
 from fund2oct.geometry import ScanPattern
+
+__all__ = ["EyeInfo", "EyeReader", "EyeWriter"]
 
 
 @dataclass(frozen=True)
@@ -47,124 +37,6 @@ class EyeInfo:
     diagnosis: str
     arrays: dict[str, tuple[int, ...]]
     scan: ScanPattern | None
-
-
-class EyeWriter:
-    """Write eyes to a file that appears under its name only once it is complete.
-
-    Example::
-
-        with EyeWriter("eyes.h5") as writer:
-            writer.add(eye)
-
-    Args:
-        path: the file to make.
-        overwrite: whether a file of that name may be replaced.
-        compression: ``"none"``, the fastest to read; ``"gzip"``, which any program reads; or ``"zstd"``,
-            which is faster and needs hdf5plugin.
-
-    Raises:
-        DataError: if the file exists and ``overwrite`` is false, if no eye was added, or if the disk is
-            full.
-    """
-
-    def __init__(
-        self,
-        path: str | os.PathLike[str],
-        overwrite: bool = False,
-        compression: Compression = "none",
-    ) -> None:
-        self.path = Path(path)
-        self.compression = compression
-        self.n_eyes = 0
-        check_compression(compression)
-        if self.path.exists() and not overwrite:
-            raise DataError(f"{self.path}: exists; choose another name, or allow it to be overwritten")
-        if not self.path.parent.is_dir():
-            raise DataError(f"{self.path}: its folder does not exist; make {self.path.parent} first")
-        self._partial = self.path.with_name(f".{self.path.name}.{os.getpid()}.part")
-
-    def __enter__(self) -> EyeWriter:
-        self._file = h5py.File(self._partial, "w", libver=LIBVER)
-        begin_file(self._file, self.compression)
-        return self
-
-    def add(self, eye: Eye) -> None:
-        """Validate and write an eye.
-
-        Raises:
-            DataError: if the eye has a problem, or its key is in the file already.
-        """
-        write_eye(self._file, eye, self.compression)
-        self.n_eyes += 1
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        try:
-            if error is None and not self.n_eyes:
-                raise DataError(f"{self.path}: not written, because there is no eye to put in it")
-            if error is None:
-                finish_file(self._file, self._partial, self.path)
-            elif is_disk_full(error):
-                raise DataError(f"{self.path}: not written, the disk is full; make room") from error
-        except OSError as full:
-            if is_disk_full(full):
-                raise DataError(f"{self.path}: not written, the disk is full; make room") from full
-            raise
-        finally:
-            abandon_file(self._file, self._partial)
-
-
-def begin_file(file: h5py.File, compression: Compression) -> None:
-    """Write what comes before the eyes."""
-    file.attrs["format"] = text_attribute(FORMAT)
-    file.attrs["schema_version"] = SCHEMA_VERSION
-    file.attrs["created_with"] = text_attribute(f"fund2oct {fund2oct.__version__}")
-    file.attrs["compression"] = text_attribute(compression)
-    file.create_group("eyes")
-
-
-def finish_file(file: h5py.File, partial: Path, path: Path) -> None:
-    """Write what comes after the eyes, and give the file its name once it is on the disk.
-
-    Raises:
-        OSError: if the disk is full.
-    """
-    file.attrs["keys_digest"] = text_attribute(keys_digest(file["eyes"]))
-    try:
-        file.flush()
-        file.close()
-    except RuntimeError as error:  # so h5py says of a failed write
-        raise OSError(errno.ENOSPC if "errno = 28" in str(error) else errno.EIO, str(error)) from error
-    sync(partial)
-    os.replace(partial, path)
-    sync(path.parent)
-
-
-def abandon_file(file: h5py.File, partial: Path) -> None:
-    """Close and delete a file that was not finished."""
-    if file:
-        # HDF5 insists on writing what it holds; on a full disk it can once the file has been emptied.
-        os.truncate(partial, 0)
-        file.close()
-    partial.unlink(missing_ok=True)
-
-
-def sync(path: Path) -> None:
-    """Wait until a file, or a folder's list of files, is on the disk."""
-    handle = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)
-
-
-def is_disk_full(error: BaseException) -> bool:
-    """Whether an error says that the disk, or the share of it that one may use, is full."""
-    if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
-        return True
-    return isinstance(error, (OSError, RuntimeError)) and "errno = 28," in str(error)
 
 
 class EyeReader:
