@@ -38,7 +38,7 @@ Key = tuple[str, str]
 
 SIDE = 224
 FRAMES = 9
-SPLITS = 20
+SPLITS = 8
 COLOURS = {"noise": "tab:blue", "blur": "tab:orange", "shift": "tab:green", "slice shuffle": "tab:red"}
 
 

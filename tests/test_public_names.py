@@ -41,7 +41,7 @@ PUBLIC = {
         "aligned_mask", "apply_symmetry_to_pose", "boundary_index", "estimate_pose", "fit_pose",
         "pose_surface_um", "retinal_boundaries", "unalign",
     },
-    "fund2oct.visual": {"draw_panel", "save_figure"},
+    "fund2oct.visual": {"draw_contact_sheet", "draw_panel", "save_figure"},
 }  # fmt: skip
 
 

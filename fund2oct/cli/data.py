@@ -1,11 +1,12 @@
-"""``fund2oct simulate`` and ``check``: files of eyes."""
+"""``fund2oct simulate``, ``check``, ``info`` and ``migrate``: files of eyes."""
 
 from __future__ import annotations
 
 import argparse
-import os
+import sys
+from pathlib import Path
 
-from fund2oct.cli.options import Commands, add_overwrite
+from fund2oct.cli.options import Commands, add_compression, add_overwrite, add_workers
 
 
 def add_commands(commands: Commands) -> None:
@@ -17,13 +18,27 @@ def add_commands(commands: Commands) -> None:
     simulate.add_argument("--shape", type=int, nargs=2, default=(80, 112), metavar=("Z", "X"))
     simulate.add_argument("--fundus-px", type=int, default=128)
     simulate.add_argument("--diagnosis", default=None, help="of every eye, as in drusen+SRF")
-    simulate.add_argument("--workers", type=int, default=os.cpu_count() or 1, help="processes")
+    add_workers(simulate)
+    add_compression(simulate)
     add_overwrite(simulate)
     simulate.set_defaults(command=_simulate)
 
     check = commands.add_parser("check", help="say what is wrong with a file, eye by eye")
-    check.add_argument("file", metavar="FILE.h5")
+    check.add_argument("files", nargs="+", metavar="FILE.h5", help="files, or folders of files, of one set")
     check.set_defaults(command=_check)
+
+    info = commands.add_parser("info", help="say what a file holds")
+    info.add_argument("files", nargs="+", metavar="FILE.h5", help="files, or folders of files, of one set")
+    info.add_argument("--out", default=None, metavar="SHEET.png", help="draw some of its eyes")
+    info.set_defaults(command=_info)
+
+    migrate = commands.add_parser("migrate", help="write a file of an older version anew, or several as one")
+    migrate.add_argument("files", nargs="+", metavar="OLD.h5")
+    migrate.add_argument("out", metavar="NEW.h5")
+    add_workers(migrate)
+    add_compression(migrate)
+    add_overwrite(migrate)
+    migrate.set_defaults(command=_migrate)
 
 
 def _simulate(options: argparse.Namespace) -> int:
@@ -34,13 +49,54 @@ def _simulate(options: argparse.Namespace) -> int:
     config = PhantomConfig(
         fundus_px=options.fundus_px, n_depth=n_depth, n_ascans=n_ascans, diagnosis=options.diagnosis
     )
-    simulate_file(options.out, options.eyes, options.seed, config, options.workers, options.overwrite)
+    report = simulate_file(
+        options.out,
+        options.eyes,
+        options.seed,
+        config,
+        options.workers,
+        options.overwrite,
+        options.compression,
+    )
+    print("\n".join(report.lines()))
     return 0
 
 
 def _check(options: argparse.Namespace) -> int:
-    from fund2oct.data.check import check_file, summarise_file
+    from fund2oct.data.check import check_file
+    from fund2oct.data.info import summarise_file
 
-    problems = check_file(options.file)
-    print("\n".join([*summarise_file(options.file), *problems, f"{len(problems)} problems"]))
+    problems = check_file(options.files)
+    # What describes a broken file may be broken itself.
+    summary = [] if problems else summarise_file(options.files)
+    print("\n".join([*summary, *problems, f"{len(problems)} problems"]))
     return 1 if problems else 0
+
+
+def _info(options: argparse.Namespace) -> int:
+    from fund2oct.data.info import summarise_file
+
+    if options.out and Path(options.out).suffix.lower() != ".png":
+        raise ValueError(f"{options.out}: expected the name of a .png file")
+    print("\n".join(summarise_file(options.files)))
+    if options.out:
+        from fund2oct.data import EyeReader
+        from fund2oct.visual import draw_contact_sheet, save_figure
+
+        with EyeReader(options.files) as reader:
+            print(save_figure(draw_contact_sheet(reader), options.out))
+    return 0
+
+
+def _migrate(options: argparse.Namespace) -> int:
+    from fund2oct.data.migrate import migrate_file
+
+    report = migrate_file(
+        options.files,
+        options.out,
+        options.overwrite,
+        workers=options.workers,
+        compression=options.compression,
+    )
+    print("\n".join(report.lines()), file=sys.stderr if report.skipped else sys.stdout)
+    return 1 if report.skipped else 0

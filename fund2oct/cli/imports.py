@@ -3,8 +3,13 @@
 from __future__ import annotations
 
 import argparse
+from typing import TYPE_CHECKING
 
-from fund2oct.cli.options import Commands, add_overwrite
+from fund2oct.cli.options import Commands, add_compression, add_overwrite, add_workers
+
+if TYPE_CHECKING:
+    from fund2oct.data.assemble import ImportOptions
+    from fund2oct.data.importer import ImportReport
 
 
 def add_commands(commands: Commands) -> None:
@@ -19,8 +24,53 @@ def add_commands(commands: Commands) -> None:
     aptos.add_argument("--fundus-px", type=int, default=448)
     aptos.add_argument("--start-deg", type=float, default=0.0, help="direction of slice 0, from straight up")
     aptos.add_argument("--anticlockwise", action="store_true", help="the slices turn the other way")
-    add_overwrite(aptos)
+    _add_writing(aptos)
     aptos.set_defaults(command=_import_aptos)
+
+    table = importer.add_parser("table", help="a CSV or TSV that names photos and volumes")
+    table.add_argument("table", metavar="TABLE.csv")
+    table.add_argument("out", metavar="OUT.h5")
+    table.add_argument(
+        "--column", action="append", default=[], metavar="NAME=THEIRS",
+        help="photo, volume, key, patient, laterality or diagnosis, and what the table calls it",
+    )  # fmt: skip
+    _add_photo_options(table)
+    _add_volume_options(table)
+    _add_writing(table)
+    table.set_defaults(command=_import_table)
+
+    volumes = importer.add_parser("volumes", help="TIFF, NIfTI, NumPy, folders of pictures; no photos")
+    volumes.add_argument("source", metavar="SRC", help="a file, a folder of pictures, or a folder of these")
+    volumes.add_argument("out", metavar="OUT.h5")
+    _add_volume_options(volumes)
+    _add_writing(volumes)
+    volumes.set_defaults(command=_import_volumes)
+
+
+def _add_writing(parser: argparse.ArgumentParser) -> None:
+    add_workers(parser)
+    add_compression(parser)
+    add_overwrite(parser)
+
+
+def _add_photo_options(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--fundus-px", type=int, default=448, help="width of the photos (default: 448)")
+    parser.add_argument("--even-light", action="store_true", help="even out the photos' illumination")
+
+
+def _add_volume_options(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--spacing-mm", type=float, nargs=3, metavar=("S", "Z", "X"), help="of slices, rows and A-scans"
+    )
+    parser.add_argument("--axes", default="szx", help="order in TIFF, NIfTI and NumPy files (default: szx)")
+    parser.add_argument("--radial", action="store_true", help="the slices are a star, not a raster")
+    parser.add_argument("--slices", type=int, help="keep so many, evenly spaced (default: all)")
+    parser.add_argument("--star", type=int, metavar="LINES", help="cut a star out of the raster")
+    parser.add_argument("--star-mm", type=float, default=5.5, help="length of its lines (default: 5.5)")
+    parser.add_argument("--shape", type=int, nargs=2, metavar=("Z", "X"), help="(default: as it is)")
+    parser.add_argument("--keep-borders", action="store_true", help="do not blacken white borders")
+    parser.add_argument("--even-levels", action="store_true", help="bring all devices to the same levels")
+    parser.add_argument("--salt", default="", help="hashed with patients' names, which are then not stored")
 
 
 def _import_aptos(options: argparse.Namespace) -> int:
@@ -30,6 +80,73 @@ def _import_aptos(options: argparse.Namespace) -> int:
     n_depth, n_ascans = options.shape
     scan = RadialScan(start_deg=options.start_deg, clockwise=not options.anticlockwise)
     config = AptosConfig(n_depth, n_ascans, options.fundus_px, scan=scan)
-    report = import_aptos(options.folder, options.out, config, options.overwrite)
+    return _say(
+        import_aptos(
+            options.folder,
+            options.out,
+            config,
+            options.overwrite,
+            workers=options.workers,
+            compression=options.compression,
+        )
+    )
+
+
+def _import_table(options: argparse.Namespace) -> int:
+    from fund2oct.data.table import import_table
+
+    columns = dict(pair.partition("=")[::2] for pair in options.column)
+    return _say(
+        import_table(
+            options.table,
+            options.out,
+            _import_options(options),
+            options.overwrite,
+            columns=columns,
+            workers=options.workers,
+            compression=options.compression,
+        )
+    )
+
+
+def _import_volumes(options: argparse.Namespace) -> int:
+    from fund2oct.data.volumes import import_volumes
+
+    return _say(
+        import_volumes(
+            options.source,
+            options.out,
+            _import_options(options),
+            options.overwrite,
+            workers=options.workers,
+            compression=options.compression,
+        )
+    )
+
+
+def _import_options(options: argparse.Namespace) -> ImportOptions:
+    from fund2oct.data.assemble import ImportOptions
+    from fund2oct.data.scans import ScanOptions
+    from fund2oct.geometry import RadialScan
+
+    scan = ScanOptions(
+        spacing_mm=tuple(options.spacing_mm) if options.spacing_mm else None,
+        radial=options.radial,
+        n_slices=options.slices,
+        star=RadialScan(options.star, options.star_mm) if options.star else None,
+        shape=tuple(options.shape) if options.shape else None,
+        mask_borders=not options.keep_borders,
+        axes=options.axes,
+    )
+    return ImportOptions(
+        scan,
+        fundus_px=getattr(options, "fundus_px", 448),
+        even_light=getattr(options, "even_light", False),
+        even_levels=options.even_levels,
+        salt=options.salt,
+    )
+
+
+def _say(report: ImportReport) -> int:
     print("\n".join(report.lines()))
     return 1 if report.skipped else 0

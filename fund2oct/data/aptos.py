@@ -19,7 +19,8 @@ import numpy as np
 
 from fund2oct.data.fundus import NotAFundusError, crop_retina, find_retina
 from fund2oct.data.images import read_grey, read_rgb, resize
-from fund2oct.data.importer import Candidate, ImportReport, import_eyes
+from fund2oct.data.importer import Candidate, ImportReport, fingerprint_of, import_eyes
+from fund2oct.data.layout import Compression
 from fund2oct.data.schema import Array, DataError, Eye
 from fund2oct.geometry import Placement, RadialScan, ScanPattern
 from fund2oct.retina.search import estimate_pose
@@ -59,6 +60,9 @@ def import_aptos(
     out: str | os.PathLike[str],
     config: AptosConfig | None = None,
     overwrite: bool = False,
+    *,
+    workers: int = 1,
+    compression: Compression = "none",
 ) -> ImportReport:
     """Import the challenge's eyes.
 
@@ -66,21 +70,28 @@ def import_aptos(
     B-scans, as those of the validation set, give a photo without a volume.
 
     Args:
-        folder: the challenge's folder, whose ``train`` is imported, or ``train`` or ``val`` itself.
+        folder: the challenge's folder, whose ``train`` and ``val`` are imported, as far as they are
+            there, or one of these two.
         out: the file to make.
         config: sizes and scan.
         overwrite: whether ``out`` may be replaced.
+        workers: processes to read eyes in.
+        compression: as :class:`~fund2oct.data.EyeWriter`.
 
     Raises:
         DataError: if there is no such folder, its CSV cannot be read, or no eye could be imported.
     """
-    root, table = _find_table(Path(folder))
     config = config or AptosConfig()
     candidates = [
-        Candidate(row["CF_path"] or f"row {number} of {table.name}", partial(_read_eye, root, row, config))
+        Candidate(
+            row["CF_path"] or f"row {number} of {table.name}",
+            partial(_read_eye, table.parent, row, config),
+            fingerprint_of(_files(table.parent, row), row, config),
+        )
+        for table in _find_tables(Path(folder))
         for number, row in enumerate(_read_table(table), 1)
     ]
-    return import_eyes(candidates, out, overwrite)
+    return import_eyes(candidates, out, overwrite, workers=workers, compression=compression)
 
 
 def bscan_of(export: Array) -> Array:
@@ -98,13 +109,18 @@ def bscan_of(export: Array) -> Array:
     return export
 
 
-def _find_table(folder: Path) -> tuple[Path, Path]:
+def _find_tables(folder: Path) -> list[Path]:
     if not folder.is_dir():
         raise DataError(f"{folder}: no such folder; expected the challenge's, which holds train/train.csv")
-    for table in (folder / "train" / "train.csv", folder / "train.csv", folder / "val.csv"):
-        if table.is_file():
-            return table.parent, table
+    for names in (("train/train.csv", "val/val.csv"), ("train.csv", "val.csv")):
+        if tables := [folder / name for name in names if (folder / name).is_file()]:
+            return tables
     raise DataError(f"{folder}: expected train/train.csv, train.csv or val.csv in it, found none of them")
+
+
+def _files(root: Path, row: dict[str, str]) -> list[Path]:
+    files = [root / "CF" / row["CF_path"]] if row["CF_path"] else []
+    return files + ([root / "OCT" / row["OCT_path"]] if row["OCT_path"] else [])
 
 
 def _read_table(table: Path) -> list[dict[str, str]]:

@@ -1,76 +1,81 @@
-"""``fund2oct check``: what is in a file of eyes, and what is wrong with it."""
+"""``fund2oct check``: what is wrong with a file of eyes."""
 
 from __future__ import annotations
 
 import hashlib
-import os
-from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterator
+from pathlib import Path
 
 import numpy as np
 import torch
 
 from fund2oct.data.progress import with_progress
 from fund2oct.data.schema import DataError, Eye
+from fund2oct.data.shards import EyePaths, Shard, find_shards
 from fund2oct.data.store import EyeReader
 from fund2oct.retina.pose import pose_surface_um
 
 
-def check_file(path: str | os.PathLike[str]) -> list[str]:
-    """Read every array of every eye.
+def check_file(path: EyePaths) -> list[str]:
+    """Read every array of every eye, and verify all checksums.
 
     Beyond the schema, it reports what would spoil training unseen: blank pictures, a pose outside
-    the frame, a volume without a pose, and one photo under two patients, which a split would put on
-    both sides.
+    the frame, a volume without a pose, an eye that is in two files, and one photo under two patients,
+    which a split would put on both sides.
+
+    Args:
+        path: a file, a folder or pattern of files, or several of these.
 
     Returns:
         A line for each problem; empty for a sound file.
 
     Raises:
-        DataError: if the file as a whole cannot be read.
+        DataError: if there is no such file, or a folder or pattern names none.
     """
-    found = []
-    owners: dict[bytes, Eye] = {}
-    with EyeReader(path) as reader:
-        if not reader.keys:
-            return [f"{path}: holds no eyes"]
-        for key in with_progress(reader.keys, len(reader.keys), "checking eyes"):
-            try:
-                eye = reader.read(key)
-            except DataError as error:
-                found.append(str(error))
-                continue
-            found += [f"{path}: eye {key!r}: {line}" for line in _eye_problems(eye)]
-            if eye.fundus is None:
-                continue
-            first = owners.setdefault(hashlib.sha256(eye.fundus.tobytes()).digest(), eye)
-            if first.patient != eye.patient:
-                found.append(
-                    f"{path}: eye {key!r}: patient {eye.patient!r} has the photo of eye {first.key!r}, "
-                    f"whose patient is {first.patient!r}"
-                )
+    found: list[str] = []
+    files: dict[str, Path] = {}
+    owners: dict[bytes, tuple[str, str]] = {}
+    for file in find_shards(path):
+        try:
+            found += _file_problems(file, files, owners)
+        except DataError as error:
+            if not file.is_file():
+                raise
+            found.append(str(error))
     return found
 
 
-def summarise_file(path: str | os.PathLike[str]) -> list[str]:
-    """Describe a file in a few lines, without reading its pictures.
-
-    Raises:
-        DataError: if the file, or what describes an eye in it, cannot be read.
-    """
+def _file_problems(path: Path, files: dict[str, Path], owners: dict[bytes, tuple[str, str]]) -> Iterator[str]:
+    shard = Shard(path)
+    try:
+        keys = shard.listed
+        try:
+            shard.keys  # noqa: B018  # verified where it is asked for
+        except DataError as error:
+            yield str(error)
+    finally:
+        shard.close()
+    if not keys:
+        yield f"{path}: holds no eyes"
     with EyeReader(path) as reader:
-        infos = [reader.info(key) for key in reader.keys]
-    volumes = [info for info in infos if "volume" in info.arrays]
-    with_pose = sum("pose_um" in info.arrays for info in volumes)
-    return [
-        f"{path}: {len(infos)} eyes of {len({info.patient for info in infos})} patients",
-        f"laterality: {_counts(info.laterality or 'not stated' for info in infos)}",
-        f"diagnosis: {_counts(info.diagnosis or 'not stated' for info in infos)}",
-        f"photo: {_counts(_size(info.arrays['fundus'][:2]) for info in infos if 'fundus' in info.arrays)}",
-        f"volume (S, Z, X): {_counts(_size(info.arrays['volume']) for info in volumes)}; "
-        f"{len(infos) - len(volumes)} without, {with_pose} with pose",
-        f"scan: {_counts(info.scan.kind for info in infos if info.scan)}",
-    ]
+        for key in with_progress(keys, len(keys), f"checking {path.name}"):
+            if files.setdefault(key, path) != path:
+                yield f"{path}: eye {key!r}: is in {files[key]} as well; keys are unique in a data set"
+            try:
+                eye = reader.read(key)
+            except DataError as error:
+                yield str(error)
+                continue
+            yield from (f"{path}: eye {key!r}: {line}" for line in _eye_problems(eye))
+            if eye.fundus is None:
+                continue
+            photo = hashlib.sha256(eye.fundus.tobytes()).digest()
+            first, patient = owners.setdefault(photo, (key, eye.patient))
+            if patient != eye.patient:
+                yield (
+                    f"{path}: eye {key!r}: patient {eye.patient!r} has the photo of eye {first!r}, "
+                    f"whose patient is {patient!r}"
+                )
 
 
 def _eye_problems(eye: Eye) -> list[str]:
@@ -94,11 +99,3 @@ def _eye_problems(eye: Eye) -> list[str]:
             f"found it outside the frame in slices {', '.join(map(str, outside))}"
         )
     return found
-
-
-def _counts(values: Iterable[str]) -> str:
-    return ", ".join(f"{value} ({count})" for value, count in Counter(values).most_common()) or "none"
-
-
-def _size(shape: tuple[int, ...]) -> str:
-    return "x".join(map(str, shape))

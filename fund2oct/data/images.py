@@ -76,13 +76,22 @@ def _decode(path: str | os.PathLike[str]) -> Image.Image:
     return upright
 
 
+def to_eight_bits(values: Array) -> Array:
+    """Bring numbers to uint8: floating point from [0, 1], whole numbers from the depth that holds them.
+
+    Args:
+        values: of any shape; floating point above 1 is taken for whole numbers.
+    """
+    if values.dtype == np.uint8:
+        return values
+    values = np.nan_to_num(values.astype(np.float32)).clip(0)
+    top = values.max()
+    # Whole numbers run to the largest of the smallest usual depth, so that 12 bits in 16 are not black.
+    full = 1.0 if top <= 1 else next((2.0**bits - 1 for bits in _BITS if top < 2**bits), float(top))
+    return (values / np.float32(full) * 255).round().astype(np.uint8)
+
+
 def _from_deep(values: Array) -> Image.Image:
     if values.size == 0:
         raise ValueError("it holds no pixels")
-    if values.dtype == np.uint8:
-        return Image.fromarray(values)
-    values = np.nan_to_num(values.astype(np.float64)).clip(0)
-    top = values.max()
-    # Floating point pictures run to 1; whole numbers to the largest of their depth.
-    full = 1.0 if top <= 1 else next(2.0**bits - 1 for bits in _BITS if top < 2**bits)
-    return Image.fromarray((values / full * 255).round().astype(np.uint8))
+    return Image.fromarray(to_eight_bits(values))

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import os
+from functools import partial
 
-from fund2oct.data.progress import with_progress
-from fund2oct.data.store import EyeWriter
-from fund2oct.phantom import PhantomConfig, simulate_eyes
+from fund2oct.data.importer import Candidate, ImportReport, fingerprint_of, make_file
+from fund2oct.data.layout import Compression
+from fund2oct.data.schema import Eye
+from fund2oct.phantom import PhantomConfig, simulate_eye
 
 
 def simulate_file(
@@ -16,22 +18,48 @@ def simulate_file(
     config: PhantomConfig | None = None,
     workers: int = 1,
     overwrite: bool = False,
-) -> None:
+    compression: Compression = "none",
+    wait: bool = False,
+) -> ImportReport:
     """Write a file of simulated eyes with their truth.
 
+    A simulation that was interrupted goes on where it was.
+
     Args:
-        out: the file to make.
+        out: the file to make; one that holds these very eyes is left as it is.
         n_eyes: how many eyes; each two are of one patient.
         seed: the same seed makes the same eyes, whatever their number.
         config: sizes, scan and diseases.
         workers: processes to simulate in.
         overwrite: whether ``out`` may be replaced.
+        compression: as :class:`~fund2oct.data.EyeWriter`.
+        wait: whether to wait where another process is making the file.
 
     Raises:
         DataError: if ``out`` exists, or cannot be made.
         ValueError: if ``n_eyes`` or ``workers`` is not positive.
     """
-    with EyeWriter(out, overwrite) as writer:
-        eyes = simulate_eyes(seed, n_eyes, config, workers)
-        for eye in with_progress(eyes, n_eyes, "simulating eyes"):
-            writer.add(eye)
+    if n_eyes < 1 or workers < 1:
+        raise ValueError(f"n_eyes and workers: expected at least 1, found {n_eyes} and {workers}")
+    config = config or PhantomConfig()
+    candidates = [
+        Candidate(
+            f"simulated eye {number}",
+            partial(_simulate, seed, number, config),
+            fingerprint_of((), "phantom", seed, number, config),
+        )
+        for number in range(n_eyes)
+    ]
+    return make_file(
+        candidates,
+        out,
+        overwrite,
+        workers=workers,
+        compression=compression,
+        wait=wait,
+        description="simulating eyes",
+    )
+
+
+def _simulate(seed: int, number: int, config: PhantomConfig) -> tuple[Eye, list[str]]:
+    return simulate_eye(seed, number, config), []

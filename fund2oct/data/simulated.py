@@ -62,4 +62,5 @@ class PhantomDataModule(FundusOCTDataModule):
         config = PhantomConfig(
             fundus_px=self.simulated_fundus_px, n_depth=self.n_depth, n_ascans=self.n_ascans
         )
-        simulate_file(path, self.n_eyes, self.phantom_seed, config, workers=os.cpu_count() or 1)
+        workers = os.cpu_count() or 1
+        simulate_file(path, self.n_eyes, self.phantom_seed, config, workers=workers, wait=True)

@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import math
 import multiprocessing
-import os
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import partial
 from typing import Any
@@ -25,6 +23,7 @@ from fund2oct.phantom.scanner import Optics, acquire
 from fund2oct.phantom.surfaces import build_surfaces
 from fund2oct.phantom.texture import Texture, ascan_gain, tissue_grain
 from fund2oct.phantom.vessels import draw_vessels, grow_vessels
+from fund2oct.processes import one_thread_each
 from fund2oct.retina.layers import BOUNDARIES
 
 _MIN_DEPTH_MM = 1.2
@@ -217,7 +216,7 @@ def _simulate_eyes(
         yield from _counted(map(simulate, range(n_eyes)), n_eyes, progress)
         return
     context = multiprocessing.get_context("spawn")
-    with _one_thread_each():
+    with one_thread_each():
         pool = context.Pool(workers)
     with pool:
         yield from _counted(pool.imap(simulate, range(n_eyes), chunksize=4), n_eyes, progress)
@@ -232,22 +231,6 @@ def _counted(eyes: Iterator[Eye], n_eyes: int, progress: Callable[[int, int], No
         if progress:
             progress(done, n_eyes)
         yield eye
-
-
-@contextmanager
-def _one_thread_each() -> Iterator[None]:
-    """Let processes started here compute in one thread: two pools of threads on one core crawl."""
-    names = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
-    before = {name: os.environ.get(name) for name in names}
-    os.environ.update(dict.fromkeys(names, "1"))
-    try:
-        yield
-    finally:
-        for name, value in before.items():
-            if value is None:
-                os.environ.pop(name, None)
-            else:
-                os.environ[name] = value
 
 
 def _sample_placement(rng: np.random.Generator, config: PhantomConfig) -> Placement:

@@ -5,7 +5,8 @@ import numpy as np
 import pytest
 
 from fund2oct.data import DataError, EyeReader, EyeWriter
-from fund2oct.data.check import check_file, summarise_file
+from fund2oct.data.check import check_file
+from fund2oct.data.info import summarise_file
 from fund2oct.data.simulate import simulate_file
 from fund2oct.phantom import PhantomConfig, simulate_eye
 
@@ -13,14 +14,33 @@ from fund2oct.phantom import PhantomConfig, simulate_eye
 def test_a_sound_file_has_no_problem(make_file):
     path = make_file(4)
     assert check_file(path) == []
+
+
+def test_what_a_file_holds(make_file, tmp_path, make_eye):
+    path = make_file(4)
+    mib = path.stat().st_size / 2**20
     assert summarise_file(path) == [
         f"{path}: 4 eyes of 2 patients",
+        "pairs of photo and volume: 4; photos alone: 0; volumes alone: 0",
         "laterality: OD (2), OS (2)",
         "diagnosis: SRF (4)",
         "photo: 16x16 (4)",
-        "volume (S, Z, X): 6x8x10 (4); 0 without, 4 with pose",
+        "volume (S, Z, X): 6x8x10 (4); 4 with pose",
         "scan: radial (4)",
+        "also: second (4), boundaries_um (4), lesions (4), lesion_fundus (4), outer_um (4)",
+        "metadata: none",
+        "source: made up (4)",
+        f"on disk: {mib:.1f} MiB, compression none (1), schema version 2 (1)",
     ]
+    with EyeWriter(tmp_path / "more.h5", compression="gzip") as writer:
+        writer.add(make_eye(8, fundus=None, lesion_fundus=None, laterality="", metadata={"age_years": 61}))
+    lines = summarise_file([path, tmp_path / "more.h5"])
+    assert lines[0] == f"{path} (2 files): 5 eyes of 3 patients"
+    assert lines[1] == "pairs of photo and volume: 4; photos alone: 0; volumes alone: 1"
+    assert lines[2] == "laterality: OD (2), OS (2), not stated (1)"
+    assert lines[4] == "photo: 16x16 (4), none (1)"
+    assert lines[8] == "metadata: age_years (1)"
+    assert "compression none (1), gzip (1)" in lines[10]
 
 
 def test_each_problem_is_reported_with_its_eye(tmp_path, make_eye):
@@ -39,8 +59,8 @@ def test_each_problem_is_reported_with_its_eye(tmp_path, make_eye):
         writer.add(make_eye(8))
         writer.add(make_eye(9))
     with h5py.File(path, "r+") as file:
-        file["eyes/eye08"].attrs["laterality"] = "?"
-        del file["eyes/eye09"].attrs["scan"]
+        del file["eyes/eye08"].attrs["record"]
+        file["eyes/eye09/volume"][3, 0, 0] ^= 1
     assert check_file(path) == [
         f"{path}: eye 'eye00': volume: blank slices 1, 4",
         f"{path}: eye 'eye01': pose_um: a volume needs its pose to be trained on, found none; "
@@ -49,10 +69,11 @@ def test_each_problem_is_reported_with_its_eye(tmp_path, make_eye):
         "found it outside the frame in slices 0",
         f"{path}: eye 'eye03': fundus: the photo is of one colour",
         f"{path}: eye 'eye06': patient 'patient3' has the photo of eye 'eye04', whose patient is 'patient2'",
-        f"{path}: eye 'eye08': laterality: expected one of ('OD', 'OS', ''), found '?'",
-        f"{path}: eye 'eye09': scan: a volume needs the pattern of its lines, found none",
+        f"{path}: eye 'eye08': attribute 'record' is missing, the file is damaged; make it again",
+        f"{path}: eye 'eye09': volume: the checksum of slices 3 is wrong, the file is damaged; make it again",
     ]
-    assert "6x8x10 (8); 1 without, 7 with pose" in summarise_file(path)[4]
+    with pytest.raises(DataError, match="eye 'eye08': attribute 'record' is missing"):
+        summarise_file(path)
 
 
 def test_a_file_that_cannot_be_read_is_an_error(tmp_path):
@@ -64,7 +85,22 @@ def test_a_file_without_eyes(tmp_path, make_file):
     path = make_file(1)
     with h5py.File(path, "r+") as file:
         del file["eyes/eye00"]
-    assert check_file(path) == [f"{path}: holds no eyes"]
+    assert check_file(path) == [
+        f"{path}: its list of eyes does not agree with its digest, the file is damaged; make it again",
+        f"{path}: holds no eyes",
+    ]
+
+
+def test_several_files_are_checked_together(make_file, tmp_path):
+    first, second, third = make_file(2, "a.h5"), make_file(3, "b.h5", patient="other"), tmp_path / "c.h5"
+    third.write_bytes(b"no")
+    found = check_file(tmp_path)
+    assert [line.split(": ", 1)[0] for line in found] == [str(second)] * 4 + [str(third)]
+    assert f"eye 'eye00': is in {first} as well; keys are unique" in found[0]
+    assert (
+        "eye 'eye00': patient 'other' has the photo of eye 'eye00', whose patient is 'patient0'" in found[1]
+    )
+    assert "cannot be read as HDF5" in found[4]
 
 
 def test_simulated_eyes_are_written_as_simulated(tmp_path):

@@ -114,7 +114,7 @@ def test_photos_without_a_volume_are_left_out_and_counted(tmp_path, make_eye, ca
     data = FundusOCTDataModule(str(tmp_path / "eyes.h5"))
     with caplog.at_level(logging.INFO):
         data.setup()
-    assert "1 eyes without a volume are left out" in caplog.text
+    assert "1 eyes without a photo or a volume are left out" in caplog.text
     assert sum(len(d) for d in (data.train_dataset, data.val_dataset, data.test_dataset)) == 7
 
 
@@ -132,7 +132,7 @@ def test_bad_files_and_arguments(tmp_path, make_file, make_eye):
     with pytest.raises(ValueError, match="symmetries: expected"):
         FundusOCTDataModule(str(make_file(6)), symmetries="rotations").setup()  # type: ignore[arg-type]
     nothing = dict.fromkeys(("volume", "second", "lesions", "boundaries_um", "pose_um", "outer_um"))
-    with pytest.raises(DataError, match="expected eyes with a volume, found none in 2"):
+    with pytest.raises(DataError, match="expected eyes with a photo and a volume, found none in 2"):
         FundusOCTDataModule(str(make_file(2, **nothing))).setup()
     with pytest.raises(DataError, match=r"eye 'eye0.': has no pose; import it again"):
         FundusOCTDataModule(str(make_file(6, pose_um=None, outer_um=None))).setup()

@@ -120,7 +120,7 @@ def test_poses_are_those_stored(make_file, make_eye):
             dict.fromkeys(("volume", "second", "lesions", "boundaries_um", "pose_um", "outer_um"))
             | {"scan": None},
             {},
-            "eye 'eye01': has no volume with its scan; leave it out of the keys",
+            "eye 'eye01': has no photo and volume with its scan; leave it out of the keys",
         ),
         (
             {

@@ -93,4 +93,4 @@ def test_spacing_may_count_from_the_first_to_the_last_ascan(make_eye):
 
 
 def test_an_eye_prints_in_a_line(make_eye):
-    assert repr(make_eye()) == "Eye('eye00', OD, fundus (16, 16, 3), volume (6, 8, 10))"
+    assert repr(make_eye()) == "Eye('eye00', OD, fundus 16 px, volume (6, 8, 10))"

@@ -173,7 +173,7 @@ TABLE = [
     (
         real_not_a_number,
         [*FILES, "fake"],
-        f"real.h5: eye '{SECOND}': volume: expected uint8 ",
+        f"real.h5: eye '{SECOND}': volume: expected uint8",
     ),
     (real_without_volumes, [*FILES, "fake"], "real.h5: expected eyes with a volume, found none"),
     (real_truncated, [*FILES, "fake"], "real.h5: cannot be read as HDF5, it is damaged or something else ("),

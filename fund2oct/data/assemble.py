@@ -1,0 +1,146 @@
+"""One eye out of a photo, a volume, or both: what the importers of single files share."""
+
+from __future__ import annotations
+
+import hashlib
+import math
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from fund2oct.data.fundus import NotAFundusError, crop_retina, find_retina
+from fund2oct.data.illumination import normalise_illumination, normalise_intensity
+from fund2oct.data.images import read_rgb
+from fund2oct.data.scans import ScanOptions, prepare_scan
+from fund2oct.data.schema import Array, DataError, Eye, Plain
+from fund2oct.data.stacks import read_stack
+from fund2oct.geometry import Placement
+from fund2oct.retina.search import estimate_pose
+
+
+@dataclass(frozen=True)
+class ImportOptions:
+    """What to do with photos and volumes.
+
+    Args:
+        scan: with the volumes.
+        fundus_px: width to resize photos to, once cropped to the circle of retina.
+        placement: where the scan lies on the photo.
+        even_light: whether to even out the photos' illumination.
+        even_levels: whether to bring volumes of all devices to the same levels.
+        salt: hashed with a patient's name, so that the name is not stored; empty stores it as it is.
+    """
+
+    scan: ScanOptions = field(default_factory=ScanOptions)
+    fundus_px: int = 448
+    placement: Placement = field(default_factory=Placement)
+    even_light: bool = False
+    even_levels: bool = False
+    salt: str = ""
+
+    def __post_init__(self) -> None:
+        if self.fundus_px < 1:
+            raise ValueError(f"fundus_px: expected a positive width, found {self.fundus_px}")
+
+
+def assemble_eye(
+    key: str,
+    patient: str,
+    laterality: str,
+    options: ImportOptions,
+    photo: Path | None = None,
+    volume: Path | None = None,
+    **known: Any,
+) -> tuple[Eye, list[str]]:
+    """Read the files of an eye.
+
+    Args:
+        key: of the eye.
+        patient: hashed if there is a salt.
+        laterality: ``"OD"``, ``"OS"`` or empty.
+        options: what to do.
+        photo: a picture file, or None.
+        volume: what :func:`~fund2oct.data.stacks.read_stack` takes, or None.
+        known: further fields of the :class:`~fund2oct.data.Eye`.
+
+    Returns:
+        The eye, and notes on it.
+
+    Raises:
+        DataError: if a file cannot be read, or is not what it should be.
+    """
+    history: dict[str, Plain] = {}
+    notes: list[str] = []
+    fields: dict[str, Any] = {}
+    if photo is not None:
+        fields["fundus"] = _photo(photo, options, history, notes)
+        fields["sha256"] = hashlib.sha256(photo.read_bytes()).hexdigest()
+    if volume is not None:
+        stack = read_stack(volume, options.scan.axes)
+        try:
+            scan = prepare_scan(stack.volume, stack.spacing_mm, options.scan)
+        except DataError as error:
+            raise DataError(f"{volume}: {error}") from error
+        history |= scan.history
+        voxels = scan.volume
+        if options.even_levels:
+            voxels = normalise_intensity(voxels)
+            history["levels"] = "normalised"
+        pose = estimate_pose(voxels, scan.spacing_mm)
+        if not pose.ok.all():
+            numbers = ", ".join(map(str, np.flatnonzero(~pose.ok)))
+            notes.append(f"the outer retina is uncertain in slices {numbers}")
+        fields |= {
+            "volume": voxels,
+            "scan": scan.scan,
+            "spacing_mm": scan.spacing_mm,
+            "pose_um": pose.pose_um,
+            "outer_um": pose.outer_um,
+        }
+    if options.salt:
+        patient = hashlib.sha256(f"{options.salt}:{patient}".encode()).hexdigest()[:16]
+    eye = Eye(
+        key=key,
+        patient=patient,
+        laterality=laterality,
+        placement=options.placement,
+        history=history,
+        **(fields | known),
+    )
+    return eye, notes
+
+
+def _photo(photo: Path, options: ImportOptions, history: dict[str, Plain], notes: list[str]) -> Array:
+    picture = read_rgb(photo)
+    try:
+        circle = find_retina(picture)
+    except NotAFundusError as error:
+        raise DataError(f"{photo}: {error}") from error
+    if not circle.found:
+        notes.append("no circle of retina in the photo; took its central square")
+    history |= {
+        "photo_size": f"{picture.shape[1]}x{picture.shape[0]}",
+        "circle_column": round(float(circle.x), 2),
+        "circle_row": round(float(circle.y), 2),
+        "circle_radius": round(float(circle.radius), 2),
+    }
+    fundus = crop_retina(picture, circle, options.fundus_px)
+    if options.even_light:
+        history["light"] = "evened"
+        return normalise_illumination(fundus)
+    return fundus
+
+
+def plain_value(text: str) -> Plain | None:
+    """A cell of a table as a number where it is one; None where it is empty or no finite number."""
+    if not (text := text.strip()):
+        return None
+    for kind in (int, float):
+        try:
+            number = kind(text)
+        except ValueError:
+            continue
+        return number if math.isfinite(number) else None
+    return text

@@ -1,0 +1,58 @@
+"""``fund2oct simulate``, ``info``, ``check`` and ``migrate`` from the command line."""
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from fund2oct.cli import main
+from fund2oct.data import Eye, EyeReader, EyeWriter
+from fund2oct.visual import draw_contact_sheet
+
+SIZES = ("--shape", "32", "48", "--fundus-px", "48", "--workers", "1")
+
+
+def test_simulate_twice_info_and_migrate(tmp_path, capsys):
+    path, new, sheet = (str(tmp_path / name) for name in ("eyes.h5", "new.h5", "sheet.png"))
+    assert main(["simulate", path, "--eyes", "4", *SIZES]) == 0
+    assert main(["simulate", path, "--eyes", "4", *SIZES]) == 0
+    assert "holds these 4 eyes already; nothing to do" in capsys.readouterr().out
+    assert main(["info", path, "--out", sheet]) == 0
+    printed = capsys.readouterr().out
+    assert "4 eyes of 2 patients" in printed and "6x32x48 (4)" in printed
+    assert Image.open(sheet).size[0] > 600
+    assert main(["migrate", path, new, "--compression", "gzip", "--workers", "1"]) == 0
+    assert main(["check", new]) == 0
+    assert EyeReader(new).keys == EyeReader(path).keys
+    assert main(["check", path, new]) == 1  # each key twice
+    assert "4 problems" in capsys.readouterr().out
+
+
+def test_the_contact_sheet_of_photos_and_volumes_alone(tmp_path, tiny_eyes):
+    with EyeReader(tiny_eyes) as reader:
+        eye = reader.read(reader.keys[0])
+    photo = Eye(key="photo", patient="a", laterality="", fundus=eye.fundus)
+    values = {name: getattr(eye, name) for name in ("volume", "scan", "spacing_mm", "pose_um")}
+    volume = Eye(key="volume", patient="b", laterality="OD", **values)
+    with EyeWriter(tmp_path / "eyes.h5") as writer:
+        writer.add(photo)
+        writer.add(volume)
+    figure = draw_contact_sheet(EyeReader(tmp_path / "eyes.h5"))
+    texts = [[text.get_text() for text in axes.texts] for axes in figure.axes]
+    assert texts == [[], ["no volume"], ["no photo"], []]
+    np.testing.assert_array_equal(figure.axes[3].images[0].get_array(), eye.volume[3])
+
+
+@pytest.mark.parametrize(
+    "arguments, message",
+    [
+        (["info", "none.h5"], "none.h5: no such file"),
+        (["info", "none.h5", "--out", "sheet.jpg"], "sheet.jpg: expected the name of a .png file"),
+        (["migrate", "none.h5", "new.h5"], "none.h5: no such file"),
+        (["check", "data*.h5"], "data*.h5: no file matches this pattern"),
+    ],
+)
+def test_bad_input_of_data_commands_is_one_line(tmp_path, monkeypatch, capsys, arguments, message):
+    monkeypatch.chdir(tmp_path)
+    assert main(arguments) == 1
+    (line,) = capsys.readouterr().err.splitlines()
+    assert message in line
