@@ -22,7 +22,7 @@ def empty_bytes(shape: tuple[int, ...], shared: bool) -> Tensor:
         return torch.empty(shape, dtype=torch.uint8)
     # As torch's own collate does it: a worker hands its batch over without copying it once more.
     storage = torch.UntypedStorage._new_shared(max(prod(shape), 1))
-    return torch.empty(0, dtype=torch.uint8).set_(storage)[: prod(shape)].view(shape)  # type: ignore[call-overload]
+    return torch.empty(0, dtype=torch.uint8).set_(storage)[: prod(shape)].view(shape)
 
 
 class PictureCache:
@@ -43,8 +43,8 @@ class PictureCache:
         self.n_bytes = int(ends[n_kept - 1]) if n_kept else 0
         if shared and _SHARED.is_dir() and self.n_bytes > (free := shutil.disk_usage(_SHARED).free):
             raise ValueError(
-                f"cache_mb: {self.n_bytes / 2**20:.0f} MB are wanted, and {_SHARED} has {free / 2**20:.0f} MB "
-                "free; lower cache_mb, read with num_workers=0, or give the container more shared memory"
+                f"cache_mb: {self.n_bytes / 2**20:.0f} MB are wanted, and {_SHARED} has {free / 2**20:.0f} "
+                "MB free; lower cache_mb, read with num_workers=0, or give the container more shared memory"
             )
         self._ends = ends[:n_kept].copy()
         self._bytes = empty_bytes((self.n_bytes,), shared)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from functools import cached_property
 from typing import Any, Literal
 
@@ -219,8 +219,9 @@ class FundusOCTDataModule(pl.LightningDataModule):
                 continue
             self.corrupt[key] = reason
             rank_zero_warn(f"{reason}; another eye takes its place ({len(self.corrupt)} so far)")
-            for logger in self.trainer.loggers if self.trainer else ():
-                logger.log_metrics({"data/corrupt_eyes": len(self.corrupt)}, self.trainer.global_step)
+            if self.trainer:
+                for logger in self.trainer.loggers:
+                    logger.log_metrics({"data/corrupt_eyes": len(self.corrupt)}, self.trainer.global_step)
 
     @cached_property
     def _finish(self) -> Finish:
@@ -244,10 +245,11 @@ class FundusOCTDataModule(pl.LightningDataModule):
                 "validation and test hold the same eyes, so their scores say nothing about other eyes"
             )
         split = split_patients(patients, self.val_fraction, self.test_fraction, self.seed)
-        return {
-            part: index.subset([n for n, patient in enumerate(index.patients) if patient in chosen])
-            for part, chosen in zip(("train", "val", "test"), split, strict=True)
-        }
+
+        def part(patients: Collection[str]) -> EyeIndex:
+            return index.subset([n for n, patient in enumerate(index.patients) if patient in patients])
+
+        return {"train": part(split.train), "val": part(split.val), "test": part(split.test)}
 
     def _usable(self, index: EyeIndex) -> np.ndarray:
         needed = NEEDED[self.content]

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import zlib
 from collections.abc import Callable, Iterable, Sequence
 from functools import lru_cache
@@ -20,6 +19,7 @@ from fund2oct.data.device import Finish, Pictures, RawBatch
 from fund2oct.data.index import EyeIndex
 from fund2oct.data.order import Draw, EpochOrder
 from fund2oct.data.schema import Array, DataError
+from fund2oct.data.shards import EyePaths
 from fund2oct.data.slices import chosen_scan, spaced_slices
 from fund2oct.data.store import EyeReader
 from fund2oct.data.symmetry import Symmetries, allowed_symmetries, move_sample
@@ -77,7 +77,7 @@ class FundusOCTDataset(Dataset[dict[str, Any]]):
 
     def __init__(
         self,
-        path: str | os.PathLike[str] | Sequence[str],
+        path: EyePaths,
         keys: Iterable[str] | EyeIndex | None = None,
         *,
         content: Content = "pairs",
@@ -259,7 +259,8 @@ class FundusOCTDataset(Dataset[dict[str, Any]]):
         return name in NEEDED[self.content]
 
     def _where(self, number: int) -> str:
-        return f"{self._reader.path}: eye {self.keys[number]!r}"
+        key = self.keys[number]
+        return f"{self._reader.path_of(key)}: eye {key!r}"
 
     def _picture_shape(self, number: int, name: str) -> tuple[int, ...]:
         found = self._index.shape(number, name)
@@ -296,8 +297,9 @@ class FundusOCTDataset(Dataset[dict[str, Any]]):
         unlike = (sizes != (s, z, x)).any(1) if wanted is None else sizes[:, 0] < s
         for number in np.flatnonzero(unlike)[:1]:
             raise DataError(
-                f"{self._where(number)}: expected a volume {(s, z, x)}, found {tuple(sizes[number].tolist())}; "
-                "volume_shape resizes along Z and X and takes evenly spaced slices, but cannot add any"
+                f"{self._where(number)}: expected a volume {(s, z, x)}, found "
+                f"{tuple(sizes[number].tolist())}; volume_shape resizes along Z and X "
+                "and takes evenly spaced slices, but cannot add any"
             )
         return s, z, x
 

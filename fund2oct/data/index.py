@@ -63,20 +63,22 @@ class EyeIndex:
         scans: dict[ScanPattern, int] = {}
         for key in reader.keys if keys is None else keys:
             try:
-                info = reader.info(key)
+                record = reader.record(key)
             except DataError as error:
                 if on_error is None:
                     raise
                 on_error(key, error)
                 continue
             found["key"].append(key)
-            found["who"].append(tuple(map(sys.intern, (info.patient, info.laterality, info.diagnosis))))
-            place = info.placement
+            fields, arrays = record.fields, record.arrays
+            texts = (fields["patient"], fields["laterality"], fields["diagnosis"])
+            found["who"].append(tuple(map(sys.intern, texts)))
+            place, scan = fields["placement"], fields.get("scan")
             found["placement"].append((*place.shift, place.rotation_deg, place.half_width_mm))
-            found["spacing"].append(info.spacing_mm)
-            found["scan"].append(-1 if info.scan is None else scans.setdefault(info.scan, len(scans)))
+            found["spacing"].append(fields["spacing_mm"])
+            found["scan"].append(-1 if scan is None else scans.setdefault(scan, len(scans)))
             for name, (_, dims) in ARRAYS.items():
-                shapes[name].append(info.arrays.get(name, (0,) * len(dims)))
+                shapes[name].append(arrays[name].shape if name in arrays else (0,) * len(dims))
         patients, lateralities, diagnoses = zip(*found["who"], strict=True) if found["who"] else ((), (), ())
         return cls(
             tuple(found["key"]),
@@ -87,13 +89,16 @@ class EyeIndex:
             np.array(found["spacing"], np.float64).reshape(-1, 3),
             tuple(scans),
             np.array(found["scan"], np.int32),
-            {name: np.array(sizes, np.int32).reshape(len(sizes), -1) for name, sizes in shapes.items()},
+            {
+                name: np.array(sizes, np.int32).reshape(-1, len(ARRAYS[name][1]))
+                for name, sizes in shapes.items()
+            },
         )
 
     def __len__(self) -> int:
         return len(self.keys)
 
-    def subset(self, chosen: Sequence[int]) -> EyeIndex:
+    def subset(self, chosen: Sequence[int] | Array) -> EyeIndex:
         """Some of the eyes."""
         rows = np.asarray(chosen, np.int64)
 

@@ -73,7 +73,7 @@ class EyeLoader(DataLoader[Any]):
             batch_size,
             sampler=sampler,
             num_workers=num_workers,
-            collate_fn=collate,
+            collate_fn=collate,  # type: ignore[arg-type]  # a batch is read as one
             pin_memory=torch.cuda.is_available(),
             drop_last=drop_last,
             multiprocessing_context=start_method if num_workers else None,

@@ -35,6 +35,7 @@ class PhantomDataModule(FundusOCTDataModule):
         **options: Any,
     ) -> None:
         super().__init__(path, **options)
+        self.file = path
         self.n_eyes = n_eyes
         self.phantom_seed = phantom_seed
         self.n_depth = n_depth
@@ -43,7 +44,7 @@ class PhantomDataModule(FundusOCTDataModule):
 
     def prepare_data(self) -> None:
         """Simulate the eyes, on one process, unless the file is there."""
-        path = Path(self.path)
+        path = Path(self.file)
         if not path.is_file():
             self._simulate(path)
         with EyeReader(path) as reader:

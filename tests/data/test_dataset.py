@@ -6,7 +6,7 @@ import torch
 from torch.nn import functional as F
 
 from fund2oct.data import DataError, EyeWriter, FundusOCTDataset
-from fund2oct.data.dataset import Draw
+from fund2oct.data.order import Draw
 from fund2oct.geometry import Placement, RadialScan, RasterScan
 
 
@@ -134,8 +134,8 @@ def test_poses_are_those_stored(make_file, make_eye):
         ),
         (
             {},
-            {"volume_shape": (5, 8, 10)},
-            r"eye 'eye00': expected a volume \(5, 8, 10\), found \(6, 8, 10\)",
+            {"volume_shape": (7, 8, 10)},
+            r"eye 'eye00': expected a volume \(7, 8, 10\), found \(6, 8, 10\)",
         ),
         (
             {"fundus": np.zeros((20, 20, 3), np.uint8), "lesion_fundus": None},
