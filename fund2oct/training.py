@@ -70,7 +70,8 @@ def train(
         ckpt_path=None if resume is None else str(resume),
         weights_only=True,
     )
-    if not config["trainer"].get("fast_dev_run"):
+    has_pairs = getattr(cli.datamodule, "content", None) == "pairs"
+    if has_pairs and not config["trainer"].get("fast_dev_run"):
         _report(cli, run)
     return run
 

@@ -14,6 +14,7 @@ from fund2oct.data.store import EyeInfo, EyeReader, EyeWriter
 if TYPE_CHECKING:
     from fund2oct.data.datamodule import FundusOCTDataModule
     from fund2oct.data.simulated import PhantomDataModule
+    from fund2oct.data.unpaired import UnpairedDataModule
 
 __all__ = [
     "SCHEMA_VERSION",
@@ -27,6 +28,7 @@ __all__ = [
     "NotAFundusError",
     "PhantomDataModule",
     "RetinaCircle",
+    "UnpairedDataModule",
     "crop_retina",
     "find_retina",
     "problems",
@@ -38,6 +40,7 @@ __all__ = [
 _LAZY = {
     "FundusOCTDataModule": "fund2oct.data.datamodule",
     "PhantomDataModule": "fund2oct.data.simulated",
+    "UnpairedDataModule": "fund2oct.data.unpaired",
 }
 
 

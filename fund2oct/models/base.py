@@ -220,7 +220,8 @@ class VolumeGAN(pl.LightningModule):
     def setup(self, stage: str) -> None:
         """Take from the data what the model has to know of them, once, to be used without them."""
         datamodule = getattr(self.trainer, "datamodule", None)
-        if stage == "fit" and datamodule is not None:
+        # Photos alone, or unpaired, are no translation yet.
+        if stage == "fit" and getattr(datamodule, "content", None) == "pairs":
             self.task = Task.of(datamodule)
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
