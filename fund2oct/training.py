@@ -17,6 +17,7 @@ from pytorch_lightning.loggers import CSVLogger, TensorBoardLogger
 from pytorch_lightning.utilities import rank_zero_only
 
 from fund2oct.config import ConfigError, load_experiment
+from fund2oct.devices import spread
 from fund2oct.models import VolumeGAN
 
 _RUN_DIR = "FUND2OCT_RUN_DIR"
@@ -34,6 +35,8 @@ def train(
     overrides: Sequence[str] = (),
     out: str | Path | None = None,
     resume: str | Path | None = None,
+    *,
+    spread_out: bool = False,
 ) -> Path:
     """Train an experiment and report on it.
 
@@ -46,6 +49,9 @@ def train(
         overrides: ``key=value``.
         out: folder of the run; by default the next free number in ``runs/EXPERIMENT``.
         resume: a checkpoint to go on from.
+        spread_out: whether to use all GPUs or cores where the configuration does not choose, see
+            :func:`fund2oct.devices.spread`. Each process runs the command line of this one once more, so
+            that it is for commands, not for notebooks.
 
     Returns:
         The folder of the run.
@@ -56,22 +62,28 @@ def train(
         fund2oct.models.CheckpointError: if the checkpoint to resume from is absent.
     """
     config = load_experiment(experiment, overrides)
+    if spread_out:
+        spread(config)
     if resume is not None and not Path(resume).is_file():
         raise ConfigError(f"{resume}: no such checkpoint to resume from")
     run = Path(out) if out is not None else _next_run(Path(experiment).stem)
     # Lightning starts the other processes of a distributed run with this same command.
     os.environ[_RUN_DIR] = str(run)
     cli = _build(config, run)
+    n_threads = torch.get_num_threads()
     # The discriminators' schedule goes on while they wait to join.
     warnings.filterwarnings("ignore", "Detected call of `lr_scheduler.step")
+    # What is wrong with the data is said once, before Lightning starts the other processes.
+    rank_zero_only(cli.datamodule.prepare_data)()
     cli.trainer.fit(
         cli.model,
         datamodule=cli.datamodule,
         ckpt_path=None if resume is None else str(resume),
         weights_only=True,
     )
-    has_pairs = getattr(cli.datamodule, "content", None) == "pairs"
+    has_pairs = getattr(cli.datamodule, "content", "pairs") == "pairs"
     if has_pairs and not config["trainer"].get("fast_dev_run"):
+        torch.set_num_threads(n_threads)  # Lightning shared them out among the processes
         _report(cli, run)
     return run
 

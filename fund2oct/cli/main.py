@@ -21,6 +21,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         parser.error(f"unrecognized arguments: {' '.join(rest)}")
     if rest:
         options.overrides += rest
+    # Lightning starts the other processes of a training with the command line of this one.
+    options.from_shell = arguments is None
     command: Command = options.command
     try:
         return command(options)
@@ -28,6 +30,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
         if options.debug:
             raise
         print(f"fund2oct: {' '.join(str(error).split())}", file=sys.stderr)
+        return 1
+    except RuntimeError as error:
+        if options.debug or "Connection closed by peer" not in str(error):
+            raise
+        print("fund2oct: another process of this training stopped; its message says why", file=sys.stderr)
         return 1
     except KeyboardInterrupt:
         print("fund2oct: interrupted", file=sys.stderr)

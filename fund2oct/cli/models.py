@@ -70,7 +70,9 @@ def add_commands(commands: Commands) -> None:
 def _train(options: argparse.Namespace) -> int:
     from fund2oct.training import train
 
-    run = train(options.experiment, options.overrides, options.out, options.resume)
+    run = train(
+        options.experiment, options.overrides, options.out, options.resume, spread_out=options.from_shell
+    )
     if (run / "report").is_dir():
         print(
             f"\nThe run lies in {run}: its report in {run}/report/report.md, panels in {run}/panels.\n"

@@ -221,7 +221,8 @@ class VolumeGAN(pl.LightningModule):
         """Take from the data what the model has to know of them, once, to be used without them."""
         datamodule = getattr(self.trainer, "datamodule", None)
         # Photos alone, or unpaired, are no translation yet.
-        if stage == "fit" and getattr(datamodule, "content", None) == "pairs":
+        paired = datamodule is not None and getattr(datamodule, "content", "pairs") == "pairs"
+        if stage == "fit" and paired:
             self.task = Task.of(datamodule)
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
