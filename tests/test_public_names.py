@@ -7,7 +7,7 @@ import pytest
 PUBLIC = {
     "fund2oct.data": {
         "SCHEMA_VERSION", "DataError", "Eye", "EyeInfo", "EyeReader", "EyeWriter", "FundusOCTDataModule",
-        "FundusOCTDataset", "NotAFundusError", "PhantomDataModule", "RetinaCircle", "crop_retina",
+        "FundusOCTDataset", "NotAFundusError", "PhantomDataModule", "RetinaCircle", "UnpairedDataModule", "crop_retina",
         "find_retina", "problems", "validate",
     },
     "fund2oct.losses": {
