@@ -5,36 +5,50 @@ from __future__ import annotations
 from torch import Tensor, nn
 from torchmetrics import Metric
 
-from fund2oct.metrics.quality import VolumeL1, VolumePSNR, VolumeSSIM
+from fund2oct.metrics.eyes import EyeMean, measure_eyes
 from fund2oct.metrics.sharpness import SharpnessRatio
+
+LOGGED = (
+    *(f"{frame}/{name}" for frame in ("aligned", "lying") for name in ("l1", "psnr", "ssim")),
+    "aligned/retina_local_mean",
+    "thickness/error_um",
+    "thickness/correlation",
+    "thickness/failed",
+    "ilm/error_um",
+    "rpe/error_um",
+    "shadow/agreement",
+    "order/violations",
+)
+"""Values of :func:`fund2oct.metrics.measure_eyes` whose means over the eyes are logged."""
 
 
 class ValidationMetrics(nn.Module):
-    """Voxel metrics of volumes as they lie and in the aligned frame, and their sharpness.
+    """Means of what :func:`fund2oct.metrics.measure_eyes` measures, and the sharpness of the set.
 
-    ``aligned/...`` compares what the generator draws with the real volume in the aligned frame,
-    over the voxels that were scanned; ``lying/...`` compares the volumes as a viewer shows them,
-    the generated one at the real one's pose.
+    The report at the end of a run measures by the same function.
     """
 
     def __init__(self) -> None:
         super().__init__()
-        self.aligned = nn.ModuleDict({"l1": VolumeL1(), "psnr": VolumePSNR(), "ssim": VolumeSSIM()})
-        self.lying = nn.ModuleDict({"l1": VolumeL1(), "psnr": VolumePSNR(), "ssim": VolumeSSIM()})
+        self.means = nn.ModuleDict({name: EyeMean() for name in LOGGED})
         self.sharpness = SharpnessRatio()
 
     def update(
-        self, fake_aligned: Tensor, real_aligned: Tensor, mask: Tensor, fake: Tensor, real: Tensor
+        self,
+        fake: Tensor,
+        real: Tensor,
+        fake_aligned: Tensor,
+        real_aligned: Tensor,
+        mask: Tensor,
+        spacing_z_mm: Tensor | float,
+        spacing_x_mm: Tensor | float,
     ) -> None:
-        """Add a batch of volumes ``(B, 1, S, Z, X)`` in [0, 1]."""
-        for metric in self.aligned.values():
-            metric.update(fake_aligned, real_aligned, mask)  # type: ignore[operator]
-        for metric in self.lying.values():
-            metric.update(fake, real)  # type: ignore[operator]
+        """Add a batch of volumes ``(B, 1, S, Z, X)`` in [0, 1]; the arguments are of ``measure_eyes``."""
+        values = measure_eyes(fake, real, fake_aligned, real_aligned, mask, spacing_z_mm, spacing_x_mm)
+        for name, mean in self.means.items():
+            mean.update(values[name])  # type: ignore[operator]
         self.sharpness.update(fake, real)
 
     def named(self) -> dict[str, Metric]:
         """The metrics by the names under which they are reported."""
-        named = {f"aligned/{name}": metric for name, metric in self.aligned.items()}
-        named |= {f"lying/{name}": metric for name, metric in self.lying.items()}
-        return named | {"sharpness": self.sharpness}  # type: ignore[return-value]
+        return {**self.means, "sharpness": self.sharpness}  # type: ignore[dict-item]

@@ -209,9 +209,11 @@ class VolumeGAN(pl.LightningModule):
         """Measure the averaged generator, as the volumes lie and in the aligned frame."""
         batch = self.prepare(batch)
         fake = self.generate(self.generator_ema, batch, self._noise(batch_idx))
+        spacing_x_mm = self.task.spacing_mm[2] if self.task else float("nan")
         self.validation_metrics.update(
-            fake.aligned, batch["aligned"], batch["mask"], fake.volume, batch["volume"]
-        )
+            fake.volume, batch["volume"], fake.aligned, batch["aligned"], batch["mask"],
+            batch["spacing_z_mm"], spacing_x_mm,
+        )  # fmt: skip
         named = self.validation_metrics.named()
         # Lightning reads the metrics, and resets them, at the end of the epoch.
         self.log_dict({f"val/{name}": metric for name, metric in named.items()}, batch_size=len(fake.volume))
@@ -222,7 +224,7 @@ class VolumeGAN(pl.LightningModule):
         datamodule = getattr(self.trainer, "datamodule", None)
         # Photos alone, or unpaired, are no translation yet.
         paired = datamodule is not None and getattr(datamodule, "content", "pairs") == "pairs"
-        if stage == "fit" and paired:
+        if paired and (stage == "fit" or self.task is None):
             self.task = Task.of(datamodule)
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
