@@ -120,7 +120,9 @@ def load_vessel_network(name: str) -> nn.Module:
             ) from error
     if not isinstance(network, nn.Module):
         raise ValueError(f"vessel_network: {name}: expected a network, found {type(network).__name__}")
-    return network.eval().requires_grad_(False)
+    for parameter in network.parameters():  # one by one: TorchScript modules cannot do it at once
+        parameter.requires_grad_(False)
+    return network.eval()
 
 
 def resize(images: Tensor, size: tuple[int, int]) -> Tensor:
