@@ -46,6 +46,14 @@ def add_commands(commands: Commands) -> None:
     _add_writing(volumes)
     volumes.set_defaults(command=_import_volumes)
 
+    vendor = importer.add_parser("vendor", help="files of scanners: .vol, .e2e, .fda, .img, DICOM")
+    vendor.add_argument("source", metavar="SRC", help="a file, or a folder searched with all below it")
+    vendor.add_argument("out", metavar="OUT.h5")
+    _add_photo_options(vendor)
+    _add_scan_options(vendor)
+    _add_writing(vendor)
+    vendor.set_defaults(command=_import_vendor)
+
 
 def _add_writing(parser: argparse.ArgumentParser) -> None:
     add_workers(parser)
@@ -59,16 +67,20 @@ def _add_photo_options(parser: argparse.ArgumentParser) -> None:
 
 
 def _add_volume_options(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--axes", default="szx", help="order in TIFF, NIfTI and NumPy files (default: szx)")
+    parser.add_argument("--keep-borders", action="store_true", help="do not blacken white borders")
+    _add_scan_options(parser)
+
+
+def _add_scan_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--spacing-mm", type=float, nargs=3, metavar=("S", "Z", "X"), help="of slices, rows and A-scans"
     )
-    parser.add_argument("--axes", default="szx", help="order in TIFF, NIfTI and NumPy files (default: szx)")
     parser.add_argument("--radial", action="store_true", help="the slices are a star, not a raster")
     parser.add_argument("--slices", type=int, help="keep so many, evenly spaced (default: all)")
     parser.add_argument("--star", type=int, metavar="LINES", help="cut a star out of the raster")
     parser.add_argument("--star-mm", type=float, default=5.5, help="length of its lines (default: 5.5)")
     parser.add_argument("--shape", type=int, nargs=2, metavar=("Z", "X"), help="(default: as it is)")
-    parser.add_argument("--keep-borders", action="store_true", help="do not blacken white borders")
     parser.add_argument("--even-levels", action="store_true", help="bring all devices to the same levels")
     parser.add_argument("--salt", default="", help="hashed with patients' names, which are then not stored")
 
@@ -124,6 +136,21 @@ def _import_volumes(options: argparse.Namespace) -> int:
     )
 
 
+def _import_vendor(options: argparse.Namespace) -> int:
+    from fund2oct.data.vendor import import_vendor
+
+    return _say(
+        import_vendor(
+            options.source,
+            options.out,
+            _import_options(options),
+            options.overwrite,
+            workers=options.workers,
+            compression=options.compression,
+        )
+    )
+
+
 def _import_options(options: argparse.Namespace) -> ImportOptions:
     from fund2oct.data.assemble import ImportOptions
     from fund2oct.data.scans import ScanOptions
@@ -135,8 +162,8 @@ def _import_options(options: argparse.Namespace) -> ImportOptions:
         n_slices=options.slices,
         star=RadialScan(options.star, options.star_mm) if options.star else None,
         shape=tuple(options.shape) if options.shape else None,
-        mask_borders=not options.keep_borders,
-        axes=options.axes,
+        mask_borders=not getattr(options, "keep_borders", False),
+        axes=getattr(options, "axes", "szx"),
     )
     return ImportOptions(
         scan,

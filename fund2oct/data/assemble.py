@@ -13,7 +13,7 @@ import numpy as np
 from fund2oct.data.fundus import NotAFundusError, crop_retina, find_retina
 from fund2oct.data.illumination import normalise_illumination, normalise_intensity
 from fund2oct.data.images import read_rgb
-from fund2oct.data.scans import ScanOptions, prepare_scan
+from fund2oct.data.scans import PreparedScan, ScanOptions, prepare_scan
 from fund2oct.data.schema import Array, DataError, Eye, Plain
 from fund2oct.data.stacks import read_stack
 from fund2oct.geometry import Placement
@@ -75,7 +75,10 @@ def assemble_eye(
     notes: list[str] = []
     fields: dict[str, Any] = {}
     if photo is not None:
-        fields["fundus"] = _photo(photo, options, history, notes)
+        try:
+            fields["fundus"] = photo_of(read_rgb(photo), options, history, notes)
+        except NotAFundusError as error:
+            raise DataError(f"{photo}: {error}") from error
         fields["sha256"] = hashlib.sha256(photo.read_bytes()).hexdigest()
     if volume is not None:
         stack = read_stack(volume, options.scan.axes)
@@ -83,24 +86,9 @@ def assemble_eye(
             scan = prepare_scan(stack.volume, stack.spacing_mm, options.scan)
         except DataError as error:
             raise DataError(f"{volume}: {error}") from error
-        history |= scan.history
-        voxels = scan.volume
-        if options.even_levels:
-            voxels = normalise_intensity(voxels)
-            history["levels"] = "normalised"
-        pose = estimate_pose(voxels, scan.spacing_mm)
-        if not pose.ok.all():
-            numbers = ", ".join(map(str, np.flatnonzero(~pose.ok)))
-            notes.append(f"the outer retina is uncertain in slices {numbers}")
-        fields |= {
-            "volume": voxels,
-            "scan": scan.scan,
-            "spacing_mm": scan.spacing_mm,
-            "pose_um": pose.pose_um,
-            "outer_um": pose.outer_um,
-        }
+        fields |= volume_fields(scan, options, history, notes)
     if options.salt:
-        patient = hashlib.sha256(f"{options.salt}:{patient}".encode()).hexdigest()[:16]
+        patient = hashed_patient(patient, options.salt)
     eye = Eye(
         key=key,
         patient=patient,
@@ -112,12 +100,53 @@ def assemble_eye(
     return eye, notes
 
 
-def _photo(photo: Path, options: ImportOptions, history: dict[str, Plain], notes: list[str]) -> Array:
-    picture = read_rgb(photo)
-    try:
-        circle = find_retina(picture)
-    except NotAFundusError as error:
-        raise DataError(f"{photo}: {error}") from error
+def hashed_patient(patient: str, salt: str) -> str:
+    """What is stored in place of a patient's name."""
+    return hashlib.sha256(f"{salt}:{patient}".encode()).hexdigest()[:16]
+
+
+def volume_fields(
+    scan: PreparedScan, options: ImportOptions, history: dict[str, Plain], notes: list[str]
+) -> dict[str, Any]:
+    """The fields of an :class:`~fund2oct.data.Eye` that come with a volume, its pose among them.
+
+    Args:
+        scan: the volume.
+        options: whether to bring it to even levels.
+        history: is added to.
+        notes: is added to.
+    """
+    history |= scan.history
+    voxels = scan.volume
+    if options.even_levels:
+        voxels = normalise_intensity(voxels)
+        history["levels"] = "normalised"
+    pose = estimate_pose(voxels, scan.spacing_mm)
+    if not pose.ok.all():
+        numbers = ", ".join(map(str, np.flatnonzero(~pose.ok)))
+        notes.append(f"the outer retina is uncertain in slices {numbers}")
+    return {
+        "volume": voxels,
+        "scan": scan.scan,
+        "spacing_mm": scan.spacing_mm,
+        "pose_um": pose.pose_um,
+        "outer_um": pose.outer_um,
+    }
+
+
+def photo_of(picture: Array, options: ImportOptions, history: dict[str, Plain], notes: list[str]) -> Array:
+    """Cut a photo to the circle of retina and resize it.
+
+    Args:
+        picture: RGB uint8, shape ``(rows, columns, 3)``.
+        options: size and light.
+        history: is added to.
+        notes: is added to.
+
+    Raises:
+        NotAFundusError: if it is no photo of a retina.
+    """
+    circle = find_retina(picture)
     if not circle.found:
         notes.append("no circle of retina in the photo; took its central square")
     history |= {

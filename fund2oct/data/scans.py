@@ -51,21 +51,25 @@ class ScanOptions:
 
 @dataclass(frozen=True)
 class PreparedScan:
-    """A volume as it is stored, and what was done to it."""
+    """A volume as it is stored, and what was done to it; ``slices`` are those kept, None once cut anew."""
 
     volume: Array
     scan: ScanPattern
     spacing_mm: Spacing
     history: dict[str, Plain]
+    slices: tuple[int, ...] | None
 
 
-def prepare_scan(volume: Array, spacing_mm: Spacing | None, options: ScanOptions) -> PreparedScan:
+def prepare_scan(
+    volume: Array, spacing_mm: Spacing | None, options: ScanOptions, lines: ScanPattern | None = None
+) -> PreparedScan:
     """Mask, choose or cut slices, and resize.
 
     Args:
         volume: uint8, shape ``(S, Z, X)``.
         spacing_mm: what the file says; ``options.spacing_mm`` goes before it.
         options: what to do.
+        lines: where the file says that its slices lie; None takes a raster from above to below.
 
     Raises:
         DataError: if there is no spacing, or there are fewer slices than wanted.
@@ -77,7 +81,10 @@ def prepare_scan(volume: Array, spacing_mm: Spacing | None, options: ScanOptions
             "give --spacing-mm S Z X"
         )
     s_mm, z_mm, x_mm = given
-    if not (z_mm > 0 and x_mm > 0 and (options.radial or s_mm > 0)):
+    # What the options say goes before the file.
+    lines = lines if options.spacing_mm is None and not options.radial else None
+    parallel = not options.radial and lines is None and len(volume) > 1
+    if not (z_mm > 0 and x_mm > 0 and (s_mm > 0 or not parallel)):
         raise DataError(f"spacing_mm: expected positive millimetres (s, z, x), found {given}")
     history: dict[str, Plain] = {"stored_shape": "x".join(map(str, volume.shape))}
     if options.mask_borders:
@@ -87,14 +94,21 @@ def prepare_scan(volume: Array, spacing_mm: Spacing | None, options: ScanOptions
             history["border_masked"] = round(float(fill.mean()), 6)
     n_slices, _, n_ascans = volume.shape
     scan: ScanPattern
-    if options.radial:
+    if lines is not None:
+        scan = lines
+    elif options.radial:
         scan, s_mm = RadialScan(n_slices, length_mm=x_mm * n_ascans), math.nan
     elif n_slices < 2:
         scan, s_mm = ScanPattern((((-x_mm * n_ascans / 2, 0.0), (x_mm * n_ascans / 2, 0.0)),)), math.nan
     else:
         scan = RasterScan(n_slices, width_mm=x_mm * n_ascans, height_mm=s_mm * (n_slices - 1))
+    slices: tuple[int, ...] | None = tuple(range(n_slices))
     if options.star is not None:
-        volume = cut_scan(volume, (s_mm, z_mm, x_mm), options.star)
+        if not isinstance(scan, RasterScan):
+            raise DataError("star: is cut out of a raster, but the file's slices are none; leave it out")
+        downwards = scan.lines[0][0][1] < scan.lines[-1][0][1]
+        volume = cut_scan(volume if downwards else volume[::-1], (s_mm, z_mm, x_mm), options.star)
+        slices = None
         scan, s_mm = options.star, math.nan
         x_mm = max(scan.length_mm) / volume.shape[2]
         history["cut"] = f"a star of {scan.n_slices} lines of {scan.length_mm[0]:g} mm out of the raster"
@@ -102,14 +116,14 @@ def prepare_scan(volume: Array, spacing_mm: Spacing | None, options: ScanOptions
         if options.n_slices > n_slices:
             raise DataError(f"expected at least {options.n_slices} slices, found {n_slices}")
         chosen = spaced_slices(scan, options.n_slices)
-        volume, scan = volume[list(chosen)], chosen_scan(scan, chosen)
+        volume, scan, slices = volume[list(chosen)], chosen_scan(scan, chosen), chosen
         s_mm = s_mm * (chosen[-1] - chosen[0]) / max(len(chosen) - 1, 1) if len(chosen) > 1 else math.nan
         history["slices"] = ",".join(map(str, chosen))
     if options.shape is not None and options.shape != volume.shape[1:]:
         rows, columns = options.shape
         z_mm, x_mm = z_mm * volume.shape[1] / rows, x_mm * volume.shape[2] / columns
         volume = np.stack([resize(bscan, rows, columns) for bscan in volume])
-    return PreparedScan(np.ascontiguousarray(volume), scan, (s_mm, z_mm, x_mm), history)
+    return PreparedScan(np.ascontiguousarray(volume), scan, (s_mm, z_mm, x_mm), history, slices)
 
 
 def cut_scan(volume: Array, spacing_mm: Spacing, scan: ScanPattern, n_ascans: int | None = None) -> Array:

@@ -17,7 +17,7 @@ _COLUMNS = 3
 def draw_contact_sheet(reader: EyeReader, n_eyes: int = 12) -> Figure:
     """Draw eyes of a file, spread evenly over it.
 
-    Each is its photo with the lines of its scan, beside its middle B-scan, whose line is the bright
+    Each is its photo, or else its localizer, with the lines of its scan, beside its middle B-scan, whose line is the bright
     one, with the stored pose; where there is no photo or no volume, the place says so.
 
     Args:
@@ -57,14 +57,17 @@ def _title(eye: Eye) -> str:
 
 
 def _draw_photo(axes, eye: Eye) -> None:  # type: ignore[no-untyped-def]
-    if eye.fundus is None:
+    picture, placement = eye.fundus, eye.placement
+    if picture is None:
+        picture, placement = eye.localizer, eye.localizer_placement
+    if picture is None:
         _say(axes, "no photo")
         return
-    _show(axes, eye.fundus, "equal")
+    _show(axes, picture, "equal")
     if eye.scan is None or eye.volume is None:
         return
-    size = len(eye.fundus)
-    lines = grid_to_pixels(eye.placement.to_grid(eye.scan.coordinates(2)), size).numpy()
+    size = len(picture)
+    lines = grid_to_pixels(placement.to_grid(torch.tensor(eye.scan.lines)), size).numpy()
     for number, line in enumerate(lines):
         middle = number == len(lines) // 2
         axes.plot(*line.T, color="yellow" if middle else "deepskyblue", lw=1.4 if middle else 0.4)
