@@ -10,6 +10,7 @@ import math
 import struct
 from datetime import date, timedelta
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -83,7 +84,7 @@ def read_vol(path: Path) -> Exam:
         raise DataError(f"{path}: {error}") from error
     layers = [_layers(path, data, start, bscan_header, n_ascans) for start in starts]
     boundaries, dropped = boundaries_of(layers, z_mm, n_ascans)
-    fields = {}
+    fields: dict[str, Any] = {}
     if rows and columns and across_mm > 0 and down_mm > 0:
         localizer = np.frombuffer(data, np.uint8, rows * columns, _HEADER).reshape(rows, columns)
         square, placement = square_localizer(localizer, (across_mm, down_mm), centre)

@@ -177,4 +177,4 @@ def _boundaries(boundaries_um: Array, scan: PreparedScan, notes: list[str]) -> A
         return np.ascontiguousarray(kept)
     place = ((np.arange(new) + 0.5) * old / new - 0.5).clip(0, old - 1)
     resized = [np.interp(place, np.arange(old), row) for row in kept.reshape(-1, old)]
-    return np.float32(resized).reshape(*kept.shape[:2], new)
+    return np.asarray(resized, np.float32).reshape(*kept.shape[:2], new)

@@ -17,8 +17,9 @@ _COLUMNS = 3
 def draw_contact_sheet(reader: EyeReader, n_eyes: int = 12) -> Figure:
     """Draw eyes of a file, spread evenly over it.
 
-    Each is its photo, or else its localizer, with the lines of its scan, beside its middle B-scan, whose line is the bright
-    one, with the stored pose; where there is no photo or no volume, the place says so.
+    Each is its photo, or else its localizer, with the lines of its scan, beside its middle B-scan,
+    whose line is the bright one, with the stored pose; where there is no photo or no volume, the place
+    says so.
 
     Args:
         reader: of the file.
