@@ -50,6 +50,16 @@ def read_opt(path: Path) -> Exam:
         DataError: if the file cannot be read, is of another class, or has no usable pixels.
     """
     image = _read(path)
+    try:
+        return _exam(path, image)
+    except DataError:
+        raise
+    # pydicom converts an element when it is asked for, and so meets damage that late.
+    except Exception as error:
+        raise _damaged(path, error) from error
+
+
+def _exam(path: Path, image: Any) -> Exam:
     found = image.get("SOPClassUID")
     if found != OPT:
         name = getattr(found, "name", None) or "no class"
@@ -93,8 +103,12 @@ def _read(path: Path, **options: Any) -> Any:
         return pydicom.dcmread(path, **options)
     # A damaged file makes its library raise whatever it stumbles over.
     except Exception as error:
-        found = " ".join(str(error).split())
-        raise DataError(f"{path}: cannot be read as DICOM, it is damaged or none ({found})") from error
+        raise _damaged(path, error) from error
+
+
+def _damaged(path: Path, error: Exception) -> DataError:
+    found = f"{type(error).__name__}: {' '.join(str(error).split())}"
+    return DataError(f"{path}: cannot be read as DICOM, it is damaged or none ({found})")
 
 
 def _pixels(path: Path, image: Any) -> Array:
@@ -145,7 +159,10 @@ def _located(
         raise DataError(f"{path}: expected frames along lines, found one that begins where it ends")
     # The A-scans' distance is stated in millimetres; the localizer's pixels need not be.
     pixel_mm = n_ascans * spacing[2] / float(lengths.mean())
-    scan, centre = centred_scan(ends * pixel_mm)
+    try:
+        scan, centre = centred_scan(ends * pixel_mm)
+    except DataError as error:
+        raise DataError(f"{path}: {error}") from error
     fields = {"lines": scan, "spacing_mm": (between_slices_mm(scan, spacing[0]), *spacing[1:])}
     uid = next((_referenced(place) for place in places if _referenced(place)), "")
     photo = _photographs(path.parent).get(uid)
