@@ -1,0 +1,203 @@
+"""Volumes a second from a file of eyes and from other formats, and what it takes of a training.
+
+python benchmarks/loader.py
+
+All files are read once before they are timed, so that the disk's speed does not count: what is compared
+is the work of reading. Each figure is the best of three passes over the same voxels.
+"""
+
+from __future__ import annotations
+
+import argparse
+import dataclasses
+import io
+import tempfile
+import time
+import warnings
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import h5py
+import numpy as np
+import pytorch_lightning as pl
+from PIL import Image
+
+from fund2oct.data import Eye, EyeReader, EyeWriter, FundusOCTDataModule
+from fund2oct.data.loader import EyeLoader
+from fund2oct.data.sampler import TrainSampler
+from fund2oct.geometry import RasterScan
+from fund2oct.phantom import PhantomConfig, simulate_eye
+from fund2oct.training import build
+
+_CONFIG = PhantomConfig(fundus_px=448, n_depth=320, n_ascans=448)
+_N_SIMULATED = 4
+
+
+def main() -> None:
+    """Print the three tables."""
+    parser = argparse.ArgumentParser()
+    parser.add_argument("--steps", type=int, default=12, help="training steps of each experiment")
+    options = parser.parse_args()
+    simulated = [simulate_eye(0, number, _CONFIG) for number in range(_N_SIMULATED)]
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        for n_slices, n_eyes in ((6, 48), (64, 12)):
+            eyes = list(repeated(simulated, n_eyes, n_slices))
+            print(f"\n{n_slices}x320x448, {n_eyes} volumes", flush=True)
+            compare_formats(eyes, folder / str(n_slices))
+        print("\nloader of photos and volumes, 6x320x448, batches of 2", flush=True)
+        compare_workers(folder / "6" / "none.h5")
+        print("\ntraining", flush=True)
+        compare_training(folder, options.steps)
+
+
+def repeated(simulated: list[Eye], n_eyes: int, n_slices: int) -> Iterator[Eye]:
+    """Simulated eyes, their slices repeated to make up the number."""
+    for number in range(n_eyes):
+        eye = simulated[number % len(simulated)]
+        assert eye.volume is not None and eye.pose_um is not None
+        yield Eye(
+            key=f"eye-{number}",
+            patient=f"patient-{number}",
+            laterality=eye.laterality,
+            fundus=eye.fundus,
+            volume=np.resize(eye.volume, (n_slices, *eye.volume.shape[1:])),
+            pose_um=np.resize(eye.pose_um, (n_slices, 3)),
+            scan=eye.scan if n_slices == 6 else RasterScan(n_slices, 448 * eye.spacing_mm[2], 6.0),
+            spacing_mm=eye.spacing_mm if n_slices == 6 else (6 / (n_slices - 1), *eye.spacing_mm[1:]),
+        )
+
+
+def compare_formats(eyes: list[Eye], folder: Path) -> None:
+    """Write the volumes in each format, and time reading all of them."""
+    folder.mkdir()
+    volumes = {eye.key: np.asarray(eye.volume) for eye in eyes}
+    readers: dict[str, Callable[[str], Any]] = {}
+    sizes: dict[str, int] = {}
+
+    def add(name: str, path: Path, read: Callable[[str], Any]) -> None:
+        readers[name] = read
+        files = path.rglob("*") if path.is_dir() else [path]
+        sizes[name] = sum(file.stat().st_size for file in files if file.is_file())
+
+    for kind in ("raw", "npz", "npz compressed", "png", "jpg"):
+        (folder / kind).mkdir()
+    plain = h5py.File(folder / "plain.h5", "w")
+    for key, volume in volumes.items():
+        volume.tofile(folder / "raw" / key)
+        np.savez(folder / "npz" / key, volume=volume)
+        np.savez_compressed(folder / "npz compressed" / key, volume=volume)
+        plain.create_dataset(key, data=volume, compression="gzip")
+        for kind, options in (("png", {}), ("jpg", {"quality": 95})):
+            (folder / kind / key).mkdir()
+            for number, bscan in enumerate(volume):
+                Image.fromarray(bscan).save(folder / kind / key / f"{number}.{kind}", **options)
+    plain.flush()
+    shape = eyes[0].volume.shape  # type: ignore[union-attr]
+    out = np.empty(shape, np.uint8)
+    add("bytes of a file each", folder / "raw", lambda key: np.fromfile(folder / "raw" / key, np.uint8))
+    for compression in ("none", "zstd", "gzip"):
+        path = folder / f"{compression}.h5"
+        with EyeWriter(path, compression=compression) as writer:  # type: ignore[arg-type]
+            for eye in eyes:
+                # Voxels alone, so that sizes compare; the loader is timed with photos.
+                writer.add(eye if compression == "none" else dataclasses.replace(eye, fundus=None))
+        reader = EyeReader(path)
+        add(f"fund2oct, {compression}", path, lambda key, r=reader: r.read_into(key, "volume", out))
+    add("h5py, gzip", folder / "plain.h5", lambda key: plain[key][()])
+    for kind in ("npz", "npz compressed"):
+        add(kind, folder / kind, lambda key, kind=kind: np.load(folder / kind / f"{key}.npz")["volume"])
+    for kind in ("png", "jpg"):
+        add(f"{kind} folder", folder / kind, lambda key, kind=kind: _pictures(folder / kind / key, kind))
+    rates = {name: len(volumes) / _best(lambda r=read: [r(key) for key in volumes])
+             for name, read in readers.items()}  # fmt: skip
+    for name, rate in rates.items():
+        print(
+            f"  {name:22} {rate:8.1f} volumes/s, {rate / rates['jpg folder']:6.1f} times the JPG folder, "
+            f"{rate / rates['bytes of a file each']:.2f} of the bytes; {sizes[name] / 2**20:.0f} MiB"
+        )
+
+
+def compare_workers(path: Path) -> None:
+    """Time an epoch of the loader, bytes as they go to the device, by the number of workers."""
+    data = FundusOCTDataModule(str(path), symmetries="none", photometric=0.0, test_fraction=0.0)
+    dataset = data.train_dataset
+    arrays = []
+    with EyeReader(path) as reader:
+        for key in dataset.keys:
+            eye = reader.read(key)
+            arrays += [eye.fundus, eye.volume]
+    copies = [np.ascontiguousarray(array) for array in arrays]
+    files = []
+    for number, array in enumerate(copies):
+        files.append(path.parent / f"array-{number}")
+        array.tofile(files[-1])
+    raw = len(dataset) / _best(lambda: [np.fromfile(file, np.uint8) for file in files])
+    print(f"  {'bytes of a file each':22} {raw:8.1f} eyes/s")
+    for workers in (0, 1, 2):
+        loader = EyeLoader(dataset, TrainSampler(dataset), 2, num_workers=workers)
+        rate = len(dataset) / _best(lambda it=loader: [None for _ in it])
+        print(f"  {workers} workers {'':12} {rate:8.1f} eyes/s, {rate / raw:.2f} of the bytes")
+
+
+class _Steps(pl.Callback):
+    """Seconds of each training step, without what the loader takes."""
+
+    def __init__(self) -> None:
+        self.seconds: list[float] = []
+        self.since = 0.0
+
+    def on_train_batch_start(self, *_: Any) -> None:
+        self.since = time.perf_counter()
+
+    def on_train_batch_end(self, *_: Any) -> None:
+        self.seconds.append(time.perf_counter() - self.since)
+
+
+def compare_training(folder: Path, n_steps: int) -> None:
+    """The loader's rate over the training's, for the shipped experiments, augmentation included."""
+    phantom = folder / "phantom.h5"
+    with EyeWriter(phantom) as writer:
+        for number in range(40):
+            writer.add(simulate_eye(0, number))
+    for name, path, more in (
+        ("pix2vol", phantom, ["data.init_args.n_eyes=40"]),
+        ("l1", phantom, ["data.init_args.n_eyes=40"]),
+        ("aptos2024", folder / "6" / "none.h5", []),
+    ):
+        overrides = [
+            f"data.init_args.path={path}", f"trainer.max_steps={n_steps}", "trainer.limit_val_batches=0",
+            "trainer.callbacks=[]", "trainer.enable_checkpointing=false",
+            "trainer.enable_progress_bar=false", *more,
+        ]  # fmt: skip
+        trainer, model, data = build(name, overrides)
+        steps = _Steps()
+        trainer.callbacks.append(steps)  # type: ignore[attr-defined]
+        trainer.fit(model, datamodule=data)
+        step = float(np.median(steps.seconds[n_steps // 2 :]))
+        _, _, fresh = build(name, overrides)
+        loader = fresh.train_dataloader()
+        batch = _best(lambda it=loader: [None for _ in it]) / len(loader)
+        print(f"  {name:10} step {step:.3f} s, batch {batch:.4f} s: ratio {step / batch:.0f}", flush=True)
+
+
+def _pictures(folder: Path, kind: str) -> np.ndarray:
+    paths = sorted(folder.glob(f"*.{kind}"), key=lambda path: int(path.stem))
+    return np.stack([np.asarray(Image.open(io.BytesIO(path.read_bytes()))) for path in paths])
+
+
+def _best(action: Callable[[], Any], n_times: int = 3) -> float:
+    """Seconds of the fastest of several times, after one that is not timed."""
+    action()
+    seconds = []
+    for _ in range(n_times):
+        start = time.perf_counter()
+        action()
+        seconds.append(time.perf_counter() - start)
+    return min(seconds)
+
+
+if __name__ == "__main__":
+    warnings.filterwarnings("ignore")
+    main()
