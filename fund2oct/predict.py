@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import warnings
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -12,7 +13,9 @@ from rich.progress import track
 from fund2oct.data import Eye
 from fund2oct.data.fundus import crop_retina, find_retina
 from fund2oct.data.images import read_rgb
-from fund2oct.data.schema import Array, DataError
+from fund2oct.data.landmarks import PhotoPlacement, place_on
+from fund2oct.data.naming import laterality_of
+from fund2oct.data.schema import Array, DataError, Plain
 from fund2oct.export import save_eye
 from fund2oct.geometry import Placement, ScanPattern
 from fund2oct.models import VolumeGAN, load_model
@@ -28,7 +31,7 @@ def predict(
     formats: Sequence[str] = ("hdf5",),
     seed: int = 0,
     model: str | None = None,
-    placement: Placement | None = None,
+    placement: Placement | PhotoPlacement | None = None,
 ) -> list[str]:
     """Generate a volume for each photo, with a panel.
 
@@ -43,7 +46,7 @@ def predict(
         seed: of the speckle and of the poses.
         model: import path of the model's class, where it is not of this package.
         placement: where the scan lies on the photos; by default around the centre of the retina's
-            circle, as on a macula-centred photo of 45 to 50 degrees.
+            circle, as on a macula-centred photo of 45 to 50 degrees. It may be estimated from each photo.
 
     Returns:
         A line for each photo that was passed over, which says why.
@@ -70,13 +73,14 @@ def predict(
     return failed
 
 
-def translate(model: VolumeGAN, photo: Path, placement: Placement, seed: int = 0) -> Eye:
+def translate(model: VolumeGAN, photo: Path, placement: Placement | PhotoPlacement, seed: int = 0) -> Eye:
     """Generate the volume of one photo.
 
     Args:
         model: from :func:`fund2oct.models.load_model`.
         photo: a picture file.
-        placement: where the scan lies on the square around the circle of retina.
+        placement: where the scan lies on the square around the circle of retina, or that it is to be
+            estimated; the eye's ``history`` tells what was found.
         seed: of the speckle and of the pose.
 
     Returns:
@@ -90,18 +94,24 @@ def translate(model: VolumeGAN, photo: Path, placement: Placement, seed: int = 0
     task = model.task
     picture = read_rgb(photo)
     fundus = crop_retina(picture, find_retina(picture), task.fundus_px)
-    volume, pose_um = generate(model, fundus, task.scan, placement, photo.name, seed)
+    history: dict[str, Plain] = {}
+    notes: list[str] = []
+    placed = place_on(fundus, laterality_of(photo.stem), placement, history, notes)
+    for note in notes:
+        warnings.warn(f"{photo}: {note}", stacklevel=2)
+    volume, pose_um = generate(model, fundus, task.scan, placed, photo.name, seed)
     return Eye(
         key=photo.stem.replace("/", "-"),
         patient=photo.stem,
         laterality="",
         fundus=fundus,
         scan=task.scan,
-        placement=placement,
+        placement=placed,
         spacing_mm=task.spacing_mm,
         volume=volume,
         pose_um=pose_um,
         source=f"generated from {photo.name}",
+        history=history,
         sha256=hashlib.sha256(photo.read_bytes()).hexdigest(),
     )
 

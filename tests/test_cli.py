@@ -11,6 +11,7 @@ from PIL import Image
 
 from fund2oct.cli import main
 from fund2oct.data import EyeReader
+from fund2oct.geometry import Placement
 from fund2oct.phantom import PhantomConfig, simulate_eye
 
 
@@ -57,6 +58,27 @@ def test_predict_for_photos_of_any_size_and_shape(tiny_checkpoint, fundus, tmp_p
         assert nifti.header.get_zooms() == pytest.approx((8.8 / 48, 1.92 / 32, 1.0), rel=1e-5)
         assert Image.open(out / f"{name}.png").size[0] > 500
         assert main(["check", str(out / f"{name}.h5")]) == 0
+
+
+def test_predict_around_the_fovea_as_given_or_found(tiny_checkpoint, fundus, tmp_path, capsys):
+    photo = save_photo(tmp_path / "eye_OD.png", fundus)
+    predict = ["predict", str(tiny_checkpoint), photo, "--out"]
+    shifts = {}
+    for name, more in (
+        ("centre", []),
+        ("given", ["--fovea", "0.2", "-0.1", "--half-width-mm", "7"]),
+        ("found", ["--placement", "photo", "--half-width-mm", "6"]),
+    ):
+        assert main([*predict, str(tmp_path / name), *more]) == 0
+        with EyeReader(tmp_path / name / "eye_OD.h5") as reader:
+            shifts[name] = reader.read("eye_OD")
+    assert shifts["centre"].placement == Placement()
+    assert shifts["given"].placement == Placement((0.2, -0.1), 0.0, 7.0)
+    assert shifts["found"].placement.half_width_mm == 6.0
+    assert shifts["found"].history["placement"] in ("photo", "centre")
+    capsys.readouterr()
+    assert main([*predict, str(tmp_path / "both"), "--placement", "photo", "--fovea", "0", "0"]) != 0
+    assert "--fovea or --placement photo, found both" in capsys.readouterr().err
 
 
 def test_a_photo_gives_the_same_volume_whatever_the_others(tiny_checkpoint, fundus, tmp_path):

@@ -7,8 +7,9 @@ import pytest
 PUBLIC = {
     "fund2oct.data": {
         "SCHEMA_VERSION", "DataError", "Eye", "EyeInfo", "EyeReader", "EyeWriter", "FundusOCTDataModule",
-        "FundusOCTDataset", "NotAFundusError", "PhantomDataModule", "RetinaCircle", "UnpairedDataModule",
-        "crop_retina", "find_retina", "problems", "validate",
+        "FundusOCTDataset", "Landmarks", "NotAFundusError", "PhantomDataModule", "PhotoPlacement",
+        "RetinaCircle", "UnpairedDataModule", "crop_retina", "find_landmarks", "find_retina",
+        "problems", "validate",
     },
     "fund2oct.losses": {
         "ADVERSARIAL", "AdversarialLoss", "HingeLoss", "LeastSquaresLoss", "NonSaturatingLoss",

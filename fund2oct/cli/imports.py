@@ -5,7 +5,14 @@ from __future__ import annotations
 import argparse
 from typing import TYPE_CHECKING
 
-from fund2oct.cli.options import Commands, add_compression, add_overwrite, add_workers
+from fund2oct.cli.options import (
+    Commands,
+    add_compression,
+    add_overwrite,
+    add_placement,
+    add_workers,
+    placement_option,
+)
 
 if TYPE_CHECKING:
     from fund2oct.data.assemble import ImportOptions
@@ -22,6 +29,7 @@ def add_commands(commands: Commands) -> None:
     aptos.add_argument("out", metavar="OUT.h5")
     aptos.add_argument("--shape", type=int, nargs=2, default=(320, 448), metavar=("Z", "X"))
     aptos.add_argument("--fundus-px", type=int, default=448)
+    add_placement(aptos)
     aptos.add_argument("--start-deg", type=float, default=0.0, help="direction of slice 0, from straight up")
     aptos.add_argument("--anticlockwise", action="store_true", help="the slices turn the other way")
     _add_writing(aptos)
@@ -64,6 +72,7 @@ def _add_writing(parser: argparse.ArgumentParser) -> None:
 def _add_photo_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--fundus-px", type=int, default=448, help="width of the photos (default: 448)")
     parser.add_argument("--even-light", action="store_true", help="even out the photos' illumination")
+    add_placement(parser)
 
 
 def _add_volume_options(parser: argparse.ArgumentParser) -> None:
@@ -91,7 +100,7 @@ def _import_aptos(options: argparse.Namespace) -> int:
 
     n_depth, n_ascans = options.shape
     scan = RadialScan(start_deg=options.start_deg, clockwise=not options.anticlockwise)
-    config = AptosConfig(n_depth, n_ascans, options.fundus_px, scan=scan)
+    config = AptosConfig(n_depth, n_ascans, options.fundus_px, scan=scan, placement=placement_option(options))
     return _say(
         import_aptos(
             options.folder,
@@ -154,8 +163,10 @@ def _import_vendor(options: argparse.Namespace) -> int:
 def _import_options(options: argparse.Namespace) -> ImportOptions:
     from fund2oct.data.assemble import ImportOptions
     from fund2oct.data.scans import ScanOptions
-    from fund2oct.geometry import RadialScan
+    from fund2oct.geometry import Placement, RadialScan
 
+    # Volumes alone have no photo to lie on.
+    placement = placement_option(options) if hasattr(options, "placement") else Placement()
     scan = ScanOptions(
         spacing_mm=tuple(options.spacing_mm) if options.spacing_mm else None,
         radial=options.radial,
@@ -168,6 +179,7 @@ def _import_options(options: argparse.Namespace) -> ImportOptions:
     return ImportOptions(
         scan,
         fundus_px=getattr(options, "fundus_px", 448),
+        placement=placement,
         even_light=getattr(options, "even_light", False),
         even_levels=options.even_levels,
         salt=options.salt,

@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 import sys
 
-from fund2oct.cli.options import Commands
+from fund2oct.cli.options import Commands, add_placement, placement_option
 
 
 def add_commands(commands: Commands) -> None:
@@ -53,15 +53,10 @@ def add_commands(commands: Commands) -> None:
         help="of the volumes; may be given more than once (default: hdf5)",
     )  # fmt: skip
     predict.add_argument(
-        "--fovea", type=float, nargs=2, default=(0.0, 0.0), metavar=("X", "Y"),
+        "--fovea", type=float, nargs=2, metavar=("X", "Y"),
         help="the fovea on the photo, from -1 to 1 over the circle of retina (default: its centre)",
     )  # fmt: skip
-    predict.add_argument(
-        "--half-width-mm",
-        type=float,
-        default=6.5,
-        help="millimetres of retina from the circle's centre to its edge",
-    )
+    add_placement(predict)
     predict.add_argument("--seed", type=int, default=0, help="of the speckle and of the poses")
     predict.add_argument("--model", default=None, metavar="MODULE.CLASS", help="a class of your own")
     predict.set_defaults(command=_predict)
@@ -122,10 +117,11 @@ def _device(name: str) -> str:
 
 
 def _predict(options: argparse.Namespace) -> int:
-    from fund2oct.geometry import Placement
     from fund2oct.predict import predict
 
-    placement = Placement(tuple(options.fovea), half_width_mm=options.half_width_mm)
+    if options.placement == "photo" and options.fovea:
+        raise ValueError("predict: expected --fovea or --placement photo, found both")
+    placement = placement_option(options, tuple(options.fovea or (0.0, 0.0)))
     failed = predict(
         options.checkpoint,
         options.photos,

@@ -4,7 +4,11 @@ from __future__ import annotations
 
 import argparse
 import os
-from typing import TypeAlias
+from typing import TYPE_CHECKING, TypeAlias
+
+if TYPE_CHECKING:
+    from fund2oct.data.landmarks import PhotoPlacement
+    from fund2oct.geometry import Placement, Point
 
 Commands: TypeAlias = "argparse._SubParsersAction[argparse.ArgumentParser]"
 
@@ -25,3 +29,26 @@ def add_compression(parser: argparse.ArgumentParser) -> None:
 def add_workers(parser: argparse.ArgumentParser) -> None:
     """Add ``--workers``."""
     parser.add_argument("--workers", type=int, default=os.cpu_count() or 1, help="processes")
+
+
+def add_placement(parser: argparse.ArgumentParser) -> None:
+    """Add ``--placement`` and ``--half-width-mm``."""
+    parser.add_argument(
+        "--placement", choices=("centre", "photo"), default="centre",
+        help="lay the scan around the photo's centre, or around the fovea as found in it (default: centre)",
+    )  # fmt: skip
+    parser.add_argument(
+        "--half-width-mm", type=float, metavar="MM",
+        help="retina from the circle's centre to its edge (default: 6.5, that of 45 to 50 degrees; with "
+        "--placement photo it is estimated from the distance between disc and fovea)",
+    )  # fmt: skip
+
+
+def placement_option(options: argparse.Namespace, fovea: Point = (0.0, 0.0)) -> Placement | PhotoPlacement:
+    """What :func:`add_placement`'s options ask for."""
+    from fund2oct.data.landmarks import PhotoPlacement
+    from fund2oct.geometry import Placement
+
+    if options.placement == "photo":
+        return PhotoPlacement(options.half_width_mm)
+    return Placement(fovea) if options.half_width_mm is None else Placement(fovea, 0.0, options.half_width_mm)

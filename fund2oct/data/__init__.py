@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from fund2oct.data.dataset import FundusOCTDataset
 from fund2oct.data.fundus import NotAFundusError, RetinaCircle, crop_retina, find_retina
+from fund2oct.data.landmarks import Landmarks, PhotoPlacement, find_landmarks
 from fund2oct.data.schema import SCHEMA_VERSION, DataError, Eye, problems, validate
 from fund2oct.data.store import EyeInfo, EyeReader, EyeWriter
 
@@ -25,11 +26,14 @@ __all__ = [
     "EyeWriter",
     "FundusOCTDataModule",
     "FundusOCTDataset",
+    "Landmarks",
     "NotAFundusError",
     "PhantomDataModule",
+    "PhotoPlacement",
     "RetinaCircle",
     "UnpairedDataModule",
     "crop_retina",
+    "find_landmarks",
     "find_retina",
     "problems",
     "validate",

@@ -20,8 +20,9 @@ import numpy as np
 from fund2oct.data.fundus import NotAFundusError, crop_retina, find_retina
 from fund2oct.data.images import read_grey, read_rgb, resize
 from fund2oct.data.importer import Candidate, ImportReport, fingerprint_of, import_eyes
+from fund2oct.data.landmarks import PhotoPlacement, place_on
 from fund2oct.data.layout import Compression
-from fund2oct.data.schema import Array, DataError, Eye
+from fund2oct.data.schema import Array, DataError, Eye, Plain
 from fund2oct.geometry import Placement, RadialScan, ScanPattern
 from fund2oct.retina.search import estimate_pose
 
@@ -39,7 +40,8 @@ class AptosConfig:
         fundus_px: width to resize photos to.
         depth_mm: height of a B-scan as exported.
         scan: the lines of the scan, in the order of the files.
-        placement: where the scan lies on the photo, once that is cropped to the circle of retina.
+        placement: where the scan lies on the photo, once that is cropped to the circle of retina, or that
+            it is to be estimated from each photo.
     """
 
     n_depth: int = 320
@@ -47,7 +49,7 @@ class AptosConfig:
     fundus_px: int = 448
     depth_mm: float = 1.92
     scan: ScanPattern = field(default_factory=RadialScan)
-    placement: Placement = field(default_factory=Placement)
+    placement: Placement | PhotoPlacement = field(default_factory=Placement)
 
     def __post_init__(self) -> None:
         for name in ("n_depth", "n_ascans", "fundus_px", "depth_mm"):
@@ -152,13 +154,17 @@ def _read_eye(root: Path, row: dict[str, str], config: AptosConfig) -> tuple[Eye
     except NotAFundusError as error:
         raise DataError(f"{path}: {error}") from error
     notes = [] if circle.found else ["no circle of retina in the photo; took its central square"]
+    fundus = crop_retina(photo, circle, config.fundus_px)
+    history: dict[str, Plain] = {}
+    placement = place_on(fundus, _SIDES[side], config.placement, history, notes)
     eye = Eye(
         key=path.stem,
         patient=row["PID"],
         laterality=_SIDES[side],
-        fundus=crop_retina(photo, circle, config.fundus_px),
+        fundus=fundus,
         scan=config.scan,
-        placement=config.placement,
+        placement=placement,
+        history=history,
         source="APTOS-2024",
         sha256=hashlib.sha256(path.read_bytes()).hexdigest(),
     )

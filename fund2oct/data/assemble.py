@@ -13,6 +13,7 @@ import numpy as np
 from fund2oct.data.fundus import NotAFundusError, crop_retina, find_retina
 from fund2oct.data.illumination import normalise_illumination, normalise_intensity
 from fund2oct.data.images import read_rgb
+from fund2oct.data.landmarks import PhotoPlacement, place_on
 from fund2oct.data.scans import PreparedScan, ScanOptions, prepare_scan
 from fund2oct.data.schema import Array, DataError, Eye, Plain
 from fund2oct.data.stacks import read_stack
@@ -27,7 +28,7 @@ class ImportOptions:
     Args:
         scan: with the volumes.
         fundus_px: width to resize photos to, once cropped to the circle of retina.
-        placement: where the scan lies on the photo.
+        placement: where the scan lies on the photo, or that it is to be estimated from each photo.
         even_light: whether to even out the photos' illumination.
         even_levels: whether to bring volumes of all devices to the same levels.
         salt: hashed with a patient's name, so that the name is not stored; empty stores it as it is.
@@ -35,7 +36,7 @@ class ImportOptions:
 
     scan: ScanOptions = field(default_factory=ScanOptions)
     fundus_px: int = 448
-    placement: Placement = field(default_factory=Placement)
+    placement: Placement | PhotoPlacement = field(default_factory=Placement)
     even_light: bool = False
     even_levels: bool = False
     salt: str = ""
@@ -87,13 +88,14 @@ def assemble_eye(
         except DataError as error:
             raise DataError(f"{volume}: {error}") from error
         fields |= volume_fields(scan, options, history, notes)
+    placement = place_on(fields.get("fundus"), laterality, options.placement, history, notes)
     if options.salt:
         patient = hashed_patient(patient, options.salt)
     eye = Eye(
         key=key,
         patient=patient,
         laterality=laterality,
-        placement=options.placement,
+        placement=placement,
         history=history,
         **(fields | known),
     )

@@ -22,6 +22,7 @@ from fund2oct.data.assemble import ImportOptions, hashed_patient, photo_of, volu
 from fund2oct.data.exam import Exam
 from fund2oct.data.fundus import NotAFundusError
 from fund2oct.data.importer import Candidate, ImportReport, fingerprint_of, import_eyes
+from fund2oct.data.landmarks import place_on
 from fund2oct.data.layout import Compression
 from fund2oct.data.naming import natural_order
 from fund2oct.data.scans import PreparedScan, prepare_scan
@@ -145,6 +146,7 @@ def _read(path: Path, number: int, options: ImportOptions) -> tuple[Eye, list[st
             fields |= {"fundus": photo_of(exam.photo, options, history, notes), "sha256": content}
         except NotAFundusError as error:
             notes.append(f"its photo was left out: {error}")
+    placement = place_on(fields.get("fundus"), exam.laterality, options.placement, history, notes)
     if exam.boundaries_um is not None:
         fields["boundaries_um"] = _boundaries(exam.boundaries_um, scan, notes)
     if exam.lines is None and not options.scan.radial and len(exam.volume) > 1:
@@ -155,7 +157,7 @@ def _read(path: Path, number: int, options: ImportOptions) -> tuple[Eye, list[st
         key=key,
         patient=hashed_patient(exam.patient, options.salt) if exam.patient else key,
         laterality=exam.laterality,
-        placement=options.placement,
+        placement=placement,
         localizer=exam.localizer,
         localizer_placement=exam.localizer_placement,
         source=exam.source,
