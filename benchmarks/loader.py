@@ -47,7 +47,11 @@ def main() -> None:
             print(f"\n{n_slices}x320x448, {n_eyes} volumes", flush=True)
             compare_formats(eyes, folder / str(n_slices))
         print("\nloader of photos and volumes, 6x320x448, batches of 2", flush=True)
-        compare_workers(folder / "6" / "none.h5")
+        many = folder / "many.h5"
+        with EyeWriter(many) as writer:
+            for eye in repeated(simulated, 200, 6):
+                writer.add(eye)
+        compare_workers(many)
         print("\ntraining", flush=True)
         compare_training(folder, options.steps)
 
@@ -167,7 +171,8 @@ def compare_training(folder: Path, n_steps: int) -> None:
         ("aptos2024", folder / "6" / "none.h5", []),
     ):
         overrides = [
-            f"data.init_args.path={path}", f"trainer.max_steps={n_steps}", "trainer.limit_val_batches=0",
+            f"data.init_args.path={path}", f"trainer.default_root_dir={folder}",
+            f"trainer.max_steps={n_steps}", "trainer.limit_val_batches=0",
             "trainer.callbacks=[]", "trainer.enable_checkpointing=false",
             "trainer.enable_progress_bar=false", *more,
         ]  # fmt: skip

@@ -42,8 +42,11 @@ class _Memory(pl.Callback):
     """Proportional set size of this process and its workers, in MiB, each half second."""
 
     def __init__(self) -> None:
-        self.start = time.perf_counter()
+        self.start = 0.0
         self.rows: list[tuple[float, int, float]] = []
+
+    def on_train_start(self, *_: Any) -> None:
+        self.start = time.perf_counter()
 
     def on_train_batch_end(self, trainer: pl.Trainer, *_: Any) -> None:
         now = time.perf_counter() - self.start
@@ -113,7 +116,8 @@ def _draw(seconds: Any, epochs: Any, mib: Any, title: str, out: Path) -> None:
     axes.plot(seconds, mib, color="#1f4e79")
     for begin in seconds[1:][np.diff(epochs) > 0]:
         axes.axvline(begin, color="0.7", linewidth=1)
-    axes.set(xlabel="time, s", ylabel="memory, MiB", ylim=(0, 1.15 * mib.max()), title=title)
+    axes.set(xlabel="time, s", ylabel="memory, MiB", title=title)
+    axes.set(xlim=(0, seconds[-1]), ylim=(0, 1.15 * mib.max()))
     axes.text(0.99, 0.03, "grey lines: epochs begin", transform=axes.transAxes, ha="right", color="0.4")
     figure.savefig(out, dpi=150)
 

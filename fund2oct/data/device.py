@@ -36,6 +36,14 @@ class RawBatch:
     symmetries: tuple[Symmetry | None, ...]
     skipped: dict[str, str]
 
+    def __getstate__(self) -> dict[str, Any]:
+        # Each tensor from another process costs a handshake of a millisecond; small arrays are cheaper sent.
+        return self.__dict__ | {"values": {name: value.numpy() for name, value in self.values.items()}}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        values = {name: torch.from_numpy(value) for name, value in state["values"].items()}
+        self.__dict__.update(state | {"values": values})
+
     def to(self, device: torch.device | str, non_blocking: bool = True) -> RawBatch:
         """The same on another device."""
         return self._each(lambda tensor: tensor.to(device, non_blocking=non_blocking))
