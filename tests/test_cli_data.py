@@ -1,5 +1,8 @@
 """``fund2oct simulate``, ``info``, ``check`` and ``migrate`` from the command line."""
 
+import subprocess
+import sys
+
 import numpy as np
 import pytest
 from PIL import Image
@@ -25,6 +28,13 @@ def test_simulate_twice_info_and_migrate(tmp_path, capsys):
     assert EyeReader(new).keys == EyeReader(path).keys
     assert main(["check", path, new]) == 1  # each key twice
     assert "4 problems" in capsys.readouterr().out
+
+
+def test_a_reader_that_has_read_enough_is_no_error(tmp_path, tiny_eyes):
+    command = f"{sys.executable} -m fund2oct info {tiny_eyes} --out {tmp_path}/sheet.png | true"
+    done = subprocess.run(["bash", "-c", f"set -o pipefail; {command}"], capture_output=True, text=True)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert (tmp_path / "sheet.png").is_file()
 
 
 def test_the_contact_sheet_of_photos_and_volumes_alone(tmp_path, tiny_eyes):

@@ -78,13 +78,14 @@ def _info(options: argparse.Namespace) -> int:
 
     if options.out and Path(options.out).suffix.lower() != ".png":
         raise ValueError(f"{options.out}: expected the name of a .png file")
-    print("\n".join(summarise_file(options.files)))
+    lines = summarise_file(options.files)
     if options.out:
         from fund2oct.data import EyeReader
         from fund2oct.visual import draw_contact_sheet, save_figure
 
         with EyeReader(options.files) as reader:
-            print(save_figure(draw_contact_sheet(reader), options.out))
+            lines.append(str(save_figure(draw_contact_sheet(reader), options.out)))
+    print("\n".join(lines))
     return 0
 
 

@@ -80,7 +80,7 @@ class ImportReport:
             return [f"{self.path}: holds these {len(self.imported)} eyes already; nothing to do"]
         reused = f", {self.reused} of them by an earlier run" if self.reused else ""
         return [
-            *(f"left out {name}: {reason}" for name, reason in self.skipped),
+            *(f"left out {_named(name, reason)}" for name, reason in self.skipped),
             *(f"note on {key}: {note}" for key, note in self.notes),
             f"{self.path}: {len(self.imported)} eyes imported{reused}, {len(self.skipped)} left out",
         ]
@@ -225,7 +225,7 @@ def _make(
         report.notes += [(outcome.key, note) for note in outcome.notes]
         report.reused += outcome.reused
     if not parts:
-        first = f"; the first, {report.skipped[0][0]}: {report.skipped[0][1]}" if report.skipped else ""
+        first = f"; the first, {_named(*report.skipped[0])}" if report.skipped else ""
         raise DataError(f"{out}: not written, none of {len(candidates)} eyes could be imported{first}")
     needed = sum(path.stat().st_size for path, _ in parts)
     if shutil.disk_usage(out.parent).free < needed:
@@ -309,3 +309,8 @@ def _size_and_time(file: Path) -> tuple[int, int]:
 
 def _sha256(*values: object) -> str:
     return hashlib.sha256("\n".join(map(repr, values)).encode(errors="surrogateescape")).hexdigest()
+
+
+def _named(name: str, reason: str) -> str:
+    """The reason behind the name, unless it begins with it."""
+    return reason if reason.startswith(name) else f"{name}: {reason}"

@@ -65,14 +65,28 @@ def _draw_photo(axes, eye: Eye) -> None:  # type: ignore[no-untyped-def]
         _say(axes, "no photo")
         return
     _show(axes, picture, "equal")
+    size = len(picture)
+    if picture is eye.fundus:
+        _mark_landmarks(axes, eye, size)
     if eye.scan is None or eye.volume is None:
         return
-    size = len(picture)
     lines = grid_to_pixels(placement.to_grid(torch.tensor(eye.scan.lines)), size).numpy()
     for number, line in enumerate(lines):
         middle = number == len(lines) // 2
         axes.plot(*line.T, color="yellow" if middle else "deepskyblue", lw=1.4 if middle else 0.4)
     axes.set(xlim=(-0.5, size - 0.5), ylim=(size - 0.5, -0.5))
+
+
+def _mark_landmarks(axes, eye: Eye, size: int) -> None:  # type: ignore[no-untyped-def]
+    """Rings around the disc and the fovea that the importer found, broken where it is not sure."""
+    for name, radius in (("disc", 0.14), ("fovea", 0.06)):
+        if f"{name}_x" not in eye.history:
+            continue
+        turn = torch.linspace(0, 2 * torch.pi, 60)
+        centre = torch.tensor([float(eye.history[f"{name}_x"]), float(eye.history[f"{name}_y"])])
+        ring = grid_to_pixels(centre + radius * torch.stack([turn.cos(), turn.sin()], -1), size).numpy()
+        sure = float(eye.history[f"{name}_confidence"]) >= 0.5
+        axes.plot(*ring.T, color="white", lw=0.8, ls="-" if sure else ":")
 
 
 def _draw_bscan(axes, eye: Eye) -> None:  # type: ignore[no-untyped-def]

@@ -127,6 +127,12 @@ def test_import_with_the_placement_from_the_photo(tmp_path, capsys):
     assert math.dist(placed["photo"].placement.shift, (0.8 / 6.5, -0.6 / 6.5)) < 0.06
     assert placed["photo"].placement.half_width_mm == pytest.approx(6.5, rel=0.08)
     assert placed["photo"].history["placement"] == "photo"
+    sheets = {}
+    for name in ("photo", "centre"):
+        sheets[name] = tmp_path / f"{name}.png"
+        assert main(["info", str(tmp_path / f"{name}.h5"), "--out", str(sheets[name])]) == 0
+    photo, centre = (np.asarray(Image.open(sheets[name]).convert("L"), int) for name in ("photo", "centre"))
+    assert 50 < ((photo - centre) > 40).sum() < 2000, "rings around disc and fovea"
     assert main([*arguments, str(tmp_path / "bad.h5"), "--placement", "photo", "--half-width-mm", "-1"]) != 0
     assert "half_width_mm: expected a positive length" in capsys.readouterr().err
 
