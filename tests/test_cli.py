@@ -60,6 +60,19 @@ def test_predict_for_photos_of_any_size_and_shape(tiny_checkpoint, fundus, tmp_p
         assert main(["check", str(out / f"{name}.h5")]) == 0
 
 
+def test_a_warning_is_a_line(tiny_checkpoint, tmp_path):
+    rng = np.random.default_rng(0)
+    noise = rng.integers(90, 200, (64, 64, 3)).astype(np.uint8) // np.array([1, 2, 3], np.uint8)
+    photo = save_photo(tmp_path / "noise.png", noise)
+    command = ["predict", str(tiny_checkpoint), photo, "--out", str(tmp_path / "out")]
+    done = subprocess.run(
+        [sys.executable, "-m", "fund2oct", *command, "--placement", "photo"], capture_output=True, text=True
+    )
+    assert done.returncode == 0
+    assert f"fund2oct: {photo}: the fovea is uncertain" in done.stderr
+    assert "UserWarning" not in done.stderr
+
+
 def test_predict_around_the_fovea_as_given_or_found(tiny_checkpoint, fundus, tmp_path, capsys):
     photo = save_photo(tmp_path / "eye_OD.png", fundus)
     predict = ["predict", str(tiny_checkpoint), photo, "--out"]

@@ -5,12 +5,16 @@ from __future__ import annotations
 import argparse
 import os
 import sys
+import warnings
 from collections.abc import Callable, Sequence
+from pathlib import Path
 
 from fund2oct import __version__
 from fund2oct.cli import data, imports, models, weights
 
 Command = Callable[[argparse.Namespace], int]
+
+_FORMAT_WARNING = warnings.formatwarning
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -24,6 +28,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         options.overrides += rest
     # Lightning starts the other processes of a training with the command line of this one.
     options.from_shell = arguments is None
+    if options.from_shell:
+        warnings.formatwarning = _format_warning
     command: Command = options.command
     try:
         status = command(options)
@@ -46,6 +52,15 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except KeyboardInterrupt:
         print("fund2oct: interrupted", file=sys.stderr)
         return 130
+
+
+def _format_warning(
+    message: Warning | str, category: type[Warning], filename: str, lineno: int, line: str | None = None
+) -> str:
+    """Our own warnings are for users, in a line; others keep the place in the code."""
+    if category is UserWarning and Path(filename).is_relative_to(Path(__file__).parents[1]):
+        return f"fund2oct: {' '.join(str(message).split())}\n"
+    return _FORMAT_WARNING(message, category, filename, lineno, line)
 
 
 def _parser() -> argparse.ArgumentParser:

@@ -92,7 +92,8 @@ def place_on(
         laterality: ``"OD"``, ``"OS"`` or empty.
         wanted: a placement, or that it is to be estimated.
         history: is added to: what was found, and with what confidence.
-        notes: is added to, if the fovea was not found for sure; the scan is laid around the centre then.
+        notes: is added to, if the fovea was not found for sure. The scan is laid around the photo's centre
+            then, unless that is the disc.
     """
     if isinstance(wanted, Placement):
         return wanted
@@ -107,16 +108,20 @@ def place_on(
         "fovea_y": round(found.fovea[1], 4),
         "fovea_confidence": round(found.fovea_confidence, 3),
     }
-    needed = [found.fovea_confidence]
-    if wanted.half_width_mm is None:
-        needed.append(found.disc_confidence)
-    if min(needed) < _SURE:
-        history["placement"] = "centre"
+    sure_of_disc, sure_of_fovea = (
+        confidence >= _SURE for confidence in (found.disc_confidence, found.fovea_confidence)
+    )
+    if not sure_of_fovea or not (sure_of_disc or wanted.half_width_mm):
+        # Half way to the disc and nearer to it, the centre cannot be the fovea.
+        at_disc = sure_of_disc and 2 * math.hypot(*found.disc) < math.dist(found.disc, found.fovea)
+        where = "where it most likely is, for the photo is centred on the disc"
         notes.append(
-            f"disc and fovea are uncertain (confidence {found.disc_confidence:.2f} and "
-            f"{found.fovea_confidence:.2f}); the scan is laid around the photo's centre"
+            f"the fovea is uncertain (confidence {found.fovea_confidence:.3f}, that of the disc "
+            f"{found.disc_confidence:.3f}); the scan is laid {where if at_disc else 'around the centre'}"
         )
-        return wanted.otherwise()
+        if not at_disc:
+            history["placement"] = "centre"
+            return wanted.otherwise()
     history["placement"] = "photo"
     return Placement(found.fovea, half_width_mm=wanted.half_width_mm or found.half_width_mm)
 

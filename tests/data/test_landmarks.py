@@ -13,12 +13,12 @@ from fund2oct.geometry import Placement
 from fund2oct.phantom import PhantomConfig, simulate_eye
 
 
-def draw(disc_mm=(4.7, -0.5), half_mm=6.5, shift_mm=(0.0, 0.0), width=320):
+def draw(disc_mm=(4.7, -0.5), half_mm=6.5, shift_mm=(0.0, 0.0), width=320, dark=0.25):
     """A right eye of a bright disc, a dark fovea and vessels that arch from one around the other."""
     centres = ((np.arange(width) + 0.5) * 2 / width - 1) * half_mm
     x, y = np.meshgrid(centres - shift_mm[0], centres - shift_mm[1])
     light = 1 - 0.05 * np.cos(0.9 * x) * np.cos(0.7 * y)
-    light -= 0.25 * np.exp(-0.5 * (np.hypot(x, y) / 0.6) ** 2)
+    light -= dark * np.exp(-0.5 * (np.hypot(x, y) / 0.6) ** 2)
     along = disc_mm[0] - x
     for height in (1.6, -1.6, 2.4, -2.4):
         arch = disc_mm[1] + np.sign(along) * height * np.sqrt(np.abs(along))
@@ -99,12 +99,22 @@ def test_the_placement_follows_or_stays_at_the_centre_with_a_note():
     history, notes = {}, []
     grey = np.full((200, 200, 3), 120, np.uint8)
     assert place_on(grey, "", PhotoPlacement(5.0), history, notes) == Placement(half_width_mm=5.0)
-    assert history["placement"] == "centre" and "are uncertain" in notes[0]
+    assert history["placement"] == "centre" and "around the centre" in notes[0]
     given = Placement((0.1, 0.2), 3.0, 6.0)
     assert place_on(grey, "", given, {}, []) is given
     assert place_on(None, "", PhotoPlacement(), {}, []) == Placement()
     with pytest.raises(ValueError, match="half_width_mm"):
         PhotoPlacement(0.0)
+
+
+def test_a_photo_centred_on_the_disc_is_not_taken_for_one_of_the_macula():
+    """Its fovea is not seen."""
+    history, notes = {}, []
+    photo = draw(shift_mm=(-4.7, 0.5), dark=-0.1)
+    placed = place_on(photo, "OD", PhotoPlacement(), history, notes)
+    assert history["placement"] == "photo" and history["fovea_confidence"] < 0.5
+    assert "centred on the disc" in notes[0]
+    assert math.dist(placed.shift, (-4.7 / 6.5, 0.5 / 6.5)) < 0.2
 
 
 def test_import_with_the_placement_from_the_photo(tmp_path, capsys):
