@@ -23,6 +23,9 @@ from fund2oct.models.checkpoint import import_class
 from fund2oct.retina import unalign
 from fund2oct.visual import draw_panel, save_figure
 
+# Of the A-scans; the challenge's lines may just reach the edge.
+_OUTSIDE = 0.1
+
 
 def predict(
     checkpoint: str | Path,
@@ -97,6 +100,12 @@ def translate(model: VolumeGAN, photo: Path, placement: Placement | PhotoPlaceme
     history: dict[str, Plain] = {}
     notes: list[str] = []
     placed = place_on(fundus, laterality_of(photo.stem), placement, history, notes)
+    grid = placed.to_grid(task.scan.coordinates(model.shape[2]))
+    outside = float((grid.norm(dim=-1) > 1).float().mean())
+    if outside > _OUTSIDE:
+        notes.append(
+            f"{outside:.0%} of the scan lies outside the circle of retina, where the volume is made up"
+        )
     for note in notes:
         warnings.warn(f"{photo}: {note}", stacklevel=2)
     volume, pose_um = generate(model, fundus, task.scan, placed, photo.name, seed)

@@ -85,9 +85,13 @@ def _draw_lines(axes, grid: Tensor, size_px: int, shown: np.ndarray) -> None:  #
     for place, number in enumerate(shown):
         colour = _colour(place, len(shown))
         start, end = lines[number, 0], lines[number, -1]
-        axes.annotate("", end, start, arrowprops={"arrowstyle": "-|>", "color": colour, "lw": 1.0})
+        arrow = axes.annotate("", end, start, arrowprops={"arrowstyle": "-|>", "color": colour, "lw": 1.0})
+        # A scan may leave the photo; what it draws there would lie over the slices.
+        arrow.arrow_patch.set_clip_path(axes.patch)
         beyond = end + (end - start) * 0.045
-        axes.text(*beyond, str(number), color=colour, fontsize=9, ha="center", va="center")
+        axes.text(
+            *beyond, str(number), color=colour, fontsize=9, ha="center", va="center", clip_on=True
+        )  # fmt: skip
     axes.set(xlim=(-0.5, size_px - 0.5), ylim=(size_px - 0.5, -0.5))
 
 
