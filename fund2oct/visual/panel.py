@@ -85,7 +85,8 @@ def _draw_lines(axes, grid: Tensor, size_px: int, shown: np.ndarray) -> None:  #
     for place, number in enumerate(shown):
         colour = _colour(place, len(shown))
         start, end = lines[number, 0], lines[number, -1]
-        arrow = axes.annotate("", end, start, arrowprops={"arrowstyle": "-|>", "color": colour, "lw": 1.0})
+        style = {"arrowstyle": "-|>", "color": colour, "lw": 1.0}
+        arrow = axes.annotate("", end, start, arrowprops=style, annotation_clip=False)
         # A scan may leave the photo; what it draws there would lie over the slices.
         arrow.arrow_patch.set_clip_path(axes.patch)
         beyond = end + (end - start) * 0.045
