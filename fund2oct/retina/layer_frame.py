@@ -1,8 +1,8 @@
 r"""The layer frame, in which the retina's surfaces are flat.
 
 Between two neighbouring surfaces lies a band of a fixed number of rows, whatever its thickness in
-micrometres; above the first surface and below the last one a row is as high as a row of the volume
-says. Tissue that is drawn in this frame comes into a volume by its surfaces alone, so that its edges
+micrometres; above the first surface and below the last one a row is as high as a row of the volume, or
+a fixed share of it. Tissue that is drawn in this frame comes into a volume by its surfaces alone, so that its edges
 are as sharp as the scanner's point spread lets them be, wherever they lie.
 """
 
@@ -28,26 +28,26 @@ class LayerFrame:
     Args:
         bands: rows above the first surface, between neighbouring surfaces, and below the last one;
             one band more than there are surfaces, each of at least one row.
-        row_um: height of a row above the first and below the last surface, in micrometres.
+        height: how many rows of the volume a row above the first or below the last surface covers.
 
     Raises:
         ValueError: if there are fewer than two bands, or a number is not positive.
 
     Example::
 
-        >>> frame = LayerFrame(bands=(8, 28, 6, 32), row_um=24.0)
+        >>> frame = LayerFrame(bands=(8, 28, 6, 32))
         >>> frame.n_rows, frame.n_surfaces, frame.edges
         (74, 3, (8, 36, 42))
     """
 
     bands: tuple[int, ...]
-    row_um: float
+    height: float = 1.0
 
     def __post_init__(self) -> None:
-        if len(self.bands) < 2 or min(self.bands) < 1 or not self.row_um > 0:
+        if len(self.bands) < 2 or min(self.bands) < 1 or not self.height > 0:
             raise ValueError(
-                "layer frame: expected at least two bands of at least one row and a positive row_um, "
-                f"found {self.bands} and {self.row_um}"
+                "layer frame: expected at least two bands of at least one row and a positive height, "
+                f"found {self.bands} and {self.height}"
             )
 
     @property
@@ -78,7 +78,7 @@ def to_layers(
         + \sum_k (d_{k+1} - d_k) \, \mathrm{clamp}\!\left(\frac{r - e_k}{n_k}, 0, 1\right)
         + \max(r - e_K, 0) \, h
 
-    for surfaces at the depths :math:`d_k`, and rows of height :math:`h` outside them. Linear between
+    for surfaces at the depths :math:`d_k`, and outside them :math:`h` rows of the volume a row. Linear between
     the volume's rows; beyond its edges the nearest row counts. Differentiable in the volume and in the
     surfaces; computed in float32 inside autocast.
 
@@ -104,7 +104,7 @@ def to_layers(
         row = row.view(1, 1, -1, 1)
         first, last = frame.edges[0], frame.edges[-1]
         outside = (row - first).clamp(max=0) + (row - last).clamp(min=0)
-        z = depth_px[:, 0, :, None] + outside * (frame.row_um / row_um)
+        z = depth_px[:, 0, :, None] + outside * frame.height
         for number, (start, end) in enumerate(pairwise(frame.edges)):
             z = z + thickness[:, number, :, None] * ((row - start) / (end - start)).clamp(0, 1)
         return _read_rows(volume.float(), z)
@@ -153,15 +153,15 @@ def from_layers(
         for tap in range(_TAPS):
             offset = ((tap + 0.5) / _TAPS - 0.5) * spread
             z = torch.arange(n_depth, device=layers.device).view(1, 1, -1, 1) + 0.5 + offset
-            total = total + _read_rows(layers, _layer_row(z, depth_px, frame, row_um))
+            total = total + _read_rows(layers, _layer_row(z, depth_px, frame))
         return total / _TAPS
 
 
-def _layer_row(z: Tensor, depth_px: Tensor, frame: LayerFrame, row_um: Tensor) -> Tensor:
+def _layer_row(z: Tensor, depth_px: Tensor, frame: LayerFrame) -> Tensor:
     """Row of the layer frame at a depth in rows of the volume, ``(B, S, Z, X)``."""
     first, last = depth_px[:, 0, :, None], depth_px[:, -1, :, None]
     outside = (z - first).clamp(max=0) + (z - last).clamp(min=0)
-    row = frame.edges[0] + outside * (row_um / frame.row_um)
+    row = frame.edges[0] + outside / frame.height
     for number, (start, end) in enumerate(pairwise(frame.edges)):
         above, below = depth_px[:, number, :, None], depth_px[:, number + 1, :, None]
         row = row + (end - start) * ((z - above) / (below - above).clamp(min=_LEAST_PX)).clamp(0, 1)
