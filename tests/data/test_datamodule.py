@@ -35,6 +35,7 @@ def test_batches_have_the_shapes_of_the_contract(make_file):
         "grid": (3, 6, 10, 2),
         "pose_um": (3, 6, 3),
         "spacing_z_mm": (3,),
+        "spacing_x_mm": (3,),
         "boundaries_um": (3, 11, 6, 10),
     }
     assert all(v.dtype == torch.float32 for v in batch.values() if isinstance(v, torch.Tensor))
