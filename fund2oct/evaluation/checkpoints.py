@@ -15,17 +15,19 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
-from statistics import fmean
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
 from torch.utils.data import DataLoader, default_collate
 
 from fund2oct.data import EyeReader, FundusOCTDataModule
+from fund2oct.data.index import EyeIndex
 from fund2oct.evaluation.compare import compare
-from fund2oct.evaluation.controls import controls, model_candidates
+from fund2oct.evaluation.controls import controls, model_candidates, second_rendering
 from fund2oct.evaluation.distances import CHEAP, DEFAULT, Wanted, build_distances
+from fund2oct.evaluation.held_out import choose_eyes, common_preparation, preparation_notes, task_of
 from fund2oct.evaluation.report import write_report
 from fund2oct.geometry import ScanPattern
 from fund2oct.models import Batch, VolumeGAN, load_model
@@ -49,10 +51,10 @@ class HeldOutEyes:
         self.n_batches = len(self._loader)
         self.scan: ScanPattern | None = datamodule.scan
         self._dataset, self._device = dataset, device
-        self._x_mm = fmean(dataset.scan.length_mm) / dataset.shape[2]
         self._reader = EyeReader(datamodule.path)
         with self._reader:
             arrays = [self._reader.info(key).arrays for key in self.keys]
+        self.has_second = all("second" in found for found in arrays)
         # A label map cannot be resized as a picture is.
         self._labelled = all(found.get("lesions") == dataset.shape for found in arrays)
 
@@ -72,7 +74,6 @@ class HeldOutEyes:
         if self._labelled:
             labels = [self._reader.array(key, "lesions") for key in batch["key"]]
             batch["lesions"] = torch.stack([torch.from_numpy(label) for label in labels])
-        batch["spacing_x_mm"] = torch.full_like(batch["spacing_z_mm"], self._x_mm)
         return VolumeGAN.prepare(
             {name: v.to(self._device) if isinstance(v, Tensor) else v for name, v in batch.items()}
         )
@@ -84,6 +85,7 @@ def evaluate(
     out: str | Path,
     seed: int = 0,
     distances: Wanted = CHEAP,
+    notes: Sequence[str] = (),
 ) -> dict[str, Any]:
     """Compare models with their controls on the test eyes, and write the report.
 
@@ -93,6 +95,7 @@ def evaluate(
         out: folder of the report, see :func:`fund2oct.evaluation.report.write_report`.
         seed: of the models' noise and of the distances' draws.
         distances: between the sets; the default is what a training run can afford.
+        notes: what a reader has to know, such as how the eyes were chosen.
 
     Returns:
         What ``metrics.json`` holds.
@@ -100,7 +103,14 @@ def evaluate(
     device = next(iter(models.values())).device
     eyes = HeldOutEyes(datamodule, device)
     chosen = build_distances(distances, eyes.scan, len(eyes.keys), device, seed)
-    candidates = [*controls(datamodule, device), *model_candidates(models, eyes.photos(), seed)]
+    n_train = datamodule.n_eyes_of("train")
+    notes = [*notes]
+    if n_train:
+        answers = controls(datamodule, device)
+    else:
+        answers = [second_rendering()] if eyes.has_second else []
+        notes.append("The file holds no training eyes: the controls that answer with them are left out.")
+    candidates = [*answers, *model_candidates(models, eyes.photos(), seed)]
     if not distances.thorough:
         candidates = [replace(one, as_set=one.name in models) for one in candidates]
     found = compare(eyes, candidates, chosen)
@@ -109,9 +119,10 @@ def evaluate(
         "statement": _STATEMENT,
         "data": str(datamodule.path),
         "n_eyes": len(eyes.keys),
-        "n_train": len(datamodule.train_dataset),
+        "n_train": n_train,
         "shape": list(datamodule.shape),
         "seed": seed,
+        "notes": notes,
     }
     return write_report(Path(out), protocol, eyes, candidates, found, shown=list(models))
 
@@ -125,16 +136,25 @@ def evaluate_checkpoints(
     seed: int = 0,
     device: str | torch.device = "cpu",
 ) -> dict[str, Any]:
-    """Evaluate checkpoints on the test part of a file; see :func:`evaluate`.
+    """Evaluate checkpoints on eyes of a file that they were not trained on; see :func:`evaluate`.
+
+    Of the file that a model was trained on these are the test eyes of its own split. Of another file, eyes
+    that the model was trained or validated on, by key, patient or photo, are left out. Photos and volumes
+    are prepared as in the training.
 
     Args:
-        checkpoints: files written in training, of models of one volume shape and one photo size.
+        checkpoints: files written in training, of models of one volume shape, one photo size and one
+            preparation.
         data: the file of eyes.
         out: folder of the report.
         model: import path of the models' class, where it is not of this package.
         distances: between the sets.
         seed: of the models' noise and of the distances' draws.
         device: where the models run.
+
+    Raises:
+        fund2oct.data.DataError: if the file cannot be used, or the models were trained on all its eyes.
+        ValueError: if the models do not go together.
     """
     model_class = import_class(model) if model else None
     models: dict[str, VolumeGAN] = {}
@@ -144,11 +164,25 @@ def evaluate_checkpoints(
     fundus_px = {loaded.task.fundus_px for loaded in models.values() if loaded.task}
     if any(loaded.shape != shape for loaded in models.values()) or len(fundus_px) > 1:
         raise ValueError("checkpoints: expected models of one volume shape and one photo size")
-    datamodule = FundusOCTDataModule(data, volume_shape=shape, fundus_px=fundus_px.pop())
+    preparation = common_preparation(models)
+    with EyeReader(data) as reader:
+        index, digest = EyeIndex.read(reader), reader.digest()
+    index = index.subset(np.flatnonzero(index.has("fundus") & index.has("volume")))
+    chosen = choose_eyes(models, index.names(), digest, data)
+    trained = {name.key for model in models.values() for name in task_of(model).seen.parts["train"]}
+    datamodule = FundusOCTDataModule(
+        data,
+        volume_shape=shape,
+        fundus_px=fundus_px.pop(),
+        normalise_photos=preparation.normalise_photos,
+        normalise_volumes=preparation.normalise_volumes,
+        split={"train": sorted(trained - set(chosen.keys)), "val": [], "test": list(chosen.keys)},
+    )
     datamodule.prepare_data()
     datamodule.setup()
+    notes = [chosen.how, *preparation_notes(preparation, *index.prepared.mean(0).tolist())]
     with torch.inference_mode():
-        return evaluate(models, datamodule, out, seed, distances)
+        return evaluate(models, datamodule, out, seed, distances, notes)
 
 
 def _unique_name(checkpoint: Path, taken: Mapping[str, Any]) -> str:

@@ -142,7 +142,9 @@ class LayeredGenerator(nn.Module):
         if known_um is not None:
             heights = torch.where(known_um.isfinite(), known_um, heights)
         columns = self.tissue(fundus, maps, grid, increments_of(heights), centre)
-        row_um = 1000 * torch.as_tensor(spacing_z_mm, dtype=torch.float32, device=grid.device).view(-1, 1, 1, 1)
+        row_um = 1000 * torch.as_tensor(spacing_z_mm, dtype=torch.float32, device=grid.device).view(
+            -1, 1, 1, 1
+        )
         depth_um = aligned_depth_um(heights, row_um, n_depth)
         frame = LayerFrame(self.bands, n_depth / self.n_depth)
         logits = from_layers(columns, depth_um, spacing_z_mm, n_depth, frame)

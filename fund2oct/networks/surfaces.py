@@ -123,9 +123,7 @@ class SurfaceNetwork(nn.Module):
         """Predict the surfaces; the arguments are those of :class:`LineEncoder`."""
         features = self.encoder(fundus, maps, grid, centre)
         loadings = self.loading(features).unflatten(1, (-1, self.n_numbers))
-        return SurfaceDistribution(
-            _UM * self.median(features).float(), _LOADING_UM * loadings.float()
-        )
+        return SurfaceDistribution(_UM * self.median(features).float(), _LOADING_UM * loadings.float())
 
 
 def normal_quantile(share: float) -> float:

@@ -49,9 +49,7 @@ class TextureNetwork(nn.Module):
         Returns:
             What is to be added to the logits, shape ``(N, 1, Z, X)``.
         """
-        given = torch.cat(
-            [anatomy / 2, (distances_um / _NEAR_UM).tanh(), (distances_um / _FAR_UM).tanh()], 1
-        )
+        given = torch.cat([anatomy / 2, (distances_um / _NEAR_UM).tanh(), (distances_um / _FAR_UM).tanh()], 1)
         n_slices, _, n_depth, n_ascans = given.shape
         x: Tensor | None = None
         for level in reversed(range(len(self.channels))):

@@ -23,9 +23,7 @@ class TissueNetwork(nn.Module):
         width: channels of the features of an A-scan.
     """
 
-    def __init__(
-        self, map_channels: Sequence[int], n_rows: int, n_surfaces: int, width: int = 128
-    ) -> None:
+    def __init__(self, map_channels: Sequence[int], n_rows: int, n_surfaces: int, width: int = 128) -> None:
         super().__init__()
         self.encoder = LineEncoder(map_channels, width, n_layers=2)
         self.heights = nn.Conv2d(2 * n_surfaces, width, 1)

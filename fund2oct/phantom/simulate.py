@@ -113,6 +113,8 @@ def simulate_eye(seed: int, number: int, config: PhantomConfig | None = None) ->
     rng = {name: np.random.default_rng(child) for name, child in zip(_STREAMS, children, strict=True)}
     patient = np.random.default_rng(np.random.SeedSequence([seed, number // 2, _SHARED_BY_PATIENT]))
 
+    # Eyes of another seed are other people, and are called otherwise.
+    name = f"sim{seed or ''}"
     laterality, side = ("OD", 1) if number % 2 == 0 else ("OS", -1)
     anatomy = sample_anatomy(rng["anatomy"], patient)
     grid = PhotoGrid(_sample_placement(rng["anatomy"], config), config.map_px, side)
@@ -125,8 +127,8 @@ def simulate_eye(seed: int, number: int, config: PhantomConfig | None = None) ->
     retina = Retina(grid, anatomy, arterioles, venules, texture, lesions)
 
     return Eye(
-        key=f"sim-{number:07d}-{laterality}",
-        patient=f"sim-{number // 2:07d}",
+        key=f"{name}-{number:07d}-{laterality}",
+        patient=f"{name}-{number // 2:07d}",
         laterality=laterality,
         fundus=render_fundus(rng["photo"], retina, config.fundus_px),
         scan=config.scan,

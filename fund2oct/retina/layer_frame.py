@@ -2,8 +2,8 @@ r"""The layer frame, in which the retina's surfaces are flat.
 
 Between two neighbouring surfaces lies a band of a fixed number of rows, whatever its thickness in
 micrometres; above the first surface and below the last one a row is as high as a row of the volume, or
-a fixed share of it. Tissue that is drawn in this frame comes into a volume by its surfaces alone, so that its edges
-are as sharp as the scanner's point spread lets them be, wherever they lie.
+a fixed share of it. Tissue that is drawn in this frame comes into a volume by its surfaces alone, so
+that its edges are as sharp as the scanner's point spread lets them be, wherever they lie.
 """
 
 from __future__ import annotations
@@ -66,9 +66,7 @@ class LayerFrame:
         return tuple(accumulate(self.bands[:-1]))
 
 
-def to_layers(
-    volume: Tensor, surfaces_um: Tensor, spacing_z_mm: Tensor | float, frame: LayerFrame
-) -> Tensor:
+def to_layers(volume: Tensor, surfaces_um: Tensor, spacing_z_mm: Tensor | float, frame: LayerFrame) -> Tensor:
     r"""Read a volume at the rows of the layer frame.
 
     Row :math:`r` of the frame, with :math:`e_k` the edges and :math:`n_k` the rows of the bands, lies
@@ -78,8 +76,8 @@ def to_layers(
         + \sum_k (d_{k+1} - d_k) \, \mathrm{clamp}\!\left(\frac{r - e_k}{n_k}, 0, 1\right)
         + \max(r - e_K, 0) \, h
 
-    for surfaces at the depths :math:`d_k`, and outside them :math:`h` rows of the volume a row. Linear between
-    the volume's rows; beyond its edges the nearest row counts. Differentiable in the volume and in the
+    for surfaces at the depths :math:`d_k`, and outside them :math:`h` rows of the volume a row. Linear
+    between the volume's rows; beyond its edges the nearest row counts. Differentiable in the volume and in the
     surfaces; computed in float32 inside autocast.
 
     Args:
