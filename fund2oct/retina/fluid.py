@@ -113,7 +113,7 @@ def _pockets(
     column_um: float,
     costs: _Costs,
 ) -> Floats:
-    """Height of the dark pockets on the epithelium, ``(S, columns)``, from ``(S, rows above it, columns)``."""
+    """Height of the dark pockets on the epithelium, ``(S, columns)``, of ``(S, rows above it, columns)``."""
     gain = 1 - brightness / costs.limit
     gain = np.where(gain < 0, costs.bright * gain.clip(-3), gain)
     gain[:, blurred] = -costs.blurred
