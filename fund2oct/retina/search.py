@@ -160,7 +160,7 @@ def _boundaries(found: _Found) -> RetinalBoundaries:
         os_um=np.clip(rpe_um - found.fluid_um, ilm_um, rpe_um),
         rpe_um=rpe_um,
         bm_um=np.where(found.surface_um - found.outer_um > _RPE_UM, found.surface_um, found.outer_um),
-        confidence=found.confidence,
+        confidence=found.confidence.clip(0, 1),  # a running mean may exceed 1 by its rounding
         ok=plausible & (found.confidence > _MIN_CONFIDENCE),
     )
 
