@@ -10,18 +10,24 @@ import numpy as np
 import torch
 
 from fund2oct.data.progress import with_progress
-from fund2oct.data.schema import DataError, Eye
+from fund2oct.data.schema import Array, DataError, Eye
 from fund2oct.data.shards import EyePaths, Shard, find_shards
 from fund2oct.data.store import EyeReader
+from fund2oct.data.surfaces import SEARCHED
+from fund2oct.retina.layers import SURFACES
 from fund2oct.retina.pose import pose_surface_um
+
+_LEAST_KNOWN = 0.25
+_FROM_POSE_UM = 150.0
 
 
 def check_file(path: EyePaths) -> list[str]:
     """Read every array of every eye, and verify all checksums.
 
-    Beyond the schema, it reports what would spoil training unseen: blank pictures, a pose outside
-    the frame, a volume without a pose, an eye that is in two files, and one photo under two patients,
-    which a split would put on both sides.
+    Beyond the schema, it reports what would spoil training unseen: blank pictures, a volume without its
+    pose or surfaces, a pose outside the frame, surfaces that are hardly found, leave the frame or belong to
+    another pose, an eye that is in two files, and one photo under two patients, which a split would put
+    on both sides.
 
     Args:
         path: a file, a folder or pattern of files, or several of these.
@@ -87,8 +93,14 @@ def _eye_problems(eye: Eye) -> list[str]:
     blank = [str(number) for number, bscan in enumerate(eye.volume) if bscan.min() == bscan.max()]
     if blank:
         found.append(f"volume: blank slices {', '.join(blank)}")
-    if eye.pose_um is None:
-        return [*found, "pose_um: a volume needs its pose to be trained on, found none; import the eye again"]
+    missing = [name for name in SEARCHED if getattr(eye, name) is None]
+    if missing:
+        return [
+            *found,
+            f"{', '.join(missing)}: a volume needs its pose and surfaces to be trained on, found none; "
+            "`fund2oct migrate OLD.h5 NEW.h5` finds them",
+        ]
+    assert eye.pose_um is not None and eye.surfaces_um is not None
     _, n_depth, n_ascans = eye.volume.shape
     depth_um = 1000 * eye.spacing_mm[1] * n_depth
     surface_um = pose_surface_um(torch.from_numpy(eye.pose_um), n_ascans).numpy()
@@ -97,5 +109,36 @@ def _eye_problems(eye: Eye) -> list[str]:
         found.append(
             f"pose_um: expected the outer retina between 0 and {depth_um:.0f} micrometres, "
             f"found it outside the frame in slices {', '.join(map(str, outside))}"
+        )
+    return found + _surface_problems(eye.surfaces_um, surface_um, depth_um)
+
+
+def _surface_problems(surfaces_um: Array, pose_surface_um: Array, depth_um: float) -> list[str]:
+    """What is wrong with surfaces ``(n, S, X)``, with the pose's surface ``(S, X)``."""
+    known = np.isfinite(surfaces_um).all(0)
+    if known.mean() < _LEAST_KNOWN:
+        return [
+            f"surfaces_um: found at {known.mean():.0%} of the A-scans, expected at least "
+            f"{_LEAST_KNOWN:.0%}; the search does not follow this volume, leave the eye out"
+        ]
+    found = []
+    middle = surfaces_um[:, known]
+    for name, share in zip(SURFACES, ((middle < 0) | (middle > depth_um)).mean(-1), strict=True):
+        if share > 0.5:
+            found.append(
+                f"surfaces_um: expected {name} between 0 and {depth_um:.0f} micrometres, "
+                f"found it outside the frame at {share:.0%} of the A-scans"
+            )
+    # Bruch's membrane stays on the pose's surface, or close to it, whatever lifts the epithelium.
+    apart = np.where(known, np.abs(surfaces_um[SURFACES.index("BM")] - pose_surface_um), np.nan)
+    far = [
+        (number, float(np.nanmedian(line)))
+        for number, line in enumerate(apart)
+        if np.isfinite(line).any() and np.nanmedian(line) > _FROM_POSE_UM
+    ]
+    if far:
+        found.append(
+            f"surfaces_um: expected BM within {_FROM_POSE_UM:.0f} micrometres of the pose's surface, found "
+            + ", ".join(f"{median:.0f} in slice {number}" for number, median in far)
         )
     return found

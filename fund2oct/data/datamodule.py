@@ -50,6 +50,9 @@ class FundusOCTDataModule(pl.LightningDataModule):
         split_seed: another one gives another split; nothing else moves a patient to another part.
         symmetries: exact paired symmetries to draw from: ``"all"``, the ``"flips"`` or ``"none"``.
         photometric: strength of the change of the photo's light and colour, in [0, 1].
+        photo_maps: strength of turns, shifts, zooms and bends of the photo, in [0, 1], with which the
+            A-scans' places move and the volume stays; 1 turns by up to 30 degrees, see
+            :meth:`~fund2oct.data.photo_map.PhotoMap.draw`.
         fundus_px: width to resize photos to; None keeps the stored one.
         volume_shape: ``(S, Z, X)`` to resize volumes to along Z and X; None keeps the stored one. Of an
             eye with more slices evenly spaced ones are taken, and one with fewer is left out.
@@ -87,6 +90,7 @@ class FundusOCTDataModule(pl.LightningDataModule):
         seed: int = 0,
         symmetries: Symmetries = "flips",
         photometric: float = 0.3,
+        photo_maps: float = 0.0,
         fundus_px: int | None = None,
         volume_shape: tuple[int, int, int] | None = None,
         weights: list[float] | None = None,
@@ -124,6 +128,7 @@ class FundusOCTDataModule(pl.LightningDataModule):
         self.split = split
         self.symmetries: Symmetries = symmetries
         self.photometric = photometric
+        self.photo_maps = photo_maps
         self.weights = weights
         self.content: Content = content
         self.on_corrupt: Literal["raise", "skip"] = on_corrupt
@@ -162,6 +167,7 @@ class FundusOCTDataModule(pl.LightningDataModule):
             "train",
             symmetries=self.symmetries,
             photometric=self.photometric,
+            photo_maps=self.photo_maps,
             on_corrupt=self.on_corrupt,
             cache_mb=self.cache_mb,
             cache_shared=self.num_workers > 0,

@@ -19,6 +19,7 @@ from fund2oct.data.cache import PictureCache, empty_bytes
 from fund2oct.data.device import Finish, Pictures, RawBatch
 from fund2oct.data.index import EyeIndex
 from fund2oct.data.order import Draw, EpochOrder
+from fund2oct.data.photo_map import PhotoMap, check_strength
 from fund2oct.data.preparation import Preparation
 from fund2oct.data.schema import Array, DataError
 from fund2oct.data.shards import EyePaths
@@ -65,6 +66,8 @@ class FundusOCTDataset(Dataset[dict[str, Any]]):
         content: ``"pairs"``, ``"photos"`` or ``"volumes"``; an eye may have more than is wanted.
         symmetries: exact paired symmetries to draw from.
         photometric: strength of the photo's change of light and colour, in [0, 1].
+        photo_maps: strength of the turns, shifts, zooms and bends of the photo, in [0, 1], see
+            :meth:`~fund2oct.data.photo_map.PhotoMap.draw`; ``grid`` moves along, the volume stays.
         fundus_px: width to resize photos to; None leaves them, and they must agree.
         volume_shape: ``(S, Z, X)`` to resize volumes to along Z and X; None leaves them, and they must
             agree. Of an eye with more slices, evenly spaced ones are taken; none may have fewer.
@@ -88,6 +91,7 @@ class FundusOCTDataset(Dataset[dict[str, Any]]):
         content: Content = "pairs",
         symmetries: Symmetries = "none",
         photometric: float = 0.0,
+        photo_maps: float = 0.0,
         fundus_px: int | None = None,
         volume_shape: tuple[int, int, int] | None = None,
         normalise_photos: bool = False,
@@ -101,6 +105,8 @@ class FundusOCTDataset(Dataset[dict[str, Any]]):
         self.symmetries: Symmetries = symmetries
         self.photometry = FundusPhotometry(photometric)
         self.preparation = Preparation(normalise_photos, normalise_volumes)
+        check_strength(photo_maps)
+        self.photo_maps = photo_maps
         self.on_corrupt = on_corrupt
         self.seed = seed
         self._reader = EyeReader(path)
@@ -148,7 +154,7 @@ class FundusOCTDataset(Dataset[dict[str, Any]]):
         }
         ragged: dict[str, list[Tensor]] = {name: [] for name in self._pictures if name not in stacks}
         skipped: dict[str, str] = {}
-        samples, symmetries = [], []
+        samples, moves = [], []
         for row, item in enumerate(items):
 
             def buffers(number: int, row: int = row) -> dict[str, Tensor]:
@@ -160,9 +166,9 @@ class FundusOCTDataset(Dataset[dict[str, Any]]):
                 }
 
             draw, pictures, sample = self._read(item, buffers, skipped)
-            symmetry = self._augment(draw, pictures) if isinstance(draw, Draw) else None
-            samples.append(move_sample(sample, symmetry) if symmetry else sample)
-            symmetries.append(symmetry)
+            symmetry, photo_map = self._augment(draw, pictures) if isinstance(draw, Draw) else (None, None)
+            samples.append(_moved(sample, symmetry, photo_map))
+            moves.append((symmetry, photo_map))
             for name, many in ragged.items():
                 many.append(pictures[name])
         columns = {name: [sample[name] for sample in samples] for name in samples[0]}
@@ -171,7 +177,8 @@ class FundusOCTDataset(Dataset[dict[str, Any]]):
             {name: combined[name] for name in self._pictures},
             {name: torch.stack(column) for name, column in columns.items() if isinstance(column[0], Tensor)},
             {name: column for name, column in columns.items() if not isinstance(column[0], Tensor)},
-            tuple(symmetries),
+            tuple(symmetry for symmetry, _ in moves),
+            tuple(photo_map for _, photo_map in moves),
             skipped,
         )
 
@@ -221,8 +228,8 @@ class FundusOCTDataset(Dataset[dict[str, Any]]):
         if self._cache is not None:
             self._cache.keep(number, pictures.values())
 
-    def _augment(self, draw: Draw, pictures: dict[str, Tensor]) -> Symmetry | None:
-        """Vary the photo, and draw the symmetry to move the eye by; None leaves it where it is."""
+    def _augment(self, draw: Draw, pictures: dict[str, Tensor]) -> tuple[Symmetry | None, PhotoMap | None]:
+        """Vary the photo's light, and draw by what to move the eye, and then its photo; None leaves it."""
         entropy = [self.seed, draw.epoch, zlib.crc32(self.keys[draw.index].encode())]
         rng = np.random.default_rng(entropy + [draw.repeat] * (draw.repeat > 0))
         choices = allowed_symmetries(self._lines(draw.index)[1], self.symmetries)
@@ -230,7 +237,8 @@ class FundusOCTDataset(Dataset[dict[str, Any]]):
         if "fundus" in pictures and self.photometry.strength:
             photo = pictures["fundus"].numpy()
             photo[...] = self.photometry(photo, seed=int(rng.integers(2**31)))
-        return choices[choice] if choice else None  # the identity comes first
+        photo_map = PhotoMap.draw(rng, self.photo_maps) if "fundus" in pictures and self.photo_maps else None
+        return choices[choice] if choice else None, photo_map  # the identity comes first
 
     def _sample(self, number: int) -> dict[str, Any]:
         index = self._index
@@ -343,6 +351,15 @@ class FundusOCTDataset(Dataset[dict[str, Any]]):
                 "set fundus_px to resize them all"
             )
         return int(sizes[0]) if wanted is None else wanted
+
+
+def _moved(sample: dict[str, Any], symmetry: Symmetry | None, photo_map: PhotoMap | None) -> dict[str, Any]:
+    """A sample without its pictures, moved by a symmetry and then by a map of the photo."""
+    if symmetry is not None:
+        sample = move_sample(sample, symmetry)
+    if photo_map is not None and "grid" in sample:
+        sample = sample | {"grid": photo_map.place(sample["grid"])}
+    return sample
 
 
 @lru_cache

@@ -12,6 +12,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from fund2oct.data.photo_map import PhotoMap
 from fund2oct.geometry import Symmetry
 
 Pictures = Tensor | list[Tensor]
@@ -27,6 +28,7 @@ class RawBatch:
         values: the other entries of the batch, moved by the symmetries already.
         texts: names, and other text of each eye.
         symmetries: by which to move each eye's pictures; None leaves them.
+        photo_maps: by which to move each eye's photo after that; None leaves it.
         skipped: why each damaged eye was replaced, by key.
     """
 
@@ -34,6 +36,7 @@ class RawBatch:
     values: dict[str, Tensor]
     texts: dict[str, list[str]]
     symmetries: tuple[Symmetry | None, ...]
+    photo_maps: tuple[PhotoMap | None, ...]
     skipped: dict[str, str]
 
     def __getstate__(self) -> dict[str, Any]:
@@ -82,7 +85,7 @@ class Finish:
         for name, many in raw.pictures.items():
             if name == "fundus":
                 photos = _stacked(many, lambda stack: stack.permute(0, 3, 1, 2), (self.fundus_px,) * 2)
-                batch["fundus"] = _moved_photos(photos, raw.symmetries)
+                batch["fundus"] = _moved_photos(photos, raw.symmetries, raw.photo_maps)
             else:
                 scans = _moved_scans(many, raw.symmetries)
                 batch[name] = _stacked(scans, lambda stack: stack, self.size)[:, None]
@@ -146,11 +149,16 @@ def _stacked(many: Pictures, arrange: Callable[[Tensor], Tensor], size: tuple[in
     return torch.cat([resize(arrange(stack).float() / 255, size) for stack in stacks])
 
 
-def _moved_photos(photos: Tensor, symmetries: tuple[Symmetry | None, ...]) -> Tensor:
+def _moved_photos(
+    photos: Tensor, symmetries: tuple[Symmetry | None, ...], photo_maps: tuple[PhotoMap | None, ...]
+) -> Tensor:
     # The identity is no symmetry here; going through a resampling of the photo would be wasted.
-    for number, symmetry in enumerate(symmetries):
-        if symmetry is not None:
-            photos[number] = symmetry.apply_to_fundus(photos[number : number + 1])[0]
+    for number, (symmetry, photo_map) in enumerate(zip(symmetries, photo_maps, strict=True)):
+        photo = photos[number : number + 1]
+        if photo_map is not None:
+            photos[number] = photo_map.apply_to_fundus(photo, after=symmetry)[0]
+        elif symmetry is not None:
+            photos[number] = symmetry.apply_to_fundus(photo)[0]
     return photos
 
 

@@ -41,7 +41,7 @@ def searched_fields(
     return {
         "pose_um": pose.pose_um,
         "surfaces_um": surfaces.surfaces_um,
-        "surface_confidence": surfaces.confidence.clip(0, 1),
+        "surface_confidence": surfaces.confidence,
     }
 
 

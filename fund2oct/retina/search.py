@@ -16,6 +16,7 @@ from numpy.typing import ArrayLike, NDArray
 from scipy import ndimage
 from torch import Tensor
 
+from fund2oct.retina.fluid import fluid_height_um
 from fund2oct.retina.paths import best_path, refine_to_peak
 from fund2oct.retina.pose import fit_pose, pose_surface_um
 from fund2oct.retina.scores import inner_scores, outer_score, ridge_contrast
@@ -159,7 +160,7 @@ def _boundaries(found: _Found) -> RetinalBoundaries:
         os_um=np.clip(rpe_um - found.fluid_um, ilm_um, rpe_um),
         rpe_um=rpe_um,
         bm_um=np.where(found.surface_um - found.outer_um > _RPE_UM, found.surface_um, found.outer_um),
-        confidence=found.confidence,
+        confidence=found.confidence.clip(0, 1),  # a running mean may exceed 1 by its rounding
         ok=plausible & (found.confidence > _MIN_CONFIDENCE),
     )
 
@@ -194,6 +195,8 @@ def _search(values: Floats, spacing_mm: Spacing) -> _Found:
     inner = _path(score, working.column_um, _INNER_STIFFNESS)
     inner = _sharpen(edge, inner, working.column_um)
 
+    fluid_um = fluid_height_um(working, inner, outer, 1000 * spacing_mm[1])
+
     ridge_there, edge_there = _at(ridge, outer), _at(edge, inner)
     measured = ~working.filled.all(1)
     # A path through noise follows ridges too, but such as there are everywhere.
@@ -212,7 +215,7 @@ def _search(values: Floats, spacing_mm: Spacing) -> _Found:
     n_ascans = values.shape[2]
     return _Found(
         ilm_um=resample(_depth_um(refine_to_peak(edge, inner)), n_ascans, 1),
-        fluid_um=np.zeros((len(values), n_ascans), np.float32),
+        fluid_um=resample((fluid_um - (_RPE_UM - _CENTRE_TO_BM_UM)).clip(0), n_ascans, 1),
         outer_um=resample(outer_um, n_ascans, 1),
         surface_um=pose_surface_um(pose, n_ascans).numpy(),
         outer_confidence=resample(outer_trust, n_ascans, 1),

@@ -62,12 +62,15 @@ def test_each_problem_is_reported_with_its_eye(tmp_path, make_eye):
     with h5py.File(path, "r+") as file:
         del file["eyes/eye08"].attrs["record"]
         file["eyes/eye09/volume"][3, 0, 0] ^= 1
+    apart = np.median(3000 - make_eye(2).surfaces_um[3, 0])
     assert check_file(path) == [
         f"{path}: eye 'eye00': volume: blank slices 1, 4",
-        f"{path}: eye 'eye01': pose_um: a volume needs its pose to be trained on, found none; "
-        "import the eye again",
+        f"{path}: eye 'eye01': pose_um: a volume needs its pose and surfaces to be trained on, found none; "
+        "`fund2oct migrate OLD.h5 NEW.h5` finds them",
         f"{path}: eye 'eye02': pose_um: expected the outer retina between 0 and 1920 micrometres, "
         "found it outside the frame in slices 0",
+        f"{path}: eye 'eye02': surfaces_um: expected BM within 150 micrometres of the pose's surface, "
+        f"found {apart:.0f} in slice 0",
         f"{path}: eye 'eye03': fundus: the photo is of one colour",
         f"{path}: eye 'eye06': patient 'patient3' has the photo of eye 'eye04', whose patient is 'patient2'",
         f"{path}: eye 'eye08': attribute 'record' is missing, the file is damaged; make it again",
@@ -75,6 +78,25 @@ def test_each_problem_is_reported_with_its_eye(tmp_path, make_eye):
     ]
     with pytest.raises(DataError, match="eye 'eye08': attribute 'record' is missing"):
         summarise_file(path)
+
+
+def test_surfaces_that_would_spoil_training_are_reported(tmp_path, make_eye):
+    path = tmp_path / "eyes.h5"
+    lost, high = make_eye(0).surfaces_um.copy(), make_eye(2).surfaces_um.copy()
+    lost[:, :, 2:] = np.nan
+    high[0] -= 700
+    with EyeWriter(path) as writer:
+        writer.add(make_eye(0, surfaces_um=lost))
+        writer.add(make_eye(1, surfaces_um=None, surface_confidence=None))
+        writer.add(make_eye(2, surfaces_um=high))
+    assert check_file(path) == [
+        f"{path}: eye 'eye00': surfaces_um: found at 20% of the A-scans, expected at least 25%; "
+        "the search does not follow this volume, leave the eye out",
+        f"{path}: eye 'eye01': surfaces_um, surface_confidence: a volume needs its pose and surfaces to be "
+        "trained on, found none; `fund2oct migrate OLD.h5 NEW.h5` finds them",
+        f"{path}: eye 'eye02': surfaces_um: expected ILM between 0 and 1920 micrometres, "
+        "found it outside the frame at 100% of the A-scans",
+    ]
 
 
 def test_a_file_that_cannot_be_read_is_an_error(tmp_path):

@@ -23,6 +23,7 @@ from fund2oct.data.migrate import migrate_file
 from fund2oct.data.parts import locked_folder
 from fund2oct.data.simulate import simulate_file
 from fund2oct.phantom import PhantomConfig
+from fund2oct.retina import find_retina
 
 
 def read(number: int, key: str = "", fails: str = "", log: str = "") -> tuple[Eye, list[str]]:
@@ -242,6 +243,23 @@ def test_a_full_disk_and_a_plain_writer(small_disk):
             writer.add(read(number)[0])
     assert os.listdir(small_disk) == ["eyes.h5"]
     assert (small_disk / "eyes.h5").read_bytes() == before
+
+
+def test_migrating_finds_the_surfaces_that_an_older_file_lacks(tmp_path, make_eye, make_file, capsys):
+    old = make_file(2, "old.h5", surfaces_um=None, surface_confidence=None)
+    report = migrate_file(old, tmp_path / "new.h5")
+    note = "pose and surfaces searched in the volume"
+    assert [key for key, text in report.notes if text == note] == ["eye00", "eye01"]
+    with EyeReader(tmp_path / "new.h5") as reader:
+        for number in (0, 1):
+            found, eye = reader.read(f"eye{number:02d}"), make_eye(number)
+            surfaces, pose = find_retina(eye.volume, eye.spacing_mm)
+            np.testing.assert_array_equal(found.surfaces_um, surfaces.surfaces_um)
+            np.testing.assert_array_equal(found.surface_confidence, surfaces.confidence)
+            np.testing.assert_array_equal(found.pose_um, pose.pose_um)
+            np.testing.assert_array_equal(found.volume, eye.volume)
+    assert main(["migrate", str(old), str(tmp_path / "again.h5"), "--workers", "1"]) == 0
+    assert f"note on eye01: {note}" in capsys.readouterr().out
 
 
 def test_migrating_joins_files_and_keeps_every_eye(tmp_path, make_eye, make_file, capsys):

@@ -33,6 +33,8 @@ def sample_of(scan: ScanPattern, s: int, z: int, x: int) -> dict:
         "volume": volume,
         "second": volume * 0.5,
         "boundaries_um": torch.rand(11, scan.n_slices, X),
+        "surfaces_um": torch.rand(4, scan.n_slices, X),
+        "surface_confidence": torch.rand(scan.n_slices, X),
         "pose_um": torch.rand(scan.n_slices, 3) * 100,
         "spacing_z_mm": torch.tensor(0.01),
         "grid": grid,
@@ -70,10 +72,15 @@ def test_positions_are_those_of_the_moved_placement(scan):
 @pytest.mark.parametrize("scan", SCANS, ids=lambda scan: scan.kind)
 def test_pose_and_boundaries_move_with_the_slices(scan):
     sample = sample_of(scan, 1, 2, 3)
-    sample["boundaries_um"][4] = pose_surface_um(sample["pose_um"], X)
+    sample["boundaries_um"][4] = sample["surfaces_um"][3] = pose_surface_um(sample["pose_um"], X)
+    sample["surfaces_um"][0, 1, 3], sample["surface_confidence"][1, 3] = torch.nan, 2.0
     for symmetry in allowed_symmetries(scan, "all"):
         moved = move_sample(sample, symmetry)
-        torch.testing.assert_close(moved["boundaries_um"][4], pose_surface_um(moved["pose_um"], X))
+        for surface in (moved["boundaries_um"][4], moved["surfaces_um"][3]):
+            torch.testing.assert_close(surface, pose_surface_um(moved["pose_um"], X))
+        (_, s, _, x) = moved["volume"].nonzero()[0].tolist()
+        assert moved["surfaces_um"].isnan().nonzero().tolist() == [[0, s, x]]
+        assert (moved["surface_confidence"] == 2).nonzero().tolist() == [[s, x]]
 
 
 def test_flips_do_not_resample_the_photo():

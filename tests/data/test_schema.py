@@ -6,14 +6,17 @@ import pytest
 from fund2oct.data import DataError, problems, validate
 from fund2oct.data.schema import ARRAYS
 from fund2oct.geometry import RadialScan, RasterScan
-from fund2oct.retina import BOUNDARIES
+from fund2oct.retina import BOUNDARIES, SURFACES
 
 U8, F32 = np.uint8, np.float32
+RISING = np.full((4, 6, 10), 500, F32)
+RISING[:, 2, 3] = (400, 500, 480, np.nan)
 
 
 def test_a_sound_eye_has_no_problem(make_eye):
     assert problems(make_eye()) == []
     assert ARRAYS["boundaries_um"][1][0] == len(BOUNDARIES) == 11
+    assert ARRAYS["surfaces_um"][1][0] == len(SURFACES) == 4
 
 
 def test_a_photo_needs_no_volume(make_eye):
@@ -61,6 +64,18 @@ def test_a_photo_needs_no_volume(make_eye):
         (
             {"surfaces_um": np.full((4, 6, 10), np.inf, F32)},
             "surfaces_um: expected micrometres, or NaN where absent, found infinity",
+        ),
+        (
+            {"surfaces_um": RISING},
+            "surfaces_um: expected OS above RPE or on it, found it below at 1 A-scans",
+        ),
+        (
+            {"surface_confidence": np.full((6, 10), np.nan, F32)},
+            "surface_confidence: expected values in [0, 1], found others or NaN",
+        ),
+        (
+            {"surface_confidence": np.full((6, 10), 1.1, F32)},
+            "surface_confidence: expected values in [0, 1], found others or NaN",
         ),
         ({"scan": None}, "scan: a volume needs the pattern of its lines, found none"),
         ({"scan": RadialScan(5)}, "scan: expected a line a slice, 6, found 5"),

@@ -447,6 +447,22 @@ def test_a_file_of_version_1_is_read(tmp_path, make_eye):
     np.testing.assert_array_equal(out, eyes[1].volume[[4, 1]])
 
 
+def test_a_file_of_version_2_is_read_without_its_outer_retina(tmp_path, make_eye):
+    eye, path = make_eye(0, surfaces_um=None, surface_confidence=None), tmp_path / "old.h5"
+    with EyeWriter(path) as writer:
+        writer.add(eye)
+    outer_um = np.full((6, 10), 900, np.float32)
+    _replace("outer_um", outer_um)(path)
+    stored = {"dtype": "float32", "shape": [6, 10], **_stored(outer_um)}
+    _record(lambda record: record["arrays"].update(outer_um=stored))(path)
+    _set("/", "schema_version", 2)(path)
+    assert_same(EyeReader(path).read("eye00"), eye)
+    assert "outer_um" not in EyeReader(path).info("eye00").arrays
+    _replace("outer_um", None)(path)
+    with pytest.raises(DataError, match="expected 8 arrays, found 7, the file is damaged"):
+        EyeReader(path).read("eye00")
+
+
 V1_DAMAGE = {
     "no patient": (_unset(EYE, "patient"), ": eye 'eye00': attribute 'patient' is missing"),
     "two spacings": (
