@@ -193,7 +193,7 @@ class VolumeGAN(pl.LightningModule):
     def generate(self, network: nn.Module, batch: Batch, rng: NoiseSource) -> Fake:
         """Draw a batch with ``network`` and put it at the poses of the real scans."""
         n_depth = batch["volume"].shape[3]
-        aligned = network(batch["fundus"], batch["grid"], n_depth, rng=rng)
+        aligned = network(batch["fundus"], batch["grid"], n_depth, rng=rng).float()
         return Fake(aligned, unalign(aligned, batch["pose_um"], batch["spacing_z_mm"]))
 
     def training_step(self, batch: Batch, batch_idx: int) -> None:
@@ -203,7 +203,7 @@ class VolumeGAN(pl.LightningModule):
         if not isinstance(optimizers, list):
             optimizers = [optimizers]
         self.discriminators.requires_grad_(False)
-        fake = self.generate(self.generator, batch, self._step_noise())
+        fake = self.generate(self.generator, batch, self.step_noise())
         if self.adversaries_joined:
             self.discriminators.requires_grad_(True)
             detached = Fake(*(part.detach() for part in fake))
@@ -330,7 +330,7 @@ class VolumeGAN(pl.LightningModule):
             return 0.0
         return min(self.ema_decay, (1 + n_averaged) / (10 + n_averaged))
 
-    def _step_noise(self) -> NoiseSource:
-        # By step and rank: a resumed run draws what the uninterrupted one would have drawn.
+    def step_noise(self) -> NoiseSource:
+        """The noise of a training step, by step and process: a resumed run draws what it would have drawn."""
         seed = (self.seed * 1_000_003 + self.global_step) * 4096 + self.global_rank
         return NoiseSource([torch.Generator(self.device).manual_seed(seed)])
