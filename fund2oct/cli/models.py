@@ -41,7 +41,10 @@ def add_commands(commands: Commands) -> None:
     )  # fmt: skip
     evaluate.add_argument("--device", default="auto", help="cpu, cuda, cuda:1, ... (default: a GPU if any)")
     evaluate.add_argument("--seed", type=int, default=0, help="of the models' noise and the draws")
-    evaluate.add_argument("--model", default=None, metavar="MODULE.CLASS", help="a class of your own")
+    evaluate.add_argument(
+        "--model", action="append", default=[], metavar="MODULE.CLASS",
+        help="a class of your own; may be given more than once, each checkpoint takes the one that it names",
+    )  # fmt: skip
     evaluate.set_defaults(command=_evaluate)
 
     predict = commands.add_parser("predict", help="generate volumes for photos")

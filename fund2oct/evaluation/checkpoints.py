@@ -131,7 +131,7 @@ def evaluate_checkpoints(
     checkpoints: Sequence[str],
     data: str,
     out: str | Path,
-    model: str | None = None,
+    model: Sequence[str] = (),
     distances: Wanted = DEFAULT,
     seed: int = 0,
     device: str | torch.device = "cpu",
@@ -147,7 +147,8 @@ def evaluate_checkpoints(
             preparation.
         data: the file of eyes.
         out: folder of the report.
-        model: import path of the models' class, where it is not of this package.
+        model: import paths of the models' classes that are not of this package; each checkpoint takes the
+            one that it names.
         distances: between the sets.
         seed: of the models' noise and of the distances' draws.
         device: where the models run.
@@ -156,10 +157,10 @@ def evaluate_checkpoints(
         fund2oct.data.DataError: if the file cannot be used, or the models were trained on all its eyes.
         ValueError: if the models do not go together.
     """
-    model_class = import_class(model) if model else None
+    own = [import_class(path) for path in model]
     models: dict[str, VolumeGAN] = {}
     for checkpoint in checkpoints:
-        models[_unique_name(Path(checkpoint), models)] = load_model(checkpoint, model_class, device)
+        models[_unique_name(Path(checkpoint), models)] = load_model(checkpoint, own, device)
     shape = next(iter(models.values())).shape
     fundus_px = {loaded.task.fundus_px for loaded in models.values() if loaded.task}
     if any(loaded.shape != shape for loaded in models.values()) or len(fundus_px) > 1:

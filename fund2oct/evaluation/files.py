@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import tempfile
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -32,7 +33,7 @@ def evaluate_files(
     fake: str | Path,
     out: str | Path,
     protocol: str | None = None,
-    model: str | None = None,
+    model: Sequence[str] = (),
     distances: Wanted = DEFAULT,
     seed: int = 0,
     device: str | torch.device = "cpu",
@@ -50,7 +51,7 @@ def evaluate_files(
         out: folder of the report.
         protocol: a name of :data:`fund2oct.evaluation.protocol.PROTOCOLS`; None compares the files as
             they lie.
-        model: import path of the checkpoint's class, where it is not of this package.
+        model: import paths of classes that are not of this package, the checkpoint's among them.
         distances: between the sets.
         seed: of the model's noise and of the distances' draws.
         device: where models and feature networks run.
@@ -68,7 +69,7 @@ def evaluate_files(
     real_source = open_source(real, adapt=chosen.adapt_real)
     loaded, notes = None, list[str]()
     if Path(fake).suffix.lower() in _CHECKPOINTS:
-        loaded = load_model(fake, import_class(model) if model else None, device)
+        loaded = load_model(fake, [import_class(path) for path in model], device)
         real_source, notes = _unseen(real_source, loaded, str(fake))
     first = real_source.read(real_source.keys[0])
     # Before hours of generating and checking: the weights may not be at hand.

@@ -14,6 +14,7 @@ from torch.nn import functional as F
 
 from fund2oct.losses.masking import check_pair
 from fund2oct.metrics.layers import Surfaces, check_maps, check_surfaces, enough, per_eye
+from fund2oct.precision import full_precision
 from fund2oct.retina.pose import fit_pose, pose_surface_um
 
 SHADOW_SLAB_UM = 150.0
@@ -26,6 +27,7 @@ PLAUSIBLE_SLOPE = 1.0
 SUNK_UM = 60.0
 
 
+@full_precision
 def map_correlation(a: Tensor, b: Tensor) -> Tensor:
     r"""Pearson correlation of two maps over the A-scans, of each eye.
 
@@ -58,6 +60,7 @@ def map_correlation(a: Tensor, b: Tensor) -> Tensor:
     return correlation.clamp(-1, 1).masked_fill(~measured, math.nan).float()
 
 
+@full_precision
 def vessel_shadows(
     volume: Tensor, surfaces: Surfaces, spacing_z_mm: Tensor | float, spacing_x_mm: Tensor | float
 ) -> Tensor:
@@ -94,6 +97,7 @@ def vessel_shadows(
     return torch.stack(shadows)
 
 
+@full_precision
 def shadow_agreement(
     fake: Tensor,
     real: Tensor,

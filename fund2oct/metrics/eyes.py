@@ -30,6 +30,7 @@ from fund2oct.metrics.quality import (
     volume_ssim,
 )
 from fund2oct.metrics.sharpness import high_frequency_energy
+from fund2oct.precision import full_precision
 from fund2oct.retina.layers import boundary_index
 
 _VOXEL_METRICS = {
@@ -40,6 +41,7 @@ _VOXEL_METRICS = {
 }
 
 
+@full_precision
 def measure_eyes(
     fake: Tensor,
     real: Tensor,

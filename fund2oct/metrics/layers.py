@@ -11,6 +11,7 @@ from torch import Tensor
 from torchmetrics import Metric
 
 from fund2oct.losses.masking import check_pair
+from fund2oct.precision import full_precision
 from fund2oct.retina.search import retinal_boundaries
 
 LEAST_SHARE = 0.25
@@ -44,6 +45,7 @@ class Surfaces:
         return self.rpe_um - self.ilm_um
 
 
+@full_precision
 def find_surfaces(volume: Tensor, spacing_z_mm: Tensor | float, spacing_x_mm: Tensor | float) -> Surfaces:
     """Find the retina's surfaces, by the same search in real and in generated volumes.
 
@@ -88,6 +90,7 @@ def retinal_thickness_um(
     return find_surfaces(volume, spacing_z_mm, spacing_x_mm).thickness_um
 
 
+@full_precision
 def surface_error_um(found_um: Tensor, expected_um: Tensor) -> Tensor:
     r"""Mean absolute difference of two depths, or two thicknesses, of each eye.
 

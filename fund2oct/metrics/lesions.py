@@ -22,6 +22,7 @@ from torch import Tensor
 from fund2oct.geometry import ScanPattern
 from fund2oct.metrics.layers import Surfaces, check_surfaces, enough, per_eye
 from fund2oct.phantom.lesions import LESIONS
+from fund2oct.precision import full_precision
 from fund2oct.retina.working import resample
 
 Floats = NDArray[np.float32]
@@ -41,6 +42,7 @@ _EPITHELIUM_UM = 26.0
 _AREA_STEP_MM = 0.02
 
 
+@full_precision
 def fluid_um(
     volume: Tensor, surfaces: Surfaces, spacing_z_mm: Tensor | float, spacing_x_mm: Tensor | float
 ) -> Tensor:

@@ -9,8 +9,10 @@ from torch import Tensor, nn
 
 from fund2oct.losses.masking import check_pair
 from fund2oct.losses.perceptual import PerceptualLoss
+from fund2oct.precision import full_precision
 
 
+@full_precision
 def unweighted_perceptual_distance(
     fake: Tensor, real: Tensor, network: nn.Module, mask: Tensor | None = None
 ) -> Tensor:

@@ -27,6 +27,7 @@ from torchmetrics import Metric
 
 from fund2oct.losses.masking import check_pair
 from fund2oct.losses.reconstruction import SSIM_WINDOW, local_mean_loss, ssim_map, whole_windows
+from fund2oct.precision import full_precision
 from fund2oct.retina.frame import ALIGNED_DEPTH
 
 _SCALE_WEIGHTS = (0.0448, 0.2856, 0.3001, 0.2363, 0.1333)
@@ -34,6 +35,7 @@ _RETINA_UM = (-450.0, 100.0)
 """Depths around the pose's surface that hold the retina, its detachments and the epithelium."""
 
 
+@full_precision
 def volume_l1(fake: Tensor, real: Tensor, mask: Tensor | None = None) -> Tensor:
     r"""Mean absolute difference of each volume.
 
@@ -54,6 +56,7 @@ def volume_l1(fake: Tensor, real: Tensor, mask: Tensor | None = None) -> Tensor:
     return _means((fake - real).abs(), mask)
 
 
+@full_precision
 def volume_psnr(fake: Tensor, real: Tensor, mask: Tensor | None = None) -> Tensor:
     r"""Peak signal-to-noise ratio of each volume in decibels, for a peak of 1.
 
@@ -66,6 +69,7 @@ def volume_psnr(fake: Tensor, real: Tensor, mask: Tensor | None = None) -> Tenso
     return -10 * _means((fake - real).square(), mask).log10()
 
 
+@full_precision
 def volume_ssim(fake: Tensor, real: Tensor, mask: Tensor | None = None) -> Tensor:
     """Mean structural similarity of each volume's B-scans, in [-1, 1].
 
@@ -77,6 +81,7 @@ def volume_ssim(fake: Tensor, real: Tensor, mask: Tensor | None = None) -> Tenso
     return _means(ssim_map(fake, real), None if mask is None else whole_windows(mask))
 
 
+@full_precision
 def volume_ms_ssim(fake: Tensor, real: Tensor, mask: Tensor | None = None) -> Tensor:
     r"""Multi-scale structural similarity of each volume's B-scans, in [0, 1].
 
@@ -129,6 +134,7 @@ def ms_ssim_scales(n_depth: int, n_ascans: int) -> int:
     return sum(shorter >> scale >= SSIM_WINDOW for scale in range(len(_SCALE_WEIGHTS)))
 
 
+@full_precision
 def retina_local_mean(fake: Tensor, real: Tensor, mask: Tensor, spacing_z_mm: Tensor | float) -> Tensor:
     """Error of the retina in the aligned frame where speckle hardly counts.
 

@@ -8,9 +8,12 @@ import torch
 from torch import Tensor
 from torchmetrics import Metric
 
+from fund2oct.precision import full_precision
+
 CUTOFF = 0.25
 
 
+@full_precision
 def high_frequency_energy(volume: Tensor, cutoff: float = CUTOFF) -> Tensor:
     r"""Energy of the B-scans' detail finer than a cut-off, per pixel.
 

@@ -8,10 +8,11 @@ from typing import Any, NamedTuple
 import pytorch_lightning as pl
 import torch
 from torch import Tensor, nn
-from torch.optim.swa_utils import AveragedModel
 
 from fund2oct.metrics.validation import ValidationMetrics
+from fund2oct.models.finite import FiniteWatch, NotFiniteError, first_not_finite
 from fund2oct.models.task import TASK_KEY, Task
+from fund2oct.networks.average import AveragedNetwork
 from fund2oct.networks.layered import Anatomy
 from fund2oct.networks.lift import sample_lines
 from fund2oct.networks.noise import NoiseSource
@@ -92,15 +93,30 @@ class VolumeGAN(pl.LightningModule):
         self.gradient_clip = gradient_clip
         self.seed = seed
         self.task: Task | None = None
+        self.from_file = False
+        """Whether the hyper-parameters were read from a checkpoint, and name nothing to import."""
+        self._finite = FiniteWatch()
 
     def configure_model(self) -> None:
-        """Build the networks, once the subclass's constructor is done."""
+        """Build what use and validation need, once the subclass's constructor is done."""
         if hasattr(self, "generator_ema"):
             return
         self.generator = self.build_generator()
-        self.discriminators = self.build_discriminators()
-        self.generator_ema = AveragedModel(self.generator, avg_fn=self._average).requires_grad_(False)
+        self.generator_ema = AveragedNetwork(self.generator)
         self.validation_metrics = ValidationMetrics()
+
+    def configure_training(self) -> None:
+        """Build what training alone needs; a model that is loaded for use does without."""
+        if not hasattr(self, "discriminators"):
+            self.discriminators = self.build_discriminators()
+
+    def rebuilt(self) -> tuple[str, ...]:
+        """Beginnings of the names of weights that :meth:`build_generator` brings along each time.
+
+        Such weights, those of a frozen encoder from a package, as ``("generator.encoder.network.",)``, are
+        neither saved in checkpoints nor read from them.
+        """
+        return ()
 
     def build_generator(self) -> nn.Module:
         """Return a module called as ``generator(fundus, grid, spacing_z_mm, n_depth, rng=noise)``."""
@@ -190,7 +206,7 @@ class VolumeGAN(pl.LightningModule):
     def generate(self, network: nn.Module, batch: Batch, rng: NoiseSource) -> Fake:
         """Draw a batch with ``network`` and put it at the poses of the real scans."""
         n_depth = batch["volume"].shape[3]
-        aligned = network(batch["fundus"], batch["grid"], batch["spacing_z_mm"], n_depth, rng=rng)
+        aligned = network(batch["fundus"], batch["grid"], batch["spacing_z_mm"], n_depth, rng=rng).float()
         return Fake(aligned, unalign(aligned, batch["pose_um"], batch["spacing_z_mm"]))
 
     def training_step(self, batch: Batch, batch_idx: int) -> None:
@@ -200,7 +216,7 @@ class VolumeGAN(pl.LightningModule):
         if not isinstance(optimizers, list):
             optimizers = [optimizers]
         self.discriminators.requires_grad_(False)
-        fake = self.generate(self.generator, batch, self._step_noise())
+        fake = self.generate(self.generator, batch, self.step_noise())
         if self.adversaries_joined:
             self.discriminators.requires_grad_(True)
             losses = self.discriminator_losses(batch, fake.detach())
@@ -214,10 +230,20 @@ class VolumeGAN(pl.LightningModule):
         self._backward("generator", losses, self.generator)
         optimizers[0].step()
         self.discriminators.requires_grad_(True)
-        self.generator_ema.update_parameters(self.generator)
+        self.generator_ema.update(self.generator, self._decay(self.global_step - 1))
         schedulers = self.lr_schedulers()
         for scheduler in schedulers if isinstance(schedulers, list) else [schedulers]:
             scheduler.step()  # type: ignore[union-attr]
+        if self.global_step % self.trainer.log_every_n_steps == 0:  # type: ignore[attr-defined]
+            self._check_finite()
+
+    def on_train_epoch_end(self) -> None:
+        """Stop where the training diverged."""
+        self._check_finite()
+
+    def on_validation_start(self) -> None:
+        """Stop where the training diverged, before it is measured."""
+        self._check_finite()
 
     def validation_step(self, batch: Batch, batch_idx: int) -> dict[str, Tensor]:
         """Measure the averaged generator, as the volumes lie and in the aligned frame."""
@@ -236,6 +262,9 @@ class VolumeGAN(pl.LightningModule):
 
     def setup(self, stage: str) -> None:
         """Take from the data what the model has to know of them, once, to be used without them."""
+        if stage == "fit":
+            self.configure_model()
+            self.configure_training()
         datamodule = getattr(self.trainer, "datamodule", None)
         # Photos alone, or unpaired, are no translation yet.
         if datamodule is None or getattr(datamodule, "content", "pairs") != "pairs":
@@ -250,14 +279,25 @@ class VolumeGAN(pl.LightningModule):
             self.task = Task.of(datamodule)
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Store the class and the task beside the weights."""
+        """Store the class and the task beside the weights; refuse to save what diverged."""
+        self._check_finite()
+        if name := first_not_finite(self.named_parameters()):
+            raise NotFiniteError(f"step {self.global_step}: not a finite number: {name}; {self._advice()}")
+        checkpoint["state_dict"] = {
+            name: value for name, value in checkpoint["state_dict"].items() if not self._is_rebuilt(name)
+        }
         checkpoint[TASK_KEY] = {
             "class": f"{type(self).__module__}.{type(self).__qualname__}",
             "task": self.task.to_dict() if self.task else None,
         }
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Restore the task."""
+        """Restore the task, and leave to :meth:`load_state_dict` the weights of the parts that are built."""
+        own = self.state_dict()
+        saved = checkpoint["state_dict"]
+        checkpoint["state_dict"] = {
+            name: value for name, value in saved.items() if name.partition(".")[0] in self._modules
+        } | {name: value for name, value in own.items() if self._is_rebuilt(name)}
         stored = checkpoint[TASK_KEY]["task"]
         task = Task.from_dict(stored) if stored else None
         if task and self.task and task.seen.parts != self.task.seen.parts:
@@ -271,18 +311,38 @@ class VolumeGAN(pl.LightningModule):
     def _backward(self, side: str, losses: Losses, network: nn.Module) -> None:
         total = torch.stack(list(losses.values())).sum()
         self.manual_backward(total)
-        if self.gradient_clip:
-            nn.utils.clip_grad_norm_(network.parameters(), self.gradient_clip)
+        norm = nn.utils.clip_grad_norm_(network.parameters(), self.gradient_clip or math.inf)
+        noted = {f"the {side}'s term {name}": value for name, value in losses.items()}
+        # A gradient scaler skips the steps of infinite gradients by itself.
+        if getattr(self.trainer.precision_plugin, "scaler", None) is None:
+            noted[f"the gradient of the {side}"] = norm
+        self._finite.note(self.global_step, noted)
         logged = {f"train/{side}/{name}": value.detach() for name, value in losses.items()}
         self.log_dict(logged | {f"train/{side}/total": total.detach()})
 
-    def _average(self, averaged: Tensor, current: Tensor, n_averaged: Tensor | int) -> Tensor:
-        # A young average follows quickly, as in Karras et al. 2018, so that it holds nothing of
-        # the random start.
-        decay = min(self.ema_decay, (1 + float(n_averaged)) / (10 + float(n_averaged)))
-        return torch.lerp(current, averaged, decay)
+    def _check_finite(self) -> None:
+        self._finite.check(self._advice())
 
-    def _step_noise(self) -> NoiseSource:
-        # By step and rank: a resumed run draws what the uninterrupted one would have drawn.
+    def _advice(self) -> str:
+        paths = [getattr(saver, "last_model_path", "") for saver in self.trainer.checkpoint_callbacks]
+        saved = next(
+            (f"its last good checkpoint is {path}" for path in paths if path), "nothing was saved yet"
+        )
+        return (
+            f"the training stops, {saved}; lower the learning rate or the term's weight, clip "
+            "gradients, or use precision 32-true"
+        )
+
+    def _is_rebuilt(self, name: str) -> bool:
+        return name.replace("generator_ema.module.", "generator.", 1).startswith(self.rebuilt())
+
+    def _decay(self, n_averaged: int) -> float:
+        # A young average follows quickly, so that it holds nothing of the random start.
+        if n_averaged < 1:
+            return 0.0
+        return min(self.ema_decay, (1 + n_averaged) / (10 + n_averaged))
+
+    def step_noise(self) -> NoiseSource:
+        """The noise of a training step, by step and process: a resumed run draws what it would have drawn."""
         seed = (self.seed * 1_000_003 + self.global_step) * 4096 + self.global_rank
         return NoiseSource([torch.Generator(self.device).manual_seed(seed)])

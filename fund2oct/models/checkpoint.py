@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pickle
+from collections.abc import Sequence
 from importlib import import_module
 from pathlib import Path
 from typing import Any
@@ -24,16 +25,20 @@ class CheckpointError(ValueError):
 
 
 def load_model(
-    path: str | Path, model_class: type[VolumeGAN] | None = None, device: str | torch.device = "cpu"
+    path: str | Path,
+    model_class: type[VolumeGAN] | Sequence[type[VolumeGAN]] | None = None,
+    device: str | torch.device = "cpu",
 ) -> VolumeGAN:
     """Load a trained model for use, in evaluation mode.
 
-    The file is read as tensors and plain values; a file that holds anything else is refused, and
-    the class is looked up, never imported by a name that the file gives.
+    The file is read as tensors and plain values; a file that holds anything else is refused. The class is
+    looked up, never imported by a name that the file gives, and only the networks that use needs are built:
+    no text in the file is an import path.
 
     Args:
         path: a checkpoint written in training.
-        model_class: the class that was trained, where it is not one of this package.
+        model_class: the class that was trained, where it is not one of this package; or several, of which,
+            and of this package's, the one is taken that the file names.
         device: where to put the model.
 
     Returns:
@@ -49,13 +54,8 @@ def load_model(
     if not isinstance(stored, dict) or not {"state_dict", "hyper_parameters"} <= checkpoint.keys():
         raise CheckpointError(f"{path}: not a checkpoint of a fund2oct model; train one with fund2oct train")
     name = str(stored.get("class"))
-    if model_class is None:
-        if name not in MODELS:
-            raise CheckpointError(
-                f"{path}: holds a {name}, which is not part of fund2oct; "
-                "pass the class itself as model_class (--model at the command line)"
-            )
-        model_class = MODELS[name]
+    if not isinstance(model_class, type):
+        model_class = _find_class(path, name, model_class or ())
     expected = f"{model_class.__module__}.{model_class.__qualname__}"
     # A class in a user's own file has another module name when that file is run as a script.
     if name.rpartition(".")[2] != model_class.__qualname__:
@@ -65,6 +65,7 @@ def load_model(
     }
     try:
         model = model_class(**arguments)
+        model.from_file = True
         model.configure_model()
         model.on_load_checkpoint(checkpoint)
         model.load_state_dict(checkpoint["state_dict"])
@@ -75,6 +76,21 @@ def load_model(
     if model.task is None:
         raise CheckpointError(f"{path}: says nothing of its data; it was saved before training began")
     return model.to(device).eval()
+
+
+def _find_class(path: Path, name: str, own: Sequence[type[VolumeGAN]]) -> type[VolumeGAN]:
+    known = MODELS | {f"{one.__module__}.{one.__qualname__}": one for one in own}
+    if name in known:
+        return known[name]
+    # A class in a user's own file has another module name when that file is run as a script.
+    alike = [one for one in own if one.__qualname__ == name.rpartition(".")[2]]
+    if len(alike) == 1:
+        return alike[0]
+    given = f", nor one of {', '.join(known)}" if own else ""
+    raise CheckpointError(
+        f"{path}: holds a {name}, which is not part of fund2oct{given}; "
+        "pass the class itself as model_class (--model at the command line)"
+    )
 
 
 def import_class(path: str) -> type[VolumeGAN]:

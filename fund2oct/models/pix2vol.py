@@ -160,6 +160,11 @@ class Pix2Vol(VolumeGAN):
             found["volume"] = VolumePatchDiscriminator(width=self.volume_width, n_scales=1)
         return found
 
+    def rebuilt(self) -> tuple[str, ...]:
+        """The frozen networks, which come from their packages."""
+        frozen_encoder = self.encoder != "own" and not self.fine_tune
+        return ("discriminators.features.network.",) + ("generator.encoder.network.",) * frozen_encoder
+
     def configure_optimizers(self) -> Any:
         """Adam; the anatomy's rate falls to 0 before the adversaries join, the others' at the end."""
         network = self.generator
@@ -261,7 +266,7 @@ class Pix2Vol(VolumeGAN):
         increments = increments_of(heights)
         known = increments.isfinite()
         off = torch.where(known, increments - found.increments_um.detach(), 0)
-        z = self._step_noise().randn((_N_DRAWS, len(off), found.loadings_um.shape[2]), off.device)
+        z = self.step_noise().randn((_N_DRAWS, len(off), found.loadings_um.shape[2]), off.device)
         draws = torch.einsum("mbk,bnksx->mbnsx", z, found.loadings_um)
         losses["energy"] = energy_score(draws, off, known).mean()
         deviation = (found.loadings_um.square().sum(2) + _LEAST_DEVIATION_UM**2).sqrt()

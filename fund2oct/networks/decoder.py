@@ -49,7 +49,10 @@ class SpeckleHead(nn.Module):
     def forward(self, x: Tensor, rng: NoiseSource | None = None) -> Tensor:
         """Draw ``(N, 1, Z, X)`` in [0, 1] from ``(N, channels, Z, X)``."""
         x = self.normed(x)
-        return torch.sigmoid(self.anatomy(x) + self.speckle(self.noise(x, rng)))
+        speckle = self.speckle[:-1](self.noise(x, rng))
+        # In bfloat16 an image has 186 grey levels, which a discriminator sees.
+        with torch.autocast(x.device.type, enabled=False):
+            return torch.sigmoid(self.anatomy(x.float()) + self.speckle[-1](speckle.float()))
 
 
 class VolumeDecoder(nn.Module):

@@ -15,9 +15,12 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from fund2oct.precision import full_precision
 
+
+@full_precision
 def sample_lines(features: Tensor, grid: Tensor) -> Tensor:
-    """Read maps at the A-scan positions; outside the photo the nearest pixel counts.
+    """Read maps at the A-scan positions, in float32; outside the photo the nearest pixel counts.
 
     Args:
         features: maps or photos, shape ``(B, C, H, W)``.
@@ -31,6 +34,7 @@ def sample_lines(features: Tensor, grid: Tensor) -> Tensor:
     )
 
 
+@full_precision
 def coarsen(grid: Tensor, n_ascans: int) -> Tensor:
     """Positions ``(B, S, X, 2)`` of fewer, wider A-scans: the means of those that each covers."""
     if grid.shape[2] == n_ascans:

@@ -103,7 +103,7 @@ def damaged(change):
             lambda checkpoint, path: torch.save({"state_dict": {}}, path),
             "not a checkpoint of a fund2oct model",
         ),
-        (damaged(lambda c: c["state_dict"].popitem()), "does not fit"),
+        (damaged(lambda c: c["state_dict"].pop("generator_ema.module.encoder.stem.weight")), "does not fit"),
         (damaged(lambda c: c["hyper_parameters"].update(lift="repeat")), "does not fit"),
         (damaged(lambda c: c["hyper_parameters"].update(colour=1)), "does not fit"),
         (damaged(lambda c: c["fund2oct"].update(task=None)), "says nothing of its data"),
@@ -116,3 +116,77 @@ def test_what_cannot_be_used_is_refused_in_a_line(checkpoint, tmp_path, write, m
     with pytest.raises(CheckpointError, match=message) as caught:
         load_model(path)
     assert str(path) in str(caught.value) and "\n" not in str(caught.value)
+
+
+class Frozen(Pix2Vol):
+    """A model with an encoder that comes from elsewhere and is not trained."""
+
+    def build_generator(self):
+        generator = super().build_generator()
+        with torch.no_grad():
+            for number, weight in enumerate(generator.encoder.parameters()):
+                weight.fill_(0.01 * (number % 7) - 0.02)
+        generator.encoder.requires_grad_(False)
+        return generator
+
+    def rebuilt(self):
+        return ("generator.encoder.",)
+
+
+def test_a_frozen_encoder_is_shared_and_stays_out_of_the_checkpoint(tiny_eyes, tmp_path):
+    model = Frozen(SHAPE, channels=(8, 8, 16), weights={"l1": 1.0})
+    path = write_checkpoint(tmp_path / "frozen.ckpt", model, tiny_eyes)
+    stem, averaged = (part.encoder.stem.weight for part in (model.generator, model.generator_ema.module))
+    assert stem is averaged
+    assert (
+        model.generator.decoder.head.anatomy.weight
+        is not model.generator_ema.module.decoder.head.anatomy.weight
+    )
+    saved = torch.load(path, weights_only=True)["state_dict"]
+    assert (
+        not [name for name in saved if "encoder" in name]
+        and "generator_ema.module.lifts.0.profile.weight" in saved
+    )
+    loaded = load_model(path, Frozen)
+    for name, value in model.eval().state_dict().items():
+        if not name.startswith("discriminators"):
+            assert torch.equal(loaded.state_dict()[name], value), name
+    # A training goes on from it as well.
+    trainer = pl.Trainer(
+        accelerator="cpu", devices=1, max_steps=2, limit_val_batches=0, logger=False,
+        enable_checkpointing=False, enable_progress_bar=False, enable_model_summary=False,
+    )  # fmt: skip
+    again = Frozen(SHAPE, channels=(8, 8, 16), weights={"l1": 1.0})
+    trainer.fit(again, datamodule=FundusOCTDataModule(str(tiny_eyes), batch_size=2), ckpt_path=path)
+    assert trainer.global_step == 2 and torch.equal(again.generator.encoder.stem.weight, stem)
+
+
+def test_a_checkpoint_never_says_what_to_import(checkpoint, tiny_eyes, tmp_path, monkeypatch):
+    trap = tmp_path / "trap.py"
+    trap.write_text(
+        f"open({str(tmp_path / 'imported')!r}, 'w')\n\ndef spring():\n    raise SystemExit('sprung')\n"
+    )
+    monkeypatch.syspath_prepend(tmp_path)
+    contents = torch.load(checkpoint, weights_only=True)
+    contents["hyper_parameters"] |= {"perceptual": "trap:spring", "weights": {"l1": 1.0, "perceptual": 1.0}}
+    torch.save(contents, tmp_path / "hostile.ckpt")
+    model = load_model(tmp_path / "hostile.ckpt")
+    options = {
+        "accelerator": "cpu", "devices": 1, "logger": False, "enable_checkpointing": False,
+        "enable_progress_bar": False, "enable_model_summary": False,
+    }  # fmt: skip
+    data = FundusOCTDataModule(str(tiny_eyes), batch_size=2)
+    pl.Trainer(**options).validate(model, datamodule=data, verbose=False)
+    with pytest.raises(ValueError, match="'trap:spring' was read from a checkpoint, which never says"):
+        pl.Trainer(max_steps=1, **options).fit(model, datamodule=data)
+    assert not (tmp_path / "imported").exists()
+
+
+def test_of_several_classes_each_checkpoint_takes_its_own(checkpoint, tiny_eyes, tmp_path):
+    own = write_checkpoint(
+        tmp_path / "own.ckpt", OtherModel(SHAPE, channels=(8, 8, 16), weights={"l1": 1.0}), tiny_eyes
+    )
+    assert type(load_model(own, [Frozen, OtherModel])) is OtherModel
+    assert type(load_model(checkpoint, [Frozen, OtherModel])) is Pix2Vol
+    with pytest.raises(CheckpointError, match=r"not part of fund2oct, nor one of .*Pix2Vol, .*Frozen"):
+        load_model(own, [Frozen])

@@ -1,0 +1,64 @@
+"""The averaged network that is validated and used."""
+
+from __future__ import annotations
+
+import copy
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+
+class AveragedNetwork(nn.Module):
+    r"""A network whose weights follow those of another as an exponential moving average.
+
+    .. math:: \bar w \leftarrow d \, \bar w + (1 - d) \, w
+
+    Weights that are not trained (``requires_grad`` is False when the average is built), such as those of
+    a frozen encoder, are the very tensors of the other network: neither copied nor averaged. Buffers are
+    copied.
+
+    Args:
+        network: to follow.
+
+    References:
+        Karras et al., Progressive growing of GANs, ICLR 2018, arXiv:1710.10196, section 6.2.
+
+    Example:
+        >>> network = nn.Linear(2, 1)
+        >>> averaged = AveragedNetwork(network)
+        >>> _ = network.weight.data.zero_()
+        >>> averaged.update(network, decay=0.0)
+        >>> averaged(torch.ones(1, 2)).equal(network(torch.ones(1, 2)))
+        True
+    """
+
+    def __init__(self, network: nn.Module) -> None:
+        super().__init__()
+        # What is in the memo is taken over as it is.
+        frozen = {id(weight): weight for weight in network.parameters() if not weight.requires_grad}
+        self.module = copy.deepcopy(network, frozen).requires_grad_(False)
+
+    def forward(self, *args: Any, **options: Any) -> Any:
+        """Call the averaged network."""
+        return self.module(*args, **options)
+
+    @torch.no_grad()
+    def update(self, network: nn.Module, decay: float) -> None:
+        """Follow the network by a step, without reading anything back from the device.
+
+        Args:
+            network: the one that is followed.
+            decay: share of the average that stays, in [0, 1]; 0 copies the network.
+        """
+        averaged, current = _pairs(self.module.parameters(), network.parameters())
+        if averaged:
+            torch._foreach_lerp_(averaged, current, 1 - decay)
+        averaged, current = _pairs(self.module.buffers(), network.buffers())
+        if averaged:
+            torch._foreach_copy_(averaged, current)
+
+
+def _pairs(averaged: Any, current: Any) -> tuple[list[Tensor], list[Tensor]]:
+    pairs = [(mine, other) for mine, other in zip(averaged, current, strict=True) if mine is not other]
+    return [mine for mine, _ in pairs], [other for _, other in pairs]

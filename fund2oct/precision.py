@@ -1,0 +1,48 @@
+"""Numbers measured in full precision, whatever precision the networks run in."""
+
+from __future__ import annotations
+
+import contextlib
+import functools
+from collections.abc import Callable
+from typing import Any, TypeVar, cast
+
+import torch
+
+F = TypeVar("F", bound=Callable[..., Any])
+
+_HALF = (torch.bfloat16, torch.float16)
+
+
+def full_precision(function: F) -> F:
+    """Run a function of tensors in float32: no autocast in it, and half precision widened before.
+
+    For metrics and geometry: bfloat16 keeps 8 bits, so that a position in 448 A-scans is up to 0.44 off, a
+    brightness has some 186 levels, and the variances of SSIM, small differences of large numbers, are lost.
+
+    Example:
+        >>> @full_precision
+        ... def mean_product(a, b):
+        ...     return (a @ b).mean()
+        >>> a = torch.rand(4, 4, dtype=torch.bfloat16)
+        >>> with torch.autocast("cpu", torch.bfloat16):
+        ...     mean_product(a, a).dtype
+        torch.float32
+    """
+
+    @functools.wraps(function)
+    def widened(*args: Any, **options: Any) -> Any:
+        given = [*args, *options.values()]
+        devices = {value.device.type for value in given if isinstance(value, torch.Tensor)}
+        with contextlib.ExitStack() as stack:
+            for device in devices:
+                stack.enter_context(torch.autocast(device, enabled=False))
+            return function(
+                *map(_widened, args), **{name: _widened(value) for name, value in options.items()}
+            )
+
+    return cast(F, widened)
+
+
+def _widened(value: Any) -> Any:
+    return value.float() if isinstance(value, torch.Tensor) and value.dtype in _HALF else value

@@ -1,0 +1,133 @@
+"""A training that diverges stops, says where, and leaves its last good checkpoint."""
+
+import doctest
+import math
+
+import pytest
+import torch
+
+from fund2oct.cli import main
+from fund2oct.models import Pix2Vol, finite, load_model
+from fund2oct.models.finite import FiniteWatch, NotFiniteError
+
+DIVERGING = """
+import math
+
+import torch
+
+from fund2oct.models import Pix2Vol
+
+
+class Term(Pix2Vol):
+    def generator_losses(self, batch, fake):
+        losses = super().generator_losses(batch, fake)
+        value = math.nan if self.global_step >= self.seed else 0.0
+        losses["bad"] = fake.aligned.mean() * value
+        return losses
+
+
+class Gradient(Pix2Vol):
+    # Finite itself: the derivative of a root at zero is not.
+    def generator_losses(self, batch, fake):
+        losses = super().generator_losses(batch, fake)
+        zero = 0.0 if self.global_step >= self.seed else 1.0
+        losses["bad"] = (fake.aligned * zero).square().sum().sqrt() * 1e-6
+        return losses
+
+
+class Weights(Pix2Vol):
+    # Past the losses and the gradients.
+    def training_step(self, batch, batch_idx):
+        super().training_step(batch, batch_idx)
+        if self.global_step == self.seed:
+            with torch.no_grad():
+                self.generator.encoder.stem.weight[0] = math.inf
+"""
+
+
+def test_the_examples_run():
+    assert doctest.testmod(finite).failed == 0
+
+
+def test_the_first_step_counts_and_the_terms_may_change():
+    watch = FiniteWatch()
+    good, bad = torch.tensor(1.0), torch.tensor(math.inf)
+    watch.note(3, {"a": good, "b": good})
+    assert watch.first() is None
+    watch.check()
+    watch.note(5, {"a": bad, "b": good, "c": good})
+    watch.note(6, {"a": good, "b": bad})
+    watch.note(9, {"a": bad, "b": bad, "c": bad})
+    assert watch.first() == (5, ["a"])
+    with pytest.raises(NotFiniteError, match="step 5: not a finite number: a; do this"):
+        watch.check("do this")
+
+
+@pytest.mark.parametrize(
+    "name, step, found",
+    [
+        ("Term", 10, "step 10: not a finite number: the generator's term bad, the gradient of the generator"),
+        ("Gradient", 10, "step 10: not a finite number: the gradient of the generator;"),
+        ("Weights", 18, "step 18: not a finite number: generator.encoder.stem.weight;"),
+    ],
+)
+def test_a_diverged_training_stops_and_keeps_the_last_good_checkpoint(
+    name, step, found, tiny_overrides, tmp_path, monkeypatch, capsys
+):
+    (tmp_path / "diverging.py").write_text(DIVERGING)
+    monkeypatch.syspath_prepend(tmp_path)
+    overrides = [
+        *tiny_overrides, f"model.class_path=diverging.{name}", "model.init_args.shape=[6,32,48]",
+        "model.init_args.channels=[8,8,16]", "model.init_args.weights.l1=1", f"model.init_args.seed={step}",
+        "trainer.max_epochs=4",
+    ]  # fmt: skip
+    overrides = [one for one in overrides if "bscan_width" not in one and "n_layers" not in one]
+    assert main(["train", "l1", "--out", str(tmp_path / "run"), *overrides]) == 1
+    error = capsys.readouterr().err
+    last = tmp_path / "run" / "checkpoints" / "last.ckpt"
+    assert found in error and f"its last good checkpoint is {last}" in error
+    assert not (tmp_path / "run" / "report").exists()
+    for path in (tmp_path / "run" / "checkpoints").iterdir():
+        import diverging
+
+        model = load_model(path, getattr(diverging, name))
+        assert all(weight.isfinite().all() for weight in model.parameters())
+    assert torch.load(last, weights_only=True)["global_step"] == 9
+
+
+def test_a_step_reads_nothing_from_the_device_for_it(tiny_eyes):
+    from torch.utils._python_dispatch import TorchDispatchMode
+
+    class Reads(TorchDispatchMode):
+        count = 0
+
+        def __torch_dispatch__(self, func, types, args=(), kwargs=None):
+            self.count += "scalar_dense" in str(func)
+            return func(*args, **(kwargs or {}))
+
+    watch = FiniteWatch()
+    values = {name: torch.rand(()) for name in ("l1", "ssim", "gradient")}
+    with Reads() as reads:
+        for step in range(4):
+            watch.note(step, values)
+    assert reads.count == 0
+
+
+def test_a_model_with_bad_weights_is_not_saved(tiny_eyes, tmp_path):
+    import pytorch_lightning as pl
+
+    from fund2oct.data import FundusOCTDataModule
+
+    model = Pix2Vol((6, 32, 48), channels=(8, 8, 16), weights={"l1": 1.0})
+    trainer = pl.Trainer(
+        accelerator="cpu", devices=1, max_steps=1, limit_val_batches=0, logger=False,
+        enable_checkpointing=False, enable_progress_bar=False, enable_model_summary=False,
+    )  # fmt: skip
+    trainer.fit(model, datamodule=FundusOCTDataModule(str(tiny_eyes), batch_size=2))
+    with torch.no_grad():
+        model.generator_ema.module.encoder.stem.bias[0] = math.nan
+    with pytest.raises(
+        NotFiniteError, match=r"generator_ema.module.encoder.stem.bias.*nothing was saved yet"
+    ):
+        trainer.save_checkpoint(tmp_path / "bad.ckpt")
+    assert not (tmp_path / "bad.ckpt").exists()
