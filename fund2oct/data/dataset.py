@@ -18,7 +18,7 @@ from fund2oct.data.cache import PictureCache, empty_bytes
 from fund2oct.data.device import Finish, Pictures, RawBatch
 from fund2oct.data.index import EyeIndex
 from fund2oct.data.order import Draw, EpochOrder
-from fund2oct.data.schema import Array, DataError
+from fund2oct.data.schema import Array, DataError, padded_pose
 from fund2oct.data.shards import EyePaths
 from fund2oct.data.slices import chosen_scan, spaced_slices
 from fund2oct.data.store import EyeReader
@@ -247,6 +247,7 @@ class FundusOCTDataset(Dataset[dict[str, Any]]):
         if not np.isfinite(stored).all():
             raise DataError(f"{self._where(number)}: pose_um: expected finite micrometres, found NaN")
         slices, _ = self._lines(number)
+        stored = padded_pose(stored)
         return torch.from_numpy(stored if slices is None else stored[list(slices)])
 
     def _lines(self, number: int) -> tuple[tuple[int, ...] | None, ScanPattern]:

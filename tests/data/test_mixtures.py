@@ -29,7 +29,7 @@ def sliced(make_eye, number, n_slices, **changes):
     return make_eye(
         number,
         volume=rng.integers(0, 256, (n_slices, 8, 10), dtype=np.uint8),
-        pose_um=rng.random((n_slices, 3), dtype=np.float32) * 100 + np.float32([900, 0, 0]),
+        pose_um=rng.random((n_slices, 7), dtype=np.float32) * 100 + np.float32([900] + 6 * [0]),
         scan=RadialScan(n_slices),
         **dict.fromkeys(("second", "lesions", "boundaries_um", "outer_um")),
         **changes,
