@@ -38,7 +38,7 @@ PUBLIC = {
         "DIAGNOSES", "LESIONS", "Optics", "PhantomConfig", "simulate_eye", "simulate_eyes",
     },
     "fund2oct.retina": {
-        "ALIGNED_DEPTH", "BOUNDARIES", "SURFACES", "PoseEstimate", "PoseModel", "RetinalBoundaries", "align",
+        "ALIGNED_DEPTH", "BOUNDARIES", "N_POSE", "SURFACES", "PoseEstimate", "PoseModel", "RetinalBoundaries", "align",
         "aligned_mask", "apply_symmetry_to_pose", "boundary_index", "estimate_pose", "find_retina",
         "fit_pose", "pose_surface_um", "retinal_boundaries", "unalign",
     },

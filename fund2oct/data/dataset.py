@@ -21,7 +21,7 @@ from fund2oct.data.index import EyeIndex
 from fund2oct.data.order import Draw, EpochOrder
 from fund2oct.data.photo_map import PhotoMap, check_strength
 from fund2oct.data.preparation import Preparation
-from fund2oct.data.schema import Array, DataError
+from fund2oct.data.schema import Array, DataError, padded_pose
 from fund2oct.data.shards import EyePaths
 from fund2oct.data.slices import chosen_scan, spaced_slices
 from fund2oct.data.store import EyeReader
@@ -267,6 +267,7 @@ class FundusOCTDataset(Dataset[dict[str, Any]]):
         if not np.isfinite(stored).all():
             raise DataError(f"{self._where(number)}: pose_um: expected finite micrometres, found NaN")
         slices, _ = self._lines(number)
+        stored = padded_pose(stored)
         return torch.from_numpy(stored if slices is None else stored[list(slices)])
 
     def _maps(self, number: int, name: str) -> Tensor:

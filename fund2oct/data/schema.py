@@ -10,12 +10,11 @@ import numpy as np
 
 from fund2oct.geometry import Placement, ScanPattern
 from fund2oct.retina.layers import BOUNDARIES, SURFACES
+from fund2oct.retina.pose import N_POSE
 
 SCHEMA_VERSION = 3
 LATERALITIES = ("OD", "OS", "")
 """Right, left, and unknown, which a photo from anywhere may be."""
-N_POSE = 3
-"""Coefficients of a slice's pose: Legendre polynomials of degree 0, 1 and 2."""
 
 Array = np.ndarray[Any, Any]
 Plain = str | int | float | bool
@@ -44,7 +43,8 @@ class Eye:
             of the frame, float32, shape ``(n, S, X)``, NaN where absent.
         lesions: label map of the volume, uint8, shape ``(S, Z, X)``.
         lesion_fundus: label map of the photo, uint8, shape ``(H, H)``.
-        pose_um: pose of each slice, micrometres, float32, shape ``(S, 3)``.
+        pose_um: pose of each slice, micrometres, float32, shape ``(S, 7)``; the
+            last coefficients are 0 where a parabola fits.
         surfaces_um: depth of each of :data:`fund2oct.retina.SURFACES` as found in the volume,
             micrometres from the top of the frame, float32, shape ``(4, S, X)``, NaN where not found.
         surface_confidence: trust in them, in [0, 1], float32, shape ``(S, X)``.
@@ -109,6 +109,12 @@ ARRAYS: dict[str, tuple[str, tuple[str | int, ...]]] = {
     "localizer": ("uint8", ("L", "L")),
 }
 """Each array of an :class:`Eye`: its type, and its shape."""
+
+
+def padded_pose(pose_um: Array) -> Array:
+    """The pose of a file that holds parabolas, or fewer coefficients than today, with zeros for the rest."""
+    missing = N_POSE - pose_um.shape[-1]
+    return np.pad(pose_um, ((0, 0), (0, missing))) if missing > 0 else pose_um
 
 
 def problems(eye: Eye) -> list[str]:

@@ -20,7 +20,7 @@ import numpy as np
 
 from fund2oct.data.checksum import PICTURES
 from fund2oct.data.layout import Record, StoredArray, read_into, read_text
-from fund2oct.data.schema import Array, DataError, Eye, problems
+from fund2oct.data.schema import Array, DataError, Eye, padded_pose, problems
 from fund2oct.data.shards import DAMAGE, EyePaths, Shard, find_shards
 from fund2oct.data.writer import EyeWriter
 from fund2oct.geometry import ScanPattern
@@ -222,7 +222,7 @@ class EyeReader:
 def _read(group: h5py.Group, name: str, stored: StoredArray) -> Array:
     out = np.empty(stored.shape, stored.dtype)
     read_into(group, name, stored, out)
-    return out
+    return padded_pose(out) if name == "pose_um" else out
 
 
 def _check_buffer(name: str, stored: StoredArray, out: Array, slices: Sequence[int] | None) -> None:

@@ -15,7 +15,8 @@ from torch.nn import functional as F
 from fund2oct.losses.masking import check_pair
 from fund2oct.metrics.layers import Surfaces, check_maps, check_surfaces, enough, per_eye
 from fund2oct.precision import full_precision
-from fund2oct.retina.pose import fit_pose, pose_surface_um
+from fund2oct.retina.pose import pose_surface_um
+from fund2oct.retina.pose_fit import fit_pose
 
 SHADOW_SLAB_UM = 150.0
 """Depth of the slab, from the pigment epithelium's inner surface, in which shadows are sought."""
@@ -160,9 +161,10 @@ def layer_violations(surfaces: Surfaces, spacing_x_mm: Tensor | float) -> Tensor
     thin, thick = PLAUSIBLE_THICKNESS_UM
     wrong = (thickness < thin) | (thickness > thick)
     rpe_um = surfaces.rpe_um
-    smooth_um = pose_surface_um(fit_pose(rpe_um.cpu()), rpe_um.shape[-1]).to(rpe_um)
-    wrong |= rpe_um - smooth_um > SUNK_UM
-    step_um = PLAUSIBLE_SLOPE * 1000 * torch.tensor(per_eye(spacing_x_mm, len(rpe_um))).view(-1, 1, 1)
+    n_ascans, spacings_mm = rpe_um.shape[-1], per_eye(spacing_x_mm, len(rpe_um))
+    poses = [fit_pose(eye, length_mm=n_ascans * x) for eye, x in zip(rpe_um.cpu(), spacings_mm, strict=True)]
+    wrong |= rpe_um - pose_surface_um(torch.stack(poses), n_ascans).to(rpe_um) > SUNK_UM
+    step_um = PLAUSIBLE_SLOPE * 1000 * torch.tensor(spacings_mm).view(-1, 1, 1)
     for depth_um in (surfaces.ilm_um, rpe_um):
         wrong[..., 1:] |= depth_um.diff(dim=-1).abs() > step_um.to(depth_um)
     share = wrong.flatten(1).sum(1) / surfaces.ok.flatten(1).sum(1)

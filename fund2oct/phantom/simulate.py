@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from fund2oct.data.schema import Eye
+from fund2oct.data.schema import Eye, padded_pose
 from fund2oct.geometry import Placement, RadialScan, ScanPattern
 from fund2oct.phantom.anatomy import sample_anatomy
 from fund2oct.phantom.fundus import Retina, render_fundus
@@ -177,7 +177,7 @@ def _scan(rng: dict[str, np.random.Generator], retina: Retina, config: PhantomCo
         "second": acquire(rng["second"], signal, dz_um, dx_um, config.optics),
         "boundaries_um": surfaces.stacked(BOUNDARIES, membrane),
         "lesions": labels,
-        "pose_um": pose,
+        "pose_um": padded_pose(pose),
         "spacing_mm": (_slice_spacing(config.scan), dz_um / 1000, dx_um / 1000),
     }
 

@@ -2,7 +2,8 @@
 
 from fund2oct.retina.frame import ALIGNED_DEPTH, align, aligned_mask, unalign
 from fund2oct.retina.layers import BOUNDARIES, SURFACES, boundary_index
-from fund2oct.retina.pose import apply_symmetry_to_pose, fit_pose, pose_surface_um
+from fund2oct.retina.pose import N_POSE, apply_symmetry_to_pose, pose_surface_um
+from fund2oct.retina.pose_fit import fit_pose
 from fund2oct.retina.pose_model import PoseModel
 from fund2oct.retina.search import (
     PoseEstimate,
@@ -15,6 +16,7 @@ from fund2oct.retina.search import (
 __all__ = [
     "ALIGNED_DEPTH",
     "BOUNDARIES",
+    "N_POSE",
     "SURFACES",
     "PoseEstimate",
     "PoseModel",

@@ -10,7 +10,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from fund2oct.retina.pose import pose_surface_um
+from fund2oct.retina.pose import check_pose, pose_surface_um
 
 ALIGNED_DEPTH = 0.6
 """Share of the frame's height above the outer retina in the aligned frame."""
@@ -28,7 +28,7 @@ def align(volume: Tensor, pose_um: Tensor, spacing_z_mm: Tensor | float) -> Tens
 
     Args:
         volume: intensities in [0, 1], shape ``(B, C, S, Z, X)``.
-        pose_um: pose of each slice, shape ``(B, S, 3)``.
+        pose_um: pose of each slice, shape ``(B, S, K)``.
         spacing_z_mm: distance of two rows, one number or one an eye, shape ``(B,)``.
 
     Returns:
@@ -48,7 +48,7 @@ def unalign(aligned: Tensor, pose_um: Tensor, spacing_z_mm: Tensor | float) -> T
 
     Args:
         aligned: intensities in [0, 1], shape ``(B, C, S, Z, X)``.
-        pose_um: pose of each slice, shape ``(B, S, 3)``.
+        pose_um: pose of each slice, shape ``(B, S, K)``.
         spacing_z_mm: distance of two rows, one number or one an eye, shape ``(B,)``.
 
     Returns:
@@ -66,7 +66,7 @@ def aligned_mask(volume: Tensor, pose_um: Tensor, spacing_z_mm: Tensor | float) 
 
     Args:
         volume: any volume of the right shape, ``(B, C, S, Z, X)``; its values are not read.
-        pose_um: pose of each slice, shape ``(B, S, 3)``.
+        pose_um: pose of each slice, shape ``(B, S, K)``.
         spacing_z_mm: distance of two rows, one number or one an eye, shape ``(B,)``.
 
     Returns:
@@ -85,9 +85,12 @@ def aligned_mask(volume: Tensor, pose_um: Tensor, spacing_z_mm: Tensor | float) 
 def _check(volume: Tensor, pose_um: Tensor) -> None:
     if volume.ndim != 5:
         raise ValueError(f"volume: expected (B, C, S, Z, X), found shape {tuple(volume.shape)}")
-    expected = (volume.shape[0], volume.shape[2], 3)
-    if tuple(pose_um.shape) != expected:
-        raise ValueError(f"pose: expected (B, S, 3) = {expected}, found shape {tuple(pose_um.shape)}")
+    check_pose(pose_um)
+    expected = (volume.shape[0], volume.shape[2])
+    if tuple(pose_um.shape[:-1]) != expected:
+        raise ValueError(
+            f"pose: expected (B, S, K) with (B, S) = {expected}, found shape {tuple(pose_um.shape)}"
+        )
 
 
 def _offset_px(pose_um: Tensor, spacing_z_mm: Tensor | float, volume: Tensor) -> Tensor:

@@ -7,10 +7,11 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from fund2oct.retina.pose import N_COEFFICIENTS
+from fund2oct.retina.pose import N_PARABOLA
 
 _SINGLE_UM = (60.0, 40.0, 20.0)
-"""Standard deviations assumed where one pose is all that is known: height, tilt, curvature."""
+"""Standard deviations assumed where one pose is all that is known: height, tilt, curvature. Higher
+degrees stay as they are."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -18,8 +19,8 @@ class PoseModel:
     """A normal distribution over the coefficients of all slices together.
 
     Args:
-        mean_um: mean pose, shape ``(S, 3)``.
-        factor_um: lower triangular root of the covariance, shape ``(3 S, 3 S)``.
+        mean_um: mean pose, shape ``(S, K)``, K at least 3.
+        factor_um: lower triangular root of the covariance, shape ``(K S, K S)``.
     """
 
     mean_um: Tensor
@@ -34,30 +35,35 @@ class PoseModel:
         with ``N`` poses of ``D`` coefficients: of few poses only the variances are believed.
 
         Args:
-            poses_um: shape ``(N, S, 3)``, N at least 1.
+            poses_um: shape ``(N, S, K)``, N at least 1.
 
         Raises:
             ValueError: if the shape is another, or a value is not finite.
         """
-        if poses_um.ndim != 3 or len(poses_um) < 1 or poses_um.shape[-1] != N_COEFFICIENTS:
-            raise ValueError(f"poses: expected (N, S, 3) with N of at least 1, found {tuple(poses_um.shape)}")
+        if poses_um.ndim != 3 or len(poses_um) < 1 or poses_um.shape[-1] < N_PARABOLA:
+            raise ValueError(
+                f"poses: expected (N, S, K), N at least 1 and K at least {N_PARABOLA}, "
+                f"found {tuple(poses_um.shape)}"
+            )
         if not poses_um.isfinite().all():
             raise ValueError("poses: expected finite micrometres, found NaN or infinity")
+        n_coefficients = poses_um.shape[-1]
         flat = poses_um.detach().cpu().double().flatten(1)
         n, d = flat.shape
         if n == 1:
-            deviations = torch.tensor(_SINGLE_UM, dtype=torch.float64).repeat(d // N_COEFFICIENTS)
-            covariance = deviations.square().diag()
+            deviations = torch.zeros(d // n_coefficients, n_coefficients, dtype=torch.float64)
+            deviations[:, :N_PARABOLA] = torch.tensor(_SINGLE_UM)
+            covariance = deviations.flatten().square().diag()
         else:
             sample = flat.T.cov()
             keep = n / (d + n)
             covariance = keep * sample + (1 - keep) * sample.diag().diag()
         # Slices that never moved have no variance, of which there is no root.
         factor = torch.linalg.cholesky(covariance + 1e-3 * torch.eye(d, dtype=torch.float64))
-        return cls(flat.mean(0).view(-1, N_COEFFICIENTS).float(), factor.float())
+        return cls(flat.mean(0).view(-1, n_coefficients).float(), factor.float())
 
     def sample(self, n: int, generator: torch.Generator | None = None) -> Tensor:
-        """Draw ``n`` poses, shape ``(n, S, 3)``."""
+        """Draw ``n`` poses, shape ``(n, S, K)``."""
         noise = torch.randn(n, len(self.factor_um), generator=generator)
         return self.mean_um + (noise @ self.factor_um.T).view(n, *self.mean_um.shape)
 

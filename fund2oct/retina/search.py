@@ -18,7 +18,8 @@ from torch import Tensor
 
 from fund2oct.retina.fluid import fluid_height_um
 from fund2oct.retina.paths import best_path, refine_to_peak
-from fund2oct.retina.pose import fit_pose, pose_surface_um
+from fund2oct.retina.pose import pose_surface_um
+from fund2oct.retina.pose_fit import fit_pose
 from fund2oct.retina.scores import inner_scores, outer_score, ridge_contrast
 from fund2oct.retina.working import ROW_UM, Floats, prepare, resample
 
@@ -78,7 +79,7 @@ class PoseEstimate:
     """The pose of a volume.
 
     Args:
-        pose_um: coefficients, shape ``(S, 3)``.
+        pose_um: coefficients, shape ``(S, 7)``.
         outer_um: the outer retina as found, lifted where it is lifted, shape ``(S, X)``.
         confidence: share of each slice that was found and lies on the pose, shape ``(S,)``.
         ok: whether the slice's pose is to be used, shape ``(S,)``.
@@ -176,7 +177,7 @@ def _pose(found: _Found, depth_um: float) -> PoseEstimate:
 
 @dataclass(frozen=True)
 class _Found:
-    """Surfaces ``(S, X)`` and pose ``(S, 3)``; ``outer_um`` is the epithelium's outer surface."""
+    """Surfaces ``(S, X)`` and pose ``(S, K)``; ``outer_um`` is the epithelium's outer surface."""
 
     ilm_um: Floats
     fluid_um: Floats
@@ -209,10 +210,11 @@ def _search(values: Floats, spacing_mm: Spacing) -> _Found:
         for each in (outer_trust, np.minimum(outer_trust, inner_trust))
     )
 
+    n_ascans = values.shape[2]
+    length_mm = float(n_ascans * spacing_mm[2])
     outer_um = _depth_um(refine_to_peak(ridge, outer)) + _CENTRE_TO_BM_UM
     weights = np.where(measured, 0.3 + (ridge_there / 0.15).clip(0, 1), 0).astype(np.float32)
-    pose = _fill_unknown(fit_pose(torch.from_numpy(outer_um), torch.from_numpy(weights)))
-    n_ascans = values.shape[2]
+    pose = _fill_unknown(fit_pose(torch.from_numpy(outer_um), torch.from_numpy(weights), length_mm))
     return _Found(
         ilm_um=resample(_depth_um(refine_to_peak(edge, inner)), n_ascans, 1),
         fluid_um=resample((fluid_um - (_RPE_UM - _CENTRE_TO_BM_UM)).clip(0), n_ascans, 1),
@@ -264,7 +266,7 @@ def _sharpen(edge: Floats, path: NDArray[np.int64], column_um: float) -> NDArray
 def _fill_unknown(pose_um: Tensor) -> Tensor:
     """Give a slice in which nothing was measured the eye's median pose."""
     known = pose_um.isfinite().all(-1)
-    usual = pose_um[known].median(0).values if known.any() else pose_um.new_zeros(3)
+    usual = pose_um[known].median(0).values if known.any() else torch.zeros_like(pose_um[0])
     return torch.where(known[:, None], pose_um, usual)
 
 

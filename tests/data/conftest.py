@@ -30,7 +30,7 @@ def make_eye() -> Callable[..., Eye]:
             "boundaries_um": rng.random((N, S, X), dtype=np.float32) * 1000,
             "lesions": rng.integers(0, 3, (S, Z, X), dtype=np.uint8),
             "lesion_fundus": rng.integers(0, 3, (H, H), dtype=np.uint8),
-            "pose_um": (rng.random((S, 3), dtype=np.float32) * 100 + np.float32([900, 0, 0])),
+            "pose_um": (rng.random((S, 7), dtype=np.float32) * 100 + np.float32([900] + 6 * [0])),
             "surfaces_um": rng.random((4, S, X), dtype=np.float32) * 30
             + np.float32([600, 800, 850, 950])[:, None, None],
             "surface_confidence": rng.random((S, X), dtype=np.float32),

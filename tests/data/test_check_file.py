@@ -52,7 +52,7 @@ def test_each_problem_is_reported_with_its_eye(tmp_path, make_eye):
     with EyeWriter(path) as writer:
         writer.add(make_eye(0, volume=blank))
         writer.add(make_eye(1, pose_um=None))
-        writer.add(make_eye(2, pose_um=np.float32([[3000, 0, 0]] + [[900, 0, 0]] * 5)))
+        writer.add(make_eye(2, pose_um=np.float32([[3000] + 6 * [0]] + [[900] + 6 * [0]] * 5)))
         writer.add(make_eye(3, fundus=np.full((16, 16, 3), 9, np.uint8)))
         writer.add(make_eye(4))
         writer.add(make_eye(6, fundus=make_eye(4).fundus))

@@ -30,7 +30,7 @@ def sliced(make_eye, number, n_slices, **changes):
     return make_eye(
         number,
         volume=rng.integers(0, 256, (n_slices, 8, 10), dtype=np.uint8),
-        pose_um=rng.random((n_slices, 3), dtype=np.float32) * 100 + np.float32([900, 0, 0]),
+        pose_um=rng.random((n_slices, 7), dtype=np.float32) * 100 + np.float32([900] + 6 * [0]),
         surfaces_um=np.sort(rng.random((4, n_slices, 10), dtype=np.float32), 0) * 1000,
         surface_confidence=rng.random((n_slices, 10), dtype=np.float32),
         scan=RadialScan(n_slices),

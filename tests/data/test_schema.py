@@ -55,10 +55,10 @@ def test_a_photo_needs_no_volume(make_eye):
             {"lesion_fundus": np.zeros((8, 8), U8)},
             "lesion_fundus: expected uint8 (16, 16), found uint8 (8, 8)",
         ),
-        ({"pose_um": np.zeros((5, 3), F32)}, "pose_um: expected float32 (6, 3), found float32 (5, 3)"),
-        ({"pose_um": np.zeros((6, 3))}, "pose_um: expected float32 (6, 3), found float64 (6, 3)"),
+        ({"pose_um": np.zeros((5, 7), F32)}, "pose_um: expected float32 (6, 7), found float32 (5, 7)"),
+        ({"pose_um": np.zeros((6, 7))}, "pose_um: expected float32 (6, 7), found float64 (6, 7)"),
         (
-            {"pose_um": np.full((6, 3), np.nan, F32)},
+            {"pose_um": np.full((6, 7), np.nan, F32)},
             "pose_um: expected finite micrometres, found NaN or infinity",
         ),
         (

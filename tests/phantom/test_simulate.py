@@ -10,7 +10,7 @@ from fund2oct.data.schema import Eye
 from fund2oct.geometry import RadialScan, RasterScan
 from fund2oct.phantom import DIAGNOSES, LESIONS, Optics, PhantomConfig, simulate_eye, simulate_eyes
 from fund2oct.phantom.lesions import sample_diagnosis
-from fund2oct.retina import BOUNDARIES
+from fund2oct.retina import BOUNDARIES, N_POSE
 
 SMALL = PhantomConfig(fundus_px=48, n_depth=56, n_ascans=40)
 
@@ -79,7 +79,7 @@ def test_any_scan_and_size(config):
     assert eye.fundus.shape == (config.fundus_px, config.fundus_px, 3)
     assert eye.lesion_fundus.shape == eye.fundus.shape[:2]
     assert eye.boundaries_um.shape == (len(BOUNDARIES), shape[0], shape[2])
-    assert eye.pose_um.shape == (shape[0], 3)
+    assert eye.pose_um.shape == (shape[0], N_POSE)
     assert eye.spacing_mm[1] == pytest.approx(config.depth_mm / config.n_depth)
     assert eye.spacing_mm[2] == pytest.approx(config.scan.length_mm[0] / config.n_ascans)
     assert 20 < eye.volume.mean() < 110

@@ -40,7 +40,7 @@ def test_a_seed_repeats_and_a_file_keeps_it():
     "poses, message",
     [
         (torch.zeros(0, 6, 3), "at least 1"),
-        (torch.zeros(4, 6, 2), r"\(N, S, 3\)"),
+        (torch.zeros(4, 6, 2), r"\(N, S, K\)"),
         (torch.full((2, 6, 3), math.nan), "finite"),
     ],
 )

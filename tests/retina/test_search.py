@@ -6,7 +6,7 @@ import torch
 from scipy import ndimage
 
 from fund2oct.phantom.simulate import PhantomConfig, simulate_eye
-from fund2oct.retina import BOUNDARIES, estimate_pose, pose_surface_um, retinal_boundaries
+from fund2oct.retina import BOUNDARIES, N_POSE, estimate_pose, pose_surface_um, retinal_boundaries
 from fund2oct.retina.working import find_fill, resample
 
 SPACING = (float("nan"), 1.92 / 192, 8.8 / 150)
@@ -35,7 +35,8 @@ def _draw(bm_um, thickness_um=280.0, lift_um=0.0, nfl=0.9, n_rows=192, seed=0):
 
 
 def _arc(tilt_um=80.0, bend_um=-60.0, height_um=1150.0, n=4, n_ascans=150):
-    pose = torch.tensor([[height_um, tilt_um, bend_um]]).repeat(n, 1)
+    pose = torch.zeros(n, N_POSE)
+    pose[:, :3] = torch.tensor([height_um, tilt_um, bend_um])
     return pose.numpy(), pose_surface_um(pose, n_ascans).numpy()
 
 
@@ -98,7 +99,7 @@ def test_a_mirrored_volume_has_mirrored_surfaces_and_pose():
     _, bm = _arc()
     volume, _, _ = _draw(bm)
     one, other = (estimate_pose(v, SPACING) for v in (volume, volume[..., ::-1]))
-    np.testing.assert_allclose(one.pose_um * [1, -1, 1], other.pose_um, atol=1.0)
+    np.testing.assert_allclose(one.pose_um * [1, -1, 1, -1, 1, -1, 1], other.pose_um, atol=1.0)
 
 
 def test_depth_is_counted_from_the_frames_edge_in_micrometres():
@@ -107,7 +108,7 @@ def test_depth_is_counted_from_the_frames_edge_in_micrometres():
     volume, _, _ = _draw(bm)
     plain = estimate_pose(volume, SPACING).pose_um
     lower = np.concatenate([volume[:, :20], volume], 1)
-    np.testing.assert_allclose(estimate_pose(lower, SPACING).pose_um, plain + np.array([200, 0, 0]), atol=4)
+    np.testing.assert_allclose(estimate_pose(lower, SPACING).pose_um, plain + np.eye(7)[0] * 200, atol=4)
     fine = estimate_pose(volume.repeat(2, 1), (SPACING[0], SPACING[1] / 2, SPACING[2]))
     np.testing.assert_allclose(fine.pose_um, plain, atol=4)
 
