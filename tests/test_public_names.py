@@ -38,6 +38,7 @@ PUBLIC = {
     },
     "fund2oct.phantom": {
         "DIAGNOSES", "LESIONS", "Optics", "PhantomConfig", "simulate_eye", "simulate_eyes",
+        "simulate_twins", "twin_boundaries",
     },
     "fund2oct.retina": {
         "ALIGNED_DEPTH", "BOUNDARIES", "PoseEstimate", "PoseModel", "RetinalBoundaries", "align",
