@@ -20,6 +20,7 @@ from fund2oct.export import save_eye
 from fund2oct.geometry import Placement, ScanPattern
 from fund2oct.models import VolumeGAN, load_model
 from fund2oct.models.checkpoint import import_class
+from fund2oct.networks.noise import NoiseSource, eye_seed
 from fund2oct.retina import unalign
 from fund2oct.visual import draw_panel, save_figure
 
@@ -39,7 +40,8 @@ def predict(
     """Generate a volume for each photo, with a panel.
 
     A photo that cannot be used is passed over; the others are still done. The speckle and the pose
-    of a photo depend on ``seed`` and on the file's name, not on the other photos.
+    of a photo depend on ``seed`` and on the file's name without its ending, which is the eye's key, not on
+    the other photos.
 
     Args:
         checkpoint: a trained model.
@@ -108,9 +110,9 @@ def translate(model: VolumeGAN, photo: Path, placement: Placement | PhotoPlaceme
         )
     for note in notes:
         warnings.warn(f"{photo}: {note}", stacklevel=2)
-    volume, pose_um = generate(model, fundus, task.scan, placed, photo.name, seed)
+    volume, pose_um = generate(model, fundus, task.scan, placed, photo.stem, seed)
     return Eye(
-        key=photo.stem.replace("/", "-"),
+        key=photo.stem,
         patient=photo.stem,
         laterality="",
         fundus=fundus,
@@ -126,7 +128,7 @@ def translate(model: VolumeGAN, photo: Path, placement: Placement | PhotoPlaceme
 
 
 def generate(
-    model: VolumeGAN, fundus: Array, scan: ScanPattern, placement: Placement, name: str, seed: int = 0
+    model: VolumeGAN, fundus: Array, scan: ScanPattern, placement: Placement, key: str, seed: int = 0
 ) -> tuple[Array, Array]:
     """Generate the volume of a cropped photo, at a pose sampled from the training set's.
 
@@ -135,7 +137,7 @@ def generate(
         fundus: RGB, uint8, as wide as the task's photos.
         scan: the lines to draw, as many as the model has slices.
         placement: where they lie on the photo.
-        name: of the photo; with ``seed`` it decides the speckle and the pose.
+        key: of the eye; with ``seed`` it decides the speckle and the pose.
         seed: another seed gives another volume.
 
     Returns:
@@ -145,17 +147,16 @@ def generate(
         DataError: if what the model draws is not finite.
     """
     assert model.task is not None
-    digest = hashlib.sha256(f"{seed}:{name}".encode()).digest()
-    noise = torch.Generator(model.device).manual_seed(int.from_bytes(digest[:7], "little"))
+    noise = NoiseSource.of_keys([key], seed, model.device)
     _, n_depth, n_ascans = model.shape
     grid = placement.to_grid(scan.coordinates(n_ascans, model.device))[None]
     image = torch.from_numpy(fundus.copy()).permute(2, 0, 1)[None].to(model.device) / 255
-    pose_um = model.task.poses.sample(1, torch.Generator().manual_seed(noise.initial_seed()))
+    pose_um = model.task.poses.sample(1, torch.Generator().manual_seed(eye_seed(key, seed)))
     with torch.inference_mode():
-        aligned = model(image, grid, n_depth, generator=noise)
+        aligned = model(image, grid, n_depth, rng=noise)
         volume = unalign(aligned, pose_um.to(aligned), model.task.spacing_mm[1])
     if not volume.isfinite().all():
-        raise DataError(f"{name}: the model's volume holds NaN or infinity; use an earlier checkpoint")
+        raise DataError(f"{key}: the model's volume holds NaN or infinity; use an earlier checkpoint")
     return (volume[0, 0] * 255).round().byte().cpu().numpy(), pose_um[0].float().numpy()
 
 

@@ -12,6 +12,7 @@ from torch.nn import functional as F
 from fund2oct.data import FundusOCTDataModule
 from fund2oct.data.progress import with_progress
 from fund2oct.models import Batch, Fake, VolumeGAN
+from fund2oct.networks.noise import NoiseSource
 from fund2oct.retina import align, aligned_mask, unalign
 
 _PHOTO_PX = 32
@@ -112,8 +113,8 @@ def model_candidates(
 
 
 def _draw(model: VolumeGAN, fundus: Tensor, batch: Batch, seed: int) -> Fake:
-    noise = torch.Generator(model.device).manual_seed(seed)
-    return _placed(model(fundus, batch["grid"], batch["volume"].shape[3], generator=noise), batch)
+    noise = NoiseSource.of_keys(batch["key"], seed, model.device)
+    return _placed(model(fundus, batch["grid"], batch["volume"].shape[3], rng=noise), batch)
 
 
 def _placed(aligned: Tensor, batch: Batch) -> Fake:

@@ -12,6 +12,7 @@ from torch.optim.swa_utils import AveragedModel
 from fund2oct.metrics.validation import ValidationMetrics
 from fund2oct.models.task import TASK_KEY, Task
 from fund2oct.networks.lift import sample_lines
+from fund2oct.networks.noise import NoiseSource
 from fund2oct.retina import align, aligned_mask, unalign
 
 Batch = dict[str, Any]
@@ -52,7 +53,7 @@ class VolumeGAN(pl.LightningModule):
             generator learns anatomy from the other losses, which a beginner's speckle would disturb.
         ema_decay: decay, in batches, of the averaged generator that is validated and saved for use.
         gradient_clip: largest norm of each network's gradient; 0 turns it off.
-        seed: of the noise drawn in training and validation.
+        seed: of the noise: in training by step and process, in validation by the eye's key.
     """
 
     generator: nn.Module
@@ -94,7 +95,7 @@ class VolumeGAN(pl.LightningModule):
         self.validation_metrics = ValidationMetrics()
 
     def build_generator(self) -> nn.Module:
-        """Return a module called as ``generator(fundus, grid, n_depth, generator=rng)``."""
+        """Return a module called as ``generator(fundus, grid, n_depth, rng=noise)``."""
         raise NotImplementedError(f"{type(self).__name__} does not say how to build its generator")
 
     def build_discriminators(self) -> nn.ModuleDict:
@@ -145,7 +146,7 @@ class VolumeGAN(pl.LightningModule):
         fundus: Tensor,
         grid: Tensor,
         n_depth: int | None = None,
-        generator: torch.Generator | None = None,
+        rng: NoiseSource | None = None,
     ) -> Tensor:
         """Draw volumes in the aligned frame with the averaged generator.
 
@@ -153,14 +154,14 @@ class VolumeGAN(pl.LightningModule):
             fundus: photos in [0, 1], shape ``(B, 3, H, W)``.
             grid: A-scan positions in grid units, shape ``(B, S, X, 2)``.
             n_depth: axial samples; those of ``shape`` when absent.
-            generator: source of the noise.
+            rng: source of the noise; torch's own when absent, which cannot be repeated.
 
         Returns:
             Aligned volumes in [0, 1], shape ``(B, 1, S, Z, X)``. :func:`fund2oct.retina.unalign`
             puts them at a pose.
         """
         self.configure_model()
-        return self.generator_ema(fundus, grid, n_depth, generator=generator)
+        return self.generator_ema(fundus, grid, n_depth, rng=rng)
 
     @staticmethod
     def prepare(batch: Batch) -> Batch:
@@ -172,10 +173,10 @@ class VolumeGAN(pl.LightningModule):
             "lines": sample_lines(batch["fundus"], batch["grid"]),
         }
 
-    def generate(self, network: nn.Module, batch: Batch, generator: torch.Generator) -> Fake:
+    def generate(self, network: nn.Module, batch: Batch, rng: NoiseSource) -> Fake:
         """Draw a batch with ``network`` and put it at the poses of the real scans."""
         n_depth = batch["volume"].shape[3]
-        aligned = network(batch["fundus"], batch["grid"], n_depth, generator=generator)
+        aligned = network(batch["fundus"], batch["grid"], n_depth, rng=rng)
         return Fake(aligned, unalign(aligned, batch["pose_um"], batch["spacing_z_mm"]))
 
     def training_step(self, batch: Batch, batch_idx: int) -> None:
@@ -185,7 +186,7 @@ class VolumeGAN(pl.LightningModule):
         if not isinstance(optimizers, list):
             optimizers = [optimizers]
         self.discriminators.requires_grad_(False)
-        fake = self.generate(self.generator, batch, self._noise(self.global_step))
+        fake = self.generate(self.generator, batch, self._step_noise())
         if self.adversaries_joined:
             self.discriminators.requires_grad_(True)
             detached = Fake(*(part.detach() for part in fake))
@@ -208,7 +209,9 @@ class VolumeGAN(pl.LightningModule):
     def validation_step(self, batch: Batch, batch_idx: int) -> dict[str, Tensor]:
         """Measure the averaged generator, as the volumes lie and in the aligned frame."""
         batch = self.prepare(batch)
-        fake = self.generate(self.generator_ema, batch, self._noise(batch_idx))
+        fake = self.generate(
+            self.generator_ema, batch, NoiseSource.of_keys(batch["key"], self.seed, self.device)
+        )
         spacing_x_mm = self.task.spacing_mm[2] if self.task else float("nan")
         self.validation_metrics.update(
             fake.volume, batch["volume"], fake.aligned, batch["aligned"], batch["mask"],
@@ -253,8 +256,7 @@ class VolumeGAN(pl.LightningModule):
         decay = min(self.ema_decay, (1 + float(n_averaged)) / (10 + float(n_averaged)))
         return torch.lerp(current, averaged, decay)
 
-    def _noise(self, number: int) -> torch.Generator:
-        # A generator of its own for each batch and rank: a resumed run draws what the
-        # uninterrupted one would have drawn.
-        seed = (self.seed * 1_000_003 + number) * 4096 + self.global_rank
-        return torch.Generator(self.device).manual_seed(seed)
+    def _step_noise(self) -> NoiseSource:
+        # By step and rank: a resumed run draws what the uninterrupted one would have drawn.
+        seed = (self.seed * 1_000_003 + self.global_step) * 4096 + self.global_rank
+        return NoiseSource([torch.Generator(self.device).manual_seed(seed)])

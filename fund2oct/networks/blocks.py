@@ -10,6 +10,8 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
+from fund2oct.networks.noise import NoiseSource
+
 _GROUP = 8  # channels a normalisation group
 
 
@@ -62,11 +64,10 @@ class Noise(nn.Module):
         # Of many sizes and both signs: a channel that starts without noise is slow to get any.
         self.strength = nn.Parameter(0.5 * torch.randn(channels, 1, 1))
 
-    def forward(self, x: Tensor, generator: torch.Generator | None = None) -> Tensor:
-        """Add noise drawn from ``generator`` (torch's own when absent) to ``(N, C, Z, X)``."""
-        noise = torch.randn(
-            x.shape[0], 1, *x.shape[2:], generator=generator, device=x.device, dtype=self.strength.dtype
-        )
+    def forward(self, x: Tensor, rng: NoiseSource | None = None) -> Tensor:
+        """Add noise drawn from ``rng`` (torch's own when absent) to the folded ``(B * S, C, Z, X)``."""
+        rng = rng or NoiseSource()
+        noise = rng.randn((x.shape[0], 1, *x.shape[2:]), x.device, self.strength.dtype)
         return x + (self.strength * noise).to(x.dtype)
 
 

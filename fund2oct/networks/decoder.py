@@ -9,6 +9,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from fund2oct.networks.blocks import Noise, ResidualBlock, SliceMixer, norm
+from fund2oct.networks.noise import NoiseSource
 
 
 class DecoderLevel(nn.Module):
@@ -45,10 +46,10 @@ class SpeckleHead(nn.Module):
             nn.Conv2d(channels, channels, 3, padding=1), nn.SiLU(), nn.Conv2d(channels, 1, 3, padding=1)
         )
 
-    def forward(self, x: Tensor, generator: torch.Generator | None = None) -> Tensor:
+    def forward(self, x: Tensor, rng: NoiseSource | None = None) -> Tensor:
         """Draw ``(N, 1, Z, X)`` in [0, 1] from ``(N, channels, Z, X)``."""
         x = self.normed(x)
-        return torch.sigmoid(self.anatomy(x) + self.speckle(self.noise(x, generator)))
+        return torch.sigmoid(self.anatomy(x) + self.speckle(self.noise(x, rng)))
 
 
 class VolumeDecoder(nn.Module):
@@ -72,11 +73,9 @@ class VolumeDecoder(nn.Module):
         )
         self.head = SpeckleHead(channels[0])
 
-    def forward(
-        self, lifted: Sequence[Tensor], n_slices: int, generator: torch.Generator | None = None
-    ) -> Tensor:
+    def forward(self, lifted: Sequence[Tensor], n_slices: int, rng: NoiseSource | None = None) -> Tensor:
         """Draw ``(B * S, 1, Z, X)`` in [0, 1] from folded features, finest level first."""
         x: Tensor | None = None
         for level, features in zip(reversed(self.levels), reversed(lifted), strict=True):
             x = level(features, x, n_slices)
-        return self.head(x, generator)
+        return self.head(x, rng)

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-import torch
 from torch import Tensor, nn
 
 from fund2oct.networks.blocks import unfold
 from fund2oct.networks.decoder import VolumeDecoder
 from fund2oct.networks.encoder import FundusEncoder
 from fund2oct.networks.lift import LIFTS, coarsen
+from fund2oct.networks.noise import NoiseSource
 
 
 class VolumeGenerator(nn.Module):
@@ -53,7 +53,7 @@ class VolumeGenerator(nn.Module):
         fundus: Tensor,
         grid: Tensor,
         n_depth: int | None = None,
-        generator: torch.Generator | None = None,
+        rng: NoiseSource | None = None,
     ) -> Tensor:
         """Draw the retina in the aligned frame.
 
@@ -61,7 +61,7 @@ class VolumeGenerator(nn.Module):
             fundus: photos in [0, 1], shape ``(B, 3, H, W)``.
             grid: A-scan positions in the photo's grid units, shape ``(B, S, X, 2)``.
             n_depth: axial samples of the volume; the network's own when absent.
-            generator: source of the noise, for results that can be repeated.
+            rng: source of the noise; torch's own when absent, which cannot be repeated.
 
         Returns:
             Volumes in [0, 1], shape ``(B, 1, S, Z, X)``.
@@ -83,7 +83,7 @@ class VolumeGenerator(nn.Module):
             lift(features, coarsen(grid, _halved(n_ascans, level)), _halved(n_depth, level))
             for level, (lift, features) in enumerate(zip(self.lifts, self.encoder(fundus), strict=True))
         ]
-        return unfold(self.decoder(lifted, n_slices, generator), n_slices)
+        return unfold(self.decoder(lifted, n_slices, rng), n_slices)
 
 
 def _halved(size: int, times: int) -> int:

@@ -98,7 +98,7 @@ class Constant(VolumeGAN):
 
     value = 0.0
 
-    def forward(self, fundus, grid, n_depth=None, generator=None):
+    def forward(self, fundus, grid, n_depth=None, rng=None):
         return torch.full((len(fundus), 1, *self.shape), self.value)
 
 

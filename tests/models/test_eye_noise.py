@@ -1,0 +1,66 @@
+"""What a model draws for an eye, wherever it is asked: in validation, evaluation and prediction."""
+
+import numpy as np
+import pytest
+import pytorch_lightning as pl
+import torch
+from PIL import Image
+
+from fund2oct.data import EyeReader, FundusOCTDataModule
+from fund2oct.evaluation.checkpoints import HeldOutEyes
+from fund2oct.evaluation.controls import model_candidates
+from fund2oct.models import load_model
+from fund2oct.predict import generate, translate
+
+
+def held_out(path, batch_size):
+    datamodule = FundusOCTDataModule(str(path), batch_size=batch_size, val_fraction=0.4, test_fraction=0.4)
+    datamodule.setup()
+    return datamodule
+
+
+def validated(model, datamodule):
+    """Volumes by key."""
+    found = {}
+
+    class Record(pl.Callback):
+        def on_validation_batch_end(self, trainer, module, outputs, batch, *_):
+            found.update(zip(batch["key"], outputs["volume"], strict=True))
+
+    trainer = pl.Trainer(
+        accelerator="cpu", devices=1, logger=False, enable_checkpointing=False, callbacks=[Record()],
+        enable_progress_bar=False, enable_model_summary=False,
+    )  # fmt: skip
+    trainer.validate(model, datamodule=datamodule, verbose=False)
+    return found
+
+
+def test_validation_draws_the_same_for_an_eye_in_any_batch(tiny_checkpoint, tiny_eyes):
+    one, other = (validated(load_model(tiny_checkpoint), held_out(tiny_eyes, size)) for size in (1, 3))
+    assert set(one) == set(other) and len(one) > 3
+    for key, volume in one.items():
+        torch.testing.assert_close(other[key], volume)
+
+
+def test_evaluation_shows_the_eye_that_it_measured(tiny_checkpoint, tiny_eyes):
+    eyes = HeldOutEyes(held_out(tiny_eyes, 3), torch.device("cpu"))
+    with torch.inference_mode():
+        for candidate in model_candidates({"model": load_model(tiny_checkpoint)}, eyes.photos(), seed=5):
+            for batch in eyes.batches():
+                for key, volume in zip(batch["key"], candidate.answer(batch).volume, strict=True):
+                    torch.testing.assert_close(candidate.answer(eyes.batch(key)).volume[0], volume)
+
+
+def test_prediction_goes_by_the_key_not_by_the_files_ending(tiny_checkpoint, tiny_eyes, tmp_path):
+    model = load_model(tiny_checkpoint)
+    with EyeReader(tiny_eyes) as reader:
+        eye = reader.read(reader.keys[0])
+    for name in ("same.png", "same.tif", "other.png"):
+        Image.fromarray(eye.fundus.repeat(4, 0).repeat(4, 1)).save(tmp_path / name)
+    same, again, other = (
+        translate(model, tmp_path / name, eye.placement) for name in ("same.png", "same.tif", "other.png")
+    )
+    assert np.array_equal(same.volume, again.volume) and np.array_equal(same.pose_um, again.pose_um)
+    assert not np.array_equal(same.volume, other.volume) and not np.array_equal(same.pose_um, other.pose_um)
+    expected, pose_um = generate(model, same.fundus, same.scan, same.placement, "same")
+    assert np.array_equal(same.volume, expected) and pose_um == pytest.approx(same.pose_um)
