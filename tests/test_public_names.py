@@ -41,9 +41,9 @@ PUBLIC = {
         "simulate_twins", "twin_boundaries",
     },
     "fund2oct.retina": {
-        "ALIGNED_DEPTH", "BOUNDARIES", "PoseEstimate", "PoseModel", "RetinalBoundaries", "align",
-        "aligned_mask", "apply_symmetry_to_pose", "boundary_index", "estimate_pose", "fit_pose",
-        "pose_surface_um", "retinal_boundaries", "unalign",
+        "ALIGNED_DEPTH", "BOUNDARIES", "SURFACES", "PoseEstimate", "PoseModel", "RetinalBoundaries", "align",
+        "aligned_mask", "apply_symmetry_to_pose", "boundary_index", "estimate_pose", "find_retina",
+        "fit_pose", "pose_surface_um", "retinal_boundaries", "unalign",
     },
     "fund2oct.visual": {"draw_contact_sheet", "draw_panel", "save_figure"},
 }  # fmt: skip

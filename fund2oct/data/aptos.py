@@ -23,8 +23,8 @@ from fund2oct.data.importer import Candidate, ImportReport, fingerprint_of, impo
 from fund2oct.data.landmarks import PhotoPlacement, place_on
 from fund2oct.data.layout import Compression
 from fund2oct.data.schema import Array, DataError, Eye, Plain
+from fund2oct.data.surfaces import searched_fields
 from fund2oct.geometry import Placement, RadialScan, ScanPattern
-from fund2oct.retina.search import estimate_pose
 
 BSCAN_ROWS, BSCAN_COLUMNS = 496, 768
 _SIDES = {"L": "OS", "R": "OD"}
@@ -172,14 +172,8 @@ def _read_eye(root: Path, row: dict[str, str], config: AptosConfig) -> tuple[Eye
         return eye, notes
     volume = _read_volume(root / "OCT" / row["OCT_path"], config)
     spacing_mm = (math.nan, config.depth_mm / config.n_depth, max(config.scan.length_mm) / config.n_ascans)
-    pose = estimate_pose(volume, spacing_mm)
-    if not pose.ok.all():
-        notes.append(
-            f"the outer retina is uncertain in slices {', '.join(map(str, np.flatnonzero(~pose.ok)))}"
-        )
-    return replace(
-        eye, volume=volume, spacing_mm=spacing_mm, pose_um=pose.pose_um, outer_um=pose.outer_um
-    ), notes
+    searched = searched_fields(volume, spacing_mm, notes)
+    return replace(eye, volume=volume, spacing_mm=spacing_mm, **searched), notes
 
 
 def _read_volume(folder: Path, config: AptosConfig) -> Array:

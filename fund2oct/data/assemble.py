@@ -8,8 +8,6 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 from fund2oct.data.fundus import NotAFundusError, crop_retina, find_retina
 from fund2oct.data.illumination import normalise_illumination, normalise_intensity
 from fund2oct.data.images import read_rgb
@@ -17,8 +15,8 @@ from fund2oct.data.landmarks import PhotoPlacement, place_on
 from fund2oct.data.scans import PreparedScan, ScanOptions, prepare_scan
 from fund2oct.data.schema import Array, DataError, Eye, Plain
 from fund2oct.data.stacks import read_stack
+from fund2oct.data.surfaces import searched_fields
 from fund2oct.geometry import Placement
-from fund2oct.retina.search import estimate_pose
 
 
 @dataclass(frozen=True)
@@ -110,7 +108,7 @@ def hashed_patient(patient: str, salt: str) -> str:
 def volume_fields(
     scan: PreparedScan, options: ImportOptions, history: dict[str, Plain], notes: list[str]
 ) -> dict[str, Any]:
-    """The fields of an :class:`~fund2oct.data.Eye` that come with a volume, its pose among them.
+    """The fields of an :class:`~fund2oct.data.Eye` that come with a volume, its pose and surfaces among them.
 
     Args:
         scan: the volume.
@@ -123,16 +121,11 @@ def volume_fields(
     if options.even_levels:
         voxels = normalise_intensity(voxels)
         history["levels"] = "normalised"
-    pose = estimate_pose(voxels, scan.spacing_mm)
-    if not pose.ok.all():
-        numbers = ", ".join(map(str, np.flatnonzero(~pose.ok)))
-        notes.append(f"the outer retina is uncertain in slices {numbers}")
     return {
         "volume": voxels,
         "scan": scan.scan,
         "spacing_mm": scan.spacing_mm,
-        "pose_um": pose.pose_um,
-        "outer_um": pose.outer_um,
+        **searched_fields(voxels, scan.spacing_mm, notes),
     }
 
 

@@ -10,7 +10,6 @@ from typing import Any, Literal, TypeVar
 import numpy as np
 import torch
 from torch import Tensor
-from torch.nn import functional as F
 from torch.utils.data import Dataset, get_worker_info
 
 from fund2oct.data.augment import FundusPhotometry
@@ -22,6 +21,7 @@ from fund2oct.data.schema import Array, DataError
 from fund2oct.data.shards import EyePaths
 from fund2oct.data.slices import chosen_scan, spaced_slices
 from fund2oct.data.store import EyeReader
+from fund2oct.data.surfaces import SEARCHED, resample_ascans
 from fund2oct.data.symmetry import Symmetries, allowed_symmetries, move_sample
 from fund2oct.geometry import RadialScan, ScanPattern, Symmetry
 
@@ -45,7 +45,9 @@ class FundusOCTDataset(Dataset[dict[str, Any]]):
 
     A sample holds ``fundus`` :math:`(3, H, H)` and ``volume`` :math:`(1, S, Z, X)` in [0, 1]; ``grid``
     :math:`(S, X, 2)`, the A-scans' positions on the photo in grid units; ``pose_um`` :math:`(S, 3)`;
-    ``spacing_z_mm``; ``key``, ``laterality`` and ``diagnosis``; and, where each eye has them, ``second``
+    ``surfaces_um`` :math:`(n, S, X)`, the depths of :data:`fund2oct.retina.SURFACES` as found in the
+    volume, NaN where they were not, and ``surface_confidence`` :math:`(S, X)`; ``spacing_z_mm``;
+    ``key``, ``laterality`` and ``diagnosis``; and, where each eye has them, ``second``
     :math:`(1, S, Z, X)` and ``boundaries_um`` :math:`(n, S, X)`. Without volumes, what belongs to them
     is absent; without photos, ``fundus`` and ``grid`` are.
 
@@ -55,8 +57,8 @@ class FundusOCTDataset(Dataset[dict[str, Any]]):
     Args:
         path: a file written by :class:`~fund2oct.data.store.EyeWriter`, or several as
             :class:`~fund2oct.data.store.EyeReader` takes them.
-        keys: eyes to use, or what was read of them before; each needs a volume and its pose, unless
-            only photos are wanted. None uses all.
+        keys: eyes to use, or what was read of them before; each needs a volume, its pose and
+            surfaces, unless only photos are wanted. None uses all.
         content: ``"pairs"``, ``"photos"`` or ``"volumes"``; an eye may have more than is wanted.
         symmetries: exact paired symmetries to draw from.
         photometric: strength of the photo's change of light and colour, in [0, 1].
@@ -222,20 +224,17 @@ class FundusOCTDataset(Dataset[dict[str, Any]]):
         index = self._index
         sample: dict[str, Any] = {}
         if self._wants("volume"):
-            slices, scan = self._lines(number)
+            _, scan = self._lines(number)
             _, n_depth, n_ascans = self.shape
             if self._wants("fundus"):
                 sample["grid"] = index.placement(number).to_grid(scan.coordinates(n_ascans))
             sample["pose_um"] = self._pose(number)
             rows = index.shape(number, "volume")[1]
             sample["spacing_z_mm"] = torch.tensor(float(index.spacings_mm[number, 1]) * rows / n_depth)
+            sample["surfaces_um"] = self._maps(number, "surfaces_um")
+            sample["surface_confidence"] = self._maps(number, "surface_confidence")[0]
             if "boundaries_um" in self._optional:
-                stored = np.empty(index.shape(number, "boundaries_um"), np.float32)
-                self._reader.read_into(self.keys[number], "boundaries_um", stored)
-                depths = torch.from_numpy(stored if slices is None else stored[:, slices])
-                if depths.shape[-1] != n_ascans:
-                    depths = F.interpolate(depths, n_ascans, mode="linear")
-                sample["boundaries_um"] = depths
+                sample["boundaries_um"] = self._maps(number, "boundaries_um")
         sample["key"] = index.keys[number]
         sample["laterality"] = index.lateralities[number]
         sample["diagnosis"] = index.diagnoses[number]
@@ -248,6 +247,14 @@ class FundusOCTDataset(Dataset[dict[str, Any]]):
             raise DataError(f"{self._where(number)}: pose_um: expected finite micrometres, found NaN")
         slices, _ = self._lines(number)
         return torch.from_numpy(stored if slices is None else stored[list(slices)])
+
+    def _maps(self, number: int, name: str) -> Tensor:
+        """Values at the A-scans of the batch, shape ``(n, S, X)``."""
+        stored = np.empty(self._index.shape(number, name), np.float32)
+        self._reader.read_into(self.keys[number], name, stored)
+        slices, _ = self._lines(number)
+        maps = torch.from_numpy(stored.reshape(-1, *stored.shape[-2:]))
+        return resample_ascans(maps if slices is None else maps[:, list(slices)], self.shape[2])
 
     def _lines(self, number: int) -> tuple[tuple[int, ...] | None, ScanPattern]:
         """The slices to read, None for all of them, and the lines under them."""
@@ -285,10 +292,11 @@ class FundusOCTDataset(Dataset[dict[str, Any]]):
                 )
         if not self._wants("volume"):
             return
-        for number in np.flatnonzero(~self._index.has("pose_um"))[:1]:
+        missing = ~np.all([self._index.has(name) for name in SEARCHED], axis=0)
+        for number in np.flatnonzero(missing)[:1]:
             raise DataError(
-                f"{self._where(number)}: has no pose; import it again, or store that of "
-                "fund2oct.retina.estimate_pose"
+                f"{self._where(number)}: expected its pose and surfaces ({', '.join(SEARCHED)}), found none "
+                "or not all; `fund2oct migrate OLD.h5 NEW.h5` finds them in the volume"
             )
 
     def _common_shape(self, wanted: tuple[int, int, int] | None) -> tuple[int, int, int]:

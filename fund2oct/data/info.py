@@ -8,6 +8,7 @@ from collections.abc import Iterable
 from fund2oct.data.layout import Record
 from fund2oct.data.shards import EyePaths, Shard, find_shards
 from fund2oct.data.store import EyeReader
+from fund2oct.data.surfaces import SEARCHED
 
 
 def summarise_file(path: EyePaths) -> list[str]:
@@ -29,6 +30,7 @@ def summarise_file(path: EyePaths) -> list[str]:
         shard.close()
     volumes = [record for record in records if "volume" in record.arrays]
     poses = sum("pose_um" in record.arrays for record in volumes)
+    searched = sum(all(name in record.arrays for name in SEARCHED) for record in volumes)
     photos = sum("fundus" in record.arrays for record in records)
     pairs = sum("fundus" in record.arrays for record in volumes)
     name = reader.path if len(shards) == 1 else f"{reader.path} ({len(shards)} files)"
@@ -39,7 +41,8 @@ def summarise_file(path: EyePaths) -> list[str]:
         f"laterality: {_counts(_field(record, 'laterality') for record in records)}",
         f"diagnosis: {_counts(_field(record, 'diagnosis') for record in records)}",
         f"photo: {_counts(_size(record, 'fundus', 2) for record in records)}",
-        f"volume (S, Z, X): {_counts(_size(record, 'volume', 3) for record in records)}; {poses} with pose",
+        f"volume (S, Z, X): {_counts(_size(record, 'volume', 3) for record in records)}; "
+        f"{poses} with pose, {searched} with pose and surfaces",
         f"scan: {_counts(record.fields['scan'].kind for record in volumes if record.fields.get('scan'))}",
         f"also: {_counts(name for record in records for name in record.arrays if name not in _MAIN)}",
         f"metadata: {_counts(name for record in records for name in record.fields.get('metadata', {}))}",
@@ -48,7 +51,7 @@ def summarise_file(path: EyePaths) -> list[str]:
     ]
 
 
-_MAIN = ("fundus", "volume", "pose_um")
+_MAIN = ("fundus", "volume", *SEARCHED)
 
 
 def _field(record: Record, name: str) -> str:

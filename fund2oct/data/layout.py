@@ -29,6 +29,8 @@ LIBVER = ("v110", "v110")
 _TEXTS = ("patient", "laterality", "diagnosis", "source", "sha256")
 _PLACEMENTS = ("placement", "localizer_placement")
 _PLAIN = ("metadata", "history")
+_SUPERSEDED = {"outer_um"}
+"""Arrays of files of schema version 2 that are read no more."""
 _WORTH_COMPRESSING = 4096
 
 
@@ -204,12 +206,13 @@ def _parse(key: str, values: dict[str, Any], n_arrays: int) -> Record:
         name: StoredArray(entry["dtype"], tuple(entry["shape"]), tuple(entry["crc32"]))
         for name, entry in values["arrays"].items()
     }
-    if unknown := set(arrays) - set(ARRAYS):
+    if unknown := set(arrays) - set(ARRAYS) - _SUPERSEDED:
         raise DataError(f"has arrays that fund2oct does not know: {', '.join(sorted(unknown))}")
     if n_arrays != len(arrays):
         raise DataError(
             f"expected {len(arrays)} arrays, found {n_arrays}, the file is damaged; make it again"
         )
+    arrays = {name: stored for name, stored in arrays.items() if name not in _SUPERSEDED}
     return Record(key, fields, arrays)
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from dataclasses import replace
 from functools import partial
 
 from fund2oct.data.importer import Candidate, ImportReport, fingerprint_of, make_file
@@ -10,6 +11,7 @@ from fund2oct.data.layout import Compression
 from fund2oct.data.schema import Eye
 from fund2oct.data.shards import EyePaths
 from fund2oct.data.store import EyeReader
+from fund2oct.data.surfaces import SEARCHED, searched_fields
 
 
 def migrate_file(
@@ -22,6 +24,7 @@ def migrate_file(
 ) -> ImportReport:
     """Write the eyes of a file of any version to a new one of today's version.
 
+    A volume that lacks its pose or its surfaces is searched for both, which a note in the report says.
     An eye that is damaged is left out and named in the report.
 
     Args:
@@ -47,4 +50,10 @@ def migrate_file(
 
 def _read(path: os.PathLike[str], key: str) -> tuple[Eye, list[str]]:
     with EyeReader(path) as reader:
-        return reader.read(key), reader.notes(key)
+        arrays, notes = reader.record(key).arrays, reader.notes(key)
+        if "volume" not in arrays or all(name in arrays for name in SEARCHED):
+            return reader.read(key), notes
+        eye = reader.read(key, skip=SEARCHED)
+    assert eye.volume is not None
+    notes.append("pose and surfaces searched in the volume")
+    return replace(eye, **searched_fields(eye.volume, eye.spacing_mm, notes)), notes

@@ -9,9 +9,9 @@ from typing import Any
 import numpy as np
 
 from fund2oct.geometry import Placement, ScanPattern
-from fund2oct.retina.layers import BOUNDARIES
+from fund2oct.retina.layers import BOUNDARIES, SURFACES
 
-SCHEMA_VERSION = 2
+SCHEMA_VERSION = 3
 LATERALITIES = ("OD", "OS", "")
 """Right, left, and unknown, which a photo from anywhere may be."""
 N_POSE = 3
@@ -45,8 +45,9 @@ class Eye:
         lesions: label map of the volume, uint8, shape ``(S, Z, X)``.
         lesion_fundus: label map of the photo, uint8, shape ``(H, H)``.
         pose_um: pose of each slice, micrometres, float32, shape ``(S, 3)``.
-        outer_um: the outer retina as found at import, micrometres, float32, shape ``(S, X)``, NaN
-            where it was not found.
+        surfaces_um: depth of each of :data:`fund2oct.retina.SURFACES` as found in the volume,
+            micrometres from the top of the frame, float32, shape ``(4, S, X)``, NaN where not found.
+        surface_confidence: trust in them, in [0, 1], float32, shape ``(S, X)``.
         localizer: the scanner's own infrared picture, grey, uint8, shape ``(L, L)``; not the photo.
         localizer_placement: where the scan lies on the localizer.
         diagnosis: free text, empty where unknown.
@@ -70,7 +71,8 @@ class Eye:
     lesions: Array | None = None
     lesion_fundus: Array | None = None
     pose_um: Array | None = None
-    outer_um: Array | None = None
+    surfaces_um: Array | None = None
+    surface_confidence: Array | None = None
     localizer: Array | None = None
     localizer_placement: Placement = field(default_factory=Placement)
     diagnosis: str = ""
@@ -102,7 +104,8 @@ ARRAYS: dict[str, tuple[str, tuple[str | int, ...]]] = {
     "lesions": ("uint8", ("S", "Z", "X")),
     "lesion_fundus": ("uint8", ("H", "H")),
     "pose_um": ("float32", ("S", N_POSE)),
-    "outer_um": ("float32", ("S", "X")),
+    "surfaces_um": ("float32", (len(SURFACES), "S", "X")),
+    "surface_confidence": ("float32", ("S", "X")),
     "localizer": ("uint8", ("L", "L")),
 }
 """Each array of an :class:`Eye`: its type, and its shape."""
@@ -111,14 +114,9 @@ ARRAYS: dict[str, tuple[str, tuple[str | int, ...]]] = {
 def problems(eye: Eye) -> list[str]:
     """What is wrong with an eye, one line each; empty for a sound one."""
     found = [*_text_problems(eye), *_plain_problems(eye), *_array_problems(eye), *_scan_problems(eye)]
+    found += _value_problems(eye)
     if eye.fundus is None and eye.volume is None:
         found.append("expected a photo, a volume or both, found neither")
-    if eye.pose_um is not None and not np.isfinite(eye.pose_um).all():
-        found.append("pose_um: expected finite micrometres, found NaN or infinity")
-    for name in ("boundaries_um", "outer_um"):
-        array = getattr(eye, name)
-        if array is not None and np.isinf(array).any():
-            found.append(f"{name}: expected micrometres, or NaN where absent, found infinity")
     return found
 
 
@@ -167,6 +165,29 @@ def _array_problems(eye: Eye) -> list[str]:
         else:
             wanted = ", ".join(str(known.get(str(dim), dim)) for dim in dims)
             found.append(f"{name}: expected {dtype} ({wanted}), found {array.dtype} {array.shape}")
+    return found
+
+
+def _value_problems(eye: Eye) -> list[str]:
+    found = []
+    if eye.pose_um is not None and not np.isfinite(eye.pose_um).all():
+        found.append("pose_um: expected finite micrometres, found NaN or infinity")
+    for name in ("boundaries_um", "surfaces_um"):
+        array = getattr(eye, name)
+        if array is not None and np.isinf(array).any():
+            found.append(f"{name}: expected micrometres, or NaN where absent, found infinity")
+    if eye.surfaces_um is not None:
+        # A comparison with NaN is false: what is unknown is not out of order.
+        for upper, lower, rises in zip(
+            SURFACES, SURFACES[1:], eye.surfaces_um[1:] < eye.surfaces_um[:-1], strict=False
+        ):
+            if rises.any():
+                found.append(
+                    f"surfaces_um: expected {upper} above {lower} or on it, "
+                    f"found it below at {rises.sum()} A-scans"
+                )
+    if (trust := eye.surface_confidence) is not None and not ((trust >= 0) & (trust <= 1)).all():
+        found.append("surface_confidence: expected values in [0, 1], found others or NaN")
     return found
 
 

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import os
+from dataclasses import replace
 from functools import partial
 
 from fund2oct.data.importer import Candidate, ImportReport, fingerprint_of, make_file
 from fund2oct.data.layout import Compression
 from fund2oct.data.schema import Eye
+from fund2oct.data.surfaces import searched_fields
 from fund2oct.phantom import PhantomConfig, simulate_eye
 
 
@@ -22,6 +24,9 @@ def simulate_file(
     wait: bool = False,
 ) -> ImportReport:
     """Write a file of simulated eyes with their truth.
+
+    Pose and surfaces are those that the search finds, as in real eyes: a network that is trained on the
+    file sees what it would see of a scanner. The truth is in ``boundaries_um`` and ``lesions``.
 
     A simulation that was interrupted goes on where it was.
 
@@ -62,4 +67,6 @@ def simulate_file(
 
 
 def _simulate(seed: int, number: int, config: PhantomConfig) -> tuple[Eye, list[str]]:
-    return simulate_eye(seed, number, config), []
+    eye, notes = simulate_eye(seed, number, config), list[str]()
+    assert eye.volume is not None
+    return replace(eye, **searched_fields(eye.volume, eye.spacing_mm, notes)), notes

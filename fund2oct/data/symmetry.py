@@ -44,9 +44,11 @@ def move_sample(sample: dict[str, Any], symmetry: Symmetry) -> dict[str, Any]:
     moved = dict(sample)
     if "fundus" in sample:
         moved["fundus"] = symmetry.apply_to_fundus(sample["fundus"][None])[0]
-    for name in ("volume", "second", "boundaries_um"):
+    for name in ("volume", "second", "boundaries_um", "surfaces_um"):
         if name in sample:
             moved[name] = symmetry.apply_to_scan(sample[name], slice_dim=1)
+    if "surface_confidence" in sample:
+        moved["surface_confidence"] = symmetry.apply_to_scan(sample["surface_confidence"], slice_dim=0)
     if "pose_um" in sample:
         moved["pose_um"] = apply_symmetry_to_pose(sample["pose_um"], symmetry)
     if "grid" in sample:

@@ -62,7 +62,8 @@ def _answer(model: VolumeGAN, eye: Eye, where: str, seed: int) -> Eye:
         boundaries_um=None,
         lesions=None,
         lesion_fundus=None,
-        outer_um=None,
+        surfaces_um=None,
+        surface_confidence=None,
     )
 
 

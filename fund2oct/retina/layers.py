@@ -20,6 +20,13 @@ the membrane or thin band that it is: ``ILM`` is the retina's inner surface, ``I
 surface of the pigment epithelium, ``BM`` Bruch's membrane, which stays where it is when a detachment
 lifts the epithelium, and ``CSI`` the choroid's outer surface."""
 
+SURFACES: tuple[str, ...] = ("ILM", "OS", "RPE", "BM")
+"""Surfaces that :func:`~fund2oct.retina.find_retina` finds in any volume, in the order of their depth:
+the retina's inner surface; the tips of the photoreceptors' outer segments, where the retina ends; the
+inner surface of the pigment epithelium; and Bruch's membrane. ``OS`` lies on ``RPE`` but where
+subretinal fluid parts them, ``RPE`` on ``BM`` but for the epithelium's own thickness, unless a detachment
+or drusen lift it."""
+
 
 def boundary_index(name: str) -> int:
     """Row of a boundary in an array of boundaries ``(n, S, X)``.

@@ -45,6 +45,8 @@ class RetinalBoundaries:
 
     Args:
         ilm_um: the retina's inner surface.
+        os_um: the tips of the photoreceptors' outer segments: above the epithelium where subretinal
+            fluid parts them, on it elsewhere.
         rpe_um: the pigment epithelium's inner surface, which a detachment lifts.
         bm_um: Bruch's membrane: under the epithelium, or the pose's surface where it lies deeper.
         confidence: trust in the A-scan's surfaces, from 0 to 1.
@@ -52,6 +54,7 @@ class RetinalBoundaries:
     """
 
     ilm_um: Floats
+    os_um: Floats
     rpe_um: Floats
     bm_um: Floats
     confidence: Floats
@@ -61,6 +64,12 @@ class RetinalBoundaries:
     def thickness_um(self) -> Floats:
         """Retinal thickness, NaN where the search failed, shape ``(S, X)``."""
         return np.where(self.ok, self.rpe_um - self.ilm_um, np.nan).astype(np.float32)
+
+    @property
+    def surfaces_um(self) -> Floats:
+        """All of :data:`~fund2oct.retina.SURFACES`, NaN where the search failed, shape ``(4, S, X)``."""
+        depths = np.stack([self.ilm_um, self.os_um, self.rpe_um, self.bm_um])
+        return np.where(self.ok, depths, np.nan).astype(np.float32)
 
 
 @dataclass(frozen=True)
@@ -80,8 +89,8 @@ class PoseEstimate:
     ok: NDArray[np.bool_]
 
 
-def retinal_boundaries(volume: ArrayLike, spacing_mm: Spacing) -> RetinalBoundaries:
-    """Find the retina's inner and outer boundary in each slice.
+def find_retina(volume: ArrayLike, spacing_mm: Spacing) -> tuple[RetinalBoundaries, PoseEstimate]:
+    """Find the surfaces and the pose of a volume in one search.
 
     Odd content raises nothing: where the search is not to be trusted, ``ok`` is false.
 
@@ -90,23 +99,37 @@ def retinal_boundaries(volume: ArrayLike, spacing_mm: Spacing) -> RetinalBoundar
         spacing_mm: distance of two slices (unused, may be NaN), rows and A-scans.
 
     Returns:
-        The boundaries, with the A-scans where the search is trusted.
+        What :func:`retinal_boundaries` and :func:`estimate_pose` return.
+
+    Raises:
+        ValueError: if the shape, the values or the spacing are not as said.
+
+    Example::
+
+        surfaces, pose = find_retina(eye.volume, eye.spacing_mm)
+        ilm_um, os_um, rpe_um, bm_um = surfaces.surfaces_um
+    """
+    values = _check(volume, spacing_mm)
+    found = _search(values, spacing_mm)
+    return _boundaries(found), _pose(found, 1000 * spacing_mm[1] * values.shape[1])
+
+
+def retinal_boundaries(volume: ArrayLike, spacing_mm: Spacing) -> RetinalBoundaries:
+    """Find the retina's surfaces in each slice.
+
+    Odd content raises nothing: where the search is not to be trusted, ``ok`` is false.
+
+    Args:
+        volume: intensities in [0, 1], or uint8, shape ``(S, Z, X)``.
+        spacing_mm: distance of two slices (unused, may be NaN), rows and A-scans.
+
+    Returns:
+        The surfaces, with the A-scans where the search is trusted.
 
     Raises:
         ValueError: if the shape, the values or the spacing are not as said.
     """
-    found = _search(_check(volume, spacing_mm), spacing_mm)
-    rpe_um = found.outer_um - _RPE_UM
-    thickness_um = rpe_um - found.ilm_um
-    # In a macular hole the epithelium itself is the inner surface: a little below 0 is 0.
-    plausible = (thickness_um > -_RPE_UM) & (thickness_um < _MAX_THICKNESS_UM)
-    return RetinalBoundaries(
-        ilm_um=np.minimum(found.ilm_um, rpe_um),
-        rpe_um=rpe_um,
-        bm_um=np.where(found.surface_um - found.outer_um > _RPE_UM, found.surface_um, found.outer_um),
-        confidence=found.confidence,
-        ok=plausible & (found.confidence > _MIN_CONFIDENCE),
-    )
+    return find_retina(volume, spacing_mm)[0]
 
 
 def estimate_pose(volume: ArrayLike, spacing_mm: Spacing) -> PoseEstimate:
@@ -122,11 +145,29 @@ def estimate_pose(volume: ArrayLike, spacing_mm: Spacing) -> PoseEstimate:
     Raises:
         ValueError: if the shape, the values or the spacing are not as said.
     """
-    values = _check(volume, spacing_mm)
-    found = _search(values, spacing_mm)
+    return find_retina(volume, spacing_mm)[1]
+
+
+def _boundaries(found: _Found) -> RetinalBoundaries:
+    rpe_um = found.outer_um - _RPE_UM
+    thickness_um = rpe_um - found.ilm_um
+    # In a macular hole the epithelium itself is the inner surface: a little below 0 is 0.
+    plausible = (thickness_um > -_RPE_UM) & (thickness_um < _MAX_THICKNESS_UM)
+    ilm_um = np.minimum(found.ilm_um, rpe_um)
+    return RetinalBoundaries(
+        ilm_um=ilm_um,
+        os_um=np.clip(rpe_um - found.fluid_um, ilm_um, rpe_um),
+        rpe_um=rpe_um,
+        bm_um=np.where(found.surface_um - found.outer_um > _RPE_UM, found.surface_um, found.outer_um),
+        confidence=found.confidence,
+        ok=plausible & (found.confidence > _MIN_CONFIDENCE),
+    )
+
+
+def _pose(found: _Found, depth_um: float) -> PoseEstimate:
     on_pose = np.abs(found.outer_um - found.surface_um) < _ON_POSE_UM
     confidence = (on_pose & (found.outer_confidence > _MIN_CONFIDENCE)).mean(-1, dtype=np.float32)
-    inside = (found.surface_um > 0) & (found.surface_um < 1000 * spacing_mm[1] * values.shape[1])
+    inside = (found.surface_um > 0) & (found.surface_um < depth_um)
     return PoseEstimate(
         found.pose_um, found.outer_um, confidence, (confidence > _MIN_SHARE) & (inside.mean(-1) > 0.9)
     )
@@ -137,6 +178,7 @@ class _Found:
     """Surfaces ``(S, X)`` and pose ``(S, 3)``; ``outer_um`` is the epithelium's outer surface."""
 
     ilm_um: Floats
+    fluid_um: Floats
     outer_um: Floats
     surface_um: Floats
     outer_confidence: Floats
@@ -170,6 +212,7 @@ def _search(values: Floats, spacing_mm: Spacing) -> _Found:
     n_ascans = values.shape[2]
     return _Found(
         ilm_um=resample(_depth_um(refine_to_peak(edge, inner)), n_ascans, 1),
+        fluid_um=np.zeros((len(values), n_ascans), np.float32),
         outer_um=resample(outer_um, n_ascans, 1),
         surface_um=pose_surface_um(pose, n_ascans).numpy(),
         outer_confidence=resample(outer_trust, n_ascans, 1),

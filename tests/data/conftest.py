@@ -31,7 +31,9 @@ def make_eye() -> Callable[..., Eye]:
             "lesions": rng.integers(0, 3, (S, Z, X), dtype=np.uint8),
             "lesion_fundus": rng.integers(0, 3, (H, H), dtype=np.uint8),
             "pose_um": (rng.random((S, 3), dtype=np.float32) * 100 + np.float32([900, 0, 0])),
-            "outer_um": rng.random((S, X), dtype=np.float32) * 1000,
+            "surfaces_um": rng.random((4, S, X), dtype=np.float32) * 30
+            + np.float32([600, 800, 850, 950])[:, None, None],
+            "surface_confidence": rng.random((S, X), dtype=np.float32),
             "scan": RadialScan(),
             "placement": Placement((0.02, -0.03), 4.0, 6.1),
             "spacing_mm": (math.nan, 1.92 / Z, 8.8 / X),

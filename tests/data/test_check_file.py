@@ -9,6 +9,7 @@ from fund2oct.data.check import check_file
 from fund2oct.data.info import summarise_file
 from fund2oct.data.simulate import simulate_file
 from fund2oct.phantom import PhantomConfig, simulate_eye
+from fund2oct.retina import find_retina
 
 
 def test_a_sound_file_has_no_problem(make_file):
@@ -25,12 +26,12 @@ def test_what_a_file_holds(make_file, tmp_path, make_eye):
         "laterality: OD (2), OS (2)",
         "diagnosis: SRF (4)",
         "photo: 16x16 (4)",
-        "volume (S, Z, X): 6x8x10 (4); 4 with pose",
+        "volume (S, Z, X): 6x8x10 (4); 4 with pose, 4 with pose and surfaces",
         "scan: radial (4)",
-        "also: second (4), boundaries_um (4), lesions (4), lesion_fundus (4), outer_um (4)",
+        "also: second (4), boundaries_um (4), lesions (4), lesion_fundus (4)",
         "metadata: none",
         "source: made up (4)",
-        f"on disk: {mib:.1f} MiB, compression none (1), schema version 2 (1)",
+        f"on disk: {mib:.1f} MiB, compression none (1), schema version 3 (1)",
     ]
     with EyeWriter(tmp_path / "more.h5", compression="gzip") as writer:
         writer.add(make_eye(8, fundus=None, lesion_fundus=None, laterality="", metadata={"age_years": 61}))
@@ -47,7 +48,7 @@ def test_each_problem_is_reported_with_its_eye(tmp_path, make_eye):
     blank = make_eye(0).volume.copy()
     blank[[1, 4]] = 7
     path = tmp_path / "eyes.h5"
-    nothing = dict.fromkeys(("volume", "second", "lesions", "boundaries_um", "pose_um", "outer_um"))
+    nothing = dict.fromkeys(("volume", "second", "lesions", "boundaries_um", "pose_um", "surfaces_um"))
     with EyeWriter(path) as writer:
         writer.add(make_eye(0, volume=blank))
         writer.add(make_eye(1, pose_um=None))
@@ -113,8 +114,13 @@ def test_simulated_eyes_are_written_as_simulated(tmp_path):
     for number, key in enumerate(reader.keys):
         found, wanted = reader.read(key), simulate_eye(5, number, config)
         assert found.key == wanted.key
-        for name in ("fundus", "volume", "second", "boundaries_um", "lesions", "lesion_fundus", "pose_um"):
+        for name in ("fundus", "volume", "second", "boundaries_um", "lesions", "lesion_fundus"):
             np.testing.assert_array_equal(getattr(found, name), getattr(wanted, name), err_msg=name)
+        # The phantom's truth is for tests: what is trained on is found in the volume, as in a real one.
+        surfaces, pose = find_retina(wanted.volume, wanted.spacing_mm)
+        np.testing.assert_array_equal(found.pose_um, pose.pose_um)
+        np.testing.assert_array_equal(found.surfaces_um, surfaces.surfaces_um)
+        np.testing.assert_array_equal(found.surface_confidence, surfaces.confidence)
         assert found.placement == wanted.placement
         assert math.isnan(found.spacing_mm[0])
     with pytest.raises(DataError, match="exists; choose another name"):

@@ -72,7 +72,8 @@ def test_augmented_photo_and_volume_stay_together(tmp_path, make_eye):
     volume = seen.permute(1, 0, 2).round().numpy().astype(np.uint8)  # red, green, blue as the three rows
     eye = make_eye(
         fundus=photo.astype(np.uint8), volume=volume, scan=scan, placement=placement, second=None,
-        boundaries_um=None, lesions=None, lesion_fundus=None, outer_um=None,
+        boundaries_um=None, lesions=None, lesion_fundus=None,
+        surfaces_um=np.zeros((4, 6, 11), np.float32), surface_confidence=np.ones((6, 11), np.float32),
         spacing_mm=(math.nan, 1.92 / 3, 7 / 11),
     )  # fmt: skip
     with EyeWriter(tmp_path / "eyes.h5") as writer:
@@ -94,8 +95,11 @@ def test_resizing_keeps_lengths(make_file, make_eye):
     assert sample["spacing_z_mm"].item() * 12 == pytest.approx(1.92)
     torch.testing.assert_close(sample["volume"], torch.full((1, 6, 12, 5), 0.2))
     eye = make_eye(0)
-    halves = torch.from_numpy(eye.boundaries_um).view(11, 6, 5, 2).mean(-1)
-    torch.testing.assert_close(sample["boundaries_um"], halves)
+    # The triangle's weights at half the size, cut off and made up for at the slice's ends.
+    weights = (1 - (torch.arange(10) + 0.5 - 2 * (torch.arange(5)[:, None] + 0.5)).abs() / 2).clamp(min=0)
+    weights = weights / weights.sum(1, keepdim=True)
+    for name in ("boundaries_um", "surfaces_um", "surface_confidence"):
+        torch.testing.assert_close(sample[name], torch.from_numpy(getattr(eye, name)) @ weights.T)
     np.testing.assert_array_equal(sample["pose_um"], eye.pose_um)
 
 
@@ -115,9 +119,16 @@ def test_poses_are_those_stored(make_file, make_eye):
 @pytest.mark.parametrize(
     ("changes", "options", "message"),
     [
-        ({"pose_um": None}, {}, "eye 'eye01': has no pose; import it again"),
+        *(
+            (
+                {name: None},
+                {},
+                "eye 'eye01': expected its pose and surfaces .* `fund2oct migrate OLD.h5 NEW.h5`",
+            )
+            for name in ("pose_um", "surfaces_um", "surface_confidence")
+        ),
         (
-            dict.fromkeys(("volume", "second", "lesions", "boundaries_um", "pose_um", "outer_um"))
+            dict.fromkeys(("volume", "second", "lesions", "boundaries_um", "pose_um", "surfaces_um"))
             | {"scan": None},
             {},
             "eye 'eye01': has no photo and volume with its scan; leave it out of the keys",

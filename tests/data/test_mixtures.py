@@ -13,7 +13,8 @@ from fund2oct.data.order import EpochOrder
 from fund2oct.geometry import RadialScan
 from fund2oct.training import build, train
 
-SCANNED = ("volume", "second", "lesions", "boundaries_um", "pose_um", "outer_um")
+SURFACES = ("surfaces_um", "surface_confidence")
+SCANNED = ("volume", "second", "lesions", "boundaries_um", "pose_um", *SURFACES)
 
 
 def write(path, eyes):
@@ -30,8 +31,10 @@ def sliced(make_eye, number, n_slices, **changes):
         number,
         volume=rng.integers(0, 256, (n_slices, 8, 10), dtype=np.uint8),
         pose_um=rng.random((n_slices, 3), dtype=np.float32) * 100 + np.float32([900, 0, 0]),
+        surfaces_um=np.sort(rng.random((4, n_slices, 10), dtype=np.float32), 0) * 1000,
+        surface_confidence=rng.random((n_slices, 10), dtype=np.float32),
         scan=RadialScan(n_slices),
-        **dict.fromkeys(("second", "lesions", "boundaries_um", "outer_um")),
+        **dict.fromkeys(("second", "lesions", "boundaries_um")),
         **changes,
     )
 
@@ -51,6 +54,8 @@ def test_of_more_slices_evenly_spaced_ones_are_taken_and_fewer_are_left_out(tmp_
     np.testing.assert_array_equal((many["volume"][0] * 255).round(), eyes[0].volume[::2])
     np.testing.assert_array_equal((six["volume"][0] * 255).round(), eyes[1].volume)
     np.testing.assert_array_equal(many["pose_um"], eyes[0].pose_um[::2])
+    np.testing.assert_array_equal(many["surfaces_um"], eyes[0].surfaces_um[:, ::2])
+    np.testing.assert_array_equal(many["surface_confidence"], eyes[0].surface_confidence[::2])
     # Twelve lines a turn of 15 degrees apart: every second one of them is the star of six.
     wanted = eyes[0].placement.to_grid(RadialScan(6).coordinates(10))
     np.testing.assert_allclose(many["grid"], wanted, atol=1e-5)

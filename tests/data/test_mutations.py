@@ -17,7 +17,7 @@ def large_arrays(number):
     """Large enough to be compressed, and of a kind that compresses; some eyes have no photo."""
     volume = np.random.default_rng(number).integers(0, 16, (6, 40, 50), dtype=np.uint8)
     photo = np.random.default_rng(number).integers(0, 16, (48, 48, 3), dtype=np.uint8)
-    absent = dict.fromkeys(("lesions", "lesion_fundus", "boundaries_um", "outer_um"))
+    absent = dict.fromkeys(("lesions", "lesion_fundus", "boundaries_um", "surfaces_um", "surface_confidence"))
     arrays = {"volume": volume, "second": 255 - volume, "fundus": None if number % 3 == 2 else photo}
     return absent | arrays | {"spacing_mm": (math.nan, 0.05, 8.8 / 50)}
 

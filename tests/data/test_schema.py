@@ -59,8 +59,8 @@ def test_a_photo_needs_no_volume(make_eye):
             "pose_um: expected finite micrometres, found NaN or infinity",
         ),
         (
-            {"outer_um": np.full((6, 10), np.inf, F32)},
-            "outer_um: expected micrometres, or NaN where absent, found infinity",
+            {"surfaces_um": np.full((4, 6, 10), np.inf, F32)},
+            "surfaces_um: expected micrometres, or NaN where absent, found infinity",
         ),
         ({"scan": None}, "scan: a volume needs the pattern of its lines, found none"),
         ({"scan": RadialScan(5)}, "scan: expected a line a slice, 6, found 5"),

@@ -88,7 +88,7 @@ def test_any_compression_gives_the_same_eye(tmp_path, make_eye, compression):
     if compression == "zstd":
         pytest.importorskip("hdf5plugin")
     volume = np.repeat(np.arange(6, dtype=np.uint8), 40 * 50).reshape(6, 40, 50)
-    nothing = dict.fromkeys(("second", "lesions", "boundaries_um", "outer_um"))
+    nothing = dict.fromkeys(("second", "lesions", "boundaries_um", "surfaces_um", "surface_confidence"))
     eye = make_eye(0, volume=volume, spacing_mm=(math.nan, 0.05, 8.8 / 50), **nothing)
     path = tmp_path / "eyes.h5"
     with EyeWriter(path, compression=compression) as writer:
@@ -307,10 +307,10 @@ BAD_FILES = {
         _record(lambda record: record["arrays"].__setitem__("extra", record["arrays"]["volume"])),
         ": eye 'eye00': has arrays that fund2oct does not know: extra",
     ),
-    "no fundus": (_replace("fundus", None), ": eye 'eye00': expected 8 arrays, found 7" + DAMAGED),
+    "no fundus": (_replace("fundus", None), ": eye 'eye00': expected 9 arrays, found 8" + DAMAGED),
     "added array": (
         _replace("localizer", np.zeros((4, 4), np.uint8)),
-        ": eye 'eye00': expected 8 arrays, found 9" + DAMAGED,
+        ": eye 'eye00': expected 9 arrays, found 10" + DAMAGED,
     ),
     "float volume": (
         _replace("volume", np.zeros((6, 8, 10), np.float32)),

@@ -102,7 +102,7 @@ def real_not_a_number(place, eyes):
 
 def real_without_volumes(place, eyes):
     bare = {"volume": None, "scan": None, "second": None, "boundaries_um": None, "lesions": None}
-    save("real.h5", [replace(eye, **bare, pose_um=None, outer_um=None) for eye in eyes])
+    save("real.h5", [replace(eye, **bare, pose_um=None, surfaces_um=None) for eye in eyes])
 
 
 def real_truncated(place, eyes):

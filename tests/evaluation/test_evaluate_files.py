@@ -28,7 +28,7 @@ def six_eyes(tiny_eyes, tmp_path_factory):
     path = tmp_path_factory.mktemp("files") / "six.h5"
     with EyeReader(tiny_eyes) as reader, EyeWriter(path) as writer:
         for key in reader.keys[:6]:
-            writer.add(replace(reader.read(key), pose_um=None, outer_um=None))
+            writer.add(replace(reader.read(key), pose_um=None, surfaces_um=None))
     return path
 
 
