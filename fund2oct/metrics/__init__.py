@@ -4,7 +4,7 @@ from fund2oct.metrics.anatomy import layer_violations, map_correlation, shadow_a
 from fund2oct.metrics.challenge import ImageDistance, VideoDistance
 from fund2oct.metrics.distance import DistanceResult
 from fund2oct.metrics.eye_lesions import measure_lesions
-from fund2oct.metrics.eyes import EyeMean, measure_eyes, measure_surfaces
+from fund2oct.metrics.eyes import EyeMean, measure_eyes, measure_perceptual, measure_surfaces
 from fund2oct.metrics.findings import Findings
 from fund2oct.metrics.fluid import Fluid, find_fluid, fluid_um
 from fund2oct.metrics.frechet import frechet_distance
@@ -20,7 +20,7 @@ from fund2oct.metrics.layers import (
     surface_error_um,
 )
 from fund2oct.metrics.lesions import ascan_area_mm2, elevation_um, label_um, lesion_volume_mm3
-from fund2oct.metrics.memorised import correlation_between_eyes, deep_contrast
+from fund2oct.metrics.memorised import EyesInCommon, correlation_between_eyes, deep_contrast
 from fund2oct.metrics.perceptual import unweighted_perceptual_distance
 from fund2oct.metrics.quality import (
     VolumeL1,
@@ -41,6 +41,7 @@ __all__ = [
     "KINDS",
     "DistanceResult",
     "EyeMean",
+    "EyesInCommon",
     "Findings",
     "Fluid",
     "ImageDistance",
@@ -73,6 +74,7 @@ __all__ = [
     "map_correlation",
     "measure_eyes",
     "measure_lesions",
+    "measure_perceptual",
     "measure_surfaces",
     "ms_ssim_scales",
     "overlap",

@@ -52,7 +52,7 @@ def measure_lesions(
         ValueError: if the shapes do not fit each other.
     """
     check_pair(fake.volume, real.volume)
-    values = {}
+    values: dict[str, Tensor] = {}
     for name, lengths in overlap(fake.kinds, real.kinds, real.spacing_x_mm).items():
         values |= {f"{name}/{whose}_mm": length for whose, length in lengths._asdict().items()}
     if lesions is not None:
@@ -60,8 +60,8 @@ def measure_lesions(
             values |= {f"{name}/truth_mm": lengths.real, f"{name}/confirmed_mm": lengths.both}
     if scan is not None:
         heights = {
-            "fluid/fake": sum(fake.fluid),
-            "fluid/real": sum(real.fluid),
+            "fluid/fake": fake.fluid.total_um,
+            "fluid/real": real.fluid.total_um,
             "elevation/fake": elevation_um(fake.surfaces),
             "elevation/real": elevation_um(real.surfaces),
         }

@@ -38,7 +38,6 @@ def measure_eyes(
     mask: Tensor,
     *,
     boundaries_um: Tensor | None = None,
-    perceptual: nn.Module | None = None,
 ) -> dict[str, Tensor]:
     """Measure generated eyes, one value an eye; their lesions are for :func:`measure_lesions`.
 
@@ -53,10 +52,7 @@ def measure_eyes(
     * ``shadow/agreement`` (correlation): see :func:`shadow_agreement`;
     * what :func:`measure_surfaces` measures.
 
-    With ``perceptual``: ``aligned/perceptual_unweighted`` and ``lying/perceptual_unweighted``, in
-    [0, 4], see :func:`unweighted_perceptual_distance`.
-
-    Less is better for errors, shares and distances, more for the others; the energies are neither. A
+    Less is better for errors and shares, more for the others; the energies are neither. A
     value is NaN where it cannot be measured, as the function of each says: read a mean over eyes with
     the number of eyes in it, and the errors of surfaces with ``thickness/failed``.
 
@@ -70,7 +66,6 @@ def measure_eyes(
         mask: aligned voxels that were scanned, bool, shape ``(B, 1, S, Z, X)``.
         boundaries_um: true depths of :data:`fund2oct.retina.BOUNDARIES`, NaN where absent, shape
             ``(B, n, S, X)``.
-        perceptual: network of the perceptual distance, on the volumes' device.
 
     Returns:
         Values by name, each float32 of shape ``(B,)`` on the device of ``fake``.
@@ -84,7 +79,7 @@ def measure_eyes(
     """
     check_pair(fake.volume, real.volume)
     check_pair(fake_aligned, real_aligned, mask)
-    values = _voxels(fake.volume, real.volume, fake_aligned, real_aligned, mask, perceptual)
+    values = _voxels(fake.volume, real.volume, fake_aligned, real_aligned, mask)
     local_mean = retina_local_mean(fake_aligned, real_aligned, mask, real.spacing_z_mm)
     values |= {
         "aligned/retina_local_mean": local_mean,
@@ -166,24 +161,40 @@ class EyeMean(Metric):
         return mean.float()
 
 
-def _voxels(
-    fake: Tensor,
-    real: Tensor,
-    fake_aligned: Tensor,
-    real_aligned: Tensor,
-    mask: Tensor,
-    perceptual: nn.Module | None,
+def measure_perceptual(
+    fake: Tensor, fake_aligned: Tensor, real: Tensor, real_aligned: Tensor, mask: Tensor, network: nn.Module
 ) -> dict[str, Tensor]:
-    """Voxel metrics and the perceptual distance, in the aligned frame and as the volumes lie."""
-    values = {}
+    """Perceptual distances of generated eyes, one value an eye.
+
+    Args:
+        fake: generated volumes at the pose of the real ones, in [0, 1], ``(B, 1, S, Z, X)``.
+        fake_aligned: generated volumes in the aligned frame.
+        real: real volumes.
+        real_aligned: real volumes in the aligned frame.
+        mask: aligned voxels that were scanned.
+        network: of the distance, on the volumes' device.
+
+    Returns:
+        ``aligned/perceptual_unweighted`` and ``lying/perceptual_unweighted``, in [0, 4], see
+        :func:`unweighted_perceptual_distance`; shape ``(B,)``.
+    """
+    distance = unweighted_perceptual_distance
+    return {
+        "aligned/perceptual_unweighted": distance(fake_aligned, real_aligned, network, mask),
+        "lying/perceptual_unweighted": distance(fake, real, network),
+    }
+
+
+def _voxels(
+    fake: Tensor, real: Tensor, fake_aligned: Tensor, real_aligned: Tensor, mask: Tensor
+) -> dict[str, Tensor]:
+    """Voxel metrics in the aligned frame and as the volumes lie."""
     frames = {"aligned": (fake_aligned, real_aligned, mask), "lying": (fake, real, None)}
-    for frame, (drawn, true, counted) in frames.items():
-        for name, metric in _VOXEL_METRICS.items():
-            values[f"{frame}/{name}"] = metric(drawn, true, counted)
-        if perceptual is not None:
-            distance = unweighted_perceptual_distance(drawn, true, perceptual, counted)
-            values[f"{frame}/perceptual_unweighted"] = distance
-    return values
+    return {
+        f"{frame}/{name}": metric(*parts)
+        for frame, parts in frames.items()
+        for name, metric in _VOXEL_METRICS.items()
+    }
 
 
 def _truth_errors(drawn: Surfaces, boundaries_um: Tensor) -> dict[str, Tensor]:

@@ -40,6 +40,11 @@ class Fluid(NamedTuple):
     subretinal_um: Tensor
     intraretinal_um: Tensor
 
+    @property
+    def total_um(self) -> Tensor:
+        """Height of all fluid, wherever it lies, ``(B, S, X)``."""
+        return self.subretinal_um + self.intraretinal_um
+
 
 def find_fluid(
     volume: Tensor, surfaces: Surfaces, spacing_z_mm: Tensor | float, spacing_x_mm: Tensor | float
@@ -102,8 +107,7 @@ def fluid_um(
     Returns:
         Micrometres, at least 0, NaN where unknown, shape ``(B, S, X)``.
     """
-    found = find_fluid(volume, surfaces, spacing_z_mm, spacing_x_mm)
-    return found.subretinal_um + found.intraretinal_um
+    return find_fluid(volume, surfaces, spacing_z_mm, spacing_x_mm).total_um
 
 
 def _heights_um(volume: Floats, ilm_um: Floats, rpe_um: Floats, row_um: float, ascan_um: float) -> Floats:
@@ -127,7 +131,7 @@ def _heights_um(volume: Floats, ilm_um: Floats, rpe_um: Floats, row_um: float, a
         pockets = retina[bscan] & (under[bscan] > _BELOW_ILM_UM)
         pockets &= smooth[bscan] < dark + _DARK * (tissue - dark)
         fluid[bscan] = ndimage.binary_opening(pockets, np.ones((_LEAST_ROWS, _LEAST_ASCANS)))
-    subretinal = _on_epithelium(fluid, outer - depth_um)
+    subretinal = _on_epithelium(fluid, (outer - depth_um).astype(np.float32))
     heights = np.stack([subretinal.sum(1), (fluid & ~subretinal).sum(1)]) * np.float32(row_um)
     heights[:, ~measured] = np.nan
     spread = resample(heights, volume.shape[2], 2)

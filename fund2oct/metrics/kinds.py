@@ -91,14 +91,16 @@ def find_kinds(
     spacings = zip(per_eye(spacing_z_mm, len(volume)), per_eye(spacing_x_mm, len(volume)), strict=True)
     for number, (z_mm, x_mm) in enumerate(spacings):
         detached, drusen = _lifted(lifted[number], x_mm)
-        own = (part[number] for part in (volume[:, 0], surfaces.rpe_um, surfaces.bm_um))
-        detached_retina = fluid.subretinal_um[number] > 0
+        passed = _let_through(volume[number, 0], surfaces.rpe_um[number], surfaces.bm_um[number], z_mm)
+        subretinal = fluid.subretinal_um[number] > 0
+        # Fluid in the place of the outer retina is as dark as if that were lost.
+        atrophy = _atrophy(passed.masked_fill(subretinal, 0.0).cpu().numpy(), x_mm)
         maps = {
             "PED": torch.from_numpy(detached),
             "drusen": torch.from_numpy(drusen),
-            "SRF": fluid.subretinal_um[number] > 0,
+            "SRF": subretinal,
             "IRF": fluid.intraretinal_um[number] > 0,
-            "GA": torch.from_numpy(_atrophy(*own, detached_retina, z_mm, x_mm)),
+            "GA": torch.from_numpy(atrophy),
         }
         for name, where in maps.items():
             found[name].append(where.to(volume.device))
@@ -153,20 +155,22 @@ def _lifted(height_um: NDArray[np.float32], x_mm: float) -> tuple[_Mask, _Mask]:
     return detached, drusen
 
 
-def _atrophy(
-    bscans: Tensor, rpe_um: Tensor, bm_um: Tensor, detached_retina: Tensor, z_mm: float, x_mm: float
-) -> _Mask:
-    """Where light passes an eye's ``(S, Z, X)`` epithelium as it does nowhere else in the eye, ``(S, X)``."""
+def _let_through(bscans: Tensor, rpe_um: Tensor, bm_um: Tensor, z_mm: float) -> Tensor:
+    """Brightness under the epithelium beyond that of the outer retina and the eye's median, ``(S, X)``."""
     row_um = 1000 * z_mm
     deep, band = (
         slab_mean(bscans.float(), (depth_um + top_um) / row_um, (bottom_um - top_um) / row_um)
         for depth_um, (top_um, bottom_um) in ((bm_um, _DEEP_UM), (rpe_um, _BAND_UM))
     )
     passed = deep - band
-    # Fluid in the place of the outer retina is as dark as if that were lost.
-    passed = (passed - passed.nanmedian()).masked_fill(detached_retina, 0.0).nan_to_num(0.0).cpu().numpy()
-    passed = ndimage.uniform_filter1d(passed, max(1, round(_MEAN_MM / x_mm)), axis=1)
+    return (passed - passed.nanmedian()).nan_to_num(0.0)
+
+
+def _atrophy(passed: NDArray[np.float32], x_mm: float) -> _Mask:
+    """Stretches of each B-scan that let enough light through, ``(S, X)``."""
+    mean = ndimage.uniform_filter1d(passed, max(1, round(_MEAN_MM / x_mm)), axis=1)
     least = np.ones((1, max(1, round(_ATROPHY_MM / x_mm))))
     margin = least.size
-    bright = np.pad(passed > _LET_THROUGH, ((0, 0), (margin, margin)), mode="edge")
-    return ndimage.binary_opening(ndimage.binary_closing(bright, least), least)[:, margin:-margin]
+    bright = np.pad(mean > _LET_THROUGH, ((0, 0), (margin, margin)), mode="edge")
+    whole: _Mask = ndimage.binary_opening(ndimage.binary_closing(bright, least), least)
+    return whole[:, margin:-margin]

@@ -6,6 +6,7 @@ import math
 
 import torch
 from torch import Tensor
+from torch.nn import functional as F
 
 from fund2oct.metrics.layers import check_volume, per_eye
 from fund2oct.retina import ALIGNED_DEPTH
@@ -64,12 +65,33 @@ def correlation_between_eyes(contrast: Tensor) -> Tensor:
         >>> correlation_between_eyes(torch.ones(5, 6, 3, 1) * torch.randn(1, 6, 3, 112))
         tensor(1.0000)
     """
-    n_eyes = len(contrast)
-    if n_eyes < 2:
-        return torch.tensor(math.nan)
-    vectors = contrast.double().flatten(2)
-    vectors = vectors - vectors.mean(-1, keepdim=True)
-    vectors = torch.nn.functional.normalize(vectors, dim=-1)
-    # The sum over all pairs is the square of the sum; that of an eye with itself is taken off.
-    pairs = vectors.sum(0).square().sum(-1) - vectors.square().sum((0, 2))
-    return (pairs / (n_eyes * (n_eyes - 1))).mean().float()
+    eyes = EyesInCommon()
+    eyes.add(contrast)
+    return eyes.compute()
+
+
+class EyesInCommon:
+    """:func:`correlation_between_eyes` of eyes that come batch by batch; keeps the memory of one eye."""
+
+    def __init__(self) -> None:
+        self._sum: Tensor | None = None
+        self._squares: Tensor | None = None
+        self._n_eyes = 0
+
+    def add(self, contrast: Tensor) -> None:
+        """Add eyes, ``(B, S, rows, X)``."""
+        vectors = contrast.double().flatten(2)
+        vectors = vectors - vectors.mean(-1, keepdim=True)
+        vectors = F.normalize(vectors, dim=-1)
+        total, squares = vectors.sum(0), vectors.square().sum((0, 2))
+        self._sum = total if self._sum is None else self._sum + total
+        self._squares = squares if self._squares is None else self._squares + squares
+        self._n_eyes += len(contrast)
+
+    def compute(self) -> Tensor:
+        """The mean correlation, a scalar; NaN for fewer than two eyes."""
+        if self._sum is None or self._squares is None or self._n_eyes < 2:
+            return torch.tensor(math.nan)
+        # The sum over all pairs is the square of the sum; that of an eye with itself is taken off.
+        pairs = self._sum.square().sum(-1) - self._squares
+        return (pairs / (self._n_eyes * (self._n_eyes - 1))).mean().float()

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from fund2oct.metrics import findings as module
 from fund2oct.metrics.eye_lesions import measure_lesions
-from fund2oct.metrics.eyes import EyeMean, measure_eyes, measure_surfaces
+from fund2oct.metrics.eyes import EyeMean, measure_eyes, measure_perceptual, measure_surfaces
 from fund2oct.metrics.findings import Findings
 from fund2oct.metrics.kinds import KINDS
 from fund2oct.metrics.layers import Surfaces, find_surfaces
@@ -125,7 +125,8 @@ def test_names_follow_what_is_given() -> None:
     everything = _lesions("rescan", scan=real["scan"], lesions=real["lesions"])
     assert set(everything) == KIND_LENGTHS | KIND_TRUTHS | WITH_SCAN | WITH_LESIONS
     network = {"aligned/perceptual_unweighted", "lying/perceptual_unweighted"}
-    assert set(_measure("rescan", perceptual=Blur())) == ALWAYS | network
+    frames = (_volume("rescan"), _aligned("rescan"), real["volume"], real["aligned"], real["mask"])
+    assert set(measure_perceptual(*frames, Blur())) == network
     for value in _everything("rescan").values():
         assert value.shape == (6,) and value.dtype == torch.float32
 
