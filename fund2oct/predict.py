@@ -89,7 +89,8 @@ def translate(model: VolumeGAN, photo: Path, placement: Placement | PhotoPlaceme
         seed: of the speckle and of the pose.
 
     Returns:
-        The cropped photo and the generated volume, at a pose sampled from the training set's.
+        The photo, cropped and prepared as those of the training, and the generated volume, at a pose
+        sampled from the training set's.
 
     Raises:
         DataError: if the file is absent, damaged or no fundus photograph.
@@ -102,6 +103,7 @@ def translate(model: VolumeGAN, photo: Path, placement: Placement | PhotoPlaceme
     history: dict[str, Plain] = {}
     notes: list[str] = []
     placed = place_on(fundus, laterality_of(photo.stem), placement, history, notes)
+    fundus, history = task.preparation.photo(fundus, history)
     grid = placed.to_grid(task.scan.coordinates(model.shape[2]))
     outside = float((grid.norm(dim=-1) > 1).float().mean())
     if outside > _OUTSIDE:
@@ -134,7 +136,7 @@ def generate(
 
     Args:
         model: with a task.
-        fundus: RGB, uint8, as wide as the task's photos.
+        fundus: RGB, uint8, as wide as the task's photos and prepared as they were.
         scan: the lines to draw, as many as the model has slices.
         placement: where they lie on the photo.
         key: of the eye; with ``seed`` it decides the speckle and the pose.

@@ -149,4 +149,4 @@ def _report(cli: LightningCLI, run: Path) -> None:
     device = cli.trainer.strategy.root_device
     model = cli.model.to(device).eval()
     with torch.inference_mode():
-        evaluate({"model": model}, cli.datamodule, run / "report")
+        evaluate({"model": model}, cli.datamodule, run / "report", notes=[model.task.seen.how()])

@@ -12,6 +12,7 @@ from fund2oct.data.fundus import NotAFundusError, crop_retina, find_retina
 from fund2oct.data.illumination import normalise_illumination, normalise_intensity
 from fund2oct.data.images import read_rgb
 from fund2oct.data.landmarks import PhotoPlacement, place_on
+from fund2oct.data.preparation import LEVELS, LIGHT
 from fund2oct.data.scans import PreparedScan, ScanOptions, prepare_scan
 from fund2oct.data.schema import Array, DataError, Eye, Plain
 from fund2oct.data.stacks import read_stack
@@ -120,7 +121,7 @@ def volume_fields(
     voxels = scan.volume
     if options.even_levels:
         voxels = normalise_intensity(voxels)
-        history["levels"] = "normalised"
+        history[LEVELS[0]] = LEVELS[1]
     return {
         "volume": voxels,
         "scan": scan.scan,
@@ -152,7 +153,7 @@ def photo_of(picture: Array, options: ImportOptions, history: dict[str, Plain], 
     }
     fundus = crop_retina(picture, circle, options.fundus_px)
     if options.even_light:
-        history["light"] = "evened"
+        history[LIGHT[0]] = LIGHT[1]
         return normalise_illumination(fundus)
     return fundus
 

@@ -18,14 +18,14 @@ from fund2oct.data.device import Finish, RawBatch, load_vessel_network
 from fund2oct.data.index import EyeIndex
 from fund2oct.data.loader import EyeLoader, StartMethod, as_they_are
 from fund2oct.data.order import EpochOrder
+from fund2oct.data.regularity import irregularities
 from fund2oct.data.sampler import EvaluationSampler, TrainSampler, even_batch_size
 from fund2oct.data.schema import DataError
-from fund2oct.data.split import split_patients
+from fund2oct.data.seen import SeenEyes
+from fund2oct.data.split import PARTS, Part, split_patients
 from fund2oct.data.store import EyeReader
 from fund2oct.data.symmetry import Symmetries
 from fund2oct.geometry import ScanPattern
-
-Part = Literal["train", "val", "test"]
 
 
 class FundusOCTDataModule(pl.LightningDataModule):
@@ -46,7 +46,8 @@ class FundusOCTDataModule(pl.LightningDataModule):
         num_workers: processes that read ahead; the batches do not depend on it.
         val_fraction: expected share of the patients to validate on.
         test_fraction: expected share of the patients to test on; 0 keeps none back.
-        seed: of the split, the order and the augmentation.
+        seed: of the order and the augmentation.
+        split_seed: another one gives another split; nothing else moves a patient to another part.
         symmetries: exact paired symmetries to draw from: ``"all"``, the ``"flips"`` or ``"none"``.
         photometric: strength of the change of the photo's light and colour, in [0, 1].
         fundus_px: width to resize photos to; None keeps the stored one.
@@ -55,8 +56,8 @@ class FundusOCTDataModule(pl.LightningDataModule):
         weights: share of each entry of ``path`` in an epoch's training eyes, in any unit; None shows
             each eye once.
         content: ``"pairs"`` of photo and volume, or all ``"photos"`` or all ``"volumes"``.
-        normalise_photos: whether to even out the illumination of photos.
-        normalise_volumes: whether to bring volumes of different scanners to like intensities.
+        normalise_photos: whether to even out the illumination of photos, where the importer has not.
+        normalise_volumes: whether to bring volumes of different scanners to like intensities, likewise.
         vessel_network: a network that draws a photo's vessels, which join the batch as ``vessels``
             ``(B, 1, H, H)``: a TorchScript file, or the import path of a class or function that makes
             it; see :func:`~fund2oct.data.device.load_vessel_network`.
@@ -69,6 +70,8 @@ class FundusOCTDataModule(pl.LightningDataModule):
         drop_last: whether to leave out a last smaller training batch, unless it is the only one. If
             not, every eye is seen exactly once an epoch; a group of processes may then need batches of
             another size, so that all have as many.
+        split: keys of the eyes of each part, ``"train"``, ``"val"`` and ``"test"``, in place of a split by
+            patient; a part may be empty.
 
     Raises:
         ValueError: if an argument is out of its range.
@@ -95,6 +98,8 @@ class FundusOCTDataModule(pl.LightningDataModule):
         cache_mb: float = 0,
         start_method: StartMethod | None = None,
         drop_last: bool = True,
+        split_seed: int = 0,
+        split: dict[str, list[str]] | None = None,
     ) -> None:
         super().__init__()
         if batch_size < 1 or num_workers < 0 or seed < 0:
@@ -115,6 +120,8 @@ class FundusOCTDataModule(pl.LightningDataModule):
         self.val_fraction = val_fraction
         self.test_fraction = test_fraction
         self.seed = seed
+        self.split_seed = split_seed
+        self.split = split
         self.symmetries: Symmetries = symmetries
         self.photometric = photometric
         self.weights = weights
@@ -141,8 +148,11 @@ class FundusOCTDataModule(pl.LightningDataModule):
 
     def setup(self, stage: str | None = None) -> None:
         """Split the eyes and check each; calling it again changes nothing."""
-        n_train, n_val, n_test = (len(self._parts[part]) for part in ("train", "val", "test"))
-        _ = self.train_dataset, self.val_dataset
+        n_train, n_val, n_test = (len(self._parts[part]) for part in PARTS)
+        if self.split is None:
+            _ = self.train_dataset, self.val_dataset
+        for warning in irregularities(self._some_dataset):
+            rank_zero_warn(f"{self._name}: {warning}")
         rank_zero_info(f"{self._name}: {n_train} eyes to train, {n_val} to validate, {n_test} to test")
 
     @cached_property
@@ -169,20 +179,37 @@ class FundusOCTDataModule(pl.LightningDataModule):
         """The eyes to test on."""
         return self._dataset("test")
 
+    def n_eyes_of(self, part: Part) -> int:
+        """Eyes of a part."""
+        return len(self._parts[part])
+
     @property
     def shape(self) -> tuple[int, int, int]:
         """Shape ``(S, Z, X)`` of a volume in a batch."""
-        return self.train_dataset.shape
+        return self._some_dataset.shape
 
     @property
     def fundus_px(self) -> int:
         """Width of a photo in a batch."""
-        return self.train_dataset.fundus_px
+        return self._some_dataset.fundus_px
 
     @property
     def scan(self) -> ScanPattern:
-        """Pattern of the scan's lines."""
-        return self.train_dataset.scan
+        """Pattern of the scan's lines; of several, that of most eyes."""
+        return self._some_dataset.scan
+
+    def seen(self) -> SeenEyes:
+        """Which eyes are trained on, validated on and kept for the test, as a checkpoint stores it."""
+        with EyeReader(self.path) as reader:
+            digest = reader.digest()
+        split = (
+            f"split_seed {self.split_seed}, val_fraction {self.val_fraction:g}, "
+            f"test_fraction {self.test_fraction:g}"
+            if self.split is None
+            else "parts as they were given"
+        )
+        names = {part: tuple(self._parts[part].names()) for part in PARTS}
+        return SeenEyes(self._name, digest, split, names)
 
     def train_poses(self) -> Tensor:
         """Poses of the training eyes, in micrometres, shape ``(N, S, 3)``."""
@@ -226,7 +253,7 @@ class FundusOCTDataModule(pl.LightningDataModule):
     @cached_property
     def _finish(self) -> Finish:
         vessels = load_vessel_network(self.vessel_network) if self.vessel_network else None
-        dataset = self.train_dataset
+        dataset = self._some_dataset
         return Finish(dataset.fundus_px, dataset.shape[1:], vessels)
 
     @property
@@ -238,13 +265,15 @@ class FundusOCTDataModule(pl.LightningDataModule):
         with EyeReader(self.path) as reader:
             index = EyeIndex.read(reader, on_error=self._leave_out if self.on_corrupt == "skip" else None)
         index = index.subset(np.flatnonzero(self._usable(index)))
+        if self.split is not None:
+            return {part: _of_keys(index, self.split.get(part, ())) for part in PARTS}
         patients = set(index.patients)
         if len(patients) < 3:
             rank_zero_warn(
                 f"{self._name}: expected at least 3 patients to split, found {len(patients)}: training, "
                 "validation and test hold the same eyes, so their scores say nothing about other eyes"
             )
-        split = split_patients(patients, self.val_fraction, self.test_fraction, self.seed)
+        split = split_patients(patients, self.val_fraction, self.test_fraction, self.split_seed)
 
         def part(patients: Collection[str]) -> EyeIndex:
             return index.subset([n for n, patient in enumerate(index.patients) if patient in patients])
@@ -287,6 +316,13 @@ class FundusOCTDataModule(pl.LightningDataModule):
                 raise DataError(f"{path}: there are no eyes to train; take it out of path and weights")
         return EpochOrder(tuple(files), tuple(self.weights), self.seed)
 
+    @property
+    def _some_dataset(self) -> FundusOCTDataset:
+        """The training eyes; where there are none, those of another part."""
+        if len(self._parts["train"]):
+            return self.train_dataset
+        return self.test_dataset if len(self._parts["test"]) else self.val_dataset
+
     def _dataset(self, part: Part, **options: Any) -> FundusOCTDataset:
         if not len(self._parts[part]):
             raise DataError(f"{self._name}: there are no eyes to {part}; raise {part}_fraction")
@@ -317,3 +353,8 @@ class FundusOCTDataModule(pl.LightningDataModule):
             seed=self.seed,
             **options,
         )
+
+
+def _of_keys(index: EyeIndex, keys: Collection[str]) -> EyeIndex:
+    wanted = set(keys)
+    return index.subset([number for number, key in enumerate(index.keys) if key in wanted])

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import zlib
+from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 from functools import lru_cache
+from statistics import fmean
 from typing import Any, Literal, TypeVar
 
 import numpy as np
@@ -17,6 +19,7 @@ from fund2oct.data.cache import PictureCache, empty_bytes
 from fund2oct.data.device import Finish, Pictures, RawBatch
 from fund2oct.data.index import EyeIndex
 from fund2oct.data.order import Draw, EpochOrder
+from fund2oct.data.preparation import Preparation
 from fund2oct.data.schema import Array, DataError
 from fund2oct.data.shards import EyePaths
 from fund2oct.data.slices import chosen_scan, spaced_slices
@@ -46,8 +49,8 @@ class FundusOCTDataset(Dataset[dict[str, Any]]):
     A sample holds ``fundus`` :math:`(3, H, H)` and ``volume`` :math:`(1, S, Z, X)` in [0, 1]; ``grid``
     :math:`(S, X, 2)`, the A-scans' positions on the photo in grid units; ``pose_um`` :math:`(S, 3)`;
     ``surfaces_um`` :math:`(n, S, X)`, the depths of :data:`fund2oct.retina.SURFACES` as found in the
-    volume, NaN where they were not, and ``surface_confidence`` :math:`(S, X)`; ``spacing_z_mm``;
-    ``key``, ``laterality`` and ``diagnosis``; and, where each eye has them, ``second``
+    volume, NaN where they were not, and ``surface_confidence`` :math:`(S, X)`; ``spacing_z_mm`` and
+    ``spacing_x_mm``; ``key``, ``laterality`` and ``diagnosis``; and, where each eye has them, ``second``
     :math:`(1, S, Z, X)` and ``boundaries_um`` :math:`(n, S, X)`. Without volumes, what belongs to them
     is absent; without photos, ``fundus`` and ``grid`` are.
 
@@ -65,8 +68,8 @@ class FundusOCTDataset(Dataset[dict[str, Any]]):
         fundus_px: width to resize photos to; None leaves them, and they must agree.
         volume_shape: ``(S, Z, X)`` to resize volumes to along Z and X; None leaves them, and they must
             agree. Of an eye with more slices, evenly spaced ones are taken; none may have fewer.
-        normalise_photos: whether to even out the illumination of photos.
-        normalise_volumes: whether to bring volumes of different scanners to like intensities.
+        normalise_photos: whether to even out the illumination of photos, where the importer has not.
+        normalise_volumes: whether to bring volumes of different scanners to like intensities, likewise.
         on_corrupt: whether a damaged eye raises, or is replaced by the next readable one in the order of
             the epoch; a plain index always raises.
         cache_mb: megabytes of pictures to keep in memory.
@@ -97,11 +100,7 @@ class FundusOCTDataset(Dataset[dict[str, Any]]):
         self.content: Content = content
         self.symmetries: Symmetries = symmetries
         self.photometry = FundusPhotometry(photometric)
-        self.normalise = {
-            "fundus": normalise_photos,
-            "volume": normalise_volumes,
-            "second": normalise_volumes,
-        }
+        self.preparation = Preparation(normalise_photos, normalise_volumes)
         self.on_corrupt = on_corrupt
         self.seed = seed
         self._reader = EyeReader(path)
@@ -112,7 +111,7 @@ class FundusOCTDataset(Dataset[dict[str, Any]]):
         self._check_complete()
         self.shape = self._common_shape(volume_shape) if self._wants("volume") else (0, 0, 0)
         self.fundus_px = self._common_fundus_px(fundus_px) if self._wants("fundus") else 0
-        self.scan: ScanPattern = self._lines(0)[1]
+        self.scan: ScanPattern = self._lines(self._usual_number())[1]
         optional = ("second", "boundaries_um") if self._wants("volume") else ()
         self._optional = [name for name in optional if self._index.has(name).all()]
         self._pictures = [name for name in ("fundus", "volume") if self._wants(name)]
@@ -181,6 +180,19 @@ class FundusOCTDataset(Dataset[dict[str, Any]]):
         with self._reader:
             return torch.stack([self._pose(number) for number in range(len(self))])
 
+    def spacings_mm(self) -> Array:
+        """Distance of rows and of A-scans ``(z, x)`` in the batches, shape ``(N, 2)``."""
+        _, n_depth, n_ascans = self.shape
+        rows = self._index.shapes["volume"][:, 1]
+        length_mm = [fmean(self._lines(number)[1].length_mm) for number in range(len(self))]
+        return np.stack([self._index.spacings_mm[:, 1] * rows / n_depth, np.array(length_mm) / n_ascans], -1)
+
+    def prepared(self) -> tuple[float, float]:
+        """Shares of the photos and of the volumes that come with even light and common levels."""
+        photos, volumes = self._index.prepared.mean(0).tolist()
+        wanted = self.preparation
+        return (1.0 if wanted.normalise_photos else photos), (1.0 if wanted.normalise_volumes else volumes)
+
     def _read(
         self, item: int | Draw, buffers: Callable[[int], dict[str, Tensor]], skipped: dict[str, str]
     ) -> tuple[int | Draw, dict[str, Tensor], dict[str, Any]]:
@@ -204,7 +216,7 @@ class FundusOCTDataset(Dataset[dict[str, Any]]):
         for name, picture in pictures.items():
             slices = None if name == "fundus" else self._lines(number)[0]
             self._reader.read_into(self.keys[number], name, picture, slices)
-            if self.normalise[name]:
+            if self._to_normalise(number, name):
                 picture[...] = _normalised(name, picture)
         if self._cache is not None:
             self._cache.keep(number, pictures.values())
@@ -233,6 +245,7 @@ class FundusOCTDataset(Dataset[dict[str, Any]]):
             sample["spacing_z_mm"] = torch.tensor(float(index.spacings_mm[number, 1]) * rows / n_depth)
             sample["surfaces_um"] = self._maps(number, "surfaces_um")
             sample["surface_confidence"] = self._maps(number, "surface_confidence")[0]
+            sample["spacing_x_mm"] = torch.tensor(fmean(scan.length_mm) / n_ascans)
             if "boundaries_um" in self._optional:
                 sample["boundaries_um"] = self._maps(number, "boundaries_um")
         sample["key"] = index.keys[number]
@@ -261,6 +274,17 @@ class FundusOCTDataset(Dataset[dict[str, Any]]):
         scan = self._index.scan(number) if self._wants("volume") else None
         # A photo alone may be turned and mirrored as the challenge's star may.
         return _chosen(RadialScan() if scan is None else scan, self.shape[0])
+
+    def _usual_number(self) -> int:
+        """An eye of the most frequent scan."""
+        numbers = self._index.scan_numbers.tolist()
+        return numbers.index(Counter(numbers).most_common(1)[0][0])
+
+    def _to_normalise(self, number: int, name: str) -> bool:
+        photo_done, volume_done = self._index.prepared[number]
+        if name == "fundus":
+            return self.preparation.normalise_photos and not photo_done
+        return self.preparation.normalise_volumes and not volume_done
 
     def _wants(self, name: str) -> bool:
         return name in NEEDED[self.content]

@@ -8,9 +8,13 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from fund2oct.data.preparation import LEVELS, LIGHT, is_done
 from fund2oct.data.schema import ARRAYS, Array, DataError
+from fund2oct.data.seen import EyeName
 from fund2oct.data.store import EyeReader
 from fund2oct.geometry import Placement, ScanPattern
+
+_COLUMNS = ("key", "who", "placement", "spacing", "scan", "photo", "prepared")
 
 
 @dataclass(frozen=True, eq=False)
@@ -31,6 +35,10 @@ class EyeIndex:
         scans: the different scans.
         scan_numbers: of each eye, -1 where it has none, shape ``(N,)``.
         shapes: of each array by name, 0 where the eye has none, shape ``(N, dimensions)``.
+        photos: digest of each photo, see :attr:`fund2oct.data.layout.Record.photo_digest`, bytes, shape
+            ``(N,)``.
+        prepared: what was done of :class:`fund2oct.data.preparation.Preparation` at import: to photos and
+            to volumes, bool, shape ``(N, 2)``.
     """
 
     keys: tuple[str, ...]
@@ -42,6 +50,8 @@ class EyeIndex:
     scans: tuple[ScanPattern, ...]
     scan_numbers: Array
     shapes: dict[str, Array]
+    photos: Array
+    prepared: Array
 
     @classmethod
     def read(
@@ -58,7 +68,7 @@ class EyeIndex:
             on_error: called with the key and the error of an eye that cannot be read, which is then left
                 out; without it the error is raised.
         """
-        found: dict[str, list] = {name: [] for name in ("key", "who", "placement", "spacing", "scan")}
+        found: dict[str, list] = {name: [] for name in _COLUMNS}
         shapes: dict[str, list[tuple[int, ...]]] = {name: [] for name in ARRAYS}
         scans: dict[ScanPattern, int] = {}
         for key in reader.keys if keys is None else keys:
@@ -77,6 +87,9 @@ class EyeIndex:
             found["placement"].append((*place.shift, place.rotation_deg, place.half_width_mm))
             found["spacing"].append(fields["spacing_mm"])
             found["scan"].append(-1 if scan is None else scans.setdefault(scan, len(scans)))
+            found["photo"].append(record.photo_digest.encode())
+            history = fields.get("history", {})
+            found["prepared"].append((is_done(history, LIGHT), is_done(history, LEVELS)))
             for name, (_, dims) in ARRAYS.items():
                 shapes[name].append(arrays[name].shape if name in arrays else (0,) * len(dims))
         patients, lateralities, diagnoses = zip(*found["who"], strict=True) if found["who"] else ((), (), ())
@@ -93,6 +106,8 @@ class EyeIndex:
                 name: np.array(sizes, np.int32).reshape(-1, len(ARRAYS[name][1]))
                 for name, sizes in shapes.items()
             },
+            np.array(found["photo"], "S64"),
+            np.array(found["prepared"], bool).reshape(-1, 2),
         )
 
     def __len__(self) -> int:
@@ -115,7 +130,14 @@ class EyeIndex:
             self.scans,
             self.scan_numbers[rows],
             {name: sizes[rows] for name, sizes in self.shapes.items()},
+            self.photos[rows],
+            self.prepared[rows],
         )
+
+    def names(self) -> list[EyeName]:
+        """By what each eye is known in any file."""
+        columns = zip(self.keys, self.patients, self.photos.tolist(), strict=True)
+        return [EyeName(key, patient, photo.decode()) for key, patient, photo in columns]
 
     def has(self, name: str) -> Array:
         """Which eyes have the array, bool, shape ``(N,)``."""

@@ -54,6 +54,13 @@ class Record:
     fields: dict[str, Any]
     arrays: dict[str, StoredArray]
 
+    @property
+    def photo_digest(self) -> str:
+        """What tells the photo from every other one: its file's SHA-256, else its pixels' checksum."""
+        stored = self.arrays.get("fundus")
+        crc32 = f"crc32:{stored.crc32[0]:08x}" if stored is not None and stored.crc32 else ""
+        return str(self.fields["sha256"]) or crc32
+
     def eye(self, arrays: Mapping[str, Array | None]) -> Eye:
         """The eye, with its arrays."""
         return Eye(key=self.key, **(self.fields | dict(arrays)))

@@ -26,9 +26,10 @@ class UnpairedDataModule(pl.LightningDataModule):
         volumes: the same for the volumes.
         batch_size: photos, and volumes, in a batch of each process.
         num_workers: processes that read ahead, for each side.
-        seed: of the splits, the orders and the augmentation.
+        seed: of the orders and the augmentation.
         on_corrupt: see :class:`~fund2oct.data.datamodule.FundusOCTDataModule`.
         start_method: as there.
+        split_seed: as there, of both sides.
 
     Raises:
         ValueError: if an argument is unknown or out of its range.
@@ -45,6 +46,7 @@ class UnpairedDataModule(pl.LightningDataModule):
         seed: int = 0,
         on_corrupt: Literal["raise", "skip"] = "raise",
         start_method: StartMethod | None = None,
+        split_seed: int = 0,
     ) -> None:
         super().__init__()
         common: dict[str, Any] = {
@@ -53,6 +55,7 @@ class UnpairedDataModule(pl.LightningDataModule):
             "seed": seed,
             "on_corrupt": on_corrupt,
             "start_method": start_method,
+            "split_seed": split_seed,
         }
         self.photos = _side("photos", common, photos)
         self.volumes = _side("volumes", common, volumes)

@@ -18,19 +18,21 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import Executor
 from pathlib import Path
-from statistics import fmean
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
 from torch.utils.data import DataLoader, default_collate
 
 from fund2oct.data import EyeReader, FundusOCTDataModule
+from fund2oct.data.index import EyeIndex
 from fund2oct.evaluation.answers import Answer
 from fund2oct.evaluation.compare import compare
-from fund2oct.evaluation.controls import controls, model_answers
+from fund2oct.evaluation.controls import SurfaceModel, controls, model_answers, surface_answers
 from fund2oct.evaluation.distances import CHEAP, DEFAULT, Wanted, build_distances
 from fund2oct.evaluation.floors import second_rendering, twin_answers
+from fund2oct.evaluation.held_out import choose_eyes, common_preparation, preparation_notes, task_of
 from fund2oct.evaluation.report import write_report
 from fund2oct.evaluation.trained_on import TrainingEyes
 from fund2oct.evaluation.twins import twins_of_test_eyes
@@ -57,10 +59,10 @@ class HeldOutEyes:
         self.n_batches = len(self._loader)
         self.scan: ScanPattern | None = datamodule.scan
         self._dataset, self._device = dataset, device
-        self._x_mm = fmean(dataset.scan.length_mm) / dataset.shape[2]
         self._reader = EyeReader(datamodule.path)
         with self._reader:
             arrays = [self._reader.info(key).arrays for key in self.keys]
+        self.has_second = all("second" in found for found in arrays)
         # A label map cannot be resized as a picture is.
         self._labelled = all(found.get("lesions") == dataset.shape for found in arrays)
 
@@ -80,7 +82,6 @@ class HeldOutEyes:
         if self._labelled:
             labels = [self._reader.array(key, "lesions") for key in batch["key"]]
             batch["lesions"] = torch.stack([torch.from_numpy(label) for label in labels])
-        batch["spacing_x_mm"] = torch.full_like(batch["spacing_z_mm"], self._x_mm)
         return VolumeGAN.prepare(
             {name: v.to(self._device) if isinstance(v, Tensor) else v for name, v in batch.items()}
         )
@@ -92,6 +93,7 @@ def evaluate(
     out: str | Path,
     seed: int = 0,
     distances: Wanted = CHEAP,
+    notes: Sequence[str] = (),
 ) -> dict[str, Any]:
     """Compare models with their controls on the test eyes, and write the report.
 
@@ -101,6 +103,7 @@ def evaluate(
         out: folder of the report, see :func:`fund2oct.evaluation.report.write_report`.
         seed: of the models' noise and of the distances' draws.
         distances: between the sets; the default is what a training run can afford.
+        notes: what a reader has to know, such as how the eyes were chosen.
 
     Returns:
         What ``metrics.json`` holds.
@@ -108,8 +111,18 @@ def evaluate(
     device = next(iter(models.values())).device
     eyes = HeldOutEyes(datamodule, device)
     chosen = build_distances(distances, eyes.scan, len(eyes.keys), device, seed)
+    n_train = datamodule.n_eyes_of("train")
+    notes = [*notes]
+    if not n_train:
+        notes.append("The file holds no training eyes: the controls that answer with them are left out.")
     with processes_beside(len(eyes.keys)) as pool:
-        answers = [*_floors(datamodule, pool), *controls(TrainingEyes(datamodule, device))]
+        answers = _floors(eyes, datamodule, pool)
+        training = TrainingEyes(datamodule, device) if n_train else None
+        if training is not None:
+            answers += controls(training)
+        for name, model in models.items():
+            if isinstance(model, SurfaceModel):
+                answers += surface_answers(name, model, training, seed)
         answers += model_answers(models, eyes.photos(), seed)
         if distances.thorough:
             answers = [answer.measured_as_set() for answer in answers]
@@ -119,16 +132,17 @@ def evaluate(
         "statement": _STATEMENT,
         "data": str(datamodule.path),
         "n_eyes": len(eyes.keys),
-        "n_train": len(datamodule.train_dataset),
+        "n_train": n_train,
         "shape": list(datamodule.shape),
         "seed": seed,
+        "notes": notes,
     }
     return write_report(Path(out), protocol, eyes, answers, found, shown=list(models))
 
 
-def _floors(datamodule: FundusOCTDataModule, pool: Executor) -> list[Answer]:
+def _floors(eyes: HeldOutEyes, datamodule: FundusOCTDataModule, pool: Executor) -> list[Answer]:
     """The same eyes again, where they have a second rendering, and their twins, where they are simulated."""
-    answers = [second_rendering()] if "second" in datamodule.test_dataset[0] else []
+    answers = [second_rendering()] if eyes.has_second else []
     twins = twins_of_test_eyes(datamodule, pool)
     return [*answers, *twin_answers(twins)] if twins is not None else answers
 
@@ -142,16 +156,25 @@ def evaluate_checkpoints(
     seed: int = 0,
     device: str | torch.device = "cpu",
 ) -> dict[str, Any]:
-    """Evaluate checkpoints on the test part of a file; see :func:`evaluate`.
+    """Evaluate checkpoints on eyes of a file that they were not trained on; see :func:`evaluate`.
+
+    Of the file that a model was trained on these are the test eyes of its own split. Of another file, eyes
+    that the model was trained or validated on, by key, patient or photo, are left out. Photos and volumes
+    are prepared as in the training.
 
     Args:
-        checkpoints: files written in training, of models of one volume shape and one photo size.
+        checkpoints: files written in training, of models of one volume shape, one photo size and one
+            preparation.
         data: the file of eyes.
         out: folder of the report.
         model: import path of the models' class, where it is not of this package.
         distances: between the sets.
         seed: of the models' noise and of the distances' draws.
         device: where the models run.
+
+    Raises:
+        fund2oct.data.DataError: if the file cannot be used, or the models were trained on all its eyes.
+        ValueError: if the models do not go together.
     """
     model_class = import_class(model) if model else None
     models: dict[str, VolumeGAN] = {}
@@ -161,11 +184,25 @@ def evaluate_checkpoints(
     fundus_px = {loaded.task.fundus_px for loaded in models.values() if loaded.task}
     if any(loaded.shape != shape for loaded in models.values()) or len(fundus_px) > 1:
         raise ValueError("checkpoints: expected models of one volume shape and one photo size")
-    datamodule = FundusOCTDataModule(data, volume_shape=shape, fundus_px=fundus_px.pop())
+    preparation = common_preparation(models)
+    with EyeReader(data) as reader:
+        index, digest = EyeIndex.read(reader), reader.digest()
+    index = index.subset(np.flatnonzero(index.has("fundus") & index.has("volume")))
+    chosen = choose_eyes(models, index.names(), digest, data)
+    trained = {name.key for model in models.values() for name in task_of(model).seen.parts["train"]}
+    datamodule = FundusOCTDataModule(
+        data,
+        volume_shape=shape,
+        fundus_px=fundus_px.pop(),
+        normalise_photos=preparation.normalise_photos,
+        normalise_volumes=preparation.normalise_volumes,
+        split={"train": sorted(trained - set(chosen.keys)), "val": [], "test": list(chosen.keys)},
+    )
     datamodule.prepare_data()
     datamodule.setup()
+    notes = [chosen.how, *preparation_notes(preparation, *index.prepared.mean(0).tolist())]
     with torch.inference_mode():
-        return evaluate(models, datamodule, out, seed, distances)
+        return evaluate(models, datamodule, out, seed, distances, notes)
 
 
 def _unique_name(checkpoint: Path, taken: Mapping[str, Any]) -> str:

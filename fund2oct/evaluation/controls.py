@@ -3,18 +3,35 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from typing import Any, Protocol, runtime_checkable
 
 import torch
 from torch import Tensor
 
 from fund2oct.evaluation.answers import Answer, Given
+from fund2oct.evaluation.borrowed import Predicted, borrowed_residual, retrieval
 from fund2oct.evaluation.trained_on import TrainingEyes
 from fund2oct.models import Batch, VolumeGAN
 from fund2oct.networks.noise import NoiseSource, NoNoise
+from fund2oct.retina.layers import SURFACES
 
 MEAN = "mean volume"
 NEAREST = "nearest training photo"
 MEDIAN_SURFACES = "median surfaces, no photo"
+
+_EIGHTY_PERCENT = 1.2816
+"""Deviations of a normal distribution within which four fifths of it lie."""
+
+
+@runtime_checkable
+class SurfaceModel(Protocol):
+    """A model that predicts surfaces, and draws tissue between them."""
+
+    def surfaces(self, fundus: Tensor, grid: Tensor) -> Any:
+        """Distribution with ``median_um`` ``(B, n, S, X)`` and ``distance_um(first, last)``."""
+
+    def anatomy(self, fundus: Tensor, grid: Tensor, spacing_z_mm: Tensor | float) -> Any:
+        """Its ``heights_um`` ``(B, n, S, X)`` and noise-free ``image`` ``(B, 1, S, Z, X)``."""
 
 
 def controls(training: TrainingEyes) -> list[Answer]:
@@ -69,6 +86,38 @@ def model_answers(models: Mapping[str, VolumeGAN], photos: Mapping[str, Tensor],
             Answer(f"{name}, noise off", silent(model)),
             Answer(f"{name}, shuffled photos", shuffled(model), as_set=True),
         ]
+    return answers
+
+
+def surface_answers(name: str, model: SurfaceModel, training: TrainingEyes | None, seed: int) -> list[Answer]:
+    """What the surfaces of a model are worth by themselves, and under tissue that is not its own.
+
+    Args:
+        name: of the model.
+        model: it predicts :data:`fund2oct.retina.SURFACES`.
+        training: to borrow tissue from; None leaves these answers out.
+        seed: of the eyes that are borrowed from.
+    """
+    ilm, rpe, bm = (SURFACES.index(surface) for surface in ("ILM", "RPE", "BM"))
+
+    def surfaces(batch: Batch) -> Given:
+        found = model.surfaces(batch["fundus"], batch["grid"])
+        middle, deviation = found.distance_um(ilm, rpe)
+        spread = _EIGHTY_PERCENT * deviation
+        interval_um = torch.stack([middle - spread, middle + spread], 1)
+        return Given.of_heights(found.median_um[:, [ilm, rpe, bm]], batch, interval_um)
+
+    def heights_um(batch: Batch) -> Tensor:
+        median_um: Tensor = model.surfaces(batch["fundus"], batch["grid"]).median_um
+        return median_um
+
+    def predict(batch: Batch) -> Predicted:
+        anatomy = model.anatomy(batch["fundus"], batch["grid"], batch["spacing_z_mm"])
+        return Predicted(anatomy.heights_um, anatomy.image)
+
+    answers = [Answer(f"{name}, median surfaces", surfaces)]
+    if training is not None:
+        answers += [retrieval(name, training, heights_um), borrowed_residual(name, training, predict, seed)]
     return answers
 
 

@@ -8,16 +8,20 @@ from typing import Any
 
 import torch
 
+from fund2oct.data.index import EyeIndex
+from fund2oct.data.schema import DataError
+from fund2oct.data.store import EyeReader
 from fund2oct.evaluation.answers import Answer, Given
 from fund2oct.evaluation.compare import compare
 from fund2oct.evaluation.distances import DEFAULT, Wanted, build_distances
 from fund2oct.evaluation.floors import second_rendering
 from fund2oct.evaluation.generated import write_generated
+from fund2oct.evaluation.held_out import choose_eyes, common_preparation, preparation_notes
 from fund2oct.evaluation.pairs import PairedEyes
 from fund2oct.evaluation.protocol import find_protocol
 from fund2oct.evaluation.report import write_report
-from fund2oct.evaluation.sources import VolumeSource, open_source
-from fund2oct.models import Batch, load_model
+from fund2oct.evaluation.sources import EyeFiles, PreparedEyes, VolumeSource, open_source
+from fund2oct.models import Batch, VolumeGAN, load_model
 from fund2oct.models.checkpoint import import_class
 from fund2oct.processes import processes_beside
 from fund2oct.retina import align
@@ -43,7 +47,8 @@ def evaluate_files(
     Args:
         real: an HDF5 file of eyes, or a folder or zip of slices, see
             :func:`fund2oct.evaluation.sources.open_source`.
-        fake: likewise, or a checkpoint, which then translates the photos of ``real``.
+        fake: likewise, or a checkpoint, which then translates the photos of ``real``, but for the eyes
+            that it was trained or validated on.
         out: folder of the report.
         protocol: a name of :data:`fund2oct.evaluation.protocol.PROTOCOLS`; None compares the files as
             they lie.
@@ -56,17 +61,25 @@ def evaluate_files(
         What ``metrics.json`` holds.
 
     Raises:
-        fund2oct.data.DataError: if a file cannot be used, or does not fit the other.
+        fund2oct.data.DataError: if a file cannot be used, or does not fit the other, or fewer than two eyes
+            are left that the checkpoint was not trained on.
         ValueError: if the protocol or a distance is not known.
     """
     chosen = find_protocol(protocol)
     device = torch.device(device)
     real_source = open_source(real, adapt=chosen.adapt_real)
+    loaded, notes = None, list[str]()
+    if Path(fake).suffix.lower() in _CHECKPOINTS:
+        loaded = load_model(fake, import_class(model) if model else None, device)
+        real_source, notes = _unseen(real_source, loaded, str(fake))
     first = real_source.read(real_source.keys[0])
     # Before hours of generating and checking: the weights may not be at hand.
     wanted = build_distances(distances, first.scan, len(real_source.keys), device, seed)
     with tempfile.TemporaryDirectory() as folder, torch.inference_mode():
-        fake_source = _open_fake(Path(fake), real_source, Path(folder), model, seed, device)
+        if loaded is None:
+            fake_source = open_source(fake, n_slices=first.scan.n_slices)
+        else:
+            fake_source = _drawn(loaded, real_source, Path(folder) / "generated.h5", str(fake), seed)
         eyes = PairedEyes(real_source, fake_source, chosen, device)
         answers = [_given(), _given_to_others(eyes)]
         if eyes.has_second:
@@ -81,20 +94,27 @@ def evaluate_files(
             "n_eyes": len(eyes.keys),
             "shape": list(eyes.shape),
             "seed": seed,
-            "notes": eyes.notes,
+            "notes": [*notes, *eyes.notes],
         }
         return write_report(Path(out), description, eyes, answers, found, shown=[answers[-2].name])
 
 
-def _open_fake(
-    fake: Path, real: VolumeSource, folder: Path, model: str | None, seed: int, device: torch.device
-) -> VolumeSource:
-    if fake.suffix.lower() not in _CHECKPOINTS:
-        return open_source(fake, n_slices=real.read(real.keys[0]).scan.n_slices)
-    loaded = load_model(fake, import_class(model) if model else None, device)
-    write_generated(loaded, real, folder / "generated.h5", seed)
-    source = open_source(folder / "generated.h5")
-    source.name = str(fake)
+def _unseen(real: VolumeSource, model: VolumeGAN, name: str) -> tuple[VolumeSource, list[str]]:
+    """The real eyes that may judge a model, prepared for it, and how they were chosen."""
+    if not isinstance(real, EyeFiles):
+        raise DataError(f"{real.name}: holds no photos to translate; give --real a file of eyes (.h5)")
+    with EyeReader(real.paths) as reader:
+        index, digest = EyeIndex.read(reader, real.keys), reader.digest()
+    chosen = choose_eyes({name: model}, index.names(), digest, real.name, least=2)
+    preparation = common_preparation({name: model})
+    notes = preparation_notes(preparation, *index.prepared.mean(0).tolist())
+    return PreparedEyes(real, chosen.keys, preparation), [chosen.how, *notes]
+
+
+def _drawn(model: VolumeGAN, real: VolumeSource, path: Path, name: str, seed: int) -> VolumeSource:
+    write_generated(model, real, path, seed)
+    source = open_source(path)
+    source.name = name
     return source
 
 

@@ -17,6 +17,7 @@ import numpy as np
 import tifffile
 
 from fund2oct.data.images import read_grey
+from fund2oct.data.preparation import Preparation
 from fund2oct.data.schema import Array, DataError, Eye
 from fund2oct.data.store import EyeReader
 from fund2oct.evaluation.protocol import ASSUMED_SCAN
@@ -68,6 +69,7 @@ class EyeFiles:
 
     def __init__(self, paths: Sequence[Path], name: str) -> None:
         self.name = name
+        self.paths = [str(path) for path in paths]
         self._readers: dict[str, EyeReader] = {}
         for path in paths:
             with EyeReader(path) as reader:
@@ -86,6 +88,29 @@ class EyeFiles:
     def read(self, key: str) -> Scan:
         """Read an eye."""
         eye = self._readers[key].read(key)
+        assert eye.volume is not None
+        return Scan(eye.volume, eye)
+
+
+class PreparedEyes:
+    """Some eyes of files, prepared as those that a model was trained on.
+
+    Args:
+        files: the eyes.
+        keys: of those to take.
+        preparation: the model's.
+    """
+
+    def __init__(self, files: EyeFiles, keys: Sequence[str], preparation: Preparation) -> None:
+        self.name = files.name
+        self.keys = tuple(keys)
+        self._files, self._preparation = files, preparation
+
+    def read(self, key: str) -> Scan:
+        """Read an eye and prepare it."""
+        eye = self._files.read(key).eye
+        assert eye is not None
+        eye = self._preparation.eye(eye)
         assert eye.volume is not None
         return Scan(eye.volume, eye)
 

@@ -74,8 +74,9 @@ of the two thickness maps; vessel shadows are correlated en face, below the epit
 A-scans have boundaries that cannot be. The height of the epithelium above the pose's surface is
 correlated with the real one over the A-scans of all eyes with a detachment or drusen together. *In common
 with other eyes* is the mean correlation of the contrast below the epithelium between different eyes: of the
-real ones {2:.2f}, of a pattern that a model has memorised near 1, to be read with its noise off. Fluid and elevation compare the volumes of dark pockets in the
-retina and of what lifts its epithelium, as estimated from both volumes. Of the real volumes' A-scans
+real ones {2:.2f}, of a pattern that a model has memorised near 1, to be read with its noise off. Fluid and
+elevation compare the volumes of dark pockets in the retina and of what lifts its epithelium, as estimated
+from both volumes. Of the real volumes' A-scans
 {0:.1%} have no thickness, and {1:.1%} of the others are implausible."""
 
 _TRUTH_TEXT = """\

@@ -123,7 +123,7 @@ def twins_of_test_eyes(datamodule: FundusOCTDataModule, pool: Executor) -> TwinS
     """
     dataset = datamodule.test_dataset
     path = Path(datamodule.path) if isinstance(datamodule.path, str) else None
-    if dataset.normalise["volume"]:
+    if dataset.preparation.normalise_volumes:
         return None
     with EyeReader(datamodule.path) as reader:
         if any(reader.info(key).arrays["volume"] != dataset.shape for key in dataset.keys):

@@ -212,10 +212,9 @@ class VolumeGAN(pl.LightningModule):
         fake = self.generate(
             self.generator_ema, batch, NoiseSource.of_keys(batch["key"], self.seed, self.device)
         )
-        spacing_x_mm = self.task.spacing_mm[2] if self.task else float("nan")
         self.validation_metrics.update(
             fake.volume, batch["volume"], fake.aligned, batch["aligned"], batch["mask"],
-            batch["spacing_z_mm"], spacing_x_mm,
+            batch["spacing_z_mm"], batch["spacing_x_mm"],
         )  # fmt: skip
         named = self.validation_metrics.named()
         # Lightning reads the metrics, and resets them, at the end of the epoch.
@@ -226,8 +225,15 @@ class VolumeGAN(pl.LightningModule):
         """Take from the data what the model has to know of them, once, to be used without them."""
         datamodule = getattr(self.trainer, "datamodule", None)
         # Photos alone, or unpaired, are no translation yet.
-        paired = datamodule is not None and getattr(datamodule, "content", "pairs") == "pairs"
-        if paired and (stage == "fit" or self.task is None):
+        if datamodule is None or getattr(datamodule, "content", "pairs") != "pairs":
+            return
+        if tuple(datamodule.shape) != self.shape:
+            found, own = (list(shape) for shape in (datamodule.shape, self.shape))
+            raise ValueError(
+                f"model: its shape is {own}, but the data's volumes are {found} (slices, rows, A-scans); "
+                f"set model.init_args.shape={found}, or data.init_args.volume_shape={own} to resize them"
+            )
+        if stage == "fit" or self.task is None:
             self.task = Task.of(datamodule)
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
@@ -240,7 +246,14 @@ class VolumeGAN(pl.LightningModule):
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Restore the task."""
         stored = checkpoint[TASK_KEY]["task"]
-        self.task = Task.from_dict(stored) if stored else None
+        task = Task.from_dict(stored) if stored else None
+        if task and self.task and task.seen.parts != self.task.seen.parts:
+            raise ValueError(
+                f"the checkpoint was trained on another split ({task.seen.path}, {task.seen.split}) than "
+                f"this training's ({self.task.seen.path}, {self.task.seen.split}); resume with the same data "
+                "and split, or its test eyes become training eyes"
+            )
+        self.task = task
 
     def _backward(self, side: str, losses: Losses, network: nn.Module) -> None:
         total = torch.stack(list(losses.values())).sum()

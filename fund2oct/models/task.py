@@ -7,6 +7,10 @@ from math import nan
 from statistics import fmean
 from typing import Any
 
+import numpy as np
+
+from fund2oct.data.preparation import Preparation
+from fund2oct.data.seen import SeenEyes
 from fund2oct.geometry import ScanPattern
 from fund2oct.retina import PoseModel
 
@@ -19,26 +23,39 @@ class Task:
     """The translation a model was trained for.
 
     Args:
-        scan: the lines of its volumes.
-        spacing_mm: distance of neighbouring slices, rows and A-scans ``(s, z, x)``.
+        scan: the lines of its volumes; of several patterns in the training, that of most eyes.
+        spacing_mm: distance of neighbouring slices, rows and A-scans ``(s, z, x)``; that of rows is the
+            median of the training eyes.
         fundus_px: width of its photos.
         poses: distribution of the training volumes' poses.
+        preparation: what has to be done to photos and volumes.
+        seen: the eyes that it was trained on, validated on, and that were kept for the test.
     """
 
     scan: ScanPattern
     spacing_mm: tuple[float, float, float]
     fundus_px: int
     poses: PoseModel
+    preparation: Preparation
+    seen: SeenEyes
 
     @classmethod
     def of(cls, datamodule: Any) -> Task:
         """Read the task off a :class:`fund2oct.data.FundusOCTDataModule` that is set up."""
-        eye = datamodule.train_dataset[0]
+        dataset = datamodule.train_dataset
         length_mm = fmean(datamodule.scan.length_mm)
+        z_mm = float(np.median(dataset.spacings_mm()[:, 0]))
         # Only a raster has a distance of neighbouring slices; nothing here needs it.
-        spacing_mm = (nan, float(eye["spacing_z_mm"]), length_mm / datamodule.shape[2])
-        poses = PoseModel.fit(datamodule.train_poses())
-        return cls(datamodule.scan, spacing_mm, datamodule.fundus_px, poses)
+        spacing_mm = (nan, z_mm, length_mm / datamodule.shape[2])
+        photos, volumes = dataset.prepared()
+        return cls(
+            datamodule.scan,
+            spacing_mm,
+            datamodule.fundus_px,
+            PoseModel.fit(datamodule.train_poses()),
+            Preparation(photos == 1, volumes == 1),
+            datamodule.seen(),
+        )
 
     def to_dict(self) -> dict[str, Any]:
         """Plain values and tensors, as stored in a checkpoint."""
@@ -47,6 +64,8 @@ class Task:
             "spacing_mm": list(self.spacing_mm),
             "fundus_px": self.fundus_px,
             "poses": self.poses.to_dict(),
+            "preparation": self.preparation.to_dict(),
+            "seen": self.seen.to_dict(),
         }
 
     @classmethod
@@ -58,4 +77,6 @@ class Task:
             (float(s), float(z), float(x)),
             int(values["fundus_px"]),
             PoseModel.from_dict(values["poses"]),
+            Preparation(**values["preparation"]),
+            SeenEyes.from_dict(values["seen"]),
         )

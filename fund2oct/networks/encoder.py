@@ -9,6 +9,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from fund2oct.networks.blocks import ResidualBlock
+from fund2oct.networks.features.efficientnet import EfficientNetLite0
 
 
 class FundusEncoder(nn.Module):
@@ -74,3 +75,53 @@ def _positions(fundus: Tensor) -> Tensor:
     xs = torch.linspace(-1, 1, width, device=fundus.device, dtype=fundus.dtype)
     grid = torch.stack(torch.meshgrid(ys, xs, indexing="ij"))
     return grid.expand(len(fundus), -1, -1, -1)
+
+
+class PretrainedEncoder(nn.Module):
+    """EfficientNet-Lite0's feature maps, trained on ImageNet, at 1/2 to 1/32 of the photo's size.
+
+    What natural images taught it about edges, blobs and colours is worth more than hundreds of eyes:
+    frozen, it sees lesions that an encoder of our own has to learn from every one of a few eyes.
+
+    Args:
+        fine_tune: whether it is trained too; its batch normalisation stays as it is.
+
+    Raises:
+        ModuleNotFoundError: if its weights are not at hand; the message says how to get them.
+    """
+
+    _BALANCE = (1.0, 1.0, 1.0, 0.7, 0.7)
+    """Brings the maps, whose later ones are the stronger, to like size."""
+
+    def __init__(self, fine_tune: bool = False) -> None:
+        super().__init__()
+        self.network = EfficientNetLite0()
+        self.channels: tuple[int, ...] = tuple(self.network.channels)
+        self.network.requires_grad_(fine_tune)
+
+    def forward(self, fundus: Tensor) -> list[Tensor]:
+        """Encode ``(B, 3, H, W)`` in [0, 1] to maps ``(B, channels[l], H / 2**(l + 1), ...)``, rounded up."""
+        maps = self.network(fundus)
+        return [share * each for share, each in zip(self._BALANCE, maps, strict=True)]
+
+
+ENCODERS: tuple[str, ...] = ("efficientnet_lite0", "own")
+"""Names of :func:`build_encoder`."""
+
+
+def build_encoder(name: str, fine_tune: bool = False) -> nn.Module:
+    """Build a photo encoder: a module with ``channels``, which maps a photo to as many maps.
+
+    Args:
+        name: ``"efficientnet_lite0"``, pre-trained, or ``"own"``, which starts from nothing.
+        fine_tune: whether a pre-trained encoder is trained too.
+
+    Raises:
+        ValueError: if there is none of that name.
+        ModuleNotFoundError: if weights are missing.
+    """
+    if name == "efficientnet_lite0":
+        return PretrainedEncoder(fine_tune)
+    if name == "own":
+        return FundusEncoder()
+    raise ValueError(f"encoder: expected one of {', '.join(ENCODERS)}, found {name!r}")

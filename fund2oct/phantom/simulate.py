@@ -116,12 +116,14 @@ def simulate_eye(seed: int, number: int, config: PhantomConfig | None = None) ->
         raise ValueError(f"seed and number: expected at least 0, found {seed} and {number}")
     config = config or PhantomConfig()
     rng = streams(seed, number)
+    # Eyes of another seed are other people, and are called otherwise.
+    name = f"sim{seed or ''}"
     laterality = "OD" if number % 2 == 0 else "OS"
     retina, diagnosis = sample_retina(rng, seed, number, config)
     scan, signal = scan_retina(rng, retina, config)
     return Eye(
-        key=f"sim-{number:07d}-{laterality}",
-        patient=f"sim-{number // 2:07d}",
+        key=f"{name}-{number:07d}-{laterality}",
+        patient=f"{name}-{number // 2:07d}",
         laterality=laterality,
         fundus=render_fundus(rng["photo"], retina, config.fundus_px),
         scan=config.scan,

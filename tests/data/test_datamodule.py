@@ -37,6 +37,7 @@ def test_batches_have_the_shapes_of_the_contract(make_file):
         "surfaces_um": (3, 4, 6, 10),
         "surface_confidence": (3, 6, 10),
         "spacing_z_mm": (3,),
+        "spacing_x_mm": (3,),
         "boundaries_um": (3, 11, 6, 10),
     }
     assert all(v.dtype == torch.float32 for v in batch.values() if isinstance(v, torch.Tensor))

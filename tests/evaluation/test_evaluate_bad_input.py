@@ -12,7 +12,7 @@ from PIL import Image
 from fund2oct.cli import main
 from fund2oct.data import EyeReader, EyeWriter
 
-FIRST, SECOND, THIRD = (f"sim-000000{n}-{side}" for n, side in ((0, "OD"), (1, "OS"), (2, "OD")))
+FIRST, SECOND, THIRD = (f"sim3-000000{n}-{side}" for n, side in ((0, "OD"), (1, "OS"), (2, "OD")))
 
 
 @pytest.fixture

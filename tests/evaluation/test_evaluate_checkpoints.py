@@ -79,7 +79,7 @@ def test_no_shuffled_photo_is_of_the_same_patient(tiny_checkpoint, eyes):
     photos = torch.stack(list(eyes.photos().values()))
     for key, photo in zip(eyes.keys, torch.cat(given), strict=True):
         source = eyes.keys[int((photos - photo).flatten(1).abs().sum(1).argmin())]
-        assert int(source[4:11]) // 2 != int(key[4:11]) // 2
+        assert int(source[5:12]) // 2 != int(key[5:12]) // 2
 
 
 def test_the_real_volume_itself_has_no_error(eyes):
@@ -135,7 +135,7 @@ def test_a_diverged_model_takes_nobody_else_with_it(datamodule, tmp_path, monkey
     assert "black" in result["distances"] and "mean volume" in result["distances"]
     assert "diverged" not in result["distances"]
     notes = result["protocol"]["notes"]
-    assert any(note.startswith("No distances of diverged: fake eye 'sim-") for note in notes)
+    assert any(note.startswith("No distances of diverged: fake eye 'sim3-") for note in notes)
     assert any("B-scans of black are of one grey value" in note for note in notes)
     written = json.loads((tmp_path / "metrics.json").read_text(), parse_constant=pytest.fail)
     assert written["summary"]["diverged"]["aligned/l1"]["mean"] is None

@@ -54,7 +54,7 @@ def test_progress_is_reported_in_order():
 def test_a_patient_has_two_eyes_that_share_pigment():
     eyes = list(simulate_eyes(5, 24, SMALL))
     assert [eye.laterality for eye in eyes[:4]] == ["OD", "OS", "OD", "OS"]
-    assert [eye.patient for eye in eyes[:4]] == ["sim-0000000", "sim-0000000", "sim-0000001", "sim-0000001"]
+    assert [eye.patient for eye in eyes[:4]] == [f"sim5-000000{n}" for n in (0, 0, 1, 1)]
     # Red to green, the hue that melanin sets, is closer between two eyes of one patient.
     hue = np.array(
         [np.log(eye.fundus[12:36, 12:36, 0].mean() / eye.fundus[12:36, 12:36, 1].mean()) for eye in eyes]

@@ -6,6 +6,7 @@ Each maps intensities in [0, 1] to named vectors, see :class:`FeatureNetwork`:
 name                input                    outputs, the default first        trained with
 =================== ======================== ================================= ==================
 efficientnet_lite0  images                   pooled 1280, logits 1000          ImageNet
+efficientnet_lite1  images                   pooled 1280, logits 1000          ImageNet
 i3d                 videos of 9 frames up    logits 400, pooled 1024           Kinetics-400
 oct3d               videos                   pooled 16, logits 2               OCT of nerve heads
 =================== ======================== ================================= ==================
@@ -19,7 +20,7 @@ from collections.abc import Callable
 from torch import nn
 
 from fund2oct.networks.features.base import FeatureNetwork
-from fund2oct.networks.features.efficientnet import EfficientNetLite0
+from fund2oct.networks.features.efficientnet import EfficientNetLite0, EfficientNetLite1
 from fund2oct.networks.features.i3d import I3D
 from fund2oct.networks.features.oct3d import OCT3D
 from fund2oct.networks.features.user import (
@@ -33,6 +34,7 @@ __all__ = [
     "I3D",
     "OCT3D",
     "EfficientNetLite0",
+    "EfficientNetLite1",
     "FeatureNetwork",
     "UserNetwork",
     "load_feature_network",
@@ -43,6 +45,7 @@ __all__ = [
 
 _OWN: dict[str, Callable[[], FeatureNetwork]] = {
     "efficientnet_lite0": EfficientNetLite0,
+    "efficientnet_lite1": EfficientNetLite1,
     "i3d": I3D,
     "oct3d": OCT3D,
     "torch_fidelity:inception": load_torch_fidelity,
@@ -59,8 +62,8 @@ def load_feature_network(spec: str) -> FeatureNetwork:
     Args:
         spec: one of
 
-            * ``"efficientnet_lite0"``, ``"i3d"``, ``"oct3d"``: :class:`EfficientNetLite0`,
-              :class:`I3D`, :class:`OCT3D`;
+            * ``"efficientnet_lite0"``, ``"efficientnet_lite1"``, ``"i3d"``, ``"oct3d"``:
+              :class:`EfficientNetLite0`, :class:`EfficientNetLite1`, :class:`I3D`, :class:`OCT3D`;
             * ``"torchscript:PATH"``, see :func:`load_torchscript`;
             * ``"torchvision:NAME"``, see :func:`load_torchvision`;
             * ``"torch_fidelity:inception"``, see :func:`load_torch_fidelity`;

@@ -1,4 +1,4 @@
-"""EfficientNet-Lite0 for single B-scans."""
+"""EfficientNet-Lite0 and Lite1, for photos and for single B-scans."""
 
 from __future__ import annotations
 
@@ -39,8 +39,8 @@ _CLASSES = 1000
 _LEVELS = (1, 2, 3, 5, 6)
 
 
-class EfficientNetLite0(FeatureNetwork):
-    r"""EfficientNet-Lite0, trained on ImageNet.
+class EfficientNetLite(FeatureNetwork):
+    r"""A network of the EfficientNet-Lite family, trained on ImageNet; see its subclasses.
 
     Called, it gives feature maps at 1/2 to 1/32 of the image's size, from its first six stages;
     :meth:`features` gives the vectors behind all seven:
@@ -64,10 +64,9 @@ class EfficientNetLite0(FeatureNetwork):
         squeeze and excitation.
     """
 
-    name = "efficientnet_lite0"
     ndim = 4
     num_features: Mapping[str, int] = {"pooled": _HEAD_CHANNELS, "logits": _CLASSES}
-    size = (224, 224)
+    stages: tuple[_Stage, ...]
     channels = tuple(_STAGES[level - 1].channels for level in _LEVELS)
 
     def __init__(self) -> None:
@@ -78,7 +77,7 @@ class EfficientNetLite0(FeatureNetwork):
         self._blocks = nn.ModuleList()
         self._ends: list[int] = []
         before = _STEM_CHANNELS
-        for number, stage in enumerate(_STAGES, start=1):
+        for number, stage in enumerate(self.stages, start=1):
             for block in range(stage.blocks):
                 stride = 1 if block else stage.stride
                 self._blocks.append(_Block(before, stage, stride))
@@ -108,12 +107,16 @@ class EfficientNetLite0(FeatureNetwork):
         Raises:
             ValueError: if the image has another shape.
         """
+        return self.maps(image, last=len(self._ends) - 1)
+
+    def maps(self, image: Tensor, last: int) -> list[Tensor]:
+        """The first feature maps of :meth:`forward`, up to the one numbered ``last``, from 0."""
         if image.ndim != 4 or image.shape[1] not in (1, 3):
             raise ValueError(f"image: expected (N, 1 or 3, H, W), found {tuple(image.shape)}")
         x = (255 * image.expand(-1, 3, -1, -1) - 127) / 128
         x = F.relu6(self._bn0(self._conv_stem(x)))
         maps = []
-        for number, block in enumerate(self._blocks[: self._ends[-1] + 1]):
+        for number, block in enumerate(self._blocks[: self._ends[last] + 1]):
             x = block(x)
             if number in self._ends:
                 maps.append(x)
@@ -125,6 +128,27 @@ class EfficientNetLite0(FeatureNetwork):
             last = block(last)
         pooled = F.relu6(self._bn1(self._conv_head(last))).mean((-2, -1))
         return {"pooled": pooled, "logits": self._fc(pooled)}
+
+
+class EfficientNetLite0(EfficientNetLite):
+    """EfficientNet-Lite0, for images of 224 x 224; the judge of the image distance by default."""
+
+    name = "efficientnet_lite0"
+    size = (224, 224)
+    stages = _STAGES
+
+
+class EfficientNetLite1(EfficientNetLite):
+    """EfficientNet-Lite1, for images of 240 x 240: deeper than Lite0 by a tenth.
+
+    Its features serve a discriminator, which must not be given those of the network that judges.
+    """
+
+    name = "efficientnet_lite1"
+    size = (240, 240)
+    stages = tuple(
+        stage._replace(blocks=blocks) for stage, blocks in zip(_STAGES, (1, 3, 3, 4, 4, 5, 1), strict=True)
+    )
 
 
 class _SameConv2d(nn.Conv2d):

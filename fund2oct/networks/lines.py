@@ -1,0 +1,95 @@
+"""Features of the retina under each A-scan, read from the photo along the lines of the scan."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from fund2oct.networks.blocks import norm
+from fund2oct.networks.lift import sample_lines
+
+_FOVEA = 8.0
+"""Sharpness of the bump that marks the scan's centre: a fifth of the photo's half width."""
+
+
+class LineEncoder(nn.Module):
+    """Read maps of all scales at the A-scans' positions, and look along each line.
+
+    The maps are those of a photo encoder; the photo itself and a few filters on it at full resolution
+    come on top, since vessels are thin. What is read at each scale is projected and added up, with the
+    position relative to the scan's centre; then convolutions along the slice follow, five A-scans wide.
+
+    Args:
+        map_channels: channels of the encoder's maps.
+        width: channels of the result.
+        n_layers: convolutions along the slice.
+        stem_channels: filters on the photo itself.
+
+    Example:
+        >>> encoder = LineEncoder(map_channels=(16, 24), width=32)
+        >>> photo, grid = torch.rand(2, 3, 32, 32), torch.zeros(2, 6, 40, 2)
+        >>> maps = [torch.rand(2, 16, 16, 16), torch.rand(2, 24, 8, 8)]
+        >>> encoder(photo, maps, grid).shape
+        torch.Size([2, 32, 6, 40])
+    """
+
+    def __init__(
+        self, map_channels: Sequence[int], width: int = 96, n_layers: int = 3, stem_channels: int = 32
+    ) -> None:
+        super().__init__()
+        self.stem = nn.Sequential(
+            nn.Conv2d(3, stem_channels, 3, padding=1),
+            nn.SiLU(),
+            nn.Conv2d(stem_channels, stem_channels, 3, padding=1),
+            nn.SiLU(),
+        )
+        self.projections = nn.ModuleList(
+            nn.Conv2d(channels, width, 1) for channels in (3, stem_channels, *map_channels)
+        )
+        for projection in self.projections:
+            # Each scale starts with the same weight in the sum, however many channels it has.
+            nn.init.normal_(projection.weight, 0, 0.5 * projection.in_channels**-0.5)  # type: ignore[operator, arg-type]
+        self.position = nn.Conv2d(4, width, 1)
+        self.norm = norm(width)
+        self.layers = nn.ModuleList(nn.Conv2d(width, width, (1, 5), padding=(0, 2)) for _ in range(n_layers))
+
+    def forward(
+        self,
+        fundus: Tensor,
+        maps: Sequence[Tensor],
+        grid: Tensor,
+        centre: Tensor | None = None,
+        beside: Tensor | None = None,
+    ) -> Tensor:
+        """Read the features.
+
+        Args:
+            fundus: photos in [0, 1], shape ``(B, 3, H, W)``.
+            maps: of the photo, each ``(B, C_l, H_l, W_l)``.
+            grid: A-scan positions in grid units, shape ``(B, S, X, 2)``.
+            centre: the scan's centre in grid units, shape ``(B, 2)``; the mean of ``grid`` when absent.
+            beside: more features of the A-scans to add, shape ``(B, width, S, X)``.
+
+        Returns:
+            Shape ``(B, width, S, X)``.
+        """
+        seen = 2 * fundus - 1
+        scales = [seen, self.stem(seen), *maps]
+        read = [
+            projection(sample_lines(each, grid))
+            for projection, each in zip(self.projections, scales, strict=True)
+        ]
+        if centre is None:
+            centre = grid.mean((1, 2))
+        place = (grid - centre[:, None, None]).permute(0, 3, 1, 2)
+        distance = place.norm(dim=1, keepdim=True)
+        where = torch.cat([place, distance, (-_FOVEA * distance.square()).exp()], 1)
+        x = self.norm(torch.stack(read).sum(0) + self.position(where))
+        if beside is not None:
+            x = x + beside
+        for layer in self.layers:
+            x = x + layer(F.silu(x))
+        return F.silu(x)

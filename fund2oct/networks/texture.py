@@ -1,0 +1,66 @@
+"""Texture: what no photo decides, drawn from noise onto an anatomy."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from fund2oct.networks.noise import NoiseSource
+
+_POINTS, _COLUMNS, _WHOLE = 4, 2, 1
+"""Channels of noise at each level: of their own at each pixel, alike along an A-scan, alike throughout."""
+_NEAR_UM, _FAR_UM = 100.0, 300.0
+
+
+class TextureNetwork(nn.Module):
+    """Draw what a slice shows beyond its anatomy, coarse to fine, with noise at every level.
+
+    The noise is of three kinds: one value a pixel, for speckle and grain; one an A-scan, for shadows and
+    for what the epithelium lets through, which run along the beam; and one a slice, for its brightness.
+
+    Args:
+        channels: widths of the levels, finest first; each next one is half as fine.
+        n_surfaces: surfaces, whose distances are an input.
+    """
+
+    def __init__(self, channels: Sequence[int] = (16, 24, 32), n_surfaces: int = 4) -> None:
+        super().__init__()
+        self.channels = tuple(channels)
+        coarser = [*self.channels[1:], 0]
+        inputs = 1 + 2 * n_surfaces + _POINTS + _COLUMNS + _WHOLE
+        self.join = nn.ModuleList(
+            nn.Conv2d(inputs + below, width, 3, padding=1)
+            for width, below in zip(self.channels, coarser, strict=True)
+        )
+        self.block = nn.ModuleList(nn.Conv2d(width, width, 3, padding=1) for width in self.channels)
+        self.out = nn.Conv2d(self.channels[0], 1, 3, padding=1)
+
+    def forward(self, anatomy: Tensor, distances_um: Tensor, rng: NoiseSource) -> Tensor:
+        """Draw the texture.
+
+        Args:
+            anatomy: logits of the intensities, shape ``(N, 1, Z, X)``.
+            distances_um: of each voxel from each surface, positive below it, shape ``(N, n, Z, X)``.
+            rng: source of the noise.
+
+        Returns:
+            What is to be added to the logits, shape ``(N, 1, Z, X)``.
+        """
+        given = torch.cat([anatomy / 2, (distances_um / _NEAR_UM).tanh(), (distances_um / _FAR_UM).tanh()], 1)
+        n_slices, _, n_depth, n_ascans = given.shape
+        x: Tensor | None = None
+        for level in reversed(range(len(self.channels))):
+            size = -(-n_depth // 2**level), -(-n_ascans // 2**level)
+            parts = [given if level == 0 else F.adaptive_avg_pool2d(given, size)]
+            for kind, shape in ((_POINTS, size), (_COLUMNS, (1, size[1])), (_WHOLE, (1, 1))):
+                noise = rng.randn((n_slices, kind, *shape), given.device, given.dtype)
+                parts.append(noise.expand(-1, -1, *size))
+            if x is not None:
+                parts.append(F.interpolate(x, size, mode="nearest"))
+            x = F.silu(self.join[level](torch.cat(parts, 1)))
+            x = x + F.silu(self.block[level](x))
+        assert x is not None
+        return self.out(x)
