@@ -1,4 +1,4 @@
-"""Losses: adversarial, reconstruction, projection, feature matching, perceptual; penalties."""
+"""Losses: adversarial, reconstruction, surfaces and their distribution, slabs, perceptual; penalties."""
 
 from fund2oct.losses.adversarial import (
     ADVERSARIAL,
@@ -9,6 +9,7 @@ from fund2oct.losses.adversarial import (
     adversarial_loss,
 )
 from fund2oct.losses.feature_matching import feature_matching_loss
+from fund2oct.losses.heights import height_loss, surface_distances
 from fund2oct.losses.masking import masked_mean
 from fund2oct.losses.penalties import r1_penalty
 from fund2oct.losses.perceptual import PerceptualLoss
@@ -20,6 +21,8 @@ from fund2oct.losses.reconstruction import (
     local_square_loss,
     ssim_loss,
 )
+from fund2oct.losses.scores import energy_score, normal_crps
+from fund2oct.losses.slabs import below_epithelium, shadow_loss, slab_loss
 
 __all__ = [
     "ADVERSARIAL",
@@ -30,14 +33,21 @@ __all__ = [
     "PerceptualLoss",
     "adversarial_loss",
     "axial_profile",
+    "below_epithelium",
     "charbonnier_loss",
     "en_face_projection",
+    "energy_score",
     "feature_matching_loss",
+    "height_loss",
     "l1_loss",
     "local_mean_loss",
     "local_square_loss",
     "masked_mean",
+    "normal_crps",
     "projection_loss",
     "r1_penalty",
+    "shadow_loss",
+    "slab_loss",
     "ssim_loss",
+    "surface_distances",
 ]

@@ -4,5 +4,16 @@ from fund2oct.models.base import Batch, Fake, Losses, VolumeGAN
 from fund2oct.models.checkpoint import CheckpointError, load_model
 from fund2oct.models.pix2vol import Pix2Vol
 from fund2oct.models.task import Task
+from fund2oct.models.voxel_gan import VoxelGAN
 
-__all__ = ["Batch", "CheckpointError", "Fake", "Losses", "Pix2Vol", "Task", "VolumeGAN", "load_model"]
+__all__ = [
+    "Batch",
+    "CheckpointError",
+    "Fake",
+    "Losses",
+    "Pix2Vol",
+    "Task",
+    "VolumeGAN",
+    "VoxelGAN",
+    "load_model",
+]

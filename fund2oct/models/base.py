@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any, NamedTuple
 
 import pytorch_lightning as pl
@@ -11,6 +12,7 @@ from torch.optim.swa_utils import AveragedModel
 
 from fund2oct.metrics.validation import ValidationMetrics
 from fund2oct.models.task import TASK_KEY, Task
+from fund2oct.networks.layered import Anatomy
 from fund2oct.networks.lift import sample_lines
 from fund2oct.networks.noise import NoiseSource
 from fund2oct.retina import align, aligned_mask, unalign
@@ -25,10 +27,16 @@ class Fake(NamedTuple):
     Args:
         aligned: the retina in the aligned frame, as the generator draws it, ``(B, 1, S, Z, X)``.
         volume: the same, put back at the pose of the real scan, ``(B, 1, S, Z, X)``.
+        anatomy: what the generator knew before it drew texture, where it tells the two apart.
     """
 
     aligned: Tensor
     volume: Tensor
+    anatomy: Anatomy | None = None
+
+    def detach(self) -> Fake:
+        """The volumes without their gradient."""
+        return Fake(self.aligned.detach(), self.volume.detach())
 
 
 class VolumeGAN(pl.LightningModule):
@@ -95,7 +103,7 @@ class VolumeGAN(pl.LightningModule):
         self.validation_metrics = ValidationMetrics()
 
     def build_generator(self) -> nn.Module:
-        """Return a module called as ``generator(fundus, grid, n_depth, rng=noise)``."""
+        """Return a module called as ``generator(fundus, grid, spacing_z_mm, n_depth, rng=noise)``."""
         raise NotImplementedError(f"{type(self).__name__} does not say how to build its generator")
 
     def build_discriminators(self) -> nn.ModuleDict:
@@ -161,7 +169,13 @@ class VolumeGAN(pl.LightningModule):
             puts them at a pose.
         """
         self.configure_model()
-        return self.generator_ema(fundus, grid, n_depth, rng=rng)
+        n_depth = n_depth or self.shape[1]
+        height_mm = self.task.spacing_mm[1] * self.shape[1] if self.task else math.nan
+        return self.generator_ema(fundus, grid, height_mm / n_depth, n_depth, rng=rng)
+
+    def training_batch(self, batch: Batch) -> Batch:
+        """What of a batch a training step is to see; all of it unless a subclass says otherwise."""
+        return batch
 
     @staticmethod
     def prepare(batch: Batch) -> Batch:
@@ -176,12 +190,12 @@ class VolumeGAN(pl.LightningModule):
     def generate(self, network: nn.Module, batch: Batch, rng: NoiseSource) -> Fake:
         """Draw a batch with ``network`` and put it at the poses of the real scans."""
         n_depth = batch["volume"].shape[3]
-        aligned = network(batch["fundus"], batch["grid"], n_depth, rng=rng)
+        aligned = network(batch["fundus"], batch["grid"], batch["spacing_z_mm"], n_depth, rng=rng)
         return Fake(aligned, unalign(aligned, batch["pose_um"], batch["spacing_z_mm"]))
 
     def training_step(self, batch: Batch, batch_idx: int) -> None:
         """Step the discriminators, then the generator, on one and the same fake batch."""
-        batch = self.prepare(batch)
+        batch = self.prepare(self.training_batch(batch))
         optimizers = self.optimizers()
         if not isinstance(optimizers, list):
             optimizers = [optimizers]
@@ -189,8 +203,7 @@ class VolumeGAN(pl.LightningModule):
         fake = self.generate(self.generator, batch, self._step_noise())
         if self.adversaries_joined:
             self.discriminators.requires_grad_(True)
-            detached = Fake(*(part.detach() for part in fake))
-            losses = self.discriminator_losses(batch, detached)
+            losses = self.discriminator_losses(batch, fake.detach())
             optimizers[1].zero_grad()
             self._backward("discriminator", losses, self.discriminators)
             # Past Lightning's wrapper, which would count a second global step for this batch.

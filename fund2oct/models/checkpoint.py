@@ -12,9 +12,10 @@ import torch
 from fund2oct.models.base import VolumeGAN
 from fund2oct.models.pix2vol import Pix2Vol
 from fund2oct.models.task import TASK_KEY
+from fund2oct.models.voxel_gan import VoxelGAN
 
 MODELS: dict[str, type[VolumeGAN]] = {
-    f"{model.__module__}.{model.__qualname__}": model for model in (Pix2Vol,)
+    f"{model.__module__}.{model.__qualname__}": model for model in (Pix2Vol, VoxelGAN)
 }
 
 

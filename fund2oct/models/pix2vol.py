@@ -1,174 +1,294 @@
-"""The library's own model: geometry lift, speckle drawn at the end, conditional patch discriminators."""
+"""The library's own model: surfaces and tissue regressed from the photo, texture taught by an adversary."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Any
 
+import torch
 from torch import Tensor, nn
 
 from fund2oct.losses import (
-    PerceptualLoss,
     adversarial_loss,
-    charbonnier_loss,
-    feature_matching_loss,
-    l1_loss,
-    local_mean_loss,
-    local_square_loss,
-    projection_loss,
-    r1_penalty,
-    ssim_loss,
+    energy_score,
+    height_loss,
+    normal_crps,
+    shadow_loss,
+    slab_loss,
 )
 from fund2oct.models.base import Batch, Fake, Losses, VolumeGAN
-from fund2oct.networks.discriminators import (
-    BScanPatchDiscriminator,
-    DiscriminatorOutput,
-    VolumePatchDiscriminator,
-)
-from fund2oct.networks.features import load_feature_network
-from fund2oct.networks.generator import VolumeGenerator
-from fund2oct.networks.lift import LIFTS
+from fund2oct.networks.discriminators import BScanPatchDiscriminator, VolumePatchDiscriminator
+from fund2oct.networks.encoder import available_encoder
+from fund2oct.networks.feature_discriminator import FeatureDiscriminator
+from fund2oct.networks.layered import Anatomy, LayeredGenerator
+from fund2oct.networks.noise import NoiseSource
+from fund2oct.networks.surfaces import SurfaceDistribution, increments_of
+from fund2oct.retina import pose_surface_um, unalign
 
-RECONSTRUCTION: dict[str, Callable[[Tensor, Tensor], Tensor]] = {
-    "local_square": local_square_loss,
-    "local_mean": local_mean_loss,
-    "l1": l1_loss,
-    "charbonnier": charbonnier_loss,
-    "ssim": ssim_loss,
-    "projection": projection_loss,
+WEIGHTS = {
+    "surfaces": 4.0,
+    "energy": 1 / 30,
+    "crps": 1 / 30,
+    "tissue": 1000.0,
+    "slab": 200.0,
+    "shadow": 1000.0,
+    "adversarial": 1.0,
 }
-"""Losses in the aligned frame, called with the generated volume and the real one."""
+"""Weights of the terms of :class:`Pix2Vol`, by name."""
 
-WEIGHTS = {"adversarial": 1.0, "local_square": 1000.0}
-TERMS = ("adversarial", "feature_matching", "perceptual", *RECONSTRUCTION)
+_N_DRAWS = 4
+_LEAST_DEVIATION_UM = 1.0
+_PER_SLICE = {
+    "volume": 2, "second": 2, "grid": 1, "pose_um": 1, "surfaces_um": 2, "surface_confidence": 1,
+    "boundaries_um": 2,
+}  # fmt: skip
+"""Entries of a batch that have a slice dimension, and which it is."""
 
 
 class Pix2Vol(VolumeGAN):
-    r"""A conditional GAN from a photo to a volume, in the manner of pix2pix and X2CT-GAN.
+    r"""A GAN from a photo to a volume, of which all that a photo decides is regressed.
 
-    The generator's loss is the weighted sum of the terms that ``weights`` names:
+    A training has two parts. In the first the *anatomy* is learned: where the surfaces lie, as a
+    distribution, and how bright the tissue between them is. The terms are
 
-    * ``adversarial`` and ``feature_matching``, on whole slices as they lie;
-    * ``local_square``, ``local_mean``, ``l1``, ``charbonnier``, ``ssim`` and ``projection``, in the
-      aligned frame;
-    * ``perceptual``, on aligned B-scans, by the network that ``perceptual`` names.
+    * ``surfaces``, a Huber loss of the median heights;
+    * ``energy`` and ``crps``, proper scores of the heights' distribution, in micrometres;
+    * ``tissue``, the squared difference from the real volume in the aligned frame, of tissue that is
+      drawn between the *real* surfaces;
+    * ``slab`` and ``shadow``, the light from below the epithelium, broad and narrow.
 
-    Without an adversarial weight it has no discriminator.
+    In the second part the anatomy rests, and the *texture* is learned from the adversaries alone, on
+    some slices of each eye: ``adversarial``, by discriminators of frozen features, of patches of
+    B-scans, or of patches of volumes. Real and generated volumes have the same surfaces there, so that
+    the discriminators judge tissue.
 
     Args:
         shape: slices, depth and A-scans ``(S, Z, X)``.
-        channels: widths of the generator's levels, finest first.
-        lift: ``"geometry"``, ``"repeat"`` or ``"channels"``, see :mod:`fund2oct.networks.lift`.
-        weights: of the generator's terms, by name; a name left out weighs nothing.
+        encoder: ``"efficientnet_lite0"``, pre-trained on ImageNet; ``"own"``, which starts from nothing;
+            or ``"auto"``, the first if its weights are at hand.
+        fine_tune: whether a pre-trained encoder is trained too.
+        surface_width: channels of an A-scan's features in the surface network.
+        tissue_width: likewise in the tissue network.
+        texture: widths of the texture's levels, finest first.
+        weights: of the terms, by name, in place of :data:`WEIGHTS`; a name left out weighs nothing.
+            Without an adversarial one the whole training is one of anatomy.
         adversarial: ``"hinge"``, ``"least_squares"`` or ``"non_saturating"``.
-        r1_gamma: weight of the R1 penalty on real volumes; 0 turns it off.
-        bscan_width: channels of the B-scan discriminator's first layer; 0 leaves it out.
-        volume_width: channels of the volume discriminator's first layer; 0 leaves it out.
-        n_layers: strided layers of each discriminator.
-        n_scales: scales of each discriminator.
-        perceptual: name or import path of the frozen network of the perceptual term, see
-            :func:`fund2oct.networks.features.load_feature_network`.
+        feature_width: channels of the feature discriminator's heads; 0 leaves it out.
+        bscan_width: channels of the B-scan patch discriminator's first layer; 0 leaves it out.
+        volume_width: likewise of the volume patch discriminator, which needs all slices.
+        judged_slices: slices of each eye that the adversaries see in a step; 0 shows all.
+        anatomy_learning_rate: Adam's step size for the anatomy; it falls linearly to 0 over the second
+            half of the first part.
+        anatomy_betas: Adam's two decay rates for the anatomy.
+        adversaries_from: share of the training that is spent on the anatomy.
+        learning_rate: Adam's step size for the texture, which falls to 0 likewise.
         options: as :class:`VolumeGAN`.
 
     References:
-        Isola et al., pix2pix, CVPR 2017, arXiv:1611.07004; Ying et al., X2CT-GAN, CVPR 2019,
-        arXiv:1905.06902.
+        Isola et al., pix2pix, CVPR 2017, arXiv:1611.07004; Sauer et al., Projected GANs, NeurIPS 2021,
+        arXiv:2111.01007.
     """
 
     def __init__(
         self,
         shape: tuple[int, int, int],
-        channels: Sequence[int] = (8, 24, 48, 64, 96),
-        lift: str = "geometry",
+        encoder: str = "auto",
+        fine_tune: bool = False,
+        surface_width: int = 96,
+        tissue_width: int = 128,
+        texture: Sequence[int] = (16, 24, 32),
         weights: dict[str, float] | None = None,
         adversarial: str = "hinge",
-        r1_gamma: float = 0.0,
-        bscan_width: int = 24,
+        feature_width: int = 48,
+        bscan_width: int = 0,
         volume_width: int = 0,
-        n_layers: int = 3,
-        n_scales: int = 1,
-        perceptual: str = "efficientnet_lite0",
+        judged_slices: int = 2,
+        anatomy_learning_rate: float = 1.5e-3,
+        anatomy_betas: tuple[float, float] = (0.9, 0.99),
+        adversaries_from: float = 0.45,
+        learning_rate: float = 1e-3,
+        discriminator_learning_rate: float = 1e-3,
         **options: Any,
     ) -> None:
-        super().__init__(shape, **options)
-        self.channels = tuple(channels)
-        self.lift = lift
+        super().__init__(
+            shape,
+            adversaries_from=adversaries_from,
+            learning_rate=learning_rate,
+            discriminator_learning_rate=discriminator_learning_rate,
+            **options,
+        )
+        # What was chosen belongs to the checkpoint: another machine may have other weights at hand.
+        self.encoder = self.hparams["encoder"] = available_encoder(encoder)
+        self.fine_tune = fine_tune
+        self.surface_width = surface_width
+        self.tissue_width = tissue_width
+        self.texture = tuple(texture)
         self.weights = {name: weight for name, weight in (weights or WEIGHTS).items() if weight}
-        if lift not in LIFTS:
-            raise ValueError(f"lift: expected one of {', '.join(LIFTS)}, found {lift!r}")
-        unknown = sorted(set(self.weights) - set(TERMS))
-        if unknown:
-            raise ValueError(f"weights: expected names of {', '.join(TERMS)}, found {', '.join(unknown)}")
+        if unknown := sorted(set(self.weights) - set(WEIGHTS)):
+            raise ValueError(f"weights: expected names of {', '.join(WEIGHTS)}, found {', '.join(unknown)}")
         if not self.weights:
             raise ValueError("weights: at least one term must weigh something")
         self.adversarial = adversarial_loss(adversarial)
-        self.r1_gamma = r1_gamma
+        self.feature_width = feature_width
         self.bscan_width = bscan_width
         self.volume_width = volume_width
-        self.n_layers = n_layers
-        self.n_scales = n_scales
-        self.perceptual = perceptual
-
-    def configure_model(self) -> None:
-        """Build the networks, and the frozen one of the perceptual term where it is used."""
-        super().configure_model()
-        if "perceptual" in self.weights and not hasattr(self, "perceptual_loss"):
-            self.perceptual_loss = PerceptualLoss(load_feature_network(self.perceptual))
+        self.judged_slices = judged_slices
+        self.anatomy_learning_rate = anatomy_learning_rate
+        self.anatomy_betas = anatomy_betas
 
     def build_generator(self) -> nn.Module:
-        """Encoder, lift and decoder."""
-        n_slices, n_depth, _ = self.shape
-        return VolumeGenerator(n_slices, n_depth, self.channels, self.lift)
-
-    def build_discriminators(self) -> nn.ModuleDict:
-        """A patch discriminator over B-scans, one over volumes, or both."""
-        kinds = {
-            "bscan": (BScanPatchDiscriminator, self.bscan_width),
-            "volume": (VolumePatchDiscriminator, self.volume_width),
-        }
-        if not {"adversarial", "feature_matching"} & set(self.weights):
-            return nn.ModuleDict()
-        return nn.ModuleDict(
-            {
-                name: kind(width=width, n_layers=self.n_layers, n_scales=self.n_scales)
-                for name, (kind, width) in kinds.items()
-                if width
-            }
+        """Surfaces, tissue and texture, see :class:`fund2oct.networks.layered.LayeredGenerator`."""
+        return LayeredGenerator(
+            self.shape[1],
+            self.encoder,
+            self.fine_tune,
+            self.surface_width,
+            self.tissue_width,
+            self.texture,
         )
 
-    def generator_losses(self, batch: Batch, fake: Fake) -> Losses:
-        """The terms that have a weight."""
-        # Beyond what was scanned the aligned volume repeats vitreous or deep choroid. That is a target
-        # as well: left without one, the generator draws lines there, which a pose brings into view.
-        losses = {
-            name: loss(fake.aligned, batch["aligned"])
-            for name, loss in RECONSTRUCTION.items()
-            if name in self.weights
-        }
-        if "perceptual" in self.weights:
-            losses["perceptual"] = self.perceptual_loss(fake.aligned, batch["aligned"], batch["mask"])
-        for name, discriminator in self.discriminators.items() if self.adversaries_joined else ():
-            outputs: list[DiscriminatorOutput] = discriminator(fake.volume, batch["lines"])
-            if "adversarial" in self.weights:
-                loss = self.adversarial.generator([scale.logits for scale in outputs])
-                losses[f"adversarial/{name}"] = loss
-            if "feature_matching" in self.weights:
-                real = discriminator(batch["volume"], batch["lines"])
-                losses[f"feature_matching/{name}"] = feature_matching_loss(
-                    [scale.features for scale in outputs], [scale.features for scale in real]
+    def build_discriminators(self) -> nn.ModuleDict:
+        """A discriminator of each kind that has a width."""
+        found = nn.ModuleDict()
+        if "adversarial" not in self.weights:
+            return found
+        if self.feature_width:
+            found["features"] = FeatureDiscriminator(self.feature_width)
+        if self.bscan_width:
+            found["bscan"] = BScanPatchDiscriminator(width=self.bscan_width, n_scales=1)
+        if self.volume_width:
+            found["volume"] = VolumePatchDiscriminator(width=self.volume_width, n_scales=1)
+        return found
+
+    def configure_optimizers(self) -> Any:
+        """Adam; the anatomy's rate falls to 0 before the adversaries join, the others' at the end."""
+        network = self.generator
+        assert isinstance(network, LayeredGenerator)
+        texture = [each for each in network.texture.parameters() if each.requires_grad]
+        of_texture = {id(each) for each in texture}
+        anatomy = [each for each in network.parameters() if each.requires_grad and id(each) not in of_texture]
+        n_batches = self.trainer.estimated_stepping_batches
+        joined = self.adversaries_from * n_batches if self.discriminators else n_batches
+        optimizers = [
+            torch.optim.Adam(
+                [
+                    {"params": anatomy, "lr": self.anatomy_learning_rate, "betas": self.anatomy_betas},
+                    {"params": texture, "lr": self.learning_rate, "betas": self.betas},
+                ]
+            )
+        ]
+        schedulers = [
+            torch.optim.lr_scheduler.LambdaLR(
+                optimizers[0],
+                [
+                    lambda step: _falling(step, 0, joined, self.decay_from),
+                    lambda step: _falling(step, joined, n_batches, self.decay_from),
+                ],
+            )
+        ]
+        if self.discriminators:
+            judging = [each for each in self.discriminators.parameters() if each.requires_grad]
+            optimizers.append(torch.optim.Adam(judging, self.discriminator_learning_rate, self.betas))
+            schedulers.append(
+                torch.optim.lr_scheduler.LambdaLR(
+                    optimizers[1], lambda step: _falling(step, joined, n_batches, self.decay_from)
                 )
-        return {name: self.weights[name.partition("/")[0]] * loss for name, loss in losses.items()}
+            )
+        return optimizers, schedulers
+
+    def surfaces(self, fundus: Tensor, grid: Tensor) -> SurfaceDistribution:
+        """Predict the surfaces alone, with the averaged network; the arguments are those of ``forward``."""
+        self.configure_model()
+        network = self.generator_ema.module
+        assert isinstance(network, LayeredGenerator)
+        return network.surfaces(fundus, network.encoder(fundus), grid)
+
+    def anatomy(self, fundus: Tensor, grid: Tensor, spacing_z_mm: Tensor | float) -> Anatomy:
+        """Surfaces and tissue without noise, of the averaged network, in the aligned frame."""
+        self.configure_model()
+        network = self.generator_ema.module
+        assert isinstance(network, LayeredGenerator)
+        return network.anatomy(fundus, grid, spacing_z_mm)
+
+    def training_batch(self, batch: Batch) -> Batch:
+        """Once the adversaries have joined, keep the slices that they see."""
+        if not self.adversaries_joined or not self.judged_slices or self.volume_width:
+            return batch
+        n_slices = batch["volume"].shape[2]
+        rng = torch.Generator().manual_seed(self.seed + self.global_step)
+        chosen = torch.randperm(n_slices, generator=rng)[: self.judged_slices].to(self.device)
+        kept = {
+            name: batch[name].index_select(dim, chosen) for name, dim in _PER_SLICE.items() if name in batch
+        }
+        return batch | kept | {"centre": batch["grid"].mean((1, 2))}
+
+    def generate(self, network: nn.Module, batch: Batch, rng: NoiseSource) -> Fake:
+        """Draw a batch; in training between the real surfaces, and only the part that is learned."""
+        if network is not self.generator:
+            return super().generate(network, batch, rng)
+        assert isinstance(network, LayeredGenerator)
+        dressed = self.adversaries_joined
+        with torch.set_grad_enabled(not dressed):
+            anatomy = network.anatomy(
+                batch["fundus"], batch["grid"], batch["spacing_z_mm"], batch["volume"].shape[3],
+                known_um=heights_above_pose(batch), centre=batch.get("centre"),
+            )  # fmt: skip
+        aligned = network.dress(anatomy, rng) if dressed else anatomy.image
+        return Fake(aligned, unalign(aligned, batch["pose_um"], batch["spacing_z_mm"]), anatomy)
+
+    def generator_losses(self, batch: Batch, fake: Fake) -> Losses:
+        """The terms of the part of the training that it is in."""
+        losses = self._adversarial(batch, fake) if self.adversaries_joined else self._anatomy(batch, fake)
+        return {
+            name: self.weights[name.partition("/")[0]] * loss
+            for name, loss in losses.items()
+            if name.partition("/")[0] in self.weights
+        }
 
     def discriminator_losses(self, batch: Batch, fake: Fake) -> Losses:
-        """Each discriminator's adversarial loss, and its R1 penalty where it has a weight."""
+        """Each discriminator's adversarial loss."""
         losses = {}
         for name, discriminator in self.discriminators.items():
-            volume = batch["volume"].detach()
-            if self.r1_gamma:
-                volume.requires_grad_()
-            real = [scale.logits for scale in discriminator(volume, batch["lines"])]
+            real = [scale.logits for scale in discriminator(batch["volume"], batch["lines"])]
             generated = [scale.logits for scale in discriminator(fake.volume, batch["lines"])]
             losses[name] = self.adversarial.discriminator(real, generated)
-            if self.r1_gamma:
-                losses[f"{name}/r1"] = r1_penalty(real, volume, self.r1_gamma)
         return losses
+
+    def _anatomy(self, batch: Batch, fake: Fake) -> Losses:
+        assert fake.anatomy is not None
+        found, heights = fake.anatomy.surfaces, heights_above_pose(batch)
+        losses = {"surfaces": height_loss(found.free_um, heights)}
+        increments = increments_of(heights)
+        known = increments.isfinite()
+        off = torch.where(known, increments - found.increments_um.detach(), 0)
+        z = self._step_noise().randn((_N_DRAWS, len(off), found.loadings_um.shape[2]), off.device)
+        draws = torch.einsum("mbk,bnksx->mbnsx", z, found.loadings_um)
+        losses["energy"] = energy_score(draws, off, known).mean()
+        deviation = (found.loadings_um.square().sum(2) + _LEAST_DEVIATION_UM**2).sqrt()
+        score = normal_crps(torch.zeros_like(off), deviation, off)
+        losses["crps"] = (score * known).sum() / known.sum().clamp(min=1)
+        losses["tissue"] = (fake.aligned - batch["aligned"]).square().mean()
+        light = fake.aligned, batch["aligned"], batch["spacing_z_mm"]
+        return losses | {"slab": slab_loss(*light), "shadow": shadow_loss(*light)}
+
+    def _adversarial(self, batch: Batch, fake: Fake) -> Losses:
+        return {
+            f"adversarial/{name}": self.adversarial.generator(
+                [scale.logits for scale in discriminator(fake.volume, batch["lines"])]
+            )
+            for name, discriminator in self.discriminators.items()
+        }
+
+
+def heights_above_pose(batch: Batch) -> Tensor:
+    """Heights of the found surfaces above the pose's surface in micrometres, ``(B, n, S, X)``."""
+    surface = pose_surface_um(batch["pose_um"], batch["surfaces_um"].shape[-1])
+    return surface[:, None] - batch["surfaces_um"]
+
+
+def _falling(step: int, start: float, end: float, decay_from: float) -> float:
+    """1, then linearly to 0 from a share of the way between two steps."""
+    share = (step - start) / max(end - start, 1)
+    if decay_from >= 1:
+        return 1.0
+    return min(1.0, max(0.0, (1 - share) / (1 - decay_from)))

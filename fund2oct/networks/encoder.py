@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Sequence
 
 import torch
@@ -10,6 +11,7 @@ from torch.nn import functional as F
 
 from fund2oct.networks.blocks import ResidualBlock
 from fund2oct.networks.features.efficientnet import EfficientNetLite0
+from fund2oct.networks.weights import find_weights
 
 
 class FundusEncoder(nn.Module):
@@ -107,6 +109,22 @@ class PretrainedEncoder(nn.Module):
 
 ENCODERS: tuple[str, ...] = ("efficientnet_lite0", "own")
 """Names of :func:`build_encoder`."""
+
+
+def available_encoder(name: str) -> str:
+    """Choose an encoder where ``"auto"`` leaves it open: the pre-trained one if its weights are at hand.
+
+    Args:
+        name: ``"auto"``, or a name of :data:`ENCODERS`, which is returned as it is.
+    """
+    if name != "auto":
+        return name
+    try:
+        find_weights("efficientnet_lite0")
+    except FileNotFoundError as error:
+        warnings.warn(f"the photo encoder starts from nothing, for want of {error}", stacklevel=2)
+        return "own"
+    return "efficientnet_lite0"
 
 
 def build_encoder(name: str, fine_tune: bool = False) -> nn.Module:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 
 from torch import Tensor, nn
@@ -52,6 +53,7 @@ class VolumeGenerator(nn.Module):
         self,
         fundus: Tensor,
         grid: Tensor,
+        spacing_z_mm: Tensor | float = math.nan,
         n_depth: int | None = None,
         rng: NoiseSource | None = None,
     ) -> Tensor:
@@ -60,6 +62,7 @@ class VolumeGenerator(nn.Module):
         Args:
             fundus: photos in [0, 1], shape ``(B, 3, H, W)``.
             grid: A-scan positions in the photo's grid units, shape ``(B, S, X, 2)``.
+            spacing_z_mm: not looked at: this generator draws voxels, whatever their size.
             n_depth: axial samples of the volume; the network's own when absent.
             rng: source of the noise; torch's own when absent, which cannot be repeated.
 

@@ -47,6 +47,11 @@ class SurfaceDistribution:
         """Heights above the pose's surface, vitreous to choroid, shape ``(B, n, S, X)``."""
         return pile_up(self.increments_um)
 
+    @property
+    def free_um(self) -> Tensor:
+        """As :attr:`median_um`, but not kept from crossing: what a loss sees, for a limit has no slope."""
+        return self.increments_um.cumsum(1).flip(1)
+
     def draw(self, rng: NoiseSource) -> Tensor:
         """Draw the surfaces of each eye from one random vector; as :attr:`median_um`.
 

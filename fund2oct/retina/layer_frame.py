@@ -77,8 +77,8 @@ def to_layers(volume: Tensor, surfaces_um: Tensor, spacing_z_mm: Tensor | float,
         + \max(r - e_K, 0) \, h
 
     for surfaces at the depths :math:`d_k`, and outside them :math:`h` rows of the volume a row. Linear
-    between the volume's rows; beyond its edges the nearest row counts. Differentiable in the volume and in the
-    surfaces; computed in float32 inside autocast.
+    between the volume's rows; beyond its edges the nearest row counts. Differentiable in the volume and in
+    the surfaces; computed in float32 inside autocast.
 
     Args:
         volume: shape ``(B, C, S, Z, X)``.

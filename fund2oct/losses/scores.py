@@ -1,0 +1,83 @@
+"""Proper scores of a predicted distribution: least, in the mean, for the distribution that is true."""
+
+from __future__ import annotations
+
+import math
+
+import torch
+from torch import Tensor
+
+_EPS = 1e-3
+"""Added to a squared length, whose root has no derivative at 0."""
+
+
+def energy_score(draws: Tensor, truth: Tensor, known: Tensor | None = None) -> Tensor:
+    r"""Energy score of draws that are each one vector, an eye's surfaces for instance.
+
+    .. math:: \frac{1}{M} \sum_i \|x_i - y\|
+        - \frac{1}{2 M (M - 1)} \sum_{i \ne j} \|x_i - x_j\|
+
+    the lengths divided by the root of the number of known elements, so that they are of an element's
+    size. Unbiased in the number of draws.
+
+    Args:
+        draws: shape ``(M, B, ...)``, M at least 2.
+        truth: shape ``(B, ...)``.
+        known: which elements count, bool ``(B, ...)``; None counts all.
+
+    Returns:
+        Score of each of the B, in the unit of the elements, shape ``(B,)``.
+
+    Raises:
+        ValueError: if the shapes do not fit, or there are fewer than two draws.
+
+    References:
+        Gneiting and Raftery, Strictly proper scoring rules, JASA 2007, equation 21.
+
+    Example:
+        >>> draws = torch.tensor([[[0.0, 0.0]], [[2.0, 0.0]]])
+        >>> energy_score(draws, torch.tensor([[1.0, 0.0]])).round(decimals=2)
+        tensor([0.])
+    """
+    if draws.ndim < 2 or draws.shape[1:] != truth.shape or len(draws) < 2:
+        raise ValueError(
+            f"energy score: expected at least two draws of {tuple(truth.shape)}, found {tuple(draws.shape)}"
+        )
+    counted = torch.ones_like(truth, dtype=torch.bool) if known is None else known
+    n_known = counted.flatten(1).sum(1).clamp(min=1)
+
+    def length(difference: Tensor) -> Tensor:
+        kept = torch.where(counted, difference, 0).flatten(difference.ndim - truth.ndim + 1)
+        return ((kept.square().sum(-1) + _EPS) / n_known).sqrt()
+
+    m = len(draws)
+    first, second = torch.triu_indices(m, m, 1, device=draws.device)
+    spread = length(draws[first] - draws[second]).sum(0) / (m * (m - 1))
+    return length(draws - torch.where(counted, truth, 0)).mean(0) - spread
+
+
+def normal_crps(mean: Tensor, deviation: Tensor, truth: Tensor) -> Tensor:
+    r"""Continuous ranked probability score of a normal distribution, element by element.
+
+    .. math:: \sigma \left( u \, (2 \Phi(u) - 1) + 2 \varphi(u) - \pi^{-1/2} \right),
+        \qquad u = (y - \mu) / \sigma
+
+    Args:
+        mean: any shape.
+        deviation: standard deviation, above 0, of the same shape.
+        truth: of the same shape.
+
+    Returns:
+        Scores, at least 0, in the unit of the elements.
+
+    References:
+        Gneiting et al., Monthly Weather Review 2005, equation 5.
+
+    Example:
+        >>> zero, one = torch.zeros(1), torch.ones(1)
+        >>> normal_crps(zero, one, zero).round(decimals=4)
+        tensor([0.2337])
+    """
+    u = (truth - mean) / deviation
+    density = torch.exp(-0.5 * u.square()) / math.sqrt(2 * math.pi)
+    return deviation * (u * torch.erf(u / math.sqrt(2)) + 2 * density - 1 / math.sqrt(math.pi))

@@ -1,0 +1,174 @@
+"""The baseline that draws voxels: geometry lift, speckle drawn at the end, conditional discriminators."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from torch import Tensor, nn
+
+from fund2oct.losses import (
+    PerceptualLoss,
+    adversarial_loss,
+    charbonnier_loss,
+    feature_matching_loss,
+    l1_loss,
+    local_mean_loss,
+    local_square_loss,
+    projection_loss,
+    r1_penalty,
+    ssim_loss,
+)
+from fund2oct.models.base import Batch, Fake, Losses, VolumeGAN
+from fund2oct.networks.discriminators import (
+    BScanPatchDiscriminator,
+    DiscriminatorOutput,
+    VolumePatchDiscriminator,
+)
+from fund2oct.networks.features import load_feature_network
+from fund2oct.networks.generator import VolumeGenerator
+from fund2oct.networks.lift import LIFTS
+
+RECONSTRUCTION: dict[str, Callable[[Tensor, Tensor], Tensor]] = {
+    "local_square": local_square_loss,
+    "local_mean": local_mean_loss,
+    "l1": l1_loss,
+    "charbonnier": charbonnier_loss,
+    "ssim": ssim_loss,
+    "projection": projection_loss,
+}
+"""Losses in the aligned frame, called with the generated volume and the real one."""
+
+WEIGHTS = {"adversarial": 1.0, "local_square": 1000.0}
+TERMS = ("adversarial", "feature_matching", "perceptual", *RECONSTRUCTION)
+
+
+class VoxelGAN(VolumeGAN):
+    r"""A conditional GAN from a photo to a volume, in the manner of pix2pix and X2CT-GAN.
+
+    The generator's loss is the weighted sum of the terms that ``weights`` names:
+
+    * ``adversarial`` and ``feature_matching``, on whole slices as they lie;
+    * ``local_square``, ``local_mean``, ``l1``, ``charbonnier``, ``ssim`` and ``projection``, in the
+      aligned frame;
+    * ``perceptual``, on aligned B-scans, by the network that ``perceptual`` names.
+
+    Without an adversarial weight it has no discriminator.
+
+    Args:
+        shape: slices, depth and A-scans ``(S, Z, X)``.
+        channels: widths of the generator's levels, finest first.
+        lift: ``"geometry"``, ``"repeat"`` or ``"channels"``, see :mod:`fund2oct.networks.lift`.
+        weights: of the generator's terms, by name; a name left out weighs nothing.
+        adversarial: ``"hinge"``, ``"least_squares"`` or ``"non_saturating"``.
+        r1_gamma: weight of the R1 penalty on real volumes; 0 turns it off.
+        bscan_width: channels of the B-scan discriminator's first layer; 0 leaves it out.
+        volume_width: channels of the volume discriminator's first layer; 0 leaves it out.
+        n_layers: strided layers of each discriminator.
+        n_scales: scales of each discriminator.
+        perceptual: name or import path of the frozen network of the perceptual term, see
+            :func:`fund2oct.networks.features.load_feature_network`.
+        options: as :class:`VolumeGAN`.
+
+    References:
+        Isola et al., pix2pix, CVPR 2017, arXiv:1611.07004; Ying et al., X2CT-GAN, CVPR 2019,
+        arXiv:1905.06902.
+    """
+
+    def __init__(
+        self,
+        shape: tuple[int, int, int],
+        channels: Sequence[int] = (8, 24, 48, 64, 96),
+        lift: str = "geometry",
+        weights: dict[str, float] | None = None,
+        adversarial: str = "hinge",
+        r1_gamma: float = 0.0,
+        bscan_width: int = 24,
+        volume_width: int = 0,
+        n_layers: int = 3,
+        n_scales: int = 1,
+        perceptual: str = "efficientnet_lite0",
+        **options: Any,
+    ) -> None:
+        super().__init__(shape, **options)
+        self.channels = tuple(channels)
+        self.lift = lift
+        self.weights = {name: weight for name, weight in (weights or WEIGHTS).items() if weight}
+        if lift not in LIFTS:
+            raise ValueError(f"lift: expected one of {', '.join(LIFTS)}, found {lift!r}")
+        unknown = sorted(set(self.weights) - set(TERMS))
+        if unknown:
+            raise ValueError(f"weights: expected names of {', '.join(TERMS)}, found {', '.join(unknown)}")
+        if not self.weights:
+            raise ValueError("weights: at least one term must weigh something")
+        self.adversarial = adversarial_loss(adversarial)
+        self.r1_gamma = r1_gamma
+        self.bscan_width = bscan_width
+        self.volume_width = volume_width
+        self.n_layers = n_layers
+        self.n_scales = n_scales
+        self.perceptual = perceptual
+
+    def configure_model(self) -> None:
+        """Build the networks, and the frozen one of the perceptual term where it is used."""
+        super().configure_model()
+        if "perceptual" in self.weights and not hasattr(self, "perceptual_loss"):
+            self.perceptual_loss = PerceptualLoss(load_feature_network(self.perceptual))
+
+    def build_generator(self) -> nn.Module:
+        """Encoder, lift and decoder."""
+        n_slices, n_depth, _ = self.shape
+        return VolumeGenerator(n_slices, n_depth, self.channels, self.lift)
+
+    def build_discriminators(self) -> nn.ModuleDict:
+        """A patch discriminator over B-scans, one over volumes, or both."""
+        kinds = {
+            "bscan": (BScanPatchDiscriminator, self.bscan_width),
+            "volume": (VolumePatchDiscriminator, self.volume_width),
+        }
+        if not {"adversarial", "feature_matching"} & set(self.weights):
+            return nn.ModuleDict()
+        return nn.ModuleDict(
+            {
+                name: kind(width=width, n_layers=self.n_layers, n_scales=self.n_scales)
+                for name, (kind, width) in kinds.items()
+                if width
+            }
+        )
+
+    def generator_losses(self, batch: Batch, fake: Fake) -> Losses:
+        """The terms that have a weight."""
+        # Beyond what was scanned the aligned volume repeats vitreous or deep choroid. That is a target
+        # as well: left without one, the generator draws lines there, which a pose brings into view.
+        losses = {
+            name: loss(fake.aligned, batch["aligned"])
+            for name, loss in RECONSTRUCTION.items()
+            if name in self.weights
+        }
+        if "perceptual" in self.weights:
+            losses["perceptual"] = self.perceptual_loss(fake.aligned, batch["aligned"], batch["mask"])
+        for name, discriminator in self.discriminators.items() if self.adversaries_joined else ():
+            outputs: list[DiscriminatorOutput] = discriminator(fake.volume, batch["lines"])
+            if "adversarial" in self.weights:
+                loss = self.adversarial.generator([scale.logits for scale in outputs])
+                losses[f"adversarial/{name}"] = loss
+            if "feature_matching" in self.weights:
+                real = discriminator(batch["volume"], batch["lines"])
+                losses[f"feature_matching/{name}"] = feature_matching_loss(
+                    [scale.features for scale in outputs], [scale.features for scale in real]
+                )
+        return {name: self.weights[name.partition("/")[0]] * loss for name, loss in losses.items()}
+
+    def discriminator_losses(self, batch: Batch, fake: Fake) -> Losses:
+        """Each discriminator's adversarial loss, and its R1 penalty where it has a weight."""
+        losses = {}
+        for name, discriminator in self.discriminators.items():
+            volume = batch["volume"].detach()
+            if self.r1_gamma:
+                volume.requires_grad_()
+            real = [scale.logits for scale in discriminator(volume, batch["lines"])]
+            generated = [scale.logits for scale in discriminator(fake.volume, batch["lines"])]
+            losses[name] = self.adversarial.discriminator(real, generated)
+            if self.r1_gamma:
+                losses[f"{name}/r1"] = r1_penalty(real, volume, self.r1_gamma)
+        return losses
