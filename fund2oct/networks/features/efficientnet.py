@@ -93,7 +93,7 @@ class EfficientNetLite(FeatureNetwork):
             raise ModuleNotFoundError(str(error)) from error
         self.load_state_dict({name: torch.from_numpy(tensor) for name, tensor in published.items()})
         # A processor computes 1x1 and depthwise convolutions a third faster with the channels last.
-        self.to(memory_format=torch.channels_last)
+        self.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
         self._freeze()
 
     def forward(self, image: Tensor) -> list[Tensor]:
