@@ -5,10 +5,18 @@ from __future__ import annotations
 import multiprocessing
 import os
 import threading
-from collections.abc import Iterator
-from concurrent.futures import ProcessPoolExecutor
+from collections.abc import Callable, Iterator
+from concurrent.futures import Executor, Future, ProcessPoolExecutor
 from contextlib import contextmanager
 from multiprocessing.connection import wait
+from typing import ParamSpec, TypeVar
+
+import torch
+
+P = ParamSpec("P")
+T = TypeVar("T")
+
+_WORTH_A_PROCESS = 16
 
 
 @contextmanager
@@ -42,6 +50,42 @@ def process_pool(workers: int) -> Iterator[ProcessPoolExecutor]:
             yield pool
         finally:
             pool.shutdown(cancel_futures=True)
+
+
+class Here(Executor):
+    """Does in this process, at once, what it is asked to do: for work too small to start processes for."""
+
+    def submit(self, fn: Callable[P, T], /, *args: P.args, **kwargs: P.kwargs) -> Future[T]:
+        """Call the function."""
+        future: Future[T] = Future()
+        try:
+            future.set_result(fn(*args, **kwargs))
+        except Exception as error:
+            future.set_exception(error)
+        return future
+
+
+@contextmanager
+def processes_beside(n_tasks: int) -> Iterator[Executor]:
+    """Processes that share the machine with this one, while this one works too.
+
+    Half of the cores are this process's, in threads; the others, and one more, have a process each, for
+    this one may have to wait. For fewer than 16 tasks none is started.
+
+    Args:
+        n_tasks: how much there is to do.
+    """
+    if n_tasks < _WORTH_A_PROCESS:
+        yield Here()
+        return
+    half = max(1, (os.cpu_count() or 1) // 2)
+    before = torch.get_num_threads()
+    torch.set_num_threads(min(before, half))
+    try:
+        with process_pool(half + 1) as pool:
+            yield pool
+    finally:
+        torch.set_num_threads(before)
 
 
 def _end_with_parent() -> None:

@@ -18,14 +18,16 @@ PUBLIC = {
         "projection_loss", "r1_penalty", "ssim_loss",
     },
     "fund2oct.metrics": {
-        "DistanceResult", "EyeMean", "ImageDistance", "SharpnessRatio", "Surfaces",
-        "ThicknessError", "ValidationMetrics", "VideoDistance", "VolumeL1", "VolumePSNR",
-        "VolumeSSIM", "ascan_area_mm2", "elevation_um", "failed_share", "find_surfaces", "fluid_um",
-        "frechet_distance", "high_frequency_energy", "kernel_distance", "label_um",
-        "layer_violations", "lesion_volume_mm3", "map_correlation", "measure_eyes",
-        "ms_ssim_scales", "retina_local_mean", "retinal_thickness_um", "shadow_agreement",
-        "slice_protocol", "surface_error_um", "unweighted_perceptual_distance", "vessel_shadows",
-        "volume_l1", "volume_ms_ssim", "volume_psnr", "volume_ssim",
+        "KINDS", "DistanceResult", "EyeMean", "EyesInCommon", "Findings", "Fluid", "ImageDistance",
+        "KindOverlap", "SharpnessRatio", "Surfaces", "ThicknessError", "ValidationMetrics", "VideoDistance",
+        "VolumeL1", "VolumePSNR", "VolumeSSIM", "ascan_area_mm2", "correlation_between_eyes",
+        "deep_contrast", "elevation_um", "epithelium_height_um", "failed_share", "find_fluid", "find_kinds",
+        "find_surfaces", "fluid_um", "frechet_distance", "high_frequency_energy", "interval_coverage",
+        "kernel_distance", "label_um", "layer_violations", "lesion_volume_mm3", "map_correlation",
+        "measure_eyes", "measure_lesions", "measure_perceptual", "measure_surfaces", "ms_ssim_scales",
+        "overlap", "pooled_correlation", "retina_local_mean", "retinal_thickness_um", "shadow_agreement",
+        "slice_protocol", "surface_error_um", "true_kinds", "unweighted_perceptual_distance",
+        "vessel_shadows", "volume_l1", "volume_ms_ssim", "volume_psnr", "volume_ssim",
     },
     "fund2oct.models": {
         "Batch", "CheckpointError", "Fake", "Losses", "Pix2Vol", "Task", "VolumeGAN", "load_model",
@@ -36,6 +38,7 @@ PUBLIC = {
     },
     "fund2oct.phantom": {
         "DIAGNOSES", "LESIONS", "Optics", "PhantomConfig", "simulate_eye", "simulate_eyes",
+        "simulate_twins", "twin_boundaries",
     },
     "fund2oct.retina": {
         "ALIGNED_DEPTH", "BOUNDARIES", "N_POSE", "SURFACES", "PoseEstimate", "PoseModel", "RetinalBoundaries", "align",

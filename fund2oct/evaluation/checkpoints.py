@@ -1,10 +1,13 @@
-"""How good models are, between their floor and their controls.
+"""How good models are, between their floors and their controls.
 
 A score alone says little. Beside the model stand
 
-* the *floor*: a second rendering of the same eye, with other speckle and nothing else changed;
-* the *mean volume* of the training eyes, the answer that needs no photo;
+* the *floors*: a second rendering of the same eye, with other speckle and nothing else changed; and of
+  simulated eyes *twins*, which have the same photo and other hidden anatomy: one of them, and the median of
+  many, the least error that a model can have;
+* the *median surfaces* and the *mean volume* of the training eyes, answers that need no photo;
 * the *nearest photo*: the volume of the training eye whose photo is most alike;
+* the model with its *noise off*, which must not draw one pattern in all eyes;
 * the model given *shuffled photos*, those of other patients: it must get worse, or it ignores them.
 
 All volumes are put at the real scan's pose before they are compared as they lie.
@@ -13,7 +16,7 @@ All volumes are put at the real scan's pose before they are compared as they lie
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import replace
+from concurrent.futures import Executor
 from pathlib import Path
 from typing import Any
 
@@ -24,14 +27,19 @@ from torch.utils.data import DataLoader, default_collate
 
 from fund2oct.data import EyeReader, FundusOCTDataModule
 from fund2oct.data.index import EyeIndex
+from fund2oct.evaluation.answers import Answer
 from fund2oct.evaluation.compare import compare
-from fund2oct.evaluation.controls import controls, model_candidates, second_rendering
+from fund2oct.evaluation.controls import SurfaceModel, controls, model_answers, surface_answers
 from fund2oct.evaluation.distances import CHEAP, DEFAULT, Wanted, build_distances
+from fund2oct.evaluation.floors import second_rendering, twin_answers
 from fund2oct.evaluation.held_out import choose_eyes, common_preparation, preparation_notes, task_of
 from fund2oct.evaluation.report import write_report
+from fund2oct.evaluation.trained_on import TrainingEyes
+from fund2oct.evaluation.twins import twins_of_test_eyes
 from fund2oct.geometry import ScanPattern
 from fund2oct.models import Batch, VolumeGAN, load_model
 from fund2oct.models.checkpoint import import_class
+from fund2oct.processes import processes_beside
 
 _STATEMENT = (
     "The answers are put at the real scan's pose before they are compared as they lie: the pose is not "
@@ -105,15 +113,20 @@ def evaluate(
     chosen = build_distances(distances, eyes.scan, len(eyes.keys), device, seed)
     n_train = datamodule.n_eyes_of("train")
     notes = [*notes]
-    if n_train:
-        answers = controls(datamodule, device)
-    else:
-        answers = [second_rendering()] if eyes.has_second else []
+    if not n_train:
         notes.append("The file holds no training eyes: the controls that answer with them are left out.")
-    candidates = [*answers, *model_candidates(models, eyes.photos(), seed)]
-    if not distances.thorough:
-        candidates = [replace(one, as_set=one.name in models) for one in candidates]
-    found = compare(eyes, candidates, chosen)
+    with processes_beside(len(eyes.keys)) as pool:
+        answers = _floors(eyes, datamodule, pool)
+        training = TrainingEyes(datamodule, device) if n_train else None
+        if training is not None:
+            answers += controls(training)
+        for name, model in models.items():
+            if isinstance(model, SurfaceModel):
+                answers += surface_answers(name, model, training, seed)
+        answers += model_answers(models, eyes.photos(), seed)
+        if distances.thorough:
+            answers = [answer.measured_as_set() for answer in answers]
+        found = compare(eyes, answers, chosen, pool)
     protocol = {
         "name": "held-out eyes",
         "statement": _STATEMENT,
@@ -124,7 +137,14 @@ def evaluate(
         "seed": seed,
         "notes": notes,
     }
-    return write_report(Path(out), protocol, eyes, candidates, found, shown=list(models))
+    return write_report(Path(out), protocol, eyes, answers, found, shown=list(models))
+
+
+def _floors(eyes: HeldOutEyes, datamodule: FundusOCTDataModule, pool: Executor) -> list[Answer]:
+    """The same eyes again, where they have a second rendering, and their twins, where they are simulated."""
+    answers = [second_rendering()] if eyes.has_second else []
+    twins = twins_of_test_eyes(datamodule, pool)
+    return [*answers, *twin_answers(twins)] if twins is not None else answers
 
 
 def evaluate_checkpoints(

@@ -3,24 +3,34 @@
 from __future__ import annotations
 
 import math
+import os
+from collections import deque
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from concurrent.futures import Executor, Future
+from dataclasses import dataclass, field
 from statistics import fmean, stdev
 from typing import Any, Protocol
 
-from torch import Tensor, nn
+import torch
+from torch import Tensor
 
 from fund2oct.data.progress import with_progress
-from fund2oct.evaluation.controls import Candidate
+from fund2oct.evaluation.answers import Answer, Given
 from fund2oct.evaluation.distances import Distances
+from fund2oct.evaluation.measuring import EyeTask, Measured, measure_eye
 from fund2oct.geometry import ScanPattern
+from fund2oct.metrics import EyesInCommon, deep_contrast, measure_perceptual, pooled_correlation
 from fund2oct.metrics.distance import DistanceResult
-from fund2oct.metrics.eyes import measure_eyes
-from fund2oct.metrics.layers import Surfaces, find_surfaces
-from fund2oct.models import Batch, Fake
+from fund2oct.models import Batch
 
 Row = dict[str, Any]
 """Key, diagnosis and values of one answer for one eye."""
+
+REAL = "real"
+"""Name under which the real eyes' own values of the set are kept."""
+
+LIFTING = frozenset({"PED", "drusen"})
+"""Diagnoses that lift the epithelium."""
 
 
 class EyeSet(Protocol):
@@ -49,69 +59,122 @@ class Comparison:
 
     Args:
         eyes: for each answer, a row an eye.
-        distances: for each answer, the distances of the whole set from the real one.
+        distances: for each answer measured as a set, the distances of the whole set from the real one.
         notes: what could not be measured, and why.
+        sets: values of all eyes together, for each answer and for the real eyes (:data:`REAL`):
+            ``epithelium/correlation`` (:func:`fund2oct.metrics.pooled_correlation` of the heights in eyes
+            whose diagnosis lifts the epithelium) and ``deep/in_common``
+            (:func:`fund2oct.metrics.correlation_between_eyes`).
     """
 
     eyes: dict[str, list[Row]]
     distances: dict[str, list[DistanceResult]]
     notes: list[str]
+    sets: dict[str, dict[str, float]] = field(default_factory=dict)
 
     def summary(self) -> dict[str, dict[str, dict[str, float]]]:
         """For each answer and each value its mean, standard error and number of eyes."""
         return {name: summarise(rows) for name, rows in self.eyes.items()}
 
 
-def compare(eyes: EyeSet, candidates: Sequence[Candidate], distances: Distances) -> Comparison:
-    """Measure all candidates.
+def compare(eyes: EyeSet, answers: Sequence[Answer], distances: Distances, pool: Executor) -> Comparison:
+    """Measure all answers.
+
+    The answers are drawn, and described for the distances, in this process; the eyes are measured in
+    others meanwhile.
 
     Args:
         eyes: the real ones.
-        candidates: answers, under different names.
+        answers: under different names.
         distances: to measure between the sets.
+        pool: processes to measure in.
     """
-    if distances:
-        for batch in with_progress(eyes.batches(), eyes.n_batches, "describing real eyes"):
-            distances.add_real(batch)
-    rows: dict[str, list[Row]] = {candidate.name: [] for candidate in candidates}
+    found = _Found([answer.name for answer in answers])
+    pending: deque[Future[dict[str, Measured]]] = deque()
+    most = 4 * (os.cpu_count() or 1)
     for batch in with_progress(eyes.batches(), eyes.n_batches, "measuring"):
-        surfaces = find_surfaces(batch["volume"], batch["spacing_z_mm"], batch["spacing_x_mm"])
-        for candidate in candidates:
-            fake = candidate.answer(batch)
-            rows[candidate.name] += measure(fake, batch, surfaces, eyes.scan, distances.perceptual)
-            if candidate.as_set:
-                distances.add_fake(candidate.name, fake.volume, batch["key"])
-    found, notes = distances.compute()
-    return Comparison(rows, found, notes)
+        given = {answer.name: answer.give(batch) for answer in answers}
+        more = _perceptual(given, batch, distances)
+        for number in range(len(batch["key"])):
+            task = EyeTask.of(
+                batch, number, {name: one.eye(number) for name, one in given.items()}, eyes.scan
+            )
+            pending.append(pool.submit(measure_eye, task))
+        found.add_batch(batch, given, more)
+        distances.add_real(batch)
+        for answer in answers:
+            volume = given[answer.name].volume
+            if answer.as_set and volume is not None:
+                distances.add_fake(answer.name, volume, batch)
+        while len(pending) > most:
+            found.add_eye(pending.popleft().result())
+    while pending:
+        found.add_eye(pending.popleft().result())
+    measured, notes = distances.compute(pool)
+    return Comparison(found.rows, measured, notes, found.sets())
 
 
-def measure(
-    fake: Fake,
-    batch: Batch,
-    surfaces: Surfaces,
-    scan: ScanPattern | None = None,
-    perceptual: nn.Module | None = None,
-) -> list[Row]:
-    """Measure an answer for a batch, eye by eye; see :func:`fund2oct.metrics.measure_eyes`."""
-    values: Mapping[str, Tensor] = measure_eyes(
-        fake.volume,
-        batch["volume"],
-        fake.aligned,
-        batch["aligned"],
-        batch["mask"],
-        batch["spacing_z_mm"],
-        batch["spacing_x_mm"],
-        scan=scan,
-        real_surfaces=surfaces,
-        boundaries_um=batch.get("boundaries_um"),
-        lesions=batch.get("lesions"),
-        perceptual=perceptual,
-    )
-    return [
-        {"key": key, "diagnosis": batch["diagnosis"][number]}
-        | {name: float(column[number]) for name, column in values.items()}
-        for number, key in enumerate(batch["key"])
-    ]
+class _Found:
+    """Rows and what the values of the set need, gathered eye by eye."""
+
+    def __init__(self, names: Sequence[str]) -> None:
+        self.rows: dict[str, list[Row]] = {name: [] for name in names}
+        self._rows: deque[dict[str, Row]] = deque()
+        self._heights: dict[str, list[tuple[Tensor, Tensor]]] = {name: [] for name in names}
+        self._in_common: dict[str, EyesInCommon] = {}
+
+    def add_batch(
+        self, batch: Batch, given: Mapping[str, Given], more: Mapping[str, Mapping[str, Tensor]]
+    ) -> None:
+        """Begin the rows of a batch, and keep what its eyes have in common."""
+        for number, key in enumerate(batch["key"]):
+            row = {"key": key, "diagnosis": batch["diagnosis"][number]}
+            self._rows.append(
+                {
+                    name: row | {value: float(column[number]) for value, column in more[name].items()}
+                    for name in self.rows
+                }
+            )
+        volumes = {REAL: batch["aligned"]} | {name: one.aligned for name, one in given.items()}
+        for name, aligned in volumes.items():
+            if aligned is not None:
+                self._in_common.setdefault(name, EyesInCommon()).add(
+                    deep_contrast(aligned, batch["spacing_z_mm"])
+                )
+
+    def add_eye(self, measured: Mapping[str, Measured]) -> None:
+        """Complete the row of the eye whose turn it is."""
+        begun = self._rows.popleft()
+        for name, one in measured.items():
+            self.rows[name].append(begun[name] | one.values)
+            if LIFTING & set(begun[name]["diagnosis"].split("+")):
+                self._heights[name].append((one.height_um, one.real_height_um))
+
+    def sets(self) -> dict[str, dict[str, float]]:
+        """The values of the set."""
+        values: dict[str, dict[str, float]] = {
+            name: {"deep/in_common": float(one.compute())} for name, one in self._in_common.items()
+        }
+        for name, pairs in self._heights.items():
+            if pairs:
+                drawn, real = (torch.cat(maps) for maps in zip(*pairs, strict=True))
+                values.setdefault(name, {})["epithelium/correlation"] = float(pooled_correlation(drawn, real))
+        return values
+
+
+def _perceptual(
+    given: Mapping[str, Given], batch: Batch, distances: Distances
+) -> dict[str, dict[str, Tensor]]:
+    """The perceptual distances of a batch by the answers' names; on the device of the answers."""
+    if distances.perceptual is None:
+        return {name: {} for name in given}
+    real = batch["volume"], batch["aligned"], batch["mask"]
+    return {
+        name: {}
+        if one.volume is None or one.aligned is None
+        else measure_perceptual(one.volume, one.aligned, *real, distances.perceptual)
+        for name, one in given.items()
+    }
 
 
 def summarise(rows: Sequence[Mapping[str, Any]]) -> dict[str, dict[str, float]]:
@@ -120,14 +183,16 @@ def summarise(rows: Sequence[Mapping[str, Any]]) -> dict[str, dict[str, float]]:
     ``sharpness`` is the ratio of the summed energies, and has no standard error.
     """
     names = [name for name, value in rows[0].items() if isinstance(value, float)]
-    summary = {name: _mean([row[name] for row in rows]) for name in names}
-    fake, real = (summary.pop(f"energy/{side}") for side in ("fake", "real"))
-    ratio = fake["mean"] / real["mean"] if real["mean"] > 0 else math.nan
-    summary["sharpness"] = {"mean": ratio, "standard_error": math.nan, "n_eyes": fake["n_eyes"]}
+    summary = {name: mean_of([row[name] for row in rows]) for name in names}
+    if "energy/fake" in summary:
+        fake, real = (summary.pop(f"energy/{side}") for side in ("fake", "real"))
+        ratio = fake["mean"] / real["mean"] if real["mean"] > 0 else math.nan
+        summary["sharpness"] = {"mean": ratio, "standard_error": math.nan, "n_eyes": fake["n_eyes"]}
     return summary
 
 
-def _mean(values: Sequence[float]) -> dict[str, float]:
+def mean_of(values: Sequence[float]) -> dict[str, float]:
+    """Mean of the known values, its standard error, and their number."""
     known = [value for value in values if not math.isnan(value)]
     finite = all(math.isfinite(value) for value in known)
     error = stdev(known) / len(known) ** 0.5 if len(known) > 1 and finite else math.nan

@@ -1,88 +1,59 @@
-"""Answers that a model has to be compared with."""
+"""Answers that use no model, or use one wrongly: what a model has to beat."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from typing import Any, Protocol, runtime_checkable
 
 import torch
 from torch import Tensor
-from torch.nn import functional as F
 
-from fund2oct.data import FundusOCTDataModule
-from fund2oct.data.progress import with_progress
-from fund2oct.models import Batch, Fake, VolumeGAN
-from fund2oct.networks.noise import NoiseSource
-from fund2oct.retina import align, aligned_mask, unalign
+from fund2oct.evaluation.answers import Answer, Given
+from fund2oct.evaluation.borrowed import Predicted, borrowed_residual, retrieval
+from fund2oct.evaluation.trained_on import TrainingEyes
+from fund2oct.models import Batch, VolumeGAN
+from fund2oct.networks.noise import NoiseSource, NoNoise
+from fund2oct.retina.layers import SURFACES
 
-_PHOTO_PX = 32
+MEAN = "mean volume"
+NEAREST = "nearest training photo"
+MEDIAN_SURFACES = "median surfaces, no photo"
+
+_EIGHTY_PERCENT = 1.2816
+"""Deviations of a normal distribution within which four fifths of it lie."""
 
 
-@dataclass(frozen=True)
-class Candidate:
-    """An answer to the photos of a batch.
+@runtime_checkable
+class SurfaceModel(Protocol):
+    """A model that predicts surfaces, and draws tissue between them."""
 
-    Args:
-        name: in tables and pictures.
-        answer: gives the volumes for a batch, in the aligned frame and as they lie.
-        as_set: whether the distances of its answers, as a set, from the real set are measured.
+    def surfaces(self, fundus: Tensor, grid: Tensor) -> Any:
+        """Distribution with ``median_um`` ``(B, n, S, X)`` and ``distance_um(first, last)``."""
+
+    def anatomy(self, fundus: Tensor, grid: Tensor, spacing_z_mm: Tensor | float) -> Any:
+        """Its ``heights_um`` ``(B, n, S, X)`` and noise-free ``image`` ``(B, 1, S, Z, X)``."""
+
+
+def controls(training: TrainingEyes) -> list[Answer]:
+    """Answers made of the training eyes: median surfaces, mean volume and nearest photo.
+
+    The first two need no photo. A model that is no better than these has not learned to read it.
     """
 
-    name: str
-    answer: Callable[[Batch], Fake]
-    as_set: bool = True
+    def surfaces(batch: Batch) -> Given:
+        return Given.of_heights(training.median_heights_um(batch["laterality"]), batch)
+
+    def average(batch: Batch) -> Given:
+        return Given.placed(training.mean.expand(len(batch["volume"]), -1, -1, -1, -1), batch)
+
+    def nearest(batch: Batch) -> Given:
+        return Given.placed(training.batch(training.nearest(batch["fundus"]))["aligned"], batch)
+
+    return [Answer(MEDIAN_SURFACES, surfaces), Answer(MEAN, average), Answer(NEAREST, nearest)]
 
 
-def controls(datamodule: FundusOCTDataModule, device: torch.device) -> list[Candidate]:
-    """The floor, where the test eyes have a second rendering, the mean volume and the nearest photo.
-
-    Args:
-        datamodule: its training eyes, as they are, give the mean and the neighbours.
-        device: where to answer.
-    """
-    dataset = datamodule.train_dataset
-    photos, volumes = [], []
-    total = torch.zeros(1, *datamodule.shape, device=device)
-    count = torch.zeros_like(total)
-    for index in with_progress(range(len(dataset)), len(dataset), "reading training eyes"):
-        eye = dataset[index]
-        volume = eye["volume"][None].to(device)
-        where = eye["pose_um"][None].to(device), eye["spacing_z_mm"][None].to(device)
-        aligned, mask = align(volume, *where)[0], aligned_mask(volume, *where)[0]
-        total += aligned * mask
-        count += mask
-        photos.append(_thumbnail(eye["fundus"][None].to(device)))
-        # As on disk: a training set of volumes in float32 may not fit the memory.
-        volumes.append((aligned * 255).round().byte().cpu())
-    mean = total / count.clamp(min=1)
-    known = torch.cat(photos)
-
-    def average(batch: Batch) -> Fake:
-        return _placed(mean.expand(len(batch["volume"]), -1, -1, -1, -1), batch)
-
-    def nearest(batch: Batch) -> Fake:
-        distance = torch.cdist(_thumbnail(batch["fundus"]), known)
-        found = torch.stack([volumes[i] for i in distance.argmin(1).tolist()])
-        return _placed(found.to(device) / 255, batch)
-
-    answers = [Candidate("mean volume", average), Candidate("nearest training photo", nearest)]
-    return [second_rendering(), *answers] if "second" in datamodule.test_dataset[0] else answers
-
-
-def second_rendering() -> Candidate:
-    """The floor: the same eye scanned again, at the same pose."""
-
-    def second(batch: Batch) -> Fake:
-        other = batch["second"]
-        return Fake(align(other, batch["pose_um"], batch["spacing_z_mm"]), other)
-
-    return Candidate("floor: second rendering", second)
-
-
-def model_candidates(
-    models: Mapping[str, VolumeGAN], photos: Mapping[str, Tensor], seed: int
-) -> list[Candidate]:
-    """Each model, given the right photos and given those of other patients.
+def model_answers(models: Mapping[str, VolumeGAN], photos: Mapping[str, Tensor], seed: int) -> list[Answer]:
+    """Each model as it is, with its noise off, and with the photos of other patients.
 
     The photos are shuffled by half the test set, so that none is that of the same patient's other
     eye, which follows it in the file.
@@ -90,37 +61,69 @@ def model_candidates(
     Args:
         models: by name.
         photos: of all test eyes by their key, in the order of the file, ``(3, H, H)``.
-        seed: of the models' noise.
+        seed: of the models' noise, which an eye draws by its key.
     """
     keys = list(photos)
     other = {key: keys[(i + len(keys) // 2) % len(keys)] for i, key in enumerate(keys)}
 
-    def right(model: VolumeGAN) -> Callable[[Batch], Fake]:
-        return lambda batch: _draw(model, batch["fundus"], batch, seed)
+    def right(model: VolumeGAN) -> Callable[[Batch], Given]:
+        return lambda batch: _draw(model, batch["fundus"], batch, _noise(model, batch, seed))
 
-    def shuffled(model: VolumeGAN) -> Callable[[Batch], Fake]:
-        def answer(batch: Batch) -> Fake:
+    def silent(model: VolumeGAN) -> Callable[[Batch], Given]:
+        return lambda batch: _draw(model, batch["fundus"], batch, NoNoise())
+
+    def shuffled(model: VolumeGAN) -> Callable[[Batch], Given]:
+        def give(batch: Batch) -> Given:
             given = torch.stack([photos[other[key]] for key in batch["key"]])
-            return _draw(model, given.to(batch["fundus"]), batch, seed)
+            return _draw(model, given.to(batch["fundus"]), batch, _noise(model, batch, seed))
 
-        return answer
+        return give
 
     answers = []
     for name, model in models.items():
-        answers.append(Candidate(name, right(model)))
-        answers.append(Candidate(f"{name}, shuffled photos", shuffled(model)))
+        answers += [
+            Answer(name, right(model), as_set=True),
+            Answer(f"{name}, noise off", silent(model)),
+            Answer(f"{name}, shuffled photos", shuffled(model), as_set=True),
+        ]
     return answers
 
 
-def _draw(model: VolumeGAN, fundus: Tensor, batch: Batch, seed: int) -> Fake:
-    noise = NoiseSource.of_keys(batch["key"], seed, model.device)
-    return _placed(model(fundus, batch["grid"], batch["volume"].shape[3], rng=noise), batch)
+def surface_answers(name: str, model: SurfaceModel, training: TrainingEyes | None, seed: int) -> list[Answer]:
+    """What the surfaces of a model are worth by themselves, and under tissue that is not its own.
+
+    Args:
+        name: of the model.
+        model: it predicts :data:`fund2oct.retina.SURFACES`.
+        training: to borrow tissue from; None leaves these answers out.
+        seed: of the eyes that are borrowed from.
+    """
+    ilm, rpe, bm = (SURFACES.index(surface) for surface in ("ILM", "RPE", "BM"))
+
+    def surfaces(batch: Batch) -> Given:
+        found = model.surfaces(batch["fundus"], batch["grid"])
+        middle, deviation = found.distance_um(ilm, rpe)
+        spread = _EIGHTY_PERCENT * deviation
+        interval_um = torch.stack([middle - spread, middle + spread], 1)
+        return Given.of_heights(found.median_um[:, [ilm, rpe, bm]], batch, interval_um)
+
+    def heights_um(batch: Batch) -> Tensor:
+        median_um: Tensor = model.surfaces(batch["fundus"], batch["grid"]).median_um
+        return median_um
+
+    def predict(batch: Batch) -> Predicted:
+        anatomy = model.anatomy(batch["fundus"], batch["grid"], batch["spacing_z_mm"])
+        return Predicted(anatomy.heights_um, anatomy.image)
+
+    answers = [Answer(f"{name}, median surfaces", surfaces)]
+    if training is not None:
+        answers += [retrieval(name, training, heights_um), borrowed_residual(name, training, predict, seed)]
+    return answers
 
 
-def _placed(aligned: Tensor, batch: Batch) -> Fake:
-    return Fake(aligned, unalign(aligned, batch["pose_um"], batch["spacing_z_mm"]))
+def _noise(model: VolumeGAN, batch: Batch, seed: int) -> NoiseSource:
+    return NoiseSource.of_keys(batch["key"], seed, model.device)
 
 
-def _thumbnail(fundus: Tensor) -> Tensor:
-    small = F.interpolate(fundus, (_PHOTO_PX, _PHOTO_PX), mode="bilinear", antialias=True)
-    return small.flatten(1)
+def _draw(model: VolumeGAN, fundus: Tensor, batch: Batch, noise: NoiseSource) -> Given:
+    return Given.placed(model(fundus, batch["grid"], batch["volume"].shape[3], rng=noise), batch)

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import copy
 import re
-import warnings
 from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import Executor, Future
 from dataclasses import dataclass
 from functools import cache
 from typing import Any, Literal
@@ -17,6 +17,7 @@ from fund2oct.data.progress import with_progress
 from fund2oct.geometry import RadialScan, ScanPattern
 from fund2oct.metrics.challenge import ImageDistance, VideoDistance
 from fund2oct.metrics.distance import DistanceResult
+from fund2oct.metrics.eye_distance import EyeComparison
 from fund2oct.models import Batch
 from fund2oct.networks.features import FeatureNetwork, load_feature_network
 
@@ -66,8 +67,7 @@ CHEAP = Wanted(("image",), required=False, thorough=False)
 class Distances:
     """The distances of several sets of answers from one and the same real set.
 
-    The real eyes are described once: give all of them to :meth:`add_real` before the first
-    :meth:`add_fake`.
+    The real eyes are described once, and an answer that is a second rendering is not described again.
 
     Args:
         metrics: empty, on the device they are computed on.
@@ -80,7 +80,9 @@ class Distances:
     ) -> None:
         self.perceptual = perceptual
         self._real = list(metrics)
+        self._empty = copy.deepcopy(self._real, _networks(self._real))
         self._fake: dict[str, list[Distance]] = {}
+        self._rescans: set[str] = set()
         self._failed: dict[str, str] = {}
         self._notes = list(notes)
 
@@ -94,32 +96,49 @@ class Distances:
             if "second" in batch:
                 metric.update(batch["second"], "second", batch["key"])
 
-    def add_fake(self, name: str, volume: Tensor, keys: Sequence[str]) -> None:
-        """Add the volumes with which ``name`` answers for the eyes."""
+    def add_fake(self, name: str, volume: Tensor, batch: Batch) -> None:
+        """Add the volumes with which ``name`` answers for the eyes of a batch."""
         if not self._real or name in self._failed:
             return
         if name not in self._fake:
-            self._fake[name] = [_fork(metric) for metric in self._real]
+            self._fake[name] = copy.deepcopy(self._empty, _networks(self._real))
+        if volume is batch.get("second"):
+            self._rescans.add(name)
+            return
         try:
             for metric in self._fake[name]:
-                metric.update(volume, "fake", keys)
+                metric.update(volume, "fake", batch["key"])
         except ValueError as error:  # a diverged model must not take the others' numbers with it
             self._failed[name] = str(error)
 
-    def compute(self) -> tuple[dict[str, list[DistanceResult]], list[str]]:
-        """The distances of each set, those that could be measured, and notes on the others."""
-        found: dict[str, list[DistanceResult]] = {}
-        todo = {name: metrics for name, metrics in self._fake.items() if name not in self._failed}
-        for name, metrics in with_progress(todo.items(), len(todo), "comparing sets"):
+    def compute(self, pool: Executor) -> tuple[dict[str, list[DistanceResult]], list[str]]:
+        """The distances of each set, those that could be measured, and notes on the others.
+
+        Args:
+            pool: processes to compare in, a set each.
+        """
+        asked: dict[str, list[Future[DistanceResult]]] = {}
+        for name in [name for name in self._fake if name not in self._failed]:
             try:
-                with warnings.catch_warnings():
-                    # The result counts the constant slices, and the report says so.
-                    warnings.filterwarnings("ignore", message=".*of one grey value")
-                    found[name] = [metric.compute() for metric in metrics]
+                comparisons = [self._comparison(name, number) for number in range(len(self._real))]
             except ValueError as error:
                 self._failed[name] = str(error)
+            else:
+                asked[name] = [pool.submit(comparison.compute) for comparison in comparisons]
+        found = {
+            name: [future.result() for future in futures]
+            for name, futures in with_progress(asked.items(), len(asked), "comparing sets")
+        }
         notes = [f"No distances of {name}: {reason}." for name, reason in self._failed.items()]
         return found, [*self._notes, *notes, *_constant(found)]
+
+    def _comparison(self, name: str, number: int) -> EyeComparison:
+        real, fake = self._real[number], self._fake[name][number]
+        fake.take(real, "real")
+        fake.take(real, "second")
+        if name in self._rescans:
+            fake.take(real, "second", as_role="fake")
+        return fake.comparison()
 
 
 def build_distances(
@@ -188,9 +207,9 @@ def _slices(scan: ScanPattern | None, network: FeatureNetwork) -> str:
     return "native" if enough else f"linear{max(16, network.min_frames)}"
 
 
-def _fork(metric: Distance) -> Distance:
-    """A copy of a metric and its eyes, around the same network."""
-    return copy.deepcopy(metric, {id(metric.network): metric.network})
+def _networks(metrics: Sequence[Distance]) -> dict[int, Any]:
+    """For a deep copy that shares the networks."""
+    return {id(metric.network): metric.network for metric in metrics}
 
 
 def _constant(found: Mapping[str, Sequence[DistanceResult]]) -> list[str]:

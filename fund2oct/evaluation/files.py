@@ -12,17 +12,19 @@ import torch
 from fund2oct.data.index import EyeIndex
 from fund2oct.data.schema import DataError
 from fund2oct.data.store import EyeReader
+from fund2oct.evaluation.answers import Answer, Given
 from fund2oct.evaluation.compare import compare
-from fund2oct.evaluation.controls import Candidate, second_rendering
 from fund2oct.evaluation.distances import DEFAULT, Wanted, build_distances
+from fund2oct.evaluation.floors import second_rendering
 from fund2oct.evaluation.generated import write_generated
 from fund2oct.evaluation.held_out import choose_eyes, common_preparation, preparation_notes
 from fund2oct.evaluation.pairs import PairedEyes
 from fund2oct.evaluation.protocol import find_protocol
 from fund2oct.evaluation.report import write_report
 from fund2oct.evaluation.sources import EyeFiles, PreparedEyes, VolumeSource, open_source
-from fund2oct.models import Batch, Fake, VolumeGAN, load_model
+from fund2oct.models import Batch, VolumeGAN, load_model
 from fund2oct.models.checkpoint import import_class
+from fund2oct.processes import processes_beside
 from fund2oct.retina import align
 
 _CHECKPOINTS = (".ckpt", ".pt", ".pth")
@@ -80,10 +82,11 @@ def evaluate_files(
         else:
             fake_source = _drawn(loaded, real_source, Path(folder) / "generated.h5", str(fake), seed)
         eyes = PairedEyes(real_source, fake_source, chosen, device)
-        candidates = [_given(eyes), _given_to_others(eyes)]
+        answers = [_given(), _given_to_others(eyes)]
         if eyes.has_second:
-            candidates.insert(0, second_rendering())
-        found = compare(eyes, candidates, wanted)
+            answers.insert(0, second_rendering())
+        with processes_beside(len(eyes.keys)) as pool:
+            found = compare(eyes, answers, wanted, pool)
         description = {
             "name": chosen.name,
             "statement": chosen.statement,
@@ -94,7 +97,7 @@ def evaluate_files(
             "seed": seed,
             "notes": [*notes, *eyes.notes],
         }
-        return write_report(Path(out), description, eyes, candidates, found, shown=[candidates[-2].name])
+        return write_report(Path(out), description, eyes, answers, found, shown=[answers[-2].name])
 
 
 def _unseen(real: VolumeSource, model: VolumeGAN, name: str) -> tuple[VolumeSource, list[str]]:
@@ -116,19 +119,19 @@ def _drawn(model: VolumeGAN, real: VolumeSource, path: Path, name: str, seed: in
     return source
 
 
-def _given(eyes: PairedEyes) -> Candidate:
-    def answer(batch: Batch) -> Fake:
+def _given() -> Answer:
+    def give(batch: Batch) -> Given:
         volume = batch["fake"]
-        return Fake(align(volume, batch["fake_pose_um"], batch["spacing_z_mm"]), volume)
+        return Given(volume, align(volume, batch["fake_pose_um"], batch["spacing_z_mm"]))
 
-    return Candidate("generated", answer)
+    return Answer("generated", give, as_set=True)
 
 
-def _given_to_others(eyes: PairedEyes) -> Candidate:
-    def answer(batch: Batch) -> Fake:
+def _given_to_others(eyes: PairedEyes) -> Answer:
+    def give(batch: Batch) -> Given:
         given = [eyes.answer(eyes.other(key)) for key in batch["key"]]
         volume, pose_um = (torch.stack(part) for part in zip(*given, strict=True))
-        return Fake(align(volume, pose_um, batch["spacing_z_mm"]), volume)
+        return Given(volume, align(volume, pose_um, batch["spacing_z_mm"]))
 
-    # The same set in another order has the same distances.
-    return Candidate("generated, other eyes", answer, as_set=False)
+    # The same set in another order has the same distances: it is not measured as one.
+    return Answer("generated, other eyes", give)

@@ -11,8 +11,10 @@ from pathlib import Path
 from typing import Any
 
 import fund2oct
+from fund2oct.evaluation.answers import Answer
 from fund2oct.evaluation.compare import Comparison, EyeSet, Row
-from fund2oct.evaluation.controls import Candidate
+from fund2oct.evaluation.groups import thickness_by_group
+from fund2oct.evaluation.lesions import detector_summary, lesion_summary
 from fund2oct.evaluation.tables import SCATTER, report_text
 from fund2oct.visual import draw_panel, save_figure
 from fund2oct.visual.report import draw_distances, draw_scatter
@@ -25,7 +27,7 @@ def write_report(
     out: Path,
     protocol: Mapping[str, Any],
     eyes: EyeSet,
-    candidates: Sequence[Candidate],
+    answers: Sequence[Answer],
     found: Comparison,
     shown: Sequence[str],
 ) -> dict[str, Any]:
@@ -41,7 +43,7 @@ def write_report(
         protocol: how it was measured, plain values: ``name``, ``statement``, ``n_eyes``, ``shape``,
             and ``notes`` where there are any.
         eyes: the real eyes, to draw some of them.
-        candidates: the answers, to draw them.
+        answers: the answers, to draw them.
         found: what was measured.
         shown: names of the answers for which eyes are drawn.
 
@@ -55,32 +57,37 @@ def write_report(
         "versions": _versions(),
         "seed": protocol["seed"],
         "summary": found.summary(),
+        "sets": found.sets,
+        "thickness_by_disease": thickness_by_group(found.eyes),
+        "lesions": {
+            name: lesion_summary(rows) for name, rows in found.eyes.items() if "PED/fake_mm" in rows[0]
+        },
+        "detectors": detector_summary(next(iter(found.eyes.values()))),
         "distances": {name: [one.to_dict() for one in each] for name, each in found.distances.items()},
         "eyes": found.eyes,
     }
     (out / "metrics.json").write_text(json.dumps(_plain(result), indent=1, allow_nan=False) + "\n")
-    (out / "report.md").write_text(report_text(result["protocol"], result["summary"], found.distances))
+    (out / "report.md").write_text(report_text(result, found.distances))
     save_figure(draw_scatter(found.eyes, SCATTER), out / "scatter.png")
     if found.distances:
         save_figure(draw_distances(found.distances), out / "distances.png")
     for name in shown:
-        _draw_eyes(out, name, eyes, candidates, found)
+        _draw_eyes(out, name, eyes, answers, found)
     return result
 
 
-def _draw_eyes(
-    out: Path, name: str, eyes: EyeSet, candidates: Sequence[Candidate], found: Comparison
-) -> None:
+def _draw_eyes(out: Path, name: str, eyes: EyeSet, answers: Sequence[Answer], found: Comparison) -> None:
     # An eye in which nothing could be measured is as bad as can be.
     errors = [row[_RANKED_BY] if math.isfinite(row[_RANKED_BY]) else math.inf for row in found.eyes[name]]
     ranked = sorted(range(len(errors)), key=errors.__getitem__)
     for label, number in (("best", ranked[0]), ("median", ranked[len(ranked) // 2]), ("worst", ranked[-1])):
         row = found.eyes[name][number]
         batch = eyes.batch(row["key"])
-        rows = {"real": batch["volume"][0, 0]} | {
-            _label(one.name, found.eyes[one.name][number]): one.answer(batch).volume[0, 0]
-            for one in candidates
-        }
+        rows = {"real": batch["volume"][0, 0]}
+        for answer in answers:
+            volume = answer.give(batch).volume
+            if volume is not None:
+                rows[_label(answer.name, found.eyes[answer.name][number])] = volume[0, 0]
         parts = (row["key"], row["diagnosis"], f"{label} thickness error of {name}")
         title = "   ".join(part for part in parts if part)
         photo, grid = (batch[part][0] if part in batch else None for part in ("fundus", "grid"))

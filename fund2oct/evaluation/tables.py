@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from fund2oct.evaluation.lesion_tables import group_table, lesion_table, row_of
 from fund2oct.metrics.distance import DistanceResult
 from fund2oct.metrics.quality import ms_ssim_scales
 
@@ -28,11 +30,14 @@ _QUALITY = {
 _ANATOMY = {
     "thickness/error_um": ("thickness error, µm ↓", "{:.1f}"),
     "thickness/correlation": ("thickness correlation ↑", "{:.2f}"),
+    "thickness/covered": ("80% interval covers", "{:.0%}"),
     "thickness/failed": ("A-scans without a thickness ↓", "{:.1%}"),
     "ilm/error_um": ("inner boundary error, µm ↓", "{:.1f}"),
     "rpe/error_um": ("outer boundary error, µm ↓", "{:.1f}"),
     "shadow/agreement": ("vessel shadows ↑", "{:.2f}"),
     "order/violations": ("implausible A-scans ↓", "{:.1%}"),
+    "epithelium/correlation": ("height of the epithelium ↑", "{:.2f}"),
+    "deep/in_common": ("in common with other eyes ↓", "{:.2f}"),
     "fluid/error_mm3": ("fluid error, mm³ ↓", "{:.3f}"),
     "elevation/error_mm3": ("elevation error, mm³ ↓", "{:.3f}"),
 }
@@ -66,13 +71,28 @@ The inner limiting membrane and the pigment epithelium are found in the real and
 volume by the same search. Errors are mean absolute differences over the A-scans where both were found,
 ± the standard error over the eyes; boundary errors are of the volumes as they lie. The correlation is
 of the two thickness maps; vessel shadows are correlated en face, below the epithelium; implausible
-A-scans have boundaries that cannot be; fluid and elevation compare the volumes of dark pockets in the
-retina and of what lifts its epithelium, as estimated from both volumes. Of the real volumes' A-scans
-{:.1%} have no thickness, and {:.1%} of the others are implausible."""
+A-scans have boundaries that cannot be. The height of the epithelium above the pose's surface is
+correlated with the real one over the A-scans of all eyes with a detachment or drusen together. *In common
+with other eyes* is the mean correlation of the contrast below the epithelium between different eyes: of the
+real ones {2:.2f}, of a pattern that a model has memorised near 1, to be read with its noise off. Fluid and
+elevation compare the volumes of dark pockets in the retina and of what lifts its epithelium, as estimated
+from both volumes. Of the real volumes' A-scans
+{0:.1%} have no thickness, and {1:.1%} of the others are implausible."""
 
 _TRUTH_TEXT = """\
 The simulation knows where the boundaries and the lesions are: these columns compare what was found in
 the answer with the truth, where those above compare it with what was found in the real volume."""
+
+_GROUPS_TEXT = """\
+An eye with several diseases is in several groups; *flat* eyes have nothing that lifts or swells the
+retina: normal ones, atrophy, haemorrhage."""
+
+_LESIONS_TEXT = """\
+One detector looks for each kind in the real and in the generated volume. *Found* is the share of the eyes
+with the kind in which the answer shows it too, at some A-scan of the real one; *invented* the share of the
+other eyes in which it shows the kind; *overlap* the Dice coefficient of the A-scans of all eyes. An eye has
+a kind from 1 mm of scan on, all slices together. The first row, where there is a truth, is the detector
+itself on the real volumes against the truth: what an answer can be trusted by."""
 
 _DISTANCES_TEXT = """\
 Distances are between the sets, not between eyes. The brackets hold 95% of the sampling error at this
@@ -82,37 +102,39 @@ rendering, that of half of them beside the floor. A distance whose shuffled slic
 floor does not notice their order. *Many eyes* extrapolates in 1/N."""
 
 
-def report_text(
-    protocol: Mapping[str, Any], summary: Summary, distances: Mapping[str, Sequence[DistanceResult]]
-) -> str:
-    """The report: the protocol, a table of quality, one of anatomy, and one for each distance."""
+def report_text(result: Mapping[str, Any], distances: Mapping[str, Sequence[DistanceResult]]) -> str:
+    """The report: the protocol and its tables, as far as there is something to say in each.
+
+    Args:
+        result: what ``metrics.json`` holds, see :func:`fund2oct.evaluation.report.write_report`.
+        distances: for each answer measured as a set, the distances.
+    """
+    protocol, summary = result["protocol"], _with_sets(result["summary"], result["sets"])
+    n_eyes = protocol["n_eyes"]
     sets = (("data", "eyes of"), ("real", "real:"), ("fake", "generated:"))
     lines = [f"# Evaluation: {protocol['name']}", ""]
     lines += [f"{word} `{protocol[part]}`  " for part, word in sets if part in protocol]
     slices, rows, ascans = protocol["shape"]
     lines += [
-        f"{protocol['n_eyes']} eyes, {slices} slices of {ascans} x {rows} pixels (width x height), seed "
+        f"{n_eyes} eyes, {slices} slices of {ascans} x {rows} pixels (width x height), seed "
         f"{protocol['seed']}",
         "",
         protocol["statement"],
     ]
     if protocol["notes"]:
         lines += ["", *(f"* {note}" for note in protocol["notes"])]
-    lines += ["", "## Quality", "", *_table(summary, _QUALITY, protocol["n_eyes"]), ""]
+    lines += ["", "## Quality", "", *_table(summary, _QUALITY, n_eyes), ""]
     lines.append(_QUALITY_TEXT.format(scales=ms_ssim_scales(rows, ascans)))
-    lines += ["", "## Anatomy", "", *_table(summary, _ANATOMY, protocol["n_eyes"]), ""]
+    lines += ["", "## Anatomy", "", *_table(summary, _ANATOMY, n_eyes), ""]
     real = next(iter(summary.values()))
-    shares = (real[key]["mean"] for key in ("thickness/failed_real", "order/violations_real"))
-    lines.append(_ANATOMY_TEXT.format(*shares))
-    if any(key in next(iter(summary.values())) for key in _TRUTH):
-        lines += [
-            "",
-            "### Against the truth",
-            "",
-            *_table(summary, _TRUTH, protocol["n_eyes"]),
-            "",
-            _TRUTH_TEXT,
-        ]
+    shares = [real[key]["mean"] for key in ("thickness/failed_real", "order/violations_real")]
+    lines.append(_ANATOMY_TEXT.format(*shares, result["sets"]["real"]["deep/in_common"]))
+    if any(key in values for values in summary.values() for key in _TRUTH):
+        lines += ["", "### Against the truth", "", *_table(summary, _TRUTH, n_eyes), "", _TRUTH_TEXT]
+    if result["thickness_by_disease"]:
+        lines += ["", "### Thickness error by disease, µm", ""]
+        lines += [*group_table(result["thickness_by_disease"]), "", _GROUPS_TEXT]
+    lines += ["", "## Lesions", "", *lesion_table(result["lesions"], result["detectors"]), "", _LESIONS_TEXT]
     if distances:
         lines += ["", "## Distances", "", _DISTANCES_TEXT]
         for number, first in enumerate(next(iter(distances.values()))):
@@ -121,13 +143,32 @@ def report_text(
     return "\n".join(lines) + "\n"
 
 
+def _with_sets(summary: Summary, sets: Mapping[str, Mapping[str, float]]) -> Summary:
+    """The summary, and the values of the whole set as if each eye had been measured."""
+    return {
+        name: {
+            **values,
+            **{
+                key: {
+                    "mean": value,
+                    "standard_error": math.nan,
+                    "n_eyes": 0 if math.isnan(value) else math.inf,
+                }
+                for key, value in sets.get(name, {}).items()
+            },
+        }
+        for name, values in summary.items()
+    }
+
+
 def _table(summary: Summary, columns: Mapping[str, tuple[str, str]], n_eyes: int) -> list[str]:
-    known = next(iter(summary.values()))
-    used = {key: column for key, column in columns.items() if key in known}
-    lines = [_row(["answer", *(title for title, _ in used.values())]), "|---|" + "---:|" * len(used)]
+    used = {key: column for key, column in columns.items() if any(key in each for each in summary.values())}
+    lines = [row_of(["answer", *(title for title, _ in used.values())]), "|---|" + "---:|" * len(used)]
     for name, values in summary.items():
-        cells = [_cell(key, form, values[key], n_eyes) for key, (_, form) in used.items()]
-        lines.append(_row([name, *cells]))
+        cells = [
+            _cell(key, form, values[key], n_eyes) if key in values else "-" for key, (_, form) in used.items()
+        ]
+        lines.append(row_of([name, *cells]))
     return lines
 
 
@@ -138,7 +179,7 @@ def _cell(key: str, form: str, value: Mapping[str, float], n_eyes: int) -> str:
     if key.endswith("_um"):
         text += f" ± {value['standard_error']:.1f}"
     # A mean over the eyes that could be measured flatters: say over how many it is.
-    return text if value["n_eyes"] == n_eyes else f"{text} ({value['n_eyes']} of {n_eyes} eyes)"
+    return text if value["n_eyes"] >= n_eyes else f"{text} ({value['n_eyes']} of {n_eyes} eyes)"
 
 
 def _distance_table(results: Mapping[str, DistanceResult]) -> list[str]:
@@ -152,14 +193,10 @@ def _distance_table(results: Mapping[str, DistanceResult]) -> list[str]:
         "slices shuffled",
         "many eyes",
     ]
-    lines = [_row(["answer", *titles]), "|---|" + "---:|" * len(titles)]
+    lines = [row_of(["answer", *titles]), "|---|" + "---:|" * len(titles)]
     for name, one in results.items():
         interval = "-" if one.interval is None else f"{one.interval[0]:.4g} to {one.interval[1]:.4g}"
         numbers = [one.second_floor, one.value_at_floor_n, one.floor, one.shuffle_control, one.extrapolated]
         second, *rest = ["-" if number is None else f"{number:.4g}" for number in numbers]
-        lines.append(_row([name, f"{one.value:.4g}", interval, second, *rest]))
+        lines.append(row_of([name, f"{one.value:.4g}", interval, second, *rest]))
     return lines
-
-
-def _row(cells: Sequence[str]) -> str:
-    return f"| {' | '.join(cells)} |"

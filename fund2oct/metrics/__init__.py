@@ -3,9 +3,14 @@
 from fund2oct.metrics.anatomy import layer_violations, map_correlation, shadow_agreement, vessel_shadows
 from fund2oct.metrics.challenge import ImageDistance, VideoDistance
 from fund2oct.metrics.distance import DistanceResult
-from fund2oct.metrics.eyes import EyeMean, measure_eyes
+from fund2oct.metrics.eye_lesions import measure_lesions
+from fund2oct.metrics.eyes import EyeMean, measure_eyes, measure_perceptual, measure_surfaces
+from fund2oct.metrics.findings import Findings
+from fund2oct.metrics.fluid import Fluid, find_fluid, fluid_um
 from fund2oct.metrics.frechet import frechet_distance
+from fund2oct.metrics.heights import epithelium_height_um, interval_coverage, pooled_correlation
 from fund2oct.metrics.kernel import kernel_distance
+from fund2oct.metrics.kinds import KINDS, KindOverlap, find_kinds, overlap, true_kinds
 from fund2oct.metrics.layers import (
     Surfaces,
     ThicknessError,
@@ -14,7 +19,8 @@ from fund2oct.metrics.layers import (
     retinal_thickness_um,
     surface_error_um,
 )
-from fund2oct.metrics.lesions import ascan_area_mm2, elevation_um, fluid_um, label_um, lesion_volume_mm3
+from fund2oct.metrics.lesions import ascan_area_mm2, elevation_um, label_um, lesion_volume_mm3
+from fund2oct.metrics.memorised import EyesInCommon, correlation_between_eyes, deep_contrast
 from fund2oct.metrics.perceptual import unweighted_perceptual_distance
 from fund2oct.metrics.quality import (
     VolumeL1,
@@ -32,9 +38,14 @@ from fund2oct.metrics.slices import slice_protocol
 from fund2oct.metrics.validation import ValidationMetrics
 
 __all__ = [
+    "KINDS",
     "DistanceResult",
     "EyeMean",
+    "EyesInCommon",
+    "Findings",
+    "Fluid",
     "ImageDistance",
+    "KindOverlap",
     "SharpnessRatio",
     "Surfaces",
     "ThicknessError",
@@ -44,24 +55,36 @@ __all__ = [
     "VolumePSNR",
     "VolumeSSIM",
     "ascan_area_mm2",
+    "correlation_between_eyes",
+    "deep_contrast",
     "elevation_um",
+    "epithelium_height_um",
     "failed_share",
+    "find_fluid",
+    "find_kinds",
     "find_surfaces",
     "fluid_um",
     "frechet_distance",
     "high_frequency_energy",
+    "interval_coverage",
     "kernel_distance",
     "label_um",
     "layer_violations",
     "lesion_volume_mm3",
     "map_correlation",
     "measure_eyes",
+    "measure_lesions",
+    "measure_perceptual",
+    "measure_surfaces",
     "ms_ssim_scales",
+    "overlap",
+    "pooled_correlation",
     "retina_local_mean",
     "retinal_thickness_um",
     "shadow_agreement",
     "slice_protocol",
     "surface_error_um",
+    "true_kinds",
     "unweighted_perceptual_distance",
     "vessel_shadows",
     "volume_l1",

@@ -92,7 +92,7 @@ def vessel_shadows(
     shadows = []
     spacings = zip(per_eye(spacing_z_mm, len(volume)), per_eye(spacing_x_mm, len(volume)), strict=True)
     for eye, rpe_um, (z_mm, x_mm) in zip(volume[:, 0].float(), surfaces.rpe_um, spacings, strict=True):
-        en_face = _slab_mean(eye, rpe_um / (1000 * z_mm), SHADOW_SLAB_UM / (1000 * z_mm))
+        en_face = slab_mean(eye, rpe_um / (1000 * z_mm), SHADOW_SLAB_UM / (1000 * z_mm))
         local = _local_mean(en_face, max(1, round(SHADOW_WINDOW_MM / x_mm / 2)))
         shadows.append(torch.where(local > 0, en_face / local - 1, math.nan))
     return torch.stack(shadows)
@@ -171,7 +171,7 @@ def layer_violations(surfaces: Surfaces, spacing_x_mm: Tensor | float) -> Tensor
     return share.masked_fill(~enough(rpe_um), math.nan)
 
 
-def _slab_mean(bscans: Tensor, top_row: Tensor, n_rows: float) -> Tensor:
+def slab_mean(bscans: Tensor, top_row: Tensor, n_rows: float) -> Tensor:
     """Mean of each A-scan of ``(S, Z, X)`` over rows that need not be whole, ``(S, X)``."""
     edge = torch.arange(bscans.shape[1], device=bscans.device).view(1, -1, 1)
     top = top_row[:, None]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Callable, Sequence
-from typing import Any, ClassVar, Literal, Self
+from typing import Any, ClassVar, Literal, NamedTuple, Self
 
 import torch
 from torch import Tensor
@@ -31,6 +31,36 @@ Role = Literal["real", "fake", "second"]
 
 _ROLES = ("real", "fake", "second")
 _KINDS: dict[str, SetDistance] = {"frechet": frechet_distance, "kernel": kernel_distance}
+
+
+class EyeComparison(NamedTuple):
+    """A distance that is ready to be computed; see :func:`fund2oct.metrics.distance.compare_eyes`."""
+
+    name: str
+    kind: str
+    real: Tensor
+    fake: Tensor
+    second: Tensor | None
+    shuffled: Tensor | None
+    paired: bool
+    resamples: int
+    seed: int
+    constant_slices: int
+
+    def compute(self) -> DistanceResult:
+        """The distance."""
+        result = compare_eyes(
+            self.name,
+            _KINDS[self.kind],
+            self.real,
+            self.fake,
+            second=self.second,
+            shuffled=self.shuffled,
+            paired=self.paired,
+            resamples=self.resamples,
+            seed=self.seed,
+        )
+        return result._replace(constant_fake_slices=self.constant_slices)
 
 
 class EyeDistance(Metric):
@@ -124,12 +154,37 @@ class EyeDistance(Metric):
         for state, value in zip(self._states(role), values, strict=True):
             getattr(self, state).append(value)
 
+    def take(self, other: EyeDistance, role: Role, as_role: Role | None = None) -> None:
+        """Take over eyes that another distance of the same protocol has described.
+
+        Args:
+            other: that distance.
+            role: of the eyes there.
+            as_role: their role here; None leaves it.
+        """
+        for there, here in zip(self._states(role), self._states(as_role or role), strict=True):
+            getattr(self, here).extend(getattr(other, there))
+
     def compute(self) -> DistanceResult:
         """Compare the eyes seen by all processes.
 
         Raises:
             ValueError: if a side has fewer than two eyes, the volumes are of different sizes, one
                 eye was given with different volumes, or the sides do not hold the same eyes.
+        """
+        comparison = self.comparison()
+        if comparison.constant_slices:
+            warnings.warn(
+                f"{comparison.name}: {comparison.constant_slices} generated B-scans are of one grey value",
+                stacklevel=2,
+            )
+        return comparison.compute()
+
+    def comparison(self) -> EyeComparison:
+        """What :meth:`compute` computes, checked; without the network, for another process to do.
+
+        Raises:
+            ValueError: as :meth:`compute`.
         """
         real, fake, second = (self._eyes(role) for role in _ROLES)
         name = self._name(real.size)
@@ -144,23 +199,19 @@ class EyeDistance(Metric):
             check_same_eyes(real, fake, "fake", "answer each real eye, or compare with paired=False")
         if second.names:
             check_same_eyes(real, second, "second", "render each real eye a second time, or none")
-        if fake.constant_slices:
-            warnings.warn(
-                f"{name}: {fake.constant_slices} generated B-scans are of one grey value", stacklevel=2
-            )
         described, shuffled = self._without_control(real.features)
-        result = compare_eyes(
+        return EyeComparison(
             name,
-            _KINDS[self.kind],
+            self.kind,
             described,
             fake.features,
-            second=second.features if second.names else None,
-            shuffled=shuffled,
-            paired=self.paired,
-            resamples=self.resamples,
-            seed=self.seed,
+            second.features if second.names else None,
+            shuffled,
+            self.paired,
+            self.resamples,
+            self.seed,
+            fake.constant_slices,
         )
-        return result._replace(constant_fake_slices=fake.constant_slices)
 
     def sync(self, *args: Any, **kwargs: Any) -> None:
         """Gather the eyes of all processes, of which some may have none."""

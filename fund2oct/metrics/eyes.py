@@ -8,19 +8,10 @@ import torch
 from torch import Tensor, nn
 from torchmetrics import Metric
 
-from fund2oct.geometry import ScanPattern
 from fund2oct.losses.masking import check_pair
-from fund2oct.metrics.anatomy import layer_violations, map_correlation, shadow_agreement
-from fund2oct.metrics.layers import Surfaces, failed_share, find_surfaces, surface_error_um
-from fund2oct.metrics.lesions import (
-    ELEVATION,
-    FLUID,
-    ascan_area_mm2,
-    elevation_um,
-    fluid_um,
-    label_um,
-    lesion_volume_mm3,
-)
+from fund2oct.metrics.anatomy import layer_violations, map_correlation
+from fund2oct.metrics.findings import Findings
+from fund2oct.metrics.layers import Surfaces, failed_share, surface_error_um
 from fund2oct.metrics.perceptual import unweighted_perceptual_distance
 from fund2oct.metrics.quality import (
     retina_local_mean,
@@ -29,7 +20,6 @@ from fund2oct.metrics.quality import (
     volume_psnr,
     volume_ssim,
 )
-from fund2oct.metrics.sharpness import high_frequency_energy
 from fund2oct.precision import full_precision
 from fund2oct.retina.layers import boundary_index
 
@@ -43,21 +33,15 @@ _VOXEL_METRICS = {
 
 @full_precision
 def measure_eyes(
-    fake: Tensor,
-    real: Tensor,
+    fake: Findings,
+    real: Findings,
     fake_aligned: Tensor,
     real_aligned: Tensor,
     mask: Tensor,
-    spacing_z_mm: Tensor | float,
-    spacing_x_mm: Tensor | float,
     *,
-    scan: ScanPattern | None = None,
-    real_surfaces: Surfaces | None = None,
     boundaries_um: Tensor | None = None,
-    lesions: Tensor | None = None,
-    perceptual: nn.Module | None = None,
 ) -> dict[str, Tensor]:
-    """Measure generated eyes, one value an eye.
+    """Measure generated eyes, one value an eye; their lesions are for :func:`measure_lesions`.
 
     Always:
 
@@ -67,89 +51,89 @@ def measure_eyes(
     * ``aligned/retina_local_mean`` (brightness): see :func:`retina_local_mean`;
     * ``energy/fake`` and ``energy/real`` (squared brightness): :func:`high_frequency_energy`; over a
       set, the ratio of their sums is the sharpness;
-    * ``thickness/error_um``, ``ilm/error_um`` and ``rpe/error_um`` (micrometres): thickness of the
-      retina, its inner surface and the pigment epithelium, against those found in the real volume;
-    * ``thickness/correlation``: of the thickness maps, see :func:`map_correlation`;
-    * ``thickness/failed`` (share): A-scans found in the real volume, but not in the generated one;
-    * ``thickness/failed_real`` (share): A-scans not found in the real volume;
     * ``shadow/agreement`` (correlation): see :func:`shadow_agreement`;
-    * ``order/violations`` and ``order/violations_real`` (share): see :func:`layer_violations`.
+    * what :func:`measure_surfaces` measures.
 
-    With ``perceptual``: ``aligned/perceptual_unweighted`` and ``lying/perceptual_unweighted``, in
-    [0, 4], see :func:`unweighted_perceptual_distance`.
-
-    With ``scan``: ``fluid/fake_mm3`` and ``fluid/real_mm3``, estimated volumes of fluid
-    (:func:`fluid_um`), and their absolute difference ``fluid/error_mm3``; ``elevation/...`` likewise of
-    what lifts the epithelium (:func:`elevation_um`).
-
-    With ``boundaries_um``: ``ilm/truth_error_um``, ``rpe/truth_error_um`` and
-    ``thickness/truth_error_um``, against the truth instead of what was found in the real volume.
-
-    With ``scan`` and ``lesions``: ``fluid/truth_mm3`` and ``elevation/truth_mm3``, the true volumes, and
-    ``fluid/truth_error_mm3`` and ``elevation/truth_error_mm3``, the absolute difference of the
-    generated volume's estimate from them.
-
-    Less is better for errors, shares and distances, more for the others; the energies and volumes are
-    neither. A value is NaN where it cannot be measured, as the function of each says: read a mean
-    over eyes with the number of eyes in it, and the errors of surfaces with ``thickness/failed``.
+    Less is better for errors and shares, more for the others; the energies are neither. A
+    value is NaN where it cannot be measured, as the function of each says: read a mean over eyes with
+    the number of eyes in it, and the errors of surfaces with ``thickness/failed``.
 
     The surfaces are compared as they lie, so the generated volume has to lie at the real one's pose.
 
     Args:
-        fake: generated volumes at the pose of the real ones, in [0, 1], shape ``(B, 1, S, Z, X)``.
-        real: real volumes, likewise.
-        fake_aligned: generated volumes in the aligned frame.
+        fake: generated volumes at the pose of the real ones, ``(B, 1, S, Z, X)``.
+        real: real volumes, likewise; the same findings may serve many answers.
+        fake_aligned: generated volumes in the aligned frame, in [0, 1].
         real_aligned: real volumes in the aligned frame.
         mask: aligned voxels that were scanned, bool, shape ``(B, 1, S, Z, X)``.
-        spacing_z_mm: distance of two rows, one number or one an eye, shape ``(B,)``.
-        spacing_x_mm: distance of two A-scans, likewise.
-        scan: where the B-scans lie.
-        real_surfaces: :func:`find_surfaces` of ``real``, to search it once for many answers.
         boundaries_um: true depths of :data:`fund2oct.retina.BOUNDARIES`, NaN where absent, shape
             ``(B, n, S, X)``.
-        lesions: true labels, see :func:`label_um`, shape ``(B, S, Z, X)``.
-        perceptual: network of the perceptual distance, on the volumes' device.
 
     Returns:
         Values by name, each float32 of shape ``(B,)`` on the device of ``fake``.
 
     Raises:
         ValueError: if the shapes do not fit each other.
+
+    Example:
+        >>> fake, real = (Findings(each, 0.024, 0.0786) for each in volumes)  # doctest: +SKIP
+        >>> measure_eyes(fake, real, *aligned, mask)["thickness/error_um"]  # doctest: +SKIP
     """
-    check_pair(fake, real)
+    check_pair(fake.volume, real.volume)
     check_pair(fake_aligned, real_aligned, mask)
-    spacing = spacing_z_mm, spacing_x_mm
-    drawn = find_surfaces(fake, *spacing)
-    measured = real_surfaces or find_surfaces(real, *spacing)
-    values = _voxels(fake, real, fake_aligned, real_aligned, mask, perceptual)
-    values["aligned/retina_local_mean"] = retina_local_mean(fake_aligned, real_aligned, mask, spacing_z_mm)
+    values = _voxels(fake.volume, real.volume, fake_aligned, real_aligned, mask)
+    local_mean = retina_local_mean(fake_aligned, real_aligned, mask, real.spacing_z_mm)
     values |= {
-        "energy/fake": high_frequency_energy(fake),
-        "energy/real": high_frequency_energy(real),
+        "aligned/retina_local_mean": local_mean,
+        "energy/fake": fake.energy,
+        "energy/real": real.energy,
+        "shadow/agreement": map_correlation(fake.shadows, real.shadows),
+    }
+    values |= measure_surfaces(fake.surfaces, real, boundaries_um)
+    return {name: value.detach().to(fake.volume.device, torch.float32) for name, value in values.items()}
+
+
+def measure_surfaces(
+    drawn: Surfaces, real: Findings, boundaries_um: Tensor | None = None
+) -> dict[str, Tensor]:
+    """Measure surfaces that answer for eyes, found in generated volumes or predicted without any.
+
+    * ``thickness/error_um``, ``ilm/error_um`` and ``rpe/error_um`` (micrometres): thickness of the
+      retina, its inner surface and the pigment epithelium, against those found in the real volume;
+    * ``thickness/correlation``: of the thickness maps, see :func:`map_correlation`;
+    * ``thickness/failed`` (share): A-scans found in the real volume, but not in the answer;
+    * ``thickness/failed_real`` (share): A-scans not found in the real volume;
+    * ``order/violations`` and ``order/violations_real`` (share): see :func:`layer_violations`.
+
+    With ``boundaries_um``: ``ilm/truth_error_um``, ``rpe/truth_error_um`` and
+    ``thickness/truth_error_um``, against the truth instead of what was found in the real volume.
+
+    Args:
+        drawn: the answer, at the pose of the real volumes.
+        real: the real volumes.
+        boundaries_um: true depths of :data:`fund2oct.retina.BOUNDARIES`, NaN where absent, shape
+            ``(B, n, S, X)``.
+
+    Returns:
+        Values by name, each of shape ``(B,)``, NaN where not measured.
+
+    Raises:
+        ValueError: if the shapes differ.
+    """
+    measured = real.surfaces
+    values = {
         "thickness/error_um": surface_error_um(drawn.thickness_um, measured.thickness_um),
         "thickness/correlation": map_correlation(drawn.thickness_um, measured.thickness_um),
         "thickness/failed": failed_share(drawn, measured),
         "thickness/failed_real": 1 - measured.ok.flatten(1).float().mean(1),
         "ilm/error_um": surface_error_um(drawn.ilm_um, measured.ilm_um),
         "rpe/error_um": surface_error_um(drawn.rpe_um, measured.rpe_um),
-        "shadow/agreement": shadow_agreement(fake, real, drawn, measured, *spacing),
-        "order/violations": layer_violations(drawn, spacing_x_mm),
-        "order/violations_real": layer_violations(measured, spacing_x_mm),
+        "order/violations": layer_violations(drawn, real.spacing_x_mm),
+        "order/violations_real": real.violations,
     }
     if boundaries_um is not None:
         values |= _truth_errors(drawn, boundaries_um)
-    if scan is not None:
-        heights = {
-            "fluid/fake": fluid_um(fake, drawn, *spacing),
-            "fluid/real": fluid_um(real, measured, *spacing),
-            "elevation/fake": elevation_um(drawn),
-            "elevation/real": elevation_um(measured),
-        }
-        if lesions is not None:
-            heights["fluid/truth"] = label_um(lesions, FLUID, spacing_z_mm)
-            heights["elevation/truth"] = label_um(lesions, ELEVATION, spacing_z_mm)
-        values |= _lesion_volumes(heights, ascan_area_mm2(scan, fake.shape[4]))
-    return {name: value.detach().to(fake.device, torch.float32) for name, value in values.items()}
+    return values
 
 
 class EyeMean(Metric):
@@ -179,24 +163,40 @@ class EyeMean(Metric):
         return mean.float()
 
 
-def _voxels(
-    fake: Tensor,
-    real: Tensor,
-    fake_aligned: Tensor,
-    real_aligned: Tensor,
-    mask: Tensor,
-    perceptual: nn.Module | None,
+def measure_perceptual(
+    fake: Tensor, fake_aligned: Tensor, real: Tensor, real_aligned: Tensor, mask: Tensor, network: nn.Module
 ) -> dict[str, Tensor]:
-    """Voxel metrics and the perceptual distance, in the aligned frame and as the volumes lie."""
-    values = {}
+    """Perceptual distances of generated eyes, one value an eye.
+
+    Args:
+        fake: generated volumes at the pose of the real ones, in [0, 1], ``(B, 1, S, Z, X)``.
+        fake_aligned: generated volumes in the aligned frame.
+        real: real volumes.
+        real_aligned: real volumes in the aligned frame.
+        mask: aligned voxels that were scanned.
+        network: of the distance, on the volumes' device.
+
+    Returns:
+        ``aligned/perceptual_unweighted`` and ``lying/perceptual_unweighted``, in [0, 4], see
+        :func:`unweighted_perceptual_distance`; shape ``(B,)``.
+    """
+    distance = unweighted_perceptual_distance
+    return {
+        "aligned/perceptual_unweighted": distance(fake_aligned, real_aligned, network, mask),
+        "lying/perceptual_unweighted": distance(fake, real, network),
+    }
+
+
+def _voxels(
+    fake: Tensor, real: Tensor, fake_aligned: Tensor, real_aligned: Tensor, mask: Tensor
+) -> dict[str, Tensor]:
+    """Voxel metrics in the aligned frame and as the volumes lie."""
     frames = {"aligned": (fake_aligned, real_aligned, mask), "lying": (fake, real, None)}
-    for frame, (drawn, true, counted) in frames.items():
-        for name, metric in _VOXEL_METRICS.items():
-            values[f"{frame}/{name}"] = metric(drawn, true, counted)
-        if perceptual is not None:
-            distance = unweighted_perceptual_distance(drawn, true, perceptual, counted)
-            values[f"{frame}/perceptual_unweighted"] = distance
-    return values
+    return {
+        f"{frame}/{name}": metric(*parts)
+        for frame, parts in frames.items()
+        for name, metric in _VOXEL_METRICS.items()
+    }
 
 
 def _truth_errors(drawn: Surfaces, boundaries_um: Tensor) -> dict[str, Tensor]:
@@ -206,15 +206,3 @@ def _truth_errors(drawn: Surfaces, boundaries_um: Tensor) -> dict[str, Tensor]:
         "rpe/truth_error_um": surface_error_um(drawn.rpe_um, rpe_um),
         "thickness/truth_error_um": surface_error_um(drawn.thickness_um, rpe_um - ilm_um),
     }
-
-
-def _lesion_volumes(heights_um: dict[str, Tensor], area_mm2: Tensor) -> dict[str, Tensor]:
-    """Volumes of the heights by their names, and how far the generated ones are from the others."""
-    volumes = {name: lesion_volume_mm3(height_um, area_mm2) for name, height_um in heights_um.items()}
-    values = {f"{name}_mm3": volume for name, volume in volumes.items()}
-    for name, volume in volumes.items():
-        kind, whose = name.split("/")
-        if whose != "fake":
-            error = "error_mm3" if whose == "real" else "truth_error_mm3"
-            values[f"{kind}/{error}"] = (volumes[f"{kind}/fake"] - volume).abs()
-    return values

@@ -12,6 +12,7 @@ from torchmetrics import Metric
 
 from fund2oct.losses.masking import check_pair
 from fund2oct.precision import full_precision
+from fund2oct.retina.layers import SURFACES
 from fund2oct.retina.search import retinal_boundaries
 
 LEAST_SHARE = 0.25
@@ -33,6 +34,11 @@ class Surfaces:
     ilm_um: Tensor
     rpe_um: Tensor
     bm_um: Tensor
+
+    @classmethod
+    def of_stored(cls, surfaces_um: Tensor) -> Surfaces:
+        """Surfaces as a batch holds them, depths of :data:`fund2oct.retina.SURFACES` ``(B, n, S, X)``."""
+        return cls(*(surfaces_um[:, SURFACES.index(name)] for name in ("ILM", "RPE", "BM")))
 
     @property
     def ok(self) -> Tensor:

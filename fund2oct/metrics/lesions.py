@@ -1,9 +1,9 @@
-"""Volumes of fluid and of what lifts the pigment epithelium, estimated without annotations.
+"""What lifts the pigment epithelium, estimated without annotations; true heights and volumes of lesions.
 
 There is no segmenter of lesions that works on generated volumes as it does on real ones. What can be
-had without one are two quantities that follow from the retina's surfaces and from brightness: the
-*fluid*, dark pockets within the retina, and the *elevation*, the room between a lifted epithelium and
-Bruch's membrane. Both are the same for real and for generated volumes.
+had without one are quantities that follow from the retina's surfaces and from brightness, the same for
+real and for generated volumes: the *elevation*, the room between a lifted epithelium and Bruch's
+membrane, and the *fluid* of :mod:`fund2oct.metrics.fluid`.
 """
 
 from __future__ import annotations
@@ -14,81 +14,20 @@ from functools import lru_cache
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
-from scipy import ndimage
 from scipy.spatial import Delaunay, QhullError, cKDTree
 from torch import Tensor
 
 from fund2oct.geometry import ScanPattern
-from fund2oct.metrics.layers import Surfaces, check_surfaces, enough, per_eye
+from fund2oct.metrics.layers import Surfaces, enough, per_eye
 from fund2oct.phantom.lesions import LESIONS
-from fund2oct.precision import full_precision
-from fund2oct.retina.working import resample
-
-Floats = NDArray[np.float32]
 
 FLUID = ("IRF", "SRF")
-"""Lesions of the truth that :func:`fluid_um` estimates."""
+"""Lesions of the truth that :func:`fund2oct.metrics.fluid_um` estimates."""
 ELEVATION = ("PED", "drusen")
 """Lesions of the truth that :func:`elevation_um` estimates."""
 
-_DARK = 0.4
-_ROW_UM, _ASCAN_UM = 24.0, 80.0
-_LEAST_ROWS, _LEAST_ASCANS = 3, 3
-_BELOW_ILM_UM = 48.0
-_VITREOUS_UM = (50.0, 400.0)
-_WHITE = 0.96
 _EPITHELIUM_UM = 26.0
 _AREA_STEP_MM = 0.02
-
-
-@full_precision
-def fluid_um(
-    volume: Tensor, surfaces: Surfaces, spacing_z_mm: Tensor | float, spacing_x_mm: Tensor | float
-) -> Tensor:
-    r"""Height of the fluid in and under the retina at each A-scan, estimated from its darkness.
-
-    A voxel is fluid if, after a median over its 3 x 3 neighbours, it lies below
-
-    .. math:: v + 0.4 \, (t - v)
-
-    with the median brightness :math:`v` of its B-scan's vitreous (from 50 to 400 micrometres above the
-    retina, without the white that some devices fill with) and :math:`t` of its retina, and from 48
-    micrometres below the inner surface to the epithelium.
-    Volumes of finer resolution are averaged to rows of about 24 and A-scans of about 80 micrometres
-    first, so that the amount of speckle in the median hardly depends on it.
-
-    Pockets into which 3 x 3 such voxels do not fit are left out.
-
-    An estimate with limits. In simulated eyes it finds seven tenths of the fluid, for edges are lost to
-    the median, and follows the true volume closely. In real B-scans large pockets are found, small ones
-    are not, and where there is little contrast part of a dark outer nuclear layer passes for fluid, as a
-    shadow may; turbid fluid and blood do not. So compare volumes of one scanner alone, and trust
-    differences between eyes more than an eye's value. Fluid under the epithelium belongs to
-    :func:`elevation_um`.
-
-    Args:
-        volume: intensities in [0, 1], shape ``(B, 1, S, Z, X)``.
-        surfaces: those of the volume.
-        spacing_z_mm: distance of two rows, one number or one an eye, shape ``(B,)``.
-        spacing_x_mm: distance of two A-scans, likewise.
-
-    Returns:
-        Micrometres of fluid, at least 0, shape ``(B, S, X)``; NaN where the surfaces were not found and
-        throughout a B-scan in whose frame there is no vitreous.
-
-    Raises:
-        ValueError: if the shapes do not fit.
-    """
-    check_surfaces(surfaces, volume)
-    heights = []
-    spacings = zip(per_eye(spacing_z_mm, len(volume)), per_eye(spacing_x_mm, len(volume)), strict=True)
-    depths = torch.stack([surfaces.ilm_um, surfaces.rpe_um], 1).detach().cpu()
-    for eye, (ilm_um, rpe_um), (z_mm, x_mm) in zip(
-        volume.detach().float().cpu()[:, 0].numpy(), depths.numpy(), spacings, strict=True
-    ):
-        heights.append(torch.from_numpy(_fluid_um(eye, ilm_um, rpe_um, 1000 * z_mm, 1000 * x_mm)))
-    return torch.stack(heights).to(volume.device)
 
 
 def elevation_um(surfaces: Surfaces) -> Tensor:
@@ -181,29 +120,3 @@ def ascan_area_mm2(scan: ScanPattern, n_ascans: int) -> Tensor:
     inside = grid[hull.find_simplex(grid) >= 0]
     counts = np.bincount(cKDTree(flat).query(inside)[1], minlength=len(flat))
     return torch.from_numpy(counts.reshape(points.shape[:2]) * _AREA_STEP_MM**2).float()
-
-
-def _fluid_um(volume: Floats, ilm_um: Floats, rpe_um: Floats, row_um: float, ascan_um: float) -> Floats:
-    """Height of fluid in one eye ``(S, Z, X)``, NaN where a surface is, ``(S, X)``."""
-    n_rows = max(1, min(volume.shape[1], round(volume.shape[1] * row_um / _ROW_UM)))
-    n_columns = max(1, min(volume.shape[2], round(volume.shape[2] * ascan_um / _ASCAN_UM)))
-    known = resample(np.isfinite(ilm_um).astype(np.float32), n_columns, 1)[:, None] > 0.99
-    inner, outer = (resample(np.nan_to_num(depth), n_columns, 1)[:, None] for depth in (ilm_um, rpe_um))
-    working = resample(resample(volume, n_rows, 1), n_columns, 2)
-    row_um = row_um * volume.shape[1] / n_rows
-    depth_um = ((np.arange(n_rows) + 0.5) * row_um)[:, None]
-    above, under = inner - depth_um, depth_um - inner
-    vitreous = known & (above > _VITREOUS_UM[0]) & (above < _VITREOUS_UM[1]) & (working < _WHITE)
-    retina = known & (under > 0) & (depth_um < outer)
-    smooth = ndimage.median_filter(working, (1, 3, 3))
-    height = np.full((len(volume), n_columns), np.nan, np.float32)
-    for bscan in range(len(volume)):
-        if vitreous[bscan].any() and retina[bscan].any():
-            dark = np.median(working[bscan][vitreous[bscan]])
-            tissue = np.median(working[bscan][retina[bscan]])
-            fluid = retina[bscan] & (under[bscan] > _BELOW_ILM_UM)
-            fluid &= smooth[bscan] < dark + _DARK * (tissue - dark)
-            fluid = ndimage.binary_opening(fluid, np.ones((_LEAST_ROWS, _LEAST_ASCANS)))
-            height[bscan] = fluid.sum(0) * row_um
-    spread = resample(height, volume.shape[2], 1)
-    return np.where(np.isfinite(ilm_um), spread, np.nan).astype(np.float32)

@@ -6,6 +6,7 @@ from torch import Tensor, nn
 from torchmetrics import Metric
 
 from fund2oct.metrics.eyes import EyeMean, measure_eyes
+from fund2oct.metrics.findings import Findings
 from fund2oct.metrics.sharpness import SharpnessRatio
 
 LOGGED = (
@@ -43,8 +44,9 @@ class ValidationMetrics(nn.Module):
         spacing_z_mm: Tensor | float,
         spacing_x_mm: Tensor | float,
     ) -> None:
-        """Add a batch of volumes ``(B, 1, S, Z, X)`` in [0, 1]; the arguments are of ``measure_eyes``."""
-        values = measure_eyes(fake, real, fake_aligned, real_aligned, mask, spacing_z_mm, spacing_x_mm)
+        """Add a batch of volumes ``(B, 1, S, Z, X)`` in [0, 1], as they lie and aligned."""
+        drawn, measured = (Findings(volume, spacing_z_mm, spacing_x_mm) for volume in (fake, real))
+        values = measure_eyes(drawn, measured, fake_aligned, real_aligned, mask)
         for name, mean in self.means.items():
             mean.update(values[name])  # type: ignore[operator]
         self.sharpness.update(fake, real)

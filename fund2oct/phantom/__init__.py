@@ -3,5 +3,15 @@
 from fund2oct.phantom.lesions import DIAGNOSES, LESIONS
 from fund2oct.phantom.scanner import Optics
 from fund2oct.phantom.simulate import PhantomConfig, simulate_eye, simulate_eyes
+from fund2oct.phantom.twins import simulate_twins, twin_boundaries
 
-__all__ = ["DIAGNOSES", "LESIONS", "Optics", "PhantomConfig", "simulate_eye", "simulate_eyes"]
+__all__ = [
+    "DIAGNOSES",
+    "LESIONS",
+    "Optics",
+    "PhantomConfig",
+    "simulate_eye",
+    "simulate_eyes",
+    "simulate_twins",
+    "twin_boundaries",
+]

@@ -20,7 +20,7 @@ from fund2oct.phantom.lesions import LesionMaps, check_diagnosis, sample_diagnos
 from fund2oct.phantom.oct import Columns, reflect
 from fund2oct.phantom.pose import keep_in_frame, pose_surface, sample_pose
 from fund2oct.phantom.scanner import Optics, acquire
-from fund2oct.phantom.surfaces import build_surfaces
+from fund2oct.phantom.surfaces import Surfaces, build_surfaces
 from fund2oct.phantom.texture import Texture, ascan_gain, tissue_grain
 from fund2oct.phantom.vessels import draw_vessels, grow_vessels
 from fund2oct.processes import one_thread_each
@@ -87,6 +87,12 @@ class PhantomConfig:
         least = max(256, min(1024, self.half_width_mm / pitch_mm))
         return self.fundus_px * math.ceil(least / self.fundus_px)
 
+    @property
+    def pixel_um(self) -> tuple[float, float]:
+        """Height and width of a pixel of a B-scan."""
+        width_um = float(np.mean([math.dist(*line) for line in self.scan.lines])) * 1000
+        return self.depth_mm * 1000 / self.n_depth, width_um / self.n_ascans
+
 
 def simulate_eye(seed: int, number: int, config: PhantomConfig | None = None) -> Eye:
     """Simulate one eye; the same arguments give the same eye in any process and in any order.
@@ -109,14 +115,43 @@ def simulate_eye(seed: int, number: int, config: PhantomConfig | None = None) ->
     if seed < 0 or number < 0:
         raise ValueError(f"seed and number: expected at least 0, found {seed} and {number}")
     config = config or PhantomConfig()
-    children = np.random.SeedSequence([seed, number]).spawn(len(_STREAMS))
-    rng = {name: np.random.default_rng(child) for name, child in zip(_STREAMS, children, strict=True)}
-    patient = np.random.default_rng(np.random.SeedSequence([seed, number // 2, _SHARED_BY_PATIENT]))
-
+    rng = streams(seed, number)
     # Eyes of another seed are other people, and are called otherwise.
     name = f"sim{seed or ''}"
-    laterality, side = ("OD", 1) if number % 2 == 0 else ("OS", -1)
+    laterality = "OD" if number % 2 == 0 else "OS"
+    retina, diagnosis = sample_retina(rng, seed, number, config)
+    scan, signal = scan_retina(rng, retina, config)
+    return Eye(
+        key=f"{name}-{number:07d}-{laterality}",
+        patient=f"{name}-{number // 2:07d}",
+        laterality=laterality,
+        fundus=render_fundus(rng["photo"], retina, config.fundus_px),
+        scan=config.scan,
+        placement=retina.grid.placement,
+        lesion_fundus=_reduce_labels(retina.lesions, config.fundus_px),
+        diagnosis=diagnosis,
+        source=f"fund2oct phantom, seed {seed}",
+        volume=acquire_volume(rng["speckle"], signal, config),
+        second=acquire_volume(rng["second"], signal, config),
+        **scan,
+    )
+
+
+Streams = dict[str, np.random.Generator]
+"""Sources of randomness of one eye, by what they decide."""
+
+
+def streams(*entropy: int) -> Streams:
+    """Independent streams from a few numbers."""
+    children = np.random.SeedSequence(entropy).spawn(len(_STREAMS))
+    return {name: np.random.default_rng(child) for name, child in zip(_STREAMS, children, strict=True)}
+
+
+def sample_retina(rng: Streams, seed: int, number: int, config: PhantomConfig) -> tuple[Retina, str]:
+    """Draw all that an eye's photo and volume are cut from, and its diagnosis."""
+    patient = np.random.default_rng(np.random.SeedSequence([seed, number // 2, _SHARED_BY_PATIENT]))
     anatomy = sample_anatomy(rng["anatomy"], patient)
+    side = 1 if number % 2 == 0 else -1
     grid = PhotoGrid(_sample_placement(rng["anatomy"], config), config.map_px, side)
     arterioles, venules = (
         draw_vessels(grid, grow_vessels(rng["vessels"], anatomy, arterioles=kind)) for kind in (True, False)
@@ -124,62 +159,83 @@ def simulate_eye(seed: int, number: int, config: PhantomConfig | None = None) ->
     texture = Texture.sample(rng["texture"], grid)
     diagnosis = config.diagnosis or sample_diagnosis(rng["lesions"], config.normal_share, config.second_share)
     lesions = sample_lesions(rng["lesions"], grid, diagnosis)
-    retina = Retina(grid, anatomy, arterioles, venules, texture, lesions)
-
-    return Eye(
-        key=f"{name}-{number:07d}-{laterality}",
-        patient=f"{name}-{number // 2:07d}",
-        laterality=laterality,
-        fundus=render_fundus(rng["photo"], retina, config.fundus_px),
-        scan=config.scan,
-        placement=grid.placement,
-        lesion_fundus=_reduce_labels(lesions, config.fundus_px),
-        diagnosis=diagnosis,
-        source=f"fund2oct phantom, seed {seed}",
-        **_scan(rng, retina, config),
-    )
+    return Retina(grid, anatomy, arterioles, venules, texture, lesions), diagnosis
 
 
-def _scan(rng: dict[str, np.random.Generator], retina: Retina, config: PhantomConfig) -> dict[str, Any]:
-    """The volume, its second rendering and its truth, by their names in an eye."""
-    grid, anatomy, texture = retina.grid, retina.anatomy, retina.texture
+def surfaces_under(retina: Retina, config: PhantomConfig) -> Surfaces:
+    """Boundaries of the retina under each A-scan, above Bruch's membrane."""
+    x, y = _points(retina, config)
+    texture = retina.texture
+    wobble = retina.grid.sample([texture.outer, texture.inner, texture.depth], x, y)
+    return build_surfaces(retina.anatomy, retina.lesions.under(retina.grid, x, y), wobble, x, y)
+
+
+def membrane_under(retina: Retina, pose: Array, config: PhantomConfig) -> Array:
+    """Depth of Bruch's membrane under each A-scan, ``(S, X)`` micrometres."""
+    return pose_surface(pose, config.n_ascans) + _residual(retina, config)
+
+
+def _residual(retina: Retina, config: PhantomConfig) -> Array:
+    return _RESIDUAL_UM * retina.grid.sample([retina.texture.residual], *_points(retina, config))[0]
+
+
+def _points(retina: Retina, config: PhantomConfig) -> tuple[Array, Array]:
+    """Nasal and downward millimetres of each A-scan, ``(S, X)`` each."""
     points = config.scan.coordinates(config.n_ascans).numpy()
-    x, y = points[..., 0] * grid.side, points[..., 1]
-    maps = [texture.outer, texture.inner, texture.depth, texture.residual, texture.small_lumens]
-    maps += [texture.lumens, texture.streaks, np.maximum(retina.arterioles, retina.venules)]
-    sampled = grid.sample(maps, x, y)
-    lesions = retina.lesions.under(grid, x, y)
-    surfaces = build_surfaces(anatomy, lesions, sampled[:3], x, y)
+    return points[..., 0] * retina.grid.side, points[..., 1]
+
+
+def scan_retina(
+    rng: Streams, retina: Retina, config: PhantomConfig, pose: Array | None = None
+) -> tuple[dict[str, Any], Array]:
+    """The truth of a scan by its names in an eye, and the signal ``(S, Z, X)`` before its speckle.
+
+    Args:
+        rng: of the pose, the tissue's grain and the gain.
+        retina: what is scanned.
+        config: sizes and scan.
+        pose: how the retina lies, ``(S, 3)``; None draws it.
+    """
+    anatomy, texture = retina.anatomy, retina.texture
+    x, y = _points(retina, config)
+    maps = [texture.small_lumens, texture.lumens, texture.streaks]
+    sampled = retina.grid.sample([*maps, np.maximum(retina.arterioles, retina.venules)], x, y)
+    surfaces = surfaces_under(retina, config)
+    lesions = retina.lesions.under(retina.grid, x, y)
 
     depth_um = config.depth_mm * 1000
-    dz_um = depth_um / config.n_depth
-    dx_um = float(np.mean([math.dist(*line) for line in config.scan.lines])) * 1000 / config.n_ascans
-    residual = _RESIDUAL_UM * sampled[3]
-    pose = sample_pose(rng["motion"], config.scan, depth_um)
-    pose = keep_in_frame(pose, surfaces.boundary["ILM"] - residual, residual, depth_um)
-    membrane = pose_surface(pose, config.n_ascans) + residual
+    dz_um, dx_um = config.pixel_um
+    if pose is None:
+        residual = _residual(retina, config)
+        pose = sample_pose(rng["motion"], config.scan, depth_um)
+        pose = keep_in_frame(pose, surfaces.boundary["ILM"] - residual, residual, depth_um)
+    membrane = membrane_under(retina, pose, config)
 
     n_slices = config.scan.n_slices
     columns = Columns(
         surfaces=surfaces,
         lesions=lesions,
-        vessels=sampled[7],
-        lumens=sampled[4:6],
-        streaks=sampled[6],
+        vessels=sampled[3],
+        lumens=sampled[:2],
+        streaks=sampled[2],
         streak=float(rng["texture"].uniform(0.02, 0.06)),
         grain=tissue_grain(rng["texture"], (n_slices, config.n_depth, config.n_ascans), (dz_um, dx_um)),
         gain=ascan_gain(rng["motion"], n_slices, config.n_ascans),
         scatter_um=(170 - 90 * anatomy.pigment) * anatomy.clearness,
     )
     signal, labels = reflect(columns, membrane, config.n_depth, dz_um, config.optics)
-    return {
-        "volume": acquire(rng["speckle"], signal, dz_um, dx_um, config.optics),
-        "second": acquire(rng["second"], signal, dz_um, dx_um, config.optics),
+    truth = {
         "boundaries_um": surfaces.stacked(BOUNDARIES, membrane),
         "lesions": labels,
         "pose_um": padded_pose(pose),
         "spacing_mm": (_slice_spacing(config.scan), dz_um / 1000, dx_um / 1000),
     }
+    return truth, signal
+
+
+def acquire_volume(rng: np.random.Generator, signal: Array, config: PhantomConfig) -> Array:
+    """One scan of a signal, uint8 ``(S, Z, X)``; another ``rng`` gives other speckle."""
+    return acquire(rng, signal, *config.pixel_um, config.optics)
 
 
 def simulate_eyes(

@@ -26,7 +26,7 @@ def draw_scatter(eyes: Mapping[str, Sequence[Mapping[str, Any]]], titles: Mappin
     figure, panels = _panels(list(eyes), len(titles))
     for axes, (column, title) in zip(panels, titles.items(), strict=True):
         for place, rows in enumerate(eyes.values()):
-            values = np.array([row[column] for row in rows])
+            values = np.array([row.get(column, np.nan) for row in rows])
             values = values[np.isfinite(values)]
             spread = place + 0.5 * (np.linspace(0, 1, len(values)) - 0.5)
             axes.plot(values, spread, ".", color=_colour(place), alpha=0.55, markersize=5, zorder=3)

@@ -8,12 +8,15 @@ import pytest
 import torch
 
 from fund2oct.data import EyeReader, FundusOCTDataModule
+from fund2oct.evaluation.answers import Given
 from fund2oct.evaluation.checkpoints import HeldOutEyes, evaluate, evaluate_checkpoints
-from fund2oct.evaluation.compare import measure
-from fund2oct.evaluation.controls import controls, model_candidates
+from fund2oct.evaluation.controls import controls, model_answers
 from fund2oct.evaluation.distances import Wanted
-from fund2oct.metrics.layers import find_surfaces
-from fund2oct.models import Fake, VolumeGAN, load_model
+from fund2oct.evaluation.floors import second_rendering
+from fund2oct.evaluation.measuring import EyeTask, measure_eye
+from fund2oct.evaluation.trained_on import TrainingEyes
+from fund2oct.metrics import KINDS
+from fund2oct.models import VolumeGAN, load_model
 
 NOTHING = Wanted((), required=True, thorough=False)
 CPU = torch.device("cpu")
@@ -31,10 +34,6 @@ def eyes(datamodule):
     return HeldOutEyes(datamodule, CPU)
 
 
-def surfaces(batch):
-    return find_surfaces(batch["volume"], batch["spacing_z_mm"], batch["spacing_x_mm"])
-
-
 def test_the_eyes_are_those_of_the_file(eyes, tiny_eyes):
     batches = list(eyes.batches())
     assert len(batches) == eyes.n_batches
@@ -50,9 +49,9 @@ def test_the_eyes_are_those_of_the_file(eyes, tiny_eyes):
 
 
 def test_the_controls_are_what_they_are_called(datamodule, eyes):
-    found = {one.name: one.answer for one in controls(datamodule, CPU)}
+    found = {one.name: one.give for one in controls(TrainingEyes(datamodule, CPU))}
     batch = next(eyes.batches())
-    assert torch.equal(found["floor: second rendering"](batch).volume, batch["second"])
+    assert torch.equal(second_rendering().give(batch).volume, batch["second"])
     mean = found["mean volume"](batch).aligned
     assert torch.equal(mean[0], mean[-1])
     train = []
@@ -73,9 +72,9 @@ def test_no_shuffled_photo_is_of_the_same_patient(tiny_checkpoint, eyes):
     model = load_model(tiny_checkpoint)
     given = []
     model.forward = lambda fundus, *_, **__: given.append(fundus) or torch.zeros(len(fundus), 1, 6, 32, 48)
-    _, shuffled = model_candidates({"model": model}, eyes.photos(), seed=0)
+    *_, shuffled = model_answers({"model": model}, eyes.photos(), seed=0)
     for batch in eyes.batches():
-        shuffled.answer(batch)
+        shuffled.give(batch)
     photos = torch.stack(list(eyes.photos().values()))
     for key, photo in zip(eyes.keys, torch.cat(given), strict=True):
         source = eyes.keys[int((photos - photo).flatten(1).abs().sum(1).argmin())]
@@ -84,13 +83,15 @@ def test_no_shuffled_photo_is_of_the_same_patient(tiny_checkpoint, eyes):
 
 def test_the_real_volume_itself_has_no_error(eyes):
     batch = next(eyes.batches())
-    rows = measure(Fake(batch["aligned"], batch["volume"]), batch, surfaces(batch), eyes.scan)
-    for row in rows:
+    for number in range(len(batch["key"])):
+        given = {"real": Given(batch["volume"], batch["aligned"]).eye(number)}
+        row = measure_eye(EyeTask.of(batch, number, given, eyes.scan))["real"].values
         for name in ("thickness/error_um", "aligned/l1", "lying/l1", "aligned/retina_local_mean"):
             assert row[name] == 0
         assert row["lying/ssim"] == pytest.approx(1) and row["aligned/psnr"] == math.inf
         assert row["energy/fake"] == row["energy/real"]
         assert row["fluid/error_mm3"] == 0 and row["ilm/truth_error_um"] < 40
+        assert all(row[f"{kind}/fake_mm"] == row[f"{kind}/both_mm"] for kind in KINDS)
 
 
 class Constant(VolumeGAN):

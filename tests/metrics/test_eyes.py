@@ -9,9 +9,12 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from fund2oct.metrics import eyes as module
-from fund2oct.metrics.eyes import EyeMean, measure_eyes
-from fund2oct.metrics.layers import find_surfaces
+from fund2oct.metrics import findings as module
+from fund2oct.metrics.eye_lesions import measure_lesions
+from fund2oct.metrics.eyes import EyeMean, measure_eyes, measure_perceptual, measure_surfaces
+from fund2oct.metrics.findings import Findings
+from fund2oct.metrics.kinds import KINDS
+from fund2oct.metrics.layers import Surfaces, find_surfaces
 from fund2oct.metrics.quality import volume_psnr
 from fund2oct.phantom import PhantomConfig, simulate_eye
 from fund2oct.retina import align, aligned_mask, unalign
@@ -33,6 +36,8 @@ ALWAYS = {
     "order/violations_real",
 }
 WITH_BOUNDARIES = {"ilm/truth_error_um", "rpe/truth_error_um", "thickness/truth_error_um"}
+KIND_LENGTHS = {f"{kind}/{whose}_mm" for kind in KINDS for whose in ("fake", "real", "both")}
+KIND_TRUTHS = {f"{kind}/{whose}_mm" for kind in KINDS for whose in ("truth", "confirmed")}
 WITH_SCAN = {f"{kind}/{name}_mm3" for kind in ("fluid", "elevation") for name in ("fake", "real", "error")}
 WITH_LESIONS = {f"{kind}/{name}_mm3" for kind in ("fluid", "elevation") for name in ("truth", "truth_error")}
 ERRORS = (
@@ -72,39 +77,56 @@ def _real() -> dict[str, Any]:
     }
 
 
-def _measure(answer: str, **optional: Any) -> dict[str, Tensor]:
-    """Measure a rescan, another eye's volume, the mean volume of all others, or nothing."""
+def _aligned(answer: str) -> Tensor:
     real = _real()
-    where = real["pose_um"], 0.024
     # Of the other eyes: an eye's own speckle must not be in it.
     mean = (real["aligned"].sum(0) - real["aligned"]) / (len(DIAGNOSES) - 1)
-    aligned = {
-        "rescan": align(real["second"], *where),
+    return {
+        "rescan": align(real["second"], real["pose_um"], 0.024),
         "other": real["aligned"].roll(1, 0),
         "mean": mean,
         "nothing": torch.zeros_like(mean),
     }[answer]
-    volume = real["second"] if answer == "rescan" else unalign(aligned, *where)
-    options = {"real_surfaces": real["surfaces"]} | optional
-    return measure_eyes(
-        volume, real["volume"], aligned, real["aligned"], real["mask"], 0.024, X_MM, **options
-    )
+
+
+def _volume(answer: str) -> Tensor:
+    real = _real()
+    return real["second"] if answer == "rescan" else unalign(_aligned(answer), real["pose_um"], 0.024)
+
+
+def _measure(answer: str, **optional: Any) -> dict[str, Tensor]:
+    """Measure a rescan, another eye's volume, the mean volume of all others, or nothing."""
+    drawn, real = Findings(_volume(answer), 0.024, X_MM), _real()
+    return measure_eyes(drawn, _real_findings(), _aligned(answer), real["aligned"], real["mask"], **optional)
+
+
+def _real_findings() -> Findings:
+    return Findings(_real()["volume"], 0.024, X_MM, _real()["surfaces"])
 
 
 @cache
 def _everything(answer: str) -> dict[str, Tensor]:
-    real = _real()
-    return _measure(answer, scan=real["scan"], boundaries_um=real["boundaries_um"], lesions=real["lesions"])
+    return _measure(answer, boundaries_um=_real()["boundaries_um"]) | _lesions(
+        answer, scan=_real()["scan"], lesions=_real()["lesions"]
+    )
+
+
+def _lesions(answer: str, **optional: Any) -> dict[str, Tensor]:
+    return measure_lesions(Findings(_volume(answer), 0.024, X_MM), _real_findings(), **optional)
 
 
 def test_names_follow_what_is_given() -> None:
     real = _real()
     assert set(_measure("rescan")) == ALWAYS
-    assert set(_measure("rescan", lesions=real["lesions"])) == ALWAYS
-    assert set(_measure("rescan", scan=real["scan"])) == ALWAYS | WITH_SCAN
-    assert set(_everything("rescan")) == ALWAYS | WITH_BOUNDARIES | WITH_SCAN | WITH_LESIONS
+    assert set(_measure("rescan", boundaries_um=real["boundaries_um"])) == ALWAYS | WITH_BOUNDARIES
+    assert set(_lesions("rescan")) == KIND_LENGTHS
+    assert set(_lesions("rescan", lesions=real["lesions"])) == KIND_LENGTHS | KIND_TRUTHS
+    assert set(_lesions("rescan", scan=real["scan"])) == KIND_LENGTHS | WITH_SCAN
+    everything = _lesions("rescan", scan=real["scan"], lesions=real["lesions"])
+    assert set(everything) == KIND_LENGTHS | KIND_TRUTHS | WITH_SCAN | WITH_LESIONS
     network = {"aligned/perceptual_unweighted", "lying/perceptual_unweighted"}
-    assert set(_measure("rescan", perceptual=Blur())) == ALWAYS | network
+    frames = (_volume("rescan"), _aligned("rescan"), real["volume"], real["aligned"], real["mask"])
+    assert set(measure_perceptual(*frames, Blur())) == network
     for value in _everything("rescan").values():
         assert value.shape == (6,) and value.dtype == torch.float32
 
@@ -157,18 +179,44 @@ def test_a_volume_without_a_retina_fails_and_is_not_measured() -> None:
     assert values["aligned/psnr"].isfinite().all() and values["fluid/real_mm3"].isfinite().all()
 
 
-def test_each_volume_is_searched_once(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_volume_is_searched_once_for_all_that_is_found_in_it(monkeypatch: pytest.MonkeyPatch) -> None:
     searched = []
 
-    def search(volume: Tensor, *spacing: Any) -> Any:
+    def search(volume: Tensor, *spacing: Any) -> Surfaces:
         searched.append(len(volume))
         return _real()["surfaces"]
 
     monkeypatch.setattr(module, "find_surfaces", search)
-    _measure("rescan", scan=_real()["scan"])
+    real = Findings(_real()["volume"], 0.024, X_MM)
+    for _ in range(2):
+        measure_lesions(Findings(_volume("rescan"), 0.024, X_MM, _real()["surfaces"]), real)
+        measure_surfaces(_real()["surfaces"], real)
     assert searched == [6]
-    _measure("rescan", real_surfaces=None)
-    assert searched == [6, 6, 6]
+
+
+def test_surfaces_are_measured_as_those_found_in_a_volume() -> None:
+    real, whole = _real(), _measure("other", boundaries_um=_real()["boundaries_um"])
+    drawn = find_surfaces(_volume("other"), 0.024, X_MM)
+    values = measure_surfaces(drawn, _real_findings(), real["boundaries_um"])
+    assert set(values) == {
+        name for name in whole if name.split("/")[0] in ("thickness", "ilm", "rpe", "order")
+    }
+    for name, value in values.items():
+        torch.testing.assert_close(value.float(), whole[name], equal_nan=True)
+
+
+def test_kinds_of_a_rescan_are_those_of_the_eye() -> None:
+    rescan, other = _lesions("rescan", lesions=_real()["lesions"]), _lesions("other")
+    for number, diagnosis in enumerate(DIAGNOSES):
+        shown = {kind for kind in KINDS if rescan[f"{kind}/real_mm"][number] >= 1}
+        assert shown == {diagnosis} - {"normal"}
+        for kind in shown:
+            values = {
+                whose: float(rescan[f"{kind}/{whose}_mm"][number]) for whose in ("fake", "real", "both")
+            }
+            assert 2 * values["both"] / (values["fake"] + values["real"]) > 0.8
+            assert rescan[f"{kind}/confirmed_mm"][number] > 0.6 * values["real"]
+            assert other[f"{kind}/both_mm"][number] == 0
 
 
 def test_an_eye_has_the_same_values_in_any_batch() -> None:
@@ -178,11 +226,11 @@ def test_an_eye_has_the_same_values_in_any_batch() -> None:
     whole = _everything("rescan")
     for eye in (1, 4):
         one = slice(eye, eye + 1)
-        alone = measure_eyes(
-            real["second"][one], real["volume"][one], answer[one], real["aligned"][one], real["mask"][one],
-            torch.tensor([0.024]), torch.tensor([X_MM]), scan=real["scan"],
-            boundaries_um=real["boundaries_um"][one], lesions=real["lesions"][one],
-        )  # fmt: skip
+        spacing = torch.tensor([0.024]), torch.tensor([X_MM])
+        found = [Findings(real[name][one], *spacing) for name in ("second", "volume")]
+        aligned = answer[one], real["aligned"][one], real["mask"][one]
+        alone = measure_eyes(*found, *aligned, boundaries_um=real["boundaries_um"][one])
+        alone |= measure_lesions(*found, scan=real["scan"], lesions=real["lesions"][one])
         for name, value in alone.items():
             torch.testing.assert_close(value, whole[name][one], rtol=1e-4, atol=1e-5, equal_nan=True)
 
@@ -200,7 +248,7 @@ def test_volumes_that_do_not_fit_are_refused() -> None:
         bad = list(good)
         bad[place] = bad[place][:, :, 1:]
         with pytest.raises(ValueError, match="expected"):
-            measure_eyes(*bad, 0.024, X_MM)
+            measure_eyes(*(Findings(volume, 0.024, X_MM) for volume in bad[:2]), *bad[2:])
 
 
 @pytest.mark.filterwarnings("ignore:The ``compute`` method")

@@ -11,13 +11,13 @@ from PIL import Image
 from torch import Tensor
 
 from fund2oct.geometry import RadialScan, RasterScan, ScanPattern
+from fund2oct.metrics.fluid import find_fluid, fluid_um
 from fund2oct.metrics.layers import Surfaces, find_surfaces
 from fund2oct.metrics.lesions import (
     ELEVATION,
     FLUID,
     ascan_area_mm2,
     elevation_um,
-    fluid_um,
     label_um,
     lesion_volume_mm3,
 )
@@ -93,6 +93,27 @@ def test_a_dark_box_has_its_height_at_any_resolution(n_depth: int, n_ascans: int
     outside = ((along < 1.4) | (along > 3.4)).expand(1, 2, -1)
     assert height[inside].tolist() == pytest.approx([240.0] * int(inside.sum()), abs=25)
     assert (height[outside] == 0).all()
+
+
+def test_a_pocket_on_the_epithelium_is_subretinal_and_one_above_it_is_not() -> None:
+    z_mm, x_mm, n_ascans = 0.024, 0.08, 60
+    depth = (torch.arange(90) + 0.5)[:, None] * 24
+    along = torch.arange(n_ascans)
+    bscan = torch.where((depth > 600) & (depth < 1200), 0.5, 0.1).expand(90, n_ascans).clone()
+    bscan[(depth > 960) & (depth < 1200) & (along >= 10) & (along < 25)] = 0.1
+    bscan[(depth > 840) & (depth < 1080) & (along >= 35) & (along < 50)] = 0.1
+    volume = bscan.expand(1, 1, 2, -1, -1).clone()
+    volume[0, 0, 1] = volume[0, 0, 1].flip(-1)
+    surfaces = Surfaces(*(torch.full((1, 2, n_ascans), um) for um in (600.0, 1200.0, 1226.0)))
+    under, within = find_fluid(volume, surfaces, z_mm, x_mm)
+    expected = torch.zeros(2, n_ascans, dtype=torch.bool)
+    expected[:, 12:23] = True
+    expected[1] = expected[1].flip(-1)
+    assert (under[0][expected] > 150).all() and (within[0][expected] == 0).all()
+    # The other pocket is 25 A-scans further along its slice.
+    other = torch.stack([expected[0].roll(25), expected[1].roll(-25)])
+    assert (within[0][other] > 150).all() and (under[0][other] == 0).all()
+    torch.testing.assert_close(fluid_um(volume, surfaces, z_mm, x_mm), under + within)
 
 
 def test_fluid_is_unknown_without_surfaces_or_vitreous() -> None:

@@ -8,7 +8,7 @@ from PIL import Image
 
 from fund2oct.data import EyeReader, FundusOCTDataModule
 from fund2oct.evaluation.checkpoints import HeldOutEyes
-from fund2oct.evaluation.controls import model_candidates
+from fund2oct.evaluation.controls import model_answers
 from fund2oct.models import load_model
 from fund2oct.predict import generate, translate
 
@@ -45,10 +45,10 @@ def test_validation_draws_the_same_for_an_eye_in_any_batch(tiny_checkpoint, tiny
 def test_evaluation_shows_the_eye_that_it_measured(tiny_checkpoint, tiny_eyes):
     eyes = HeldOutEyes(held_out(tiny_eyes, 3), torch.device("cpu"))
     with torch.inference_mode():
-        for candidate in model_candidates({"model": load_model(tiny_checkpoint)}, eyes.photos(), seed=5):
+        for answer in model_answers({"model": load_model(tiny_checkpoint)}, eyes.photos(), seed=5):
             for batch in eyes.batches():
-                for key, volume in zip(batch["key"], candidate.answer(batch).volume, strict=True):
-                    torch.testing.assert_close(candidate.answer(eyes.batch(key)).volume[0], volume)
+                for key, volume in zip(batch["key"], answer.give(batch).volume, strict=True):
+                    torch.testing.assert_close(answer.give(eyes.batch(key)).volume[0], volume)
 
 
 def test_prediction_goes_by_the_key_not_by_the_files_ending(tiny_checkpoint, tiny_eyes, tmp_path):

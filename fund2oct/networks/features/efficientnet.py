@@ -92,6 +92,8 @@ class EfficientNetLite(FeatureNetwork):
         except FileNotFoundError as error:
             raise ModuleNotFoundError(str(error)) from error
         self.load_state_dict({name: torch.from_numpy(tensor) for name, tensor in published.items()})
+        # A processor computes 1x1 and depthwise convolutions a third faster with the channels last.
+        self.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
         self._freeze()
 
     def forward(self, image: Tensor) -> list[Tensor]:
@@ -113,7 +115,7 @@ class EfficientNetLite(FeatureNetwork):
         """The first feature maps of :meth:`forward`, up to the one numbered ``last``, from 0."""
         if image.ndim != 4 or image.shape[1] not in (1, 3):
             raise ValueError(f"image: expected (N, 1 or 3, H, W), found {tuple(image.shape)}")
-        x = (255 * image.expand(-1, 3, -1, -1) - 127) / 128
+        x = ((255 * image.expand(-1, 3, -1, -1) - 127) / 128).contiguous(memory_format=torch.channels_last)
         x = F.relu6(self._bn0(self._conv_stem(x)))
         maps = []
         for number, block in enumerate(self._blocks[: self._ends[last] + 1]):

@@ -1,0 +1,99 @@
+"""What is measured of one eye and all its answers, in a process of its own."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from fund2oct.evaluation.answers import Given
+from fund2oct.geometry import ScanPattern
+from fund2oct.metrics import (
+    Findings,
+    epithelium_height_um,
+    interval_coverage,
+    measure_eyes,
+    measure_lesions,
+    measure_surfaces,
+)
+from fund2oct.models import Batch
+
+_REAL = ("volume", "aligned", "mask", "pose_um", "spacing_z_mm", "spacing_x_mm", "boundaries_um", "lesions")
+
+
+@dataclass(frozen=True, eq=False)
+class EyeTask:
+    """A real eye and its answers, on the CPU.
+
+    Args:
+        real: what :class:`fund2oct.evaluation.compare.EyeSet` says of the eye, each ``(1, ...)``.
+        given: the answers by name.
+        scan: where the B-scans lie.
+    """
+
+    real: dict[str, Tensor]
+    given: Mapping[str, Given]
+    scan: ScanPattern | None
+
+    @classmethod
+    def of(cls, batch: Batch, number: int, given: Mapping[str, Given], scan: ScanPattern | None) -> EyeTask:
+        """The eye of that number in a batch."""
+        real = {
+            name: batch[name][number : number + 1].cpu().clone()
+            for name in _REAL
+            if isinstance(batch.get(name), Tensor)
+        }
+        return cls(real, given, scan)
+
+
+@dataclass(frozen=True, eq=False)
+class Measured:
+    """What was measured of one answer for one eye.
+
+    Args:
+        values: by name.
+        height_um: of the epithelium above the pose's surface, NaN where unknown, ``(1, S, X)``.
+        real_height_um: of the real eye's epithelium, likewise.
+    """
+
+    values: dict[str, float]
+    height_um: Tensor
+    real_height_um: Tensor
+
+
+@torch.inference_mode()
+def measure_eye(task: EyeTask) -> dict[str, Measured]:
+    """Measure all answers for an eye; what is found in the real volume is found once.
+
+    Returns:
+        For each answer what :func:`fund2oct.metrics.measure_eyes` and
+        :func:`fund2oct.metrics.measure_lesions` measure, or of surfaces alone what
+        :func:`fund2oct.metrics.measure_surfaces` does, and ``thickness/covered`` where it has an
+        interval.
+    """
+    real = task.real
+    spacing = real["spacing_z_mm"], real["spacing_x_mm"]
+    findings = Findings(real["volume"], *spacing)
+    real_height_um = epithelium_height_um(findings.surfaces.rpe_um, real["pose_um"])
+    measured = {}
+    for name, given in task.given.items():
+        surfaces = given.surfaces
+        if given.volume is not None and given.aligned is not None:
+            drawn = Findings(given.volume, *spacing, surfaces)
+            surfaces = drawn.surfaces
+            frames = given.aligned, real["aligned"], real["mask"]
+            values = measure_eyes(drawn, findings, *frames, boundaries_um=real.get("boundaries_um"))
+            values |= measure_lesions(drawn, findings, scan=task.scan, lesions=real.get("lesions"))
+        else:
+            assert surfaces is not None, f"{name}: an answer has a volume or surfaces"
+            values = measure_surfaces(surfaces, findings, real.get("boundaries_um"))
+        if given.interval_um is not None:
+            covered = interval_coverage(given.interval_um, findings.surfaces.thickness_um)
+            values["thickness/covered"] = covered
+        height_um = epithelium_height_um(surfaces.rpe_um, real["pose_um"])
+        measured[name] = Measured(
+            {value: float(column[0]) for value, column in values.items()}, height_um, real_height_um
+        )
+    return measured
