@@ -37,7 +37,7 @@ class Fake(NamedTuple):
 
     def detach(self) -> Fake:
         """The volumes without their gradient."""
-        return Fake(self.aligned.detach(), self.volume.detach())
+        return Fake(self.aligned.detach(), self.volume.detach(), self.anatomy)
 
 
 class VolumeGAN(pl.LightningModule):

@@ -36,6 +36,8 @@ WEIGHTS = {
 }
 """Weights of the terms of :class:`Pix2Vol`, by name."""
 
+_CONDITION = 4
+"""Channels of what the patch discriminators compare with: the photo's colours and the anatomy."""
 _N_DRAWS = 4
 _LEAST_DEVIATION_UM = 1.0
 _PER_SLICE = {
@@ -59,7 +61,7 @@ class Pix2Vol(VolumeGAN):
 
     In the second part the anatomy rests, and the *texture* is learned from the adversaries alone, on
     some slices of each eye: ``adversarial``, by discriminators of frozen features, of patches of
-    B-scans, or of patches of volumes. Real and generated volumes have the same surfaces there, so that
+    B-scans, or of patches of volumes; the latter two see photo and anatomy beside the image. Real and generated volumes have the same surfaces there, so that
     the discriminators judge tissue.
 
     Args:
@@ -100,7 +102,7 @@ class Pix2Vol(VolumeGAN):
         weights: dict[str, float] | None = None,
         adversarial: str = "hinge",
         feature_width: int = 48,
-        bscan_width: int = 0,
+        bscan_width: int = 32,
         volume_width: int = 0,
         judged_slices: int = 2,
         anatomy_learning_rate: float = 1.5e-3,
@@ -155,9 +157,9 @@ class Pix2Vol(VolumeGAN):
         if self.feature_width:
             found["features"] = FeatureDiscriminator(self.feature_width)
         if self.bscan_width:
-            found["bscan"] = BScanPatchDiscriminator(width=self.bscan_width, n_scales=1)
+            found["bscan"] = BScanPatchDiscriminator(_CONDITION, self.bscan_width, n_scales=1)
         if self.volume_width:
-            found["volume"] = VolumePatchDiscriminator(width=self.volume_width, n_scales=1)
+            found["volume"] = VolumePatchDiscriminator(_CONDITION, self.volume_width, n_scales=1)
         return found
 
     def rebuilt(self) -> tuple[str, ...]:
@@ -253,9 +255,10 @@ class Pix2Vol(VolumeGAN):
     def discriminator_losses(self, batch: Batch, fake: Fake) -> Losses:
         """Each discriminator's adversarial loss."""
         losses = {}
+        condition = _condition(batch, fake)
         for name, discriminator in self.discriminators.items():
-            real = [scale.logits for scale in discriminator(batch["volume"], batch["lines"])]
-            generated = [scale.logits for scale in discriminator(fake.volume, batch["lines"])]
+            real = [scale.logits for scale in discriminator(batch["volume"], condition)]
+            generated = [scale.logits for scale in discriminator(fake.volume, condition)]
             losses[name] = self.adversarial.discriminator(real, generated)
         return losses
 
@@ -277,12 +280,21 @@ class Pix2Vol(VolumeGAN):
         return losses | {"slab": slab_loss(*light), "shadow": shadow_loss(*light)}
 
     def _adversarial(self, batch: Batch, fake: Fake) -> Losses:
+        condition = _condition(batch, fake)
         return {
             f"adversarial/{name}": self.adversarial.generator(
-                [scale.logits for scale in discriminator(fake.volume, batch["lines"])]
+                [scale.logits for scale in discriminator(fake.volume, condition)]
             )
             for name, discriminator in self.discriminators.items()
         }
+
+
+def _condition(batch: Batch, fake: Fake) -> Tensor:
+    """The photo above and the anatomy at each voxel, ``(B, 4, S, Z, X)``."""
+    assert fake.anatomy is not None
+    anatomy = unalign(fake.anatomy.image.detach(), batch["pose_um"], batch["spacing_z_mm"])
+    photo = batch["lines"].unsqueeze(3).expand(-1, -1, -1, anatomy.shape[3], -1)
+    return torch.cat([photo, anatomy], 1)
 
 
 def heights_above_pose(batch: Batch) -> Tensor:

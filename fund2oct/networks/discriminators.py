@@ -45,11 +45,12 @@ class PatchDiscriminator(nn.Module):
     amplified: speckle is a small part of the intensities, and without this a discriminator takes
     several times as many steps to tell real speckle from white noise of the same strength.
 
-    The condition is spread along Z and concatenated with the volume, so that the first layer can
-    already compare each A-scan with the photo above it. Both are mapped to [-1, 1] inside.
+    The condition is concatenated with the volume, so that the first layer can already compare each
+    A-scan with the photo above it, or each voxel with the anatomy it belongs to; what has no depth is
+    spread along Z. Both are mapped to [-1, 1] inside.
 
     Args:
-        condition_channels: channels of the lifted photo; 0 makes the discriminator unconditional.
+        condition_channels: channels of the condition; 0 makes the discriminator unconditional.
         width: channels of the first layer.
         n_layers: strided convolutions.
         n_scales: number of scales; Z and X must measure at least ``2 ** (n_layers + n_scales - 1)``.
@@ -88,13 +89,14 @@ class PatchDiscriminator(nn.Module):
             self._stack(1 + condition_channels, width, n_layers, spectral) for _ in range(n_scales)
         )
 
-    def forward(self, volume: Tensor, photo_lines: Tensor | None = None) -> list[DiscriminatorOutput]:
-        """Score a volume, given the photo under its scan lines.
+    def forward(self, volume: Tensor, condition: Tensor | None = None) -> list[DiscriminatorOutput]:
+        """Score a volume, given what it has to fit.
 
         Args:
             volume: intensities in [0, 1], shape ``(B, 1, S, Z, X)``.
-            photo_lines: the photo at each A-scan in [0, 1], shape ``(B, condition_channels, S, X)``; None if
-                the discriminator is unconditional.
+            condition: in [0, 1]; the photo at each A-scan, shape ``(B, condition_channels, S, X)``, or
+                channels of a volume, ``(B, condition_channels, S, Z, X)``; None if the discriminator is
+                unconditional.
 
         Returns:
             One output a scale, finest first.
@@ -102,11 +104,12 @@ class PatchDiscriminator(nn.Module):
         Raises:
             ValueError: if a shape does not fit, or Z or X is too small for the coarsest scale.
         """
-        self._check(volume, photo_lines)
+        self._check(volume, condition)
         inputs = volume
-        if photo_lines is not None:
-            spread = photo_lines.unsqueeze(3).expand(-1, -1, -1, volume.shape[3], -1)
-            inputs = torch.cat([volume, spread], 1)
+        if condition is not None:
+            if condition.ndim == 4:
+                condition = condition.unsqueeze(3).expand(-1, -1, -1, volume.shape[3], -1)
+            inputs = torch.cat([volume, condition], 1)
         outputs = []
         for number, stack in enumerate(self.scales):
             if number:
@@ -135,7 +138,7 @@ class PatchDiscriminator(nn.Module):
             features.append(inputs)
         return DiscriminatorOutput(stack[-1](inputs), features)
 
-    def _check(self, volume: Tensor, photo_lines: Tensor | None) -> None:
+    def _check(self, volume: Tensor, condition: Tensor | None) -> None:
         if volume.ndim != 5 or volume.shape[1] != 1:
             raise ValueError(f"volume: expected (B, 1, S, Z, X), found {tuple(volume.shape)}")
         batch, _, n_slices, n_depth, n_ascans = volume.shape
@@ -145,13 +148,16 @@ class PatchDiscriminator(nn.Module):
                 f"found Z={n_depth}, X={n_ascans}; use fewer n_layers or n_scales"
             )
         if self.condition_channels == 0:
-            if photo_lines is not None:
-                raise ValueError("photo_lines: expected None, for condition_channels is 0")
+            if condition is not None:
+                raise ValueError("condition: expected None, for condition_channels is 0")
             return
-        expected = (batch, self.condition_channels, n_slices, n_ascans)
-        found = None if photo_lines is None else tuple(photo_lines.shape)
-        if found != expected:
-            raise ValueError(f"photo_lines: expected (B, C, S, X) = {expected}, found {found}")
+        flat = (batch, self.condition_channels, n_slices, n_ascans)
+        deep = (batch, self.condition_channels, n_slices, n_depth, n_ascans)
+        found = None if condition is None else tuple(condition.shape)
+        if found not in (flat, deep):
+            raise ValueError(
+                f"condition: expected (B, C, S, X) = {flat} or (B, C, S, Z, X) = {deep}, found {found}"
+            )
 
 
 class VolumePatchDiscriminator(PatchDiscriminator):

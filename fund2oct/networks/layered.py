@@ -143,8 +143,8 @@ class LayeredGenerator(nn.Module):
             heights = torch.where(known_um.isfinite(), known_um, heights)
         if not isinstance(spacing_z_mm, Tensor) and not spacing_z_mm > 0:
             raise ValueError(
-                f"spacing: expected a positive distance of rows in millimetres, found {spacing_z_mm}; a model "
-                "that was not trained knows none"
+                f"spacing: expected a positive distance of rows in millimetres, found {spacing_z_mm}; a "
+                "model that was not trained knows none"
             )
         columns = self.tissue(fundus, maps, grid, increments_of(heights), centre)
         row_um = 1000 * torch.as_tensor(spacing_z_mm, dtype=torch.float32, device=grid.device).view(
