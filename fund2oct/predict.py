@@ -22,10 +22,12 @@ from fund2oct.models import VolumeGAN, load_model
 from fund2oct.models.checkpoint import import_class
 from fund2oct.networks.noise import NoiseSource, eye_seed
 from fund2oct.retina import unalign
-from fund2oct.visual import draw_panel, save_figure
+from fund2oct.thickness import predict_thickness, save_thickness
+from fund2oct.visual import draw_panel, draw_thickness, save_figure
 
 # Of the A-scans; the challenge's lines may just reach the edge.
 _OUTSIDE = 0.1
+_FOOTER = "Predicted from the photo alone: a guess with its uncertainty, no measurement and no diagnosis."
 
 
 def predict(
@@ -36,8 +38,9 @@ def predict(
     seed: int = 0,
     model: str | None = None,
     placement: Placement | PhotoPlacement | None = None,
+    draw: bool = False,
 ) -> list[str]:
-    """Generate a volume for each photo, with a panel.
+    """Generate a volume for each photo, with a panel and, where the model predicts it, a thickness map.
 
     A photo that cannot be used is passed over; the others are still done. The speckle and the pose
     of a photo depend on ``seed`` and on the file's name without its ending, which is the eye's key, not on
@@ -46,12 +49,16 @@ def predict(
     Args:
         checkpoint: a trained model.
         photos: picture files.
-        out: folder of the results, made if need be: ``NAME.h5`` and ``NAME.png`` for ``NAME.jpg``.
+        out: folder of the results, made if need be: for ``NAME.jpg`` the volume ``NAME.h5``, its panel
+            ``NAME.png``, the thickness map ``NAME.thickness.png`` and its numbers in micrometres,
+            ``NAME.thickness.tif``: median, lower and upper end of the 80% interval.
         formats: of the volumes, see :func:`fund2oct.export.save_eye`.
         seed: of the speckle and of the poses.
         model: import path of the model's class, where it is not of this package.
         placement: where the scan lies on the photos; by default around the centre of the retina's
             circle, as on a macula-centred photo of 45 to 50 degrees. It may be estimated from each photo.
+        draw: whether the surfaces are drawn from their distribution; the median ones are the best
+            single answer.
 
     Returns:
         A line for each photo that was passed over, which says why.
@@ -66,7 +73,7 @@ def predict(
     taken: set[str] = set()
     for photo in track([Path(photo) for photo in photos], "translating"):
         try:
-            eye = translate(network, photo, placement or Placement(), seed)
+            eye = translate(network, photo, placement or Placement(), seed, draw)
         except DataError as error:
             line = " ".join(str(error).split())
             failed.append(line if str(photo) in line else f"{photo}: {line}")
@@ -75,10 +82,17 @@ def predict(
         for format in formats:
             save_eye(eye, folder, name, format)
         _draw(eye, folder / f"{name}.png")
+        _map_thickness(network, eye, folder / name)
     return failed
 
 
-def translate(model: VolumeGAN, photo: Path, placement: Placement | PhotoPlacement, seed: int = 0) -> Eye:
+def translate(
+    model: VolumeGAN,
+    photo: Path,
+    placement: Placement | PhotoPlacement,
+    seed: int = 0,
+    draw: bool = False,
+) -> Eye:
     """Generate the volume of one photo.
 
     Args:
@@ -87,6 +101,7 @@ def translate(model: VolumeGAN, photo: Path, placement: Placement | PhotoPlaceme
         placement: where the scan lies on the square around the circle of retina, or that it is to be
             estimated; the eye's ``history`` tells what was found.
         seed: of the speckle and of the pose.
+        draw: whether the surfaces are drawn too, see :func:`generate`.
 
     Returns:
         The photo, cropped and prepared as those of the training, and the generated volume, at a pose
@@ -112,7 +127,7 @@ def translate(model: VolumeGAN, photo: Path, placement: Placement | PhotoPlaceme
         )
     for note in notes:
         warnings.warn(f"{photo}: {note}", stacklevel=2)
-    volume, pose_um = generate(model, fundus, task.scan, placed, photo.stem, seed)
+    volume, pose_um = generate(model, fundus, task.scan, placed, photo.stem, seed, draw)
     return Eye(
         key=photo.stem,
         patient=photo.stem,
@@ -130,7 +145,13 @@ def translate(model: VolumeGAN, photo: Path, placement: Placement | PhotoPlaceme
 
 
 def generate(
-    model: VolumeGAN, fundus: Array, scan: ScanPattern, placement: Placement, key: str, seed: int = 0
+    model: VolumeGAN,
+    fundus: Array,
+    scan: ScanPattern,
+    placement: Placement,
+    key: str,
+    seed: int = 0,
+    draw: bool = False,
 ) -> tuple[Array, Array]:
     """Generate the volume of a cropped photo, at a pose sampled from the training set's.
 
@@ -141,21 +162,25 @@ def generate(
         placement: where they lie on the photo.
         key: of the eye; with ``seed`` it decides the speckle and the pose.
         seed: another seed gives another volume.
+        draw: whether the surfaces are drawn from their distribution in place of the median ones.
 
     Returns:
-        The volume, uint8 ``(S, Z, X)``, and its pose in micrometres, float32 ``(S, 3)``.
+        The volume, uint8 ``(S, Z, X)``, and its pose in micrometres, float32 ``(S, K)``.
 
     Raises:
-        DataError: if what the model draws is not finite.
+        DataError: if what the model draws is not finite, or it has no surfaces to draw.
     """
     assert model.task is not None
+    if draw and not hasattr(model, "surfaces"):
+        raise DataError(f"{key}: a {type(model).__name__} has no surfaces to draw; leave --draw out")
+    options = {"draw_surfaces": True} if draw else {}
     noise = NoiseSource.of_keys([key], seed, model.device)
     _, n_depth, n_ascans = model.shape
     grid = placement.to_grid(scan.coordinates(n_ascans, model.device))[None]
     image = torch.from_numpy(fundus.copy()).permute(2, 0, 1)[None].to(model.device) / 255
     pose_um = model.task.poses.sample(1, torch.Generator().manual_seed(eye_seed(key, seed)))
     with torch.inference_mode():
-        aligned = model(image, grid, n_depth, rng=noise)
+        aligned = model(image, grid, n_depth, rng=noise, **options)
         volume = unalign(aligned, pose_um.to(aligned), model.task.spacing_mm[1])
     if not volume.isfinite().all():
         raise DataError(f"{key}: the model's volume holds NaN or infinity; use an earlier checkpoint")
@@ -168,6 +193,16 @@ def _draw(eye: Eye, path: Path) -> None:
     volume = torch.from_numpy(eye.volume) / 255
     grid = eye.placement.to_grid(eye.scan.coordinates(volume.shape[-1]))
     save_figure(draw_panel(fundus, grid, {"generated": volume}, eye.key), path)
+
+
+def _map_thickness(model: VolumeGAN, eye: Eye, path: Path) -> None:
+    assert eye.fundus is not None and eye.scan is not None
+    found = predict_thickness(model, eye.fundus, eye.placement, eye.scan)
+    if found is None:
+        return
+    save_thickness(found, path.with_name(f"{path.name}.thickness.tif"))
+    figure = draw_thickness(eye.fundus, found, eye.key, _FOOTER)
+    save_figure(figure, path.with_name(f"{path.name}.thickness.png"))
 
 
 def _free_name(stem: str, taken: set[str]) -> str:

@@ -29,6 +29,11 @@ TINY = {"n_depth": 32, "n_ascans": 48, "fundus_px": 48}
 """Sizes of :func:`tiny_eyes`, where S != Z != X."""
 
 
+TINY_PIX2VOL = {
+    "encoder": "own", "surface_width": 16, "tissue_width": 16, "texture": (8, 8), "feature_width": 0,
+    "bscan_width": 8,
+}  # fmt: skip
+"""A small Pix2Vol that needs nobody's weights."""
 @pytest.fixture(scope="session")
 def tiny_eyes(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A file of 24 small simulated eyes."""
@@ -48,15 +53,28 @@ def tiny_overrides(tiny_eyes: Path) -> list[str]:
         "data.init_args.n_eyes=24",
         "data.init_args.batch_size=2",
         "model.init_args.shape=[6,32,48]",
-        "model.init_args.channels=[8,8,16]",
         "model.init_args.bscan_width=8",
-        "model.init_args.n_layers=2",
         "trainer.accelerator=cpu",
         "trainer.devices=1",
         "trainer.max_epochs=1",
         "trainer.check_val_every_n_epoch=1",
         "trainer.enable_progress_bar=false",
     ]
+
+
+@pytest.fixture
+def tiny_layers() -> list[str]:
+    """Overrides that make a Pix2Vol small, which needs nobody's weights then."""
+    return [
+        f"model.init_args.{name}={list(value) if isinstance(value, tuple) else value}"
+        for name, value in TINY_PIX2VOL.items()
+    ]
+
+
+@pytest.fixture
+def tiny_voxels() -> list[str]:
+    """Overrides that make a VoxelGAN small."""
+    return ["model.init_args.channels=[8,8,16]", "model.init_args.n_layers=2"]
 
 
 @pytest.fixture(scope="session")
@@ -67,8 +85,7 @@ def tiny_checkpoint(tiny_eyes: Path, tmp_path_factory: pytest.TempPathFactory) -
     from fund2oct.data import FundusOCTDataModule
     from fund2oct.models import Pix2Vol
 
-    weights = {"l1": 1.0, "adversarial": 1.0}
-    model = Pix2Vol((6, 32, 48), channels=(8, 8, 16), bscan_width=8, n_layers=2, weights=weights)
+    model = Pix2Vol((6, 32, 48), **TINY_PIX2VOL)
     trainer = pl.Trainer(
         accelerator="cpu",
         devices=1,

@@ -8,14 +8,14 @@ from fund2oct.training import build
 
 def test_every_shipped_experiment_resolves():
     names = set(experiments()) - {"base"}
-    assert {"pix2vol", "l1", "lift_repeat", "lift_channels", "aptos2024"} <= names
+    assert {"pix2vol", "voxels", "l1", "lift_repeat", "lift_channels", "aptos2024"} <= names
     for name in names:
         config = load_experiment(name)
         assert config["model"]["class_path"].startswith("fund2oct.models.")
 
 
 def test_overrides_win_over_the_experiment_which_wins_over_the_base():
-    assert load_experiment("pix2vol")["model"]["init_args"]["lift"] == "geometry"
+    assert load_experiment("voxels")["model"]["init_args"]["lift"] == "geometry"
     config = load_experiment("lift_repeat", ["model.init_args.lift=channels", "trainer.max_epochs=1"])
     assert config["model"]["init_args"]["lift"] == "channels"
     assert config["trainer"]["max_epochs"] == 1
@@ -65,7 +65,7 @@ def test_an_unknown_experiment_is_named_with_the_nearest():
         ("trainer.max_epoch=3", "max_epoch"),
         ("model.class_path=fund2oct.models.Nothing", "Nothing"),
         ("model.class_path=fund2oct.data.FundusOCTDataModule", "VolumeGAN"),
-        ("model.init_args.lift=magic", "magic"),
+        ("model.init_args.encoder=magic", "magic"),
         ("model.init_args.weights.l3=1", "l3"),
         ("model.init_args.adversarial=wasserstein", "wasserstein"),
         ("data.init_args.batch_size=0", "batch_size"),

@@ -60,6 +60,10 @@ def add_commands(commands: Commands) -> None:
         help="the fovea on the photo, from -1 to 1 over the circle of retina (default: its centre)",
     )  # fmt: skip
     add_placement(predict)
+    predict.add_argument(
+        "--draw", action="store_true",
+        help="draw the surfaces from their distribution (default: the median ones, the best single answer)",
+    )  # fmt: skip
     predict.add_argument("--seed", type=int, default=0, help="of the speckle and of the poses")
     predict.add_argument("--model", default=None, metavar="MODULE.CLASS", help="a class of your own")
     predict.set_defaults(command=_predict)
@@ -133,6 +137,7 @@ def _predict(options: argparse.Namespace) -> int:
         seed=options.seed,
         model=options.model,
         placement=placement,
+        draw=options.draw,
     )
     for reason in failed:
         print(f"fund2oct: {reason}", file=sys.stderr)

@@ -186,8 +186,11 @@ class VolumeGAN(pl.LightningModule):
         """
         self.configure_model()
         n_depth = n_depth or self.shape[1]
-        height_mm = self.task.spacing_mm[1] * self.shape[1] if self.task else math.nan
-        return self.generator_ema(fundus, grid, height_mm / n_depth, n_depth, rng=rng)
+        return self.generator_ema(fundus, grid, self.spacing_z_mm(n_depth), n_depth, rng=rng)
+
+    def spacing_z_mm(self, n_depth: int) -> float:
+        """Distance of the rows of a volume of so many; NaN while the model knows nothing of its data."""
+        return self.task.spacing_mm[1] * self.shape[1] / n_depth if self.task else math.nan
 
     def training_batch(self, batch: Batch) -> Batch:
         """What of a batch a training step is to see; all of it unless a subclass says otherwise."""

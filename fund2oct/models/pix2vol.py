@@ -203,6 +203,31 @@ class Pix2Vol(VolumeGAN):
             )
         return optimizers, schedulers
 
+    def forward(
+        self,
+        fundus: Tensor,
+        grid: Tensor,
+        n_depth: int | None = None,
+        rng: NoiseSource | None = None,
+        draw_surfaces: bool = False,
+    ) -> Tensor:
+        """As :meth:`VolumeGAN.forward`; between the median surfaces, or between drawn ones.
+
+        The median surfaces are the best single answer. Drawn ones spread as those of real eyes do.
+
+        Args:
+            fundus: photos in [0, 1], shape ``(B, 3, H, W)``.
+            grid: A-scan positions in grid units, shape ``(B, S, X, 2)``.
+            n_depth: axial samples; those of ``shape`` when absent.
+            rng: source of the noise; torch's own when absent.
+            draw_surfaces: whether to draw the surfaces too.
+        """
+        self.configure_model()
+        n_depth = n_depth or self.shape[1]
+        spacing_z_mm = self.spacing_z_mm(n_depth)
+        drawn: Tensor = self.generator_ema(fundus, grid, spacing_z_mm, n_depth, rng, draw_surfaces)
+        return drawn
+
     def surfaces(self, fundus: Tensor, grid: Tensor) -> SurfaceDistribution:
         """Predict the surfaces alone, with the averaged network; the arguments are those of ``forward``."""
         self.configure_model()

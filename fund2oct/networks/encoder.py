@@ -116,9 +116,14 @@ def available_encoder(name: str) -> str:
 
     Args:
         name: ``"auto"``, or a name of :data:`ENCODERS`, which is returned as it is.
+
+    Raises:
+        ValueError: if it is neither.
     """
-    if name != "auto":
+    if name in ENCODERS:
         return name
+    if name != "auto":
+        raise ValueError(f"encoder: expected auto, {' or '.join(ENCODERS)}, found {name!r}")
     try:
         find_weights("efficientnet_lite0")
     except FileNotFoundError as error:
@@ -142,4 +147,4 @@ def build_encoder(name: str, fine_tune: bool = False) -> nn.Module:
         return PretrainedEncoder(fine_tune)
     if name == "own":
         return FundusEncoder()
-    raise ValueError(f"encoder: expected one of {', '.join(ENCODERS)}, found {name!r}")
+    raise ValueError(f"encoder: expected {' or '.join(ENCODERS)}, found {name!r}")

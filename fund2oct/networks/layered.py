@@ -57,7 +57,8 @@ class LayeredGenerator(nn.Module):
 
     Args:
         n_depth: axial samples of the volumes that it is made for.
-        encoder: name of the photo encoder, see :func:`fund2oct.networks.encoder.build_encoder`.
+        encoder: name of the photo encoder, see :func:`fund2oct.networks.encoder.build_encoder`, or a module
+            of one's own: it has ``channels`` and maps a photo to as many maps, of any size.
         fine_tune: whether a pre-trained encoder is trained as well.
         surface_width: channels of an A-scan's features in the surface network.
         tissue_width: likewise in the tissue network.
@@ -68,7 +69,7 @@ class LayeredGenerator(nn.Module):
     def __init__(
         self,
         n_depth: int,
-        encoder: str = "efficientnet_lite0",
+        encoder: str | nn.Module = "efficientnet_lite0",
         fine_tune: bool = False,
         surface_width: int = 96,
         tissue_width: int = 128,
@@ -78,7 +79,7 @@ class LayeredGenerator(nn.Module):
         super().__init__()
         self.n_depth = n_depth
         self.bands = layer_bands(n_depth)
-        self.encoder = build_encoder(encoder, fine_tune)
+        self.encoder = build_encoder(encoder, fine_tune) if isinstance(encoder, str) else encoder
         channels: Sequence[int] = self.encoder.channels  # type: ignore[assignment]
         self.surfaces = SurfaceNetwork(channels, SURFACES, surface_width, n_numbers)
         self.tissue = TissueNetwork(channels, sum(self.bands), len(SURFACES), tissue_width)

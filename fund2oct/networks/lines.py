@@ -11,22 +11,44 @@ from torch.nn import functional as F
 from fund2oct.networks.blocks import norm
 from fund2oct.networks.lift import sample_lines
 
+_PATCH = 5
+_PATCH_CHANNELS = 64
 _FOVEA = 8.0
 """Sharpness of the bump that marks the scan's centre: a fifth of the photo's half width."""
+
+
+def sample_patches(fundus: Tensor, grid: Tensor, size: int = _PATCH) -> Tensor:
+    """Read the photo's pixels around each A-scan; outside the photo the nearest pixel counts.
+
+    Args:
+        fundus: photos, shape ``(B, C, H, W)``.
+        grid: A-scan positions in grid units, shape ``(B, S, X, 2)``.
+        size: pixels along each side of a patch, an odd number.
+
+    Returns:
+        Shape ``(B, C * size**2, S, X)``: for each channel the rows of the patch from the top.
+    """
+    height, width = fundus.shape[-2:]
+    n_slices, n_ascans = grid.shape[1:3]
+    steps = torch.arange(size, device=grid.device, dtype=grid.dtype) - size // 2
+    dy, dx = torch.meshgrid(steps * (2 / height), steps * (2 / width), indexing="ij")
+    offsets = torch.stack([dx, dy], -1).view(1, 1, -1, 1, 2)
+    places = (grid[:, :, None] + offsets).flatten(1, 2)  # (B, S * size**2, X, 2)
+    read = sample_lines(fundus, places)
+    return read.unflatten(2, (n_slices, -1)).transpose(2, 3).flatten(1, 2)
 
 
 class LineEncoder(nn.Module):
     """Read maps of all scales at the A-scans' positions, and look along each line.
 
-    The maps are those of a photo encoder; the photo itself and a few filters on it at full resolution
-    come on top, since vessels are thin. What is read at each scale is projected and added up, with the
-    position relative to the scan's centre; then convolutions along the slice follow, five A-scans wide.
+    The maps are those of a photo encoder; the photo's own pixels around each A-scan come on top, since
+    vessels are thin. What is read at each scale is projected and added up, with the position relative to
+    the scan's centre; then convolutions along the slice follow, five A-scans wide.
 
     Args:
         map_channels: channels of the encoder's maps.
         width: channels of the result.
         n_layers: convolutions along the slice.
-        stem_channels: filters on the photo itself.
 
     Example:
         >>> encoder = LineEncoder(map_channels=(16, 24), width=32)
@@ -36,18 +58,11 @@ class LineEncoder(nn.Module):
         torch.Size([2, 32, 6, 40])
     """
 
-    def __init__(
-        self, map_channels: Sequence[int], width: int = 96, n_layers: int = 3, stem_channels: int = 32
-    ) -> None:
+    def __init__(self, map_channels: Sequence[int], width: int = 96, n_layers: int = 3) -> None:
         super().__init__()
-        self.stem = nn.Sequential(
-            nn.Conv2d(3, stem_channels, 3, padding=1),
-            nn.SiLU(),
-            nn.Conv2d(stem_channels, stem_channels, 3, padding=1),
-            nn.SiLU(),
-        )
+        self.patch = nn.Sequential(nn.Conv2d(3 * _PATCH**2, _PATCH_CHANNELS, 1), nn.SiLU())
         self.projections = nn.ModuleList(
-            nn.Conv2d(channels, width, 1) for channels in (3, stem_channels, *map_channels)
+            nn.Conv2d(channels, width, 1) for channels in (_PATCH_CHANNELS, *map_channels)
         )
         for projection in self.projections:
             # Each scale starts with the same weight in the sum, however many channels it has.
@@ -76,12 +91,9 @@ class LineEncoder(nn.Module):
         Returns:
             Shape ``(B, width, S, X)``.
         """
-        seen = 2 * fundus - 1
-        scales = [seen, self.stem(seen), *maps]
-        read = [
-            projection(sample_lines(each, grid))
-            for projection, each in zip(self.projections, scales, strict=True)
-        ]
+        scales = [self.patch(sample_patches(2 * fundus - 1, grid))]
+        scales += [sample_lines(each, grid) for each in maps]
+        read = [projection(each) for projection, each in zip(self.projections, scales, strict=True)]
         if centre is None:
             centre = grid.mean((1, 2))
         place = (grid - centre[:, None, None]).permute(0, 3, 1, 2)

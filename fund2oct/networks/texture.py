@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from itertools import pairwise
 
 import torch
 from torch import Tensor, nn
@@ -29,12 +30,9 @@ class TextureNetwork(nn.Module):
     def __init__(self, channels: Sequence[int] = (16, 24, 32), n_surfaces: int = 4) -> None:
         super().__init__()
         self.channels = tuple(channels)
-        coarser = [*self.channels[1:], 0]
         inputs = 1 + 2 * n_surfaces + _POINTS + _COLUMNS + _WHOLE
-        self.join = nn.ModuleList(
-            nn.Conv2d(inputs + below, width, 3, padding=1)
-            for width, below in zip(self.channels, coarser, strict=True)
-        )
+        self.enter = nn.ModuleList(nn.Conv2d(inputs, width, 3, padding=1) for width in self.channels)
+        self.refine = nn.ModuleList(nn.Conv2d(below, width, 1) for width, below in pairwise(self.channels))
         self.block = nn.ModuleList(nn.Conv2d(width, width, 3, padding=1) for width in self.channels)
         self.out = nn.Conv2d(self.channels[0], 1, 3, padding=1)
 
@@ -58,9 +56,10 @@ class TextureNetwork(nn.Module):
             for kind, shape in ((_POINTS, size), (_COLUMNS, (1, size[1])), (_WHOLE, (1, 1))):
                 noise = rng.randn((n_slices, kind, *shape), given.device, given.dtype)
                 parts.append(noise.expand(-1, -1, *size))
+            entered = self.enter[level](torch.cat(parts, 1))
             if x is not None:
-                parts.append(F.interpolate(x, size, mode="nearest"))
-            x = F.silu(self.join[level](torch.cat(parts, 1)))
+                entered = entered + F.interpolate(self.refine[level](x), size, mode="nearest")
+            x = F.silu(entered)
             x = x + F.silu(self.block[level](x))
         assert x is not None
         return self.out(x)

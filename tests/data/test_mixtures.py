@@ -142,9 +142,9 @@ def test_photos_alone_and_volumes_alone(sides):
 
 
 PRETRAIN = """
-from fund2oct.models import Pix2Vol
+from fund2oct.models import VoxelGAN
 
-class Pretrain(Pix2Vol):
+class Pretrain(VoxelGAN):
     seen = []
 
     def training_step(self, batch, batch_idx):

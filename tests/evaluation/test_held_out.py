@@ -13,7 +13,7 @@ from fund2oct.data.simulate import simulate_file
 from fund2oct.evaluation import evaluate_checkpoints, evaluate_files
 from fund2oct.evaluation.distances import Wanted
 from fund2oct.evaluation.sources import PreparedEyes, open_source
-from fund2oct.models import Pix2Vol, load_model
+from fund2oct.models import VoxelGAN, load_model
 from fund2oct.phantom import PhantomConfig
 
 NOTHING = Wanted((), required=True, thorough=False)
@@ -22,7 +22,7 @@ SHAPE = (6, 32, 48)
 
 def trained(path, **options):
     """A model of one step, and the datamodule that it was trained with."""
-    model = Pix2Vol(SHAPE, channels=(8, 8, 16), weights={"l1": 1.0})
+    model = VoxelGAN(SHAPE, channels=(8, 8, 16), weights={"l1": 1.0})
     datamodule = FundusOCTDataModule(str(path), batch_size=2, **options)
     trainer = pl.Trainer(
         accelerator="cpu", devices=1, max_steps=1, limit_val_batches=0, logger=False,
@@ -173,7 +173,7 @@ def test_the_report_of_a_training_says_how_its_eyes_were_chosen(tiny_overrides, 
 
 def test_a_training_goes_on_with_its_own_split_alone(split_otherwise, tiny_eyes):
     path, _ = split_otherwise
-    model = Pix2Vol(SHAPE, channels=(8, 8, 16), weights={"l1": 1.0})
+    model = VoxelGAN(SHAPE, channels=(8, 8, 16), weights={"l1": 1.0})
     trainer = pl.Trainer(
         accelerator="cpu", devices=1, max_steps=2, limit_val_batches=0, logger=False,
         enable_checkpointing=False, enable_progress_bar=False, enable_model_summary=False,

@@ -9,13 +9,13 @@ import torch
 
 from fund2oct.data import FundusOCTDataModule
 from fund2oct.geometry import Placement
-from fund2oct.models import CheckpointError, Pix2Vol, load_model
+from fund2oct.models import CheckpointError, VoxelGAN, load_model
 from fund2oct.networks.noise import NoiseSource
 
 SHAPE = (6, 32, 48)
 
 
-class OtherModel(Pix2Vol):
+class OtherModel(VoxelGAN):
     """A class of a user's own."""
 
 
@@ -35,9 +35,9 @@ def checkpoint(tiny_checkpoint):
 
 
 def test_a_checkpoint_gives_the_same_model(tiny_eyes, tmp_path):
-    model = Pix2Vol(SHAPE, channels=(8, 8, 16), bscan_width=8, n_layers=2)
+    model = VoxelGAN(SHAPE, channels=(8, 8, 16), bscan_width=8, n_layers=2)
     loaded = load_model(write_checkpoint(tmp_path / "model.ckpt", model, tiny_eyes))
-    assert type(loaded) is Pix2Vol and not loaded.training
+    assert type(loaded) is VoxelGAN and not loaded.training
     assert loaded.weights == model.weights and loaded.channels == (8, 8, 16)
     assert loaded.task.scan == model.task.scan and loaded.task.fundus_px == 48
     grid = Placement().to_grid(loaded.task.scan.coordinates(48))[None]
@@ -53,8 +53,8 @@ def test_a_class_of_ones_own_has_to_be_given(tiny_eyes, tmp_path):
     path = write_checkpoint(tmp_path / "own.ckpt", own, tiny_eyes)
     with pytest.raises(CheckpointError, match="OtherModel, which is not part of fund2oct"):
         load_model(path)
-    with pytest.raises(CheckpointError, match=r"holds a .*OtherModel, expected a .*Pix2Vol"):
-        load_model(path, Pix2Vol)
+    with pytest.raises(CheckpointError, match=r"holds a .*OtherModel, expected a .*VoxelGAN"):
+        load_model(path, VoxelGAN)
     assert type(load_model(path, OtherModel)) is OtherModel
 
 
@@ -118,7 +118,7 @@ def test_what_cannot_be_used_is_refused_in_a_line(checkpoint, tmp_path, write, m
     assert str(path) in str(caught.value) and "\n" not in str(caught.value)
 
 
-class Frozen(Pix2Vol):
+class Frozen(VoxelGAN):
     """A model with an encoder that comes from elsewhere and is not trained."""
 
     def build_generator(self):
@@ -187,6 +187,6 @@ def test_of_several_classes_each_checkpoint_takes_its_own(checkpoint, tiny_eyes,
         tmp_path / "own.ckpt", OtherModel(SHAPE, channels=(8, 8, 16), weights={"l1": 1.0}), tiny_eyes
     )
     assert type(load_model(own, [Frozen, OtherModel])) is OtherModel
-    assert type(load_model(checkpoint, [Frozen, OtherModel])) is Pix2Vol
-    with pytest.raises(CheckpointError, match=r"not part of fund2oct, nor one of .*Pix2Vol, .*Frozen"):
+    assert type(load_model(checkpoint, [Frozen, OtherModel])) is VoxelGAN
+    with pytest.raises(CheckpointError, match=r"not part of fund2oct, nor one of .*VoxelGAN, .*Frozen"):
         load_model(own, [Frozen])

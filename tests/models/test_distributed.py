@@ -9,11 +9,11 @@ import pytest
 import torch
 
 SILENT = """
-from fund2oct.models import Pix2Vol
+from fund2oct.models import VoxelGAN
 from fund2oct.networks.noise import NoNoise
 
 
-class Silent(Pix2Vol):
+class Silent(VoxelGAN):
     # Each process draws noise of its own in training; without any, two have to learn what one learns.
     def step_noise(self):
         return NoNoise()
@@ -28,7 +28,7 @@ def run(overrides, folder, name):
     for name in ("LOCAL_RANK", "FUND2OCT_RUN_DIR"):
         environment.pop(name, None)
     done = subprocess.run(
-        [sys.executable, "-m", "fund2oct", "train", "pix2vol", "--out", str(out), *overrides],
+        [sys.executable, "-m", "fund2oct", "train", "voxels", "--out", str(out), *overrides],
         cwd=folder, env=environment, capture_output=True, text=True, timeout=300,
     )  # fmt: skip
     assert done.returncode == 0, done.stderr[-3000:]
@@ -41,10 +41,11 @@ def validated(out):
     return {key: float(value) for key, value in rows[-1].items() if key.startswith("val/")}
 
 
-def test_validation_of_two_processes_is_that_of_one(tiny_overrides, tmp_path):
+def test_validation_of_two_processes_is_that_of_one(tiny_overrides, tiny_voxels, tmp_path):
     # Nothing is learned, so that both validate the same network.
     still = [
         *tiny_overrides,
+        *tiny_voxels,
         "model.init_args.learning_rate=0",
         "trainer.limit_train_batches=1",
         "data.init_args.val_fraction=0.4",

@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from fund2oct.cli import main
-from fund2oct.models import Pix2Vol, finite, load_model
+from fund2oct.models import VoxelGAN, finite, load_model
 from fund2oct.models.finite import FiniteWatch, NotFiniteError
 
 DIVERGING = """
@@ -15,10 +15,10 @@ import math
 
 import torch
 
-from fund2oct.models import Pix2Vol
+from fund2oct.models import VoxelGAN
 
 
-class Term(Pix2Vol):
+class Term(VoxelGAN):
     def generator_losses(self, batch, fake):
         losses = super().generator_losses(batch, fake)
         value = math.nan if self.global_step >= self.seed else 0.0
@@ -26,7 +26,7 @@ class Term(Pix2Vol):
         return losses
 
 
-class Gradient(Pix2Vol):
+class Gradient(VoxelGAN):
     # Finite itself: the derivative of a root at zero is not.
     def generator_losses(self, batch, fake):
         losses = super().generator_losses(batch, fake)
@@ -35,7 +35,7 @@ class Gradient(Pix2Vol):
         return losses
 
 
-class Weights(Pix2Vol):
+class Weights(VoxelGAN):
     # Past the losses and the gradients.
     def training_step(self, batch, batch_idx):
         super().training_step(batch, batch_idx)
@@ -118,7 +118,7 @@ def test_a_model_with_bad_weights_is_not_saved(tiny_eyes, tmp_path):
 
     from fund2oct.data import FundusOCTDataModule
 
-    model = Pix2Vol((6, 32, 48), channels=(8, 8, 16), weights={"l1": 1.0})
+    model = VoxelGAN((6, 32, 48), channels=(8, 8, 16), weights={"l1": 1.0})
     trainer = pl.Trainer(
         accelerator="cpu", devices=1, max_steps=1, limit_val_batches=0, logger=False,
         enable_checkpointing=False, enable_progress_bar=False, enable_model_summary=False,

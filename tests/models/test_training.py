@@ -8,7 +8,7 @@ import pytorch_lightning as pl
 import torch
 
 from fund2oct.data import FundusOCTDataModule
-from fund2oct.models import Pix2Vol
+from fund2oct.models import Pix2Vol, VoxelGAN
 from fund2oct.training import build, train
 
 SHAPE = (6, 32, 48)
@@ -16,7 +16,7 @@ SHAPE = (6, 32, 48)
 
 def small_model(**options):
     options = {"channels": (8, 8, 16), "bscan_width": 8, "n_layers": 2} | options
-    return Pix2Vol(SHAPE, **options)
+    return VoxelGAN(SHAPE, **options)
 
 
 def fit(model, path, n_batches, **options):
@@ -149,9 +149,9 @@ def test_bfloat16_trains_and_is_measured_in_full_precision(tiny_eyes):
         assert half[f"val/{name}"] == pytest.approx(full[f"val/{name}"], rel=0.02, abs=0.002), name
 
 
-def test_resume_equals_uninterrupted(tiny_overrides, tmp_path):
+def test_resume_equals_uninterrupted(tiny_overrides, tiny_layers, tmp_path):
     # What is set as a share of the training depends on its length.
-    constant = [*tiny_overrides, "model.init_args.decay_from=1.0", "model.init_args.adversaries_from=0.0"]
+    constant = [*tiny_overrides, *tiny_layers, "model.init_args.decay_from=1.0", "model.init_args.adversaries_from=0.0"]
     twice = [*constant, "trainer.max_epochs=2"]
     train("pix2vol", twice, tmp_path / "once")
     train("pix2vol", constant, tmp_path / "first")
@@ -166,8 +166,8 @@ def test_resume_equals_uninterrupted(tiny_overrides, tmp_path):
         assert torch.equal(value, resumed["state_dict"][name]), name
 
 
-def test_a_run_leaves_all_that_made_it(tiny_overrides, tmp_path):
-    run = train("pix2vol", tiny_overrides, tmp_path / "run")
+def test_a_run_leaves_all_that_made_it(tiny_overrides, tiny_layers, tmp_path):
+    run = train("pix2vol", [*tiny_overrides, *tiny_layers], tmp_path / "run")
     assert {"config.yaml", "run.json", "metrics.csv", "checkpoints", "panels", "report"} <= {
         path.name for path in run.iterdir()
     }
@@ -181,10 +181,21 @@ def test_a_run_leaves_all_that_made_it(tiny_overrides, tmp_path):
     assert list((run / "panels").glob("*.png")) and (run / "report/scatter.png").is_file()
 
 
-@pytest.mark.parametrize("name", ["pix2vol", "l1", "lift_repeat", "lift_channels"])
-def test_each_experiment_on_simulated_eyes_runs_a_step(name, tiny_overrides, tmp_path, monkeypatch):
+@pytest.mark.parametrize(
+    ("name", "lift"),
+    [("voxels", "geometry"), ("l1", "geometry"), ("lift_repeat", "repeat"), ("lift_channels", "channels")],
+)
+def test_each_voxel_experiment_runs_a_step(name, lift, tiny_overrides, tiny_voxels, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    trainer, model, datamodule = build(name, [*tiny_overrides, "trainer.fast_dev_run=1"])
+    overrides = [*tiny_overrides, *tiny_voxels, "trainer.fast_dev_run=1"]
+    trainer, model, datamodule = build(name, overrides)
     trainer.fit(model, datamodule=datamodule)
     assert trainer.global_step == 1
-    assert model.lift == {"lift_repeat": "repeat", "lift_channels": "channels"}.get(name, "geometry")
+    assert isinstance(model, VoxelGAN) and model.lift == lift
+
+
+def test_the_main_experiment_runs_a_step(tiny_overrides, tiny_layers, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    trainer, model, datamodule = build("pix2vol", [*tiny_overrides, *tiny_layers, "trainer.fast_dev_run=1"])
+    trainer.fit(model, datamodule=datamodule)
+    assert trainer.global_step == 1 and isinstance(model, Pix2Vol)
