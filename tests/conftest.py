@@ -34,6 +34,8 @@ TINY_PIX2VOL = {
     "bscan_width": 8,
 }  # fmt: skip
 """A small Pix2Vol that needs nobody's weights."""
+
+
 @pytest.fixture(scope="session")
 def tiny_eyes(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A file of 24 small simulated eyes."""

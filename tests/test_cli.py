@@ -36,6 +36,16 @@ def test_simulate_then_check(tmp_path, capsys):
     assert "exists" in capsys.readouterr().err
 
 
+def test_simulate_long_eyes(tmp_path):
+    path = str(tmp_path / "long.h5")
+    sizes = ["--shape", "48", "40", "--fundus-px", "48", "--workers", "1"]
+    assert main(["simulate", path, "--eyes", "2", "--population", "long", *sizes]) == 0
+    assert main(["check", path]) == 0
+    with EyeReader(path) as reader:
+        eye = reader.read(reader.keys[0])
+    assert eye.history["population"] == "long" and eye.scan.length_mm[0] == 12
+
+
 def test_predict_for_photos_of_any_size_and_shape(tiny_checkpoint, fundus, tmp_path, capsys):
     wide = np.zeros((220, 330, 3), np.uint8)
     wide[10:210, 60:260] = fundus

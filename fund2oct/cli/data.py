@@ -18,6 +18,12 @@ def add_commands(commands: Commands) -> None:
     simulate.add_argument("--shape", type=int, nargs=2, default=(80, 112), metavar=("Z", "X"))
     simulate.add_argument("--fundus-px", type=int, default=128)
     simulate.add_argument("--diagnosis", default=None, help="of every eye, as in drusen+SRF")
+    simulate.add_argument(
+        "--population",
+        choices=("ordinary", "long"),
+        default="ordinary",
+        help="long eyes are steep, with staphylomas, crescents and detached hyaloids, under a star of 12 mm",
+    )
     add_workers(simulate)
     add_compression(simulate)
     add_overwrite(simulate)
@@ -46,8 +52,12 @@ def _simulate(options: argparse.Namespace) -> int:
     from fund2oct.phantom import PhantomConfig
 
     n_depth, n_ascans = options.shape
-    config = PhantomConfig(
-        fundus_px=options.fundus_px, n_depth=n_depth, n_ascans=n_ascans, diagnosis=options.diagnosis
+    config = PhantomConfig.of(
+        options.population,
+        fundus_px=options.fundus_px,
+        n_depth=n_depth,
+        n_ascans=n_ascans,
+        diagnosis=options.diagnosis,
     )
     report = simulate_file(
         options.out,

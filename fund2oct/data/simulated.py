@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from fund2oct.data.datamodule import FundusOCTDataModule
 from fund2oct.data.schema import DataError
@@ -21,6 +21,7 @@ class PhantomDataModule(FundusOCTDataModule):
         n_depth: rows of a simulated B-scan.
         n_ascans: A-scans of a simulated B-scan.
         simulated_fundus_px: width of a simulated photo.
+        population: ``"ordinary"`` eyes under a star of 8.8 mm, or ``"long"`` ones under one of 12 mm.
         options: as :class:`FundusOCTDataModule`.
     """
 
@@ -32,6 +33,7 @@ class PhantomDataModule(FundusOCTDataModule):
         n_depth: int = 80,
         n_ascans: int = 112,
         simulated_fundus_px: int = 128,
+        population: Literal["ordinary", "long"] = "ordinary",
         **options: Any,
     ) -> None:
         super().__init__(path, **options)
@@ -41,6 +43,7 @@ class PhantomDataModule(FundusOCTDataModule):
         self.n_depth = n_depth
         self.n_ascans = n_ascans
         self.simulated_fundus_px = simulated_fundus_px
+        self.population = population
 
     def prepare_data(self) -> None:
         """Simulate the eyes, on one process, unless the file is there."""
@@ -49,6 +52,14 @@ class PhantomDataModule(FundusOCTDataModule):
             self._simulate(path)
         with EyeReader(path) as reader:
             n_found = len(reader.keys)
+            # Eyes without a word on their population are ordinary.
+            history = reader.record(reader.keys[0]).fields["history"] if n_found else {}
+        found = history.get("population", "ordinary")
+        if found != self.population:
+            raise DataError(
+                f"{path}: expected simulated eyes of the population {self.population!r}, found {found!r}; "
+                f"set population={found}, or give another path"
+            )
         if n_found != self.n_eyes:
             raise DataError(
                 f"{path}: expected {self.n_eyes} simulated eyes, found {n_found}; "
@@ -60,8 +71,11 @@ class PhantomDataModule(FundusOCTDataModule):
         from fund2oct.phantom import PhantomConfig
 
         path.parent.mkdir(parents=True, exist_ok=True)
-        config = PhantomConfig(
-            fundus_px=self.simulated_fundus_px, n_depth=self.n_depth, n_ascans=self.n_ascans
+        config = PhantomConfig.of(
+            self.population,
+            fundus_px=self.simulated_fundus_px,
+            n_depth=self.n_depth,
+            n_ascans=self.n_ascans,
         )
         workers = os.cpu_count() or 1
         simulate_file(path, self.n_eyes, self.phantom_seed, config, workers=workers, wait=True)

@@ -28,6 +28,7 @@ class Anatomy:
         pigment: melanin in the pigment epithelium and choroid, from 0 (blond) to 1.
         hue: factors of red, green and blue light that the pigment's kind makes, 1 on average.
         clearness: how deep light enters the choroid for its pigment, 1 on average.
+        disc_tilt_um: how far the disc's nasal margin is raised and its temporal one sunk.
     """
 
     pit_radius: float
@@ -41,6 +42,7 @@ class Anatomy:
     pigment: float
     hue: tuple[float, float, float]
     clearness: float
+    disc_tilt_um: float = 0.0
 
     def disc_distance(self, x: Array, y: Array) -> Array:
         """Distance from the disc's centre in units of its radius: 1 on its margin."""
@@ -91,7 +93,8 @@ class Anatomy:
         # Nerve fibres that turn into the disc take the room of the layers that end at its margin.
         rim = 1 - smoothstep(distance, 1.0, 1.22)
         cup = 1 - smoothstep(distance, self.cup_ratio * 0.2, self.cup_ratio * 1.35)
-        return self.cup_um * cup - 190 * rim
+        across = np.clip((x - self.disc[0]) / self.disc_radii[0], -1, 1)
+        return self.cup_um * cup - (190 + self.disc_tilt_um * across) * rim
 
     def _pit(self, x: Array, y: Array, radius_mm: float) -> Array:
         return 1 - np.exp(-(x * x + y * y) / (radius_mm * self.pit_radius) ** 2)

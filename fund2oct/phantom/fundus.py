@@ -10,11 +10,13 @@ from scipy import ndimage
 from fund2oct.phantom.anatomy import Anatomy
 from fund2oct.phantom.grid import Array, PhotoGrid, smoothstep
 from fund2oct.phantom.lesions import LesionMaps
+from fund2oct.phantom.long import LongEye
 from fund2oct.phantom.texture import Texture
 
 _DRUSEN = (0.88, 0.67, 0.25)
 _EXUDATE = (0.97, 0.85, 0.38)
 _ATROPHY = (0.93, 0.72, 0.45)
+_SCLERA = (0.97, 0.88, 0.66)
 _RIM = (0.95, 0.62, 0.31)
 _CUP = (0.99, 0.86, 0.58)
 _SHEEN = (0.88, 0.78, 0.52)
@@ -47,6 +49,7 @@ class Retina:
         venules: share of each pixel covered by them.
         texture: random unevenness.
         lesions: the disease.
+        long: what makes a long eye long; None in an ordinary one.
     """
 
     grid: PhotoGrid
@@ -55,6 +58,7 @@ class Retina:
     venules: Array
     texture: Texture
     lesions: LesionMaps
+    long: LongEye | None = None
 
 
 def render_fundus(rng: np.random.Generator, retina: Retina, size_px: int) -> Array:
@@ -88,6 +92,9 @@ def _reflectance(rng: np.random.Generator, retina: Retina) -> Array:
     _show_lesions(colour, grid, lesions, texture.mottle)
     sheen = np.clip(anatomy.rnfl_um(grid.x, grid.y) / 160, 0, 0.5) * (1 + 0.5 * texture.mottle)
     _blend(colour, _SHEEN, sheen * rng.uniform(0.05, 0.3))
+    if lesions.crescent.any():
+        # Bare sclera, but for some choroidal vessels.
+        _blend(colour, _SCLERA, lesions.crescent * (0.85 - 0.3 * texture.lumens))
     _draw_disc(colour, retina, blood)
     fovea = grid.window(0, 0, 0.25)
     glint = np.exp(-r2[fovea] / 0.07**2) * (lesions.swelling_um[fovea] < 15)

@@ -36,6 +36,7 @@ class LesionMaps:
         membrane: density of the epiretinal membrane, in [0, 1].
         blood: density of haemorrhage within the retina, in [0, 1].
         exudate: density of hard exudate, in [0, 1].
+        crescent: 1 beside the disc where the pigment epithelium ends before it, in long eyes; no disease.
         ped_content: brightness of what fills the detachment, from 0 (serous) to 1 (fibrous).
     """
 
@@ -51,6 +52,7 @@ class LesionMaps:
     membrane: Array
     blood: Array
     exudate: Array
+    crescent: Array
     ped_content: float = 0.0
 
     MAPS: ClassVar[tuple[str, ...]] = (
@@ -66,6 +68,7 @@ class LesionMaps:
         "membrane",
         "blood",
         "exudate",
+        "crescent",
     )
 
     @classmethod
@@ -81,6 +84,11 @@ class LesionMaps:
             maps = [getattr(self, name) for name in found]
             sampled |= dict(zip(found, grid.sample(maps, x, y), strict=True))
         return LesionMaps(**sampled, ped_content=self.ped_content)
+
+    @property
+    def bare(self) -> Array:
+        """1 where the pigment epithelium is lost, by disease or in a crescent."""
+        return np.maximum(self.atrophy, self.crescent)
 
     def label(self) -> Array:
         """Label map ``(M, M)`` uint8: of several lesions at one place the innermost is named."""

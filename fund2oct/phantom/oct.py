@@ -42,6 +42,21 @@ _BRIGHT = {
 
 
 @dataclass(frozen=True)
+class VitreousLine:
+    """A thin bright line in the vitreous, as the detached hyaloid or a reflection.
+
+    Attributes:
+        height_um: above Bruch's membrane, ``(S, X)``.
+        opacity: from 0 where it is not seen to 1, ``(S, X)``.
+        bright: displayed brightness.
+    """
+
+    height_um: Array
+    opacity: Array
+    bright: float
+
+
+@dataclass(frozen=True)
 class Columns:
     """What lies under each A-scan; every array is ``(S, X)``, heights in micrometres above the membrane.
 
@@ -53,6 +68,7 @@ class Columns:
         grain: inhomogeneity of the tissue, variance 1, of shape ``(S, Z, X)``; no speckle, for it stays.
         gain: displayed brightness added to the whole A-scan.
         scatter_um: depth over which the choroid fades by 1/e in amplitude, one number.
+        vitreous: lines above the retina.
     """
 
     surfaces: Surfaces
@@ -64,6 +80,7 @@ class Columns:
     grain: Array
     gain: Array
     scatter_um: float
+    vitreous: tuple[VitreousLine, ...] = ()
 
 
 class _Frame:
@@ -127,7 +144,7 @@ def _layers(frame: _Frame, columns: Columns) -> Array:
     """Healthy tissue as a stack of steps: each surface adds the change of reflectivity below it."""
     surfaces = columns.surfaces
     level = {name: height.ravel() for name, height in surfaces.boundary.items()}
-    nerve, atrophy = surfaces.nerve.ravel(), columns.lesions.atrophy.ravel()
+    nerve, atrophy = surfaces.nerve.ravel(), columns.lesions.bare.ravel()
     tips, base = surfaces.receptor_tips.ravel(), surfaces.rpe_base.ravel()
     thin_ez = np.minimum(17, 0.55 * (level["EZ"] - tips))
     content = np.where(columns.lesions.ped_um.ravel() > 0, _content(columns.lesions), _BRIGHT["drusen"])
@@ -169,7 +186,7 @@ def _structures(frame: _Frame, signal: Array, columns: Columns) -> None:
     surfaces = columns.surfaces
     level = {name: height.ravel() for name, height in surfaces.boundary.items()}
     outside = 1 - surfaces.nerve.ravel()
-    intact = outside * (1 - columns.lesions.atrophy.ravel())
+    intact = outside * (1 - columns.lesions.bare.ravel())
     frame.fill(signal, level["ELM"] + 4, level["ELM"] - 4, 0.5, intact)
     detached = outside * (surfaces.rpe_base.ravel() > 20)
     frame.fill(signal, level["BM"] + 4, level["BM"] - 4, 0.72, detached)
@@ -185,6 +202,9 @@ def _structures(frame: _Frame, signal: Array, columns: Columns) -> None:
     inner = level["RNFL_GCL"]
     vessel = columns.vessels.ravel()
     frame.fill(signal, inner + 35, inner - 55, _BRIGHT["vessel"], vessel * 0.8)
+    for line in columns.vitreous:
+        height = line.height_um.ravel()
+        frame.fill(signal, height + 6, height - 6, line.bright, line.opacity.ravel())
 
 
 def _lesions(frame: _Frame, signal: Array, columns: Columns) -> None:
@@ -231,7 +251,7 @@ def _attenuate(frame: _Frame, signal: Array, columns: Columns, depth_um: float, 
     dark = np.clip(0.17 * vessel + 0.22 * blood + 0.18 * exudate, 0, 0.32) + 0.03 * lesions.membrane.ravel()
     signal *= _faded(frame.below(level["IPL_INL"]), -dark)
     lift = columns.surfaces.rpe_base.ravel()
-    outer = columns.streak * columns.streaks.ravel() + 0.20 * lesions.atrophy.ravel()
+    outer = columns.streak * columns.streaks.ravel() + 0.20 * lesions.bare.ravel()
     outer = outer - 0.10 * np.clip(lift / 100, 0, 1) * (0.4 + 0.6 * lesions.ped_content)
     signal *= _faded(frame.below(level["BM"] + lift), outer)
     start = np.where(nerve > 0.5, level["ILM"], np.float32(0))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import numpy as np
+from numpy.polynomial import legendre
 
 from fund2oct.geometry import ScanPattern
 from fund2oct.phantom.grid import Array
@@ -35,19 +36,28 @@ def sample_pose(rng: np.random.Generator, scan: ScanPattern, depth_um: float) ->
 def pose_surface(pose_um: Array, n_ascans: int) -> Array:
     """Depth of the smooth outer retina under each A-scan, ``(S, X)`` micrometres."""
     u = (2 * np.arange(n_ascans, dtype=np.float32) + 1) / n_ascans - 1
-    return pose_um @ np.stack([np.ones_like(u), u, 1.5 * u * u - 0.5])
+    higher = legendre.legvander(u, pose_um.shape[1] - 1).T[3:]
+    surface: Array = pose_um @ np.stack([np.ones_like(u), u, 1.5 * u * u - 0.5, *higher])
+    return surface
 
 
-def keep_in_frame(pose_um: Array, above_um: Array, below_um: Array, depth_um: float) -> Array:
-    """Flatten and shift slices until the retina lies between 3% and 80% of the frame.
+def keep_in_frame(
+    pose_um: Array,
+    above_um: Array,
+    below_um: Array,
+    depth_um: float,
+    between: tuple[float, float] = (0.03, 0.80),
+) -> Array:
+    """Flatten and shift slices until the retina lies between two depths of the frame.
 
     Args:
-        pose_um: coefficients, ``(S, 3)``.
+        pose_um: coefficients, ``(S, K)``.
         above_um: height of the inner surface above the pose surface, ``(S, X)``.
         below_um: depth of the outer retina below it, ``(S, X)``.
         depth_um: height of the frame.
+        between: the two depths, shares of the frame.
     """
-    top, bottom = 0.03 * depth_um, 0.80 * depth_um
+    top, bottom = between[0] * depth_um, between[1] * depth_um
     pose = pose_um.copy()
     for _ in range(30):
         surface = pose_surface(pose, above_um.shape[1])

@@ -7,7 +7,7 @@ import multiprocessing
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from functools import partial
-from typing import Any
+from typing import Any, Literal, get_args
 
 import numpy as np
 
@@ -17,6 +17,7 @@ from fund2oct.phantom.anatomy import sample_anatomy
 from fund2oct.phantom.fundus import Retina, render_fundus
 from fund2oct.phantom.grid import Array, PhotoGrid
 from fund2oct.phantom.lesions import LesionMaps, check_diagnosis, sample_diagnosis, sample_lesions
+from fund2oct.phantom.long import LONG_HALF_WIDTH_MM, LONG_SCAN, lengthen, sample_long_eye
 from fund2oct.phantom.oct import Columns, reflect
 from fund2oct.phantom.pose import keep_in_frame, pose_surface, sample_pose
 from fund2oct.phantom.scanner import Optics, acquire
@@ -27,9 +28,12 @@ from fund2oct.processes import one_thread_each
 from fund2oct.retina.layers import BOUNDARIES
 
 _MIN_DEPTH_MM = 1.2
-_STREAMS = ("anatomy", "vessels", "texture", "lesions", "photo", "motion", "speckle", "second")
+_STREAMS = ("anatomy", "vessels", "texture", "lesions", "photo", "motion", "speckle", "second", "long")
 _SHARED_BY_PATIENT = 7919
 _RESIDUAL_UM = 2.5
+_LONG_BETWEEN = (0.01, 0.94)
+
+Population = Literal["ordinary", "long"]
 
 
 @dataclass(frozen=True)
@@ -47,6 +51,8 @@ class PhantomConfig:
         second_share: share of the others that have two.
         diagnosis: what every eye has, for instance ``"drusen+SRF"``; None draws it.
         optics: the scanner.
+        population: ``"ordinary"`` eyes, or ``"long"`` ones: steep, with staphylomas, tilted discs with
+            crescents, detached hyaloids and reflections. See :meth:`of` for their usual scan.
     """
 
     fundus_px: int = 128
@@ -59,6 +65,7 @@ class PhantomConfig:
     second_share: float = 0.2
     diagnosis: str | None = None
     optics: Optics = field(default_factory=Optics)
+    population: Population = "ordinary"
 
     def __post_init__(self) -> None:
         for name, least in (("fundus_px", 16), ("n_depth", 16), ("n_ascans", 8)):
@@ -79,6 +86,21 @@ class PhantomConfig:
             )
         if self.diagnosis is not None:
             check_diagnosis(self.diagnosis)
+        if self.population not in get_args(Population):
+            raise ValueError(f"population: expected one of {get_args(Population)}, found {self.population!r}")
+
+    @classmethod
+    def of(cls, population: Population, **values: Any) -> PhantomConfig:
+        """The usual scan of a population: a star of 8.8 mm, of 12 mm for long eyes on a wider photo.
+
+        Example:
+            >>> PhantomConfig.of("long", n_ascans=160).scan.length_mm[0]
+            12.0
+        """
+        usual: dict[str, Any] = (
+            {"scan": LONG_SCAN, "half_width_mm": LONG_HALF_WIDTH_MM} if population == "long" else {}
+        )
+        return cls(population=population, **(usual | values))
 
     @property
     def map_px(self) -> int:
@@ -131,6 +153,7 @@ def simulate_eye(seed: int, number: int, config: PhantomConfig | None = None) ->
         lesion_fundus=_reduce_labels(retina.lesions, config.fundus_px),
         diagnosis=diagnosis,
         source=f"fund2oct phantom, seed {seed}",
+        history=retina.long.history if retina.long else {},
         volume=acquire_volume(rng["speckle"], signal, config),
         second=acquire_volume(rng["second"], signal, config),
         **scan,
@@ -152,6 +175,9 @@ def sample_retina(rng: Streams, seed: int, number: int, config: PhantomConfig) -
     patient = np.random.default_rng(np.random.SeedSequence([seed, number // 2, _SHARED_BY_PATIENT]))
     anatomy = sample_anatomy(rng["anatomy"], patient)
     side = 1 if number % 2 == 0 else -1
+    long = None
+    if config.population == "long":
+        long, anatomy = sample_long_eye(rng["long"]), lengthen(rng["long"], anatomy)
     grid = PhotoGrid(_sample_placement(rng["anatomy"], config), config.map_px, side)
     arterioles, venules = (
         draw_vessels(grid, grow_vessels(rng["vessels"], anatomy, arterioles=kind)) for kind in (True, False)
@@ -159,7 +185,9 @@ def sample_retina(rng: Streams, seed: int, number: int, config: PhantomConfig) -
     texture = Texture.sample(rng["texture"], grid)
     diagnosis = config.diagnosis or sample_diagnosis(rng["lesions"], config.normal_share, config.second_share)
     lesions = sample_lesions(rng["lesions"], grid, diagnosis)
-    return Retina(grid, anatomy, arterioles, venules, texture, lesions), diagnosis
+    if long:
+        lesions.crescent = long.crescent(grid, anatomy)
+    return Retina(grid, anatomy, arterioles, venules, texture, lesions, long), diagnosis
 
 
 def surfaces_under(retina: Retina, config: PhantomConfig) -> Surfaces:
@@ -205,11 +233,17 @@ def scan_retina(
 
     depth_um = config.depth_mm * 1000
     dz_um, dx_um = config.pixel_um
-    if pose is None:
-        residual = _residual(retina, config)
+    above, residual = surfaces.boundary["ILM"], _residual(retina, config)
+    if retina.long:
+        if pose is not None:
+            raise ValueError("pose: expected None for a long eye, whose wall is more than a pose")
+        pose, rest = retina.long.pose(rng["motion"], x, y, depth_um)
+        residual = residual + rest
+        pose = keep_in_frame(pose, above - residual, residual, depth_um, _LONG_BETWEEN)
+    elif pose is None:
         pose = sample_pose(rng["motion"], config.scan, depth_um)
-        pose = keep_in_frame(pose, surfaces.boundary["ILM"] - residual, residual, depth_um)
-    membrane = membrane_under(retina, pose, config)
+        pose = keep_in_frame(pose, above - residual, residual, depth_um)
+    membrane = pose_surface(pose, config.n_ascans) + residual
 
     n_slices = config.scan.n_slices
     columns = Columns(
@@ -222,6 +256,7 @@ def scan_retina(
         grain=tissue_grain(rng["texture"], (n_slices, config.n_depth, config.n_ascans), (dz_um, dx_um)),
         gain=ascan_gain(rng["motion"], n_slices, config.n_ascans),
         scatter_um=(170 - 90 * anatomy.pigment) * anatomy.clearness,
+        vitreous=long.vitreous(rng["long"], x, y, above) if long else (),
     )
     signal, labels = reflect(columns, membrane, config.n_depth, dz_um, config.optics)
     truth = {

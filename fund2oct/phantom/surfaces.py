@@ -45,7 +45,7 @@ def build_surfaces(anatomy: Anatomy, lesions: LesionMaps, wobble: Array, x: Arra
         y: millimetres downwards, ``(S, X)``.
     """
     layer = anatomy.thickness_um(x, y)
-    atrophy, swelling, fluid = lesions.atrophy, lesions.swelling_um, lesions.srf_um
+    atrophy, swelling, fluid = lesions.bare, lesions.swelling_um, lesions.srf_um
     lift = np.maximum(lesions.drusen_um, lesions.ped_um)
     texture = 1 + 0.03 * wobble[0]
     nerve = 1 - smoothstep(anatomy.disc_distance(x, y), 0.92, 1.04)
@@ -66,7 +66,7 @@ def build_surfaces(anatomy: Anatomy, lesions: LesionMaps, wobble: Array, x: Arra
     rnfl_gcl = gcl_ipl + layer["GCL"] * (1 + 0.03 * wobble[1]) + 0.05 * swelling
     fold = lesions.fold_um * (1 - nerve)
     ilm = rnfl_gcl + layer["RNFL"] + fold - anatomy.cup_depth_um(x, y)
-    choroid = np.maximum(layer["choroid"] + 14 * wobble[2], 60)
+    choroid = np.maximum(layer["choroid"] + 14 * wobble[2], 60) * (1 - 0.7 * lesions.crescent)
     boundary = {
         "ILM": ilm,
         "RNFL_GCL": rnfl_gcl + 0.7 * fold,

@@ -51,6 +51,9 @@ def inner_scores(working: WorkingVolume, outer: NDArray[np.int64]) -> tuple[Floa
     lit: Floats = (working.values - dark).clip(0)
     # Saturated, so that a faint nerve fibre layer over a bright epithelium counts as tissue too.
     tissue: Floats = lit / (lit + spread)
+    # A thin line between dark and dark is no tissue: the detached hyaloid, or a reflection.
+    beside = np.maximum(_mean_between(tissue, -76, -28), _mean_between(tissue, 28, 76))
+    tissue = np.minimum(tissue, 0.1 + 1.5 * beside)
     edge = _mean_between(tissue, 4, 44) - _mean_between(tissue, -52, -4)
     passed = np.cumsum((tissue - 0.4).clip(0), 1) * (ROW_UM / 100)
     score = np.where(before, 1.5 * edge - 2 * passed.clip(0, 1), -3)

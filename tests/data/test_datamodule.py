@@ -6,7 +6,7 @@ import pytorch_lightning as pl
 import torch
 from torch.utils.data import DistributedSampler
 
-from fund2oct.data import DataError, EyeWriter, FundusOCTDataModule
+from fund2oct.data import DataError, EyeReader, EyeWriter, FundusOCTDataModule, PhantomDataModule
 from fund2oct.data.sampler import EvaluationSampler, TrainSampler, even_batch_size
 from fund2oct.geometry import RadialScan
 
@@ -212,3 +212,15 @@ def test_each_process_has_as_many_batches(world_size, batch_size):
 def test_more_processes_than_eyes():
     with pytest.raises(DataError, match="1 eyes cannot be shared by 2 processes; use fewer devices"):
         even_batch_size(1, 2, 4)
+
+
+def test_simulated_eyes_are_of_the_population_asked_for(tmp_path):
+    sizes = {"n_eyes": 2, "n_depth": 48, "n_ascans": 40, "simulated_fundus_px": 48}
+    path = str(tmp_path / "long.h5")
+    data = PhantomDataModule(path, population="long", **sizes)
+    data.prepare_data()
+    with EyeReader(path) as reader:
+        assert reader.read(reader.keys[1]).history["population"] == "long"
+    data.prepare_data()
+    with pytest.raises(DataError, match=r"population 'ordinary', found 'long'; set population=long"):
+        PhantomDataModule(path, **sizes).prepare_data()

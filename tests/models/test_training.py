@@ -151,7 +151,12 @@ def test_bfloat16_trains_and_is_measured_in_full_precision(tiny_eyes):
 
 def test_resume_equals_uninterrupted(tiny_overrides, tiny_layers, tmp_path):
     # What is set as a share of the training depends on its length.
-    constant = [*tiny_overrides, *tiny_layers, "model.init_args.decay_from=1.0", "model.init_args.adversaries_from=0.0"]
+    constant = [
+        *tiny_overrides,
+        *tiny_layers,
+        "model.init_args.decay_from=1.0",
+        "model.init_args.adversaries_from=0.0",
+    ]
     twice = [*constant, "trainer.max_epochs=2"]
     train("pix2vol", twice, tmp_path / "once")
     train("pix2vol", constant, tmp_path / "first")

@@ -72,6 +72,23 @@ def test_a_detachment_lifts_the_epithelium_and_not_the_pose():
     assert np.median(np.abs(found.bm_um - bm)[:, top]) < 15
 
 
+@pytest.mark.parametrize("above_um", [110.0, 220.0])
+@pytest.mark.parametrize("bright", [0.5, 1.0])
+def test_a_line_in_the_vitreous_is_not_the_inner_surface(above_um, bright):
+    """A detached hyaloid over two thirds of each slice, and a level reflection, each 16 um thick."""
+    _, bm = _arc()
+    volume, ilm, _ = _draw(bm)
+    depth = ((np.arange(192) + 0.5) * 10)[:, None]
+    hyaloid, reflection = ilm[:, None] - above_um, 0 * ilm[:, None] + 300
+    for line, ascans in ((hyaloid, slice(0, 100)), (reflection, slice(60, 120))):
+        there = (np.abs(depth - line) < 8)[..., ascans]
+        volume[..., ascans][there] = bright
+    found = retinal_boundaries(volume, SPACING)
+    off = np.abs(found.ilm_um - ilm)
+    assert np.median(off) < 8 and (off > 30).mean() < 0.02
+    assert found.ok.mean() > 0.98
+
+
 def test_white_and_black_fill_around_the_scan_changes_nothing():
     _, bm = _arc()
     volume, _, _ = _draw(bm)
