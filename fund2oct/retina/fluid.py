@@ -13,14 +13,20 @@ from fund2oct.retina.paths import best_path, refine_to_peak
 from fund2oct.retina.working import ROW_UM, Floats, WorkingVolume
 
 _TALLEST_UM = 640.0
-_BLUR_UM = 16.0
 _ROOF_UM = 64.0
 _VITREOUS_UM = (50.0, 400.0)
 _LEAST_WIDTH_UM, _LEAST_HEIGHT_UM = 300.0, 25.0
 _MAX_SLOPE = 0.7
 _FORBIDDEN = -10.0
+# The light of the epithelium reaches so far, and so many rows of the volume further.
+_BLUR_UM, _BLUR_ROWS = 28.0, 0.5
 # The light of the photoreceptors' tips reaches so far into the fluid: found on simulated eyes.
 _EDGE_ROWS = 0.3
+
+
+# Of a bright voxel against a dark one, and of a row in the light of the epithelium: not 0, or a path
+# that runs there would cost as little as one on the epithelium.
+_BRIGHT, _BLURRED = 10.0, 0.1
 
 
 class _Costs(NamedTuple):
@@ -28,20 +34,16 @@ class _Costs(NamedTuple):
 
     Args:
         limit: brightness, in shares of the retina's, up to which a voxel is a gain.
-        bright: weight of what is brighter.
         climb_um: price of a rise by a row, as micrometres of the slice's width.
-        blurred: price of each row in the light of the epithelium, without which nothing would lie on it.
     """
 
     limit: float
-    bright: float
     climb_um: float
-    blurred: float
 
 
 # Pockets that are sure, and their whole extent: chosen on simulated eyes, whose fluid is known.
-_SURE = _Costs(limit=0.45, bright=10.0, climb_um=40.0, blurred=0.1)
-_WHOLE = _Costs(limit=0.7, bright=10.0, climb_um=20.0, blurred=0.1)
+_SURE = _Costs(limit=0.4, climb_um=40.0)
+_WHOLE = _Costs(limit=0.7, climb_um=20.0)
 
 
 def fluid_height_um(
@@ -78,7 +80,7 @@ def fluid_height_um(
     filled = np.take_along_axis(working.filled, rows.clip(0), 1)
     retina_left = (rows - inner[:, None] >= _ROOF_UM / ROW_UM) & ~filled
     row_um = max(row_um, ROW_UM)
-    blurred = np.arange(n_rows) < round((_BLUR_UM + row_um) / ROW_UM)
+    blurred = np.arange(n_rows) < round((_BLUR_UM + _BLUR_ROWS * row_um) / ROW_UM)
     sure, whole = (
         _pockets(brightness, retina_left, blurred, working.column_um, costs) for costs in (_SURE, _WHOLE)
     )
@@ -115,8 +117,8 @@ def _pockets(
 ) -> Floats:
     """Height of the dark pockets on the epithelium, ``(S, columns)``, of ``(S, rows above it, columns)``."""
     gain = 1 - brightness / costs.limit
-    gain = np.where(gain < 0, costs.bright * gain.clip(-3), gain)
-    gain[:, blurred] = -costs.blurred
+    gain = np.where(gain < 0, _BRIGHT * gain.clip(-3), gain)
+    gain[:, blurred] = -_BLURRED
     gain = np.where(allowed, gain, _FORBIDDEN)
     worth = np.cumsum(gain, 1, dtype=np.float32)
     reach = max(2, math.ceil(_MAX_SLOPE * column_um / ROW_UM))
