@@ -60,6 +60,7 @@ def tiny_overrides(tiny_eyes: Path) -> list[str]:
         "trainer.devices=1",
         "trainer.max_epochs=1",
         "trainer.check_val_every_n_epoch=1",
+        "trainer.log_every_n_steps=4",
         "trainer.enable_progress_bar=false",
     ]
 

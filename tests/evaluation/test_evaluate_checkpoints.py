@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 import torch
 
+from fund2oct.cli import main
 from fund2oct.data import EyeReader, FundusOCTDataModule
 from fund2oct.evaluation.answers import Given
 from fund2oct.evaluation.checkpoints import HeldOutEyes, evaluate, evaluate_checkpoints
@@ -150,3 +151,46 @@ def test_checkpoints_are_compared_in_one_table(tiny_checkpoint, tiny_eyes, tmp_p
     evaluate_checkpoints([str(tiny_checkpoint)] * 2, str(tiny_eyes), tmp_path, distances=NOTHING)
     table = (tmp_path / "report.md").read_text()
     assert "| tiny |" in table and "| tiny (2), shuffled photos |" in table
+
+
+CLASSES = """
+from fund2oct.models import Pix2Vol
+
+
+class First(Pix2Vol):
+    def forward(self, *args, **options):
+        return super().forward(*args, **options) * 0 + 0.25
+
+
+class Second(Pix2Vol):
+    def forward(self, *args, **options):
+        return super().forward(*args, **options) * 0 + 0.5
+"""
+
+
+def test_models_of_different_classes_are_compared_in_one_table(
+    tiny_checkpoint, tiny_eyes, tmp_path, monkeypatch, capsys
+):
+    (tmp_path / "two_classes.py").write_text(CLASSES)
+    monkeypatch.syspath_prepend(tmp_path)
+    contents = torch.load(tiny_checkpoint, weights_only=True)
+    for name in ("First", "Second"):
+        contents["fund2oct"]["class"] = f"two_classes.{name}"
+        torch.save(contents, tmp_path / f"{name.lower()}.ckpt")
+    paths = [str(path) for path in (tmp_path / "first.ckpt", tiny_checkpoint, tmp_path / "second.ckpt")]
+    command = ["evaluate", *paths, "--data", str(tiny_eyes), "--distances", "none"]
+    command += ["--out", str(tmp_path / "out"), "--device", "cpu"]
+    assert main([*command, "--model", "two_classes.Second"]) == 1
+    assert "first.ckpt: holds a two_classes.First, which is not part of fund2oct" in capsys.readouterr().err
+    assert main([*command, "--model", "two_classes.Second", "--model", "two_classes.First"]) == 0
+    summary = json.loads((tmp_path / "out" / "metrics.json").read_text())["summary"]
+    l1 = {name: summary[name]["lying/l1"]["mean"] for name in ("first", "tiny", "second")}
+    # Each drew with a class of its own: grey of 0.25, grey of 0.5, and what the network draws.
+    with EyeReader(tiny_eyes) as reader:
+        keys = [
+            row["key"] for row in json.loads((tmp_path / "out/metrics.json").read_text())["eyes"]["first"]
+        ]
+        volumes = [reader.read(key).volume / 255 for key in keys]
+    for name, grey in (("first", 0.25), ("second", 0.5)):
+        assert l1[name] == pytest.approx(np.mean([np.abs(one - grey).mean() for one in volumes]), abs=1e-4)
+    assert l1["tiny"] not in (l1["first"], l1["second"])
