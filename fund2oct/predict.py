@@ -18,7 +18,7 @@ from fund2oct.data.naming import laterality_of
 from fund2oct.data.schema import Array, DataError, Plain
 from fund2oct.export import save_eye
 from fund2oct.geometry import Placement, ScanPattern
-from fund2oct.models import VolumeGAN, load_model
+from fund2oct.models import VolumeModel, load_model
 from fund2oct.models.checkpoint import import_class
 from fund2oct.networks.noise import NoiseSource, eye_seed
 from fund2oct.retina import unalign
@@ -87,7 +87,7 @@ def predict(
 
 
 def translate(
-    model: VolumeGAN,
+    model: VolumeModel,
     photo: Path,
     placement: Placement | PhotoPlacement,
     seed: int = 0,
@@ -145,7 +145,7 @@ def translate(
 
 
 def generate(
-    model: VolumeGAN,
+    model: VolumeModel,
     fundus: Array,
     scan: ScanPattern,
     placement: Placement,
@@ -195,7 +195,7 @@ def _draw(eye: Eye, path: Path) -> None:
     save_figure(draw_panel(fundus, grid, {"generated": volume}, eye.key), path)
 
 
-def _map_thickness(model: VolumeGAN, eye: Eye, path: Path) -> None:
+def _map_thickness(model: VolumeModel, eye: Eye, path: Path) -> None:
     assert eye.fundus is not None and eye.scan is not None
     found = predict_thickness(model, eye.fundus, eye.placement, eye.scan)
     if found is None:

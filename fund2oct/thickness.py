@@ -12,7 +12,7 @@ from torch import Tensor
 
 from fund2oct.data.schema import Array
 from fund2oct.geometry import Placement, ScanPattern
-from fund2oct.models import VolumeGAN
+from fund2oct.models import VolumeModel
 from fund2oct.networks.surfaces import SurfaceDistribution, normal_quantile
 from fund2oct.retina import SURFACES
 
@@ -75,7 +75,7 @@ class ThicknessMap:
 
 
 def predict_thickness(
-    model: VolumeGAN, fundus: Array, placement: Placement, scan: ScanPattern
+    model: VolumeModel, fundus: Array, placement: Placement, scan: ScanPattern
 ) -> ThicknessMap | None:
     """Predict the thickness at every place of a photo that the scan surrounds.
 

@@ -18,7 +18,7 @@ from pytorch_lightning.utilities import rank_zero_only
 
 from fund2oct.config import ConfigError, load_experiment
 from fund2oct.devices import spread
-from fund2oct.models import VolumeGAN
+from fund2oct.models import VolumeModel
 
 _RUN_DIR = "FUND2OCT_RUN_DIR"
 
@@ -88,7 +88,7 @@ def train(
     return run
 
 
-def build(experiment: str, overrides: Sequence[str] = ()) -> tuple[pl.Trainer, VolumeGAN, Any]:
+def build(experiment: str, overrides: Sequence[str] = ()) -> tuple[pl.Trainer, VolumeModel, Any]:
     """Build an experiment's trainer, model and datamodule, without loggers and without training."""
     cli = _build(load_experiment(experiment, overrides), None)
     return cli.trainer, cli.model, cli.datamodule
@@ -107,7 +107,7 @@ def _build(config: dict[str, Any], run: Path | None) -> LightningCLI:
         ]
     try:
         cli = _ExperimentCLI(
-            VolumeGAN,
+            VolumeModel,
             pl.LightningDataModule,
             subclass_mode_model=True,
             subclass_mode_data=True,

@@ -64,7 +64,7 @@ def test_an_unknown_experiment_is_named_with_the_nearest():
         ("model.init_args.learning_rate=fast", "learning_rate"),
         ("trainer.max_epoch=3", "max_epoch"),
         ("model.class_path=fund2oct.models.Nothing", "Nothing"),
-        ("model.class_path=fund2oct.data.FundusOCTDataModule", "VolumeGAN"),
+        ("model.class_path=fund2oct.data.FundusOCTDataModule", "VolumeModel"),
         ("model.init_args.encoder=magic", "magic"),
         ("model.init_args.weights.l3=1", "l3"),
         ("model.init_args.adversarial=wasserstein", "wasserstein"),

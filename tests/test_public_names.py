@@ -30,7 +30,8 @@ PUBLIC = {
         "vessel_shadows", "volume_l1", "volume_ms_ssim", "volume_psnr", "volume_ssim",
     },
     "fund2oct.models": {
-        "Batch", "CheckpointError", "Fake", "Losses", "Pix2Vol", "Task", "VolumeGAN", "load_model",
+        "Batch", "CheckpointError", "Fake", "Losses", "Pix2Vol", "Task", "VolumeGAN", "VolumeModel", "VoxelGAN",
+        "load_model",
     },
     "fund2oct.networks.features": {
         "I3D", "OCT3D", "EfficientNetLite0", "FeatureNetwork", "UserNetwork", "load_feature_network",
@@ -41,9 +42,10 @@ PUBLIC = {
         "simulate_twins", "twin_boundaries",
     },
     "fund2oct.retina": {
-        "ALIGNED_DEPTH", "BOUNDARIES", "N_POSE", "SURFACES", "PoseEstimate", "PoseModel", "RetinalBoundaries", "align",
-        "aligned_mask", "apply_symmetry_to_pose", "boundary_index", "estimate_pose", "find_retina",
-        "fit_pose", "pose_surface_um", "retinal_boundaries", "unalign",
+        "ALIGNED_DEPTH", "BOUNDARIES", "N_POSE", "SURFACES", "LayerFrame", "PoseEstimate", "PoseModel",
+        "RetinalBoundaries", "align", "aligned_mask", "apply_symmetry_to_pose", "boundary_index",
+        "estimate_pose", "find_retina", "fit_pose", "from_layers", "pose_surface_um", "retinal_boundaries",
+        "to_layers", "unalign",
     },
     "fund2oct.visual": {"draw_contact_sheet", "draw_panel", "save_figure"},
 }  # fmt: skip

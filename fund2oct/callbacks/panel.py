@@ -39,7 +39,7 @@ class PanelCallback(pl.Callback):
         batch_idx: int,
         dataloader_idx: int = 0,
     ) -> None:
-        """Draw what :meth:`fund2oct.models.VolumeGAN.validation_step` returned."""
+        """Draw what :meth:`fund2oct.models.VolumeModel.validation_step` returned."""
         batch_size = len(batch["key"])
         first = batch_idx * batch_size
         if first >= self.n_eyes or self._folder is None:

@@ -37,7 +37,7 @@ from fund2oct.evaluation.report import write_report
 from fund2oct.evaluation.trained_on import TrainingEyes
 from fund2oct.evaluation.twins import twins_of_test_eyes
 from fund2oct.geometry import ScanPattern
-from fund2oct.models import Batch, VolumeGAN, load_model
+from fund2oct.models import Batch, VolumeModel, load_model
 from fund2oct.models.checkpoint import import_class
 from fund2oct.processes import processes_beside
 
@@ -82,13 +82,13 @@ class HeldOutEyes:
         if self._labelled:
             labels = [self._reader.array(key, "lesions") for key in batch["key"]]
             batch["lesions"] = torch.stack([torch.from_numpy(label) for label in labels])
-        return VolumeGAN.prepare(
+        return VolumeModel.prepare(
             {name: v.to(self._device) if isinstance(v, Tensor) else v for name, v in batch.items()}
         )
 
 
 def evaluate(
-    models: Mapping[str, VolumeGAN],
+    models: Mapping[str, VolumeModel],
     datamodule: FundusOCTDataModule,
     out: str | Path,
     seed: int = 0,
@@ -178,7 +178,7 @@ def evaluate_checkpoints(
         ValueError: if the models do not go together.
     """
     own = [import_class(path) for path in model]
-    models: dict[str, VolumeGAN] = {}
+    models: dict[str, VolumeModel] = {}
     for checkpoint in checkpoints:
         models[_unique_name(Path(checkpoint), models)] = load_model(checkpoint, own, device)
     shape = next(iter(models.values())).shape

@@ -37,7 +37,7 @@ class EyeSet(Protocol):
     """Real eyes, as batches on the device that the answers are drawn on.
 
     A batch holds ``key`` and ``diagnosis``; ``volume`` ``(B, 1, S, Z, X)``; ``aligned`` and ``mask``,
-    as :meth:`fund2oct.models.VolumeGAN.prepare` makes them; ``pose_um``, ``spacing_z_mm`` and
+    as :meth:`fund2oct.models.VolumeModel.prepare` makes them; ``pose_um``, ``spacing_z_mm`` and
     ``spacing_x_mm``; and, where each eye has them, ``second``, ``boundaries_um``, ``lesions``,
     ``fundus`` and ``grid``.
     """

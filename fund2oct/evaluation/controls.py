@@ -11,7 +11,7 @@ from torch import Tensor
 from fund2oct.evaluation.answers import Answer, Given
 from fund2oct.evaluation.borrowed import Predicted, borrowed_residual, retrieval
 from fund2oct.evaluation.trained_on import TrainingEyes
-from fund2oct.models import Batch, VolumeGAN
+from fund2oct.models import Batch, VolumeModel
 from fund2oct.networks.noise import NoiseSource, NoNoise
 from fund2oct.retina.layers import SURFACES
 
@@ -52,7 +52,7 @@ def controls(training: TrainingEyes) -> list[Answer]:
     return [Answer(MEDIAN_SURFACES, surfaces), Answer(MEAN, average), Answer(NEAREST, nearest)]
 
 
-def model_answers(models: Mapping[str, VolumeGAN], photos: Mapping[str, Tensor], seed: int) -> list[Answer]:
+def model_answers(models: Mapping[str, VolumeModel], photos: Mapping[str, Tensor], seed: int) -> list[Answer]:
     """Each model as it is, with its noise off, and with the photos of other patients.
 
     The photos are shuffled by half the test set, so that none is that of the same patient's other
@@ -66,13 +66,13 @@ def model_answers(models: Mapping[str, VolumeGAN], photos: Mapping[str, Tensor],
     keys = list(photos)
     other = {key: keys[(i + len(keys) // 2) % len(keys)] for i, key in enumerate(keys)}
 
-    def right(model: VolumeGAN) -> Callable[[Batch], Given]:
+    def right(model: VolumeModel) -> Callable[[Batch], Given]:
         return lambda batch: _draw(model, batch["fundus"], batch, _noise(model, batch, seed))
 
-    def silent(model: VolumeGAN) -> Callable[[Batch], Given]:
+    def silent(model: VolumeModel) -> Callable[[Batch], Given]:
         return lambda batch: _draw(model, batch["fundus"], batch, NoNoise())
 
-    def shuffled(model: VolumeGAN) -> Callable[[Batch], Given]:
+    def shuffled(model: VolumeModel) -> Callable[[Batch], Given]:
         def give(batch: Batch) -> Given:
             given = torch.stack([photos[other[key]] for key in batch["key"]])
             return _draw(model, given.to(batch["fundus"]), batch, _noise(model, batch, seed))
@@ -121,9 +121,9 @@ def surface_answers(name: str, model: SurfaceModel, training: TrainingEyes | Non
     return answers
 
 
-def _noise(model: VolumeGAN, batch: Batch, seed: int) -> NoiseSource:
+def _noise(model: VolumeModel, batch: Batch, seed: int) -> NoiseSource:
     return NoiseSource.of_keys(batch["key"], seed, model.device)
 
 
-def _draw(model: VolumeGAN, fundus: Tensor, batch: Batch, noise: NoiseSource) -> Given:
+def _draw(model: VolumeModel, fundus: Tensor, batch: Batch, noise: NoiseSource) -> Given:
     return Given.placed(model(fundus, batch["grid"], batch["volume"].shape[3], rng=noise), batch)

@@ -22,7 +22,7 @@ from fund2oct.evaluation.pairs import PairedEyes
 from fund2oct.evaluation.protocol import find_protocol
 from fund2oct.evaluation.report import write_report
 from fund2oct.evaluation.sources import EyeFiles, PreparedEyes, VolumeSource, open_source
-from fund2oct.models import Batch, VolumeGAN, load_model
+from fund2oct.models import Batch, VolumeModel, load_model
 from fund2oct.models.checkpoint import import_class
 from fund2oct.processes import processes_beside
 from fund2oct.retina import align
@@ -100,7 +100,7 @@ def evaluate_files(
         return write_report(Path(out), description, eyes, answers, found, shown=[answers[-2].name])
 
 
-def _unseen(real: VolumeSource, model: VolumeGAN, name: str) -> tuple[VolumeSource, list[str]]:
+def _unseen(real: VolumeSource, model: VolumeModel, name: str) -> tuple[VolumeSource, list[str]]:
     """The real eyes that may judge a model, prepared for it, and how they were chosen."""
     if not isinstance(real, EyeFiles):
         raise DataError(f"{real.name}: holds no photos to translate; give --real a file of eyes (.h5)")
@@ -112,7 +112,7 @@ def _unseen(real: VolumeSource, model: VolumeGAN, name: str) -> tuple[VolumeSour
     return PreparedEyes(real, chosen.keys, preparation), [chosen.how, *notes]
 
 
-def _drawn(model: VolumeGAN, real: VolumeSource, path: Path, name: str, seed: int) -> VolumeSource:
+def _drawn(model: VolumeModel, real: VolumeSource, path: Path, name: str, seed: int) -> VolumeSource:
     write_generated(model, real, path, seed)
     source = open_source(path)
     source.name = name

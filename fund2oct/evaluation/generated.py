@@ -12,11 +12,11 @@ from fund2oct.data.progress import with_progress
 from fund2oct.data.schema import Array, DataError, Eye
 from fund2oct.data.store import EyeWriter
 from fund2oct.evaluation.sources import VolumeSource
-from fund2oct.models import VolumeGAN
+from fund2oct.models import VolumeModel
 from fund2oct.predict import generate
 
 
-def write_generated(model: VolumeGAN, real: VolumeSource, path: Path, seed: int = 0) -> None:
+def write_generated(model: VolumeModel, real: VolumeSource, path: Path, seed: int = 0) -> None:
     """Draw a volume for each eye and write them to a file, at the size of the real ones.
 
     Nothing but photo and scan lines of the real eye is used: the pose is sampled, as by
@@ -41,7 +41,7 @@ def write_generated(model: VolumeGAN, real: VolumeSource, path: Path, seed: int 
             writer.add(_answer(model, eye, f"{real.name}: eye {key!r}", seed))
 
 
-def _answer(model: VolumeGAN, eye: Eye, where: str, seed: int) -> Eye:
+def _answer(model: VolumeModel, eye: Eye, where: str, seed: int) -> Eye:
     assert model.task is not None and eye.scan is not None and eye.volume is not None
     if eye.fundus is None:
         raise DataError(f"{where}: holds no photo to translate")

@@ -7,11 +7,11 @@ from collections.abc import Mapping, Sequence
 from fund2oct.data.preparation import Preparation
 from fund2oct.data.schema import DataError
 from fund2oct.data.seen import EyeName, HeldOut
-from fund2oct.models import Task, VolumeGAN
+from fund2oct.models import Task, VolumeModel
 
 
 def choose_eyes(
-    models: Mapping[str, VolumeGAN], names: Sequence[EyeName], digest: str, path: str, least: int = 1
+    models: Mapping[str, VolumeModel], names: Sequence[EyeName], digest: str, path: str, least: int = 1
 ) -> HeldOut:
     """Choose the eyes of a file that none of the models was trained on.
 
@@ -42,7 +42,7 @@ def choose_eyes(
     return HeldOut(keys, how)
 
 
-def common_preparation(models: Mapping[str, VolumeGAN]) -> Preparation:
+def common_preparation(models: Mapping[str, VolumeModel]) -> Preparation:
     """The preparation that all models were trained with.
 
     Raises:
@@ -84,7 +84,7 @@ def preparation_notes(preparation: Preparation, photos_done: float, volumes_done
     return notes
 
 
-def task_of(model: VolumeGAN) -> Task:
+def task_of(model: VolumeModel) -> Task:
     """The model's task, which a loaded or trained one has."""
     if model.task is None:
         raise ValueError("model: knows nothing of its data; load it with fund2oct.models.load_model")

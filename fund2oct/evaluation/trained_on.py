@@ -16,7 +16,7 @@ from fund2oct.data.progress import with_progress
 from fund2oct.evaluation.answers import heights_of
 from fund2oct.geometry import Symmetry
 from fund2oct.metrics.layers import Surfaces
-from fund2oct.models import Batch, VolumeGAN
+from fund2oct.models import Batch, VolumeModel
 
 _PHOTO_PX = 32
 
@@ -45,10 +45,10 @@ class TrainingEyes:
         return len(self._dataset)
 
     def batch(self, numbers: Sequence[int]) -> Batch:
-        """Some eyes, with what :meth:`fund2oct.models.VolumeGAN.prepare` adds."""
+        """Some eyes, with what :meth:`fund2oct.models.VolumeModel.prepare` adds."""
         batch = default_collate([self._dataset[number] for number in numbers])
         moved = {name: v.to(self._device) if isinstance(v, Tensor) else v for name, v in batch.items()}
-        return VolumeGAN.prepare(moved)
+        return VolumeModel.prepare(moved)
 
     @property
     def mean(self) -> Tensor:

@@ -1,7 +1,8 @@
-"""Lightning modules: the training loop and the models over it."""
+"""Lightning modules: what any model is, the adversarial loop, and the models over it."""
 
-from fund2oct.models.base import Batch, Fake, Losses, VolumeGAN
+from fund2oct.models.base import Batch, Fake, Losses, VolumeModel
 from fund2oct.models.checkpoint import CheckpointError, load_model
+from fund2oct.models.gan import VolumeGAN
 from fund2oct.models.pix2vol import Pix2Vol
 from fund2oct.models.task import Task
 from fund2oct.models.voxel_gan import VoxelGAN
@@ -14,6 +15,7 @@ __all__ = [
     "Pix2Vol",
     "Task",
     "VolumeGAN",
+    "VolumeModel",
     "VoxelGAN",
     "load_model",
 ]

@@ -1,4 +1,4 @@
-"""The training loop that every model shares."""
+"""What every model shares: the task, the averaged generator, the training step, checkpoints."""
 
 from __future__ import annotations
 
@@ -40,42 +40,44 @@ class Fake(NamedTuple):
         return Fake(self.aligned.detach(), self.volume.detach(), self.anatomy)
 
 
-class VolumeGAN(pl.LightningModule):
-    r"""A generator of OCT volumes, its discriminators, and the loop that trains them.
+class VolumeModel(pl.LightningModule):
+    """What training, evaluation, prediction and checkpoints need of any model.
 
-    A model is a subclass that overrides what it does differently:
-
-    * :meth:`build_generator` and :meth:`build_discriminators`,
-    * :meth:`generator_losses` and :meth:`discriminator_losses`,
-    * :meth:`configure_optimizers`.
+    A model is a subclass that says what its network is, :meth:`build_generator`, and what it minimises,
+    :meth:`losses`; it may also override :meth:`generate` and :meth:`configure_optimizers`. One with
+    adversaries is a :class:`fund2oct.models.VolumeGAN`.
 
     Constructor arguments are plain values, and are saved in the checkpoint.
 
     Args:
         shape: slices, depth and A-scans ``(S, Z, X)`` of the volumes.
-        learning_rate: of the generator.
-        discriminator_learning_rate: of the discriminators.
-        betas: of Adam, for both; GANs train with less momentum than classifiers do.
-        decay_from: share of the training after which both rates fall linearly to zero; 1 keeps
-            them constant.
-        adversaries_from: share of the training after which the discriminators join. Before, the
-            generator learns anatomy from the other losses, which a beginner's speckle would disturb.
+        learning_rate: step size of Adam.
+        betas: Adam's two decay rates.
+        decay_from: share of the training after which the rate falls linearly to zero; 1 keeps it
+            constant.
         ema_decay: decay, in batches, of the averaged generator that is validated and saved for use.
-        gradient_clip: largest norm of each network's gradient; 0 turns it off.
-        seed: of the noise: in training by step and process, in validation by the eye's key.
+        gradient_clip: largest norm of a network's gradient; 0 turns it off.
+        seed: seed of the noise: in training by step and process, in validation by the eye's key.
+
+    Example:
+        A regression model, whole::
+
+            class Regression(VolumeModel):
+                def build_generator(self):
+                    return VolumeGenerator(*self.shape[:2])
+
+                def losses(self, batch, fake):
+                    return {"l1": l1_loss(fake.aligned, batch["aligned"])}
     """
 
     generator: nn.Module
-    discriminators: nn.ModuleDict
 
     def __init__(
         self,
         shape: tuple[int, int, int],
         learning_rate: float = 1e-3,
-        discriminator_learning_rate: float = 5e-4,
-        betas: tuple[float, float] = (0.5, 0.99),
+        betas: tuple[float, float] = (0.9, 0.99),
         decay_from: float = 0.5,
-        adversaries_from: float = 0.0,
         ema_decay: float = 0.995,
         gradient_clip: float = 5.0,
         seed: int = 0,
@@ -85,10 +87,8 @@ class VolumeGAN(pl.LightningModule):
         self.automatic_optimization = False
         self.shape = shape[0], shape[1], shape[2]
         self.learning_rate = learning_rate
-        self.discriminator_learning_rate = discriminator_learning_rate
         self.betas = betas
         self.decay_from = decay_from
-        self.adversaries_from = adversaries_from
         self.ema_decay = ema_decay
         self.gradient_clip = gradient_clip
         self.seed = seed
@@ -107,8 +107,6 @@ class VolumeGAN(pl.LightningModule):
 
     def configure_training(self) -> None:
         """Build what training alone needs; a model that is loaded for use does without."""
-        if not hasattr(self, "discriminators"):
-            self.discriminators = self.build_discriminators()
 
     def rebuilt(self) -> tuple[str, ...]:
         """Beginnings of the names of weights that :meth:`build_generator` brings along each time.
@@ -122,48 +120,29 @@ class VolumeGAN(pl.LightningModule):
         """Return a module called as ``generator(fundus, grid, spacing_z_mm, n_depth, rng=noise)``."""
         raise NotImplementedError(f"{type(self).__name__} does not say how to build its generator")
 
-    def build_discriminators(self) -> nn.ModuleDict:
-        """Return the discriminators by name; without any, the model is trained on its losses alone."""
-        return nn.ModuleDict()
-
-    def generator_losses(self, batch: Batch, fake: Fake) -> Losses:
+    def losses(self, batch: Batch, fake: Fake) -> Losses:
         """Return the weighted terms of the generator's loss by name; their sum is optimised.
 
-        ``batch`` is what the datamodule gives and, added here: ``aligned``, the real volume in the
-        aligned frame, ``mask``, the aligned voxels that were scanned, and ``lines``, the photo
-        under each A-scan, shape ``(B, 3, S, X)``. Ask a discriminator only if
-        :attr:`adversaries_joined`.
+        Args:
+            batch: what the datamodule gives and, added here: ``aligned``, the real volume in the aligned
+                frame, ``mask``, the aligned voxels that were scanned, and ``lines``, the photo under each
+                A-scan, shape ``(B, 3, S, X)``.
+            fake: what :meth:`generate` made of it.
         """
-        raise NotImplementedError(f"{type(self).__name__} does not say what its generator's losses are")
-
-    def discriminator_losses(self, batch: Batch, fake: Fake) -> Losses:
-        """Return the weighted terms of the discriminators' loss by name; ``fake`` has no gradient."""
-        raise NotImplementedError(f"{type(self).__name__} does not say what its discriminators' losses are")
+        raise NotImplementedError(f"{type(self).__name__} does not say what its losses are")
 
     def configure_optimizers(self) -> Any:
-        """Adam for each side, with a rate that falls linearly after ``decay_from`` of the training."""
-        optimizers = [torch.optim.Adam(self.generator.parameters(), self.learning_rate, self.betas)]
-        if self.discriminators:
-            optimizers.append(
-                torch.optim.Adam(
-                    self.discriminators.parameters(), self.discriminator_learning_rate, self.betas
-                )
-            )
+        """Adam, with a rate that falls linearly after ``decay_from`` of the training."""
+        trained = [weight for weight in self.generator.parameters() if weight.requires_grad]
+        optimizer = torch.optim.Adam(trained, self.learning_rate, self.betas)
+        return [optimizer], [torch.optim.lr_scheduler.LambdaLR(optimizer, self.rate_factor)]
+
+    def rate_factor(self, step: int) -> float:
+        """Share of the learning rate at a step: 1, then linearly to 0."""
         n_batches = self.trainer.estimated_stepping_batches
-
-        def factor(step: int) -> float:
-            if self.decay_from >= 1 or step < self.decay_from * n_batches:
-                return 1.0
-            return max(0.0, (n_batches - step) / ((1 - self.decay_from) * n_batches))
-
-        schedulers = [torch.optim.lr_scheduler.LambdaLR(optimizer, factor) for optimizer in optimizers]
-        return optimizers, schedulers
-
-    @property
-    def adversaries_joined(self) -> bool:
-        """Whether the discriminators train, and judge the generator, in this batch."""
-        n_batches = self.trainer.estimated_stepping_batches
-        return bool(self.discriminators) and self.global_step >= self.adversaries_from * n_batches
+        if self.decay_from >= 1 or step < self.decay_from * n_batches:
+            return 1.0
+        return max(0.0, (n_batches - step) / ((1 - self.decay_from) * n_batches))
 
     def forward(
         self,
@@ -213,30 +192,23 @@ class VolumeGAN(pl.LightningModule):
         return Fake(aligned, unalign(aligned, batch["pose_um"], batch["spacing_z_mm"]))
 
     def training_step(self, batch: Batch, batch_idx: int) -> None:
-        """Step the discriminators, then the generator, on one and the same fake batch."""
+        """Draw a batch and step the generator."""
         batch = self.prepare(self.training_batch(batch))
-        optimizers = self.optimizers()
-        if not isinstance(optimizers, list):
-            optimizers = [optimizers]
-        self.discriminators.requires_grad_(False)
         fake = self.generate(self.generator, batch, self.step_noise())
-        if self.adversaries_joined:
-            self.discriminators.requires_grad_(True)
-            losses = self.discriminator_losses(batch, fake.detach())
-            optimizers[1].zero_grad()
-            self._backward("discriminator", losses, self.discriminators)
-            # Past Lightning's wrapper, which would count a second global step for this batch.
-            self.trainer.strategy.optimizer_step(optimizers[1].optimizer, lambda: None)
-            self.discriminators.requires_grad_(False)
-        losses = self.generator_losses(batch, fake)
-        optimizers[0].zero_grad()
-        self._backward("generator", losses, self.generator)
-        optimizers[0].step()
-        self.discriminators.requires_grad_(True)
+        self.step_generator(self.losses(batch, fake))
+
+    def step_generator(self, losses: Losses) -> None:
+        """Step the generator, its average and the schedules."""
+        optimizers = self.optimizers()
+        first = optimizers[0] if isinstance(optimizers, list) else optimizers
+        first.zero_grad()
+        self.backward_of("generator", losses, self.generator)
+        first.step()
         self.generator_ema.update(self.generator, self._decay(self.global_step - 1))
         schedulers = self.lr_schedulers()
         for scheduler in schedulers if isinstance(schedulers, list) else [schedulers]:
-            scheduler.step()  # type: ignore[union-attr]
+            if scheduler is not None:
+                scheduler.step()
         if self.global_step % self.trainer.log_every_n_steps == 0:  # type: ignore[attr-defined]
             self._check_finite()
 
@@ -311,7 +283,8 @@ class VolumeGAN(pl.LightningModule):
             )
         self.task = task
 
-    def _backward(self, side: str, losses: Losses, network: nn.Module) -> None:
+    def backward_of(self, side: str, losses: Losses, network: nn.Module) -> None:
+        """Give a network the clipped gradient of its losses, and log these as ``train/SIDE/NAME``."""
         total = torch.stack(list(losses.values())).sum()
         self.manual_backward(total)
         norm = nn.utils.clip_grad_norm_(network.parameters(), self.gradient_clip or math.inf)

@@ -10,12 +10,12 @@ from typing import Any
 
 import torch
 
-from fund2oct.models.base import VolumeGAN
+from fund2oct.models.base import VolumeModel
 from fund2oct.models.pix2vol import Pix2Vol
 from fund2oct.models.task import TASK_KEY
 from fund2oct.models.voxel_gan import VoxelGAN
 
-MODELS: dict[str, type[VolumeGAN]] = {
+MODELS: dict[str, type[VolumeModel]] = {
     f"{model.__module__}.{model.__qualname__}": model for model in (Pix2Vol, VoxelGAN)
 }
 
@@ -26,9 +26,9 @@ class CheckpointError(ValueError):
 
 def load_model(
     path: str | Path,
-    model_class: type[VolumeGAN] | Sequence[type[VolumeGAN]] | None = None,
+    model_class: type[VolumeModel] | Sequence[type[VolumeModel]] | None = None,
     device: str | torch.device = "cpu",
-) -> VolumeGAN:
+) -> VolumeModel:
     """Load a trained model for use, in evaluation mode.
 
     The file is read as tensors and plain values; a file that holds anything else is refused. The class is
@@ -78,7 +78,7 @@ def load_model(
     return model.to(device).eval()
 
 
-def _find_class(path: Path, name: str, own: Sequence[type[VolumeGAN]]) -> type[VolumeGAN]:
+def _find_class(path: Path, name: str, own: Sequence[type[VolumeModel]]) -> type[VolumeModel]:
     known = MODELS | {f"{one.__module__}.{one.__qualname__}": one for one in own}
     if name in known:
         return known[name]
@@ -93,7 +93,7 @@ def _find_class(path: Path, name: str, own: Sequence[type[VolumeGAN]]) -> type[V
     )
 
 
-def import_class(path: str) -> type[VolumeGAN]:
+def import_class(path: str) -> type[VolumeModel]:
     """Import a model's class by the path that the *user* gives, ``module.Class``.
 
     Raises:
@@ -104,8 +104,8 @@ def import_class(path: str) -> type[VolumeGAN]:
         found = getattr(import_module(module), name)
     except (ImportError, AttributeError, ValueError) as error:
         raise ValueError(f"model {path!r}: expected an importable MODULE.CLASS: {error}") from None
-    if not (isinstance(found, type) and issubclass(found, VolumeGAN)):
-        raise ValueError(f"model {path!r}: expected a subclass of fund2oct.models.VolumeGAN")
+    if not (isinstance(found, type) and issubclass(found, VolumeModel)):
+        raise ValueError(f"model {path!r}: expected a subclass of fund2oct.models.VolumeModel")
     return found
 
 

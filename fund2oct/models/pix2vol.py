@@ -16,7 +16,8 @@ from fund2oct.losses import (
     shadow_loss,
     slab_loss,
 )
-from fund2oct.models.base import Batch, Fake, Losses, VolumeGAN
+from fund2oct.models.base import Batch, Fake, Losses
+from fund2oct.models.gan import VolumeGAN
 from fund2oct.networks.discriminators import BScanPatchDiscriminator, VolumePatchDiscriminator
 from fund2oct.networks.encoder import available_encoder
 from fund2oct.networks.feature_discriminator import FeatureDiscriminator
@@ -61,8 +62,8 @@ class Pix2Vol(VolumeGAN):
 
     In the second part the anatomy rests, and the *texture* is learned from the adversaries alone, on
     some slices of each eye: ``adversarial``, by discriminators of frozen features, of patches of
-    B-scans, or of patches of volumes; the latter two see photo and anatomy beside the image. Real and generated volumes have the same surfaces there, so that
-    the discriminators judge tissue.
+    B-scans, or of patches of volumes; the latter two see photo and anatomy beside the image. Real and
+    generated volumes have the same surfaces there, so that the discriminators judge tissue.
 
     Args:
         shape: slices, depth and A-scans ``(S, Z, X)``.
@@ -107,7 +108,7 @@ class Pix2Vol(VolumeGAN):
         judged_slices: int = 2,
         anatomy_learning_rate: float = 1.5e-3,
         anatomy_betas: tuple[float, float] = (0.9, 0.99),
-        adversaries_from: float = 0.45,
+        adversaries_from: float = 0.65,
         learning_rate: float = 1e-3,
         discriminator_learning_rate: float = 1e-3,
         **options: Any,
@@ -194,8 +195,7 @@ class Pix2Vol(VolumeGAN):
             )
         ]
         if self.discriminators:
-            judging = [each for each in self.discriminators.parameters() if each.requires_grad]
-            optimizers.append(torch.optim.Adam(judging, self.discriminator_learning_rate, self.betas))
+            optimizers.append(torch.optim.Adam(self._judging(), self.discriminator_learning_rate, self.betas))
             schedulers.append(
                 torch.optim.lr_scheduler.LambdaLR(
                     optimizers[1], lambda step: _falling(step, joined, n_batches, self.decay_from)

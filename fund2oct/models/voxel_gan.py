@@ -19,7 +19,8 @@ from fund2oct.losses import (
     r1_penalty,
     ssim_loss,
 )
-from fund2oct.models.base import Batch, Fake, Losses, VolumeGAN
+from fund2oct.models.base import Batch, Fake, Losses
+from fund2oct.models.gan import VolumeGAN
 from fund2oct.networks.discriminators import (
     BScanPatchDiscriminator,
     DiscriminatorOutput,

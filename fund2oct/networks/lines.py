@@ -29,13 +29,12 @@ def sample_patches(fundus: Tensor, grid: Tensor, size: int = _PATCH) -> Tensor:
         Shape ``(B, C * size**2, S, X)``: for each channel the rows of the patch from the top.
     """
     height, width = fundus.shape[-2:]
-    n_slices, n_ascans = grid.shape[1:3]
     steps = torch.arange(size, device=grid.device, dtype=grid.dtype) - size // 2
     dy, dx = torch.meshgrid(steps * (2 / height), steps * (2 / width), indexing="ij")
     offsets = torch.stack([dx, dy], -1).view(1, 1, -1, 1, 2)
     places = (grid[:, :, None] + offsets).flatten(1, 2)  # (B, S * size**2, X, 2)
     read = sample_lines(fundus, places)
-    return read.unflatten(2, (n_slices, -1)).transpose(2, 3).flatten(1, 2)
+    return read.unflatten(2, (grid.shape[1], -1)).transpose(2, 3).flatten(1, 2)
 
 
 class LineEncoder(nn.Module):

@@ -256,7 +256,7 @@ def scan_retina(
         grain=tissue_grain(rng["texture"], (n_slices, config.n_depth, config.n_ascans), (dz_um, dx_um)),
         gain=ascan_gain(rng["motion"], n_slices, config.n_ascans),
         scatter_um=(170 - 90 * anatomy.pigment) * anatomy.clearness,
-        vitreous=long.vitreous(rng["long"], x, y, above) if long else (),
+        vitreous=retina.long.vitreous(rng["long"], x, y, above) if retina.long else (),
     )
     signal, labels = reflect(columns, membrane, config.n_depth, dz_um, config.optics)
     truth = {
