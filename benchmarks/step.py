@@ -12,7 +12,7 @@ from collections.abc import Callable
 
 import torch
 
-from fund2oct.models.pix2vol import heights_above_pose
+from fund2oct.models.surface_model import heights_above_pose
 from fund2oct.networks.noise import NoiseSource
 from fund2oct.retina import align, unalign
 from fund2oct.training import build

@@ -6,6 +6,7 @@ import hashlib
 import warnings
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import torch
 from rich.progress import track
@@ -79,9 +80,10 @@ def predict(
             failed.append(line if str(photo) in line else f"{photo}: {line}")
             continue
         name = _free_name(photo.stem, taken)
-        for format in formats:
-            save_eye(eye, folder, name, format)
-        _draw(eye, folder / f"{name}.png")
+        if eye.volume is not None:
+            for format in formats:
+                save_eye(eye, folder, name, format)
+            _draw(eye, folder / f"{name}.png")
         _map_thickness(network, eye, folder / name)
     return failed
 
@@ -105,7 +107,7 @@ def translate(
 
     Returns:
         The photo, cropped and prepared as those of the training, and the generated volume, at a pose
-        sampled from the training set's.
+        sampled from the training set's; a model that draws no volumes leaves it out.
 
     Raises:
         DataError: if the file is absent, damaged or no fundus photograph.
@@ -127,20 +129,20 @@ def translate(
         )
     for note in notes:
         warnings.warn(f"{photo}: {note}", stacklevel=2)
-    volume, pose_um = generate(model, fundus, task.scan, placed, photo.stem, seed, draw)
+    drawn: dict[str, Any] = {}
+    if model.draws_volumes:
+        volume, pose_um = generate(model, fundus, task.scan, placed, photo.stem, seed, draw)
+        drawn = {"scan": task.scan, "spacing_mm": task.spacing_mm, "volume": volume, "pose_um": pose_um}
     return Eye(
         key=photo.stem,
         patient=photo.stem,
         laterality="",
         fundus=fundus,
-        scan=task.scan,
         placement=placed,
-        spacing_mm=task.spacing_mm,
-        volume=volume,
-        pose_um=pose_um,
         source=f"generated from {photo.name}",
         history=history,
         sha256=hashlib.sha256(photo.read_bytes()).hexdigest(),
+        **drawn,
     )
 
 
@@ -196,8 +198,8 @@ def _draw(eye: Eye, path: Path) -> None:
 
 
 def _map_thickness(model: VolumeModel, eye: Eye, path: Path) -> None:
-    assert eye.fundus is not None and eye.scan is not None
-    found = predict_thickness(model, eye.fundus, eye.placement, eye.scan)
+    assert eye.fundus is not None and model.task is not None
+    found = predict_thickness(model, eye.fundus, eye.placement, model.task.scan)
     if found is None:
         return
     save_thickness(found, path.with_name(f"{path.name}.thickness.tif"))

@@ -126,12 +126,5 @@ def save_thickness(found: ThicknessMap, path: Path) -> None:
     )  # fmt: skip
 
 
-def thickness_interval(found: SurfaceDistribution) -> Tensor:
-    """Lower and upper end of the thickness's interval at each A-scan, ``(B, 2, S, X)`` micrometres."""
-    median, deviation = _thickness(found)
-    reach = normal_quantile(0.5 + INTERVAL / 2) * deviation
-    return torch.stack([(median - reach).clamp(min=0), median + reach], 1)
-
-
 def _thickness(found: SurfaceDistribution) -> tuple[Tensor, Tensor]:
     return found.distance_um(SURFACES.index("ILM"), SURFACES.index("RPE"))

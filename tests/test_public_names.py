@@ -13,9 +13,10 @@ PUBLIC = {
     },
     "fund2oct.losses": {
         "ADVERSARIAL", "AdversarialLoss", "HingeLoss", "LeastSquaresLoss", "NonSaturatingLoss",
-        "PerceptualLoss", "adversarial_loss", "axial_profile", "charbonnier_loss", "en_face_projection",
-        "feature_matching_loss", "l1_loss", "local_mean_loss", "local_square_loss", "masked_mean",
-        "projection_loss", "r1_penalty", "ssim_loss",
+        "PerceptualLoss", "adversarial_loss", "axial_profile", "below_epithelium", "charbonnier_loss",
+        "en_face_projection", "energy_score", "feature_matching_loss", "height_loss", "l1_loss",
+        "local_mean_loss", "local_square_loss", "masked_mean", "normal_crps", "projection_loss",
+        "r1_penalty", "shadow_loss", "slab_loss", "ssim_loss", "surface_distances",
     },
     "fund2oct.metrics": {
         "KINDS", "DistanceResult", "EyeMean", "EyesInCommon", "Findings", "Fluid", "ImageDistance",
@@ -30,11 +31,12 @@ PUBLIC = {
         "vessel_shadows", "volume_l1", "volume_ms_ssim", "volume_psnr", "volume_ssim",
     },
     "fund2oct.models": {
-        "Batch", "CheckpointError", "Fake", "Losses", "Pix2Vol", "Task", "VolumeGAN", "VolumeModel", "VoxelGAN",
-        "load_model",
+        "Batch", "CheckpointError", "Fake", "Losses", "Pix2Vol", "SurfaceModel", "Task", "VolumeGAN",
+        "VolumeModel", "VoxelGAN", "load_model",
     },
     "fund2oct.networks.features": {
-        "I3D", "OCT3D", "EfficientNetLite0", "FeatureNetwork", "UserNetwork", "load_feature_network",
+        "I3D", "OCT3D", "EfficientNetLite0", "EfficientNetLite1", "FeatureNetwork", "UserNetwork",
+        "load_feature_network",
         "load_torch_fidelity", "load_torchscript", "load_torchvision",
     },
     "fund2oct.phantom": {
@@ -47,7 +49,7 @@ PUBLIC = {
         "estimate_pose", "find_retina", "fit_pose", "from_layers", "pose_surface_um", "retinal_boundaries",
         "to_layers", "unalign",
     },
-    "fund2oct.visual": {"draw_contact_sheet", "draw_panel", "save_figure"},
+    "fund2oct.visual": {"draw_contact_sheet", "draw_panel", "draw_thickness", "save_figure"},
 }  # fmt: skip
 
 

@@ -29,7 +29,7 @@ from fund2oct.data import EyeReader, FundusOCTDataModule
 from fund2oct.data.index import EyeIndex
 from fund2oct.evaluation.answers import Answer
 from fund2oct.evaluation.compare import compare
-from fund2oct.evaluation.controls import SurfaceModel, controls, model_answers, surface_answers
+from fund2oct.evaluation.controls import PredictsSurfaces, controls, model_answers, surface_answers
 from fund2oct.evaluation.distances import CHEAP, DEFAULT, Wanted, build_distances
 from fund2oct.evaluation.floors import second_rendering, twin_answers
 from fund2oct.evaluation.held_out import choose_eyes, common_preparation, preparation_notes, task_of
@@ -121,9 +121,10 @@ def evaluate(
         if training is not None:
             answers += controls(training)
         for name, model in models.items():
-            if isinstance(model, SurfaceModel):
+            if isinstance(model, PredictsSurfaces):
                 answers += surface_answers(name, model, training, seed)
-        answers += model_answers(models, eyes.photos(), seed)
+        drawing = {name: model for name, model in models.items() if model.draws_volumes}
+        answers += model_answers(drawing, eyes.photos(), seed)
         if distances.thorough:
             answers = [answer.measured_as_set() for answer in answers]
         found = compare(eyes, answers, chosen, pool)
@@ -137,7 +138,7 @@ def evaluate(
         "seed": seed,
         "notes": notes,
     }
-    return write_report(Path(out), protocol, eyes, answers, found, shown=list(models))
+    return write_report(Path(out), protocol, eyes, answers, found, shown=list(drawing))
 
 
 def _floors(eyes: HeldOutEyes, datamodule: FundusOCTDataModule, pool: Executor) -> list[Answer]:

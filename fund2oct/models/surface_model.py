@@ -1,0 +1,193 @@
+"""A model of the surfaces alone: thickness and its uncertainty from a photo, without a volume."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from fund2oct.losses import energy_score, height_loss, normal_crps
+from fund2oct.metrics.eyes import EyeMean
+from fund2oct.metrics.heights import interval_coverage
+from fund2oct.metrics.layers import surface_error_um
+from fund2oct.models.base import Batch, Losses, VolumeModel
+from fund2oct.networks.encoder import available_encoder, build_encoder
+from fund2oct.networks.noise import NoiseSource
+from fund2oct.networks.surfaces import (
+    SurfaceDistribution,
+    SurfaceNetwork,
+    increments_of,
+    normal_quantile,
+)
+from fund2oct.retina import SURFACES, pose_surface_um
+
+SURFACE_WEIGHTS = {"surfaces": 4.0, "energy": 1 / 30, "crps": 1 / 30}
+"""Weights of the terms of :func:`surface_losses`."""
+
+_N_DRAWS = 4
+_LEAST_DEVIATION_UM = 1.0
+_ILM, _RPE = SURFACES.index("ILM"), SURFACES.index("RPE")
+
+
+def heights_above_pose(batch: Batch) -> Tensor:
+    """Heights of the found surfaces above the pose's surface in micrometres, ``(B, n, S, X)``."""
+    surface = pose_surface_um(batch["pose_um"], batch["surfaces_um"].shape[-1])
+    return surface[:, None] - batch["surfaces_um"]
+
+
+def surface_losses(found: SurfaceDistribution, heights_um: Tensor, rng: NoiseSource) -> Losses:
+    """What a prediction of the surfaces costs.
+
+    * ``surfaces``: the Huber loss of the medians, :func:`fund2oct.losses.height_loss`;
+    * ``energy``: the energy score of draws of the whole eye, and ``crps``: the score of each increment
+      by itself. Both teach the spread alone: what the medians leave over is to be a likely draw.
+
+    Args:
+        found: the prediction.
+        heights_um: above the pose's surface, NaN where unknown, shape ``(B, n, S, X)``.
+        rng: source of the draws.
+    """
+    increments = increments_of(heights_um)
+    known = increments.isfinite()
+    off = torch.where(known, increments - found.increments_um.detach(), 0)
+    z = rng.randn((_N_DRAWS, len(off), found.loadings_um.shape[2]), off.device)
+    draws = torch.einsum("mbk,bnksx->mbnsx", z, found.loadings_um)
+    deviation = (found.loadings_um.square().sum(2) + _LEAST_DEVIATION_UM**2).sqrt()
+    score = normal_crps(torch.zeros_like(off), deviation, off)
+    return {
+        "surfaces": height_loss(found.free_um, heights_um),
+        "energy": energy_score(draws, off, known).mean(),
+        "crps": (score * known).sum() / known.sum().clamp(min=1),
+    }
+
+
+def thickness_interval_um(found: SurfaceDistribution, share: float = 0.8) -> Tensor:
+    """Interval of the thickness, from inner limiting membrane to pigment epithelium, at each A-scan.
+
+    Args:
+        found: prediction of :data:`fund2oct.retina.SURFACES`.
+        share: share of the eyes that are expected within it.
+
+    Returns:
+        Lower and upper end in micrometres, shape ``(B, 2, S, X)``.
+    """
+    median, deviation = found.distance_um(_ILM, _RPE)
+    reach = normal_quantile(0.5 + share / 2) * deviation
+    return torch.stack([(median - reach).clamp(min=0), median + reach], 1)
+
+
+class SurfaceGenerator(nn.Module):
+    """A photo encoder and the surface network behind it.
+
+    Args:
+        encoder: name of the encoder, see :func:`fund2oct.networks.encoder.build_encoder`.
+        fine_tune: whether a pre-trained encoder is trained too.
+        width: channels of an A-scan's features.
+    """
+
+    def __init__(self, encoder: str, fine_tune: bool, width: int) -> None:
+        super().__init__()
+        self.encoder = build_encoder(encoder, fine_tune)
+        self.surfaces = SurfaceNetwork(self.encoder.channels, SURFACES, width)  # type: ignore[arg-type]
+
+    def forward(self, fundus: Tensor, grid: Tensor) -> SurfaceDistribution:
+        """Predict the surfaces of photos ``(B, 3, H, W)`` at the places ``(B, S, X, 2)``."""
+        found: SurfaceDistribution = self.surfaces(fundus, self.encoder(fundus), grid)
+        return found
+
+
+class SurfaceModel(VolumeModel):
+    """Predicts where the retina's surfaces lie, as a distribution, and draws no volume.
+
+    What it learns is the first half of :class:`fund2oct.models.Pix2Vol`, for those who want the map of the
+    thickness and no picture: it trains in a fraction of the time.
+
+    Args:
+        shape: slices, depth and A-scans ``(S, Z, X)`` of the volumes that it learns from.
+        encoder: as :class:`fund2oct.models.Pix2Vol`.
+        fine_tune: whether a pre-trained encoder is trained too.
+        surface_width: channels of an A-scan's features.
+        weights: weights of the terms of :func:`surface_losses`, in place of :data:`SURFACE_WEIGHTS`.
+        learning_rate: step size of Adam.
+        options: as :class:`VolumeModel`.
+    """
+
+    draws_volumes = False
+
+    def __init__(
+        self,
+        shape: tuple[int, int, int],
+        encoder: str = "auto",
+        fine_tune: bool = False,
+        surface_width: int = 96,
+        weights: dict[str, float] | None = None,
+        learning_rate: float = 1.5e-3,
+        **options: Any,
+    ) -> None:
+        super().__init__(shape, learning_rate=learning_rate, **options)
+        # What was chosen belongs to the checkpoint: another machine may have other weights at hand.
+        self.encoder = self.hparams["encoder"] = available_encoder(encoder)
+        self.fine_tune = fine_tune
+        self.surface_width = surface_width
+        self.weights = chosen_weights(weights, SURFACE_WEIGHTS)
+
+    def configure_model(self) -> None:
+        """Build the network, and what validation measures."""
+        super().configure_model()
+        if not hasattr(self, "means"):
+            names = ("thickness/error_um", "thickness/covered", "rpe/error_um")
+            self.means = nn.ModuleDict({name: EyeMean() for name in names})
+
+    def rebuilt(self) -> tuple[str, ...]:
+        """The frozen encoder, which comes from its package."""
+        return ("generator.encoder.network.",) if self.encoder != "own" and not self.fine_tune else ()
+
+    def build_generator(self) -> nn.Module:
+        """Encoder and surface network."""
+        return SurfaceGenerator(self.encoder, self.fine_tune, self.surface_width)
+
+    def surfaces(self, fundus: Tensor, grid: Tensor) -> SurfaceDistribution:
+        """Predict the surfaces with the averaged network; the arguments are those of ``forward``."""
+        self.configure_model()
+        found: SurfaceDistribution = self.generator_ema(fundus, grid)
+        return found
+
+    def training_step(self, batch: Batch, batch_idx: int) -> None:
+        """Predict a batch and step the network."""
+        found = self.generator(batch["fundus"], batch["grid"])
+        losses = surface_losses(found, heights_above_pose(batch), self.step_noise())
+        self.step_generator(
+            {name: self.weights[name] * loss for name, loss in losses.items() if name in self.weights}
+        )
+
+    def validation_step(self, batch: Batch, batch_idx: int) -> dict[str, Tensor]:
+        """Measure the median thickness and its interval against the surfaces found in the real volumes."""
+        found, heights = self.surfaces(batch["fundus"], batch["grid"]), heights_above_pose(batch)
+        thickness, _ = found.distance_um(_ILM, _RPE)
+        real = heights[:, _ILM] - heights[:, _RPE]
+        values = {
+            "thickness/error_um": surface_error_um(thickness, real),
+            "thickness/covered": interval_coverage(thickness_interval_um(found), real),
+            "rpe/error_um": surface_error_um(found.median_um[:, _RPE], heights[:, _RPE]),
+        }
+        for name, value in values.items():
+            self.means[name].update(value)  # type: ignore[operator]
+        logged: dict[str, Any] = {f"val/{name}": mean for name, mean in self.means.items()}
+        self.log_dict(logged, batch_size=len(real))
+        return values
+
+
+def chosen_weights(given: Mapping[str, float] | None, known: Mapping[str, float]) -> dict[str, float]:
+    """Weights of a model's terms by name; a name that is left out, or is 0, weighs nothing.
+
+    Raises:
+        ValueError: if a name is not known, or nothing weighs anything.
+    """
+    if unknown := sorted(set(given or {}) - set(known)):
+        raise ValueError(f"weights: expected names of {', '.join(known)}, found {', '.join(unknown)}")
+    weights = {name: weight for name, weight in (given or known).items() if weight}
+    if not weights:
+        raise ValueError("weights: at least one term must weigh something")
+    return weights
