@@ -110,7 +110,9 @@ def _eye_problems(eye: Eye) -> list[str]:
             f"pose_um: expected the outer retina between 0 and {depth_um:.0f} micrometres, "
             f"found it outside the frame in slices {', '.join(map(str, outside))}"
         )
-    return found + _surface_problems(eye.surfaces_um, surface_um, depth_um)
+    if len(blank) < len(eye.volume):
+        found += _surface_problems(eye.surfaces_um, surface_um, depth_um)
+    return found
 
 
 def _surface_problems(surfaces_um: Array, pose_surface_um: Array, depth_um: float) -> list[str]:
