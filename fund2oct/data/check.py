@@ -13,7 +13,6 @@ from fund2oct.data.progress import with_progress
 from fund2oct.data.schema import Array, DataError, Eye
 from fund2oct.data.shards import EyePaths, Shard, find_shards
 from fund2oct.data.store import EyeReader
-from fund2oct.data.surfaces import SEARCHED
 from fund2oct.retina.layers import SURFACES
 from fund2oct.retina.pose import pose_surface_um
 
@@ -25,7 +24,7 @@ def check_file(path: EyePaths) -> list[str]:
     """Read every array of every eye, and verify all checksums.
 
     Beyond the schema, it reports what would spoil training unseen: blank pictures, a volume without its
-    pose or surfaces, a pose outside the frame, surfaces that are hardly found, leave the frame or belong to
+    pose, a pose outside the frame, surfaces that are hardly found, leave the frame or belong to
     another pose, an eye that is in two files, and one photo under two patients, which a split would put
     on both sides.
 
@@ -93,14 +92,12 @@ def _eye_problems(eye: Eye) -> list[str]:
     blank = [str(number) for number, bscan in enumerate(eye.volume) if bscan.min() == bscan.max()]
     if blank:
         found.append(f"volume: blank slices {', '.join(blank)}")
-    missing = [name for name in SEARCHED if getattr(eye, name) is None]
-    if missing:
+    if eye.pose_um is None:
         return [
             *found,
-            f"{', '.join(missing)}: a volume needs its pose and surfaces to be trained on, found none; "
-            "`fund2oct migrate OLD.h5 NEW.h5` finds them",
+            "pose_um: a volume needs its pose to be trained on, found none; "
+            "`fund2oct migrate OLD.h5 NEW.h5` finds it",
         ]
-    assert eye.pose_um is not None and eye.surfaces_um is not None
     _, n_depth, n_ascans = eye.volume.shape
     depth_um = 1000 * eye.spacing_mm[1] * n_depth
     surface_um = pose_surface_um(torch.from_numpy(eye.pose_um), n_ascans).numpy()
@@ -110,7 +107,10 @@ def _eye_problems(eye: Eye) -> list[str]:
             f"pose_um: expected the outer retina between 0 and {depth_um:.0f} micrometres, "
             f"found it outside the frame in slices {', '.join(map(str, outside))}"
         )
-    return found + _surface_problems(eye.surfaces_um, surface_um, depth_um)
+    # A generated volume has none, and a dataset that wants them says so itself.
+    if eye.surfaces_um is not None and len(blank) < len(eye.volume):
+        found += _surface_problems(eye.surfaces_um, surface_um, depth_um)
+    return found
 
 
 def _surface_problems(surfaces_um: Array, pose_surface_um: Array, depth_um: float) -> list[str]:

@@ -65,8 +65,8 @@ def test_each_problem_is_reported_with_its_eye(tmp_path, make_eye):
     apart = np.median(3000 - make_eye(2).surfaces_um[3, 0])
     assert check_file(path) == [
         f"{path}: eye 'eye00': volume: blank slices 1, 4",
-        f"{path}: eye 'eye01': pose_um: a volume needs its pose and surfaces to be trained on, found none; "
-        "`fund2oct migrate OLD.h5 NEW.h5` finds them",
+        f"{path}: eye 'eye01': pose_um: a volume needs its pose to be trained on, found none; "
+        "`fund2oct migrate OLD.h5 NEW.h5` finds it",
         f"{path}: eye 'eye02': pose_um: expected the outer retina between 0 and 1920 micrometres, "
         "found it outside the frame in slices 0",
         f"{path}: eye 'eye02': surfaces_um: expected BM within 150 micrometres of the pose's surface, "
@@ -92,8 +92,6 @@ def test_surfaces_that_would_spoil_training_are_reported(tmp_path, make_eye):
     assert check_file(path) == [
         f"{path}: eye 'eye00': surfaces_um: found at 20% of the A-scans, expected at least 25%; "
         "the search does not follow this volume, leave the eye out",
-        f"{path}: eye 'eye01': surfaces_um, surface_confidence: a volume needs its pose and surfaces to be "
-        "trained on, found none; `fund2oct migrate OLD.h5 NEW.h5` finds them",
         f"{path}: eye 'eye02': surfaces_um: expected ILM between 0 and 1920 micrometres, "
         "found it outside the frame at 100% of the A-scans",
     ]

@@ -17,9 +17,11 @@ def large_arrays(number):
     """Large enough to be compressed, and of a kind that compresses; some eyes have no photo."""
     volume = np.random.default_rng(number).integers(0, 16, (6, 40, 50), dtype=np.uint8)
     photo = np.random.default_rng(number).integers(0, 16, (48, 48, 3), dtype=np.uint8)
-    absent = dict.fromkeys(("lesions", "lesion_fundus", "boundaries_um", "surfaces_um", "surface_confidence"))
+    absent = dict.fromkeys(("lesions", "lesion_fundus", "boundaries_um"))
+    depths = np.float32([600, 800, 850, 950])[:, None, None] + np.zeros((4, 6, 50), np.float32)
+    found = {"surfaces_um": depths, "surface_confidence": np.ones((6, 50), np.float32)}
     arrays = {"volume": volume, "second": 255 - volume, "fundus": None if number % 3 == 2 else photo}
-    return absent | arrays | {"spacing_mm": (math.nan, 0.05, 8.8 / 50)}
+    return absent | arrays | found | {"spacing_mm": (math.nan, 0.05, 8.8 / 50)}
 
 
 @pytest.fixture
