@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any, NamedTuple
 
 from fund2oct.data.split import PARTS, Part
@@ -79,7 +80,8 @@ class SeenEyes:
             keys = tuple(name.key for name in names if name.key in kept)
             return HeldOut(keys, f"{self.how()}{self._overlap()}")
         seen = [name for name in names if self._knows(name)]
-        keys = tuple(name.key for name in names if name not in set(seen))
+        known = {name.key for name in seen}
+        keys = tuple(name.key for name in names if name.key not in known)
         how = f"`{path}` holds other eyes than `{self.path}`, on which the model was trained. "
         if not seen:
             how += f"None of its {len(names)} eyes was trained or validated on, by key, patient and photo."
@@ -108,7 +110,7 @@ class SeenEyes:
         keys, patients, photos = self._known
         return name.key in keys or name.patient in patients or (bool(name.photo) and name.photo in photos)
 
-    @property
+    @cached_property
     def _known(self) -> tuple[frozenset[str], frozenset[str], frozenset[str]]:
         known = [*self.parts["train"], *self.parts["val"]]
         keys, patients, photos = zip(*known, strict=True) if known else ((), (), ())
