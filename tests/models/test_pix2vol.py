@@ -62,9 +62,8 @@ def test_anatomy_first_then_texture(model, tiny_eyes):
     fit(model, tiny_eyes, 4, callbacks=[parts])
     assert parts.generator == [{"encoder", "surfaces", "tissue"}] * 2 + [{"texture"}] * 2
     assert parts.discriminators == [set()] * 2 + [{"bscan"}] * 2
-    assert {f"train/generator/{name}" for name in ("surfaces", "energy", "crps", "tissue", "slab", "shadow")} < (
-        parts.logged[0]
-    )
+    terms = ("surfaces", "energy", "crps", "tissue", "slab", "shadow")
+    assert {f"train/generator/{name}" for name in terms} < parts.logged[0]
     assert "train/generator/adversarial/bscan" in parts.logged[3]
 
 
@@ -140,7 +139,7 @@ def test_frozen_features_stay_frozen_and_out_of_the_checkpoint(tiny_eyes, tmp_pa
 
 
 def test_names_that_no_term_has_are_refused():
-    with pytest.raises(ValueError, match="weights: expected names of surfaces, .*, found l3"):
+    with pytest.raises(ValueError, match=r"weights: expected names of surfaces, .*, found l3"):
         Pix2Vol(SHAPE, weights={"l3": 1.0})
     with pytest.raises(ValueError, match="encoder: expected auto, efficientnet_lite0 or own, found 'magic'"):
         Pix2Vol(SHAPE, encoder="magic")
