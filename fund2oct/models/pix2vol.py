@@ -65,6 +65,7 @@ class Pix2Vol(VolumeGAN):
         encoder: ``"efficientnet_lite0"``, pre-trained on ImageNet; ``"own"``, which starts from nothing;
             or ``"auto"``, the first if its weights are at hand.
         fine_tune: whether a pre-trained encoder is trained too.
+        encoder_px: the width in pixels at which a pre-trained encoder sees the photo.
         surface_width: channels of an A-scan's features in the surface network.
         tissue_width: likewise in the tissue network.
         texture: widths of the texture's levels, finest first.
@@ -92,6 +93,7 @@ class Pix2Vol(VolumeGAN):
         shape: tuple[int, int, int],
         encoder: str = "auto",
         fine_tune: bool = False,
+        encoder_px: int = 224,
         surface_width: int = 96,
         tissue_width: int = 128,
         texture: Sequence[int] = (16, 24, 32),
@@ -118,6 +120,7 @@ class Pix2Vol(VolumeGAN):
         # What was chosen belongs to the checkpoint: another machine may have other weights at hand.
         self.encoder = self.hparams["encoder"] = available_encoder(encoder)
         self.fine_tune = fine_tune
+        self.encoder_px = encoder_px
         self.surface_width = surface_width
         self.tissue_width = tissue_width
         self.texture = tuple(texture)
@@ -136,6 +139,7 @@ class Pix2Vol(VolumeGAN):
             self.shape[1],
             self.encoder,
             self.fine_tune,
+            self.encoder_px,
             self.surface_width,
             self.tissue_width,
             self.texture,

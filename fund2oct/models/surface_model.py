@@ -84,12 +84,13 @@ class SurfaceGenerator(nn.Module):
     Args:
         encoder: name of the encoder, see :func:`fund2oct.networks.encoder.build_encoder`.
         fine_tune: whether a pre-trained encoder is trained too.
+        encoder_px: the width in pixels at which it sees the photo.
         width: channels of an A-scan's features.
     """
 
-    def __init__(self, encoder: str, fine_tune: bool, width: int) -> None:
+    def __init__(self, encoder: str, fine_tune: bool, encoder_px: int, width: int) -> None:
         super().__init__()
-        self.encoder = build_encoder(encoder, fine_tune)
+        self.encoder = build_encoder(encoder, fine_tune, encoder_px)
         self.surfaces = SurfaceNetwork(self.encoder.channels, SURFACES, width)  # type: ignore[arg-type]
 
     def forward(self, fundus: Tensor, grid: Tensor) -> SurfaceDistribution:
@@ -108,6 +109,7 @@ class SurfaceModel(VolumeModel):
         shape: slices, depth and A-scans ``(S, Z, X)`` of the volumes that it learns from.
         encoder: as :class:`fund2oct.models.Pix2Vol`.
         fine_tune: whether a pre-trained encoder is trained too.
+        encoder_px: the width in pixels at which a pre-trained encoder sees the photo.
         surface_width: channels of an A-scan's features.
         weights: weights of the terms of :func:`surface_losses`, in place of :data:`SURFACE_WEIGHTS`.
         learning_rate: step size of Adam.
@@ -121,6 +123,7 @@ class SurfaceModel(VolumeModel):
         shape: tuple[int, int, int],
         encoder: str = "auto",
         fine_tune: bool = False,
+        encoder_px: int = 224,
         surface_width: int = 96,
         weights: dict[str, float] | None = None,
         learning_rate: float = 1.5e-3,
@@ -130,6 +133,7 @@ class SurfaceModel(VolumeModel):
         # What was chosen belongs to the checkpoint: another machine may have other weights at hand.
         self.encoder = self.hparams["encoder"] = available_encoder(encoder)
         self.fine_tune = fine_tune
+        self.encoder_px = encoder_px
         self.surface_width = surface_width
         self.weights = chosen_weights(weights, SURFACE_WEIGHTS)
 
@@ -146,7 +150,7 @@ class SurfaceModel(VolumeModel):
 
     def build_generator(self) -> nn.Module:
         """Encoder and surface network."""
-        return SurfaceGenerator(self.encoder, self.fine_tune, self.surface_width)
+        return SurfaceGenerator(self.encoder, self.fine_tune, self.encoder_px, self.surface_width)
 
     def surfaces(self, fundus: Tensor, grid: Tensor) -> SurfaceDistribution:
         """Predict the surfaces with the averaged network; the arguments are those of ``forward``."""

@@ -60,6 +60,7 @@ class LayeredGenerator(nn.Module):
         encoder: name of the photo encoder, see :func:`fund2oct.networks.encoder.build_encoder`, or a module
             of one's own: it has ``channels`` and maps a photo to as many maps, of any size.
         fine_tune: whether a pre-trained encoder is trained as well.
+        encoder_px: the width in pixels at which a pre-trained encoder sees the photo.
         surface_width: channels of an A-scan's features in the surface network.
         tissue_width: likewise in the tissue network.
         texture: widths of the texture's levels, finest first.
@@ -71,6 +72,7 @@ class LayeredGenerator(nn.Module):
         n_depth: int,
         encoder: str | nn.Module = "efficientnet_lite0",
         fine_tune: bool = False,
+        encoder_px: int = 224,
         surface_width: int = 96,
         tissue_width: int = 128,
         texture: Sequence[int] = (16, 24, 32),
@@ -79,7 +81,7 @@ class LayeredGenerator(nn.Module):
         super().__init__()
         self.n_depth = n_depth
         self.bands = layer_bands(n_depth)
-        self.encoder = build_encoder(encoder, fine_tune) if isinstance(encoder, str) else encoder
+        self.encoder = build_encoder(encoder, fine_tune, encoder_px) if isinstance(encoder, str) else encoder
         channels: Sequence[int] = self.encoder.channels  # type: ignore[assignment]
         self.surfaces = SurfaceNetwork(channels, SURFACES, surface_width, n_numbers)
         self.tissue = TissueNetwork(channels, sum(self.bands), len(SURFACES), tissue_width)

@@ -8,6 +8,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
+from torch.nn.utils.fusion import fuse_conv_bn_eval
 
 from fund2oct.networks.features.base import FeatureNetwork
 from fund2oct.networks.features.padding import pad_same
@@ -51,8 +52,7 @@ class EfficientNetLite(FeatureNetwork):
     Intensities in [0, 1] are normalised inside, to :math:`(255 v - 127) / 128`, with which the
     weights were trained. Grey images are repeated over the three colours.
 
-    The weights are fixed, and the batch normalisation stays in evaluation mode whatever
-    :meth:`train` is called with.
+    The weights are fixed, and the batch normalisation is folded into the convolutions.
 
     Raises:
         ModuleNotFoundError: if the weights are missing; the message names the command that fetches
@@ -94,7 +94,19 @@ class EfficientNetLite(FeatureNetwork):
         self.load_state_dict({name: torch.from_numpy(tensor) for name, tensor in published.items()})
         # A processor computes 1x1 and depthwise convolutions a third faster with the channels last.
         self.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+        self._fold()
         self._freeze()
+
+    def _fold(self) -> None:
+        """Fold the batch normalisations, which are fixed, into the convolutions before them: a quarter of
+        the time goes by otherwise on scaling maps."""
+        for block in (self, *self._blocks):
+            block.eval()
+            for conv, norm in block._pairs:
+                setattr(block, conv, fuse_conv_bn_eval(getattr(block, conv), getattr(block, norm)))
+                delattr(block, norm)
+
+    _pairs = (("_conv_stem", "_bn0"), ("_conv_head", "_bn1"))
 
     def forward(self, image: Tensor) -> list[Tensor]:
         """Feature maps of an image.
@@ -116,7 +128,7 @@ class EfficientNetLite(FeatureNetwork):
         if image.ndim != 4 or image.shape[1] not in (1, 3):
             raise ValueError(f"image: expected (N, 1 or 3, H, W), found {tuple(image.shape)}")
         x = ((255 * image.expand(-1, 3, -1, -1) - 127) / 128).contiguous(memory_format=torch.channels_last)
-        x = F.relu6(self._bn0(self._conv_stem(x)))
+        x = F.relu6(self._conv_stem(x), inplace=True)
         maps = []
         for number, block in enumerate(self._blocks[: self._ends[last] + 1]):
             x = block(x)
@@ -128,7 +140,7 @@ class EfficientNetLite(FeatureNetwork):
         last = self.forward(x)[-1]
         for block in self._blocks[self._ends[-1] + 1 :]:
             last = block(last)
-        pooled = F.relu6(self._bn1(self._conv_head(last))).mean((-2, -1))
+        pooled = F.relu6(self._conv_head(last), inplace=True).mean((-2, -1))
         return {"pooled": pooled, "logits": self._fc(pooled)}
 
 
@@ -177,12 +189,15 @@ class _Block(nn.Module):
         self._project_conv = _SameConv2d(wide, stage.channels, 1, 1)
         self._bn2 = _batch_norm(stage.channels)
         self.expands = stage.expansion > 1
+        self._pairs = (("_depthwise_conv", "_bn1"), ("_project_conv", "_bn2"))
+        if self.expands:
+            self._pairs = (("_expand_conv", "_bn0"), *self._pairs)
         self.residual = stride == 1 and before == stage.channels
 
     def forward(self, inputs: Tensor) -> Tensor:
-        x = F.relu6(self._bn0(self._expand_conv(inputs))) if self.expands else inputs
-        x = F.relu6(self._bn1(self._depthwise_conv(x)))
-        x = self._bn2(self._project_conv(x))
+        x = F.relu6(self._expand_conv(inputs), inplace=True) if self.expands else inputs
+        x = F.relu6(self._depthwise_conv(x), inplace=True)
+        x = self._project_conv(x)
         return x + inputs if self.residual else x
 
 
