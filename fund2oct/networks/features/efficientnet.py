@@ -189,7 +189,7 @@ class _Block(nn.Module):
         self._project_conv = _SameConv2d(wide, stage.channels, 1, 1)
         self._bn2 = _batch_norm(stage.channels)
         self.expands = stage.expansion > 1
-        self._pairs = (("_depthwise_conv", "_bn1"), ("_project_conv", "_bn2"))
+        self._pairs: tuple[tuple[str, str], ...] = (("_depthwise_conv", "_bn1"), ("_project_conv", "_bn2"))
         if self.expands:
             self._pairs = (("_expand_conv", "_bn0"), *self._pairs)
         self.residual = stride == 1 and before == stage.channels
