@@ -29,7 +29,7 @@ WEIGHTS = {
     **SURFACE_WEIGHTS,
     "tissue": 1000.0,
     "slab": 200.0,
-    "shadow": 1000.0,
+    "shadow": 3000.0,
     "adversarial": 1.0,
 }
 """Weights of the terms of :class:`Pix2Vol`, by name."""
@@ -93,7 +93,7 @@ class Pix2Vol(VolumeGAN):
         shape: tuple[int, int, int],
         encoder: str = "auto",
         fine_tune: bool = False,
-        encoder_px: int = 224,
+        encoder_px: int = 192,
         surface_width: int = 96,
         tissue_width: int = 128,
         texture: Sequence[int] = (16, 24, 32),
@@ -105,7 +105,7 @@ class Pix2Vol(VolumeGAN):
         judged_slices: int = 2,
         anatomy_learning_rate: float = 1.5e-3,
         anatomy_betas: tuple[float, float] = (0.9, 0.99),
-        adversaries_from: float = 0.65,
+        adversaries_from: float = 0.6,
         learning_rate: float = 1e-3,
         discriminator_learning_rate: float = 1e-3,
         **options: Any,

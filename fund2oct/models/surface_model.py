@@ -23,7 +23,7 @@ from fund2oct.networks.surfaces import (
 )
 from fund2oct.retina import SURFACES, pose_surface_um
 
-SURFACE_WEIGHTS = {"surfaces": 4.0, "energy": 1 / 30, "crps": 1 / 30}
+SURFACE_WEIGHTS = {"surfaces": 100.0, "energy": 1 / 30, "crps": 1 / 30}
 """Weights of the terms of :func:`surface_losses`."""
 
 _N_DRAWS = 4
@@ -123,7 +123,7 @@ class SurfaceModel(VolumeModel):
         shape: tuple[int, int, int],
         encoder: str = "auto",
         fine_tune: bool = False,
-        encoder_px: int = 224,
+        encoder_px: int = 192,
         surface_width: int = 96,
         weights: dict[str, float] | None = None,
         learning_rate: float = 1.5e-3,

@@ -88,7 +88,7 @@ class PretrainedEncoder(nn.Module):
     Args:
         fine_tune: whether it is trained too; its batch normalisation stays folded into its convolutions.
         width_px: the width at which it sees the photo. It was trained at 224, and sees less in a photo
-            that is shown smaller: at 128 pixels a quarter of the heights' squared error more.
+            that is shown smaller.
 
     Raises:
         ModuleNotFoundError: if its weights are not at hand; the message says how to get them.
@@ -97,7 +97,7 @@ class PretrainedEncoder(nn.Module):
     _BALANCE = (1.0, 1.0, 1.0, 0.7, 0.7)
     """Brings the maps, whose later ones are the stronger, to like size."""
 
-    def __init__(self, fine_tune: bool = False, width_px: int = 224) -> None:
+    def __init__(self, fine_tune: bool = False, width_px: int = 192) -> None:
         super().__init__()
         self.width_px = width_px
         self.network = EfficientNetLite0()
@@ -139,7 +139,7 @@ def available_encoder(name: str) -> str:
     return "efficientnet_lite0"
 
 
-def build_encoder(name: str, fine_tune: bool = False, width_px: int = 224) -> nn.Module:
+def build_encoder(name: str, fine_tune: bool = False, width_px: int = 192) -> nn.Module:
     """Build a photo encoder: a module with ``channels``, which maps a photo to as many maps.
 
     Args:

@@ -72,7 +72,7 @@ class LayeredGenerator(nn.Module):
         n_depth: int,
         encoder: str | nn.Module = "efficientnet_lite0",
         fine_tune: bool = False,
-        encoder_px: int = 224,
+        encoder_px: int = 192,
         surface_width: int = 96,
         tissue_width: int = 128,
         texture: Sequence[int] = (16, 24, 32),
