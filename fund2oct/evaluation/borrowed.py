@@ -18,6 +18,7 @@ from fund2oct.evaluation.trained_on import TrainingEyes
 from fund2oct.models import Batch
 from fund2oct.networks.noise import eye_seed
 from fund2oct.retina import ALIGNED_DEPTH
+from fund2oct.retina.layer_frame import warp
 
 
 @dataclass(frozen=True)
@@ -45,7 +46,7 @@ def retrieval(name: str, training: TrainingEyes, heights_um: Callable[[Batch], T
 
     def give(batch: Batch) -> Given:
         other = training.batch(training.nearest(batch["fundus"]))
-        warped = warp(other["aligned"], _found_um(other), heights_um(batch), batch["spacing_z_mm"])
+        warped = warp_heights(other["aligned"], _found_um(other), heights_um(batch), batch["spacing_z_mm"])
         return Given.placed(warped, batch)
 
     return Answer(f"{name}, nearest eye warped to its surfaces", give, as_set=True)
@@ -71,44 +72,24 @@ def borrowed_residual(
         other, own = training.batch(chosen), predict(batch)
         anatomy, found_um = predict(other), _found_um(other)
         spacing = batch["spacing_z_mm"]
-        there = warp(anatomy.image, anatomy.heights_um, found_um, spacing)
-        residual = warp(other["aligned"] - there, found_um, own.heights_um, spacing)
+        there = warp_heights(anatomy.image, anatomy.heights_um, found_um, spacing)
+        residual = warp_heights(other["aligned"] - there, found_um, own.heights_um, spacing)
         return Given.placed((own.image + residual).clamp(0, 1), batch)
 
     return Answer(f"{name}, borrowed residual", give, as_set=True)
 
 
-def warp(volume: Tensor, from_um: Tensor, to_um: Tensor, spacing_z_mm: Tensor) -> Tensor:
-    """Move the tissue of aligned volumes from some surfaces to others.
-
-    What lies on a surface stays on it; between two surfaces tissue is stretched evenly, beyond the first
-    and the last one it is shifted. Linear between the rows; the frame's edge rows go on beyond it.
+def warp_heights(volume: Tensor, from_um: Tensor, to_um: Tensor, spacing_z_mm: Tensor) -> Tensor:
+    """Move the tissue of aligned volumes between surfaces that are given by their heights.
 
     Args:
         volume: in the aligned frame, shape ``(B, C, S, Z, X)``.
         from_um: heights of its surfaces above the pose's surface, vitreous to choroid, ``(B, n, S, X)``.
         to_um: the wanted heights, likewise.
         spacing_z_mm: distance of two rows, shape ``(B,)``.
-
-    Returns:
-        The warped volume, of the same shape.
     """
-    n_rows = volume.shape[3]
-    row_um = 1000 * spacing_z_mm.view(-1, 1, 1, 1)
-    start, end = ((ALIGNED_DEPTH * n_rows - heights / row_um) for heights in (from_um, to_um))
-    row = (torch.arange(n_rows, device=volume.device) + 0.5).view(1, 1, -1, 1)
-    # Beyond the outer surfaces by shifting; from surface to surface each band adds its share.
-    place = start[:, 0, :, None] + (row - end[:, 0, :, None]).clamp(max=0)
-    for upper in range(from_um.shape[1] - 1):
-        top, bottom = end[:, upper, :, None], end[:, upper + 1, :, None]
-        share = ((row - top) / (bottom - top).clamp(min=1e-3)).clamp(0, 1)
-        place = place + share * (start[:, upper + 1] - start[:, upper])[:, :, None]
-    place = place + (row - end[:, -1, :, None]).clamp(min=0)
-    place = (place - 0.5).clamp(0, n_rows - 1)
-    first = place.floor().clamp(max=n_rows - 2)
-    index = first.long()[:, None].expand(-1, volume.shape[1], -1, -1, -1)
-    weight = (place - first)[:, None]
-    return torch.lerp(volume.gather(3, index), volume.gather(3, index + 1), weight.to(volume))
+    base_um = ALIGNED_DEPTH * volume.shape[3] * 1000 * spacing_z_mm.view(-1, 1, 1, 1)
+    return warp(volume, base_um - from_um, base_um - to_um, spacing_z_mm)
 
 
 def _found_um(batch: Batch) -> Tensor:

