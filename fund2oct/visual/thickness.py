@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 from matplotlib.figure import Figure
+from matplotlib.transforms import Affine2D
 
 from fund2oct.data.schema import Array
 from fund2oct.thickness import RINGS_MM, ThicknessMap
 
 _RANGE_UM = (150.0, 500.0)
-_COVER = 0.62
+_COVER = 0.72
 
 
 def draw_thickness(fundus: Array, found: ThicknessMap, title: str = "", footer: str = "") -> Figure:
@@ -27,26 +30,20 @@ def draw_thickness(fundus: Array, found: ThicknessMap, title: str = "", footer: 
     figure = Figure(figsize=(13.2, 4.9), dpi=110, facecolor="white", layout="constrained")
     axes = figure.subplots(1, 3)
     size = fundus.shape[0]
-    column, row = ((found.grid[..., axis] + 1) * size / 2 - 0.5 for axis in (0, 1))
     for each in axes:
         each.imshow(fundus)
         each.set(xlim=(-0.5, size - 0.5), ylim=(size - 0.5, -0.5))
         each.axis("off")
     axes[0].set_title("photo", fontsize=10)
+    to_px = _to_pixels(found, size)
     low, high = _colour_range(found.median_um)
-    shown = axes[1].pcolormesh(
-        column, row, np.ma.masked_invalid(found.median_um), cmap="viridis", vmin=low, vmax=high, alpha=_COVER,
-        shading="nearest", rasterized=True, linewidth=0,
-    )  # fmt: skip
+    shown = _lay_over(axes[1], found, found.median_um, to_px, cmap="viridis", vmin=low, vmax=high)
     axes[1].set_title("retinal thickness, median", fontsize=10)
     figure.colorbar(shown, ax=axes[1], label="µm", shrink=0.85)
-    width = axes[2].pcolormesh(
-        column, row, np.ma.masked_invalid(found.high_um - found.low_um), cmap="magma", vmin=0, alpha=_COVER,
-        shading="nearest", rasterized=True, linewidth=0,
-    )  # fmt: skip
+    width = _lay_over(axes[2], found, found.high_um - found.low_um, to_px, cmap="magma", vmin=0)
     axes[2].set_title("width of its 80% interval", fontsize=10)
     figure.colorbar(width, ax=axes[2], label="µm", shrink=0.85)
-    _draw_fields(axes[1], found.points_mm, column, row, found.fields_um())
+    _draw_fields(axes[1], to_px, found.fields_um())
     if title:
         figure.suptitle(title, fontsize=11, x=0.01, ha="left")
     if footer:
@@ -63,13 +60,29 @@ def _colour_range(median_um: Array) -> tuple[float, float]:
     return min(_RANGE_UM[0], float(low)), max(_RANGE_UM[1], float(high))
 
 
-def _draw_fields(axes, points_mm: Array, column: Array, row: Array, fields_um: dict[str, float]) -> None:  # type: ignore[no-untyped-def]
-    """The ETDRS grid, by the linear map from millimetres to the photo's pixels."""
-    a = np.column_stack([points_mm.reshape(-1, 2), np.ones(points_mm[..., 0].size)])
-    to_px, *_ = np.linalg.lstsq(a, np.column_stack([column.ravel(), row.ravel()]), rcond=None)
+def _to_pixels(found: ThicknessMap, size_px: int) -> Affine2D:
+    """The map from millimetres around the fovea to the photo's pixels: a turn, a scale and a shift."""
+    points = found.points_mm.reshape(-1, 2)
+    pixels = (found.grid.reshape(-1, 2) + 1) * size_px / 2 - 0.5
+    (a, b), (c, d), (e, f) = np.linalg.lstsq(
+        np.column_stack([points, np.ones(len(points))]), pixels, rcond=None
+    )[0]
+    return Affine2D.from_values(a, b, c, d, e, f)
+
+
+def _lay_over(axes, found: ThicknessMap, values_um: Array, to_px: Affine2D, **options: Any):  # type: ignore[no-untyped-def]
+    reach = len(values_um) * found.pitch_mm / 2
+    return axes.imshow(
+        np.ma.masked_invalid(values_um), extent=(-reach, reach, reach, -reach), alpha=_COVER,
+        transform=to_px + axes.transData, interpolation="nearest", **options,
+    )  # fmt: skip
+
+
+def _draw_fields(axes, to_px: Affine2D, fields_um: dict[str, float]) -> None:  # type: ignore[no-untyped-def]
+    """The ETDRS grid, which lies in millimetres."""
 
     def place(x: Array | float, y: Array | float) -> Array:
-        return np.column_stack([np.atleast_1d(x), np.atleast_1d(y), np.ones(np.size(x))]) @ to_px
+        return to_px.transform(np.column_stack([np.atleast_1d(x), np.atleast_1d(y)]))
 
     turn = np.linspace(0, 2 * np.pi, 100)
     for radius in RINGS_MM:
