@@ -20,7 +20,7 @@ def test_without_weights_the_own_encoder_is_taken_and_said(monkeypatch):
 
 def test_an_unknown_encoder_is_refused():
     for refuse in (available_encoder, build_encoder):
-        with pytest.raises(ValueError, match="encoder: expected .*efficientnet_lite0 or own, found 'magic'"):
+        with pytest.raises(ValueError, match=r"encoder: expected .*efficientnet_lite0 or own, found 'magic'"):
             refuse("magic")
 
 
