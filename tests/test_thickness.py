@@ -2,11 +2,14 @@
 
 import numpy as np
 import pytest
+import pytorch_lightning as pl
 import tifffile
 import torch
 from PIL import Image
 
+from fund2oct.data import FundusOCTDataModule
 from fund2oct.geometry import Placement, RadialScan
+from fund2oct.models import SurfaceModel
 from fund2oct.networks.surfaces import SurfaceDistribution
 from fund2oct.predict import predict
 from fund2oct.thickness import ThicknessMap, predict_thickness
@@ -64,11 +67,15 @@ def test_the_figure_names_what_it_shows(found):
     assert [text.get_text() for text in figure.axes[1].texts].count("350") == 2
 
 
-def test_predict_writes_map_and_numbers(tiny_checkpoint, tmp_path):
+def write_photo(path):
     rng = np.random.default_rng(0)
     y, x = np.mgrid[-1:1:200j, -1:1:200j]
     photo = (np.hypot(x, y) < 0.95)[..., None] * np.array([180, 90, 40]) + rng.integers(0, 8, (200, 200, 3))
-    Image.fromarray(photo.astype(np.uint8)).save(tmp_path / "eye.png")
+    Image.fromarray(photo.astype(np.uint8)).save(path)
+
+
+def test_predict_writes_map_and_numbers(tiny_checkpoint, tmp_path):
+    write_photo(tmp_path / "eye.png")
     assert predict(tiny_checkpoint, [tmp_path / "eye.png"], tmp_path / "out") == []
     assert {path.name for path in (tmp_path / "out").iterdir()} == {
         "eye.h5", "eye.png", "eye.thickness.png", "eye.thickness.tif",
@@ -80,3 +87,16 @@ def test_predict_writes_map_and_numbers(tiny_checkpoint, tmp_path):
     median = (tmp_path / "out/eye.h5").read_bytes()
     assert predict(tiny_checkpoint, [tmp_path / "eye.png"], tmp_path / "drawn", draw=True) == []
     assert (tmp_path / "drawn/eye.h5").read_bytes() != median
+
+
+def test_a_model_of_the_surfaces_alone_gives_the_map_and_no_volume(tiny_eyes, tmp_path):
+    model = SurfaceModel((6, 32, 48), encoder="own", surface_width=16)
+    trainer = pl.Trainer(
+        accelerator="cpu", devices=1, max_steps=1, limit_val_batches=0, logger=False,
+        enable_checkpointing=False, enable_progress_bar=False, enable_model_summary=False,
+    )  # fmt: skip
+    trainer.fit(model, datamodule=FundusOCTDataModule(str(tiny_eyes), batch_size=2))
+    trainer.save_checkpoint(tmp_path / "surfaces.ckpt")
+    write_photo(tmp_path / "eye.png")
+    assert predict(tmp_path / "surfaces.ckpt", [tmp_path / "eye.png"], tmp_path / "out") == []
+    assert {path.name for path in (tmp_path / "out").iterdir()} == {"eye.thickness.png", "eye.thickness.tif"}

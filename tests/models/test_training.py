@@ -204,3 +204,14 @@ def test_the_main_experiment_runs_a_step(tiny_overrides, tiny_layers, tmp_path, 
     trainer, model, datamodule = build("pix2vol", [*tiny_overrides, *tiny_layers, "trainer.fast_dev_run=1"])
     trainer.fit(model, datamodule=datamodule)
     assert trainer.global_step == 1 and isinstance(model, Pix2Vol)
+
+
+def test_surfaces_alone_are_trained_and_reported(tiny_overrides, tmp_path):
+    own = [line for line in tiny_overrides if "bscan_width" not in line]
+    small = ["model.init_args.encoder=own", "model.init_args.surface_width=16"]
+    run = train("surfaces", [*own, *small, "trainer.limit_train_batches=3"], tmp_path / "run")
+    report = json.loads((run / "report/metrics.json").read_text())
+    assert {"model, median surfaces", "median surfaces, no photo"} <= set(report["summary"])
+    assert "model" not in report["summary"]
+    covered = report["summary"]["model, median surfaces"]["thickness/covered"]["mean"]
+    assert 0 <= covered <= 1
