@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Sequence
 from typing import Any
 
@@ -146,12 +147,21 @@ class Pix2Vol(VolumeGAN):
         )
 
     def build_discriminators(self) -> nn.ModuleDict:
-        """A discriminator of each kind that has a width."""
+        """A discriminator of each kind that has a width, as far as its weights are at hand.
+
+        Raises:
+            ModuleNotFoundError: if the frozen features are missing, and no other discriminator is wanted.
+        """
         found = nn.ModuleDict()
         if "adversarial" not in self.weights:
             return found
         if self.feature_width:
-            found["features"] = FeatureDiscriminator(self.feature_width)
+            try:
+                found["features"] = FeatureDiscriminator(self.feature_width)
+            except ModuleNotFoundError as error:
+                if not (self.bscan_width or self.volume_width):
+                    raise
+                warnings.warn(f"trained without the feature discriminator, for want of {error}", stacklevel=2)
         if self.bscan_width:
             found["bscan"] = BScanPatchDiscriminator(_CONDITION, self.bscan_width, n_scales=1)
         if self.volume_width:

@@ -5,7 +5,7 @@ import pytorch_lightning as pl
 import torch
 
 from fund2oct.data import FundusOCTDataModule
-from fund2oct.models import Pix2Vol, SurfaceModel
+from fund2oct.models import Pix2Vol, SurfaceModel, pix2vol
 from fund2oct.models.surface_model import heights_above_pose, thickness_interval_um
 from fund2oct.networks.noise import NoNoise
 
@@ -136,6 +136,18 @@ def test_frozen_features_stay_frozen_and_out_of_the_checkpoint(tiny_eyes, tmp_pa
     names = torch.load(tmp_path / "model.ckpt", weights_only=True)["state_dict"]
     assert not any(".network." in name for name in names)
     assert (tmp_path / "model.ckpt").stat().st_size < 4e6
+
+
+def test_without_the_features_patches_judge_alone_and_it_is_said(monkeypatch):
+    def missing(width):
+        raise ModuleNotFoundError("weights efficientnet_lite1: nothing at hand")
+
+    monkeypatch.setattr(pix2vol, "FeatureDiscriminator", missing)
+    options = TINY | {"feature_width": 8}
+    with pytest.warns(UserWarning, match="without the feature discriminator, for want of weights"):
+        assert set(Pix2Vol(SHAPE, bscan_width=8, **options).build_discriminators()) == {"bscan"}
+    with pytest.raises(ModuleNotFoundError, match="efficientnet_lite1"):
+        Pix2Vol(SHAPE, bscan_width=0, **options).build_discriminators()
 
 
 def test_names_that_no_term_has_are_refused():
