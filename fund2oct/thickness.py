@@ -5,16 +5,18 @@ from __future__ import annotations
 from dataclasses import dataclass
 from itertools import product
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
-from torch import Tensor
 
 from fund2oct.data.schema import Array
 from fund2oct.geometry import Placement, ScanPattern
-from fund2oct.models import VolumeModel
-from fund2oct.networks.surfaces import SurfaceDistribution, normal_quantile
-from fund2oct.retina import SURFACES
+from fund2oct.networks.surfaces import thickness_interval_um, thickness_um
+
+if TYPE_CHECKING:
+    # Lightning takes seconds to import, and figures are drawn without it.
+    from fund2oct.models import VolumeModel
 
 INTERVAL = 0.8
 """Share of the eyes whose thickness is expected to lie within the interval, at each place."""
@@ -102,14 +104,10 @@ def predict_thickness(
     grid = placement.to_grid(rows)
     with torch.inference_mode():
         along = [predict(photo, grid[None]), predict(photo, grid.transpose(0, 1)[None])]
-    (median, deviation), (other, spread) = (_thickness(found) for found in along)
-    median = (median + other.transpose(-1, -2))[0] / 2
-    reach = normal_quantile(0.5 + INTERVAL / 2) * (deviation + spread.transpose(-1, -2))[0] / 2
+    read = [torch.cat([thickness_interval_um(f, INTERVAL), thickness_um(f)[0][:, None]], 1)[0] for f in along]
     outside = (rows.norm(dim=-1) > reach_mm) | (grid.norm(dim=-1) > 1)
-    low, middle, high = (
-        values.masked_fill(outside, torch.nan).float().cpu().numpy()
-        for values in ((median - reach).clamp(min=0), median, median + reach)
-    )
+    mean = ((read[0] + read[1].transpose(-1, -2)) / 2).masked_fill(outside, torch.nan)
+    low, high, middle = mean.float().cpu().numpy()
     return ThicknessMap(middle, low, high, grid.cpu().numpy(), _PITCH_MM)
 
 
@@ -124,7 +122,3 @@ def save_thickness(found: ThicknessMap, path: Path) -> None:
         path, pages, photometric="minisblack", description=description, resolution=(10 * per_mm, 10 * per_mm),
         resolutionunit="CENTIMETER",
     )  # fmt: skip
-
-
-def _thickness(found: SurfaceDistribution) -> tuple[Tensor, Tensor]:
-    return found.distance_um(SURFACES.index("ILM"), SURFACES.index("RPE"))

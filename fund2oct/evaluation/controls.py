@@ -12,8 +12,8 @@ from fund2oct.evaluation.answers import Answer, Given
 from fund2oct.evaluation.borrowed import Predicted, borrowed_residual, retrieval
 from fund2oct.evaluation.trained_on import TrainingEyes
 from fund2oct.models import Batch, VolumeModel
-from fund2oct.models.surface_model import thickness_interval_um
 from fund2oct.networks.noise import NoiseSource, NoNoise
+from fund2oct.networks.surfaces import thickness_interval_um
 from fund2oct.retina.layers import SURFACES
 
 MEAN = "mean volume"

@@ -141,10 +141,7 @@ class VolumeModel(pl.LightningModule):
 
     def rate_factor(self, step: int) -> float:
         """Share of the learning rate at a step: 1, then linearly to 0."""
-        n_batches = self.trainer.estimated_stepping_batches
-        if self.decay_from >= 1 or step < self.decay_from * n_batches:
-            return 1.0
-        return max(0.0, (n_batches - step) / ((1 - self.decay_from) * n_batches))
+        return falling(step, 0, self.trainer.estimated_stepping_batches, self.decay_from)
 
     def forward(
         self,
@@ -324,3 +321,16 @@ class VolumeModel(pl.LightningModule):
         """The noise of a training step, by step and process: a resumed run draws what it would have drawn."""
         seed = (self.seed * 1_000_003 + self.global_step) * 4096 + self.global_rank
         return NoiseSource([torch.Generator(self.device).manual_seed(seed)])
+
+
+def falling(step: int, start: float, end: float, decay_from: float) -> float:
+    """Share of a rate at a step: 1, and linearly to 0 from a share of the way between two steps on.
+
+    Example:
+        >>> [falling(step, 0, 8, decay_from=0.5) for step in (0, 4, 6, 8)]
+        [1.0, 1.0, 0.5, 0.0]
+    """
+    if decay_from >= 1:
+        return 1.0
+    share = (step - start) / max(end - start, 1)
+    return min(1.0, max(0.0, (1 - share) / (1 - decay_from)))

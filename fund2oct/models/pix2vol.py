@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from fund2oct.losses import adversarial_loss, shadow_loss, slab_loss
-from fund2oct.models.base import Batch, Fake, Losses
+from fund2oct.models.base import Batch, Fake, Losses, falling
 from fund2oct.models.gan import VolumeGAN
 from fund2oct.models.surface_model import (
     SURFACE_WEIGHTS,
@@ -194,8 +194,8 @@ class Pix2Vol(VolumeGAN):
             torch.optim.lr_scheduler.LambdaLR(
                 optimizers[0],
                 [
-                    lambda step: _falling(step, 0, joined, self.decay_from),
-                    lambda step: _falling(step, joined, n_batches, self.decay_from),
+                    lambda step: falling(step, 0, joined, self.decay_from),
+                    lambda step: falling(step, joined, n_batches, self.decay_from),
                 ],
             )
         ]
@@ -203,7 +203,7 @@ class Pix2Vol(VolumeGAN):
             optimizers.append(torch.optim.Adam(self._judging(), self.discriminator_learning_rate, self.betas))
             schedulers.append(
                 torch.optim.lr_scheduler.LambdaLR(
-                    optimizers[1], lambda step: _falling(step, joined, n_batches, self.decay_from)
+                    optimizers[1], lambda step: falling(step, joined, n_batches, self.decay_from)
                 )
             )
         return optimizers, schedulers
@@ -315,11 +315,3 @@ def _condition(batch: Batch, fake: Fake) -> Tensor:
     anatomy = unalign(fake.anatomy.image.detach(), batch["pose_um"], batch["spacing_z_mm"])
     photo = batch["lines"].unsqueeze(3).expand(-1, -1, -1, anatomy.shape[3], -1)
     return torch.cat([photo, anatomy], 1)
-
-
-def _falling(step: int, start: float, end: float, decay_from: float) -> float:
-    """1, then linearly to 0 from a share of the way between two steps."""
-    share = (step - start) / max(end - start, 1)
-    if decay_from >= 1:
-        return 1.0
-    return min(1.0, max(0.0, (1 - share) / (1 - decay_from)))

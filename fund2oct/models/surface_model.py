@@ -19,7 +19,8 @@ from fund2oct.networks.surfaces import (
     SurfaceDistribution,
     SurfaceNetwork,
     increments_of,
-    normal_quantile,
+    thickness_interval_um,
+    thickness_um,
 )
 from fund2oct.retina import SURFACES, pose_surface_um
 
@@ -61,21 +62,6 @@ def surface_losses(found: SurfaceDistribution, heights_um: Tensor, rng: NoiseSou
         "energy": energy_score(draws, off, known).mean(),
         "crps": (score * known).sum() / known.sum().clamp(min=1),
     }
-
-
-def thickness_interval_um(found: SurfaceDistribution, share: float = 0.8) -> Tensor:
-    """Interval of the thickness, from inner limiting membrane to pigment epithelium, at each A-scan.
-
-    Args:
-        found: prediction of :data:`fund2oct.retina.SURFACES`.
-        share: share of the eyes that are expected within it.
-
-    Returns:
-        Lower and upper end in micrometres, shape ``(B, 2, S, X)``.
-    """
-    median, deviation = found.distance_um(_ILM, _RPE)
-    reach = normal_quantile(0.5 + share / 2) * deviation
-    return torch.stack([(median - reach).clamp(min=0), median + reach], 1)
 
 
 class SurfaceGenerator(nn.Module):
@@ -169,7 +155,7 @@ class SurfaceModel(VolumeModel):
     def validation_step(self, batch: Batch, batch_idx: int) -> dict[str, Tensor]:
         """Measure the median thickness and its interval against the surfaces found in the real volumes."""
         found, heights = self.surfaces(batch["fundus"], batch["grid"]), heights_above_pose(batch)
-        thickness, _ = found.distance_um(_ILM, _RPE)
+        thickness, _ = thickness_um(found)
         real = heights[:, _ILM] - heights[:, _RPE]
         values = {
             "thickness/error_um": surface_error_um(thickness, real),

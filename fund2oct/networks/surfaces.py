@@ -20,6 +20,7 @@ from torch import Tensor, nn
 
 from fund2oct.networks.lines import LineEncoder
 from fund2oct.networks.noise import NoiseSource
+from fund2oct.retina.layers import SURFACES
 
 _UM = 100.0
 """Micrometres of an output of 1, so that weights and heights are of like size."""
@@ -106,7 +107,7 @@ class SurfaceNetwork(nn.Module):
     def __init__(
         self,
         map_channels: Sequence[int],
-        names: Sequence[str] = ("ILM", "OS", "RPE", "BM"),
+        names: Sequence[str] = SURFACES,
         width: int = 96,
         n_numbers: int = 16,
     ) -> None:
@@ -129,6 +130,33 @@ class SurfaceNetwork(nn.Module):
         features = self.encoder(fundus, maps, grid, centre)
         loadings = self.loading(features).unflatten(1, (-1, self.n_numbers))
         return SurfaceDistribution(_UM * self.median(features).float(), _LOADING_UM * loadings.float())
+
+
+def thickness_um(found: SurfaceDistribution) -> tuple[Tensor, Tensor]:
+    """Thickness of the retina, from inner limiting membrane to pigment epithelium.
+
+    Args:
+        found: distribution of :data:`fund2oct.retina.SURFACES`.
+
+    Returns:
+        Median and standard deviation in micrometres, each of shape ``(B, S, X)``.
+    """
+    return found.distance_um(SURFACES.index("ILM"), SURFACES.index("RPE"))
+
+
+def thickness_interval_um(found: SurfaceDistribution, share: float = 0.8) -> Tensor:
+    """Interval of the :func:`thickness_um` at each A-scan.
+
+    Args:
+        found: distribution of :data:`fund2oct.retina.SURFACES`.
+        share: share of the eyes that are expected within it.
+
+    Returns:
+        Lower and upper end in micrometres, shape ``(B, 2, S, X)``.
+    """
+    median, deviation = thickness_um(found)
+    reach = normal_quantile(0.5 + share / 2) * deviation
+    return torch.stack([(median - reach).clamp(min=0), median + reach], 1)
 
 
 def normal_quantile(share: float) -> float:
