@@ -12,7 +12,7 @@ import numpy as np
 from fund2oct.data.images import resize
 from fund2oct.data.schema import Array, DataError, Plain
 from fund2oct.data.stacks import Spacing
-from fund2oct.geometry import Placement, RadialScan, RasterScan, ScanPattern
+from fund2oct.geometry import LineScan, Placement, RadialScan, RasterScan, ScanPattern
 from fund2oct.retina.layers import BOUNDARIES, boundary_index
 
 _REGULAR_MM = 0.02
@@ -73,7 +73,7 @@ def centred_scan(ends_mm: Array) -> tuple[ScanPattern, tuple[float, float]]:
     centre = ends.mean((0, 1))
     around = ends - centre
     try:
-        lines = ScanPattern(tuple(((a, b), (c, d)) for (a, b), (c, d) in around.tolist()))
+        lines = LineScan(tuple(((a, b), (c, d)) for (a, b), (c, d) in around.tolist()))
     except ValueError as error:
         raise DataError(str(error)) from error
     length = float(np.mean(lines.length_mm))
@@ -83,14 +83,14 @@ def centred_scan(ends_mm: Array) -> tuple[ScanPattern, tuple[float, float]]:
     return lines, (float(centre[0]), float(centre[1]))
 
 
-def _raster(ends: Array, length: float) -> ScanPattern | None:
+def _raster(ends: Array, length: float) -> LineScan | None:
     first, last = ends[0, :, 1].mean(), ends[-1, :, 1].mean()
     if len(ends) < 2 or first == last:
         return None
     return RasterScan(len(ends), length, abs(last - first), upwards=bool(first > last))
 
 
-def _star(ends: Array, length: float) -> ScanPattern | None:
+def _star(ends: Array, length: float) -> LineScan | None:
     x, y = (ends[:, 1] - ends[:, 0]).T
     degrees = np.degrees(np.arctan2(x, -y))  # clockwise from straight up
     if len(ends) < 2:

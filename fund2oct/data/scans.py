@@ -12,7 +12,7 @@ from fund2oct.data.images import resize
 from fund2oct.data.schema import Array, DataError, Plain
 from fund2oct.data.slices import chosen_scan, spaced_slices
 from fund2oct.data.stacks import Spacing
-from fund2oct.geometry import RadialScan, RasterScan, ScanPattern
+from fund2oct.geometry import LineScan, RadialScan, RasterScan, ScanPattern
 
 _WHITE = 250
 _THICK = 5
@@ -99,7 +99,7 @@ def prepare_scan(
     elif options.radial:
         scan, s_mm = RadialScan(n_slices, length_mm=x_mm * n_ascans), math.nan
     elif n_slices < 2:
-        scan, s_mm = ScanPattern((((-x_mm * n_ascans / 2, 0.0), (x_mm * n_ascans / 2, 0.0)),)), math.nan
+        scan, s_mm = LineScan((((-x_mm * n_ascans / 2, 0.0), (x_mm * n_ascans / 2, 0.0)),)), math.nan
     else:
         scan = RasterScan(n_slices, width_mm=x_mm * n_ascans, height_mm=s_mm * (n_slices - 1))
     slices: tuple[int, ...] | None = tuple(range(n_slices))
