@@ -16,8 +16,8 @@ from fund2oct.data.fundus import crop_retina, find_retina
 from fund2oct.data.images import read_rgb
 from fund2oct.data.landmarks import PhotoPlacement, place_on
 from fund2oct.data.naming import laterality_of
-from fund2oct.data.schema import Array, DataError, Plain
 from fund2oct.export import save_eye
+from fund2oct.eye import Array, DataError, Plain
 from fund2oct.geometry import Placement, ScanPattern
 from fund2oct.models import VolumeModel, load_model
 from fund2oct.models.checkpoint import import_class

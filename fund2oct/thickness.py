@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import torch
 
-from fund2oct.data.schema import Array
+from fund2oct.eye import Array
 from fund2oct.geometry import Placement, ScanPattern
 from fund2oct.networks.surfaces import thickness_interval_um, thickness_um
 

@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Any
 from fund2oct.data.dataset import FundusOCTDataset
 from fund2oct.data.fundus import NotAFundusError, RetinaCircle, crop_retina, find_retina
 from fund2oct.data.landmarks import Landmarks, PhotoPlacement, find_landmarks
-from fund2oct.data.schema import SCHEMA_VERSION, DataError, Eye, problems, validate
 from fund2oct.data.store import EyeInfo, EyeReader, EyeWriter
+from fund2oct.eye import SCHEMA_VERSION, DataError, Eye, problems, validate
 
 if TYPE_CHECKING:
     from fund2oct.data.datamodule import FundusOCTDataModule

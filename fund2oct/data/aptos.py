@@ -22,8 +22,8 @@ from fund2oct.data.images import read_grey, read_rgb, resize
 from fund2oct.data.importer import Candidate, ImportReport, fingerprint_of, import_eyes
 from fund2oct.data.landmarks import PhotoPlacement, place_on
 from fund2oct.data.layout import Compression
-from fund2oct.data.schema import Array, DataError, Eye, Plain
 from fund2oct.data.surfaces import searched_fields
+from fund2oct.eye import Array, DataError, Eye, Plain
 from fund2oct.geometry import Placement, RadialScan, ScanPattern
 
 BSCAN_ROWS, BSCAN_COLUMNS = 496, 768

@@ -14,9 +14,9 @@ from fund2oct.data.images import read_rgb
 from fund2oct.data.landmarks import PhotoPlacement, place_on
 from fund2oct.data.preparation import LEVELS, LIGHT
 from fund2oct.data.scans import PreparedScan, ScanOptions, prepare_scan
-from fund2oct.data.schema import Array, DataError, Eye, Plain
 from fund2oct.data.stacks import read_stack
 from fund2oct.data.surfaces import searched_fields
+from fund2oct.eye import Array, DataError, Eye, Plain
 from fund2oct.geometry import Placement
 
 

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from fund2oct.data.schema import Array
+from fund2oct.eye import Array
 
 _DARK = 8  # of 255: no retina is as dark, and sensor noise in the surround no brighter
 

@@ -11,7 +11,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from fund2oct.data.schema import Array
+from fund2oct.eye import Array
 
 _SHARED = Path("/dev/shm")
 

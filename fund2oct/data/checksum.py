@@ -11,7 +11,7 @@ from collections.abc import Iterable, Sequence
 
 import numpy as np
 
-from fund2oct.data.schema import Array
+from fund2oct.eye import Array
 
 PICTURES = ("fundus", "lesion_fundus", "localizer")
 """Arrays that are read as a whole; the others are read, and summed, by index of their first axis."""
@@ -21,7 +21,7 @@ def blocks_of(name: str, array: Array) -> Sequence[Array]:
     """The parts of an array that have a checksum each: the whole picture, or each slice.
 
     Args:
-        name: of the array in :data:`fund2oct.data.schema.ARRAYS`.
+        name: of the array in :data:`fund2oct.eye.ARRAYS`.
         array: contiguous.
     """
     return [array] if name in PICTURES else list(array)

@@ -21,12 +21,12 @@ from fund2oct.data.index import EyeIndex
 from fund2oct.data.order import Draw, EpochOrder
 from fund2oct.data.photo_map import PhotoMap, check_strength
 from fund2oct.data.preparation import Preparation
-from fund2oct.data.schema import Array, DataError, padded_pose
 from fund2oct.data.shards import EyePaths
 from fund2oct.data.slices import chosen_scan, spaced_slices
 from fund2oct.data.store import EyeReader
 from fund2oct.data.surfaces import SEARCHED, resample_ascans
 from fund2oct.data.symmetry import Symmetries, allowed_symmetries, move_sample
+from fund2oct.eye import Array, DataError, padded_pose
 from fund2oct.geometry import RadialScan, ScanPattern, Symmetry
 
 T = TypeVar("T")

@@ -14,7 +14,7 @@ import numpy as np
 from fund2oct.data.exam import Exam, between_slices_mm, centred_scan, square_localizer
 from fund2oct.data.heyex import boundaries_of, displayed, dropped_note
 from fund2oct.data.naming import laterality_of
-from fund2oct.data.schema import DataError
+from fund2oct.eye import DataError
 
 MM_A_DEGREE = 0.2896
 LOCALIZER_DEG = 30.0

@@ -9,7 +9,7 @@ import numpy as np
 from PIL import Image
 from scipy import ndimage
 
-from fund2oct.data.schema import Array, DataError
+from fund2oct.eye import Array, DataError
 
 _WORK_PX = 256
 _SMALLEST_PX = 32

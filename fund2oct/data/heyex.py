@@ -23,7 +23,7 @@ from fund2oct.data.exam import (
     square_localizer,
 )
 from fund2oct.data.naming import laterality_of
-from fund2oct.data.schema import Array, DataError, Plain
+from fund2oct.eye import Array, DataError, Plain
 
 MAGIC = b"HSF-OCT-"
 LAYERS = {

@@ -6,7 +6,7 @@ import numpy as np
 from PIL import Image
 from scipy import ndimage
 
-from fund2oct.data.schema import Array
+from fund2oct.eye import Array
 from fund2oct.retina.working import find_fill
 
 _WORK_PX = 96

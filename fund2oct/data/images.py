@@ -8,7 +8,7 @@ import numpy as np
 import tifffile
 from PIL import Image, ImageOps
 
-from fund2oct.data.schema import Array, DataError
+from fund2oct.eye import Array, DataError
 
 _BITS = (8, 10, 12, 14, 16, 32)
 

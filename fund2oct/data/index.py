@@ -9,9 +9,9 @@ from dataclasses import dataclass
 import numpy as np
 
 from fund2oct.data.preparation import LEVELS, LIGHT, is_done
-from fund2oct.data.schema import ARRAYS, Array, DataError
 from fund2oct.data.seen import EyeName
 from fund2oct.data.store import EyeReader
+from fund2oct.eye import ARRAYS, Array, DataError
 from fund2oct.geometry import Placement, ScanPattern
 
 _COLUMNS = ("key", "who", "placement", "spacing", "scan", "photo", "prepared")

@@ -10,7 +10,7 @@ import numpy as np
 from PIL import Image
 from scipy import ndimage
 
-from fund2oct.data.schema import Array, Plain
+from fund2oct.eye import Array, Plain
 from fund2oct.geometry import Placement, Point
 
 _WORK_PX = 160

@@ -19,7 +19,7 @@ import h5py
 import numpy as np
 
 from fund2oct.data.checksum import PICTURES, checksums, eye_digest
-from fund2oct.data.schema import ARRAYS, Array, DataError, Eye, validate
+from fund2oct.eye import ARRAYS, Array, DataError, Eye, validate
 from fund2oct.geometry import Placement, ScanPattern
 
 Compression = Literal["none", "gzip", "zstd"]

@@ -9,7 +9,7 @@ from typing import Any, TypeVar
 import h5py
 
 from fund2oct.data.layout import Record, StoredArray
-from fund2oct.data.schema import ARRAYS, DataError
+from fund2oct.eye import ARRAYS, DataError
 from fund2oct.geometry import Placement, ScanPattern
 
 T = TypeVar("T")

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, replace
 from typing import Any
 
-from fund2oct.data.schema import Array, Eye, Plain
+from fund2oct.eye import Array, Eye, Plain
 
 LIGHT = ("light", "evened")
 """What an eye's history says of a photo whose illumination was evened out already."""

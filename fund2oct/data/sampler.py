@@ -9,7 +9,7 @@ from torch.utils.data import DistributedSampler
 
 from fund2oct.data.dataset import FundusOCTDataset
 from fund2oct.data.order import Draw
-from fund2oct.data.schema import DataError
+from fund2oct.eye import DataError
 
 # Lightning replaces every sampler by its own in a group of processes, and then never tells ours the
 # epoch; it leaves alone, and tells the epoch to, what is a DistributedSampler already.

@@ -9,9 +9,9 @@ import numpy as np
 from scipy import ndimage
 
 from fund2oct.data.images import resize
-from fund2oct.data.schema import Array, DataError, Plain
 from fund2oct.data.slices import chosen_scan, spaced_slices
 from fund2oct.data.stacks import Spacing
+from fund2oct.eye import Array, DataError, Plain
 from fund2oct.geometry import RadialScan, RasterScan, ScanPattern
 
 _WHITE = 250

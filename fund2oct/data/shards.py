@@ -16,7 +16,7 @@ import fund2oct
 from fund2oct.data.checksum import keys_digest
 from fund2oct.data.layout import Record, check_compression, read_record, read_text
 from fund2oct.data.legacy import read_record_v1
-from fund2oct.data.schema import SCHEMA_VERSION, DataError
+from fund2oct.eye import SCHEMA_VERSION, DataError
 
 FORMAT = "fund2oct"
 DAMAGE = (OSError, RuntimeError, KeyError, ValueError, TypeError, MemoryError)

@@ -14,7 +14,7 @@ import tifffile
 
 from fund2oct.data.images import read_grey, to_eight_bits
 from fund2oct.data.naming import natural_order
-from fund2oct.data.schema import Array, DataError
+from fund2oct.eye import Array, DataError
 
 PICTURES = (".png", ".jpg", ".jpeg", ".bmp")
 _TIFF, _NUMPY, _NIFTI = (".tif", ".tiff"), (".npy", ".npz"), (".nii", ".nii.gz")

@@ -20,9 +20,9 @@ import numpy as np
 
 from fund2oct.data.checksum import PICTURES
 from fund2oct.data.layout import Record, StoredArray, read_into, read_text
-from fund2oct.data.schema import Array, DataError, Eye, padded_pose, problems
 from fund2oct.data.shards import DAMAGE, EyePaths, Shard, find_shards
 from fund2oct.data.writer import EyeWriter
+from fund2oct.eye import Array, DataError, Eye, padded_pose, problems
 from fund2oct.geometry import ScanPattern
 
 __all__ = ["EyeInfo", "EyeReader", "EyeWriter"]

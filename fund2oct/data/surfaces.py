@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from fund2oct.data.schema import Array
+from fund2oct.eye import Array
 from fund2oct.retina.search import find_retina
 
 SEARCHED = ("pose_um", "surfaces_um", "surface_confidence")

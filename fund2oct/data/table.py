@@ -12,8 +12,8 @@ from fund2oct.data.assemble import ImportOptions, assemble_eye, plain_value
 from fund2oct.data.importer import Candidate, ImportReport, fingerprint_of, import_eyes
 from fund2oct.data.layout import Compression
 from fund2oct.data.naming import laterality_of
-from fund2oct.data.schema import DataError, Eye
 from fund2oct.data.stacks import stack_files
+from fund2oct.eye import DataError, Eye
 
 COLUMNS = ("photo", "volume", "key", "patient", "laterality", "diagnosis")
 """What a column may be; any other is kept as metadata."""

@@ -26,7 +26,7 @@ from fund2oct.data.landmarks import place_on
 from fund2oct.data.layout import Compression
 from fund2oct.data.naming import natural_order
 from fund2oct.data.scans import PreparedScan, prepare_scan
-from fund2oct.data.schema import Array, DataError, Eye
+from fund2oct.eye import Array, DataError, Eye
 
 
 @dataclass(frozen=True)

@@ -12,8 +12,8 @@ import h5py
 import fund2oct
 from fund2oct.data.checksum import keys_digest
 from fund2oct.data.layout import LIBVER, Compression, check_compression, text_attribute, write_eye
-from fund2oct.data.schema import ARRAYS, SCHEMA_VERSION, DataError, Eye
 from fund2oct.data.shards import FORMAT
+from fund2oct.eye import ARRAYS, SCHEMA_VERSION, DataError, Eye
 
 _ROOM_TO_END = 1 << 16
 

@@ -13,7 +13,7 @@ import numpy as np
 
 from fund2oct.data.exam import Exam
 from fund2oct.data.naming import laterality_of
-from fund2oct.data.schema import DataError
+from fund2oct.eye import DataError
 
 N_DEPTH = 1024
 CUBES = {(128, 512), (200, 200)}

@@ -10,7 +10,6 @@ from typing import Any
 import torch
 
 from fund2oct.data.index import EyeIndex
-from fund2oct.data.schema import DataError
 from fund2oct.data.store import EyeReader
 from fund2oct.evaluation.answers import Answer, Given
 from fund2oct.evaluation.compare import compare
@@ -22,6 +21,7 @@ from fund2oct.evaluation.pairs import PairedEyes
 from fund2oct.evaluation.protocol import find_protocol
 from fund2oct.evaluation.report import write_report
 from fund2oct.evaluation.sources import EyeFiles, PreparedEyes, VolumeSource, open_source
+from fund2oct.eye import DataError
 from fund2oct.models import Batch, VolumeModel, load_model
 from fund2oct.models.checkpoint import import_class
 from fund2oct.processes import processes_beside

@@ -9,9 +9,9 @@ import numpy as np
 
 from fund2oct.data.images import resize
 from fund2oct.data.progress import with_progress
-from fund2oct.data.schema import Array, DataError, Eye
 from fund2oct.data.store import EyeWriter
 from fund2oct.evaluation.sources import VolumeSource
+from fund2oct.eye import Array, DataError, Eye
 from fund2oct.models import VolumeModel
 from fund2oct.predict import generate
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from fund2oct.data.aptos import AptosConfig, bscan_of
 from fund2oct.data.images import resize
-from fund2oct.data.schema import Array
+from fund2oct.eye import Array
 
 _SCAN = AptosConfig()
 

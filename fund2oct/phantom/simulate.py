@@ -11,7 +11,7 @@ from typing import Any, Literal, get_args
 
 import numpy as np
 
-from fund2oct.data.schema import Eye, padded_pose
+from fund2oct.eye import Eye, padded_pose
 from fund2oct.geometry import Placement, RadialScan, ScanPattern
 from fund2oct.phantom.anatomy import sample_anatomy
 from fund2oct.phantom.fundus import Retina, render_fundus

@@ -24,7 +24,7 @@ from dataclasses import replace
 
 import numpy as np
 
-from fund2oct.data.schema import Eye
+from fund2oct.eye import Eye
 from fund2oct.phantom.anatomy import Anatomy, sample_anatomy
 from fund2oct.phantom.fundus import Retina
 from fund2oct.phantom.grid import Array

@@ -8,7 +8,7 @@ import numpy as np
 from matplotlib.figure import Figure
 from matplotlib.transforms import Affine2D
 
-from fund2oct.data.schema import Array
+from fund2oct.eye import Array
 from fund2oct.thickness import RINGS_MM, ThicknessMap
 
 _RANGE_UM = (150.0, 500.0)
