@@ -9,10 +9,10 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from fund2oct.data.progress import with_progress
 from fund2oct.data.shards import EyePaths, Shard, find_shards
 from fund2oct.data.store import EyeReader
 from fund2oct.eye import Array, DataError, Eye
+from fund2oct.progress import with_progress
 from fund2oct.retina.layers import SURFACES
 from fund2oct.retina.pose import pose_surface_um
 

@@ -14,9 +14,9 @@ import h5py
 import numpy as np
 
 from fund2oct.data import EyeReader, FundusOCTDataModule
-from fund2oct.data.progress import with_progress
 from fund2oct.eye import Array, Eye
 from fund2oct.phantom import PhantomConfig, simulate_eye, simulate_twins, twin_boundaries
+from fund2oct.progress import with_progress
 from fund2oct.retina import boundary_index, retinal_boundaries
 
 SCANNED = 4
