@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from fund2oct.data.dataset import FundusOCTDataset
 from fund2oct.data.fundus import NotAFundusError, RetinaCircle, crop_retina, find_retina
 from fund2oct.data.landmarks import Landmarks, PhotoPlacement, find_landmarks
-from fund2oct.data.store import EyeInfo, EyeReader, EyeWriter
+from fund2oct.data.store.reader import EyeInfo, EyeReader, EyeWriter
 from fund2oct.eye import SCHEMA_VERSION, DataError, Eye, problems, validate
 
 if TYPE_CHECKING:

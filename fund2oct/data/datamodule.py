@@ -22,7 +22,7 @@ from fund2oct.data.regularity import irregularities
 from fund2oct.data.sampler import EvaluationSampler, TrainSampler, even_batch_size
 from fund2oct.data.seen import SeenEyes
 from fund2oct.data.split import PARTS, Part, split_patients
-from fund2oct.data.store import EyeReader
+from fund2oct.data.store.reader import EyeReader
 from fund2oct.data.symmetry import Symmetries
 from fund2oct.eye import DataError
 from fund2oct.geometry import ScanPattern

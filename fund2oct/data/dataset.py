@@ -21,9 +21,9 @@ from fund2oct.data.index import EyeIndex
 from fund2oct.data.order import Draw, EpochOrder
 from fund2oct.data.photo_map import PhotoMap, check_strength
 from fund2oct.data.preparation import Preparation
-from fund2oct.data.shards import EyePaths
 from fund2oct.data.slices import chosen_scan, spaced_slices
-from fund2oct.data.store import EyeReader
+from fund2oct.data.store.reader import EyeReader
+from fund2oct.data.store.shards import EyePaths
 from fund2oct.data.surfaces import SEARCHED, resample_ascans
 from fund2oct.data.symmetry import Symmetries, allowed_symmetries, move_sample
 from fund2oct.eye import Array, DataError, padded_pose
@@ -59,8 +59,8 @@ class FundusOCTDataset(Dataset[dict[str, Any]]):
     (:meth:`finish`).
 
     Args:
-        path: a file written by :class:`~fund2oct.data.store.EyeWriter`, or several as
-            :class:`~fund2oct.data.store.EyeReader` takes them.
+        path: a file written by :class:`~fund2oct.data.store.reader.EyeWriter`, or several as
+            :class:`~fund2oct.data.store.reader.EyeReader` takes them.
         keys: eyes to use, or what was read of them before; each needs a volume, its pose and
             surfaces, unless only photos are wanted. None uses all.
         content: ``"pairs"``, ``"photos"`` or ``"volumes"``; an eye may have more than is wanted.

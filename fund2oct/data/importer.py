@@ -20,11 +20,11 @@ from itertools import starmap
 from pathlib import Path
 
 import fund2oct
-from fund2oct.data.layout import Compression, check_compression, read_text
 from fund2oct.data.parts import assemble, identities, locked_folder, read_part, write_part
-from fund2oct.data.shards import open_checked
-from fund2oct.data.store import EyeReader
-from fund2oct.data.writer import is_disk_full
+from fund2oct.data.store.layout import Compression, check_compression, read_text
+from fund2oct.data.store.reader import EyeReader
+from fund2oct.data.store.shards import open_checked
+from fund2oct.data.store.writer import is_disk_full
 from fund2oct.eye import SCHEMA_VERSION, DataError, Eye
 from fund2oct.processes import process_pool
 from fund2oct.progress import with_progress

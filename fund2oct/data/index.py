@@ -10,7 +10,7 @@ import numpy as np
 
 from fund2oct.data.preparation import LEVELS, LIGHT, is_done
 from fund2oct.data.seen import EyeName
-from fund2oct.data.store import EyeReader
+from fund2oct.data.store.reader import EyeReader
 from fund2oct.eye import ARRAYS, Array, DataError
 from fund2oct.geometry import Placement, ScanPattern
 
@@ -35,7 +35,7 @@ class EyeIndex:
         scans: the different scans.
         scan_numbers: of each eye, -1 where it has none, shape ``(N,)``.
         shapes: of each array by name, 0 where the eye has none, shape ``(N, dimensions)``.
-        photos: digest of each photo, see :attr:`fund2oct.data.layout.Record.photo_digest`, bytes, shape
+        photos: digest of each photo, see :attr:`fund2oct.data.store.layout.Record.photo_digest`, bytes, shape
             ``(N,)``.
         prepared: what was done of :class:`fund2oct.data.preparation.Preparation` at import: to photos and
             to volumes, bool, shape ``(N, 2)``.

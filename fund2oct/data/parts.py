@@ -10,11 +10,11 @@ from pathlib import Path
 
 import h5py
 
-from fund2oct.data.checksum import keys_digest
-from fund2oct.data.layout import LIBVER, Compression, read_text, text_attribute, write_eye
-from fund2oct.data.shards import DAMAGE
-from fund2oct.data.store import EyeReader
-from fund2oct.data.writer import abandon_file, begin_file, finish_file, reserve, write_root
+from fund2oct.data.store.checksum import keys_digest
+from fund2oct.data.store.layout import LIBVER, Compression, read_text, text_attribute, write_eye
+from fund2oct.data.store.reader import EyeReader
+from fund2oct.data.store.shards import DAMAGE
+from fund2oct.data.store.writer import abandon_file, begin_file, finish_file, reserve, write_root
 from fund2oct.eye import DataError, Eye
 
 try:

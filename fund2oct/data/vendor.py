@@ -23,9 +23,9 @@ from fund2oct.data.exam import Exam
 from fund2oct.data.fundus import NotAFundusError
 from fund2oct.data.importer import Candidate, ImportReport, fingerprint_of, import_eyes
 from fund2oct.data.landmarks import place_on
-from fund2oct.data.layout import Compression
 from fund2oct.data.naming import natural_order
 from fund2oct.data.scans import PreparedScan, prepare_scan
+from fund2oct.data.store.layout import Compression
 from fund2oct.eye import Array, DataError, Eye
 
 

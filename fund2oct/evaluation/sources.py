@@ -18,7 +18,7 @@ import tifffile
 
 from fund2oct.data.images import read_grey
 from fund2oct.data.preparation import Preparation
-from fund2oct.data.store import EyeReader
+from fund2oct.data.store.reader import EyeReader
 from fund2oct.evaluation.protocol import ASSUMED_SCAN
 from fund2oct.eye import Array, DataError, Eye
 from fund2oct.geometry import ScanPattern

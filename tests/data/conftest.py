@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from fund2oct.data.store import EyeWriter
+from fund2oct.data.store.reader import EyeWriter
 from fund2oct.eye import Eye
 from fund2oct.geometry import Placement, RadialScan
 

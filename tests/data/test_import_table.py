@@ -10,8 +10,8 @@ from PIL import Image
 from fund2oct.cli import main
 from fund2oct.data import DataError, EyeReader
 from fund2oct.data.assemble import ImportOptions
-from fund2oct.data.check import check_file
 from fund2oct.data.scans import ScanOptions
+from fund2oct.data.store.check import check_file
 from fund2oct.data.table import import_table
 from fund2oct.data.volumes import import_volumes
 from fund2oct.phantom import PhantomConfig, simulate_eye

@@ -25,12 +25,12 @@ from vendor_files import (
 from fund2oct.cli import main
 from fund2oct.data import DataError, EyeReader
 from fund2oct.data.assemble import ImportOptions
-from fund2oct.data.check import check_file
 from fund2oct.data.dicom import read_opt
 from fund2oct.data.e2e import MM_A_DEGREE, read_scan
 from fund2oct.data.exam import Exam, age_years, centred_scan
 from fund2oct.data.heyex import LAYERS, read_vol
 from fund2oct.data.scans import ScanOptions
+from fund2oct.data.store.check import check_file
 from fund2oct.data.topcon import read_fda
 from fund2oct.data.vendor import import_vendor
 from fund2oct.data.zeiss import read_img

@@ -15,7 +15,7 @@ from pytorch_lightning.callbacks import Callback
 from fund2oct.data import DataError, FundusOCTDataModule, FundusOCTDataset
 from fund2oct.data.device import RawBatch
 from fund2oct.data.order import Draw
-from fund2oct.data.store import EyeReader
+from fund2oct.data.store.reader import EyeReader
 
 
 def same(a, b):

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterable
 
-from fund2oct.data.layout import Record
-from fund2oct.data.shards import EyePaths, Shard, find_shards
-from fund2oct.data.store import EyeReader
+from fund2oct.data.store.layout import Record
+from fund2oct.data.store.reader import EyeReader
+from fund2oct.data.store.shards import EyePaths, Shard, find_shards
 from fund2oct.data.surfaces import SEARCHED
 
 

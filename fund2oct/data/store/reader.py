@@ -1,6 +1,6 @@
 """Files of eyes, read lazily in each process.
 
-A file holds a group ``/eyes/<key>`` for each eye, see :mod:`fund2oct.data.layout`; its root names the
+A file holds a group ``/eyes/<key>`` for each eye, see :mod:`fund2oct.data.store.layout`; its root names the
 format and the version of the schema, and has a digest of the keys. Several files are read as one.
 """
 
@@ -18,10 +18,10 @@ from typing import Any
 import h5py
 import numpy as np
 
-from fund2oct.data.checksum import PICTURES
-from fund2oct.data.layout import Record, StoredArray, read_into, read_text
-from fund2oct.data.shards import DAMAGE, EyePaths, Shard, find_shards
-from fund2oct.data.writer import EyeWriter
+from fund2oct.data.store.checksum import PICTURES
+from fund2oct.data.store.layout import Record, StoredArray, read_into, read_text
+from fund2oct.data.store.shards import DAMAGE, EyePaths, Shard, find_shards
+from fund2oct.data.store.writer import EyeWriter
 from fund2oct.eye import Array, DataError, Eye, padded_pose, problems
 from fund2oct.geometry import ScanPattern
 

@@ -8,7 +8,7 @@ from typing import Any, TypeVar
 
 import h5py
 
-from fund2oct.data.layout import Record, StoredArray
+from fund2oct.data.store.layout import Record, StoredArray
 from fund2oct.eye import ARRAYS, DataError
 from fund2oct.geometry import Placement, ScanPattern
 

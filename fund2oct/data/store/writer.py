@@ -10,9 +10,9 @@ from types import TracebackType
 import h5py
 
 import fund2oct
-from fund2oct.data.checksum import keys_digest
-from fund2oct.data.layout import LIBVER, Compression, check_compression, text_attribute, write_eye
-from fund2oct.data.shards import FORMAT
+from fund2oct.data.store.checksum import keys_digest
+from fund2oct.data.store.layout import LIBVER, Compression, check_compression, text_attribute, write_eye
+from fund2oct.data.store.shards import FORMAT
 from fund2oct.eye import ARRAYS, SCHEMA_VERSION, DataError, Eye
 
 _ROOM_TO_END = 1 << 16

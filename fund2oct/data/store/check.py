@@ -9,8 +9,8 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from fund2oct.data.shards import EyePaths, Shard, find_shards
-from fund2oct.data.store import EyeReader
+from fund2oct.data.store.reader import EyeReader
+from fund2oct.data.store.shards import EyePaths, Shard, find_shards
 from fund2oct.eye import Array, DataError, Eye
 from fund2oct.progress import with_progress
 from fund2oct.retina.layers import SURFACES

@@ -18,7 +18,7 @@ from typing import Any, Literal, get_args
 import h5py
 import numpy as np
 
-from fund2oct.data.checksum import PICTURES, checksums, eye_digest
+from fund2oct.data.store.checksum import PICTURES, checksums, eye_digest
 from fund2oct.eye import ARRAYS, Array, DataError, Eye, validate
 from fund2oct.geometry import Placement, ScanPattern
 
@@ -92,7 +92,7 @@ def read_text(value: Any) -> str | None:
 
 
 def write_eye(file: h5py.File, eye: Eye, compression: Compression = "none") -> None:
-    """Write an eye into an open file; :class:`~fund2oct.data.store.EyeWriter` is the safe way.
+    """Write an eye into an open file; :class:`~fund2oct.data.store.reader.EyeWriter` is the safe way.
 
     Raises:
         DataError: if the eye has a problem, or its key is in the file already.

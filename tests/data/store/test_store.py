@@ -15,8 +15,8 @@ import pytest
 
 import fund2oct
 from fund2oct.data import SCHEMA_VERSION, DataError, EyeReader, EyeWriter
-from fund2oct.data.checksum import eye_digest
 from fund2oct.data.dataset import FundusOCTDataset
+from fund2oct.data.store.checksum import eye_digest
 from fund2oct.eye import ARRAYS, Eye
 from fund2oct.geometry import RasterScan
 

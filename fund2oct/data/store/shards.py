@@ -13,9 +13,9 @@ import h5py
 import numpy as np
 
 import fund2oct
-from fund2oct.data.checksum import keys_digest
-from fund2oct.data.layout import Record, check_compression, read_record, read_text
-from fund2oct.data.legacy import read_record_v1
+from fund2oct.data.store.checksum import keys_digest
+from fund2oct.data.store.layout import Record, check_compression, read_record, read_text
+from fund2oct.data.store.legacy import read_record_v1
 from fund2oct.eye import SCHEMA_VERSION, DataError
 
 FORMAT = "fund2oct"
