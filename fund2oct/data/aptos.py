@@ -17,8 +17,8 @@ from pathlib import Path
 
 import numpy as np
 
+from fund2oct.data.formats.images import read_grey, read_rgb, resize
 from fund2oct.data.fundus import NotAFundusError, crop_retina, find_retina
-from fund2oct.data.images import read_grey, read_rgb, resize
 from fund2oct.data.importer import Candidate, ImportReport, fingerprint_of, import_eyes
 from fund2oct.data.landmarks import PhotoPlacement, place_on
 from fund2oct.data.store.layout import Compression

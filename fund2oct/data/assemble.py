@@ -8,13 +8,13 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from fund2oct.data.formats.images import read_rgb
+from fund2oct.data.formats.stacks import read_stack
 from fund2oct.data.fundus import NotAFundusError, crop_retina, find_retina
 from fund2oct.data.illumination import normalise_illumination, normalise_intensity
-from fund2oct.data.images import read_rgb
 from fund2oct.data.landmarks import PhotoPlacement, place_on
 from fund2oct.data.preparation import LEVELS, LIGHT
 from fund2oct.data.scans import PreparedScan, ScanOptions, prepare_scan
-from fund2oct.data.stacks import read_stack
 from fund2oct.data.surfaces import searched_fields
 from fund2oct.eye import Array, DataError, Eye, Plain
 from fund2oct.geometry import Placement
@@ -62,7 +62,7 @@ def assemble_eye(
         laterality: ``"OD"``, ``"OS"`` or empty.
         options: what to do.
         photo: a picture file, or None.
-        volume: what :func:`~fund2oct.data.stacks.read_stack` takes, or None.
+        volume: what :func:`~fund2oct.data.formats.stacks.read_stack` takes, or None.
         known: further fields of the :class:`~fund2oct.data.Eye`.
 
     Returns:

@@ -8,9 +8,9 @@ from dataclasses import dataclass
 import numpy as np
 from scipy import ndimage
 
-from fund2oct.data.images import resize
+from fund2oct.data.formats.images import resize
+from fund2oct.data.formats.stacks import Spacing
 from fund2oct.data.slices import chosen_scan, spaced_slices
-from fund2oct.data.stacks import Spacing
 from fund2oct.eye import Array, DataError, Plain
 from fund2oct.geometry import RadialScan, RasterScan, ScanPattern
 

@@ -1,6 +1,6 @@
 """``fund2oct import vendor``: files as the scanners export them.
 
-Each format is read by a module of its own into an :class:`~fund2oct.data.exam.Exam`. Of what a file says
+Each format is read by a module of its own into an :class:`~fund2oct.data.formats.exam.Exam`. Of what a file says
 of its patient nothing is kept but what the schema has a place for: no name, no number, no date, and no
 name of a file.
 """
@@ -17,13 +17,13 @@ from typing import Any
 
 import numpy as np
 
-from fund2oct.data import dicom, e2e, heyex, topcon, zeiss
 from fund2oct.data.assemble import ImportOptions, hashed_patient, photo_of, volume_fields
-from fund2oct.data.exam import Exam
+from fund2oct.data.formats import dicom, e2e, heyex, topcon, zeiss
+from fund2oct.data.formats.exam import Exam
+from fund2oct.data.formats.naming import natural_order
 from fund2oct.data.fundus import NotAFundusError
 from fund2oct.data.importer import Candidate, ImportReport, fingerprint_of, import_eyes
 from fund2oct.data.landmarks import place_on
-from fund2oct.data.naming import natural_order
 from fund2oct.data.scans import PreparedScan, prepare_scan
 from fund2oct.data.store.layout import Compression
 from fund2oct.eye import Array, DataError, Eye

@@ -8,9 +8,9 @@ from functools import partial
 from pathlib import Path
 
 from fund2oct.data.assemble import ImportOptions, assemble_eye
+from fund2oct.data.formats.naming import laterality_of, natural_order
+from fund2oct.data.formats.stacks import PICTURES, STACKS, stack_files
 from fund2oct.data.importer import Candidate, ImportReport, fingerprint_of, import_eyes
-from fund2oct.data.naming import laterality_of, natural_order
-from fund2oct.data.stacks import PICTURES, STACKS, stack_files
 from fund2oct.data.store.layout import Compression
 from fund2oct.eye import DataError, Eye
 

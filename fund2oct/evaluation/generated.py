@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 
-from fund2oct.data.images import resize
+from fund2oct.data.formats.images import resize
 from fund2oct.data.store.reader import EyeWriter
 from fund2oct.evaluation.sources import VolumeSource
 from fund2oct.eye import Array, DataError, Eye

@@ -16,7 +16,7 @@ from typing import Protocol
 import numpy as np
 import tifffile
 
-from fund2oct.data.images import read_grey
+from fund2oct.data.formats.images import read_grey
 from fund2oct.data.preparation import Preparation
 from fund2oct.data.store.reader import EyeReader
 from fund2oct.evaluation.protocol import ASSUMED_SCAN

@@ -5,7 +5,7 @@ import pytest
 from PIL import Image, ImageDraw
 
 from fund2oct.data import NotAFundusError, crop_retina, find_retina
-from fund2oct.data.images import read_rgb
+from fund2oct.data.formats.images import read_rgb
 
 
 def draw(rows: int, columns: int, x: float, y: float, radius: float, seed: int = 0) -> np.ndarray:

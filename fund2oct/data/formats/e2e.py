@@ -11,9 +11,9 @@ from typing import Any
 
 import numpy as np
 
-from fund2oct.data.exam import Exam, between_slices_mm, centred_scan, square_localizer
-from fund2oct.data.heyex import boundaries_of, displayed, dropped_note
-from fund2oct.data.naming import laterality_of
+from fund2oct.data.formats.exam import Exam, between_slices_mm, centred_scan, square_localizer
+from fund2oct.data.formats.heyex import boundaries_of, displayed, dropped_note
+from fund2oct.data.formats.naming import laterality_of
 from fund2oct.eye import DataError
 
 MM_A_DEGREE = 0.2896

@@ -4,7 +4,7 @@ import tifffile
 from PIL import Image
 
 from fund2oct.data import DataError
-from fund2oct.data.images import read_grey, read_rgb, resize
+from fund2oct.data.formats.images import read_grey, read_rgb, resize
 
 
 @pytest.fixture

@@ -14,7 +14,7 @@ from typing import Any
 
 import numpy as np
 
-from fund2oct.data.exam import (
+from fund2oct.data.formats.exam import (
     Exam,
     age_years,
     between_slices_mm,
@@ -22,7 +22,7 @@ from fund2oct.data.exam import (
     named_boundaries,
     square_localizer,
 )
-from fund2oct.data.naming import laterality_of
+from fund2oct.data.formats.naming import laterality_of
 from fund2oct.eye import Array, DataError, Plain
 
 MAGIC = b"HSF-OCT-"

@@ -2,7 +2,7 @@ from pathlib import Path
 
 import pytest
 
-from fund2oct.data.naming import laterality_of, natural_order
+from fund2oct.data.formats.naming import laterality_of, natural_order
 
 
 @pytest.mark.parametrize(

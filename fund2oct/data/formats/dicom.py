@@ -11,10 +11,10 @@ from typing import Any
 
 import numpy as np
 
-from fund2oct.data.exam import Exam, age_years, between_slices_mm, centred_scan, square_localizer
-from fund2oct.data.images import to_eight_bits
-from fund2oct.data.naming import laterality_of
-from fund2oct.data.stacks import Spacing
+from fund2oct.data.formats.exam import Exam, age_years, between_slices_mm, centred_scan, square_localizer
+from fund2oct.data.formats.images import to_eight_bits
+from fund2oct.data.formats.naming import laterality_of
+from fund2oct.data.formats.stacks import Spacing
 from fund2oct.eye import Array, DataError, Plain
 
 OPT = "1.2.840.10008.5.1.4.1.1.77.1.5.4"

@@ -17,9 +17,9 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-from fund2oct.data.exam import Exam, age_years, named_boundaries, square_localizer
-from fund2oct.data.images import to_eight_bits
-from fund2oct.data.stacks import Spacing
+from fund2oct.data.formats.exam import Exam, age_years, named_boundaries, square_localizer
+from fund2oct.data.formats.images import to_eight_bits
+from fund2oct.data.formats.stacks import Spacing
 from fund2oct.eye import Array, DataError
 from fund2oct.geometry import Placement
 

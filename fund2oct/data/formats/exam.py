@@ -9,8 +9,8 @@ from datetime import date
 
 import numpy as np
 
-from fund2oct.data.images import resize
-from fund2oct.data.stacks import Spacing
+from fund2oct.data.formats.images import resize
+from fund2oct.data.formats.stacks import Spacing
 from fund2oct.eye import Array, DataError, Plain
 from fund2oct.geometry import Placement, RadialScan, RasterScan, ScanPattern
 from fund2oct.retina.layers import BOUNDARIES, boundary_index

@@ -12,8 +12,8 @@ from typing import Any
 import numpy as np
 import tifffile
 
-from fund2oct.data.images import read_grey, to_eight_bits
-from fund2oct.data.naming import natural_order
+from fund2oct.data.formats.images import read_grey, to_eight_bits
+from fund2oct.data.formats.naming import natural_order
 from fund2oct.eye import Array, DataError
 
 PICTURES = (".png", ".jpg", ".jpeg", ".bmp")

@@ -11,8 +11,8 @@ from pathlib import Path
 
 import numpy as np
 
-from fund2oct.data.exam import Exam
-from fund2oct.data.naming import laterality_of
+from fund2oct.data.formats.exam import Exam
+from fund2oct.data.formats.naming import laterality_of
 from fund2oct.eye import DataError
 
 N_DEPTH = 1024
