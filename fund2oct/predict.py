@@ -14,8 +14,8 @@ from rich.progress import track
 from fund2oct.data import Eye
 from fund2oct.data.formats.images import read_rgb
 from fund2oct.data.formats.naming import laterality_of
-from fund2oct.data.fundus import crop_retina, find_retina
-from fund2oct.data.landmarks import PhotoPlacement, place_on
+from fund2oct.data.preparing.circle import crop_retina, find_retina
+from fund2oct.data.preparing.landmarks import PhotoPlacement, place_on
 from fund2oct.export import save_eye
 from fund2oct.eye import Array, DataError, Plain
 from fund2oct.geometry import Placement, ScanPattern

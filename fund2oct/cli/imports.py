@@ -162,7 +162,7 @@ def _import_vendor(options: argparse.Namespace) -> int:
 
 def _import_options(options: argparse.Namespace) -> ImportOptions:
     from fund2oct.data.assemble import ImportOptions
-    from fund2oct.data.scans import ScanOptions
+    from fund2oct.data.preparing.scans import ScanOptions
     from fund2oct.geometry import Placement, RadialScan
 
     # Volumes alone have no photo to lie on.

@@ -7,8 +7,8 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 from fund2oct.data.dataset import FundusOCTDataset
-from fund2oct.data.fundus import NotAFundusError, RetinaCircle, crop_retina, find_retina
-from fund2oct.data.landmarks import Landmarks, PhotoPlacement, find_landmarks
+from fund2oct.data.preparing.circle import NotAFundusError, RetinaCircle, crop_retina, find_retina
+from fund2oct.data.preparing.landmarks import Landmarks, PhotoPlacement, find_landmarks
 from fund2oct.data.store.reader import EyeInfo, EyeReader, EyeWriter
 from fund2oct.eye import SCHEMA_VERSION, DataError, Eye, problems, validate
 

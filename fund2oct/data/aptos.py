@@ -18,11 +18,11 @@ from pathlib import Path
 import numpy as np
 
 from fund2oct.data.formats.images import read_grey, read_rgb, resize
-from fund2oct.data.fundus import NotAFundusError, crop_retina, find_retina
 from fund2oct.data.importer import Candidate, ImportReport, fingerprint_of, import_eyes
-from fund2oct.data.landmarks import PhotoPlacement, place_on
+from fund2oct.data.preparing.circle import NotAFundusError, crop_retina, find_retina
+from fund2oct.data.preparing.landmarks import PhotoPlacement, place_on
+from fund2oct.data.preparing.surfaces import searched_fields
 from fund2oct.data.store.layout import Compression
-from fund2oct.data.surfaces import searched_fields
 from fund2oct.eye import Array, DataError, Eye, Plain
 from fund2oct.geometry import Placement, RadialScan, ScanPattern
 

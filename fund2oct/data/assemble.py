@@ -10,12 +10,12 @@ from typing import Any
 
 from fund2oct.data.formats.images import read_rgb
 from fund2oct.data.formats.stacks import read_stack
-from fund2oct.data.fundus import NotAFundusError, crop_retina, find_retina
-from fund2oct.data.illumination import normalise_illumination, normalise_intensity
-from fund2oct.data.landmarks import PhotoPlacement, place_on
-from fund2oct.data.preparation import LEVELS, LIGHT
-from fund2oct.data.scans import PreparedScan, ScanOptions, prepare_scan
-from fund2oct.data.surfaces import searched_fields
+from fund2oct.data.preparing.circle import NotAFundusError, crop_retina, find_retina
+from fund2oct.data.preparing.illumination import normalise_illumination, normalise_intensity
+from fund2oct.data.preparing.landmarks import PhotoPlacement, place_on
+from fund2oct.data.preparing.preparation import LEVELS, LIGHT
+from fund2oct.data.preparing.scans import PreparedScan, ScanOptions, prepare_scan
+from fund2oct.data.preparing.surfaces import searched_fields
 from fund2oct.eye import Array, DataError, Eye, Plain
 from fund2oct.geometry import Placement
 

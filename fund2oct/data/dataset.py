@@ -20,11 +20,11 @@ from fund2oct.data.device import Finish, Pictures, RawBatch
 from fund2oct.data.index import EyeIndex
 from fund2oct.data.order import Draw, EpochOrder
 from fund2oct.data.photo_map import PhotoMap, check_strength
-from fund2oct.data.preparation import Preparation
-from fund2oct.data.slices import chosen_scan, spaced_slices
+from fund2oct.data.preparing.preparation import Preparation
+from fund2oct.data.preparing.slices import chosen_scan, spaced_slices
+from fund2oct.data.preparing.surfaces import SEARCHED, resample_ascans
 from fund2oct.data.store.reader import EyeReader
 from fund2oct.data.store.shards import EyePaths
-from fund2oct.data.surfaces import SEARCHED, resample_ascans
 from fund2oct.data.symmetry import Symmetries, allowed_symmetries, move_sample
 from fund2oct.eye import Array, DataError, padded_pose
 from fund2oct.geometry import RadialScan, ScanPattern, Symmetry
@@ -373,9 +373,9 @@ def _chosen(scan: ScanPattern, n_slices: int) -> tuple[tuple[int, ...] | None, S
 
 def _normalised(name: str, picture: Array) -> Array:
     if name == "fundus":
-        from fund2oct.data.illumination import normalise_illumination
+        from fund2oct.data.preparing.illumination import normalise_illumination
 
         return normalise_illumination(picture)
-    from fund2oct.data.illumination import normalise_intensity
+    from fund2oct.data.preparing.illumination import normalise_intensity
 
     return normalise_intensity(picture)

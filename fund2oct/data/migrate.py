@@ -7,10 +7,10 @@ from dataclasses import replace
 from functools import partial
 
 from fund2oct.data.importer import Candidate, ImportReport, fingerprint_of, make_file
+from fund2oct.data.preparing.surfaces import SEARCHED, searched_fields
 from fund2oct.data.store.layout import Compression
 from fund2oct.data.store.reader import EyeReader
 from fund2oct.data.store.shards import EyePaths
-from fund2oct.data.surfaces import SEARCHED, searched_fields
 from fund2oct.eye import Eye
 
 

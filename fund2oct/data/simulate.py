@@ -7,8 +7,8 @@ from dataclasses import replace
 from functools import partial
 
 from fund2oct.data.importer import Candidate, ImportReport, fingerprint_of, make_file
+from fund2oct.data.preparing.surfaces import searched_fields
 from fund2oct.data.store.layout import Compression
-from fund2oct.data.surfaces import searched_fields
 from fund2oct.eye import Eye
 from fund2oct.phantom import PhantomConfig, simulate_eye
 

@@ -21,10 +21,10 @@ from fund2oct.data.assemble import ImportOptions, hashed_patient, photo_of, volu
 from fund2oct.data.formats import dicom, e2e, heyex, topcon, zeiss
 from fund2oct.data.formats.exam import Exam
 from fund2oct.data.formats.naming import natural_order
-from fund2oct.data.fundus import NotAFundusError
 from fund2oct.data.importer import Candidate, ImportReport, fingerprint_of, import_eyes
-from fund2oct.data.landmarks import place_on
-from fund2oct.data.scans import PreparedScan, prepare_scan
+from fund2oct.data.preparing.circle import NotAFundusError
+from fund2oct.data.preparing.landmarks import place_on
+from fund2oct.data.preparing.scans import PreparedScan, prepare_scan
 from fund2oct.data.store.layout import Compression
 from fund2oct.eye import Array, DataError, Eye
 

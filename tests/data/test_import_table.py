@@ -10,7 +10,7 @@ from PIL import Image
 from fund2oct.cli import main
 from fund2oct.data import DataError, EyeReader
 from fund2oct.data.assemble import ImportOptions
-from fund2oct.data.scans import ScanOptions
+from fund2oct.data.preparing.scans import ScanOptions
 from fund2oct.data.store.check import check_file
 from fund2oct.data.table import import_table
 from fund2oct.data.volumes import import_volumes

@@ -31,7 +31,7 @@ from fund2oct.data.formats.exam import Exam, age_years, centred_scan
 from fund2oct.data.formats.heyex import LAYERS, read_vol
 from fund2oct.data.formats.topcon import read_fda
 from fund2oct.data.formats.zeiss import read_img
-from fund2oct.data.scans import ScanOptions
+from fund2oct.data.preparing.scans import ScanOptions
 from fund2oct.data.store.check import check_file
 from fund2oct.data.vendor import import_vendor
 from fund2oct.geometry import RadialScan, RasterScan

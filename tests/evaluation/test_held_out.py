@@ -219,8 +219,8 @@ def given_to(model, monkeypatch):
 def test_predict_prepares_a_photo_as_the_training_did(normalising, monkeypatch, tmp_path):
     from PIL import Image
 
-    from fund2oct.data.fundus import crop_retina, find_retina
-    from fund2oct.data.illumination import normalise_illumination
+    from fund2oct.data.preparing.circle import crop_retina, find_retina
+    from fund2oct.data.preparing.illumination import normalise_illumination
     from fund2oct.geometry import Placement
     from fund2oct.phantom import simulate_eye
     from fund2oct.predict import translate

@@ -7,7 +7,7 @@ import tifffile
 from PIL import Image
 
 from fund2oct.data.formats.stacks import read_stack
-from fund2oct.data.scans import ScanOptions, cut_scan, prepare_scan
+from fund2oct.data.preparing.scans import ScanOptions, cut_scan, prepare_scan
 from fund2oct.export import save_eye
 from fund2oct.eye import DataError, Eye
 from fund2oct.geometry import RadialScan, RasterScan, ScanPattern

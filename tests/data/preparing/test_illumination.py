@@ -5,8 +5,8 @@ import pytest
 from scipy import ndimage
 
 from fund2oct.data.formats.images import read_grey, read_rgb
-from fund2oct.data.fundus import crop_retina, find_retina
-from fund2oct.data.illumination import normalise_illumination, normalise_intensity
+from fund2oct.data.preparing.circle import crop_retina, find_retina
+from fund2oct.data.preparing.illumination import normalise_illumination, normalise_intensity
 from fund2oct.phantom import PhantomConfig, simulate_eye
 
 

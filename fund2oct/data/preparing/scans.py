@@ -10,7 +10,7 @@ from scipy import ndimage
 
 from fund2oct.data.formats.images import resize
 from fund2oct.data.formats.stacks import Spacing
-from fund2oct.data.slices import chosen_scan, spaced_slices
+from fund2oct.data.preparing.slices import chosen_scan, spaced_slices
 from fund2oct.eye import Array, DataError, Plain
 from fund2oct.geometry import RadialScan, RasterScan, ScanPattern
 

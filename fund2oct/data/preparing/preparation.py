@@ -22,9 +22,9 @@ class Preparation:
 
     Args:
         normalise_photos: the photos' illumination is evened out, see
-            :func:`fund2oct.data.illumination.normalise_illumination`.
+            :func:`fund2oct.data.preparing.illumination.normalise_illumination`.
         normalise_volumes: the volumes are brought to common levels, see
-            :func:`fund2oct.data.illumination.normalise_intensity`.
+            :func:`fund2oct.data.preparing.illumination.normalise_intensity`.
     """
 
     normalise_photos: bool = False
@@ -42,7 +42,7 @@ class Preparation:
         """
         if not self.normalise_photos or is_done(history, LIGHT):
             return photo, dict(history)
-        from fund2oct.data.illumination import normalise_illumination
+        from fund2oct.data.preparing.illumination import normalise_illumination
 
         return normalise_illumination(photo), {**history, LIGHT[0]: LIGHT[1]}
 
@@ -53,7 +53,7 @@ class Preparation:
         if eye.fundus is not None:
             changes["fundus"], history = self.photo(eye.fundus, history)
         if self.normalise_volumes and eye.volume is not None and not is_done(history, LEVELS):
-            from fund2oct.data.illumination import normalise_intensity
+            from fund2oct.data.preparing.illumination import normalise_intensity
 
             changes["volume"] = normalise_intensity(eye.volume)
             if eye.second is not None:
