@@ -48,7 +48,7 @@ def add_commands(commands: Commands) -> None:
 
 
 def _simulate(options: argparse.Namespace) -> int:
-    from fund2oct.data.simulate import simulate_file
+    from fund2oct.data.importing.simulated_file import simulate_file
     from fund2oct.phantom import PhantomConfig
 
     n_depth, n_ascans = options.shape
@@ -100,7 +100,7 @@ def _info(options: argparse.Namespace) -> int:
 
 
 def _migrate(options: argparse.Namespace) -> int:
-    from fund2oct.data.migrate import migrate_file
+    from fund2oct.data.importing.migrate import migrate_file
 
     report = migrate_file(
         options.files,

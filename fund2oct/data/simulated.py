@@ -67,7 +67,7 @@ class PhantomDataModule(FundusOCTDataModule):
             )
 
     def _simulate(self, path: Path) -> None:
-        from fund2oct.data.simulate import simulate_file
+        from fund2oct.data.importing.simulated_file import simulate_file
         from fund2oct.phantom import PhantomConfig
 
         path.parent.mkdir(parents=True, exist_ok=True)

@@ -9,7 +9,7 @@ import pytorch_lightning as pl
 
 from fund2oct.cli import main
 from fund2oct.data import DataError, EyeReader, EyeWriter, FundusOCTDataModule
-from fund2oct.data.simulate import simulate_file
+from fund2oct.data.importing.simulated_file import simulate_file
 from fund2oct.evaluation import evaluate_checkpoints, evaluate_files
 from fund2oct.evaluation.distances import Wanted
 from fund2oct.evaluation.sources import PreparedEyes, open_source

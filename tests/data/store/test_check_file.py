@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 
 from fund2oct.data import DataError, EyeReader, EyeWriter
-from fund2oct.data.simulate import simulate_file
+from fund2oct.data.importing.simulated_file import simulate_file
 from fund2oct.data.store.check import check_file
 from fund2oct.data.store.info import summarise_file
 from fund2oct.phantom import PhantomConfig, simulate_eye

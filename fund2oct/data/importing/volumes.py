@@ -7,10 +7,10 @@ from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
 
-from fund2oct.data.assemble import ImportOptions, assemble_eye
 from fund2oct.data.formats.naming import laterality_of, natural_order
 from fund2oct.data.formats.stacks import PICTURES, STACKS, stack_files
-from fund2oct.data.importer import Candidate, ImportReport, fingerprint_of, import_eyes
+from fund2oct.data.importing.assemble import ImportOptions, assemble_eye
+from fund2oct.data.importing.engine import Candidate, ImportReport, fingerprint_of, import_eyes
 from fund2oct.data.store.layout import Compression
 from fund2oct.eye import DataError, Eye
 

@@ -32,7 +32,7 @@ def write_part(
         path: the file to make.
         eye: what it holds.
         notes: of the importer.
-        identity: what the eye was made from, see :func:`fund2oct.data.importer.Candidate`.
+        identity: what the eye was made from, see :func:`fund2oct.data.importing.engine.Candidate`.
         compression: as :class:`EyeWriter`.
 
     Raises:

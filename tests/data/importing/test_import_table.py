@@ -9,11 +9,11 @@ from PIL import Image
 
 from fund2oct.cli import main
 from fund2oct.data import DataError, EyeReader
-from fund2oct.data.assemble import ImportOptions
+from fund2oct.data.importing.assemble import ImportOptions
+from fund2oct.data.importing.table import import_table
+from fund2oct.data.importing.volumes import import_volumes
 from fund2oct.data.preparing.scans import ScanOptions
 from fund2oct.data.store.check import check_file
-from fund2oct.data.table import import_table
-from fund2oct.data.volumes import import_volumes
 from fund2oct.phantom import PhantomConfig, simulate_eye
 
 SPACING = ("--spacing-mm", "0.3", "0.012", "0.12")

@@ -17,11 +17,11 @@ from typing import Any
 
 import numpy as np
 
-from fund2oct.data.assemble import ImportOptions, hashed_patient, photo_of, volume_fields
 from fund2oct.data.formats import dicom, e2e, heyex, topcon, zeiss
 from fund2oct.data.formats.exam import Exam
 from fund2oct.data.formats.naming import natural_order
-from fund2oct.data.importer import Candidate, ImportReport, fingerprint_of, import_eyes
+from fund2oct.data.importing.assemble import ImportOptions, hashed_patient, photo_of, volume_fields
+from fund2oct.data.importing.engine import Candidate, ImportReport, fingerprint_of, import_eyes
 from fund2oct.data.preparing.circle import NotAFundusError
 from fund2oct.data.preparing.landmarks import place_on
 from fund2oct.data.preparing.scans import PreparedScan, prepare_scan

@@ -24,16 +24,16 @@ from vendor_files import (
 
 from fund2oct.cli import main
 from fund2oct.data import DataError, EyeReader
-from fund2oct.data.assemble import ImportOptions
 from fund2oct.data.formats.dicom import read_opt
 from fund2oct.data.formats.e2e import MM_A_DEGREE, read_scan
 from fund2oct.data.formats.exam import Exam, age_years, centred_scan
 from fund2oct.data.formats.heyex import LAYERS, read_vol
 from fund2oct.data.formats.topcon import read_fda
 from fund2oct.data.formats.zeiss import read_img
+from fund2oct.data.importing.assemble import ImportOptions
+from fund2oct.data.importing.vendor import import_vendor
 from fund2oct.data.preparing.scans import ScanOptions
 from fund2oct.data.store.check import check_file
-from fund2oct.data.vendor import import_vendor
 from fund2oct.geometry import RadialScan, RasterScan
 from fund2oct.phantom import PhantomConfig, simulate_eye
 from fund2oct.retina.layers import boundary_index

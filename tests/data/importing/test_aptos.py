@@ -8,7 +8,7 @@ import pytest
 from PIL import Image
 
 from fund2oct.data import DataError, EyeReader, FundusOCTDataset
-from fund2oct.data.aptos import AptosConfig, bscan_of, import_aptos
+from fund2oct.data.importing.aptos import AptosConfig, bscan_of, import_aptos
 from fund2oct.geometry import Placement, RadialScan
 
 SMALL = AptosConfig(n_depth=40, n_ascans=56, fundus_px=48)

@@ -18,7 +18,7 @@ from pathlib import Path
 import numpy as np
 
 from fund2oct.data.formats.images import read_grey, read_rgb, resize
-from fund2oct.data.importer import Candidate, ImportReport, fingerprint_of, import_eyes
+from fund2oct.data.importing.engine import Candidate, ImportReport, fingerprint_of, import_eyes
 from fund2oct.data.preparing.circle import NotAFundusError, crop_retina, find_retina
 from fund2oct.data.preparing.landmarks import PhotoPlacement, place_on
 from fund2oct.data.preparing.surfaces import searched_fields

@@ -8,10 +8,10 @@ from collections.abc import Mapping
 from functools import partial
 from pathlib import Path
 
-from fund2oct.data.assemble import ImportOptions, assemble_eye, plain_value
 from fund2oct.data.formats.naming import laterality_of
 from fund2oct.data.formats.stacks import stack_files
-from fund2oct.data.importer import Candidate, ImportReport, fingerprint_of, import_eyes
+from fund2oct.data.importing.assemble import ImportOptions, assemble_eye, plain_value
+from fund2oct.data.importing.engine import Candidate, ImportReport, fingerprint_of, import_eyes
 from fund2oct.data.store.layout import Compression
 from fund2oct.eye import DataError, Eye
 

@@ -17,10 +17,10 @@ from mutations import same
 
 from fund2oct.cli import main
 from fund2oct.data import DataError, Eye, EyeReader, EyeWriter
-from fund2oct.data.importer import Candidate, fingerprint_of, import_eyes
-from fund2oct.data.migrate import migrate_file
-from fund2oct.data.parts import locked_folder
-from fund2oct.data.simulate import simulate_file
+from fund2oct.data.importing.engine import Candidate, fingerprint_of, import_eyes
+from fund2oct.data.importing.migrate import migrate_file
+from fund2oct.data.importing.parts import locked_folder
+from fund2oct.data.importing.simulated_file import simulate_file
 from fund2oct.data.store.check import check_file
 from fund2oct.phantom import PhantomConfig
 from fund2oct.retina import find_retina

@@ -20,7 +20,7 @@ from itertools import starmap
 from pathlib import Path
 
 import fund2oct
-from fund2oct.data.parts import assemble, identities, locked_folder, read_part, write_part
+from fund2oct.data.importing.parts import assemble, identities, locked_folder, read_part, write_part
 from fund2oct.data.store.layout import Compression, check_compression, read_text
 from fund2oct.data.store.reader import EyeReader
 from fund2oct.data.store.shards import open_checked
