@@ -13,6 +13,7 @@ from pytorch_lightning.utilities.rank_zero import rank_zero_info, rank_zero_warn
 from torch import Tensor
 from torch.utils.data import DataLoader
 
+from fund2oct.data.augmenting.symmetry import Symmetries
 from fund2oct.data.dataset import NEEDED, Content, FundusOCTDataset
 from fund2oct.data.device import Finish, RawBatch, load_vessel_network
 from fund2oct.data.index import EyeIndex
@@ -23,7 +24,6 @@ from fund2oct.data.sampler import EvaluationSampler, TrainSampler, even_batch_si
 from fund2oct.data.seen import SeenEyes
 from fund2oct.data.split import PARTS, Part, split_patients
 from fund2oct.data.store.reader import EyeReader
-from fund2oct.data.symmetry import Symmetries
 from fund2oct.eye import DataError
 from fund2oct.geometry import ScanPattern
 
@@ -52,7 +52,7 @@ class FundusOCTDataModule(pl.LightningDataModule):
         photometric: strength of the change of the photo's light and colour, in [0, 1].
         photo_maps: strength of turns, shifts, zooms and bends of the photo, in [0, 1], with which the
             A-scans' places move and the volume stays; 1 turns by up to 30 degrees, see
-            :meth:`~fund2oct.data.photo_map.PhotoMap.draw`.
+            :meth:`~fund2oct.data.augmenting.photo_map.PhotoMap.draw`.
         fundus_px: width to resize photos to; None keeps the stored one.
         volume_shape: ``(S, Z, X)`` to resize volumes to along Z and X; None keeps the stored one. Of an
             eye with more slices evenly spaced ones are taken, and one with fewer is left out.

@@ -14,18 +14,18 @@ import torch
 from torch import Tensor
 from torch.utils.data import Dataset, get_worker_info
 
-from fund2oct.data.augment import FundusPhotometry
+from fund2oct.data.augmenting.photo_map import PhotoMap, check_strength
+from fund2oct.data.augmenting.photometry import FundusPhotometry
+from fund2oct.data.augmenting.symmetry import Symmetries, allowed_symmetries, move_sample
 from fund2oct.data.cache import PictureCache, empty_bytes
 from fund2oct.data.device import Finish, Pictures, RawBatch
 from fund2oct.data.index import EyeIndex
 from fund2oct.data.order import Draw, EpochOrder
-from fund2oct.data.photo_map import PhotoMap, check_strength
 from fund2oct.data.preparing.preparation import Preparation
 from fund2oct.data.preparing.slices import chosen_scan, spaced_slices
 from fund2oct.data.preparing.surfaces import SEARCHED, resample_ascans
 from fund2oct.data.store.reader import EyeReader
 from fund2oct.data.store.shards import EyePaths
-from fund2oct.data.symmetry import Symmetries, allowed_symmetries, move_sample
 from fund2oct.eye import Array, DataError, padded_pose
 from fund2oct.geometry import RadialScan, ScanPattern, Symmetry
 
@@ -67,7 +67,7 @@ class FundusOCTDataset(Dataset[dict[str, Any]]):
         symmetries: exact paired symmetries to draw from.
         photometric: strength of the photo's change of light and colour, in [0, 1].
         photo_maps: strength of the turns, shifts, zooms and bends of the photo, in [0, 1], see
-            :meth:`~fund2oct.data.photo_map.PhotoMap.draw`; ``grid`` moves along, the volume stays.
+            :meth:`~fund2oct.data.augmenting.photo_map.PhotoMap.draw`; ``grid`` moves along, the volume stays.
         fundus_px: width to resize photos to; None leaves them, and they must agree.
         volume_shape: ``(S, Z, X)`` to resize volumes to along Z and X; None leaves them, and they must
             agree. Of an eye with more slices, evenly spaced ones are taken; none may have fewer.

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from fund2oct.data.photo_map import PhotoMap
+from fund2oct.data.augmenting.photo_map import PhotoMap
 from fund2oct.geometry import Symmetry
 
 Pictures = Tensor | list[Tensor]

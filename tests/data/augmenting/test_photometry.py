@@ -5,7 +5,7 @@ import sys
 import numpy as np
 import pytest
 
-from fund2oct.data.augment import FundusPhotometry
+from fund2oct.data.augmenting.photometry import FundusPhotometry
 
 
 @pytest.fixture

@@ -2,7 +2,7 @@ import pytest
 import torch
 from torch.nn import functional as F
 
-from fund2oct.data.symmetry import allowed_symmetries, move_sample
+from fund2oct.data.augmenting.symmetry import allowed_symmetries, move_sample
 from fund2oct.geometry import Placement, RadialScan, RasterScan, ScanPattern
 from fund2oct.retina import pose_surface_um
 
