@@ -24,8 +24,8 @@ import pytorch_lightning as pl
 from PIL import Image
 
 from fund2oct.data import Eye, EyeReader, EyeWriter, FundusOCTDataModule
-from fund2oct.data.loader import EyeLoader
-from fund2oct.data.sampler import TrainSampler
+from fund2oct.data.loading.loader import EyeLoader
+from fund2oct.data.loading.sampler import TrainSampler
 from fund2oct.geometry import RasterScan
 from fund2oct.phantom import PhantomConfig, simulate_eye
 from fund2oct.training import build

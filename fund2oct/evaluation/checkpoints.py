@@ -26,7 +26,7 @@ from torch import Tensor
 from torch.utils.data import DataLoader, default_collate
 
 from fund2oct.data import EyeReader, FundusOCTDataModule
-from fund2oct.data.index import EyeIndex
+from fund2oct.data.loading.index import EyeIndex
 from fund2oct.evaluation.answers import Answer
 from fund2oct.evaluation.compare import compare
 from fund2oct.evaluation.controls import PredictsSurfaces, controls, model_answers, surface_answers

@@ -9,7 +9,7 @@ from typing import Any
 
 import torch
 
-from fund2oct.data.index import EyeIndex
+from fund2oct.data.loading.index import EyeIndex
 from fund2oct.data.store.reader import EyeReader
 from fund2oct.evaluation.answers import Answer, Given
 from fund2oct.evaluation.compare import compare

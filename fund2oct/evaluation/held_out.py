@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
+from fund2oct.data.loading.seen import EyeName, HeldOut
 from fund2oct.data.preparing.preparation import Preparation
-from fund2oct.data.seen import EyeName, HeldOut
 from fund2oct.eye import DataError
 from fund2oct.models import Task, VolumeModel
 

@@ -35,7 +35,7 @@ def move_sample(sample: dict[str, Any], symmetry: Symmetry) -> dict[str, Any]:
     """Move the photo, the scan and all that belongs to them.
 
     Args:
-        sample: what :class:`~fund2oct.data.dataset.FundusOCTDataset` returns, or a part of it.
+        sample: what :class:`~fund2oct.data.loading.dataset.FundusOCTDataset` returns, or a part of it.
         symmetry: a symmetry of the sample's scan.
 
     Returns:

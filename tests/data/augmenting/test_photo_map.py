@@ -7,7 +7,7 @@ from torch.nn import functional as F
 
 from fund2oct.data import FundusOCTDataModule, FundusOCTDataset
 from fund2oct.data.augmenting.photo_map import PhotoMap
-from fund2oct.data.order import Draw
+from fund2oct.data.loading.order import Draw
 from fund2oct.data.store.reader import EyeWriter
 from fund2oct.geometry import Placement, RadialScan
 

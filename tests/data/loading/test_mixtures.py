@@ -8,7 +8,7 @@ import torch
 
 from fund2oct.config import ConfigError
 from fund2oct.data import DataError, EyeWriter, FundusOCTDataModule, FundusOCTDataset, UnpairedDataModule
-from fund2oct.data.order import EpochOrder
+from fund2oct.data.loading.order import EpochOrder
 from fund2oct.data.preparing.illumination import normalise_illumination, normalise_intensity
 from fund2oct.geometry import RadialScan
 from fund2oct.training import build, train

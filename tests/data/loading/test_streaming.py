@@ -13,8 +13,8 @@ import torch
 from pytorch_lightning.callbacks import Callback
 
 from fund2oct.data import DataError, FundusOCTDataModule, FundusOCTDataset
-from fund2oct.data.device import RawBatch
-from fund2oct.data.order import Draw
+from fund2oct.data.loading.finish import RawBatch
+from fund2oct.data.loading.order import Draw
 from fund2oct.data.store.reader import EyeReader
 
 

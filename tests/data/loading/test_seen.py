@@ -5,9 +5,10 @@ import json
 
 import pytest
 
-from fund2oct.data import EyeReader, EyeWriter, seen
-from fund2oct.data.index import EyeIndex
-from fund2oct.data.seen import EyeName, SeenEyes
+from fund2oct.data import EyeReader, EyeWriter
+from fund2oct.data.loading import seen
+from fund2oct.data.loading.index import EyeIndex
+from fund2oct.data.loading.seen import EyeName, SeenEyes
 
 
 @pytest.fixture

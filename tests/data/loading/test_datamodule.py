@@ -7,7 +7,7 @@ import torch
 from torch.utils.data import DistributedSampler
 
 from fund2oct.data import DataError, EyeReader, EyeWriter, FundusOCTDataModule, PhantomDataModule
-from fund2oct.data.sampler import EvaluationSampler, TrainSampler, even_batch_size
+from fund2oct.data.loading.sampler import EvaluationSampler, TrainSampler, even_batch_size
 from fund2oct.geometry import RadialScan
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from fund2oct.data.dataset import FundusOCTDataset
+from fund2oct.data.loading.dataset import FundusOCTDataset
 
 _SAME = 0.02
 

@@ -7,8 +7,8 @@ from typing import Any
 
 from torch.utils.data import DistributedSampler
 
-from fund2oct.data.dataset import FundusOCTDataset
-from fund2oct.data.order import Draw
+from fund2oct.data.loading.dataset import FundusOCTDataset
+from fund2oct.data.loading.order import Draw
 from fund2oct.eye import DataError
 
 # Lightning replaces every sampler by its own in a group of processes, and then never tells ours the
@@ -16,7 +16,7 @@ from fund2oct.eye import DataError
 
 
 class TrainSampler(DistributedSampler[Any]):
-    """The draws of :class:`~fund2oct.data.order.EpochOrder`, dealt out over the group.
+    """The draws of :class:`~fund2oct.data.loading.order.EpochOrder`, dealt out over the group.
 
     No eye is dealt out twice. With ``even`` each process has as many as the others, and the last few
     eyes of an epoch's order may be left out; without, a process may have one more.

@@ -14,15 +14,15 @@ from torch import Tensor
 from torch.utils.data import DataLoader
 
 from fund2oct.data.augmenting.symmetry import Symmetries
-from fund2oct.data.dataset import NEEDED, Content, FundusOCTDataset
-from fund2oct.data.device import Finish, RawBatch, load_vessel_network
-from fund2oct.data.index import EyeIndex
-from fund2oct.data.loader import EyeLoader, StartMethod, as_they_are
-from fund2oct.data.order import EpochOrder
-from fund2oct.data.regularity import irregularities
-from fund2oct.data.sampler import EvaluationSampler, TrainSampler, even_batch_size
-from fund2oct.data.seen import SeenEyes
-from fund2oct.data.split import PARTS, Part, split_patients
+from fund2oct.data.loading.dataset import NEEDED, Content, FundusOCTDataset
+from fund2oct.data.loading.finish import Finish, RawBatch, load_vessel_network
+from fund2oct.data.loading.index import EyeIndex
+from fund2oct.data.loading.loader import EyeLoader, StartMethod, as_they_are
+from fund2oct.data.loading.order import EpochOrder
+from fund2oct.data.loading.regularity import irregularities
+from fund2oct.data.loading.sampler import EvaluationSampler, TrainSampler, even_batch_size
+from fund2oct.data.loading.seen import SeenEyes
+from fund2oct.data.loading.split import PARTS, Part, split_patients
 from fund2oct.data.store.reader import EyeReader
 from fund2oct.eye import DataError
 from fund2oct.geometry import ScanPattern
@@ -36,7 +36,7 @@ class FundusOCTDataModule(pl.LightningDataModule):
     holds every eye: good to try a run, not to judge it.
 
     In a trainer, a loader passes bytes on, which become the batch of
-    :class:`~fund2oct.data.dataset.FundusOCTDataset` on the device
+    :class:`~fund2oct.data.loading.dataset.FundusOCTDataset` on the device
     (:meth:`on_after_batch_transfer`). Elsewhere it gives that batch itself.
 
     Args:
@@ -63,7 +63,7 @@ class FundusOCTDataModule(pl.LightningDataModule):
         normalise_volumes: whether to bring volumes of different scanners to like intensities, likewise.
         vessel_network: a network that draws a photo's vessels, which join the batch as ``vessels``
             ``(B, 1, H, H)``: a TorchScript file, or the import path of a class or function that makes
-            it; see :func:`~fund2oct.data.device.load_vessel_network`.
+            it; see :func:`~fund2oct.data.loading.finish.load_vessel_network`.
         on_corrupt: whether a damaged eye stops a training, or is replaced by the next readable one of
             the epoch, named and counted. In an evaluation it always raises.
         cache_mb: megabytes of pictures that each process of a group keeps in memory, for all of its

@@ -6,7 +6,7 @@ import torch
 from torch.nn import functional as F
 
 from fund2oct.data import DataError, EyeWriter, FundusOCTDataset
-from fund2oct.data.order import Draw
+from fund2oct.data.loading.order import Draw
 from fund2oct.geometry import Placement, RadialScan, RasterScan
 
 

@@ -17,10 +17,10 @@ from torch.utils.data import Dataset, get_worker_info
 from fund2oct.data.augmenting.photo_map import PhotoMap, check_strength
 from fund2oct.data.augmenting.photometry import FundusPhotometry
 from fund2oct.data.augmenting.symmetry import Symmetries, allowed_symmetries, move_sample
-from fund2oct.data.cache import PictureCache, empty_bytes
-from fund2oct.data.device import Finish, Pictures, RawBatch
-from fund2oct.data.index import EyeIndex
-from fund2oct.data.order import Draw, EpochOrder
+from fund2oct.data.loading.cache import PictureCache, empty_bytes
+from fund2oct.data.loading.finish import Finish, Pictures, RawBatch
+from fund2oct.data.loading.index import EyeIndex
+from fund2oct.data.loading.order import Draw, EpochOrder
 from fund2oct.data.preparing.preparation import Preparation
 from fund2oct.data.preparing.slices import chosen_scan, spaced_slices
 from fund2oct.data.preparing.surfaces import SEARCHED, resample_ascans
@@ -43,7 +43,7 @@ NEEDED: dict[str, tuple[str, ...]] = {
 class FundusOCTDataset(Dataset[dict[str, Any]]):
     r"""Pairs of photo and volume, or one side of them alone.
 
-    A plain index gives an eye as it is. A :class:`~fund2oct.data.order.Draw` gives it augmented, by a
+    A plain index gives an eye as it is. A :class:`~fund2oct.data.loading.order.Draw` gives it augmented, by a
     draw that depends on nothing but the seed, the epoch and the eye's key: not on the order, the number
     of workers, or what was drawn before.
 

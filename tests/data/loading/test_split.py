@@ -1,6 +1,6 @@
 import pytest
 
-from fund2oct.data.split import patient_number, split_patients
+from fund2oct.data.loading.split import patient_number, split_patients
 
 PATIENTS = [f"{number:06d}" for number in range(2000)]
 

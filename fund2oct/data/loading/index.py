@@ -8,8 +8,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from fund2oct.data.loading.seen import EyeName
 from fund2oct.data.preparing.preparation import LEVELS, LIGHT, is_done
-from fund2oct.data.seen import EyeName
 from fund2oct.data.store.reader import EyeReader
 from fund2oct.eye import ARRAYS, Array, DataError
 from fund2oct.geometry import Placement, ScanPattern

@@ -6,7 +6,7 @@ import os
 from pathlib import Path
 from typing import Any, Literal
 
-from fund2oct.data.datamodule import FundusOCTDataModule
+from fund2oct.data.loading.datamodule import FundusOCTDataModule
 from fund2oct.data.store.reader import EyeReader
 from fund2oct.eye import DataError
 

@@ -8,10 +8,10 @@ from typing import Any, Literal
 import torch
 from torch.utils.data import DataLoader, Dataset, Sampler
 
-from fund2oct.data.dataset import FundusOCTDataset
-from fund2oct.data.device import RawBatch
-from fund2oct.data.order import Draw
-from fund2oct.data.sampler import TrainSampler
+from fund2oct.data.loading.dataset import FundusOCTDataset
+from fund2oct.data.loading.finish import RawBatch
+from fund2oct.data.loading.order import Draw
+from fund2oct.data.loading.sampler import TrainSampler
 
 StartMethod = Literal["fork", "spawn", "forkserver"]
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import Any, NamedTuple
 
-from fund2oct.data.split import PARTS, Part
+from fund2oct.data.loading.split import PARTS, Part
 
 _NAMED = 5
 

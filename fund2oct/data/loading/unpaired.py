@@ -8,26 +8,26 @@ import pytorch_lightning as pl
 from pytorch_lightning.utilities import CombinedLoader
 from torch.utils.data import DataLoader
 
-from fund2oct.data.datamodule import FundusOCTDataModule
-from fund2oct.data.loader import StartMethod
+from fund2oct.data.loading.datamodule import FundusOCTDataModule
+from fund2oct.data.loading.loader import StartMethod
 
 
 class UnpairedDataModule(pl.LightningDataModule):
     """Photos without volumes beside volumes without photos.
 
     A training batch is ``{"photos": ..., "volumes": ...}``, each a batch of
-    :class:`~fund2oct.data.dataset.FundusOCTDataset` with that content. An epoch ends with the side that
+    :class:`~fund2oct.data.loading.dataset.FundusOCTDataset` with that content. An epoch ends with the side that
     has fewer batches; the next one draws others of the larger side. Validation and test go through the
     photos first (``dataloader_idx`` 0), then through the volumes (1).
 
     Args:
-        photos: arguments of :class:`~fund2oct.data.datamodule.FundusOCTDataModule`, ``path`` among them;
+        photos: arguments of :class:`~fund2oct.data.loading.datamodule.FundusOCTDataModule`, ``path`` among them;
             every eye with a photo is taken, paired or not.
         volumes: the same for the volumes.
         batch_size: photos, and volumes, in a batch of each process.
         num_workers: processes that read ahead, for each side.
         seed: of the orders and the augmentation.
-        on_corrupt: see :class:`~fund2oct.data.datamodule.FundusOCTDataModule`.
+        on_corrupt: see :class:`~fund2oct.data.loading.datamodule.FundusOCTDataModule`.
         start_method: as there.
         split_seed: as there, of both sides.
 
