@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 
 from torch import Tensor
 
-from fund2oct.metrics.layers import Surfaces
+from fund2oct.metrics.eyes.layers import Surfaces
 from fund2oct.models import Batch, Fake
 from fund2oct.retina import pose_surface_um, unalign
 

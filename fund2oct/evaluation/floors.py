@@ -6,7 +6,7 @@ import torch
 
 from fund2oct.evaluation.answers import Answer, Given
 from fund2oct.evaluation.twins import TwinSet
-from fund2oct.metrics.layers import Surfaces
+from fund2oct.metrics.eyes.layers import Surfaces
 from fund2oct.models import Batch
 from fund2oct.retina import align
 

@@ -6,7 +6,7 @@ import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from fund2oct.metrics.kinds import KINDS, PRESENT_MM
+from fund2oct.metrics.eyes.kinds import KINDS, PRESENT_MM
 
 Row = Mapping[str, Any]
 
@@ -14,7 +14,7 @@ Row = Mapping[str, Any]
 def lesion_summary(rows: Sequence[Row]) -> dict[str, dict[str, float]]:
     """How an answer draws each kind of lesion, by one detector in real and in generated volumes.
 
-    A volume *has* a kind from 1 mm of scan on (:data:`fund2oct.metrics.kinds.PRESENT_MM`).
+    A volume *has* a kind from 1 mm of scan on (:data:`fund2oct.metrics.eyes.kinds.PRESENT_MM`).
 
     Args:
         rows: of one answer, a row an eye, with what :func:`fund2oct.metrics.measure_lesions` measures.

@@ -7,8 +7,8 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from fund2oct.evaluation.lesion_tables import group_table, lesion_table, row_of
-from fund2oct.metrics.distance import DistanceResult
-from fund2oct.metrics.quality import ms_ssim_scales
+from fund2oct.metrics.eyes.quality import ms_ssim_scales
+from fund2oct.metrics.sets.estimate import DistanceResult
 
 Summary = Mapping[str, Mapping[str, Mapping[str, float]]]
 

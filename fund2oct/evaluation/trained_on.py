@@ -14,7 +14,7 @@ from torch.utils.data import default_collate
 from fund2oct.data import FundusOCTDataModule
 from fund2oct.evaluation.answers import heights_of
 from fund2oct.geometry import Symmetry
-from fund2oct.metrics.layers import Surfaces
+from fund2oct.metrics.eyes.layers import Surfaces
 from fund2oct.models import Batch, VolumeModel
 from fund2oct.progress import with_progress
 

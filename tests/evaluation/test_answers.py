@@ -14,7 +14,7 @@ from fund2oct.evaluation.distances import Distances
 from fund2oct.evaluation.floors import second_rendering
 from fund2oct.evaluation.measuring import EyeTask, measure_eye
 from fund2oct.evaluation.trained_on import TrainingEyes
-from fund2oct.metrics.layers import Surfaces, find_surfaces
+from fund2oct.metrics.eyes.layers import Surfaces, find_surfaces
 from fund2oct.models import load_model
 from fund2oct.networks.noise import NoNoise
 from fund2oct.processes import Here, processes_beside
