@@ -14,7 +14,7 @@ from typing import Any, Protocol
 import torch
 from torch import Tensor
 
-from fund2oct.evaluation.answers import Answer, Given
+from fund2oct.evaluation.answers.answer import Answer, Given
 from fund2oct.evaluation.distances import Distances
 from fund2oct.evaluation.measuring import EyeTask, Measured, measure_eye
 from fund2oct.geometry import ScanPattern

@@ -13,8 +13,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from fund2oct.evaluation.answers import Answer, Given, heights_of
-from fund2oct.evaluation.trained_on import TrainingEyes
+from fund2oct.evaluation.answers.answer import Answer, Given, heights_of
+from fund2oct.evaluation.answers.training_eyes import TrainingEyes
 from fund2oct.models import Batch
 from fund2oct.networks.noise import eye_seed
 from fund2oct.retina import ALIGNED_DEPTH

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import torch
 
-from fund2oct.evaluation.answers import Answer, Given
-from fund2oct.evaluation.twins import TwinSet
+from fund2oct.evaluation.answers.answer import Answer, Given
+from fund2oct.evaluation.answers.twins import TwinSet
 from fund2oct.metrics.eyes.layers import Surfaces
 from fund2oct.models import Batch
 from fund2oct.retina import align

@@ -8,9 +8,9 @@ import pytest
 import torch
 
 from fund2oct.data import EyeReader
-from fund2oct.evaluation import twins as module
-from fund2oct.evaluation.floors import MEDIAN_OF_TWINS, ONE_TWIN, twin_answers
-from fund2oct.evaluation.twins import find_twins, twin_answer
+from fund2oct.evaluation.answers import twins as module
+from fund2oct.evaluation.answers.floors import MEDIAN_OF_TWINS, ONE_TWIN, twin_answers
+from fund2oct.evaluation.answers.twins import find_twins, twin_answer
 from fund2oct.phantom import PhantomConfig, simulate_eye, simulate_twins, twin_boundaries
 from fund2oct.processes import Here
 from fund2oct.retina import boundary_index, retinal_boundaries

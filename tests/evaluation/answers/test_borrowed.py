@@ -2,7 +2,7 @@
 
 import torch
 
-from fund2oct.evaluation.borrowed import warp_heights as warp
+from fund2oct.evaluation.answers.borrowed import warp_heights as warp
 from fund2oct.retina import ALIGNED_DEPTH
 
 B, S, Z, X = 2, 3, 50, 7

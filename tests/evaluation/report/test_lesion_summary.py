@@ -4,9 +4,9 @@ import math
 
 import pytest
 
-from fund2oct.evaluation.groups import GROUPS, groups_of, thickness_by_group
-from fund2oct.evaluation.lesion_tables import group_table, lesion_table
-from fund2oct.evaluation.lesions import detector_summary, lesion_summary
+from fund2oct.evaluation.report.groups import GROUPS, groups_of, thickness_by_group
+from fund2oct.evaluation.report.lesion_tables import group_table, lesion_table
+from fund2oct.evaluation.report.lesions import detector_summary, lesion_summary
 from fund2oct.metrics import KINDS
 from fund2oct.phantom import DIAGNOSES
 

@@ -8,9 +8,9 @@ from typing import Any, Protocol, runtime_checkable
 import torch
 from torch import Tensor
 
-from fund2oct.evaluation.answers import Answer, Given
-from fund2oct.evaluation.borrowed import Predicted, borrowed_residual, retrieval
-from fund2oct.evaluation.trained_on import TrainingEyes
+from fund2oct.evaluation.answers.answer import Answer, Given
+from fund2oct.evaluation.answers.borrowed import Predicted, borrowed_residual, retrieval
+from fund2oct.evaluation.answers.training_eyes import TrainingEyes
 from fund2oct.models import Batch, VolumeModel
 from fund2oct.networks.noise import NoiseSource, NoNoise
 from fund2oct.networks.surfaces import thickness_interval_um

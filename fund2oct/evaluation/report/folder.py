@@ -11,11 +11,11 @@ from pathlib import Path
 from typing import Any
 
 import fund2oct
-from fund2oct.evaluation.answers import Answer
+from fund2oct.evaluation.answers.answer import Answer
 from fund2oct.evaluation.compare import Comparison, EyeSet, Row
-from fund2oct.evaluation.groups import thickness_by_group
-from fund2oct.evaluation.lesions import detector_summary, lesion_summary
-from fund2oct.evaluation.tables import SCATTER, report_text
+from fund2oct.evaluation.report.groups import thickness_by_group
+from fund2oct.evaluation.report.lesions import detector_summary, lesion_summary
+from fund2oct.evaluation.report.tables import SCATTER, report_text
 from fund2oct.visual import draw_panel, save_figure
 from fund2oct.visual.report import draw_distances, draw_scatter
 

@@ -6,14 +6,14 @@ import pytest
 import torch
 
 from fund2oct.data import FundusOCTDataModule
-from fund2oct.evaluation.answers import Answer, Given, heights_of
+from fund2oct.evaluation.answers.answer import Answer, Given, heights_of
+from fund2oct.evaluation.answers.controls import MEDIAN_SURFACES, controls, model_answers, surface_answers
+from fund2oct.evaluation.answers.floors import second_rendering
+from fund2oct.evaluation.answers.training_eyes import TrainingEyes
 from fund2oct.evaluation.checkpoints import HeldOutEyes
 from fund2oct.evaluation.compare import REAL, compare
-from fund2oct.evaluation.controls import MEDIAN_SURFACES, controls, model_answers, surface_answers
 from fund2oct.evaluation.distances import Distances
-from fund2oct.evaluation.floors import second_rendering
 from fund2oct.evaluation.measuring import EyeTask, measure_eye
-from fund2oct.evaluation.trained_on import TrainingEyes
 from fund2oct.metrics.eyes.layers import Surfaces, find_surfaces
 from fund2oct.models import load_model
 from fund2oct.networks.noise import NoNoise

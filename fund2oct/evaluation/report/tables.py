@@ -6,7 +6,7 @@ import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from fund2oct.evaluation.lesion_tables import group_table, lesion_table, row_of
+from fund2oct.evaluation.report.lesion_tables import group_table, lesion_table, row_of
 from fund2oct.metrics.eyes.quality import ms_ssim_scales
 from fund2oct.metrics.sets.estimate import DistanceResult
 
@@ -106,7 +106,7 @@ def report_text(result: Mapping[str, Any], distances: Mapping[str, Sequence[Dist
     """The report: the protocol and its tables, as far as there is something to say in each.
 
     Args:
-        result: what ``metrics.json`` holds, see :func:`fund2oct.evaluation.report.write_report`.
+        result: what ``metrics.json`` holds, see :func:`fund2oct.evaluation.report.folder.write_report`.
         distances: for each answer measured as a set, the distances.
     """
     protocol, summary = result["protocol"], _with_sets(result["summary"], result["sets"])
