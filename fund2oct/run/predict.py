@@ -21,9 +21,9 @@ from fund2oct.eye import Array, DataError, Plain
 from fund2oct.geometry import Placement, ScanPattern
 from fund2oct.models import VolumeModel, load_model
 from fund2oct.models.checkpoint import import_class
+from fund2oct.models.thickness import predict_thickness, save_thickness
 from fund2oct.networks.noise import NoiseSource, eye_seed
 from fund2oct.retina import unalign
-from fund2oct.thickness import predict_thickness, save_thickness
 from fund2oct.visual import draw_panel, draw_thickness, save_figure
 
 # Of the A-scans; the challenge's lines may just reach the edge.

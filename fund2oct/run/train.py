@@ -16,9 +16,9 @@ from pytorch_lightning.cli import LightningArgumentParser, LightningCLI
 from pytorch_lightning.loggers import CSVLogger, TensorBoardLogger
 from pytorch_lightning.utilities import rank_zero_only
 
-from fund2oct.config import ConfigError, load_experiment
-from fund2oct.devices import spread
 from fund2oct.models import VolumeModel
+from fund2oct.run.config import ConfigError, load_experiment
+from fund2oct.run.devices import spread
 
 _RUN_DIR = "FUND2OCT_RUN_DIR"
 
@@ -50,7 +50,7 @@ def train(
         out: folder of the run; by default the next free number in ``runs/EXPERIMENT``.
         resume: a checkpoint to go on from.
         spread_out: whether to use all GPUs or cores where the configuration does not choose, see
-            :func:`fund2oct.devices.spread`. Each process runs the command line of this one once more, so
+            :func:`fund2oct.run.devices.spread`. Each process runs the command line of this one once more, so
             that it is for commands, not for notebooks.
 
     Returns:

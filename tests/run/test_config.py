@@ -2,8 +2,8 @@
 
 import pytest
 
-from fund2oct.config import ConfigError, experiments, load_experiment
-from fund2oct.training import build
+from fund2oct.run.config import ConfigError, experiments, load_experiment
+from fund2oct.run.train import build
 
 
 def test_every_shipped_experiment_resolves():

@@ -19,7 +19,7 @@ def spread(config: dict[str, Any]) -> None:
     ``strategy`` stays, and so does all of it under a cluster's launcher.
 
     Args:
-        config: of :func:`fund2oct.config.load_experiment`; its ``trainer`` and the ``batch_size`` of its
+        config: of :func:`fund2oct.run.config.load_experiment`; its ``trainer`` and the ``batch_size`` of its
             ``data`` are changed in place.
     """
     import torch
