@@ -12,7 +12,7 @@ import torch
 
 from fund2oct.eye import Array
 from fund2oct.geometry import Placement, ScanPattern
-from fund2oct.networks.surfaces import thickness_interval_um, thickness_um
+from fund2oct.networks.layered.surfaces import thickness_interval_um, thickness_um
 
 if TYPE_CHECKING:
     # Lightning takes seconds to import, and figures are drawn without it.

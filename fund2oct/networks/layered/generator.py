@@ -10,10 +10,10 @@ from torch import Tensor, nn
 
 from fund2oct.networks.blocks import fold, unfold
 from fund2oct.networks.encoder import build_encoder
+from fund2oct.networks.layered.surfaces import SurfaceDistribution, SurfaceNetwork, increments_of
+from fund2oct.networks.layered.texture import TextureNetwork
+from fund2oct.networks.layered.tissue import TissueNetwork
 from fund2oct.networks.noise import NoiseSource
-from fund2oct.networks.surfaces import SurfaceDistribution, SurfaceNetwork, increments_of
-from fund2oct.networks.texture import TextureNetwork
-from fund2oct.networks.tissue import TissueNetwork
 from fund2oct.retina.frame import ALIGNED_DEPTH
 from fund2oct.retina.layer_frame import LayerFrame, from_layers
 from fund2oct.retina.layers import SURFACES

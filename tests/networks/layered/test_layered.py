@@ -3,10 +3,10 @@
 import pytest
 import torch
 
-from fund2oct.networks.layered import LayeredGenerator, layer_bands
+from fund2oct.networks.layered.generator import LayeredGenerator, layer_bands
+from fund2oct.networks.layered.texture import TextureNetwork
 from fund2oct.networks.lines import LineEncoder
 from fund2oct.networks.noise import NoiseSource, NoNoise
-from fund2oct.networks.texture import TextureNetwork
 from fund2oct.retina import ALIGNED_DEPTH
 
 S, Z, X = 3, 40, 24

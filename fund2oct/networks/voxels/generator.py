@@ -8,10 +8,10 @@ from collections.abc import Sequence
 from torch import Tensor, nn
 
 from fund2oct.networks.blocks import unfold
-from fund2oct.networks.decoder import VolumeDecoder
 from fund2oct.networks.encoder import FundusEncoder
 from fund2oct.networks.lift import LIFTS, coarsen
 from fund2oct.networks.noise import NoiseSource
+from fund2oct.networks.voxels.decoder import VolumeDecoder
 
 
 class VolumeGenerator(nn.Module):

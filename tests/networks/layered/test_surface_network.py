@@ -3,14 +3,14 @@
 import pytest
 import torch
 
-from fund2oct.networks.noise import NoiseSource
-from fund2oct.networks.surfaces import (
+from fund2oct.networks.layered.surfaces import (
     SurfaceDistribution,
     SurfaceNetwork,
     increments_of,
     normal_quantile,
     pile_up,
 )
+from fund2oct.networks.noise import NoiseSource
 
 B, N, K, S, X = 2, 4, 5, 3, 7
 

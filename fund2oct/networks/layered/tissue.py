@@ -43,7 +43,7 @@ class TissueNetwork(nn.Module):
             fundus: photos in [0, 1], shape ``(B, 3, H, W)``.
             maps: of the photo, each ``(B, C_l, H_l, W_l)``.
             grid: A-scan positions in grid units, shape ``(B, S, X, 2)``.
-            increments_um: of the surfaces, see :mod:`fund2oct.networks.surfaces`, ``(B, n, S, X)``.
+            increments_um: of the surfaces, see :mod:`fund2oct.networks.layered.surfaces`, ``(B, n, S, X)``.
             centre: of the scan, see :class:`LineEncoder`.
 
         Returns:

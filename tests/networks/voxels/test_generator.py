@@ -4,9 +4,9 @@ import pytest
 import torch
 
 from fund2oct.geometry import Placement, RadialScan, RasterScan
-from fund2oct.networks.generator import VolumeGenerator
 from fund2oct.networks.lift import LIFTS, GeometryLift, coarsen
 from fund2oct.networks.noise import NoiseSource
+from fund2oct.networks.voxels.generator import VolumeGenerator
 
 CHANNELS = (8, 8, 16)
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 from torch import Tensor, nn
 from torch.nn.utils.parametrizations import spectral_norm
 
+from fund2oct.networks.adversaries.discriminators import DiscriminatorOutput
 from fund2oct.networks.blocks import fold, unfold
-from fund2oct.networks.discriminators import DiscriminatorOutput
 from fund2oct.networks.features.efficientnet import EfficientNetLite1
 
 _SLOPE = 0.2

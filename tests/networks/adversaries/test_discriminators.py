@@ -5,7 +5,7 @@ import torch
 from torch import Tensor
 
 from fund2oct.losses.adversarial import adversarial_loss
-from fund2oct.networks.discriminators import (
+from fund2oct.networks.adversaries.discriminators import (
     BScanPatchDiscriminator,
     PatchDiscriminator,
     VolumePatchDiscriminator,
