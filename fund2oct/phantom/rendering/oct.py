@@ -9,7 +9,7 @@ import numpy as np
 
 from fund2oct.phantom.grid import Array
 from fund2oct.phantom.lesions import LESIONS, LesionMaps
-from fund2oct.phantom.scanner import DYNAMIC_RANGE_DB, Optics, linear
+from fund2oct.phantom.rendering.scanner import DYNAMIC_RANGE_DB, Optics, linear
 from fund2oct.phantom.surfaces import Surfaces
 
 # How bright each tissue is displayed, from the inner to the outer retina, averaged over speckle.
