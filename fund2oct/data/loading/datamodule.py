@@ -21,8 +21,7 @@ from fund2oct.data.loading.loader import EyeLoader, StartMethod, as_they_are
 from fund2oct.data.loading.order import EpochOrder
 from fund2oct.data.loading.regularity import irregularities
 from fund2oct.data.loading.sampler import EvaluationSampler, TrainSampler, even_batch_size
-from fund2oct.data.loading.seen import SeenEyes
-from fund2oct.data.loading.split import PARTS, Part, split_patients
+from fund2oct.data.loading.split import PARTS, Part, SeenEyes, split_patients
 from fund2oct.data.store.reader import EyeReader
 from fund2oct.eye import DataError
 from fund2oct.geometry import ScanPattern

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from fund2oct.data.loading.seen import EyeName
+from fund2oct.data.loading.split import EyeName
 from fund2oct.data.preparing.preparation import LEVELS, LIGHT, is_done
 from fund2oct.data.store.reader import EyeReader
 from fund2oct.eye import ARRAYS, Array, DataError
