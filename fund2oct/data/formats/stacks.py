@@ -5,6 +5,7 @@ from __future__ import annotations
 import glob
 import os
 import zipfile
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -20,6 +21,7 @@ PICTURES = (".png", ".jpg", ".jpeg", ".bmp")
 _TIFF, _NUMPY, _NIFTI = (".tif", ".tiff"), (".npy", ".npz"), (".nii", ".nii.gz")
 STACKS = _TIFF + _NUMPY + _NIFTI
 Spacing = tuple[float, float, float]
+StackPath = str | os.PathLike[str] | Sequence[str | os.PathLike[str]]
 
 
 @dataclass(frozen=True)
@@ -31,12 +33,14 @@ class Stack:
     spacing_mm: Spacing | None = None
 
 
-def stack_files(path: str | os.PathLike[str]) -> list[Path]:
-    """The files of a volume: itself, the pictures of a folder, or those that a pattern finds.
+def stack_files(path: StackPath) -> list[Path]:
+    """The files of a volume: itself, the pictures of a folder, those that a pattern finds, or a list.
 
     Raises:
         DataError: if there are none.
     """
+    if not isinstance(path, (str, os.PathLike)):
+        return [Path(file) for file in path]
     path = Path(path)
     if path.is_dir():
         found = [file for file in path.iterdir() if file.suffix.lower() in PICTURES + _TIFF]
@@ -52,12 +56,13 @@ def stack_files(path: str | os.PathLike[str]) -> list[Path]:
     return sorted(found, key=natural_order)
 
 
-def read_stack(path: str | os.PathLike[str], axes: str = "szx") -> Stack:
+def read_stack(path: StackPath, axes: str = "szx") -> Stack:
     """Read a volume.
 
     Args:
         path: a multi-page TIFF, ``.nii``, ``.nii.gz``, ``.npy``, ``.npz`` of one array, a folder of
-            pictures, or a pattern as in ``eye7/*.png``; pictures are slices in natural order.
+            pictures, or a pattern as in ``eye7/*.png``, whose pictures are slices in natural order, or the
+            pictures themselves in their order.
         axes: order of the axes in a TIFF or NumPy file. A NIfTI file has the axes x, z, s as
             :func:`~fund2oct.export.save_eye` writes it, if not told otherwise by another order than
             the default.

@@ -61,6 +61,7 @@ class ImportReport:
         imported: keys of the eyes in it.
         skipped: ``(name, reason)`` of each eye that was left out.
         notes: ``(key, note)`` on eyes that were imported.
+        remarks: on the whole.
         names: the candidate's name of each key.
         reused: how many eyes were there from an earlier import.
         unchanged: whether the file held these very eyes already, and was left as it is.
@@ -70,6 +71,7 @@ class ImportReport:
     imported: list[str] = field(default_factory=list)
     skipped: list[tuple[str, str]] = field(default_factory=list)
     notes: list[tuple[str, str]] = field(default_factory=list)
+    remarks: list[str] = field(default_factory=list)
     names: dict[str, str] = field(default_factory=dict)
     reused: int = 0
     unchanged: bool = False
@@ -82,6 +84,7 @@ class ImportReport:
         return [
             *(f"left out {_named(name, reason)}" for name, reason in self.skipped),
             *(f"note on {key}: {note}" for key, note in self.notes),
+            *(f"note: {remark}" for remark in self.remarks),
             f"{self.path}: {len(self.imported)} eyes imported{reused}, {len(self.skipped)} left out",
         ]
 

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 from scipy import ndimage
 
+from fund2oct.data.formats.exam import between_slices_mm
 from fund2oct.data.formats.images import resize
 from fund2oct.data.formats.stacks import Spacing
 from fund2oct.data.preparing.slices import chosen_scan, spaced_slices
@@ -31,6 +32,7 @@ class ScanOptions:
         shape: ``(Z, X)`` to resize B-scans to; None keeps their size.
         mask_borders: whether to blacken what a registration filled with white.
         axes: order of the axes in a TIFF or NumPy file.
+        pattern: where the slices lie; goes before what the file says, and before ``radial``.
     """
 
     spacing_mm: Spacing | None = None
@@ -40,6 +42,7 @@ class ScanOptions:
     shape: tuple[int, int] | None = None
     mask_borders: bool = True
     axes: str = "szx"
+    pattern: ScanPattern | None = None
 
     def __post_init__(self) -> None:
         if self.star and (self.radial or self.n_slices):
@@ -82,10 +85,15 @@ def prepare_scan(
         )
     s_mm, z_mm, x_mm = given
     # What the options say goes before the file.
-    lines = lines if options.spacing_mm is None and not options.radial else None
+    lines = options.pattern or (lines if options.spacing_mm is None and not options.radial else None)
+    if lines is not None and lines.n_slices != len(volume):
+        raise DataError(f"expected a line for each of {len(volume)} slices, found {lines.n_slices} lines")
+    if options.pattern is not None:
+        s_mm = between_slices_mm(options.pattern, s_mm)
+        x_mm = x_mm if x_mm > 0 else float(np.mean(options.pattern.length_mm)) / volume.shape[2]
     parallel = not options.radial and lines is None and len(volume) > 1
     if not (z_mm > 0 and x_mm > 0 and (s_mm > 0 or not parallel)):
-        raise DataError(f"spacing_mm: expected positive millimetres (s, z, x), found {given}")
+        raise DataError(f"spacing_mm: expected positive millimetres (s, z, x), found {(s_mm, z_mm, x_mm)}")
     history: dict[str, Plain] = {"stored_shape": "x".join(map(str, volume.shape))}
     if options.mask_borders:
         fill = np.stack([_white_border(bscan) for bscan in volume])
@@ -116,7 +124,9 @@ def prepare_scan(
         if options.n_slices > n_slices:
             raise DataError(f"expected at least {options.n_slices} slices, found {n_slices}")
         chosen = spaced_slices(scan, options.n_slices)
-        volume, scan, slices = volume[list(chosen)], chosen_scan(scan, chosen), chosen
+        kept = chosen_scan(scan, chosen)
+        x_mm *= float(np.mean(kept.length_mm) / np.mean(scan.length_mm))
+        volume, scan, slices = volume[list(chosen)], kept, chosen
         s_mm = s_mm * (chosen[-1] - chosen[0]) / max(len(chosen) - 1, 1) if len(chosen) > 1 else math.nan
         history["slices"] = ",".join(map(str, chosen))
     if options.shape is not None and options.shape != volume.shape[1:]:
