@@ -115,7 +115,7 @@ SEARCHED = ("pose_um", "surfaces_um", "surface_confidence")
 
 
 def padded_pose(pose_um: Array) -> Array:
-    """The pose of a file that holds parabolas, or fewer coefficients than today, with zeros for the rest."""
+    """A pose of fewer coefficients, as of parabolas alone, with zeros for the rest."""
     missing = N_POSE - pose_um.shape[-1]
     return np.pad(pose_um, ((0, 0), (0, missing))) if missing > 0 else pose_um
 
