@@ -110,9 +110,12 @@ ARRAYS: dict[str, tuple[str, tuple[str | int, ...]]] = {
 }
 """Each array of an :class:`Eye`: its type, and its shape."""
 
+SEARCHED = ("pose_um", "surfaces_um", "surface_confidence")
+"""Arrays of an eye that the search finds, in any volume: what training needs beside the volume."""
+
 
 def padded_pose(pose_um: Array) -> Array:
-    """The pose of a file that holds parabolas, or fewer coefficients than today, with zeros for the rest."""
+    """A pose of fewer coefficients, as of parabolas alone, with zeros for the rest."""
     missing = N_POSE - pose_um.shape[-1]
     return np.pad(pose_um, ((0, 0), (0, missing))) if missing > 0 else pose_um
 

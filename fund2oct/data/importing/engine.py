@@ -20,7 +20,7 @@ from itertools import starmap
 from pathlib import Path
 
 import fund2oct
-from fund2oct.data.importing.parts import assemble, identities, locked_folder, read_part, write_part
+from fund2oct.data.importing.parts import assemble, identities, locked, parts_folder, read_part, write_part
 from fund2oct.data.store.layout import Compression, check_compression, read_text
 from fund2oct.data.store.reader import EyeReader
 from fund2oct.data.store.shards import open_checked
@@ -175,8 +175,7 @@ def make_file(
     check_compression(compression)
     if not out.parent.is_dir():
         raise DataError(f"{out}: its folder does not exist; make {out.parent} first")
-    folder = out.with_name(f".{out.name}.parts")
-    with locked_folder(folder, out, wait):
+    with locked(out, wait), parts_folder(out) as folder:
         ids = [candidate.identity(compression) for candidate in candidates]
         made_from = _sha256(ids) if all(ids) else ""
         if out.exists() and not overwrite:

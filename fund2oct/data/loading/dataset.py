@@ -22,10 +22,10 @@ from fund2oct.data.loading.index import EyeIndex
 from fund2oct.data.loading.order import Draw, EpochOrder
 from fund2oct.data.preparing.preparation import Preparation
 from fund2oct.data.preparing.slices import chosen_scan, spaced_slices
-from fund2oct.data.preparing.surfaces import SEARCHED, resample_ascans
+from fund2oct.data.preparing.surfaces import resample_ascans
 from fund2oct.data.store.reader import EyeReader
 from fund2oct.data.store.shards import EyePaths
-from fund2oct.eye import Array, DataError, padded_pose
+from fund2oct.eye import SEARCHED, Array, DataError
 from fund2oct.geometry import RadialScan, ScanPattern, Symmetry
 
 T = TypeVar("T")
@@ -257,7 +257,6 @@ class FundusOCTDataset(Dataset[dict[str, Any]]):
         if not np.isfinite(stored).all():
             raise DataError(f"{self._where(number)}: pose_um: expected finite micrometres, found NaN")
         slices, _ = self._lines(number)
-        stored = padded_pose(stored)
         return torch.from_numpy(stored if slices is None else stored[list(slices)])
 
     def _maps(self, number: int, name: str) -> Tensor:
@@ -313,7 +312,7 @@ class FundusOCTDataset(Dataset[dict[str, Any]]):
         for number in np.flatnonzero(missing)[:1]:
             raise DataError(
                 f"{self._where(number)}: expected its pose and surfaces ({', '.join(SEARCHED)}), found none "
-                "or not all; `fund2oct migrate OLD.h5 NEW.h5` finds them in the volume"
+                "or not all; `fund2oct surfaces OLD.h5 NEW.h5` finds them in the volume"
             )
 
     def _common_shape(self, wanted: tuple[int, int, int] | None) -> tuple[int, int, int]:

@@ -1,4 +1,4 @@
-"""Which patients are trained on and which are kept apart; which eyes a model has seen, and which may judge it."""
+"""Which patients are trained on and which kept apart; which eyes a model has seen, so that others judge."""
 
 from __future__ import annotations
 
@@ -72,7 +72,7 @@ class EyeName(NamedTuple):
     Args:
         key: name of the eye.
         patient: name of the patient.
-        photo: :attr:`fund2oct.data.store.layout.Record.photo_digest`, empty where there is no photo.
+        photo: :attr:`fund2oct.data.EyeInfo.photo_digest`, empty where there is no photo.
     """
 
     key: str

@@ -96,7 +96,7 @@ def _eye_problems(eye: Eye) -> list[str]:
         return [
             *found,
             "pose_um: a volume needs its pose to be trained on, found none; "
-            "`fund2oct migrate OLD.h5 NEW.h5` finds it",
+            "`fund2oct surfaces OLD.h5 NEW.h5` finds it",
         ]
     _, n_depth, n_ascans = eye.volume.shape
     depth_um = 1000 * eye.spacing_mm[1] * n_depth
