@@ -40,8 +40,8 @@ def add_commands(commands: Commands) -> None:
     table.add_argument("out", metavar="OUT.h5")
     table.add_argument(
         "--column", action="append", default=[], metavar="NAME=THEIRS",
-        help="photo, volume, key, patient, laterality, diagnosis, bscan, slice, x0_px, ..., and what the table "
-        "calls it",
+        help="photo, volume, key, patient, laterality, diagnosis, bscan, slice, x0_px, ..., and what the "
+        "table calls it",
     )  # fmt: skip
     table.add_argument(
         "--lines", metavar="LINES.csv", help="a second table: where each B-scan lies on the photo"

@@ -142,8 +142,8 @@ def with_lines(eyes: list[EyeRow], table: Table) -> tuple[list[EyeRow], list[tup
     """
     if not set(_OF_BSCANS[2:]) & set(table.columns) or not {"key", "photo"} & set(table.columns):
         raise DataError(
-            f"{table.path}: expected key or photo, and the columns x0_px, y0_px, x1_px and y1_px, or the same "
-            f"in mm, found {', '.join(table.columns)}"
+            f"{table.path}: expected key or photo, and the columns x0_px, y0_px, x1_px and y1_px, or the "
+            f"same in mm, found {', '.join(table.columns)}"
         )
     refused, notes = [], [f"{table.path}: {note}" for note in table.notes]
     by = "key" if "key" in table.columns else "photo"
@@ -264,8 +264,8 @@ def _lines(rows: list[tuple[int, dict[str, str]]], columns: tuple[str, ...]) -> 
     unit = stated[0]
     if f"lines_{unit}" in columns:
         (number, cells), *_ = rows
-        ends = _listed(number, f"lines_{unit}", cells[f"lines_{unit}"])
-        return GivenLines(ends, unit) if ends else None
+        listed = _listed(number, f"lines_{unit}", cells[f"lines_{unit}"])
+        return GivenLines(listed, unit) if listed else None
     names = [f"{end}_{unit}" for end in ENDS]
     if missing := [name for name in names if name not in columns]:
         raise DataError(f"lines: expected the columns {', '.join(names)}, {', '.join(missing)} is missing")
@@ -287,8 +287,8 @@ def _listed(number: int, name: str, cell: str) -> tuple[Line, ...]:
         values = []
     if len(values) % 4 or len(values) != len(words):
         raise DataError(
-            f"row {number}: {name}: expected x0 y0 x1 y1 of each line, lines parted by semicolons and decimals "
-            f"behind points, found {cell!r}"
+            f"row {number}: {name}: expected x0 y0 x1 y1 of each line, lines parted by semicolons and "
+            f"decimals behind points, found {cell!r}"
         )
     return tuple(
         ((values[n], values[n + 1]), (values[n + 2], values[n + 3])) for n in range(0, len(values), 4)

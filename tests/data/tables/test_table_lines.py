@@ -1,7 +1,8 @@
-"""A clinic's table of B-scans: the ends of their lines in pixels of the photo, carried through crop and resize."""
+"""A clinic's table of B-scans: the ends of their lines in pixels of the photo, carried through the crop."""
 
 import csv
 import math
+import re
 
 import numpy as np
 import pytest
@@ -142,11 +143,13 @@ def test_a_second_table_a_column_of_lines_and_slices_out_of_order_say_the_same(c
 
 
 def test_millimetres_lie_around_the_fovea(clinic):
-    folder, rows = clinic
+    folder, _ = clinic
     head = ("photo", "bscan", "patient", "x0_mm", "y0_mm", "x1_mm", "y1_mm")
     ends = [(-3, -2, 3, -2), (-3, 0, 3, 0), (-3, 2, 3, 2)]
     table = write(folder / "t.csv", [head, *(("a.png", f"a{n}.png", "p", *ends[n]) for n in range(3))])
-    import_table(table, folder / "e.h5", ImportOptions(ScanOptions((1, 0.012, math.nan)), 64, Placement((0.1, 0))))
+    import_table(
+        table, folder / "e.h5", ImportOptions(ScanOptions((1, 0.012, math.nan)), 64, Placement((0.1, 0)))
+    )
     [eye] = read(folder / "e.h5")
     assert eye.scan == RasterScan(3, 6.0, 4.0) and eye.placement == Placement((0.1, 0))
     assert eye.spacing_mm == pytest.approx((2, 0.012, 0.12))
@@ -163,7 +166,10 @@ def changed(rows, row, **cells):
 def test_a_line_that_leaves_the_photo_is_said(clinic):
     folder, rows = clinic
     report = import_table(
-        write(folder / "t.csv", changed(rows, 2, y1_px="330")), folder / "e.h5", OPTIONS, columns={"key": "eye"}
+        write(folder / "t.csv", changed(rows, 2, y1_px="330")),
+        folder / "e.h5",
+        OPTIONS,
+        columns={"key": "eye"},
     )
     notes = [note for key, note in report.notes if key == "a"]
     assert "the lines of slices 1 leave the photo of 420 x 300 pixels, as (150, 60) to (150, 330)" in notes[1]
@@ -176,7 +182,10 @@ WRONG = {
     "no picture": ({"bscan": ""}, "row 3: bscan: expected the name of a picture, found none"),
     "two patients": ({"patient": "px"}, "rows 2 and 3: patient: .* found 'pa' and 'px'"),
     "two photos": ({"photo": "b.png"}, "rows 2 and 3: photo: expected the same in all rows of an eye"),
-    "a point": ({"x1_px": "150", "y1_px": "60"}, r"expected two finite ends apart, .* \(150, 60\) for slice 1"),
+    "a point": (
+        {"x1_px": "150", "y1_px": "60"},
+        r"expected two finite ends apart, .* \(150, 60\) for slice 1",
+    ),
     "absent": ({"bscan": "no.png"}, "rows 2 to 4: .*no.png: no such file or folder"),
 }
 
@@ -188,20 +197,20 @@ def test_an_eye_whose_rows_make_no_sense_is_named_and_the_others_imported(cells,
         write(folder / "t.csv", changed(rows, 2, **cells)), folder / "e.h5", OPTIONS, columns={"key": "eye"}
     )
     assert report.imported == ["b", "c"]
-    assert [line for line in report.lines() if _found(message, line)], report.lines()
-
-
-def _found(message, text):
-    import re
-
-    return re.search(message, text)
+    assert [line for line in report.lines() if re.search(message, line)], report.lines()
 
 
 @pytest.mark.parametrize(
     "change, message",
     [
-        (lambda rows: [row[:3] + row[4:] for row in rows], "x0_px is missing"),
-        (lambda rows: [[*row[:3], *(f"{9 * int(v)}" if v.isdigit() else v for v in map(str, row[3:7])), row[7]] for row in rows], "on the photo of 420 x 300 pixels .* are they of another photo"),
+        (lambda rows: [(*row[:3], *row[4:]) for row in rows], "x0_px is missing"),
+        (
+            lambda rows: [
+                [*row[:3], *(f"{9 * int(v)}" if v.isdigit() else v for v in map(str, row[3:7])), row[7]]
+                for row in rows
+            ],
+            "on the photo of 420 x 300 pixels .* are they of another photo",
+        ),
     ],
 )
 def test_lines_that_fit_no_photo_are_refused(change, message, clinic):
