@@ -11,10 +11,12 @@ from typing import Any
 
 import numpy as np
 
+from fund2oct.data.formats.curved import heidelberg_circles
 from fund2oct.data.formats.exam import Exam, between_slices_mm, centred_scan, square_localizer
 from fund2oct.data.formats.heyex import boundaries_of, displayed, dropped_note
 from fund2oct.data.formats.naming import laterality_of
 from fund2oct.eye import DataError
+from fund2oct.geometry import ScanPattern
 
 MM_A_DEGREE = 0.2896
 LOCALIZER_DEG = 30.0
@@ -39,7 +41,7 @@ def read_scan(path: Path, number: int) -> Exam:
 
     Raises:
         ImportError: if eyepy is not installed.
-        DataError: if the file cannot be read, has no B-scans, or the scan is a circular one.
+        DataError: if the file cannot be read, or has no B-scans.
     """
     with _open(path) as reader:
         scans = _scans(path, reader)
@@ -79,18 +81,32 @@ def _scans(path: Path, reader: Any) -> list[Any]:
 
 def _exam(path: Path, series: Any) -> Exam:
     bscans = series.get_bscan_meta()
-    if bscans[0]["scan_pattern"] == _CIRCLE:
-        raise DataError(f"{path}: a circular scan, whose A-scans do not lie on a straight line")
     reflectance = np.asarray(series.get_bscans())
     volume = displayed(np.where(reflectance < _EMPTY, reflectance, 0))
     n_slices, _, n_ascans = volume.shape
     degrees = np.array([(meta["start_pos"], meta["end_pos"]) for meta in bscans], np.float64)
     if len(degrees) != n_slices:
         raise DataError(f"{path}: expected a position for each of {n_slices} B-scans, found {len(degrees)}")
-    scan, centre = centred_scan(degrees * MM_A_DEGREE)
+    laterality = laterality_of(str(series.laterality()).rpartition(".")[2])
+    notes: tuple[str, ...] = ()
+    scan: ScanPattern
+    circles = [meta["scan_pattern"] == _CIRCLE for meta in bscans]
+    if all(circles):
+        centres = np.array([(meta["center_x"], meta["center_y"]) for meta in bscans], np.float64)
+        starts = degrees[:, 0] * MM_A_DEGREE
+        try:
+            scan, centre, notes = heidelberg_circles(starts, centres * MM_A_DEGREE, laterality)
+        except DataError as error:
+            raise DataError(f"{path}: {error}") from error
+    elif any(circles):
+        raise DataError(
+            f"{path}: expected B-scans of one kind, found {sum(circles)} circles among {n_slices} "
+            "B-scans; export them one by one"
+        )
+    else:
+        scan, centre = centred_scan(degrees * MM_A_DEGREE)
     z_mm, x_mm = float(bscans[0]["scale_y"]), float(np.mean(scan.length_mm)) / n_ascans
     fields: dict[str, Any] = {}
-    notes: tuple[str, ...] = ()
     try:
         picture = np.asarray(series.get_localizer().data, np.uint8)
     except Exception:  # not every scan has one
@@ -108,7 +124,7 @@ def _exam(path: Path, series: Any) -> Exam:
     return Exam(
         volume=volume,
         spacing_mm=(between_slices_mm(scan), z_mm, x_mm),
-        laterality=laterality_of(str(series.laterality()).rpartition(".")[2]),
+        laterality=laterality,
         patient=str(names[0] or " ".join(str(name) for name in names[1:] if name)).strip(),
         source="Heidelberg .e2e",
         lines=scan,

@@ -108,7 +108,7 @@ def test_lines_keep_their_length_and_tell_the_scale_of_the_photo(clinic):
 @pytest.mark.parametrize("spacing", [math.nan, 0.2])
 def test_a_star_in_whole_pixels_is_a_star(clinic, spacing):
     folder, rows = clinic
-    star = np.array(RadialScan(3, 200, start_deg=20).lines) + (210, 150)
+    star = np.array(RadialScan(3, 200, start_deg=20).lines) + np.array([210, 150])
     for row, line in zip(range(1, 4), star.round().astype(int).reshape(3, 4), strict=True):
         rows[row] = (*rows[row][:3], *line, "pa")
     options = ImportOptions(ScanOptions((math.nan, 0.012, spacing)), 64, Placement(half_width_mm=6.5))
