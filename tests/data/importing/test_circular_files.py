@@ -8,6 +8,7 @@ import torch
 from vendor_files import S, X, volume_with_one_bright_voxel, write_dicom, write_vol
 
 from fund2oct.data.formats.curved import heidelberg_circles, scan_of_curves
+from fund2oct.data.formats.e2e import MM_A_DEGREE, read_scan
 from fund2oct.data.formats.heyex import read_vol
 from fund2oct.eye import DataError
 from fund2oct.geometry import CircularScan, CurveScan, RadialScan
@@ -90,3 +91,52 @@ def test_a_curve_of_uneven_pieces_has_its_ascans_evenly():
 def test_circles_that_cannot_be_placed(ends, side, message):
     with pytest.raises(DataError, match=message):
         heidelberg_circles(ends[:, 0], ends[:, 1], side)
+
+
+def test_e2e_has_circles_of_a_point_and_the_centre(tmp_path, monkeypatch):
+    """No real .e2e is at hand, so that eyepy's part is played; what is made of it is tested."""
+    ends = circle_ends(90.0) / MM_A_DEGREE
+
+    class Series:
+        n_bscans = S
+        kinds = (2,) * S
+
+        def get_bscan_meta(self):
+            (x, y) = ends[0, 1].tolist()
+            meta = {"end_pos": (0, 0), "center_x": x, "center_y": y, "scale_y": 0.0039}
+            return [
+                meta | {"scan_pattern": kind, "start_pos": start}
+                for kind, (start, _) in zip(self.kinds, ends.tolist(), strict=True)
+            ]
+
+        def get_bscans(self):
+            return volume_with_one_bright_voxel(np.float32, 1.0)
+
+        def get_localizer(self):
+            raise KeyError("no localizer")
+
+        get_layers = get_localizer
+
+        def get_heyex_metadata(self):
+            return {"Patient": {}}
+
+        def laterality(self):
+            return "Laterality.OS"
+
+    class Reader:
+        series = (Series(),)
+
+        def __enter__(self):
+            return self
+
+        def __exit__(self, *_):
+            return None
+
+    monkeypatch.setattr("fund2oct.data.formats.e2e._open", lambda path: Reader())
+    exam = read_scan(tmp_path / "a.e2e", 0)
+    assert isinstance(exam.lines, CircularScan) and not exam.lines.clockwise
+    assert exam.lines.radius_mm == pytest.approx(RADII.tolist())
+    assert exam.spacing_mm[2] == pytest.approx(2 * math.pi * RADII.mean() / X)
+    Series.kinds = (2, *(3,) * (S - 1))
+    with pytest.raises(DataError, match=f"expected B-scans of one kind, found 1 circles among {S}"):
+        read_scan(tmp_path / "a.e2e", 0)
