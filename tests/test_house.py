@@ -43,7 +43,6 @@ LONG = {
     "fund2oct/data/loading/dataset.py",
     "tests/data/importing/test_import_vendor.py",
     "tests/data/store/test_store.py",
-    "tests/metrics/sets/test_image_video.py",
 }
 """Files that are longer, and are to be cut."""
 

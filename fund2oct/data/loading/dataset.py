@@ -176,6 +176,14 @@ class FundusOCTDataset(Dataset[dict[str, Any]]):
             skipped,
         )
 
+    def photo(self, number: int) -> Tensor:
+        """The photo of an eye alone, as a batch shows it, in [0, 1], shape ``(3, H, H)``."""
+        photo = np.empty(self._picture_shape(number, "fundus"), np.uint8)
+        self._fill(number, {"fundus": photo})
+        pictures: dict[str, Pictures] = {"fundus": torch.from_numpy(photo)[None]}
+        shown: Tensor = self.finish(RawBatch(pictures, {}, {}, (None,), (None,), {}))["fundus"]
+        return shown[0]
+
     def poses(self) -> Tensor:
         """Poses of all eyes as stored, in micrometres, shape ``(N, S, 3)``."""
         with self._reader:
