@@ -81,9 +81,10 @@ def assemble_eye(
             raise DataError(f"{photo}: {error}") from error
         fields["sha256"] = hashlib.sha256(photo.read_bytes()).hexdigest()
     if volume is not None:
-        stack = read_stack(volume, options.scan.axes)
+        stack = read_stack(volume, options.scan.axes, options.scan.flip)
+        notes += stack.notes
         try:
-            scan = prepare_scan(stack.volume, stack.spacing_mm, options.scan)
+            scan = prepare_scan(stack.volume, stack.spacing_mm, options.scan, levels=stack.levels)
         except DataError as error:
             raise DataError(f"{volume}: {error}") from error
         fields |= volume_fields(scan, options, history, notes)
@@ -118,6 +119,7 @@ def volume_fields(
         notes: is added to.
     """
     history |= scan.history
+    notes += scan.notes
     voxels = scan.volume
     if options.even_levels:
         voxels = normalise_intensity(voxels)

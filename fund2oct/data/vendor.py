@@ -137,7 +137,7 @@ def _read(path: Path, number: int, options: ImportOptions) -> tuple[Eye, list[st
     key = hashlib.sha256(f"{options.salt}:{content}:{number}".encode()).hexdigest()[:16]
     notes, history = list(exam.notes), dict(exam.history)
     try:
-        scan = prepare_scan(exam.volume, exam.spacing_mm, options.scan, exam.lines)
+        scan = prepare_scan(exam.volume, exam.spacing_mm, options.scan, exam.lines, exam.levels)
     except DataError as error:
         raise DataError(f"{path}: {error}") from error
     fields: dict[str, Any] = volume_fields(scan, options, history, notes)
