@@ -75,7 +75,7 @@ def _eight_bits(path: str | os.PathLike[str]) -> Array:
 
 
 def _read(path: str | os.PathLike[str]) -> tuple[Array, Levels | None]:
-    """Numbers, shape ``(rows, columns)`` or ``(rows, columns, 3)``, and what the file says of black and white."""
+    """Numbers, ``(rows, columns)`` or ``(rows, columns, 3)``, and what the file says of black and white."""
     if not os.path.isfile(path):
         raise DataError(f"{path}: no such file")
     try:

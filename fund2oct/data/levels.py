@@ -80,12 +80,11 @@ def to_bytes(values: Array, levels: Levels) -> Array:
         raise DataError(f"levels: expected black and white, two numbers that differ, found {levels}")
     if values.dtype == np.uint8 and (black, white) == (0, 255):
         return values
-    out = np.empty(values.shape, np.uint8)
+    out: Array = np.empty(values.shape, np.uint8)
     # A slice at a time, for doubles of a whole volume are large.
-    parts = zip(values, out, strict=True) if values.ndim > 2 else [(values, out)]
-    for part, target in parts:
-        scaled = (part.astype(np.float64) - black) * (255 / (white - black))
-        target[...] = np.nan_to_num(scaled, nan=0.0).clip(0, 255).round()
+    for place in range(len(values)) if values.ndim > 2 else [...]:
+        scaled = (values[place].astype(np.float64) - black) * (255 / (white - black))
+        out[place] = np.nan_to_num(scaled, nan=0.0).clip(0, 255).round()
     return out
 
 

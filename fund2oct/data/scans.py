@@ -54,6 +54,8 @@ class ScanOptions:
         if self.star and (self.radial or self.n_slices):
             raise ValueError("star: is cut out of a whole raster; leave out radial and slices")
         sizes = [*(self.shape or ()), *([self.n_slices] if self.n_slices is not None else [])]
+        if self.shape and min(self.shape) < _SMALLEST:
+            raise ValueError(f"shape: expected at least {_SMALLEST} rows and A-scans, found {self.shape}")
         if any(size < 1 for size in sizes):
             raise ValueError(f"slices, shape: expected positive sizes, found {self.n_slices}, {self.shape}")
 

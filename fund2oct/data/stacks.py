@@ -91,12 +91,13 @@ def read_stack(path: str | os.PathLike[str], axes: str | None = None, flip: str 
         stack = _pictures(files)
     else:
         stack = _file(files[0], axes or ("xzs" if first.endswith(_NIFTI) else "szx"))
-    turned = np.flip(stack.volume, ["szx".index(letter) for letter in set(flip)])
+    turned = np.flip(stack.volume, tuple("szx".index(letter) for letter in set(flip)))
     return Stack(turned, stack.files, stack.spacing_mm, stack.levels, stack.notes)
 
 
 def _file(file: Path, axes: str) -> Stack:
-    levels, told, notes = None, None, ()
+    levels, told = None, None
+    notes: tuple[str, ...] = ()
     try:
         if file.name.lower().endswith(TIFF):
             values, levels, told = read_tiff(file)
@@ -133,8 +134,8 @@ def _pictures(files: list[Path]) -> Stack:
             )
         if (bscan.dtype, stated) != (bscans[0].dtype, levels[0]):
             raise DataError(
-                f"{file}: expected {bscans[0].dtype} as in {files[0].name}, found {bscan.dtype}, or black and "
-                "white the other way round; save all slices alike"
+                f"{file}: expected {bscans[0].dtype} as in {files[0].name}, found {bscan.dtype}, or black "
+                "and white the other way round; save all slices alike"
             )
     return Stack(np.stack(bscans), tuple(files), None, levels[0], _gap_notes(files))
 

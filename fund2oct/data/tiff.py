@@ -105,7 +105,7 @@ def _grey(values: Array) -> Array:
     """Grey of colours along the last axis, weighted as the eye does; an alpha channel is left out."""
     if values.shape[-1] < 3:
         return values[..., 0]
-    grey = values[..., :3].astype(np.float32) @ np.float32([0.299, 0.587, 0.114])
+    grey = values[..., :3].astype(np.float32) @ np.array([0.299, 0.587, 0.114], np.float32)
     return grey if values.dtype.kind == "f" else grey.round().astype(values.dtype)
 
 
@@ -122,14 +122,14 @@ def _sizes_mm(tif: tifffile.TiffFile) -> dict[str, float]:
         }
     if not tif.imagej_metadata:
         return {}
-    unit = _MM.get(str(tif.imagej_metadata.get("unit", "")))
-    if unit is None:
+    unit_mm = _MM.get(str(tif.imagej_metadata.get("unit", "")))
+    if unit_mm is None:
         return {}
     sizes = {}
     for axis, name in (("X", "XResolution"), ("Y", "YResolution")):
         tag = tif.pages.first.tags.get(name)
         if tag is not None and all(tag.value):
-            sizes[axis] = tag.value[1] / tag.value[0] * unit
+            sizes[axis] = tag.value[1] / tag.value[0] * unit_mm
     if spacing := tif.imagej_metadata.get("spacing"):
-        sizes["Z"] = abs(float(spacing)) * unit
+        sizes["Z"] = abs(float(spacing)) * unit_mm
     return sizes
