@@ -12,6 +12,7 @@ from fund2oct.data.fundus import NotAFundusError, crop_retina, find_retina
 from fund2oct.data.illumination import normalise_illumination, normalise_intensity
 from fund2oct.data.images import read_rgb
 from fund2oct.data.landmarks import PhotoPlacement, place_on
+from fund2oct.data.plausible import check_half_width
 from fund2oct.data.preparation import LEVELS, LIGHT
 from fund2oct.data.scans import PreparedScan, ScanOptions, prepare_scan
 from fund2oct.data.schema import Array, DataError, Eye, Plain
@@ -43,6 +44,8 @@ class ImportOptions:
     def __post_init__(self) -> None:
         if self.fundus_px < 1:
             raise ValueError(f"fundus_px: expected a positive width, found {self.fundus_px}")
+        if self.placement.half_width_mm is not None:
+            check_half_width(self.placement.half_width_mm)
 
 
 def assemble_eye(

@@ -30,7 +30,6 @@ from fund2oct.data.store import EyeReader
 from fund2oct.data.writer import is_disk_full
 from fund2oct.processes import process_pool
 
-
 _LISTED = 5
 
 
