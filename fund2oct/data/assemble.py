@@ -148,8 +148,7 @@ def photo_of(picture: Array, options: ImportOptions, history: dict[str, Plain], 
         NotAFundusError: if it is no photo of a retina.
     """
     circle = find_retina(picture)
-    if not circle.found:
-        notes.append("no circle of retina in the photo; took its central square")
+    notes += circle.notes
     history |= {
         "photo_size": f"{picture.shape[1]}x{picture.shape[0]}",
         "circle_column": round(float(circle.x), 2),

@@ -37,12 +37,12 @@ def check_spacing(shape: tuple[int, int, int], spacing_mm: tuple[float, float, f
             continue
         units = {"micrometres": 1e-3, "metres": 1e3, "nanometres": 1e-6}
         fitting = next((unit for unit, mm in units.items() if _within(axis, size, step * mm)), None)
-        hint = f"; is it in {fitting}?" if fitting else ""
+        hint = f" (is it in {fitting}?)" if fitting else ""
         (least, most), (_, longest) = SPACING_MM[axis], EXTENT_MM[axis]
         raise DataError(
             f"spacing_mm: {size} {_NAMES[axis]} {step:.5g} mm apart are {size * step:.5g} mm, expected "
-            f"{least:g} to {most:g} mm between them and at most {longest:g} mm in all{hint} "
-            "Give --spacing-mm S Z X in millimetres"
+            f"{least:g} to {most:g} mm between them and at most {longest:g} mm in all{hint}; "
+            "give --spacing-mm S Z X in millimetres"
         )
 
 
