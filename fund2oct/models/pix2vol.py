@@ -32,7 +32,7 @@ WEIGHTS = {
     "tissue": 1000.0,
     "pockets": 100.0,
     "slab": 200.0,
-    "shadow": 3000.0,
+    "shadow": 20000.0,
     "adversarial": 1.0,
 }
 """Weights of the terms of :class:`Pix2Vol`, by name."""
