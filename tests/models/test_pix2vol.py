@@ -72,7 +72,7 @@ def test_the_parts_add_up_to_the_total(model, tiny_eyes):
     logged = fit(model, tiny_eyes, 1).logged_metrics
     terms = {name: value for name, value in logged.items() if name.startswith("train/generator/")}
     total = terms.pop("train/generator/total")
-    assert len(terms) == 6
+    assert len(terms) == 7
     torch.testing.assert_close(sum(terms.values()), total)
 
 
