@@ -27,17 +27,17 @@ from torch.nn import functional as F
 from fund2oct.data import FundusOCTDataModule
 from fund2oct.losses import HingeLoss
 from fund2oct.metrics import frechet_distance, high_frequency_energy
-from fund2oct.metrics.resize import resize_images
+from fund2oct.metrics.sets.resize import resize_images
 from fund2oct.models import load_model
 from fund2oct.models.pix2vol import Pix2Vol
 from fund2oct.models.surface_model import heights_above_pose
-from fund2oct.networks.discriminators import BScanPatchDiscriminator
-from fund2oct.networks.feature_discriminator import FeatureDiscriminator
+from fund2oct.networks.adversaries.discriminators import BScanPatchDiscriminator
+from fund2oct.networks.adversaries.feature_discriminator import FeatureDiscriminator
 from fund2oct.networks.features import EfficientNetLite0
-from fund2oct.networks.layered import Anatomy, Real
+from fund2oct.networks.layered.generator import Anatomy, Real
+from fund2oct.networks.layered.texture import TextureNetwork
 from fund2oct.networks.lift import sample_lines
 from fund2oct.networks.noise import NoiseSource
-from fund2oct.networks.texture import TextureNetwork
 from fund2oct.retina import align, unalign
 
 KINDS = ("hinge", "features", "patches", "relativistic", "high_bands", "augmented")
@@ -55,11 +55,13 @@ class Slices:
             where = batch["spacing_z_mm"]
             aligned = align(batch["volume"], batch["pose_um"], where)
             real = Real(heights_above_pose(batch), aligned, batch["spacing_x_mm"]) if known else None
+            n_slices, n_depth = batch["volume"].shape[2:4]
             with torch.no_grad():
-                found = network.anatomy(batch["fundus"], batch["grid"], where, batch["volume"].shape[3], real)
+                found = network.anatomy(batch["fundus"], batch["grid"], where, n_depth, real)
             photo = sample_lines(batch["fundus"], batch["grid"])
-            each = (found.logits.half(), found.heights_um, found.row_um.expand(-1, 1, found.logits.shape[2], 1),
-                    batch["pose_um"], photo, batch["volume"].half())  # fmt: skip
+            row_um = found.row_um.expand(-1, 1, n_slices, 1)
+            volume = batch["volume"].half()
+            each = found.logits.half(), found.heights_um, row_um, batch["pose_um"], photo, volume
             for part, value in zip(parts, each, strict=True):
                 axis = 1 if value.ndim == 3 else 2
                 part.append(value.movedim(axis, 1).flatten(0, 1))
@@ -70,9 +72,8 @@ class Slices:
     def take(self, chosen: Tensor) -> tuple[Anatomy, Tensor, Tensor, Tensor]:
         """Anatomy, pose, condition of the discriminators and real image of some slices."""
         logits = self.logits[chosen].float()[:, :, None]
-        anatomy = Anatomy(
-            self.surfaces, self.heights_um[chosen][:, :, None], logits, self.row_um[chosen][:, :, None, :], logits
-        )
+        heights_um, row_um = self.heights_um[chosen][:, :, None], self.row_um[chosen][:, :, None, :]
+        anatomy = Anatomy(self.surfaces, heights_um, logits, row_um, pockets=logits)
         pose = self.pose_um[chosen][:, None]
         shown = unalign(anatomy.image, pose, self.dz_mm)
         photo = self.photo[chosen][:, :, None, None].expand(-1, -1, -1, shown.shape[3], -1)
@@ -138,17 +139,21 @@ def train(kind: str, slices: Slices, steps: int, seed: int) -> nn.Module:
             if kind == "relativistic":
                 total = total + relativistic(judge, ask, shown, seen.detach(), context)
             else:
-                total = total + hinge.discriminator(ask(judge, shown, context), ask(judge, seen.detach(), context))
+                of_real, of_fake = ask(judge, shown, context), ask(judge, seen.detach(), context)
+                total = total + hinge.discriminator(of_real, of_fake)
         optimizers[1].zero_grad()
         total.backward()
         optimizers[1].step()
         for weight in judging:
             weight.requires_grad_(False)
-        if kind == "relativistic":
-            pairs = [(ask(judge, shown, context), ask(judge, seen, context)) for judge in judges]
-            loss = torch.stack([F.softplus(r - f).mean() for real_, fake_ in pairs for r, f in zip(real_, fake_)]).sum()
-        else:
-            loss = torch.stack([hinge.generator(ask(judge, seen, context)) for judge in judges]).sum()
+        terms = []
+        for judge in judges:
+            of_fake = ask(judge, seen, context)
+            if kind == "relativistic":
+                terms.append(paired(of_fake, ask(judge, shown, context)))
+            else:
+                terms.append(hinge.generator(of_fake))
+        loss = torch.stack(terms).sum()
         optimizers[0].zero_grad()
         loss.backward()
         nn.utils.clip_grad_norm_(texture.parameters(), 5.0)
@@ -161,12 +166,19 @@ def train(kind: str, slices: Slices, steps: int, seed: int) -> nn.Module:
     return average
 
 
-def relativistic(judge: nn.Module, ask: Callable[..., Logits], real: Tensor, fake: Tensor, condition: Tensor) -> Tensor:
+def paired(better: Logits, worse: Logits) -> Tensor:
+    """How far each logit is from being above its partner's."""
+    return torch.stack([F.softplus(b - a).mean() for a, b in zip(better, worse, strict=True)]).mean()
+
+
+def relativistic(
+    judge: nn.Module, ask: Callable[..., Logits], real: Tensor, fake: Tensor, condition: Tensor
+) -> Tensor:
     """Loss of a discriminator on pairs, with R1 and R2 where it has no frozen part to go through."""
     penalised = isinstance(judge, BScanPatchDiscriminator)
     real, fake = real.detach().requires_grad_(penalised), fake.detach().requires_grad_(penalised)
     of_real, of_fake = ask(judge, real, condition), ask(judge, fake, condition)
-    loss = torch.stack([F.softplus(f - r).mean() for r, f in zip(of_real, of_fake, strict=True)]).sum()
+    loss = paired(of_real, of_fake)
     if penalised:
         for logits, image in ((of_real, real), (of_fake, fake)):
             score = torch.stack([scale.flatten(1).mean(1) for scale in logits]).sum()
@@ -179,14 +191,15 @@ def dress(texture: nn.Module, anatomy: Anatomy, rng: NoiseSource) -> Tensor:
     """As :meth:`LayeredGenerator.dress`, by another texture network."""
     from types import SimpleNamespace
 
-    from fund2oct.networks.layered import LayeredGenerator
+    from fund2oct.networks.layered.generator import LayeredGenerator
 
     return LayeredGenerator.dress(SimpleNamespace(texture=texture), anatomy, rng)  # type: ignore[arg-type]
 
 
 def main() -> None:
     """Train and print."""
-    options = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    text = argparse.RawDescriptionHelpFormatter
+    options = argparse.ArgumentParser(description=__doc__, formatter_class=text)
     options.add_argument("checkpoint")
     options.add_argument("--data", default="data/phantom.h5")
     options.add_argument("--steps", type=int, default=500)

@@ -13,10 +13,10 @@ from collections.abc import Callable
 import torch
 
 from fund2oct.models.surface_model import heights_above_pose
-from fund2oct.networks.layered import Real
+from fund2oct.networks.layered.generator import Real
 from fund2oct.networks.noise import NoiseSource
 from fund2oct.retina import align, unalign
-from fund2oct.training import build
+from fund2oct.run.train import build
 
 
 def median_s(work: Callable[[], object], budget_s: float) -> float:
