@@ -15,13 +15,13 @@ from typing import Protocol
 
 import numpy as np
 
-from fund2oct.data.images import read_slice
-from fund2oct.data.levels import find_levels, to_bytes
-from fund2oct.data.preparation import Preparation
-from fund2oct.data.schema import Array, DataError, Eye
-from fund2oct.data.store import EyeReader
+from fund2oct.data.formats.images import read_slice
+from fund2oct.data.preparing.preparation import Preparation
+from fund2oct.data.store.reader import EyeReader
 from fund2oct.evaluation.protocol import ASSUMED_SCAN
+from fund2oct.eye import Array, DataError, Eye
 from fund2oct.geometry import ScanPattern
+from fund2oct.levels import find_levels, to_bytes
 
 PICTURES = (".jpg", ".jpeg", ".png", ".tif", ".tiff")
 """Endings of the slices of a folder."""
