@@ -58,7 +58,7 @@ def fit_circle(bright: Array) -> Fit | None:
     ellipse = _ellipse(points, tolerance)
     if ellipse is not None and ellipse.support > support + _BETTER:
         x, y, r, support, stretch = ellipse
-    return Fit(float(x), float(y), float(r), min(support, _agreement(disc, x, y, r)), stretch)
+    return Fit(float(x), float(y), float(r), min(support, _agreement(bright, x, y, r)), stretch)
 
 
 def largest(bright: Array) -> Array:
@@ -150,10 +150,10 @@ def _support(points: Array, bright: Array, x: float, y: float, r: float, toleran
     return float((supported & visible).sum() / visible.sum())
 
 
-def _agreement(disc: Array, x: float, y: float, r: float) -> float:
+def _agreement(bright: Array, x: float, y: float, r: float) -> float:
     """How far the bright part is the disc: the lower of its shares inside and outside."""
-    distance = distance_from(x, y, disc.shape)
-    filled = ndimage.binary_fill_holes(disc)
+    distance = distance_from(x, y, bright.shape)
+    filled = ndimage.binary_fill_holes(bright)
     inside, outside = filled[distance < 0.97 * r], filled[distance > 1.03 * r]
     return float(min(inside.mean(), 1 - outside.mean() if outside.size else 0.0))
 
