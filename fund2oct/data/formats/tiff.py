@@ -67,7 +67,11 @@ def n_pages(path: Path) -> int:
 
 
 def _stack(path: Path, tif: tifffile.TiffFile) -> Any:
-    found = [(series, series.get_shape(squeeze=True), series.get_axes(squeeze=True)) for series in tif.series]
+    found = [
+        (series, series.get_shape(squeeze=True), series.get_axes(squeeze=True))
+        for series in tif.series
+        if not series.keyframe.is_reduced  # a smaller copy of another one
+    ]
     stacks = [series for series, shape, axes in found if len(shape) - ("S" in axes) == 3]
     if len(stacks) == 1:
         return stacks[0]

@@ -16,7 +16,7 @@ _WORK_PX = 256
 _SMALLEST_PX = 32
 _FRACTIONS = (0.03, 0.06, 0.12, 0.2, 0.3)
 _SURE = 0.7
-_LEAST_RANGE = 4
+_LEAST_RANGE, _ALMOST_BLACK = 4, 16
 _STRETCHED = 1.1
 _SMALL_PART = 0.6
 # A frame is at most this share of the photo; levels of one colour, of what is not dark, and of grey.
@@ -135,6 +135,10 @@ def _find(photo: Array) -> RetinaCircle:
     elif _is_red(small):
         notes = (_NO_CIRCLE,)
     else:
+        if level.max() < _ALMOST_BLACK:
+            raise NotAFundusError(
+                f"the picture is almost black, its brightest level is {level.max():.0f} of 255"
+            )
         return _find_small(photo, level > dark + _FRACTIONS[2] * (level.max() - dark), scale)
     confidence = min(best.support, 0.5) if best else 0.0
     return RetinaCircle(columns / 2, rows / 2, min(rows, columns) / 2, confidence, notes)
