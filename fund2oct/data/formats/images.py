@@ -98,7 +98,7 @@ def _decode(path: Path) -> tuple[Array, Levels | None]:
     with image:
         # Pillow drops all but the upper eight bits of deep colours: 12 bits in 16 would be black.
         if any("16" in str(tile.args) for tile in image.tile) and not image.mode.startswith("I"):
-            return _by_opencv(path), None
+            return _by_tifffile(path) if image.format == "TIFF" else (_by_opencv(path), None)
         levels = None
         if image.mode.startswith(("I", "F")) and image.format == "TIFF":
             levels = _tiff_levels(image)

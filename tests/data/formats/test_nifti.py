@@ -76,7 +76,7 @@ def test_other_dimensions_are_dropped_or_named(volume, tmp_path):
     single = save(tmp_path / "a.nii", volume.transpose(2, 1, 0)[..., None], AFFINE)
     assert (read_stack(single).volume == volume).all()
     with pytest.raises(
-        DataError, match=r"b.nii: expected numbers of three axes \(xzs\), found uint8 \(9, 8, 5, 2\)"
+        DataError, match=r"b.nii: expected numbers of three axes .* found uint8 \(9, 8, 5, 2\)"
     ):
         read_stack(save(tmp_path / "b.nii", np.stack([volume.T] * 2, -1), AFFINE))
     colour = np.zeros((9, 8, 5), [("R", "u1"), ("G", "u1"), ("B", "u1")])

@@ -64,9 +64,7 @@ def test_levels_are_those_given_or_those_of_the_file_or_asked_for(volume):
         np.testing.assert_array_equal(prepare_scan(shifted, spacing, options, levels=stated).volume, volume)
     inverted = prepare_scan(255 - volume, spacing, ScanOptions(levels=(255, 0)))
     np.testing.assert_array_equal(inverted.volume, volume)
-    with pytest.raises(
-        DataError, match=r"uint16 from 0 to 3, of one brightness where 0 is black and 255 white"
-    ):
+    with pytest.raises(DataError, match=r"uint16 from 0 to 3, of one brightness where 0 is black and 255"):
         prepare_scan((volume % 4).astype(np.uint16), spacing, ScanOptions())
 
 
@@ -84,11 +82,11 @@ def test_nan_is_black_and_counted(volume):
     [
         (
             (0.2, 1.0, 0.1),
-            r"8 rows 1 mm apart are 8 mm, expected 0.0005 to 0.06 mm between them and at most 20",
+            r"8 rows 1 mm apart are 8 mm, expected 0.0005 to 0.06 mm between them and",
         ),
         (
             (0.2, 3.9, 0.1),
-            r"8 rows 3.9 mm apart .* \(is it in micrometres\?\); give --spacing-mm S Z X in mill",
+            r"8 rows 3.9 mm apart .* \(is it in micrometres\?\); give --spacing-mm S Z X",
         ),
         ((0.2, 3.9e-6, 0.1), r"8 rows 3.9e-06 mm apart .* \(is it in metres\?\)"),
         ((0.2, 0.01, 11.7), r"9 A-scans 11.7 mm apart"),

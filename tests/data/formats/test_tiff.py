@@ -32,9 +32,7 @@ def test_a_compression_that_needs_a_package_is_named(volume, tmp_path):
     with tifffile.TiffFile(tmp_path / "a.tif", mode="r+b") as tif:
         for page in tif.pages:
             page.tags["Compression"].overwrite(34712)  # JPEG 2000
-    with pytest.raises(
-        DataError, match=r'by JPEG2000, which needs a package: pip install "fund2oct\[tiff\]"'
-    ):
+    with pytest.raises(DataError, match=r'by JPEG2000, which needs a package: .* "fund2oct\[tiff\]"'):
         read_stack(tmp_path / "a.tif")
 
 
