@@ -16,6 +16,7 @@ ROWS = [
     ["geometry"],
     ["retina"],
     ["eye"],
+    ["levels", "plausible"],
     ["phantom"],
     ["data.store"],
     ["data.formats"],

@@ -76,7 +76,13 @@ def _add_photo_options(parser: argparse.ArgumentParser) -> None:
 
 
 def _add_volume_options(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--axes", default="szx", help="order in TIFF, NIfTI and NumPy files (default: szx)")
+    parser.add_argument(
+        "--axes", default=None, metavar="ORDER",
+        help="order of slices, rows and A-scans in a file (default: szx, in NIfTI xzs)",
+    )  # fmt: skip
+    parser.add_argument(
+        "--flip", default="", metavar="AXES", help="of s, z and x those that run the other way in a file"
+    )
     parser.add_argument("--keep-borders", action="store_true", help="do not blacken white borders")
     _add_scan_options(parser)
 
@@ -90,6 +96,10 @@ def _add_scan_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--star", type=int, metavar="LINES", help="cut a star out of the raster")
     parser.add_argument("--star-mm", type=float, default=5.5, help="length of its lines (default: 5.5)")
     parser.add_argument("--shape", type=int, nargs=2, metavar=("Z", "X"), help="(default: as it is)")
+    parser.add_argument(
+        "--levels", type=float, nargs=2, metavar=("BLACK", "WHITE"),
+        help="numbers that are black and white in a file (default: what its type, or the file, says)",
+    )  # fmt: skip
     parser.add_argument("--even-levels", action="store_true", help="bring all devices to the same levels")
     parser.add_argument("--salt", default="", help="hashed with patients' names, which are then not stored")
 
@@ -174,7 +184,9 @@ def _import_options(options: argparse.Namespace) -> ImportOptions:
         star=RadialScan(options.star, options.star_mm) if options.star else None,
         shape=tuple(options.shape) if options.shape else None,
         mask_borders=not getattr(options, "keep_borders", False),
-        axes=getattr(options, "axes", "szx"),
+        axes=getattr(options, "axes", None),
+        flip=getattr(options, "flip", ""),
+        levels=tuple(options.levels) if options.levels else None,
     )
     return ImportOptions(
         scan,

@@ -115,9 +115,10 @@ def translate(
         raise ValueError("model: knows nothing of its data; load it with fund2oct.models.load_model")
     task = model.task
     picture = read_rgb(photo)
-    fundus = crop_retina(picture, find_retina(picture), task.fundus_px)
+    circle = find_retina(picture)
+    fundus = crop_retina(picture, circle, task.fundus_px)
     history: dict[str, Plain] = {}
-    notes: list[str] = []
+    notes = list(circle.notes)
     placed = place_on(fundus, laterality_of(photo.stem), placement, history, notes)
     fundus, history = task.preparation.photo(fundus, history)
     grid = placed.to_grid(task.scan.coordinates(model.shape[2]))

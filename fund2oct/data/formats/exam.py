@@ -13,6 +13,7 @@ from fund2oct.data.formats.images import resize
 from fund2oct.data.formats.stacks import Spacing
 from fund2oct.eye import Array, DataError, Plain
 from fund2oct.geometry import Placement, RadialScan, RasterScan, ScanPattern
+from fund2oct.levels import Levels
 from fund2oct.retina.layers import BOUNDARIES, boundary_index
 
 _REGULAR_MM = 0.02
@@ -24,12 +25,13 @@ class Exam:
     """One scan as its file holds it, before slices are chosen and pictures resized.
 
     Args:
-        volume: B-scans, uint8, shape ``(S, Z, X)``.
+        volume: B-scans, numbers of any type, shape ``(S, Z, X)``.
         spacing_mm: ``(s, z, x)``; None where the file does not tell it.
         laterality: ``"OD"``, ``"OS"`` or empty.
         patient: what tells patients apart in the files, empty where there is nothing. It is hashed and
             never stored.
         source: the format.
+        levels: the numbers that are black and white; None where the file does not tell it.
         lines: where the slices lie; None where the file does not tell it.
         localizer: grey, uint8, shape ``(L, L)``.
         localizer_placement: where the lines lie on it.
@@ -45,6 +47,7 @@ class Exam:
     laterality: str
     patient: str
     source: str
+    levels: Levels | None = None
     lines: ScanPattern | None = None
     localizer: Array | None = None
     localizer_placement: Placement = field(default_factory=Placement)

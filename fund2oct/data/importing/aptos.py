@@ -153,7 +153,7 @@ def _read_eye(root: Path, row: dict[str, str], config: AptosConfig) -> tuple[Eye
         circle = find_retina(photo)
     except NotAFundusError as error:
         raise DataError(f"{path}: {error}") from error
-    notes = [] if circle.found else ["no circle of retina in the photo; took its central square"]
+    notes = list(circle.notes)
     fundus = crop_retina(photo, circle, config.fundus_px)
     history: dict[str, Plain] = {}
     placement = place_on(fundus, _SIDES[side], config.placement, history, notes)

@@ -18,6 +18,7 @@ from fund2oct.data.preparing.scans import PreparedScan, ScanOptions, prepare_sca
 from fund2oct.data.preparing.surfaces import searched_fields
 from fund2oct.eye import Array, DataError, Eye, Plain
 from fund2oct.geometry import Placement
+from fund2oct.plausible import check_half_width
 
 
 @dataclass(frozen=True)
@@ -43,6 +44,8 @@ class ImportOptions:
     def __post_init__(self) -> None:
         if self.fundus_px < 1:
             raise ValueError(f"fundus_px: expected a positive width, found {self.fundus_px}")
+        if self.placement.half_width_mm is not None:
+            check_half_width(self.placement.half_width_mm)
 
 
 def assemble_eye(
@@ -81,9 +84,10 @@ def assemble_eye(
             raise DataError(f"{photo}: {error}") from error
         fields["sha256"] = hashlib.sha256(photo.read_bytes()).hexdigest()
     if volume is not None:
-        stack = read_stack(volume, options.scan.axes)
+        stack = read_stack(volume, options.scan.axes, options.scan.flip)
+        notes += stack.notes
         try:
-            scan = prepare_scan(stack.volume, stack.spacing_mm, options.scan)
+            scan = prepare_scan(stack.volume, stack.spacing_mm, options.scan, levels=stack.levels)
         except DataError as error:
             raise DataError(f"{volume}: {error}") from error
         fields |= volume_fields(scan, options, history, notes)
@@ -118,6 +122,7 @@ def volume_fields(
         notes: is added to.
     """
     history |= scan.history
+    notes += scan.notes
     voxels = scan.volume
     if options.even_levels:
         voxels = normalise_intensity(voxels)
@@ -143,8 +148,7 @@ def photo_of(picture: Array, options: ImportOptions, history: dict[str, Plain], 
         NotAFundusError: if it is no photo of a retina.
     """
     circle = find_retina(picture)
-    if not circle.found:
-        notes.append("no circle of retina in the photo; took its central square")
+    notes += circle.notes
     history |= {
         "photo_size": f"{picture.shape[1]}x{picture.shape[0]}",
         "circle_column": round(float(circle.x), 2),

@@ -86,7 +86,11 @@ def import_vendor(
     options = replace(options, scan=replace(options.scan, mask_borders=False))
     source, out = Path(source), Path(out)
     candidates = []
+    passed_over = []
     for path in _find_files(source, out):
+        if source.is_dir() and not _is_known(path):
+            passed_over.append(str(path.relative_to(source)))
+            continue
         count = _count(path)
         for number in range(count):
             name = str(path) if count == 1 else f"{path} (scan {number + 1} of {count})"
@@ -94,7 +98,9 @@ def import_vendor(
             candidates.append(Candidate(name, read, fingerprint_of([path], number, options)))
     if not candidates:
         raise DataError(f"{source}: expected files with B-scans ({', '.join(FORMATS)}), found none")
-    return import_eyes(candidates, out, overwrite, workers=workers, compression=compression)
+    report = import_eyes(candidates, out, overwrite, workers=workers, compression=compression)
+    report.passed_over = passed_over
+    return report
 
 
 def _find_files(source: Path, out: Path) -> list[Path]:
@@ -114,13 +120,17 @@ def _find_files(source: Path, out: Path) -> list[Path]:
     return sorted(found, key=lambda path: (natural_order(path), str(path)))
 
 
+def _is_known(path: Path) -> bool:
+    try:
+        return path.suffix.lower() in FORMATS or dicom.is_dicom(path)
+    except OSError:
+        return True  # what is wrong is said when it is read
+
+
 def _format_of(path: Path) -> Format:
-    known = FORMATS.get(path.suffix.lower())
-    if known is None and dicom.is_dicom(path):
-        return FORMATS[".dcm"]
-    if known is None:
+    if not _is_known(path):
         raise DataError(f"{path}: expected {', '.join(FORMATS)} or DICOM, found another kind of file")
-    return known
+    return FORMATS.get(path.suffix.lower(), FORMATS[".dcm"])
 
 
 def _count(path: Path) -> int:
@@ -137,7 +147,7 @@ def _read(path: Path, number: int, options: ImportOptions) -> tuple[Eye, list[st
     key = hashlib.sha256(f"{options.salt}:{content}:{number}".encode()).hexdigest()[:16]
     notes, history = list(exam.notes), dict(exam.history)
     try:
-        scan = prepare_scan(exam.volume, exam.spacing_mm, options.scan, exam.lines)
+        scan = prepare_scan(exam.volume, exam.spacing_mm, options.scan, exam.lines, exam.levels)
     except DataError as error:
         raise DataError(f"{path}: {error}") from error
     fields: dict[str, Any] = volume_fields(scan, options, history, notes)
