@@ -40,7 +40,15 @@ def add_commands(commands: Commands) -> None:
     table.add_argument("out", metavar="OUT.h5")
     table.add_argument(
         "--column", action="append", default=[], metavar="NAME=THEIRS",
-        help="photo, volume, key, patient, laterality or diagnosis, and what the table calls it",
+        help="photo, volume, key, patient, laterality, diagnosis, bscan, slice, x0_px, ..., and what the table "
+        "calls it",
+    )  # fmt: skip
+    table.add_argument(
+        "--lines", metavar="LINES.csv", help="a second table: where each B-scan lies on the photo"
+    )
+    table.add_argument(
+        "--no-patients", action="store_true",
+        help="each eye is of another patient, where the table has no column patient",
     )  # fmt: skip
     _add_photo_options(table)
     _add_volume_options(table)
@@ -126,7 +134,7 @@ def _import_aptos(options: argparse.Namespace) -> int:
 def _import_table(options: argparse.Namespace) -> int:
     from fund2oct.data.importing.table import import_table
 
-    columns = dict(pair.partition("=")[::2] for pair in options.column)
+    columns = _columns(options.column)
     return _say(
         import_table(
             options.table,
@@ -134,10 +142,26 @@ def _import_table(options: argparse.Namespace) -> int:
             _import_options(options),
             options.overwrite,
             columns=columns,
+            lines=options.lines,
+            no_patients=options.no_patients,
             workers=options.workers,
             compression=options.compression,
         )
     )
+
+
+def _columns(pairs: list[str]) -> dict[str, str]:
+    from fund2oct.eye import DataError
+
+    columns: dict[str, str] = {}
+    for pair in pairs:
+        ours, equals, theirs = (part.strip() for part in pair.partition("="))
+        if not (ours and equals and theirs):
+            raise DataError(f"--column: expected NAME=THEIRS as in photo=CF_path, found {pair!r}")
+        if ours in columns:
+            raise DataError(f"--column: expected {ours} once, found {ours}={columns[ours]} and {pair}")
+        columns[ours] = theirs
+    return columns
 
 
 def _import_volumes(options: argparse.Namespace) -> int:

@@ -6,6 +6,7 @@ import glob
 import os
 import re
 import zipfile
+from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
@@ -23,6 +24,7 @@ PICTURES = (".png", ".jpg", ".jpeg", ".bmp")
 TIFF, _NUMPY, _NIFTI = (".tif", ".tiff"), (".npy", ".npz"), (".nii", ".nii.gz")
 STACKS = TIFF + _NUMPY + _NIFTI
 Spacing = tuple[float, float, float]
+StackPath = str | os.PathLike[str] | Sequence[str | os.PathLike[str]]
 
 
 @dataclass(frozen=True)
@@ -44,12 +46,14 @@ class Stack:
     notes: tuple[str, ...] = ()
 
 
-def stack_files(path: str | os.PathLike[str]) -> list[Path]:
-    """The files of a volume: itself, the pictures of a folder, or those that a pattern finds.
+def stack_files(path: StackPath) -> list[Path]:
+    """The files of a volume: itself, the pictures of a folder, those that a pattern finds, or a list.
 
     Raises:
         DataError: if there are none.
     """
+    if not isinstance(path, (str, os.PathLike)):
+        return [Path(file) for file in path]
     path = Path(path)
     if path.is_dir():
         found = [file for file in path.iterdir() if file.suffix.lower() in PICTURES + TIFF]
@@ -67,12 +71,13 @@ def stack_files(path: str | os.PathLike[str]) -> list[Path]:
     return sorted(found, key=natural_order)
 
 
-def read_stack(path: str | os.PathLike[str], axes: str | None = None, flip: str = "") -> Stack:
+def read_stack(path: StackPath, axes: str | None = None, flip: str = "") -> Stack:
     """Read a volume, its numbers as they are.
 
     Args:
         path: a multi-page TIFF, ``.nii``, ``.nii.gz``, ``.npy``, ``.npz`` of one array, a folder of
-            pictures, or a pattern as in ``eye7/*.png``; pictures are slices in natural order.
+            pictures, or a pattern as in ``eye7/*.png``, whose pictures are slices in natural order, or
+            the pictures themselves in their order.
         axes: order of the axes in the file, such as ``"szx"``; None takes x, z, s for NIfTI, as
             :func:`~fund2oct.export.save_eye` writes it, and s, z, x for the others.
         flip: letters of the axes that run the other way in the file: ``"z"`` for frames that stand on

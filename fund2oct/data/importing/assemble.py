@@ -3,19 +3,20 @@
 from __future__ import annotations
 
 import hashlib
-import math
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 from fund2oct.data.formats.images import read_rgb
-from fund2oct.data.formats.stacks import read_stack
-from fund2oct.data.preparing.circle import NotAFundusError, crop_retina, find_retina
+from fund2oct.data.formats.stacks import Stack, StackPath, read_stack
+from fund2oct.data.preparing.circle import NotAFundusError, RetinaCircle, crop_retina, find_retina
 from fund2oct.data.preparing.illumination import normalise_illumination, normalise_intensity
 from fund2oct.data.preparing.landmarks import PhotoPlacement, place_on
+from fund2oct.data.preparing.lines import locate_lines
 from fund2oct.data.preparing.preparation import LEVELS, LIGHT
 from fund2oct.data.preparing.scans import PreparedScan, ScanOptions, prepare_scan
 from fund2oct.data.preparing.surfaces import searched_fields
+from fund2oct.data.tables.eyes import GivenLines
 from fund2oct.eye import Array, DataError, Eye, Plain
 from fund2oct.geometry import Placement
 from fund2oct.plausible import check_half_width
@@ -54,7 +55,8 @@ def assemble_eye(
     laterality: str,
     options: ImportOptions,
     photo: Path | None = None,
-    volume: Path | None = None,
+    volume: StackPath | None = None,
+    lines: GivenLines | None = None,
     **known: Any,
 ) -> tuple[Eye, list[str]]:
     """Read the files of an eye.
@@ -66,6 +68,7 @@ def assemble_eye(
         options: what to do.
         photo: a picture file, or None.
         volume: what :func:`~fund2oct.data.formats.stacks.read_stack` takes, or None.
+        lines: where the slices lie; None leaves it to the options and the file.
         known: further fields of the :class:`~fund2oct.data.Eye`.
 
     Returns:
@@ -83,15 +86,20 @@ def assemble_eye(
         except NotAFundusError as error:
             raise DataError(f"{photo}: {error}") from error
         fields["sha256"] = hashlib.sha256(photo.read_bytes()).hexdigest()
+    placement = None
     if volume is not None:
         stack = read_stack(volume, options.scan.axes, options.scan.flip)
         notes += stack.notes
+        scan_options = options.scan
         try:
-            scan = prepare_scan(stack.volume, stack.spacing_mm, options.scan, levels=stack.levels)
+            if lines is not None:
+                scan_options, placement = _located(lines, stack, options, history, notes)
+            scan = prepare_scan(stack.volume, stack.spacing_mm, scan_options, levels=stack.levels)
         except DataError as error:
-            raise DataError(f"{volume}: {error}") from error
+            raise DataError(f"{stack.files[0] if len(stack.files) > 1 else volume}: {error}") from error
         fields |= volume_fields(scan, options, history, notes)
-    placement = place_on(fields.get("fundus"), laterality, options.placement, history, notes)
+    if placement is None:
+        placement = place_on(fields.get("fundus"), laterality, options.placement, history, notes)
     if options.salt:
         patient = hashed_patient(patient, options.salt)
     eye = Eye(
@@ -103,6 +111,29 @@ def assemble_eye(
         **(fields | known),
     )
     return eye, notes
+
+
+def _located(
+    lines: GivenLines, stack: Stack, options: ImportOptions, history: dict[str, Plain], notes: list[str]
+) -> tuple[ScanOptions, Placement | None]:
+    """The options with the given lines, and where they lie on the photo that was cropped."""
+    circle, size = None, (0, 0)
+    if "circle_radius" in history:
+        x, y, radius = (float(history[f"circle_{name}"]) for name in ("column", "row", "radius"))
+        circle = RetinaCircle(x, y, radius, 1.0)
+        columns, rows = map(int, str(history["photo_size"]).split("x"))
+        size = rows, columns
+    found = locate_lines(
+        lines,
+        options.scan.spacing_mm or stack.spacing_mm,
+        stack.volume.shape[2],
+        circle,
+        size,
+        options.placement.half_width_mm,
+    )
+    notes += found.notes
+    history["lines_from"] = f"{lines.unit} in a table"
+    return replace(options.scan, pattern=found.scan, spacing_mm=found.spacing_mm), found.placement
 
 
 def hashed_patient(patient: str, salt: str) -> str:
@@ -160,16 +191,3 @@ def photo_of(picture: Array, options: ImportOptions, history: dict[str, Plain], 
         history[LIGHT[0]] = LIGHT[1]
         return normalise_illumination(fundus)
     return fundus
-
-
-def plain_value(text: str) -> Plain | None:
-    """A cell of a table as a number where it is one; None where it is empty or no finite number."""
-    if not (text := text.strip()):
-        return None
-    for kind in (int, float):
-        try:
-            number = kind(text)
-        except ValueError:
-            continue
-        return number if math.isfinite(number) else None
-    return text

@@ -64,6 +64,7 @@ class ImportReport:
         imported: keys of the eyes in it.
         skipped: ``(name, reason)`` of each eye that was left out.
         notes: ``(key, note)`` on eyes that were imported.
+        remarks: on the whole.
         names: the candidate's name of each key.
         reused: how many eyes were there from an earlier import.
         passed_over: names of files that were no candidates, being of another kind.
@@ -74,6 +75,7 @@ class ImportReport:
     imported: list[str] = field(default_factory=list)
     skipped: list[tuple[str, str]] = field(default_factory=list)
     notes: list[tuple[str, str]] = field(default_factory=list)
+    remarks: list[str] = field(default_factory=list)
     names: dict[str, str] = field(default_factory=dict)
     reused: int = 0
     passed_over: list[str] = field(default_factory=list)
@@ -88,6 +90,7 @@ class ImportReport:
             *(f"left out {_named(name, reason)}" for name, reason in self.skipped),
             *(f"note on {key}: {note}" for key, note in self.notes),
             *self._other_files(),
+            *(f"note: {remark}" for remark in self.remarks),
             f"{self.path}: {len(self.imported)} eyes imported{reused}, {len(self.skipped)} left out",
         ]
 

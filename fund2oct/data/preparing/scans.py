@@ -8,11 +8,12 @@ from dataclasses import dataclass
 import numpy as np
 from scipy import ndimage
 
+from fund2oct.data.formats.exam import between_slices_mm
 from fund2oct.data.formats.images import resize
 from fund2oct.data.formats.stacks import Spacing
 from fund2oct.data.preparing.slices import chosen_scan, spaced_slices
 from fund2oct.eye import Array, DataError, Plain
-from fund2oct.geometry import RadialScan, RasterScan, ScanPattern
+from fund2oct.geometry import LineScan, RadialScan, RasterScan, ScanPattern
 from fund2oct.levels import Levels, find_levels, to_bytes
 from fund2oct.plausible import check_spacing
 
@@ -38,6 +39,7 @@ class ScanOptions:
         flip: letters of the axes that run the other way in a file.
         levels: the numbers that are black and white; None takes what the file, or else its type and range,
             tells, see :func:`~fund2oct.data.levels.find_levels`.
+        pattern: where the slices lie; goes before what the file says, and before ``radial``.
     """
 
     spacing_mm: Spacing | None = None
@@ -49,6 +51,7 @@ class ScanOptions:
     axes: str | None = None
     flip: str = ""
     levels: Levels | None = None
+    pattern: ScanPattern | None = None
 
     def __post_init__(self) -> None:
         if self.star and (self.radial or self.n_slices):
@@ -105,11 +108,16 @@ def prepare_scan(
         )
     s_mm, z_mm, x_mm = given
     # What the options say goes before the file.
-    lines = lines if options.spacing_mm is None and not options.radial else None
+    lines = options.pattern or (lines if options.spacing_mm is None and not options.radial else None)
+    if lines is not None and lines.n_slices != len(volume):
+        raise DataError(f"expected a line for each of {len(volume)} slices, found {lines.n_slices} lines")
+    if options.pattern is not None:
+        s_mm = between_slices_mm(options.pattern, s_mm)
+        x_mm = x_mm if x_mm > 0 else float(np.mean(options.pattern.length_mm)) / volume.shape[2]
     parallel = not options.radial and lines is None and len(volume) > 1
     if not (z_mm > 0 and x_mm > 0 and (s_mm > 0 or not parallel)):
         raise DataError(
-            f"spacing_mm: expected positive millimetres (s, z, x), found {given}; give --spacing-mm S Z X"
+            f"spacing_mm: expected positive millimetres (s, z, x), found {(s_mm, z_mm, x_mm)}; give --spacing-mm S Z X"
         )
     n_slices, n_depth, n_ascans = volume.shape
     check_spacing((n_slices, n_depth, n_ascans), (s_mm if parallel else math.nan, z_mm, x_mm))
@@ -127,7 +135,7 @@ def prepare_scan(
     elif options.radial:
         scan, s_mm = RadialScan(n_slices, length_mm=x_mm * n_ascans), math.nan
     elif n_slices < 2:
-        scan, s_mm = ScanPattern((((-x_mm * n_ascans / 2, 0.0), (x_mm * n_ascans / 2, 0.0)),)), math.nan
+        scan, s_mm = LineScan((((-x_mm * n_ascans / 2, 0.0), (x_mm * n_ascans / 2, 0.0)),)), math.nan
     else:
         scan = RasterScan(n_slices, width_mm=x_mm * n_ascans, height_mm=s_mm * (n_slices - 1))
     slices: tuple[int, ...] | None = tuple(range(n_slices))
@@ -144,7 +152,9 @@ def prepare_scan(
         if options.n_slices > n_slices:
             raise DataError(f"expected at least {options.n_slices} slices, found {n_slices}")
         chosen = spaced_slices(scan, options.n_slices)
-        volume, scan, slices = volume[list(chosen)], chosen_scan(scan, chosen), chosen
+        kept = chosen_scan(scan, chosen)
+        x_mm *= float(np.mean(kept.length_mm) / np.mean(scan.length_mm))
+        volume, scan, slices = volume[list(chosen)], kept, chosen
         s_mm = s_mm * (chosen[-1] - chosen[0]) / max(len(chosen) - 1, 1) if len(chosen) > 1 else math.nan
         history["slices"] = ",".join(map(str, chosen))
     if options.shape is not None and options.shape != volume.shape[1:]:

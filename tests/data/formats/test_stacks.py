@@ -10,7 +10,7 @@ from fund2oct.data.formats.stacks import read_stack
 from fund2oct.data.preparing.scans import ScanOptions, cut_scan, prepare_scan
 from fund2oct.export import save_eye
 from fund2oct.eye import DataError, Eye
-from fund2oct.geometry import RadialScan, RasterScan, ScanPattern
+from fund2oct.geometry import LineScan, RadialScan, RasterScan
 
 
 @pytest.fixture
@@ -175,7 +175,7 @@ def test_slices_kept_lie_where_they_lay(volume):
     prepared = prepare_scan(volume, None, ScanOptions((0.3, 0.01, 0.1), n_slices=3, mask_borders=False))
     np.testing.assert_array_equal(prepared.volume, volume[[0, 2, 4]])
     raster = RasterScan(5, width_mm=0.9, height_mm=1.2)
-    assert prepared.scan == ScanPattern(tuple(raster.lines[number] for number in (0, 2, 4)))
+    assert prepared.scan == LineScan(tuple(raster.lines[number] for number in (0, 2, 4)))
     assert prepared.spacing_mm == pytest.approx((0.6, 0.01, 0.1))
     assert prepared.history["slices"] == "0,2,4"
     star = prepare_scan(volume, (1.0, 0.01, 0.1), ScanOptions(radial=True, n_slices=2, mask_borders=False))
