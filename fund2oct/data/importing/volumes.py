@@ -9,7 +9,7 @@ from pathlib import Path
 from fund2oct.data.formats.naming import laterality_of, natural_order
 from fund2oct.data.formats.stacks import PICTURES, STACKS, TIFF
 from fund2oct.data.formats.tiff import n_pages
-from fund2oct.data.importing.assemble import ImportOptions, assemble_eye
+from fund2oct.data.importing.assemble import ImportOptions, make_eye, read_files
 from fund2oct.data.importing.engine import Candidate, ImportReport, fingerprint_of, import_eyes
 from fund2oct.data.store.layout import Compression
 from fund2oct.eye import DataError, Eye
@@ -89,4 +89,5 @@ def _read(path: Path, options: ImportOptions) -> tuple[Eye, list[str]]:
     name = path.name
     for ending in STACKS:
         name = name[: -len(ending)] if name.lower().endswith(ending) and path.is_file() else name
-    return assemble_eye(name, name, laterality_of(name), options, volume=path, source=f"volume {path.name}")
+    exam = read_files(None, path, options, laterality=laterality_of(name), source=f"volume {path.name}")
+    return make_eye(exam, options, name, name)

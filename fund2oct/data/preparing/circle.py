@@ -79,7 +79,7 @@ def find_retina(photo: Array) -> RetinaCircle:
 
 
 def crop_retina(photo: Array, circle: RetinaCircle, size_px: int) -> Array:
-    """Cut out the square around the circle and resize it, antialiased.
+    """Cut out the square around the circle and resize it, by the filter of every later resize of photos.
 
     Args:
         photo: RGB uint8, shape ``(rows, columns, 3)``.
@@ -95,7 +95,7 @@ def crop_retina(photo: Array, circle: RetinaCircle, size_px: int) -> Array:
     # Pillow's crop fills what lies outside the photo with black.
     around = Image.fromarray(photo).crop((left, top, right, bottom))
     box = (circle.box[0] - left, circle.box[1] - top, circle.box[2] - left, circle.box[3] - top)
-    square = np.asarray(around.resize((size_px, size_px), Image.Resampling.BICUBIC, box=box))
+    square = np.asarray(around.resize((size_px, size_px), Image.Resampling.BILINEAR, box=box))
     if not circle.found:
         return square
     offset = np.arange(size_px) + 0.5 - size_px / 2

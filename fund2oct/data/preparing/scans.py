@@ -117,7 +117,8 @@ def prepare_scan(
     parallel = not options.radial and lines is None and len(volume) > 1
     if not (z_mm > 0 and x_mm > 0 and (s_mm > 0 or not parallel)):
         raise DataError(
-            f"spacing_mm: expected positive millimetres (s, z, x), found {(s_mm, z_mm, x_mm)}; give --spacing-mm S Z X"
+            f"spacing_mm: expected positive millimetres (s, z, x), found {(s_mm, z_mm, x_mm)}; give "
+            "--spacing-mm S Z X"
         )
     n_slices, n_depth, n_ascans = volume.shape
     check_spacing((n_slices, n_depth, n_ascans), (s_mm if parallel else math.nan, z_mm, x_mm))
