@@ -27,9 +27,9 @@ def add_commands(commands: Commands) -> None:
     aptos = importer.add_parser("aptos", help="the folder of the APTOS-2024 challenge")
     aptos.add_argument("folder", metavar="DIR")
     aptos.add_argument("out", metavar="OUT.h5")
-    aptos.add_argument("--shape", type=int, nargs=2, default=(320, 448), metavar=("Z", "X"))
-    aptos.add_argument("--fundus-px", type=int, default=448)
-    add_placement(aptos)
+    _add_photo_options(aptos)
+    _add_slice_options(aptos)
+    aptos.set_defaults(shape=(320, 448), spacing_mm=None, radial=False, star=None)
     aptos.add_argument("--start-deg", type=float, default=0.0, help="direction of slice 0, from straight up")
     aptos.add_argument("--anticlockwise", action="store_true", help="the slices turn the other way")
     _add_writing(aptos)
@@ -84,8 +84,13 @@ def _add_photo_options(parser: argparse.ArgumentParser) -> None:
 
 
 def _add_volume_options(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--axes", default="szx", help="order in TIFF, NIfTI and NumPy files (default: szx)")
-    parser.add_argument("--keep-borders", action="store_true", help="do not blacken white borders")
+    parser.add_argument(
+        "--axes", default=None, metavar="ORDER",
+        help="order of slices, rows and A-scans in a file (default: szx, in NIfTI xzs)",
+    )  # fmt: skip
+    parser.add_argument(
+        "--flip", default="", metavar="AXES", help="of s, z and x those that run the other way in a file"
+    )
     _add_scan_options(parser)
 
 
@@ -94,27 +99,35 @@ def _add_scan_options(parser: argparse.ArgumentParser) -> None:
         "--spacing-mm", type=float, nargs=3, metavar=("S", "Z", "X"), help="of slices, rows and A-scans"
     )
     parser.add_argument("--radial", action="store_true", help="the slices are a star, not a raster")
-    parser.add_argument("--slices", type=int, help="keep so many, evenly spaced (default: all)")
     parser.add_argument("--star", type=int, metavar="LINES", help="cut a star out of the raster")
     parser.add_argument("--star-mm", type=float, default=5.5, help="length of its lines (default: 5.5)")
+    _add_slice_options(parser)
+
+
+def _add_slice_options(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--keep-borders", action="store_true", help="do not blacken white borders")
+    parser.add_argument("--slices", type=int, help="keep so many, evenly spaced (default: all)")
     parser.add_argument("--shape", type=int, nargs=2, metavar=("Z", "X"), help="(default: as it is)")
+    parser.add_argument(
+        "--levels", type=float, nargs=2, metavar=("BLACK", "WHITE"),
+        help="numbers that are black and white in a file (default: what its type, or the file, says)",
+    )  # fmt: skip
     parser.add_argument("--even-levels", action="store_true", help="bring all devices to the same levels")
     parser.add_argument("--salt", default="", help="hashed with patients' names, which are then not stored")
 
 
 def _import_aptos(options: argparse.Namespace) -> int:
-    from fund2oct.data.importing.aptos import AptosConfig, import_aptos
+    from fund2oct.data.importing.aptos import import_aptos
     from fund2oct.geometry import RadialScan
 
-    n_depth, n_ascans = options.shape
     scan = RadialScan(start_deg=options.start_deg, clockwise=not options.anticlockwise)
-    config = AptosConfig(n_depth, n_ascans, options.fundus_px, scan=scan, placement=placement_option(options))
     return _say(
         import_aptos(
             options.folder,
             options.out,
-            config,
+            _import_options(options),
             options.overwrite,
+            scan=scan,
             workers=options.workers,
             compression=options.compression,
         )
@@ -198,7 +211,9 @@ def _import_options(options: argparse.Namespace) -> ImportOptions:
         star=RadialScan(options.star, options.star_mm) if options.star else None,
         shape=tuple(options.shape) if options.shape else None,
         mask_borders=not getattr(options, "keep_borders", False),
-        axes=getattr(options, "axes", "szx"),
+        axes=getattr(options, "axes", None),
+        flip=getattr(options, "flip", ""),
+        levels=tuple(options.levels) if options.levels else None,
     )
     return ImportOptions(
         scan,

@@ -13,6 +13,7 @@ from fund2oct.data.formats.images import resize
 from fund2oct.data.formats.stacks import Spacing
 from fund2oct.eye import Array, DataError, Plain
 from fund2oct.geometry import CircularScan, LineScan, Placement, RadialScan, RasterScan, ScanPattern
+from fund2oct.levels import Levels
 from fund2oct.retina.layers import BOUNDARIES, boundary_index
 
 _REGULAR_MM = 0.02
@@ -21,34 +22,42 @@ _OLDEST = 90
 
 @dataclass(frozen=True, kw_only=True)
 class Exam:
-    """One scan as its file holds it, before slices are chosen and pictures resized.
+    """One eye as its files hold it, before slices are chosen and pictures resized.
 
     Args:
-        volume: B-scans, uint8, shape ``(S, Z, X)``.
+        volume: B-scans, numbers of any type, shape ``(S, Z, X)``; None where there is a photo alone.
         spacing_mm: ``(s, z, x)``; None where the file does not tell it.
         laterality: ``"OD"``, ``"OS"`` or empty.
         patient: what tells patients apart in the files, empty where there is nothing. It is hashed and
             never stored.
         source: the format.
+        levels: the numbers that are black and white; None where the file does not tell it.
         lines: where the slices lie; None where the file does not tell it.
         localizer: grey, uint8, shape ``(L, L)``.
         localizer_placement: where the lines lie on it.
         photo: RGB, uint8, shape ``(rows, columns, 3)``.
+        sha256: of the file that holds the photo.
+        photo_file: name of that file, for messages alone.
+        volume_file: name of the file that holds the volume, likewise.
         boundaries_um: as in :class:`~fund2oct.data.Eye`.
         metadata: what else is kept of the visit.
         history: how the values were converted.
         notes: what is worth knowing of the file.
     """
 
-    volume: Array
-    spacing_mm: Spacing | None
-    laterality: str
-    patient: str
-    source: str
+    volume: Array | None = None
+    spacing_mm: Spacing | None = None
+    laterality: str = ""
+    patient: str = ""
+    source: str = ""
+    levels: Levels | None = None
     lines: ScanPattern | None = None
     localizer: Array | None = None
     localizer_placement: Placement = field(default_factory=Placement)
     photo: Array | None = None
+    sha256: str = ""
+    photo_file: str = ""
+    volume_file: str = ""
     boundaries_um: Array | None = None
     metadata: dict[str, Plain] = field(default_factory=dict)
     history: dict[str, Plain] = field(default_factory=dict)

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import NoReturn
 
 from fund2oct.data.formats.naming import laterality_of
-from fund2oct.data.importing.assemble import ImportOptions, assemble_eye
+from fund2oct.data.importing.assemble import ImportOptions, make_eye, read_files
 from fund2oct.data.importing.engine import Candidate, ImportReport, fingerprint_of, import_eyes
 from fund2oct.data.store.layout import Compression
 from fund2oct.data.tables.eyes import COLUMNS, EyeRow, read_eyes, with_lines
@@ -121,16 +121,7 @@ def _read(
     laterality = laterality_of(eye.laterality or eye.name)
     if eye.laterality and not laterality:
         raise DataError(f"laterality: expected OD, OS, R, L, right or left, found {eye.laterality!r}")
-    made, more = assemble_eye(
-        eye.name,
-        eye.patient,
-        laterality,
-        options,
-        photo=photo,
-        volume=volume,
-        lines=eye.lines,
-        diagnosis=eye.diagnosis,
-        source="table",
-        metadata=eye.metadata,
+    exam = read_files(
+        photo, volume, options, laterality=laterality, source="table", metadata=eye.metadata, notes=notes
     )
-    return made, [*notes, *more]
+    return make_eye(exam, options, eye.name, eye.patient, eye.lines, diagnosis=eye.diagnosis)

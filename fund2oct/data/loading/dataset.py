@@ -20,6 +20,7 @@ from fund2oct.data.augmenting.symmetry import Symmetries, allowed_symmetries, mo
 from fund2oct.data.loading.finish import Finish, Pictures, RawBatch, empty_bytes
 from fund2oct.data.loading.index import EyeIndex
 from fund2oct.data.loading.order import Draw, EpochOrder
+from fund2oct.data.preparing.illumination import normalise_illumination, normalise_intensity
 from fund2oct.data.preparing.preparation import Preparation
 from fund2oct.data.preparing.slices import chosen_scan, spaced_slices
 from fund2oct.data.preparing.surfaces import resample_ascans
@@ -176,6 +177,14 @@ class FundusOCTDataset(Dataset[dict[str, Any]]):
             skipped,
         )
 
+    def photo(self, number: int) -> Tensor:
+        """The photo of an eye alone, as a batch shows it, in [0, 1], shape ``(3, H, H)``."""
+        photo = np.empty(self._picture_shape(number, "fundus"), np.uint8)
+        self._fill(number, {"fundus": photo})
+        pictures: dict[str, Pictures] = {"fundus": torch.from_numpy(photo)[None]}
+        shown: Tensor = self.finish(RawBatch(pictures, {}, {}, (None,), (None,), {}))["fundus"]
+        return shown[0]
+
     def poses(self) -> Tensor:
         """Poses of all eyes as stored, in micrometres, shape ``(N, S, 3)``."""
         with self._reader:
@@ -193,6 +202,12 @@ class FundusOCTDataset(Dataset[dict[str, Any]]):
         photos, volumes = self._index.prepared.mean(0).tolist()
         wanted = self.preparation
         return (1.0 if wanted.normalise_photos else photos), (1.0 if wanted.normalise_volumes else volumes)
+
+    @property
+    def photo_px(self) -> int:
+        """Width of most photos as the file holds them; 0 without photos."""
+        widths = self._index.shapes["fundus"][:, 0]
+        return int(np.bincount(widths).argmax()) if self._wants("fundus") else 0
 
     def _read(
         self, item: int | Draw, buffers: Callable[[int], dict[str, Tensor]], skipped: dict[str, str]
@@ -361,9 +376,5 @@ def _chosen(scan: ScanPattern, n_slices: int) -> tuple[tuple[int, ...] | None, S
 
 def _normalised(name: str, picture: Array) -> Array:
     if name == "fundus":
-        from fund2oct.data.preparing.illumination import normalise_illumination
-
         return normalise_illumination(picture)
-    from fund2oct.data.preparing.illumination import normalise_intensity
-
     return normalise_intensity(picture)

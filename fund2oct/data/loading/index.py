@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from fund2oct.data.loading.split import EyeName
-from fund2oct.data.preparing.preparation import LEVELS, LIGHT, is_done
+from fund2oct.data.preparing.illumination import LEVELS, LIGHT, is_done
 from fund2oct.data.store.reader import EyeReader
 from fund2oct.eye import ARRAYS, Array, DataError
 from fund2oct.geometry import Placement, ScanPattern
