@@ -135,9 +135,10 @@ def _exam(path: Path, series: Any) -> Exam:
 def _meta(meta: Any) -> _Bscan:
     (x0, y0), (x1, y1) = meta["start_pos"], meta["end_pos"]
     ends = (float(x0), float(y0)), (float(x1), float(y1))
-    # Only a circle needs its centre.
-    centre = float(meta.get("center_x", math.nan)), float(meta.get("center_y", math.nan))
-    return _Bscan(int(meta["scan_pattern"]), ends, centre, float(meta["scale_y"]))
+    pattern = int(meta["scan_pattern"])
+    circle = pattern == _CIRCLE
+    centre = (float(meta["center_x"]), float(meta["center_y"])) if circle else (math.nan, math.nan)
+    return _Bscan(pattern, ends, centre, float(meta["scale_y"]))
 
 
 def _scan(

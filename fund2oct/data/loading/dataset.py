@@ -289,7 +289,7 @@ class FundusOCTDataset(Dataset[dict[str, Any]]):
         return _chosen(RadialScan() if scan is None else scan, self.shape[0])
 
     def _usual_number(self) -> int:
-        """An eye of the most frequent scan; where eyes have lines of their own, the one nearest to their mean."""
+        """An eye of the most frequent scan; where eyes have lines of their own, one with typical lines."""
         numbers = self._index.scan_numbers.tolist()
         (usual, count), *_ = Counter(numbers).most_common(1)
         if 10 * count >= len(numbers) or not self._wants("volume"):

@@ -169,6 +169,28 @@ def with_lines(eyes: list[EyeRow], table: Table) -> tuple[list[EyeRow], list[tup
     return joined, refused, notes
 
 
+def lines_of_photos(table: Table) -> dict[str, GivenLines]:
+    """The lines of a table's photos by the photo's file name in small letters.
+
+    Args:
+        table: under our names, a row for each B-scan, with a column ``photo``.
+
+    Raises:
+        DataError: if it is no such table.
+    """
+    if "photo" not in table.columns:
+        raise DataError(f"{table.path}: expected a column photo, found {', '.join(table.columns)}")
+    found = {}
+    for places in _groups(table):
+        eye, _ = _eye([table.rows[place] for place in places], [{}] * len(places), table.columns)
+        if eye.lines is None:
+            raise DataError(
+                f"{table.path}: {eye.where}: expected x0_px, y0_px, x1_px and y1_px, or the same in mm, found none"
+            )
+        found[_told(eye.photo).rpartition("/")[2]] = eye.lines
+    return found
+
+
 def _told(name: str) -> str:
     return name.replace("\\", "/").removeprefix("./").casefold()
 
