@@ -14,12 +14,12 @@ from typing import Any
 
 import numpy as np
 
-from fund2oct.data.formats.curved import heidelberg_circles
 from fund2oct.data.formats.exam import (
     Exam,
     age_years,
     between_slices_mm,
     centred_scan,
+    heidelberg_circles,
     named_boundaries,
     square_localizer,
 )

@@ -7,8 +7,8 @@ import pytest
 import torch
 from vendor_files import S, X, volume_with_one_bright_voxel, write_dicom, write_vol
 
-from fund2oct.data.formats.curved import heidelberg_circles, scan_of_curves
 from fund2oct.data.formats.e2e import MM_A_DEGREE, read_scan
+from fund2oct.data.formats.exam import heidelberg_circles, scan_of_curves
 from fund2oct.data.formats.heyex import read_vol
 from fund2oct.eye import DataError
 from fund2oct.geometry import CircularScan, CurveScan, RadialScan
