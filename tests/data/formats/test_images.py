@@ -67,9 +67,7 @@ def test_floats_and_white_zero(tmp_path, colours):
         tifffile.imwrite(tmp_path / "a.tif", np.iinfo(light.dtype).max - light, photometric="miniswhite")
         np.testing.assert_array_equal(read_grey(tmp_path / "a.tif"), grey)
     tifffile.imwrite(tmp_path / "a.tif", (grey / 127.5 - 1).astype(np.float32))
-    with pytest.raises(
-        DataError, match=r"a.tif: .* nothing tells black and white; save it with 8 bits"
-    ):
+    with pytest.raises(DataError, match=r"a.tif: .* nothing tells black and white; save it with 8 bits"):
         read_grey(tmp_path / "a.tif")
 
 
