@@ -37,7 +37,7 @@ def test_a_volume_of_six_ascans_is_left_out_by_name(volume, tmp_path, capsys):
     assert "signed.npy: expected numbers from 0 to 1, or whole numbers of 8 to 16 bits, found int16" in said
     assert "passed over 1 file of other kinds: readme.txt" in said
     assert keys(out) == ("good",)
-    again = [*SPACING, "--overwrite", "--levels", "-299", "-51"]
+    again = [*SPACING, "--overwrite", "--keep-borders", "--levels", "-299", "-51"]
     assert main(["import", "volumes", str(folder / "signed.npy"), str(out), "--workers", "1", *again]) == 0
     with EyeReader(out) as reader:
         eye = reader.read("signed")
