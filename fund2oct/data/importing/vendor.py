@@ -92,7 +92,8 @@ def import_vendor(
             read = partial(_read, path, number, options)
             candidates.append(Candidate(name, read, fingerprint_of([path], number, options)))
     if not candidates:
-        raise DataError(f"{source}: expected files with B-scans ({', '.join(FORMATS)}), found none")
+        others = f"; passed over {', '.join(passed_over[:5])}" if passed_over else ""
+        raise DataError(f"{source}: expected files with B-scans ({', '.join(FORMATS)}), found none{others}")
     report = import_eyes(candidates, out, overwrite, workers=workers, compression=compression)
     report.passed_over = passed_over
     return report
