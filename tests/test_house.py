@@ -20,6 +20,7 @@ ROWS = [
     ["phantom"],
     ["data.store"],
     ["data.formats"],
+    ["data.tables"],
     ["data.preparing"],
     ["data.importing"],
     ["data.augmenting"],

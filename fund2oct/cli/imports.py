@@ -12,6 +12,7 @@ from fund2oct.cli.options import (
     add_placement,
     add_workers,
     placement_option,
+    scan_option,
 )
 
 if TYPE_CHECKING:
@@ -40,8 +41,8 @@ def add_commands(commands: Commands) -> None:
     table.add_argument("out", metavar="OUT.h5")
     table.add_argument(
         "--column", action="append", default=[], metavar="NAME=THEIRS",
-        help="photo, volume, key, patient, laterality, diagnosis, bscan, slice, x0_px, ..., and what the table "
-        "calls it",
+        help="photo, volume, key, patient, laterality, diagnosis, bscan, slice, x0_px, ..., and what the "
+        "table calls it",
     )  # fmt: skip
     table.add_argument(
         "--lines", metavar="LINES.csv", help="a second table: where each B-scan lies on the photo"
@@ -97,6 +98,9 @@ def _add_volume_options(parser: argparse.ArgumentParser) -> None:
 def _add_scan_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--spacing-mm", type=float, nargs=3, metavar=("S", "Z", "X"), help="of slices, rows and A-scans"
+    )
+    parser.add_argument(
+        "--scan", metavar="MODULE.NAME", help="a scan pattern of your own that says where the slices lie"
     )
     parser.add_argument("--radial", action="store_true", help="the slices are a star, not a raster")
     parser.add_argument("--star", type=int, metavar="LINES", help="cut a star out of the raster")
@@ -214,6 +218,7 @@ def _import_options(options: argparse.Namespace) -> ImportOptions:
         axes=getattr(options, "axes", None),
         flip=getattr(options, "flip", ""),
         levels=tuple(options.levels) if options.levels else None,
+        pattern=scan_option(options.scan) if options.scan else None,
     )
     return ImportOptions(
         scan,

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import argparse
 import os
+from importlib import import_module
 from typing import TYPE_CHECKING, TypeAlias
 
 if TYPE_CHECKING:
     from fund2oct.data.preparing.landmarks import PhotoPlacement
-    from fund2oct.geometry import Placement, Point
+    from fund2oct.geometry import Placement, Point, ScanPattern
 
 Commands: TypeAlias = "argparse._SubParsersAction[argparse.ArgumentParser]"
 
@@ -42,6 +43,28 @@ def add_placement(parser: argparse.ArgumentParser) -> None:
         help="retina from the circle's centre to its edge (default: 6.5, that of 45 to 50 degrees; with "
         "--placement photo it is estimated from the distance between disc and fovea)",
     )  # fmt: skip
+
+
+def scan_option(name: str) -> ScanPattern:
+    """The scan pattern at an import path: a pattern, or what makes one without arguments.
+
+    Raises:
+        ValueError: if there is none.
+    """
+    from fund2oct.geometry import ScanPattern
+
+    module, _, attribute = name.rpartition(".")
+    try:
+        found = getattr(import_module(module), attribute)
+        pattern = found() if callable(found) else found
+    except (ImportError, AttributeError, TypeError, ValueError) as error:
+        raise ValueError(
+            f"--scan {name}: expected an importable MODULE.NAME of a pattern ({error})"
+        ) from error
+    if not isinstance(pattern, ScanPattern):
+        found_type = type(pattern).__name__
+        raise ValueError(f"--scan {name}: expected a fund2oct.geometry.ScanPattern, found {found_type}")
+    return pattern
 
 
 def placement_option(options: argparse.Namespace, fovea: Point = (0.0, 0.0)) -> Placement | PhotoPlacement:

@@ -338,8 +338,7 @@ def _slice_spacing(scan: ScanPattern) -> float:
     """Distance between parallel slices in mm, NaN where they are not parallel or not equally far apart."""
     if not isinstance(scan, LineScan) or scan.n_slices < 2:
         return math.nan
-    ends = np.array(scan.lines)
-    steps = np.diff(ends, axis=0)
+    steps = np.diff(np.array(scan.lines), axis=0)
     if not np.allclose(steps, steps[0, 0], atol=1e-6):
         return math.nan
     return float(np.hypot(*steps[0, 0]))

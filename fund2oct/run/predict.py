@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import warnings
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +15,10 @@ from fund2oct.data import Eye
 from fund2oct.data.formats.images import read_rgb
 from fund2oct.data.formats.naming import laterality_of
 from fund2oct.data.preparing.landmarks import PhotoPlacement
+from fund2oct.data.preparing.lines import locate_lines
 from fund2oct.data.preparing.photo import prepare_photo, resize_photo
+from fund2oct.data.tables.eyes import COLUMNS, GivenLines, lines_of_photos
+from fund2oct.data.tables.spreadsheet import read_table, renamed
 from fund2oct.export import save_eye
 from fund2oct.eye import DataError
 from fund2oct.geometry import Placement
@@ -39,6 +42,7 @@ def predict(
     model: str | None = None,
     placement: Placement | PhotoPlacement | None = None,
     draw: bool = False,
+    lines: str | Path | None = None,
 ) -> list[str]:
     """Generate a volume for each photo, with a panel and, where the model predicts it, a thickness map.
 
@@ -59,6 +63,8 @@ def predict(
             circle, as on a macula-centred photo of 45 to 50 degrees. It may be estimated from each photo.
         draw: whether the surfaces are drawn from their distribution; the median ones are the best
             single answer.
+        lines: a table that tells for each photo where its B-scans lie, a row each, as ``fund2oct import table``
+            reads it; by default they lie as in the training.
 
     Returns:
         A line for each photo that was passed over, which says why.
@@ -71,9 +77,11 @@ def predict(
     folder.mkdir(parents=True, exist_ok=True)
     failed: list[str] = []
     taken: set[str] = set()
+    given = lines_of_photos(renamed(read_table(Path(lines)), {}, COLUMNS)) if lines else None
     for photo in track([Path(photo) for photo in photos], "translating"):
         try:
-            eye = translate(network, photo, placement or Placement(), seed, draw)
+            own = _lines_of(photo, given, lines)
+            eye = translate(network, photo, placement or Placement(), seed, draw, own)
         except DataError as error:
             line = " ".join(str(error).split())
             failed.append(line if str(photo) in line else f"{photo}: {line}")
@@ -93,6 +101,7 @@ def translate(
     placement: Placement | PhotoPlacement,
     seed: int = 0,
     draw: bool = False,
+    lines: GivenLines | None = None,
 ) -> Eye:
     """Generate the volume of one photo.
 
@@ -103,6 +112,7 @@ def translate(
             estimated; the eye's ``history`` tells what was found.
         seed: of the speckle and of the pose.
         draw: whether the surfaces are drawn too, see :func:`generate`.
+        lines: where the B-scans lie, as many as the model has slices; None takes those of the training.
 
     Returns:
         The photo, cropped and prepared as those of the training, and the generated volume, at a pose
@@ -116,10 +126,23 @@ def translate(
     task = model.task
     options = task.preparation.photo_options(placement, task.fundus_px)
     laterality = laterality_of(photo.stem)
-    prepared = prepare_photo(read_rgb(photo), options, laterality)
+    picture = read_rgb(photo)
+    prepared = prepare_photo(picture, options, laterality)
     fundus, placed = resize_photo(prepared.fundus, task.fundus_px), prepared.placement
     notes = list(prepared.notes)
-    grid = placed.to_grid(task.scan.coordinates(model.shape[2]))
+    scan, spacing_mm = task.scan, task.spacing_mm
+    if lines is not None:
+        if len(lines.ends) != model.shape[0]:
+            raise DataError(
+                f"expected {model.shape[0]} lines, as the model has slices, found {len(lines.ends)}"
+            )
+        # Lines in pixels are taken to be as long as those of the training.
+        located = locate_lines(
+            lines, spacing_mm, model.shape[2], prepared.circle, picture.shape[:2], placement.half_width_mm
+        )
+        scan, spacing_mm, placed = located.scan, located.spacing_mm, located.placement or placed
+        notes += located.notes
+    grid = placed.to_grid(scan.coordinates(model.shape[2]))
     outside = float((grid.norm(dim=-1) > 1).float().mean())
     if outside > _OUTSIDE:
         notes.append(
@@ -129,8 +152,8 @@ def translate(
         warnings.warn(f"{photo}: {note}", stacklevel=2)
     drawn: dict[str, Any] = {}
     if model.draws_volumes:
-        volume, pose_um = generate(model, fundus, task.scan, placed, photo.stem, seed, draw)
-        drawn = {"scan": task.scan, "spacing_mm": task.spacing_mm, "volume": volume, "pose_um": pose_um}
+        volume, pose_um = generate(model, fundus, scan, placed, photo.stem, seed, draw)
+        drawn = {"scan": scan, "spacing_mm": spacing_mm, "volume": volume, "pose_um": pose_um}
     return Eye(
         key=photo.stem,
         patient=photo.stem,
@@ -144,6 +167,16 @@ def translate(
     )
 
 
+def _lines_of(
+    photo: Path, given: Mapping[str, GivenLines] | None, table: str | Path | None
+) -> GivenLines | None:
+    if given is None:
+        return None
+    if photo.name.casefold() not in given:
+        raise DataError(f"{photo}: expected its lines in {table}, found none for a photo of that name")
+    return given[photo.name.casefold()]
+
+
 def _draw(eye: Eye, path: Path) -> None:
     assert eye.fundus is not None and eye.scan is not None and eye.volume is not None
     fundus = torch.from_numpy(eye.fundus.copy()).permute(2, 0, 1) / 255
@@ -154,7 +187,7 @@ def _draw(eye: Eye, path: Path) -> None:
 
 def _map_thickness(model: VolumeModel, eye: Eye, path: Path) -> None:
     assert eye.fundus is not None and model.task is not None
-    found = predict_thickness(model, eye.fundus, eye.placement, model.task.scan)
+    found = predict_thickness(model, eye.fundus, eye.placement, eye.scan or model.task.scan)
     if found is None:
         return
     save_thickness(found, path.with_name(f"{path.name}.thickness.tif"))

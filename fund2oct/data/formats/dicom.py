@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 
+from fund2oct.data.formats.curved import scan_of_curves
 from fund2oct.data.formats.exam import Exam, age_years, between_slices_mm, centred_scan, square_localizer
 from fund2oct.data.formats.naming import laterality_of
 from fund2oct.data.formats.stacks import Spacing
@@ -167,16 +168,18 @@ def _located(
     if spacing is None or not places:
         return {}, []
     given = [np.atleast_1d(np.array(place.get("ReferenceCoordinates") or (), float)) for place in places]
-    if len(given) != n_slices or any(len(points) != 4 for points in given):
-        return {}, ["its frames do not all lie on a straight line that it tells; their places were dropped"]
-    ends = np.stack(given).reshape(-1, 2, 2)[..., ::-1]  # row before column
-    lengths = np.hypot(*(ends[:, 1] - ends[:, 0]).T)
+    n_values = len(given[0])
+    if len(given) != n_slices or n_values < 4 or n_values % 2 or any(len(p) != n_values for p in given):
+        return {}, ["it does not tell of each frame where it lies; their places were dropped"]
+    points = np.stack(given).reshape(n_slices, -1, 2)[..., ::-1]  # row before column
+    lengths = np.hypot(*np.moveaxis(np.diff(points, axis=1), -1, 0)).sum(1)
     if not (lengths > 0).all():
         raise DataError(f"{path}: expected frames along lines, found one that begins where it ends")
     # The A-scans' distance is stated in millimetres; the localizer's pixels need not be.
     pixel_mm = n_ascans * spacing[2] / float(lengths.mean())
     try:
-        scan, centre = centred_scan(ends * pixel_mm)
+        locate = centred_scan if points.shape[1] == 2 else scan_of_curves
+        scan, centre = locate(points * pixel_mm)
     except DataError as error:
         raise DataError(f"{path}: {error}") from error
     fields = {"lines": scan, "spacing_mm": (between_slices_mm(scan, spacing[0]), *spacing[1:])}

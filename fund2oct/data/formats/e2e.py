@@ -6,16 +6,19 @@ millimetres, nor the localizer's field: they are taken for those of an eye of me
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import math
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
 
+from fund2oct.data.formats.curved import heidelberg_circles
 from fund2oct.data.formats.exam import Exam, between_slices_mm, centred_scan, square_localizer
 from fund2oct.data.formats.heyex import boundaries_of, displayed, dropped_note
 from fund2oct.data.formats.naming import laterality_of
-from fund2oct.eye import DataError
+from fund2oct.eye import Array, DataError
+from fund2oct.geometry import Point, ScanPattern
 
 MM_A_DEGREE = 0.2896
 LOCALIZER_DEG = 30.0
@@ -25,10 +28,11 @@ _EMPTY = 1.99
 
 
 class _Bscan(NamedTuple):
-    """What the file says of a B-scan: its scan's kind, its line's ends in degrees, a row's height."""
+    """What the file says of a B-scan: its kind, its line's ends and centre in degrees, a row's height."""
 
     pattern: int
-    ends: tuple[tuple[float, float], tuple[float, float]]
+    ends: tuple[Point, Point]
+    centre: Point
     z_mm: float
 
 
@@ -48,7 +52,7 @@ def read_scan(path: Path, number: int) -> Exam:
 
     Raises:
         ImportError: if eyepy is not installed.
-        DataError: if the file cannot be read, has no B-scans, or the scan is a circular one.
+        DataError: if the file cannot be read, or has no B-scans.
     """
     with _open(path) as reader:
         scans = _scans(path, reader)
@@ -85,8 +89,6 @@ def _exam(path: Path, series: Any) -> Exam:
     bscans = _of_eyepy(path, lambda: [_meta(meta) for meta in series.get_bscan_meta()])
     if not bscans:
         raise DataError(f"{path}: expected a position for each B-scan, found none")
-    if bscans[0].pattern == _CIRCLE:
-        raise DataError(f"{path}: a circular scan, whose A-scans do not lie on a straight line")
     reflectance = np.asarray(_of_eyepy(path, series.get_bscans))
     if reflectance.ndim != 3:
         raise DataError(f"{path}: expected B-scans of one size, found an array of {reflectance.shape}")
@@ -95,13 +97,13 @@ def _exam(path: Path, series: Any) -> Exam:
     degrees = np.array([meta.ends for meta in bscans], np.float64)
     if len(degrees) != n_slices:
         raise DataError(f"{path}: expected a position for each of {n_slices} B-scans, found {len(degrees)}")
+    laterality = laterality_of(str(_of_eyepy(path, series.laterality)).rpartition(".")[2])
     try:
-        scan, centre = centred_scan(degrees * MM_A_DEGREE)
+        scan, centre, notes = _scan(bscans, degrees * MM_A_DEGREE, laterality)
     except DataError as error:
         raise DataError(f"{path}: {error}") from error
     z_mm, x_mm = bscans[0].z_mm, float(np.mean(scan.length_mm)) / n_ascans
     fields: dict[str, Any] = {}
-    notes: tuple[str, ...] = ()
     try:
         picture = _of_eyepy(path, lambda: np.asarray(series.get_localizer().data, np.uint8))
     except DataError:  # not every scan has one
@@ -119,7 +121,7 @@ def _exam(path: Path, series: Any) -> Exam:
     return Exam(
         volume=volume,
         spacing_mm=(between_slices_mm(scan), z_mm, x_mm),
-        laterality=laterality_of(str(_of_eyepy(path, series.laterality)).rpartition(".")[2]),
+        laterality=laterality,
         patient=str(names[0] or " ".join(str(name) for name in names[1:] if name)).strip(),
         source="Heidelberg .e2e",
         lines=scan,
@@ -133,7 +135,26 @@ def _exam(path: Path, series: Any) -> Exam:
 def _meta(meta: Any) -> _Bscan:
     (x0, y0), (x1, y1) = meta["start_pos"], meta["end_pos"]
     ends = (float(x0), float(y0)), (float(x1), float(y1))
-    return _Bscan(int(meta["scan_pattern"]), ends, float(meta["scale_y"]))
+    pattern = int(meta["scan_pattern"])
+    circle = pattern == _CIRCLE
+    centre = (float(meta["center_x"]), float(meta["center_y"])) if circle else (math.nan, math.nan)
+    return _Bscan(pattern, ends, centre, float(meta["scale_y"]))
+
+
+def _scan(
+    bscans: Sequence[_Bscan], ends_mm: Array, laterality: str
+) -> tuple[ScanPattern, tuple[float, float], tuple[str, ...]]:
+    """Where the B-scans lie, around their centre, the centre, and notes."""
+    circles = [meta.pattern == _CIRCLE for meta in bscans]
+    if all(circles):
+        centres = np.array([meta.centre for meta in bscans], np.float64) * MM_A_DEGREE
+        return heidelberg_circles(ends_mm[:, 0], centres, laterality)
+    if any(circles):
+        raise DataError(
+            f"expected B-scans of one kind, found {sum(circles)} circles among {len(bscans)} B-scans; export "
+            "them one by one"
+        )
+    return *centred_scan(ends_mm), ()
 
 
 def _layers(path: Path, series: Any, n_slices: int) -> list[dict[int, Any]]:

@@ -12,7 +12,7 @@ import numpy as np
 from fund2oct.data.formats.images import resize
 from fund2oct.data.formats.stacks import Spacing
 from fund2oct.eye import Array, DataError, Plain
-from fund2oct.geometry import LineScan, Placement, RadialScan, RasterScan, ScanPattern
+from fund2oct.geometry import CircularScan, LineScan, Placement, RadialScan, RasterScan, ScanPattern
 from fund2oct.levels import Levels
 from fund2oct.retina.layers import BOUNDARIES, boundary_index
 
@@ -124,10 +124,10 @@ def _star(ends: Array, length: float) -> LineScan | None:
 
 
 def between_slices_mm(scan: ScanPattern, stated_mm: float = math.nan) -> float:
-    """Distance of two slices of a raster; of other scans what the file states, NaN for a star."""
+    """Distance of two slices of a raster; of other scans what the file states, NaN for a star and circles."""
     if isinstance(scan, RasterScan):
         return abs(scan.lines[-1][0][1] - scan.lines[0][0][1]) / (scan.n_slices - 1)
-    if isinstance(scan, RadialScan) or scan.n_slices < 2 or not stated_mm > 0:
+    if isinstance(scan, RadialScan | CircularScan) or scan.n_slices < 2 or not stated_mm > 0:
         return math.nan
     return stated_mm
 

@@ -115,14 +115,15 @@ def make_eye(
     fields: dict[str, Any] = {}
     photo, placement = None, options.photo.placement
     if exam.photo is not None:
-        # Lines on the photo say themselves where they lie.
-        wanted = options.photo if lines is None else replace(options.photo, placement=Placement())
+        # Lines in pixels of the photo say themselves where they lie.
+        told = lines is not None and lines.unit == "px"
+        wanted = replace(options.photo, placement=Placement()) if told else options.photo
         with _named(exam.photo_file):
             photo = prepare_photo(exam.photo, wanted, exam.laterality)
         notes += photo.notes
         history |= photo.history
         fields |= {"fundus": photo.fundus, "sha256": exam.sha256}
-        placement = photo.placement if lines is None else placement
+        placement = photo.placement
     if exam.volume is not None:
         with _named(exam.volume_file):
             scan_options = options.scan

@@ -289,9 +289,14 @@ class FundusOCTDataset(Dataset[dict[str, Any]]):
         return _chosen(RadialScan() if scan is None else scan, self.shape[0])
 
     def _usual_number(self) -> int:
-        """An eye of the most frequent scan."""
+        """An eye of the most frequent scan; where eyes have lines of their own, one with typical lines."""
         numbers = self._index.scan_numbers.tolist()
-        return numbers.index(Counter(numbers).most_common(1)[0][0])
+        (usual, count), *_ = Counter(numbers).most_common(1)
+        if 10 * count >= len(numbers) or not self._wants("volume"):
+            return numbers.index(usual)
+        ends = [self._lines(number)[1].points(torch.tensor([0.0, 0.5, 1.0])) for number in range(len(self))]
+        away = torch.stack(ends) - torch.stack(ends).mean(0)
+        return int(away.square().flatten(1).sum(1).argmin())
 
     def _to_normalise(self, number: int, name: str) -> bool:
         photo_done, volume_done = self._index.prepared[number]

@@ -131,10 +131,10 @@ def _outside(ends: Array, size: tuple[int, int]) -> list[str]:
             f"{_line(ends[0])} for slice 0, and no end of any other on it; are they of another photo, or in "
             "another order than x0, y0, x1, y1?"
         )
-    numbers = np.flatnonzero(~inside.all(1)).tolist()
+    numbers = np.flatnonzero(~np.all(inside, axis=1)).tolist()
     return [
-        f"the lines of slices {', '.join(map(str, numbers))} leave the photo of {columns} x {rows} pixels, as "
-        f"{_line(ends[numbers[0]])}; what lies outside is black"
+        f"the lines of slices {', '.join(map(str, numbers))} leave the photo of {columns} x {rows} pixels, "
+        f"as {_line(ends[numbers[0]])}; what lies outside is black"
     ]
 
 

@@ -142,8 +142,8 @@ def with_lines(eyes: list[EyeRow], table: Table) -> tuple[list[EyeRow], list[tup
     """
     if not set(_OF_BSCANS[2:]) & set(table.columns) or not {"key", "photo"} & set(table.columns):
         raise DataError(
-            f"{table.path}: expected key or photo, and the columns x0_px, y0_px, x1_px and y1_px, or the same "
-            f"in mm, found {', '.join(table.columns)}"
+            f"{table.path}: expected key or photo, and the columns x0_px, y0_px, x1_px and y1_px, or the "
+            f"same in mm, found {', '.join(table.columns)}"
         )
     refused, notes = [], [f"{table.path}: {note}" for note in table.notes]
     by = "key" if "key" in table.columns else "photo"
@@ -167,6 +167,28 @@ def with_lines(eyes: list[EyeRow], table: Table) -> tuple[list[EyeRow], list[tup
         names = some([eye.key or eye.photo for eye in found.values()])
         notes.append(f"{table.path}: gives lines of eyes that are not in the other table: {names}")
     return joined, refused, notes
+
+
+def lines_of_photos(table: Table) -> dict[str, GivenLines]:
+    """The lines of a table's photos by the photo's file name in small letters.
+
+    Args:
+        table: under our names, a row for each B-scan, with a column ``photo``.
+
+    Raises:
+        DataError: if it is no such table.
+    """
+    if "photo" not in table.columns:
+        raise DataError(f"{table.path}: expected a column photo, found {', '.join(table.columns)}")
+    found = {}
+    for places in _groups(table):
+        eye, _ = _eye([table.rows[place] for place in places], [{}] * len(places), table.columns)
+        if eye.lines is None:
+            raise DataError(
+                f"{table.path}: {eye.where}: expected x0_px, y0_px, x1_px and y1_px, or the same in mm, found none"
+            )
+        found[_told(eye.photo).rpartition("/")[2]] = eye.lines
+    return found
 
 
 def _told(name: str) -> str:
@@ -264,8 +286,8 @@ def _lines(rows: list[tuple[int, dict[str, str]]], columns: tuple[str, ...]) -> 
     unit = stated[0]
     if f"lines_{unit}" in columns:
         (number, cells), *_ = rows
-        ends = _listed(number, f"lines_{unit}", cells[f"lines_{unit}"])
-        return GivenLines(ends, unit) if ends else None
+        listed = _listed(number, f"lines_{unit}", cells[f"lines_{unit}"])
+        return GivenLines(listed, unit) if listed else None
     names = [f"{end}_{unit}" for end in ENDS]
     if missing := [name for name in names if name not in columns]:
         raise DataError(f"lines: expected the columns {', '.join(names)}, {', '.join(missing)} is missing")
@@ -287,8 +309,8 @@ def _listed(number: int, name: str, cell: str) -> tuple[Line, ...]:
         values = []
     if len(values) % 4 or len(values) != len(words):
         raise DataError(
-            f"row {number}: {name}: expected x0 y0 x1 y1 of each line, lines parted by semicolons and decimals "
-            f"behind points, found {cell!r}"
+            f"row {number}: {name}: expected x0 y0 x1 y1 of each line, lines parted by semicolons and "
+            f"decimals behind points, found {cell!r}"
         )
     return tuple(
         ((values[n], values[n + 1]), (values[n + 2], values[n + 3])) for n in range(0, len(values), 4)

@@ -35,16 +35,16 @@ def with_patients(eyes: list[EyeRow], table: Table, no_patients: bool) -> tuple[
         alone = [eye.where for eye in eyes if not eye.patient]
         note = f"{table.path}: {some(alone)}: names no patient; it counts as a patient of its own"
         return [replace(eye, patient=eye.patient or eye.name) for eye in eyes], [note] if alone else []
-    if no_patients:
+    if no_patients or len(eyes) < 2:
         return [replace(eye, patient=eye.name) for eye in eyes], []
     stems = [without_side(eye.name) for eye in eyes]
     sides = Counter((stem, laterality_of(eye.name)) for stem, eye in zip(stems, eyes, strict=True))
     pairs = [stem for stem, count in Counter(stem for stem, _ in sides).items() if count > 1]
     if not pairs or "" in stems or max(sides.values()) > 1:
         raise DataError(
-            f"{table.path}: expected a column patient, found {', '.join(table.columns)}: two eyes of one patient "
-            "must not be both trained and tested on; name it as in --column patient=PID, or say --no-patients "
-            "where each eye is of another patient"
+            f"{table.path}: expected a column patient, found {', '.join(table.columns)}: two eyes of one "
+            "patient must not be both trained and tested on; name it as in --column patient=PID, or say "
+            "--no-patients where each eye is of another patient"
         )
     example = [eye.name for eye, stem in zip(eyes, stems, strict=True) if stem == pairs[0]]
     note = (
@@ -75,8 +75,8 @@ def repeated_keys(eyes: list[EyeRow]) -> list[tuple[str, str]]:
             why = (
                 "keys are unique in a file"
                 if eye.key
-                else "it is the name of the file; give each eye a name in a column key, or, where each row is "
-                "a B-scan, name its picture in a column bscan"
+                else "it is the name of the file; give each eye a name in a column key, or, where each row "
+                "is a B-scan, name its picture in a column bscan"
             )
             found.append((eye.label, f"key {eye.name!r} is that of {other.where} already; {why}"))
     return found

@@ -148,8 +148,8 @@ def renamed(table: Table, columns: Mapping[str, str], ours: Sequence[str]) -> Ta
         if count > 1:
             both = ", ".join(repr(their) for their, our in names.items() if our == name)
             raise DataError(
-                f"{table.path}: expected one column for {name}, found {both}; rename one of them in the table, "
-                f"or say which it is, as in --column {name}={next(iter(names))}"
+                f"{table.path}: expected one column for {name}, found {both}; rename one of them in the "
+                f"table, or say which it is, as in --column {name}={next(iter(names))}"
             )
     rows = tuple((number, {names[n]: cell for n, cell in cells.items()}) for number, cells in table.rows)
     return Table(table.path, tuple(names.values()), rows, table.notes)
@@ -163,10 +163,8 @@ def _text(path: Path) -> tuple[str, list[str]]:
     data = path.read_bytes()
     if data.startswith(b"PK\3\4") or data.startswith(b"\xd0\xcf\x11\xe0"):
         raise DataError(f"{path}: expected CSV, found a workbook; save it as 'CSV UTF-8' in your spreadsheet")
-    if data.startswith((b"\xff\xfe", b"\xfe\xff")):
-        encodings = ["utf-16"]
-    else:
-        encodings = ["utf-8-sig", "cp1252"]
+    marked = data.startswith((b"\xff\xfe", b"\xfe\xff"))
+    encodings = ["utf-16"] if marked else ["utf-8-sig", "cp1252"]
     for encoding in encodings:
         try:
             text = data.decode(encoding)
@@ -217,9 +215,9 @@ def _check_lengths(
     if long:
         rows = some([number for number, _ in long])
         raise DataError(
-            f"{path}: expected {len(names) - len(unnamed)} cells in a row, as the header names, found more in "
-            f"row {rows}: {long[0][1]!r} has no column; put a cell that holds {delimiter!r} into quotes, or name "
-            "the column"
+            f"{path}: expected {len(names) - len(unnamed)} cells in a row, as the header names, found more "
+            f"in row {rows}: {long[0][1]!r} has no column; put a cell that holds {delimiter!r} into quotes, "
+            "or name the column"
         )
     if short := [number for number, row in body if len(row) < len(names)]:
         notes.append(

@@ -286,7 +286,10 @@ BAD = {
     "not a .vol": (lambda f: (f / "a.vol").write_bytes(b"GIF89a" * 999), "begins with HSF-OCT-"),
     "half a .vol": (lambda f: cut(write_vol(f / "a.vol"), 9000), "is truncated"),
     "a .vol of a header": (lambda f: cut(write_vol(f / "a.vol"), 100), "is truncated"),
-    "a circular scan": (lambda f: write_vol(f / "a.vol", pattern=2), "a circular scan"),
+    "circles around several centres": (
+        lambda f: write_vol(f / "a.vol", pattern=2),
+        "a circular scan: expected circles around one centre, found several",
+    ),
     "no B-scans": (lambda f: write_vol(f / "a.vol", size=(0, Z, X)), "expected B-scans, found none"),
     "pixels of a metre": (lambda f: write_vol(f / "a.vol", z_mm=1000.0), "less than a millimetre"),
     "positions of NaN": (lambda f: write_vol(f / "a.vol", ends=raster_ends() * np.nan), "finite positions"),
