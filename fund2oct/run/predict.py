@@ -63,8 +63,8 @@ def predict(
             circle, as on a macula-centred photo of 45 to 50 degrees. It may be estimated from each photo.
         draw: whether the surfaces are drawn from their distribution; the median ones are the best
             single answer.
-        lines: a table that tells for each photo where its B-scans lie, a row each, as ``fund2oct import table``
-            reads it; by default they lie as in the training.
+        lines: a table that tells for each photo where its B-scans lie, a row each, as
+            ``fund2oct import table`` reads it; by default they lie as in the training.
 
     Returns:
         A line for each photo that was passed over, which says why.

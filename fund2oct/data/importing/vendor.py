@@ -14,9 +14,9 @@ from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 
-from fund2oct.data.formats import dicom, e2e, heyex, topcon, zeiss
 from fund2oct.data.formats.exam import Exam
 from fund2oct.data.formats.naming import natural_order
+from fund2oct.data.formats.scanners import dicom, e2e, heyex, topcon, zeiss
 from fund2oct.data.importing.assemble import ImportOptions, hashed_patient, make_eye
 from fund2oct.data.importing.engine import Candidate, ImportReport, fingerprint_of, import_eyes
 from fund2oct.data.preparing.circle import NotAFundusError

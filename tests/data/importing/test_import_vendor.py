@@ -24,12 +24,12 @@ from vendor_files import (
 
 from fund2oct.cli import main
 from fund2oct.data import DataError, EyeReader
-from fund2oct.data.formats.dicom import read_opt
-from fund2oct.data.formats.e2e import MM_A_DEGREE, read_scan
 from fund2oct.data.formats.exam import Exam, age_years, centred_scan
-from fund2oct.data.formats.heyex import LAYERS, read_vol
-from fund2oct.data.formats.topcon import read_fda
-from fund2oct.data.formats.zeiss import read_img
+from fund2oct.data.formats.scanners.dicom import read_opt
+from fund2oct.data.formats.scanners.e2e import MM_A_DEGREE, read_scan
+from fund2oct.data.formats.scanners.heyex import LAYERS, read_vol
+from fund2oct.data.formats.scanners.topcon import read_fda
+from fund2oct.data.formats.scanners.zeiss import read_img
 from fund2oct.data.importing.assemble import ImportOptions
 from fund2oct.data.importing.vendor import import_vendor
 from fund2oct.data.preparing.scans import ScanOptions
@@ -222,7 +222,7 @@ def test_e2e_of_a_reader_that_gives_degrees(tmp_path, monkeypatch):
         def __exit__(self, *_):
             return None
 
-    monkeypatch.setattr("fund2oct.data.formats.e2e._open", lambda path: Reader())
+    monkeypatch.setattr("fund2oct.data.formats.scanners.e2e._open", lambda path: Reader())
     exam = read_scan(tmp_path / "a.e2e", 0)
     assert np.array_equal(exam.volume, volume_with_one_bright_voxel())
     assert isinstance(exam.lines, RasterScan) and exam.localizer is None

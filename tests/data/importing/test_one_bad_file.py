@@ -111,7 +111,7 @@ def test_black_and_white_of_a_dicom(tmp_path, changes, levels):
     pydicom = pytest.importorskip("pydicom", reason="the reader of DICOM is not installed")
     from vendor_files import write_dicom
 
-    from fund2oct.data.formats.dicom import read_opt
+    from fund2oct.data.formats.scanners.dicom import read_opt
 
     path = write_dicom(tmp_path, localizer=False, sixteen=True)
     image = pydicom.dcmread(path)
@@ -129,7 +129,7 @@ def test_a_fault_of_our_own_is_not_called_damage(tmp_path, monkeypatch):
     pytest.importorskip("pydicom", reason="the reader of DICOM is not installed")
     from vendor_files import write_dicom
 
-    from fund2oct.data.formats import dicom
+    from fund2oct.data.formats.scanners import dicom
 
     path = write_dicom(tmp_path, localizer=False)
 

@@ -15,7 +15,6 @@ import pytest
 
 import fund2oct
 from fund2oct.data import SCHEMA_VERSION, DataError, EyeReader, EyeWriter
-from fund2oct.data.loading.dataset import FundusOCTDataset
 from fund2oct.data.store.checksum import eye_digest
 from fund2oct.eye import ARRAYS, Eye
 from fund2oct.geometry import RasterScan

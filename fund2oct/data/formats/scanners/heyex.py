@@ -14,7 +14,6 @@ from typing import Any
 
 import numpy as np
 
-from fund2oct.data.formats.curved import heidelberg_circles
 from fund2oct.data.formats.exam import (
     Exam,
     age_years,
@@ -24,6 +23,7 @@ from fund2oct.data.formats.exam import (
     square_localizer,
 )
 from fund2oct.data.formats.naming import laterality_of
+from fund2oct.data.formats.scanners.curved import heidelberg_circles
 from fund2oct.eye import Array, DataError, Plain
 from fund2oct.geometry import ScanPattern
 
