@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import tifffile
@@ -14,7 +16,7 @@ from fund2oct.levels import Levels, find_levels, to_bytes
 
 _TRANSPARENT = ("RGBA", "LA", "PA", "RGBa", "La")
 _MINISWHITE = 0
-_PHOTOMETRIC = 262
+_BITS, _PHOTOMETRIC = 258, 262
 
 
 def read_rgb(path: str | os.PathLike[str]) -> Array:
@@ -96,9 +98,12 @@ def _decode(path: Path) -> tuple[Array, Levels | None]:
             raise
         return _by_tifffile(path)
     with image:
-        # Pillow drops all but the upper eight bits of deep colours: 12 bits in 16 would be black.
-        if any("16" in str(tile.args) for tile in image.tile) and not image.mode.startswith("I"):
-            return _by_tifffile(path) if image.format == "TIFF" else (_by_opencv(path), None)
+        # Pillow keeps the upper eight bits of deep colours alone, so that 12 bits in 16 are black, and
+        # takes those that lie apart in a TIFF for bytes.
+        if image.mode == "RGB" and image.format == "TIFF" and max(_tags(image).get(_BITS, [8])) > 8:
+            return _by_tifffile(path)
+        if not image.mode.startswith("I") and any("16" in str(tile.args) for tile in image.tile):
+            return _by_opencv(path), None
         levels = None
         if image.mode.startswith(("I", "F")) and image.format == "TIFF":
             levels = _tiff_levels(image)
@@ -112,13 +117,17 @@ def _decode(path: Path) -> tuple[Array, Levels | None]:
     return np.asarray(upright.convert("L" if upright.mode in ("1", "L") else "RGB")), None
 
 
+def _tags(image: Image.Image) -> Mapping[int, Any]:
+    return image.tag_v2  # type: ignore[attr-defined]
+
+
 def _tiff_levels(image: Image.Image) -> Levels | None:
-    tags = image.tag_v2  # type: ignore[attr-defined]
+    tags = _tags(image)
     if tags.get(_PHOTOMETRIC) != _MINISWHITE:
         return None
     if image.mode == "F":
         raise ValueError("its white is zero, and nothing tells its black")
-    return 2.0 ** tags[258][0] - 1, 0.0
+    return 2.0 ** tags[_BITS][0] - 1, 0.0
 
 
 def _by_tifffile(path: Path) -> tuple[Array, Levels | None]:

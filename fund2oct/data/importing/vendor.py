@@ -14,9 +14,9 @@ from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 
-from fund2oct.data.formats import dicom, e2e, heyex, topcon, zeiss
 from fund2oct.data.formats.exam import Exam
 from fund2oct.data.formats.naming import natural_order
+from fund2oct.data.formats.scanners import dicom, e2e, heyex, topcon, zeiss
 from fund2oct.data.importing.assemble import ImportOptions, hashed_patient, make_eye
 from fund2oct.data.importing.engine import Candidate, ImportReport, fingerprint_of, import_eyes
 from fund2oct.data.preparing.circle import NotAFundusError
@@ -92,7 +92,8 @@ def import_vendor(
             read = partial(_read, path, number, options)
             candidates.append(Candidate(name, read, fingerprint_of([path], number, options)))
     if not candidates:
-        raise DataError(f"{source}: expected files with B-scans ({', '.join(FORMATS)}), found none")
+        others = f"; passed over {', '.join(passed_over[:5])}" if passed_over else ""
+        raise DataError(f"{source}: expected files with B-scans ({', '.join(FORMATS)}), found none{others}")
     report = import_eyes(candidates, out, overwrite, workers=workers, compression=compression)
     report.passed_over = passed_over
     return report

@@ -185,7 +185,8 @@ def lines_of_photos(table: Table) -> dict[str, GivenLines]:
         eye, _ = _eye([table.rows[place] for place in places], [{}] * len(places), table.columns)
         if eye.lines is None:
             raise DataError(
-                f"{table.path}: {eye.where}: expected x0_px, y0_px, x1_px and y1_px, or the same in mm"
+                f"{table.path}: {eye.where}: expected x0_px, y0_px, x1_px and y1_px, or the same in mm, "
+                "found none"
             )
         found[_told(eye.photo).rpartition("/")[2]] = eye.lines
     return found

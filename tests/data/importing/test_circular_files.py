@@ -7,9 +7,9 @@ import pytest
 import torch
 from vendor_files import S, X, volume_with_one_bright_voxel, write_dicom, write_vol
 
-from fund2oct.data.formats.e2e import MM_A_DEGREE, read_scan
-from fund2oct.data.formats.exam import heidelberg_circles, scan_of_curves
-from fund2oct.data.formats.heyex import read_vol
+from fund2oct.data.formats.scanners.curved import heidelberg_circles, scan_of_curves
+from fund2oct.data.formats.scanners.e2e import MM_A_DEGREE, read_scan
+from fund2oct.data.formats.scanners.heyex import read_vol
 from fund2oct.eye import DataError
 from fund2oct.geometry import CircularScan, CurveScan, RadialScan
 
@@ -47,7 +47,7 @@ def test_the_circles_around_a_star_are_left_out_and_said(tmp_path):
 
 def test_dicom_has_circles_of_many_points(tmp_path):
     pydicom = pytest.importorskip("pydicom")
-    from fund2oct.data.formats.dicom import read_opt
+    from fund2oct.data.formats.scanners.dicom import read_opt
 
     path = write_dicom(tmp_path)
     image = pydicom.dcmread(path)
@@ -132,7 +132,7 @@ def test_e2e_has_circles_of_a_point_and_the_centre(tmp_path, monkeypatch):
         def __exit__(self, *_):
             return None
 
-    monkeypatch.setattr("fund2oct.data.formats.e2e._open", lambda path: Reader())
+    monkeypatch.setattr("fund2oct.data.formats.scanners.e2e._open", lambda path: Reader())
     exam = read_scan(tmp_path / "a.e2e", 0)
     assert isinstance(exam.lines, CircularScan) and not exam.lines.clockwise
     assert exam.lines.radius_mm == pytest.approx(RADII.tolist())

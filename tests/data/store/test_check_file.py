@@ -31,7 +31,7 @@ def test_what_a_file_holds(make_file, tmp_path, make_eye):
         "also: second (4), boundaries_um (4), lesions (4), lesion_fundus (4)",
         "metadata: none",
         "source: made up (4)",
-        f"on disk: {mib:.1f} MiB, compression none (1), schema version 3 (1)",
+        f"on disk: {mib:.1f} MiB, compression none (1)",
     ]
     with EyeWriter(tmp_path / "more.h5", compression="gzip") as writer:
         writer.add(make_eye(8, fundus=None, lesion_fundus=None, laterality="", metadata={"age_years": 61}))

@@ -15,7 +15,6 @@ import pytest
 
 import fund2oct
 from fund2oct.data import SCHEMA_VERSION, DataError, EyeReader, EyeWriter
-from fund2oct.data.loading.dataset import FundusOCTDataset
 from fund2oct.data.store.checksum import eye_digest
 from fund2oct.eye import ARRAYS, Eye
 from fund2oct.geometry import RasterScan
@@ -112,19 +111,6 @@ def test_zstd_without_its_package_says_what_to_install(tmp_path, monkeypatch):
     monkeypatch.setitem(sys.modules, "hdf5plugin", None)
     with pytest.raises(DataError, match=r'zstd needs hdf5plugin: pip install "fund2oct\[zstd\]"'):
         EyeWriter(tmp_path / "eyes.h5", compression="zstd")
-
-
-def test_a_file_of_parabolas_is_read_with_zeros_for_what_they_lack(tmp_path, make_eye, monkeypatch):
-    """Files made before the pose had its higher degrees hold three coefficients a slice."""
-    old = make_eye(3).pose_um[:, :3]
-    with monkeypatch.context() as patch, EyeWriter(tmp_path / "eyes.h5") as writer:
-        patch.setitem(ARRAYS, "pose_um", ("float32", ("S", 3)))
-        writer.add(make_eye(3, pose_um=old))
-    expected = np.concatenate([old, np.zeros((6, 4), np.float32)], 1)
-    with EyeReader(tmp_path / "eyes.h5") as reader:
-        np.testing.assert_array_equal(reader.read("eye03").pose_um, expected)
-        np.testing.assert_array_equal(reader.array("eye03", "pose_um"), expected)
-    np.testing.assert_array_equal(FundusOCTDataset(tmp_path / "eyes.h5").poses()[0], expected)
 
 
 @pytest.mark.parametrize("slices", [None, [0, 1, 2], [5, 0, 3, 4], [2], []])

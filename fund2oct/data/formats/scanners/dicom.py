@@ -11,15 +11,9 @@ from typing import Any
 
 import numpy as np
 
-from fund2oct.data.formats.exam import (
-    Exam,
-    age_years,
-    between_slices_mm,
-    centred_scan,
-    scan_of_curves,
-    square_localizer,
-)
+from fund2oct.data.formats.exam import Exam, age_years, between_slices_mm, centred_scan, square_localizer
 from fund2oct.data.formats.naming import laterality_of
+from fund2oct.data.formats.scanners.curved import scan_of_curves
 from fund2oct.data.formats.stacks import Spacing
 from fund2oct.eye import Array, DataError, Plain
 from fund2oct.levels import Levels, find_levels, to_bytes

@@ -19,11 +19,11 @@ from fund2oct.data.formats.exam import (
     age_years,
     between_slices_mm,
     centred_scan,
-    heidelberg_circles,
     named_boundaries,
     square_localizer,
 )
 from fund2oct.data.formats.naming import laterality_of
+from fund2oct.data.formats.scanners.curved import heidelberg_circles
 from fund2oct.eye import Array, DataError, Plain
 from fund2oct.geometry import ScanPattern
 

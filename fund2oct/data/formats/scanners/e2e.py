@@ -13,15 +13,10 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from fund2oct.data.formats.exam import (
-    Exam,
-    between_slices_mm,
-    centred_scan,
-    heidelberg_circles,
-    square_localizer,
-)
-from fund2oct.data.formats.heyex import boundaries_of, displayed, dropped_note
+from fund2oct.data.formats.exam import Exam, between_slices_mm, centred_scan, square_localizer
 from fund2oct.data.formats.naming import laterality_of
+from fund2oct.data.formats.scanners.curved import heidelberg_circles
+from fund2oct.data.formats.scanners.heyex import boundaries_of, displayed, dropped_note
 from fund2oct.eye import Array, DataError
 from fund2oct.geometry import Point, ScanPattern
 
