@@ -17,7 +17,8 @@ from fund2oct.data.images import read_rgb
 from fund2oct.data.landmarks import PhotoPlacement, place_on
 from fund2oct.data.naming import laterality_of
 from fund2oct.data.schema import Array, DataError, Plain
-from fund2oct.export import save_eye
+from fund2oct.export import export_eye
+from fund2oct.export.files import free_name
 from fund2oct.geometry import Placement, ScanPattern
 from fund2oct.models import VolumeModel, load_model
 from fund2oct.models.checkpoint import import_class
@@ -53,7 +54,7 @@ def predict(
         out: folder of the results, made if need be: for ``NAME.jpg`` the volume ``NAME.h5``, its panel
             ``NAME.png``, the thickness map ``NAME.thickness.png`` and its numbers in micrometres,
             ``NAME.thickness.tif``: median, lower and upper end of the 80% interval.
-        formats: of the volumes, see :func:`fund2oct.export.save_eye`.
+        formats: of the volumes, keys of :data:`fund2oct.export.FORMATS`.
         seed: of the speckle and of the poses.
         model: import path of the model's class, where it is not of this package.
         placement: where the scan lies on the photos; by default around the centre of the retina's
@@ -75,16 +76,10 @@ def predict(
     for photo in track([Path(photo) for photo in photos], "translating"):
         try:
             eye = translate(network, photo, placement or Placement(), seed, draw)
+            _save(network, eye, folder, free_name(photo.stem, taken), formats)
         except DataError as error:
             line = " ".join(str(error).split())
             failed.append(line if str(photo) in line else f"{photo}: {line}")
-            continue
-        name = _free_name(photo.stem, taken)
-        if eye.volume is not None:
-            for format in formats:
-                save_eye(eye, folder, name, format)
-            _draw(eye, folder / f"{name}.png")
-        _map_thickness(network, eye, folder / name)
     return failed
 
 
@@ -136,7 +131,7 @@ def translate(
     return Eye(
         key=photo.stem,
         patient=photo.stem,
-        laterality="",
+        laterality=laterality_of(photo.stem),
         fundus=fundus,
         placement=placed,
         source=f"generated from {photo.name}",
@@ -189,27 +184,22 @@ def generate(
     return (volume[0, 0] * 255).round().byte().cpu().numpy(), pose_um[0].float().numpy()
 
 
+def _save(model: VolumeModel, eye: Eye, folder: Path, name: str, formats: Sequence[str]) -> None:
+    assert eye.fundus is not None and model.task is not None
+    thickness = predict_thickness(model, eye.fundus, eye.placement, model.task.scan)
+    if eye.volume is not None:
+        _draw(eye, folder / f"{name}.png")
+        for format in formats:
+            export_eye(eye, folder, name, format, overwrite=True, thickness=thickness)
+    if thickness is not None:
+        save_thickness(thickness, folder / f"{name}.thickness.tif")
+        figure = draw_thickness(eye.fundus, thickness, eye.key, _FOOTER)
+        save_figure(figure, folder / f"{name}.thickness.png")
+
+
 def _draw(eye: Eye, path: Path) -> None:
     assert eye.fundus is not None and eye.scan is not None and eye.volume is not None
     fundus = torch.from_numpy(eye.fundus.copy()).permute(2, 0, 1) / 255
     volume = torch.from_numpy(eye.volume) / 255
     grid = eye.placement.to_grid(eye.scan.coordinates(volume.shape[-1]))
     save_figure(draw_panel(fundus, grid, {"generated": volume}, eye.key), path)
-
-
-def _map_thickness(model: VolumeModel, eye: Eye, path: Path) -> None:
-    assert eye.fundus is not None and model.task is not None
-    found = predict_thickness(model, eye.fundus, eye.placement, model.task.scan)
-    if found is None:
-        return
-    save_thickness(found, path.with_name(f"{path.name}.thickness.tif"))
-    figure = draw_thickness(eye.fundus, found, eye.key, _FOOTER)
-    save_figure(figure, path.with_name(f"{path.name}.thickness.png"))
-
-
-def _free_name(stem: str, taken: set[str]) -> str:
-    name, number = stem, 2
-    while name in taken:
-        name, number = f"{stem}-{number}", number + 1
-    taken.add(name)
-    return name

@@ -9,7 +9,8 @@ from matplotlib.figure import Figure
 from matplotlib.transforms import Affine2D
 
 from fund2oct.data.schema import Array
-from fund2oct.thickness import RINGS_MM, ThicknessMap
+from fund2oct.retina.etdrs import RINGS_MM
+from fund2oct.thickness import ThicknessMap
 
 _RANGE_UM = (150.0, 500.0)
 _COVER = 0.72
