@@ -11,6 +11,7 @@ from pathlib import Path
 
 from fund2oct.data.schema import DataError, Eye
 from fund2oct.export.fields import save_fields, save_predicted_fields
+from fund2oct.export.film import save_gif, save_mp4
 from fund2oct.export.meshes import save_ply, save_vtk
 from fund2oct.export.volumes import save_hdf5, save_nifti, save_png, save_tiff
 from fund2oct.thickness import ThicknessMap
@@ -39,13 +40,27 @@ class Format:
         return folder / f"{name}{self.ending.rstrip('/')}"
 
 
+def _save_dicom(eye: Eye, path: Path) -> None:
+    from fund2oct.export.dicom import save_dicom
+
+    save_dicom(eye, path)
+
+
 FORMATS: dict[str, Format] = {
     "hdf5": Format(".h5", "all that is known of the eye, in this library's schema", save_hdf5),
     "nifti": Format(
         ".nii.gz", "voxels, their size, and the place of a raster in the patient", save_nifti, "nifti"
     ),
     "tiff": Format(".ome.tif", "voxels and their size, a page a B-scan", save_tiff),
+    "dicom": Format(
+        ".dcm",
+        "an ophthalmic tomogram, its frames placed on the photo, which lies beside it as NAME.photo.dcm",
+        _save_dicom,
+        "dicom",
+    ),
     "png": Format("/", "a picture a B-scan, with the size of its pixels", save_png),
+    "gif": Format(".gif", "a flight through the slices there and back, beside the photo", save_gif),
+    "mp4": Format(".mp4", "the same flight as a film", save_mp4, "film"),
     "ply": Format("_ply/", "a mesh a surface of the retina, in millimetres", save_ply),
     "vtk": Format("_vtk/", "the same meshes, with the retina's thickness at each point", save_vtk),
     "csv": Format(
@@ -97,10 +112,13 @@ def export_eye(
         _refuse_existing(chosen.path(folder, name))
     with tempfile.TemporaryDirectory(prefix=".export-", dir=folder) as scratch:
         path = chosen.path(Path(scratch), name)
-        if thickness is not None and chosen.save_predicted is not None:
-            chosen.save_predicted(eye, thickness, path)
-        else:
-            chosen.save(eye, path)
+        try:
+            if thickness is not None and chosen.save_predicted is not None:
+                chosen.save_predicted(eye, thickness, path)
+            else:
+                chosen.save(eye, path)
+        except ModuleNotFoundError as error:
+            raise ImportError(f'{format} needs {error.name}: pip install "fund2oct[{chosen.extra}]"') from None
         made = sorted(Path(scratch).iterdir())
         for path in made:
             _check_room(path, folder / path.name, overwrite)

@@ -32,14 +32,9 @@ def save_nifti(eye: Eye, path: Path) -> None:
     World coordinates are millimetres around the fovea towards the patient's right, front and top, as
     NIfTI has them; :func:`raster_affine` says how they follow from the scan. A star has no such place:
     both codes of its header are 0 (unknown), and the distance of its slices is stated as 1 mm.
-
-    Raises:
-        ImportError: if nibabel is not installed.
     """
-    try:
-        import nibabel
-    except ImportError:
-        raise ImportError('NIfTI needs nibabel: pip install "fund2oct[nifti]"') from None
+    import nibabel
+
     assert eye.volume is not None and eye.scan is not None
     voxels = np.ascontiguousarray(eye.volume.transpose(2, 1, 0))
     affine = raster_affine(eye.scan, eye.volume.shape, eye.spacing_mm)

@@ -10,6 +10,8 @@ import pytest
 from fund2oct.data import DataError
 from fund2oct.export import export_eye
 from fund2oct.geometry import RadialScan, RasterScan, ScanPattern
+from fund2oct.phantom import PhantomConfig, simulate_eye
+from fund2oct.retina import boundary_index
 from fund2oct.thickness import ThicknessMap
 
 SLOPE = (12.0, -20.0)
@@ -40,7 +42,7 @@ def test_a_mesh_has_its_points_and_its_area_in_millimetres(scan, n_ascans, raste
     eye = with_planes(raster_eye, scan, n_ascans)
     folders = {format: export_eye(eye, tmp_path, "eye", format) for format in ("ply", "vtk")}
     assert sorted(each.name for each in folders["ply"].iterdir()) == ["BM.ply", "ILM.ply", "OS.ply", "RPE.ply"]
-    places = scan.coordinates(n_ascans).numpy().reshape(-1, 2)
+    places = scan.coordinates(n_ascans).numpy().reshape(-1, 2).astype(float)
     flat = trimesh.load(folders["ply"] / "ILM.ply", process=False)
     tilted = trimesh.load(folders["ply"] / "RPE.ply", process=False)
     assert flat.vertices[:, 2] == pytest.approx(0.2, abs=1e-6)
@@ -53,7 +55,7 @@ def test_a_mesh_has_its_points_and_its_area_in_millimetres(scan, n_ascans, raste
     else:
         area_mm2 = 3 * (3.2 * half) ** 2  # regular polygon of 12 corners
     assert flat.area == pytest.approx(area_mm2, rel=1e-5)
-    assert {tuple(p) for p in flat.vertices[:, :2].round(4)} == {tuple(p) for p in places.round(4)}
+    assert {tuple(p) for p in flat.vertices[:, :2].round(4) + 0.0} == {tuple(p) for p in places.round(4) + 0.0}
 
     read = pyvista.read(folders["vtk"] / "RPE.vtk")
     assert np.allclose(read.points, tilted.vertices, atol=1e-6)
@@ -70,17 +72,15 @@ def test_a_mesh_has_a_hole_where_nothing_was_found(raster_eye, tmp_path):
     assert mesh.euler_number == 0  # a disc with one hole
 
 
-def test_surfaces_are_searched_where_none_are_stored(raster_eye, tmp_path):
+def test_surfaces_are_searched_where_none_are_stored(tmp_path):
     trimesh = pytest.importorskip("trimesh")
-    volume = np.full((5, 48, 64), 20, np.uint8)
-    volume[:, 12:26] = 110  # a retina of 14 rows
-    volume[:, 26:30] = 240
-    volume[:, 30:40] = 90
-    eye = replace(
-        raster_eye, volume=volume, scan=RasterScan(5, 6.4, 4.0), spacing_mm=(1.0, 0.02, 0.1)
-    )
+    eye = simulate_eye(0, 5, PhantomConfig(fundus_px=48, n_depth=80, n_ascans=56, diagnosis="normal"))
+    assert eye.surfaces_um is None
     mesh = trimesh.load(export_eye(eye, tmp_path, "eye", "ply") / "ILM.ply", process=False)
-    assert np.median(mesh.vertices[:, 2]) == pytest.approx(12 * 0.02, abs=0.03)
+    truth_mm = eye.boundaries_um[boundary_index("ILM")].ravel() / 1000
+    places = eye.scan.coordinates(56).numpy().reshape(-1, 2)
+    nearest = np.array([np.hypot(*(places - point[:2]).T).argmin() for point in mesh.vertices])
+    assert np.abs(mesh.vertices[:, 2] - truth_mm[nearest]).mean() < 0.02
 
 
 def read_rows(path):
