@@ -1,4 +1,4 @@
-"""Eyes as files that other programs open, a file a subject; :mod:`fund2oct.export.table` lists the formats."""
+"""Eyes as files that other programs open; :mod:`fund2oct.export.table` lists the formats."""
 
 from fund2oct.export.files import export_files
 from fund2oct.export.table import FORMATS, Format, export_eye

@@ -18,11 +18,11 @@ from typing import Any
 import numpy as np
 import torch
 from pydicom.dataset import Dataset, FileDataset, FileMetaDataset
-from pydicom.uid import ExplicitVRLittleEndian, generate_uid
+from pydicom.uid import UID, ExplicitVRLittleEndian, generate_uid
 
 from fund2oct import __version__
-from fund2oct.data.schema import Array, DataError, Eye
 from fund2oct.export.origin import is_generated, is_synthetic, statement_on
+from fund2oct.eye import Array, DataError, Eye
 
 _OPT = "1.2.840.10008.5.1.4.1.1.77.1.5.4"
 _PHOTO = "1.2.840.10008.5.1.4.1.1.77.1.5.1"
@@ -112,7 +112,7 @@ def _photo(eye: Eye, study: dict[str, Any]) -> Any:
 def _instance(eye: Eye, sop_class: str, modality: str, series: int, study: dict[str, Any]) -> Any:
     """What both images have in common: an anonymous study, a derived image of the retina of one side."""
     meta = FileMetaDataset()
-    meta.MediaStorageSOPClassUID, meta.MediaStorageSOPInstanceUID = sop_class, generate_uid()
+    meta.MediaStorageSOPClassUID, meta.MediaStorageSOPInstanceUID = UID(sop_class), generate_uid()
     meta.TransferSyntaxUID = ExplicitVRLittleEndian
     image = FileDataset("", {}, file_meta=meta, preamble=b"\0" * 128)
     image.SOPClassUID, image.SOPInstanceUID = sop_class, meta.MediaStorageSOPInstanceUID
@@ -120,8 +120,8 @@ def _instance(eye: Eye, sop_class: str, modality: str, series: int, study: dict[
     # A generated volume has a real photo; of a simulated eye both are simulated.
     synthetic = is_synthetic(eye) and (sop_class == _OPT or not is_generated(eye))
     image.SyntheticData = "YES" if synthetic else "NO"
-    _set_unknown(image, "PatientName", "PatientID", "PatientBirthDate", "PatientSex", "StudyDate", "StudyTime",
-                 "AccessionNumber", "StudyID", "ReferringPhysicianName")  # fmt: skip
+    _set_unknown(image, "PatientName", "PatientID", "PatientBirthDate", "PatientSex", "StudyDate",
+                 "StudyTime", "AccessionNumber", "StudyID", "ReferringPhysicianName")  # fmt: skip
     image.StudyInstanceUID = study["uid"]
     image.Modality, image.SeriesInstanceUID, image.SeriesNumber = modality, generate_uid(), series
     image.InstanceNumber = 1
@@ -198,7 +198,7 @@ def _frame_groups(eye: Eye, number: int, photo: Any, ends_px: Array | None) -> A
 
 
 def _plane(eye: Eye, number: int) -> Any:
-    """Where a frame lies in the patient, in millimetres around the fovea to the left, back and top (C.7.6.2.1).
+    """Where a frame lies in the patient, in mm around the fovea to the left, back and top (C.7.6.2.1).
 
     What is at the right of a photo is at the patient's left, and what is down in it is down; depth runs back.
     """

@@ -4,14 +4,18 @@ from __future__ import annotations
 
 import csv
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 from scipy.interpolate import LinearNDInterpolator
 
-from fund2oct.data.schema import Array, Eye
 from fund2oct.export.meshes import ascan_places_mm, found_thickness_um, triangulate, with_surfaces
+from fund2oct.eye import Array, Eye
 from fund2oct.retina.etdrs import FIELDS, RINGS_MM, anatomical_name, etdrs_masks, field_means_um
-from fund2oct.thickness import ThicknessMap
+
+if TYPE_CHECKING:
+    # Lightning takes seconds to import.
+    from fund2oct.models.thickness import ThicknessMap
 
 _PITCH_MM = 0.05
 _COLUMNS = ("field", "name", "n_ascans", "n_known", "thickness_um", "low_um", "high_um", "known_from")

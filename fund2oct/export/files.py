@@ -7,11 +7,11 @@ import re
 from collections.abc import Sequence
 from pathlib import Path
 
-from fund2oct.data.schema import DataError
-from fund2oct.data.store import EyeReader
+from fund2oct.data.store.reader import EyeReader
 from fund2oct.export.table import FORMATS, export_eye
+from fund2oct.eye import DataError
 
-_UNSAFE = re.compile(r'[^\w\-+=@,. ()\[\]]|^\.+|[. ]+$')
+_UNSAFE = re.compile(r"[^\w\-+=@,. ()\[\]]|^\.+|[. ]+$")
 
 
 def export_files(

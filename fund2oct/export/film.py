@@ -9,8 +9,8 @@ import numpy as np
 import torch
 from PIL import Image, ImageDraw, ImageFont
 
-from fund2oct.data.schema import Array, Eye
 from fund2oct.export.origin import statement_on
+from fund2oct.eye import Array, Eye
 
 _HEIGHT_PX, _SLICE_PX, _GAP_PX, _CAPTION_PX = 360, 560, 8, 28
 _PAPER, _INK, _LINE, _CURRENT = "white", "#404040", "#b0b0b0", "#e69f00"

@@ -8,9 +8,9 @@ from pathlib import Path
 import numpy as np
 from scipy.spatial import Delaunay, QhullError
 
-from fund2oct.data.schema import Array, DataError, Eye
-from fund2oct.data.surfaces import searched_fields
+from fund2oct.data.preparing.surfaces import searched_fields
 from fund2oct.export.origin import statement_on
+from fund2oct.eye import Array, DataError, Eye
 from fund2oct.retina.layers import SURFACES
 
 
@@ -73,7 +73,7 @@ def save_vtk(eye: Eye, folder: Path) -> None:
     """
     for name, points, triangles, thickness_um in _meshes(eye, folder):
         title = " ".join(_lines_on(eye, name))[:255]
-        parts = [
+        parts: list[str | Array] = [
             f"# vtk DataFile Version 3.0\n{title}\nBINARY\nDATASET POLYDATA\nPOINTS {len(points)} float\n",
             points.astype(">f4"),
             f"\nPOLYGONS {len(triangles)} {4 * len(triangles)}\n",
@@ -87,7 +87,10 @@ def save_vtk(eye: Eye, folder: Path) -> None:
 
 
 def _lines_on(eye: Eye, surface: str) -> list[str]:
-    return [statement_on(eye), f"Surface {surface}, millimetres, x right and y down as on the photo, z deeper."]
+    return [
+        statement_on(eye),
+        f"Surface {surface} in mm, x right and y down as on the photo, z deeper.",
+    ]
 
 
 def _meshes(eye: Eye, folder: Path) -> list[tuple[str, Array, Array, Array]]:

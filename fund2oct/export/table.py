@@ -8,13 +8,17 @@ import tempfile
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from fund2oct.data.schema import DataError, Eye
 from fund2oct.export.fields import save_fields, save_predicted_fields
 from fund2oct.export.film import save_gif, save_mp4
 from fund2oct.export.meshes import save_ply, save_vtk
 from fund2oct.export.volumes import save_hdf5, save_nifti, save_png, save_tiff
-from fund2oct.thickness import ThicknessMap
+from fund2oct.eye import DataError, Eye
+
+if TYPE_CHECKING:
+    # Lightning takes seconds to import.
+    from fund2oct.models.thickness import ThicknessMap
 
 
 @dataclass(frozen=True)
@@ -118,7 +122,9 @@ def export_eye(
             else:
                 chosen.save(eye, path)
         except ModuleNotFoundError as error:
-            raise ImportError(f'{format} needs {error.name}: pip install "fund2oct[{chosen.extra}]"') from None
+            raise ImportError(
+                f'{format} needs {error.name}: pip install "fund2oct[{chosen.extra}]"'
+            ) from None
         made = sorted(Path(scratch).iterdir())
         for path in made:
             _check_room(path, folder / path.name, overwrite)

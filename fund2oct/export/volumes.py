@@ -10,9 +10,9 @@ import numpy as np
 import tifffile
 from PIL import Image
 
-from fund2oct.data.schema import Array, Eye
-from fund2oct.data.writer import EyeWriter
+from fund2oct.data.store.writer import EyeWriter
 from fund2oct.export.origin import statement_on
+from fund2oct.eye import Array, Eye
 from fund2oct.geometry import ScanPattern
 
 _REGULAR_MM = 0.02

@@ -8,9 +8,9 @@ import numpy as np
 from matplotlib.figure import Figure
 from matplotlib.transforms import Affine2D
 
-from fund2oct.data.schema import Array
+from fund2oct.eye import Array
+from fund2oct.models.thickness import ThicknessMap
 from fund2oct.retina.etdrs import RINGS_MM
-from fund2oct.thickness import ThicknessMap
 
 _RANGE_UM = (150.0, 500.0)
 _COVER = 0.72
@@ -21,7 +21,7 @@ def draw_thickness(fundus: Array, found: ThicknessMap, title: str = "", footer: 
 
     Args:
         fundus: RGB, uint8, shape ``(H, H, 3)``.
-        found: the map, see :func:`fund2oct.thickness.predict_thickness`.
+        found: the map, see :func:`fund2oct.models.thickness.predict_thickness`.
         title: above.
         footer: below, in small letters.
 

@@ -10,9 +10,9 @@ import pytest
 from fund2oct.data import DataError
 from fund2oct.export import export_eye
 from fund2oct.geometry import RadialScan, RasterScan, ScanPattern
+from fund2oct.models.thickness import ThicknessMap
 from fund2oct.phantom import PhantomConfig, simulate_eye
 from fund2oct.retina import boundary_index
-from fund2oct.thickness import ThicknessMap
 
 SLOPE = (12.0, -20.0)
 """Micrometres of thickness a millimetre, to the right and down."""
@@ -32,6 +32,10 @@ def with_planes(eye, scan, n_ascans):
     )  # fmt: skip
 
 
+def _rounded(points):
+    return {tuple(point) for point in np.round(points, 4) + 0.0}
+
+
 @pytest.mark.parametrize(
     ("scan", "n_ascans"),
     [(RasterScan(9, 6.4, 4.0), 32), (RadialScan(6, 6.4), 32), (RadialScan(6, 6.4), 33)],
@@ -41,7 +45,12 @@ def test_a_mesh_has_its_points_and_its_area_in_millimetres(scan, n_ascans, raste
     trimesh, pyvista = pytest.importorskip("trimesh"), pytest.importorskip("pyvista")
     eye = with_planes(raster_eye, scan, n_ascans)
     folders = {format: export_eye(eye, tmp_path, "eye", format) for format in ("ply", "vtk")}
-    assert sorted(each.name for each in folders["ply"].iterdir()) == ["BM.ply", "ILM.ply", "OS.ply", "RPE.ply"]
+    assert sorted(each.name for each in folders["ply"].iterdir()) == [
+        "BM.ply",
+        "ILM.ply",
+        "OS.ply",
+        "RPE.ply",
+    ]
     places = scan.coordinates(n_ascans).numpy().reshape(-1, 2).astype(float)
     flat = trimesh.load(folders["ply"] / "ILM.ply", process=False)
     tilted = trimesh.load(folders["ply"] / "RPE.ply", process=False)
@@ -50,12 +59,10 @@ def test_a_mesh_has_its_points_and_its_area_in_millimetres(scan, n_ascans, raste
     assert z == pytest.approx(0.5 + 0.001 * (SLOPE[0] * x + SLOPE[1] * y), abs=1e-5)
     assert (flat.face_normals[:, 2] < 0).all()  # towards the vitreous
     half = 1 - 1 / n_ascans  # from the first A-scan's centre to the last one's
-    if isinstance(scan, RasterScan):
-        area_mm2 = 6.4 * half * 4.0
-    else:
-        area_mm2 = 3 * (3.2 * half) ** 2  # regular polygon of 12 corners
+    # A rectangle, or a regular polygon of 12 corners.
+    area_mm2 = 6.4 * half * 4.0 if isinstance(scan, RasterScan) else 3 * (3.2 * half) ** 2
     assert flat.area == pytest.approx(area_mm2, rel=1e-5)
-    assert {tuple(p) for p in flat.vertices[:, :2].round(4) + 0.0} == {tuple(p) for p in places.round(4) + 0.0}
+    assert _rounded(flat.vertices[:, :2]) == _rounded(places)
 
     read = pyvista.read(folders["vtk"] / "RPE.vtk")
     assert np.allclose(read.points, tilted.vertices, atol=1e-6)
@@ -129,7 +136,9 @@ def test_a_prediction_has_its_interval(raster_eye, tmp_path):
     rows = read_rows(export_eye(raster_eye, tmp_path, "eye", "csv", thickness=found))
     row = rows["centre"]
     assert (row["thickness_um"], row["low_um"], row["high_um"]) == ("250.0", "220.0", "290.0")
-    assert float(rows["inner right"]["thickness_um"]) == pytest.approx(250 + 10 * mean_along_axis(0.5, 1.5), 0.01)
+    assert float(rows["inner right"]["thickness_um"]) == pytest.approx(
+        250 + 10 * mean_along_axis(0.5, 1.5), 0.01
+    )
     assert row["known_from"] == "photo"
 
 

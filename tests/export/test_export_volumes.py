@@ -80,7 +80,11 @@ def test_ome_tiff_has_pages_and_physical_sizes(raster_eye, star_eye, tmp_path):
                 pages.append(np.asarray(stack))
         assert np.array_equal(np.stack(pages), eye.volume)
         (pixels,) = ElementTree.fromstring(description).findall(".//{*}Pixels")
-        assert (pixels.get("SizeX"), pixels.get("SizeY"), pixels.get("SizeZ")) == ("32", "24", str(len(pages)))
+        assert (pixels.get("SizeX"), pixels.get("SizeY"), pixels.get("SizeZ")) == (
+            "32",
+            "24",
+            str(len(pages)),
+        )
         assert pixels.get("PhysicalSizeX") == "0.2" and pixels.get("PhysicalSizeXUnit") == "mm"
         assert pixels.get("PhysicalSizeY") == "0.08" and pixels.get("PhysicalSizeYUnit") == "mm"
         assert pixels.get("PhysicalSizeZ") == apart
@@ -130,6 +134,6 @@ def test_an_eye_without_a_volume_and_an_unknown_format_are_refused(raster_eye, t
     photo_alone = replace(raster_eye, volume=None, scan=None)
     with pytest.raises(DataError, match="eye 'eye 7': has a photo alone; nifti needs a volume"):
         export_eye(photo_alone, tmp_path, "eye", "nifti")
-    with pytest.raises(ValueError, match="format 'nii': expected one of .*nifti"):
+    with pytest.raises(ValueError, match=r"format 'nii': expected one of .*nifti"):
         export_eye(raster_eye, tmp_path, "eye", "nii")
     assert not list(tmp_path.iterdir())
