@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 import sys
 
-from fund2oct.cli.options import Commands, add_placement, placement_option
+from fund2oct.cli.options import Commands, add_format, add_placement, placement_option
 
 
 def add_commands(commands: Commands) -> None:
@@ -51,10 +51,7 @@ def add_commands(commands: Commands) -> None:
     predict.add_argument("checkpoint", metavar="CHECKPOINT")
     predict.add_argument("photos", nargs="+", metavar="PHOTO")
     predict.add_argument("--out", required=True, metavar="DIR")
-    predict.add_argument(
-        "--format", choices=("hdf5", "tiff", "nifti"), action="append", dest="formats",
-        help="of the volumes; may be given more than once (default: hdf5)",
-    )  # fmt: skip
+    add_format(predict, "of the volumes; may be given more than once (default: hdf5)")
     predict.add_argument(
         "--fovea", type=float, nargs=2, metavar=("X", "Y"),
         help="the fovea on the photo, from -1 to 1 over the circle of retina (default: its centre)",

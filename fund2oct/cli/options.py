@@ -12,6 +12,17 @@ if TYPE_CHECKING:
 
 Commands: TypeAlias = "argparse._SubParsersAction[argparse.ArgumentParser]"
 
+FORMATS = ("csv", "dicom", "gif", "hdf5", "mp4", "nifti", "ply", "png", "tiff", "vtk")
+"""Names of :data:`fund2oct.export.FORMATS`, which is too heavy for ``--help``."""
+
+
+def add_format(parser: argparse.ArgumentParser, note: str, required: bool = False) -> None:
+    """Add ``--format``."""
+    parser.add_argument(
+        "--format", choices=FORMATS, action="append", dest="formats", required=required, metavar="NAME",
+        help=f"one of {', '.join(FORMATS)}; {note}",
+    )  # fmt: skip
+
 
 def add_overwrite(parser: argparse.ArgumentParser) -> None:
     """Add ``--overwrite``."""
