@@ -92,8 +92,8 @@ def _write(options: argparse.Namespace) -> int:
     print(f"{done} of {report.n_photos} photos translated{kept}")
     if report.failed:
         print(
-            f"fund2oct: {options.out}: not written, for it would be refused without these photos; mend them and "
-            "give the command again, the others are kept",
+            f"fund2oct: {options.out}: not written, for it would be refused without these photos; mend "
+            "them and give the command again, the others are kept",
             file=sys.stderr,
         )
         return 1

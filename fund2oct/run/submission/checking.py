@@ -20,6 +20,7 @@ from fund2oct.run.submission.layout import HEIGHT_PX, N_SLICES, WIDTH_PX, find_p
 _MOST_BYTES = 4 << 20
 """Of one slice: a JPG of this size is smaller by far, and a bomb is not unpacked."""
 _SHOWN = 5
+_OF_THE_SYSTEM = ("__MACOSX", "Thumbs.db", "desktop.ini")
 
 
 def check_submission(submission: str | os.PathLike[str], folder: str | os.PathLike[str]) -> list[str]:
@@ -73,10 +74,7 @@ def _why_superfluous(name: str, stems: set[str]) -> str:
     path = PurePosixPath(name)
     if "\\" in name or path.is_absolute() or ".." in path.parts:
         return "names that leave the folder, or have backslashes; zip on another system"
-    if any(
-        part == "__MACOSX" or part.startswith(".") or part in ("Thumbs.db", "desktop.ini")
-        for part in path.parts
-    ):
+    if any(part.startswith(".") or part in _OF_THE_SYSTEM for part in path.parts):
         return "files of the system, not of the submission; zip without them"
     if len(path.parts) == 1:
         return "files outside a photo's folder"

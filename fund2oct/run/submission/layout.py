@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import os
 from pathlib import Path
 
 from fund2oct.eye import DataError
@@ -21,7 +22,7 @@ def slice_names(stem: str) -> list[str]:
     return [f"{stem}/{stem}_{number}.jpg" for number in range(N_SLICES)]
 
 
-def find_photos(folder: str | Path) -> dict[str, Path]:
+def find_photos(folder: str | os.PathLike[str]) -> dict[str, Path]:
     """The photos that an upload has to answer, by their names without ending, sorted.
 
     Args:
@@ -44,7 +45,7 @@ def find_photos(folder: str | Path) -> dict[str, Path]:
     for photo in sorted(photos):
         if found.setdefault(photo.stem, photo) != photo:
             raise DataError(
-                f"{photo}: {found[photo.stem].name} has the same name; one folder cannot hold both eyes' slices"
+                f"{photo}: {found[photo.stem].name} has the same name; a folder holds one eye's slices"
             )
     if not found:
         raise DataError(f"{folder}: expected photos ({', '.join(_PICTURES)}) in {pictures}, found none")

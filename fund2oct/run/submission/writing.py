@@ -86,7 +86,7 @@ def write_submission(
     if out.exists() and not overwrite:
         raise DataError(f"{out}: exists; choose another name, or replace it with --overwrite")
     photos = find_photos(folder)
-    network = load_model(checkpoint, import_class(model) if model else None, device)
+    network = load_model(Path(checkpoint), import_class(model) if model else None, device)
     if not network.draws_volumes or network.shape[0] != N_SLICES:
         found = f"{network.shape[0]} slices" if network.draws_volumes else "no volumes"
         raise ValueError(
