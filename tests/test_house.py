@@ -13,7 +13,7 @@ MOST_LINES, MOST_FILES = 350, 12
 
 ROWS = [
     ["precision", "processes", "progress"],
-    ["geometry"],
+    ["geometry", "etdrs"],
     ["retina"],
     ["eye"],
     ["phantom"],

@@ -9,10 +9,10 @@ from typing import TYPE_CHECKING
 import numpy as np
 import torch
 
+from fund2oct.etdrs import field_means_um
 from fund2oct.eye import Array
 from fund2oct.geometry import Placement, ScanPattern
 from fund2oct.networks.layered.surfaces import thickness_interval_um, thickness_um
-from fund2oct.retina.etdrs import field_means_um
 
 if TYPE_CHECKING:
     # Lightning takes seconds to import, and figures are drawn without it.
@@ -52,7 +52,7 @@ class ThicknessMap:
     def fields_um(self) -> dict[str, float]:
         """Mean thickness of the nine ETDRS fields, NaN where the map does not reach.
 
-        The fields are named as they lie on the photo, see :data:`fund2oct.retina.etdrs.FIELDS`.
+        The fields are named as they lie on the photo, see :data:`fund2oct.etdrs.FIELDS`.
         """
         return field_means_um(self.median_um, self.points_mm)
 
