@@ -9,6 +9,7 @@ import pytorch_lightning as pl
 import torch
 from torch import Tensor, nn
 
+from fund2oct.by_path import values_of_a_file
 from fund2oct.metrics.validation import ValidationMetrics
 from fund2oct.models.finite import FiniteWatch, NotFiniteError, first_not_finite
 from fund2oct.models.task import TASK_KEY, Task
@@ -95,8 +96,8 @@ class VolumeModel(pl.LightningModule):
         self.gradient_clip = gradient_clip
         self.seed = seed
         self.task: Task | None = None
-        self.from_file = False
-        """Whether the hyper-parameters were read from a checkpoint, and name nothing to import."""
+        self.from_file = ""
+        """The checkpoint that the hyper-parameters were read from, which then name nothing to import."""
         self._finite = FiniteWatch()
 
     def configure_model(self) -> None:
@@ -237,8 +238,9 @@ class VolumeModel(pl.LightningModule):
     def setup(self, stage: str) -> None:
         """Take from the data what the model has to know of them, once, to be used without them."""
         if stage == "fit":
-            self.configure_model()
-            self.configure_training()
+            with values_of_a_file(self.from_file):
+                self.configure_model()
+                self.configure_training()
         datamodule = getattr(self.trainer, "datamodule", None)
         # Photos alone, or unpaired, are no translation yet.
         if datamodule is None or getattr(datamodule, "content", "pairs") != "pairs":
