@@ -6,7 +6,7 @@ import argparse
 import sys
 from pathlib import Path
 
-from fund2oct.cli.options import Commands, add_compression, add_overwrite, add_workers
+from fund2oct.cli.options import GOES_ON, Commands, add_compression, add_overwrite, add_workers
 
 
 def add_commands(commands: Commands) -> None:
@@ -27,7 +27,7 @@ def add_commands(commands: Commands) -> None:
     add_workers(simulate)
     add_compression(simulate)
     add_overwrite(simulate)
-    simulate.set_defaults(command=_simulate)
+    simulate.set_defaults(command=_simulate, go_on=GOES_ON)
 
     check = commands.add_parser("check", help="say what is wrong with a file, eye by eye")
     check.add_argument("files", nargs="+", metavar="FILE.h5", help="files, or folders of files, of one set")
@@ -44,7 +44,7 @@ def add_commands(commands: Commands) -> None:
     add_workers(migrate)
     add_compression(migrate)
     add_overwrite(migrate)
-    migrate.set_defaults(command=_migrate)
+    migrate.set_defaults(command=_migrate, go_on=GOES_ON)
 
 
 def _simulate(options: argparse.Namespace) -> int:

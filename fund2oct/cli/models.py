@@ -14,8 +14,11 @@ def add_commands(commands: Commands) -> None:
     train.add_argument("experiment", metavar="EXP", help="a shipped experiment's name or a YAML file")
     train.add_argument("overrides", nargs="*", metavar="KEY=VALUE")
     train.add_argument("--out", default=None, help="folder of the run (default: runs/EXP/NUMBER)")
-    train.add_argument("--resume", default=None, metavar="CHECKPOINT")
-    train.set_defaults(command=_train)
+    train.add_argument(
+        "--resume", default=None, metavar="CHECKPOINT", help="go on from it, in a folder of its own"
+    )
+    train.add_argument("--overwrite", action="store_true", help="remove an earlier run in --out first")
+    train.set_defaults(command=_train, go_on="nothing was trained yet; run it again")
 
     evaluate = commands.add_parser(
         "evaluate",
@@ -70,17 +73,24 @@ def add_commands(commands: Commands) -> None:
 
 
 def _train(options: argparse.Namespace) -> int:
+    from fund2oct.run.folder import last_checkpoint
     from fund2oct.run.train import train
 
     run = train(
-        options.experiment, options.overrides, options.out, options.resume, spread_out=options.from_shell
+        options.experiment,
+        options.overrides,
+        options.out,
+        options.resume,
+        overwrite=options.overwrite,
+        spread_out=options.from_shell,
     )
-    if (run / "report").is_dir():
-        print(
-            f"\nThe run lies in {run}: its report in {run}/report/report.md, panels in {run}/panels.\n"
-            f"Next: fund2oct predict {run}/checkpoints/last.ckpt PHOTO.jpg --out predictions\n"
-            f"      tensorboard --logdir {run.parent}"
-        )
+    if run.is_dir():
+        report = f": its report in {run}/report/report.md, panels in {run}/panels"
+        print(f"\nThe run lies in {run}{report if (run / 'report').is_dir() else ''}.")
+        checkpoint = last_checkpoint(run)
+        if checkpoint is not None:
+            print(f"Next: fund2oct predict {checkpoint} PHOTO.jpg --out predictions")
+        print(f"      tensorboard --logdir {run.parent}")
     return 0
 
 

@@ -13,6 +13,10 @@ if TYPE_CHECKING:
 Commands: TypeAlias = "argparse._SubParsersAction[argparse.ArgumentParser]"
 
 
+GOES_ON = "run the same command again: it goes on from here"
+"""What is said when a command is stopped whose finished eyes are kept."""
+
+
 def add_overwrite(parser: argparse.ArgumentParser) -> None:
     """Add ``--overwrite``."""
     parser.add_argument("--overwrite", action="store_true", help="replace a file of that name")

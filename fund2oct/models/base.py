@@ -260,7 +260,7 @@ class VolumeModel(pl.LightningModule):
         if name := first_not_finite(self.named_parameters()):
             raise NotFiniteError(f"step {self.global_step}: not a finite number: {name}; {self._advice()}")
         checkpoint["state_dict"] = {
-            name: value for name, value in checkpoint["state_dict"].items() if not self._is_rebuilt(name)
+            name: value for name, value in checkpoint["state_dict"].items() if not self.is_rebuilt(name)
         }
         checkpoint[TASK_KEY] = {
             "class": f"{type(self).__module__}.{type(self).__qualname__}",
@@ -273,7 +273,7 @@ class VolumeModel(pl.LightningModule):
         saved = checkpoint["state_dict"]
         checkpoint["state_dict"] = {
             name: value for name, value in saved.items() if name.partition(".")[0] in self._modules
-        } | {name: value for name, value in own.items() if self._is_rebuilt(name)}
+        } | {name: value for name, value in own.items() if self.is_rebuilt(name)}
         stored = checkpoint[TASK_KEY]["task"]
         task = Task.from_dict(stored) if stored else None
         if task and self.task and task.seen.parts != self.task.seen.parts:
@@ -310,7 +310,8 @@ class VolumeModel(pl.LightningModule):
             "gradients, or use precision 32-true"
         )
 
-    def _is_rebuilt(self, name: str) -> bool:
+    def is_rebuilt(self, name: str) -> bool:
+        """Whether a weight of this name is brought along by the network, see :meth:`rebuilt`."""
         return name.replace("generator_ema.module.", "generator.", 1).startswith(self.rebuilt())
 
     def _decay(self, n_averaged: int) -> float:
