@@ -12,8 +12,8 @@ from fund2oct.data.store.reader import EyeWriter
 from fund2oct.evaluation.sources import VolumeSource
 from fund2oct.eye import Array, DataError, Eye
 from fund2oct.models import VolumeModel
+from fund2oct.models.generate import generate
 from fund2oct.progress import with_progress
-from fund2oct.run.predict import generate
 
 
 def write_generated(model: VolumeModel, real: VolumeSource, path: Path, seed: int = 0) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
-from fund2oct.data.loading.seen import EyeName, HeldOut
+from fund2oct.data.loading.split import EyeName, HeldOut
 from fund2oct.data.preparing.preparation import Preparation
 from fund2oct.eye import DataError
 from fund2oct.models import Task, VolumeModel

@@ -1,7 +1,6 @@
 """Metrics: distances of sets, and the quality, sharpness and anatomy of each volume."""
 
 from fund2oct.metrics.eyes.anatomy import layer_violations, map_correlation, shadow_agreement, vessel_shadows
-from fund2oct.metrics.eyes.eye_lesions import measure_lesions
 from fund2oct.metrics.eyes.findings import Findings
 from fund2oct.metrics.eyes.fluid import Fluid, find_fluid, fluid_um
 from fund2oct.metrics.eyes.heights import epithelium_height_um, interval_coverage, pooled_correlation
@@ -15,7 +14,13 @@ from fund2oct.metrics.eyes.layers import (
     surface_error_um,
 )
 from fund2oct.metrics.eyes.lesions import ascan_area_mm2, elevation_um, label_um, lesion_volume_mm3
-from fund2oct.metrics.eyes.measuring import EyeMean, measure_eyes, measure_perceptual, measure_surfaces
+from fund2oct.metrics.eyes.measuring import (
+    EyeMean,
+    measure_eyes,
+    measure_lesions,
+    measure_perceptual,
+    measure_surfaces,
+)
 from fund2oct.metrics.eyes.perceptual import unweighted_perceptual_distance
 from fund2oct.metrics.eyes.quality import (
     VolumeL1,

@@ -21,8 +21,7 @@ from fund2oct.data.loading.loader import EyeLoader, StartMethod, as_they_are
 from fund2oct.data.loading.order import EpochOrder
 from fund2oct.data.loading.regularity import irregularities
 from fund2oct.data.loading.sampler import EvaluationSampler, TrainSampler, even_batch_size
-from fund2oct.data.loading.seen import SeenEyes
-from fund2oct.data.loading.split import PARTS, Part, split_patients
+from fund2oct.data.loading.split import PARTS, Part, SeenEyes, split_patients
 from fund2oct.data.store.reader import EyeReader
 from fund2oct.eye import DataError
 from fund2oct.geometry import ScanPattern
@@ -66,8 +65,6 @@ class FundusOCTDataModule(pl.LightningDataModule):
             it; see :func:`~fund2oct.data.loading.finish.load_vessel_network`.
         on_corrupt: whether a damaged eye stops a training, or is replaced by the next readable one of
             the epoch, named and counted. In an evaluation it always raises.
-        cache_mb: megabytes of pictures that each process of a group keeps in memory, for all of its
-            workers together; those of the first eyes that fit.
         start_method: how workers are started: ``"fork"``, ``"spawn"`` or ``"forkserver"``; None leaves
             it to Python.
         drop_last: whether to leave out a last smaller training batch, unless it is the only one. If
@@ -99,7 +96,6 @@ class FundusOCTDataModule(pl.LightningDataModule):
         normalise_volumes: bool = False,
         vessel_network: str | None = None,
         on_corrupt: Literal["raise", "skip"] = "raise",
-        cache_mb: float = 0,
         start_method: StartMethod | None = None,
         drop_last: bool = True,
         split_seed: int = 0,
@@ -116,8 +112,6 @@ class FundusOCTDataModule(pl.LightningDataModule):
             raise ValueError(
                 f"weights: expected a positive number for each of {n_paths} paths, found {weights}"
             )
-        if cache_mb < 0:
-            raise ValueError(f"cache_mb: expected at least 0, found {cache_mb}")
         self.path = path
         self.batch_size = batch_size
         self.num_workers = num_workers
@@ -132,7 +126,6 @@ class FundusOCTDataModule(pl.LightningDataModule):
         self.weights = weights
         self.content: Content = content
         self.on_corrupt: Literal["raise", "skip"] = on_corrupt
-        self.cache_mb = cache_mb
         self.start_method: StartMethod | None = start_method
         self.drop_last = drop_last
         self.vessel_network = vessel_network
@@ -169,8 +162,6 @@ class FundusOCTDataModule(pl.LightningDataModule):
             photometric=self.photometric,
             photo_maps=self.photo_maps,
             on_corrupt=self.on_corrupt,
-            cache_mb=self.cache_mb,
-            cache_shared=self.num_workers > 0,
         )
         dataset.order = self._order(dataset.keys)
         return dataset

@@ -17,16 +17,15 @@ from torch.utils.data import Dataset, get_worker_info
 from fund2oct.data.augmenting.photo_map import PhotoMap, check_strength
 from fund2oct.data.augmenting.photometry import FundusPhotometry
 from fund2oct.data.augmenting.symmetry import Symmetries, allowed_symmetries, move_sample
-from fund2oct.data.loading.cache import PictureCache, empty_bytes
-from fund2oct.data.loading.finish import Finish, Pictures, RawBatch
+from fund2oct.data.loading.finish import Finish, Pictures, RawBatch, empty_bytes
 from fund2oct.data.loading.index import EyeIndex
 from fund2oct.data.loading.order import Draw, EpochOrder
 from fund2oct.data.preparing.preparation import Preparation
 from fund2oct.data.preparing.slices import chosen_scan, spaced_slices
-from fund2oct.data.preparing.surfaces import SEARCHED, resample_ascans
+from fund2oct.data.preparing.surfaces import resample_ascans
 from fund2oct.data.store.reader import EyeReader
 from fund2oct.data.store.shards import EyePaths
-from fund2oct.eye import Array, DataError, padded_pose
+from fund2oct.eye import SEARCHED, Array, DataError, padded_pose
 from fund2oct.geometry import RadialScan, ScanPattern, Symmetry
 
 T = TypeVar("T")
@@ -75,8 +74,6 @@ class FundusOCTDataset(Dataset[dict[str, Any]]):
         normalise_volumes: whether to bring volumes of different scanners to like intensities, likewise.
         on_corrupt: whether a damaged eye raises, or is replaced by the next readable one in the order of
             the epoch; a plain index always raises.
-        cache_mb: megabytes of pictures to keep in memory.
-        cache_shared: whether the cache is one for all processes of a loader.
         seed: of the augmentation.
 
     Raises:
@@ -97,8 +94,6 @@ class FundusOCTDataset(Dataset[dict[str, Any]]):
         normalise_photos: bool = False,
         normalise_volumes: bool = False,
         on_corrupt: Literal["raise", "skip"] = "raise",
-        cache_mb: float = 0,
-        cache_shared: bool = False,
         seed: int = 0,
     ) -> None:
         self.content: Content = content
@@ -125,7 +120,6 @@ class FundusOCTDataset(Dataset[dict[str, Any]]):
         self._stored = {name: self._common_stored(name) for name in self._pictures}
         self.order = EpochOrder((range(len(self)),), seed=seed)
         self.finish = Finish(self.fundus_px, self.shape[1:])
-        self._cache = PictureCache(self._picture_bytes(), cache_mb, cache_shared) if cache_mb else None
         allowed_symmetries(self.scan, symmetries)
 
     @property
@@ -218,15 +212,11 @@ class FundusOCTDataset(Dataset[dict[str, Any]]):
         raise DataError(f"{self._reader.path}: none of {len(self)} eyes can be read; make the file again")
 
     def _fill(self, number: int, pictures: dict[str, Array]) -> None:
-        if self._cache is not None and self._cache.load(number, pictures.values()):
-            return
         for name, picture in pictures.items():
             slices = None if name == "fundus" else self._lines(number)[0]
             self._reader.read_into(self.keys[number], name, picture, slices)
             if self._to_normalise(number, name):
                 picture[...] = _normalised(name, picture)
-        if self._cache is not None:
-            self._cache.keep(number, pictures.values())
 
     def _augment(self, draw: Draw, pictures: dict[str, Tensor]) -> tuple[Symmetry | None, PhotoMap | None]:
         """Vary the photo's light, and draw by what to move the eye, and then its photo; None leaves it."""
@@ -305,12 +295,6 @@ class FundusOCTDataset(Dataset[dict[str, Any]]):
     def _picture_shape(self, number: int, name: str) -> tuple[int, ...]:
         found = self._index.shape(number, name)
         return found if name == "fundus" else (self.shape[0], *found[1:])
-
-    def _picture_bytes(self) -> Array:
-        return np.array([
-            sum(int(np.prod(self._picture_shape(number, name))) for name in self._pictures)
-            for number in range(len(self))
-        ])  # fmt: skip
 
     def _common_stored(self, name: str) -> tuple[int, ...] | None:
         sizes = self._index.shapes[name][:, 0 if name == "fundus" else 1 :]

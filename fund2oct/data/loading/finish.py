@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from math import prod
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +17,15 @@ from fund2oct.data.augmenting.photo_map import PhotoMap
 from fund2oct.geometry import Symmetry
 
 Pictures = Tensor | list[Tensor]
+
+
+def empty_bytes(shape: tuple[int, ...], shared: bool) -> Tensor:
+    """A uint8 tensor of nothing in particular; what other processes see too, if ``shared``."""
+    if not shared:
+        return torch.empty(shape, dtype=torch.uint8)
+    # As torch's own collate does it: a worker hands its batch over without copying it once more.
+    storage = torch.UntypedStorage._new_shared(max(prod(shape), 1))
+    return torch.empty(0, dtype=torch.uint8).set_(storage)[: prod(shape)].view(shape)
 
 
 @dataclass(frozen=True)

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from fund2oct.data.loading.seen import EyeName
+from fund2oct.data.loading.split import EyeName
 from fund2oct.data.preparing.preparation import LEVELS, LIGHT, is_done
 from fund2oct.data.store.reader import EyeReader
 from fund2oct.eye import ARRAYS, Array, DataError
@@ -37,8 +37,8 @@ class EyeIndex:
         shapes: of each array by name, 0 where the eye has none, shape ``(N, dimensions)``.
         photos: digest of each photo, see :attr:`fund2oct.data.store.layout.Record.photo_digest`, bytes, shape
             ``(N,)``.
-        prepared: what was done of :class:`fund2oct.data.preparing.preparation.Preparation` at import: to photos and
-            to volumes, bool, shape ``(N, 2)``.
+        prepared: what was done of :class:`fund2oct.data.preparing.preparation.Preparation` at import: to
+            photos and to volumes, bool, shape ``(N, 2)``.
     """
 
     keys: tuple[str, ...]

@@ -110,7 +110,6 @@ def test_simulated_and_real_eyes_mix_by_configuration_alone(two_files):
     [
         ({"weights": [1.0]}, r"weights: expected a positive number for each of 2 paths, found \[1.0\]"),
         ({"weights": [1.0, 0.0]}, r"weights: expected a positive number .* found \[1.0, 0.0\]"),
-        ({"cache_mb": -1}, "cache_mb: expected at least 0, found -1"),
     ],
 )
 def test_bad_mixtures(two_files, options, message):

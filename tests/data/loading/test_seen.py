@@ -6,9 +6,9 @@ import json
 import pytest
 
 from fund2oct.data import EyeReader, EyeWriter
-from fund2oct.data.loading import seen
+from fund2oct.data.loading import split as seen
 from fund2oct.data.loading.index import EyeIndex
-from fund2oct.data.loading.seen import EyeName, SeenEyes
+from fund2oct.data.loading.split import EyeName, SeenEyes
 
 
 @pytest.fixture

@@ -4,7 +4,6 @@ import json
 import subprocess
 import sys
 import warnings
-from collections import Counter
 
 import numpy as np
 import pytest
@@ -15,7 +14,6 @@ from pytorch_lightning.callbacks import Callback
 from fund2oct.data import DataError, FundusOCTDataModule, FundusOCTDataset
 from fund2oct.data.loading.finish import RawBatch
 from fund2oct.data.loading.order import Draw
-from fund2oct.data.store.reader import EyeReader
 
 
 def same(a, b):
@@ -60,35 +58,10 @@ def test_a_worker_passes_bytes_that_become_the_same_batch(make_file, make_eye):
 @pytest.mark.parametrize("start_method", ["fork", "spawn", "forkserver"])
 def test_no_start_method_changes_the_batches(make_file, start_method):
     path = str(make_file(16))
-    options = {"path": path, "symmetries": "all", "photometric": 0.5, "cache_mb": 0.005}
+    options = {"path": path, "symmetries": "all", "photometric": 0.5}
     alone = epochs(FundusOCTDataModule(**options))
     data = FundusOCTDataModule(num_workers=2, start_method=start_method, **options)
     assert all(map(same, epochs(data), alone))
-
-
-@pytest.mark.parametrize("num_workers", [0, 2])
-def test_a_cache_keeps_what_fits_and_changes_nothing(make_file, num_workers, monkeypatch):
-    path = str(make_file(16))
-    size = 16 * 16 * 3 + 2 * 6 * 8 * 10
-    plain = epochs(FundusOCTDataModule(path, symmetries="all", photometric=1.0))
-    data = FundusOCTDataModule(
-        path, symmetries="all", photometric=1.0, num_workers=num_workers, cache_mb=5.5 * size / 2**20
-    )
-    assert all(map(same, epochs(data), plain))
-    cache = data.train_dataset._cache
-    assert cache.n_bytes == 5 * size
-    assert cache._known.sum() == 5
-    read = Counter()
-    whole = EyeReader.read_into
-
-    def counted(self, key, name, *rest):
-        read[key] += name == "volume"
-        whole(self, key, name, *rest)
-
-    monkeypatch.setattr(EyeReader, "read_into", counted)
-    dataset = data.train_dataset
-    dataset.fetch(range(len(dataset)))
-    assert [read[key] for key in dataset.keys] == [0] * 5 + [1] * (len(dataset) - 5)
 
 
 def test_a_damaged_eye_stops_a_training_or_is_replaced_named_and_counted(make_file, make_eye):

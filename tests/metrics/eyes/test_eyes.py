@@ -10,11 +10,16 @@ import torch
 from torch import Tensor, nn
 
 from fund2oct.metrics.eyes import findings as module
-from fund2oct.metrics.eyes.eye_lesions import measure_lesions
 from fund2oct.metrics.eyes.findings import Findings
 from fund2oct.metrics.eyes.kinds import KINDS
 from fund2oct.metrics.eyes.layers import Surfaces, find_surfaces
-from fund2oct.metrics.eyes.measuring import EyeMean, measure_eyes, measure_perceptual, measure_surfaces
+from fund2oct.metrics.eyes.measuring import (
+    EyeMean,
+    measure_eyes,
+    measure_lesions,
+    measure_perceptual,
+    measure_surfaces,
+)
 from fund2oct.metrics.eyes.quality import volume_psnr
 from fund2oct.phantom import PhantomConfig, simulate_eye
 from fund2oct.retina import align, aligned_mask, unalign
