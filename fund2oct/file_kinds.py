@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
+HDF5 = "an HDF5 file"
 _STARTS: tuple[tuple[bytes, str], ...] = (
     (b"\xff\xd8\xff", "a JPEG picture"),
     (b"\x89PNG\r\n", "a PNG picture"),
@@ -14,7 +15,7 @@ _STARTS: tuple[tuple[bytes, str], ...] = (
     (b"MM\0*", "a TIFF picture"),
     (b"II+\0", "a TIFF picture"),
     (b"MM\0+", "a TIFF picture"),
-    (b"\x89HDF\r\n\x1a\n", "an HDF5 file, as files of eyes are"),
+    (b"\x89HDF\r\n\x1a\n", f"{HDF5}, as files of eyes are"),
     (b"PK\x03\x04", "a zip archive, as PyTorch's checkpoints are"),
     (b"\x80\x02", "a Python pickle"),
     (b"\x80\x03", "a Python pickle"),

@@ -11,6 +11,7 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from fund2oct.eye import DataError
+from fund2oct.file_kinds import kind_of
 
 AnyPath = str | os.PathLike[str]
 _NAMED = 3
@@ -20,7 +21,12 @@ class OutputError(DataError):
     """A place that results cannot be written to; the message names it and says what to do."""
 
 
-def check_files(paths: Iterable[AnyPath], overwrite: bool = False, inputs: Iterable[AnyPath] = ()) -> None:
+def check_files(
+    paths: Iterable[AnyPath],
+    overwrite: bool = False,
+    inputs: Iterable[AnyPath] = (),
+    kind: str = "",
+) -> None:
     """Refuse to write files that are there already.
 
     Args:
@@ -28,6 +34,8 @@ def check_files(paths: Iterable[AnyPath], overwrite: bool = False, inputs: Itera
         overwrite: whether those of an earlier call may be replaced.
         inputs: what the call reads. None of it is replaced, whatever ``overwrite`` says, nor what is
             another name (a link) of it.
+        kind: what :func:`fund2oct.file_kinds.kind_of` says of files that may be replaced, or its beginning;
+            empty for files of any kind.
 
     Raises:
         OutputError: if a file is there, if it is a folder, or an input.
@@ -42,6 +50,10 @@ def check_files(paths: Iterable[AnyPath], overwrite: bool = False, inputs: Itera
     there = [path for path in map(Path, paths) if os.path.lexists(path)]
     read = [path for path in map(Path, inputs) if path.exists()]
     for path in there:
+        if path.is_file() and not (found := kind_of(path)).startswith(kind):
+            raise OutputError(
+                f"{path}: exists, and is {found or 'something else'}, not {kind}; choose another name"
+            )
         if path.is_dir():
             raise OutputError(f"{path}: is a folder, expected the name of a file to make")
         if path.exists() and any(path.samefile(source) for source in read):
@@ -94,20 +106,3 @@ def make_numbered_folder(parent: AnyPath) -> Path:
         except FileExistsError:  # another process was faster
             continue
         return folder
-
-
-def free_name(stem: str, taken: set[str]) -> str:
-    """A name that this call has not given yet, by numbering; it is taken then.
-
-    Two names that differ in case alone are one file on some systems.
-
-    Example:
-        >>> taken = set()
-        >>> [free_name(stem, taken) for stem in ("eye", "Eye", "eye")]
-        ['eye', 'Eye-2', 'eye-3']
-    """
-    name, number = stem, 2
-    while name.casefold() in taken:
-        name, number = f"{stem}-{number}", number + 1
-    taken.add(name.casefold())
-    return name

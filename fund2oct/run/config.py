@@ -47,8 +47,7 @@ def load_experiment(name: str, overrides: Sequence[str] = ()) -> dict[str, Any]:
     if name == "base" or not path.is_file():
         known = [known for known in shipped if known != "base"]
         raise ConfigError(
-            f"experiment {name!r}: expected a YAML file or one of {', '.join(known)}"
-            f"{nearest(name, known)}"
+            f"experiment {name!r}: expected a YAML file or one of {', '.join(known)}{nearest(name, known)}"
         )
     merged = _merge(_read(shipped["base"]), _read(path))
     for override in overrides:

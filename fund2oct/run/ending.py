@@ -100,10 +100,10 @@ def _stopped(message: str, status: int) -> Stopped:
 def _monitored(text: str) -> str:
     """What is wrong with the quantity that a callback watches; empty where it is something else."""
     wanted = re.search(r"conditioned on metric `([^`]*)`", text)
-    wanted = wanted or re.search(r"\(monitor='([^']*)'\) could not find the monitored key", text)
+    wanted = wanted or re.search(r"\(monitor='([^']*)'\)` could not find the monitored key", text)
     if wanted is None:
         return ""
-    known = sorted(set(re.findall(r"[`']((?:train|val|data)/[^`']*)[`']", text)) - {wanted[1]})
+    known = sorted(set(re.findall(r"[`'](val/[^`']*)[`']", text)) - {wanted[1]})
     found = f"; there are {', '.join(known)}" if known else ""
     return f"a callback watches {wanted[1]!r}, which is not measured{nearest(wanted[1], known)}{found}"
 

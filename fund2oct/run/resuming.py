@@ -27,7 +27,9 @@ def check_resumable(path: str | Path, model: VolumeModel, trainer: pl.Trainer) -
     checkpoint = read_checkpoint(path)
     of, own = str(checkpoint[TASK_KEY].get("class")), type(model).__qualname__
     if of.rpartition(".")[2] != own:
-        raise CheckpointError(f"{path}: holds a {of}, but the experiment trains a {own}; resume with its own one")
+        raise CheckpointError(
+            f"{path}: holds a {of}, but the experiment trains a {own}; resume with its own one"
+        )
     if not {"optimizer_states", "loops", "epoch", "global_step"} <= checkpoint.keys():
         raise CheckpointError(
             f"{path}: holds weights alone, and no state of a training; resume from one that was written with "

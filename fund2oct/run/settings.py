@@ -51,7 +51,9 @@ def check_trainer(config: dict[str, Any], model: pl.LightningModule) -> None:
         return
     for key, instead in _OURS.items():
         if config["trainer"].get(key) not in (None, 1 if key == "accumulate_grad_batches" else None):
-            raise ConfigError(f"configuration: trainer.{key}: {type(model).__name__} steps by itself; {instead}")
+            raise ConfigError(
+                f"configuration: trainer.{key}: {type(model).__name__} steps by itself; {instead}"
+            )
 
 
 def loggers_of(config: dict[str, Any], own: list[dict[str, Any]]) -> list[dict[str, Any]] | bool:
@@ -95,4 +97,6 @@ def _class_of(path: str) -> type:
 def _arguments(of: type) -> set[str]:
     """Names of the arguments of a class and of those that it stands on."""
     inits = (base.__init__ for base in of.__mro__ if "__init__" in vars(base))
-    return {name for init in inits if init is not object.__init__ for name in inspect.signature(init).parameters}
+    return {
+        name for init in inits if init is not object.__init__ for name in inspect.signature(init).parameters
+    }
