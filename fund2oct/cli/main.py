@@ -58,11 +58,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def _stopped(stop: KeyboardInterrupt, go_on: str) -> int:
     """One line on what stopped the command and how to go on, unless another process says it."""
+    explained = isinstance(stop, Stopped) and not isinstance(stop, Terminated)
     by = "stopped by SIGTERM" if isinstance(stop, Terminated) else "interrupted"
-    message = (
-        str(stop) if isinstance(stop, Stopped) and not isinstance(stop, Terminated) else f"{by}; {go_on}"
-    )
-    if message:
+    if message := str(stop) if explained else f"{by}; {go_on}":
         print(f"fund2oct: {message}", file=sys.stderr)
     return stop.status if isinstance(stop, Stopped) else INTERRUPTED
 

@@ -29,8 +29,8 @@ def load_experiment(name: str, overrides: Sequence[str] = ()) -> dict[str, Any]:
     """Merge ``base.yaml``, an experiment and overrides, and resolve the references between them.
 
     A dictionary is merged key by key and a list is replaced, but for ``trainer.callbacks``: those that are
-    named are added to the base's, or take the place of one of the same class. Where an experiment names another
-    ``class_path`` than the base, the base's ``init_args`` are dropped with their class.
+    named are added to the base's, or take the place of one of the same class. Where an experiment names
+    another ``class_path`` than the base, the base's ``init_args`` are dropped with their class.
 
     Args:
         name: a shipped experiment's name, or the path of a YAML file.

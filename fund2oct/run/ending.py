@@ -14,11 +14,10 @@ from pathlib import Path
 import pytorch_lightning as pl
 import torch
 from lightning_fabric.utilities.exceptions import MisconfigurationException
-from pytorch_lightning.utilities import rank_zero_only
 from pytorch_lightning.utilities.exceptions import SIGTERMException
 
 from fund2oct.run.config import ConfigError, nearest
-from fund2oct.run.folder import last_checkpoint
+from fund2oct.run.folder import is_first_process, last_checkpoint
 from fund2oct.stopping import INTERRUPTED, TERMINATED, Stopped, sigterm_left_to_others
 
 _NO_ROOM = (errno.ENOSPC, errno.EDQUOT)
@@ -32,7 +31,7 @@ class SaveWhenTerminated(pl.Callback):
     ) -> None:
         """Save; all processes of a training come here after the same step."""
         folder = trainer.log_dir
-        if isinstance(exception, SIGTERMException) and folder is not None and not trainer.fast_dev_run:
+        if isinstance(exception, SIGTERMException) and folder is not None and not trainer.fast_dev_run:  # type: ignore[attr-defined]
             trainer.save_checkpoint(Path(folder) / "checkpoints" / "stopped.ckpt")
 
 
@@ -94,7 +93,7 @@ def _how(run: Path, command: str) -> str:
 
 def _stopped(message: str, status: int) -> Stopped:
     # In a training of several processes the first one speaks for all.
-    return Stopped("" if rank_zero_only.rank else message, status)
+    return Stopped(message if is_first_process() else "", status)
 
 
 def _monitored(text: str) -> str:

@@ -43,7 +43,7 @@ def make_run_folder(
     job = _slurm_job()
     if out is None and job is None and "TORCHELASTIC_RUN_ID" in os.environ:
         raise ConfigError("train: under torchrun give --out DIR: all processes of a training share a folder")
-    if rank_zero_only.rank:
+    if not is_first_process():
         inherited = os.environ.get(_INHERITED) if out is None and job is None else None
         folder = inherited or out or f"runs/{experiment}/{job}"
         return Path(folder)
@@ -61,6 +61,11 @@ def make_run_folder(
     # Lightning starts the other processes with the command of this one.
     os.environ[_INHERITED] = str(run)
     return run
+
+
+def is_first_process() -> bool:
+    """Whether this is the process of a training that speaks and writes for all."""
+    return bool(getattr(rank_zero_only, "rank", 0) == 0)
 
 
 @rank_zero_only

@@ -41,7 +41,7 @@ def check_resumable(path: str | Path, model: VolumeModel, trainer: pl.Trainer) -
     if any(saved.get(name) != shape for name, shape in wanted.items() if not model.is_rebuilt(name)):
         different = _different(checkpoint["hyper_parameters"], dict(model.hparams))
         raise CheckpointError(
-            f"{path}: holds another network than the experiment builds ({different or 'of another version'}); "
+            f"{path}: holds another network than the experiment builds ({different or 'another version'}); "
             "resume with the arguments that it was trained with, as model.init_args.NAME=VALUE"
         )
     done, most = _epochs_done(checkpoint), trainer.max_epochs

@@ -37,7 +37,7 @@ def check_sections(config: dict[str, Any], run_is_given: bool) -> None:
                 raise ConfigError(f"configuration: {name}.{key}: unknown key{nearest(key, _SECTION)}")
     if run_is_given and config["trainer"].get("default_root_dir") is not None:
         raise ConfigError(
-            "configuration: trainer.default_root_dir: the folder of the run holds everything; choose it by --out"
+            "configuration: trainer.default_root_dir: all lies in the folder of the run; choose it by --out"
         )
 
 
@@ -70,7 +70,7 @@ def explain(error: Exception) -> str:
 
     The libraries that check it list all types that they tried, and the whole value.
     """
-    text = str(error)
+    text = " ".join(str(error).split())
     refused = re.search(r"Option '([^']+)' is not accepted|does not accept option '([^']+)'", text)
     if refused is not None:
         word = (refused[1] or refused[2]).rpartition(".")[2]
@@ -83,8 +83,8 @@ def explain(error: Exception) -> str:
         names = [name for name in dir(import_module(absent[1])) if name[0].isupper()]
         return f"there is no {absent[2]!r} in {absent[1]}{nearest(absent[2], names)}"
     where = re.match(r'Parser key "([\w.]+)"', text)
-    tried = re.search(r"Errors:(.*?)- Expected a <class 'NoneType'>", text, re.DOTALL)
-    line = " ".join((tried[1] if tried else text).replace("- ", " ", 1).split())
+    tried = re.search(r"Errors:(.*?)- (?:Expected a <class 'NoneType'>|Not a valid subclass)", text)
+    line = (tried[1] if tried else text).replace("- ", "", 1).strip()
     return f"{where[1]}: {line}" if where and tried else line
 
 
@@ -96,7 +96,5 @@ def _class_of(path: str) -> type:
 
 def _arguments(of: type) -> set[str]:
     """Names of the arguments of a class and of those that it stands on."""
-    inits = (base.__init__ for base in of.__mro__ if "__init__" in vars(base))
-    return {
-        name for init in inits if init is not object.__init__ for name in inspect.signature(init).parameters
-    }
+    inits = (vars(base)["__init__"] for base in of.__mro__[:-1] if "__init__" in vars(base))
+    return {name for init in inits for name in inspect.signature(init).parameters}

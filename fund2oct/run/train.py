@@ -146,7 +146,7 @@ def _build(config: dict[str, Any], run: Path | None) -> LightningCLI:
         raise ConfigError(f"configuration: {explain(error)}") from error
     check_trainer(config, cli.model)
     if run is not None:
-        cli.trainer.callbacks.append(SaveWhenTerminated())
+        cli.trainer.callbacks.append(SaveWhenTerminated())  # type: ignore[attr-defined]
     return cli
 
 

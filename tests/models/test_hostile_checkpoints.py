@@ -43,7 +43,7 @@ def trap(tmp_path, monkeypatch):
     watched[:] = ["sprung"]
     names = (
         "sprung_module:spring", "os.abort", str(tmp_path / "sprung_file.pt"),
-        f"torchscript:{tmp_path / 'sprung_file.pt'}", "https://sprung.example/weights.pt", "torchvision:sprung",
+        f"torchscript:{tmp_path / 'sprung_file.pt'}", "https://sprung.example/a.pt", "torchvision:sprung",
     )  # fmt: skip
     yield names
     watched.clear()
@@ -94,8 +94,12 @@ def test_no_text_of_a_checkpoint_is_imported_or_opened(name, checkpoints, trap, 
     slim = {key: value for key, value in whole.items() if key not in ("optimizer_states", "loops")}
     places = list(strings(slim))
     arguments = {place[1] for place in places if place[0] == "hyper_parameters"}
-    assert arguments >= {"pix2vol": {"encoder", "adversarial"}, "voxels": {"lift", "adversarial", "perceptual"},
-                         "surfaces": {"encoder"}}[name]  # fmt: skip
+    known = {
+        "pix2vol": {"encoder", "adversarial"},
+        "voxels": {"lift", "adversarial", "perceptual"},
+        "surfaces": {"encoder"},
+    }
+    assert arguments >= known[name]
     path = tmp_path / "hostile.ckpt"
     for number, place in enumerate(places):
         for word in trap if place[0] == "hyper_parameters" else (trap[number % len(trap)],):
@@ -183,5 +187,5 @@ def test_a_file_without_permission_is_not_damaged(tmp_path, monkeypatch):
         raise PermissionError(13, "Permission denied")
 
     monkeypatch.setattr("fund2oct.file_kinds.open", refuse, raising=False)
-    with pytest.raises(CheckpointError, match="model.ckpt: cannot be opened, permission is denied"):
+    with pytest.raises(CheckpointError, match=r"model.ckpt: cannot be opened, permission is denied"):
         load_model(path)
