@@ -6,6 +6,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from contextvars import ContextVar
 from importlib import import_module
+from pathlib import PurePath
 from typing import Any
 
 
@@ -79,3 +80,25 @@ def import_by_path(path: str) -> Any:
         return getattr(import_module(module), name)
     except (ImportError, AttributeError, ValueError) as error:
         raise ValueError(f"{path!r}: expected an importable module.Name: {error}") from error
+
+
+def without_strange_paths(state: Mapping[str, Any]) -> dict[str, Any]:
+    """Take out of a callback's state the paths that lead out of a folder, or to another machine.
+
+    Lightning removes the best checkpoint so far, under the path that the state gives, when it saves a better
+    one.
+
+    Example:
+        >>> without_strange_paths({"best_model_path": "run/../photo.png", "last_model_path": "run/last.ckpt"})
+        {'best_model_path': '', 'last_model_path': 'run/last.ckpt'}
+    """
+
+    def strange(path: Any) -> bool:
+        return isinstance(path, str) and (".." in PurePath(path).parts or "://" in path)
+
+    def cleaned(value: Any) -> Any:
+        if isinstance(value, Mapping):
+            return {name: one for name, one in value.items() if not strange(name)}
+        return "" if strange(value) else value
+
+    return {name: cleaned(value) for name, value in state.items()}

@@ -9,7 +9,7 @@ import pytorch_lightning as pl
 import torch
 from torch import Tensor, nn
 
-from fund2oct.by_path import values_of_a_file
+from fund2oct.by_path import values_of_a_file, without_strange_paths
 from fund2oct.metrics.validation import ValidationMetrics
 from fund2oct.models.finite import FiniteWatch, NotFiniteError, first_not_finite
 from fund2oct.models.task import TASK_KEY, Task
@@ -269,6 +269,8 @@ class VolumeModel(pl.LightningModule):
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Restore the task, and leave to :meth:`load_state_dict` the weights of the parts that are built."""
+        states = checkpoint.get("callbacks", {})
+        states.update({name: without_strange_paths(state) for name, state in states.items()})
         own = self.state_dict()
         saved = checkpoint["state_dict"]
         checkpoint["state_dict"] = {

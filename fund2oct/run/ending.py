@@ -48,6 +48,7 @@ def explained(run: Path, command: str) -> Iterator[None]:
         ConfigError: if a setting cannot be used.
         OSError: if the disk is full.
     """
+    on_interrupt = signal.getsignal(signal.SIGINT)
     try:
         with sigterm_left_to_others():
             yield
@@ -56,7 +57,7 @@ def explained(run: Path, command: str) -> Iterator[None]:
     except SystemExit as error:
         if not isinstance(error.__context__, KeyboardInterrupt):
             raise
-        signal.signal(signal.SIGINT, signal.default_int_handler)  # Lightning ignores the next ones
+        signal.signal(signal.SIGINT, on_interrupt)  # Lightning ignores the next ones
         raise _stopped(f"interrupted; {_how(run, command)}", INTERRUPTED) from None
     except MisconfigurationException as error:
         raise ConfigError(f"training: {_monitored(str(error)) or _line(error)}") from error

@@ -158,6 +158,13 @@ def test_a_checkpoint_never_says_which_file_to_remove(trained, tmp_path, monkeyp
     (state,) = contents["callbacks"].values()
     state["best_model_path"] = "run/checkpoints/../../data.h5"
     torch.save(contents, tmp_path / "hostile.ckpt")
-    more = ["trainer.max_epochs=2", "--resume", "hostile.ckpt", "--out", "run"]
+    more = [
+        "trainer.max_epochs=2",
+        "data.init_args.test_fraction=0",
+        "--resume",
+        "hostile.ckpt",
+        "--out",
+        "run",
+    ]
     assert main(["train", "l1", *settings, *more]) == 0
     assert victim.read_text() == "precious"

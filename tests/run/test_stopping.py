@@ -63,13 +63,16 @@ def test_sigterm_saves_and_says_how_to_go_on(quick, monkeypatch, capfd, tmp_path
 
 
 def test_ctrl_c_says_how_to_go_on(quick, monkeypatch, capfd):
+    before = signal.signal(
+        signal.SIGINT, signal.default_int_handler
+    )  # ignored in a process of the background
     signal_after(monkeypatch, signal.SIGINT, 1)
     assert main(["train", "pix2vol", *quick]) == 130
     line = error_line(capfd)
     assert line.startswith(
         "fund2oct: interrupted; nothing was saved yet; begin anew with: fund2oct train pix2vol "
     )
-    assert signal.getsignal(signal.SIGINT) == signal.default_int_handler
+    assert signal.signal(signal.SIGINT, before) == signal.default_int_handler
 
 
 def test_slurm_requeues_and_the_job_goes_on_by_itself(quick, monkeypatch, capfd, tmp_path):
@@ -183,9 +186,9 @@ def test_ctrl_c_is_a_line_in_every_command(command, module, how, monkeypatch, ca
     assert line.startswith("fund2oct: interrupted; ") and how in line
 
 
-def test_sigterm_ends_a_command_with_its_processes(tmp_path):
+def test_sigterm_ends_a_command(tmp_path):
     out = tmp_path / "eyes.h5"
-    sizes = ["--eyes", "400", "--workers", "2", "--shape", "32", "48", "--fundus-px", "48"]
+    sizes = ["--eyes", "20", "--workers", "1", "--shape", "32", "48", "--fundus-px", "48"]
     code = (
         "import os, signal, sys, threading\n"
         "from fund2oct.data.importing import engine\n"

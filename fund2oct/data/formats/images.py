@@ -57,7 +57,7 @@ def _open(path: str | os.PathLike[str]) -> Image.Image:
         raise DataError(f"{path}: {reason}")
     kind = kind_of(path)
     if kind and not kind.endswith("picture"):
-        raise DataError(f"{path}: is {kind}; expected a picture")
+        raise DataError(f"{path}: cannot be read as a picture, it is {kind}")
     try:
         return _decode(path)
     # A damaged file makes decoders raise whatever they stumble over.
