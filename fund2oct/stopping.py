@@ -7,7 +7,6 @@ import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from types import FrameType
-from typing import Any
 
 INTERRUPTED = 128 + signal.SIGINT
 TERMINATED = 128 + signal.SIGTERM
@@ -32,28 +31,20 @@ class Terminated(Stopped):
 
 @contextmanager
 def sigterm_raises() -> Iterator[None]:
-    """Turn SIGTERM into :class:`Terminated`, so that files are closed and what is half made is removed."""
+    """Turn SIGTERM into :class:`Terminated`, so that files are closed and what is half made is removed.
+
+    A library that sets a handler of its own inside the block, as Lightning does while it trains, decides
+    itself what SIGTERM does.
+    """
 
     def terminate(number: int, frame: FrameType | None) -> None:
-        raise Terminated("", TERMINATED)
+        if signal.getsignal(signal.SIGTERM) is terminate:
+            raise Terminated("", TERMINATED)
 
-    with _sigterm(terminate):
-        yield
-
-
-@contextmanager
-def sigterm_left_to_others() -> Iterator[None]:
-    """Let a library inside the block decide what SIGTERM does, and take it back after."""
-    with _sigterm(signal.SIG_DFL):
-        yield
-
-
-@contextmanager
-def _sigterm(handler: Any) -> Iterator[None]:
-    if threading.current_thread() is not threading.main_thread():  # where none can be set
+    if threading.current_thread() is not threading.main_thread():  # where no handler can be set
         yield
         return
-    before = signal.signal(signal.SIGTERM, handler)
+    before = signal.signal(signal.SIGTERM, terminate)
     try:
         yield
     finally:

@@ -18,7 +18,7 @@ from pytorch_lightning.utilities.exceptions import SIGTERMException
 
 from fund2oct.run.config import ConfigError, nearest
 from fund2oct.run.folder import is_first_process, last_checkpoint
-from fund2oct.stopping import INTERRUPTED, TERMINATED, Stopped, sigterm_left_to_others
+from fund2oct.stopping import INTERRUPTED, TERMINATED, Stopped, Terminated
 
 _NO_ROOM = (errno.ENOSPC, errno.EDQUOT)
 
@@ -50,14 +50,16 @@ def explained(run: Path, command: str) -> Iterator[None]:
     """
     on_interrupt = signal.getsignal(signal.SIGINT)
     try:
-        with sigterm_left_to_others():
-            yield
+        yield
     except SIGTERMException:
         raise _stopped(f"stopped by SIGTERM; {_how(run, command)}", TERMINATED) from None
     except SystemExit as error:
-        if not isinstance(error.__context__, KeyboardInterrupt):
+        cause = error.__context__
+        if not isinstance(cause, KeyboardInterrupt):
             raise
         signal.signal(signal.SIGINT, on_interrupt)  # Lightning ignores the next ones
+        if isinstance(cause, Terminated):  # before Lightning looked at signals
+            raise _stopped(f"stopped by SIGTERM; {_how(run, command)}", TERMINATED) from None
         raise _stopped(f"interrupted; {_how(run, command)}", INTERRUPTED) from None
     except MisconfigurationException as error:
         raise ConfigError(f"training: {_monitored(str(error)) or _line(error)}") from error
@@ -69,12 +71,12 @@ def explained(run: Path, command: str) -> Iterator[None]:
     except OSError as error:
         if error.errno not in _NO_ROOM:
             raise
-        raise OSError(f"{run}: the disk is full; make room. {_how(run, command).capitalize()}") from error
+        raise OSError(f"{run}: the disk is full; make room; {_how(run, command)}") from error
     except RuntimeError as error:
         if wanted := _monitored(str(error)):
             raise ConfigError(f"training: {wanted}") from error
         if os.strerror(errno.ENOSPC) in str(error) or "PytorchStreamWriter failed" in str(error):
-            raise OSError(f"{run}: the disk is full; make room. {_how(run, command).capitalize()}") from error
+            raise OSError(f"{run}: the disk is full; make room; {_how(run, command)}") from error
         raise
 
 

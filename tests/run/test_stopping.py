@@ -116,7 +116,7 @@ def test_a_full_disk_is_said_with_the_last_good_checkpoint(quick, monkeypatch, c
     assert main(["train", "pix2vol", *quick, "trainer.max_epochs=2"]) == 1
     line = error_line(capfd)
     assert line.startswith(
-        "fund2oct: runs/pix2vol/001: the disk is full; make room. Go on with: fund2oct train"
+        "fund2oct: runs/pix2vol/001: the disk is full; make room; go on with: fund2oct train"
     )
     assert line.endswith("--resume runs/pix2vol/001/checkpoints/last.ckpt")
 
