@@ -5,7 +5,14 @@ from __future__ import annotations
 import argparse
 import sys
 
-from fund2oct.cli.options import Commands, add_format, add_overwrite, add_placement, placement_option
+from fund2oct.cli.options import (
+    GOES_ON,
+    Commands,
+    add_format,
+    add_overwrite,
+    add_placement,
+    placement_option,
+)
 
 
 def add_commands(commands: Commands) -> None:
@@ -23,8 +30,8 @@ def add_commands(commands: Commands) -> None:
         "--eye", action="append", dest="keys", default=[], metavar="KEY",
         help="an eye's key; may be given more than once (default: all eyes that have a volume)",
     )  # fmt: skip
-    add_overwrite(export)
-    export.set_defaults(command=_export)
+    add_overwrite(export, "replace what an earlier export wrote under these names")
+    export.set_defaults(command=_export, go_on="what is finished stays; run it again with --overwrite")
 
     submit = commands.add_parser(
         "submit",
@@ -41,8 +48,8 @@ def add_commands(commands: Commands) -> None:
     submit.add_argument("--seed", type=int, default=0, help="of the speckle and of the poses (default: 0)")
     submit.add_argument("--model", default=None, metavar="MODULE.CLASS", help="a class of your own")
     submit.add_argument("--device", default="cpu", help="cpu, cuda, cuda:1, ... (default: cpu)")
-    add_overwrite(submit)
-    submit.set_defaults(command=_submit)
+    add_overwrite(submit, "replace an earlier submission of that name")
+    submit.set_defaults(command=_submit, go_on=GOES_ON)
 
 
 def _export(options: argparse.Namespace) -> int:

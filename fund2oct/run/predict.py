@@ -16,18 +16,19 @@ from fund2oct.data.formats.images import read_rgb
 from fund2oct.data.formats.naming import laterality_of
 from fund2oct.data.preparing.circle import crop_retina, find_retina
 from fund2oct.data.preparing.landmarks import PhotoPlacement, place_on
-from fund2oct.export import export_eye
-from fund2oct.export.files import free_name
+from fund2oct.export import FORMATS, export_eye
 from fund2oct.eye import DataError, Plain
 from fund2oct.geometry import Placement
 from fund2oct.models import VolumeModel, load_model
 from fund2oct.models.checkpoint import import_class
 from fund2oct.models.generate import generate
 from fund2oct.models.thickness import predict_thickness, save_thickness
+from fund2oct.outputs import check_files
 from fund2oct.visual import draw_panel, draw_thickness, save_figure
 
 # Of the A-scans; the challenge's lines may just reach the edge.
 _OUTSIDE = 0.1
+_PICTURES = (".png", ".thickness.png", ".thickness.tif")
 _FOOTER = "Predicted from the photo alone: a guess with its uncertainty, no measurement and no diagnosis."
 
 
@@ -40,6 +41,7 @@ def predict(
     model: str | None = None,
     placement: Placement | PhotoPlacement | None = None,
     draw: bool = False,
+    overwrite: bool = False,
 ) -> list[str]:
     """Generate a volume for each photo, with a panel and, where the model predicts it, a thickness map.
 
@@ -60,22 +62,28 @@ def predict(
             circle, as on a macula-centred photo of 45 to 50 degrees. It may be estimated from each photo.
         draw: whether the surfaces are drawn from their distribution; the median ones are the best
             single answer.
+        overwrite: whether the results of an earlier prediction may be replaced; a photo never is.
 
     Returns:
         A line for each photo that was passed over, which says why.
 
     Raises:
         fund2oct.models.CheckpointError: if the checkpoint cannot be used.
+        fund2oct.outputs.OutputError: if a result would be written over something else.
     """
     network = load_model(checkpoint, import_class(model) if model else None)
     folder = Path(out)
+    names = _free_names([Path(photo).stem for photo in photos], formats)
+    written = [folder / file for name in names for file in _files_of(name, formats)]
+    # A folder of an earlier export is looked at by export_eye, which knows what may lie in it.
+    files = [path for path in written if not path.is_dir()]
+    check_files(files, overwrite, [checkpoint, *photos])
     folder.mkdir(parents=True, exist_ok=True)
     failed: list[str] = []
-    taken: set[str] = set()
-    for photo in track([Path(photo) for photo in photos], "translating"):
+    for photo, name in track([*zip(map(Path, photos), names, strict=True)], "translating"):
         try:
             eye = translate(network, photo, placement or Placement(), seed, draw)
-            _save(network, eye, folder, free_name(photo.stem, taken), formats)
+            _save(network, eye, folder, name, formats, overwrite)
         except DataError as error:
             line = " ".join(str(error).split())
             failed.append(line if str(photo) in line else f"{photo}: {line}")
@@ -140,13 +148,15 @@ def translate(
     )
 
 
-def _save(model: VolumeModel, eye: Eye, folder: Path, name: str, formats: Sequence[str]) -> None:
+def _save(
+    model: VolumeModel, eye: Eye, folder: Path, name: str, formats: Sequence[str], overwrite: bool
+) -> None:
     assert eye.fundus is not None and model.task is not None
     thickness = predict_thickness(model, eye.fundus, eye.placement, model.task.scan)
     if eye.volume is not None:
         _draw(eye, folder / f"{name}.png")
         for format in formats:
-            export_eye(eye, folder, name, format, overwrite=True, thickness=thickness)
+            export_eye(eye, folder, name, format, overwrite, thickness)
     if thickness is not None:
         save_thickness(thickness, folder / f"{name}.thickness.tif")
         figure = draw_thickness(eye.fundus, thickness, eye.key, _FOOTER)
@@ -159,3 +169,21 @@ def _draw(eye: Eye, path: Path) -> None:
     volume = torch.from_numpy(eye.volume) / 255
     grid = eye.placement.to_grid(eye.scan.coordinates(volume.shape[-1]))
     save_figure(draw_panel(fundus, grid, {"generated": volume}, eye.key), path)
+
+
+def _files_of(name: str, formats: Sequence[str]) -> list[str]:
+    """All that may be written for a photo."""
+    return [name + ending for ending in (*(FORMATS[one].ending for one in formats), *_PICTURES)]
+
+
+def _free_names(stems: Sequence[str], formats: Sequence[str]) -> list[str]:
+    """A name for each photo, numbered where one of its files would be another photo's too."""
+    names: list[str] = []
+    taken: set[str] = set()
+    for stem in stems:
+        name, number = stem, 2
+        while taken & (files := {file.casefold() for file in _files_of(name, formats)}):
+            name, number = f"{stem}-{number}", number + 1
+        taken |= files
+        names.append(name)
+    return names

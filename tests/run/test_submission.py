@@ -113,7 +113,9 @@ def test_a_photo_that_cannot_be_used_is_named_and_no_zip_is_written(
     assert main(submit) == 0
     assert "1 of 1 photos translated, 1 of them by an earlier call" in capsys.readouterr().out
     assert main(submit) == 1
-    assert "exists; choose another name, or replace it with --overwrite" in capsys.readouterr().err
+    assert (
+        "exists; choose another name, or allow it to be overwritten (--overwrite)" in capsys.readouterr().err
+    )
     assert main(["submit", "--check", str(out), str(photos)]) == 0
     assert capsys.readouterr().out == "0 problems\n"
 

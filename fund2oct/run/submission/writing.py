@@ -22,6 +22,7 @@ from fund2oct.eye import Array, DataError
 from fund2oct.geometry import Placement
 from fund2oct.models import VolumeModel, load_model
 from fund2oct.models.checkpoint import import_class
+from fund2oct.outputs import check_files
 from fund2oct.run.predict import translate
 from fund2oct.run.submission.layout import HEIGHT_PX, N_SLICES, WIDTH_PX, find_photos, slice_names
 
@@ -83,9 +84,8 @@ def write_submission(
     out = Path(out)
     if out.suffix.lower() != ".zip":
         raise DataError(f"{out}: expected the name of a .zip file")
-    if out.exists() and not overwrite:
-        raise DataError(f"{out}: exists; choose another name, or replace it with --overwrite")
     photos = find_photos(folder)
+    check_files([out], overwrite, [checkpoint, *photos.values()])
     network = load_model(Path(checkpoint), import_class(model) if model else None, device)
     if not network.draws_volumes or network.shape[0] != N_SLICES:
         found = f"{network.shape[0]} slices" if network.draws_volumes else "no volumes"
