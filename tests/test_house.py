@@ -12,11 +12,11 @@ FOLDERS = ("fund2oct", "tests", "docs", "experiments", "benchmarks")
 MOST_LINES, MOST_FILES = 350, 12
 
 ROWS = [
-    ["precision", "processes", "progress"],
-    ["geometry"],
+    ["by_path", "file_kinds", "precision", "processes", "progress", "stopping"],
+    ["geometry", "etdrs"],
     ["retina"],
     ["eye"],
-    ["levels", "plausible"],
+    ["levels", "outputs", "plausible"],
     ["phantom"],
     ["data.store"],
     ["data.formats"],

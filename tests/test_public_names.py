@@ -11,6 +11,7 @@ PUBLIC = {
         "RetinaCircle", "UnpairedDataModule", "crop_retina", "find_landmarks", "find_retina",
         "problems", "validate",
     },
+    "fund2oct.export": {"FORMATS", "Format", "export_eye", "export_files"},
     "fund2oct.losses": {
         "ADVERSARIAL", "AdversarialLoss", "HingeLoss", "LeastSquaresLoss", "NonSaturatingLoss",
         "PerceptualLoss", "adversarial_loss", "axial_profile", "below_epithelium", "charbonnier_loss",

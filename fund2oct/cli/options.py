@@ -13,10 +13,25 @@ if TYPE_CHECKING:
 
 Commands: TypeAlias = "argparse._SubParsersAction[argparse.ArgumentParser]"
 
+FORMATS = ("csv", "dicom", "gif", "hdf5", "mp4", "nifti", "ply", "png", "tiff", "vtk")
+"""Names of :data:`fund2oct.export.FORMATS`, which is too heavy for ``--help``."""
 
-def add_overwrite(parser: argparse.ArgumentParser) -> None:
-    """Add ``--overwrite``."""
-    parser.add_argument("--overwrite", action="store_true", help="replace a file of that name")
+
+def add_format(parser: argparse.ArgumentParser, note: str, required: bool = False) -> None:
+    """Add ``--format``."""
+    parser.add_argument(
+        "--format", choices=FORMATS, action="append", dest="formats", required=required, metavar="NAME",
+        help=f"one of {', '.join(FORMATS)}; {note}",
+    )  # fmt: skip
+
+
+GOES_ON = "run the same command again: it goes on from here"
+"""What is said when a command is stopped whose finished eyes are kept."""
+
+
+def add_overwrite(parser: argparse.ArgumentParser, what: str = "replace a file of eyes of that name") -> None:
+    """Add ``--overwrite``; ``what`` says what it allows."""
+    parser.add_argument("--overwrite", action="store_true", help=what)
 
 
 def add_compression(parser: argparse.ArgumentParser) -> None:

@@ -9,6 +9,7 @@ import pytorch_lightning as pl
 import torch
 from torch import Tensor, nn
 
+from fund2oct.by_path import values_of_a_file, without_strange_paths
 from fund2oct.metrics.validation import ValidationMetrics
 from fund2oct.models.finite import FiniteWatch, NotFiniteError, first_not_finite
 from fund2oct.models.task import TASK_KEY, Task
@@ -95,8 +96,8 @@ class VolumeModel(pl.LightningModule):
         self.gradient_clip = gradient_clip
         self.seed = seed
         self.task: Task | None = None
-        self.from_file = False
-        """Whether the hyper-parameters were read from a checkpoint, and name nothing to import."""
+        self.from_file = ""
+        """The checkpoint that the hyper-parameters were read from, which then name nothing to import."""
         self._finite = FiniteWatch()
 
     def configure_model(self) -> None:
@@ -237,8 +238,9 @@ class VolumeModel(pl.LightningModule):
     def setup(self, stage: str) -> None:
         """Take from the data what the model has to know of them, once, to be used without them."""
         if stage == "fit":
-            self.configure_model()
-            self.configure_training()
+            with values_of_a_file(self.from_file):
+                self.configure_model()
+                self.configure_training()
         datamodule = getattr(self.trainer, "datamodule", None)
         # Photos alone, or unpaired, are no translation yet.
         if datamodule is None or getattr(datamodule, "content", "pairs") != "pairs":
@@ -258,7 +260,7 @@ class VolumeModel(pl.LightningModule):
         if name := first_not_finite(self.named_parameters()):
             raise NotFiniteError(f"step {self.global_step}: not a finite number: {name}; {self._advice()}")
         checkpoint["state_dict"] = {
-            name: value for name, value in checkpoint["state_dict"].items() if not self._is_rebuilt(name)
+            name: value for name, value in checkpoint["state_dict"].items() if not self.is_rebuilt(name)
         }
         checkpoint[TASK_KEY] = {
             "class": f"{type(self).__module__}.{type(self).__qualname__}",
@@ -267,11 +269,13 @@ class VolumeModel(pl.LightningModule):
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Restore the task, and leave to :meth:`load_state_dict` the weights of the parts that are built."""
+        states = checkpoint.get("callbacks", {})
+        states.update({name: without_strange_paths(state) for name, state in states.items()})
         own = self.state_dict()
         saved = checkpoint["state_dict"]
         checkpoint["state_dict"] = {
             name: value for name, value in saved.items() if name.partition(".")[0] in self._modules
-        } | {name: value for name, value in own.items() if self._is_rebuilt(name)}
+        } | {name: value for name, value in own.items() if self.is_rebuilt(name)}
         stored = checkpoint[TASK_KEY]["task"]
         task = Task.from_dict(stored) if stored else None
         if task and self.task and task.seen.parts != self.task.seen.parts:
@@ -308,7 +312,8 @@ class VolumeModel(pl.LightningModule):
             "gradients, or use precision 32-true"
         )
 
-    def _is_rebuilt(self, name: str) -> bool:
+    def is_rebuilt(self, name: str) -> bool:
+        """Whether a weight of this name is brought along by the network, see :meth:`rebuilt`."""
         return name.replace("generator_ema.module.", "generator.", 1).startswith(self.rebuilt())
 
     def _decay(self, n_averaged: int) -> float:

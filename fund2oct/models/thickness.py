@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from itertools import product
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
 
+from fund2oct.etdrs import field_means_um
 from fund2oct.eye import Array
 from fund2oct.geometry import Placement, ScanPattern
 from fund2oct.networks.layered.surfaces import thickness_interval_um, thickness_um
@@ -21,8 +21,6 @@ if TYPE_CHECKING:
 INTERVAL = 0.8
 """Share of the eyes whose thickness is expected to lie within the interval, at each place."""
 _PITCH_MM = 0.08
-RINGS_MM = (0.5, 1.5, 3.0)
-"""Radii of the ETDRS circles."""
 
 
 @dataclass(frozen=True)
@@ -54,26 +52,9 @@ class ThicknessMap:
     def fields_um(self) -> dict[str, float]:
         """Mean thickness of the nine ETDRS fields, NaN where the map does not reach.
 
-        The centre and two rings of 1, 3 and 6 mm across, each ring in four parts named as they lie on
-        the photo: ``up``, ``right``, ``down``, ``left``.
-
-        References:
-            Early Treatment Diabetic Retinopathy Study, report 10, Ophthalmology 1991.
+        The fields are named as they lie on the photo, see :data:`fund2oct.etdrs.FIELDS`.
         """
-        x, y = self.points_mm[..., 0], self.points_mm[..., 1]
-        radius, quarter = np.hypot(x, y), (np.degrees(np.arctan2(x, -y)) + 45) % 360 // 90
-        masks = {"centre": radius < RINGS_MM[0]}
-        rings = {"inner": RINGS_MM[:2], "outer": RINGS_MM[1:]}
-        for (ring, (near, far)), (number, name) in product(
-            rings.items(), enumerate(("up", "right", "down", "left"))
-        ):
-            masks[f"{ring} {name}"] = (radius >= near) & (radius < far) & (quarter == number)
-        found = {}
-        for name, mask in masks.items():
-            values = self.median_um[mask]
-            known = values[np.isfinite(values)]
-            found[name] = float(known.mean()) if known.size > mask.sum() / 2 else float("nan")
-        return found
+        return field_means_um(self.median_um, self.points_mm)
 
 
 def predict_thickness(

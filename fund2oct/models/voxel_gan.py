@@ -114,11 +114,6 @@ class VoxelGAN(VolumeGAN):
         """Build the discriminators, and the frozen network of the perceptual term where it is used."""
         super().configure_training()
         if "perceptual" in self.weights and not hasattr(self, "perceptual_loss"):
-            if self.from_file and ":" in self.perceptual:
-                raise ValueError(
-                    f"perceptual: {self.perceptual!r} was read from a checkpoint, which never says what to "
-                    "import; set model.perceptual yourself to train on, or resume by fund2oct train --resume"
-                )
             self.perceptual_loss = PerceptualLoss(load_feature_network(self.perceptual))
 
     def build_generator(self) -> nn.Module:

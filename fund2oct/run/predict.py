@@ -19,17 +19,19 @@ from fund2oct.data.preparing.lines import locate_lines
 from fund2oct.data.preparing.photo import prepare_photo, resize_photo
 from fund2oct.data.tables.eyes import COLUMNS, GivenLines, lines_of_photos
 from fund2oct.data.tables.spreadsheet import read_table, renamed
-from fund2oct.export import save_eye
+from fund2oct.export import FORMATS, export_eye
 from fund2oct.eye import DataError
 from fund2oct.geometry import Placement
 from fund2oct.models import VolumeModel, load_model
 from fund2oct.models.checkpoint import import_class
 from fund2oct.models.generate import generate
 from fund2oct.models.thickness import predict_thickness, save_thickness
+from fund2oct.outputs import check_files
 from fund2oct.visual import draw_panel, draw_thickness, save_figure
 
 # Of the A-scans; the challenge's lines may just reach the edge.
 _OUTSIDE = 0.1
+_PICTURES = (".png", ".thickness.png", ".thickness.tif")
 _FOOTER = "Predicted from the photo alone: a guess with its uncertainty, no measurement and no diagnosis."
 
 
@@ -43,6 +45,7 @@ def predict(
     placement: Placement | PhotoPlacement | None = None,
     draw: bool = False,
     lines: str | Path | None = None,
+    overwrite: bool = False,
 ) -> list[str]:
     """Generate a volume for each photo, with a panel and, where the model predicts it, a thickness map.
 
@@ -56,7 +59,7 @@ def predict(
         out: folder of the results, made if need be: for ``NAME.jpg`` the volume ``NAME.h5``, its panel
             ``NAME.png``, the thickness map ``NAME.thickness.png`` and its numbers in micrometres,
             ``NAME.thickness.tif``: median, lower and upper end of the 80% interval.
-        formats: of the volumes, see :func:`fund2oct.export.save_eye`.
+        formats: of the volumes, keys of :data:`fund2oct.export.FORMATS`.
         seed: of the speckle and of the poses.
         model: import path of the model's class, where it is not of this package.
         placement: where the scan lies on the photos; by default around the centre of the retina's
@@ -65,33 +68,33 @@ def predict(
             single answer.
         lines: a table that tells for each photo where its B-scans lie, a row each, as
             ``fund2oct import table`` reads it; by default they lie as in the training.
+        overwrite: whether the results of an earlier prediction may be replaced; a photo never is.
 
     Returns:
         A line for each photo that was passed over, which says why.
 
     Raises:
         fund2oct.models.CheckpointError: if the checkpoint cannot be used.
+        fund2oct.outputs.OutputError: if a result would be written over something else.
     """
     network = load_model(checkpoint, import_class(model) if model else None)
     folder = Path(out)
+    names = _free_names([Path(photo).stem for photo in photos], formats)
+    written = [folder / file for name in names for file in _files_of(name, formats)]
+    # A folder of an earlier export is looked at by export_eye, which knows what may lie in it.
+    files = [path for path in written if not path.is_dir()]
+    check_files(files, overwrite, [checkpoint, *photos])
     folder.mkdir(parents=True, exist_ok=True)
     failed: list[str] = []
-    taken: set[str] = set()
     given = lines_of_photos(renamed(read_table(Path(lines)), {}, COLUMNS)) if lines else None
-    for photo in track([Path(photo) for photo in photos], "translating"):
+    for photo, name in track([*zip(map(Path, photos), names, strict=True)], "translating"):
         try:
             own = _lines_of(photo, given, lines)
             eye = translate(network, photo, placement or Placement(), seed, draw, own)
+            _save(network, eye, folder, name, formats, overwrite)
         except DataError as error:
             line = " ".join(str(error).split())
             failed.append(line if str(photo) in line else f"{photo}: {line}")
-            continue
-        name = _free_name(photo.stem, taken)
-        if eye.volume is not None:
-            for format in formats:
-                save_eye(eye, folder, name, format)
-            _draw(eye, folder / f"{name}.png")
-        _map_thickness(network, eye, folder / name)
     return failed
 
 
@@ -177,6 +180,21 @@ def _lines_of(
     return given[photo.name.casefold()]
 
 
+def _save(
+    model: VolumeModel, eye: Eye, folder: Path, name: str, formats: Sequence[str], overwrite: bool
+) -> None:
+    assert eye.fundus is not None and model.task is not None
+    thickness = predict_thickness(model, eye.fundus, eye.placement, eye.scan or model.task.scan)
+    if eye.volume is not None:
+        _draw(eye, folder / f"{name}.png")
+        for format in formats:
+            export_eye(eye, folder, name, format, overwrite, thickness)
+    if thickness is not None:
+        save_thickness(thickness, folder / f"{name}.thickness.tif")
+        figure = draw_thickness(eye.fundus, thickness, eye.key, _FOOTER)
+        save_figure(figure, folder / f"{name}.thickness.png")
+
+
 def _draw(eye: Eye, path: Path) -> None:
     assert eye.fundus is not None and eye.scan is not None and eye.volume is not None
     fundus = torch.from_numpy(eye.fundus.copy()).permute(2, 0, 1) / 255
@@ -185,19 +203,19 @@ def _draw(eye: Eye, path: Path) -> None:
     save_figure(draw_panel(fundus, grid, {"generated": volume}, eye.key), path)
 
 
-def _map_thickness(model: VolumeModel, eye: Eye, path: Path) -> None:
-    assert eye.fundus is not None and model.task is not None
-    found = predict_thickness(model, eye.fundus, eye.placement, eye.scan or model.task.scan)
-    if found is None:
-        return
-    save_thickness(found, path.with_name(f"{path.name}.thickness.tif"))
-    figure = draw_thickness(eye.fundus, found, eye.key, _FOOTER)
-    save_figure(figure, path.with_name(f"{path.name}.thickness.png"))
+def _files_of(name: str, formats: Sequence[str]) -> list[str]:
+    """All that may be written for a photo."""
+    return [name + ending for ending in (*(FORMATS[one].ending for one in formats), *_PICTURES)]
 
 
-def _free_name(stem: str, taken: set[str]) -> str:
-    name, number = stem, 2
-    while name in taken:
-        name, number = f"{stem}-{number}", number + 1
-    taken.add(name)
-    return name
+def _free_names(stems: Sequence[str], formats: Sequence[str]) -> list[str]:
+    """A name for each photo, numbered where one of its files would be another photo's too."""
+    names: list[str] = []
+    taken: set[str] = set()
+    for stem in stems:
+        name, number = stem, 2
+        while taken & (files := {file.casefold() for file in _files_of(name, formats)}):
+            name, number = f"{stem}-{number}", number + 1
+        taken |= files
+        names.append(name)
+    return names

@@ -8,8 +8,9 @@ import numpy as np
 from matplotlib.figure import Figure
 from matplotlib.transforms import Affine2D
 
+from fund2oct.etdrs import RINGS_MM
 from fund2oct.eye import Array
-from fund2oct.models.thickness import RINGS_MM, ThicknessMap
+from fund2oct.models.thickness import ThicknessMap
 
 _RANGE_UM = (150.0, 500.0)
 _COVER = 0.72

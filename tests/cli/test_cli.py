@@ -62,7 +62,7 @@ def test_predict_for_photos_of_any_size_and_shape(tiny_checkpoint, fundus, tmp_p
         with EyeReader(out / f"{name}.h5") as reader:
             eye = reader.read(name)
         assert eye.volume.shape == (6, 32, 48) and eye.fundus.shape == (48, 48, 3)
-        assert np.array_equal(tifffile.imread(out / f"{name}.tif"), eye.volume)
+        assert np.array_equal(tifffile.imread(out / f"{name}.ome.tif"), eye.volume)
         nifti = pytest.importorskip("nibabel").load(out / f"{name}.nii.gz")
         assert np.array_equal(np.asarray(nifti.dataobj), eye.volume.transpose(2, 1, 0))
         assert nifti.header.get_zooms() == pytest.approx((8.8 / 48, 1.92 / 32, 1.0), rel=1e-5)

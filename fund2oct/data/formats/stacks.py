@@ -79,7 +79,7 @@ def read_stack(path: StackPath, axes: str | None = None, flip: str = "") -> Stac
             pictures, or a pattern as in ``eye7/*.png``, whose pictures are slices in natural order, or
             the pictures themselves in their order.
         axes: order of the axes in the file, such as ``"szx"``; None takes x, z, s for NIfTI, as
-            :func:`~fund2oct.export.save_eye` writes it, and s, z, x for the others.
+            :func:`~fund2oct.export.export_eye` writes it, and s, z, x for the others.
         flip: letters of the axes that run the other way in the file: ``"z"`` for frames that stand on
             their heads.
 

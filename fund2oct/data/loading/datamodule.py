@@ -330,7 +330,9 @@ class FundusOCTDataModule(pl.LightningDataModule):
         return (self.trainer.global_rank, self.trainer.world_size) if self.trainer else (0, 1)
 
     def _batches_done(self) -> int:
-        assert self.trainer is not None
+        # 0 where an epoch begins; outside of a training the count of the last one is still there.
+        if self.trainer is None or not self.trainer.training:
+            return 0
         return self.trainer.fit_loop.epoch_loop.batch_progress.current.ready
 
     def _evaluation_loader(self, dataset: FundusOCTDataset) -> DataLoader[Any]:

@@ -40,16 +40,15 @@ def as_they_are(batch: RawBatch) -> RawBatch:
 class EyeLoader(DataLoader[Any]):
     """Batches of a dataset, in the order of a sampler.
 
-    Lightning stores ``state_dict`` in its checkpoints, and gives it back to the loader of a training that
-    goes on in the middle of an epoch. The rest of that epoch follows then, whatever the number of
-    workers is now.
+    In a training that goes on in the middle of an epoch the rest of that epoch follows, whatever the number
+    of workers is now.
 
     Args:
         dataset: whose eyes are read.
         sampler: of draws or indices.
         batch_size: eyes in a batch.
         collate: what becomes of a raw batch in the worker.
-        done: how many batches of the epoch are done, for a training that goes on.
+        done: says how many batches of the epoch are done; asked when an epoch begins or goes on.
         num_workers: processes that read ahead.
         start_method: how they are started; None leaves it to the machine.
         seed: of nothing that is shown.
@@ -82,21 +81,22 @@ class EyeLoader(DataLoader[Any]):
             generator=torch.Generator().manual_seed(seed),
         )
         self._done = done
-        self._goes_on = False
 
     def __iter__(self) -> Iterator[Any]:  # type: ignore[override]
         # A generator: what follows happens at the first batch, when Lightning has told the sampler its
         # epoch and knows what was done of it.
         if isinstance(self.sampler, TrainSampler):
-            n_done = self._done() if self._goes_on and self._done else 0
+            n_done = self._done() if self._done else 0
             self.sampler.skip = n_done * (self.batch_size or 1)
-        self._goes_on = False
         yield from super().__iter__()
 
     def state_dict(self) -> dict[str, Any]:
-        """Nothing but that there is such a loader: Lightning itself counts the batches."""
-        return {"goes_on": True}
+        """Nothing: Lightning itself counts the batches, and asks whether a loader can go on by this method.
+
+        What it stores here it gives back only to a loader that is made after the checkpoint was read. Where
+        the optimisers ask for the number of steps, the loader is made before.
+        """
+        return {}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Go on where the training stopped."""
-        self._goes_on = bool(state["goes_on"])
+        """Nothing, see :meth:`state_dict`."""

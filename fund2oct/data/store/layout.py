@@ -166,6 +166,21 @@ def read_info(group: h5py.Group, key: str) -> EyeInfo:
         raise DataError(f"its record makes no sense: {type(error).__name__}: {error}") from error
 
 
+def has_own(group: h5py.Group, name: str) -> bool:
+    """Whether something of a name is there; what a file says of another file is refused, and never opened.
+
+    Raises:
+        DataError: if the name is a link, or the array's bytes lie elsewhere.
+    """
+    link = group.get(name, getlink=True)
+    if link is None:
+        return False
+    node = group[name] if isinstance(link, h5py.HardLink) else None
+    if node is None or (isinstance(node, h5py.Dataset) and (node.external or node.is_virtual)):
+        raise DataError(f"{name}: lies in another file, and a file of eyes holds all of its own; refused")
+    return True
+
+
 def read_into(
     group: h5py.Group, name: str, stored: StoredArray, out: Array, slices: Sequence[int] | None = None
 ) -> None:
@@ -181,7 +196,7 @@ def read_into(
     Raises:
         DataError: if the array is not what the record says.
     """
-    if name not in group:
+    if not has_own(group, name):
         raise DataError(f"{name}: expected an array, found none, the file is damaged; make it again")
     dataset = group[name]
     if not isinstance(dataset, h5py.Dataset) or str(dataset.dtype) != stored.dtype:

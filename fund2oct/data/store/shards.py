@@ -14,8 +14,9 @@ import numpy as np
 
 import fund2oct
 from fund2oct.data.store.checksum import keys_digest
-from fund2oct.data.store.layout import EyeInfo, check_compression, read_info, read_text
+from fund2oct.data.store.layout import EyeInfo, check_compression, has_own, read_info, read_text
 from fund2oct.eye import SCHEMA_VERSION, DataError
+from fund2oct.file_kinds import HDF5, kind_of, why_not_a_file
 
 FORMAT = "fund2oct"
 DAMAGE = (OSError, RuntimeError, KeyError, ValueError, TypeError, MemoryError)
@@ -103,7 +104,8 @@ class Shard:
 
     def group(self, key: str) -> h5py.Group:
         """The group of an eye."""
-        group = self.file["eyes"].get(key)
+        eyes = self.file["eyes"]
+        group = eyes[key] if has_own(eyes, key) else None
         if not isinstance(group, h5py.Group):
             raise DataError("there is no eye of that key")
         return group
@@ -146,12 +148,16 @@ def open_checked(path: Path) -> h5py.File:
     Raises:
         DataError: if there is none, or it is something else, or of another version.
     """
-    if not path.is_file():
-        raise DataError(
-            f"{path}: no such file; `fund2oct simulate {path} --eyes 800` makes one of simulated eyes"
-        )
+    if reason := why_not_a_file(path):
+        absent = f"; `fund2oct simulate {path} --eyes 800` makes one of simulated eyes"
+        raise DataError(f"{path}: {reason}{absent if not os.path.lexists(path) else ''}")
+    kind = kind_of(path)
+    if kind and not kind.startswith(HDF5):
+        raise DataError(f"{path}: cannot be read as HDF5, it is {kind}; expected a file of eyes (.h5)")
     try:
         file = h5py.File(path, "r")
+    except BlockingIOError as error:
+        raise DataError(f"{path}: is open in another program, which writes it; wait, or close it") from error
     except DAMAGE as error:
         raise damaged(path, error) from error
     try:
@@ -167,7 +173,11 @@ def open_checked(path: Path) -> h5py.File:
 
 def _check_format(path: Path, file: h5py.File) -> None:
     found = read_text(file.attrs.get("format"))
-    if found != FORMAT or not isinstance(file.get("eyes"), h5py.Group):
+    try:
+        holds_eyes = has_own(file, "eyes") and isinstance(file["eyes"], h5py.Group)
+    except DataError as error:
+        raise DataError(f"{path}: {error}") from error
+    if found != FORMAT or not holds_eyes:
         raise DataError(f"{path}: expected an HDF5 file of format {FORMAT!r}, found {found!r}")
     version = file.attrs.get("schema_version")
     if not isinstance(version, (int, np.integer)) or version < 1:

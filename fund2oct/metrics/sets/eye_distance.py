@@ -199,8 +199,8 @@ class EyeDistance(Metric):
         Raises:
             ValueError: as :meth:`compute`.
         """
-        described = self if beside is None else beside
-        real, second, fake = described.gathered("real"), described.gathered("second"), self._eyes("fake")
+        source = self if beside is None else beside
+        real, second, fake = source.gathered("real"), source.gathered("second"), self._eyes("fake")
         name = self._name(real.size)
         for role, eyes in (("real", real), ("fake", fake)):
             if len(eyes.names) < 2:

@@ -98,7 +98,9 @@ def test_damaged_files_are_named(tmp_path, colours):
     for damaged in (content[: len(content) // 2], b"", b"not a picture", content[:30]):
         path.write_bytes(damaged)
         for read in (read_rgb, read_grey):
-            with pytest.raises(DataError, match=r"a.jpg: cannot be read as a picture, it is damaged or none"):
+            with pytest.raises(
+                DataError, match=r"a.jpg: cannot be read as a picture, it is (damaged or none|empty)"
+            ):
                 read(path)
     (tmp_path / "b.tif").write_bytes(b"II*\0" + b"\xff" * 40)
     with pytest.raises(DataError, match=r"b.tif: cannot be read as a picture"):

@@ -8,7 +8,7 @@ from PIL import Image
 
 from fund2oct.data.formats.stacks import read_stack
 from fund2oct.data.preparing.scans import ScanOptions, cut_scan, prepare_scan
-from fund2oct.export import save_eye
+from fund2oct.export import export_eye
 from fund2oct.eye import DataError, Eye
 from fund2oct.geometry import LineScan, RadialScan, RasterScan
 
@@ -27,7 +27,7 @@ def test_every_kind_of_file_gives_the_same_volume(volume, tmp_path):
         Image.fromarray(bscan).save(tmp_path / "eye" / f"slice {number + 8}.png")
     scan = RasterScan(5, width_mm=0.9, height_mm=0.8)
     eye = Eye(key="a", patient="a", laterality="", volume=volume, scan=scan, spacing_mm=(0.2, 0.01, 0.1))
-    save_eye(eye, tmp_path, "a", "nifti")
+    export_eye(eye, tmp_path, "a", "nifti")
     for name, axes in (
         ("a.tif", "szx"),
         ("a.npy", "xsz"),

@@ -118,6 +118,7 @@ class Recorder(pl.LightningModule):
         return self.weight.sum()
 
     def configure_optimizers(self):
+        assert self.trainer.estimated_stepping_batches > 0  # a schedule asks, and the loader is made for it
         return torch.optim.SGD(self.parameters(), 0.1)
 
 

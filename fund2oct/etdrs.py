@@ -1,0 +1,84 @@
+"""The nine fields of the ETDRS grid, in which clinics state the thickness of the retina."""
+
+from __future__ import annotations
+
+from itertools import product
+from typing import Any
+
+import numpy as np
+
+Array = np.ndarray[Any, Any]
+
+RINGS_MM = (0.5, 1.5, 3.0)
+"""Radii of the three circles."""
+_DIRECTIONS = ("up", "right", "down", "left")
+_NAMES = {
+    "OD": {"up": "superior", "right": "nasal", "down": "inferior", "left": "temporal"},
+    "OS": {"up": "superior", "right": "temporal", "down": "inferior", "left": "nasal"},
+}
+FIELDS = ("centre", *(f"{ring} {side}" for ring, side in product(("inner", "outer"), _DIRECTIONS)))
+"""The fields by their place on the photo as displayed."""
+
+
+def etdrs_masks(points_mm: Array) -> dict[str, Array]:
+    """Which points lie in which field.
+
+    The centre and two rings of 1, 3 and 6 mm across, each ring in four parts along diagonals.
+
+    Args:
+        points_mm: places ``(x, y)`` around the fovea as displayed, y down, shape ``(..., 2)``.
+
+    Returns:
+        For each of :data:`FIELDS` a mask of shape ``(...)``; no point is in two of them.
+
+    References:
+        Early Treatment Diabetic Retinopathy Study, report 10, Ophthalmology 1991.
+
+    Example:
+        >>> masks = etdrs_masks(np.array([[0.1, 0.2], [0.0, -1.0], [2.0, 0.5]]))
+        >>> [name for name, mask in masks.items() if mask.any()]
+        ['centre', 'inner up', 'outer right']
+    """
+    x, y = points_mm[..., 0], points_mm[..., 1]
+    radius, quarter = np.hypot(x, y), (np.degrees(np.arctan2(x, -y)) + 45) % 360 // 90
+    masks = {"centre": radius < RINGS_MM[0]}
+    rings = {"inner": RINGS_MM[:2], "outer": RINGS_MM[1:]}
+    for (ring, (near, far)), (number, side) in product(rings.items(), enumerate(_DIRECTIONS)):
+        masks[f"{ring} {side}"] = (radius >= near) & (radius < far) & (quarter == number)
+    return masks
+
+
+def anatomical_name(field: str, laterality: str) -> str:
+    """A field's name in the clinic; empty where it depends on the side and that is unknown.
+
+    Args:
+        field: one of :data:`FIELDS`.
+        laterality: ``"OD"``, ``"OS"`` or empty.
+
+    Example:
+        >>> anatomical_name("inner right", "OD"), anatomical_name("inner right", "OS")
+        ('inner nasal', 'inner temporal')
+        >>> anatomical_name("outer up", ""), anatomical_name("outer left", "")
+        ('outer superior', '')
+    """
+    ring, _, side = field.partition(" ")
+    if not side:
+        return "central"
+    if laterality not in _NAMES and side in ("left", "right"):
+        return ""
+    return f"{ring} {_NAMES.get(laterality, _NAMES['OD'])[side]}"
+
+
+def field_means_um(thickness_um: Array, points_mm: Array) -> dict[str, float]:
+    """Mean of a map over each field, NaN where it covers no more than half of the field.
+
+    Args:
+        thickness_um: micrometres at evenly spaced points, NaN where unknown, any shape.
+        points_mm: where these lie, as for :func:`etdrs_masks`.
+    """
+    found = {}
+    for name, mask in etdrs_masks(points_mm).items():
+        values = thickness_um[mask]
+        known = values[np.isfinite(values)]
+        found[name] = float(known.mean()) if known.size > mask.sum() / 2 else float("nan")
+    return found

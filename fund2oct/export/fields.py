@@ -1,0 +1,58 @@
+"""The retina's thickness in the nine ETDRS fields, as a table."""
+
+from __future__ import annotations
+
+import csv
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+from scipy.interpolate import LinearNDInterpolator
+
+from fund2oct.etdrs import FIELDS, RINGS_MM, anatomical_name, etdrs_masks, field_means_um
+from fund2oct.export.meshes import ascan_places_mm, found_thickness_um, triangulate, with_surfaces
+from fund2oct.eye import Array, Eye
+
+if TYPE_CHECKING:
+    # Lightning takes seconds to import.
+    from fund2oct.models.thickness import ThicknessMap
+
+_PITCH_MM = 0.05
+_COLUMNS = ("field", "name", "n_ascans", "n_known", "thickness_um", "low_um", "high_um", "known_from")
+
+
+def save_fields(eye: Eye, path: Path) -> None:
+    """Write the thickness as found in the volume, a row for each of the nine ETDRS fields.
+
+    From inner limiting membrane to pigment epithelium, interpolated between the A-scans: a plain mean over
+    the A-scans of a star would count its centre most. A field is NaN where no more than half of it is known.
+    """
+    interpolate_on = triangulate(eye)
+    eye = with_surfaces(eye)
+    thickness_um = found_thickness_um(eye)
+    line = np.arange(-RINGS_MM[-1], RINGS_MM[-1], _PITCH_MM) + _PITCH_MM / 2
+    points = np.stack(np.meshgrid(line, line), -1)
+    means = field_means_um(LinearNDInterpolator(interpolate_on, thickness_um.ravel())(points), points)
+    unknown = dict.fromkeys(FIELDS, float("nan"))
+    _write_fields(eye, path, np.isfinite(thickness_um), (means, unknown, unknown), "volume")
+
+
+def save_predicted_fields(eye: Eye, found: ThicknessMap, path: Path) -> None:
+    """Write the thickness as predicted from the photo, with the means of its interval's two ends."""
+    ends = (found.median_um, found.low_um, found.high_um)
+    means = tuple(field_means_um(values, found.points_mm) for values in ends)
+    assert eye.volume is not None
+    _write_fields(eye, path, np.ones_like(eye.volume[:, 0], bool), means, "photo")
+
+
+def _write_fields(
+    eye: Eye, path: Path, known: Array, means: tuple[dict[str, float], ...], known_from: str
+) -> None:
+    masks = etdrs_masks(ascan_places_mm(eye))
+    with path.open("w", newline="", encoding="utf-8") as file:
+        rows = csv.writer(file)
+        rows.writerow(_COLUMNS)
+        for field, mask in masks.items():
+            counts = (int(mask.sum()), int((mask & known).sum()))
+            numbers = [f"{each[field]:.1f}" for each in means]
+            rows.writerow([field, anatomical_name(field, eye.laterality), *counts, *numbers, known_from])

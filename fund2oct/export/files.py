@@ -1,0 +1,88 @@
+"""``fund2oct export``: eyes of files, each in the formats asked for."""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Sequence
+from pathlib import Path
+
+from fund2oct.data.store.reader import EyeReader
+from fund2oct.export.table import FORMATS, export_eye
+from fund2oct.eye import DataError
+
+_UNSAFE = re.compile(r"[^\w\-+=@,. ()\[\]]|^\.+|[. ]+$")
+
+
+def export_files(
+    files: Sequence[str | os.PathLike[str]],
+    out: str | os.PathLike[str],
+    formats: Sequence[str],
+    keys: Sequence[str] = (),
+    overwrite: bool = False,
+) -> tuple[list[Path], list[str]]:
+    """Export the eyes of files.
+
+    An eye that cannot be exported is passed over; the others are still done.
+
+    Args:
+        files: files of eyes, read as one set.
+        out: folder of the results, made if need be.
+        formats: keys of :data:`fund2oct.export.FORMATS`.
+        keys: the eyes; none takes all that have a volume.
+        overwrite: whether what an earlier export wrote may be replaced.
+
+    Returns:
+        What was written, and a line for each eye that was passed over, which says why.
+
+    Raises:
+        ValueError: if a format is unknown.
+        DataError: if a file cannot be read, or has no eye of a key.
+    """
+    if unknown := [name for name in formats if name not in FORMATS]:
+        raise ValueError(f"format {unknown[0]!r}: expected one of {', '.join(sorted(FORMATS))}")
+    folder = Path(out)
+    written: list[Path] = []
+    failed: list[str] = []
+    with EyeReader([os.fspath(file) for file in files]) as reader:
+        chosen = _chosen(reader, keys)
+        folder.mkdir(parents=True, exist_ok=True)
+        taken: set[str] = set()
+        for key in chosen:
+            name = free_name(file_name(key), taken)
+            try:
+                eye = reader.read(key)
+                written += [export_eye(eye, folder, name, format, overwrite) for format in formats]
+            except DataError as error:
+                failed.append(" ".join(str(error).split()))
+    return written, failed
+
+
+def file_name(key: str) -> str:
+    """A name that any file system takes, from an eye's key.
+
+    Example:
+        >>> file_name("../011574:64L")
+        '__011574_64L'
+    """
+    return _UNSAFE.sub("_", key) or "_"
+
+
+def free_name(stem: str, taken: set[str]) -> str:
+    """A name that is not taken yet, by numbering; it is taken then."""
+    name, number = stem, 2
+    while name.lower() in taken:
+        name, number = f"{stem}-{number}", number + 1
+    taken.add(name.lower())
+    return name
+
+
+def _chosen(reader: EyeReader, keys: Sequence[str]) -> list[str]:
+    known = set(reader.keys)
+    if missing := [key for key in keys if key not in known]:
+        some = ", ".join(sorted(known)[:5]) + (", ..." if len(known) > 5 else "")
+        raise DataError(f"{reader.path}: expected the key of one of its eyes ({some}), found {missing[0]!r}")
+    found = list(dict.fromkeys(keys)) or [key for key in reader.keys if "volume" in reader.info(key).arrays]
+    if not found:
+        raise DataError(f"{reader.path}: none of its {len(known)} eyes has a volume to export")
+    return found

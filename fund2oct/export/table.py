@@ -1,0 +1,159 @@
+"""The formats, in one table, and the one way in which any of them is written."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import tempfile
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from fund2oct.export.fields import save_fields, save_predicted_fields
+from fund2oct.export.film import save_gif, save_mp4
+from fund2oct.export.meshes import save_ply, save_vtk
+from fund2oct.export.volumes import save_hdf5, save_nifti, save_png, save_tiff
+from fund2oct.eye import DataError, Eye
+
+if TYPE_CHECKING:
+    # Lightning takes seconds to import.
+    from fund2oct.models.thickness import ThicknessMap
+
+
+@dataclass(frozen=True)
+class Format:
+    """A format that eyes are exported to.
+
+    Args:
+        ending: of the file; ``/`` for a folder of files.
+        holds: what a reader of the file finds in it.
+        save: writes the eye, at a path that does not exist yet.
+        save_predicted: writes a prediction with the map of its thickness, where that adds something.
+        extra: what has to be installed for it, as in ``pip install "fund2oct[nifti]"``; empty for none.
+    """
+
+    ending: str
+    holds: str
+    save: Callable[[Eye, Path], None]
+    extra: str = ""
+    save_predicted: Callable[[Eye, ThicknessMap, Path], None] | None = None
+
+    def path(self, folder: Path, name: str) -> Path:
+        """The file or folder that is written for a name."""
+        return folder / f"{name}{self.ending.rstrip('/')}"
+
+
+def _save_dicom(eye: Eye, path: Path) -> None:
+    from fund2oct.export.dicom import save_dicom
+
+    save_dicom(eye, path)
+
+
+FORMATS: dict[str, Format] = {
+    "hdf5": Format(".h5", "all that is known of the eye, in this library's schema", save_hdf5),
+    "nifti": Format(
+        ".nii.gz", "voxels, their size, and the place of a raster in the patient", save_nifti, "nifti"
+    ),
+    "tiff": Format(".ome.tif", "voxels and their size, a page a B-scan", save_tiff),
+    "dicom": Format(
+        ".dcm",
+        "an ophthalmic tomogram, its frames placed on the photo, which lies beside it as NAME.photo.dcm",
+        _save_dicom,
+        "dicom",
+    ),
+    "png": Format("/", "a picture a B-scan, with the size of its pixels", save_png),
+    "gif": Format(".gif", "a flight through the slices there and back, beside the photo", save_gif),
+    "mp4": Format(".mp4", "the same flight as a film", save_mp4, "film"),
+    "ply": Format("_ply/", "a mesh a surface of the retina, in millimetres", save_ply),
+    "vtk": Format("_vtk/", "the same meshes, with the retina's thickness at each point", save_vtk),
+    "csv": Format(
+        ".etdrs.csv",
+        "thickness in the nine ETDRS fields, with its interval where a model predicted it",
+        save_fields,
+        save_predicted=save_predicted_fields,
+    ),
+}
+"""By the name that ``--format`` takes."""
+
+
+def export_eye(
+    eye: Eye,
+    folder: str | os.PathLike[str],
+    name: str,
+    format: str,
+    overwrite: bool = False,
+    thickness: ThicknessMap | None = None,
+) -> Path:
+    """Write an eye in a format; the files appear complete or not at all.
+
+    Args:
+        eye: with a volume.
+        folder: an existing folder.
+        name: of the file, without its ending.
+        format: a key of :data:`FORMATS`.
+        overwrite: whether what an earlier export wrote under that name may be replaced.
+        thickness: the map that a model predicted for the eye.
+
+    Returns:
+        The file, or the folder of a format of several files.
+
+    Raises:
+        ValueError: if the format is unknown.
+        DataError: if the eye does not have what the format holds, or the file exists.
+        ImportError: if the format needs a package that is not installed.
+
+    Example::
+
+        export_eye(eye, "exports", eye.key, "nifti")
+    """
+    if format not in FORMATS:
+        raise ValueError(f"format {format!r}: expected one of {', '.join(sorted(FORMATS))}")
+    chosen, folder = FORMATS[format], Path(folder)
+    if eye.volume is None:
+        raise DataError(f"eye {eye.key!r}: has a photo alone; {format} needs a volume")
+    if not overwrite:
+        _refuse_existing(chosen.path(folder, name))
+    with tempfile.TemporaryDirectory(prefix=".export-", dir=folder) as scratch:
+        path = chosen.path(Path(scratch), name)
+        try:
+            if thickness is not None and chosen.save_predicted is not None:
+                chosen.save_predicted(eye, thickness, path)
+            else:
+                chosen.save(eye, path)
+        except ModuleNotFoundError as error:
+            raise ImportError(
+                f'{format} needs {error.name}: pip install "fund2oct[{chosen.extra}]"'
+            ) from None
+        made = sorted(Path(scratch).iterdir())
+        for path in made:
+            _check_room(path, folder / path.name, overwrite)
+        for path in made:
+            _put(path, folder / path.name)
+    return chosen.path(folder, name)
+
+
+def _refuse_existing(path: Path) -> None:
+    if path.exists():
+        raise DataError(f"{path}: exists; choose another folder, or replace it with --overwrite")
+
+
+def _check_room(made: Path, target: Path, overwrite: bool) -> None:
+    if not overwrite:
+        _refuse_existing(target)
+    elif target.is_dir() and (others := {each.name for each in target.iterdir()} - _names(made)):
+        # An export of more slices, or somebody's own files: not ours to delete, and not to be mixed with.
+        raise DataError(
+            f"{target}: holds {len(others)} files that this export does not replace, such as {min(others)}; "
+            "remove the folder or choose another"
+        )
+
+
+def _names(made: Path) -> set[str]:
+    return {each.name for each in made.iterdir()} if made.is_dir() else set()
+
+
+def _put(made: Path, target: Path) -> None:
+    if target.is_dir():
+        shutil.rmtree(target)
+    os.replace(made, target)

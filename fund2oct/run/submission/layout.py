@@ -1,0 +1,64 @@
+"""What the challenge's upload holds: six grey slices a photo of its ``val``, in a folder a photo."""
+
+from __future__ import annotations
+
+import csv
+import os
+from pathlib import Path
+
+from fund2oct.eye import DataError
+
+N_SLICES, WIDTH_PX, HEIGHT_PX = 6, 448, 320
+_PICTURES = (".jpg", ".jpeg", ".png", ".bmp", ".tif", ".tiff")
+
+
+def slice_names(stem: str) -> list[str]:
+    """Names of a photo's slices in the zip.
+
+    Example:
+        >>> slice_names("011574-64L")[:2]
+        ['011574-64L/011574-64L_0.jpg', '011574-64L/011574-64L_1.jpg']
+    """
+    return [f"{stem}/{stem}_{number}.jpg" for number in range(N_SLICES)]
+
+
+def find_photos(folder: str | os.PathLike[str]) -> dict[str, Path]:
+    """The photos that an upload has to answer, by their names without ending, sorted.
+
+    Args:
+        folder: the challenge's folder, its ``val``, or any folder of photos. Where there is a ``val.csv``
+            its rows count, else every picture in ``CF`` or in the folder itself.
+
+    Raises:
+        DataError: if there are none, or two have one name.
+    """
+    folder = Path(folder)
+    if not folder.is_dir():
+        raise DataError(f"{folder}: no such folder; expected the challenge's val, which holds val.csv and CF")
+    root = folder / "val" if (folder / "val").is_dir() else folder
+    pictures = root / "CF" if (root / "CF").is_dir() else root
+    if (table := root / "val.csv").is_file():
+        photos = [root / "CF" / name for name in _names(table)]
+    else:
+        photos = [path for path in pictures.iterdir() if path.suffix.lower() in _PICTURES]
+    found: dict[str, Path] = {}
+    for photo in sorted(photos):
+        if found.setdefault(photo.stem, photo) != photo:
+            raise DataError(
+                f"{photo}: {found[photo.stem].name} has the same name; a folder holds one eye's slices"
+            )
+    if not found:
+        raise DataError(f"{folder}: expected photos ({', '.join(_PICTURES)}) in {pictures}, found none")
+    return found
+
+
+def _names(table: Path) -> list[str]:
+    try:
+        with table.open(encoding="utf-8-sig", newline="") as file:
+            rows = list(csv.DictReader(file))
+    except (UnicodeDecodeError, csv.Error) as error:
+        raise DataError(f"{table}: cannot be read as CSV ({error})") from error
+    names = [(row.get("CF_path") or "").strip() for row in rows]
+    if not all(names) or any(Path(name).name != name for name in names):
+        raise DataError(f"{table}: expected a column CF_path with the name of a file in CF in each row")
+    return names

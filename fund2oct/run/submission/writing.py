@@ -1,0 +1,174 @@
+"""``fund2oct submit``: a model's answer to the challenge's photos, as the zip that is uploaded."""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import json
+import os
+import shutil
+import zipfile
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+from PIL import Image
+from rich.progress import track
+
+from fund2oct import __version__
+from fund2oct.data.formats.images import resize
+from fund2oct.data.preparing.landmarks import PhotoPlacement
+from fund2oct.eye import Array, DataError
+from fund2oct.geometry import Placement
+from fund2oct.models import VolumeModel, load_model
+from fund2oct.models.checkpoint import import_class
+from fund2oct.outputs import check_files
+from fund2oct.run.predict import translate
+from fund2oct.run.submission.layout import HEIGHT_PX, N_SLICES, WIDTH_PX, find_photos, slice_names
+
+_QUALITY = 95
+_DATE = (1980, 1, 1, 0, 0, 0)
+"""The zip format's first day: a real one would make each upload another file."""
+
+
+@dataclass(frozen=True)
+class SubmissionReport:
+    """What came of a submission.
+
+    Args:
+        n_photos: photos that had to be answered.
+        n_kept: of these, answered by an earlier call that was interrupted.
+        failed: a line for each photo that could not be answered; then there is no zip.
+    """
+
+    n_photos: int
+    n_kept: int
+    failed: tuple[str, ...]
+
+
+def write_submission(
+    checkpoint: str | os.PathLike[str],
+    folder: str | os.PathLike[str],
+    out: str | os.PathLike[str],
+    placement: Placement | PhotoPlacement | None = None,
+    seed: int = 0,
+    model: str | None = None,
+    device: str = "cpu",
+    overwrite: bool = False,
+) -> SubmissionReport:
+    """Translate the photos of the challenge's ``val`` and write the zip to upload.
+
+    The same checkpoint, photos and seed give the same zip, byte for byte, on the same kind of device. A call
+    that was stopped goes on where it was: finished photos wait in a hidden folder beside the zip. Where a
+    photo cannot be used, the others are finished and kept, and no zip is written: it would be refused.
+
+    Args:
+        checkpoint: a model of six slices.
+        folder: see :func:`fund2oct.run.submission.layout.find_photos`.
+        out: the zip.
+        placement: where the scan lies on the photos; by default around the centre of the retina's circle.
+        seed: of the speckle and of the poses.
+        model: import path of the model's class, where it is not of this package.
+        device: where the model runs.
+        overwrite: whether ``out`` may be replaced.
+
+    Raises:
+        DataError: if ``out`` exists or ends in no ``.zip``, or there are no photos.
+        fund2oct.models.CheckpointError: if the checkpoint cannot be used.
+        ValueError: if the model does not draw six slices.
+
+    Example::
+
+        write_submission("runs/final/checkpoints/last.ckpt", "challenge/val", "submission.zip")
+    """
+    out = Path(out)
+    if out.suffix.lower() != ".zip":
+        raise DataError(f"{out}: expected the name of a .zip file")
+    photos = find_photos(folder)
+    check_files([out], overwrite, [checkpoint, *photos.values()])
+    network = load_model(Path(checkpoint), import_class(model) if model else None, device)
+    if not network.draws_volumes or network.shape[0] != N_SLICES:
+        found = f"{network.shape[0]} slices" if network.draws_volumes else "no volumes"
+        raise ValueError(
+            f"{checkpoint}: the challenge wants {N_SLICES} slices of each eye, this model draws {found}"
+        )
+    placed = placement or Placement()
+    parts = out.with_name(f".{out.name}.parts")
+    parts.mkdir(parents=True, exist_ok=True)
+    name_of = _fingerprints(Path(checkpoint), placed, seed, network.device.type)
+    kept, failed, done = 0, list[str](), dict[str, Path]()
+    for stem, photo in track(photos.items(), "translating"):
+        try:
+            part = parts / f"{name_of(photo)}.zip"
+            if _is_whole(part, stem):
+                kept += 1
+            else:
+                _write(part, {stem: _slices(network, photo, placed, seed)})
+            done[stem] = part
+        except (DataError, OSError) as error:
+            line = " ".join(str(error).split())
+            failed.append(line if str(photo) in line else f"{photo}: {line}")
+    if not failed:
+        _write(out, {stem: _read(part, stem) for stem, part in done.items()})
+        shutil.rmtree(parts)
+    return SubmissionReport(len(photos), kept, tuple(failed))
+
+
+def _slices(
+    network: VolumeModel, photo: Path, placement: Placement | PhotoPlacement, seed: int
+) -> list[bytes]:
+    volume = translate(network, photo, placement, seed).volume
+    assert volume is not None
+    return [_jpg(resize(bscan, HEIGHT_PX, WIDTH_PX)) for bscan in volume]
+
+
+def _jpg(bscan: Array) -> bytes:
+    file = io.BytesIO()
+    Image.fromarray(bscan).save(file, "JPEG", quality=_QUALITY)
+    return file.getvalue()
+
+
+def _write(path: Path, slices: dict[str, list[bytes]]) -> None:
+    """Write a zip that appears complete or not at all; JPG does not get smaller by compression."""
+    partial = path.with_name(f".{path.name}.{os.getpid()}.part")
+    try:
+        with zipfile.ZipFile(partial, "w", zipfile.ZIP_STORED) as archive:
+            for stem in sorted(slices):
+                for name, content in zip(slice_names(stem), slices[stem], strict=True):
+                    entry = zipfile.ZipInfo(name, _DATE)
+                    # What Python notes of the system that it runs on would differ.
+                    entry.create_system, entry.external_attr = 3, 0o644 << 16
+                    archive.writestr(entry, content)
+        os.replace(partial, path)
+    finally:
+        partial.unlink(missing_ok=True)
+
+
+def _read(part: Path, stem: str) -> list[bytes]:
+    with zipfile.ZipFile(part) as archive:
+        return [archive.read(name) for name in slice_names(stem)]
+
+
+def _is_whole(part: Path, stem: str) -> bool:
+    if not part.is_file():
+        return False
+    try:
+        return len(_read(part, stem)) == N_SLICES
+    # A part that was damaged is made again.
+    except (zipfile.BadZipFile, KeyError, OSError):
+        return False
+
+
+def _fingerprints(
+    checkpoint: Path, placement: Placement | PhotoPlacement, seed: int, device: str
+) -> Callable[[Path], str]:
+    """Names of parts by all that decides their content, so that a part of another call is never taken."""
+    with checkpoint.open("rb") as file:
+        model = hashlib.file_digest(file, "sha256").hexdigest()
+
+    def name_of(photo: Path) -> str:
+        content = hashlib.sha256(photo.read_bytes()).hexdigest()
+        decides = [__version__, model, repr(placement), seed, device, photo.stem, content, _QUALITY]
+        return hashlib.sha256(json.dumps(decides).encode()).hexdigest()[:24]
+
+    return name_of
