@@ -10,7 +10,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from fund2oct import __version__
-from fund2oct.cli import data, imports, models, weights
+from fund2oct.cli import data, imports, models, view, weights
 
 Command = Callable[[argparse.Namespace], int]
 
@@ -70,6 +70,6 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--version", action="version", version=f"fund2oct {__version__}")
     parser.add_argument("--debug", action="store_true", help="show the whole traceback of an error")
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
-    for page in (data, imports, models, weights):
+    for page in (data, imports, models, view, weights):
         page.add_commands(commands)
     return parser
