@@ -26,6 +26,8 @@ DEPTH_STEP_UM = 0.2
 UNKNOWN = -32768
 _VERTICES = 48
 _MAP_COLUMNS = 64
+_STAR_MM = 0.05
+_ARC_STEP = np.radians(6)
 LOSSLESS = 100
 
 
@@ -134,14 +136,64 @@ def _pose_um(pose_um: Array, n_ascans: int) -> Array:
 
 
 def _pack_scan(scan: ScanPattern, placement: Placement) -> dict[str, Any]:
-    """Points along each line in grid units, the same in millimetres, and the triangles between them."""
-    points_mm = scan.coordinates(_VERTICES, dtype=torch.float64)
+    """Points along each line in grid units and in millimetres, and the mesh between the lines.
+
+    The mesh has more points than the lines where these form a star: ``mixed`` says of which two points
+    of the lines, and with which share of the second, each of the others is the mean.
+    """
+    along = scan.coordinates(_VERTICES, dtype=torch.float64)
+    points_mm = along.reshape(-1, 2).numpy()
+    extra_mm, pairs, shares = between_spokes(along.numpy())
+    mesh_mm = torch.from_numpy(np.concatenate([points_mm, extra_mm]))
     return {
-        "points": pack_array(placement.to_grid(points_mm).numpy().astype(np.float32)),
-        "pointsMm": pack_array(points_mm.numpy().astype(np.float32)),
+        "nLines": scan.n_slices,
+        "nVertices": _VERTICES,
+        "points": pack_array(placement.to_grid(mesh_mm).numpy().astype(np.float32)),
+        "pointsMm": pack_array(mesh_mm.numpy().astype(np.float32)),
+        "mixed": pack_array(pairs.astype(np.uint32)),
+        "shares": pack_array(shares.astype(np.float32)),
+        "triangles": pack_array(_triangles(mesh_mm.numpy())),
         "placement": placement.to_dict(),
-        "triangles": pack_array(_triangles(points_mm.reshape(-1, 2).numpy())),
     }
+
+
+def between_spokes(along_mm: Array) -> tuple[Array, Array, Array]:
+    """Points on arcs between the lines of a star, so that a map turns round and has no corners.
+
+    Args:
+        along_mm: points along each line, float64, shape ``(S, V, 2)``.
+
+    Returns:
+        The points ``(N, 2)``; for each the two points of the lines between which it lies, as indices
+        into ``S * V``, shape ``(N, 2)``; and the share of the second, shape ``(N,)``. None of them where
+        the lines are no star.
+    """
+    n_lines, n_points, _ = along_mm.shape
+    radius = np.linalg.norm(along_mm, axis=-1)
+    middle = along_mm.mean(1)
+    half = n_points // 2
+    is_star = n_lines > 1 and np.ptp(radius[:, -1]) < _STAR_MM and np.abs(middle).max() < _STAR_MM
+    if not is_star:
+        return np.empty((0, 2)), np.empty((0, 2), int), np.empty(0)
+    # Each line is two spokes, from its ends inwards.
+    numbers = np.arange(n_lines * n_points).reshape(n_lines, n_points)
+    spokes = np.concatenate([numbers[:, :half], numbers[:, :-half - 1 : -1]])
+    ends = along_mm.reshape(-1, 2)[spokes[:, 0]]
+    turn = np.arctan2(ends[:, 1], ends[:, 0])
+    order = np.argsort(turn)
+    spokes, turn = spokes[order], turn[order]
+    after, gap = np.roll(spokes, -1, 0), np.diff(turn, append=turn[0] + 2 * np.pi)
+    points, pairs, shares = [], [], []
+    for spoke, neighbour, start, wide in zip(spokes, after, turn, gap, strict=True):
+        steps = max(1, round(wide / _ARC_STEP))
+        for share in np.arange(1, steps) / steps:
+            angle = start + share * wide
+            points.append(radius.reshape(-1)[spoke, None] * np.array([np.cos(angle), np.sin(angle)]))
+            pairs.append(np.stack([spoke, neighbour], 1))
+            shares.append(np.full(half, share))
+    if not points:
+        return np.empty((0, 2)), np.empty((0, 2), int), np.empty(0)
+    return np.concatenate(points), np.concatenate(pairs), np.concatenate(shares)
 
 
 def _triangles(points: Array) -> Array:

@@ -5,7 +5,7 @@ const state = {
   number: 0, slice: 0, ascan: 0, mode: "side", with: about.names[1] ?? "", mix: 50, swapped: false, play: true,
   pose: "lies", square: false, surfaces: true, truth: false, lesions: false, black: 0, white: 255,
   lines: true, fields: false, map: "none", cover: 75, between: true,
-  slab: 1, slabUm: [0, 0], solid: "", solidOf: SHOWN_FIRST, tall: 3,
+  slab: 1, slabUm: [0, 0], solid: "", solidOf: SHOWN_FIRST, tall: 3, drape: true,
 };
 /** What a link says, beside the eye's key. */
 const LINKED = ["slice", "ascan", "mode", "with", "map", "pose", "slab"];
@@ -91,7 +91,7 @@ function draw() {
   byId("with-label").hidden = !comparing || !many;
   byId("mix-label").hidden = !comparing || state.mode !== "blend";
   byId("flicker-tools").hidden = !comparing || state.mode !== "flicker";
-  for (const id of ["surfaces", "truth", "lesions", "square", "lines", "fields", "between", "play"]) byId(id).checked = state[id];
+  for (const id of ["surfaces", "truth", "lesions", "square", "lines", "fields", "between", "play", "drape"]) byId(id).checked = state[id];
   for (const id of ["slice", "mix", "black", "white", "cover", "map", "pose", "slab", "tall", "with"]) byId(id).value = state[id];
   [byId("slab-top").value, byId("slab-bottom").value] = state.slabUm;
   drawPhoto(eye, state);
@@ -104,7 +104,7 @@ function draw() {
 
 function sayWhere(frame) {
   if (!frame) return;
-  byId("slice-out").textContent = `${state.slice} of 0 to ${frame.nSlices - 1}`;
+  byId("slice-out").textContent = `${state.slice} of 0–${frame.nSlices - 1}`;
   byId("slice").setAttribute("aria-valuetext", `slice ${state.slice} of 0 to ${frame.nSlices - 1}`);
   const um = thicknessOf(frame)?.[state.slice * frame.columns + state.ascan];
   const thick = um >= 0 ? `, thickness ${Math.round(um)} micrometres` : "";
@@ -146,7 +146,7 @@ function readLink() {
 
 function listen() {
   const on = (id, name, change) => byId(id).addEventListener(name, (event) => update(change(event.target)));
-  for (const id of ["surfaces", "truth", "lesions", "square", "lines", "fields", "between", "play"]) {
+  for (const id of ["surfaces", "truth", "lesions", "square", "lines", "fields", "between", "play", "drape"]) {
     on(id, "change", (box) => ({ [id]: box.checked }));
   }
   for (const id of ["slice", "mix", "black", "white", "cover", "tall"]) on(id, "input", (slider) => ({ [id]: Number(slider.value) }));

@@ -24,13 +24,9 @@ async function unpackEye(eye) {
 }
 
 async function unpackScan(scan) {
-  const points = await unpackArray(scan.points);
-  const [nLines, nVertices] = scan.points.shape;
-  return {
-    points, nLines, nVertices, placement: scan.placement,
-    pointsMm: await unpackArray(scan.pointsMm),
-    triangles: await unpackArray(scan.triangles),
-  };
+  const found = { ...scan };
+  for (const name of ["points", "pointsMm", "mixed", "shares", "triangles"]) found[name] = await unpackArray(scan[name]);
+  return found;
 }
 
 async function unpackSource(source) {
@@ -98,5 +94,5 @@ function thicknessOf(source) {
 function sameLines(one, other) {
   if (!one.lines || !other.lines || one.nSlices !== other.nSlices) return false;
   const a = one.lines.points, b = other.lines.points;
-  return a.every((value, at) => Math.abs(value - b[at]) < 0.05);
+  return a.length === b.length && a.every((value, at) => Math.abs(value - b[at]) < 0.05);
 }

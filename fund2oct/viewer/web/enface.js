@@ -40,9 +40,7 @@ function drawEnFace(eye, state) {
   const usable = shown.filter((source) => slab.surfaces[0] === null || source.surfaces);
   const planes = usable.map((source) =>
     remembered(eye, `${name} ${source.name}`, () => planeOf(source, slabOf(source, slab, state.slabUm), state.between)));
-  while (holder.children.length > usable.length) holder.lastChild.remove();
-  while (holder.children.length < usable.length) holder.append(newPane());
-  holder.style.setProperty("--pane", usable.length > 1 ? "150px" : "100%");
+  fillPanes(holder, usable.length, "150px");
   const ends = planes.map((plane, at) => remembered(eye, `${name} ${usable[at].name} ends`, () => [quantile(plane, 0.01), quantile(plane, 0.995)]));
   const low = Math.min(...ends.map(([end]) => end)), high = Math.max(...ends.map(([, end]) => end));
   const box = usable.length ? boxOf(usable[0].lines) : null;

@@ -3,29 +3,34 @@
 
 const PLANE = 320;
 
-/** Mean of each vertex's A-scans, without the unknown ones. */
-function perVertex(values, nSlices, nColumns, nVertices) {
-  const found = new Float32Array(nSlices * nVertices);
-  for (let slice = 0; slice < nSlices; slice++) {
+/** Values at the points of the mesh: means of the known A-scans around each, and mixtures of two of these. */
+function perVertex(values, source) {
+  const { nLines, nVertices, mixed, shares } = source.lines;
+  const found = new Float32Array(nLines * nVertices + shares.length);
+  for (let slice = 0; slice < nLines; slice++) {
     for (let vertex = 0; vertex < nVertices; vertex++) {
-      const from = Math.floor(vertex * nColumns / nVertices);
-      const to = Math.max(from + 1, Math.floor((vertex + 1) * nColumns / nVertices));
+      const from = Math.floor(vertex * source.columns / nVertices);
+      const to = Math.max(from + 1, Math.floor((vertex + 1) * source.columns / nVertices));
       let sum = 0, many = 0;
       for (let x = from; x < to; x++) {
-        const value = values[slice * nColumns + x];
+        const value = values[slice * source.columns + x];
         if (!Number.isNaN(value)) { sum += value; many++; }
       }
       found[slice * nVertices + vertex] = many ? sum / many : NaN;
     }
   }
+  shares.forEach((share, at) => {
+    const [one, other] = [found[mixed[2 * at]], found[mixed[2 * at + 1]]];
+    found[nLines * nVertices + at] = one + (other - one) * share;
+  });
   return found;
 }
 
 /** A map of values at the A-scans of a source, shape (S, X); NaN where it does not reach. */
 function planeOf(source, values, between = true) {
-  const { points, nVertices, triangles } = source.lines;
+  const { points, triangles } = source.lines;
   const plane = new Float32Array(PLANE * PLANE).fill(NaN);
-  if (between) fillTriangles(plane, points, triangles, perVertex(values, source.nSlices, source.columns, nVertices));
+  if (between) fillTriangles(plane, points, triangles, perVertex(values, source));
   if (!between || !triangles.length) stampLines(plane, source, values);
   return plane;
 }
@@ -113,13 +118,16 @@ function toGrid(placement, x, y) {
 /** A page of a predicted map: 0 the median, 1 the lower and 2 the upper end of its interval. */
 function planeOfMap(map, page) {
   const plane = new Float32Array(PLANE * PLANE).fill(NaN);
+  const value = (row, column) => row < 0 || column < 0 || row >= map.size || column >= map.size ? NaN
+    : map.values[(page * map.size + row) * map.size + column];
   for (let y = 0; y < PLANE; y++) {
     for (let x = 0; x < PLANE; x++) {
       const [mmX, mmY] = toMm(map.placement, (x + 0.5) * 2 / PLANE - 1, (y + 0.5) * 2 / PLANE - 1);
-      const column = Math.round((mmX - map.firstMm[0]) / map.pitchMm);
-      const row = Math.round((mmY - map.firstMm[1]) / map.pitchMm);
-      if (column < 0 || row < 0 || column >= map.size || row >= map.size) continue;
-      plane[y * PLANE + x] = map.values[(page * map.size + row) * map.size + column];
+      const column = (mmX - map.firstMm[0]) / map.pitchMm, row = (mmY - map.firstMm[1]) / map.pitchMm;
+      const [left, top] = [Math.floor(column), Math.floor(row)], [right, down] = [column - left, row - top];
+      const above = value(top, left) * (1 - right) + value(top, left + 1) * right;
+      const below = value(top + 1, left) * (1 - right) + value(top + 1, left + 1) * right;
+      plane[y * PLANE + x] = above * (1 - down) + below * down;
     }
   }
   return plane;

@@ -14,15 +14,15 @@ function mapsOf(eye) {
     const { name, map, lines } = source;
     const found = source.shape && source.surfaces && lines
       ? (between) => planeOf(source, thicknessOf(source), between) : null;
-    const where = "found in the slices, filled in between the lines";
+    const where = "Found in the slices, filled in between the lines.";
     if (found) offer(`found:${name}`, `Thickness in ${name}`, where, "thickness", lines.placement, found);
     if (map) {
       const page = (number) => () => planeOfMap(map, number);
-      const add = (id, label, kind, make) => offer(`${id}:${name}`, label, "predicted at each place of the photo", kind, map.placement, make);
-      add("median", `Thickness predicted: ${name}`, "thickness", page(0));
-      add("low", `Lower end of its ${percent}% interval: ${name}`, "thickness", page(1));
-      add("high", `Upper end of its ${percent}% interval: ${name}`, "thickness", page(2));
-      add("width", `Width of its ${percent}% interval: ${name}`, "width", () => planeLess(planeOfMap(map, 2), planeOfMap(map, 1)));
+      const add = (id, label, kind, make) => offer(`${id}:${name}`, label, "Predicted at each place of the photo.", kind, map.placement, make);
+      add("median", `Thickness predicted by ${name}`, "thickness", page(0));
+      add("low", `Lower end of its ${percent}% interval, ${name}`, "thickness", page(1));
+      add("high", `Upper end of its ${percent}% interval, ${name}`, "thickness", page(2));
+      add("width", `Width of its ${percent}% interval, ${name}`, "width", () => planeLess(planeOfMap(map, 2), planeOfMap(map, 1)));
     }
     const answer = map ? () => planeOfMap(map, 0) : found;
     if (answer) answers.push({ name, answer, placement: map ? map.placement : lines.placement });
@@ -30,7 +30,7 @@ function mapsOf(eye) {
   const [first, ...others] = answers;
   for (const { name, answer, placement } of others) {
     const make = (between) => planeLess(answer(between), first.answer(between));
-    offer(`less:${name}`, `Thickness of ${name} − ${first.name}`, "blue thinner, red thicker", "difference", placement, make);
+    offer(`less:${name}`, `Thickness of ${name} − ${first.name}`, "Blue is thinner, red is thicker.", "difference", placement, make);
   }
   return maps;
 }
@@ -89,8 +89,7 @@ function drawBar(bar, { low, high, colours }, map) {
     tick.textContent = `${um > 0 && map.kind === "difference" ? "+" : ""}${um}${share === 1 ? " µm" : ""}`;
     return tick;
   }));
-  const note = document.getElementById("bar-note");
-  note.textContent = `${map.label}: ${map.note}`;
+  document.getElementById("bar-note").textContent = `${map.label}. ${map.note}`;
 }
 
 function lineParts(eye, state, numbered) {

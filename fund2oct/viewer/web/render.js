@@ -143,16 +143,16 @@ function drawScale(context, frame, view, size) {
     context.lineTo(x, y - high);
     context.stroke();
   }
-  context.font = "11px system-ui, sans-serif";
-  context.fillStyle = "#ffffff";
-  context.shadowColor = "#000000";
-  context.shadowBlur = 3;
+  context.font = "600 11px system-ui, sans-serif";
   context.textAlign = "right";
-  context.textBaseline = "bottom";
-  context.fillText(`${across} µm`, x - 8, y - 4);
   context.textBaseline = "middle";
-  context.fillText(`${down} µm`, x - 8, Math.max(8, y - high));
-  context.shadowBlur = 0;
+  for (const [text, height] of [[`${across} µm`, y - 11], [`${down} µm`, Math.max(8, y - high)]]) {
+    context.strokeStyle = "rgb(0 0 0 / 75%)";
+    context.lineWidth = 3;
+    context.strokeText(text, x - 8, height);
+    context.fillStyle = "#ffffff";
+    context.fillText(text, x - 8, height);
+  }
 }
 
 function roundLength(um) {

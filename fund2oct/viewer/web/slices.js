@@ -46,14 +46,24 @@ function drawSlices(eye, state) {
   document.getElementById("slice-tools").hidden = !has;
   if (!has) { holder.replaceChildren(); return; }
   const { frame, panes } = panesOf(eye, state);
-  while (holder.children.length > panes.length) holder.lastChild.remove();
-  while (holder.children.length < panes.length) holder.append(newPane());
-  holder.style.setProperty("--pane", panes.length > 1 ? "340px" : "100%");
+  const profile = document.getElementById("profile-figure");
+  document.getElementById("slice-tools").append(profile);
+  fillPanes(holder, panes.length, "330px");
   holder.classList.toggle("zoomed", view.zoom > 1);
   panes.forEach((pane, number) => drawPane(holder.children[number], pane, frame, state));
+  // Where the last row of panes has room, the profile of the thickness takes it.
+  const columns = getComputedStyle(holder).gridTemplateColumns.split(" ").length;
+  if (panes.length % columns) holder.append(profile);
   document.getElementById("zoom-show").textContent = `${view.zoom.toFixed(1)}×`;
   drawLegend(eye, state);
   drawProfile(eye, state);
+}
+
+/** Make a grid hold so many panes, each at least so wide. */
+function fillPanes(holder, many, least) {
+  while (holder.children.length > many) holder.lastChild.remove();
+  while (holder.children.length < many) holder.append(newPane());
+  holder.style.setProperty("--pane", many > 1 ? least : "100%");
 }
 
 function newPane() {

@@ -42,7 +42,7 @@ function startSolid() {
 
 function turnHome() {
   if (!solid.ready) return;
-  solid.camera.position.set(5.2, 6.4, 12.5);
+  solid.camera.position.set(3.6, 5.6, 9.6);
   solid.controls.target.set(0, 0, 0);
   solid.controls.update();
   renderSolid();
@@ -89,9 +89,10 @@ function drawSolid(eye, state) {
   if (!sources.length) return;
   const source = sources.find((each) => each.name === state.solid) ?? sources[0];
   document.getElementById("tall-out").textContent = `${state.tall}×`;
-  const built = JSON.stringify([eye.key, source.name, state.tall, state.solidOf]);
+  const built = JSON.stringify([eye.key, source.name, state.tall, state.solidOf, state.drape]);
   if (solid.built !== built) {
     solid.shape.children.slice().forEach((child) => { child.geometry.dispose(); child.material.dispose(); solid.shape.remove(child); });
+    drapePhoto(eye);
     buildSurfaces(source, state);
     solid.built = built;
   }
@@ -101,12 +102,21 @@ function drawSolid(eye, state) {
   renderSolid();
 }
 
+/** The photo as what the inner surface is painted with. */
+function drapePhoto(eye) {
+  document.getElementById("drape-label").hidden = !eye.photo;
+  if (solid.drapedWith === eye.key) return;
+  solid.photo?.dispose();
+  solid.photo = eye.photo && new THREE.TextureLoader().load(eye.photo, renderSolid);
+  solid.drapedWith = eye.key;
+}
+
 /** Heights above the pose's curve in millimetres, at the vertices of the lines. */
 function heightsOf(source, number) {
   const many = source.nSlices * source.columns;
   const heights = new Float32Array(many);
   for (let at = 0; at < many; at++) heights[at] = ((source.pose?.[at] ?? 0) - source.surfaces[number * many + at]) / 1000;
-  return perVertex(heights, source.nSlices, source.columns, source.lines.nVertices);
+  return perVertex(heights, source);
 }
 
 function buildSurfaces(source, state) {
@@ -127,16 +137,20 @@ function buildSurfaces(source, state) {
     geometry.setAttribute("position", new THREE.BufferAttribute(places, 3));
     geometry.setIndex(whole);
     geometry.computeVertexNormals();
-    const see = name === "ILM" && state.solidOf.length > 1;
+    const draped = name === "ILM" && state.drape && solid.photo;
+    // Row 0 of a texture is the photo's lowest one.
+    if (draped) geometry.setAttribute("uv", new THREE.BufferAttribute(source.lines.points.map((grid, at) => at % 2 ? (1 - grid) / 2 : (1 + grid) / 2), 2));
+    const see = name === "ILM" && !draped && state.solidOf.length > 1;
     const material = new THREE.MeshLambertMaterial({
-      color: SURFACE_COLOURS[number], side: THREE.DoubleSide, transparent: see, opacity: see ? 0.62 : 1, depthWrite: !see,
+      color: draped ? 0xffffff : SURFACE_COLOURS[number], map: draped ? solid.photo : null,
+      side: THREE.DoubleSide, transparent: see, opacity: see ? 0.6 : 1, depthWrite: !see,
     });
     const mesh = new THREE.Mesh(geometry, material);
     mesh.renderOrder = -number;
     solid.shape.add(mesh);
   });
   const floor = new THREE.GridHelper(10, 10, 0x556070, 0x3a424e);
-  floor.position.y = -0.35 * state.tall;
+  floor.position.y = -0.3 * state.tall;
   solid.shape.add(floor);
 }
 
