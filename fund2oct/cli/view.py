@@ -29,8 +29,8 @@ def add_commands(commands: Commands) -> None:
         help="greatest width of a slice on the page; wider ones are made smaller (default: 512)",
     )  # fmt: skip
     view.add_argument(
-        "--quality", type=int, default=80,
-        help="of the pictures, 1 to 100; 100 keeps each voxel as it is (default: 80)",
+        "--quality", type=int, default=70,
+        help="of the pictures, 1 to 100; 100 keeps each voxel as it is (default: 70)",
     )  # fmt: skip
     view.set_defaults(command=_view)
 

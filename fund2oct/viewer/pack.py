@@ -25,7 +25,7 @@ DEPTH_STEP_UM = 0.2
 """Step of a packed depth or thickness: a tenth of what the finest scanner resolves."""
 UNKNOWN = -32768
 _VERTICES = 48
-_MAP_COLUMNS = 64
+_MAP_COLUMNS = 112
 _STAR_MM = 0.05
 _ARC_STEP = np.radians(6)
 LOSSLESS = 100
@@ -109,7 +109,7 @@ def _pack_source(source: Source, width_px: int, quality: int) -> dict[str, Any]:
         "slices": [picture_url(resize(bscan, *shape[1:]), quality) for bscan in eye.volume],
         "lesions": _pack_labels(eye.lesions, shape),
         "surfaces": _pack_surfaces(eye.surfaces_um, shape[2]),
-        "truth": _pack_surfaces(eye.boundaries_um, shape[2]),
+        "layers": _pack_surfaces(eye.boundaries_um, shape[2]),
         "pose": None if eye.pose_um is None else pack_depths(_pose_um(eye.pose_um, shape[2])),
     }
 

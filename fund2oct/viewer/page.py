@@ -60,7 +60,7 @@ def write_page(
     keys: Sequence[str] | None = None,
     n_eyes: int = 20,
     width_px: int = 512,
-    quality: int = 80,
+    quality: int = 70,
 ) -> PageReport:
     """Write one self-contained HTML page that shows eyes.
 

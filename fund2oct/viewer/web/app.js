@@ -3,7 +3,7 @@
 
 const state = {
   number: 0, slice: 0, ascan: 0, mode: "side", with: about.names[1] ?? "", mix: 50, swapped: false, play: true,
-  pose: "lies", square: false, surfaces: true, truth: false, lesions: false, black: 0, white: 255,
+  pose: "lies", square: false, surfaces: true, layers: false, lesions: false, black: 0, white: 255,
   lines: true, fields: false, map: "none", cover: 75, between: true,
   slab: 1, slabUm: [0, 0], solid: "", solidOf: SHOWN_FIRST, tall: 3, drape: true,
 };
@@ -55,7 +55,7 @@ function fillChoices() {
   const frame = eyeFrame(), shown = eye.sources.filter((source) => source.shape);
   byId("eye").value = state.number;
   const facts = [eye.laterality, eye.diagnosis];
-  if (frame) facts.push(`${frame.nSlices} slices of ${frame.columns} × ${frame.rows}`);
+  if (frame) facts.push(`${frame.nSlices} ${frame.nSlices === 1 ? "slice" : "slices"} of ${frame.columns} × ${frame.rows}`);
   byId("about-eye").textContent = facts.filter(Boolean).join(" · ");
   byId("photo-image").hidden = !eye.photo;
   if (eye.photo) byId("photo-image").src = eye.photo;
@@ -71,7 +71,8 @@ function fillChoices() {
   fillSelect(byId("solid-of"), solids.map((name) => [name, name]), solids.includes(state.solid) ? state.solid : solids[0]);
   byId("solid-of").parentElement.hidden = solids.length < 2;
   byId("slice").max = frame ? frame.nSlices - 1 : 0;
-  byId("truth-label").hidden = !eye.sources.some((source) => source.truth);
+  byId("slice").parentElement.hidden = frame?.nSlices === 1;
+  byId("layers-label").hidden = !eye.sources.some((source) => source.layers);
   byId("lesions-label").hidden = !eye.sources.some((source) => source.lesions);
   byId("pose").querySelector("[value=real]").hidden = shown.length < 2;
   if (shown.length < 2 && state.pose === "real") state.pose = "lies";
@@ -91,7 +92,7 @@ function draw() {
   byId("with-label").hidden = !comparing || !many;
   byId("mix-label").hidden = !comparing || state.mode !== "blend";
   byId("flicker-tools").hidden = !comparing || state.mode !== "flicker";
-  for (const id of ["surfaces", "truth", "lesions", "square", "lines", "fields", "between", "play", "drape"]) byId(id).checked = state[id];
+  for (const id of ["surfaces", "layers", "lesions", "square", "lines", "fields", "between", "play", "drape"]) byId(id).checked = state[id];
   for (const id of ["slice", "mix", "black", "white", "cover", "map", "pose", "slab", "tall", "with"]) byId(id).value = state[id];
   [byId("slab-top").value, byId("slab-bottom").value] = state.slabUm;
   drawPhoto(eye, state);
@@ -146,7 +147,7 @@ function readLink() {
 
 function listen() {
   const on = (id, name, change) => byId(id).addEventListener(name, (event) => update(change(event.target)));
-  for (const id of ["surfaces", "truth", "lesions", "square", "lines", "fields", "between", "play", "drape"]) {
+  for (const id of ["surfaces", "layers", "lesions", "square", "lines", "fields", "between", "play", "drape"]) {
     on(id, "change", (box) => ({ [id]: box.checked }));
   }
   for (const id of ["slice", "mix", "black", "white", "cover", "tall"]) on(id, "input", (slider) => ({ [id]: Number(slider.value) }));
@@ -189,7 +190,7 @@ function pressed(event) {
   if (within?.matches("input[type=range]") && event.key.startsWith("Arrow")) return;
   if (within && event.key === " ") return;
   const modes = { 1: "side", 2: "blend", 3: "flicker", 4: "difference" };
-  const toggles = { s: "surfaces", t: "truth", l: "lesions" };
+  const toggles = { s: "surfaces", b: "layers", l: "lesions" };
   const key = event.key.length === 1 ? event.key.toLowerCase() : event.key;
   const ascan = (by) => {
     const frame = eyeFrame();

@@ -38,7 +38,7 @@ async function unpackSource(source) {
     volume: await decodeStack(source.slices, rows, columns),
     lesions: source.lesions && await decodeStack(source.lesions, rows, columns),
     surfaces: await unpackDepths(source.surfaces),
-    truth: await unpackDepths(source.truth),
+    layers: await unpackDepths(source.layers),
     pose: await unpackDepths(source.pose),
   };
 }

@@ -69,7 +69,7 @@ function drawPhoto(eye, state) {
     drawBar(bar, scale, chosen);
     if (state.fields) parts.push(...fieldParts(plane, chosen.placement));
   }
-  if (state.lines) parts.unshift(...lineParts(eye, state, !(chosen && state.fields)));
+  if (state.lines) parts.unshift(...lineParts(state, parts.length > 0));
   document.getElementById("photo-lines").replaceChildren(...parts);
 }
 
@@ -92,7 +92,8 @@ function drawBar(bar, { low, high, colours }, map) {
   document.getElementById("bar-note").textContent = `${map.label}. ${map.note}`;
 }
 
-function lineParts(eye, state, numbered) {
+/** The scan lines; `quiet` leaves the lit one alone. */
+function lineParts(state, quiet) {
   const frame = eyeFrame();
   if (!frame?.lines) return [];
   const { lines } = frame, parts = [];
@@ -101,12 +102,12 @@ function lineParts(eye, state, numbered) {
     const ends = [...Array(lines.nVertices + 1).keys()].map((at) => ascanAt(lines, slice, at / lines.nVertices));
     return `M${ends.map((point) => point.map((value) => value.toFixed(4)).join(" ")).join("L")}`;
   };
-  for (let slice = 0; slice < lines.nLines; slice++) {
+  for (let slice = 0; slice < lines.nLines && !quiet; slice++) {
     parts.push(svgPart("path", { class: "line", d: path(slice), style: many ? "stroke-opacity:0.25" : "" }));
   }
   parts.push(svgPart("path", { class: "under", d: path(state.slice) }), svgPart("path", { class: "lit", d: path(state.slice) }));
   for (let slice = 0; slice < lines.nLines; slice++) {
-    if (!numbered || (many && slice !== state.slice)) continue;
+    if (quiet || (many && slice !== state.slice)) continue;
     const [end, before] = [ascanAt(lines, slice, 1), ascanAt(lines, slice, 0.9)];
     const length = Math.hypot(end[0] - before[0], end[1] - before[1]);
     const [x, y] = [0, 1].map((axis) => end[axis] + (end[axis] - before[axis]) / length * 0.07);

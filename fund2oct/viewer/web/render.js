@@ -3,7 +3,7 @@
 
 const SURFACE_COLOURS = ["#56b4e9", "#f0e442", "#ff9f1c", "#ff5fa2"];
 const LESION_COLOURS = ["#f0e442", "#e69f00", "#56b4e9", "#0072b2", "#cc79a7", "#009e73", "#d55e00", "#ffffff"];
-const TRUTH_COLOUR = "#7cf5a5";
+const LAYER_COLOUR = "#7cf5a5";
 const FLAT = 0.6;
 
 /**

@@ -99,7 +99,7 @@ function drawPane(figure, pane, frame, state) {
     }
     const draw = (depths, colours) =>
       drawDepths(context, source, frame, slice, pane.pose, depths, colours, part, size);
-    if (state.truth && source.truth) draw(source.truth, [TRUTH_COLOUR]);
+    if (state.layers && source.layers) draw(source.layers, [LAYER_COLOUR]);
     if (state.surfaces && source.surfaces) draw(source.surfaces, SURFACE_COLOURS);
   }
   const x = (ascanShare(eyeFrame(), state) * frame.columns - part.left) / part.wide * size.width;
@@ -139,7 +139,7 @@ function drawLegend(eye, state) {
   if (state.surfaces && eye.sources.some((source) => source.surfaces)) {
     about.surfaces.forEach((name, number) => items.push([name, SURFACE_COLOURS[number], ""]));
   }
-  if (state.truth && eye.sources.some((source) => source.truth)) items.push(["true layers", TRUTH_COLOUR, ""]);
+  if (state.layers && eye.sources.some((source) => source.layers)) items.push(["the file's layers", LAYER_COLOUR, ""]);
   if (state.lesions) {
     const there = new Set();
     for (const source of eye.sources) for (const label of source.lesions ?? []) if (label) there.add(label);

@@ -78,9 +78,9 @@ function renderSolid() {
   solid.renderer.render(solid.scene, solid.camera);
 }
 
-/** The sources whose surfaces can be drawn. */
+/** The sources whose surfaces can be drawn: one line alone has none. */
 function solidSources(eye) {
-  return eye.sources.filter((source) => source.shape && source.surfaces && source.lines);
+  return eye.sources.filter((source) => source.shape && source.surfaces && source.lines?.triangles.length);
 }
 
 function drawSolid(eye, state) {
