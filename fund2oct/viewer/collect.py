@@ -5,10 +5,14 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from fund2oct.data import DataError, Eye, EyeReader
-from fund2oct.data.surfaces import SEARCHED, searched_fields
-from fund2oct.thickness import ThicknessMap, load_thickness
+from fund2oct.data import EyeReader
+from fund2oct.data.preparing.surfaces import searched_fields
+from fund2oct.eye import SEARCHED, DataError, Eye
+
+if TYPE_CHECKING:
+    from fund2oct.models.thickness import ThicknessMap
 
 _NOT_SHOWN = ("second", "lesion_fundus")
 
@@ -99,5 +103,8 @@ def _thickness_beside(path: Path, eye: Eye) -> ThicknessMap | None:
     for stem in (eye.key, path.stem):
         beside = path.with_name(f"{stem}.thickness.tif")
         if beside.is_file():
+            # Lightning comes with it and takes seconds to import.
+            from fund2oct.models.thickness import load_thickness
+
             return load_thickness(beside, eye.placement)
     return None

@@ -6,20 +6,22 @@ import base64
 import io
 import zlib
 from collections.abc import Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
 from PIL import Image
 from scipy.spatial import Delaunay, QhullError
 
-from fund2oct.data.images import resize
-from fund2oct.data.schema import Array
-from fund2oct.data.surfaces import resample_ascans
+from fund2oct.data.formats.images import resize
+from fund2oct.data.preparing.surfaces import resample_ascans
+from fund2oct.eye import Array
 from fund2oct.geometry import Placement, ScanPattern
 from fund2oct.retina import pose_surface_um
-from fund2oct.thickness import ThicknessMap
 from fund2oct.viewer.collect import Source
+
+if TYPE_CHECKING:
+    from fund2oct.models.thickness import ThicknessMap
 
 DEPTH_STEP_UM = 0.2
 """Step of a packed depth or thickness: a tenth of what the finest scanner resolves."""
@@ -177,7 +179,7 @@ def between_spokes(along_mm: Array) -> tuple[Array, Array, Array]:
         return np.empty((0, 2)), np.empty((0, 2), int), np.empty(0)
     # Each line is two spokes, from its ends inwards.
     numbers = np.arange(n_lines * n_points).reshape(n_lines, n_points)
-    spokes = np.concatenate([numbers[:, :half], numbers[:, :-half - 1 : -1]])
+    spokes = np.concatenate([numbers[:, :half], numbers[:, : -half - 1 : -1]])
     ends = along_mm.reshape(-1, 2)[spokes[:, 0]]
     turn = np.arctan2(ends[:, 1], ends[:, 0])
     order = np.argsort(turn)
@@ -205,6 +207,8 @@ def _triangles(points: Array) -> Array:
 
 
 def _pack_map(found: ThicknessMap, placement: Placement) -> dict[str, Any]:
+    from fund2oct.models.thickness import INTERVAL
+
     step = -(-len(found.median_um) // _MAP_COLUMNS)
     pages = np.stack([found.median_um, found.low_um, found.high_um])[:, step // 2 :: step, step // 2 :: step]
     first = found.points_mm[step // 2, step // 2]
@@ -212,7 +216,6 @@ def _pack_map(found: ThicknessMap, placement: Placement) -> dict[str, Any]:
         "depths": pack_depths(pages),
         "firstMm": first.tolist(),
         "pitchMm": found.pitch_mm * step,
+        "interval": INTERVAL,
         "placement": placement.to_dict(),
     }
-
-

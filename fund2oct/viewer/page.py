@@ -15,10 +15,9 @@ from typing import Any
 from matplotlib import colormaps
 
 from fund2oct import __version__
-from fund2oct.data.progress import with_progress
+from fund2oct.progress import with_progress
 from fund2oct.phantom import LESIONS
 from fund2oct.retina import BOUNDARIES, SURFACES
-from fund2oct.thickness import INTERVAL
 from fund2oct.viewer.collect import Collection
 from fund2oct.viewer.pack import DEPTH_STEP_UM, LOSSLESS, UNKNOWN, pack_eye
 
@@ -125,7 +124,6 @@ def build_page(eyes: Sequence[dict[str, Any]], names: Sequence[str], library: st
         "lesions": LESIONS,
         "depthStepUm": DEPTH_STEP_UM,
         "unknown": UNKNOWN,
-        "interval": INTERVAL,
         "colormaps": {name: _colours(name) for name in _COLORMAPS},
     }
     data = [_json_tag("about", about)]

@@ -15,7 +15,7 @@ from scipy import ndimage
 from fund2oct.cli import main
 from fund2oct.data import DataError, Eye, EyeReader, EyeWriter
 from fund2oct.geometry import Placement, RadialScan, RasterScan, ScanPattern
-from fund2oct.thickness import ThicknessMap, load_thickness, save_thickness
+from fund2oct.models.thickness import ThicknessMap, load_thickness, save_thickness
 from fund2oct.viewer import write_page
 from fund2oct.viewer.collect import Collection, source_names
 from fund2oct.viewer.pack import DEPTH_STEP_UM, UNKNOWN, between_spokes, pack_depths
@@ -25,7 +25,9 @@ S, Z, X, H = 6, 20, 32, 24
 
 def tags(page):
     """The JSON that a page carries, by the tag's name."""
-    found = re.findall(r'<script type="application/json" id="([^"]+)">(.*?)</script>', page.read_text("utf-8"))
+    found = re.findall(
+        r'<script type="application/json" id="([^"]+)">(.*?)</script>', page.read_text("utf-8")
+    )
     return {name: json.loads(text) for name, text in found}
 
 
@@ -128,7 +130,9 @@ def test_a_star_is_filled_along_arcs_and_anything_else_is_not():
     # Each lies between two points of its own radius, at an angle of its share.
     np.testing.assert_allclose(np.hypot(*extra.T), radius[pairs[:, 0]])
     np.testing.assert_allclose(radius[pairs[:, 1]], radius[pairs[:, 0]])
-    angle = [np.arctan2(points[:, 1], points[:, 0]) for points in (flat[pairs[:, 0]], extra, flat[pairs[:, 1]])]
+    angle = [
+        np.arctan2(points[:, 1], points[:, 0]) for points in (flat[pairs[:, 0]], extra, flat[pairs[:, 1]])
+    ]
     turned, wide = (angle[1] - angle[0]) % (2 * np.pi), (angle[2] - angle[0]) % (2 * np.pi)
     np.testing.assert_allclose(wide, np.pi / 3)
     np.testing.assert_allclose(turned, shares * wide)
@@ -230,7 +234,9 @@ def test_a_volume_without_a_photo_and_a_photo_without_a_volume(tmp_path, rng):
     write_page([write(tmp_path / "eyes.h5", volume, photo)], tmp_path / "view.html", quality=100)
     found = tags(tmp_path / "view.html")
     assert found["eye-0"]["key"] == "photo" and found["eye-0"]["sources"][0]["shape"] is None
-    assert found["eye-1"]["photoIsLocalizer"] and found["eye-1"]["scans"][0]["placement"]["half_width_mm"] == 4.0
+    assert (
+        found["eye-1"]["photoIsLocalizer"] and found["eye-1"]["scans"][0]["placement"]["half_width_mm"] == 4.0
+    )
     np.testing.assert_array_equal(picture(found["eye-1"]["photo"])[..., 0], full.fundus[..., 0])
 
 

@@ -6,7 +6,6 @@ const RINGS_MM = [0.5, 1.5, 3];
 
 /** The maps that an eye offers, each with its words, its colours and a function that makes it. */
 function mapsOf(eye) {
-  const percent = Math.round(100 * about.interval);
   const maps = [];
   const offer = (id, label, note, kind, placement, make) => maps.push({ id, label, note, kind, placement, make });
   const answers = [];
@@ -17,6 +16,7 @@ function mapsOf(eye) {
     const where = "Found in the slices, filled in between the lines.";
     if (found) offer(`found:${name}`, `Thickness in ${name}`, where, "thickness", lines.placement, found);
     if (map) {
+      const percent = Math.round(100 * map.interval);
       const page = (number) => () => planeOfMap(map, number);
       const add = (id, label, kind, make) => offer(`${id}:${name}`, label, "Predicted at each place of the photo.", kind, map.placement, make);
       add("median", `Thickness predicted by ${name}`, "thickness", page(0));
