@@ -15,8 +15,8 @@ from typing import Any
 from matplotlib import colormaps
 
 from fund2oct import __version__
-from fund2oct.progress import with_progress
 from fund2oct.phantom import LESIONS
+from fund2oct.progress import with_progress
 from fund2oct.retina import BOUNDARIES, SURFACES
 from fund2oct.viewer.collect import Collection
 from fund2oct.viewer.pack import DEPTH_STEP_UM, LOSSLESS, UNKNOWN, pack_eye

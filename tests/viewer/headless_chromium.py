@@ -121,8 +121,10 @@ class Chromium:
         self.send("Emulation.setTouchEmulationEnabled", enabled=touch)
         scheme = {"name": "prefers-color-scheme", "value": "dark" if dark else "light"}
         self.send("Emulation.setEmulatedMedia", features=[scheme])
-        self.send("Page.navigate", url=address)
-        self.wait_for("document.readyState === 'complete' && location.href !== 'about:blank'")
+        # From another page, since an address that differs in its hash alone loads nothing.
+        for url in ("about:blank", address):
+            self.send("Page.navigate", url=url)
+            self.wait_for(f"document.readyState === 'complete' && location.href.startsWith('{url[:8]}')")
 
     def mouse(self, kind, x, y, **more):
         """One event of the mouse: Pressed, Moved, Released or Wheel."""
@@ -134,7 +136,7 @@ class Chromium:
         self.mouse("Pressed", x, y)
         self.mouse("Released", x, y, buttons=0)
 
-    def drag(self, start, end, steps=5):
+    def drag(self, start, end, steps=3):
         """Drag from one point to another."""
         self.mouse("Pressed", *start)
         for step in range(1, steps + 1):

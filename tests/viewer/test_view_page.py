@@ -13,7 +13,7 @@ from PIL import Image
 from scipy import ndimage
 
 from fund2oct.cli import main
-from fund2oct.data import DataError, Eye, EyeReader, EyeWriter
+from fund2oct.data import DataError, Eye, EyeWriter
 from fund2oct.geometry import Placement, RadialScan, RasterScan, ScanPattern
 from fund2oct.models.thickness import ThicknessMap, load_thickness, save_thickness
 from fund2oct.viewer import write_page
@@ -76,7 +76,8 @@ def rng():
 def test_what_is_packed_is_what_the_file_holds(tmp_path, rng):
     lesions = np.zeros((S, Z, X), np.uint8)
     lesions[2, 5:9, 4:11] = 4
-    eye = eye_of("a", rng, lesions=lesions)
+    layers = np.sort(rng.random((11, S, X), np.float32) * 100, 0)
+    eye = eye_of("a", rng, lesions=lesions, boundaries_um=layers)
     eye.surfaces_um[0, 1, 5:8] = np.nan
     page = tmp_path / "view.html"
     report = write_page([write(tmp_path / "eyes.h5", eye)], page, quality=100)
@@ -93,7 +94,8 @@ def test_what_is_packed_is_what_the_file_holds(tmp_path, rng):
     np.testing.assert_allclose(depths(source["surfaces"]), eye.surfaces_um, atol=DEPTH_STEP_UM / 2 + 1e-4)
     pose_um = np.polynomial.legendre.legval((2 * np.arange(X) + 1) / X - 1, [3] * 7)
     np.testing.assert_allclose(depths(source["pose"]), np.tile(pose_um, (S, 1)), atol=0.11)
-    assert not source["searched"] and source["layers"] is None
+    np.testing.assert_allclose(depths(source["layers"]), layers, atol=DEPTH_STEP_UM / 2 + 1e-4)
+    assert not source["searched"]
 
 
 def test_one_bright_voxel_stays_where_it_is_and_a_wide_slice_is_made_smaller(tmp_path, rng):
@@ -114,12 +116,12 @@ def test_the_lines_lie_on_the_photo_as_the_placement_says(tmp_path, rng):
     write_page([write(tmp_path / "eyes.h5", eye)], tmp_path / "view.html")
     (scan,) = tags(tmp_path / "view.html")["eye-0"]["scans"]
     points = array(scan["points"])[: S * scan["nVertices"]].reshape(S, -1, 2)
-    # By hand: line 0 runs straight up, is turned 5 degrees clockwise, and moved to the fovea.
-    reach = 4.0 * (1 - 1 / scan["nVertices"]) / 6.0
-    up = np.array([0.1 + reach * np.sin(np.radians(5)), -0.05 - reach * np.cos(np.radians(5))])
-    np.testing.assert_allclose(points[0, -1], up, atol=1e-6)
-    np.testing.assert_allclose(points[3, -1], [0.1 + reach * np.cos(np.radians(5)), up[1] + 0.05 + reach * np.cos(
-        np.radians(5)) - 0.05 + reach * np.sin(np.radians(5))], atol=1e-6)  # fmt: skip
+    # By hand: line 0 runs straight up and line 3 to the right, both turned by 5 degrees clockwise.
+    reach, turn = 4.0 * (1 - 1 / scan["nVertices"]) / 6.0, np.radians(5)
+    up, right = np.array([np.sin(turn), -np.cos(turn)]), np.array([np.cos(turn), np.sin(turn)])
+    fovea = np.array([0.1, -0.05])
+    np.testing.assert_allclose(points[[0, 3], -1], fovea + reach * np.stack([up, right]), atol=1e-6)
+    np.testing.assert_allclose(points[[0, 3], 0], fovea - reach * np.stack([up, right]), atol=1e-6)
 
 
 def test_a_star_is_filled_along_arcs_and_anything_else_is_not():
@@ -228,8 +230,10 @@ def test_a_thickness_map_is_read_as_it_was_written(tmp_path):
 def test_a_volume_without_a_photo_and_a_photo_without_a_volume(tmp_path, rng):
     full = eye_of("volume", rng)
     names = ("volume", "scan", "spacing_mm", "pose_um", "surfaces_um", "surface_confidence")
-    volume = Eye(key="volume", patient="a", laterality="", **{name: getattr(full, name) for name in names},
-                 localizer=full.fundus[..., 0].copy(), localizer_placement=Placement(half_width_mm=4.0))  # fmt: skip
+    volume = Eye(
+        key="volume", patient="a", laterality="", **{name: getattr(full, name) for name in names},
+        localizer=full.fundus[..., 0].copy(), localizer_placement=Placement(half_width_mm=4.0),
+    )  # fmt: skip
     photo = Eye(key="photo", patient="b", laterality="", fundus=full.fundus)
     write_page([write(tmp_path / "eyes.h5", volume, photo)], tmp_path / "view.html", quality=100)
     found = tags(tmp_path / "view.html")
@@ -238,13 +242,3 @@ def test_a_volume_without_a_photo_and_a_photo_without_a_volume(tmp_path, rng):
         found["eye-1"]["photoIsLocalizer"] and found["eye-1"]["scans"][0]["placement"]["half_width_mm"] == 4.0
     )
     np.testing.assert_array_equal(picture(found["eye-1"]["photo"])[..., 0], full.fundus[..., 0])
-
-
-def test_simulated_eyes_carry_their_layers(tmp_path, tiny_eyes):
-    write_page([tiny_eyes], tmp_path / "view.html", n_eyes=1)
-    found = tags(tmp_path / "view.html")
-    with EyeReader(tiny_eyes) as reader:
-        eye = reader.read(reader.keys[0])
-    layers = depths(found["eye-0"]["sources"][0]["layers"])
-    assert layers.shape == eye.boundaries_um.shape and found["about"]["boundaries"][0] == "ILM"
-    np.testing.assert_allclose(layers, eye.boundaries_um, atol=0.11)

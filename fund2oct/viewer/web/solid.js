@@ -90,16 +90,24 @@ function drawSolid(eye, state) {
   const source = sources.find((each) => each.name === state.solid) ?? sources[0];
   document.getElementById("tall-out").textContent = `${state.tall}×`;
   const built = JSON.stringify([eye.key, source.name, state.tall, state.solidOf, state.drape]);
+  if (solid.built === built && solid.slice === state.slice) return;
   if (solid.built !== built) {
-    solid.shape.children.slice().forEach((child) => { child.geometry.dispose(); child.material.dispose(); solid.shape.remove(child); });
     drapePhoto(eye);
+    [...solid.shape.children].forEach(discard);
     buildSurfaces(source, state);
-    solid.built = built;
+  } else {
+    discard(solid.lit);
   }
-  solid.shape.remove(solid.lit);
   solid.lit = litLine(source, state);
   solid.shape.add(solid.lit);
+  Object.assign(solid, { built, slice: state.slice });
   renderSolid();
+}
+
+function discard(child) {
+  solid.shape.remove(child);
+  child.geometry.dispose();
+  child.material.dispose();
 }
 
 /** The photo as what the inner surface is painted with. */
