@@ -74,7 +74,9 @@ function fillChoices() {
   byId("slice").parentElement.hidden = frame?.nSlices === 1;
   byId("layers-label").hidden = !eye.sources.some((source) => source.layers);
   byId("lesions-label").hidden = !eye.sources.some((source) => source.lesions);
-  byId("pose").querySelector("[value=real]").hidden = shown.length < 2;
+  const asFirst = byId("pose").querySelector("[value=real]");
+  asFirst.hidden = shown.length < 2;
+  asFirst.textContent = `as in ${frame?.name}`;
   if (shown.length < 2 && state.pose === "real") state.pose = "lies";
 }
 

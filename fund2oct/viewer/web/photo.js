@@ -5,7 +5,7 @@ const THICKNESS_UM = [150, 500];
 const RINGS_MM = [0.5, 1.5, 3];
 
 /** The maps that an eye offers, each with its words, its colours and a function that makes it. */
-function mapsOf(eye) {
+function mapsOf(eye, between = true) {
   const maps = [];
   const offer = (id, label, note, kind, placement, make) => maps.push({ id, label, note, kind, placement, make });
   const answers = [];
@@ -13,12 +13,12 @@ function mapsOf(eye) {
     const { name, map, lines } = source;
     const found = source.shape && source.surfaces && lines
       ? (between) => planeOf(source, thicknessOf(source), between) : null;
-    const where = "Found in the slices, filled in between the lines.";
+    const where = `Found in the slices${between ? ", filled in between the lines" : ""}.`;
     if (found) offer(`found:${name}`, `Thickness in ${name}`, where, "thickness", lines.placement, found);
     if (map) {
       const percent = Math.round(100 * map.interval);
       const page = (number) => () => planeOfMap(map, number);
-      const add = (id, label, kind, make) => offer(`${id}:${name}`, label, "Predicted at each place of the photo.", kind, map.placement, make);
+      const add = (id, label, kind, make) => offer(`${id}:${name}`, label, "At each place of the photo.", kind, map.placement, make);
       add("median", `Thickness predicted by ${name}`, "thickness", page(0));
       add("low", `Lower end of its ${percent}% interval, ${name}`, "thickness", page(1));
       add("high", `Upper end of its ${percent}% interval, ${name}`, "thickness", page(2));
@@ -53,7 +53,7 @@ function scaleOf(kind, plane) {
 }
 
 function drawPhoto(eye, state) {
-  const maps = mapsOf(eye);
+  const maps = mapsOf(eye, state.between);
   const chosen = maps.find((map) => map.id === state.map);
   const canvas = document.getElementById("photo-map"), bar = document.getElementById("bar");
   canvas.hidden = bar.hidden = !chosen;
@@ -83,13 +83,16 @@ function remembered(eye, name, make) {
 function drawBar(bar, { low, high, colours }, map) {
   const stops = colours.map((colour) => `rgb(${colour.join(" ")})`).join(", ");
   bar.querySelector(".gradient").style.background = `linear-gradient(to right, ${stops})`;
-  bar.querySelector(".ticks").replaceChildren(...[0, 0.25, 0.5, 0.75, 1].map((share) => {
-    const tick = document.createElement("span");
-    const um = Math.round(low + share * (high - low));
-    tick.textContent = `${um > 0 && map.kind === "difference" ? "+" : ""}${um}${share === 1 ? " µm" : ""}`;
-    return tick;
-  }));
-  document.getElementById("bar-note").textContent = `${map.label}. ${map.note}`;
+  const step = roundLength((high - low) / 3.5), ticks = [];
+  for (let um = Math.ceil(low / step) * step; um <= high; um += step) {
+    const tick = document.createElement("span"), share = (um - low) / (high - low);
+    tick.textContent = um > 0 && map.kind === "difference" ? `+${um}` : `${um}`.replace("-", "−");
+    tick.style.left = `${100 * share}%`;
+    tick.style.translate = `${-100 * share}%`;
+    ticks.push(tick);
+  }
+  bar.querySelector(".ticks").replaceChildren(...ticks);
+  document.getElementById("bar-note").textContent = `${map.label}, in µm. ${map.note}`;
 }
 
 /** The scan lines; `quiet` leaves the lit one alone. */

@@ -22,7 +22,7 @@ function panesOf(eye, state) {
   const pose = state.pose === "lies" && frame.pose && other.pose ? "real" : state.pose;
   const [one, two] = [values(frame, pose), values(other, pose)];
   const difference = {
-    title: `${other.name} − ${frame.name}`, note: "blue darker, red brighter", sources: [], pose,
+    title: `${other.name} − ${frame.name}`, note: `${pose === state.pose ? "" : "aligned: "}blue darker, red brighter`, sources: [], pose,
     image: differencePixels(one, two, frame.columns),
   };
   if (state.mode === "difference") return { frame, panes: [difference] };
