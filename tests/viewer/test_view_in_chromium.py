@@ -201,7 +201,7 @@ def test_the_surfaces_turn(shown):
     dragged = shown.run(place)
     assert np.linalg.norm(np.subtract(before, dragged)) > 1
     assert np.linalg.norm(before) == pytest.approx(np.linalg.norm(dragged))
-    assert (scene(shown) != picture).any(-1).mean() > 0.05
+    assert (scene(shown) != picture).any(-1).mean() > 0.01
     shown.press("ArrowLeft")
     assert shown.run(place) != dragged and state(shown, "ascan") == [32]
 
