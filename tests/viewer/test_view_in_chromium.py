@@ -231,3 +231,15 @@ def test_a_dark_phone_shows_all_of_it_and_each_control_has_a_name(browser, opene
         "button", "slider", "combobox", "checkbox", "spinbutton", "application")]  # fmt: skip
     assert len(controls) > 25
     assert [node["role"]["value"] for node in controls if not node["name"]["value"].strip()] == []
+
+
+def test_without_three_js_the_rest_is_there(browser, tmp_path, monkeypatch):
+    monkeypatch.setattr("fund2oct.viewer.page.find_spec", lambda name: None)
+    with EyeWriter(tmp_path / "eyes.h5") as writer:
+        writer.add(eye_of("one", 10))
+    report = write_page([tmp_path / "eyes.h5"], tmp_path / "view.html")
+    assert not report.in_3d and "fund2oct[view]" in report.lines()[1]
+    browser.open(f"file://{tmp_path}/view.html")
+    browser.wait_for(READY)
+    assert browser.run("[byId('solid-card').hidden, byId('modes').hidden, eye.key]") == [True, True, "one"]
+    assert browser.complaints == []
