@@ -30,7 +30,7 @@ ROWS = [
     ["losses"],
     ["metrics"],
     ["models"],
-    ["visual"],
+    ["visual", "viewer"],
     ["export"],
     ["evaluation"],
     ["callbacks"],

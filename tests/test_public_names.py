@@ -50,6 +50,7 @@ PUBLIC = {
         "estimate_pose", "find_retina", "fit_pose", "from_layers", "pose_surface_um", "retinal_boundaries",
         "to_layers", "unalign",
     },
+    "fund2oct.viewer": {"write_page"},
     "fund2oct.visual": {"draw_contact_sheet", "draw_panel", "draw_thickness", "save_figure"},
 }  # fmt: skip
 

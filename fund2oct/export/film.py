@@ -99,5 +99,5 @@ def _photo_with_lines(eye: Eye, photo: Image.Image, number: int) -> Image.Image:
     for curve in curves:
         draw.line(curve, _LINE, 2)
     draw.line(curves[number], _CURRENT, 6)
-    draw.circle(first, 9, _CURRENT)
+    draw.circle(curves[number][0], 9, _CURRENT)
     return drawn.resize((_HEIGHT_PX, _HEIGHT_PX), Image.Resampling.BOX)

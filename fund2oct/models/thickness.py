@@ -10,7 +10,7 @@ import numpy as np
 import torch
 
 from fund2oct.etdrs import field_means_um
-from fund2oct.eye import Array
+from fund2oct.eye import Array, DataError
 from fund2oct.geometry import Placement, ScanPattern
 from fund2oct.networks.layered.surfaces import thickness_interval_um, thickness_um
 
@@ -103,3 +103,30 @@ def save_thickness(found: ThicknessMap, path: Path) -> None:
         path, pages, photometric="minisblack", description=description, resolution=(10 * per_mm, 10 * per_mm),
         resolutionunit="CENTIMETER",
     )  # fmt: skip
+
+
+def load_thickness(path: Path, placement: Placement) -> ThicknessMap:
+    """Read what :func:`save_thickness` wrote.
+
+    Args:
+        path: the TIFF.
+        placement: where the scan lies on the photo, which the file does not hold.
+
+    Raises:
+        DataError: if the file is no such map.
+    """
+    import tifffile
+
+    try:
+        with tifffile.TiffFile(path) as file:
+            pages = file.asarray()
+            many, over = file.pages[0].tags["XResolution"].value  # type: ignore[union-attr]
+    except (OSError, KeyError, ValueError, TypeError, tifffile.TiffFileError) as error:
+        raise DataError(f"{path}: expected a thickness map, cannot be read as one ({error})") from error
+    if pages.ndim != 3 or pages.shape[0] != 3 or pages.shape[1] != pages.shape[2] or not many:
+        raise DataError(f"{path}: expected a thickness map of three square pages, found {pages.shape}")
+    median, low, high = pages.astype(np.float32)
+    pitch_mm = 10 * over / many
+    line = (torch.arange(len(median)) + 0.5 - len(median) / 2) * pitch_mm
+    grid = placement.to_grid(torch.stack(torch.meshgrid(line, line, indexing="xy"), -1))
+    return ThicknessMap(median, low, high, grid.numpy(), pitch_mm)

@@ -1,0 +1,47 @@
+"""``fund2oct view``: a page to look at eyes."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+from fund2oct.cli.options import Commands
+
+
+def add_commands(commands: Commands) -> None:
+    """Add the command of this page to the parser."""
+    view = commands.add_parser(
+        "view",
+        help="write a page that shows eyes in a browser",
+        description="Write one HTML page that shows eyes in any browser, with nothing asked of the network. "
+        "Eyes of the same key in several files are shown together: the first file holds the real ones.",
+        epilog="example: fund2oct view data/phantom.h5 predictions --out view.html",
+    )
+    view.add_argument("files", nargs="+", metavar="FILE", help="files of eyes (.h5), or folders of them")
+    view.add_argument("--out", required=True, metavar="VIEW.html")
+    view.add_argument(
+        "--eye", action="append", dest="keys", metavar="KEY",
+        help="an eye to show; may be given more than once (default: those that the most files hold)",
+    )  # fmt: skip
+    view.add_argument("--eyes", type=int, default=20, help="how many at most, without --eye (default: 20)")
+    view.add_argument(
+        "--width", type=int, default=512, metavar="PX",
+        help="greatest width of a slice on the page; wider ones are made smaller (default: 512)",
+    )  # fmt: skip
+    view.add_argument(
+        "--quality", type=int, default=70,
+        help="of the pictures, 1 to 100; 100 keeps each voxel as it is (default: 70)",
+    )  # fmt: skip
+    view.set_defaults(command=_view)
+
+
+def _view(options: argparse.Namespace) -> int:
+    from fund2oct.viewer import write_page
+
+    if Path(options.out).suffix.lower() not in (".html", ".htm"):
+        raise ValueError(f"{options.out}: expected the name of an .html file")
+    report = write_page(
+        options.files, options.out, options.keys, options.eyes, options.width, options.quality
+    )
+    print("\n".join([*report.lines(), f"Open it in a browser: file://{Path(options.out).resolve()}"]))
+    return 0
