@@ -8,9 +8,21 @@ from typing import Any, ClassVar, NamedTuple
 import pytorch_lightning as pl
 import torch
 from torch import Tensor, nn
+from torchmetrics import Metric
 
 from fund2oct.metrics.validation import ValidationMetrics
-from fund2oct.models.finite import FiniteWatch, NotFiniteError, first_not_finite
+from fund2oct.models.finite import FiniteWatch, NotFiniteError, advice, first_not_finite
+from fund2oct.models.optimisation import (
+    as_list,
+    check_optimizers,
+    each_step,
+    falling,
+    rest_frozen,
+    share_done,
+    step_plateaus,
+    step_schedules,
+    warn_without_end,
+)
 from fund2oct.models.task import TASK_KEY, Task
 from fund2oct.networks.average import AveragedNetwork
 from fund2oct.networks.layered import Anatomy
@@ -72,6 +84,8 @@ class VolumeModel(pl.LightningModule):
 
     draws_volumes: ClassVar[bool] = True
     """False for a model of which only ``surfaces`` is to be asked."""
+    monitored: ClassVar[str] = "val/aligned/l1"
+    """What a ``ReduceLROnPlateau`` of :meth:`configure_optimizers` watches."""
     generator: nn.Module
 
     def __init__(
@@ -98,6 +112,7 @@ class VolumeModel(pl.LightningModule):
         self.from_file = False
         """Whether the hyper-parameters were read from a checkpoint, and name nothing to import."""
         self._finite = FiniteWatch()
+        self._share = -1, 0.0
 
     def configure_model(self) -> None:
         """Build what use and validation need, once the subclass's constructor is done."""
@@ -134,14 +149,30 @@ class VolumeModel(pl.LightningModule):
         raise NotImplementedError(f"{type(self).__name__} does not say what its losses are")
 
     def configure_optimizers(self) -> Any:
-        """Adam, with a rate that falls linearly after ``decay_from`` of the training."""
+        """Adam, with a rate that falls linearly after ``decay_from`` of the training.
+
+        A subclass returns what Lightning takes, with or without schedules. A schedule is stepped after
+        every epoch, or after every batch with ``"interval": "step"``, and a ``ReduceLROnPlateau`` after
+        every validation, by :attr:`monitored`.
+        """
         trained = [weight for weight in self.generator.parameters() if weight.requires_grad]
         optimizer = torch.optim.Adam(trained, self.learning_rate, self.betas)
-        return [optimizer], [torch.optim.lr_scheduler.LambdaLR(optimizer, self.rate_factor)]
+        return [optimizer], [each_step(optimizer, self.rate_factor)]
 
     def rate_factor(self, step: int) -> float:
         """Share of the learning rate at a step: 1, then linearly to 0."""
-        return falling(step, 0, self.trainer.estimated_stepping_batches, self.decay_from)
+        return falling(self.share_done(step), 0, self.decay_from)
+
+    def share_done(self, step: int | None = None) -> float:
+        """Share of the training that is done at a step, by default this one.
+
+        It is 0 as long as the training has no known end.
+        """
+        step = self.global_step if step is None else step
+        # Once a step: by the clock it would change while a batch is at work.
+        if self._share[0] != step:
+            self._share = step, share_done(self.trainer, step)
+        return self._share[1]
 
     def forward(
         self,
@@ -198,22 +229,32 @@ class VolumeModel(pl.LightningModule):
 
     def step_generator(self, losses: Losses) -> None:
         """Step the generator, its average and the schedules."""
-        optimizers = self.optimizers()
-        first = optimizers[0] if isinstance(optimizers, list) else optimizers
+        if not losses:
+            raise ValueError(f"{type(self).__name__}: expected at least one term of the loss, found none")
+        first = as_list(self.optimizers())[0]
         first.zero_grad()
         self.backward_of("generator", losses, self.generator)
         first.step()
         self.generator_ema.update(self.generator, self._decay(self.global_step - 1))
-        schedulers = self.lr_schedulers()
-        for scheduler in schedulers if isinstance(schedulers, list) else [schedulers]:
-            if scheduler is not None:
-                scheduler.step()
+        step_schedules(self.trainer, "step")
         if self.global_step % self.trainer.log_every_n_steps == 0:  # type: ignore[attr-defined]
             self._check_finite()
 
+    def on_fit_start(self) -> None:
+        """Refuse optimisers that would leave something untrained, and say what has no end to wait for."""
+        check_optimizers(self.trainer.optimizers, 1, [])
+        warn_without_end(self.trainer, self.decay_from)
+        rest_frozen(self.generator)
+
     def on_train_epoch_end(self) -> None:
-        """Stop where the training diverged."""
+        """Step the schedules; stop where the training diverged."""
+        step_schedules(self.trainer, "epoch")
         self._check_finite()
+
+    def on_validation_end(self) -> None:
+        """Show what was measured to schedules that wait for a plateau."""
+        if self.trainer.training:
+            step_plateaus(self.trainer, self.monitored)
 
     def on_validation_start(self) -> None:
         """Stop where the training diverged, before it is measured."""
@@ -221,6 +262,14 @@ class VolumeModel(pl.LightningModule):
 
     def validation_step(self, batch: Batch, batch_idx: int) -> dict[str, Tensor]:
         """Measure the averaged generator, as the volumes lie and in the aligned frame."""
+        return self.measure(batch, "val")
+
+    def test_step(self, batch: Batch, batch_idx: int) -> dict[str, Tensor]:
+        """The same on the test eyes, as ``test/...``."""
+        return self.measure(batch, "test")
+
+    def measure(self, batch: Batch, part: str) -> dict[str, Tensor]:
+        """Measure the averaged generator on a batch of a part; returns what it drew."""
         batch = self.prepare(batch)
         fake = self.generate(
             self.generator_ema, batch, NoiseSource.of_keys(batch["key"], self.seed, self.device)
@@ -231,7 +280,8 @@ class VolumeModel(pl.LightningModule):
         )  # fmt: skip
         named = self.validation_metrics.named()
         # Lightning reads the metrics, and resets them, at the end of the epoch.
-        self.log_dict({f"val/{name}": metric for name, metric in named.items()}, batch_size=len(fake.volume))
+        logged = {f"{part}/{name}": metric for name, metric in named.items()}
+        self.log_dict(logged, batch_size=len(fake.volume))
         return fake._asdict()
 
     def setup(self, stage: str) -> None:
@@ -239,6 +289,10 @@ class VolumeModel(pl.LightningModule):
         if stage == "fit":
             self.configure_model()
             self.configure_training()
+            # What an earlier validation left lies in inference mode, where nothing can be added to.
+            for metric in self.modules():
+                if isinstance(metric, Metric):
+                    metric.reset()
         datamodule = getattr(self.trainer, "datamodule", None)
         # Photos alone, or unpaired, are no translation yet.
         if datamodule is None or getattr(datamodule, "content", "pairs") != "pairs":
@@ -256,7 +310,7 @@ class VolumeModel(pl.LightningModule):
         """Store the class and the task beside the weights; refuse to save what diverged."""
         self._check_finite()
         if name := first_not_finite(self.named_parameters()):
-            raise NotFiniteError(f"step {self.global_step}: not a finite number: {name}; {self._advice()}")
+            raise NotFiniteError(f"step {self.global_step}: not a finite number: {name}; {advice(self.trainer)}")
         checkpoint["state_dict"] = {
             name: value for name, value in checkpoint["state_dict"].items() if not self._is_rebuilt(name)
         }
@@ -296,17 +350,7 @@ class VolumeModel(pl.LightningModule):
         self.log_dict(logged | {f"train/{side}/total": total.detach()})
 
     def _check_finite(self) -> None:
-        self._finite.check(self._advice())
-
-    def _advice(self) -> str:
-        paths = [getattr(saver, "last_model_path", "") for saver in self.trainer.checkpoint_callbacks]
-        saved = next(
-            (f"its last good checkpoint is {path}" for path in paths if path), "nothing was saved yet"
-        )
-        return (
-            f"the training stops, {saved}; lower the learning rate or the term's weight, clip "
-            "gradients, or use precision 32-true"
-        )
+        self._finite.check(advice(self.trainer))
 
     def _is_rebuilt(self, name: str) -> bool:
         return name.replace("generator_ema.module.", "generator.", 1).startswith(self.rebuilt())
@@ -322,15 +366,3 @@ class VolumeModel(pl.LightningModule):
         seed = (self.seed * 1_000_003 + self.global_step) * 4096 + self.global_rank
         return NoiseSource([torch.Generator(self.device).manual_seed(seed)])
 
-
-def falling(step: int, start: float, end: float, decay_from: float) -> float:
-    """Share of a rate at a step: 1, and linearly to 0 from a share of the way between two steps on.
-
-    Example:
-        >>> [falling(step, 0, 8, decay_from=0.5) for step in (0, 4, 6, 8)]
-        [1.0, 1.0, 0.5, 0.0]
-    """
-    if decay_from >= 1:
-        return 1.0
-    share = (step - start) / max(end - start, 1)
-    return min(1.0, max(0.0, (1 - share) / (1 - decay_from)))

@@ -10,8 +10,9 @@ import torch
 from torch import Tensor, nn
 
 from fund2oct.losses import adversarial_loss, shadow_loss, slab_loss
-from fund2oct.models.base import Batch, Fake, Losses, falling
+from fund2oct.models.base import Batch, Fake, Losses
 from fund2oct.models.gan import VolumeGAN
+from fund2oct.models.optimisation import each_step, falling
 from fund2oct.models.surface_model import (
     SURFACE_WEIGHTS,
     chosen_weights,
@@ -180,33 +181,26 @@ class Pix2Vol(VolumeGAN):
         texture = [each for each in network.texture.parameters() if each.requires_grad]
         of_texture = {id(each) for each in texture}
         anatomy = [each for each in network.parameters() if each.requires_grad and id(each) not in of_texture]
-        n_batches = self.trainer.estimated_stepping_batches
-        joined = self.adversaries_from * n_batches if self.discriminators else n_batches
-        optimizers = [
-            torch.optim.Adam(
-                [
-                    {"params": anatomy, "lr": self.anatomy_learning_rate, "betas": self.anatomy_betas},
-                    {"params": texture, "lr": self.learning_rate, "betas": self.betas},
-                ]
-            )
-        ]
-        schedulers = [
-            torch.optim.lr_scheduler.LambdaLR(
-                optimizers[0],
-                [
-                    lambda step: falling(step, 0, joined, self.decay_from),
-                    lambda step: falling(step, joined, n_batches, self.decay_from),
-                ],
-            )
-        ]
+        first = torch.optim.Adam(
+            [
+                {"params": anatomy, "lr": self.anatomy_learning_rate, "betas": self.anatomy_betas},
+                {"params": texture, "lr": self.learning_rate, "betas": self.betas},
+            ]
+        )
+        optimizers, schedules = [first], [each_step(first, [self._anatomy_factor, self._texture_factor])]
         if self.discriminators:
-            optimizers.append(torch.optim.Adam(self._judging(), self.discriminator_learning_rate, self.betas))
-            schedulers.append(
-                torch.optim.lr_scheduler.LambdaLR(
-                    optimizers[1], lambda step: falling(step, joined, n_batches, self.decay_from)
-                )
-            )
-        return optimizers, schedulers
+            judging = torch.optim.Adam(self.judging(), self.discriminator_learning_rate, self.betas)
+            optimizers.append(judging)
+            schedules.append(each_step(judging, self._texture_factor))
+        return optimizers, schedules
+
+    def _anatomy_factor(self, step: int) -> float:
+        whole = self.adversaries_from if self.discriminators else 1.0
+        return falling(self.share_done(step) / max(whole, 1e-9), 0, self.decay_from)
+
+    def _texture_factor(self, step: int) -> float:
+        start = self.adversaries_from if self.discriminators else 1.0
+        return falling(self.share_done(step), start, self.decay_from)
 
     def forward(
         self,
