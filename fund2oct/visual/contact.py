@@ -7,7 +7,7 @@ import torch
 from matplotlib.figure import Figure
 
 from fund2oct.data import EyeReader
-from fund2oct.data.schema import Array, Eye
+from fund2oct.eye import Array, Eye
 from fund2oct.geometry import grid_to_pixels
 
 _INCHES = 1.9

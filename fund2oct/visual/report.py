@@ -10,7 +10,7 @@ from matplotlib import colormaps
 from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
 
-from fund2oct.metrics.distance import DistanceResult
+from fund2oct.metrics.sets.estimate import DistanceResult
 
 _INCHES_A_ROW = 0.42
 _INCHES_OF_FRAME = 1.15

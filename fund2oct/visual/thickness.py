@@ -8,8 +8,8 @@ import numpy as np
 from matplotlib.figure import Figure
 from matplotlib.transforms import Affine2D
 
-from fund2oct.data.schema import Array
-from fund2oct.thickness import RINGS_MM, ThicknessMap
+from fund2oct.eye import Array
+from fund2oct.models.thickness import RINGS_MM, ThicknessMap
 
 _RANGE_UM = (150.0, 500.0)
 _COVER = 0.72
@@ -20,7 +20,7 @@ def draw_thickness(fundus: Array, found: ThicknessMap, title: str = "", footer: 
 
     Args:
         fundus: RGB, uint8, shape ``(H, H, 3)``.
-        found: the map, see :func:`fund2oct.thickness.predict_thickness`.
+        found: the map, see :func:`fund2oct.models.thickness.predict_thickness`.
         title: above.
         footer: below, in small letters.
 
