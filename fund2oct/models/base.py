@@ -3,16 +3,21 @@
 from __future__ import annotations
 
 import math
-from typing import Any, ClassVar, NamedTuple
+from collections.abc import Callable
+from typing import Any, ClassVar
 
 import pytorch_lightning as pl
 import torch
+from pytorch_lightning.utilities.rank_zero import rank_zero_info
 from torch import Tensor, nn
 from torchmetrics import Metric
 
 from fund2oct.metrics.validation import ValidationMetrics
-from fund2oct.models.finite import FiniteWatch, NotFiniteError, advice, first_not_finite
-from fund2oct.models.optimisation import (
+from fund2oct.models.batch import Batch, Fake, Losses, frozen_features, prepare_batch
+from fund2oct.models.task import TASK_KEY, Task
+from fund2oct.models.training.finite import FiniteWatch, NotFiniteError, advice, first_not_finite
+from fund2oct.models.training.init_from import init_from
+from fund2oct.models.training.optimisation import (
     as_list,
     check_optimizers,
     each_step,
@@ -23,33 +28,10 @@ from fund2oct.models.optimisation import (
     step_schedules,
     warn_without_end,
 )
-from fund2oct.models.task import TASK_KEY, Task
+from fund2oct.models.training.terms import check_terms
 from fund2oct.networks.average import AveragedNetwork
-from fund2oct.networks.layered.generator import Anatomy
-from fund2oct.networks.lift import sample_lines
 from fund2oct.networks.noise import NoiseSource
-from fund2oct.retina import align, aligned_mask, unalign
-
-Batch = dict[str, Any]
-Losses = dict[str, Tensor]
-
-
-class Fake(NamedTuple):
-    """What the generator made for a batch.
-
-    Args:
-        aligned: the retina in the aligned frame, as the generator draws it, ``(B, 1, S, Z, X)``.
-        volume: the same, put back at the pose of the real scan, ``(B, 1, S, Z, X)``.
-        anatomy: what the generator knew before it drew texture, where it tells the two apart.
-    """
-
-    aligned: Tensor
-    volume: Tensor
-    anatomy: Anatomy | None = None
-
-    def detach(self) -> Fake:
-        """The volumes without their gradient."""
-        return Fake(self.aligned.detach(), self.volume.detach(), self.anatomy)
+from fund2oct.retina import unalign
 
 
 class VolumeModel(pl.LightningModule):
@@ -70,6 +52,8 @@ class VolumeModel(pl.LightningModule):
         ema_decay: decay, in batches, of the averaged generator that is validated and saved for use.
         gradient_clip: largest norm of a network's gradient; 0 turns it off.
         seed: seed of the noise: in training by step and process, in validation by the eye's key.
+        init_from: file of weights to begin a training with, as far as names and shapes agree, see
+            :func:`fund2oct.models.training.init_from.init_from`.
 
     Example:
         A regression model, whole::
@@ -97,9 +81,11 @@ class VolumeModel(pl.LightningModule):
         ema_decay: float = 0.995,
         gradient_clip: float = 5.0,
         seed: int = 0,
+        init_from: str | None = None,
     ) -> None:
         super().__init__()
-        self.save_hyperparameters()
+        # Where a training began is not part of the model: no checkpoint names a file to open.
+        self.save_hyperparameters(ignore=["init_from"])
         self.automatic_optimization = False
         self.shape = shape[0], shape[1], shape[2]
         self.learning_rate = learning_rate
@@ -108,6 +94,7 @@ class VolumeModel(pl.LightningModule):
         self.ema_decay = ema_decay
         self.gradient_clip = gradient_clip
         self.seed = seed
+        self.init_from = init_from
         self.task: Task | None = None
         self.from_file = False
         """Whether the hyper-parameters were read from a checkpoint, and name nothing to import."""
@@ -126,12 +113,12 @@ class VolumeModel(pl.LightningModule):
         """Build what training alone needs; a model that is loaded for use does without."""
 
     def rebuilt(self) -> tuple[str, ...]:
-        """Beginnings of the names of weights that :meth:`build_generator` brings along each time.
+        """Beginnings of the names of weights that come along each time the model is built.
 
-        Such weights, those of a frozen encoder from a package, as ``("generator.encoder.network.",)``, are
-        neither saved in checkpoints nor read from them.
+        They are neither saved in checkpoints nor read from them. By default these are the frozen
+        :class:`fund2oct.networks.features.FeatureNetwork` parts, whose weights lie in packages.
         """
-        return ()
+        return frozen_features(self)
 
     def build_generator(self) -> nn.Module:
         """Return a module called as ``generator(fundus, grid, spacing_z_mm, n_depth, rng=noise)``."""
@@ -208,12 +195,7 @@ class VolumeModel(pl.LightningModule):
     @staticmethod
     def prepare(batch: Batch) -> Batch:
         """Add what losses and discriminators compare with, see :meth:`generator_losses`."""
-        where = batch["pose_um"], batch["spacing_z_mm"]
-        return batch | {
-            "aligned": align(batch["volume"], *where),
-            "mask": aligned_mask(batch["volume"], *where),
-            "lines": sample_lines(batch["fundus"], batch["grid"]),
-        }
+        return prepare_batch(batch)
 
     def generate(self, network: nn.Module, batch: Batch, rng: NoiseSource) -> Fake:
         """Draw a batch with ``network`` and put it at the poses of the real scans."""
@@ -229,8 +211,6 @@ class VolumeModel(pl.LightningModule):
 
     def step_generator(self, losses: Losses) -> None:
         """Step the generator, its average and the schedules."""
-        if not losses:
-            raise ValueError(f"{type(self).__name__}: expected at least one term of the loss, found none")
         first = as_list(self.optimizers())[0]
         first.zero_grad()
         self.backward_of("generator", losses, self.generator)
@@ -243,8 +223,15 @@ class VolumeModel(pl.LightningModule):
     def on_fit_start(self) -> None:
         """Refuse optimisers that would leave something untrained, and say what has no end to wait for."""
         check_optimizers(self.trainer.optimizers, 1, [])
+        self.begin(self.generator)
+
+    def begin(self, *networks: nn.Module) -> None:
+        """Put what is frozen into evaluation mode, and learn of plain loaders what they tell."""
         warn_without_end(self.trainer, self.decay_from)
-        rest_frozen(self.generator)
+        rest_frozen(*networks)
+        if self.task is None and getattr(self.trainer, "datamodule", None) is None:
+            self.trainer.fit_loop.setup_data()
+            self.task = Task.of(getattr(self.trainer.train_dataloader, "dataset", None), self.shape)
 
     def on_train_epoch_end(self) -> None:
         """Step the schedules; stop where the training diverged."""
@@ -289,6 +276,7 @@ class VolumeModel(pl.LightningModule):
         if stage == "fit":
             self.configure_model()
             self.configure_training()
+            self._init_from()
             # What an earlier validation left lies in inference mode, where nothing can be added to.
             for metric in self.modules():
                 if isinstance(metric, Metric):
@@ -297,22 +285,29 @@ class VolumeModel(pl.LightningModule):
         # Photos alone, or unpaired, are no translation yet.
         if datamodule is None or getattr(datamodule, "content", "pairs") != "pairs":
             return
-        if tuple(datamodule.shape) != self.shape:
-            found, own = (list(shape) for shape in (datamodule.shape, self.shape))
-            raise ValueError(
-                f"model: its shape is {own}, but the data's volumes are {found} (slices, rows, A-scans); "
-                f"set model.init_args.shape={found}, or data.init_args.volume_shape={own} to resize them"
-            )
         if stage == "fit" or self.task is None:
-            self.task = Task.of(datamodule)
+            self.task = Task.of(datamodule, self.shape)
+
+    def _init_from(self) -> None:
+        if not self.init_from or self.from_file:
+            return
+        networks = {name: getattr(self, name, None) for name in ("generator", "discriminators")}
+        found = {name: part for name, part in networks.items() if part is not None}
+        rank_zero_info(str(init_from(self.init_from, found, self.rebuilt())))
+        self.generator_ema.update(self.generator, 0.0)
+        # Once: a second fit() goes on from the first.
+        self.init_from = None
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Store the class and the task beside the weights; refuse to save what diverged."""
         self._check_finite()
         if name := first_not_finite(self.named_parameters()):
-            raise NotFiniteError(f"step {self.global_step}: not a finite number: {name}; {advice(self.trainer)}")
+            raise NotFiniteError(
+                f"step {self.global_step}: not a finite number: {name}; {advice(self.trainer)}"
+            )
+        is_rebuilt = self._is_rebuilt()
         checkpoint["state_dict"] = {
-            name: value for name, value in checkpoint["state_dict"].items() if not self._is_rebuilt(name)
+            name: value for name, value in checkpoint["state_dict"].items() if not is_rebuilt(name)
         }
         checkpoint[TASK_KEY] = {
             "class": f"{type(self).__module__}.{type(self).__qualname__}",
@@ -321,23 +316,20 @@ class VolumeModel(pl.LightningModule):
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Restore the task, and leave to :meth:`load_state_dict` the weights of the parts that are built."""
-        own = self.state_dict()
+        own, is_rebuilt = self.state_dict(), self._is_rebuilt()
         saved = checkpoint["state_dict"]
         checkpoint["state_dict"] = {
             name: value for name, value in saved.items() if name.partition(".")[0] in self._modules
-        } | {name: value for name, value in own.items() if self._is_rebuilt(name)}
+        } | {name: value for name, value in own.items() if is_rebuilt(name)}
         stored = checkpoint[TASK_KEY]["task"]
         task = Task.from_dict(stored) if stored else None
-        if task and self.task and task.seen.parts != self.task.seen.parts:
-            raise ValueError(
-                f"the checkpoint was trained on another split ({task.seen.path}, {task.seen.split}) than "
-                f"this training's ({self.task.seen.path}, {self.task.seen.split}); resume with the same data "
-                "and split, or its test eyes become training eyes"
-            )
+        if task and self.task:
+            task.check_same_split(self.task)
         self.task = task
 
     def backward_of(self, side: str, losses: Losses, network: nn.Module) -> None:
         """Give a network the clipped gradient of its losses, and log these as ``train/SIDE/NAME``."""
+        check_terms(side, losses)
         total = torch.stack(list(losses.values())).sum()
         self.manual_backward(total)
         norm = nn.utils.clip_grad_norm_(network.parameters(), self.gradient_clip or math.inf)
@@ -352,8 +344,9 @@ class VolumeModel(pl.LightningModule):
     def _check_finite(self) -> None:
         self._finite.check(advice(self.trainer))
 
-    def _is_rebuilt(self, name: str) -> bool:
-        return name.replace("generator_ema.module.", "generator.", 1).startswith(self.rebuilt())
+    def _is_rebuilt(self) -> Callable[[str], bool]:
+        beginnings = self.rebuilt()
+        return lambda name: name.replace("generator_ema.module.", "generator.", 1).startswith(beginnings)
 
     def _decay(self, n_averaged: int) -> float:
         # A young average follows quickly, so that it holds nothing of the random start.
@@ -365,4 +358,3 @@ class VolumeModel(pl.LightningModule):
         """The noise of a training step, by step and process: a resumed run draws what it would have drawn."""
         seed = (self.seed * 1_000_003 + self.global_step) * 4096 + self.global_rank
         return NoiseSource([torch.Generator(self.device).manual_seed(seed)])
-

@@ -9,13 +9,11 @@ from pytorch_lightning.utilities.rank_zero import rank_zero_warn
 from torch import nn
 
 from fund2oct.models.base import Batch, Fake, Losses, VolumeModel
-from fund2oct.models.optimisation import (
+from fund2oct.models.training.optimisation import (
     as_list,
     check_optimizers,
     each_step,
     last_share,
-    rest_frozen,
-    warn_without_end,
 )
 
 
@@ -96,8 +94,7 @@ class VolumeGAN(VolumeModel):
         """Refuse what would leave something untrained."""
         judging = self.judging()
         check_optimizers(self.trainer.optimizers, 2 if self.discriminators else 1, judging)
-        warn_without_end(self.trainer, self.decay_from)
-        rest_frozen(self.generator, self.discriminators)
+        self.begin(self.generator, self.discriminators)
         if self.discriminators and self.adversaries_from > last_share(self.trainer):
             raise ValueError(
                 f"adversaries_from: the adversaries join at {self.adversaries_from:g} of a training whose "

@@ -22,6 +22,7 @@ from fund2oct.data.loading.order import EpochOrder
 from fund2oct.data.loading.regularity import irregularities
 from fund2oct.data.loading.sampler import EvaluationSampler, TrainSampler, even_batch_size
 from fund2oct.data.loading.split import PARTS, Part, SeenEyes, split_patients
+from fund2oct.data.preparing.preparation import Preparation
 from fund2oct.data.store.reader import EyeReader
 from fund2oct.eye import DataError
 from fund2oct.geometry import ScanPattern
@@ -208,7 +209,17 @@ class FundusOCTDataModule(pl.LightningDataModule):
         names = {part: tuple(self._parts[part].names()) for part in PARTS}
         return SeenEyes(self._name, digest, split, names)
 
-    def train_poses(self) -> Tensor:
+    @property
+    def spacing_mm(self) -> tuple[float, float, float]:
+        """Distance of neighbouring slices, rows and A-scans of the training eyes."""
+        return self.train_dataset.spacing_mm
+
+    @property
+    def preparation(self) -> Preparation:
+        """What was done to all training photos and volumes."""
+        return self.train_dataset.preparation
+
+    def poses(self) -> Tensor:
         """Poses of the training eyes, in micrometres, shape ``(N, S, 3)``."""
         return self.train_dataset.poses()
 

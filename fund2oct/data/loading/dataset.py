@@ -20,6 +20,7 @@ from fund2oct.data.augmenting.symmetry import Symmetries, allowed_symmetries, mo
 from fund2oct.data.loading.finish import Finish, Pictures, RawBatch, empty_bytes
 from fund2oct.data.loading.index import EyeIndex
 from fund2oct.data.loading.order import Draw, EpochOrder
+from fund2oct.data.loading.split import EyeName, Part, SeenEyes
 from fund2oct.data.preparing.preparation import Preparation
 from fund2oct.data.preparing.slices import chosen_scan, spaced_slices
 from fund2oct.data.preparing.surfaces import resample_ascans
@@ -99,7 +100,7 @@ class FundusOCTDataset(Dataset[dict[str, Any]]):
         self.content: Content = content
         self.symmetries: Symmetries = symmetries
         self.photometry = FundusPhotometry(photometric)
-        self.preparation = Preparation(normalise_photos, normalise_volumes)
+        self._wanted = Preparation(normalise_photos, normalise_volumes)
         check_strength(photo_maps)
         self.photo_maps = photo_maps
         self.on_corrupt = on_corrupt
@@ -191,8 +192,27 @@ class FundusOCTDataset(Dataset[dict[str, Any]]):
     def prepared(self) -> tuple[float, float]:
         """Shares of the photos and of the volumes that come with even light and common levels."""
         photos, volumes = self._index.prepared.mean(0).tolist()
-        wanted = self.preparation
+        wanted = self._wanted
         return (1.0 if wanted.normalise_photos else photos), (1.0 if wanted.normalise_volumes else volumes)
+
+    @property
+    def spacing_mm(self) -> tuple[float, float, float]:
+        """Distance of slices, rows (the median of the eyes) and A-scans; only a raster has the first."""
+        z_mm = float(np.median(self.spacings_mm()[:, 0]))
+        return float("nan"), z_mm, fmean(self.scan.length_mm) / self.shape[2]
+
+    @property
+    def preparation(self) -> Preparation:
+        """What was done to all photos and to all volumes, at import or here."""
+        photos, volumes = self.prepared()
+        return Preparation(photos == 1, volumes == 1)
+
+    def seen(self) -> SeenEyes:
+        """These eyes as those of a training, for a model that is trained with a plain loader."""
+        with self._reader:
+            digest = self._reader.digest()
+        parts: dict[Part, tuple[EyeName, ...]] = {"train": tuple(self._index.names()), "val": (), "test": ()}
+        return SeenEyes(self._reader.path, digest, "all of them to train", parts)
 
     def _read(
         self, item: int | Draw, buffers: Callable[[int], dict[str, Tensor]], skipped: dict[str, str]
@@ -282,8 +302,8 @@ class FundusOCTDataset(Dataset[dict[str, Any]]):
     def _to_normalise(self, number: int, name: str) -> bool:
         photo_done, volume_done = self._index.prepared[number]
         if name == "fundus":
-            return self.preparation.normalise_photos and not photo_done
-        return self.preparation.normalise_volumes and not volume_done
+            return self._wanted.normalise_photos and not photo_done
+        return self._wanted.normalise_volumes and not volume_done
 
     def _wants(self, name: str) -> bool:
         return name in NEEDED[self.content]

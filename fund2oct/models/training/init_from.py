@@ -97,7 +97,9 @@ def init_from(path: str | Path, networks: Mapping[str, nn.Module], kept: tuple[s
     if any(name.startswith(_AVERAGED) for name in theirs):
         others = {name: value for name, value in theirs.items() if not name.startswith("generator")}
         averaged = {name: value for name, value in theirs.items() if name.startswith(_AVERAGED)}
-        theirs = others | {name.replace(_AVERAGED, "generator.", 1): value for name, value in averaged.items()}
+        theirs = others | {
+            name.replace(_AVERAGED, "generator.", 1): value for name, value in averaged.items()
+        }
     ours = {
         f"{part}.{name}": value
         for part, network in networks.items()
@@ -162,7 +164,9 @@ def read_weights(path: Path) -> dict[str, Tensor]:
     # Beside a network's weights there may be an optimiser's, or an average of the network.
     weights = max((_tensors(one) for one in (found, *found.values())), key=len)
     if not weights:
-        raise ValueError(f"init_from: {path}: expected tensors by name, found none among {_some(list(found))}")
+        raise ValueError(
+            f"init_from: {path}: expected tensors by name, found none among {_some(list(found))}"
+        )
     return weights
 
 
@@ -193,9 +197,7 @@ def _beginnings(
 
 def _splits(name: str) -> list[tuple[str, str]]:
     words = name.split(".")
-    return [
-        (".".join(words[:n]) + "." * (n > 0), ".".join(words[n:])) for n in range(len(words))
-    ]
+    return [(".".join(words[:n]) + "." * (n > 0), ".".join(words[n:])) for n in range(len(words))]
 
 
 def _fits(given: Tensor, weight: Tensor, axis: int | None) -> bool:
