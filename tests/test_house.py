@@ -12,7 +12,7 @@ FOLDERS = ("fund2oct", "tests", "docs", "experiments", "benchmarks")
 MOST_LINES, MOST_FILES = 350, 12
 
 ROWS = [
-    ["precision", "processes", "progress"],
+    ["own_code", "precision", "processes", "progress"],
     ["geometry"],
     ["retina"],
     ["eye"],

@@ -8,7 +8,7 @@ from typing import Any, ClassVar
 
 import pytorch_lightning as pl
 import torch
-from pytorch_lightning.utilities.rank_zero import rank_zero_info
+from pytorch_lightning.trainer.states import TrainerFn
 from torch import Tensor, nn
 from torchmetrics import Metric
 
@@ -16,16 +16,17 @@ from fund2oct.metrics.validation import ValidationMetrics
 from fund2oct.models.batch import Batch, Fake, Losses, frozen_features, prepare_batch
 from fund2oct.models.task import TASK_KEY, Task
 from fund2oct.models.training.finite import FiniteWatch, NotFiniteError, advice, first_not_finite
-from fund2oct.models.training.init_from import init_from
+from fund2oct.models.training.init_from import start_from
 from fund2oct.models.training.optimisation import (
+    Progress,
     as_list,
     check_optimizers,
     each_step,
     falling,
     rest_frozen,
-    share_done,
     step_plateaus,
     step_schedules,
+    training_dataset,
     warn_without_end,
 )
 from fund2oct.models.training.terms import check_terms
@@ -99,7 +100,7 @@ class VolumeModel(pl.LightningModule):
         self.from_file = False
         """Whether the hyper-parameters were read from a checkpoint, and name nothing to import."""
         self._finite = FiniteWatch()
-        self._share = -1, 0.0
+        self._progress = Progress()
 
     def configure_model(self) -> None:
         """Build what use and validation need, once the subclass's constructor is done."""
@@ -155,11 +156,7 @@ class VolumeModel(pl.LightningModule):
 
         It is 0 as long as the training has no known end.
         """
-        step = self.global_step if step is None else step
-        # Once a step: by the clock it would change while a batch is at work.
-        if self._share[0] != step:
-            self._share = step, share_done(self.trainer, step)
-        return self._share[1]
+        return self._progress.share_done(self.trainer, self.global_step if step is None else step)
 
     def forward(
         self,
@@ -230,8 +227,7 @@ class VolumeModel(pl.LightningModule):
         warn_without_end(self.trainer, self.decay_from)
         rest_frozen(*networks)
         if self.task is None and getattr(self.trainer, "datamodule", None) is None:
-            self.trainer.fit_loop.setup_data()
-            self.task = Task.of(getattr(self.trainer.train_dataloader, "dataset", None), self.shape)
+            self.task = Task.of(training_dataset(self.trainer), self.shape)
 
     def on_train_epoch_end(self) -> None:
         """Step the schedules; stop where the training diverged."""
@@ -240,7 +236,7 @@ class VolumeModel(pl.LightningModule):
 
     def on_validation_end(self) -> None:
         """Show what was measured to schedules that wait for a plateau."""
-        if self.trainer.training:
+        if self.trainer.state.fn == TrainerFn.FITTING and not self.trainer.sanity_checking:
             step_plateaus(self.trainer, self.monitored)
 
     def on_validation_start(self) -> None:
@@ -276,7 +272,9 @@ class VolumeModel(pl.LightningModule):
         if stage == "fit":
             self.configure_model()
             self.configure_training()
-            self._init_from()
+            if self.init_from and not self.from_file:
+                start_from(self.init_from, self, self.rebuilt())
+                self.init_from = None  # once: a second fit() goes on from the first
             # What an earlier validation left lies in inference mode, where nothing can be added to.
             for metric in self.modules():
                 if isinstance(metric, Metric):
@@ -287,16 +285,6 @@ class VolumeModel(pl.LightningModule):
             return
         if stage == "fit" or self.task is None:
             self.task = Task.of(datamodule, self.shape)
-
-    def _init_from(self) -> None:
-        if not self.init_from or self.from_file:
-            return
-        networks = {name: getattr(self, name, None) for name in ("generator", "discriminators")}
-        found = {name: part for name, part in networks.items() if part is not None}
-        rank_zero_info(str(init_from(self.init_from, found, self.rebuilt())))
-        self.generator_ema.update(self.generator, 0.0)
-        # Once: a second fit() goes on from the first.
-        self.init_from = None
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Store the class and the task beside the weights; refuse to save what diverged."""

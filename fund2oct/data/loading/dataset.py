@@ -14,6 +14,7 @@ import torch
 from torch import Tensor
 from torch.utils.data import Dataset, get_worker_info
 
+from fund2oct.data.augmenting.own import Transform, apply_transform
 from fund2oct.data.augmenting.photo_map import PhotoMap, check_strength
 from fund2oct.data.augmenting.photometry import FundusPhotometry
 from fund2oct.data.augmenting.symmetry import Symmetries, allowed_symmetries, move_sample
@@ -68,6 +69,8 @@ class FundusOCTDataset(Dataset[dict[str, Any]]):
         photometric: strength of the photo's change of light and colour, in [0, 1].
         photo_maps: strength of the turns, shifts, zooms and bends of the photo, in [0, 1], see
             :meth:`~fund2oct.data.augmenting.photo_map.PhotoMap.draw`; ``grid`` moves along, the volume stays.
+        transform: an augmentation of your own, see
+            :func:`~fund2oct.data.augmenting.own.apply_transform`.
         fundus_px: width to resize photos to; None leaves them, and they must agree.
         volume_shape: ``(S, Z, X)`` to resize volumes to along Z and X; None leaves them, and they must
             agree. Of an eye with more slices, evenly spaced ones are taken; none may have fewer.
@@ -90,6 +93,7 @@ class FundusOCTDataset(Dataset[dict[str, Any]]):
         symmetries: Symmetries = "none",
         photometric: float = 0.0,
         photo_maps: float = 0.0,
+        transform: Transform | None = None,
         fundus_px: int | None = None,
         volume_shape: tuple[int, int, int] | None = None,
         normalise_photos: bool = False,
@@ -103,6 +107,7 @@ class FundusOCTDataset(Dataset[dict[str, Any]]):
         self._wanted = Preparation(normalise_photos, normalise_volumes)
         check_strength(photo_maps)
         self.photo_maps = photo_maps
+        self.transform = transform
         self.on_corrupt = on_corrupt
         self.seed = seed
         self._reader = EyeReader(path)
@@ -212,7 +217,7 @@ class FundusOCTDataset(Dataset[dict[str, Any]]):
         with self._reader:
             digest = self._reader.digest()
         parts: dict[Part, tuple[EyeName, ...]] = {"train": tuple(self._index.names()), "val": (), "test": ()}
-        return SeenEyes(self._reader.path, digest, "all of them to train", parts)
+        return SeenEyes(str(self._reader.path), digest, "all of them to train", parts)
 
     def _read(
         self, item: int | Draw, buffers: Callable[[int], dict[str, Tensor]], skipped: dict[str, str]
@@ -247,6 +252,9 @@ class FundusOCTDataset(Dataset[dict[str, Any]]):
         if "fundus" in pictures and self.photometry.strength:
             photo = pictures["fundus"].numpy()
             photo[...] = self.photometry(photo, seed=int(rng.integers(2**31)))
+        if self.transform is not None:
+            own = {name: each.numpy() for name, each in pictures.items() if name != "second"}
+            apply_transform(self.transform, own, rng)
         photo_map = PhotoMap.draw(rng, self.photo_maps) if "fundus" in pictures and self.photo_maps else None
         return choices[choice] if choice else None, photo_map  # the identity comes first
 

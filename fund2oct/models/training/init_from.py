@@ -8,8 +8,10 @@ from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import torch
+from pytorch_lightning.utilities.rank_zero import rank_zero_info
 from torch import Tensor, nn
 from torch.nn import functional as F
 
@@ -86,8 +88,8 @@ def init_from(path: str | Path, networks: Mapping[str, nn.Module], kept: tuple[s
         >>> file = Path(tempfile.mkdtemp()) / "theirs.pth"
         >>> torch.save({"model": {"module.0.weight": torch.ones(1, 2)}}, file)
         >>> network = nn.Sequential(nn.Linear(2, 1))
-        >>> print(str(init_from(file, {"generator": network})).split(": ")[1])
-        1 of 2 weights taken (module.* as generator.*); 1 left as they were, not in the file (generator.0.bias)
+        >>> print(str(init_from(file, {"generator": network})).split(": ")[1].split("; ")[0])
+        1 of 2 weights taken (module.* as generator.*)
         >>> network[0].weight
         Parameter containing:
         tensor([[1., 1.]], requires_grad=True)
@@ -135,6 +137,14 @@ def init_from(path: str | Path, networks: Mapping[str, nn.Module], kept: tuple[s
     return report
 
 
+def start_from(path: str | Path, model: Any, kept: tuple[str, ...] = ()) -> None:
+    """Give a model's generator, its average and its discriminators the weights of a file, and say it."""
+    parts = {name: getattr(model, name, None) for name in ("generator", "discriminators")}
+    found = {name: part for name, part in parts.items() if part is not None}
+    rank_zero_info(str(init_from(path, found, kept)))
+    model.generator_ema.update(model.generator, decay=0.0)
+
+
 def read_weights(path: Path) -> dict[str, Tensor]:
     """Read the tensors of a file by their names, without running anything in it.
 
@@ -164,9 +174,7 @@ def read_weights(path: Path) -> dict[str, Tensor]:
     # Beside a network's weights there may be an optimiser's, or an average of the network.
     weights = max((_tensors(one) for one in (found, *found.values())), key=len)
     if not weights:
-        raise ValueError(
-            f"init_from: {path}: expected tensors by name, found none among {_some(list(found))}"
-        )
+        raise ValueError(f"init_from: {path}: expected tensors by name, found {_some(list(found)) or 'none'}")
     return weights
 
 

@@ -32,6 +32,19 @@ def share_done(trainer: pl.Trainer, step: int) -> float:
     return min(1.0, max(shares))
 
 
+class Progress:
+    """The share of a training that is done, asked once a step: by the clock it would change within one."""
+
+    def __init__(self) -> None:
+        self._known = -1, 0.0
+
+    def share_done(self, trainer: pl.Trainer, step: int) -> float:
+        """As :func:`share_done`."""
+        if self._known[0] != step:
+            self._known = step, share_done(trainer, step)
+        return self._known[1]
+
+
 def last_share(trainer: pl.Trainer) -> float:
     """The share that :func:`share_done` reaches before the last step; 0 where the training has no end."""
     if math.isfinite(known_steps(trainer)) or _timer(trainer):
@@ -83,7 +96,7 @@ def step_schedules(trainer: pl.Trainer, interval: Literal["step", "epoch"]) -> N
     for config in trainer.lr_scheduler_configs:
         due = config.interval == interval and done % config.frequency == 0
         if due and not isinstance(config.scheduler, ReduceLROnPlateau):
-            config.scheduler.step()  # type: ignore[call-arg]
+            config.scheduler.step()
 
 
 def step_plateaus(trainer: pl.Trainer, monitored: str) -> None:
@@ -145,6 +158,12 @@ def warn_without_end(trainer: pl.Trainer, decay_from: float) -> None:
             "the training has no known end: its rates stay constant; set trainer.max_steps, max_epochs or "
             "max_time where they are to fall"
         )
+
+
+def training_dataset(trainer: pl.Trainer) -> Any:
+    """The dataset of the loader that ``fit()`` was given; None where it has none."""
+    trainer.fit_loop.setup_data()
+    return getattr(trainer.train_dataloader, "dataset", None)
 
 
 def as_list(found: Any) -> list[Any]:

@@ -71,5 +71,6 @@ def check_terms(side: str, losses: Mapping[str, Any]) -> None:
         if not isinstance(value, Tensor) or value.ndim:
             found = f"a tensor {tuple(value.shape)}" if isinstance(value, Tensor) else type(value).__name__
             raise ValueError(
-                f"the {side}'s term {name}: expected a tensor without dimensions, as mean() gives, found {found}"
+                f"the {side}'s term {name}: expected a tensor without dimensions, as mean() gives, "
+                f"found {found}"
             )
