@@ -79,7 +79,9 @@ class Started(VoxelGAN):
 def begun(path, shape=(6, 48, 40), **options):
     from types import SimpleNamespace
 
-    model = Started(shape, init_from=str(path), **{"channels": (8, 8), "bscan_width": 8, "n_layers": 2} | options)
+    model = Started(
+        shape, init_from=str(path), **{"channels": (8, 8), "bscan_width": 8, "n_layers": 2} | options
+    )
     model._fabric = None
     model._trainer = SimpleNamespace(datamodule=None)
     model.setup("fit")
@@ -138,7 +140,10 @@ def test_a_file_that_does_not_help_is_refused_in_a_line(write, message, tmp_path
 
 
 def test_a_weight_that_comes_from_a_package_is_kept(tmp_path):
-    torch.save({f"generator.{name}": torch.ones_like(v) for name, v in Net().state_dict().items()}, tmp_path / "a.pth")
+    torch.save(
+        {f"generator.{name}": torch.ones_like(v) for name, v in Net().state_dict().items()},
+        tmp_path / "a.pth",
+    )
     net = Net()
     before = net.backbone[0].weight.clone()
     report = init_from(tmp_path / "a.pth", {"generator": net}, kept=("generator.backbone.",))

@@ -74,7 +74,9 @@ class Scheduled(VoxelGAN):
 class Plateau(VoxelGAN):
     def configure_optimizers(self):
         optimizer = torch.optim.SGD(self.generator.parameters(), 1.0)
-        schedule = torch.optim.lr_scheduler.ReduceLROnPlateau(optimizer, factor=0.1, patience=0, threshold=9.0)
+        schedule = torch.optim.lr_scheduler.ReduceLROnPlateau(
+            optimizer, factor=0.1, patience=0, threshold=9.0, threshold_mode="abs"
+        )
         return {"optimizer": optimizer, "lr_scheduler": schedule}
 
 
@@ -118,14 +120,18 @@ def test_a_plateau_is_found_by_what_validation_measured(tiny_eyes):
     assert model.optimizers().param_groups[0]["lr"] == pytest.approx(0.1)  # never better by a factor of 10
     model = tiny(Plateau, weights=L1)
     model.monitored = "val/aligned/l2"
-    with pytest.raises(ValueError, match=r"monitored: expected one of val/aligned/l1, .*found 'val/aligned/l2'"):
+    with pytest.raises(
+        ValueError, match=r"monitored: expected one of val/aligned/l1, .*found 'val/aligned/l2'"
+    ):
         fit(model, tiny_eyes, num_sanity_val_steps=0, **options)
 
 
 def test_validate_then_fit_then_test(tiny_eyes, tmp_path):
     model = tiny()
     data = FundusOCTDataModule(str(tiny_eyes), batch_size=2)
-    one = trainer(limit_val_batches=1, limit_test_batches=1, max_steps=-1, max_epochs=1, limit_train_batches=1)
+    one = trainer(
+        limit_val_batches=1, limit_test_batches=1, max_steps=-1, max_epochs=1, limit_train_batches=1
+    )
     (before,) = one.validate(model, datamodule=data, verbose=False)
     one.fit(model, datamodule=data)
     assert one.global_step == 1
