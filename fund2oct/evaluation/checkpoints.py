@@ -39,6 +39,7 @@ from fund2oct.evaluation.report.folder import write_report
 from fund2oct.geometry import ScanPattern
 from fund2oct.models import Batch, VolumeModel, load_model
 from fund2oct.models.checkpoint import import_class
+from fund2oct.outputs import check_folder
 from fund2oct.processes import processes_beside
 
 _STATEMENT = (
@@ -156,6 +157,7 @@ def evaluate_checkpoints(
     distances: Wanted = DEFAULT,
     seed: int = 0,
     device: str | torch.device = "cpu",
+    overwrite: bool = False,
 ) -> dict[str, Any]:
     """Evaluate checkpoints on eyes of a file that they were not trained on; see :func:`evaluate`.
 
@@ -173,11 +175,13 @@ def evaluate_checkpoints(
         distances: between the sets.
         seed: of the models' noise and of the distances' draws.
         device: where the models run.
+        overwrite: whether an earlier report in ``out`` may be replaced.
 
     Raises:
         fund2oct.data.DataError: if the file cannot be used, or the models were trained on all its eyes.
         ValueError: if the models do not go together.
     """
+    check_folder(out, "report.md", overwrite)
     own = [import_class(path) for path in model]
     models: dict[str, VolumeModel] = {}
     for checkpoint in checkpoints:

@@ -24,6 +24,7 @@ from fund2oct.evaluation.sources import EyeFiles, PreparedEyes, VolumeSource, op
 from fund2oct.eye import DataError
 from fund2oct.models import Batch, VolumeModel, load_model
 from fund2oct.models.checkpoint import import_class
+from fund2oct.outputs import check_folder
 from fund2oct.processes import processes_beside
 from fund2oct.retina import align
 
@@ -39,6 +40,7 @@ def evaluate_files(
     distances: Wanted = DEFAULT,
     seed: int = 0,
     device: str | torch.device = "cpu",
+    overwrite: bool = False,
 ) -> dict[str, Any]:
     """Compare generated volumes with the real ones of the same eyes, and write the report.
 
@@ -57,6 +59,7 @@ def evaluate_files(
         distances: between the sets.
         seed: of the model's noise and of the distances' draws.
         device: where models and feature networks run.
+        overwrite: whether an earlier report in ``out`` may be replaced.
 
     Returns:
         What ``metrics.json`` holds.
@@ -67,6 +70,7 @@ def evaluate_files(
         ValueError: if the protocol or a distance is not known.
     """
     chosen = find_protocol(protocol)
+    check_folder(out, "report.md", overwrite)
     device = torch.device(device)
     real_source = open_source(real, adapt=chosen.adapt_real)
     loaded, notes = None, list[str]()

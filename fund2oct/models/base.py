@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
 from typing import Any, ClassVar
 
 import pytorch_lightning as pl
@@ -12,6 +11,7 @@ from pytorch_lightning.trainer.states import TrainerFn
 from torch import Tensor, nn
 from torchmetrics import Metric
 
+from fund2oct.by_path import values_of_a_file
 from fund2oct.metrics.validation import ValidationMetrics
 from fund2oct.models.batch import Batch, Fake, Losses, frozen_features, prepare_batch
 from fund2oct.models.task import TASK_KEY, Task
@@ -97,8 +97,8 @@ class VolumeModel(pl.LightningModule):
         self.seed = seed
         self.init_from = init_from
         self.task: Task | None = None
-        self.from_file = False
-        """Whether the hyper-parameters were read from a checkpoint, and name nothing to import."""
+        self.from_file = ""
+        """The checkpoint that the hyper-parameters were read from, which then name nothing to import."""
         self._finite = FiniteWatch()
         self._progress = Progress()
 
@@ -270,8 +270,9 @@ class VolumeModel(pl.LightningModule):
     def setup(self, stage: str) -> None:
         """Take from the data what the model has to know of them, once, to be used without them."""
         if stage == "fit":
-            self.configure_model()
-            self.configure_training()
+            with values_of_a_file(self.from_file):
+                self.configure_model()
+                self.configure_training()
             if self.init_from and not self.from_file:
                 start_from(self.init_from, self, self.rebuilt())
                 self.init_from = None  # once: a second fit() goes on from the first
@@ -293,9 +294,8 @@ class VolumeModel(pl.LightningModule):
             raise NotFiniteError(
                 f"step {self.global_step}: not a finite number: {name}; {advice(self.trainer)}"
             )
-        is_rebuilt = self._is_rebuilt()
         checkpoint["state_dict"] = {
-            name: value for name, value in checkpoint["state_dict"].items() if not is_rebuilt(name)
+            name: value for name, value in checkpoint["state_dict"].items() if not self.is_rebuilt(name)
         }
         checkpoint[TASK_KEY] = {
             "class": f"{type(self).__module__}.{type(self).__qualname__}",
@@ -304,11 +304,11 @@ class VolumeModel(pl.LightningModule):
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Restore the task, and leave to :meth:`load_state_dict` the weights of the parts that are built."""
-        own, is_rebuilt = self.state_dict(), self._is_rebuilt()
+        own = self.state_dict()
         saved = checkpoint["state_dict"]
         checkpoint["state_dict"] = {
             name: value for name, value in saved.items() if name.partition(".")[0] in self._modules
-        } | {name: value for name, value in own.items() if is_rebuilt(name)}
+        } | {name: value for name, value in own.items() if self.is_rebuilt(name)}
         stored = checkpoint[TASK_KEY]["task"]
         task = Task.from_dict(stored) if stored else None
         if task and self.task:
@@ -332,9 +332,9 @@ class VolumeModel(pl.LightningModule):
     def _check_finite(self) -> None:
         self._finite.check(advice(self.trainer))
 
-    def _is_rebuilt(self) -> Callable[[str], bool]:
-        beginnings = self.rebuilt()
-        return lambda name: name.replace("generator_ema.module.", "generator.", 1).startswith(beginnings)
+    def is_rebuilt(self, name: str) -> bool:
+        """Whether a weight of this name is brought along by the network, see :meth:`rebuilt`."""
+        return name.replace("generator_ema.module.", "generator.", 1).startswith(self.rebuilt())
 
     def _decay(self, n_averaged: int) -> float:
         # A young average follows quickly, so that it holds nothing of the random start.

@@ -177,7 +177,7 @@ class Pix2Vol(VolumeGAN):
     def configure_training(self) -> None:
         """Build the discriminators, and import losses of the user's own."""
         super().configure_training()
-        self.own_terms = own_terms(self.weights, self.from_file)
+        self.own_terms = own_terms(self.weights)
 
     def configure_optimizers(self) -> Any:
         """Adam; the anatomy's rate falls to 0 before the adversaries join, the others' at the end."""

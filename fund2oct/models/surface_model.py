@@ -133,7 +133,7 @@ class SurfaceModel(VolumeModel):
 
     def configure_training(self) -> None:
         """Import losses of the user's own."""
-        self.own_terms = own_terms(self.weights, self.from_file)
+        self.own_terms = own_terms(self.weights)
 
     def build_generator(self) -> nn.Module:
         """Encoder and surface network."""

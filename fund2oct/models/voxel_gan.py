@@ -110,13 +110,8 @@ class VoxelGAN(VolumeGAN):
     def configure_training(self) -> None:
         """Build the discriminators, and the frozen network of the perceptual term where it is used."""
         super().configure_training()
-        self.own_terms = own_terms(self.weights, self.from_file)
+        self.own_terms = own_terms(self.weights)
         if "perceptual" in self.weights and not hasattr(self, "perceptual_loss"):
-            if self.from_file and ":" in self.perceptual:
-                raise ValueError(
-                    f"perceptual: {self.perceptual!r} was read from a checkpoint, which never says what to "
-                    "import; set model.perceptual yourself to train on, or resume by fund2oct train --resume"
-                )
             self.perceptual_loss = PerceptualLoss(load_feature_network(self.perceptual))
 
     def build_generator(self) -> nn.Module:

@@ -16,17 +16,19 @@ from fund2oct.data.formats.images import read_rgb
 from fund2oct.data.formats.naming import laterality_of
 from fund2oct.data.preparing.circle import crop_retina, find_retina
 from fund2oct.data.preparing.landmarks import PhotoPlacement, place_on
-from fund2oct.export import save_eye
+from fund2oct.export import FORMATS, save_eye
 from fund2oct.eye import DataError, Plain
 from fund2oct.geometry import Placement
 from fund2oct.models import VolumeModel, load_model
 from fund2oct.models.checkpoint import import_class
 from fund2oct.models.generate import generate
 from fund2oct.models.thickness import predict_thickness, save_thickness
+from fund2oct.outputs import check_files
 from fund2oct.visual import draw_panel, draw_thickness, save_figure
 
 # Of the A-scans; the challenge's lines may just reach the edge.
 _OUTSIDE = 0.1
+_PICTURES = (".png", ".thickness.png", ".thickness.tif")
 _FOOTER = "Predicted from the photo alone: a guess with its uncertainty, no measurement and no diagnosis."
 
 
@@ -39,6 +41,7 @@ def predict(
     model: str | None = None,
     placement: Placement | PhotoPlacement | None = None,
     draw: bool = False,
+    overwrite: bool = False,
 ) -> list[str]:
     """Generate a volume for each photo, with a panel and, where the model predicts it, a thickness map.
 
@@ -59,26 +62,29 @@ def predict(
             circle, as on a macula-centred photo of 45 to 50 degrees. It may be estimated from each photo.
         draw: whether the surfaces are drawn from their distribution; the median ones are the best
             single answer.
+        overwrite: whether the results of an earlier prediction may be replaced; a photo never is.
 
     Returns:
         A line for each photo that was passed over, which says why.
 
     Raises:
         fund2oct.models.CheckpointError: if the checkpoint cannot be used.
+        fund2oct.outputs.OutputError: if a result would be written over something else.
     """
     network = load_model(checkpoint, import_class(model) if model else None)
     folder = Path(out)
+    names = _free_names([Path(photo).stem for photo in photos], formats)
+    written = [folder / file for name in names for file in _files_of(name, formats)]
+    check_files(written, overwrite, [checkpoint, *photos])
     folder.mkdir(parents=True, exist_ok=True)
     failed: list[str] = []
-    taken: set[str] = set()
-    for photo in track([Path(photo) for photo in photos], "translating"):
+    for photo, name in track([*zip(map(Path, photos), names, strict=True)], "translating"):
         try:
             eye = translate(network, photo, placement or Placement(), seed, draw)
         except DataError as error:
             line = " ".join(str(error).split())
             failed.append(line if str(photo) in line else f"{photo}: {line}")
             continue
-        name = _free_name(photo.stem, taken)
         if eye.volume is not None:
             for format in formats:
                 save_eye(eye, folder, name, format)
@@ -163,9 +169,19 @@ def _map_thickness(model: VolumeModel, eye: Eye, path: Path) -> None:
     save_figure(figure, path.with_name(f"{path.name}.thickness.png"))
 
 
-def _free_name(stem: str, taken: set[str]) -> str:
-    name, number = stem, 2
-    while name in taken:
-        name, number = f"{stem}-{number}", number + 1
-    taken.add(name)
-    return name
+def _files_of(name: str, formats: Sequence[str]) -> list[str]:
+    """All that may be written for a photo."""
+    return [name + ending for ending in (*(FORMATS[one] for one in formats), *_PICTURES)]
+
+
+def _free_names(stems: Sequence[str], formats: Sequence[str]) -> list[str]:
+    """A name for each photo, numbered where one of its files would be another photo's too."""
+    names: list[str] = []
+    taken: set[str] = set()
+    for stem in stems:
+        name, number = stem, 2
+        while taken & (files := {file.casefold() for file in _files_of(name, formats)}):
+            name, number = f"{stem}-{number}", number + 1
+        taken |= files
+        names.append(name)
+    return names

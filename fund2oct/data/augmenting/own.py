@@ -6,8 +6,8 @@ from collections.abc import Callable
 
 import numpy as np
 
+from fund2oct.by_path import import_by_path
 from fund2oct.eye import Array
-from fund2oct.own_code import import_own
 
 Transform = Callable[[dict[str, Array], np.random.Generator], dict[str, Array]]
 """Called as ``transform(pictures, rng)``, see :func:`apply_transform`."""
@@ -19,7 +19,10 @@ def load_transform(transform: str | Transform | None) -> Transform | None:
     Raises:
         ValueError: if it cannot be imported or called.
     """
-    found = import_own(transform, "transform") if isinstance(transform, str) else transform
+    try:
+        found = import_by_path(transform) if isinstance(transform, str) else transform
+    except ValueError as error:
+        raise ValueError(f"transform: {error}") from error
     if found is not None and not callable(found):
         raise ValueError(f"transform: expected a function (pictures, rng), found {type(found).__name__}")
     return found

@@ -9,6 +9,7 @@ import tifffile
 from PIL import Image, ImageOps
 
 from fund2oct.eye import Array, DataError
+from fund2oct.file_kinds import kind_of, why_not_a_file
 
 _BITS = (8, 10, 12, 14, 16, 32)
 
@@ -52,8 +53,11 @@ def resize(image: Array, rows: int, columns: int) -> Array:
 
 
 def _open(path: str | os.PathLike[str]) -> Image.Image:
-    if not os.path.isfile(path):
-        raise DataError(f"{path}: no such file")
+    if reason := why_not_a_file(path):
+        raise DataError(f"{path}: {reason}")
+    kind = kind_of(path)
+    if kind and not kind.endswith("picture"):
+        raise DataError(f"{path}: is {kind}; expected a picture")
     try:
         return _decode(path)
     # A damaged file makes decoders raise whatever they stumble over.

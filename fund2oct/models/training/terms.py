@@ -7,7 +7,7 @@ from typing import Any
 
 from torch import Tensor
 
-from fund2oct.own_code import import_own
+from fund2oct.by_path import import_by_path
 
 
 def chosen_weights(given: Mapping[str, float] | None, known: Mapping[str, float]) -> dict[str, float]:
@@ -37,7 +37,7 @@ def chosen_weights(given: Mapping[str, float] | None, known: Mapping[str, float]
     return weights
 
 
-def own_terms(weights: Mapping[str, float], from_file: bool) -> dict[str, Callable[..., Tensor]]:
+def own_terms(weights: Mapping[str, float]) -> dict[str, Callable[..., Tensor]]:
     """Import the losses that are named by their import path.
 
     Each is called as ``loss(batch, fake)``, with what :meth:`fund2oct.models.VolumeModel.losses` is given,
@@ -45,18 +45,14 @@ def own_terms(weights: Mapping[str, float], from_file: bool) -> dict[str, Callab
 
     Args:
         weights: by name.
-        from_file: whether the names were read from a checkpoint, which never says what to import.
 
     Raises:
-        ValueError: if one cannot be imported, or is not to be.
+        ValueError: if one cannot be imported, or its name was read from a checkpoint.
     """
-    own = [name for name in weights if "." in name]
-    if own and from_file:
-        raise ValueError(
-            f"weights: {own[0]!r} was read from a checkpoint, which never says what to import; build the "
-            "model yourself to train on, or resume by fund2oct train --resume"
-        )
-    return {name: import_own(name, "weights") for name in own}
+    try:
+        return {name: import_by_path(name) for name in weights if "." in name}
+    except ValueError as error:
+        raise ValueError(f"weights: {error}") from error
 
 
 def check_terms(side: str, losses: Mapping[str, Any]) -> None:
