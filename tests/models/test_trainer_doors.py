@@ -1,4 +1,4 @@
-"""What a user may ask of Lightning: other optimisers and schedules, other ends, other loaders, other calls."""
+"""What a user may ask of Lightning: optimisers, schedules, ends, loaders and calls of other kinds."""
 
 import math
 
@@ -23,7 +23,8 @@ def trainer(**options):
     return pl.Trainer(
         **{
             "accelerator": "cpu", "devices": 1, "logger": False, "enable_checkpointing": False,
-            "enable_progress_bar": False, "enable_model_summary": False, "max_steps": 2, "limit_val_batches": 0,
+            "enable_progress_bar": False, "enable_model_summary": False, "max_steps": 2,
+            "limit_val_batches": 0,
         }
         | options
     )  # fmt: skip
@@ -237,7 +238,7 @@ def test_what_data_do_not_offer_is_named(tiny_eyes):
         trainer().fit(tiny(), DataLoader(Bare(tiny_eyes)))
     model = tiny(weights=L1)
     model.task = "given by the user"
-    with pytest.raises(ValueError, match="batch: expected fundus, .*; missing: pose_um, key"):
+    with pytest.raises(ValueError, match=r"batch: expected fundus, .*; missing: pose_um, key"):
         trainer().fit(model, DataLoader(Bare(tiny_eyes, ("pose_um", "key"))))
 
 

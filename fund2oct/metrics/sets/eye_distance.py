@@ -37,7 +37,7 @@ class EyeComparison(NamedTuple):
     """A distance that is ready to be computed; see :func:`fund2oct.metrics.sets.estimate.compare_eyes`."""
 
     name: str
-    kind: str
+    kind: str | SetDistance
     real: Tensor
     fake: Tensor
     second: Tensor | None
@@ -51,7 +51,7 @@ class EyeComparison(NamedTuple):
         """The distance."""
         result = compare_eyes(
             self.name,
-            _KINDS[self.kind],
+            _KINDS[self.kind] if isinstance(self.kind, str) else self.kind,
             self.real,
             self.fake,
             second=self.second,
@@ -76,7 +76,7 @@ class EyeDistance(Metric):
         self,
         network: FeatureNetwork | str,
         output: str | None,
-        kind: str,
+        kind: str | SetDistance,
         resize: Resize,
         paired: bool,
         resamples: int,
@@ -96,8 +96,8 @@ class EyeDistance(Metric):
                 f"network: {network.name} takes {network.ndim}-D input, expected {self._ndim}-D; "
                 "ImageDistance takes a network of images, VideoDistance one of videos"
             )
-        if kind not in _KINDS:
-            raise ValueError(f"kind: expected one of {', '.join(_KINDS)}, found {kind!r}")
+        if isinstance(kind, str) and kind not in _KINDS:
+            raise ValueError(f"kind: expected {', '.join(_KINDS)} or a function, found {kind!r}")
         if resamples < 0:
             raise ValueError(f"resamples: expected 0 or more, found {resamples}")
         check_resize(resize)
@@ -245,7 +245,8 @@ class EyeDistance(Metric):
         elif size is not None:
             parts.append(f"{size[1]}x{size[2]}")
         parts += self._name_end(size)
-        return "/".join(parts if self.kind == "frechet" else [*parts, self.kind])
+        kind = self.kind if isinstance(self.kind, str) else self.kind.__name__
+        return "/".join(parts if kind == "frechet" else [*parts, kind])
 
     def _name_end(self, size: Size | None) -> list[str]:
         return []
