@@ -17,6 +17,7 @@ ROWS = [
     ["retina"],
     ["eye"],
     ["outputs"],
+    ["levels", "plausible"],
     ["phantom"],
     ["data.store"],
     ["data.formats"],
@@ -44,7 +45,6 @@ LONG = {
     "fund2oct/data/loading/dataset.py",
     "tests/data/importing/test_import_vendor.py",
     "tests/data/store/test_store.py",
-    "tests/metrics/sets/test_image_video.py",
 }
 """Files that are longer, and are to be cut."""
 

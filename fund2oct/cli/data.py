@@ -1,4 +1,4 @@
-"""``fund2oct simulate``, ``check``, ``info`` and ``migrate``: files of eyes."""
+"""``fund2oct simulate``, ``check``, ``info`` and ``surfaces``: files of eyes."""
 
 from __future__ import annotations
 
@@ -39,13 +39,15 @@ def add_commands(commands: Commands) -> None:
     add_overwrite(info, "replace a picture of that name")
     info.set_defaults(command=_info)
 
-    migrate = commands.add_parser("migrate", help="write a file of an older version anew, or several as one")
-    migrate.add_argument("files", nargs="+", metavar="OLD.h5")
-    migrate.add_argument("out", metavar="NEW.h5")
-    add_workers(migrate)
-    add_compression(migrate)
-    add_overwrite(migrate)
-    migrate.set_defaults(command=_migrate, go_on=GOES_ON)
+    surfaces = commands.add_parser(
+        "surfaces", help="find pose and surfaces of volumes that lack them; several files become one"
+    )
+    surfaces.add_argument("files", nargs="+", metavar="OLD.h5")
+    surfaces.add_argument("out", metavar="NEW.h5")
+    add_workers(surfaces)
+    add_compression(surfaces)
+    add_overwrite(surfaces)
+    surfaces.set_defaults(command=_surfaces, go_on=GOES_ON)
 
 
 def _simulate(options: argparse.Namespace) -> int:
@@ -75,7 +77,7 @@ def _simulate(options: argparse.Namespace) -> int:
 
 def _check(options: argparse.Namespace) -> int:
     from fund2oct.data.store.check import check_file
-    from fund2oct.data.store.info import summarise_file
+    from fund2oct.data.store.summary import summarise_file
 
     problems = check_file(options.files)
     # What describes a broken file may be broken itself.
@@ -85,7 +87,7 @@ def _check(options: argparse.Namespace) -> int:
 
 
 def _info(options: argparse.Namespace) -> int:
-    from fund2oct.data.store.info import summarise_file
+    from fund2oct.data.store.summary import summarise_file
 
     if options.out and Path(options.out).suffix.lower() != ".png":
         raise ValueError(f"{options.out}: expected the name of a .png file")
@@ -104,10 +106,10 @@ def _info(options: argparse.Namespace) -> int:
     return 0
 
 
-def _migrate(options: argparse.Namespace) -> int:
-    from fund2oct.data.importing.migrate import migrate_file
+def _surfaces(options: argparse.Namespace) -> int:
+    from fund2oct.data.importing.surfaces import add_surfaces
 
-    report = migrate_file(
+    report = add_surfaces(
         options.files,
         options.out,
         options.overwrite,

@@ -52,7 +52,10 @@ def placement_option(options: argparse.Namespace, fovea: Point = (0.0, 0.0)) -> 
     """What :func:`add_placement`'s options ask for."""
     from fund2oct.data.preparing.landmarks import PhotoPlacement
     from fund2oct.geometry import Placement
+    from fund2oct.plausible import check_half_width
 
+    if options.half_width_mm is not None:
+        check_half_width(options.half_width_mm)
     if options.placement == "photo":
         return PhotoPlacement(options.half_width_mm)
     return Placement(fovea) if options.half_width_mm is None else Placement(fovea, 0.0, options.half_width_mm)

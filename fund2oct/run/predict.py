@@ -14,10 +14,10 @@ from rich.progress import track
 from fund2oct.data import Eye
 from fund2oct.data.formats.images import read_rgb
 from fund2oct.data.formats.naming import laterality_of
-from fund2oct.data.preparing.circle import crop_retina, find_retina
-from fund2oct.data.preparing.landmarks import PhotoPlacement, place_on
+from fund2oct.data.preparing.landmarks import PhotoPlacement
+from fund2oct.data.preparing.photo import prepare_photo, resize_photo
 from fund2oct.export import FORMATS, save_eye
-from fund2oct.eye import DataError, Plain
+from fund2oct.eye import DataError
 from fund2oct.geometry import Placement
 from fund2oct.models import VolumeModel, load_model
 from fund2oct.models.checkpoint import import_class
@@ -120,12 +120,11 @@ def translate(
     if model.task is None:
         raise ValueError("model: knows nothing of its data; load it with fund2oct.models.load_model")
     task = model.task
-    picture = read_rgb(photo)
-    fundus = crop_retina(picture, find_retina(picture), task.fundus_px)
-    history: dict[str, Plain] = {}
-    notes: list[str] = []
-    placed = place_on(fundus, laterality_of(photo.stem), placement, history, notes)
-    fundus, history = task.preparation.photo(fundus, history)
+    options = task.preparation.photo_options(placement, task.fundus_px)
+    laterality = laterality_of(photo.stem)
+    prepared = prepare_photo(read_rgb(photo), options, laterality)
+    fundus, placed = resize_photo(prepared.fundus, task.fundus_px), prepared.placement
+    notes = list(prepared.notes)
     grid = placed.to_grid(task.scan.coordinates(model.shape[2]))
     outside = float((grid.norm(dim=-1) > 1).float().mean())
     if outside > _OUTSIDE:
@@ -141,11 +140,11 @@ def translate(
     return Eye(
         key=photo.stem,
         patient=photo.stem,
-        laterality="",
+        laterality=laterality,
         fundus=fundus,
         placement=placed,
         source=f"generated from {photo.name}",
-        history=history,
+        history=prepared.history,
         sha256=hashlib.sha256(photo.read_bytes()).hexdigest(),
         **drawn,
     )

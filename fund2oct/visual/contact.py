@@ -12,6 +12,7 @@ from fund2oct.geometry import grid_to_pixels
 
 _INCHES = 1.9
 _COLUMNS = 3
+_OUTLINE = 65  # points, so that a circle is drawn round
 
 
 def draw_contact_sheet(reader: EyeReader, n_eyes: int = 12) -> Figure:
@@ -70,7 +71,7 @@ def _draw_photo(axes, eye: Eye) -> None:  # type: ignore[no-untyped-def]
         _mark_landmarks(axes, eye, size)
     if eye.scan is None or eye.volume is None:
         return
-    lines = grid_to_pixels(placement.to_grid(torch.tensor(eye.scan.lines)), size).numpy()
+    lines = grid_to_pixels(placement.to_grid(eye.scan.points(torch.linspace(0, 1, _OUTLINE))), size).numpy()
     for number, line in enumerate(lines):
         middle = number == len(lines) // 2
         axes.plot(*line.T, color="yellow" if middle else "deepskyblue", lw=1.4 if middle else 0.4)

@@ -6,8 +6,9 @@ millimetres, nor the localizer's field: they are taken for those of an eye of me
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -21,6 +22,14 @@ LOCALIZER_DEG = 30.0
 
 _CIRCLE = 2
 _EMPTY = 1.99
+
+
+class _Bscan(NamedTuple):
+    """What the file says of a B-scan: its scan's kind, its line's ends in degrees, a row's height."""
+
+    pattern: int
+    ends: tuple[tuple[float, float], tuple[float, float]]
+    z_mm: float
 
 
 def count_scans(path: Path) -> int:
@@ -45,13 +54,7 @@ def read_scan(path: Path, number: int) -> Exam:
         scans = _scans(path, reader)
         if not scans:
             raise DataError(f"{path}: expected B-scans, found none")
-        try:
-            return _exam(path, scans[number])
-        except DataError:
-            raise
-        # A damaged file makes its library raise whatever it stumbles over.
-        except Exception as error:
-            raise _damaged(path, error) from error
+        return _exam(path, scans[number])
 
 
 def _open(path: Path) -> Any:
@@ -59,41 +62,49 @@ def _open(path: Path) -> Any:
         from eyepy.io.he.e2e_reader import HeE2eReader
     except ImportError:
         raise ImportError('.e2e files need eyepy: pip install "fund2oct[vendor]"') from None
+    return _of_eyepy(path, lambda: HeE2eReader(path))
+
+
+def _of_eyepy(path: Path, ask: Callable[[], Any]) -> Any:
+    """What eyepy answers, which parses a file bit by bit as it is asked."""
     try:
-        return HeE2eReader(path)
+        return ask()
+    # A damaged file makes its library raise whatever it stumbles over.
     except Exception as error:
-        raise _damaged(path, error) from error
-
-
-def _damaged(path: Path, error: Exception) -> DataError:
-    found = f"{type(error).__name__}: {' '.join(str(error).split())}"
-    return DataError(f"{path}: cannot be read as a Heidelberg .e2e, it is damaged or none ({found})")
+        found = f"{type(error).__name__}: {' '.join(str(error).split())}"
+        raise DataError(
+            f"{path}: cannot be read as a Heidelberg .e2e, it is damaged or none ({found})"
+        ) from error
 
 
 def _scans(path: Path, reader: Any) -> list[Any]:
-    try:
-        return [series for series in reader.series if series.n_bscans]
-    except Exception as error:
-        raise _damaged(path, error) from error
+    return list(_of_eyepy(path, lambda: [series for series in reader.series if series.n_bscans]))
 
 
 def _exam(path: Path, series: Any) -> Exam:
-    bscans = series.get_bscan_meta()
-    if bscans[0]["scan_pattern"] == _CIRCLE:
+    bscans = _of_eyepy(path, lambda: [_meta(meta) for meta in series.get_bscan_meta()])
+    if not bscans:
+        raise DataError(f"{path}: expected a position for each B-scan, found none")
+    if bscans[0].pattern == _CIRCLE:
         raise DataError(f"{path}: a circular scan, whose A-scans do not lie on a straight line")
-    reflectance = np.asarray(series.get_bscans())
+    reflectance = np.asarray(_of_eyepy(path, series.get_bscans))
+    if reflectance.ndim != 3:
+        raise DataError(f"{path}: expected B-scans of one size, found an array of {reflectance.shape}")
     volume = displayed(np.where(reflectance < _EMPTY, reflectance, 0))
     n_slices, _, n_ascans = volume.shape
-    degrees = np.array([(meta["start_pos"], meta["end_pos"]) for meta in bscans], np.float64)
+    degrees = np.array([meta.ends for meta in bscans], np.float64)
     if len(degrees) != n_slices:
         raise DataError(f"{path}: expected a position for each of {n_slices} B-scans, found {len(degrees)}")
-    scan, centre = centred_scan(degrees * MM_A_DEGREE)
-    z_mm, x_mm = float(bscans[0]["scale_y"]), float(np.mean(scan.length_mm)) / n_ascans
+    try:
+        scan, centre = centred_scan(degrees * MM_A_DEGREE)
+    except DataError as error:
+        raise DataError(f"{path}: {error}") from error
+    z_mm, x_mm = bscans[0].z_mm, float(np.mean(scan.length_mm)) / n_ascans
     fields: dict[str, Any] = {}
     notes: tuple[str, ...] = ()
     try:
-        picture = np.asarray(series.get_localizer().data, np.uint8)
-    except Exception:  # not every scan has one
+        picture = _of_eyepy(path, lambda: np.asarray(series.get_localizer().data, np.uint8))
+    except DataError:  # not every scan has one
         notes += ("its localizer could not be read",)
     else:
         size_mm = LOCALIZER_DEG * MM_A_DEGREE
@@ -101,14 +112,14 @@ def _exam(path: Path, series: Any) -> Exam:
         from_corner = (centre[0] + size_mm / 2, centre[1] + size_mm / 2)
         square, placement = square_localizer(picture, pixel_mm, from_corner)
         fields = {"localizer": square, "localizer_placement": placement}
-    layers = _layers(series, n_slices)
+    layers = _layers(path, series, n_slices)
     boundaries, dropped = boundaries_of(layers, z_mm, n_ascans)
-    patient = series.get_heyex_metadata()["Patient"]
+    patient = _of_eyepy(path, lambda: dict(series.get_heyex_metadata()["Patient"]))
     names = [patient.get(name) for name in ("Patient ID", "Surname", "First Name")]
     return Exam(
         volume=volume,
         spacing_mm=(between_slices_mm(scan), z_mm, x_mm),
-        laterality=laterality_of(str(series.laterality()).rpartition(".")[2]),
+        laterality=laterality_of(str(_of_eyepy(path, series.laterality)).rpartition(".")[2]),
         patient=str(names[0] or " ".join(str(name) for name in names[1:] if name)).strip(),
         source="Heidelberg .e2e",
         lines=scan,
@@ -119,10 +130,22 @@ def _exam(path: Path, series: Any) -> Exam:
     )
 
 
-def _layers(series: Any, n_slices: int) -> list[dict[int, Any]]:
-    try:
-        found = series.get_layers()
-    except KeyError:  # a scan without boundaries
-        found = {}
-    rows = {number: np.where(np.asarray(row) > 0, row, np.nan) for number, row in found.items()}
+def _meta(meta: Any) -> _Bscan:
+    (x0, y0), (x1, y1) = meta["start_pos"], meta["end_pos"]
+    ends = (float(x0), float(y0)), (float(x1), float(y1))
+    return _Bscan(int(meta["scan_pattern"]), ends, float(meta["scale_y"]))
+
+
+def _layers(path: Path, series: Any, n_slices: int) -> list[dict[int, Any]]:
+    def found() -> dict[int, Any]:
+        try:
+            return dict(series.get_layers())
+        except KeyError:  # a scan without boundaries
+            return {}
+
+    rows = {
+        number: np.where(np.asarray(row) > 0, row, np.nan) for number, row in _of_eyepy(path, found).items()
+    }
+    if wrong := [number for number, row in rows.items() if len(row) != n_slices]:
+        raise DataError(f"{path}: expected boundaries of {n_slices} B-scans, found others of {wrong}")
     return [{int(number): row[place] for number, row in rows.items()} for place in range(n_slices)]

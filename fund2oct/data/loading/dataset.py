@@ -22,12 +22,13 @@ from fund2oct.data.loading.finish import Finish, Pictures, RawBatch, empty_bytes
 from fund2oct.data.loading.index import EyeIndex
 from fund2oct.data.loading.order import Draw, EpochOrder
 from fund2oct.data.loading.split import EyeName, Part, SeenEyes
+from fund2oct.data.preparing.illumination import normalise_illumination, normalise_intensity
 from fund2oct.data.preparing.preparation import Preparation
 from fund2oct.data.preparing.slices import chosen_scan, spaced_slices
 from fund2oct.data.preparing.surfaces import resample_ascans
 from fund2oct.data.store.reader import EyeReader
 from fund2oct.data.store.shards import EyePaths
-from fund2oct.eye import SEARCHED, Array, DataError, padded_pose
+from fund2oct.eye import SEARCHED, Array, DataError
 from fund2oct.geometry import RadialScan, ScanPattern, Symmetry
 
 T = TypeVar("T")
@@ -182,6 +183,14 @@ class FundusOCTDataset(Dataset[dict[str, Any]]):
             skipped,
         )
 
+    def photo(self, number: int) -> Tensor:
+        """The photo of an eye alone, as a batch shows it, in [0, 1], shape ``(3, H, H)``."""
+        photo = np.empty(self._picture_shape(number, "fundus"), np.uint8)
+        self._fill(number, {"fundus": photo})
+        pictures: dict[str, Pictures] = {"fundus": torch.from_numpy(photo)[None]}
+        shown: Tensor = self.finish(RawBatch(pictures, {}, {}, (None,), (None,), {}))["fundus"]
+        return shown[0]
+
     def poses(self) -> Tensor:
         """Poses of all eyes as stored, in micrometres, shape ``(N, S, 3)``."""
         with self._reader:
@@ -210,7 +219,7 @@ class FundusOCTDataset(Dataset[dict[str, Any]]):
     def preparation(self) -> Preparation:
         """What was done to all photos and to all volumes, at import or here."""
         photos, volumes = self.prepared()
-        return Preparation(photos == 1, volumes == 1)
+        return Preparation(photos == 1, volumes == 1, self.photo_px)
 
     def seen(self) -> SeenEyes:
         """These eyes as those of a training, for a model that is trained with a plain loader."""
@@ -218,6 +227,12 @@ class FundusOCTDataset(Dataset[dict[str, Any]]):
             digest = self._reader.digest()
         parts: dict[Part, tuple[EyeName, ...]] = {"train": tuple(self._index.names()), "val": (), "test": ()}
         return SeenEyes(str(self._reader.path), digest, "all of them to train", parts)
+
+    @property
+    def photo_px(self) -> int:
+        """Width of most photos as the file holds them; 0 without photos."""
+        widths = self._index.shapes["fundus"][:, 0]
+        return int(np.bincount(widths).argmax()) if self._wants("fundus") else 0
 
     def _read(
         self, item: int | Draw, buffers: Callable[[int], dict[str, Tensor]], skipped: dict[str, str]
@@ -285,7 +300,6 @@ class FundusOCTDataset(Dataset[dict[str, Any]]):
         if not np.isfinite(stored).all():
             raise DataError(f"{self._where(number)}: pose_um: expected finite micrometres, found NaN")
         slices, _ = self._lines(number)
-        stored = padded_pose(stored)
         return torch.from_numpy(stored if slices is None else stored[list(slices)])
 
     def _maps(self, number: int, name: str) -> Tensor:
@@ -341,7 +355,7 @@ class FundusOCTDataset(Dataset[dict[str, Any]]):
         for number in np.flatnonzero(missing)[:1]:
             raise DataError(
                 f"{self._where(number)}: expected its pose and surfaces ({', '.join(SEARCHED)}), found none "
-                "or not all; `fund2oct migrate OLD.h5 NEW.h5` finds them in the volume"
+                "or not all; `fund2oct surfaces OLD.h5 NEW.h5` finds them in the volume"
             )
 
     def _common_shape(self, wanted: tuple[int, int, int] | None) -> tuple[int, int, int]:
@@ -385,9 +399,5 @@ def _chosen(scan: ScanPattern, n_slices: int) -> tuple[tuple[int, ...] | None, S
 
 def _normalised(name: str, picture: Array) -> Array:
     if name == "fundus":
-        from fund2oct.data.preparing.illumination import normalise_illumination
-
         return normalise_illumination(picture)
-    from fund2oct.data.preparing.illumination import normalise_intensity
-
     return normalise_intensity(picture)

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from fund2oct.data.loading.split import EyeName
-from fund2oct.data.preparing.preparation import LEVELS, LIGHT, is_done
+from fund2oct.data.preparing.illumination import LEVELS, LIGHT, is_done
 from fund2oct.data.store.reader import EyeReader
 from fund2oct.eye import ARRAYS, Array, DataError
 from fund2oct.geometry import Placement, ScanPattern
@@ -35,7 +35,7 @@ class EyeIndex:
         scans: the different scans.
         scan_numbers: of each eye, -1 where it has none, shape ``(N,)``.
         shapes: of each array by name, 0 where the eye has none, shape ``(N, dimensions)``.
-        photos: digest of each photo, see :attr:`fund2oct.data.store.layout.Record.photo_digest`, bytes, shape
+        photos: digest of each photo, see :attr:`fund2oct.data.EyeInfo.photo_digest`, bytes, shape
             ``(N,)``.
         prepared: what was done of :class:`fund2oct.data.preparing.preparation.Preparation` at import: to
             photos and to volumes, bool, shape ``(N, 2)``.
@@ -73,25 +73,23 @@ class EyeIndex:
         scans: dict[ScanPattern, int] = {}
         for key in reader.keys if keys is None else keys:
             try:
-                record = reader.record(key)
+                info = reader.info(key)
             except DataError as error:
                 if on_error is None:
                     raise
                 on_error(key, error)
                 continue
             found["key"].append(key)
-            fields, arrays = record.fields, record.arrays
-            texts = (fields["patient"], fields["laterality"], fields["diagnosis"])
-            found["who"].append(tuple(map(sys.intern, texts)))
-            place, scan = fields["placement"], fields.get("scan")
+            fields, shape_of = info.fields, info.arrays
+            found["who"].append(tuple(map(sys.intern, (info.patient, info.laterality, info.diagnosis))))
+            place, scan = fields["placement"], info.scan
             found["placement"].append((*place.shift, place.rotation_deg, place.half_width_mm))
             found["spacing"].append(fields["spacing_mm"])
             found["scan"].append(-1 if scan is None else scans.setdefault(scan, len(scans)))
-            found["photo"].append(record.photo_digest.encode())
-            history = fields.get("history", {})
-            found["prepared"].append((is_done(history, LIGHT), is_done(history, LEVELS)))
+            found["photo"].append(info.photo_digest.encode())
+            found["prepared"].append((is_done(info.history, LIGHT), is_done(info.history, LEVELS)))
             for name, (_, dims) in ARRAYS.items():
-                shapes[name].append(arrays[name].shape if name in arrays else (0,) * len(dims))
+                shapes[name].append(shape_of.get(name, (0,) * len(dims)))
         patients, lateralities, diagnoses = zip(*found["who"], strict=True) if found["who"] else ((), (), ())
         return cls(
             tuple(found["key"]),
