@@ -3,39 +3,29 @@
 from __future__ import annotations
 
 import math
+from pathlib import Path
 from typing import Any, ClassVar
 
-import pytorch_lightning as pl
-import torch
-from pytorch_lightning.trainer.states import TrainerFn
 from torch import Tensor, nn
 from torchmetrics import Metric
 
 from fund2oct.by_path import values_of_a_file
+from fund2oct.data.preparing.landmarks import PhotoPlacement
+from fund2oct.eye import Array, Eye
+from fund2oct.geometry import Placement
 from fund2oct.metrics.validation import ValidationMetrics
 from fund2oct.models.batch import Batch, Fake, Losses, frozen_features, prepare_batch
+from fund2oct.models.generate import predict
 from fund2oct.models.task import TASK_KEY, Task
-from fund2oct.models.training.finite import FiniteWatch, NotFiniteError, advice, first_not_finite
+from fund2oct.models.training.finite import NotFiniteError, advice, first_not_finite
 from fund2oct.models.training.init_from import start_from
-from fund2oct.models.training.optimisation import (
-    Progress,
-    as_list,
-    check_optimizers,
-    each_step,
-    falling,
-    rest_frozen,
-    step_plateaus,
-    step_schedules,
-    training_dataset,
-    warn_without_end,
-)
-from fund2oct.models.training.terms import check_terms
+from fund2oct.models.training.stepping import SteppingModule
 from fund2oct.networks.average import AveragedNetwork
 from fund2oct.networks.noise import NoiseSource
 from fund2oct.retina import unalign
 
 
-class VolumeModel(pl.LightningModule):
+class VolumeModel(SteppingModule):
     """What training, evaluation, prediction and checkpoints need of any model.
 
     A model is a subclass that says what its network is, :meth:`build_generator`, and what it minimises,
@@ -69,9 +59,6 @@ class VolumeModel(pl.LightningModule):
 
     draws_volumes: ClassVar[bool] = True
     """False for a model of which only ``surfaces`` is to be asked."""
-    monitored: ClassVar[str] = "val/aligned/l1"
-    """What a ``ReduceLROnPlateau`` of :meth:`configure_optimizers` watches."""
-    generator: nn.Module
 
     def __init__(
         self,
@@ -84,23 +71,12 @@ class VolumeModel(pl.LightningModule):
         seed: int = 0,
         init_from: str | None = None,
     ) -> None:
-        super().__init__()
+        super().__init__(shape, learning_rate, betas, decay_from, ema_decay, gradient_clip, seed)
         # Where a training began is not part of the model: no checkpoint names a file to open.
         self.save_hyperparameters(ignore=["init_from"])
-        self.automatic_optimization = False
-        self.shape = shape[0], shape[1], shape[2]
-        self.learning_rate = learning_rate
-        self.betas = betas
-        self.decay_from = decay_from
-        self.ema_decay = ema_decay
-        self.gradient_clip = gradient_clip
-        self.seed = seed
         self.init_from = init_from
-        self.task: Task | None = None
         self.from_file = ""
         """The checkpoint that the hyper-parameters were read from, which then name nothing to import."""
-        self._finite = FiniteWatch()
-        self._progress = Progress()
 
     def configure_model(self) -> None:
         """Build what use and validation need, once the subclass's constructor is done."""
@@ -136,28 +112,6 @@ class VolumeModel(pl.LightningModule):
         """
         raise NotImplementedError(f"{type(self).__name__} does not say what its losses are")
 
-    def configure_optimizers(self) -> Any:
-        """Adam, with a rate that falls linearly after ``decay_from`` of the training.
-
-        A subclass returns what Lightning takes, with or without schedules. A schedule is stepped after
-        every epoch, or after every batch with ``"interval": "step"``, and a ``ReduceLROnPlateau`` after
-        every validation, by :attr:`monitored`.
-        """
-        trained = [weight for weight in self.generator.parameters() if weight.requires_grad]
-        optimizer = torch.optim.Adam(trained, self.learning_rate, self.betas)
-        return [optimizer], [each_step(optimizer, self.rate_factor)]
-
-    def rate_factor(self, step: int) -> float:
-        """Share of the learning rate at a step: 1, then linearly to 0."""
-        return falling(self.share_done(step), 0, self.decay_from)
-
-    def share_done(self, step: int | None = None) -> float:
-        """Share of the training that is done at a step, by default this one.
-
-        It is 0 as long as the training has no known end.
-        """
-        return self._progress.share_done(self.trainer, self.global_step if step is None else step)
-
     def forward(
         self,
         fundus: Tensor,
@@ -180,6 +134,39 @@ class VolumeModel(pl.LightningModule):
         self.configure_model()
         n_depth = n_depth or self.shape[1]
         return self.generator_ema(fundus, grid, self.spacing_z_mm(n_depth), n_depth, rng=rng)
+
+    def predict(
+        self,
+        photo: str | Path | Array,
+        placement: Placement | PhotoPlacement | None = None,
+        rng: int = 0,
+        draw: bool = False,
+    ) -> Eye:
+        """Generate the volume of one photo.
+
+        Args:
+            photo: a picture file, or RGB bytes, uint8, shape ``(rows, columns, 3)``, as they came from the
+                camera: the model knows how to prepare them.
+            placement: where the scan lies on the square around the circle of retina, by default around its
+                centre; or that it is to be estimated from the photo.
+            rng: seed of the speckle and of the pose; with the eye's key, the file's name, it decides them.
+            draw: whether the surfaces are drawn from their distribution; the median ones are the best
+                single answer.
+
+        Returns:
+            The photo, cropped and prepared as those of the training, and the generated volume, at a pose
+            sampled from the training set's; a model that draws no volumes leaves it out.
+
+        Raises:
+            DataError: if the file is absent or damaged, or it is no fundus photograph.
+            ValueError: if the model was not trained.
+
+        Example::
+
+            eye = fund2oct.load_model("last.ckpt").predict("photo.jpg")
+            eye.volume[0]  # the first B-scan, uint8 (Z, X)
+        """
+        return predict(self, photo, placement, rng, draw)
 
     def spacing_z_mm(self, n_depth: int) -> float:
         """Distance of the rows of a volume of so many; NaN while the model knows nothing of its data."""
@@ -205,43 +192,6 @@ class VolumeModel(pl.LightningModule):
         batch = self.prepare(self.training_batch(batch))
         fake = self.generate(self.generator, batch, self.step_noise())
         self.step_generator(self.losses(batch, fake))
-
-    def step_generator(self, losses: Losses) -> None:
-        """Step the generator, its average and the schedules."""
-        first = as_list(self.optimizers())[0]
-        first.zero_grad()
-        self.backward_of("generator", losses, self.generator)
-        first.step()
-        self.generator_ema.update(self.generator, self._decay(self.global_step - 1))
-        step_schedules(self.trainer, "step")
-        if self.global_step % self.trainer.log_every_n_steps == 0:  # type: ignore[attr-defined]
-            self._check_finite()
-
-    def on_fit_start(self) -> None:
-        """Refuse optimisers that would leave something untrained, and say what has no end to wait for."""
-        check_optimizers(self.trainer.optimizers, 1, [])
-        self.begin(self.generator)
-
-    def begin(self, *networks: nn.Module) -> None:
-        """Put what is frozen into evaluation mode, and learn of plain loaders what they tell."""
-        warn_without_end(self.trainer, self.decay_from)
-        rest_frozen(*networks)
-        if self.task is None and getattr(self.trainer, "datamodule", None) is None:
-            self.task = Task.of(training_dataset(self.trainer), self.shape)
-
-    def on_train_epoch_end(self) -> None:
-        """Step the schedules; stop where the training diverged."""
-        step_schedules(self.trainer, "epoch")
-        self._check_finite()
-
-    def on_validation_end(self) -> None:
-        """Show what was measured to schedules that wait for a plateau."""
-        if self.trainer.state.fn == TrainerFn.FITTING and not self.trainer.sanity_checking:
-            step_plateaus(self.trainer, self.monitored)
-
-    def on_validation_start(self) -> None:
-        """Stop where the training diverged, before it is measured."""
-        self._check_finite()
 
     def validation_step(self, batch: Batch, batch_idx: int) -> dict[str, Tensor]:
         """Measure the averaged generator, as the volumes lie and in the aligned frame."""
@@ -315,34 +265,6 @@ class VolumeModel(pl.LightningModule):
             task.check_same_split(self.task)
         self.task = task
 
-    def backward_of(self, side: str, losses: Losses, network: nn.Module) -> None:
-        """Give a network the clipped gradient of its losses, and log these as ``train/SIDE/NAME``."""
-        check_terms(side, losses)
-        total = torch.stack(list(losses.values())).sum()
-        self.manual_backward(total)
-        norm = nn.utils.clip_grad_norm_(network.parameters(), self.gradient_clip or math.inf)
-        noted = {f"the {side}'s term {name}": value for name, value in losses.items()}
-        # A gradient scaler skips the steps of infinite gradients by itself.
-        if getattr(self.trainer.precision_plugin, "scaler", None) is None:
-            noted[f"the gradient of the {side}"] = norm
-        self._finite.note(self.global_step, noted)
-        logged = {f"train/{side}/{name}": value.detach() for name, value in losses.items()}
-        self.log_dict(logged | {f"train/{side}/total": total.detach()})
-
-    def _check_finite(self) -> None:
-        self._finite.check(advice(self.trainer))
-
     def is_rebuilt(self, name: str) -> bool:
         """Whether a weight of this name is brought along by the network, see :meth:`rebuilt`."""
         return name.replace("generator_ema.module.", "generator.", 1).startswith(self.rebuilt())
-
-    def _decay(self, n_averaged: int) -> float:
-        # A young average follows quickly, so that it holds nothing of the random start.
-        if n_averaged < 1:
-            return 0.0
-        return min(self.ema_decay, (1 + n_averaged) / (10 + n_averaged))
-
-    def step_noise(self) -> NoiseSource:
-        """The noise of a training step, by step and process: a resumed run draws what it would have drawn."""
-        seed = (self.seed * 1_000_003 + self.global_step) * 4096 + self.global_rank
-        return NoiseSource([torch.Generator(self.device).manual_seed(seed)])

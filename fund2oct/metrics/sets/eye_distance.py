@@ -213,11 +213,11 @@ class EyeDistance(Metric):
             check_same_eyes(real, fake, "fake", "answer each real eye, or compare with paired=False")
         if second.names:
             check_same_eyes(real, second, "second", "render each real eye a second time, or none")
-        described, shuffled = self._without_control(real.features)
+        features, shuffled = self._without_control(real.features)
         return EyeComparison(
             name,
             self.kind,
-            described,
+            features,
             fake.features,
             second.features if second.names else None,
             shuffled,
