@@ -162,7 +162,7 @@ def evaluate(
         "data": str(datamodule.path) if of_file else type(datamodule).__name__,
         "n_eyes": len(eyes.keys),
         "n_train": n_train,
-        "shape": list(datamodule.shape),
+        "shape": list(next(iter(models.values())).shape),
         "seed": seed,
         "notes": notes,
     }

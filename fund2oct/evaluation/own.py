@@ -79,7 +79,8 @@ class LoadedEyes:
 
     def __init__(self, datamodule: Any, device: torch.device) -> None:
         self._loader, self._device = datamodule.test_dataloader(), device
-        self.scan: ScanPattern | None = datamodule.scan
+        dataset = getattr(self._loader, "dataset", None)
+        self.scan: ScanPattern | None = getattr(datamodule, "scan", getattr(dataset, "scan", None))
         self.keys = tuple(key for batch in self._loader for key in batch["key"])
         self.n_batches = len(self._loader)
         self.has_second = False

@@ -16,7 +16,7 @@ from fund2oct.geometry import Placement
 from fund2oct.metrics.validation import ValidationMetrics
 from fund2oct.models.batch import Batch, Fake, Losses, frozen_features, prepare_batch
 from fund2oct.models.generate import predict
-from fund2oct.models.task import TASK_KEY, Task
+from fund2oct.models.task import TASK_KEY, Task, lacking
 from fund2oct.models.training.finite import NotFiniteError, advice, first_not_finite
 from fund2oct.models.training.init_from import start_from
 from fund2oct.models.training.stepping import SteppingModule
@@ -234,6 +234,8 @@ class VolumeModel(SteppingModule):
         # Photos alone, or unpaired, are no translation yet.
         if datamodule is None or getattr(datamodule, "content", "pairs") != "pairs":
             return
+        if lacking(datamodule):
+            return  # its loaders are asked, once they are there
         if stage == "fit" or self.task is None:
             self.task = Task.of(datamodule, self.shape)
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Protocol
 
 from torch import Tensor
@@ -41,6 +41,11 @@ class TrainingData(Protocol):
         """The eyes to train on, to validate on and to test on, see :meth:`SeenEyes.of_keys`."""
 
 
+def lacking(data: Any) -> list[str]:
+    """What some data do not offer of :class:`TrainingData`."""
+    return [name for name in _ASKED if not hasattr(data, name)]
+
+
 _ASKED = ("shape", "fundus_px", "scan", "spacing_mm", "poses", "seen")
 
 
@@ -70,13 +75,15 @@ class Task:
         """Read the task off the data of a training.
 
         Args:
-            data: a :class:`TrainingData`, as :class:`fund2oct.data.FundusOCTDataModule` is once set up.
+            data: a :class:`TrainingData`, as :class:`fund2oct.data.FundusOCTDataModule` is once set up; or
+                the datasets of the loaders that are trained and validated on, the first such one.
             shape: of the model's volumes.
 
         Raises:
             ValueError: if something is missing, or its volumes have another shape.
         """
-        missing = [name for name in _ASKED if not hasattr(data, name)]
+        data, val = data if isinstance(data, tuple) else (data, None)
+        missing = lacking(data)
         if missing:
             raise ValueError(
                 f"data: expected {', '.join(_ASKED)} of the datamodule, or of the training loader's "
@@ -93,7 +100,10 @@ class Task:
         s, z, x = data.spacing_mm
         preparation = getattr(data, "preparation", Preparation())
         poses = PoseModel.fit(data.poses())
-        return cls(data.scan, (s, z, x), data.fundus_px, poses, preparation, data.seen())
+        seen = data.seen()
+        if hasattr(val, "seen"):
+            seen = replace(seen, parts={**seen.parts, "val": val.seen().parts["train"]})
+        return cls(data.scan, (s, z, x), data.fundus_px, poses, preparation, seen)
 
     def check_same_split(self, other: Task) -> None:
         """Refuse to go on with a training whose test eyes were training eyes before.

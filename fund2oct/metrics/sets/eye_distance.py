@@ -255,7 +255,14 @@ class EyeDistance(Metric):
             images = resize_images(images, self.network.size, self.resize)
         if self._ndim == 5:
             images = images.transpose(0, 1)[None]
-        return self.network.features(images)[self.output].float()
+        found = self.network.features(images)[self.output].float()
+        expected = self.network.num_features[self.output]
+        if found.shape[1] != expected:
+            raise ValueError(
+                f"{self.network.name}: expected {expected} features of any input, found {found.shape[1]}; "
+                "their number must depend neither on the slices nor on their size"
+            )
+        return found
 
     def _name(self, size: Size | None) -> str:
         parts = [self._subject, f"{self.network.name}-{self.output}"]

@@ -160,10 +160,12 @@ def warn_without_end(trainer: pl.Trainer, decay_from: float) -> None:
         )
 
 
-def training_dataset(trainer: pl.Trainer) -> Any:
-    """The dataset of the loader that ``fit()`` was given; None where it has none."""
+def datasets_of(trainer: pl.Trainer) -> tuple[Any, Any]:
+    """The datasets of the loaders that are trained and validated on; None for one without."""
     trainer.fit_loop.setup_data()
-    return getattr(trainer.train_dataloader, "dataset", None)
+    trainer.fit_loop.epoch_loop.val_loop.setup_data()
+    train, val = trainer.train_dataloader, trainer.val_dataloaders
+    return getattr(train, "dataset", None), getattr(val, "dataset", None)
 
 
 def as_list(found: Any) -> list[Any]:

@@ -17,12 +17,12 @@ from fund2oct.models.training.optimisation import (
     Progress,
     as_list,
     check_optimizers,
+    datasets_of,
     each_step,
     falling,
     rest_frozen,
     step_plateaus,
     step_schedules,
-    training_dataset,
     warn_without_end,
 )
 from fund2oct.models.training.terms import check_terms
@@ -110,11 +110,13 @@ class SteppingModule(pl.LightningModule):
         self.begin(self.generator)
 
     def begin(self, *networks: nn.Module) -> None:
-        """Put what is frozen into evaluation mode, and learn of plain loaders what they tell."""
+        """Put what is frozen into evaluation mode, and learn of loaders what no datamodule told."""
         warn_without_end(self.trainer, self.decay_from)
         rest_frozen(*networks)
-        if self.task is None and getattr(self.trainer, "datamodule", None) is None:
-            self.task = Task.of(training_dataset(self.trainer), self.shape)
+        datamodule = getattr(self.trainer, "datamodule", None)
+        # Photos alone, or unpaired, are no translation.
+        if self.task is None and getattr(datamodule, "content", "pairs") == "pairs":
+            self.task = Task.of(datasets_of(self.trainer), self.shape)
 
     def on_train_epoch_end(self) -> None:
         """Step the schedules; stop where the training diverged."""
