@@ -102,7 +102,7 @@ def test_a_loss_is_named_among_the_weights(here, tiny_overrides, tiny_layers):
         trainer.fit(model, datamodule=datamodule)
 
 
-def own_report(folder, overrides):
+def own_report(overrides):
     """Overrides that put the page's ``report:`` into another experiment."""
     parts = ("measures=[my_measure.brightness_error]", "controls=[my_control.grey]")
     return [*overrides, *(f"report.{part}" for part in parts), "report.distances=[my_distance.brightness]"]
@@ -112,24 +112,26 @@ def small(tiny_overrides):
     return [*(one for one in tiny_overrides if "bscan_width" not in one), "trainer.limit_train_batches=2"]
 
 
-@pytest.fixture(scope="module")
-def flow_run(folder, tiny_eyes, tmp_path_factory):
-    return tmp_path_factory.mktemp("runs") / "flow"
-
-
-def test_a_flow_is_trained_reported_evaluated_and_used(here, flow_run, tiny_eyes, tiny_overrides, tmp_path):
+def test_a_flow_is_trained_reported_evaluated_and_used(
+    here, tiny_eyes, tiny_overrides, tmp_path, monkeypatch
+):
     from fund2oct.evaluation import evaluate_checkpoints
     from fund2oct.evaluation.distances import Wanted
     from fund2oct.evaluation.own import Own
 
-    overrides = own_report(here, ["model.class_path=my_flow.Flow", *small(tiny_overrides)])
-    run = train("darker.yaml", overrides, flow_run)
+    # Twins take longer than all else here, and have tests of their own.
+    monkeypatch.setattr("fund2oct.evaluation.checkpoints.twins_of_test_eyes", lambda *_: None)
+    with EyeReader(tiny_eyes) as reader:
+        keys, photo = reader.keys, reader.read(reader.keys[0]).fundus
+    split = f"data.init_args.split={{train: {[*keys[4:]]}, val: {[*keys[2:4]]}, test: {[*keys[:2]]}}}"
+    overrides = own_report(["model.class_path=my_flow.Flow", split, *small(tiny_overrides)])
+    run = train("darker.yaml", overrides, tmp_path / "run")
     assert "transform: my_transform.darker" in (run / "config.yaml").read_text()
     assert "brightness_error" in (run / "config.yaml").read_text()
     report = json.loads((run / "report/metrics.json").read_text())
     assert report["summary"]["grey"]["own/brightness_error"]["mean"] > 0
     grey, real = report["summary"]["grey"], report["eyes"]["grey"]
-    assert grey["own/brightness_error"]["n_eyes"] == len(real) == 4
+    assert grey["own/brightness_error"]["n_eyes"] == len(real) == 2
     (distance,) = report["distances"]["model"]
     assert distance["name"] == "video_distance/Brightness-features/32x48/native6/between_means"
     text = (run / "report/report.md").read_text()
@@ -140,8 +142,6 @@ def test_a_flow_is_trained_reported_evaluated_and_used(here, flow_run, tiny_eyes
         load_model(checkpoint)
     flow = importlib.import_module("my_flow").Flow
     model = load_model(checkpoint, flow)
-    with EyeReader(tiny_eyes) as reader:
-        photo = reader.read(reader.keys[0]).fundus
     wide = np.zeros((60, 90, 3), np.uint8)
     wide[6:54, 21:69] = photo
     eye = model.predict(wide)
@@ -186,7 +186,7 @@ def test_an_importer_goes_on_and_reports(here, tiny_eyes, tmp_path):
     from fund2oct.data.importing.assemble import ImportOptions
     from fund2oct.data.preparing.scans import ScanOptions
 
-    options = ImportOptions(ScanOptions(n_depth=32, n_ascans=48), fundus_px=48)
+    options = ImportOptions(ScanOptions(radial=True), fundus_px=48)
     run = importlib.import_module("my_import").run
     report = run(tmp_path, tmp_path / "eyes.h5", options, workers=1)
     assert len(report.imported) == 2 and [name for name, _ in report.skipped] == ["broken"]
