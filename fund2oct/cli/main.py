@@ -31,6 +31,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     # Lightning starts the other processes of a training with the command line of this one.
     options.from_shell = arguments is None
     if options.from_shell:
+        # A user's own classes lie here; at the end, so that no file here can stand in for a library.
+        sys.path.append(os.getcwd())
         warnings.formatwarning = _format_warning
     command: Command = options.command
     try:

@@ -40,7 +40,8 @@ def add_commands(commands: Commands) -> None:
     add_overwrite(evaluate, "replace an earlier report in that folder")
     evaluate.add_argument(
         "--distances", nargs="+", default=None, metavar="NAME",
-        help="image, video, image/kernel or video/kernel, of another network as in video:oct3d; or none "
+        help="image, video, image/kernel or video/kernel, of another network as in video:oct3d; "
+        "MODULE.NAME of a function that makes one of your own; or none "
         "(default: image and video, where their weights are at hand)",
     )  # fmt: skip
     evaluate.add_argument("--device", default="auto", help="cpu, cuda, cuda:1, ... (default: a GPU if any)")
@@ -48,6 +49,14 @@ def add_commands(commands: Commands) -> None:
     evaluate.add_argument(
         "--model", action="append", default=[], metavar="MODULE.CLASS",
         help="a class of your own; may be given more than once, each checkpoint takes the one that it names",
+    )  # fmt: skip
+    evaluate.add_argument(
+        "--measure", action="append", default=[], metavar="MODULE.NAME",
+        help="a measure of your own, a function (fake, real) of what is found in an eye's volumes",
+    )  # fmt: skip
+    evaluate.add_argument(
+        "--control", action="append", default=[], metavar="MODULE.NAME",
+        help="an answer of your own, for a row of the report",
     )  # fmt: skip
     evaluate.set_defaults(command=_evaluate, go_on="no report was written; run it again")
 
@@ -103,6 +112,7 @@ def _train(options: argparse.Namespace) -> int:
 def _evaluate(options: argparse.Namespace) -> int:
     from fund2oct.evaluation import evaluate_checkpoints, evaluate_files
     from fund2oct.evaluation.distances import DEFAULT, Wanted
+    from fund2oct.evaluation.own import Own
 
     of_models = bool(options.checkpoints) and options.data is not None
     of_files = options.real is not None and options.fake is not None
@@ -119,6 +129,7 @@ def _evaluate(options: argparse.Namespace) -> int:
         "seed": options.seed,
         "device": _device(options.device),
         "overwrite": options.overwrite,
+        "own": Own.load(options.measure, options.control),
     }
     if of_models:
         evaluate_checkpoints(options.checkpoints, options.data, options.out, **shared)

@@ -12,7 +12,7 @@ from omegaconf import DictConfig, ListConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 from yaml import YAMLError
 
-SECTIONS = ("trainer", "model", "data", "seed_everything")
+SECTIONS = ("trainer", "model", "data", "report", "seed_everything")
 
 
 class ConfigError(ValueError):

@@ -2,21 +2,14 @@
 
 from __future__ import annotations
 
-import hashlib
-import warnings
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
 
 import torch
 from rich.progress import track
 
 from fund2oct.data import Eye
-from fund2oct.data.formats.images import read_rgb
-from fund2oct.data.formats.naming import laterality_of
 from fund2oct.data.preparing.landmarks import PhotoPlacement
-from fund2oct.data.preparing.lines import locate_lines
-from fund2oct.data.preparing.photo import prepare_photo, resize_photo
 from fund2oct.data.tables.eyes import COLUMNS, GivenLines, lines_of_photos
 from fund2oct.data.tables.spreadsheet import read_table, renamed
 from fund2oct.export import FORMATS, export_eye
@@ -24,13 +17,10 @@ from fund2oct.eye import DataError
 from fund2oct.geometry import Placement
 from fund2oct.models import VolumeModel, load_model
 from fund2oct.models.checkpoint import import_class
-from fund2oct.models.generate import generate
 from fund2oct.models.thickness import predict_thickness, save_thickness
 from fund2oct.outputs import check_files
 from fund2oct.visual import draw_panel, draw_thickness, save_figure
 
-# Of the A-scans; the challenge's lines may just reach the edge.
-_OUTSIDE = 0.1
 _PICTURES = (".png", ".thickness.png", ".thickness.tif")
 _FOOTER = "Predicted from the photo alone: a guess with its uncertainty, no measurement and no diagnosis."
 
@@ -90,84 +80,12 @@ def predict(
     for photo, name in track([*zip(map(Path, photos), names, strict=True)], "translating"):
         try:
             own = _lines_of(photo, given, lines)
-            eye = translate(network, photo, placement or Placement(), seed, draw, own)
+            eye = network.predict(photo, placement, seed, draw, own)
             _save(network, eye, folder, name, formats, overwrite)
         except DataError as error:
             line = " ".join(str(error).split())
             failed.append(line if str(photo) in line else f"{photo}: {line}")
     return failed
-
-
-def translate(
-    model: VolumeModel,
-    photo: Path,
-    placement: Placement | PhotoPlacement,
-    seed: int = 0,
-    draw: bool = False,
-    lines: GivenLines | None = None,
-) -> Eye:
-    """Generate the volume of one photo.
-
-    Args:
-        model: from :func:`fund2oct.models.load_model`.
-        photo: a picture file.
-        placement: where the scan lies on the square around the circle of retina, or that it is to be
-            estimated; the eye's ``history`` tells what was found.
-        seed: of the speckle and of the pose.
-        draw: whether the surfaces are drawn too, see :func:`generate`.
-        lines: where the B-scans lie, as many as the model has slices; None takes those of the training.
-
-    Returns:
-        The photo, cropped and prepared as those of the training, and the generated volume, at a pose
-        sampled from the training set's; a model that draws no volumes leaves it out.
-
-    Raises:
-        DataError: if the file is absent, damaged or no fundus photograph.
-    """
-    if model.task is None:
-        raise ValueError("model: knows nothing of its data; load it with fund2oct.models.load_model")
-    task = model.task
-    options = task.preparation.photo_options(placement, task.fundus_px)
-    laterality = laterality_of(photo.stem)
-    picture = read_rgb(photo)
-    prepared = prepare_photo(picture, options, laterality)
-    fundus, placed = resize_photo(prepared.fundus, task.fundus_px), prepared.placement
-    notes = list(prepared.notes)
-    scan, spacing_mm = task.scan, task.spacing_mm
-    if lines is not None:
-        if len(lines.ends) != model.shape[0]:
-            raise DataError(
-                f"expected {model.shape[0]} lines, as the model has slices, found {len(lines.ends)}"
-            )
-        # Lines in pixels are taken to be as long as those of the training.
-        located = locate_lines(
-            lines, spacing_mm, model.shape[2], prepared.circle, picture.shape[:2], placement.half_width_mm
-        )
-        scan, spacing_mm, placed = located.scan, located.spacing_mm, located.placement or placed
-        notes += located.notes
-    grid = placed.to_grid(scan.coordinates(model.shape[2]))
-    outside = float((grid.norm(dim=-1) > 1).float().mean())
-    if outside > _OUTSIDE:
-        notes.append(
-            f"{outside:.0%} of the scan lies outside the circle of retina, where the volume is made up"
-        )
-    for note in notes:
-        warnings.warn(f"{photo}: {note}", stacklevel=2)
-    drawn: dict[str, Any] = {}
-    if model.draws_volumes:
-        volume, pose_um = generate(model, fundus, scan, placed, photo.stem, seed, draw)
-        drawn = {"scan": scan, "spacing_mm": spacing_mm, "volume": volume, "pose_um": pose_um}
-    return Eye(
-        key=photo.stem,
-        patient=photo.stem,
-        laterality=laterality,
-        fundus=fundus,
-        placement=placed,
-        source=f"generated from {photo.name}",
-        history=prepared.history,
-        sha256=hashlib.sha256(photo.read_bytes()).hexdigest(),
-        **drawn,
-    )
 
 
 def _lines_of(

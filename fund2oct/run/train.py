@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -14,9 +15,13 @@ from lightning_fabric.utilities.exceptions import MisconfigurationException
 from pytorch_lightning.cli import LightningArgumentParser, LightningCLI
 from pytorch_lightning.loggers import CSVLogger, TensorBoardLogger
 from pytorch_lightning.utilities import rank_zero_only
+from pytorch_lightning.utilities.model_helpers import is_overridden
 from pytorch_lightning.utilities.rank_zero import rank_zero_info
 
 from fund2oct.data import FundusOCTDataModule
+from fund2oct.evaluation import evaluate
+from fund2oct.evaluation.distances import CHEAP, Wanted
+from fund2oct.evaluation.own import Own
 from fund2oct.models import VolumeModel
 from fund2oct.run.config import ConfigError, load_experiment
 from fund2oct.run.devices import spread
@@ -26,8 +31,27 @@ from fund2oct.run.resuming import check_resumable
 from fund2oct.run.settings import check_sections, check_trainer, explain, loggers_of
 
 
+@dataclass(frozen=True)
+class ReportOptions:
+    """What the report of a training holds beside the usual.
+
+    Args:
+        measures: import paths of measures of an eye, see :class:`fund2oct.evaluation.own.Own`.
+        controls: import paths of answers.
+        distances: between the sets, by name or import path, see
+            :class:`fund2oct.evaluation.distances.Wanted`; None takes what a training can afford.
+    """
+
+    measures: list[str] = field(default_factory=list)
+    controls: list[str] = field(default_factory=list)
+    distances: list[str] | None = None
+
+
 class _ExperimentCLI(LightningCLI):
     """LightningCLI on a dictionary: types checked, misspelt keys refused, classes built."""
+
+    def add_arguments_to_parser(self, parser: LightningArgumentParser) -> None:
+        parser.add_class_arguments(ReportOptions, "report")
 
     def parse_arguments(self, parser: LightningArgumentParser, args: Any) -> None:
         self.config = parser.parse_object(args)
@@ -95,6 +119,9 @@ def _train(config: dict[str, Any], run: Path, resume: str | Path | None, command
     warnings.filterwarnings("ignore", "Detected call of `lr_scheduler.step")
     # What is wrong with the data is said once, before Lightning starts the other processes.
     rank_zero_only(cli.datamodule.prepare_data)()
+    report = cli.config["report"]
+    own = Own.load(report["measures"], report["controls"])
+    distances = CHEAP if report["distances"] is None else Wanted.parse(report["distances"])
     reported = _has_test_eyes(cli.datamodule) and not config["trainer"].get("fast_dev_run")
     with explained(run, command):
         cli.trainer.fit(
@@ -105,7 +132,7 @@ def _train(config: dict[str, Any], run: Path, resume: str | Path | None, command
         )
     if reported:
         torch.set_num_threads(n_threads)  # Lightning shared them out among the processes
-        _report(cli, run)
+        _report(cli, run, own, distances)
 
 
 def build(experiment: str, overrides: Sequence[str] = ()) -> tuple[pl.Trainer, VolumeModel, Any]:
@@ -159,14 +186,17 @@ def _has_test_eyes(datamodule: Any) -> bool:
             "no eyes are kept for the test (test_fraction 0): there will be no report of this training"
         )
         return False
+    if not is_overridden("test_dataloader", datamodule, pl.LightningDataModule):
+        name = type(datamodule).__name__
+        rank_zero_info(f"{name} has no test_dataloader(): there will be no report of this training")
+        return False
     return True
 
 
 @rank_zero_only
-def _report(cli: LightningCLI, run: Path) -> None:
-    from fund2oct.evaluation import evaluate
-
+def _report(cli: LightningCLI, run: Path, own: Own, distances: Wanted) -> None:
     device = cli.trainer.strategy.root_device
     model = cli.model.to(device).eval()
     with torch.inference_mode():
-        evaluate({"model": model}, cli.datamodule, run / "report", notes=[model.task.seen.how()])
+        notes = [model.task.seen.how()]
+        evaluate({"model": model}, cli.datamodule, run / "report", 0, distances, notes, own)

@@ -8,7 +8,7 @@ import torch
 
 from fund2oct.cli import main
 from fund2oct.models import VoxelGAN, finite, load_model
-from fund2oct.models.finite import FiniteWatch, NotFiniteError
+from fund2oct.models.training.finite import FiniteWatch, NotFiniteError
 
 DIVERGING = """
 import math

@@ -14,7 +14,6 @@ from fund2oct.eye import DataError
 from fund2oct.geometry import Placement
 from fund2oct.models import load_model
 from fund2oct.phantom import PhantomConfig, simulate_eye
-from fund2oct.run.predict import translate
 from fund2oct.run.submission import check_submission, write_submission, writing
 
 STEMS = FIRST, _ = ("011574-64L", "016035-63R")
@@ -50,7 +49,7 @@ def test_a_submission_is_laid_out_as_the_challenge_wants_it(submission, challeng
     assert check_submission(submission, challenge) == []
     assert [path.name for path in submission.parent.iterdir()] == ["submission.zip"]
     # Slice 4 of the second photo is that of the model, resized, as upright as it was drawn.
-    eye = translate(load_model(tiny_checkpoint), challenge / f"val/CF/{STEMS[1]}.jpg", Placement())
+    eye = load_model(tiny_checkpoint).predict(challenge / f"val/CF/{STEMS[1]}.jpg")
     expected = np.asarray(Image.fromarray(eye.volume[4]).resize((448, 320), Image.Resampling.BICUBIC), float)
     assert np.abs(np.asarray(slices[10], float) - expected).mean() < 3
 
@@ -65,6 +64,7 @@ def test_the_same_call_writes_the_same_bytes(submission, tiny_checkpoint, challe
 def test_a_call_that_was_stopped_goes_on(submission, tiny_checkpoint, challenge, tmp_path, monkeypatch):
     out = tmp_path / "submission.zip"
     done = []
+    translate = writing._slices
 
     def stopped_at_the_second(model, photo, *arguments):
         if done:
@@ -72,11 +72,11 @@ def test_a_call_that_was_stopped_goes_on(submission, tiny_checkpoint, challenge,
         done.append(photo.stem)
         return translate(model, photo, *arguments)
 
-    monkeypatch.setattr(writing, "translate", stopped_at_the_second)
+    monkeypatch.setattr(writing, "_slices", stopped_at_the_second)
     with pytest.raises(KeyboardInterrupt):
         write_submission(tiny_checkpoint, challenge, out)
     assert not out.exists()
-    monkeypatch.setattr(writing, "translate", lambda *a: done.append(a[1].stem) or translate(*a))
+    monkeypatch.setattr(writing, "_slices", lambda *a: done.append(a[1].stem) or translate(*a))
     report = write_submission(tiny_checkpoint, challenge, out)
     assert done == list(STEMS) and report.n_kept == 1
     assert out.read_bytes() == submission.read_bytes()

@@ -83,7 +83,7 @@ def _read(path: str | os.PathLike[str]) -> tuple[Array, Levels | None]:
         raise DataError(f"{path}: {reason}")
     kind = kind_of(path)
     if kind and not kind.endswith("picture"):
-        raise DataError(f"{path}: cannot be read as a picture, it is {kind}")
+        raise DataError(f"{path}: is {kind}; expected a picture")
     try:
         values, levels = _decode(Path(path))
     # A damaged file makes decoders raise whatever they stumble over.

@@ -32,8 +32,8 @@ from fund2oct.outputs import OutputError, check_files
 from fund2oct.processes import process_pool
 from fund2oct.progress import with_progress
 
-_LISTED = 5
 _COLUMNS = ("name", "key", "state", "remark")
+_LISTED = 5
 
 
 @dataclass(frozen=True)

@@ -23,7 +23,6 @@ from fund2oct.geometry import Placement
 from fund2oct.models import VolumeModel, load_model
 from fund2oct.models.checkpoint import import_class
 from fund2oct.outputs import check_files
-from fund2oct.run.predict import translate
 from fund2oct.run.submission.layout import HEIGHT_PX, N_SLICES, WIDTH_PX, find_photos, slice_names
 
 _QUALITY = 95
@@ -117,7 +116,7 @@ def write_submission(
 def _slices(
     network: VolumeModel, photo: Path, placement: Placement | PhotoPlacement, seed: int
 ) -> list[bytes]:
-    volume = translate(network, photo, placement, seed).volume
+    volume = network.predict(photo, placement, seed).volume
     assert volume is not None
     return [_jpg(resize(bscan, HEIGHT_PX, WIDTH_PX)) for bscan in volume]
 
