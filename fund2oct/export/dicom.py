@@ -221,7 +221,7 @@ def _plane(eye: Eye, number: int) -> Any:
 
 
 def _points_px(eye: Eye) -> Array:
-    """Course of each B-scan on the photo, (column, row) from its corner; of a line its ends; ``(S, N, 2)``."""
+    """Course of each B-scan on the photo, a line by its two ends: (column, row), shape ``(S, N, 2)``."""
     assert eye.scan is not None and eye.fundus is not None
     n_points = 2 if isinstance(eye.scan, LineScan) else _N_POINTS
     points = eye.scan.points(torch.linspace(0, 1, n_points, dtype=torch.float64))
