@@ -3,6 +3,7 @@
 import ast
 from collections import Counter
 from collections.abc import Iterator
+from configparser import ConfigParser
 from pathlib import Path
 
 import pytest
@@ -128,3 +129,11 @@ def test_no_import_goes_upwards(part):
 def test_the_rows_name_what_is_there():
     known = modules()
     assert [name for row in ROWS for name in row if f"fund2oct.{name}".rstrip(".") not in known] == []
+
+
+def test_every_folder_of_the_package_is_installed():
+    config = ConfigParser()
+    config.read(ROOT / "setup.cfg")
+    named = set(config["options"]["packages"].split()) - {"fund2oct.experiments"}
+    found = {".".join(path.parent.relative_to(ROOT).parts) for path in ROOT.glob("fund2oct/**/__init__.py")}
+    assert named == found
