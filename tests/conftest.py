@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from tiny_models import TINY_PIX2VOL
 
 from fund2oct.data.store.reader import EyeWriter
 from fund2oct.eye import Eye
@@ -35,13 +36,6 @@ def _fixed_seed() -> None:
 
 TINY = {"n_depth": 32, "n_ascans": 48, "fundus_px": 48}
 """Sizes of :func:`tiny_eyes`, where S != Z != X."""
-
-
-TINY_PIX2VOL = {
-    "encoder": "own", "surface_width": 16, "tissue_width": 16, "texture": (8, 8), "feature_width": 0,
-    "bscan_width": 8,
-}  # fmt: skip
-"""A small Pix2Vol that needs nobody's weights."""
 
 
 @pytest.fixture(scope="session")

@@ -7,7 +7,7 @@ import pytest
 from PIL import Image
 
 from fund2oct.export import export_eye
-from fund2oct.geometry import ScanPattern
+from fund2oct.geometry import LineScan
 
 LEFT = 368
 """Where the slice begins, behind the photo of 360 pixels."""
@@ -61,6 +61,6 @@ def test_a_flight_without_a_photo_and_of_one_slice(raster_eye, tmp_path):
     eye = replace(raster_eye, fundus=None)
     frames, _ = read_gif(export_eye(eye, tmp_path, "eye", "gif"))
     assert frames[0].shape == (388, 560, 3)
-    one = replace(eye, volume=eye.volume[1:2], scan=ScanPattern((((-3.2, 0.0), (3.2, 0.0)),)))
+    one = replace(eye, volume=eye.volume[1:2], scan=LineScan((((-3.2, 0.0), (3.2, 0.0)),)))
     with Image.open(export_eye(one, tmp_path, "one", "gif")) as film:
         assert film.n_frames == 1

@@ -9,7 +9,7 @@ import pytest
 
 from fund2oct.data import DataError
 from fund2oct.export import export_eye
-from fund2oct.geometry import RadialScan, RasterScan, ScanPattern
+from fund2oct.geometry import LineScan, RadialScan, RasterScan
 from fund2oct.models.thickness import ThicknessMap
 from fund2oct.phantom import PhantomConfig, simulate_eye
 from fund2oct.retina import boundary_index
@@ -144,7 +144,7 @@ def test_a_prediction_has_its_interval(raster_eye, tmp_path):
 
 @pytest.mark.parametrize("format", ["ply", "vtk", "csv"])
 def test_one_line_spans_no_surface(format, raster_eye, tmp_path):
-    eye = replace(raster_eye, volume=raster_eye.volume[:1], scan=ScanPattern((((-3.2, 0.0), (3.2, 0.0)),)))
+    eye = replace(raster_eye, volume=raster_eye.volume[:1], scan=LineScan((((-3.2, 0.0), (3.2, 0.0)),)))
     with pytest.raises(DataError, match="eye 'eye 7': a surface needs lines that span an area, found 1"):
         export_eye(eye, tmp_path, "eye", format)
     assert not list(tmp_path.iterdir())

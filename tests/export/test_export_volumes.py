@@ -10,7 +10,7 @@ from PIL import Image
 from fund2oct.data import DataError, EyeReader
 from fund2oct.export import export_eye
 from fund2oct.export.volumes import raster_affine
-from fund2oct.geometry import RadialScan, RasterScan, ScanPattern
+from fund2oct.geometry import LineScan, RadialScan, RasterScan
 
 BRIGHT = (1, 7, 20)
 
@@ -48,8 +48,8 @@ def test_nifti_of_a_star_says_that_its_place_is_unknown(star_eye, tmp_path):
     ("scan", "shape"),
     [
         (RasterScan(5, 6.4, 4.0, upwards=True), (5, 24, 32)),
-        (ScanPattern((((1.0, 2.0), (1.0, -2.0)), ((0.5, 2.0), (0.5, -2.0)))), (2, 24, 32)),
-        (ScanPattern((((0.0, 0.0), (3.0, 4.0)),)), (1, 24, 50)),
+        (LineScan((((1.0, 2.0), (1.0, -2.0)), ((0.5, 2.0), (0.5, -2.0)))), (2, 24, 32)),
+        (LineScan((((0.0, 0.0), (3.0, 4.0)),)), (1, 24, 50)),
     ],
     ids=["upwards", "upright lines", "one line"],
 )
@@ -63,8 +63,8 @@ def test_the_affine_puts_each_a_scan_over_its_place(scan, shape):
 
 
 def test_lines_that_are_no_raster_have_no_affine():
-    uneven = ScanPattern(tuple(((-3.0, y), (3.0, y)) for y in (-1.0, 0.0, 1.5)))
-    on_one_line = ScanPattern((((-3.0, 0.0), (0.0, 0.0)), ((0.0, 0.0), (3.0, 0.0))))
+    uneven = LineScan(tuple(((-3.0, y), (3.0, y)) for y in (-1.0, 0.0, 1.5)))
+    on_one_line = LineScan((((-3.0, 0.0), (0.0, 0.0)), ((0.0, 0.0), (3.0, 0.0))))
     for scan in (uneven, on_one_line, RadialScan(6)):
         assert raster_affine(scan, (scan.n_slices, 24, 32), (1.0, 0.08, 0.2)) is None
 

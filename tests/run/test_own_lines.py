@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 import pytorch_lightning as pl
 import torch
-from conftest import TINY_PIX2VOL
 from PIL import Image
+from tiny_models import TINY_PIX2VOL
 
 from fund2oct.cli import main
 from fund2oct.data import EyeReader, EyeWriter, FundusOCTDataModule
