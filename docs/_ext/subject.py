@@ -1,6 +1,7 @@
-"""A page of the reference: a table of a module's names, then each of them in full."""
+"""A section of the reference: a table of names, then each of them in full."""
 
 from importlib import import_module
+from types import ModuleType
 
 from docutils import nodes
 from sphinx.application import Sphinx
@@ -8,22 +9,31 @@ from sphinx.util.docutils import SphinxDirective
 
 
 class Subject(SphinxDirective):
-    """``.. subject:: MODULE``, with a name of the module in each line."""
+    """``.. subject:: MODULE``, with a name in each line; without any, all public names of the module."""
 
     required_arguments = 1
     has_content = True
 
     def run(self) -> list[nodes.Node]:
-        module = self.arguments[0]
-        names = [name.strip() for name in self.content if name.strip()]
+        module = import_module(self.arguments[0])
+        names = [line.strip() for line in self.content if line.strip()] or public_names(module)
         table = [".. autosummary::", "   :nosignatures:", "", *(f"   {name}" for name in names), ""]
         full = [line for name in names for line in _full(module, name)]
-        text = "\n".join([f".. currentmodule:: {module}", "", *table, *full])
-        return self.parse_text_to_nodes(text, allow_section_headings=True)
+        text = "\n".join([f".. currentmodule:: {module.__name__}", "", *table, *full])
+        return self.parse_text_to_nodes(text)
 
 
-def _full(module: str, name: str) -> list[str]:
-    found = getattr(import_module(module), name)
+def public_names(module: ModuleType) -> list[str]:
+    """What the module exports, or else defines."""
+    return getattr(module, "__all__", None) or [
+        name
+        for name, found in vars(module).items()
+        if not name.startswith("_") and getattr(found, "__module__", None) == module.__name__
+    ]
+
+
+def _full(module: ModuleType, name: str) -> list[str]:
+    found = getattr(module, name)
     if isinstance(found, type):
         return [f".. autoclass:: {name}", "   :members:", ""]
     return [f".. {'autofunction' if callable(found) else 'autodata'}:: {name}", ""]
