@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import json
 import sys
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 
 import numpy as np
 
@@ -32,7 +34,8 @@ class EyeIndex:
         diagnoses: of the eyes.
         placements: shift x and y, rotation and half width of each, shape ``(N, 4)``.
         spacings_mm: ``(s, z, x)`` of each, shape ``(N, 3)``.
-        scans: the different scans.
+        scans: the different scans as JSON, one behind the other, bytes.
+        scan_starts: where each begins, and where the last one ends, shape ``(n + 1,)``.
         scan_numbers: of each eye, -1 where it has none, shape ``(N,)``.
         shapes: of each array by name, 0 where the eye has none, shape ``(N, dimensions)``.
         photos: digest of each photo, see :attr:`fund2oct.data.EyeInfo.photo_digest`, bytes, shape
@@ -47,7 +50,8 @@ class EyeIndex:
     diagnoses: tuple[str, ...]
     placements: Array
     spacings_mm: Array
-    scans: tuple[ScanPattern, ...]
+    scans: Array
+    scan_starts: Array
     scan_numbers: Array
     shapes: dict[str, Array]
     photos: Array
@@ -90,6 +94,7 @@ class EyeIndex:
             found["prepared"].append((is_done(info.history, LIGHT), is_done(info.history, LEVELS)))
             for name, (_, dims) in ARRAYS.items():
                 shapes[name].append(shape_of.get(name, (0,) * len(dims)))
+        texts = [json.dumps(scan.to_dict()).encode() for scan in scans]
         patients, lateralities, diagnoses = zip(*found["who"], strict=True) if found["who"] else ((), (), ())
         return cls(
             tuple(found["key"]),
@@ -98,7 +103,8 @@ class EyeIndex:
             diagnoses,
             np.array(found["placement"], np.float64).reshape(-1, 4),
             np.array(found["spacing"], np.float64).reshape(-1, 3),
-            tuple(scans),
+            np.frombuffer(b"".join(texts), np.uint8),
+            np.cumsum([0, *map(len, texts)], dtype=np.int64),
             np.array(found["scan"], np.int32),
             {
                 name: np.array(sizes, np.int32).reshape(-1, len(ARRAYS[name][1]))
@@ -126,6 +132,7 @@ class EyeIndex:
             self.placements[rows],
             self.spacings_mm[rows],
             self.scans,
+            self.scan_starts,
             self.scan_numbers[rows],
             {name: sizes[rows] for name, sizes in self.shapes.items()},
             self.photos[rows],
@@ -148,9 +155,17 @@ class EyeIndex:
     def scan(self, number: int) -> ScanPattern | None:
         """Scan of an eye."""
         chosen = int(self.scan_numbers[number])
-        return None if chosen < 0 else self.scans[chosen]
+        if chosen < 0:
+            return None
+        start, stop = self.scan_starts[chosen : chosen + 2]
+        return _scan_of(self.scans[start:stop].tobytes())
 
     def placement(self, number: int) -> Placement:
         """Placement of an eye's scan on its photo."""
         x, y, rotation_deg, half_width_mm = self.placements[number].tolist()
         return Placement((x, y), rotation_deg, half_width_mm)
+
+
+@lru_cache(maxsize=1024)
+def _scan_of(text: bytes) -> ScanPattern:
+    return ScanPattern.from_dict(json.loads(text))
