@@ -10,6 +10,7 @@ import torch
 from matplotlib.axes import Axes
 from matplotlib.lines import Line2D
 from matplotlib.patches import Rectangle
+from matplotlib.patheffects import Normal, Stroke
 from torch import Tensor
 from torch.nn import functional as F
 
@@ -137,17 +138,20 @@ def draw_scale_bar(axes: Axes, theme: Theme | None = None) -> float:
     Returns:
         Its length in micrometres.
     """
-    (left, right), (bottom, top) = axes.get_xlim(), axes.get_ylim()
-    width, height = right - left, bottom - top
+    (left, right), (bottom, _) = axes.get_xlim(), axes.get_ylim()
+    width = right - left
     wanted = _BAR_SHARE * width
     length = float(min(_NICE_UM, key=lambda nice: abs(nice - wanted)))
-    thick = 0.035 * height
-    corner = right - 0.02 * width - length, bottom - 0.07 * height - thick
+    thick = 0.01 * width
+    corner = right - 0.02 * width - length, bottom - 0.02 * width - thick
     colour = theme.ink if theme else "white"
-    axes.add_patch(Rectangle(corner, length, thick, facecolor=colour, edgecolor="none", gid="scale bar"))
-    axes.text(
-        corner[0] + length, corner[1] - 0.02 * height, f"{length:g} µm", color=colour, fontsize=SMALL_PT,
-        ha="right", va="bottom",
+    casing = [] if theme else [Stroke(linewidth=1.6, foreground="#101010"), Normal()]
+    axes.add_patch(
+        Rectangle(corner, length, thick, facecolor=colour, edgecolor="none", gid="scale bar", path_effects=casing)
+    )
+    axes.annotate(
+        f"{length:g} µm", (corner[0] + length, corner[1]), (0, 1.5), textcoords="offset points",
+        color=colour, fontsize=SMALL_PT, ha="right", va="bottom", path_effects=casing,
     )  # fmt: skip
     return length
 
@@ -204,7 +208,7 @@ def _show(axes, picture, spacing_mm: Spacing, frame: str | None, cmap, low: floa
     depth_um, length_um = (1000 * n * mm for n, mm in zip(picture.shape, spacing_mm, strict=True))
     axes.imshow(
         picture, cmap=cmap, vmin=low, vmax=high, extent=(0, length_um, depth_um, 0), aspect="equal",
-        interpolation="antialiased",
+        interpolation="hanning",
     )  # fmt: skip
     axes.set(xticks=[], yticks=[])
     for spine in axes.spines.values():

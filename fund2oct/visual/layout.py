@@ -15,8 +15,8 @@ _CAPTION, _COLOUR_BAR = 0.22, 0.4
 _NAMES, _HEADER, _PROFILE, _AXIS = 1.02, 0.27, 0.85, 0.36
 _ROW_GAP, _BLOCK_GAP = 0.05, 0.14
 _NICE_ASPECT = 1.7
-_LEAST_SLICE = 1.2
-_PICTURES = 1.7, 3.6
+_LEAST_SLICE = 0.4
+_PICTURES = 1.7, 4.4
 
 Box = tuple[float, float, float, float]
 """Left, bottom, width and height in inches from the figure's lower left corner."""
@@ -177,7 +177,7 @@ def _scaled(content: Content, columns: int, picture_rows: int) -> Layout:
 
 
 def _badness(layout: Layout) -> float:
-    amiss = max(0.0, _LEAST_SLICE - layout.slice_width)
+    amiss = max(0.0, _LEAST_SLICE - layout.content.slice_aspect * layout.slice_width)
     if layout.content.n_pictures:
         least, most = _PICTURES
         amiss += max(0.0, least - layout.picture_size, layout.picture_size - most)

@@ -34,7 +34,7 @@ if TYPE_CHECKING:
     from fund2oct.thickness import ThicknessMap
 
 _LIMIT = 0.4
-_NAME_LETTERS = 17
+_NAME_LETTERS = 15
 _LEAST_TOP_UM = 400.0
 
 

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 import numpy as np
 from matplotlib import patheffects
 from matplotlib.axes import Axes
+from matplotlib.patches import Ellipse
 from torch import Tensor
 
 from fund2oct.geometry import grid_to_pixels
@@ -30,10 +31,12 @@ def draw_photo(axes: Axes, fundus: Tensor, grey: bool = False) -> None:
     picture = fundus.detach().float().cpu().clamp(0, 1).permute(1, 2, 0).numpy()
     if grey:
         picture = np.repeat((picture @ _LUMINANCE)[..., None], 3, -1)
+    drawn = axes.imshow(picture, interpolation="hanning")
     height, width = picture.shape[:2]
     y, x = np.ogrid[-1 : 1 : height * 1j, -1 : 1 : width * 1j]
-    corner = (x**2 + y**2 > 1) & (picture.max(-1) < _BLACK)
-    axes.imshow(np.dstack([picture, ~corner]).clip(0, 1), interpolation="bilinear")
+    if picture[x**2 + y**2 > 1].mean() < _BLACK:
+        centre, size = ((width - 1) / 2, (height - 1) / 2), (0.99 * width, 0.99 * height)
+        drawn.set_clip_path(Ellipse(centre, *size, transform=axes.transData))
     axes.axis("off")
 
 

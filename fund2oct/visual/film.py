@@ -1,0 +1,46 @@
+"""A film of pictures, such as one eye's panels over the epochs of a training."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from PIL import Image
+
+_WIDTH_PX = 1100
+_FRAME_MS, _LAST_MS = 450, 2500
+
+
+def write_film(frames: Sequence[Path | str], path: Path | str, width_px: int = _WIDTH_PX) -> Path:
+    """Write pictures as a GIF that plays again and again, and rests on the last one.
+
+    Args:
+        frames: picture files in their order; all are shown at the size of the last one.
+        path: of the film.
+        width_px: its width.
+
+    Returns:
+        The path.
+
+    Raises:
+        ValueError: if there is no picture.
+    """
+    if not frames:
+        raise ValueError(f"{path}: expected at least one picture to make a film of, found none")
+    pictures = []
+    for frame in frames:
+        with Image.open(frame) as opened:
+            pictures.append(opened.convert("RGB"))
+    width, height = pictures[-1].size
+    size = width_px, round(height * width_px / width)
+    # The last picture has the colours that matter; one palette for all keeps still parts still.
+    palette = pictures[-1].resize(size, Image.Resampling.LANCZOS).quantize(256)
+    shown = [
+        picture.resize(size, Image.Resampling.LANCZOS).quantize(palette=palette, dither=Image.Dither.NONE)
+        for picture in pictures
+    ]
+    path = Path(path)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    durations = [_FRAME_MS] * (len(shown) - 1) + [_LAST_MS]
+    shown[0].save(path, save_all=True, append_images=shown[1:], duration=durations, loop=0, optimize=False)
+    return path
