@@ -18,7 +18,7 @@ from pathlib import Path
 import numpy as np
 
 from fund2oct.data import EyeReader
-from fund2oct.data.check import check_file
+from fund2oct.data.store.check import check_file
 
 _SIZES = ("--shape", "24", "28", "--fundus-px", "32")
 

@@ -24,11 +24,11 @@ import pytorch_lightning as pl
 from PIL import Image
 
 from fund2oct.data import Eye, EyeReader, EyeWriter, FundusOCTDataModule
-from fund2oct.data.loader import EyeLoader
-from fund2oct.data.sampler import TrainSampler
+from fund2oct.data.loading.loader import EyeLoader
+from fund2oct.data.loading.sampler import TrainSampler
 from fund2oct.geometry import RasterScan
 from fund2oct.phantom import PhantomConfig, simulate_eye
-from fund2oct.training import build
+from fund2oct.run.train import build
 
 _CONFIG = PhantomConfig(fundus_px=448, n_depth=320, n_ascans=448)
 _N_SIMULATED = 4

@@ -15,7 +15,7 @@ import torch
 from fund2oct.models.surface_model import heights_above_pose
 from fund2oct.networks.noise import NoiseSource
 from fund2oct.retina import align, unalign
-from fund2oct.training import build
+from fund2oct.run.train import build
 
 
 def median_s(work: Callable[[], object], budget_s: float) -> float:

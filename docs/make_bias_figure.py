@@ -23,11 +23,11 @@ from scipy import ndimage
 from torch import Tensor
 
 from fund2oct.data import EyeReader
-from fund2oct.data.progress import with_progress
 from fund2oct.metrics import ImageDistance, frechet_distance, kernel_distance
-from fund2oct.metrics.distance import compare_eyes
-from fund2oct.metrics.resize import resize_images
+from fund2oct.metrics.sets.estimate import compare_eyes
+from fund2oct.metrics.sets.resize import resize_images
 from fund2oct.networks.features import load_feature_network
+from fund2oct.progress import with_progress
 
 NUMBERS = (8, 16, 32, 64, 128)
 BLUR_PX = 0.5

@@ -13,9 +13,9 @@ from torch.utils.data import default_collate
 
 from fund2oct.data import EyeReader, FundusOCTDataModule
 from fund2oct.models import load_model
+from fund2oct.models.thickness import predict_thickness
 from fund2oct.networks.noise import NoiseSource
 from fund2oct.retina import unalign
-from fund2oct.thickness import predict_thickness
 from fund2oct.visual import draw_panel, draw_thickness, save_figure
 
 IMAGES = Path(__file__).parent / "images"

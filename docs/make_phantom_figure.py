@@ -18,7 +18,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image, ImageDraw
 
-from fund2oct.data.schema import Eye
+from fund2oct.eye import Eye
 from fund2oct.phantom import DIAGNOSES, PhantomConfig, simulate_eye
 
 Array = np.ndarray

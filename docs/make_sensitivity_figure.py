@@ -28,7 +28,7 @@ import torch
 from matplotlib.figure import Figure
 from scipy import ndimage
 
-from fund2oct.data.images import read_grey, resize
+from fund2oct.data.formats.images import read_grey, resize
 from fund2oct.metrics import DistanceResult, ImageDistance, VideoDistance
 
 Array = np.ndarray

@@ -9,7 +9,7 @@ import numpy as np
 import tifffile
 
 from fund2oct.data import EyeWriter
-from fund2oct.data.schema import Eye
+from fund2oct.eye import Eye
 
 FORMATS = {"hdf5": ".h5", "tiff": ".tif", "nifti": ".nii.gz"}
 

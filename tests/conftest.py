@@ -39,7 +39,7 @@ TINY_PIX2VOL = {
 @pytest.fixture(scope="session")
 def tiny_eyes(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A file of 24 small simulated eyes."""
-    from fund2oct.data.simulate import simulate_file
+    from fund2oct.data.importing.simulated_file import simulate_file
     from fund2oct.phantom import PhantomConfig
 
     path = tmp_path_factory.mktemp("data") / "tiny.h5"

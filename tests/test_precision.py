@@ -7,11 +7,11 @@ import torch
 
 from fund2oct import precision
 from fund2oct.metrics import find_surfaces, measure_eyes, volume_ms_ssim
-from fund2oct.metrics.findings import Findings
-from fund2oct.networks.decoder import SpeckleHead
-from fund2oct.networks.generator import VolumeGenerator
+from fund2oct.metrics.eyes.findings import Findings
 from fund2oct.networks.lift import coarsen, sample_lines
 from fund2oct.networks.noise import NoiseSource
+from fund2oct.networks.voxels.decoder import SpeckleHead
+from fund2oct.networks.voxels.generator import VolumeGenerator
 
 BF16 = {"device_type": "cpu", "dtype": torch.bfloat16}
 

@@ -48,7 +48,7 @@ def add_commands(commands: Commands) -> None:
 
 
 def _simulate(options: argparse.Namespace) -> int:
-    from fund2oct.data.simulate import simulate_file
+    from fund2oct.data.importing.simulated_file import simulate_file
     from fund2oct.phantom import PhantomConfig
 
     n_depth, n_ascans = options.shape
@@ -73,8 +73,8 @@ def _simulate(options: argparse.Namespace) -> int:
 
 
 def _check(options: argparse.Namespace) -> int:
-    from fund2oct.data.check import check_file
-    from fund2oct.data.info import summarise_file
+    from fund2oct.data.store.check import check_file
+    from fund2oct.data.store.info import summarise_file
 
     problems = check_file(options.files)
     # What describes a broken file may be broken itself.
@@ -84,7 +84,7 @@ def _check(options: argparse.Namespace) -> int:
 
 
 def _info(options: argparse.Namespace) -> int:
-    from fund2oct.data.info import summarise_file
+    from fund2oct.data.store.info import summarise_file
 
     if options.out and Path(options.out).suffix.lower() != ".png":
         raise ValueError(f"{options.out}: expected the name of a .png file")
@@ -100,7 +100,7 @@ def _info(options: argparse.Namespace) -> int:
 
 
 def _migrate(options: argparse.Namespace) -> int:
-    from fund2oct.data.migrate import migrate_file
+    from fund2oct.data.importing.migrate import migrate_file
 
     report = migrate_file(
         options.files,

@@ -15,8 +15,8 @@ from fund2oct.cli.options import (
 )
 
 if TYPE_CHECKING:
-    from fund2oct.data.assemble import ImportOptions
-    from fund2oct.data.importer import ImportReport
+    from fund2oct.data.importing.assemble import ImportOptions
+    from fund2oct.data.importing.engine import ImportReport
 
 
 def add_commands(commands: Commands) -> None:
@@ -95,7 +95,7 @@ def _add_scan_options(parser: argparse.ArgumentParser) -> None:
 
 
 def _import_aptos(options: argparse.Namespace) -> int:
-    from fund2oct.data.aptos import AptosConfig, import_aptos
+    from fund2oct.data.importing.aptos import AptosConfig, import_aptos
     from fund2oct.geometry import RadialScan
 
     n_depth, n_ascans = options.shape
@@ -114,7 +114,7 @@ def _import_aptos(options: argparse.Namespace) -> int:
 
 
 def _import_table(options: argparse.Namespace) -> int:
-    from fund2oct.data.table import import_table
+    from fund2oct.data.importing.table import import_table
 
     columns = dict(pair.partition("=")[::2] for pair in options.column)
     return _say(
@@ -131,7 +131,7 @@ def _import_table(options: argparse.Namespace) -> int:
 
 
 def _import_volumes(options: argparse.Namespace) -> int:
-    from fund2oct.data.volumes import import_volumes
+    from fund2oct.data.importing.volumes import import_volumes
 
     return _say(
         import_volumes(
@@ -146,7 +146,7 @@ def _import_volumes(options: argparse.Namespace) -> int:
 
 
 def _import_vendor(options: argparse.Namespace) -> int:
-    from fund2oct.data.vendor import import_vendor
+    from fund2oct.data.importing.vendor import import_vendor
 
     return _say(
         import_vendor(
@@ -161,8 +161,8 @@ def _import_vendor(options: argparse.Namespace) -> int:
 
 
 def _import_options(options: argparse.Namespace) -> ImportOptions:
-    from fund2oct.data.assemble import ImportOptions
-    from fund2oct.data.scans import ScanOptions
+    from fund2oct.data.importing.assemble import ImportOptions
+    from fund2oct.data.preparing.scans import ScanOptions
     from fund2oct.geometry import Placement, RadialScan
 
     # Volumes alone have no photo to lie on.

@@ -70,7 +70,7 @@ def add_commands(commands: Commands) -> None:
 
 
 def _train(options: argparse.Namespace) -> int:
-    from fund2oct.training import train
+    from fund2oct.run.train import train
 
     run = train(
         options.experiment, options.overrides, options.out, options.resume, spread_out=options.from_shell
@@ -124,7 +124,7 @@ def _device(name: str) -> str:
 
 
 def _predict(options: argparse.Namespace) -> int:
-    from fund2oct.predict import predict
+    from fund2oct.run.predict import predict
 
     if options.placement == "photo" and options.fovea:
         raise ValueError("predict: expected --fovea or --placement photo, found both")

@@ -7,7 +7,7 @@ import os
 from typing import TYPE_CHECKING, TypeAlias
 
 if TYPE_CHECKING:
-    from fund2oct.data.landmarks import PhotoPlacement
+    from fund2oct.data.preparing.landmarks import PhotoPlacement
     from fund2oct.geometry import Placement, Point
 
 Commands: TypeAlias = "argparse._SubParsersAction[argparse.ArgumentParser]"
@@ -46,7 +46,7 @@ def add_placement(parser: argparse.ArgumentParser) -> None:
 
 def placement_option(options: argparse.Namespace, fovea: Point = (0.0, 0.0)) -> Placement | PhotoPlacement:
     """What :func:`add_placement`'s options ask for."""
-    from fund2oct.data.landmarks import PhotoPlacement
+    from fund2oct.data.preparing.landmarks import PhotoPlacement
     from fund2oct.geometry import Placement
 
     if options.placement == "photo":

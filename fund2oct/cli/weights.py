@@ -23,7 +23,7 @@ def add_commands(commands: Commands) -> None:
 
 
 def _list_weights(options: argparse.Namespace) -> int:
-    from fund2oct.networks.weights import list_weights
+    from fund2oct.networks.features.weights import list_weights
 
     for weights, path in list_weights():
         print(f"{weights.name}: {weights.what}; {weights.size_mb:g} MB, {weights.licence}")
@@ -33,14 +33,14 @@ def _list_weights(options: argparse.Namespace) -> int:
 
 
 def _fetch_weights(options: argparse.Namespace) -> int:
-    from fund2oct.networks.weights import fetch_weights
+    from fund2oct.networks.features.weights import fetch_weights
 
     print(fetch_weights(options.name))
     return 0
 
 
 def _weights_path(options: argparse.Namespace) -> int:
-    from fund2oct.networks.weights import find_weights
+    from fund2oct.networks.features.weights import find_weights
 
     print(find_weights(options.name))
     return 0

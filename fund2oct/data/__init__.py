@@ -6,16 +6,16 @@ Importing it pulls in neither albumentations nor the phantom, and Lightning only
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
-from fund2oct.data.dataset import FundusOCTDataset
-from fund2oct.data.fundus import NotAFundusError, RetinaCircle, crop_retina, find_retina
-from fund2oct.data.landmarks import Landmarks, PhotoPlacement, find_landmarks
-from fund2oct.data.schema import SCHEMA_VERSION, DataError, Eye, problems, validate
-from fund2oct.data.store import EyeInfo, EyeReader, EyeWriter
+from fund2oct.data.loading.dataset import FundusOCTDataset
+from fund2oct.data.preparing.circle import NotAFundusError, RetinaCircle, crop_retina, find_retina
+from fund2oct.data.preparing.landmarks import Landmarks, PhotoPlacement, find_landmarks
+from fund2oct.data.store.reader import EyeInfo, EyeReader, EyeWriter
+from fund2oct.eye import SCHEMA_VERSION, DataError, Eye, problems, validate
 
 if TYPE_CHECKING:
-    from fund2oct.data.datamodule import FundusOCTDataModule
-    from fund2oct.data.simulated import PhantomDataModule
-    from fund2oct.data.unpaired import UnpairedDataModule
+    from fund2oct.data.loading.datamodule import FundusOCTDataModule
+    from fund2oct.data.loading.phantom_datamodule import PhantomDataModule
+    from fund2oct.data.loading.unpaired import UnpairedDataModule
 
 __all__ = [
     "SCHEMA_VERSION",
@@ -42,9 +42,9 @@ __all__ = [
 
 # Lightning takes seconds to import; each process that simulates an eye would wait for it.
 _LAZY = {
-    "FundusOCTDataModule": "fund2oct.data.datamodule",
-    "PhantomDataModule": "fund2oct.data.simulated",
-    "UnpairedDataModule": "fund2oct.data.unpaired",
+    "FundusOCTDataModule": "fund2oct.data.loading.datamodule",
+    "PhantomDataModule": "fund2oct.data.loading.phantom_datamodule",
+    "UnpairedDataModule": "fund2oct.data.loading.unpaired",
 }
 
 

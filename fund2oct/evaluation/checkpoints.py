@@ -26,16 +26,16 @@ from torch import Tensor
 from torch.utils.data import DataLoader, default_collate
 
 from fund2oct.data import EyeReader, FundusOCTDataModule
-from fund2oct.data.index import EyeIndex
-from fund2oct.evaluation.answers import Answer
+from fund2oct.data.loading.index import EyeIndex
+from fund2oct.evaluation.answers.answer import Answer
+from fund2oct.evaluation.answers.controls import PredictsSurfaces, controls, model_answers, surface_answers
+from fund2oct.evaluation.answers.floors import second_rendering, twin_answers
+from fund2oct.evaluation.answers.training_eyes import TrainingEyes
+from fund2oct.evaluation.answers.twins import twins_of_test_eyes
 from fund2oct.evaluation.compare import compare
-from fund2oct.evaluation.controls import PredictsSurfaces, controls, model_answers, surface_answers
 from fund2oct.evaluation.distances import CHEAP, DEFAULT, Wanted, build_distances
-from fund2oct.evaluation.floors import second_rendering, twin_answers
 from fund2oct.evaluation.held_out import choose_eyes, common_preparation, preparation_notes, task_of
-from fund2oct.evaluation.report import write_report
-from fund2oct.evaluation.trained_on import TrainingEyes
-from fund2oct.evaluation.twins import twins_of_test_eyes
+from fund2oct.evaluation.report.folder import write_report
 from fund2oct.geometry import ScanPattern
 from fund2oct.models import Batch, VolumeModel, load_model
 from fund2oct.models.checkpoint import import_class
@@ -100,7 +100,7 @@ def evaluate(
     Args:
         models: by name, in evaluation mode.
         datamodule: set up; its test part is evaluated, its training part gives the controls.
-        out: folder of the report, see :func:`fund2oct.evaluation.report.write_report`.
+        out: folder of the report, see :func:`fund2oct.evaluation.report.folder.write_report`.
         seed: of the models' noise and of the distances' draws.
         distances: between the sets; the default is what a training run can afford.
         notes: what a reader has to know, such as how the eyes were chosen.

@@ -14,14 +14,14 @@ from typing import Any, Protocol
 import torch
 from torch import Tensor
 
-from fund2oct.data.progress import with_progress
-from fund2oct.evaluation.answers import Answer, Given
+from fund2oct.evaluation.answers.answer import Answer, Given
 from fund2oct.evaluation.distances import Distances
 from fund2oct.evaluation.measuring import EyeTask, Measured, measure_eye
 from fund2oct.geometry import ScanPattern
 from fund2oct.metrics import EyesInCommon, deep_contrast, measure_perceptual, pooled_correlation
-from fund2oct.metrics.distance import DistanceResult
+from fund2oct.metrics.sets.estimate import DistanceResult
 from fund2oct.models import Batch
+from fund2oct.progress import with_progress
 
 Row = dict[str, Any]
 """Key, diagnosis and values of one answer for one eye."""

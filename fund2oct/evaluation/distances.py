@@ -13,13 +13,13 @@ from typing import Any, Literal
 import torch
 from torch import Tensor, nn
 
-from fund2oct.data.progress import with_progress
 from fund2oct.geometry import RadialScan, ScanPattern
-from fund2oct.metrics.challenge import ImageDistance, VideoDistance
-from fund2oct.metrics.distance import DistanceResult
-from fund2oct.metrics.eye_distance import EyeComparison
+from fund2oct.metrics.sets.estimate import DistanceResult
+from fund2oct.metrics.sets.eye_distance import EyeComparison
+from fund2oct.metrics.sets.image_video import ImageDistance, VideoDistance
 from fund2oct.models import Batch
 from fund2oct.networks.features import FeatureNetwork, load_feature_network
+from fund2oct.progress import with_progress
 
 Distance = ImageDistance | VideoDistance
 

@@ -9,19 +9,19 @@ from typing import Any
 
 import torch
 
-from fund2oct.data.index import EyeIndex
-from fund2oct.data.schema import DataError
-from fund2oct.data.store import EyeReader
-from fund2oct.evaluation.answers import Answer, Given
+from fund2oct.data.loading.index import EyeIndex
+from fund2oct.data.store.reader import EyeReader
+from fund2oct.evaluation.answers.answer import Answer, Given
+from fund2oct.evaluation.answers.floors import second_rendering
 from fund2oct.evaluation.compare import compare
 from fund2oct.evaluation.distances import DEFAULT, Wanted, build_distances
-from fund2oct.evaluation.floors import second_rendering
 from fund2oct.evaluation.generated import write_generated
 from fund2oct.evaluation.held_out import choose_eyes, common_preparation, preparation_notes
 from fund2oct.evaluation.pairs import PairedEyes
 from fund2oct.evaluation.protocol import find_protocol
-from fund2oct.evaluation.report import write_report
+from fund2oct.evaluation.report.folder import write_report
 from fund2oct.evaluation.sources import EyeFiles, PreparedEyes, VolumeSource, open_source
+from fund2oct.eye import DataError
 from fund2oct.models import Batch, VolumeModel, load_model
 from fund2oct.models.checkpoint import import_class
 from fund2oct.processes import processes_beside

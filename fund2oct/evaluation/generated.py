@@ -7,13 +7,13 @@ from pathlib import Path
 
 import numpy as np
 
-from fund2oct.data.images import resize
-from fund2oct.data.progress import with_progress
-from fund2oct.data.schema import Array, DataError, Eye
-from fund2oct.data.store import EyeWriter
+from fund2oct.data.formats.images import resize
+from fund2oct.data.store.reader import EyeWriter
 from fund2oct.evaluation.sources import VolumeSource
+from fund2oct.eye import Array, DataError, Eye
 from fund2oct.models import VolumeModel
-from fund2oct.predict import generate
+from fund2oct.models.generate import generate
+from fund2oct.progress import with_progress
 
 
 def write_generated(model: VolumeModel, real: VolumeSource, path: Path, seed: int = 0) -> None:

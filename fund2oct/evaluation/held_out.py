@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
-from fund2oct.data.preparation import Preparation
-from fund2oct.data.schema import DataError
-from fund2oct.data.seen import EyeName, HeldOut
+from fund2oct.data.loading.split import EyeName, HeldOut
+from fund2oct.data.preparing.preparation import Preparation
+from fund2oct.eye import DataError
 from fund2oct.models import Task, VolumeModel
 
 

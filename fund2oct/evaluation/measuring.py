@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from fund2oct.evaluation.answers import Given
+from fund2oct.evaluation.answers.answer import Given
 from fund2oct.geometry import ScanPattern
 from fund2oct.metrics import (
     Findings,

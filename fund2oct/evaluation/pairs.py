@@ -11,12 +11,12 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from fund2oct.data.progress import with_progress
-from fund2oct.data.schema import Array, DataError
 from fund2oct.evaluation.protocol import ASSUMED_DEPTH_MM, ASSUMED_SCAN, Protocol
 from fund2oct.evaluation.sources import Scan, VolumeSource
+from fund2oct.eye import Array, DataError
 from fund2oct.geometry import ScanPattern
 from fund2oct.models import Batch
+from fund2oct.progress import with_progress
 from fund2oct.retina import align, aligned_mask, estimate_pose
 
 Spacing = tuple[float, float, float]

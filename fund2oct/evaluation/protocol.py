@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from fund2oct.data.aptos import AptosConfig, bscan_of
-from fund2oct.data.images import resize
-from fund2oct.data.schema import Array
+from fund2oct.data.formats.images import resize
+from fund2oct.data.importing.aptos import AptosConfig, bscan_of
+from fund2oct.eye import Array
 
 _SCAN = AptosConfig()
 

@@ -16,11 +16,11 @@ from typing import Protocol
 import numpy as np
 import tifffile
 
-from fund2oct.data.images import read_grey
-from fund2oct.data.preparation import Preparation
-from fund2oct.data.schema import Array, DataError, Eye
-from fund2oct.data.store import EyeReader
+from fund2oct.data.formats.images import read_grey
+from fund2oct.data.preparing.preparation import Preparation
+from fund2oct.data.store.reader import EyeReader
 from fund2oct.evaluation.protocol import ASSUMED_SCAN
+from fund2oct.eye import Array, DataError, Eye
 from fund2oct.geometry import ScanPattern
 
 PICTURES = (".jpg", ".jpeg", ".png", ".tif", ".tiff")

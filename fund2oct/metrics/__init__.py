@@ -1,17 +1,11 @@
 """Metrics: distances of sets, and the quality, sharpness and anatomy of each volume."""
 
-from fund2oct.metrics.anatomy import layer_violations, map_correlation, shadow_agreement, vessel_shadows
-from fund2oct.metrics.challenge import ImageDistance, VideoDistance
-from fund2oct.metrics.distance import DistanceResult
-from fund2oct.metrics.eye_lesions import measure_lesions
-from fund2oct.metrics.eyes import EyeMean, measure_eyes, measure_perceptual, measure_surfaces
-from fund2oct.metrics.findings import Findings
-from fund2oct.metrics.fluid import Fluid, find_fluid, fluid_um
-from fund2oct.metrics.frechet import frechet_distance
-from fund2oct.metrics.heights import epithelium_height_um, interval_coverage, pooled_correlation
-from fund2oct.metrics.kernel import kernel_distance
-from fund2oct.metrics.kinds import KINDS, KindOverlap, find_kinds, overlap, true_kinds
-from fund2oct.metrics.layers import (
+from fund2oct.metrics.eyes.anatomy import layer_violations, map_correlation, shadow_agreement, vessel_shadows
+from fund2oct.metrics.eyes.findings import Findings
+from fund2oct.metrics.eyes.fluid import Fluid, find_fluid, fluid_um
+from fund2oct.metrics.eyes.heights import epithelium_height_um, interval_coverage, pooled_correlation
+from fund2oct.metrics.eyes.kinds import KINDS, KindOverlap, find_kinds, overlap, true_kinds
+from fund2oct.metrics.eyes.layers import (
     Surfaces,
     ThicknessError,
     failed_share,
@@ -19,10 +13,16 @@ from fund2oct.metrics.layers import (
     retinal_thickness_um,
     surface_error_um,
 )
-from fund2oct.metrics.lesions import ascan_area_mm2, elevation_um, label_um, lesion_volume_mm3
-from fund2oct.metrics.memorised import EyesInCommon, correlation_between_eyes, deep_contrast
-from fund2oct.metrics.perceptual import unweighted_perceptual_distance
-from fund2oct.metrics.quality import (
+from fund2oct.metrics.eyes.lesions import ascan_area_mm2, elevation_um, label_um, lesion_volume_mm3
+from fund2oct.metrics.eyes.measuring import (
+    EyeMean,
+    measure_eyes,
+    measure_lesions,
+    measure_perceptual,
+    measure_surfaces,
+)
+from fund2oct.metrics.eyes.perceptual import unweighted_perceptual_distance
+from fund2oct.metrics.eyes.quality import (
     VolumeL1,
     VolumePSNR,
     VolumeSSIM,
@@ -33,8 +33,13 @@ from fund2oct.metrics.quality import (
     volume_psnr,
     volume_ssim,
 )
-from fund2oct.metrics.sharpness import SharpnessRatio, high_frequency_energy
-from fund2oct.metrics.slices import slice_protocol
+from fund2oct.metrics.eyes.sharpness import SharpnessRatio, high_frequency_energy
+from fund2oct.metrics.sets.estimate import DistanceResult
+from fund2oct.metrics.sets.frechet import frechet_distance
+from fund2oct.metrics.sets.image_video import ImageDistance, VideoDistance
+from fund2oct.metrics.sets.kernel import kernel_distance
+from fund2oct.metrics.sets.memorised import EyesInCommon, correlation_between_eyes, deep_contrast
+from fund2oct.metrics.sets.slices import slice_protocol
 from fund2oct.metrics.validation import ValidationMetrics
 
 __all__ = [

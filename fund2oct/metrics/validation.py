@@ -5,9 +5,9 @@ from __future__ import annotations
 from torch import Tensor, nn
 from torchmetrics import Metric
 
-from fund2oct.metrics.eyes import EyeMean, measure_eyes
-from fund2oct.metrics.findings import Findings
-from fund2oct.metrics.sharpness import SharpnessRatio
+from fund2oct.metrics.eyes.findings import Findings
+from fund2oct.metrics.eyes.measuring import EyeMean, measure_eyes
+from fund2oct.metrics.eyes.sharpness import SharpnessRatio
 
 LOGGED = (
     *(f"{frame}/{name}" for frame in ("aligned", "lying") for name in ("l1", "psnr", "ssim")),

@@ -13,7 +13,7 @@ from fund2oct.metrics.validation import ValidationMetrics
 from fund2oct.models.finite import FiniteWatch, NotFiniteError, first_not_finite
 from fund2oct.models.task import TASK_KEY, Task
 from fund2oct.networks.average import AveragedNetwork
-from fund2oct.networks.layered import Anatomy
+from fund2oct.networks.layered.generator import Anatomy
 from fund2oct.networks.lift import sample_lines
 from fund2oct.networks.noise import NoiseSource
 from fund2oct.retina import align, aligned_mask, unalign

@@ -18,12 +18,12 @@ from fund2oct.models.surface_model import (
     heights_above_pose,
     surface_losses,
 )
-from fund2oct.networks.discriminators import BScanPatchDiscriminator, VolumePatchDiscriminator
+from fund2oct.networks.adversaries.discriminators import BScanPatchDiscriminator, VolumePatchDiscriminator
+from fund2oct.networks.adversaries.feature_discriminator import FeatureDiscriminator
 from fund2oct.networks.encoder import available_encoder
-from fund2oct.networks.feature_discriminator import FeatureDiscriminator
-from fund2oct.networks.layered import Anatomy, LayeredGenerator
+from fund2oct.networks.layered.generator import Anatomy, LayeredGenerator
+from fund2oct.networks.layered.surfaces import SurfaceDistribution
 from fund2oct.networks.noise import NoiseSource
-from fund2oct.networks.surfaces import SurfaceDistribution
 from fund2oct.retina import unalign
 
 WEIGHTS = {
@@ -135,7 +135,7 @@ class Pix2Vol(VolumeGAN):
         self.anatomy_betas = anatomy_betas
 
     def build_generator(self) -> nn.Module:
-        """Surfaces, tissue and texture, see :class:`fund2oct.networks.layered.LayeredGenerator`."""
+        """Surfaces, tissue and texture, see :class:`fund2oct.networks.layered.generator.LayeredGenerator`."""
         return LayeredGenerator(
             self.shape[1],
             self.encoder,

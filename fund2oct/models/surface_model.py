@@ -9,19 +9,19 @@ import torch
 from torch import Tensor, nn
 
 from fund2oct.losses import energy_score, height_loss, normal_crps
-from fund2oct.metrics.eyes import EyeMean
-from fund2oct.metrics.heights import interval_coverage
-from fund2oct.metrics.layers import surface_error_um
+from fund2oct.metrics.eyes.heights import interval_coverage
+from fund2oct.metrics.eyes.layers import surface_error_um
+from fund2oct.metrics.eyes.measuring import EyeMean
 from fund2oct.models.base import Batch, Losses, VolumeModel
 from fund2oct.networks.encoder import available_encoder, build_encoder
-from fund2oct.networks.noise import NoiseSource
-from fund2oct.networks.surfaces import (
+from fund2oct.networks.layered.surfaces import (
     SurfaceDistribution,
     SurfaceNetwork,
     increments_of,
     thickness_interval_um,
     thickness_um,
 )
+from fund2oct.networks.noise import NoiseSource
 from fund2oct.retina import SURFACES, pose_surface_um
 
 SURFACE_WEIGHTS = {"surfaces": 100.0, "energy": 1 / 30, "crps": 1 / 30}

@@ -9,8 +9,8 @@ from typing import Any
 
 import numpy as np
 
-from fund2oct.data.preparation import Preparation
-from fund2oct.data.seen import SeenEyes
+from fund2oct.data.loading.split import SeenEyes
+from fund2oct.data.preparing.preparation import Preparation
 from fund2oct.geometry import ScanPattern
 from fund2oct.retina import PoseModel
 

@@ -21,14 +21,14 @@ from fund2oct.losses import (
 )
 from fund2oct.models.base import Batch, Fake, Losses
 from fund2oct.models.gan import VolumeGAN
-from fund2oct.networks.discriminators import (
+from fund2oct.networks.adversaries.discriminators import (
     BScanPatchDiscriminator,
     DiscriminatorOutput,
     VolumePatchDiscriminator,
 )
 from fund2oct.networks.features import load_feature_network
-from fund2oct.networks.generator import VolumeGenerator
 from fund2oct.networks.lift import LIFTS
+from fund2oct.networks.voxels.generator import VolumeGenerator
 
 RECONSTRUCTION: dict[str, Callable[[Tensor, Tensor], Tensor]] = {
     "local_square": local_square_loss,

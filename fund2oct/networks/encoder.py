@@ -11,7 +11,7 @@ from torch.nn import functional as F
 
 from fund2oct.networks.blocks import ResidualBlock
 from fund2oct.networks.features.efficientnet import EfficientNetLite0
-from fund2oct.networks.weights import find_weights
+from fund2oct.networks.features.weights import find_weights
 
 
 class FundusEncoder(nn.Module):

@@ -17,7 +17,7 @@ from numpy.polynomial import legendre
 from fund2oct.geometry import RadialScan
 from fund2oct.phantom.anatomy import Anatomy
 from fund2oct.phantom.grid import Array, PhotoGrid, smoothstep
-from fund2oct.phantom.oct import VitreousLine
+from fund2oct.phantom.rendering.oct import VitreousLine
 from fund2oct.retina.pose import N_POSE
 
 LONG_SCAN = RadialScan(length_mm=12.0)

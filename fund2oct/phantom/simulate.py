@@ -11,18 +11,18 @@ from typing import Any, Literal, get_args
 
 import numpy as np
 
-from fund2oct.data.schema import Eye, padded_pose
+from fund2oct.eye import Eye, padded_pose
 from fund2oct.geometry import Placement, RadialScan, ScanPattern
 from fund2oct.phantom.anatomy import sample_anatomy
-from fund2oct.phantom.fundus import Retina, render_fundus
 from fund2oct.phantom.grid import Array, PhotoGrid
 from fund2oct.phantom.lesions import LesionMaps, check_diagnosis, sample_diagnosis, sample_lesions
 from fund2oct.phantom.long import LONG_HALF_WIDTH_MM, LONG_SCAN, lengthen, sample_long_eye
-from fund2oct.phantom.oct import Columns, reflect
 from fund2oct.phantom.pose import keep_in_frame, pose_surface, sample_pose
-from fund2oct.phantom.scanner import Optics, acquire
+from fund2oct.phantom.rendering.fundus import Retina, render_fundus
+from fund2oct.phantom.rendering.oct import Columns, reflect
+from fund2oct.phantom.rendering.scanner import Optics, acquire
+from fund2oct.phantom.rendering.texture import Texture, ascan_gain, tissue_grain
 from fund2oct.phantom.surfaces import Surfaces, build_surfaces
-from fund2oct.phantom.texture import Texture, ascan_gain, tissue_grain
 from fund2oct.phantom.vessels import draw_vessels, grow_vessels
 from fund2oct.processes import one_thread_each
 from fund2oct.retina.layers import BOUNDARIES

@@ -1,7 +1,7 @@
 r"""Twins: eyes with one and the same photo, to the last bit, and other hidden anatomy.
 
 What a photo does not show, no model can tell. A twin of an eye is drawn from the simulator's own
-distribution *given the photo*: everything that :mod:`fund2oct.phantom.fundus` reads is the eye's, the
+distribution *given the photo*: everything that :mod:`fund2oct.phantom.rendering.fundus` reads is the eye's, the
 rest is drawn anew. So a twin's volume is a sample of the true posterior :math:`p(V \mid \text{photo})`,
 and the median of many twins' thickness maps has the least mean absolute error that any model can reach.
 
@@ -24,10 +24,11 @@ from dataclasses import replace
 
 import numpy as np
 
-from fund2oct.data.schema import Eye
+from fund2oct.eye import Eye
 from fund2oct.phantom.anatomy import Anatomy, sample_anatomy
-from fund2oct.phantom.fundus import Retina
 from fund2oct.phantom.grid import Array
+from fund2oct.phantom.rendering.fundus import Retina
+from fund2oct.phantom.rendering.texture import Texture
 from fund2oct.phantom.simulate import (
     PhantomConfig,
     Streams,
@@ -39,7 +40,6 @@ from fund2oct.phantom.simulate import (
     streams,
     surfaces_under,
 )
-from fund2oct.phantom.texture import Texture
 from fund2oct.retina.layers import BOUNDARIES
 
 _TWINS = 5953

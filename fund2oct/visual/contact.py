@@ -8,7 +8,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from fund2oct.data import EyeReader
-from fund2oct.data.schema import Eye
+from fund2oct.eye import Eye
 from fund2oct.geometry import grid_to_pixels
 from fund2oct.retina.pose import pose_surface_um
 from fund2oct.visual.bscan import draw_bscan, draw_scale_bar, shown_slices

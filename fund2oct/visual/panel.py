@@ -31,7 +31,7 @@ from fund2oct.visual.style import LIGHT, SERIES_COLOURS, SMALL_PT, TEXT_PT, TITL
 from fund2oct.visual.thickness import draw_bar, draw_median
 
 if TYPE_CHECKING:
-    from fund2oct.thickness import ThicknessMap
+    from fund2oct.models.thickness import ThicknessMap
 
 _LIMIT = 0.4
 _NAME_LETTERS = 15

@@ -9,7 +9,7 @@ import numpy as np
 from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
 
-from fund2oct.metrics.distance import DistanceResult
+from fund2oct.metrics.sets.estimate import DistanceResult
 from fund2oct.visual.style import LIGHT, SERIES_COLOURS, TEXT_PT, dress, new_figure
 
 _INCHES_A_ROW = 0.42

@@ -11,8 +11,8 @@ from matplotlib.patheffects import Normal, Stroke
 from matplotlib.transforms import Affine2D
 from torch import Tensor
 
-from fund2oct.data.schema import Array
-from fund2oct.thickness import RINGS_MM, ThicknessMap
+from fund2oct.eye import Array
+from fund2oct.models.thickness import RINGS_MM, ThicknessMap
 from fund2oct.visual.photo import draw_photo
 from fund2oct.visual.style import LIGHT, SMALL_PT, TEXT_PT, THICKNESS_MAP, TITLE_PT, WIDTH_MAP, Theme, new_figure
 
@@ -29,7 +29,7 @@ def draw_thickness(
 
     Args:
         fundus: RGB, uint8, shape ``(H, H, 3)``.
-        found: the map, see :func:`fund2oct.thickness.predict_thickness`.
+        found: the map, see :func:`fund2oct.models.thickness.predict_thickness`.
         title: above.
         footer: below, in small letters.
         theme: colours of paper and ink.

@@ -6,8 +6,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from fund2oct.data.schema import Eye
-from fund2oct.data.store import EyeWriter
+from fund2oct.data.store.reader import EyeWriter
+from fund2oct.eye import Eye
 from fund2oct.geometry import Placement, RadialScan
 
 S, Z, X, H, N = 6, 8, 10, 16, 11

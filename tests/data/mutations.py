@@ -10,8 +10,8 @@ import h5py
 import numpy as np
 
 from fund2oct.data import DataError, EyeReader
-from fund2oct.data.check import check_file
-from fund2oct.data.schema import Eye
+from fund2oct.data.store.check import check_file
+from fund2oct.eye import Eye
 
 Rng = np.random.Generator
 

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from fund2oct.data import DataError, problems, validate
-from fund2oct.data.schema import ARRAYS
+from fund2oct.eye import ARRAYS
 from fund2oct.geometry import RadialScan, RasterScan
 from fund2oct.retina import BOUNDARIES, SURFACES
 

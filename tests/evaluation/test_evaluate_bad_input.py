@@ -247,7 +247,7 @@ def test_bad_input_is_one_line(place, eyes, monkeypatch, capfd, spoil, arguments
 def test_what_is_left_out_says_how_to_get_it(place, monkeypatch):
     monkeypatch.setenv("FUND2OCT_WEIGHTS", str(place))
     monkeypatch.setenv("XDG_CACHE_HOME", str(place))
-    monkeypatch.setattr("fund2oct.networks.weights.importlib.util.find_spec", lambda name: None)
+    monkeypatch.setattr("fund2oct.networks.features.weights.importlib.util.find_spec", lambda name: None)
     assert main(["evaluate", *FILES, "fake", "--out", "out"]) == 0
     report = (place / "out" / "report.md").read_text()
     notes = [line for line in report.splitlines() if line.startswith("* The ")]

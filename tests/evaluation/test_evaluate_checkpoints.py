@@ -9,13 +9,13 @@ import torch
 
 from fund2oct.cli import main
 from fund2oct.data import EyeReader, FundusOCTDataModule
-from fund2oct.evaluation.answers import Given
+from fund2oct.evaluation.answers.answer import Given
+from fund2oct.evaluation.answers.controls import controls, model_answers
+from fund2oct.evaluation.answers.floors import second_rendering
+from fund2oct.evaluation.answers.training_eyes import TrainingEyes
 from fund2oct.evaluation.checkpoints import HeldOutEyes, evaluate, evaluate_checkpoints
-from fund2oct.evaluation.controls import controls, model_answers
 from fund2oct.evaluation.distances import Wanted
-from fund2oct.evaluation.floors import second_rendering
 from fund2oct.evaluation.measuring import EyeTask, measure_eye
-from fund2oct.evaluation.trained_on import TrainingEyes
 from fund2oct.metrics import KINDS
 from fund2oct.models import VolumeGAN, load_model
 

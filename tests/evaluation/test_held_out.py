@@ -9,7 +9,7 @@ import pytorch_lightning as pl
 
 from fund2oct.cli import main
 from fund2oct.data import DataError, EyeReader, EyeWriter, FundusOCTDataModule
-from fund2oct.data.simulate import simulate_file
+from fund2oct.data.importing.simulated_file import simulate_file
 from fund2oct.evaluation import evaluate_checkpoints, evaluate_files
 from fund2oct.evaluation.distances import Wanted
 from fund2oct.evaluation.sources import PreparedEyes, open_source
@@ -164,7 +164,7 @@ def test_too_few_patients_to_hold_any_back_is_said(tiny_eyes, tmp_path):
 
 
 def test_the_report_of_a_training_says_how_its_eyes_were_chosen(tiny_overrides, tmp_path):
-    from fund2oct.training import train
+    from fund2oct.run.train import train
 
     run = train("l1", [*tiny_overrides, "data.init_args.split_seed=5"], tmp_path / "run")
     notes = json.loads((run / "report" / "metrics.json").read_text())["protocol"]["notes"]
@@ -219,11 +219,11 @@ def given_to(model, monkeypatch):
 def test_predict_prepares_a_photo_as_the_training_did(normalising, monkeypatch, tmp_path):
     from PIL import Image
 
-    from fund2oct.data.fundus import crop_retina, find_retina
-    from fund2oct.data.illumination import normalise_illumination
+    from fund2oct.data.preparing.circle import crop_retina, find_retina
+    from fund2oct.data.preparing.illumination import normalise_illumination
     from fund2oct.geometry import Placement
     from fund2oct.phantom import simulate_eye
-    from fund2oct.predict import translate
+    from fund2oct.run.predict import translate
 
     path, _, _ = normalising
     model = load_model(path)

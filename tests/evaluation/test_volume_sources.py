@@ -8,7 +8,7 @@ import tifffile
 from PIL import Image
 
 from fund2oct.data import DataError, EyeReader, EyeWriter
-from fund2oct.data.images import resize
+from fund2oct.data.formats.images import resize
 from fund2oct.evaluation.protocol import APTOS2024
 from fund2oct.evaluation.sources import open_source
 

@@ -2,7 +2,7 @@ import pytest
 import torch
 
 from fund2oct.losses.feature_matching import feature_matching_loss
-from fund2oct.networks.discriminators import BScanPatchDiscriminator
+from fund2oct.networks.adversaries.discriminators import BScanPatchDiscriminator
 
 
 def test_every_layer_weighs_the_same() -> None:

@@ -3,7 +3,7 @@ import torch
 from torch.nn import functional as F
 
 from fund2oct.losses.penalties import r1_penalty
-from fund2oct.networks.discriminators import VolumePatchDiscriminator
+from fund2oct.networks.adversaries.discriminators import VolumePatchDiscriminator
 
 
 def test_slope_of_a_linear_discriminator() -> None:

@@ -7,10 +7,11 @@ import torch
 from PIL import Image
 
 from fund2oct.data import EyeReader, FundusOCTDataModule
+from fund2oct.evaluation.answers.controls import model_answers
 from fund2oct.evaluation.checkpoints import HeldOutEyes
-from fund2oct.evaluation.controls import model_answers
 from fund2oct.models import load_model
-from fund2oct.predict import generate, translate
+from fund2oct.models.generate import generate
+from fund2oct.run.predict import translate
 
 
 def held_out(path, batch_size):

@@ -7,8 +7,8 @@ import torch
 from fund2oct.data import FundusOCTDataModule
 from fund2oct.models import Pix2Vol, SurfaceModel, pix2vol
 from fund2oct.models.surface_model import heights_above_pose
+from fund2oct.networks.layered.surfaces import thickness_interval_um
 from fund2oct.networks.noise import NoNoise
-from fund2oct.networks.surfaces import thickness_interval_um
 
 SHAPE = (6, 32, 48)
 TINY = {"encoder": "own", "surface_width": 16, "tissue_width": 16, "texture": (8, 8), "feature_width": 0}

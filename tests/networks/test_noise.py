@@ -7,8 +7,8 @@ import torch
 
 from fund2oct.geometry import Placement, RadialScan
 from fund2oct.networks import noise
-from fund2oct.networks.generator import VolumeGenerator
 from fund2oct.networks.noise import NoiseSource, NoNoise, eye_seed
+from fund2oct.networks.voxels.generator import VolumeGenerator
 
 KEYS = ["a-OD", "a-OS", "b-OD"]
 

@@ -8,7 +8,7 @@ from fund2oct.geometry import Placement, RadialScan, RasterScan, ScanPattern
 from fund2oct.phantom.anatomy import sample_anatomy
 from fund2oct.phantom.grid import PhotoGrid, smoothstep
 from fund2oct.phantom.pose import keep_in_frame, pose_surface, sample_pose
-from fund2oct.phantom.scanner import DYNAMIC_RANGE_DB, Optics, acquire, linear
+from fund2oct.phantom.rendering.scanner import DYNAMIC_RANGE_DB, Optics, acquire, linear
 from fund2oct.phantom.vessels import draw_vessels, grow_vessels
 from fund2oct.retina import pose_surface_um
 

@@ -6,7 +6,7 @@ from dataclasses import fields
 import numpy as np
 import pytest
 
-from fund2oct.data.schema import Eye
+from fund2oct.eye import Eye
 from fund2oct.geometry import RadialScan, RasterScan
 from fund2oct.phantom import DIAGNOSES, LESIONS, Optics, PhantomConfig, simulate_eye, simulate_eyes
 from fund2oct.phantom.lesions import sample_diagnosis

@@ -8,7 +8,7 @@ import pytest
 
 from fund2oct.phantom import DIAGNOSES, PhantomConfig, simulate_eye, simulate_twins, twin_boundaries
 from fund2oct.phantom.anatomy import LAYERS, sample_anatomy
-from fund2oct.phantom.fundus import Retina, render_fundus
+from fund2oct.phantom.rendering.fundus import Retina, render_fundus
 from fund2oct.phantom.simulate import sample_retina, streams
 from fund2oct.phantom.twins import redraw_hidden
 from fund2oct.retina import BOUNDARIES, boundary_index

@@ -12,7 +12,7 @@ from torch.nn.utils.fusion import fuse_conv_bn_eval
 
 from fund2oct.networks.features.base import FeatureNetwork
 from fund2oct.networks.features.padding import pad_same
-from fund2oct.networks.weights import load_weights
+from fund2oct.networks.features.weights import load_weights
 
 
 class _Stage(NamedTuple):

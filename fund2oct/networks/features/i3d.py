@@ -11,8 +11,8 @@ from torch.nn import functional as F
 
 from fund2oct.networks.features.base import FeatureNetwork
 from fund2oct.networks.features.padding import pad_same, same_padding
-from fund2oct.networks.weight_files import Tensors
-from fund2oct.networks.weights import load_weights
+from fund2oct.networks.features.weight_files import Tensors
+from fund2oct.networks.features.weights import load_weights
 
 _EPS = 1e-3
 _SIDE = 224
@@ -35,7 +35,7 @@ class I3D(FeatureNetwork):
 
     Args:
         weights: tensors by their published names; None for those that
-            :func:`fund2oct.networks.weights.load_weights` finds.
+            :func:`fund2oct.networks.features.weights.load_weights` finds.
 
     Raises:
         ValueError: if the file of weights is broken or another one.

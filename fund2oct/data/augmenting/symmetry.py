@@ -1,0 +1,60 @@
+"""Exact paired augmentation: photo and scan move together, and no B-scan is resampled."""
+
+from __future__ import annotations
+
+from typing import Any, Literal
+
+from fund2oct.geometry import ScanPattern, Symmetry
+from fund2oct.retina.pose import apply_symmetry_to_pose
+
+Symmetries = Literal["all", "flips", "none"]
+
+
+_OTHER_SIDE = {"OD": "OS", "OS": "OD", "": ""}
+
+
+def allowed_symmetries(scan: ScanPattern, allowed: Symmetries) -> tuple[Symmetry, ...]:
+    """Symmetries of a scan to draw from, the identity first.
+
+    Args:
+        scan: pattern of the lines.
+        allowed: ``"all"`` of them, the ``"flips"`` (left-right, up-down and both, as far as the scan
+            has them), which do not resample the photo either, or ``"none"`` but the identity.
+    """
+    found = scan.symmetries()
+    if allowed == "none":
+        return found[:1]
+    if allowed == "flips":
+        return tuple(symmetry for symmetry in found if symmetry.matrix[0][1] == symmetry.matrix[1][0] == 0)
+    if allowed == "all":
+        return found
+    raise ValueError(f"symmetries: expected 'all', 'flips' or 'none', found {allowed!r}")
+
+
+def move_sample(sample: dict[str, Any], symmetry: Symmetry) -> dict[str, Any]:
+    """Move the photo, the scan and all that belongs to them.
+
+    Args:
+        sample: what :class:`~fund2oct.data.loading.dataset.FundusOCTDataset` returns, or a part of it.
+        symmetry: a symmetry of the sample's scan.
+
+    Returns:
+        A new sample, in which each A-scan still lies over the same retina.
+    """
+    moved = dict(sample)
+    if "fundus" in sample:
+        moved["fundus"] = symmetry.apply_to_fundus(sample["fundus"][None])[0]
+    for name in ("volume", "second", "boundaries_um", "surfaces_um"):
+        if name in sample:
+            moved[name] = symmetry.apply_to_scan(sample[name], slice_dim=1)
+    if "surface_confidence" in sample:
+        moved["surface_confidence"] = symmetry.apply_to_scan(sample["surface_confidence"], slice_dim=0)
+    if "pose_um" in sample:
+        moved["pose_um"] = apply_symmetry_to_pose(sample["pose_um"], symmetry)
+    if "grid" in sample:
+        # A turn of the photo about its centre moves the scan's positions with the rest of the photo.
+        positions = symmetry.apply_to_scan(sample["grid"], slice_dim=0, ascan_dim=1)
+        moved["grid"] = positions @ positions.new_tensor(symmetry.matrix).T
+    if symmetry.swaps_laterality:
+        moved["laterality"] = _OTHER_SIDE[sample["laterality"]]
+    return moved

@@ -1,0 +1,1 @@
+"""Foreign files to arrays: pictures, stacks, and what each scanner writes."""

@@ -1,0 +1,209 @@
+"""DICOM: ophthalmic tomography (OPT), a frame each B-scan, and the photograph that it refers to."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from datetime import date
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from fund2oct.data.formats.exam import Exam, age_years, between_slices_mm, centred_scan, square_localizer
+from fund2oct.data.formats.images import to_eight_bits
+from fund2oct.data.formats.naming import laterality_of
+from fund2oct.data.formats.stacks import Spacing
+from fund2oct.eye import Array, DataError, Plain
+
+OPT = "1.2.840.10008.5.1.4.1.1.77.1.5.4"
+PHOTOGRAPHS = ("1.2.840.10008.5.1.4.1.1.77.1.5.1", "1.2.840.10008.5.1.4.1.1.77.1.5.2")
+"""Ophthalmic photography of 8 and 16 bits: what an OPT's localizer is."""
+
+_MAGIC_AT = 128
+
+
+def is_dicom(path: Path) -> bool:
+    """Whether a file begins as DICOM does, whatever its name."""
+    with path.open("rb") as file:
+        file.seek(_MAGIC_AT)
+        return file.read(4) == b"DICM"
+
+
+def count_scans(path: Path) -> int:
+    """1, but 0 for a photograph, which belongs to the scan that refers to it.
+
+    Raises:
+        ImportError: if pydicom is not installed.
+        DataError: if the file cannot be read.
+    """
+    head = _read(path, stop_before_pixels=True, specific_tags=["SOPClassUID"])
+    return 0 if head.get("SOPClassUID") in PHOTOGRAPHS else 1
+
+
+def read_opt(path: Path) -> Exam:
+    """Read an ophthalmic tomogram.
+
+    Raises:
+        ImportError: if pydicom is not installed.
+        DataError: if the file cannot be read, is of another class, or has no usable pixels.
+    """
+    image = _read(path)
+    try:
+        return _exam(path, image)
+    except DataError:
+        raise
+    # pydicom converts an element when it is asked for, and so meets damage that late.
+    except Exception as error:
+        raise _damaged(path, error) from error
+
+
+def _exam(path: Path, image: Any) -> Exam:
+    found = image.get("SOPClassUID")
+    if found != OPT:
+        name = getattr(found, "name", None) or "no class"
+        raise DataError(f"{path}: expected DICOM of the class Ophthalmic Tomography Image, found {name}")
+    volume = _pixels(path, image)
+    if volume.ndim == 2:
+        volume = volume[None]
+    if volume.ndim != 3:
+        raise DataError(f"{path}: expected grey frames, found pixels of shape {volume.shape}")
+    spacing = _spacing(image)
+    metadata: dict[str, Plain] = age_years(
+        _date(image.get("PatientBirthDate")),
+        _date(image.get("AcquisitionDateTime") or image.get("ContentDate") or image.get("StudyDate")),
+    )
+    if device := " ".join(filter(None, (image.get("Manufacturer"), image.get("ManufacturerModelName")))):
+        metadata["device"] = device
+    fields, notes = _located(path, image, len(volume), volume.shape[2], spacing)
+    return Exam(
+        volume=volume,
+        spacing_mm=fields.pop("spacing_mm", spacing),
+        laterality=_laterality(image),
+        patient=str(image.get("PatientID") or image.get("PatientName") or "").strip(),
+        source="DICOM OPT",
+        metadata=metadata,
+        notes=tuple(notes),
+        **fields,
+    )
+
+
+def _pydicom() -> Any:
+    try:
+        import pydicom
+    except ImportError:
+        raise ImportError('DICOM needs pydicom: pip install "fund2oct[vendor]"') from None
+    return pydicom
+
+
+def _read(path: Path, **options: Any) -> Any:
+    pydicom = _pydicom()
+    try:
+        return pydicom.dcmread(path, **options)
+    # A damaged file makes its library raise whatever it stumbles over.
+    except Exception as error:
+        raise _damaged(path, error) from error
+
+
+def _damaged(path: Path, error: Exception) -> DataError:
+    found = f"{type(error).__name__}: {' '.join(str(error).split())}"
+    return DataError(f"{path}: cannot be read as DICOM, it is damaged or none ({found})")
+
+
+def _pixels(path: Path, image: Any) -> Array:
+    """All frames as uint8, by the depth that the file states; black is low."""
+    if not image.get("PixelData"):
+        raise DataError(f"{path}: expected pixels, found none; it is truncated or holds only a description")
+    try:
+        values = image.pixel_array
+    except Exception as error:
+        found = " ".join(str(error).split())
+        raise DataError(f"{path}: its pixels cannot be read ({found})") from error
+    full = 2 ** int(image.get("BitsStored", 8)) - 1
+    if values.dtype.kind == "f" or image.get("PixelRepresentation"):
+        eight = to_eight_bits(values)
+    else:
+        eight = (values.astype(np.float32) / full * 255).clip(0, 255).round().astype(np.uint8)
+    return 255 - eight if image.get("PhotometricInterpretation") == "MONOCHROME1" else eight
+
+
+def _groups(image: Any, name: str) -> Iterator[Any]:
+    """A functional group of each frame that has it, or else the one that all frames share."""
+    own = [frame[name][0] for frame in image.get("PerFrameFunctionalGroupsSequence", []) if frame.get(name)]
+    shared = [group[name][0] for group in image.get("SharedFunctionalGroupsSequence", []) if group.get(name)]
+    yield from own or shared
+
+
+def _spacing(image: Any) -> Spacing | None:
+    for measures in (*_groups(image, "PixelMeasuresSequence"), image):
+        if pixel := measures.get("PixelSpacing"):
+            apart = measures.get("SpacingBetweenSlices") or measures.get("SliceThickness")
+            return float(apart) if apart else math.nan, float(pixel[0]), float(pixel[1])
+    return None
+
+
+def _located(
+    path: Path, image: Any, n_slices: int, n_ascans: int, spacing: Spacing | None
+) -> tuple[dict[str, Any], list[str]]:
+    """Lines, distance of slices and localizer, as far as the file tells where its frames lie."""
+    places = list(_groups(image, "OphthalmicFrameLocationSequence"))
+    if spacing is None or not places:
+        return {}, []
+    given = [np.array(place.get("ReferenceCoordinates") or (), float) for place in places]
+    if len(given) != n_slices or any(len(points) != 4 for points in given):
+        return {}, ["its frames do not all lie on a straight line that it tells; their places were dropped"]
+    ends = np.stack(given).reshape(-1, 2, 2)[..., ::-1]  # row before column
+    lengths = np.hypot(*(ends[:, 1] - ends[:, 0]).T)
+    if not (lengths > 0).all():
+        raise DataError(f"{path}: expected frames along lines, found one that begins where it ends")
+    # The A-scans' distance is stated in millimetres; the localizer's pixels need not be.
+    pixel_mm = n_ascans * spacing[2] / float(lengths.mean())
+    try:
+        scan, centre = centred_scan(ends * pixel_mm)
+    except DataError as error:
+        raise DataError(f"{path}: {error}") from error
+    fields = {"lines": scan, "spacing_mm": (between_slices_mm(scan, spacing[0]), *spacing[1:])}
+    uid = next((_referenced(place) for place in places if _referenced(place)), "")
+    photo = _photographs(path.parent).get(uid)
+    if photo is None:
+        return fields, ["the photograph that it refers to is not beside it"] if uid else []
+    pixels = _pixels(photo, _read(photo))
+    grey = pixels if pixels.ndim == 2 else np.asarray(pixels[..., :3].mean(-1).round(), np.uint8)
+    if grey.ndim == 2:
+        square, placement = square_localizer(grey, (pixel_mm, pixel_mm), centre)
+        fields |= {"localizer": square, "localizer_placement": placement}
+    return fields, []
+
+
+def _referenced(place: Any) -> str:
+    return str(place.get("ReferencedSOPInstanceUID") or "")
+
+
+@lru_cache(maxsize=8)
+def _photographs(folder: Path) -> dict[str, Path]:
+    """The ophthalmic photographs of a folder by their UID."""
+    found = {}
+    for path in sorted(folder.iterdir()):
+        if path.is_file() and is_dicom(path):
+            try:
+                head = _read(path, stop_before_pixels=True, specific_tags=["SOPClassUID", "SOPInstanceUID"])
+            except DataError:
+                continue
+            if head.get("SOPClassUID") in PHOTOGRAPHS:
+                found[str(head.get("SOPInstanceUID"))] = path
+    return found
+
+
+def _laterality(image: Any) -> str:
+    frames = {str(frame.get("FrameLaterality") or "") for frame in _groups(image, "FrameAnatomySequence")}
+    stated = image.get("ImageLaterality") or image.get("Laterality") or ""
+    return laterality_of(str(stated or (frames.pop() if len(frames) == 1 else "")))
+
+
+def _date(text: Any) -> date | None:
+    digits = str(text or "")[:8]
+    try:
+        return date(int(digits[:4]), int(digits[4:6]), int(digits[6:8]))
+    except ValueError:
+        return None

@@ -1,0 +1,157 @@
+"""What a scanner's file holds of one eye, whatever its format, and where its lines lie."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import date
+
+import numpy as np
+
+from fund2oct.data.formats.images import resize
+from fund2oct.data.formats.stacks import Spacing
+from fund2oct.eye import Array, DataError, Plain
+from fund2oct.geometry import Placement, RadialScan, RasterScan, ScanPattern
+from fund2oct.retina.layers import BOUNDARIES, boundary_index
+
+_REGULAR_MM = 0.02
+_OLDEST = 90
+
+
+@dataclass(frozen=True, kw_only=True)
+class Exam:
+    """One scan as its file holds it, before slices are chosen and pictures resized.
+
+    Args:
+        volume: B-scans, uint8, shape ``(S, Z, X)``.
+        spacing_mm: ``(s, z, x)``; None where the file does not tell it.
+        laterality: ``"OD"``, ``"OS"`` or empty.
+        patient: what tells patients apart in the files, empty where there is nothing. It is hashed and
+            never stored.
+        source: the format.
+        lines: where the slices lie; None where the file does not tell it.
+        localizer: grey, uint8, shape ``(L, L)``.
+        localizer_placement: where the lines lie on it.
+        photo: RGB, uint8, shape ``(rows, columns, 3)``.
+        boundaries_um: as in :class:`~fund2oct.data.Eye`.
+        metadata: what else is kept of the visit.
+        history: how the values were converted.
+        notes: what is worth knowing of the file.
+    """
+
+    volume: Array
+    spacing_mm: Spacing | None
+    laterality: str
+    patient: str
+    source: str
+    lines: ScanPattern | None = None
+    localizer: Array | None = None
+    localizer_placement: Placement = field(default_factory=Placement)
+    photo: Array | None = None
+    boundaries_um: Array | None = None
+    metadata: dict[str, Plain] = field(default_factory=dict)
+    history: dict[str, Plain] = field(default_factory=dict)
+    notes: tuple[str, ...] = ()
+
+
+def centred_scan(ends_mm: Array) -> tuple[ScanPattern, tuple[float, float]]:
+    """Lines around their own centre: a raster or a star where they are one, to 0.02 mm.
+
+    Args:
+        ends_mm: first and last point of each line, x to the right and y down, shape ``(S, 2, 2)``.
+
+    Returns:
+        The scan, and its centre in the coordinates of ``ends_mm``.
+
+    Raises:
+        DataError: if a line has no length, or is not finite.
+    """
+    ends = np.asarray(ends_mm, np.float64)
+    if not np.isfinite(ends).all():
+        raise DataError("expected finite positions of the slices, found NaN or infinity")
+    centre = ends.mean((0, 1))
+    around = ends - centre
+    try:
+        lines = ScanPattern(tuple(((a, b), (c, d)) for (a, b), (c, d) in around.tolist()))
+    except ValueError as error:
+        raise DataError(str(error)) from error
+    length = float(np.mean(lines.length_mm))
+    for regular in (_raster(around, length), _star(around, length)):
+        if regular is not None and np.abs(np.array(regular.lines) - around).max() < _REGULAR_MM:
+            return regular, (float(centre[0]), float(centre[1]))
+    return lines, (float(centre[0]), float(centre[1]))
+
+
+def _raster(ends: Array, length: float) -> ScanPattern | None:
+    first, last = ends[0, :, 1].mean(), ends[-1, :, 1].mean()
+    if len(ends) < 2 or first == last:
+        return None
+    return RasterScan(len(ends), length, abs(last - first), upwards=bool(first > last))
+
+
+def _star(ends: Array, length: float) -> ScanPattern | None:
+    x, y = (ends[:, 1] - ends[:, 0]).T
+    degrees = np.degrees(np.arctan2(x, -y))  # clockwise from straight up
+    if len(ends) < 2:
+        return None
+    clockwise = math.sin(math.radians(degrees[1] - degrees[0])) > 0
+    return RadialScan(len(ends), length, round(float(degrees[0]), 6), bool(clockwise))
+
+
+def between_slices_mm(scan: ScanPattern, stated_mm: float = math.nan) -> float:
+    """Distance of two slices of a raster; of other scans what the file states, NaN for a star."""
+    if isinstance(scan, RasterScan):
+        return abs(scan.lines[-1][0][1] - scan.lines[0][0][1]) / (scan.n_slices - 1)
+    if isinstance(scan, RadialScan) or scan.n_slices < 2 or not stated_mm > 0:
+        return math.nan
+    return stated_mm
+
+
+def square_localizer(
+    picture: Array, pixel_mm: tuple[float, float], centre_mm: tuple[float, float]
+) -> tuple[Array, Placement]:
+    """A localizer as a square of square pixels, with black where it was no square.
+
+    Args:
+        picture: grey, uint8, shape ``(rows, columns)``.
+        pixel_mm: width and height of a pixel.
+        centre_mm: where the scan's centre lies, from the top left corner.
+
+    Returns:
+        The picture, shape ``(L, L)``, and where the scan lies on it.
+    """
+    across, down = pixel_mm
+    rows, columns = picture.shape
+    height_mm, width_mm = rows * down, columns * across
+    picture = resize(picture, max(1, round(height_mm / across)), columns)
+    size = max(picture.shape)
+    top, left = (size - picture.shape[0]) // 2, (size - columns) // 2
+    square = np.zeros((size, size), np.uint8)
+    square[top : top + picture.shape[0], left : left + columns] = picture
+    half = size * across / 2
+    shift = ((centre_mm[0] - width_mm / 2) / half, (centre_mm[1] - height_mm / 2) / half)
+    return square, Placement(shift, 0.0, half)
+
+
+def named_boundaries(rows: Mapping[str, Array], z_mm: float, shape: tuple[int, int]) -> Array | None:
+    """Boundaries in the order of the schema, from rows of pixels; None where there is none.
+
+    Args:
+        rows: by the schema's name, the row at each A-scan, 0 at the centre of the first row, NaN where
+            absent, shape ``(S, X)``.
+        z_mm: height of a row.
+        shape: ``(S, X)``.
+    """
+    found = np.full((len(BOUNDARIES), *shape), np.nan, np.float32)
+    for name, values in rows.items():
+        found[boundary_index(name)] = (np.asarray(values) + 0.5) * z_mm * 1000
+    return found if np.isfinite(found).any() else None
+
+
+def age_years(born: date | None, seen: date | None) -> dict[str, Plain]:
+    """The age as metadata, 90 for all who are older; nothing where a date is absent or makes no sense."""
+    if born is None or seen is None:
+        return {}
+    years = seen.year - born.year - ((seen.month, seen.day) < (born.month, born.day))
+    return {"age_years": min(years, _OLDEST)} if 0 <= years < 130 else {}

@@ -1,0 +1,1 @@
+"""Many foreign files to one file of eyes."""

@@ -1,0 +1,316 @@
+"""What all importers share: eyes made in parallel, kept when interrupted, and put into one file.
+
+Each eye becomes a file of its own in a hidden folder beside the file to be made, under a name that
+tells what it was made from; once all are there, they are put together and the folder is removed. An
+import that was interrupted, however, finds the eyes that it had made, and goes on with the others.
+"""
+
+from __future__ import annotations
+
+import csv
+import hashlib
+import io
+import os
+import shutil
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures.process import BrokenProcessPool
+from dataclasses import dataclass, field
+from functools import partial
+from itertools import starmap
+from pathlib import Path
+
+import fund2oct
+from fund2oct.data.importing.parts import assemble, identities, locked_folder, read_part, write_part
+from fund2oct.data.store.layout import Compression, check_compression, read_text
+from fund2oct.data.store.reader import EyeReader
+from fund2oct.data.store.shards import open_checked
+from fund2oct.data.store.writer import is_disk_full
+from fund2oct.eye import SCHEMA_VERSION, DataError, Eye
+from fund2oct.processes import process_pool
+from fund2oct.progress import with_progress
+
+
+@dataclass(frozen=True)
+class Candidate:
+    """An eye that may be imported; ``read`` raises :class:`DataError` where it cannot be.
+
+    What ``read`` returns beside the eye are notes: nothing that keeps the eye out, but worth knowing.
+
+    Args:
+        name: in the report, unique among the candidates.
+        read: makes the eye; it has to be picklable, for it may be called in another process.
+        fingerprint: of all that the eye is made from, see :func:`fingerprint_of`. Without one, the eye
+            is made again each time.
+    """
+
+    name: str
+    read: Callable[[], tuple[Eye, list[str]]]
+    fingerprint: str = ""
+
+    def identity(self, compression: Compression) -> str:
+        """A name for what the eye is made from; empty where that is not known."""
+        return _sha256(self.name, self.fingerprint, compression)[:32] if self.fingerprint else ""
+
+
+@dataclass
+class ImportReport:
+    """What became of each eye.
+
+    Args:
+        path: the file that was written.
+        imported: keys of the eyes in it.
+        skipped: ``(name, reason)`` of each eye that was left out.
+        notes: ``(key, note)`` on eyes that were imported.
+        names: the candidate's name of each key.
+        reused: how many eyes were there from an earlier import.
+        unchanged: whether the file held these very eyes already, and was left as it is.
+    """
+
+    path: Path
+    imported: list[str] = field(default_factory=list)
+    skipped: list[tuple[str, str]] = field(default_factory=list)
+    notes: list[tuple[str, str]] = field(default_factory=list)
+    names: dict[str, str] = field(default_factory=dict)
+    reused: int = 0
+    unchanged: bool = False
+
+    def lines(self) -> list[str]:
+        """The report as text, what went wrong first."""
+        if self.unchanged:
+            return [f"{self.path}: holds these {len(self.imported)} eyes already; nothing to do"]
+        reused = f", {self.reused} of them by an earlier run" if self.reused else ""
+        return [
+            *(f"left out {_named(name, reason)}" for name, reason in self.skipped),
+            *(f"note on {key}: {note}" for key, note in self.notes),
+            f"{self.path}: {len(self.imported)} eyes imported{reused}, {len(self.skipped)} left out",
+        ]
+
+    def table(self) -> str:
+        """The report as CSV: name, key, state, and the reason or the notes of each eye."""
+        text = io.StringIO()
+        writer = csv.writer(text, lineterminator="\n")
+        writer.writerow(("name", "key", "state", "remark"))
+        for key in self.imported:
+            remark = "; ".join(note for of, note in self.notes if of == key) if self.notes else ""
+            writer.writerow((self.names[key], key, "imported", remark))
+        writer.writerows((name, "", "left out", reason) for name, reason in self.skipped)
+        return text.getvalue()
+
+
+@dataclass(frozen=True)
+class _Outcome:
+    """What became of one candidate: a key and notes, or the reason why it was left out."""
+
+    key: str = ""
+    notes: tuple[str, ...] = ()
+    reason: str = ""
+    reused: bool = False
+
+
+def fingerprint_of(paths: Iterable[str | os.PathLike[str]], *settings: object) -> str:
+    """Tell by name, size and time of change whether files are still those that an eye was made from.
+
+    Args:
+        paths: files, or folders, of which every file counts.
+        settings: whatever else the eye depends on; what ``repr`` gives for them must say it all.
+
+    Returns:
+        A hash, which is another for another version of fund2oct.
+    """
+    files = (
+        file for path in map(Path, paths) for file in (sorted(path.iterdir()) if path.is_dir() else [path])
+    )
+    stated = [(str(file), *_size_and_time(file)) for file in files]
+    return _sha256(fund2oct.__version__, SCHEMA_VERSION, stated, settings)
+
+
+def import_eyes(
+    candidates: Sequence[Candidate],
+    out: str | os.PathLike[str],
+    overwrite: bool = False,
+    *,
+    workers: int = 1,
+    compression: Compression = "none",
+) -> ImportReport:
+    """Write all eyes that can be read to a file, and a table of what became of each beside it.
+
+    The file is the same whatever the number of workers and the interruptions. Where it is there
+    already, made from the very same, nothing is done; with ``overwrite`` the eyes in it that are made
+    from the same are taken from it.
+
+    Args:
+        candidates: the eyes, in the order of the report.
+        out: the file to make; the table is its name with ``.import.csv`` in place of ``.h5``.
+        overwrite: whether ``out`` may be replaced; until the new file is complete, the old one stays.
+        workers: processes to read eyes in.
+        compression: as :class:`~fund2oct.data.EyeWriter`.
+
+    Raises:
+        DataError: if there is none, if ``out`` exists or cannot be made, if another process is making
+            it, or if the disk is full.
+    """
+    report = make_file(candidates, out, overwrite, workers=workers, compression=compression)
+    if not report.unchanged:
+        report.path.with_suffix(".import.csv").write_text(report.table(), encoding="utf-8")
+    return report
+
+
+def make_file(
+    candidates: Sequence[Candidate],
+    out: str | os.PathLike[str],
+    overwrite: bool = False,
+    *,
+    workers: int = 1,
+    compression: Compression = "none",
+    wait: bool = False,
+    description: str = "importing eyes",
+) -> ImportReport:
+    """As :func:`import_eyes`, without the table; ``wait`` waits for another process that makes it."""
+    out = Path(out)
+    if workers < 1:
+        raise ValueError(f"workers: expected at least 1, found {workers}")
+    check_compression(compression)
+    if not out.parent.is_dir():
+        raise DataError(f"{out}: its folder does not exist; make {out.parent} first")
+    folder = out.with_name(f".{out.name}.parts")
+    with locked_folder(folder, out, wait):
+        ids = [candidate.identity(compression) for candidate in candidates]
+        made_from = _sha256(ids) if all(ids) else ""
+        if out.exists() and not overwrite:
+            report = _unchanged(out, made_from, len(candidates))
+        else:
+            for left in folder.glob("*.tmp"):
+                left.unlink()
+            try:
+                report = _make(candidates, ids, out, folder, made_from, workers, compression, description)
+            except OSError as error:
+                if is_disk_full(error):
+                    raise _disk_full(out, folder, len(candidates)) from error
+                raise
+        for part in folder.iterdir():
+            part.unlink()
+    return report
+
+
+def _make(
+    candidates: Sequence[Candidate],
+    ids: Sequence[str],
+    out: Path,
+    folder: Path,
+    made_from: str,
+    workers: int,
+    compression: Compression,
+    description: str,
+) -> ImportReport:
+    earlier = identities(out) if out.exists() else {}
+    paths = [folder / f"{identity or f'unknown-{number}'}.h5" for number, identity in enumerate(ids)]
+    make = partial(_make_part, out, compression)
+    jobs = [
+        (candidate, identity, path, earlier.get(identity, ""))
+        for candidate, identity, path in zip(candidates, ids, paths, strict=True)
+    ]
+    report = ImportReport(out)
+    parts: list[tuple[Path, str]] = []
+    outcomes = with_progress(_run(make, jobs, workers, out), len(jobs), description)
+    for candidate, path, outcome in zip(candidates, paths, outcomes, strict=True):
+        if outcome.key in report.names:
+            double = f"eye {outcome.key!r}: there is an eye of that key already; keys are unique in a file"
+            outcome = _Outcome(reason=f"{double}; the other is {report.names[outcome.key]}")
+        if outcome.reason:
+            report.skipped.append((candidate.name, outcome.reason))
+            continue
+        parts.append((path, outcome.key))
+        report.imported.append(outcome.key)
+        report.names[outcome.key] = candidate.name
+        report.notes += [(outcome.key, note) for note in outcome.notes]
+        report.reused += outcome.reused
+    if not parts:
+        first = f"; the first, {_named(*report.skipped[0])}" if report.skipped else ""
+        raise DataError(f"{out}: not written, none of {len(candidates)} eyes could be imported{first}")
+    needed = sum(path.stat().st_size for path, _ in parts)
+    if shutil.disk_usage(out.parent).free < needed:
+        raise _disk_full(out, folder, len(candidates))
+    assemble(parts, out, made_from, compression)
+    return report
+
+
+def _run(
+    make: Callable[..., _Outcome], jobs: Sequence[tuple[Candidate, str, Path, str]], workers: int, out: Path
+) -> Iterator[_Outcome]:
+    """The outcome of each job, in their order."""
+    if workers == 1:
+        yield from starmap(make, jobs)
+        return
+    with process_pool(min(workers, max(1, len(jobs)))) as pool:
+        try:
+            for future in [pool.submit(make, *job) for job in jobs]:
+                yield future.result()
+        except BrokenProcessPool:
+            raise DataError(
+                f"{out}: not written, one of {workers} processes was killed, perhaps for want of memory; "
+                "run it again with fewer workers, it goes on from here"
+            ) from None
+
+
+def _make_part(
+    out: Path, compression: Compression, candidate: Candidate, identity: str, path: Path, earlier: str
+) -> _Outcome:
+    """Make the part of one eye, unless a sound one is there or in the file to be replaced."""
+    if identity and (kept := read_part(path)):
+        return _Outcome(kept[0].key, tuple(kept[1]), reused=True)
+    kept = read_part(out, earlier) if earlier else None
+    try:
+        eye, notes = kept or _read(candidate)
+        write_part(path, eye, notes, identity, compression)
+    except DataError as error:
+        return _Outcome(reason=str(error))
+    return _Outcome(eye.key, tuple(notes), reused=kept is not None)
+
+
+def _read(candidate: Candidate) -> tuple[Eye, list[str]]:
+    try:
+        return candidate.read()
+    except OSError as error:
+        raise DataError(f"cannot be read ({error})") from error
+
+
+def _unchanged(out: Path, made_from: str, n_candidates: int) -> ImportReport:
+    with open_checked(out) as file:
+        before = read_text(file.attrs.get("made_from"))
+    if not made_from or before != made_from:
+        raise DataError(
+            f"{out}: exists; choose another name, or allow it to be overwritten "
+            "(it was made from something else than this)"
+        )
+    with EyeReader(out) as reader:
+        return ImportReport(out, imported=list(reader.keys), unchanged=True)
+
+
+def _disk_full(out: Path, folder: Path, n_eyes: int) -> DataError:
+    sizes = [part.stat().st_size for part in folder.glob("*.h5")]
+    # Each eye is written twice, as a part and into the file.
+    total = 2 * n_eyes * sum(sizes) / max(len(sizes), 1)
+    missing = total - sum(sizes) - shutil.disk_usage(out.parent).free
+    about = f"about {missing / 2**20:.0f} MiB more are needed; " if sizes and missing > 0 else ""
+    state = "is as it was" if out.exists() else "was not written"
+    return DataError(
+        f"{out}: {state}, the disk is full after {len(sizes)} of {n_eyes} eyes; {about}"
+        f"make room and run it again, it goes on from here ({folder} holds the eyes so far)"
+    )
+
+
+def _size_and_time(file: Path) -> tuple[int, int]:
+    try:
+        state = file.stat()
+    except OSError:
+        return -1, 0
+    return state.st_size, state.st_mtime_ns
+
+
+def _sha256(*values: object) -> str:
+    return hashlib.sha256("\n".join(map(repr, values)).encode(errors="surrogateescape")).hexdigest()
+
+
+def _named(name: str, reason: str) -> str:
+    """The reason behind the name, unless it begins with it."""
+    return reason if reason.startswith(name) else f"{name}: {reason}"

@@ -1,0 +1,59 @@
+"""``fund2oct migrate``: a file of an older version, or several files, as one of today's."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import replace
+from functools import partial
+
+from fund2oct.data.importing.engine import Candidate, ImportReport, fingerprint_of, make_file
+from fund2oct.data.preparing.surfaces import SEARCHED, searched_fields
+from fund2oct.data.store.layout import Compression
+from fund2oct.data.store.reader import EyeReader
+from fund2oct.data.store.shards import EyePaths
+from fund2oct.eye import Eye
+
+
+def migrate_file(
+    path: EyePaths,
+    out: str | os.PathLike[str],
+    overwrite: bool = False,
+    *,
+    workers: int = 1,
+    compression: Compression = "none",
+) -> ImportReport:
+    """Write the eyes of a file of any version to a new one of today's version.
+
+    A volume that lacks its pose or its surfaces is searched for both, which a note in the report says.
+    An eye that is damaged is left out and named in the report.
+
+    Args:
+        path: a file, a folder or pattern of files, or several of these, which become one.
+        out: the file to make, another than those that are read.
+        overwrite: whether ``out`` may be replaced.
+        workers: processes.
+        compression: of the new file, as :class:`~fund2oct.data.EyeWriter`.
+
+    Raises:
+        DataError: if no eye can be read, or ``out`` cannot be made.
+    """
+    with EyeReader(path) as reader:
+        candidates = [
+            Candidate(key, partial(_read, file, key), fingerprint_of([file], "migrate", key))
+            for key in reader.keys
+            for file in [reader.path_of(key)]
+        ]
+    return make_file(
+        candidates, out, overwrite, workers=workers, compression=compression, description="migrating eyes"
+    )
+
+
+def _read(path: os.PathLike[str], key: str) -> tuple[Eye, list[str]]:
+    with EyeReader(path) as reader:
+        arrays, notes = reader.record(key).arrays, reader.notes(key)
+        if "volume" not in arrays or all(name in arrays for name in SEARCHED):
+            return reader.read(key), notes
+        eye = reader.read(key, skip=SEARCHED)
+    assert eye.volume is not None
+    notes.append("pose and surfaces searched in the volume")
+    return replace(eye, **searched_fields(eye.volume, eye.spacing_mm, notes)), notes

@@ -1,0 +1,161 @@
+"""The parts of a file that is being made: an eye each, kept when the making is interrupted."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
+from pathlib import Path
+
+import h5py
+
+from fund2oct.data.store.checksum import keys_digest
+from fund2oct.data.store.layout import LIBVER, Compression, read_text, text_attribute, write_eye
+from fund2oct.data.store.reader import EyeReader
+from fund2oct.data.store.shards import DAMAGE
+from fund2oct.data.store.writer import abandon_file, begin_file, finish_file, reserve, write_root
+from fund2oct.eye import DataError, Eye
+
+try:
+    import fcntl
+except ImportError:  # Windows: no lock, as of any other program that writes a file
+    fcntl = None  # type: ignore[assignment]
+
+
+def write_part(
+    path: Path, eye: Eye, notes: Sequence[str], identity: str, compression: Compression = "none"
+) -> None:
+    """Write a file of one eye, which appears under its name only once it is on the disk.
+
+    Args:
+        path: the file to make.
+        eye: what it holds.
+        notes: of the importer.
+        identity: what the eye was made from, see :func:`fund2oct.data.importing.engine.Candidate`.
+        compression: as :class:`EyeWriter`.
+
+    Raises:
+        DataError: if the eye has a problem.
+        OSError: if it cannot be written, as on a full disk.
+    """
+    # Made in memory: HDF5 is at a loss on a full disk, a plain write is not.
+    with h5py.File("part", "w", driver="core", backing_store=False, libver=LIBVER) as file:
+        write_root(file, compression)
+        write_eye(file, eye, compression)
+        group = file["eyes"][eye.key]
+        group.attrs["identity"] = text_attribute(identity)
+        group.attrs["notes"] = text_attribute(json.dumps(list(notes)))
+        file.attrs["keys_digest"] = text_attribute(keys_digest([eye.key]))
+        file.flush()
+        image = file.id.get_file_image()
+    temporary = path.with_suffix(f".{os.getpid()}.tmp")
+    try:
+        with temporary.open("wb") as out:
+            out.write(image)
+            out.flush()
+            os.fsync(out.fileno())
+        os.replace(temporary, path)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def read_part(path: Path, key: str | None = None) -> tuple[Eye, list[str]] | None:
+    """Read and verify an eye and its notes; None where they cannot be used, to be made again.
+
+    Args:
+        path: a part, or a whole file.
+        key: of the eye; None for that of a part.
+    """
+    if not path.is_file():
+        return None
+    try:
+        with EyeReader(path) as reader:
+            key = key or reader.keys[0]
+            return reader.read(key), reader.notes(key)
+    except DataError:
+        return None
+
+
+def identities(path: Path) -> dict[str, str]:
+    """The keys of a file's eyes by what they were made from, where the file says it."""
+    try:
+        with h5py.File(path, "r") as file:
+            eyes = file["eyes"]
+            found = {read_text(eyes[key].attrs.get("identity")): key for key in eyes}
+            return {identity: key for identity, key in found.items() if identity}
+    except DAMAGE:
+        return {}
+
+
+def assemble(parts: Sequence[tuple[Path, str]], out: Path, made_from: str, compression: Compression) -> None:
+    """Make a file of parts, without reading or compressing the eyes again.
+
+    Args:
+        parts: file and key of each eye.
+        out: the file to make or replace.
+        made_from: what the whole is made from.
+        compression: of the parts.
+
+    Raises:
+        OSError: if it cannot be written, as on a full disk; ``out`` is then as it was.
+    """
+    partial = out.with_name(f".{out.name}.part")
+    file = begin_file(partial, compression)
+    try:
+        file.attrs["made_from"] = text_attribute(made_from)
+        for path, key in parts:
+            reserve(file, partial, path.stat().st_size)
+            with h5py.File(path, "r") as part:
+                part.copy(part["eyes"][key], file["eyes"], name=key)
+        finish_file(file, partial, out)
+    finally:
+        abandon_file(file, partial)
+
+
+@contextmanager
+def locked_folder(path: Path, of: Path, wait: bool = False) -> Iterator[None]:
+    """Have a folder for oneself, making it where it is not there.
+
+    The lock is the folder's own and ends with the process, however that ends. A folder that is empty
+    at the end is removed.
+
+    Args:
+        path: of the folder.
+        of: the file that it is about, for the message.
+        wait: whether to wait for another process that has it.
+
+    Raises:
+        DataError: if another process has it.
+    """
+    if fcntl is None:
+        path.mkdir(exist_ok=True)
+        try:
+            yield
+        finally:
+            _remove_if_empty(path)
+        return
+    while True:
+        path.mkdir(exist_ok=True)
+        try:
+            handle = os.open(path, os.O_RDONLY)
+        except FileNotFoundError:  # another process has just finished, and removed it
+            continue
+        try:
+            try:
+                fcntl.flock(handle, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
+            except BlockingIOError:
+                raise DataError(f"{of}: is being made by another process; wait for it to end") from None
+            if path.exists() and os.path.samestat(os.fstat(handle), path.stat()):
+                try:
+                    yield
+                finally:
+                    _remove_if_empty(path)
+                return
+        finally:
+            os.close(handle)
+
+
+def _remove_if_empty(folder: Path) -> None:
+    with suppress(OSError):
+        folder.rmdir()

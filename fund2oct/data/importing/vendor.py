@@ -1,0 +1,182 @@
+"""``fund2oct import vendor``: files as the scanners export them.
+
+Each format is read by a module of its own into an :class:`~fund2oct.data.formats.exam.Exam`. Of what a file says
+of its patient nothing is kept but what the schema has a place for: no name, no number, no date, and no
+name of a file.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from fund2oct.data.formats import dicom, e2e, heyex, topcon, zeiss
+from fund2oct.data.formats.exam import Exam
+from fund2oct.data.formats.naming import natural_order
+from fund2oct.data.importing.assemble import ImportOptions, hashed_patient, photo_of, volume_fields
+from fund2oct.data.importing.engine import Candidate, ImportReport, fingerprint_of, import_eyes
+from fund2oct.data.preparing.circle import NotAFundusError
+from fund2oct.data.preparing.landmarks import place_on
+from fund2oct.data.preparing.scans import PreparedScan, prepare_scan
+from fund2oct.data.store.layout import Compression
+from fund2oct.eye import Array, DataError, Eye
+
+
+@dataclass(frozen=True)
+class Format:
+    """How a format is read: how many scans a file holds, and one of them."""
+
+    count: Callable[[Path], int]
+    read: Callable[[Path, int], Exam]
+
+
+def _one(path: Path) -> int:
+    return 1
+
+
+def _single(read: Callable[[Path], Exam], path: Path, number: int) -> Exam:
+    return read(path)
+
+
+FORMATS = {
+    ".vol": Format(_one, partial(_single, heyex.read_vol)),
+    ".e2e": Format(e2e.count_scans, e2e.read_scan),
+    ".fda": Format(_one, partial(_single, topcon.read_fda)),
+    ".img": Format(_one, partial(_single, zeiss.read_img)),
+    ".dcm": Format(dicom.count_scans, partial(_single, dicom.read_opt)),
+}
+"""By the ending of the file; DICOM is also known by what it begins with."""
+
+
+def import_vendor(
+    source: str | os.PathLike[str],
+    out: str | os.PathLike[str],
+    options: ImportOptions | None = None,
+    overwrite: bool = False,
+    *,
+    workers: int = 1,
+    compression: Compression = "none",
+) -> ImportReport:
+    """Import the files of scanners, an eye each scan.
+
+    An eye's key is made from the file's content, and its patient is a hash; both depend on the salt. The
+    report and the table beside the file name the source of each key.
+
+    Args:
+        source: a file, or a folder that is searched with all below it. What is hidden is passed over.
+        out: the file to make.
+        options: slices, sizes, salt. ``spacing_mm`` and ``radial`` go before what the files say.
+        overwrite: whether ``out`` may be replaced.
+        workers: processes to read in.
+        compression: as :class:`~fund2oct.data.EyeWriter`.
+
+    Raises:
+        DataError: if there is no file, or no scan could be imported.
+        ImportError: if a format needs a package that is not installed.
+    """
+    options = options or ImportOptions()
+    # These files mark what is empty themselves.
+    options = replace(options, scan=replace(options.scan, mask_borders=False))
+    source, out = Path(source), Path(out)
+    candidates = []
+    for path in _find_files(source, out):
+        count = _count(path)
+        for number in range(count):
+            name = str(path) if count == 1 else f"{path} (scan {number + 1} of {count})"
+            read = partial(_read, path, number, options)
+            candidates.append(Candidate(name, read, fingerprint_of([path], number, options)))
+    if not candidates:
+        raise DataError(f"{source}: expected files with B-scans ({', '.join(FORMATS)}), found none")
+    return import_eyes(candidates, out, overwrite, workers=workers, compression=compression)
+
+
+def _find_files(source: Path, out: Path) -> list[Path]:
+    if source.is_file():
+        return [source]
+    if not source.is_dir():
+        raise DataError(f"{source}: no such file or folder")
+    own = {out.absolute(), out.with_suffix(".import.csv").absolute()}
+    found = [
+        path
+        for path in source.rglob("*")
+        if path.is_file()
+        and path.absolute() not in own
+        and not any(part.startswith(".") for part in path.relative_to(source).parts)
+        and path.name.upper() not in ("DICOMDIR", "THUMBS.DB")
+    ]
+    return sorted(found, key=lambda path: (natural_order(path), str(path)))
+
+
+def _format_of(path: Path) -> Format:
+    known = FORMATS.get(path.suffix.lower())
+    if known is None and dicom.is_dicom(path):
+        return FORMATS[".dcm"]
+    if known is None:
+        raise DataError(f"{path}: expected {', '.join(FORMATS)} or DICOM, found another kind of file")
+    return known
+
+
+def _count(path: Path) -> int:
+    try:
+        return _format_of(path).count(path)
+    except (DataError, OSError):
+        return 1  # what is wrong is said when it is read
+
+
+def _read(path: Path, number: int, options: ImportOptions) -> tuple[Eye, list[str]]:
+    exam = _format_of(path).read(path, number)
+    with path.open("rb") as file:
+        content = hashlib.file_digest(file, "sha256").hexdigest()
+    key = hashlib.sha256(f"{options.salt}:{content}:{number}".encode()).hexdigest()[:16]
+    notes, history = list(exam.notes), dict(exam.history)
+    try:
+        scan = prepare_scan(exam.volume, exam.spacing_mm, options.scan, exam.lines)
+    except DataError as error:
+        raise DataError(f"{path}: {error}") from error
+    fields: dict[str, Any] = volume_fields(scan, options, history, notes)
+    if exam.photo is not None:
+        try:
+            fields |= {"fundus": photo_of(exam.photo, options, history, notes), "sha256": content}
+        except NotAFundusError as error:
+            notes.append(f"its photo was left out: {error}")
+    placement = place_on(fields.get("fundus"), exam.laterality, options.placement, history, notes)
+    if exam.boundaries_um is not None:
+        fields["boundaries_um"] = _boundaries(exam.boundaries_um, scan, notes)
+    if exam.lines is None and not options.scan.radial and len(exam.volume) > 1:
+        notes.append("does not tell where its slices lie; taken for a raster from above to below")
+    if not exam.patient:
+        notes.append("names no patient; it counts as a patient of its own")
+    eye = Eye(
+        key=key,
+        patient=hashed_patient(exam.patient, options.salt) if exam.patient else key,
+        laterality=exam.laterality,
+        placement=placement,
+        localizer=exam.localizer,
+        localizer_placement=exam.localizer_placement,
+        source=exam.source,
+        metadata=exam.metadata,
+        history=history,
+        **fields,
+    )
+    return eye, notes
+
+
+def _boundaries(boundaries_um: Array, scan: PreparedScan, notes: list[str]) -> Array | None:
+    """The boundaries of the slices that were kept, at their A-scans."""
+    if scan.slices is None:
+        notes.append("the vendor's boundaries were dropped, for the slices were cut anew")
+        return None
+    kept = boundaries_um[:, list(scan.slices)]
+    old, new = kept.shape[-1], scan.volume.shape[-1]
+    if old == new:
+        return np.ascontiguousarray(kept)
+    place = ((np.arange(new) + 0.5) * old / new - 0.5).clip(0, old - 1)
+    resized = [np.interp(place, np.arange(old), row) for row in kept.reshape(-1, old)]
+    return np.asarray(resized, np.float32).reshape(*kept.shape[:2], new)

@@ -1,0 +1,1 @@
+"""One file of eyes to the batches that a model sees."""

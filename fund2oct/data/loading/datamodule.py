@@ -1,0 +1,357 @@
+"""Eyes of files, split by patient, for training, validation and test."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Sequence
+from functools import cached_property
+from typing import Any, Literal
+
+import numpy as np
+import pytorch_lightning as pl
+from pytorch_lightning.trainer.states import TrainerStatus
+from pytorch_lightning.utilities.rank_zero import rank_zero_info, rank_zero_warn
+from torch import Tensor
+from torch.utils.data import DataLoader
+
+from fund2oct.data.augmenting.symmetry import Symmetries
+from fund2oct.data.loading.dataset import NEEDED, Content, FundusOCTDataset
+from fund2oct.data.loading.finish import Finish, RawBatch, load_vessel_network
+from fund2oct.data.loading.index import EyeIndex
+from fund2oct.data.loading.loader import EyeLoader, StartMethod, as_they_are
+from fund2oct.data.loading.order import EpochOrder
+from fund2oct.data.loading.regularity import irregularities
+from fund2oct.data.loading.sampler import EvaluationSampler, TrainSampler, even_batch_size
+from fund2oct.data.loading.split import PARTS, Part, SeenEyes, split_patients
+from fund2oct.data.store.reader import EyeReader
+from fund2oct.eye import DataError
+from fund2oct.geometry import ScanPattern
+
+
+class FundusOCTDataModule(pl.LightningDataModule):
+    """Photos and volumes of one or several files, split by a hash of the patient.
+
+    Eyes that lack what is wanted, a photo, a volume or slices, are left out and counted. Only the
+    training eyes are augmented. With fewer than three patients nothing can be held back, and each part
+    holds every eye: good to try a run, not to judge it.
+
+    In a trainer, a loader passes bytes on, which become the batch of
+    :class:`~fund2oct.data.loading.dataset.FundusOCTDataset` on the device
+    (:meth:`on_after_batch_transfer`). Elsewhere it gives that batch itself.
+
+    Args:
+        path: a file written by ``fund2oct simulate`` or ``fund2oct import``, a folder or a glob of
+            them, or a list of such.
+        batch_size: eyes in a batch of each process.
+        num_workers: processes that read ahead; the batches do not depend on it.
+        val_fraction: expected share of the patients to validate on.
+        test_fraction: expected share of the patients to test on; 0 keeps none back.
+        seed: of the order and the augmentation.
+        split_seed: another one gives another split; nothing else moves a patient to another part.
+        symmetries: exact paired symmetries to draw from: ``"all"``, the ``"flips"`` or ``"none"``.
+        photometric: strength of the change of the photo's light and colour, in [0, 1].
+        photo_maps: strength of turns, shifts, zooms and bends of the photo, in [0, 1], with which the
+            A-scans' places move and the volume stays; 1 turns by up to 30 degrees, see
+            :meth:`~fund2oct.data.augmenting.photo_map.PhotoMap.draw`.
+        fundus_px: width to resize photos to; None keeps the stored one.
+        volume_shape: ``(S, Z, X)`` to resize volumes to along Z and X; None keeps the stored one. Of an
+            eye with more slices evenly spaced ones are taken, and one with fewer is left out.
+        weights: share of each entry of ``path`` in an epoch's training eyes, in any unit; None shows
+            each eye once.
+        content: ``"pairs"`` of photo and volume, or all ``"photos"`` or all ``"volumes"``.
+        normalise_photos: whether to even out the illumination of photos, where the importer has not.
+        normalise_volumes: whether to bring volumes of different scanners to like intensities, likewise.
+        vessel_network: a network that draws a photo's vessels, which join the batch as ``vessels``
+            ``(B, 1, H, H)``: a TorchScript file, or the import path of a class or function that makes
+            it; see :func:`~fund2oct.data.loading.finish.load_vessel_network`.
+        on_corrupt: whether a damaged eye stops a training, or is replaced by the next readable one of
+            the epoch, named and counted. In an evaluation it always raises.
+        start_method: how workers are started: ``"fork"``, ``"spawn"`` or ``"forkserver"``; None leaves
+            it to Python.
+        drop_last: whether to leave out a last smaller training batch, unless it is the only one. If
+            not, every eye is seen exactly once an epoch; a group of processes may then need batches of
+            another size, so that all have as many.
+        split: keys of the eyes of each part, ``"train"``, ``"val"`` and ``"test"``, in place of a split by
+            patient; a part may be empty.
+
+    Raises:
+        ValueError: if an argument is out of its range.
+    """
+
+    def __init__(
+        self,
+        path: str | list[str],
+        batch_size: int = 4,
+        num_workers: int = 0,
+        val_fraction: float = 0.1,
+        test_fraction: float = 0.1,
+        seed: int = 0,
+        symmetries: Symmetries = "flips",
+        photometric: float = 0.3,
+        photo_maps: float = 0.0,
+        fundus_px: int | None = None,
+        volume_shape: tuple[int, int, int] | None = None,
+        weights: list[float] | None = None,
+        content: Content = "pairs",
+        normalise_photos: bool = False,
+        normalise_volumes: bool = False,
+        vessel_network: str | None = None,
+        on_corrupt: Literal["raise", "skip"] = "raise",
+        start_method: StartMethod | None = None,
+        drop_last: bool = True,
+        split_seed: int = 0,
+        split: dict[str, list[str]] | None = None,
+    ) -> None:
+        super().__init__()
+        if batch_size < 1 or num_workers < 0 or seed < 0:
+            raise ValueError(
+                "batch_size, num_workers, seed: expected at least 1, 0 and 0, "
+                f"found {batch_size}, {num_workers} and {seed}"
+            )
+        n_paths = 1 if isinstance(path, str) else len(path)
+        if weights is not None and (len(weights) != n_paths or not all(weight > 0 for weight in weights)):
+            raise ValueError(
+                f"weights: expected a positive number for each of {n_paths} paths, found {weights}"
+            )
+        self.path = path
+        self.batch_size = batch_size
+        self.num_workers = num_workers
+        self.val_fraction = val_fraction
+        self.test_fraction = test_fraction
+        self.seed = seed
+        self.split_seed = split_seed
+        self.split = split
+        self.symmetries: Symmetries = symmetries
+        self.photometric = photometric
+        self.photo_maps = photo_maps
+        self.weights = weights
+        self.content: Content = content
+        self.on_corrupt: Literal["raise", "skip"] = on_corrupt
+        self.start_method: StartMethod | None = start_method
+        self.drop_last = drop_last
+        self.vessel_network = vessel_network
+        self.corrupt: dict[str, str] = {}
+        """Why each eye that was skipped could not be read, by key, as far as this process met it."""
+        self._options: dict[str, Any] = {
+            "content": content,
+            "fundus_px": fundus_px,
+            "volume_shape": volume_shape,
+            "normalise_photos": normalise_photos,
+            "normalise_volumes": normalise_volumes,
+            "seed": seed,
+        }
+
+    def prepare_data(self) -> None:
+        """Fail early, and on one process, where the file cannot be used."""
+        _ = self._parts
+
+    def setup(self, stage: str | None = None) -> None:
+        """Split the eyes and check each; calling it again changes nothing."""
+        n_train, n_val, n_test = (len(self._parts[part]) for part in PARTS)
+        if self.split is None:
+            _ = self.train_dataset, self.val_dataset
+        for warning in irregularities(self._some_dataset):
+            rank_zero_warn(f"{self._name}: {warning}")
+        rank_zero_info(f"{self._name}: {n_train} eyes to train, {n_val} to validate, {n_test} to test")
+
+    @cached_property
+    def train_dataset(self) -> FundusOCTDataset:
+        """The eyes to train on."""
+        dataset = self._dataset(
+            "train",
+            symmetries=self.symmetries,
+            photometric=self.photometric,
+            photo_maps=self.photo_maps,
+            on_corrupt=self.on_corrupt,
+        )
+        dataset.order = self._order(dataset.keys)
+        return dataset
+
+    @cached_property
+    def val_dataset(self) -> FundusOCTDataset:
+        """The eyes to validate on."""
+        return self._dataset("val")
+
+    @cached_property
+    def test_dataset(self) -> FundusOCTDataset:
+        """The eyes to test on."""
+        return self._dataset("test")
+
+    def n_eyes_of(self, part: Part) -> int:
+        """Eyes of a part."""
+        return len(self._parts[part])
+
+    @property
+    def shape(self) -> tuple[int, int, int]:
+        """Shape ``(S, Z, X)`` of a volume in a batch."""
+        return self._some_dataset.shape
+
+    @property
+    def fundus_px(self) -> int:
+        """Width of a photo in a batch."""
+        return self._some_dataset.fundus_px
+
+    @property
+    def scan(self) -> ScanPattern:
+        """Pattern of the scan's lines; of several, that of most eyes."""
+        return self._some_dataset.scan
+
+    def seen(self) -> SeenEyes:
+        """Which eyes are trained on, validated on and kept for the test, as a checkpoint stores it."""
+        with EyeReader(self.path) as reader:
+            digest = reader.digest()
+        split = (
+            f"split_seed {self.split_seed}, val_fraction {self.val_fraction:g}, "
+            f"test_fraction {self.test_fraction:g}"
+            if self.split is None
+            else "parts as they were given"
+        )
+        names = {part: tuple(self._parts[part].names()) for part in PARTS}
+        return SeenEyes(self._name, digest, split, names)
+
+    def train_poses(self) -> Tensor:
+        """Poses of the training eyes, in micrometres, shape ``(N, S, 3)``."""
+        return self.train_dataset.poses()
+
+    def train_dataloader(self) -> DataLoader[Any]:
+        """Augmented training eyes in a new order each epoch."""
+        dataset = self.train_dataset
+        rank, world_size = self._process
+        drop_last = self.drop_last and len(dataset) >= self.batch_size * world_size
+        sampler = TrainSampler(dataset, rank, world_size, even=drop_last)
+        sampler.set_epoch(self.trainer.current_epoch if self.trainer else 0)
+        even = self.batch_size if drop_last else even_batch_size(len(dataset), world_size, self.batch_size)
+        return self._loader(dataset, sampler, even, done=self._batches_done, drop_last=drop_last)
+
+    def val_dataloader(self) -> DataLoader[Any]:
+        """Every validation eye once, as it is."""
+        return self._evaluation_loader(self.val_dataset)
+
+    def test_dataloader(self) -> DataLoader[Any]:
+        """Every test eye once, as it is."""
+        return self._evaluation_loader(self.test_dataset)
+
+    def on_after_batch_transfer(self, batch: Any, dataloader_idx: int) -> Any:
+        """Make the batch that models see of the bytes that a loader passed on."""
+        if not isinstance(batch, RawBatch):
+            return batch
+        self._note_skipped(batch.skipped)
+        return self._finish(batch)
+
+    def _note_skipped(self, skipped: dict[str, str]) -> None:
+        for key, reason in skipped.items():
+            if key in self.corrupt:
+                continue
+            self.corrupt[key] = reason
+            rank_zero_warn(f"{reason}; another eye takes its place ({len(self.corrupt)} so far)")
+            if self.trainer:
+                for logger in self.trainer.loggers:
+                    logger.log_metrics({"data/corrupt_eyes": len(self.corrupt)}, self.trainer.global_step)
+
+    @cached_property
+    def _finish(self) -> Finish:
+        vessels = load_vessel_network(self.vessel_network) if self.vessel_network else None
+        dataset = self._some_dataset
+        return Finish(dataset.fundus_px, dataset.shape[1:], vessels)
+
+    @property
+    def _name(self) -> str:
+        return self.path if isinstance(self.path, str) else ", ".join(self.path)
+
+    @cached_property
+    def _parts(self) -> dict[Part, EyeIndex]:
+        with EyeReader(self.path) as reader:
+            index = EyeIndex.read(reader, on_error=self._leave_out if self.on_corrupt == "skip" else None)
+        index = index.subset(np.flatnonzero(self._usable(index)))
+        if self.split is not None:
+            return {part: _of_keys(index, self.split.get(part, ())) for part in PARTS}
+        patients = set(index.patients)
+        if len(patients) < 3:
+            rank_zero_warn(
+                f"{self._name}: expected at least 3 patients to split, found {len(patients)}: training, "
+                "validation and test hold the same eyes, so their scores say nothing about other eyes"
+            )
+        split = split_patients(patients, self.val_fraction, self.test_fraction, self.split_seed)
+
+        def part(patients: Collection[str]) -> EyeIndex:
+            return index.subset([n for n, patient in enumerate(index.patients) if patient in patients])
+
+        return {"train": part(split.train), "val": part(split.val), "test": part(split.test)}
+
+    def _usable(self, index: EyeIndex) -> np.ndarray:
+        needed = NEEDED[self.content]
+        what = " or ".join(f"a {name}" for name in needed).replace("fundus", "photo")
+        usable = np.all([index.has(name) for name in needed], axis=0)
+        if not usable.all():
+            rank_zero_info(f"{self._name}: {(~usable).sum()} eyes without {what} are left out")
+        shape = self._options["volume_shape"]
+        if shape is not None and "volume" in needed:
+            short = usable & (index.shapes["volume"][:, 0] < shape[0])
+            if short.any():
+                rank_zero_info(
+                    f"{self._name}: {short.sum()} eyes of fewer than {shape[0]} slices are left out"
+                )
+            usable &= ~short
+        if not usable.any():
+            wanted = " and ".join(f"a {name}" for name in needed).replace("fundus", "photo")
+            wanted += f" of at least {shape[0]} slices" if shape is not None and "volume" in needed else ""
+            raise DataError(f"{self._name}: expected eyes with {wanted}, found none in {len(index)}")
+        return usable
+
+    def _leave_out(self, key: str, error: DataError) -> None:
+        self.corrupt[key] = str(error)
+        rank_zero_warn(f"{error}; it is left out ({len(self.corrupt)} so far)")
+
+    def _order(self, keys: Sequence[str]) -> EpochOrder:
+        if self.weights is None:
+            return EpochOrder((range(len(keys)),), seed=self.seed)
+        files = []
+        for path in [self.path] if isinstance(self.path, str) else self.path:
+            with EyeReader(path) as reader:
+                held = set(reader.keys)
+            files.append(tuple(number for number, key in enumerate(keys) if key in held))
+            if not files[-1]:
+                raise DataError(f"{path}: there are no eyes to train; take it out of path and weights")
+        return EpochOrder(tuple(files), tuple(self.weights), self.seed)
+
+    @property
+    def _some_dataset(self) -> FundusOCTDataset:
+        """The training eyes; where there are none, those of another part."""
+        if len(self._parts["train"]):
+            return self.train_dataset
+        return self.test_dataset if len(self._parts["test"]) else self.val_dataset
+
+    def _dataset(self, part: Part, **options: Any) -> FundusOCTDataset:
+        if not len(self._parts[part]):
+            raise DataError(f"{self._name}: there are no eyes to {part}; raise {part}_fraction")
+        return FundusOCTDataset(self.path, self._parts[part], **options, **self._options)
+
+    @property
+    def _process(self) -> tuple[int, int]:
+        return (self.trainer.global_rank, self.trainer.world_size) if self.trainer else (0, 1)
+
+    def _batches_done(self) -> int:
+        assert self.trainer is not None
+        return self.trainer.fit_loop.epoch_loop.batch_progress.current.ready
+
+    def _evaluation_loader(self, dataset: FundusOCTDataset) -> DataLoader[Any]:
+        rank, world_size = self._process
+        batch_size = even_batch_size(len(dataset), world_size, self.batch_size)
+        return self._loader(dataset, EvaluationSampler(dataset, rank, world_size), batch_size)
+
+    def _loader(self, dataset: FundusOCTDataset, sampler: Any, batch_size: int, **options: Any) -> EyeLoader:
+        in_trainer = self.trainer is not None and self.trainer.state.status == TrainerStatus.RUNNING
+        return EyeLoader(
+            dataset,
+            sampler,
+            batch_size,
+            collate=as_they_are if in_trainer else self._finish,
+            num_workers=self.num_workers,
+            start_method=self.start_method,
+            seed=self.seed,
+            **options,
+        )
+
+
+def _of_keys(index: EyeIndex, keys: Collection[str]) -> EyeIndex:
+    wanted = set(keys)
+    return index.subset([number for number, key in enumerate(index.keys) if key in wanted])

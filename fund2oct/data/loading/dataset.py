@@ -1,0 +1,365 @@
+"""Eyes of a file as training samples."""
+
+from __future__ import annotations
+
+import zlib
+from collections import Counter
+from collections.abc import Callable, Iterable, Sequence
+from functools import lru_cache
+from statistics import fmean
+from typing import Any, Literal, TypeVar
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.utils.data import Dataset, get_worker_info
+
+from fund2oct.data.augmenting.photo_map import PhotoMap, check_strength
+from fund2oct.data.augmenting.photometry import FundusPhotometry
+from fund2oct.data.augmenting.symmetry import Symmetries, allowed_symmetries, move_sample
+from fund2oct.data.loading.finish import Finish, Pictures, RawBatch, empty_bytes
+from fund2oct.data.loading.index import EyeIndex
+from fund2oct.data.loading.order import Draw, EpochOrder
+from fund2oct.data.preparing.preparation import Preparation
+from fund2oct.data.preparing.slices import chosen_scan, spaced_slices
+from fund2oct.data.preparing.surfaces import SEARCHED, resample_ascans
+from fund2oct.data.store.reader import EyeReader
+from fund2oct.data.store.shards import EyePaths
+from fund2oct.eye import Array, DataError, padded_pose
+from fund2oct.geometry import RadialScan, ScanPattern, Symmetry
+
+T = TypeVar("T")
+Content = Literal["pairs", "photos", "volumes"]
+
+NEEDED: dict[str, tuple[str, ...]] = {
+    "pairs": ("fundus", "volume"),
+    "photos": ("fundus",),
+    "volumes": ("volume",),
+}
+"""Arrays that an eye needs, by the content of a dataset."""
+
+
+class FundusOCTDataset(Dataset[dict[str, Any]]):
+    r"""Pairs of photo and volume, or one side of them alone.
+
+    A plain index gives an eye as it is. A :class:`~fund2oct.data.loading.order.Draw` gives it augmented, by a
+    draw that depends on nothing but the seed, the epoch and the eye's key: not on the order, the number
+    of workers, or what was drawn before.
+
+    A sample holds ``fundus`` :math:`(3, H, H)` and ``volume`` :math:`(1, S, Z, X)` in [0, 1]; ``grid``
+    :math:`(S, X, 2)`, the A-scans' positions on the photo in grid units; ``pose_um`` :math:`(S, 3)`;
+    ``surfaces_um`` :math:`(n, S, X)`, the depths of :data:`fund2oct.retina.SURFACES` as found in the
+    volume, NaN where they were not, and ``surface_confidence`` :math:`(S, X)`; ``spacing_z_mm`` and
+    ``spacing_x_mm``; ``key``, ``laterality`` and ``diagnosis``; and, where each eye has them, ``second``
+    :math:`(1, S, Z, X)` and ``boundaries_um`` :math:`(n, S, X)`. Without volumes, what belongs to them
+    is absent; without photos, ``fundus`` and ``grid`` are.
+
+    A loader asks for many at once, as bytes (:meth:`fetch`), which are made a batch where the model is
+    (:meth:`finish`).
+
+    Args:
+        path: a file written by :class:`~fund2oct.data.store.reader.EyeWriter`, or several as
+            :class:`~fund2oct.data.store.reader.EyeReader` takes them.
+        keys: eyes to use, or what was read of them before; each needs a volume, its pose and
+            surfaces, unless only photos are wanted. None uses all.
+        content: ``"pairs"``, ``"photos"`` or ``"volumes"``; an eye may have more than is wanted.
+        symmetries: exact paired symmetries to draw from.
+        photometric: strength of the photo's change of light and colour, in [0, 1].
+        photo_maps: strength of the turns, shifts, zooms and bends of the photo, in [0, 1], see
+            :meth:`~fund2oct.data.augmenting.photo_map.PhotoMap.draw`; ``grid`` moves along, the volume stays.
+        fundus_px: width to resize photos to; None leaves them, and they must agree.
+        volume_shape: ``(S, Z, X)`` to resize volumes to along Z and X; None leaves them, and they must
+            agree. Of an eye with more slices, evenly spaced ones are taken; none may have fewer.
+        normalise_photos: whether to even out the illumination of photos, where the importer has not.
+        normalise_volumes: whether to bring volumes of different scanners to like intensities, likewise.
+        on_corrupt: whether a damaged eye raises, or is replaced by the next readable one in the order of
+            the epoch; a plain index always raises.
+        seed: of the augmentation.
+
+    Raises:
+        DataError: if the file, or one of the eyes, cannot be used.
+    """
+
+    def __init__(
+        self,
+        path: EyePaths,
+        keys: Iterable[str] | EyeIndex | None = None,
+        *,
+        content: Content = "pairs",
+        symmetries: Symmetries = "none",
+        photometric: float = 0.0,
+        photo_maps: float = 0.0,
+        fundus_px: int | None = None,
+        volume_shape: tuple[int, int, int] | None = None,
+        normalise_photos: bool = False,
+        normalise_volumes: bool = False,
+        on_corrupt: Literal["raise", "skip"] = "raise",
+        seed: int = 0,
+    ) -> None:
+        self.content: Content = content
+        self.symmetries: Symmetries = symmetries
+        self.photometry = FundusPhotometry(photometric)
+        self.preparation = Preparation(normalise_photos, normalise_volumes)
+        check_strength(photo_maps)
+        self.photo_maps = photo_maps
+        self.on_corrupt = on_corrupt
+        self.seed = seed
+        self._reader = EyeReader(path)
+        with self._reader:  # the process that trains may never read: leave it no open file to share
+            self._index = keys if isinstance(keys, EyeIndex) else EyeIndex.read(self._reader, keys)
+        if not len(self._index):
+            raise DataError(f"{path}: expected at least one eye, found none")
+        self._check_complete()
+        self.shape = self._common_shape(volume_shape) if self._wants("volume") else (0, 0, 0)
+        self.fundus_px = self._common_fundus_px(fundus_px) if self._wants("fundus") else 0
+        self.scan: ScanPattern = self._lines(self._usual_number())[1]
+        optional = ("second", "boundaries_um") if self._wants("volume") else ()
+        self._optional = [name for name in optional if self._index.has(name).all()]
+        self._pictures = [name for name in ("fundus", "volume") if self._wants(name)]
+        self._pictures += [name for name in ("second",) if name in self._optional]
+        self._stored = {name: self._common_stored(name) for name in self._pictures}
+        self.order = EpochOrder((range(len(self)),), seed=seed)
+        self.finish = Finish(self.fundus_px, self.shape[1:])
+        allowed_symmetries(self.scan, symmetries)
+
+    @property
+    def keys(self) -> tuple[str, ...]:
+        """Names of the eyes."""
+        return self._index.keys
+
+    def __len__(self) -> int:
+        return len(self._index)
+
+    def __getitem__(self, item: int | Draw) -> dict[str, Any]:
+        batch = self.finish(self.fetch([item]))
+        return {name: values[0] for name, values in batch.items()}
+
+    def fetch(self, items: Sequence[int | Draw]) -> RawBatch:
+        """Read eyes as bytes, straight into the memory of their batch.
+
+        Raises:
+            DataError: if an eye cannot be read and is not to be skipped.
+        """
+        shared = get_worker_info() is not None
+        stacks = {
+            name: empty_bytes((len(items), *shape), shared)
+            for name, shape in self._stored.items()
+            if shape is not None
+        }
+        ragged: dict[str, list[Tensor]] = {name: [] for name in self._pictures if name not in stacks}
+        skipped: dict[str, str] = {}
+        samples, moves = [], []
+        for row, item in enumerate(items):
+
+            def buffers(number: int, row: int = row) -> dict[str, Tensor]:
+                return {
+                    name: stacks[name][row]
+                    if name in stacks
+                    else empty_bytes(self._picture_shape(number, name), shared)
+                    for name in self._pictures
+                }
+
+            draw, pictures, sample = self._read(item, buffers, skipped)
+            symmetry, photo_map = self._augment(draw, pictures) if isinstance(draw, Draw) else (None, None)
+            samples.append(_moved(sample, symmetry, photo_map))
+            moves.append((symmetry, photo_map))
+            for name, many in ragged.items():
+                many.append(pictures[name])
+        columns = {name: [sample[name] for sample in samples] for name in samples[0]}
+        combined: dict[str, Pictures] = {**stacks, **ragged}
+        return RawBatch(
+            {name: combined[name] for name in self._pictures},
+            {name: torch.stack(column) for name, column in columns.items() if isinstance(column[0], Tensor)},
+            {name: column for name, column in columns.items() if not isinstance(column[0], Tensor)},
+            tuple(symmetry for symmetry, _ in moves),
+            tuple(photo_map for _, photo_map in moves),
+            skipped,
+        )
+
+    def poses(self) -> Tensor:
+        """Poses of all eyes as stored, in micrometres, shape ``(N, S, 3)``."""
+        with self._reader:
+            return torch.stack([self._pose(number) for number in range(len(self))])
+
+    def spacings_mm(self) -> Array:
+        """Distance of rows and of A-scans ``(z, x)`` in the batches, shape ``(N, 2)``."""
+        _, n_depth, n_ascans = self.shape
+        rows = self._index.shapes["volume"][:, 1]
+        length_mm = [fmean(self._lines(number)[1].length_mm) for number in range(len(self))]
+        return np.stack([self._index.spacings_mm[:, 1] * rows / n_depth, np.array(length_mm) / n_ascans], -1)
+
+    def prepared(self) -> tuple[float, float]:
+        """Shares of the photos and of the volumes that come with even light and common levels."""
+        photos, volumes = self._index.prepared.mean(0).tolist()
+        wanted = self.preparation
+        return (1.0 if wanted.normalise_photos else photos), (1.0 if wanted.normalise_volumes else volumes)
+
+    def _read(
+        self, item: int | Draw, buffers: Callable[[int], dict[str, Tensor]], skipped: dict[str, str]
+    ) -> tuple[int | Draw, dict[str, Tensor], dict[str, Any]]:
+        """Read an eye, or the next readable one where it may be replaced."""
+        for _ in range(len(self.order) + 1):
+            number = item.index if isinstance(item, Draw) else item
+            pictures = buffers(number)
+            try:
+                self._fill(number, {name: picture.numpy() for name, picture in pictures.items()})
+                return item, pictures, self._sample(number)
+            except DataError as error:
+                if self.on_corrupt == "raise" or not isinstance(item, Draw):
+                    raise
+                skipped[self.keys[number]] = str(error)
+                item = self.order.next_after(item)
+        raise DataError(f"{self._reader.path}: none of {len(self)} eyes can be read; make the file again")
+
+    def _fill(self, number: int, pictures: dict[str, Array]) -> None:
+        for name, picture in pictures.items():
+            slices = None if name == "fundus" else self._lines(number)[0]
+            self._reader.read_into(self.keys[number], name, picture, slices)
+            if self._to_normalise(number, name):
+                picture[...] = _normalised(name, picture)
+
+    def _augment(self, draw: Draw, pictures: dict[str, Tensor]) -> tuple[Symmetry | None, PhotoMap | None]:
+        """Vary the photo's light, and draw by what to move the eye, and then its photo; None leaves it."""
+        entropy = [self.seed, draw.epoch, zlib.crc32(self.keys[draw.index].encode())]
+        rng = np.random.default_rng(entropy + [draw.repeat] * (draw.repeat > 0))
+        choices = allowed_symmetries(self._lines(draw.index)[1], self.symmetries)
+        choice = int(rng.integers(len(choices)))
+        if "fundus" in pictures and self.photometry.strength:
+            photo = pictures["fundus"].numpy()
+            photo[...] = self.photometry(photo, seed=int(rng.integers(2**31)))
+        photo_map = PhotoMap.draw(rng, self.photo_maps) if "fundus" in pictures and self.photo_maps else None
+        return choices[choice] if choice else None, photo_map  # the identity comes first
+
+    def _sample(self, number: int) -> dict[str, Any]:
+        index = self._index
+        sample: dict[str, Any] = {}
+        if self._wants("volume"):
+            _, scan = self._lines(number)
+            _, n_depth, n_ascans = self.shape
+            if self._wants("fundus"):
+                sample["grid"] = index.placement(number).to_grid(scan.coordinates(n_ascans))
+            sample["pose_um"] = self._pose(number)
+            rows = index.shape(number, "volume")[1]
+            sample["spacing_z_mm"] = torch.tensor(float(index.spacings_mm[number, 1]) * rows / n_depth)
+            sample["surfaces_um"] = self._maps(number, "surfaces_um")
+            sample["surface_confidence"] = self._maps(number, "surface_confidence")[0]
+            sample["spacing_x_mm"] = torch.tensor(fmean(scan.length_mm) / n_ascans)
+            if "boundaries_um" in self._optional:
+                sample["boundaries_um"] = self._maps(number, "boundaries_um")
+        sample["key"] = index.keys[number]
+        sample["laterality"] = index.lateralities[number]
+        sample["diagnosis"] = index.diagnoses[number]
+        return sample
+
+    def _pose(self, number: int) -> Tensor:
+        stored = np.empty(self._index.shape(number, "pose_um"), np.float32)
+        self._reader.read_into(self.keys[number], "pose_um", stored)
+        if not np.isfinite(stored).all():
+            raise DataError(f"{self._where(number)}: pose_um: expected finite micrometres, found NaN")
+        slices, _ = self._lines(number)
+        stored = padded_pose(stored)
+        return torch.from_numpy(stored if slices is None else stored[list(slices)])
+
+    def _maps(self, number: int, name: str) -> Tensor:
+        """Values at the A-scans of the batch, shape ``(n, S, X)``."""
+        stored = np.empty(self._index.shape(number, name), np.float32)
+        self._reader.read_into(self.keys[number], name, stored)
+        slices, _ = self._lines(number)
+        maps = torch.from_numpy(stored.reshape(-1, *stored.shape[-2:]))
+        return resample_ascans(maps if slices is None else maps[:, list(slices)], self.shape[2])
+
+    def _lines(self, number: int) -> tuple[tuple[int, ...] | None, ScanPattern]:
+        """The slices to read, None for all of them, and the lines under them."""
+        scan = self._index.scan(number) if self._wants("volume") else None
+        # A photo alone may be turned and mirrored as the challenge's star may.
+        return _chosen(RadialScan() if scan is None else scan, self.shape[0])
+
+    def _usual_number(self) -> int:
+        """An eye of the most frequent scan."""
+        numbers = self._index.scan_numbers.tolist()
+        return numbers.index(Counter(numbers).most_common(1)[0][0])
+
+    def _to_normalise(self, number: int, name: str) -> bool:
+        photo_done, volume_done = self._index.prepared[number]
+        if name == "fundus":
+            return self.preparation.normalise_photos and not photo_done
+        return self.preparation.normalise_volumes and not volume_done
+
+    def _wants(self, name: str) -> bool:
+        return name in NEEDED[self.content]
+
+    def _where(self, number: int) -> str:
+        key = self.keys[number]
+        return f"{self._reader.path_of(key)}: eye {key!r}"
+
+    def _picture_shape(self, number: int, name: str) -> tuple[int, ...]:
+        found = self._index.shape(number, name)
+        return found if name == "fundus" else (self.shape[0], *found[1:])
+
+    def _common_stored(self, name: str) -> tuple[int, ...] | None:
+        sizes = self._index.shapes[name][:, 0 if name == "fundus" else 1 :]
+        return self._picture_shape(0, name) if (sizes == sizes[0]).all() else None
+
+    def _check_complete(self) -> None:
+        for name in NEEDED[self.content]:
+            for number in np.flatnonzero(~self._index.has(name))[:1]:
+                what = "photo and volume" if self.content == "pairs" else name.replace("fundus", "photo")
+                raise DataError(
+                    f"{self._where(number)}: has no {what} with its scan; leave it out of the keys"
+                )
+        if not self._wants("volume"):
+            return
+        missing = ~np.all([self._index.has(name) for name in SEARCHED], axis=0)
+        for number in np.flatnonzero(missing)[:1]:
+            raise DataError(
+                f"{self._where(number)}: expected its pose and surfaces ({', '.join(SEARCHED)}), found none "
+                "or not all; `fund2oct migrate OLD.h5 NEW.h5` finds them in the volume"
+            )
+
+    def _common_shape(self, wanted: tuple[int, int, int] | None) -> tuple[int, int, int]:
+        sizes = self._index.shapes["volume"]
+        s, z, x = sizes[0].tolist() if wanted is None else wanted
+        unlike = (sizes != (s, z, x)).any(1) if wanted is None else sizes[:, 0] < s
+        for number in np.flatnonzero(unlike)[:1]:
+            raise DataError(
+                f"{self._where(number)}: expected a volume {(s, z, x)}, found "
+                f"{tuple(sizes[number].tolist())}; volume_shape resizes along Z and X "
+                "and takes evenly spaced slices, but cannot add any"
+            )
+        return s, z, x
+
+    def _common_fundus_px(self, wanted: int | None) -> int:
+        sizes = self._index.shapes["fundus"][:, 0]
+        for number in np.flatnonzero(sizes != sizes[0])[:1] if wanted is None else ():
+            raise DataError(
+                f"{self._where(number)}: expected a photo {sizes[0]} pixels wide, found {sizes[number]}; "
+                "set fundus_px to resize them all"
+            )
+        return int(sizes[0]) if wanted is None else wanted
+
+
+def _moved(sample: dict[str, Any], symmetry: Symmetry | None, photo_map: PhotoMap | None) -> dict[str, Any]:
+    """A sample without its pictures, moved by a symmetry and then by a map of the photo."""
+    if symmetry is not None:
+        sample = move_sample(sample, symmetry)
+    if photo_map is not None and "grid" in sample:
+        sample = sample | {"grid": photo_map.place(sample["grid"])}
+    return sample
+
+
+@lru_cache
+def _chosen(scan: ScanPattern, n_slices: int) -> tuple[tuple[int, ...] | None, ScanPattern]:
+    if n_slices in (0, scan.n_slices):
+        return None, scan
+    slices = spaced_slices(scan, n_slices)
+    return slices, chosen_scan(scan, slices)
+
+
+def _normalised(name: str, picture: Array) -> Array:
+    if name == "fundus":
+        from fund2oct.data.preparing.illumination import normalise_illumination
+
+        return normalise_illumination(picture)
+    from fund2oct.data.preparing.illumination import normalise_intensity
+
+    return normalise_intensity(picture)

@@ -1,0 +1,182 @@
+"""From the bytes that a loader reads to the batch that a model sees, on the model's device."""
+
+from __future__ import annotations
+
+import importlib
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from math import prod
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from fund2oct.data.augmenting.photo_map import PhotoMap
+from fund2oct.geometry import Symmetry
+
+Pictures = Tensor | list[Tensor]
+
+
+def empty_bytes(shape: tuple[int, ...], shared: bool) -> Tensor:
+    """A uint8 tensor of nothing in particular; what other processes see too, if ``shared``."""
+    if not shared:
+        return torch.empty(shape, dtype=torch.uint8)
+    # As torch's own collate does it: a worker hands its batch over without copying it once more.
+    storage = torch.UntypedStorage._new_shared(max(prod(shape), 1))
+    return torch.empty(0, dtype=torch.uint8).set_(storage)[: prod(shape)].view(shape)
+
+
+@dataclass(frozen=True)
+class RawBatch:
+    """Eyes as a loader's worker reads them: a quarter of the bytes of what a model sees.
+
+    Args:
+        pictures: uint8; ``fundus`` :math:`(B, H, H, 3)`, ``volume`` and ``second`` :math:`(B, S, Z, X)`,
+            each a list of B where the sizes differ.
+        values: the other entries of the batch, moved by the symmetries already.
+        texts: names, and other text of each eye.
+        symmetries: by which to move each eye's pictures; None leaves them.
+        photo_maps: by which to move each eye's photo after that; None leaves it.
+        skipped: why each damaged eye was replaced, by key.
+    """
+
+    pictures: dict[str, Pictures]
+    values: dict[str, Tensor]
+    texts: dict[str, list[str]]
+    symmetries: tuple[Symmetry | None, ...]
+    photo_maps: tuple[PhotoMap | None, ...]
+    skipped: dict[str, str]
+
+    def __getstate__(self) -> dict[str, Any]:
+        # Each tensor from another process costs a handshake of a millisecond; small arrays are cheaper sent.
+        return self.__dict__ | {"values": {name: value.numpy() for name, value in self.values.items()}}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        values = {name: torch.from_numpy(value) for name, value in state["values"].items()}
+        self.__dict__.update(state | {"values": values})
+
+    def to(self, device: torch.device | str, non_blocking: bool = True) -> RawBatch:
+        """The same on another device."""
+        return self._each(lambda tensor: tensor.to(device, non_blocking=non_blocking))
+
+    def pin_memory(self) -> RawBatch:
+        """The same in memory that a device reads faster."""
+        return self._each(lambda tensor: tensor.pin_memory())
+
+    def _each(self, change: Callable[[Tensor], Tensor]) -> RawBatch:
+        pictures = {
+            name: change(many) if isinstance(many, Tensor) else [change(one) for one in many]
+            for name, many in self.pictures.items()
+        }
+        values = {name: change(value) for name, value in self.values.items()}
+        return replace(self, pictures=pictures, values=values)
+
+
+@dataclass(frozen=True)
+class Finish:
+    """Move, convert and resize pictures.
+
+    Args:
+        fundus_px: width of the photos.
+        size: ``(Z, X)`` of the volumes.
+        vessels: a network that draws the vessels of photos ``(B, 3, H, H)`` in [0, 1] as maps
+            ``(B, 1, H, H)`` in [0, 1]; they join the batch as ``vessels``.
+    """
+
+    fundus_px: int
+    size: tuple[int, int]
+    vessels: nn.Module | None = None
+
+    def __call__(self, raw: RawBatch) -> dict[str, Any]:
+        """Make the batch that models see, all pictures float32 in [0, 1]."""
+        batch: dict[str, Any] = {}
+        for name, many in raw.pictures.items():
+            if name == "fundus":
+                photos = _stacked(many, lambda stack: stack.permute(0, 3, 1, 2), (self.fundus_px,) * 2)
+                batch["fundus"] = _moved_photos(photos, raw.symmetries, raw.photo_maps)
+            else:
+                scans = _moved_scans(many, raw.symmetries)
+                batch[name] = _stacked(scans, lambda stack: stack, self.size)[:, None]
+        if self.vessels is not None and "fundus" in batch:
+            batch["vessels"] = self._vessel_maps(batch["fundus"])
+        return batch | raw.values | raw.texts
+
+    def _vessel_maps(self, photos: Tensor) -> Tensor:
+        assert self.vessels is not None
+        # Made here, and no part of a model: it has to be told where the photos are.
+        with torch.no_grad():
+            maps = self.vessels.to(photos.device)(photos)
+        wanted = (len(photos), 1, *photos.shape[-2:])
+        if not isinstance(maps, Tensor) or tuple(maps.shape) != wanted:
+            found = tuple(maps.shape) if isinstance(maps, Tensor) else type(maps).__name__
+            raise ValueError(f"vessel_network: expected maps of shape {wanted}, found {found}")
+        return maps.float()
+
+
+def load_vessel_network(name: str) -> nn.Module:
+    """Load a network that draws vessels, ready for use.
+
+    Args:
+        name: path of a TorchScript file (``.pt``), or import path of a class or function without
+            arguments that returns a module.
+
+    Raises:
+        ValueError: if there is no such file or name, or it is no network.
+    """
+    if Path(name).is_file():
+        try:
+            network: Any = torch.jit.load(name, map_location="cpu")
+        except (RuntimeError, ValueError) as error:
+            reason = str(error).strip().splitlines()[0]
+            raise ValueError(f"vessel_network: {name}: not a TorchScript file ({reason})") from error
+    else:
+        module, _, attribute = name.rpartition(".")
+        try:
+            network = getattr(importlib.import_module(module), attribute)()
+        except (ImportError, AttributeError, ValueError) as error:
+            raise ValueError(
+                f"vessel_network: expected a TorchScript file or an import path, found {name!r} ({error})"
+            ) from error
+    if not isinstance(network, nn.Module):
+        raise ValueError(f"vessel_network: {name}: expected a network, found {type(network).__name__}")
+    for parameter in network.parameters():  # one by one: TorchScript modules cannot do it at once
+        parameter.requires_grad_(False)
+    return network.eval()
+
+
+def resize(images: Tensor, size: tuple[int, int]) -> Tensor:
+    """Resize the last two of four dimensions, with the frequencies removed that would alias."""
+    if tuple(images.shape[-2:]) == size:
+        return images
+    # B-scans, or colours, are the channels: each is resized by itself.
+    return F.interpolate(images, size, mode="bilinear", antialias=True, align_corners=False)
+
+
+def _stacked(many: Pictures, arrange: Callable[[Tensor], Tensor], size: tuple[int, int]) -> Tensor:
+    stacks = [many] if isinstance(many, Tensor) else [one[None] for one in many]
+    return torch.cat([resize(arrange(stack).float() / 255, size) for stack in stacks])
+
+
+def _moved_photos(
+    photos: Tensor, symmetries: tuple[Symmetry | None, ...], photo_maps: tuple[PhotoMap | None, ...]
+) -> Tensor:
+    # The identity is no symmetry here; going through a resampling of the photo would be wasted.
+    for number, (symmetry, photo_map) in enumerate(zip(symmetries, photo_maps, strict=True)):
+        photo = photos[number : number + 1]
+        if photo_map is not None:
+            photos[number] = photo_map.apply_to_fundus(photo, after=symmetry)[0]
+        elif symmetry is not None:
+            photos[number] = symmetry.apply_to_fundus(photo)[0]
+    return photos
+
+
+def _moved_scans(scans: Pictures, symmetries: tuple[Symmetry | None, ...]) -> Pictures:
+    if not any(symmetries):
+        return scans
+    moved = [
+        scan if symmetry is None else symmetry.apply_to_scan(scan, slice_dim=0)
+        for scan, symmetry in zip(scans, symmetries, strict=True)
+    ]
+    return torch.stack(moved) if isinstance(scans, Tensor) else moved

@@ -1,0 +1,158 @@
+"""What is known of many eyes without their arrays, in little memory."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from fund2oct.data.loading.split import EyeName
+from fund2oct.data.preparing.preparation import LEVELS, LIGHT, is_done
+from fund2oct.data.store.reader import EyeReader
+from fund2oct.eye import ARRAYS, Array, DataError
+from fund2oct.geometry import Placement, ScanPattern
+
+_COLUMNS = ("key", "who", "placement", "spacing", "scan", "photo", "prepared")
+
+
+@dataclass(frozen=True, eq=False)
+class EyeIndex:
+    """Columns of plain values, an entry an eye.
+
+    Forty thousand eyes are some megabytes here. As an object each they would be hundreds, which the
+    processes of a loader would copy bit by bit: a page that holds a counted reference is written to
+    whenever it is read.
+
+    Args:
+        keys: of the eyes.
+        patients: of the eyes.
+        lateralities: of the eyes.
+        diagnoses: of the eyes.
+        placements: shift x and y, rotation and half width of each, shape ``(N, 4)``.
+        spacings_mm: ``(s, z, x)`` of each, shape ``(N, 3)``.
+        scans: the different scans.
+        scan_numbers: of each eye, -1 where it has none, shape ``(N,)``.
+        shapes: of each array by name, 0 where the eye has none, shape ``(N, dimensions)``.
+        photos: digest of each photo, see :attr:`fund2oct.data.store.layout.Record.photo_digest`, bytes, shape
+            ``(N,)``.
+        prepared: what was done of :class:`fund2oct.data.preparing.preparation.Preparation` at import: to photos and
+            to volumes, bool, shape ``(N, 2)``.
+    """
+
+    keys: tuple[str, ...]
+    patients: tuple[str, ...]
+    lateralities: tuple[str, ...]
+    diagnoses: tuple[str, ...]
+    placements: Array
+    spacings_mm: Array
+    scans: tuple[ScanPattern, ...]
+    scan_numbers: Array
+    shapes: dict[str, Array]
+    photos: Array
+    prepared: Array
+
+    @classmethod
+    def read(
+        cls,
+        reader: EyeReader,
+        keys: Iterable[str] | None = None,
+        on_error: Callable[[str, DataError], None] | None = None,
+    ) -> EyeIndex:
+        """Read what a file says of its eyes.
+
+        Args:
+            reader: the file.
+            keys: eyes to read; None reads all.
+            on_error: called with the key and the error of an eye that cannot be read, which is then left
+                out; without it the error is raised.
+        """
+        found: dict[str, list] = {name: [] for name in _COLUMNS}
+        shapes: dict[str, list[tuple[int, ...]]] = {name: [] for name in ARRAYS}
+        scans: dict[ScanPattern, int] = {}
+        for key in reader.keys if keys is None else keys:
+            try:
+                record = reader.record(key)
+            except DataError as error:
+                if on_error is None:
+                    raise
+                on_error(key, error)
+                continue
+            found["key"].append(key)
+            fields, arrays = record.fields, record.arrays
+            texts = (fields["patient"], fields["laterality"], fields["diagnosis"])
+            found["who"].append(tuple(map(sys.intern, texts)))
+            place, scan = fields["placement"], fields.get("scan")
+            found["placement"].append((*place.shift, place.rotation_deg, place.half_width_mm))
+            found["spacing"].append(fields["spacing_mm"])
+            found["scan"].append(-1 if scan is None else scans.setdefault(scan, len(scans)))
+            found["photo"].append(record.photo_digest.encode())
+            history = fields.get("history", {})
+            found["prepared"].append((is_done(history, LIGHT), is_done(history, LEVELS)))
+            for name, (_, dims) in ARRAYS.items():
+                shapes[name].append(arrays[name].shape if name in arrays else (0,) * len(dims))
+        patients, lateralities, diagnoses = zip(*found["who"], strict=True) if found["who"] else ((), (), ())
+        return cls(
+            tuple(found["key"]),
+            patients,
+            lateralities,
+            diagnoses,
+            np.array(found["placement"], np.float64).reshape(-1, 4),
+            np.array(found["spacing"], np.float64).reshape(-1, 3),
+            tuple(scans),
+            np.array(found["scan"], np.int32),
+            {
+                name: np.array(sizes, np.int32).reshape(-1, len(ARRAYS[name][1]))
+                for name, sizes in shapes.items()
+            },
+            np.array(found["photo"], "S64"),
+            np.array(found["prepared"], bool).reshape(-1, 2),
+        )
+
+    def __len__(self) -> int:
+        return len(self.keys)
+
+    def subset(self, chosen: Sequence[int] | Array) -> EyeIndex:
+        """Some of the eyes."""
+        rows = np.asarray(chosen, np.int64)
+
+        def pick(column: tuple[str, ...]) -> tuple[str, ...]:
+            return tuple(column[row] for row in rows)
+
+        return EyeIndex(
+            pick(self.keys),
+            pick(self.patients),
+            pick(self.lateralities),
+            pick(self.diagnoses),
+            self.placements[rows],
+            self.spacings_mm[rows],
+            self.scans,
+            self.scan_numbers[rows],
+            {name: sizes[rows] for name, sizes in self.shapes.items()},
+            self.photos[rows],
+            self.prepared[rows],
+        )
+
+    def names(self) -> list[EyeName]:
+        """By what each eye is known in any file."""
+        columns = zip(self.keys, self.patients, self.photos.tolist(), strict=True)
+        return [EyeName(key, patient, photo.decode()) for key, patient, photo in columns]
+
+    def has(self, name: str) -> Array:
+        """Which eyes have the array, bool, shape ``(N,)``."""
+        return self.shapes[name][:, 0] > 0
+
+    def shape(self, number: int, name: str) -> tuple[int, ...]:
+        """Shape of an array of an eye."""
+        return tuple(self.shapes[name][number].tolist())
+
+    def scan(self, number: int) -> ScanPattern | None:
+        """Scan of an eye."""
+        chosen = int(self.scan_numbers[number])
+        return None if chosen < 0 else self.scans[chosen]
+
+    def placement(self, number: int) -> Placement:
+        """Placement of an eye's scan on its photo."""
+        x, y, rotation_deg, half_width_mm = self.placements[number].tolist()
+        return Placement((x, y), rotation_deg, half_width_mm)

@@ -1,0 +1,81 @@
+"""The embedded data: simulated eyes, made where they are not there yet."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import Any, Literal
+
+from fund2oct.data.loading.datamodule import FundusOCTDataModule
+from fund2oct.data.store.reader import EyeReader
+from fund2oct.eye import DataError
+
+
+class PhantomDataModule(FundusOCTDataModule):
+    """Simulated eyes in a file that is made at the first use.
+
+    Args:
+        path: the file; one that is there is used, if it holds as many eyes.
+        n_eyes: eyes to simulate; two are of one patient.
+        phantom_seed: of the simulation.
+        n_depth: rows of a simulated B-scan.
+        n_ascans: A-scans of a simulated B-scan.
+        simulated_fundus_px: width of a simulated photo.
+        population: ``"ordinary"`` eyes under a star of 8.8 mm, or ``"long"`` ones under one of 12 mm.
+        options: as :class:`FundusOCTDataModule`.
+    """
+
+    def __init__(
+        self,
+        path: str = "data/phantom.h5",
+        n_eyes: int = 600,
+        phantom_seed: int = 0,
+        n_depth: int = 80,
+        n_ascans: int = 112,
+        simulated_fundus_px: int = 128,
+        population: Literal["ordinary", "long"] = "ordinary",
+        **options: Any,
+    ) -> None:
+        super().__init__(path, **options)
+        self.file = path
+        self.n_eyes = n_eyes
+        self.phantom_seed = phantom_seed
+        self.n_depth = n_depth
+        self.n_ascans = n_ascans
+        self.simulated_fundus_px = simulated_fundus_px
+        self.population = population
+
+    def prepare_data(self) -> None:
+        """Simulate the eyes, on one process, unless the file is there."""
+        path = Path(self.file)
+        if not path.is_file():
+            self._simulate(path)
+        with EyeReader(path) as reader:
+            n_found = len(reader.keys)
+            # Eyes without a word on their population are ordinary.
+            history = reader.record(reader.keys[0]).fields["history"] if n_found else {}
+        found = history.get("population", "ordinary")
+        if found != self.population:
+            raise DataError(
+                f"{path}: expected simulated eyes of the population {self.population!r}, found {found!r}; "
+                f"set population={found}, or give another path"
+            )
+        if n_found != self.n_eyes:
+            raise DataError(
+                f"{path}: expected {self.n_eyes} simulated eyes, found {n_found}; "
+                f"set n_eyes={n_found}, or delete the file to have it made anew"
+            )
+
+    def _simulate(self, path: Path) -> None:
+        from fund2oct.data.importing.simulated_file import simulate_file
+        from fund2oct.phantom import PhantomConfig
+
+        path.parent.mkdir(parents=True, exist_ok=True)
+        config = PhantomConfig.of(
+            self.population,
+            fundus_px=self.simulated_fundus_px,
+            n_depth=self.n_depth,
+            n_ascans=self.n_ascans,
+        )
+        workers = os.cpu_count() or 1
+        simulate_file(path, self.n_eyes, self.phantom_seed, config, workers=workers, wait=True)

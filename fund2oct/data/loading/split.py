@@ -1,0 +1,188 @@
+"""Which patients are trained on and which are kept apart; which eyes a model has seen, and which may judge it."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any, Literal, NamedTuple
+
+Part = Literal["train", "val", "test"]
+PARTS: tuple[Part, ...] = ("train", "val", "test")
+_NAMED = 5
+
+
+class Split(NamedTuple):
+    """Patients of each part."""
+
+    train: frozenset[str]
+    val: frozenset[str]
+    test: frozenset[str]
+
+
+def patient_number(patient: str, seed: int = 0) -> float:
+    """A number in [0, 1) that depends on nothing but the patient's name and the seed."""
+    digest = hashlib.sha256(f"{seed}:{patient}".encode()).digest()
+    # A float holds 53 bits exactly; all 64 could round up to 1.
+    return (int.from_bytes(digest[:8], "big") >> 11) / 2**53
+
+
+def split_patients(
+    patients: Iterable[str], val_fraction: float = 0.1, test_fraction: float = 0.1, seed: int = 0
+) -> Split:
+    """Part patients by :func:`patient_number`: the lowest are tested on, the next validated on.
+
+    A patient keeps its part when others come or go. The exception is a handful of patients, where a
+    part might be empty: it then takes the patient whose number lies nearest. Fewer than three
+    patients cannot be parted, and each part holds them all.
+
+    Args:
+        patients: names, repeated or not.
+        val_fraction: expected share of the patients to validate on, above 0.
+        test_fraction: expected share of the patients to test on; 0 tests on none.
+        seed: another seed gives another split.
+
+    Raises:
+        ValueError: if there is no patient, or the fractions leave none to train on.
+    """
+    if not (val_fraction > 0 and test_fraction >= 0 and val_fraction + test_fraction < 1):
+        raise ValueError(
+            "val_fraction, test_fraction: expected val_fraction above 0, test_fraction of at least 0 and "
+            f"a sum below 1, found {val_fraction} and {test_fraction}"
+        )
+    numbers = {patient: patient_number(patient, seed) for patient in patients}
+    everyone = sorted(numbers, key=numbers.__getitem__)
+    if not everyone:
+        raise ValueError("patients: expected at least one, found none")
+    if len(everyone) < 3:
+        return Split(*[frozenset(everyone)] * 3)
+    n_test = max(sum(number < test_fraction for number in numbers.values()), int(test_fraction > 0))
+    n_test = min(n_test, len(everyone) - 2)
+    below = sum(number < val_fraction + test_fraction for number in numbers.values())
+    n_held = min(max(below, n_test + 1), len(everyone) - 1)
+    return Split(
+        frozenset(everyone[n_held:]), frozenset(everyone[n_test:n_held]), frozenset(everyone[:n_test])
+    )
+
+
+class EyeName(NamedTuple):
+    """By what an eye is known in any file.
+
+    Args:
+        key: name of the eye.
+        patient: name of the patient.
+        photo: :attr:`fund2oct.data.store.layout.Record.photo_digest`, empty where there is no photo.
+    """
+
+    key: str
+    patient: str
+    photo: str
+
+
+class HeldOut(NamedTuple):
+    """Eyes that may judge a model.
+
+    Args:
+        keys: of the eyes, in the order of their file.
+        how: how they were chosen, a sentence or two for the report.
+    """
+
+    keys: tuple[str, ...]
+    how: str
+
+
+@dataclass(frozen=True)
+class SeenEyes:
+    """The data of a training and how it was split, as a checkpoint stores it.
+
+    Args:
+        path: the file or files, as given.
+        digest: of all their eyes, see :meth:`fund2oct.data.EyeReader.digest`.
+        split: how the eyes were parted, in words.
+        parts: the eyes that were trained on, validated on and kept for the test.
+
+    Example:
+        >>> names = [EyeName(f"{n}-OD", str(n), "") for n in range(3)]
+        >>> seen = SeenEyes("a.h5", "12ab", "split_seed 0", {part: (name,) for part, name in
+        ...                                                  zip(PARTS, names, strict=True)})
+        >>> seen.held_out(names, "12ab", "a.h5").keys  # the same file: its test part
+        ('2-OD',)
+        >>> new = EyeName("9-OD", "9", "")
+        >>> seen.held_out([*names, new], "34cd", "b.h5").keys  # another: what was not seen
+        ('2-OD', '9-OD')
+    """
+
+    path: str
+    digest: str
+    split: str
+    parts: Mapping[Part, tuple[EyeName, ...]]
+
+    def held_out(self, names: Sequence[EyeName], digest: str, path: str) -> HeldOut:
+        """Choose the eyes of a file by which the model may be judged.
+
+        Of the file that it was trained on these are the test eyes. Of another file they are all but
+        those that it was trained or validated on, known by the eye's key, by the patient or by the photo.
+
+        Args:
+            names: the eyes of the file.
+            digest: of the file.
+            path: of the file, for the words.
+        """
+        if digest == self.digest:
+            kept = {name.key for name in self.parts["test"]}
+            keys = tuple(name.key for name in names if name.key in kept)
+            return HeldOut(keys, f"{self.how()}{self._overlap()}")
+        seen = [name for name in names if self._knows(name)]
+        known = {name.key for name in seen}
+        keys = tuple(name.key for name in names if name.key not in known)
+        how = f"`{path}` holds other eyes than `{self.path}`, on which the model was trained. "
+        if not seen:
+            how += f"None of its {len(names)} eyes was trained or validated on, by key, patient and photo."
+            return HeldOut(keys, how)
+        how += (
+            f"{len(seen)} of its {len(names)} eyes are left out: the model was trained or validated on them, "
+            f"by key, patient or photo ({_some(name.key for name in seen)})."
+        )
+        return HeldOut(keys, how)
+
+    def how(self) -> str:
+        """How the test eyes of the training's own data were chosen."""
+        return (
+            f"The eyes are the test part of `{self.path}`, as the model was trained with it: "
+            f"{self.split}, {len(self.parts['train'])} eyes to train, {len(self.parts['val'])} to validate, "
+            f"{len(self.parts['test'])} to test."
+        )
+
+    def _overlap(self) -> str:
+        trained = {name.key for name in self.parts["train"]}
+        if any(name.key in trained for name in self.parts["test"]):
+            return " With fewer than three patients nothing was held back: **the model was trained on them.**"
+        return ""
+
+    def _knows(self, name: EyeName) -> bool:
+        keys, patients, photos = self._known
+        return name.key in keys or name.patient in patients or (bool(name.photo) and name.photo in photos)
+
+    @cached_property
+    def _known(self) -> tuple[frozenset[str], frozenset[str], frozenset[str]]:
+        known = [*self.parts["train"], *self.parts["val"]]
+        keys, patients, photos = zip(*known, strict=True) if known else ((), (), ())
+        return frozenset(keys), frozenset(patients), frozenset(photos)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain values, as stored in a checkpoint."""
+        parts = {part: [list(name) for name in self.parts[part]] for part in PARTS}
+        return {"path": self.path, "digest": self.digest, "split": self.split, "parts": parts}
+
+    @classmethod
+    def from_dict(cls, values: Mapping[str, Any]) -> SeenEyes:
+        """Read what :meth:`to_dict` wrote."""
+        parts = {part: tuple(EyeName(*map(str, name)) for name in values["parts"][part]) for part in PARTS}
+        return cls(str(values["path"]), str(values["digest"]), str(values["split"]), parts)
+
+
+def _some(keys: Iterable[str]) -> str:
+    named = list(keys)
+    more = f" and {len(named) - _NAMED} more" if len(named) > _NAMED else ""
+    return ", ".join(named[:_NAMED]) + more

@@ -1,0 +1,1 @@
+"""Photo and volume brought to one form; importers and predictions stand on it alike."""

@@ -1,0 +1,173 @@
+"""From a volume as it was read to one as it is stored: borders, slices, scan and size."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import numpy as np
+from scipy import ndimage
+
+from fund2oct.data.formats.images import resize
+from fund2oct.data.formats.stacks import Spacing
+from fund2oct.data.preparing.slices import chosen_scan, spaced_slices
+from fund2oct.eye import Array, DataError, Plain
+from fund2oct.geometry import RadialScan, RasterScan, ScanPattern
+
+_WHITE = 250
+_THICK = 5
+
+
+@dataclass(frozen=True)
+class ScanOptions:
+    """How a volume is brought into a file.
+
+    Args:
+        spacing_mm: ``(s, z, x)`` of the volume as it lies on disk; None takes what the file says.
+        radial: whether the slices are a star, the first vertical and the others clockwise, instead of
+            a raster from above to below.
+        n_slices: how many evenly spaced slices to keep; None keeps them all.
+        star: a star to cut out of a raster, in place of its own slices.
+        shape: ``(Z, X)`` to resize B-scans to; None keeps their size.
+        mask_borders: whether to blacken what a registration filled with white.
+        axes: order of the axes in a TIFF or NumPy file.
+    """
+
+    spacing_mm: Spacing | None = None
+    radial: bool = False
+    n_slices: int | None = None
+    star: RadialScan | None = None
+    shape: tuple[int, int] | None = None
+    mask_borders: bool = True
+    axes: str = "szx"
+
+    def __post_init__(self) -> None:
+        if self.star and (self.radial or self.n_slices):
+            raise ValueError("star: is cut out of a whole raster; leave out radial and slices")
+        sizes = [*(self.shape or ()), *([self.n_slices] if self.n_slices is not None else [])]
+        if any(size < 1 for size in sizes):
+            raise ValueError(f"slices, shape: expected positive sizes, found {self.n_slices}, {self.shape}")
+
+
+@dataclass(frozen=True)
+class PreparedScan:
+    """A volume as it is stored, and what was done to it; ``slices`` are those kept, None once cut anew."""
+
+    volume: Array
+    scan: ScanPattern
+    spacing_mm: Spacing
+    history: dict[str, Plain]
+    slices: tuple[int, ...] | None
+
+
+def prepare_scan(
+    volume: Array, spacing_mm: Spacing | None, options: ScanOptions, lines: ScanPattern | None = None
+) -> PreparedScan:
+    """Mask, choose or cut slices, and resize.
+
+    Args:
+        volume: uint8, shape ``(S, Z, X)``.
+        spacing_mm: what the file says; ``options.spacing_mm`` goes before it.
+        options: what to do.
+        lines: where the file says that its slices lie; None takes a raster from above to below.
+
+    Raises:
+        DataError: if there is no spacing, or there are fewer slices than wanted.
+    """
+    given = options.spacing_mm or spacing_mm
+    if given is None:
+        raise DataError(
+            "expected the spacing of slices, rows and A-scans, but the file does not tell it; "
+            "give --spacing-mm S Z X"
+        )
+    s_mm, z_mm, x_mm = given
+    # What the options say goes before the file.
+    lines = lines if options.spacing_mm is None and not options.radial else None
+    parallel = not options.radial and lines is None and len(volume) > 1
+    if not (z_mm > 0 and x_mm > 0 and (s_mm > 0 or not parallel)):
+        raise DataError(f"spacing_mm: expected positive millimetres (s, z, x), found {given}")
+    history: dict[str, Plain] = {"stored_shape": "x".join(map(str, volume.shape))}
+    if options.mask_borders:
+        fill = np.stack([_white_border(bscan) for bscan in volume])
+        if fill.any():
+            volume = np.where(fill, 0, volume)
+            history["border_masked"] = round(float(fill.mean()), 6)
+    n_slices, _, n_ascans = volume.shape
+    scan: ScanPattern
+    if lines is not None:
+        scan = lines
+    elif options.radial:
+        scan, s_mm = RadialScan(n_slices, length_mm=x_mm * n_ascans), math.nan
+    elif n_slices < 2:
+        scan, s_mm = ScanPattern((((-x_mm * n_ascans / 2, 0.0), (x_mm * n_ascans / 2, 0.0)),)), math.nan
+    else:
+        scan = RasterScan(n_slices, width_mm=x_mm * n_ascans, height_mm=s_mm * (n_slices - 1))
+    slices: tuple[int, ...] | None = tuple(range(n_slices))
+    if options.star is not None:
+        if not isinstance(scan, RasterScan):
+            raise DataError("star: is cut out of a raster, but the file's slices are none; leave it out")
+        downwards = scan.lines[0][0][1] < scan.lines[-1][0][1]
+        volume = cut_scan(volume if downwards else volume[::-1], (s_mm, z_mm, x_mm), options.star)
+        slices = None
+        scan, s_mm = options.star, math.nan
+        x_mm = max(scan.length_mm) / volume.shape[2]
+        history["cut"] = f"a star of {scan.n_slices} lines of {scan.length_mm[0]:g} mm out of the raster"
+    elif options.n_slices is not None and options.n_slices != n_slices:
+        if options.n_slices > n_slices:
+            raise DataError(f"expected at least {options.n_slices} slices, found {n_slices}")
+        chosen = spaced_slices(scan, options.n_slices)
+        volume, scan, slices = volume[list(chosen)], chosen_scan(scan, chosen), chosen
+        s_mm = s_mm * (chosen[-1] - chosen[0]) / max(len(chosen) - 1, 1) if len(chosen) > 1 else math.nan
+        history["slices"] = ",".join(map(str, chosen))
+    if options.shape is not None and options.shape != volume.shape[1:]:
+        rows, columns = options.shape
+        z_mm, x_mm = z_mm * volume.shape[1] / rows, x_mm * volume.shape[2] / columns
+        volume = np.stack([resize(bscan, rows, columns) for bscan in volume])
+    return PreparedScan(np.ascontiguousarray(volume), scan, (s_mm, z_mm, x_mm), history, slices)
+
+
+def cut_scan(volume: Array, spacing_mm: Spacing, scan: ScanPattern, n_ascans: int | None = None) -> Array:
+    """Cut the B-scans of other lines out of a raster, linear between its A-scans.
+
+    Args:
+        volume: uint8, shape ``(S, Z, X)``, a raster from above to below, centred on the fovea.
+        spacing_mm: ``(s, z, x)``.
+        scan: lines to cut along.
+        n_ascans: A-scans of a line; None takes them as far apart as they are in the raster.
+
+    Returns:
+        uint8, shape ``(lines, Z, n_ascans)``.
+
+    Raises:
+        DataError: if a line leaves the raster by more than half a slice.
+    """
+    s_mm, _, x_mm = spacing_mm
+    n_slices, n_depth, columns = volume.shape
+    n_ascans = n_ascans or max(1, round(max(scan.length_mm) / x_mm))
+    x, y = scan.coordinates(n_ascans).numpy().astype(float).transpose(2, 0, 1)
+    slices = y / s_mm + (n_slices - 1) / 2
+    ascans = x / x_mm + (columns - 1) / 2
+    over = max(-slices.min(), slices.max() - (n_slices - 1), -ascans.min(), ascans.max() - (columns - 1))
+    if over > 0.5:
+        raise DataError(
+            f"expected lines within the raster of {columns * x_mm:.3g} x {n_slices * s_mm:.3g} mm, found "
+            f"{max(scan.length_mm):.3g} mm; give a shorter --star-mm"
+        )
+    cut = np.empty((scan.n_slices, n_depth, n_ascans), np.uint8)
+    for row in range(n_depth):
+        values = ndimage.map_coordinates(
+            volume[:, row].astype(np.float32), [slices, ascans], order=1, mode="nearest"
+        )
+        cut[:, row] = values.round()
+    return cut
+
+
+def _white_border(bscan: Array) -> Array:
+    """What is white and reaches the frame, but for the ends of bright layers that are thin."""
+    # The frame counts as white, so that a line of one pixel along it is thick enough.
+    white = np.pad(bscan >= _WHITE, _THICK, constant_values=True)
+    parts, _ = ndimage.label(ndimage.binary_opening(white, np.ones((_THICK, _THICK))))
+    inner = np.s_[_THICK:-_THICK, _THICK:-_THICK]
+    border = (parts == parts[_THICK // 2, _THICK // 2])[inner]
+    # The edge of a fill is blurred by compression.
+    return ndimage.binary_dilation(border, iterations=2) if border.any() else border

@@ -1,0 +1,69 @@
+"""Pose and surfaces of a volume, as stored with its eye and as shown in a batch."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from fund2oct.eye import Array
+from fund2oct.retina.search import find_retina
+
+SEARCHED = ("pose_um", "surfaces_um", "surface_confidence")
+"""Arrays of an eye that the search finds, in any volume: what training needs beside the volume."""
+
+
+def searched_fields(
+    volume: Array, spacing_mm: tuple[float, float, float], notes: list[str]
+) -> dict[str, Any]:
+    """Search a volume for its pose and its surfaces.
+
+    Args:
+        volume: B-scans, uint8, shape ``(S, Z, X)``.
+        spacing_mm: distance of two slices, rows and A-scans.
+        notes: is added to where the outer retina is uncertain.
+
+    Returns:
+        The fields :data:`SEARCHED` of an :class:`~fund2oct.data.Eye`.
+
+    Example::
+
+        notes = []
+        eye = dataclasses.replace(eye, **searched_fields(eye.volume, eye.spacing_mm, notes))
+    """
+    surfaces, pose = find_retina(volume, spacing_mm)
+    if not pose.ok.all():
+        numbers = ", ".join(map(str, np.flatnonzero(~pose.ok)))
+        notes.append(f"the outer retina is uncertain in slices {numbers}")
+    return {
+        "pose_um": pose.pose_um,
+        "surfaces_um": surfaces.surfaces_um,
+        "surface_confidence": surfaces.confidence,
+    }
+
+
+def resample_ascans(values: Tensor, n_ascans: int) -> Tensor:
+    r"""Resample maps along their A-scans, linearly, without the unknown spreading into the known.
+
+    A new A-scan is the weighted mean of the known ones among those that it covers, and NaN where these
+    have less than half of the weight.
+
+    Args:
+        values: NaN where unknown, shape ``(n, S, X)``.
+        n_ascans: of the result.
+
+    Returns:
+        Shape ``(n, S, n_ascans)``.
+    """
+    if values.shape[-1] == n_ascans:
+        return values
+    known = values.isfinite()
+    weights, total = (
+        # Fewer A-scans are means over what they cover, as those of the resized volume are.
+        F.interpolate(each[None], (values.shape[1], n_ascans), mode="bilinear", antialias=True)[0]
+        for each in (known.to(values), values.masked_fill(~known, 0))
+    )
+    return torch.where(weights > 0.5 - 1e-6, total / weights, torch.nan)

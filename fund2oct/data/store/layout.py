@@ -1,0 +1,236 @@
+"""How an eye lies in an HDF5 file: a group with a dataset for each array, and a record of the rest.
+
+The record is one attribute, a JSON object of the eye's plain values and of the type, shape and
+checksums of its arrays; a second attribute is the digest of key and record. Every byte of an eye is
+so covered by a checksum. Text has a fixed length, because HDF5 keeps text of variable length where
+it has no checksum of its own.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from itertools import pairwise
+from typing import Any, Literal, get_args
+
+import h5py
+import numpy as np
+
+from fund2oct.data.store.checksum import PICTURES, checksums, eye_digest
+from fund2oct.eye import ARRAYS, Array, DataError, Eye, validate
+from fund2oct.geometry import Placement, ScanPattern
+
+Compression = Literal["none", "gzip", "zstd"]
+LIBVER = ("v110", "v110")
+"""The oldest HDF5 format whose own structures all have a checksum, and which HDF5 1.10 reads."""
+
+_TEXTS = ("patient", "laterality", "diagnosis", "source", "sha256")
+_PLACEMENTS = ("placement", "localizer_placement")
+_PLAIN = ("metadata", "history")
+_SUPERSEDED = {"outer_um"}
+"""Arrays of files of schema version 2 that are read no more."""
+_WORTH_COMPRESSING = 4096
+
+
+@dataclass(frozen=True)
+class StoredArray:
+    """What the record says of an array: its type, its shape, and the checksum of each block.
+
+    A file of schema version 1 has no checksums of its own: None.
+    """
+
+    dtype: str
+    shape: tuple[int, ...]
+    crc32: tuple[int, ...] | None
+
+
+@dataclass(frozen=True)
+class Record:
+    """All of an eye but the pixels: ``fields`` are arguments of :class:`Eye`."""
+
+    key: str
+    fields: dict[str, Any]
+    arrays: dict[str, StoredArray]
+
+    @property
+    def photo_digest(self) -> str:
+        """What tells the photo from every other one: its file's SHA-256, else its pixels' checksum."""
+        stored = self.arrays.get("fundus")
+        crc32 = f"crc32:{stored.crc32[0]:08x}" if stored is not None and stored.crc32 else ""
+        return str(self.fields["sha256"]) or crc32
+
+    def eye(self, arrays: Mapping[str, Array | None]) -> Eye:
+        """The eye, with its arrays."""
+        return Eye(key=self.key, **(self.fields | dict(arrays)))
+
+
+def check_compression(compression: str) -> None:
+    """Load what a compression needs.
+
+    Raises:
+        DataError: if the compression is unknown, or its package is missing.
+    """
+    if compression not in get_args(Compression):
+        raise DataError(f"compression: expected one of {get_args(Compression)}, found {compression!r}")
+    if compression == "zstd":
+        _zstd()
+
+
+def text_attribute(text: str) -> Any:
+    """A text as an attribute of fixed length in UTF-8."""
+    encoded = text.encode()
+    return np.array(encoded, dtype=h5py.string_dtype("utf-8", max(len(encoded), 1)))
+
+
+def read_text(value: Any) -> str | None:
+    """The text of an attribute, whatever its kind; None where there is none."""
+    if isinstance(value, bytes):
+        return value.decode(errors="replace")
+    return value if value is None else str(value)
+
+
+def write_eye(file: h5py.File, eye: Eye, compression: Compression = "none") -> None:
+    """Write an eye into an open file; :class:`~fund2oct.data.store.reader.EyeWriter` is the safe way.
+
+    Raises:
+        DataError: if the eye has a problem, or its key is in the file already.
+    """
+    validate(eye)
+    if eye.key in file["eyes"]:
+        raise DataError(f"eye {eye.key!r}: there is an eye of that key already; keys are unique in a file")
+    group = file["eyes"].create_group(eye.key)
+    stored = {}
+    for name in ARRAYS:
+        array = getattr(eye, name)
+        if array is not None:
+            array = np.ascontiguousarray(array)
+            stored[name] = {
+                "dtype": str(array.dtype),
+                "shape": list(array.shape),
+                "crc32": checksums(name, array),
+            }
+            group.create_dataset(name, data=array, **_filters(name, array, compression))
+    record = json.dumps(_plain_fields(eye) | {"arrays": stored}, allow_nan=False).encode()
+    group.attrs["record"] = np.bytes_(record)
+    group.attrs["digest"] = np.bytes_(eye_digest(eye.key, record).encode())
+
+
+def read_record(group: h5py.Group, key: str) -> Record:
+    """Read all of an eye but its arrays, verified against its digest.
+
+    Raises:
+        DataError: if it is damaged or incomplete.
+    """
+    text, digest = _raw_attribute(group, "record"), _raw_attribute(group, "digest")
+    if eye_digest(key, text).encode() != digest:
+        raise DataError("its record does not agree with its digest, the file is damaged; make it again")
+    try:
+        return _parse(key, json.loads(text), len(group))
+    except (ValueError, TypeError, KeyError, AttributeError) as error:
+        if isinstance(error, DataError):
+            raise
+        raise DataError(f"its record makes no sense: {type(error).__name__}: {error}") from error
+
+
+def read_into(
+    group: h5py.Group, name: str, stored: StoredArray, out: Array, slices: Sequence[int] | None = None
+) -> None:
+    """Read an array, or some of its slices in this order, into a buffer, and verify it.
+
+    Args:
+        group: of the eye.
+        name: of the array.
+        stored: what the record says of it.
+        out: contiguous, of the type and shape of what is read.
+        slices: indices along the first axis; None reads all.
+
+    Raises:
+        DataError: if the array is not what the record says.
+    """
+    if name not in group:
+        raise DataError(f"{name}: expected an array, found none, the file is damaged; make it again")
+    dataset = group[name]
+    if not isinstance(dataset, h5py.Dataset) or str(dataset.dtype) != stored.dtype:
+        raise DataError(f"{name}: expected {stored.dtype}, found {getattr(dataset, 'dtype', 'no array')}")
+    if dataset.shape != stored.shape:
+        raise DataError(f"{name}: expected the shape {stored.shape}, found {dataset.shape}")
+    if slices is None:
+        dataset.read_direct(out)
+    else:
+        breaks = [place for place, (a, b) in enumerate(pairwise(slices), 1) if b != a + 1]
+        for start, stop in pairwise([0, *breaks, len(slices)]):
+            first = slices[start] if start < stop else 0
+            dataset.read_direct(out, np.s_[first : first + stop - start], np.s_[start:stop])
+    if stored.crc32 is None:
+        return
+    wanted = stored.crc32 if slices is None else [stored.crc32[number] for number in slices]
+    if (found := checksums(name, out)) != list(wanted):
+        numbers = range(len(found)) if slices is None else slices
+        bad = [str(n) for n, a, b in zip(numbers, found, wanted, strict=True) if a != b]
+        where = "" if name in PICTURES else f" of slices {', '.join(bad)}"
+        raise DataError(f"{name}: the checksum{where} is wrong, the file is damaged; make it again")
+
+
+def _filters(name: str, array: Array, compression: Compression) -> dict[str, Any]:
+    # Speckle hardly compresses, and contiguous reads are the fastest; else a chunk a slice suits
+    # reads of a slice and of them all.
+    if compression == "none" or array.nbytes < _WORTH_COMPRESSING:
+        return {}
+    options: dict[str, Any] = {
+        "chunks": array.shape if name in PICTURES else (1, *array.shape[1:]),
+        "shuffle": array.itemsize > 1,
+    }
+    return options | ({"compression": "gzip", "compression_opts": 4} if compression == "gzip" else _zstd())
+
+
+def _zstd() -> dict[str, Any]:
+    try:
+        import hdf5plugin
+    except ImportError:
+        raise DataError('zstd needs hdf5plugin: pip install "fund2oct[zstd]"') from None
+    return dict(hdf5plugin.Zstd(clevel=3))
+
+
+def _plain_fields(eye: Eye) -> dict[str, Any]:
+    return {
+        **{name: getattr(eye, name) for name in (*_TEXTS, *_PLAIN)},
+        **{name: getattr(eye, name).to_dict() for name in _PLACEMENTS},
+        "scan": None if eye.scan is None else eye.scan.to_dict(),
+        # JSON has no NaN.
+        "spacing_mm": [None if math.isnan(length) else float(length) for length in eye.spacing_mm],
+    }
+
+
+def _parse(key: str, values: dict[str, Any], n_arrays: int) -> Record:
+    fields: dict[str, Any] = {name: values[name] for name in (*_TEXTS, *_PLAIN)}
+    fields |= {name: Placement.from_dict(values[name]) for name in _PLACEMENTS}
+    fields["scan"] = None if values["scan"] is None else ScanPattern.from_dict(values["scan"])
+    s, z, x = (math.nan if length is None else float(length) for length in values["spacing_mm"])
+    fields["spacing_mm"] = (s, z, x)
+    arrays = {
+        name: StoredArray(entry["dtype"], tuple(entry["shape"]), tuple(entry["crc32"]))
+        for name, entry in values["arrays"].items()
+    }
+    if unknown := set(arrays) - set(ARRAYS) - _SUPERSEDED:
+        raise DataError(f"has arrays that fund2oct does not know: {', '.join(sorted(unknown))}")
+    if n_arrays != len(arrays):
+        raise DataError(
+            f"expected {len(arrays)} arrays, found {n_arrays}, the file is damaged; make it again"
+        )
+    arrays = {name: stored for name, stored in arrays.items() if name not in _SUPERSEDED}
+    return Record(key, fields, arrays)
+
+
+def _raw_attribute(group: h5py.Group, name: str) -> bytes:
+    """An attribute of fixed length; several times as fast as h5py's own reading of any kind."""
+    encoded = name.encode()
+    if not h5py.h5a.exists(group.id, encoded):
+        raise DataError(f"attribute {name!r} is missing, the file is damaged; make it again")
+    attribute = h5py.h5a.open(group.id, encoded)
+    if attribute.shape != () or attribute.dtype.kind != "S":
+        raise DataError(f"attribute {name!r}: expected text of fixed length, found {attribute.dtype}")
+    value = np.empty((), attribute.dtype)
+    attribute.read(value)
+    return bytes(value[()])

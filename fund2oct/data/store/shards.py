@@ -1,0 +1,193 @@
+"""The files behind a data set: which ones a path names, and one of them, open."""
+
+from __future__ import annotations
+
+import glob
+import os
+from collections import OrderedDict
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, TypeAlias
+
+import h5py
+import numpy as np
+
+import fund2oct
+from fund2oct.data.store.checksum import keys_digest
+from fund2oct.data.store.layout import Record, check_compression, read_record, read_text
+from fund2oct.data.store.legacy import read_record_v1
+from fund2oct.eye import SCHEMA_VERSION, DataError
+
+FORMAT = "fund2oct"
+DAMAGE = (OSError, RuntimeError, KeyError, ValueError, TypeError, MemoryError)
+"""What h5py raises where it meets bytes that make no sense."""
+
+EyePaths: TypeAlias = str | os.PathLike[str] | Sequence[str | os.PathLike[str]]
+"""A file, a folder of ``.h5`` files, a pattern such as ``data/*.h5``, or several of these."""
+
+_RECORDS_KEPT = 256
+
+
+def find_shards(path: EyePaths) -> tuple[Path, ...]:
+    """The files that a path names, sorted within a folder or a pattern.
+
+    Raises:
+        DataError: if a folder or a pattern names none. That a file is there is not looked at.
+    """
+    if not isinstance(path, (str, os.PathLike)):
+        return tuple(shard for part in path for shard in find_shards(part))
+    path = Path(path)
+    if path.is_dir():
+        found = sorted(path.glob("[!.]*.h5"))
+        if not found:
+            raise DataError(f"{path}: expected files of eyes (.h5) in this folder, found none")
+        return tuple(found)
+    if not path.exists() and glob.has_magic(str(path)):
+        found = sorted(map(Path, glob.glob(str(path))))
+        if not found:
+            raise DataError(f"{path}: no file matches this pattern")
+        return tuple(found)
+    return (path,)
+
+
+class Shard:
+    """One file of eyes, opened at the first use in each process.
+
+    Args:
+        path: of the file.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self._forget()
+
+    def _forget(self) -> None:
+        self._file: h5py.File | None = None
+        self._pid = 0
+        self._keys: tuple[str, ...] | None = None
+        self._records: OrderedDict[str, Record] = OrderedDict()
+
+    @property
+    def file(self) -> h5py.File:
+        """The open file."""
+        if self._file is None or self._pid != os.getpid():
+            self._forget()
+            self._file, self._pid = open_checked(self.path), os.getpid()
+        return self._file
+
+    @property
+    def version(self) -> int:
+        """The schema version of the file."""
+        return int(self.file.attrs["schema_version"])
+
+    @property
+    def compression(self) -> str:
+        """How the file's arrays are compressed."""
+        return read_text(self.file.attrs.get("compression")) or "none"
+
+    @property
+    def listed(self) -> tuple[str, ...]:
+        """Names of the eyes that are found, sorted; :attr:`keys` says whether they are all."""
+        try:
+            return tuple(sorted(self.file["eyes"]))
+        except DAMAGE as error:
+            raise error if isinstance(error, DataError) else damaged(self.path, error) from error
+
+    @property
+    def keys(self) -> tuple[str, ...]:
+        """Names of the eyes, sorted, and verified against the file's digest of them."""
+        file = self.file
+        if self._keys is None:
+            keys = self.listed
+            if self.version > 1 and read_text(file.attrs.get("keys_digest")) != keys_digest(keys):
+                raise DataError(
+                    f"{self.path}: its list of eyes does not agree with its digest, the file is damaged; "
+                    "make it again"
+                )
+            self._keys = keys
+        return self._keys
+
+    def group(self, key: str) -> h5py.Group:
+        """The group of an eye."""
+        group = self.file["eyes"].get(key)
+        if not isinstance(group, h5py.Group):
+            raise DataError("there is no eye of that key")
+        return group
+
+    def record(self, key: str) -> Record:
+        """All of an eye but its arrays, verified."""
+        self.file  # noqa: B018  # a fork's records are those of the file that it opens
+        if key in self._records:
+            self._records.move_to_end(key)
+            return self._records[key]
+        group = self.group(key)
+        record = read_record_v1(group, key) if self.version == 1 else read_record(group, key)
+        self._records[key] = record
+        if len(self._records) > _RECORDS_KEPT:
+            self._records.popitem(last=False)
+        return record
+
+    def close(self) -> None:
+        """Close the file; the next use opens it again."""
+        if self._file is not None and self._pid == os.getpid():
+            self._file.close()
+        self._forget()
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {"path": self.path}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        self.path = state["path"]
+        self._forget()
+
+
+def damaged(path: Path, error: BaseException) -> DataError:
+    """The error of a file that HDF5 cannot make sense of."""
+    return DataError(f"{path}: cannot be read as HDF5, it is damaged or something else ({_reason(error)})")
+
+
+def open_checked(path: Path) -> h5py.File:
+    """Open a file of eyes to read.
+
+    Raises:
+        DataError: if there is none, or it is something else, or of a newer version.
+    """
+    if not path.is_file():
+        raise DataError(
+            f"{path}: no such file; `fund2oct simulate {path} --eyes 800` makes one of simulated eyes"
+        )
+    try:
+        file = h5py.File(path, "r")
+    except DAMAGE as error:
+        raise damaged(path, error) from error
+    try:
+        _check_format(path, file)
+    except DataError:
+        file.close()
+        raise
+    except DAMAGE as error:
+        file.close()
+        raise damaged(path, error) from error
+    return file
+
+
+def _check_format(path: Path, file: h5py.File) -> None:
+    found = read_text(file.attrs.get("format"))
+    if found != FORMAT or not isinstance(file.get("eyes"), h5py.Group):
+        raise DataError(f"{path}: expected an HDF5 file of format {FORMAT!r}, found {found!r}")
+    version = file.attrs.get("schema_version")
+    if not isinstance(version, (int, np.integer)) or version < 1:
+        raise DataError(f"{path}: schema_version: expected a number of at least 1, found {version!r}")
+    if version > SCHEMA_VERSION:
+        raise DataError(
+            f"{path}: has schema version {version}, and fund2oct {fund2oct.__version__} reads up to "
+            f"{SCHEMA_VERSION}; upgrade fund2oct"
+        )
+    try:
+        check_compression(read_text(file.attrs.get("compression")) or "none")  # loads what it needs
+    except DataError as error:
+        raise DataError(f"{path}: {error}") from error
+
+
+def _reason(error: BaseException) -> str:
+    return " ".join(str(error).split()) or type(error).__name__

@@ -1,0 +1,1 @@
+"""What is measured side by side: models, their floors and their controls."""

@@ -1,0 +1,135 @@
+"""Answers that use no model, or use one wrongly: what a model has to beat."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any, Protocol, runtime_checkable
+
+import torch
+from torch import Tensor
+
+from fund2oct.evaluation.answers.answer import Answer, Given
+from fund2oct.evaluation.answers.borrowed import Predicted, borrowed_residual, retrieval
+from fund2oct.evaluation.answers.training_eyes import TrainingEyes
+from fund2oct.models import Batch, VolumeModel
+from fund2oct.networks.layered.surfaces import thickness_interval_um
+from fund2oct.networks.noise import NoiseSource, NoNoise
+from fund2oct.retina.layers import SURFACES
+
+MEAN = "mean volume"
+NEAREST = "nearest training photo"
+MEDIAN_SURFACES = "median surfaces, no photo"
+
+
+@runtime_checkable
+class PredictsSurfaces(Protocol):
+    """A model that predicts surfaces."""
+
+    def surfaces(self, fundus: Tensor, grid: Tensor) -> Any:
+        """Distribution with ``median_um`` ``(B, n, S, X)`` and ``distance_um(first, last)``."""
+
+
+@runtime_checkable
+class DrawsAnatomy(PredictsSurfaces, Protocol):
+    """A model that draws tissue between the surfaces that it predicts."""
+
+    def anatomy(self, fundus: Tensor, grid: Tensor, spacing_z_mm: Tensor | float) -> Any:
+        """Its ``heights_um`` ``(B, n, S, X)`` and noise-free ``image`` ``(B, 1, S, Z, X)``."""
+
+
+def controls(training: TrainingEyes) -> list[Answer]:
+    """Answers made of the training eyes: median surfaces, mean volume and nearest photo.
+
+    The first two need no photo. A model that is no better than these has not learned to read it.
+    """
+
+    def surfaces(batch: Batch) -> Given:
+        return Given.of_heights(training.median_heights_um(batch["laterality"]), batch)
+
+    def average(batch: Batch) -> Given:
+        return Given.placed(training.mean.expand(len(batch["volume"]), -1, -1, -1, -1), batch)
+
+    def nearest(batch: Batch) -> Given:
+        return Given.placed(training.batch(training.nearest(batch["fundus"]))["aligned"], batch)
+
+    return [Answer(MEDIAN_SURFACES, surfaces), Answer(MEAN, average), Answer(NEAREST, nearest)]
+
+
+def model_answers(models: Mapping[str, VolumeModel], photos: Mapping[str, Tensor], seed: int) -> list[Answer]:
+    """Each model as it is, with its noise off, and with the photos of other patients.
+
+    The photos are shuffled by half the test set, so that none is that of the same patient's other
+    eye, which follows it in the file.
+
+    Args:
+        models: by name.
+        photos: of all test eyes by their key, in the order of the file, ``(3, H, H)``.
+        seed: of the models' noise, which an eye draws by its key.
+    """
+    keys = list(photos)
+    other = {key: keys[(i + len(keys) // 2) % len(keys)] for i, key in enumerate(keys)}
+
+    def right(model: VolumeModel) -> Callable[[Batch], Given]:
+        return lambda batch: _draw(model, batch["fundus"], batch, _noise(model, batch, seed))
+
+    def silent(model: VolumeModel) -> Callable[[Batch], Given]:
+        return lambda batch: _draw(model, batch["fundus"], batch, NoNoise())
+
+    def shuffled(model: VolumeModel) -> Callable[[Batch], Given]:
+        def give(batch: Batch) -> Given:
+            given = torch.stack([photos[other[key]] for key in batch["key"]])
+            return _draw(model, given.to(batch["fundus"]), batch, _noise(model, batch, seed))
+
+        return give
+
+    answers = []
+    for name, model in models.items():
+        answers += [
+            Answer(name, right(model), as_set=True),
+            Answer(f"{name}, noise off", silent(model)),
+            Answer(f"{name}, shuffled photos", shuffled(model), as_set=True),
+        ]
+    return answers
+
+
+def surface_answers(
+    name: str, model: PredictsSurfaces, training: TrainingEyes | None, seed: int
+) -> list[Answer]:
+    """What the surfaces of a model are worth by themselves, and under tissue that is not its own.
+
+    Args:
+        name: of the model.
+        model: it predicts :data:`fund2oct.retina.SURFACES`.
+        training: to borrow tissue from; None leaves these answers out.
+        seed: of the eyes that are borrowed from.
+    """
+    ilm, rpe, bm = (SURFACES.index(surface) for surface in ("ILM", "RPE", "BM"))
+
+    def surfaces(batch: Batch) -> Given:
+        found = model.surfaces(batch["fundus"], batch["grid"])
+        return Given.of_heights(found.median_um[:, [ilm, rpe, bm]], batch, thickness_interval_um(found))
+
+    def heights_um(batch: Batch) -> Tensor:
+        median_um: Tensor = model.surfaces(batch["fundus"], batch["grid"]).median_um
+        return median_um
+
+    answers = [Answer(f"{name}, median surfaces", surfaces)]
+    if training is None:
+        return answers
+    answers.append(retrieval(name, training, heights_um))
+    if not isinstance(model, DrawsAnatomy):
+        return answers
+
+    def predict(batch: Batch) -> Predicted:
+        anatomy = model.anatomy(batch["fundus"], batch["grid"], batch["spacing_z_mm"])
+        return Predicted(anatomy.heights_um, anatomy.image)
+
+    return [*answers, borrowed_residual(name, training, predict, seed)]
+
+
+def _noise(model: VolumeModel, batch: Batch, seed: int) -> NoiseSource:
+    return NoiseSource.of_keys(batch["key"], seed, model.device)
+
+
+def _draw(model: VolumeModel, fundus: Tensor, batch: Batch, noise: NoiseSource) -> Given:
+    return Given.placed(model(fundus, batch["grid"], batch["volume"].shape[3], rng=noise), batch)

@@ -1,0 +1,105 @@
+"""The training eyes as controls need them: read one after the other, never all in memory."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from functools import cached_property
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+from torch.utils.data import default_collate
+
+from fund2oct.data import FundusOCTDataModule
+from fund2oct.evaluation.answers.answer import heights_of
+from fund2oct.geometry import Symmetry
+from fund2oct.metrics.eyes.layers import Surfaces
+from fund2oct.models import Batch, VolumeModel
+from fund2oct.progress import with_progress
+
+_PHOTO_PX = 32
+
+
+class _Summary(NamedTuple):
+    """What one pass over all eyes gives."""
+
+    mean: Tensor
+    thumbnails: Tensor
+    heights_um: Tensor
+
+
+class TrainingEyes:
+    """The training eyes of a datamodule, as they are.
+
+    Args:
+        datamodule: set up.
+        device: where to answer.
+    """
+
+    def __init__(self, datamodule: FundusOCTDataModule, device: torch.device) -> None:
+        self._dataset = datamodule.train_dataset
+        self._device = device
+
+    def __len__(self) -> int:
+        return len(self._dataset)
+
+    def batch(self, numbers: Sequence[int]) -> Batch:
+        """Some eyes, with what :meth:`fund2oct.models.VolumeModel.prepare` adds."""
+        batch = default_collate([self._dataset[number] for number in numbers])
+        moved = {name: v.to(self._device) if isinstance(v, Tensor) else v for name, v in batch.items()}
+        return VolumeModel.prepare(moved)
+
+    @property
+    def mean(self) -> Tensor:
+        """Mean aligned volume over the voxels that were scanned, ``(1, S, Z, X)``."""
+        return self._summary.mean
+
+    def nearest(self, fundus: Tensor) -> list[int]:
+        """Number of the eye whose photo, at 32 pixels, is nearest to each of ``(B, 3, H, H)``."""
+        return torch.cdist(_thumbnail(fundus), self._summary.thumbnails).argmin(1).tolist()
+
+    def median_heights_um(self, lateralities: Sequence[str]) -> Tensor:
+        """Median surfaces for eyes of some lateralities, by their heights above the pose's surface.
+
+        At each A-scan the median, over all eyes, of the surfaces that were found there; eyes of the other
+        side are mirrored, where the scan has that symmetry.
+
+        Returns:
+            Inner limiting membrane, pigment epithelium and Bruch's membrane, ``(B, 3, S, X)``.
+        """
+        right = self._median_um
+        left = right if self._flip is None else self._flip.apply_to_scan(right, slice_dim=1)
+        return torch.stack([left if side == "OS" else right for side in lateralities]).to(self._device)
+
+    @cached_property
+    def _median_um(self) -> Tensor:
+        return self._summary.heights_um.nanmedian(0).values
+
+    @cached_property
+    def _flip(self) -> Symmetry | None:
+        found = [one for one in self._dataset.scan.symmetries() if one.matrix == ((-1.0, 0.0), (0.0, 1.0))]
+        return found[0] if found else None
+
+    @cached_property
+    def _summary(self) -> _Summary:
+        total = count = None
+        thumbnails, heights = [], []
+        for number in with_progress(range(len(self)), len(self), "reading training eyes"):
+            eye = self.batch([number])
+            seen = eye["aligned"][0] * eye["mask"][0]
+            total = seen if total is None else total + seen
+            count = eye["mask"][0].float() if count is None else count + eye["mask"][0]
+            thumbnails.append(_thumbnail(eye["fundus"]))
+            found = Surfaces.of_stored(eye["surfaces_um"])
+            depths = torch.stack([found.ilm_um, found.rpe_um, found.bm_um], 1)
+            height = heights_of(depths, eye["pose_um"])[0].cpu()
+            mirror = eye["laterality"] == ["OS"] and self._flip is not None
+            heights.append(self._flip.apply_to_scan(height, slice_dim=1) if mirror else height)  # type: ignore[union-attr]
+        assert total is not None and count is not None
+        return _Summary(total / count.clamp(min=1), torch.cat(thumbnails), torch.stack(heights))
+
+
+def _thumbnail(fundus: Tensor) -> Tensor:
+    small = F.interpolate(fundus, (_PHOTO_PX, _PHOTO_PX), mode="bilinear", antialias=True)
+    return small.flatten(1)

@@ -1,0 +1,280 @@
+"""What every distance between the features of real and of generated eyes does."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Callable, Sequence
+from typing import Any, ClassVar, Literal, NamedTuple, Self
+
+import torch
+from torch import Tensor
+from torchmetrics import Metric
+
+from fund2oct.metrics.sets.estimate import DistanceResult, SetDistance, compare_eyes
+from fund2oct.metrics.sets.eye_records import (
+    EyeRecords,
+    GatheredEyes,
+    Size,
+    check_same_eyes,
+    check_same_size,
+    gather_eyes,
+    no_records,
+    record_eyes,
+)
+from fund2oct.metrics.sets.frechet import frechet_distance
+from fund2oct.metrics.sets.kernel import kernel_distance
+from fund2oct.metrics.sets.resize import Resize, check_resize, resize_images
+from fund2oct.networks.features import FeatureNetwork, load_feature_network
+
+Role = Literal["real", "fake", "second"]
+"""Real volumes, generated ones, and second renderings of the real ones."""
+
+_ROLES = ("real", "fake", "second")
+_KINDS: dict[str, SetDistance] = {"frechet": frechet_distance, "kernel": kernel_distance}
+
+
+class EyeComparison(NamedTuple):
+    """A distance that is ready to be computed; see :func:`fund2oct.metrics.sets.estimate.compare_eyes`."""
+
+    name: str
+    kind: str
+    real: Tensor
+    fake: Tensor
+    second: Tensor | None
+    shuffled: Tensor | None
+    paired: bool
+    resamples: int
+    seed: int
+    constant_slices: int
+
+    def compute(self) -> DistanceResult:
+        """The distance."""
+        result = compare_eyes(
+            self.name,
+            _KINDS[self.kind],
+            self.real,
+            self.fake,
+            second=self.second,
+            shuffled=self.shuffled,
+            paired=self.paired,
+            resamples=self.resamples,
+            seed=self.seed,
+        )
+        return result._replace(constant_fake_slices=self.constant_slices)
+
+
+class EyeDistance(Metric):
+    """Distance between the features of real and of generated eyes."""
+
+    full_state_update = False
+    higher_is_better = False
+    is_differentiable = False
+    _subject: ClassVar[str]
+    _ndim: ClassVar[int]
+
+    def __init__(
+        self,
+        network: FeatureNetwork | str,
+        output: str | None,
+        kind: str,
+        resize: Resize,
+        paired: bool,
+        resamples: int,
+        seed: int,
+        **kwargs: Any,
+    ) -> None:
+        super().__init__(**kwargs)
+        if isinstance(network, str):
+            network = load_feature_network(network)
+        if not isinstance(network, FeatureNetwork):
+            raise ValueError(
+                f"network: expected a FeatureNetwork or its name, found a {type(network).__name__}; "
+                "wrap it as fund2oct.networks.features.UserNetwork"
+            )
+        if network.ndim != self._ndim:
+            raise ValueError(
+                f"network: {network.name} takes {network.ndim}-D input, expected {self._ndim}-D; "
+                "ImageDistance takes a network of images, VideoDistance one of videos"
+            )
+        if kind not in _KINDS:
+            raise ValueError(f"kind: expected one of {', '.join(_KINDS)}, found {kind!r}")
+        if resamples < 0:
+            raise ValueError(f"resamples: expected 0 or more, found {resamples}")
+        check_resize(resize)
+        self.output = next(iter(network.num_features)) if output is None else output
+        if self.output not in network.num_features:
+            raise ValueError(
+                f"output: {network.name} has {', '.join(network.num_features)}, found {self.output!r}"
+            )
+        # A tuple hides it from nn.Module: it belongs into no checkpoint and no optimiser.
+        self._hidden = (network,)
+        self.kind, self.resize, self.paired, self.resamples, self.seed = kind, resize, paired, resamples, seed
+        for role in _ROLES:
+            for state in self._states(role):
+                self.add_state(state, [], dist_reduce_fx="cat")
+
+    @property
+    def network(self) -> FeatureNetwork:
+        """The feature network."""
+        return self._hidden[0]
+
+    @property
+    def name(self) -> str:
+        """The distance and its protocol; what depends on the volumes' size is left out before the first."""
+        return self._name(self._first_size())
+
+    def update(self, volume: Tensor, role: Role, keys: Sequence[str]) -> None:
+        """Add eyes.
+
+        Args:
+            volume: intensities in [0, 1] (what rounding adds is clamped), ``(B, 1, S, Z, X)``.
+            role: ``"real"``, ``"fake"`` or ``"second"``.
+            keys: of the eyes, the same for an eye's real and generated volume. An eye may be given
+                twice, as padded distributed samplers do; it counts once.
+
+        Raises:
+            ValueError: if the volumes are not finite, leave [0, 1] or are of another size than those
+                before, if a real B-scan is of one grey value, or if the network finds too few frames.
+        """
+        if role not in _ROLES:
+            raise ValueError(f"role: expected one of {', '.join(_ROLES)}, found {role!r}")
+        records = record_eyes(volume, keys, role)
+        size = self._first_size() or tuple(volume.shape[2:])
+        check_same_size(role, str(keys[0]), tuple(volume.shape[2:]), size)
+        volume = volume.to(self.device, torch.float32).clamp(0, 1)
+        # One eye at a time, so that no rounding depends on the batch's size.
+        with torch.autocast(volume.device.type, enabled=False):
+            features = [self._rows(eye[None], role, key) for eye, key in zip(volume, keys, strict=True)]
+        for key, rows in zip(keys, features, strict=True):
+            if not rows.isfinite().all():
+                raise ValueError(
+                    f"{role} eye {key!r}: {self.network.name} gives features that are not finite"
+                )
+        values = (torch.cat(features), records.numbers.to(self.device), records.names.to(self.device))
+        for state, value in zip(self._states(role), values, strict=True):
+            getattr(self, state).append(value)
+
+    def take(self, other: EyeDistance, role: Role, as_role: Role | None = None) -> None:
+        """Take over eyes that another distance of the same protocol has described.
+
+        Args:
+            other: that distance.
+            role: of the eyes there.
+            as_role: their role here; None leaves it.
+        """
+        for there, here in zip(self._states(role), self._states(as_role or role), strict=True):
+            getattr(self, here).extend(getattr(other, there))
+
+    def compute(self) -> DistanceResult:
+        """Compare the eyes seen by all processes.
+
+        Raises:
+            ValueError: if a side has fewer than two eyes, the volumes are of different sizes, one
+                eye was given with different volumes, or the sides do not hold the same eyes.
+        """
+        comparison = self.comparison()
+        if comparison.constant_slices:
+            warnings.warn(
+                f"{comparison.name}: {comparison.constant_slices} generated B-scans are of one grey value",
+                stacklevel=2,
+            )
+        return comparison.compute()
+
+    def comparison(self) -> EyeComparison:
+        """What :meth:`compute` computes, checked; without the network, for another process to do.
+
+        Raises:
+            ValueError: as :meth:`compute`.
+        """
+        real, fake, second = (self._eyes(role) for role in _ROLES)
+        name = self._name(real.size)
+        for role, eyes in (("real", real), ("fake", fake)):
+            if len(eyes.names) < 2:
+                raise ValueError(f"{name}: expected at least two {role} eyes, found {len(eyes.names)}")
+        assert real.size is not None
+        for role, eyes in (("fake", fake), ("second", second)):
+            if eyes.size is not None:
+                check_same_size(role, next(iter(eyes.names.values())), eyes.size, real.size)
+        if self.paired:
+            check_same_eyes(real, fake, "fake", "answer each real eye, or compare with paired=False")
+        if second.names:
+            check_same_eyes(real, second, "second", "render each real eye a second time, or none")
+        described, shuffled = self._without_control(real.features)
+        return EyeComparison(
+            name,
+            self.kind,
+            described,
+            fake.features,
+            second.features if second.names else None,
+            shuffled,
+            self.paired,
+            self.resamples,
+            self.seed,
+            fake.constant_slices,
+        )
+
+    def sync(self, *args: Any, **kwargs: Any) -> None:
+        """Gather the eyes of all processes, of which some may have none."""
+        for role in _ROLES:
+            for state, empty in zip(self._states(role), self._nothing(), strict=True):
+                if not getattr(self, state):
+                    getattr(self, state).append(empty)
+        super().sync(*args, **kwargs)
+
+    def _rows(self, volume: Tensor, role: str, key: str) -> Tensor:
+        """Feature vectors of one eye ``(1, 1, S, Z, X)``, shape ``(rows, d)``."""
+        raise NotImplementedError
+
+    def _without_control(self, features: Tensor) -> tuple[Tensor, Tensor | None]:
+        """The real eyes' features, and those of their shuffled volumes where there are any."""
+        return features, None
+
+    def _features(self, images: Tensor) -> Tensor:
+        """Features of the resized images ``(N, 1, Z, X)``, taken as one video by a 5-D network."""
+        if self.network.size is not None:
+            images = resize_images(images, self.network.size, self.resize)
+        if self._ndim == 5:
+            images = images.transpose(0, 1)[None]
+        return self.network.features(images)[self.output].float()
+
+    def _name(self, size: Size | None) -> str:
+        parts = [self._subject, f"{self.network.name}-{self.output}"]
+        if self.network.size is not None:
+            height, width = self.network.size
+            parts.append(f"{self.resize}{height}" if height == width else f"{self.resize}{height}x{width}")
+        elif size is not None:
+            parts.append(f"{size[1]}x{size[2]}")
+        parts += self._name_end(size)
+        return "/".join(parts if self.kind == "frechet" else [*parts, self.kind])
+
+    def _name_end(self, size: Size | None) -> list[str]:
+        return []
+
+    def _states(self, role: str) -> tuple[str, str, str]:
+        return f"{role}_features", f"{role}_numbers", f"{role}_names"
+
+    def _nothing(self) -> tuple[Tensor, Tensor, Tensor]:
+        """The states without an eye."""
+        features = torch.zeros(0, self.network.num_features[self.output], device=self.device)
+        return features, *no_records(self.device)
+
+    def _eyes(self, role: str) -> GatheredEyes:
+        gathered = []
+        for state, empty in zip(self._states(role), self._nothing(), strict=True):
+            value = getattr(self, state)
+            gathered.append(torch.cat([empty, *value]) if isinstance(value, list) else value)
+        features, numbers, names = gathered
+        return gather_eyes(features, EyeRecords(numbers, names), role)
+
+    def _first_size(self) -> Size | None:
+        for role in _ROLES:
+            for numbers in getattr(self, f"{role}_numbers"):
+                if len(numbers):
+                    return tuple(numbers[0, 1:4].tolist())
+        return None
+
+    def _apply(self, fn: Callable[..., Any], *args: Any, **kwargs: Any) -> Self:
+        # The network moves along but keeps its precision: halves would give another distance.
+        self.network._apply(lambda tensor: tensor.to(fn(tensor.new_empty(0)).device))
+        super()._apply(fn, *args, **kwargs)
+        return self

@@ -1,0 +1,124 @@
+"""The thickness of the retina as a map on the photo, with its interval: what a clinician asks for first."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from itertools import product
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+import torch
+
+from fund2oct.eye import Array
+from fund2oct.geometry import Placement, ScanPattern
+from fund2oct.networks.layered.surfaces import thickness_interval_um, thickness_um
+
+if TYPE_CHECKING:
+    # Lightning takes seconds to import, and figures are drawn without it.
+    from fund2oct.models import VolumeModel
+
+INTERVAL = 0.8
+"""Share of the eyes whose thickness is expected to lie within the interval, at each place."""
+_PITCH_MM = 0.08
+RINGS_MM = (0.5, 1.5, 3.0)
+"""Radii of the ETDRS circles."""
+
+
+@dataclass(frozen=True)
+class ThicknessMap:
+    """Thickness from the inner limiting membrane to the pigment epithelium.
+
+    Args:
+        median_um: micrometres, NaN outside the scanned circle, shape ``(N, N)``; rows run down and
+            columns to the right, as on the photo turned by the placement's rotation.
+        low_um: lower end of the interval, same shape.
+        high_um: upper end of the interval, same shape.
+        grid: where each value lies on the photo, in grid units, shape ``(N, N, 2)``.
+        pitch_mm: distance of neighbouring values.
+    """
+
+    median_um: Array
+    low_um: Array
+    high_um: Array
+    grid: Array
+    pitch_mm: float
+
+    @property
+    def points_mm(self) -> Array:
+        """Where each value lies around the fovea, shape ``(N, N, 2)``."""
+        n = len(self.median_um)
+        line = (np.arange(n) + 0.5 - n / 2) * self.pitch_mm
+        return np.stack(np.meshgrid(line, line), -1)
+
+    def fields_um(self) -> dict[str, float]:
+        """Mean thickness of the nine ETDRS fields, NaN where the map does not reach.
+
+        The centre and two rings of 1, 3 and 6 mm across, each ring in four parts named as they lie on
+        the photo: ``up``, ``right``, ``down``, ``left``.
+
+        References:
+            Early Treatment Diabetic Retinopathy Study, report 10, Ophthalmology 1991.
+        """
+        x, y = self.points_mm[..., 0], self.points_mm[..., 1]
+        radius, quarter = np.hypot(x, y), (np.degrees(np.arctan2(x, -y)) + 45) % 360 // 90
+        masks = {"centre": radius < RINGS_MM[0]}
+        rings = {"inner": RINGS_MM[:2], "outer": RINGS_MM[1:]}
+        for (ring, (near, far)), (number, name) in product(
+            rings.items(), enumerate(("up", "right", "down", "left"))
+        ):
+            masks[f"{ring} {name}"] = (radius >= near) & (radius < far) & (quarter == number)
+        found = {}
+        for name, mask in masks.items():
+            values = self.median_um[mask]
+            known = values[np.isfinite(values)]
+            found[name] = float(known.mean()) if known.size > mask.sum() / 2 else float("nan")
+        return found
+
+
+def predict_thickness(
+    model: VolumeModel, fundus: Array, placement: Placement, scan: ScanPattern
+) -> ThicknessMap | None:
+    """Predict the thickness at every place of a photo that the scan surrounds.
+
+    A surface is predicted at each point by itself, so that the map is no interpolation between the lines
+    of a scan. It is read along rows and along columns, as a scan runs in any direction.
+
+    Args:
+        model: one that predicts surfaces.
+        fundus: cropped and prepared as the model's photos, RGB, uint8, shape ``(H, H, 3)``.
+        placement: where the scan lies on it.
+        scan: its lines, whose reach the map has.
+
+    Returns:
+        The map; None where the model predicts no surfaces.
+    """
+    predict = getattr(model, "surfaces", None)
+    if predict is None:
+        return None
+    reach_mm = max(float(np.hypot(*point)) for line in scan.lines for point in line)
+    n = 2 * round(reach_mm / _PITCH_MM)
+    line = (torch.arange(n, device=model.device) + 0.5 - n / 2) * _PITCH_MM
+    rows = torch.stack(torch.meshgrid(line, line, indexing="xy"), -1)
+    photo = torch.from_numpy(fundus.copy()).permute(2, 0, 1)[None].to(model.device) / 255
+    grid = placement.to_grid(rows)
+    with torch.inference_mode():
+        along = [predict(photo, grid[None]), predict(photo, grid.transpose(0, 1)[None])]
+    read = [torch.cat([thickness_interval_um(f, INTERVAL), thickness_um(f)[0][:, None]], 1)[0] for f in along]
+    outside = (rows.norm(dim=-1) > reach_mm) | (grid.norm(dim=-1) > 1)
+    mean = ((read[0] + read[1].transpose(-1, -2)) / 2).masked_fill(outside, torch.nan)
+    low, high, middle = mean.float().cpu().numpy()
+    return ThicknessMap(middle, low, high, grid.cpu().numpy(), _PITCH_MM)
+
+
+def save_thickness(found: ThicknessMap, path: Path) -> None:
+    """Write median, lower and upper end as the three pages of a float32 TIFF, in micrometres."""
+    import tifffile
+
+    pages = np.stack([found.median_um, found.low_um, found.high_um]).astype(np.float32)
+    description = "retinal thickness in micrometres: median, lower and upper end of its 80% interval"
+    per_mm = 1 / found.pitch_mm
+    tifffile.imwrite(
+        path, pages, photometric="minisblack", description=description, resolution=(10 * per_mm, 10 * per_mm),
+        resolutionunit="CENTIMETER",
+    )  # fmt: skip

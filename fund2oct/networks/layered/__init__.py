@@ -1,0 +1,1 @@
+"""The generator of surfaces, tissue and texture."""

@@ -1,0 +1,1 @@
+"""The generator that draws voxels, which the baselines use."""

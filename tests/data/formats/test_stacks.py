@@ -1,0 +1,160 @@
+import math
+import pickle
+
+import numpy as np
+import pytest
+import tifffile
+from PIL import Image
+
+from fund2oct.data.formats.stacks import read_stack
+from fund2oct.data.preparing.scans import ScanOptions, cut_scan, prepare_scan
+from fund2oct.export import save_eye
+from fund2oct.eye import DataError, Eye
+from fund2oct.geometry import RadialScan, RasterScan, ScanPattern
+
+
+@pytest.fixture
+def volume():
+    return np.random.default_rng(0).integers(1, 250, (5, 7, 9)).astype(np.uint8)
+
+
+def test_every_kind_of_file_gives_the_same_volume(volume, tmp_path):
+    tifffile.imwrite(tmp_path / "a.tif", volume, photometric="minisblack")
+    np.save(tmp_path / "a.npy", volume.transpose(2, 0, 1))
+    np.savez(tmp_path / "a.npz", other=np.zeros(3), volume=volume)
+    (tmp_path / "eye").mkdir()
+    for number, bscan in enumerate(volume):
+        Image.fromarray(bscan).save(tmp_path / "eye" / f"slice {number + 8}.png")
+    scan = RasterScan(5, width_mm=0.9, height_mm=0.8)
+    eye = Eye(key="a", patient="a", laterality="", volume=volume, scan=scan, spacing_mm=(0.2, 0.01, 0.1))
+    save_eye(eye, tmp_path, "a", "nifti")
+    for name, axes in (
+        ("a.tif", "szx"),
+        ("a.npy", "xsz"),
+        ("a.npz", "szx"),
+        ("eye", "szx"),
+        ("eye/*.png", "szx"),
+    ):
+        np.testing.assert_array_equal(read_stack(tmp_path / name, axes).volume, volume)
+    nifti = read_stack(tmp_path / "a.nii.gz")
+    np.testing.assert_array_equal(nifti.volume, volume)
+    assert nifti.spacing_mm == pytest.approx((0.2, 0.01, 0.1))
+
+
+@pytest.mark.parametrize(
+    "values", [np.float32([0, 0.5, 1]), np.uint16([0, 2048, 4095]), np.uint16([0, 32768, 65535])]
+)
+def test_depths_are_brought_to_eight_bits(values, tmp_path):
+    np.save(tmp_path / "a.npy", np.broadcast_to(values, (2, 4, 3)))
+    assert read_stack(tmp_path / "a.npy").volume[1, 2].tolist() == [0, 128, 255]
+
+
+def _write(path, what):
+    if isinstance(what, np.ndarray):
+        np.save(path, what)
+    elif what == "pickle":
+        path.write_bytes(pickle.dumps([1]))
+    else:
+        path.write_text("no volume")
+
+
+@pytest.mark.parametrize(
+    ("name", "what", "message"),
+    [
+        ("absent.tif", None, "absent.tif: no such file or folder"),
+        ("a.npy", "pickle", "a.npy: cannot be read as an array of numbers"),
+        ("a.npz", "text", "a.npz: cannot be read as an array of numbers"),
+        ("a.tif", "text", "a.tif: cannot be read as a volume"),
+        ("a.nii", "text", "a.nii: cannot be read as a volume"),
+        ("a.doc", "text", r"a.doc: expected .tif, .*or a folder of pictures"),
+        ("a.npy", np.zeros((4, 5)), r"a.npy: expected numbers of three axes \(szx\), found float64 \(4, 5\)"),
+        ("a.npy", np.zeros((0, 4, 5)), r"a.npy: .* found float64 \(0, 4, 5\)"),
+        ("a.npy", np.array([[["x"]]]), "a.npy: expected numbers"),
+        ("nothing/*.png", None, "expected files, found none"),
+    ],
+)
+def test_what_is_no_volume_is_named(name, what, message, tmp_path):
+    if what is not None:
+        _write(tmp_path / name, what)
+    with pytest.raises(DataError, match=message):
+        read_stack(tmp_path / name)
+
+
+def test_slices_of_other_sizes_and_empty_folders_are_named(tmp_path):
+    with pytest.raises(DataError, match=r"expected pictures .* found none"):
+        read_stack(tmp_path)
+    Image.new("L", (5, 4)).save(tmp_path / "1.png")
+    Image.new("L", (6, 4)).save(tmp_path / "2.png")
+    with pytest.raises(DataError, match=r"2.png: expected \(4, 5\) pixels as in 1.png, found \(4, 6\)"):
+        read_stack(tmp_path)
+    with pytest.raises(DataError, match="axes: expected an order of s, z and x"):
+        read_stack(tmp_path, "szz")
+
+
+def test_a_star_cut_out_of_a_raster_finds_the_bright_voxel():
+    # 11 slices 0.5 mm apart, A-scans 0.25 mm apart; the voxel lies 1 mm below and 1 mm right of the fovea.
+    volume = np.zeros((11, 3, 21), np.uint8)
+    volume[5 + 2, 1, 10 + 4] = 200
+    cut = cut_scan(volume, (0.5, 0.01, 0.25), RadialScan(4, length_mm=4.0), n_ascans=17)
+    slices, depths, ascans = np.nonzero(cut > 60)
+    assert set(depths) == {1} and set(slices) == {3}  # 135 degrees clockwise from straight up
+    x = RadialScan(4, length_mm=4.0).coordinates(17)[3, ascans, 0].numpy()
+    assert np.abs(x - 1).max() < 0.2
+    whole = RasterScan(11, width_mm=21 * 0.25, height_mm=5.0)
+    noise = np.random.default_rng(1).integers(0, 255, (11, 3, 21)).astype(np.uint8)
+    np.testing.assert_array_equal(cut_scan(noise, (0.5, 0.01, 0.25), whole), noise)
+
+
+def test_a_star_longer_than_the_raster_is_refused():
+    with pytest.raises(DataError, match=r"expected lines within the raster of .* give a shorter --star-mm"):
+        cut_scan(np.zeros((5, 3, 9), np.uint8), (0.5, 0.01, 0.25), RadialScan(3, length_mm=8.0))
+
+
+def test_slices_kept_lie_where_they_lay(volume):
+    prepared = prepare_scan(volume, None, ScanOptions((0.3, 0.01, 0.1), n_slices=3, mask_borders=False))
+    np.testing.assert_array_equal(prepared.volume, volume[[0, 2, 4]])
+    raster = RasterScan(5, width_mm=0.9, height_mm=1.2)
+    assert prepared.scan == ScanPattern(tuple(raster.lines[number] for number in (0, 2, 4)))
+    assert prepared.spacing_mm == pytest.approx((0.6, 0.01, 0.1))
+    assert prepared.history["slices"] == "0,2,4"
+    star = prepare_scan(volume, (1.0, 0.01, 0.1), ScanOptions(radial=True, n_slices=2, mask_borders=False))
+    assert math.isnan(star.spacing_mm[0]) and star.scan.length_mm == pytest.approx((0.9, 0.9))
+
+
+def test_resizing_keeps_the_extent(volume):
+    prepared = prepare_scan(volume, (0.3, 0.02, 0.1), ScanOptions(shape=(14, 6)))
+    assert prepared.volume.shape == (5, 14, 6)
+    assert prepared.spacing_mm == pytest.approx((0.3, 0.01, 0.15))
+    assert prepared.scan.length_mm[0] == pytest.approx(0.9)
+
+
+def test_white_that_reaches_the_frame_is_blackened_and_bright_tissue_is_not():
+    volume = np.full((2, 40, 50), 60, np.uint8)
+    volume[:, :, :1] = volume[:, :6] = 255
+    volume[:, 20:23, :] = 255  # a layer that runs out of the frame
+    prepared = prepare_scan(volume, (0.1, 0.01, 0.01), ScanOptions())
+    assert not prepared.volume[:, :6].any() and not prepared.volume[:, :18, :1].any()
+    assert (prepared.volume[:, 20:23, 8:-8] == 255).all() and (prepared.volume[:, 10:18, 5:] == 60).all()
+    assert prepared.history["border_masked"] > 0.15
+    kept = prepare_scan(volume, (0.1, 0.01, 0.01), ScanOptions(mask_borders=False))
+    np.testing.assert_array_equal(kept.volume, volume)
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (ScanOptions(), "does not tell it; give --spacing-mm S Z X"),
+        (ScanOptions((0.1, 0, 0.1)), "spacing_mm: expected positive millimetres"),
+        (ScanOptions((0.1, 0.1, 0.1), n_slices=6), "expected at least 6 slices, found 5"),
+    ],
+)
+def test_what_cannot_be_prepared_is_said(options, message, volume):
+    with pytest.raises(DataError, match=message):
+        prepare_scan(volume, None, options)
+
+
+def test_options_that_contradict_are_refused():
+    with pytest.raises(ValueError, match="star: is cut out of a whole raster"):
+        ScanOptions(star=RadialScan(), n_slices=3)
+    with pytest.raises(ValueError, match="expected positive sizes"):
+        ScanOptions(n_slices=0)

@@ -1,0 +1,179 @@
+import csv
+import re
+from pathlib import Path
+
+import numpy as np
+import pytest
+import tifffile
+from PIL import Image
+
+from fund2oct.cli import main
+from fund2oct.data import DataError, EyeReader
+from fund2oct.data.importing.assemble import ImportOptions
+from fund2oct.data.importing.table import import_table
+from fund2oct.data.importing.volumes import import_volumes
+from fund2oct.data.preparing.scans import ScanOptions
+from fund2oct.data.store.check import check_file
+from fund2oct.phantom import PhantomConfig, simulate_eye
+
+SPACING = ("--spacing-mm", "0.3", "0.012", "0.12")
+OPTIONS = ImportOptions(ScanOptions((0.3, 0.012, 0.12)), fundus_px=48)
+
+
+@pytest.fixture
+def folder(tmp_path):
+    """Photos and volumes of three eyes, and a table of them."""
+    for number, name in enumerate(("01L", "02R", "03L")):
+        eye = simulate_eye(5, number, PhantomConfig(fundus_px=64, n_depth=40, n_ascans=56))
+        Image.fromarray(eye.fundus).save(tmp_path / f"photo_{name}.png")
+        tifffile.imwrite(tmp_path / f"volume_{name}.tif", eye.volume, photometric="minisblack")
+        (tmp_path / f"slices_{name}").mkdir()
+        for slice_number, bscan in enumerate(eye.volume):
+            Image.fromarray(bscan).save(tmp_path / f"slices_{name}" / f"b{slice_number}.png")
+    return tmp_path
+
+
+def write(path, *rows, delimiter=","):
+    with path.open("w", newline="") as file:
+        csv.writer(file, delimiter=delimiter).writerows(rows)
+    return path
+
+
+def test_pairs_and_single_sides(folder):
+    table = write(
+        folder / "eyes.csv",
+        ("image", "volume", "patient", "laterality", "diagnosis", "age_years", "refraction_d"),
+        ("photo_01L.png", "volume_01L.tif", "p1", "", "AMD", "71", "-1.25"),
+        ("photo_02R.png", "", "p2", "right", "", "", ""),
+        ("", "slices_03L", "p3", "OS", "", "60", "high"),
+        ("photo_03L.png", "slices_03L/b*.png", "p3", "L", "", "nan", ""),
+    )  # fmt: skip
+    out = folder / "eyes.h5"
+    report = import_table(table, out, OPTIONS, columns={"photo": "image"})
+    assert not report.skipped and sorted(report.imported) == [
+        "photo_01L",
+        "photo_02R",
+        "photo_03L",
+        "slices_03L",
+    ]
+    with EyeReader(out) as reader:
+        pair, photo, both, scan = (reader.read(key) for key in reader.keys)
+    assert (pair.patient, pair.laterality, pair.diagnosis) == ("p1", "OS", "AMD")
+    assert pair.metadata == {"age_years": 71, "refraction_d": -1.25}
+    np.testing.assert_array_equal(pair.volume, tifffile.imread(folder / "volume_01L.tif"))
+    assert pair.fundus.shape == (48, 48, 3) and pair.pose_um is not None
+    assert photo.laterality == "OD" and photo.volume is None and photo.metadata == {}
+    assert (
+        scan.fundus is None
+        and scan.laterality == "OS"
+        and scan.metadata == {"age_years": 60, "refraction_d": "high"}
+    )
+    np.testing.assert_array_equal(both.volume, scan.volume)
+    assert both.metadata == {} and {"circle_radius", "stored_shape"} <= set(both.history)
+    assert check_file(out) == []
+
+
+def test_the_same_again_does_nothing_and_a_change_is_seen(folder):
+    table = write(folder / "eyes.tsv", ("photo", "patient"), ("photo_01L.png", "p1"), delimiter="\t")
+    out = folder / "eyes.h5"
+    import_table(table, out, OPTIONS)
+    before = out.stat()
+    assert import_table(table, out, OPTIONS).unchanged and out.stat().st_mtime_ns == before.st_mtime_ns
+    (folder / "photo_02R.png").replace(folder / "photo_01L.png")
+    with pytest.raises(DataError, match=r"eyes\.h5: exists"):
+        import_table(table, out, OPTIONS)
+    assert import_table(table, out, OPTIONS, overwrite=True).imported == ["photo_01L"]
+
+
+def test_names_of_patients_are_hashed_with_a_salt(folder):
+    table = write(
+        folder / "eyes.csv", ("photo", "patient"), ("photo_01L.png", "Doe"), ("photo_02R.png", "Doe")
+    )
+    patients = []
+    for salt in ("a", "b"):
+        out = folder / f"{salt}.h5"
+        import_table(table, out, ImportOptions(OPTIONS.scan, 48, salt=salt))
+        with EyeReader(out) as reader:
+            patients.append({reader.info(key).patient for key in reader.keys})
+        assert b"Doe" not in out.read_bytes()
+    assert len(patients[0]) == len(patients[1]) == 1 and patients[0] != patients[1]
+
+
+ROWS = {
+    "photo absent": (("none.png", "", ""), "none.png: no such file"),
+    "volume absent": (("", "none.tif", ""), "none.tif: no such file or folder"),
+    "nothing named": (("", "", ""), "expected a photo, a volume or both, found neither"),
+    "odd side": (("photo_01L.png", "", "upper"), "laterality: expected OD, OS, .* found 'upper'"),
+    "photo damaged": (("text.png", "", ""), "text.png: cannot be read as a picture"),
+    "volume damaged": (("", "text.tif", ""), "text.tif: cannot be read as a volume"),
+    "pattern of nothing": (("", "x*.png", ""), "expected files, found none"),
+    "key again": (("photo_02R.png", "", ""), "there is an eye of that key already"),
+}
+
+
+@pytest.mark.parametrize("row, message", ROWS.values(), ids=ROWS)
+def test_a_row_that_cannot_be_read_is_named_and_the_others_imported(row, message, folder):
+    (folder / "text.png").write_text("none")
+    (folder / "text.tif").write_text("none")
+    table = write(folder / "eyes.csv", ("photo", "volume", "laterality"), ("photo_02R.png", "", ""), row)
+    report = import_table(table, folder / "eyes.h5", OPTIONS)
+    assert report.imported == ["photo_02R"]
+    [(name, reason)] = report.skipped
+    assert name.startswith("row 2: ")
+    assert re.search(message, reason), reason
+
+
+TABLES = {
+    "no columns": (b"name,age\nx,3\n", (), "expected a column photo or volume, found name, age"),
+    "column absent": (b"photo\na.png\n", ("photo=CF",), "expected the columns CF, found photo"),
+    "unknown column": (
+        b"photo\na.png\n",
+        ("fundus=photo",),
+        "column: expected photo, volume, .* found fundus",
+    ),
+    "no rows": (b"photo\n", (), "expected a row for each eye, found none"),
+    "empty": (b"", (), "expected a column photo or volume, found none"),
+    "not text": (b"photo\n\xff\xfe\n", (), "cannot be read as CSV in UTF-8"),
+    "open quote": (b'photo\n"a.png\n', (), "cannot be read as CSV"),
+    "none readable": (b"photo\na.png\n", (), "none of 1 eyes could be imported; .*a.png: no such file"),
+}
+
+
+@pytest.mark.parametrize("content, columns, message", TABLES.values(), ids=TABLES)
+def test_a_table_that_cannot_be_used_gives_one_line(content, columns, message, tmp_path, capsys):
+    (tmp_path / "t.csv").write_bytes(content)
+    named = [word for column in columns for word in ("--column", column)]
+    status = main(
+        ["import", "table", str(tmp_path / "t.csv"), str(tmp_path / "o.h5"), "--workers", "1", *named]
+    )
+    error = capsys.readouterr().err
+    assert status == 1 and error.count("\n") == 1 and re.search(message, error), error
+    assert not (tmp_path / "o.h5").exists()
+
+
+def test_volumes_of_a_folder(folder, capsys):
+    out = folder / "volumes.h5"
+    (folder / "broken.tif").write_text("none")
+    source = folder / "in"
+    source.mkdir()
+    for name in ("volume_01L.tif", "slices_02R", "broken.tif"):
+        (folder / name).rename(source / name)
+    status = main(["import", "volumes", str(source), str(out), "--workers", "1", *SPACING])
+    text = capsys.readouterr().out
+    assert status == 1 and "left out" in text and "broken.tif: cannot be read as a volume" in text
+    with EyeReader(out) as reader:
+        assert reader.keys == ("slices_02R", "volume_01L")
+        assert [reader.info(key).laterality for key in reader.keys] == ["OD", "OS"]
+    assert (folder / "volumes.import.csv").read_text().count("\n") == 4
+
+
+def test_real_volumes(real_data: Path, tmp_path):
+    options = ImportOptions(ScanOptions((0.12, 0.01, 0.03)))
+    report = import_volumes(real_data / "macular_hole", tmp_path / "hole.h5", options)
+    assert report.imported == ["mh"]
+    options = ImportOptions(ScanOptions((0.123, 0.00387, 0.0113), n_slices=6))
+    report = import_volumes(real_data / "duke_dme", tmp_path / "duke.h5", options)
+    with EyeReader(tmp_path / "duke.h5") as reader:
+        eye = reader.read("duke_dme")
+    assert eye.volume.shape == (6, 496, 768) and eye.history["slices"] == "0,12,24,36,48,60"
+    assert (eye.volume == 255).mean() < 0.001 and eye.history["border_masked"] > 0.02

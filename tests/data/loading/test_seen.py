@@ -1,0 +1,86 @@
+"""Which eyes a model has seen."""
+
+import doctest
+import json
+
+import pytest
+
+from fund2oct.data import EyeReader, EyeWriter
+from fund2oct.data.loading import split as seen
+from fund2oct.data.loading.index import EyeIndex
+from fund2oct.data.loading.split import EyeName, SeenEyes
+
+
+@pytest.fixture
+def trained():
+    return SeenEyes(
+        "a.h5",
+        "digest",
+        "split_seed 3",
+        {
+            "train": (EyeName("k1", "p1", "photo1"), EyeName("k2", "p2", "")),
+            "val": (EyeName("k3", "p3", "photo3"),),
+            "test": (EyeName("k4", "p4", "photo4"),),
+        },
+    )
+
+
+def test_the_examples_run():
+    assert doctest.testmod(seen).failed == 0
+
+
+@pytest.mark.parametrize(
+    "name, is_left_out",
+    [
+        (("k1", "x", "x"), True),
+        (("x", "p2", "x"), True),
+        (("x", "x", "photo3"), True),
+        (("k4", "p4", "photo4"), False),
+        (("x", "x", "x"), False),
+        # No photo is no photo in common.
+        (("x", "x", ""), False),
+    ],
+)
+def test_an_eye_is_known_by_key_patient_or_photo(trained, name, is_left_out):
+    held = trained.held_out([EyeName(*name)], "another", "b.h5")
+    assert (held.keys == ()) is is_left_out
+    assert ("1 of its 1 eyes are left out" in held.how) is is_left_out
+
+
+def test_of_the_very_same_data_the_test_part_is_taken(trained):
+    names = [name for part in trained.parts.values() for name in part]
+    held = trained.held_out([*names, EyeName("new", "new", "new")], "digest", "moved.h5")
+    assert held.keys == ("k4",)
+    assert "split_seed 3, 2 eyes to train, 1 to validate, 1 to test" in held.how
+
+
+def test_it_is_stored_as_plain_values(trained):
+    assert SeenEyes.from_dict(json.loads(json.dumps(trained.to_dict()))) == trained
+
+
+def test_a_digest_is_of_the_eyes_not_of_the_file(tmp_path, make_eye):
+    def write(name, eyes):
+        with EyeWriter(tmp_path / name) as writer:
+            for eye in eyes:
+                writer.add(eye)
+        return str(tmp_path / name)
+
+    eyes = [make_eye(number) for number in range(4)]
+    whole, again = write("whole.h5", eyes), write("again.h5", eyes[::-1])
+    halves = [write("one.h5", eyes[:2]), write("two.h5", eyes[2:])]
+    changed = write("changed.h5", [*eyes[:3], make_eye(3, diagnosis="other")])
+    digests = [EyeReader(path).digest() for path in (whole, again, halves, changed, halves[0])]
+    assert digests[0] == digests[1] == digests[2]
+    assert len(set(digests)) == 3
+
+
+def test_a_photo_without_a_file_is_known_by_its_pixels(tmp_path, make_eye):
+    with EyeWriter(tmp_path / "eyes.h5") as writer:
+        writer.add(make_eye(0))
+        writer.add(make_eye(1, sha256=""))
+        writer.add(make_eye(2, sha256="", fundus=make_eye(1).fundus))
+        writer.add(make_eye(3, sha256="", fundus=None, lesion_fundus=None))
+    with EyeReader(tmp_path / "eyes.h5") as reader:
+        photos = [name.photo for name in EyeIndex.read(reader).names()]
+    assert photos[0] == "ab" * 32 and photos[1].startswith("crc32:")
+    assert photos[1] == photos[2] and photos[3] == ""

@@ -1,0 +1,170 @@
+"""Answers: what each gives, and that surfaces alone are measured as surfaces found in a volume."""
+
+import math
+
+import pytest
+import torch
+
+from fund2oct.data import FundusOCTDataModule
+from fund2oct.evaluation.answers.answer import Answer, Given, heights_of
+from fund2oct.evaluation.answers.controls import MEDIAN_SURFACES, controls, model_answers, surface_answers
+from fund2oct.evaluation.answers.floors import second_rendering
+from fund2oct.evaluation.answers.training_eyes import TrainingEyes
+from fund2oct.evaluation.checkpoints import HeldOutEyes
+from fund2oct.evaluation.compare import REAL, compare
+from fund2oct.evaluation.distances import Distances
+from fund2oct.evaluation.measuring import EyeTask, measure_eye
+from fund2oct.metrics.eyes.layers import Surfaces, find_surfaces
+from fund2oct.models import load_model
+from fund2oct.networks.noise import NoNoise
+from fund2oct.processes import Here, processes_beside
+
+CPU = torch.device("cpu")
+
+
+@pytest.fixture(scope="module")
+def datamodule(tiny_eyes):
+    datamodule = FundusOCTDataModule(str(tiny_eyes), test_fraction=0.4)
+    datamodule.setup()
+    return datamodule
+
+
+@pytest.fixture(scope="module")
+def eyes(datamodule):
+    return HeldOutEyes(datamodule, CPU)
+
+
+def found_in(batch):
+    return find_surfaces(batch["volume"], batch["spacing_z_mm"], batch["spacing_x_mm"])
+
+
+def measured(batch, given, scan, number=0):
+    return measure_eye(EyeTask.of(batch, number, {"answer": given.eye(number)}, scan))["answer"]
+
+
+def test_the_real_surfaces_have_no_error_and_no_volume(eyes):
+    batch = next(eyes.batches())
+    found = found_in(batch)
+    heights = heights_of(torch.stack([found.ilm_um, found.rpe_um, found.bm_um], 1), batch["pose_um"])
+    thickness = found.thickness_um
+    interval = torch.stack([thickness - 1, thickness + torch.arange(48) - 10], 1)
+    one = measured(batch, Given.of_heights(heights, batch, interval), eyes.scan)
+    assert one.values["thickness/error_um"] < 1e-3 and one.values["rpe/error_um"] < 1e-3
+    assert one.values["thickness/covered"] == pytest.approx(38 / 48, abs=0.03)
+    assert "aligned/l1" not in one.values and "PED/fake_mm" not in one.values
+    torch.testing.assert_close(one.height_um, one.real_height_um, equal_nan=True, atol=1e-3, rtol=0)
+
+
+def test_an_eye_is_measured_alike_in_any_place_of_its_batch(eyes):
+    batch = next(eyes.batches())
+    key = batch["key"][1]
+    alone = eyes.batch(key)
+    answer = second_rendering()
+    here = measured(batch, answer.give(batch), eyes.scan, 1).values
+    there = measured(alone, answer.give(alone), eyes.scan).values
+    for name, value in here.items():
+        assert there[name] == pytest.approx(value, rel=1e-4, abs=1e-5, nan_ok=True)
+
+
+def test_median_surfaces_are_the_median_of_mirrored_eyes(datamodule, eyes):
+    training = TrainingEyes(datamodule, CPU)
+    heights = []
+    for number in range(len(training)):
+        eye = training.batch([number])
+        found = Surfaces.of_stored(eye["surfaces_um"])
+        height = heights_of(torch.stack([found.ilm_um, found.rpe_um, found.bm_um], 1), eye["pose_um"])[0]
+        if eye["laterality"] == ["OS"]:
+            # Left for right, line by line: the star's lines follow each other clockwise from below.
+            height = height[:, [0, 5, 4, 3, 2, 1]]
+            height = torch.cat([height[:, :1], height[:, 1:].flip(-1)], 1)
+        heights.append(height)
+    expected = torch.stack(heights).nanmedian(0).values
+    right, left = training.median_heights_um(["OD", "OS"])
+    torch.testing.assert_close(right, expected)
+    assert not torch.equal(left, right)
+    torch.testing.assert_close(left[:, 0], right[:, 0])
+    torch.testing.assert_close(left[:, 1], right[:, 5].flip(-1))
+    answer = {one.name: one for one in controls(training)}[MEDIAN_SURFACES]
+    batch = next(eyes.batches())
+    given = answer.give(batch)
+    assert given.volume is None
+    one = {"OD": right, "OS": left}[batch["laterality"][0]]
+    depths = torch.stack([given.surfaces.ilm_um, given.surfaces.rpe_um, given.surfaces.bm_um], 1)
+    torch.testing.assert_close(heights_of(depths, batch["pose_um"])[0], one, atol=1e-2, rtol=0)
+
+
+def test_noise_off_is_the_model_without_noise(tiny_checkpoint, eyes):
+    model = load_model(tiny_checkpoint)
+    batch = next(eyes.batches())
+    with torch.inference_mode():
+        right, silent, shuffled = (
+            one.give(batch).aligned for one in model_answers({"m": model}, eyes.photos(), 0)
+        )
+        expected = model(batch["fundus"], batch["grid"], 32, rng=NoNoise())
+    torch.testing.assert_close(silent, expected)
+    assert not torch.equal(right, silent) and not torch.equal(right, shuffled)
+
+
+class Surfacer:
+    """Predicts one and the same surfaces, and dark tissue."""
+
+    median_um = torch.tensor([300.0, 30.0, 26.0, 0.0]).view(1, 4, 1, 1).expand(2, -1, 6, 48)
+
+    def surfaces(self, fundus, grid):
+        return self
+
+    def distance_um(self, first, last):
+        heights = self.median_um
+        return heights[:, first] - heights[:, last], torch.full((2, 6, 48), 10.0)
+
+    heights_um = median_um
+    image = torch.full((2, 1, 6, 32, 48), 0.25)
+
+    def anatomy(self, fundus, grid, spacing_z_mm):
+        return self
+
+
+def test_a_surface_model_answers_by_surfaces_and_by_borrowed_tissue(datamodule):
+    loader = FundusOCTDataModule(str(datamodule.path), test_fraction=0.4, batch_size=2)
+    loader.setup()
+    batch = next(HeldOutEyes(loader, CPU).batches())
+    training = TrainingEyes(datamodule, CPU)
+    surfaces, retrieved, borrowed = surface_answers("m", Surfacer(), training, 0)
+    given = surfaces.give(batch)
+    torch.testing.assert_close(given.surfaces.thickness_um, torch.full((2, 6, 48), 274.0), atol=1e-2, rtol=0)
+    torch.testing.assert_close(
+        given.interval_um.diff(dim=1)[:, 0], torch.full((2, 6, 48), 25.632), atol=1e-2, rtol=0
+    )
+    for answer in (retrieved, borrowed):
+        drawn = answer.give(batch)
+        assert drawn.volume.shape == batch["volume"].shape and answer.as_set
+        found = find_surfaces(drawn.volume, batch["spacing_z_mm"], batch["spacing_x_mm"])
+        # Rows of 60 um: the search sees the surfaces where they were put, to about half a row.
+        assert (found.thickness_um - 274).abs().nanmedian() < 45
+    assert [one.name for one in surface_answers("m", Surfacer(), None, 0)] == [surfaces.name]
+
+
+def test_sets_are_compared_over_all_eyes(eyes):
+    def fence(batch):
+        drawn = torch.linspace(0, 1, 48).expand_as(batch["aligned"]).contiguous()
+        return Given.placed(drawn, batch)
+
+    answers = [second_rendering(), Answer("fence", fence)]
+    found = compare(eyes, answers, Distances([]), Here())
+    assert found.sets["fence"]["deep/in_common"] == pytest.approx(1, abs=1e-4)
+    assert abs(found.sets[REAL]["deep/in_common"]) < 0.2
+    lifted = [eye for eye in found.eyes["fence"] if {"PED", "drusen"} & set(eye["diagnosis"].split("+"))]
+    assert lifted and found.sets["floor: second rendering"]["epithelium/correlation"] > 0.8
+    assert [row["key"] for row in found.eyes["fence"]] == list(eyes.keys)
+    assert "epithelium/correlation" in found.sets["fence"]
+
+
+def test_work_here_and_in_processes_is_the_same():
+    with processes_beside(3) as here:
+        assert isinstance(here, Here)
+        assert here.submit(math.sqrt, 4.0).result() == 2.0
+        with pytest.raises(ValueError, match="math domain"):
+            here.submit(math.sqrt, -1.0).result()
+    with processes_beside(16) as beside:
+        assert not isinstance(beside, Here)
+        assert list(beside.map(math.sqrt, [1.0, 9.0])) == [1.0, 3.0]

@@ -1,0 +1,102 @@
+"""The thickness map: where its values lie, its fields, and what predict writes of it."""
+
+import numpy as np
+import pytest
+import pytorch_lightning as pl
+import tifffile
+import torch
+from PIL import Image
+
+from fund2oct.data import FundusOCTDataModule
+from fund2oct.geometry import Placement, RadialScan
+from fund2oct.models import SurfaceModel
+from fund2oct.models.thickness import ThicknessMap, predict_thickness
+from fund2oct.networks.layered.surfaces import SurfaceDistribution
+from fund2oct.run.predict import predict
+from fund2oct.visual import draw_thickness
+
+
+class Bump:
+    """Predicts 250 um, and 100 more right of the fovea on the photo; sure to 10 um."""
+
+    device = torch.device("cpu")
+
+    def surfaces(self, fundus, grid):
+        n, s, x = grid.shape[:3]
+        increments = torch.zeros(n, 4, s, x)
+        increments[:, 3] = 250 + 100 * (grid[..., 0] > 0.1)
+        loadings = torch.zeros(n, 4, 1, s, x)
+        loadings[:, 3] = 10.0
+        return SurfaceDistribution(increments, loadings)
+
+
+@pytest.fixture
+def found():
+    photo = np.zeros((64, 64, 3), np.uint8)
+    return predict_thickness(Bump(), photo, Placement((0.1, 0.0)), RadialScan(length_mm=6.0))
+
+
+def test_each_value_lies_where_the_grid_says(found):
+    right = found.grid[..., 0] > 0.1
+    known = np.isfinite(found.median_um)
+    np.testing.assert_allclose(found.median_um[known], np.where(right, 350, 250)[known])
+    np.testing.assert_allclose((found.high_um - found.low_um)[known], 2 * 12.8155, rtol=1e-4)
+    radius = np.hypot(*np.moveaxis(found.points_mm, -1, 0))
+    assert (known == (radius <= 3.0)).all()
+
+
+def test_the_nine_fields(found):
+    fields = found.fields_um()
+    assert len(fields) == 9
+    assert fields["inner right"] == pytest.approx(350) and fields["outer left"] == pytest.approx(250)
+    assert fields["inner up"] == pytest.approx(300, abs=2) and fields["centre"] == pytest.approx(300, abs=2)
+
+
+def test_a_field_that_the_map_does_not_reach_has_no_mean():
+    n = 20
+    half = np.full((n, n), 300.0)
+    small = ThicknessMap(half, half, half, np.zeros((n, n, 2)), 0.1)
+    fields = small.fields_um()
+    assert fields["centre"] == 300 and np.isnan(fields["outer down"])
+
+
+def test_the_figure_names_what_it_shows(found):
+    figure = draw_thickness(np.zeros((64, 64, 3), np.uint8), found, "an eye", "no diagnosis")
+    titles = [axes.get_title() for axes in figure.axes if axes.get_title()]
+    assert titles == ["photo", "retinal thickness, median", "width of its 80% interval"]
+    assert [text.get_text() for text in figure.axes[1].texts].count("350") == 2
+
+
+def write_photo(path):
+    rng = np.random.default_rng(0)
+    y, x = np.mgrid[-1:1:200j, -1:1:200j]
+    photo = (np.hypot(x, y) < 0.95)[..., None] * np.array([180, 90, 40]) + rng.integers(0, 8, (200, 200, 3))
+    Image.fromarray(photo.astype(np.uint8)).save(path)
+
+
+def test_predict_writes_map_and_numbers(tiny_checkpoint, tmp_path):
+    write_photo(tmp_path / "eye.png")
+    assert predict(tiny_checkpoint, [tmp_path / "eye.png"], tmp_path / "out") == []
+    assert {path.name for path in (tmp_path / "out").iterdir()} == {
+        "eye.h5", "eye.png", "eye.thickness.png", "eye.thickness.tif",
+    }  # fmt: skip
+    pages = tifffile.imread(tmp_path / "out/eye.thickness.tif")
+    known = np.isfinite(pages[0])
+    assert pages.shape[0] == 3 and pages.dtype == np.float32 and known.any()
+    assert (pages[1][known] <= pages[0][known]).all() and (pages[0][known] <= pages[2][known]).all()
+    median = (tmp_path / "out/eye.h5").read_bytes()
+    assert predict(tiny_checkpoint, [tmp_path / "eye.png"], tmp_path / "drawn", draw=True) == []
+    assert (tmp_path / "drawn/eye.h5").read_bytes() != median
+
+
+def test_a_model_of_the_surfaces_alone_gives_the_map_and_no_volume(tiny_eyes, tmp_path):
+    model = SurfaceModel((6, 32, 48), encoder="own", surface_width=16)
+    trainer = pl.Trainer(
+        accelerator="cpu", devices=1, max_steps=1, limit_val_batches=0, logger=False,
+        enable_checkpointing=False, enable_progress_bar=False, enable_model_summary=False,
+    )  # fmt: skip
+    trainer.fit(model, datamodule=FundusOCTDataModule(str(tiny_eyes), batch_size=2))
+    trainer.save_checkpoint(tmp_path / "surfaces.ckpt")
+    write_photo(tmp_path / "eye.png")
+    assert predict(tmp_path / "surfaces.ckpt", [tmp_path / "eye.png"], tmp_path / "out") == []
+    assert {path.name for path in (tmp_path / "out").iterdir()} == {"eye.thickness.png", "eye.thickness.tif"}

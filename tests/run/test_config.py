@@ -1,0 +1,77 @@
+"""Experiments: merged, resolved, checked."""
+
+import pytest
+
+from fund2oct.run.config import ConfigError, experiments, load_experiment
+from fund2oct.run.train import build
+
+
+def test_every_shipped_experiment_resolves():
+    names = set(experiments()) - {"base"}
+    assert {"pix2vol", "voxels", "l1", "lift_repeat", "lift_channels", "aptos2024"} <= names
+    for name in names:
+        config = load_experiment(name)
+        assert config["model"]["class_path"].startswith("fund2oct.models.")
+
+
+def test_overrides_win_over_the_experiment_which_wins_over_the_base():
+    assert load_experiment("voxels")["model"]["init_args"]["lift"] == "geometry"
+    config = load_experiment("lift_repeat", ["model.init_args.lift=channels", "trainer.max_epochs=1"])
+    assert config["model"]["init_args"]["lift"] == "channels"
+    assert config["trainer"]["max_epochs"] == 1
+    assert config["data"]["init_args"]["batch_size"] == 2
+
+
+def test_another_class_does_not_inherit_the_arguments_of_the_base_class():
+    arguments = load_experiment("aptos2024")["data"]["init_args"]
+    assert "n_eyes" not in arguments and arguments["path"] == "data/aptos2024.h5"
+
+
+def test_references_are_resolved(tmp_path):
+    path = tmp_path / "mine.yaml"
+    path.write_text("data: {init_args: {volume_shape: '${model.init_args.shape}'}}\n")
+    config = load_experiment(str(path))
+    assert config["data"]["init_args"]["volume_shape"] == config["model"]["init_args"]["shape"]
+
+
+@pytest.mark.parametrize(
+    "text, overrides, message",
+    [
+        ("model: [", [], "not a readable YAML file"),
+        ("- a\n- b\n", [], "expected a YAML mapping"),
+        ("modle: {}\n", [], "unknown section 'modle'.*did you mean model"),
+        ("model: {init_args: {lift: '${nowhere}'}}\n", [], "nowhere"),
+        ("{}\n", ["trainer.max_epochs"], "expected key=value"),
+        ("{}\n", ["=3"], "expected key=value"),
+    ],
+)
+def test_what_is_not_valid_is_named(tmp_path, text, overrides, message):
+    path = tmp_path / "mine.yaml"
+    path.write_text(text)
+    with pytest.raises(ConfigError, match=message):
+        load_experiment(str(path), overrides)
+
+
+def test_an_unknown_experiment_is_named_with_the_nearest():
+    with pytest.raises(ConfigError, match=r"'pix2vo'.*did you mean pix2vol\?"):
+        load_experiment("pix2vo")
+
+
+@pytest.mark.parametrize(
+    "override, message",
+    [
+        ("model.init_args.lfit=repeat", "lfit"),
+        ("model.init_args.learning_rate=fast", "learning_rate"),
+        ("trainer.max_epoch=3", "max_epoch"),
+        ("model.class_path=fund2oct.models.Nothing", "Nothing"),
+        ("model.class_path=fund2oct.data.FundusOCTDataModule", "VolumeModel"),
+        ("model.init_args.encoder=magic", "magic"),
+        ("model.init_args.weights.l3=1", "l3"),
+        ("model.init_args.adversarial=wasserstein", "wasserstein"),
+        ("data.init_args.batch_size=0", "batch_size"),
+    ],
+)
+def test_a_misspelt_key_or_a_wrong_value_is_one_line_that_names_it(override, message):
+    with pytest.raises(ConfigError, match=message) as caught:
+        build("pix2vol", [override, "trainer.accelerator=cpu"])
+    assert "\n" not in str(caught.value) and len(str(caught.value)) < 600

@@ -1,0 +1,72 @@
+"""Where nobody says how many processes train, the machine decides."""
+
+import copy
+import os
+
+import pytest
+import torch
+
+from fund2oct.run.devices import spread
+
+SPREAD = {"accelerator": "cpu", "devices": 2, "strategy": "ddp_find_unused_parameters_true"}
+
+
+@pytest.fixture(autouse=True)
+def two_cores(monkeypatch):
+    monkeypatch.setattr(os, "sched_getaffinity", lambda pid: {0, 1}, raising=False)
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    monkeypatch.setattr(torch.backends.mps, "is_available", lambda: False)
+    for name in ("SLURM_NTASKS", "TORCHELASTIC_RUN_ID", "OMPI_COMM_WORLD_SIZE"):
+        monkeypatch.delenv(name, raising=False)
+
+
+def config(batch_size=4, **trainer):
+    return {"trainer": trainer, "data": {"init_args": {"batch_size": batch_size}}}
+
+
+@pytest.mark.parametrize(("batch_size", "left"), [(4, 2), (2, 1), (6, 3)])
+def test_a_batch_is_shared_by_the_cores(batch_size, left):
+    wanted = config(batch_size, devices="auto", accelerator="auto")
+    spread(wanted)
+    assert wanted == {"trainer": SPREAD, "data": {"init_args": {"batch_size": left}}}
+
+
+def test_no_more_processes_than_divide_the_batch(monkeypatch):
+    monkeypatch.setattr(os, "sched_getaffinity", lambda pid: set(range(16)), raising=False)
+    wanted = config(6)
+    spread(wanted)
+    assert wanted["trainer"]["devices"] == 6
+    assert wanted["data"]["init_args"]["batch_size"] == 1
+
+
+@pytest.mark.parametrize(
+    "untouched",
+    [
+        config(1),
+        config(3),
+        config(devices=1),
+        config(strategy="fsdp"),
+        config(accelerator="tpu"),
+        {"trainer": {}, "data": {}},
+    ],
+)
+def test_what_was_chosen_or_cannot_be_shared_stays(untouched):
+    before = copy.deepcopy(untouched)
+    spread(untouched)
+    assert untouched == before
+
+
+def test_a_launcher_decides_for_itself(monkeypatch):
+    monkeypatch.setenv("SLURM_NTASKS", "8")
+    wanted = config()
+    spread(wanted)
+    assert wanted == config()
+
+
+@pytest.mark.parametrize(("n_gpus", "trainer"), [(1, {}), (4, {"strategy": SPREAD["strategy"]})])
+def test_several_gpus_are_told_that_discriminators_rest(monkeypatch, n_gpus, trainer):
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: n_gpus)
+    wanted = config()
+    spread(wanted)
+    assert wanted == config(**trainer)
