@@ -36,6 +36,7 @@ from fund2oct.evaluation.compare import compare
 from fund2oct.evaluation.distances import CHEAP, DEFAULT, Wanted, build_distances
 from fund2oct.evaluation.held_out import choose_eyes, common_preparation, preparation_notes, task_of
 from fund2oct.evaluation.report.folder import write_report
+from fund2oct.evaluation.report.pictures import Picture
 from fund2oct.geometry import ScanPattern
 from fund2oct.models import Batch, VolumeModel, load_model
 from fund2oct.models.checkpoint import import_class
@@ -94,6 +95,8 @@ def evaluate(
     seed: int = 0,
     distances: Wanted = CHEAP,
     notes: Sequence[str] = (),
+    pictures: Sequence[Picture] = (),
+    figure_formats: Sequence[str] = (),
 ) -> dict[str, Any]:
     """Compare models with their controls on the test eyes, and write the report.
 
@@ -104,6 +107,8 @@ def evaluate(
         seed: of the models' noise and of the distances' draws.
         distances: between the sets; the default is what a training run can afford.
         notes: what a reader has to know, such as how the eyes were chosen.
+        pictures: further ones, such as the training's curves.
+        figure_formats: in which figures are written too, see :data:`fund2oct.visual.FIGURE_FORMATS`.
 
     Returns:
         What ``metrics.json`` holds.
@@ -138,7 +143,8 @@ def evaluate(
         "seed": seed,
         "notes": notes,
     }
-    return write_report(Path(out), protocol, eyes, answers, found, shown=list(drawing))
+    shown = {name: model.task.provenance() if model.task else "" for name, model in drawing.items()}
+    return write_report(Path(out), protocol, eyes, answers, found, shown, pictures, figure_formats)
 
 
 def _floors(eyes: HeldOutEyes, datamodule: FundusOCTDataModule, pool: Executor) -> list[Answer]:
@@ -156,6 +162,7 @@ def evaluate_checkpoints(
     distances: Wanted = DEFAULT,
     seed: int = 0,
     device: str | torch.device = "cpu",
+    figure_formats: Sequence[str] = (),
 ) -> dict[str, Any]:
     """Evaluate checkpoints on eyes of a file that they were not trained on; see :func:`evaluate`.
 
@@ -173,6 +180,7 @@ def evaluate_checkpoints(
         distances: between the sets.
         seed: of the models' noise and of the distances' draws.
         device: where the models run.
+        figure_formats: as :func:`evaluate`.
 
     Raises:
         fund2oct.data.DataError: if the file cannot be used, or the models were trained on all its eyes.
@@ -204,7 +212,7 @@ def evaluate_checkpoints(
     datamodule.setup()
     notes = [chosen.how, *preparation_notes(preparation, *index.prepared.mean(0).tolist())]
     with torch.inference_mode():
-        return evaluate(models, datamodule, out, seed, distances, notes)
+        return evaluate(models, datamodule, out, seed, distances, notes, figure_formats=figure_formats)
 
 
 def _unique_name(checkpoint: Path, taken: Mapping[str, Any]) -> str:

@@ -39,6 +39,7 @@ def evaluate_files(
     distances: Wanted = DEFAULT,
     seed: int = 0,
     device: str | torch.device = "cpu",
+    figure_formats: Sequence[str] = (),
 ) -> dict[str, Any]:
     """Compare generated volumes with the real ones of the same eyes, and write the report.
 
@@ -57,6 +58,7 @@ def evaluate_files(
         distances: between the sets.
         seed: of the model's noise and of the distances' draws.
         device: where models and feature networks run.
+        figure_formats: in which figures are written too, see :data:`fund2oct.visual.FIGURE_FORMATS`.
 
     Returns:
         What ``metrics.json`` holds.
@@ -97,7 +99,11 @@ def evaluate_files(
             "seed": seed,
             "notes": [*notes, *eyes.notes],
         }
-        return write_report(Path(out), description, eyes, answers, found, shown=[answers[-2].name])
+        footer = loaded.task.provenance() if loaded and loaded.task else f"Generated volumes of {fake}."
+        shown = {answers[-2].name: footer}
+        return write_report(
+            Path(out), description, eyes, answers, found, shown, figure_formats=figure_formats
+        )  # fmt: skip
 
 
 def _unseen(real: VolumeSource, model: VolumeModel, name: str) -> tuple[VolumeSource, list[str]]:

@@ -16,6 +16,8 @@ from fund2oct.retina import PoseModel
 
 TASK_KEY = "fund2oct"
 """Where a checkpoint stores the model's class and task."""
+DEMONSTRATION = "trained on simulated eyes; a demonstration of the machinery"
+"""What is said of a model that has learned from eyes that nobody has."""
 
 
 @dataclass(frozen=True)
@@ -30,6 +32,7 @@ class Task:
         poses: distribution of the training volumes' poses.
         preparation: what has to be done to photos and volumes.
         seen: the eyes that it was trained on, validated on, and that were kept for the test.
+        simulated: whether any of the training eyes was simulated.
     """
 
     scan: ScanPattern
@@ -38,6 +41,7 @@ class Task:
     poses: PoseModel
     preparation: Preparation
     seen: SeenEyes
+    simulated: bool = False
 
     @classmethod
     def of(cls, datamodule: Any) -> Task:
@@ -55,7 +59,18 @@ class Task:
             PoseModel.fit(datamodule.train_poses()),
             Preparation(photos == 1, volumes == 1),
             datamodule.seen(),
+            dataset.simulated() > 0,
         )
+
+    def provenance(self) -> str:
+        """Say on what the model was trained, for the footer of a picture and the head of a report.
+
+        Example:
+            >>> task.provenance()  # doctest: +SKIP
+            'Trained on data/phantom.h5 (482 eyes): trained on simulated eyes; a demonstration of the machinery.'
+        """
+        trained = f"Trained on {self.seen.path} ({len(self.seen.parts['train'])} eyes)"
+        return f"{trained}: {DEMONSTRATION}." if self.simulated else f"{trained}."
 
     def to_dict(self) -> dict[str, Any]:
         """Plain values and tensors, as stored in a checkpoint."""
@@ -66,6 +81,7 @@ class Task:
             "poses": self.poses.to_dict(),
             "preparation": self.preparation.to_dict(),
             "seen": self.seen.to_dict(),
+            "simulated": self.simulated,
         }
 
     @classmethod
@@ -79,4 +95,5 @@ class Task:
             PoseModel.from_dict(values["poses"]),
             Preparation(**values["preparation"]),
             SeenEyes.from_dict(values["seen"]),
+            bool(values.get("simulated", False)),
         )

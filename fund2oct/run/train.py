@@ -7,7 +7,7 @@ import re
 import warnings
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pytorch_lightning as pl
 import torch
@@ -19,6 +19,9 @@ from pytorch_lightning.utilities import rank_zero_only
 from fund2oct.models import VolumeModel
 from fund2oct.run.config import ConfigError, load_experiment
 from fund2oct.run.devices import spread
+
+if TYPE_CHECKING:
+    from fund2oct.evaluation.report.pictures import Picture
 
 _RUN_DIR = "FUND2OCT_RUN_DIR"
 
@@ -149,4 +152,26 @@ def _report(cli: LightningCLI, run: Path) -> None:
     device = cli.trainer.strategy.root_device
     model = cli.model.to(device).eval()
     with torch.inference_mode():
-        evaluate({"model": model}, cli.datamodule, run / "report", notes=[model.task.seen.how()])
+        evaluate(
+            {"model": model},
+            cli.datamodule,
+            run / "report",
+            notes=[model.task.seen.how()],
+            pictures=_pictures(run),
+        )
+
+
+def _pictures(run: Path) -> list[Picture]:
+    """How the training went: an eye over the epochs, and the curves of what was logged."""
+    from fund2oct.evaluation.report.pictures import Picture
+    from fund2oct.visual.curves import draw_curves, read_curves
+
+    found = []
+    if films := sorted((run / "panels").glob("*.gif")):
+        caption = f"{films[0].stem}, an eye of the validation, over the epochs."
+        found.append(Picture("Training", "training-film", caption, films[0].read_bytes(), ".gif"))
+    log = run / "metrics.csv"
+    if log.is_file() and (curves := read_curves(log)):
+        caption = "What was logged, by the steps of the optimisers; bold where smoothed."
+        found.append(Picture("Training", "training-curves", caption, draw_curves(curves)))
+    return found

@@ -7,6 +7,7 @@ import html
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
+from urllib.parse import unquote
 
 from markdown_it import MarkdownIt
 from markdown_it.token import Token
@@ -90,12 +91,18 @@ def write_page(path: Path | str, markdown: str, pictures: Mapping[str, bytes]) -
 
 
 def picture(name: str, caption: str) -> str:
-    """A picture of a page in Markdown, by its file's name, on a line of its own."""
-    return f"![{caption}]({name})"
+    """A picture in Markdown, by its file's name, for a paragraph of its own.
+
+    Example:
+        >>> picture("eye.png", "the eye [1]")
+        '![the eye \\\\[1\\\\]](<eye.png>)'
+    """
+    escaped = "".join(f"\\{letter}" if letter in "\\[]*_`<&!" else letter for letter in caption)
+    return f"![{escaped}](<{name}>)"
 
 
 def _embed(image: Token, pictures: Mapping[str, bytes], path: Path | str) -> None:
-    name = str(image.attrs["src"])
+    name = unquote(str(image.attrs["src"]))
     if name not in pictures:
         raise ValueError(f"{path}: expected the picture {name!r}, found {', '.join(pictures) or 'none'}")
     data = base64.b64encode(pictures[name]).decode()
@@ -105,7 +112,7 @@ def _embed(image: Token, pictures: Mapping[str, bytes], path: Path | str) -> Non
 def _paragraph(usual: str, of_picture: str) -> Any:
     """A paragraph that is a picture and nothing else becomes a figure with its caption."""
 
-    def render(self: Any, tokens: Sequence[Token], number: int, *_: Any) -> str:
+    def render(self: Any, tokens: Sequence[Token], number: int, options: Any, env: Any) -> str:
         opening = tokens[number].nesting > 0
         inline = tokens[number + 1 if opening else number - 1]
         if tokens[number].hidden:
@@ -114,6 +121,7 @@ def _paragraph(usual: str, of_picture: str) -> Any:
             return usual
         if opening:
             return of_picture
-        return f"<figcaption>{html.escape(inline.children[0].content)}</figcaption>{of_picture}"  # type: ignore[index]
+        caption = self.renderInlineAsText(inline.children, options, env)
+        return f"<figcaption>{html.escape(caption)}</figcaption>{of_picture}"
 
     return render

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import numpy as np
 import torch
 from matplotlib.axes import Axes
@@ -12,9 +14,20 @@ from matplotlib.transforms import Affine2D
 from torch import Tensor
 
 from fund2oct.eye import Array
-from fund2oct.models.thickness import RINGS_MM, ThicknessMap
 from fund2oct.visual.photo import draw_photo
-from fund2oct.visual.style import LIGHT, SMALL_PT, TEXT_PT, THICKNESS_MAP, TITLE_PT, WIDTH_MAP, Theme, new_figure
+from fund2oct.visual.style import (
+    LIGHT,
+    SMALL_PT,
+    TEXT_PT,
+    THICKNESS_MAP,
+    TITLE_PT,
+    WIDTH_MAP,
+    Theme,
+    new_figure,
+)
+
+if TYPE_CHECKING:
+    from fund2oct.models.thickness import ThicknessMap
 
 _RANGE_UM = (200.0, 450.0)
 _LEAST_WIDTH_UM = 100.0
@@ -151,6 +164,8 @@ def _lay_over(
 
 def _draw_fields(axes: Axes, to_px: Affine2D, fields_um: dict[str, float]) -> None:
     """The ETDRS grid, which lies in millimetres."""
+    # Models bring Lightning, which takes seconds to import; a contact sheet does without.
+    from fund2oct.models.thickness import RINGS_MM
 
     def place(x: Array | float, y: Array | float) -> Array:
         return to_px.transform(np.column_stack([np.atleast_1d(x), np.atleast_1d(y)]))

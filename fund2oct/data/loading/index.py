@@ -11,10 +11,10 @@ import numpy as np
 from fund2oct.data.loading.split import EyeName
 from fund2oct.data.preparing.preparation import LEVELS, LIGHT, is_done
 from fund2oct.data.store.reader import EyeReader
-from fund2oct.eye import ARRAYS, Array, DataError
+from fund2oct.eye import ARRAYS, SIMULATED, Array, DataError
 from fund2oct.geometry import Placement, ScanPattern
 
-_COLUMNS = ("key", "who", "placement", "spacing", "scan", "photo", "prepared")
+_COLUMNS = ("key", "who", "placement", "spacing", "scan", "photo", "prepared", "simulated")
 
 
 @dataclass(frozen=True, eq=False)
@@ -39,6 +39,7 @@ class EyeIndex:
             ``(N,)``.
         prepared: what was done of :class:`fund2oct.data.preparing.preparation.Preparation` at import: to photos and
             to volumes, bool, shape ``(N, 2)``.
+        simulated: whether each was simulated by :mod:`fund2oct.phantom`, bool, shape ``(N,)``.
     """
 
     keys: tuple[str, ...]
@@ -52,6 +53,7 @@ class EyeIndex:
     shapes: dict[str, Array]
     photos: Array
     prepared: Array
+    simulated: Array
 
     @classmethod
     def read(
@@ -90,6 +92,7 @@ class EyeIndex:
             found["photo"].append(record.photo_digest.encode())
             history = fields.get("history", {})
             found["prepared"].append((is_done(history, LIGHT), is_done(history, LEVELS)))
+            found["simulated"].append(fields["source"].startswith(SIMULATED))
             for name, (_, dims) in ARRAYS.items():
                 shapes[name].append(arrays[name].shape if name in arrays else (0,) * len(dims))
         patients, lateralities, diagnoses = zip(*found["who"], strict=True) if found["who"] else ((), (), ())
@@ -108,6 +111,7 @@ class EyeIndex:
             },
             np.array(found["photo"], "S64"),
             np.array(found["prepared"], bool).reshape(-1, 2),
+            np.array(found["simulated"], bool),
         )
 
     def __len__(self) -> int:
@@ -132,6 +136,7 @@ class EyeIndex:
             {name: sizes[rows] for name, sizes in self.shapes.items()},
             self.photos[rows],
             self.prepared[rows],
+            self.simulated[rows],
         )
 
     def names(self) -> list[EyeName]:
