@@ -14,7 +14,7 @@ from pytorch_lightning.loggers import TensorBoardLogger
 from torch.utils.data import default_collate
 
 from fund2oct.models import VolumeModel
-from fund2oct.networks.layered.surfaces import thickness_interval_um
+from fund2oct.models.thickness import predict_interval_um
 from fund2oct.networks.noise import NoiseSource
 from fund2oct.visual import ShownVolume, draw_panel, save_figure
 from fund2oct.visual.film import write_film
@@ -75,11 +75,9 @@ class PanelCallback(pl.Callback):
         with torch.no_grad(), trainer.precision_plugin.forward_context():
             noise = NoiseSource.of_keys([key], model.seed, model.device)
             drawn = model.generate(network, batch, noise).volume[0, 0]
-            surfaces = getattr(model, "surfaces", None)
-            found = surfaces(batch["fundus"], batch["grid"]) if surfaces else None
+            interval_um = predict_interval_um(model, batch["fundus"][0], batch["grid"][0])
         network.train(was_training)
         spacing_mm = float(batch["spacing_z_mm"][0]), float(batch["spacing_x_mm"][0])
-        interval_um = thickness_interval_um(found)[0] if found else None
         epoch = trainer.current_epoch + 1
         figure = draw_panel(
             {

@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 import sys
 
-from fund2oct.cli.options import Commands, add_placement, placement_option
+from fund2oct.cli.options import Commands, add_figures, add_placement, placement_option
 
 
 def add_commands(commands: Commands) -> None:
@@ -45,6 +45,7 @@ def add_commands(commands: Commands) -> None:
         "--model", action="append", default=[], metavar="MODULE.CLASS",
         help="a class of your own; may be given more than once, each checkpoint takes the one that it names",
     )  # fmt: skip
+    add_figures(evaluate)
     evaluate.set_defaults(command=_evaluate)
 
     predict = commands.add_parser("predict", help="generate volumes for photos")
@@ -66,6 +67,10 @@ def add_commands(commands: Commands) -> None:
     )  # fmt: skip
     predict.add_argument("--seed", type=int, default=0, help="of the speckle and of the poses")
     predict.add_argument("--model", default=None, metavar="MODULE.CLASS", help="a class of your own")
+    add_figures(predict)
+    predict.add_argument(
+        "--theme", choices=("light", "dark"), default="light", help="paper of the pictures (default: light)"
+    )
     predict.set_defaults(command=_predict)
 
 
@@ -77,7 +82,7 @@ def _train(options: argparse.Namespace) -> int:
     )
     if (run / "report").is_dir():
         print(
-            f"\nThe run lies in {run}: its report in {run}/report/report.md, panels in {run}/panels.\n"
+            f"\nThe run lies in {run}: its report in {run}/report/report.html, panels in {run}/panels.\n"
             f"Next: fund2oct predict {run}/checkpoints/last.ckpt PHOTO.jpg --out predictions\n"
             f"      tensorboard --logdir {run.parent}"
         )
@@ -102,12 +107,13 @@ def _evaluate(options: argparse.Namespace) -> int:
         "distances": Wanted.parse(options.distances) if options.distances else DEFAULT,
         "seed": options.seed,
         "device": _device(options.device),
+        "figure_formats": options.figure_formats or [],
     }
     if of_models:
         evaluate_checkpoints(options.checkpoints, options.data, options.out, **shared)
     else:
         evaluate_files(options.real, options.fake, options.out, options.protocol, **shared)
-    print(f"The report lies in {options.out}/report.md")
+    print(f"The report lies in {options.out}/report.html, its tables in {options.out}/report.md")
     return 0
 
 
@@ -126,6 +132,8 @@ def _device(name: str) -> str:
 def _predict(options: argparse.Namespace) -> int:
     from fund2oct.run.predict import predict
 
+    from fund2oct.visual import THEMES
+
     if options.placement == "photo" and options.fovea:
         raise ValueError("predict: expected --fovea or --placement photo, found both")
     placement = placement_option(options, tuple(options.fovea or (0.0, 0.0)))
@@ -138,6 +146,8 @@ def _predict(options: argparse.Namespace) -> int:
         model=options.model,
         placement=placement,
         draw=options.draw,
+        figure_formats=options.figure_formats or ["png"],
+        theme=THEMES[options.theme],
     )
     for reason in failed:
         print(f"fund2oct: {reason}", file=sys.stderr)

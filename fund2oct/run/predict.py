@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from matplotlib.figure import Figure
 from rich.progress import track
 
 from fund2oct.data import Eye
@@ -22,8 +23,8 @@ from fund2oct.geometry import Placement
 from fund2oct.models import VolumeModel, load_model
 from fund2oct.models.checkpoint import import_class
 from fund2oct.models.generate import generate
-from fund2oct.models.thickness import predict_thickness, save_thickness
-from fund2oct.visual import draw_panel, draw_thickness, save_figure
+from fund2oct.models.thickness import predict_interval_um, predict_thickness, save_thickness
+from fund2oct.visual import LIGHT, ShownVolume, Theme, draw_panel, draw_thickness, save_figures
 
 # Of the A-scans; the challenge's lines may just reach the edge.
 _OUTSIDE = 0.1
@@ -39,6 +40,8 @@ def predict(
     model: str | None = None,
     placement: Placement | PhotoPlacement | None = None,
     draw: bool = False,
+    figure_formats: Sequence[str] = ("png",),
+    theme: Theme = LIGHT,
 ) -> list[str]:
     """Generate a volume for each photo, with a panel and, where the model predicts it, a thickness map.
 
@@ -59,6 +62,8 @@ def predict(
             circle, as on a macula-centred photo of 45 to 50 degrees. It may be estimated from each photo.
         draw: whether the surfaces are drawn from their distribution; the median ones are the best
             single answer.
+        figure_formats: of the panel and the map, see :data:`fund2oct.visual.FIGURE_FORMATS`.
+        theme: colours of their paper and ink.
 
     Returns:
         A line for each photo that was passed over, which says why.
@@ -82,8 +87,11 @@ def predict(
         if eye.volume is not None:
             for format in formats:
                 save_eye(eye, folder, name, format)
-            _draw(eye, folder / f"{name}.png")
-        _map_thickness(network, eye, folder / name)
+        figures = _draw(
+            network, eye, folder / name, f"{type(network).__name__}, {Path(checkpoint).name}.", theme
+        )
+        for ending, figure in figures.items():
+            save_figures(figure, folder / f"{name}{ending}", figure_formats)
     return failed
 
 
@@ -145,22 +153,26 @@ def translate(
     )
 
 
-def _draw(eye: Eye, path: Path) -> None:
-    assert eye.fundus is not None and eye.scan is not None and eye.volume is not None
-    fundus = torch.from_numpy(eye.fundus.copy()).permute(2, 0, 1) / 255
-    volume = torch.from_numpy(eye.volume) / 255
-    grid = eye.placement.to_grid(eye.scan.coordinates(volume.shape[-1]))
-    save_figure(draw_panel(fundus, grid, {"generated": volume}, eye.key), path)
-
-
-def _map_thickness(model: VolumeModel, eye: Eye, path: Path) -> None:
+def _draw(model: VolumeModel, eye: Eye, path: Path, name: str, theme: Theme) -> dict[str, Figure]:
+    """The panel and the thickness map, by the ending of their files' names; writes the map's numbers."""
     assert eye.fundus is not None and model.task is not None
+    footer = f"{name} {model.task.provenance()} {_FOOTER}"
     found = predict_thickness(model, eye.fundus, eye.placement, model.task.scan)
-    if found is None:
-        return
-    save_thickness(found, path.with_name(f"{path.name}.thickness.tif"))
-    figure = draw_thickness(eye.fundus, found, eye.key, _FOOTER)
-    save_figure(figure, path.with_name(f"{path.name}.thickness.png"))
+    figures = {}
+    if found is not None:
+        save_thickness(found, path.with_name(f"{path.name}.thickness.tif"))
+        figures[".thickness"] = draw_thickness(eye.fundus, found, eye.key, footer, theme)
+    if eye.volume is not None:
+        fundus = torch.from_numpy(eye.fundus.copy()).permute(2, 0, 1) / 255
+        grid = eye.placement.to_grid(model.task.scan.coordinates(eye.volume.shape[-1]))
+        interval_um = predict_interval_um(model, fundus, grid)
+        spacing_mm = eye.spacing_mm[1:]
+        shown = ShownVolume.searched(torch.from_numpy(eye.volume) / 255, spacing_mm, interval_um)
+        figures[""] = draw_panel(
+            {"generated": shown}, spacing_mm, fundus, grid,
+            thickness=found, title=eye.key, footer=footer, theme=theme,
+        )  # fmt: skip
+    return figures
 
 
 def _free_name(stem: str, taken: set[str]) -> str:

@@ -147,7 +147,9 @@ def draw_scale_bar(axes: Axes, theme: Theme | None = None) -> float:
     colour = theme.ink if theme else "white"
     casing = [] if theme else [Stroke(linewidth=1.6, foreground="#101010"), Normal()]
     axes.add_patch(
-        Rectangle(corner, length, thick, facecolor=colour, edgecolor="none", gid="scale bar", path_effects=casing)
+        Rectangle(
+            corner, length, thick, facecolor=colour, edgecolor="none", gid="scale bar", path_effects=casing
+        )
     )
     axes.annotate(
         f"{length:g} µm", (corner[0] + length, corner[1]), (0, 1.5), textcoords="offset points",

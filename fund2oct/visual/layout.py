@@ -10,7 +10,9 @@ from itertools import product
 WIDTH = 13.0
 """Of a panel in inches."""
 _MARGIN, _GAP, _SECTION_GAP = 0.14, 0.09, 0.3
-_TITLE, _FOOTER = 0.34, 0.26
+_TITLE, _FOOTER_GAP = 0.34, 0.12
+FOOTER_LINE = 0.14
+"""Height of a line of the footer."""
 _CAPTION, _COLOUR_BAR = 0.22, 0.4
 _NAMES, _HEADER, _PROFILE, _AXIS = 1.02, 0.27, 0.85, 0.36
 _ROW_GAP, _BLOCK_GAP = 0.05, 0.14
@@ -34,7 +36,7 @@ class Content:
         has_profile: whether a chart stands under them.
         slice_aspect: height over width of a B-scan.
         has_title: whether there is a title.
-        has_footer: whether there is a footer.
+        n_footer_lines: lines of the footer.
     """
 
     n_pictures: int
@@ -44,7 +46,7 @@ class Content:
     has_profile: bool
     slice_aspect: float
     has_title: bool = True
-    has_footer: bool = True
+    n_footer_lines: int = 1
 
     @property
     def block_extra(self) -> float:
@@ -52,9 +54,14 @@ class Content:
         return _HEADER + self.n_rows * _ROW_GAP + (_PROFILE + _AXIS if self.has_profile else 0)
 
     @property
+    def footer(self) -> float:
+        """Height of the footer."""
+        return FOOTER_LINE * self.n_footer_lines + (_FOOTER_GAP if self.n_footer_lines else 0)
+
+    @property
     def around(self) -> float:
         """Height above and below."""
-        return 2 * _MARGIN + _TITLE * self.has_title + _FOOTER * self.has_footer
+        return 2 * _MARGIN + _TITLE * self.has_title + self.footer
 
 
 @dataclass(frozen=True)

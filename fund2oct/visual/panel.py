@@ -25,7 +25,7 @@ from fund2oct.visual.bscan import (
     draw_surface_key,
     shown_slices,
 )
-from fund2oct.visual.layout import Box, Content, Layout, arrange
+from fund2oct.visual.layout import FOOTER_LINE, Box, Content, Layout, arrange
 from fund2oct.visual.photo import draw_lines, draw_number, draw_photo, line_colour
 from fund2oct.visual.style import LIGHT, SERIES_COLOURS, SMALL_PT, TEXT_PT, TITLE_PT, Theme, new_figure
 from fund2oct.visual.thickness import draw_bar, draw_median
@@ -34,7 +34,7 @@ if TYPE_CHECKING:
     from fund2oct.models.thickness import ThicknessMap
 
 _LIMIT = 0.4
-_NAME_LETTERS = 15
+_NAME_LETTERS, _FOOTER_LETTERS = 15, 220
 _LEAST_TOP_UM = 400.0
 
 
@@ -93,7 +93,7 @@ def draw_panel(
             has_profile=any(each.surfaces_um is not None for each in volumes.values()),
             slice_aspect=n_depth * spacing_mm[0] / (n_ascans * spacing_mm[1]),
             has_title=bool(title),
-            has_footer=bool(footer),
+            n_footer_lines=len(textwrap.wrap(footer, _FOOTER_LETTERS)),
         )
     )
     panel = _Panel(layout, theme)
@@ -199,8 +199,8 @@ class _Panel:
         height = self.layout.size[1]
         if title:
             self._text(0.14, height - 0.26, title, TITLE_PT, self.theme.ink, fontweight="bold")
-        if footer:
-            self._text(0.14, 0.2, footer, SMALL_PT, self.theme.muted)
+        for number, line in enumerate(reversed(textwrap.wrap(footer, _FOOTER_LETTERS))):
+            self._text(0.14, 0.17 + number * FOOTER_LINE, line, SMALL_PT, self.theme.muted)
 
     def _surface_key(self, axes: Axes, volumes: Mapping[str, ShownVolume], shown: list[int]) -> None:
         drawn = [v.surfaces_um[:, shown].cpu() for v in volumes.values() if v.surfaces_um is not None]

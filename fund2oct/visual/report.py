@@ -29,7 +29,16 @@ def draw_scatter(eyes: Mapping[str, Sequence[Mapping[str, Any]]], titles: Mappin
             values = np.array([row.get(column, np.nan) for row in rows])
             values = values[np.isfinite(values)]
             spread = place + 0.5 * (np.linspace(0, 1, len(values)) - 0.5)
-            axes.plot(values, spread, ".", color=_colour(place), alpha=0.6, markersize=5, markeredgewidth=0, zorder=3)
+            axes.plot(
+                values,
+                spread,
+                ".",
+                color=_colour(place),
+                alpha=0.6,
+                markersize=5,
+                markeredgewidth=0,
+                zorder=3,
+            )
             if len(values):
                 low, middle, high = np.quantile(values, (0.25, 0.5, 0.75))
                 axes.fill_between([low, high], place - 0.33, place + 0.33, color=LIGHT.ink, alpha=0.1, lw=0)
@@ -64,13 +73,21 @@ def draw_distances(distances: Mapping[str, Sequence[DistanceResult]]) -> Figure:
         axes.set_xlabel(name.replace("/", "/\n", 1))
     handles, labels = panels[0].get_legend_handles_labels()
     if handles:
-        figure.legend(handles, labels, loc="outside lower right", ncols=len(handles), fontsize=TEXT_PT, frameon=False)
+        figure.legend(
+            handles, labels, loc="outside lower right", ncols=len(handles), fontsize=TEXT_PT, frameon=False
+        )
     return figure
 
 
 def _draw_floors(axes: Any, result: DistanceResult) -> None:
     if result.second_floor is not None:
-        axes.axvline(result.second_floor, color=LIGHT.ink, linestyle="--", linewidth=1, label="floor: second rendering (•)")
+        axes.axvline(
+            result.second_floor,
+            color=LIGHT.ink,
+            linestyle="--",
+            linewidth=1,
+            label="floor: second rendering (•)",
+        )
     if result.floor is not None:
         label = f"floor: {result.floor_n} real eyes against others (○)"
         axes.axvline(result.floor, color=LIGHT.muted, linestyle=":", linewidth=1.4, label=label)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import textwrap
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -31,7 +32,8 @@ if TYPE_CHECKING:
 
 _RANGE_UM = (200.0, 450.0)
 _LEAST_WIDTH_UM = 100.0
-_SIDE, _GAP, _ABOVE, _BELOW = 3.9, 0.2, 0.74, 0.76
+_SIDE, _GAP, _ABOVE, _BELOW = 3.9, 0.2, 0.74, 0.9
+_FOOTER_LETTERS = 210
 _CAPTIONS = ("photo", "thickness of the retina, median", "width of its 80% interval")
 
 
@@ -73,8 +75,8 @@ def draw_thickness(
         draw_bar(add_axes(left + 0.1 * _SIDE, _BELOW - 0.2, 0.8 * _SIDE, 0.09), drawn, theme)
     if title:
         write(_GAP, height - 0.26, title, TITLE_PT, theme.ink, "bold")
-    if footer:
-        write(_GAP, 0.17, footer, SMALL_PT, theme.muted)
+    for number, line in enumerate(reversed(textwrap.wrap(footer, _FOOTER_LETTERS))):
+        write(_GAP, 0.15 + number * 0.14, line, SMALL_PT, theme.muted)
     return figure
 
 
