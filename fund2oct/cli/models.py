@@ -131,7 +131,6 @@ def _device(name: str) -> str:
 
 def _predict(options: argparse.Namespace) -> int:
     from fund2oct.run.predict import predict
-
     from fund2oct.visual import THEMES
 
     if options.placement == "photo" and options.fovea:

@@ -67,7 +67,7 @@ class Task:
 
         Example:
             >>> task.provenance()  # doctest: +SKIP
-            'Trained on data/phantom.h5 (482 eyes): trained on simulated eyes; a demonstration of the machinery.'
+            'Trained on eyes.h5 (482 eyes): trained on simulated eyes; a demonstration of the machinery.'
         """
         trained = f"Trained on {self.seen.path} ({len(self.seen.parts['train'])} eyes)"
         return f"{trained}: {DEMONSTRATION}." if self.simulated else f"{trained}."

@@ -18,7 +18,7 @@ from fund2oct.data.formats.naming import laterality_of
 from fund2oct.data.preparing.circle import crop_retina, find_retina
 from fund2oct.data.preparing.landmarks import PhotoPlacement, place_on
 from fund2oct.export import save_eye
-from fund2oct.eye import Array, DataError, Plain
+from fund2oct.eye import DataError, Plain
 from fund2oct.geometry import Placement
 from fund2oct.models import VolumeModel, load_model
 from fund2oct.models.checkpoint import import_class

@@ -73,7 +73,7 @@ def draw_contact_sheet(reader: EyeReader, n_eyes: int = 12, theme: Theme = LIGHT
 
 
 def _title(eye: Eye) -> str:
-    shape = "" if eye.shape is None else " × ".join(map(str, eye.shape))
+    shape = "" if eye.shape is None else " x ".join(map(str, eye.shape))
     name = eye.key if len(eye.key) <= _MOST_LETTERS else f"{eye.key[: _MOST_LETTERS - 1]}…"
     side = "" if name.endswith(eye.laterality) else eye.laterality
     return "   ".join(filter(None, (name, side, eye.diagnosis[:24], shape)))

@@ -43,7 +43,7 @@ def read_curves(path: Path | str) -> dict[str, Curve]:
             for name, text in row.items():
                 if name not in ("epoch", "step") and text and math.isfinite(value := float(text)):
                     points.setdefault(name, []).append((float(row["step"]), value))
-    return {name: tuple(np.array(found).T) for name, found in points.items()}  # type: ignore[misc]
+    return {name: tuple(np.array(found).T) for name, found in points.items()}
 
 
 def draw_curves(curves: Mapping[str, Curve], theme: Theme = LIGHT) -> Figure:

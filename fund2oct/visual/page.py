@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import html
 from collections.abc import Mapping, Sequence
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 from urllib.parse import unquote
@@ -76,14 +77,13 @@ def write_page(path: Path | str, markdown: str, pictures: Mapping[str, bytes]) -
         for child in token.children or []:
             if child.type == "image":
                 _embed(child, pictures, path)
-    title = next(
-        (after.content for token, after in zip(tokens, tokens[1:], strict=False) if token.tag == "h1"), "Report"
-    )  # fmt: skip
+    titles = [after.content for token, after in pairwise(tokens) if token.tag == "h1" and token.nesting > 0]
     body = parser.renderer.render(tokens, parser.options, {})
+    title = html.escape(titles[0] if titles else "Report")
     page = (
-        f'<!doctype html>\n<html lang="en">\n<head>\n<meta charset="utf-8">\n'
-        f'<meta name="viewport" content="width=device-width, initial-scale=1">\n'
-        f"<title>{html.escape(title)}</title>\n<style>{_STYLE}</style>\n</head>\n<body>\n{body}</body>\n</html>\n"
+        '<!doctype html>\n<html lang="en">\n<head>\n<meta charset="utf-8">\n'
+        '<meta name="viewport" content="width=device-width, initial-scale=1">\n'
+        f"<title>{title}</title>\n<style>{_STYLE}</style>\n</head>\n<body>\n{body}</body>\n</html>\n"
     )
     path = Path(path)
     path.write_text(page, encoding="utf-8")

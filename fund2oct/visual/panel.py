@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import textwrap
 from collections.abc import Mapping
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
@@ -182,7 +182,7 @@ class _Panel:
                 self._name(box, name, volume.note, colours[name] if volume.surfaces_um is not None else None)
             if minus is not None:
                 box = self.layout.name(block, len(volumes))
-                self._name(box, f"{minus[0]} − {minus[1]}", "", None)
+                self._name(box, f"{minus[0]} \N{MINUS SIGN} {minus[1]}", "", None)
                 if block == 0:
                     self._difference_bar(box)
             if self.layout.content.has_profile:
@@ -227,7 +227,7 @@ class _Panel:
         draw_number(axes, 0.1 / width, 1 + 0.14 / height, number, colour, transform=axes.transAxes)
 
     def _name(self, box: Box, name: str, note: str, colour: str | None) -> None:
-        x, y, width, height = box
+        x, y, _, height = box
         lines = [line for part in name.split("\n") for line in textwrap.wrap(part, _NAME_LETTERS)]
         notes = [line for part in note.split("\n") for line in textwrap.wrap(part, _NAME_LETTERS + 3)]
         first = y + height - 0.1
@@ -249,7 +249,7 @@ class _Panel:
         bar.ax.tick_params(labelsize=SMALL_PT - 1, length=1.5, pad=1, colors=self.theme.muted)
         bar.outline.set(edgecolor=self.theme.muted, linewidth=0.4)
 
-    def _text(self, x: float, y: float, text: str, size: float, colour: str, **options: object) -> None:
+    def _text(self, x: float, y: float, text: str, size: float, colour: str, **options: Any) -> None:
         width, height = self.layout.size
         self.figure.text(
             x / width, y / height, text, fontsize=size, color=colour, ha="left", va="center", **options

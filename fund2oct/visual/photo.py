@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 from matplotlib import patheffects
@@ -60,14 +61,14 @@ def draw_lines(axes: Axes, grid: Tensor, size_px: int, shown: Sequence[int]) -> 
     axes.set(xlim=(-0.5, size_px - 0.5), ylim=(size_px - 0.5, -0.5))
 
 
-def draw_number(axes: Axes, x: float, y: float, number: int, colour: str, **options: object) -> None:
+def draw_number(axes: Axes, x: float, y: float, number: int, colour: str, **options: Any) -> None:
     """Draw a slice's number in a disc of its colour."""
     disc = {"boxstyle": "circle,pad=0.22", "facecolor": colour, "edgecolor": _CASING, "linewidth": 0.5}
     ink = "white" if colour in LINE_COLOURS[4:5] else _CASING
     axes.text(
         x, y, str(number), color=ink, fontsize=SMALL_PT, fontweight="bold", ha="center", va="center",
         bbox=disc, **options,
-    )  # type: ignore[arg-type]  # fmt: skip
+    )  # fmt: skip
 
 
 def line_colour(place: int) -> str:

@@ -42,7 +42,7 @@ TITLE_PT, TEXT_PT, SMALL_PT = 11.0, 8.5, 7.0
 """Sizes of letters."""
 
 _PNG_DPI, _VECTOR_DPI = 150, 300
-_SAVING = {"svg.fonttype": "none", "svg.hashsalt": "fund2oct", "pdf.fonttype": 42}
+_SAVING: dict[Any, Any] = {"svg.fonttype": "none", "svg.hashsalt": "fund2oct", "pdf.fonttype": 42}
 # Without the date the same figure is the same file.
 _METADATA: dict[str, dict[str, Any]] = {"png": {}, "svg": {"Date": None}, "pdf": {"CreationDate": None}}
 
@@ -69,7 +69,7 @@ class Theme:
     def difference(self) -> Colormap:
         """Blue where a picture is darker than another, the paper where it is as bright, orange above."""
         colours = [OKABE_ITO["blue"], OKABE_ITO["sky"], self.paper, OKABE_ITO["orange"], "#A34700"]
-        return LinearSegmentedColormap.from_list("difference", colours)
+        return LinearSegmentedColormap.from_list("difference", colours, N=257)
 
 
 LIGHT = Theme()

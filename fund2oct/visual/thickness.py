@@ -184,12 +184,13 @@ def _draw_fields(axes: Axes, to_px: Affine2D, fields_um: dict[str, float]) -> No
             f"{ring} up": (0, -radius), f"{ring} right": (radius, 0), f"{ring} down": (0, radius),
             f"{ring} left": (-radius, 0),
         }  # fmt: skip
-    inches = axes.get_window_extent().width / axes.figure.dpi  # type: ignore[union-attr]
+    inches = axes.get_window_extent().width / axes.figure.dpi
     size = min(8.0, max(4.5, 2.3 * inches))
     edge = [Stroke(linewidth=1.4, foreground="#202020"), Normal()]
     for name, (x, y) in places.items():
         if np.isfinite(fields_um.get(name, np.nan)):
+            column, row = place(x, y)[0]
             axes.text(
-                *place(x, y)[0], f"{fields_um[name]:.0f}", color="white", fontsize=size, ha="center",
+                column, row, f"{fields_um[name]:.0f}", color="white", fontsize=size, ha="center",
                 va="center", fontweight="bold", path_effects=edge,
             )  # fmt: skip
