@@ -10,12 +10,11 @@ import torch
 from matplotlib.axes import Axes
 from matplotlib.lines import Line2D
 from matplotlib.patches import Rectangle
-from matplotlib.patheffects import Normal, Stroke
 from torch import Tensor
 from torch.nn import functional as F
 
 from fund2oct.retina import SURFACES, retinal_boundaries
-from fund2oct.visual.style import LIGHT, SMALL_PT, SURFACE_COLOURS, Theme, dress
+from fund2oct.visual.style import LIGHT, SHADE, SHADED, SMALL_PT, SURFACE_COLOURS, Theme, dress
 
 Spacing = tuple[float, float]
 """Distance of rows and of A-scans ``(z, x)`` in millimetres."""
@@ -128,15 +127,14 @@ def draw_difference(
     _show(axes, smooth[0, 0].numpy(), spacing_mm, frame, theme.difference, -limit, limit)
 
 
-def draw_scale_bar(axes: Axes, theme: Theme | None = None) -> float:
-    """Draw a bar of a round length on axes in micrometres, lower right, and say how long it is.
+def draw_scale_bar(axes: Axes) -> float:
+    """Draw a white bar of a round length on a B-scan, lower right, and write its length beside it.
 
     Args:
         axes: of :func:`draw_bscan`.
-        theme: its ink is used; None draws white on the B-scan.
 
     Returns:
-        Its length in micrometres.
+        Its length in micrometres, in both directions.
     """
     (left, right), (bottom, _) = axes.get_xlim(), axes.get_ylim()
     width = right - left
@@ -144,16 +142,12 @@ def draw_scale_bar(axes: Axes, theme: Theme | None = None) -> float:
     length = float(min(_NICE_UM, key=lambda nice: abs(nice - wanted)))
     thick = 0.01 * width
     corner = right - 0.02 * width - length, bottom - 0.02 * width - thick
-    colour = theme.ink if theme else "white"
-    casing = [] if theme else [Stroke(linewidth=1.6, foreground="#101010"), Normal()]
     axes.add_patch(
-        Rectangle(
-            corner, length, thick, facecolor=colour, edgecolor="none", gid="scale bar", path_effects=casing
-        )
+        Rectangle(corner, length, thick, facecolor="white", edgecolor=SHADE, linewidth=0.5, gid="scale bar")
     )
     axes.annotate(
-        f"{length:g} µm", (corner[0] + length, corner[1]), (0, 1.5), textcoords="offset points",
-        color=colour, fontsize=SMALL_PT, ha="right", va="bottom", path_effects=casing,
+        f"{length:g} µm", (corner[0] + length, corner[1]), (0, 2), textcoords="offset points",
+        color="white", fontsize=SMALL_PT, ha="right", va="bottom", bbox=SHADED,
     )  # fmt: skip
     return length
 

@@ -33,8 +33,8 @@ def write_film(frames: Sequence[Path | str], path: Path | str, width_px: int = _
             pictures.append(opened.convert("RGB"))
     width, height = pictures[-1].size
     size = width_px, round(height * width_px / width)
-    # The last picture has the colours that matter; one palette for all keeps still parts still.
-    palette = pictures[-1].resize(size, Image.Resampling.LANCZOS).quantize(256)
+    # One palette for all keeps still parts still.
+    palette = _together(pictures).quantize(256)
     shown = [
         picture.resize(size, Image.Resampling.LANCZOS).quantize(palette=palette, dither=Image.Dither.NONE)
         for picture in pictures
@@ -44,3 +44,15 @@ def write_film(frames: Sequence[Path | str], path: Path | str, width_px: int = _
     durations = [_FRAME_MS] * (len(shown) - 1) + [_LAST_MS]
     shown[0].save(path, save_all=True, append_images=shown[1:], duration=durations, loop=0, optimize=False)
     return path
+
+
+def _together(pictures: Sequence[Image.Image], width_px: int = 300, at_most: int = 8) -> Image.Image:
+    """Some of the pictures in small, one below the other: the colours that the film needs."""
+    some = pictures[:: max(1, -(-len(pictures) // at_most))]
+    small = [one.resize((width_px, max(1, one.height * width_px // one.width))) for one in some]
+    sheet = Image.new("RGB", (width_px, sum(one.height for one in small)))
+    top = 0
+    for one in small:
+        sheet.paste(one, (0, top))
+        top += one.height
+    return sheet

@@ -12,9 +12,8 @@ from matplotlib.patches import Ellipse
 from torch import Tensor
 
 from fund2oct.geometry import grid_to_pixels
-from fund2oct.visual.style import LINE_COLOURS, SMALL_PT
+from fund2oct.visual.style import LINE_COLOURS, SHADE, SMALL_PT
 
-_CASING = "#101010"
 _LUMINANCE = np.array([0.299, 0.587, 0.114])
 _BLACK = 0.1
 
@@ -63,8 +62,8 @@ def draw_lines(axes: Axes, grid: Tensor, size_px: int, shown: Sequence[int]) -> 
 
 def draw_number(axes: Axes, x: float, y: float, number: int, colour: str, **options: Any) -> None:
     """Draw a slice's number in a disc of its colour."""
-    disc = {"boxstyle": "circle,pad=0.22", "facecolor": colour, "edgecolor": _CASING, "linewidth": 0.5}
-    ink = "white" if colour in LINE_COLOURS[4:5] else _CASING
+    disc = {"boxstyle": "circle,pad=0.22", "facecolor": colour, "edgecolor": SHADE, "linewidth": 0.5}
+    ink = "white" if colour in LINE_COLOURS[4:5] else SHADE
     axes.text(
         x, y, str(number), color=ink, fontsize=SMALL_PT, fontweight="bold", ha="center", va="center",
         bbox=disc, **options,
@@ -77,7 +76,7 @@ def line_colour(place: int) -> str:
 
 
 def _draw_line(axes: Axes, line: np.ndarray, number: int, colour: str, size_px: int) -> None:
-    casing = [patheffects.Stroke(linewidth=2.8, foreground=_CASING, alpha=0.65), patheffects.Normal()]
+    casing = [patheffects.Stroke(linewidth=2.8, foreground=SHADE, alpha=0.65), patheffects.Normal()]
     axes.plot(*line.T, color=colour, linewidth=1.3, path_effects=casing, solid_capstyle="round")
     start, end = line[0], line[-1]
     along = (end - start) / np.hypot(*(end - start))

@@ -41,6 +41,10 @@ THICKNESS_MAP, WIDTH_MAP = "viridis", "cividis"
 TITLE_PT, TEXT_PT, SMALL_PT = 11.0, 8.5, 7.0
 """Sizes of letters."""
 
+SHADE = "#101010"
+SHADED = {"facecolor": SHADE, "alpha": 0.5, "linewidth": 0, "pad": 0.8}
+"""What lies behind white letters on a picture, whatever its brightness there."""
+
 _PNG_DPI, _VECTOR_DPI = 150, 300
 _SAVING: dict[Any, Any] = {"svg.fonttype": "none", "svg.hashsalt": "fund2oct", "pdf.fonttype": 42}
 # Without the date the same figure is the same file.

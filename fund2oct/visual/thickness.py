@@ -10,7 +10,6 @@ import torch
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.image import AxesImage
-from matplotlib.patheffects import Normal, Stroke
 from matplotlib.transforms import Affine2D
 from torch import Tensor
 
@@ -18,6 +17,7 @@ from fund2oct.eye import Array
 from fund2oct.visual.photo import draw_photo
 from fund2oct.visual.style import (
     LIGHT,
+    SHADED,
     SMALL_PT,
     TEXT_PT,
     THICKNESS_MAP,
@@ -186,11 +186,10 @@ def _draw_fields(axes: Axes, to_px: Affine2D, fields_um: dict[str, float]) -> No
         }  # fmt: skip
     inches = axes.get_window_extent().width / axes.figure.dpi
     size = min(8.0, max(4.5, 2.3 * inches))
-    edge = [Stroke(linewidth=1.4, foreground="#202020"), Normal()]
     for name, (x, y) in places.items():
         if np.isfinite(fields_um.get(name, np.nan)):
             column, row = place(x, y)[0]
             axes.text(
                 column, row, f"{fields_um[name]:.0f}", color="white", fontsize=size, ha="center",
-                va="center", fontweight="bold", path_effects=edge,
+                va="center", fontweight="bold", bbox=SHADED,
             )  # fmt: skip
