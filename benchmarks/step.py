@@ -13,6 +13,7 @@ from collections.abc import Callable
 import torch
 
 from fund2oct.models.surface_model import heights_above_pose
+from fund2oct.networks.layered.generator import Real
 from fund2oct.networks.noise import NoiseSource
 from fund2oct.retina import align, unalign
 from fund2oct.run.train import build
@@ -51,14 +52,15 @@ def main() -> None:
     where = batch["pose_um"], batch["spacing_z_mm"]
     slices = {name: batch[name][:, :, :2] for name in ("volume",)} | {"pose": batch["pose_um"][:, :2]}
     condition = torch.rand(given.batch_size, 4, 2, *batch["volume"].shape[3:])
-    known = heights_above_pose(batch)
+    aligned = model.prepare(batch)["aligned"]
+    real = Real(heights_above_pose(batch), aligned, batch["spacing_x_mm"])
 
     def autocast() -> torch.autocast:
         return torch.autocast("cpu", torch.bfloat16, enabled=given.precision == "bf16")
 
     def anatomy(backward: bool) -> None:
         with autocast(), torch.set_grad_enabled(backward):
-            found = network.anatomy(batch["fundus"], batch["grid"], batch["spacing_z_mm"], known_um=known)
+            found = network.anatomy(batch["fundus"], batch["grid"], batch["spacing_z_mm"], real=real)
             total = found.logits.mean() + found.surfaces.free_um.mean() + found.surfaces.loadings_um.mean()
         if backward:
             total.backward()

@@ -113,6 +113,9 @@ ARRAYS: dict[str, tuple[str, tuple[str | int, ...]]] = {
 }
 """Each array of an :class:`Eye`: its type, and its shape."""
 
+SEARCHED = ("pose_um", "surfaces_um", "surface_confidence")
+"""Arrays of an eye that the search finds, in any volume: what training needs beside the volume."""
+
 
 def padded_pose(pose_um: Array) -> Array:
     """The pose of a file that holds parabolas, or fewer coefficients than today, with zeros for the rest."""

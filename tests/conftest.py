@@ -1,10 +1,18 @@
 """Fixtures shared by the whole suite."""
 
+import math
 import os
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
+import numpy as np
 import pytest
 import torch
+
+from fund2oct.data.store.reader import EyeWriter
+from fund2oct.eye import Eye
+from fund2oct.geometry import Placement, RadialScan
 
 torch.set_num_threads(1)
 
@@ -103,3 +111,49 @@ def tiny_checkpoint(tiny_eyes: Path, tmp_path_factory: pytest.TempPathFactory) -
     path = tmp_path_factory.mktemp("models") / "tiny.ckpt"
     trainer.save_checkpoint(path)
     return path
+
+
+@pytest.fixture
+def make_eye() -> Callable[..., Eye]:
+    """Eyes without an anatomy, of S != Z != X, a call each."""
+    s, z, x, h, n = 6, 8, 10, 16, 11
+
+    def make(number: int = 0, **changes: Any) -> Eye:
+        rng = np.random.default_rng(number)
+        values: dict[str, Any] = {
+            "key": f"eye{number:02d}",
+            "patient": f"patient{number // 2}",
+            "laterality": "OD" if number % 2 == 0 else "OS",
+            "diagnosis": "SRF",
+            "source": "made up",
+            "sha256": "ab" * 32,
+            "fundus": rng.integers(0, 256, (h, h, 3), dtype=np.uint8),
+            "volume": rng.integers(0, 256, (s, z, x), dtype=np.uint8),
+            "second": rng.integers(0, 256, (s, z, x), dtype=np.uint8),
+            "boundaries_um": rng.random((n, s, x), dtype=np.float32) * 1000,
+            "lesions": rng.integers(0, 3, (s, z, x), dtype=np.uint8),
+            "lesion_fundus": rng.integers(0, 3, (h, h), dtype=np.uint8),
+            "pose_um": (rng.random((s, 7), dtype=np.float32) * 100 + np.float32([900] + 6 * [0])),
+            "surfaces_um": rng.random((4, s, x), dtype=np.float32) * 30
+            + np.float32([600, 800, 850, 950])[:, None, None],
+            "surface_confidence": rng.random((s, x), dtype=np.float32),
+            "scan": RadialScan(),
+            "placement": Placement((0.02, -0.03), 4.0, 6.1),
+            "spacing_mm": (math.nan, 1.92 / z, 8.8 / x),
+        }
+        return Eye(**(values | changes))
+
+    return make
+
+
+@pytest.fixture
+def make_file(tmp_path: Path, make_eye: Callable[..., Eye]) -> Callable[..., Path]:
+    """Files of such eyes."""
+
+    def make(n_eyes: int = 3, name: str = "eyes.h5", **changes: Any) -> Path:
+        with EyeWriter(tmp_path / name, overwrite=True) as writer:
+            for number in range(n_eyes):
+                writer.add(make_eye(number, **changes))
+        return tmp_path / name
+
+    return make

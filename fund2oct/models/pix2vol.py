@@ -8,6 +8,7 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.nn import functional as F
 
 from fund2oct.losses import adversarial_loss, shadow_loss, slab_loss
 from fund2oct.models.base import Batch, Fake, Losses, falling
@@ -21,7 +22,7 @@ from fund2oct.models.surface_model import (
 from fund2oct.networks.adversaries.discriminators import BScanPatchDiscriminator, VolumePatchDiscriminator
 from fund2oct.networks.adversaries.feature_discriminator import FeatureDiscriminator
 from fund2oct.networks.encoder import available_encoder
-from fund2oct.networks.layered.generator import Anatomy, LayeredGenerator
+from fund2oct.networks.layered.generator import Anatomy, LayeredGenerator, Real
 from fund2oct.networks.layered.surfaces import SurfaceDistribution
 from fund2oct.networks.noise import NoiseSource
 from fund2oct.retina import unalign
@@ -29,8 +30,9 @@ from fund2oct.retina import unalign
 WEIGHTS = {
     **SURFACE_WEIGHTS,
     "tissue": 1000.0,
+    "pockets": 100.0,
     "slab": 200.0,
-    "shadow": 3000.0,
+    "shadow": 20000.0,
     "adversarial": 1.0,
 }
 """Weights of the terms of :class:`Pix2Vol`, by name."""
@@ -54,6 +56,7 @@ class Pix2Vol(VolumeGAN):
     * ``energy`` and ``crps``, proper scores of the heights' distribution, in micrometres;
     * ``tissue``, the squared difference from the real volume in the aligned frame, of tissue that is
       drawn between the *real* surfaces;
+    * ``pockets``, the cross entropy of where fluid lies within the retina;
     * ``slab`` and ``shadow``, the light from below the epithelium, broad and narrow.
 
     In the second part the anatomy rests, and the *texture* is learned from the adversaries alone, on
@@ -268,7 +271,8 @@ class Pix2Vol(VolumeGAN):
         with torch.set_grad_enabled(not dressed):
             anatomy = network.anatomy(
                 batch["fundus"], batch["grid"], batch["spacing_z_mm"], batch["volume"].shape[3],
-                known_um=heights_above_pose(batch), centre=batch.get("centre"),
+                real=Real(heights_above_pose(batch), batch["aligned"], batch["spacing_x_mm"]),
+                centre=batch.get("centre"),
             )  # fmt: skip
         aligned = network.dress(anatomy, rng) if dressed else anatomy.image
         return Fake(aligned, unalign(aligned, batch["pose_um"], batch["spacing_z_mm"]), anatomy)
@@ -295,6 +299,10 @@ class Pix2Vol(VolumeGAN):
     def _anatomy(self, batch: Batch, fake: Fake) -> Losses:
         assert fake.anatomy is not None
         losses = surface_losses(fake.anatomy.surfaces, heights_above_pose(batch), self.step_noise())
+        assert fake.anatomy.real_pockets is not None
+        losses["pockets"] = F.binary_cross_entropy_with_logits(
+            fake.anatomy.pockets, fake.anatomy.real_pockets
+        )
         losses["tissue"] = (fake.aligned - batch["aligned"]).square().mean()
         light = fake.aligned, batch["aligned"], batch["spacing_z_mm"]
         return losses | {"slab": slab_loss(*light), "shadow": shadow_loss(*light)}

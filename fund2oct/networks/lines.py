@@ -11,8 +11,10 @@ from torch.nn import functional as F
 from fund2oct.networks.blocks import norm
 from fund2oct.networks.lift import sample_lines
 
-_PATCH = 5
-_PATCH_CHANNELS = 64
+_PATCH = 7
+_PATCH_CHANNELS = 128
+_CONTRAST = 8.0
+"""Gain of a pixel's difference from its patch's mean: a thin vessel is hardly darker than the retina."""
 _FOVEA = 8.0
 """Sharpness of the bump that marks the scan's centre: a fifth of the photo's half width."""
 
@@ -40,9 +42,10 @@ def sample_patches(fundus: Tensor, grid: Tensor, size: int = _PATCH) -> Tensor:
 class LineEncoder(nn.Module):
     """Read maps of all scales at the A-scans' positions, and look along each line.
 
-    The maps are those of a photo encoder; the photo's own pixels around each A-scan come on top, since
-    vessels are thin. What is read at each scale is projected and added up, with the position relative to
-    the scan's centre; then convolutions along the slice follow, five A-scans wide.
+    The maps are those of a photo encoder; the photo's own pixels around each A-scan come on top, their
+    mean and their contrast against it, since vessels are thin. What is read at each scale is projected
+    and added up, with the position relative to the scan's centre; then convolutions along the slice
+    follow, five A-scans wide.
 
     Args:
         map_channels: channels of the encoder's maps.
@@ -59,7 +62,12 @@ class LineEncoder(nn.Module):
 
     def __init__(self, map_channels: Sequence[int], width: int = 96, n_layers: int = 3) -> None:
         super().__init__()
-        self.patch = nn.Sequential(nn.Conv2d(3 * _PATCH**2, _PATCH_CHANNELS, 1), nn.SiLU())
+        self.patch = nn.Sequential(
+            nn.Conv2d(3 * (1 + _PATCH**2), _PATCH_CHANNELS, 1),
+            nn.SiLU(),
+            nn.Conv2d(_PATCH_CHANNELS, _PATCH_CHANNELS, 1),
+            nn.SiLU(),
+        )
         self.projections = nn.ModuleList(
             nn.Conv2d(channels, width, 1) for channels in (_PATCH_CHANNELS, *map_channels)
         )
@@ -90,7 +98,9 @@ class LineEncoder(nn.Module):
         Returns:
             Shape ``(B, width, S, X)``.
         """
-        scales = [self.patch(sample_patches(2 * fundus - 1, grid))]
+        pixels = sample_patches(2 * fundus - 1, grid).unflatten(1, (fundus.shape[1], -1))
+        mean = pixels.mean(2, keepdim=True)
+        scales = [self.patch(torch.cat([mean, _CONTRAST * (pixels - mean)], 2).flatten(1, 2))]
         scales += [sample_lines(each, grid) for each in maps]
         read = [projection(each) for projection, each in zip(self.projections, scales, strict=True)]
         if centre is None:

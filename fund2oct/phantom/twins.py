@@ -1,8 +1,8 @@
 r"""Twins: eyes with one and the same photo, to the last bit, and other hidden anatomy.
 
 What a photo does not show, no model can tell. A twin of an eye is drawn from the simulator's own
-distribution *given the photo*: everything that :mod:`fund2oct.phantom.rendering.fundus` reads is the eye's, the
-rest is drawn anew. So a twin's volume is a sample of the true posterior :math:`p(V \mid \text{photo})`,
+distribution *given the photo*: everything that :mod:`fund2oct.phantom.rendering.fundus` reads is the eye's,
+the rest is drawn anew. So a twin's volume is a sample of the true posterior :math:`p(V \mid \text{photo})`,
 and the median of many twins' thickness maps has the least mean absolute error that any model can reach.
 
 ==================== ============================================================================

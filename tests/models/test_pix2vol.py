@@ -63,7 +63,7 @@ def test_anatomy_first_then_texture(model, tiny_eyes):
     fit(model, tiny_eyes, 4, callbacks=[parts])
     assert parts.generator == [{"encoder", "surfaces", "tissue"}] * 2 + [{"texture"}] * 2
     assert parts.discriminators == [set()] * 2 + [{"bscan"}] * 2
-    terms = ("surfaces", "energy", "crps", "tissue", "slab", "shadow")
+    terms = ("surfaces", "energy", "crps", "tissue", "pockets", "slab", "shadow")
     assert {f"train/generator/{name}" for name in terms} < parts.logged[0]
     assert "train/generator/adversarial/bscan" in parts.logged[3]
 
@@ -72,7 +72,7 @@ def test_the_parts_add_up_to_the_total(model, tiny_eyes):
     logged = fit(model, tiny_eyes, 1).logged_metrics
     terms = {name: value for name, value in logged.items() if name.startswith("train/generator/")}
     total = terms.pop("train/generator/total")
-    assert len(terms) == 6
+    assert len(terms) == 7
     torch.testing.assert_close(sum(terms.values()), total)
 
 

@@ -7,11 +7,11 @@ from dataclasses import replace
 from functools import partial
 
 from fund2oct.data.importing.engine import Candidate, ImportReport, fingerprint_of, make_file
-from fund2oct.data.preparing.surfaces import SEARCHED, searched_fields
+from fund2oct.data.preparing.surfaces import searched_fields
 from fund2oct.data.store.layout import Compression
 from fund2oct.data.store.reader import EyeReader
 from fund2oct.data.store.shards import EyePaths
-from fund2oct.eye import Eye
+from fund2oct.eye import SEARCHED, Eye
 
 
 def migrate_file(

@@ -1,8 +1,8 @@
 """``fund2oct import vendor``: files as the scanners export them.
 
-Each format is read by a module of its own into an :class:`~fund2oct.data.formats.exam.Exam`. Of what a file says
-of its patient nothing is kept but what the schema has a place for: no name, no number, no date, and no
-name of a file.
+Each format is read by a module of its own into an :class:`~fund2oct.data.formats.exam.Exam`. Of what a
+file says of its patient nothing is kept but what the schema has a place for: no name, no number, no
+date, and no name of a file.
 """
 
 from __future__ import annotations

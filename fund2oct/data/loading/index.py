@@ -37,8 +37,8 @@ class EyeIndex:
         shapes: of each array by name, 0 where the eye has none, shape ``(N, dimensions)``.
         photos: digest of each photo, see :attr:`fund2oct.data.store.layout.Record.photo_digest`, bytes, shape
             ``(N,)``.
-        prepared: what was done of :class:`fund2oct.data.preparing.preparation.Preparation` at import: to photos and
-            to volumes, bool, shape ``(N, 2)``.
+        prepared: what was done of :class:`fund2oct.data.preparing.preparation.Preparation` at import: to
+            photos and to volumes, bool, shape ``(N, 2)``.
         simulated: whether each was simulated by :mod:`fund2oct.phantom`, bool, shape ``(N,)``.
     """
 

@@ -1,4 +1,4 @@
-"""Which patients are trained on and which are kept apart; which eyes a model has seen, and which may judge it."""
+"""Which patients are trained on and which kept apart; which eyes a model has seen, so that others judge."""
 
 from __future__ import annotations
 

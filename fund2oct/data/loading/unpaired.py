@@ -16,13 +16,13 @@ class UnpairedDataModule(pl.LightningDataModule):
     """Photos without volumes beside volumes without photos.
 
     A training batch is ``{"photos": ..., "volumes": ...}``, each a batch of
-    :class:`~fund2oct.data.loading.dataset.FundusOCTDataset` with that content. An epoch ends with the side that
-    has fewer batches; the next one draws others of the larger side. Validation and test go through the
+    :class:`~fund2oct.data.loading.dataset.FundusOCTDataset` with that content. An epoch ends with the side
+    that has fewer batches; the next one draws others of the larger side. Validation and test go through the
     photos first (``dataloader_idx`` 0), then through the volumes (1).
 
     Args:
-        photos: arguments of :class:`~fund2oct.data.loading.datamodule.FundusOCTDataModule`, ``path`` among them;
-            every eye with a photo is taken, paired or not.
+        photos: arguments of :class:`~fund2oct.data.loading.datamodule.FundusOCTDataModule`, ``path`` among
+            them; every eye with a photo is taken, paired or not.
         volumes: the same for the volumes.
         batch_size: photos, and volumes, in a batch of each process.
         num_workers: processes that read ahead, for each side.

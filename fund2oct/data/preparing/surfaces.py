@@ -12,9 +12,6 @@ from torch.nn import functional as F
 from fund2oct.eye import Array
 from fund2oct.retina.search import find_retina
 
-SEARCHED = ("pose_um", "surfaces_um", "surface_confidence")
-"""Arrays of an eye that the search finds, in any volume: what training needs beside the volume."""
-
 
 def searched_fields(
     volume: Array, spacing_mm: tuple[float, float, float], notes: list[str]
@@ -27,7 +24,7 @@ def searched_fields(
         notes: is added to where the outer retina is uncertain.
 
     Returns:
-        The fields :data:`SEARCHED` of an :class:`~fund2oct.data.Eye`.
+        The fields :data:`fund2oct.eye.SEARCHED` of an :class:`~fund2oct.data.Eye`.
 
     Example::
 

@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterable
 
-from fund2oct.data.preparing.surfaces import SEARCHED
 from fund2oct.data.store.layout import Record
 from fund2oct.data.store.reader import EyeReader
 from fund2oct.data.store.shards import EyePaths, Shard, find_shards
+from fund2oct.eye import SEARCHED
 
 
 def summarise_file(path: EyePaths) -> list[str]:

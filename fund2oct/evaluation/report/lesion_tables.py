@@ -15,7 +15,7 @@ def row_of(cells: Sequence[str]) -> str:
 
 
 def group_table(errors: Mapping[str, Kinds]) -> list[str]:
-    """Thickness errors of the answers by group, see :func:`fund2oct.evaluation.report.groups.thickness_by_group`."""
+    """Thickness errors of the answers by group of eyes, of which an eye may be in several."""
     first = next(iter(errors.values()))
     titles = [f"{name} ({_number(len_of)} eyes)" for name, len_of in _sizes(errors).items()]
     lines = [row_of(["answer", *titles]), "|---|" + "---:|" * len(first)]

@@ -4,18 +4,20 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
 
 from fund2oct.networks.blocks import fold, unfold
 from fund2oct.networks.encoder import build_encoder
+from fund2oct.networks.layered.pockets import dark_pockets
 from fund2oct.networks.layered.surfaces import SurfaceDistribution, SurfaceNetwork, increments_of
 from fund2oct.networks.layered.texture import TextureNetwork
-from fund2oct.networks.layered.tissue import TissueNetwork
-from fund2oct.networks.noise import NoiseSource
+from fund2oct.networks.layered.tissue import Tissue, TissueNetwork
+from fund2oct.networks.noise import NoiseSource, NoNoise
 from fund2oct.retina.frame import ALIGNED_DEPTH
-from fund2oct.retina.layer_frame import LayerFrame, from_layers
+from fund2oct.retina.layer_frame import LayerFrame, from_layers, to_layers
 from fund2oct.retina.layers import SURFACES
 
 
@@ -29,12 +31,17 @@ class Anatomy:
             micrometres, vitreous to choroid, shape ``(B, n, S, X)``.
         logits: of the intensities in the aligned frame, without noise, shape ``(B, 1, S, Z, X)``.
         row_um: height of a row, shape ``(B, 1, 1, 1)``.
+        pockets: logits of the probability that a voxel of the layer frame's inner band is fluid, shape
+            ``(B, 1, S, rows of the band, X)``.
+        real_pockets: 1 where the real volume has fluid there, else 0, if that was given.
     """
 
     surfaces: SurfaceDistribution
     heights_um: Tensor
     logits: Tensor
     row_um: Tensor
+    pockets: Tensor
+    real_pockets: Tensor | None = None
 
     @property
     def image(self) -> Tensor:
@@ -45,6 +52,20 @@ class Anatomy:
     def depth_um(self) -> Tensor:
         """Depth of the surfaces below the aligned frame's top edge, shape ``(B, n, S, X)``."""
         return aligned_depth_um(self.heights_um, self.row_um, self.logits.shape[3])
+
+
+class Real(NamedTuple):
+    """What a real volume tells of the anatomy.
+
+    Args:
+        heights_um: surfaces above the pose's in micrometres, NaN where unknown, shape ``(B, n, S, X)``.
+        aligned: the volume in the aligned frame, shape ``(B, 1, S, Z, X)``.
+        spacing_x_mm: distance of two A-scans, one number or one an eye.
+    """
+
+    heights_um: Tensor
+    aligned: Tensor
+    spacing_x_mm: Tensor | float
 
 
 def aligned_depth_um(heights_um: Tensor, row_um: Tensor, n_depth: int) -> Tensor:
@@ -84,7 +105,7 @@ class LayeredGenerator(nn.Module):
         self.encoder = build_encoder(encoder, fine_tune, encoder_px) if isinstance(encoder, str) else encoder
         channels: Sequence[int] = self.encoder.channels  # type: ignore[assignment]
         self.surfaces = SurfaceNetwork(channels, SURFACES, surface_width, n_numbers)
-        self.tissue = TissueNetwork(channels, sum(self.bands), len(SURFACES), tissue_width)
+        self.tissue = TissueNetwork(channels, sum(self.bands), self.bands[1], len(SURFACES), tissue_width)
         self.texture = TextureNetwork(texture, len(SURFACES))
 
     def forward(
@@ -119,7 +140,7 @@ class LayeredGenerator(nn.Module):
         grid: Tensor,
         spacing_z_mm: Tensor | float,
         n_depth: int | None = None,
-        known_um: Tensor | None = None,
+        real: Real | None = None,
         draw: NoiseSource | None = None,
         centre: Tensor | None = None,
     ) -> Anatomy:
@@ -130,8 +151,7 @@ class LayeredGenerator(nn.Module):
             grid: likewise.
             spacing_z_mm: likewise.
             n_depth: likewise.
-            known_um: real heights of the surfaces above the pose's, to draw the tissue between these,
-                NaN where unknown, shape ``(B, n, S, X)``.
+            real: the real retina, to draw the tissue between its surfaces and around its fluid.
             draw: noise to draw the surfaces from; the median ones when absent.
             centre: of the scan, see :class:`fund2oct.networks.lines.LineEncoder`.
         """
@@ -142,29 +162,38 @@ class LayeredGenerator(nn.Module):
         found = self.surfaces(fundus, maps, grid, centre)
         # Tissue is taught on real surfaces; it must not bend the surfaces to its own ends.
         heights = (found.median_um if draw is None else found.draw(draw)).detach()
-        if known_um is not None:
-            heights = torch.where(known_um.isfinite(), known_um, heights)
+        if real is not None:
+            heights = torch.where(real.heights_um.isfinite(), real.heights_um, heights)
         if not isinstance(spacing_z_mm, Tensor) and not spacing_z_mm > 0:
             raise ValueError(
                 f"spacing: expected a positive distance of rows in millimetres, found {spacing_z_mm}; a "
                 "model that was not trained knows none"
             )
-        columns = self.tissue(fundus, maps, grid, increments_of(heights), centre)
+        tissue: Tissue = self.tissue(fundus, maps, grid, increments_of(heights), centre)
         row_um = 1000 * torch.as_tensor(spacing_z_mm, dtype=torch.float32, device=grid.device).view(
             -1, 1, 1, 1
         )
         depth_um = aligned_depth_um(heights, row_um, n_depth)
         frame = LayerFrame(self.bands, n_depth / self.n_depth)
+        pockets = None
+        if real is not None:
+            layers = to_layers(real.aligned, depth_um, spacing_z_mm, frame)
+            pockets = dark_pockets(layers, frame, real.spacing_x_mm)
+        columns = tissue.drawn(frame.edges[0], pockets)
         logits = from_layers(columns, depth_um, spacing_z_mm, n_depth, frame)
-        return Anatomy(found, heights, logits, row_um)
+        return Anatomy(found, heights, logits, row_um, tissue.pockets, pockets)
 
     def dress(self, anatomy: Anatomy, rng: NoiseSource) -> Tensor:
-        """Draw texture on an anatomy, ``(B, 1, S, Z, X)`` in [0, 1]; no gradient reaches the anatomy."""
+        """Draw texture on an anatomy, ``(B, 1, S, Z, X)`` in [0, 1]; no gradient reaches the anatomy.
+
+        What the texture network draws without noise is taken off: it would be one pattern in all eyes.
+        """
         logits = anatomy.logits.detach()
         n_slices, n_depth = logits.shape[2:4]
         row = torch.arange(n_depth, device=logits.device).view(1, 1, 1, -1, 1) + 0.5
         distances = row * anatomy.row_um[..., None] - anatomy.depth_um.detach()[:, :, :, None]
-        texture = self.texture(fold(logits), fold(distances), rng)
+        given = fold(logits), fold(distances)
+        texture = self.texture(*given, rng) - self.texture(*given, NoNoise())
         return (logits + unfold(texture, n_slices).float()).sigmoid()
 
 

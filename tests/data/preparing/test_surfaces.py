@@ -5,7 +5,8 @@ import pytest
 import torch
 
 from fund2oct.data import FundusOCTDataset
-from fund2oct.data.preparing.surfaces import SEARCHED, resample_ascans, searched_fields
+from fund2oct.data.preparing.surfaces import resample_ascans, searched_fields
+from fund2oct.eye import SEARCHED
 from fund2oct.phantom import PhantomConfig, simulate_eye
 from fund2oct.retina import SURFACES, find_retina
 

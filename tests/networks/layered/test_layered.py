@@ -2,15 +2,16 @@
 
 import pytest
 import torch
+from torch.nn import functional as F
 
-from fund2oct.networks.layered.generator import LayeredGenerator, layer_bands
+from fund2oct.networks.layered.generator import LayeredGenerator, Real, layer_bands
 from fund2oct.networks.layered.texture import TextureNetwork
 from fund2oct.networks.lines import LineEncoder
 from fund2oct.networks.noise import NoiseSource, NoNoise
 from fund2oct.retina import ALIGNED_DEPTH
 
 S, Z, X = 3, 40, 24
-DZ_MM = 0.048
+DZ_MM, DX_MM = 0.048, 0.08
 
 
 @pytest.fixture
@@ -41,8 +42,8 @@ def test_noise_decides_the_texture_alone(network, given):
     assert (first - second).abs().mean() > 1e-3
     quiet = [network(*given, DZ_MM, rng=NoNoise()) for _ in range(2)]
     assert torch.equal(*quiet)
-    anatomy = network.anatomy(*given, DZ_MM)
-    assert torch.equal(anatomy.logits, network.anatomy(*given, DZ_MM).logits)
+    # Without noise nothing is left but the anatomy: the texture has no pattern of its own.
+    assert torch.equal(quiet[0], network.anatomy(*given, DZ_MM).image)
 
 
 def test_an_eye_does_not_depend_on_the_others(network, given):
@@ -73,11 +74,53 @@ def test_tissue_lies_between_the_known_surfaces(network, given):
     known = torch.full((2, 4, S, X), float("nan"))
     known[:, 0], known[:, 1], known[:, 2], known[:, 3] = 400.0, 120.0, 100.0, 0.0
     known[0, 0, 1, 5] = 640.0
-    image = network.anatomy(*given, DZ_MM, known_um=known).image
+    real = Real(known, torch.zeros(2, 1, S, Z, X), DX_MM)
+    image = network.anatomy(*given, DZ_MM, real=real).image
     top = (1 - image[:, 0]).sum(2)  # rows above the first surface
     expected = torch.full((2, S, X), ALIGNED_DEPTH * Z - 0.400 / DZ_MM)
     expected[0, 1, 5] = ALIGNED_DEPTH * Z - 0.640 / DZ_MM
     torch.testing.assert_close(top, expected, atol=0.6, rtol=0)
+
+
+def flat_heights(*heights_um):
+    return torch.tensor(heights_um).view(1, 4, 1, 1).expand(2, 4, S, X).clone()
+
+
+def test_fluid_of_the_real_volume_is_drawn_where_it_lies(network, given):
+    heights = flat_heights(400.0, 100.0, 80.0, 0.0)
+    with torch.no_grad():
+        network.tissue.columns.weight.zero_()
+        network.tissue.columns.bias.zero_()
+        network.tissue.fluid.fill_(-20.0)
+    depth_um = ((torch.arange(Z) + 0.5) - ALIGNED_DEPTH * Z) * 1000 * DZ_MM
+    real = torch.where(depth_um < -400, 0.1, 0.5).view(1, 1, 1, Z, 1).repeat(2, 1, S, 1, X)
+    cyst = (depth_um > -310) & (depth_um < -170)
+    real[1, 0, 2, cyst.nonzero().flatten()[:, None], torch.arange(9, 15)] = 0.1
+    anatomy = network.anatomy(*given, DZ_MM, real=Real(heights, real, DX_MM))
+    dark = anatomy.image < 0.25
+    inside = torch.zeros_like(dark)
+    inside[1, 0, 2, cyst.nonzero().flatten()[:, None], torch.arange(9, 15)] = True
+    assert (dark & inside).sum() > 0.5 * inside.sum()
+    # A row into which the pocket reaches is dark too.
+    touched = F.max_pool3d(inside.float()[:, 0], (1, 3, 1), 1, (0, 1, 0))[:, None] > 0
+    assert not (dark & ~touched).any()
+
+
+def test_fluid_is_drawn_where_it_is_likelier_than_not(network, given):
+    with torch.no_grad():
+        network.tissue.pockets.weight.zero_()
+        network.tissue.fluid.fill_(-20.0)
+        network.tissue.pockets.bias.fill_(-2.0)
+        dry = network.anatomy(*given, DZ_MM).image
+        middle = network.bands[1] // 2
+        network.tissue.pockets.bias[middle - 2 : middle + 2] = 2.0
+        wet = network.anatomy(*given, DZ_MM).image
+    darker = (dry - wet)[0, 0, 1, :, 5]
+    assert darker.max() > 0.2
+    top = ALIGNED_DEPTH * Z - network.anatomy(*given, DZ_MM).heights_um[0, :2, 1, 5] / (1000 * DZ_MM)
+    rows = torch.arange(Z) + 0.5
+    share = (rows[darker > 0.1] - top[0]) / (top[1] - top[0])
+    assert ((share > 0.25) & (share < 0.75)).all()
 
 
 def test_drawn_surfaces_differ_from_the_median_ones(network, given):
@@ -110,8 +153,8 @@ def test_lines_read_the_place_that_they_lie_over():
     encoder.norm = torch.nn.Identity()
     difference = (encoder(spot, maps, grid) - encoder(dark, maps, grid)).abs().sum(1)[0]
     assert difference[0, 3] > 0
-    # The stem's filters reach two pixels.
-    assert difference[0, :1].max() == 0 and difference[0, 6:].max() == 0 and difference[1].max() == 0
+    # A patch reaches three pixels.
+    assert difference[0, 7:].max() == 0 and difference[1].max() == 0
 
 
 def test_the_three_kinds_of_noise():

@@ -1,0 +1,70 @@
+"""Dark pockets within the retina: where a volume shows cysts, in the layer frame."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from fund2oct.retina.layer_frame import LayerFrame
+
+_DARK = 0.45
+"""Brightness, as a share of the way from the vitreous to the retina, below which tissue is fluid."""
+_LEAST_SHARE = 1 / 9
+"""Share of the retina's thickness that a pocket is high at least."""
+_LEAST_MM = 0.16
+_EDGE_SHARE = 1 / 14
+
+
+def dark_pockets(layers: Tensor, frame: LayerFrame, spacing_x_mm: Tensor | float) -> Tensor:
+    r"""Find the dark pockets of the retina's inner band, from the first surface to the second.
+
+    A pocket is where the mean over its neighbours lies below
+
+    .. math:: v + 0.45 \, (t - v)
+
+    with the median brightness :math:`v` of the B-scan above the first surface and :math:`t` of its inner
+    band, over at least a ninth of the band's height and 0.16 mm. An estimate for training: small
+    cysts are lost, and so are those that touch the band's edges.
+
+    Args:
+        layers: volume in the layer frame, see :func:`fund2oct.retina.to_layers`, ``(B, 1, S, R, X)``.
+        frame: the layer frame.
+        spacing_x_mm: distance of two A-scans, one number or one an eye, shape ``(B,)``.
+
+    Returns:
+        1 in pockets and 0 elsewhere, of the rows of the inner band, shape ``(B, 1, S, rows, X)``.
+
+    Raises:
+        ValueError: if the shapes do not fit.
+    """
+    if layers.ndim != 5 or layers.shape[1] != 1 or layers.shape[3] != frame.n_rows:
+        raise ValueError(f"layers: expected (B, 1, S, {frame.n_rows}, X), found shape {tuple(layers.shape)}")
+    with torch.autocast(layers.device.type, enabled=False):
+        bscans = layers.detach().float().transpose(1, 2).flatten(0, 1)
+        top, bottom = frame.edges[:2]
+        dark = bscans[:, :, : max(1, top - 1)].flatten(1).median(1).values.view(-1, 1, 1, 1)
+        band = bscans[:, :, top:bottom]
+        tissue = band.flatten(1).median(1).values.view(-1, 1, 1, 1)
+        spacing = float(torch.as_tensor(spacing_x_mm, dtype=torch.float32).max())
+        window = _odd((bottom - top) * _LEAST_SHARE), _odd(_LEAST_MM / spacing)
+        found = (_mean(band, window) - dark < _DARK * (tissue - dark)).float()
+        edge = max(1, round((bottom - top) * _EDGE_SHARE))
+        found[:, :, :edge] = 0
+        found[:, :, band.shape[2] - edge :] = 0
+        opened = _dilated(1 - _dilated(1 - found, window), window)
+        return opened.unflatten(0, (len(layers), -1)).transpose(1, 2)
+
+
+def _odd(size: float) -> int:
+    """The nearest odd number of at least 3."""
+    return max(3, 2 * round((size - 1) / 2) + 1)
+
+
+def _mean(image: Tensor, window: tuple[int, int]) -> Tensor:
+    margins = window[0] // 2, window[1] // 2
+    return F.avg_pool2d(image, window, 1, margins, count_include_pad=False)
+
+
+def _dilated(mask: Tensor, window: tuple[int, int]) -> Tensor:
+    return F.max_pool2d(mask, window, 1, (window[0] // 2, window[1] // 2))
