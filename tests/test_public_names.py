@@ -49,7 +49,10 @@ PUBLIC = {
         "estimate_pose", "find_retina", "fit_pose", "from_layers", "pose_surface_um", "retinal_boundaries",
         "to_layers", "unalign",
     },
-    "fund2oct.visual": {"draw_contact_sheet", "draw_panel", "draw_thickness", "save_figure"},
+    "fund2oct.visual": {
+        "DARK", "FIGURE_FORMATS", "LIGHT", "THEMES", "ShownVolume", "Theme", "draw_contact_sheet",
+        "draw_panel", "draw_thickness", "save_figure", "save_figures",
+    },
 }  # fmt: skip
 
 

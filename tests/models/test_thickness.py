@@ -62,9 +62,20 @@ def test_a_field_that_the_map_does_not_reach_has_no_mean():
 
 def test_the_figure_names_what_it_shows(found):
     figure = draw_thickness(np.zeros((64, 64, 3), np.uint8), found, "an eye", "no diagnosis")
-    titles = [axes.get_title() for axes in figure.axes if axes.get_title()]
-    assert titles == ["photo", "retinal thickness, median", "width of its 80% interval"]
+    texts = [text.get_text() for text in figure.texts]
+    captions = ["photo", "thickness of the retina, median", "width of its 80% interval"]
+    assert texts == [*captions, "an eye", "no diagnosis"]
     assert [text.get_text() for text in figure.axes[1].texts].count("350") == 2
+    assert all(axes.images or axes.collections for axes in figure.axes)
+
+
+def test_the_colours_of_the_map_are_those_of_its_bar(found):
+    axes = draw_thickness(np.full((64, 64, 3), 90, np.uint8), found).axes[1]
+    photo, drawn = axes.images
+    assert drawn.get_alpha() is None and drawn.get_cmap().name == "viridis"
+    assert np.ptp(photo.get_array(), axis=-1).max() < 1e-6  # grey
+    middle = drawn.get_array()[len(found.median_um) // 2]
+    np.testing.assert_allclose(middle, found.median_um[len(found.median_um) // 2])
 
 
 def write_photo(path):
