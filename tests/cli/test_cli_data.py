@@ -59,7 +59,10 @@ def test_the_contact_sheet_of_photos_and_volumes_alone(tmp_path, tiny_eyes):
     "arguments, message",
     [
         (["info", "none.h5"], "none.h5: no such file"),
-        (["info", "none.h5", "--out", "sheet.jpg"], "sheet.jpg: expected the name of a file that ends in .png, .svg, .pdf"),
+        (
+            ["info", "none.h5", "--out", "sheet.jpg"],
+            "sheet.jpg: expected the name of a file that ends in .png, .svg, .pdf",
+        ),
         (["migrate", "none.h5", "new.h5"], "none.h5: no such file"),
         (["check", "data*.h5"], "data*.h5: no file matches this pattern"),
     ],

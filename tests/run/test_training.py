@@ -184,10 +184,11 @@ def test_a_run_leaves_all_that_made_it(tiny_overrides, tiny_layers, tmp_path):
     )
     assert "model, shuffled photos" in (run / "report/report.md").read_text()
     page = (run / "report/report.html").read_text()
-    assert page.count("<img ") == 6 and "data:image/gif;base64," in page
-    assert "trained on simulated eyes; a demonstration of the machinery" in load_model(
-        run / "checkpoints/last.ckpt"
-    ).task.provenance()
+    assert page.count("<img ") == 7 and "data:image/gif;base64," in page
+    assert (
+        "trained on simulated eyes; a demonstration of the machinery"
+        in load_model(run / "checkpoints/last.ckpt").task.provenance()
+    )
     assert list((run / "panels").glob("*.png")) and (run / "report/scatter.png").is_file()
 
 
