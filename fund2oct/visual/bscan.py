@@ -51,12 +51,12 @@ class ShownVolume:
         """The same, with the surfaces found in the slices that a panel shows.
 
         Args:
-            volume: intensities in [0, 1], shape ``(S, Z, X)``.
+            volume: intensities in [0, 1], shape ``(S, Z, X)``; what is not a number is drawn black.
             spacing_mm: distance of rows and of A-scans.
             interval_um: as above.
             note: as above.
         """
-        volume = volume.detach().float().cpu().clamp(0, 1)
+        volume = volume.detach().float().cpu().nan_to_num(0, 1, 0).clamp(0, 1)
         shown = shown_slices(len(volume))
         found = retinal_boundaries(volume[shown].numpy(), (np.nan, *spacing_mm)).surfaces_um
         surfaces_um = torch.full((len(SURFACES), *volume[:, 0].shape), torch.nan)

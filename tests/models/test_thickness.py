@@ -13,7 +13,7 @@ from fund2oct.models import SurfaceModel
 from fund2oct.models.thickness import ThicknessMap, predict_thickness
 from fund2oct.networks.layered.surfaces import SurfaceDistribution
 from fund2oct.run.predict import predict
-from fund2oct.visual import draw_thickness
+from fund2oct.visual import DARK, draw_thickness
 
 
 class Bump:
@@ -96,7 +96,13 @@ def test_predict_writes_map_and_numbers(tiny_checkpoint, tmp_path):
     assert pages.shape[0] == 3 and pages.dtype == np.float32 and known.any()
     assert (pages[1][known] <= pages[0][known]).all() and (pages[0][known] <= pages[2][known]).all()
     median = (tmp_path / "out/eye.h5").read_bytes()
-    assert predict(tiny_checkpoint, [tmp_path / "eye.png"], tmp_path / "drawn", draw=True) == []
+    drawn = {"draw": True, "figure_formats": ("svg",), "theme": DARK}
+    assert predict(tiny_checkpoint, [tmp_path / "eye.png"], tmp_path / "drawn", **drawn) == []
+    assert {path.name for path in (tmp_path / "drawn").iterdir()} == {
+        "eye.h5", "eye.svg", "eye.thickness.svg", "eye.thickness.tif",
+    }  # fmt: skip
+    panel = (tmp_path / "drawn/eye.svg").read_text()
+    assert "trained on simulated eyes; a demonstration of the machinery" in panel and DARK.paper in panel
     assert (tmp_path / "drawn/eye.h5").read_bytes() != median
 
 

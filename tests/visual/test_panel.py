@@ -92,6 +92,13 @@ def test_a_single_slice_without_photo_or_surfaces():
     assert box.width * box.height > 0.65
 
 
+def test_a_diverged_volume_is_drawn_as_it_is():
+    broken = ShownVolume.searched(torch.full((2, N_DEPTH, N_ASCANS), torch.nan), SPACING_MM)
+    figure = draw_panel({"real": shown(2), "generated": broken}, SPACING_MM, minus=("generated", "real"))
+    assert (figure.axes[1].images[0].get_array() == 0).all()
+    assert not broken.thickness_um.isfinite().any()
+
+
 def test_volumes_of_two_shapes_are_refused():
     with pytest.raises(ValueError, match="expected volumes of one shape"):
         draw_panel({"real": shown(6), "generated": shown(5)}, SPACING_MM)
