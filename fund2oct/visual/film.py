@@ -33,8 +33,7 @@ def write_film(frames: Sequence[Path | str], path: Path | str, width_px: int = _
             pictures.append(opened.convert("RGB"))
     width, height = pictures[-1].size
     size = width_px, round(height * width_px / width)
-    # One palette for all keeps still parts still.
-    palette = _together(pictures).quantize(256)
+    palette = _palette(_together(pictures))
     shown = [
         picture.resize(size, Image.Resampling.LANCZOS).quantize(palette=palette, dither=Image.Dither.NONE)
         for picture in pictures
@@ -56,3 +55,17 @@ def _together(pictures: Sequence[Image.Image], width_px: int = 300, at_most: int
         sheet.paste(one, (0, top))
         top += one.height
     return sheet
+
+
+def _palette(sheet: Image.Image) -> Image.Image:
+    """One palette for all frames, so that still parts stay still: half for what is large, half for the rest.
+
+    The usual method alone gives all colours to what is large, and paints thin lines in those of others.
+    """
+    found: list[int] = []
+    for method in (Image.Quantize.MEDIANCUT, Image.Quantize.MAXCOVERAGE):
+        half = sheet.quantize(128, method).getpalette() or []
+        found += half[: 3 * 128]
+    palette = Image.new("P", (1, 1))
+    palette.putpalette(found)
+    return palette
