@@ -47,6 +47,14 @@ def add_workers(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--workers", type=int, default=os.cpu_count() or 1, help="processes")
 
 
+def add_figures(parser: argparse.ArgumentParser) -> None:
+    """Add ``--figure-format``."""
+    parser.add_argument(
+        "--figure-format", choices=("png", "svg", "pdf"), action="append", dest="figure_formats",
+        help="of the pictures; may be given more than once (default: png, which a report always has)",
+    )  # fmt: skip
+
+
 def add_placement(parser: argparse.ArgumentParser) -> None:
     """Add ``--placement`` and ``--half-width-mm``."""
     parser.add_argument(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import torch
@@ -95,6 +96,10 @@ class PhotoMap:
             places = torch.stack([cos * x - sin * y, cos * y + sin * x], -1)
             places = places + places.new_tensor(self.shift)
         return places.to(points)
+
+    def move_sample(self, sample: dict[str, Any]) -> dict[str, Any]:
+        """Move the scan's grid with the photo; the volume stays, voxel for voxel."""
+        return sample | {"grid": self.place(sample["grid"])} if "grid" in sample else sample
 
     def apply_to_fundus(self, fundus: Tensor, after: Symmetry | None = None) -> Tensor:
         """Move photos ``(B, C, H, H)``; what comes from outside is 0.

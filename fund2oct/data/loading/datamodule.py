@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+from collections.abc import Sequence
 from functools import cached_property
 from typing import Any, Literal
 
@@ -17,7 +17,7 @@ from fund2oct.data.augmenting.own import Transform, load_transform
 from fund2oct.data.augmenting.symmetry import Symmetries
 from fund2oct.data.loading.dataset import FundusOCTDataset
 from fund2oct.data.loading.finish import Finish, RawBatch, load_vessel_network
-from fund2oct.data.loading.index import EyeIndex
+from fund2oct.data.loading.index import EyeIndex, numbers_by_file
 from fund2oct.data.loading.loader import EyeLoader, StartMethod, as_they_are
 from fund2oct.data.loading.order import EpochOrder
 from fund2oct.data.loading.regularity import Content, irregularities, usable_eyes
@@ -225,6 +225,11 @@ class FundusOCTDataModule(pl.LightningDataModule):
         """What was done to all training photos and volumes."""
         return self.train_dataset.preparation
 
+    @property
+    def simulated(self) -> bool:
+        """Whether any of the training eyes was simulated."""
+        return self.train_dataset.simulated() > 0
+
     def poses(self) -> Tensor:
         """Poses of the training eyes, in micrometres, shape ``(N, S, 3)``."""
         return self.train_dataset.poses()
@@ -283,7 +288,7 @@ class FundusOCTDataModule(pl.LightningDataModule):
             rank_zero_info(note)
         index = index.subset(np.flatnonzero(usable))
         if self.split is not None:
-            return {part: _of_keys(index, self.split.get(part, ())) for part in PARTS}
+            return {part: index.of_keys(self.split.get(part, ())) for part in PARTS}
         patients = set(index.patients)
         if len(patients) < 3:
             rank_zero_warn(
@@ -291,11 +296,7 @@ class FundusOCTDataModule(pl.LightningDataModule):
                 "validation and test hold the same eyes, so their scores say nothing about other eyes"
             )
         split = split_patients(patients, self.val_fraction, self.test_fraction, self.split_seed)
-
-        def part(patients: Collection[str]) -> EyeIndex:
-            return index.subset([n for n, patient in enumerate(index.patients) if patient in patients])
-
-        return {"train": part(split.train), "val": part(split.val), "test": part(split.test)}
+        return dict(zip(PARTS, map(index.of_patients, split), strict=True))
 
     def _leave_out(self, key: str, error: DataError) -> None:
         self.corrupt[key] = str(error)
@@ -304,14 +305,8 @@ class FundusOCTDataModule(pl.LightningDataModule):
     def _order(self, keys: Sequence[str]) -> EpochOrder:
         if self.weights is None:
             return EpochOrder((range(len(keys)),), seed=self.seed)
-        files = []
-        for path in [self.path] if isinstance(self.path, str) else self.path:
-            with EyeReader(path) as reader:
-                held = set(reader.keys)
-            files.append(tuple(number for number, key in enumerate(keys) if key in held))
-            if not files[-1]:
-                raise DataError(f"{path}: there are no eyes to train; take it out of path and weights")
-        return EpochOrder(tuple(files), tuple(self.weights), self.seed)
+        paths = [self.path] if isinstance(self.path, str) else self.path
+        return EpochOrder(numbers_by_file(paths, keys), tuple(self.weights), self.seed)
 
     @property
     def _some_dataset(self) -> FundusOCTDataset:
@@ -352,8 +347,3 @@ class FundusOCTDataModule(pl.LightningDataModule):
             seed=self.seed,
             **options,
         )
-
-
-def _of_keys(index: EyeIndex, keys: Collection[str]) -> EyeIndex:
-    wanted = set(keys)
-    return index.subset([number for number, key in enumerate(index.keys) if key in wanted])

@@ -5,7 +5,6 @@ from __future__ import annotations
 import zlib
 from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
-from functools import lru_cache
 from statistics import fmean
 from typing import Any, Literal, TypeVar
 
@@ -25,7 +24,7 @@ from fund2oct.data.loading.regularity import NEEDED, Content, check_complete, co
 from fund2oct.data.loading.split import EyeName, Part, SeenEyes
 from fund2oct.data.preparing.illumination import normalise_illumination, normalise_intensity
 from fund2oct.data.preparing.preparation import Preparation
-from fund2oct.data.preparing.slices import chosen_scan, spaced_slices
+from fund2oct.data.preparing.slices import spaced_scan
 from fund2oct.data.preparing.surfaces import resample_ascans
 from fund2oct.data.store.reader import EyeReader
 from fund2oct.data.store.shards import EyePaths
@@ -163,7 +162,9 @@ class FundusOCTDataset(Dataset[dict[str, Any]]):
 
             draw, pictures, sample = self._read(item, buffers, skipped)
             symmetry, photo_map = self._augment(draw, pictures) if isinstance(draw, Draw) else (None, None)
-            samples.append(_moved(sample, symmetry, photo_map))
+            if symmetry is not None:
+                sample = move_sample(sample, symmetry)
+            samples.append(sample if photo_map is None else photo_map.move_sample(sample))
             moves.append((symmetry, photo_map))
             for name, many in ragged.items():
                 many.append(pictures[name])
@@ -197,6 +198,10 @@ class FundusOCTDataset(Dataset[dict[str, Any]]):
         rows = self._index.shapes["volume"][:, 1]
         length_mm = [fmean(self._lines(number)[1].length_mm) for number in range(len(self))]
         return np.stack([self._index.spacings_mm[:, 1] * rows / n_depth, np.array(length_mm) / n_ascans], -1)
+
+    def simulated(self) -> float:
+        """Share of the eyes that were simulated."""
+        return float(self._index.simulated.mean())
 
     def prepared(self) -> tuple[float, float]:
         """Shares of the photos and of the volumes that come with even light and common levels."""
@@ -252,7 +257,8 @@ class FundusOCTDataset(Dataset[dict[str, Any]]):
             slices = None if name == "fundus" else self._lines(number)[0]
             self._reader.read_into(self.keys[number], name, picture, slices)
             if self._to_normalise(number, name):
-                picture[...] = _normalised(name, picture)
+                evened = normalise_illumination if name == "fundus" else normalise_intensity
+                picture[...] = evened(picture)
 
     def _augment(self, draw: Draw, pictures: dict[str, Tensor]) -> tuple[Symmetry | None, PhotoMap | None]:
         """Vary the photo's light, and draw by what to move the eye, and then its photo; None leaves it."""
@@ -310,7 +316,7 @@ class FundusOCTDataset(Dataset[dict[str, Any]]):
         """The slices to read, None for all of them, and the lines under them."""
         scan = self._index.scan(number) if self._wants("volume") else None
         # A photo alone may be turned and mirrored as the challenge's star may.
-        return _chosen(RadialScan() if scan is None else scan, self.shape[0])
+        return spaced_scan(RadialScan() if scan is None else scan, self.shape[0])
 
     def _usual_number(self) -> int:
         """An eye of the most frequent scan; where eyes have lines of their own, one with typical lines."""
@@ -342,26 +348,3 @@ class FundusOCTDataset(Dataset[dict[str, Any]]):
     def _common_stored(self, name: str) -> tuple[int, ...] | None:
         sizes = self._index.shapes[name][:, 0 if name == "fundus" else 1 :]
         return self._picture_shape(0, name) if (sizes == sizes[0]).all() else None
-
-
-def _moved(sample: dict[str, Any], symmetry: Symmetry | None, photo_map: PhotoMap | None) -> dict[str, Any]:
-    """A sample without its pictures, moved by a symmetry and then by a map of the photo."""
-    if symmetry is not None:
-        sample = move_sample(sample, symmetry)
-    if photo_map is not None and "grid" in sample:
-        sample = sample | {"grid": photo_map.place(sample["grid"])}
-    return sample
-
-
-@lru_cache
-def _chosen(scan: ScanPattern, n_slices: int) -> tuple[tuple[int, ...] | None, ScanPattern]:
-    if n_slices in (0, scan.n_slices):
-        return None, scan
-    slices = spaced_slices(scan, n_slices)
-    return slices, chosen_scan(scan, slices)
-
-
-def _normalised(name: str, picture: Array) -> Array:
-    if name == "fundus":
-        return normalise_illumination(picture)
-    return normalise_intensity(picture)

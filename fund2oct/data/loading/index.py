@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 
@@ -13,10 +13,10 @@ import numpy as np
 from fund2oct.data.loading.split import EyeName
 from fund2oct.data.preparing.illumination import LEVELS, LIGHT, is_done
 from fund2oct.data.store.reader import EyeReader
-from fund2oct.eye import ARRAYS, Array, DataError
+from fund2oct.eye import ARRAYS, SIMULATED, Array, DataError
 from fund2oct.geometry import Placement, ScanPattern
 
-_COLUMNS = ("key", "who", "placement", "spacing", "scan", "photo", "prepared")
+_COLUMNS = ("key", "who", "placement", "spacing", "scan", "photo", "prepared", "simulated")
 
 
 @dataclass(frozen=True, eq=False)
@@ -42,6 +42,7 @@ class EyeIndex:
             ``(N,)``.
         prepared: what was done of :class:`fund2oct.data.preparing.preparation.Preparation` at import: to
             photos and to volumes, bool, shape ``(N, 2)``.
+        simulated: whether each was simulated by :mod:`fund2oct.phantom`, bool, shape ``(N,)``.
     """
 
     keys: tuple[str, ...]
@@ -56,6 +57,7 @@ class EyeIndex:
     shapes: dict[str, Array]
     photos: Array
     prepared: Array
+    simulated: Array
 
     @classmethod
     def read(
@@ -92,6 +94,7 @@ class EyeIndex:
             found["scan"].append(-1 if scan is None else scans.setdefault(scan, len(scans)))
             found["photo"].append(info.photo_digest.encode())
             found["prepared"].append((is_done(info.history, LIGHT), is_done(info.history, LEVELS)))
+            found["simulated"].append(str(info.fields["source"]).startswith(SIMULATED))
             for name, (_, dims) in ARRAYS.items():
                 shapes[name].append(shape_of.get(name, (0,) * len(dims)))
         texts = [json.dumps(scan.to_dict()).encode() for scan in scans]
@@ -112,10 +115,20 @@ class EyeIndex:
             },
             np.array(found["photo"], "S64"),
             np.array(found["prepared"], bool).reshape(-1, 2),
+            np.array(found["simulated"], bool),
         )
 
     def __len__(self) -> int:
         return len(self.keys)
+
+    def of_keys(self, keys: Collection[str]) -> EyeIndex:
+        """The eyes of some keys, in the order of the file."""
+        wanted = set(keys)
+        return self.subset([number for number, key in enumerate(self.keys) if key in wanted])
+
+    def of_patients(self, patients: Collection[str]) -> EyeIndex:
+        """All eyes of some patients, in the order of the file."""
+        return self.subset([number for number, patient in enumerate(self.patients) if patient in patients])
 
     def subset(self, chosen: Sequence[int] | Array) -> EyeIndex:
         """Some of the eyes."""
@@ -137,6 +150,7 @@ class EyeIndex:
             {name: sizes[rows] for name, sizes in self.shapes.items()},
             self.photos[rows],
             self.prepared[rows],
+            self.simulated[rows],
         )
 
     def names(self) -> list[EyeName]:
@@ -169,3 +183,19 @@ class EyeIndex:
 @lru_cache(maxsize=1024)
 def _scan_of(text: bytes) -> ScanPattern:
     return ScanPattern.from_dict(json.loads(text))
+
+
+def numbers_by_file(paths: Sequence[str], keys: Sequence[str]) -> tuple[tuple[int, ...], ...]:
+    """Which of some eyes lie in each of several files.
+
+    Raises:
+        DataError: if a file holds none of them.
+    """
+    files = []
+    for path in paths:
+        with EyeReader(path) as reader:
+            held = set(reader.keys)
+        files.append(tuple(number for number, key in enumerate(keys) if key in held))
+        if not files[-1]:
+            raise DataError(f"{path}: there are no eyes to train; take it out of path and weights")
+    return tuple(files)

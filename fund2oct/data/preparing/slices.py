@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from functools import lru_cache
+
 from fund2oct.geometry import RadialScan, ScanPattern
 
 
@@ -34,3 +36,25 @@ def spaced_slices(scan: ScanPattern, n_slices: int) -> tuple[int, ...]:
 def chosen_scan(scan: ScanPattern, slices: tuple[int, ...]) -> ScanPattern:
     """The lines of some slices as a scan."""
     return scan.chosen(slices)
+
+
+@lru_cache
+def spaced_scan(scan: ScanPattern, n_slices: int) -> tuple[tuple[int, ...] | None, ScanPattern]:
+    """Evenly spaced slices of a scan, and these as a scan of their own; all of them are None.
+
+    Args:
+        scan: the scan, which can be hashed.
+        n_slices: how many to keep; 0 keeps all.
+
+    Raises:
+        ValueError: as :func:`spaced_slices`.
+
+    Example:
+        >>> slices, scan = spaced_scan(RadialScan(6), 3)
+        >>> slices, scan.n_slices
+        ((0, 2, 4), 3)
+    """
+    if n_slices in (0, scan.n_slices):
+        return None, scan
+    slices = spaced_slices(scan, n_slices)
+    return slices, chosen_scan(scan, slices)
