@@ -24,7 +24,7 @@ PAGE = Path(__file__).parents[1] / "docs/own_model.md"
 LONGEST = {
     "my_model": 8, "my_losses": 8, "my_encoder": 15, "my_voxels": 15, "my_judge": 15, "my_regression": 20,
     "my_flow": 50, "my_data": 15, "my_loaders": 15, "my_transform": 8, "my_measure": 10, "my_control": 10,
-    "my_distance": 10, "my_import": 20,
+    "my_distance": 10, "my_import": 20, "my_scan": 15,
 }  # fmt: skip
 """Lines of each file; those of a network, which is the user's own science, do not count but in a flow."""
 
