@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from fund2oct.data.augmenting.symmetry import move_sample
 from fund2oct.geometry import Symmetry
 
 _TURN_DEG = 30.0
@@ -97,10 +98,6 @@ class PhotoMap:
             places = places + places.new_tensor(self.shift)
         return places.to(points)
 
-    def move_sample(self, sample: dict[str, Any]) -> dict[str, Any]:
-        """Move the scan's grid with the photo; the volume stays, voxel for voxel."""
-        return sample | {"grid": self.place(sample["grid"])} if "grid" in sample else sample
-
     def apply_to_fundus(self, fundus: Tensor, after: Symmetry | None = None) -> Tensor:
         """Move photos ``(B, C, H, H)``; what comes from outside is 0.
 
@@ -136,3 +133,14 @@ def check_strength(strength: float) -> None:
 def _vector(rng: np.random.Generator, length: float) -> tuple[float, float]:
     angle = rng.uniform(0, 2 * math.pi)
     return length * math.cos(angle), length * math.sin(angle)
+
+
+def moved_sample(
+    sample: dict[str, Any], symmetry: Symmetry | None, photo_map: PhotoMap | None
+) -> dict[str, Any]:
+    """A sample without its pictures, moved by a symmetry and then by a map of the photo."""
+    if symmetry is not None:
+        sample = move_sample(sample, symmetry)
+    if photo_map is not None and "grid" in sample:
+        sample = sample | {"grid": photo_map.place(sample["grid"])}
+    return sample

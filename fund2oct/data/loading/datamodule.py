@@ -228,7 +228,7 @@ class FundusOCTDataModule(pl.LightningDataModule):
     @property
     def simulated(self) -> bool:
         """Whether any of the training eyes was simulated."""
-        return self.train_dataset.simulated() > 0
+        return self.train_dataset.simulated
 
     def poses(self) -> Tensor:
         """Poses of the training eyes, in micrometres, shape ``(N, S, 3)``."""
@@ -296,7 +296,7 @@ class FundusOCTDataModule(pl.LightningDataModule):
                 "validation and test hold the same eyes, so their scores say nothing about other eyes"
             )
         split = split_patients(patients, self.val_fraction, self.test_fraction, self.split_seed)
-        return dict(zip(PARTS, map(index.of_patients, split), strict=True))
+        return {part: index.of_patients(chosen) for part, chosen in zip(PARTS, split, strict=True)}
 
     def _leave_out(self, key: str, error: DataError) -> None:
         self.corrupt[key] = str(error)

@@ -14,9 +14,9 @@ from torch import Tensor
 from torch.utils.data import Dataset, get_worker_info
 
 from fund2oct.data.augmenting.own import Transform, apply_transform
-from fund2oct.data.augmenting.photo_map import PhotoMap, check_strength
+from fund2oct.data.augmenting.photo_map import PhotoMap, check_strength, moved_sample
 from fund2oct.data.augmenting.photometry import FundusPhotometry
-from fund2oct.data.augmenting.symmetry import Symmetries, allowed_symmetries, move_sample
+from fund2oct.data.augmenting.symmetry import Symmetries, allowed_symmetries
 from fund2oct.data.loading.finish import Finish, Pictures, RawBatch, empty_bytes
 from fund2oct.data.loading.index import EyeIndex
 from fund2oct.data.loading.order import Draw, EpochOrder
@@ -24,7 +24,7 @@ from fund2oct.data.loading.regularity import NEEDED, Content, check_complete, co
 from fund2oct.data.loading.split import EyeName, Part, SeenEyes
 from fund2oct.data.preparing.illumination import normalise_illumination, normalise_intensity
 from fund2oct.data.preparing.preparation import Preparation
-from fund2oct.data.preparing.slices import spaced_scan
+from fund2oct.data.preparing.slices import kept_lines
 from fund2oct.data.preparing.surfaces import resample_ascans
 from fund2oct.data.store.reader import EyeReader
 from fund2oct.data.store.shards import EyePaths
@@ -162,9 +162,7 @@ class FundusOCTDataset(Dataset[dict[str, Any]]):
 
             draw, pictures, sample = self._read(item, buffers, skipped)
             symmetry, photo_map = self._augment(draw, pictures) if isinstance(draw, Draw) else (None, None)
-            if symmetry is not None:
-                sample = move_sample(sample, symmetry)
-            samples.append(sample if photo_map is None else photo_map.move_sample(sample))
+            samples.append(moved_sample(sample, symmetry, photo_map))
             moves.append((symmetry, photo_map))
             for name, many in ragged.items():
                 many.append(pictures[name])
@@ -199,9 +197,10 @@ class FundusOCTDataset(Dataset[dict[str, Any]]):
         length_mm = [fmean(self._lines(number)[1].length_mm) for number in range(len(self))]
         return np.stack([self._index.spacings_mm[:, 1] * rows / n_depth, np.array(length_mm) / n_ascans], -1)
 
-    def simulated(self) -> float:
-        """Share of the eyes that were simulated."""
-        return float(self._index.simulated.mean())
+    @property
+    def simulated(self) -> bool:
+        """Whether any of the eyes was simulated."""
+        return bool(self._index.simulated.any())
 
     def prepared(self) -> tuple[float, float]:
         """Shares of the photos and of the volumes that come with even light and common levels."""
@@ -222,10 +221,7 @@ class FundusOCTDataset(Dataset[dict[str, Any]]):
         return Preparation(photos == 1, volumes == 1, self.photo_px)
 
     def seen(self) -> SeenEyes:
-        """These eyes as those of a training, for a model that is trained with a plain loader.
-
-        Other eyes of the same file count as not seen.
-        """
+        """These eyes as those of a training by a plain loader; others of the file count as not seen."""
         parts: dict[Part, tuple[EyeName, ...]] = {"train": tuple(self._index.names()), "val": (), "test": ()}
         return SeenEyes(str(self._reader.path), "", "parts as they were given", parts)
 
@@ -257,8 +253,7 @@ class FundusOCTDataset(Dataset[dict[str, Any]]):
             slices = None if name == "fundus" else self._lines(number)[0]
             self._reader.read_into(self.keys[number], name, picture, slices)
             if self._to_normalise(number, name):
-                evened = normalise_illumination if name == "fundus" else normalise_intensity
-                picture[...] = evened(picture)
+                picture[...] = _normalised(name, picture)
 
     def _augment(self, draw: Draw, pictures: dict[str, Tensor]) -> tuple[Symmetry | None, PhotoMap | None]:
         """Vary the photo's light, and draw by what to move the eye, and then its photo; None leaves it."""
@@ -316,7 +311,7 @@ class FundusOCTDataset(Dataset[dict[str, Any]]):
         """The slices to read, None for all of them, and the lines under them."""
         scan = self._index.scan(number) if self._wants("volume") else None
         # A photo alone may be turned and mirrored as the challenge's star may.
-        return spaced_scan(RadialScan() if scan is None else scan, self.shape[0])
+        return kept_lines(RadialScan() if scan is None else scan, self.shape[0])
 
     def _usual_number(self) -> int:
         """An eye of the most frequent scan; where eyes have lines of their own, one with typical lines."""
@@ -338,8 +333,7 @@ class FundusOCTDataset(Dataset[dict[str, Any]]):
         return name in NEEDED[self.content]
 
     def _where(self, number: int) -> str:
-        key = self.keys[number]
-        return f"{self._reader.path_of(key)}: eye {key!r}"
+        return f"{self._reader.path_of(self.keys[number])}: eye {self.keys[number]!r}"
 
     def _picture_shape(self, number: int, name: str) -> tuple[int, ...]:
         found = self._index.shape(number, name)
@@ -348,3 +342,9 @@ class FundusOCTDataset(Dataset[dict[str, Any]]):
     def _common_stored(self, name: str) -> tuple[int, ...] | None:
         sizes = self._index.shapes[name][:, 0 if name == "fundus" else 1 :]
         return self._picture_shape(0, name) if (sizes == sizes[0]).all() else None
+
+
+def _normalised(name: str, picture: Array) -> Array:
+    if name == "fundus":
+        return normalise_illumination(picture)
+    return normalise_intensity(picture)

@@ -121,15 +121,6 @@ class EyeIndex:
     def __len__(self) -> int:
         return len(self.keys)
 
-    def of_keys(self, keys: Collection[str]) -> EyeIndex:
-        """The eyes of some keys, in the order of the file."""
-        wanted = set(keys)
-        return self.subset([number for number, key in enumerate(self.keys) if key in wanted])
-
-    def of_patients(self, patients: Collection[str]) -> EyeIndex:
-        """All eyes of some patients, in the order of the file."""
-        return self.subset([number for number, patient in enumerate(self.patients) if patient in patients])
-
     def subset(self, chosen: Sequence[int] | Array) -> EyeIndex:
         """Some of the eyes."""
         rows = np.asarray(chosen, np.int64)
@@ -152,6 +143,15 @@ class EyeIndex:
             self.prepared[rows],
             self.simulated[rows],
         )
+
+    def of_keys(self, keys: Iterable[str]) -> EyeIndex:
+        """The eyes of some keys, as far as they are there, in the order of the file."""
+        wanted = set(keys)
+        return self.subset([number for number, key in enumerate(self.keys) if key in wanted])
+
+    def of_patients(self, patients: Collection[str]) -> EyeIndex:
+        """The eyes of some patients."""
+        return self.subset([number for number, who in enumerate(self.patients) if who in patients])
 
     def names(self) -> list[EyeName]:
         """By what each eye is known in any file."""

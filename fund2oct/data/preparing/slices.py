@@ -39,21 +39,8 @@ def chosen_scan(scan: ScanPattern, slices: tuple[int, ...]) -> ScanPattern:
 
 
 @lru_cache
-def spaced_scan(scan: ScanPattern, n_slices: int) -> tuple[tuple[int, ...] | None, ScanPattern]:
-    """Evenly spaced slices of a scan, and these as a scan of their own; all of them are None.
-
-    Args:
-        scan: the scan, which can be hashed.
-        n_slices: how many to keep; 0 keeps all.
-
-    Raises:
-        ValueError: as :func:`spaced_slices`.
-
-    Example:
-        >>> slices, scan = spaced_scan(RadialScan(6), 3)
-        >>> slices, scan.n_slices
-        ((0, 2, 4), 3)
-    """
+def kept_lines(scan: ScanPattern, n_slices: int) -> tuple[tuple[int, ...] | None, ScanPattern]:
+    """The numbers of evenly spaced slices and the lines under them; None and all of them for 0 slices."""
     if n_slices in (0, scan.n_slices):
         return None, scan
     slices = spaced_slices(scan, n_slices)
