@@ -8,8 +8,9 @@ from fund2oct.eye import DataError
 
 Range = tuple[float, float]
 
-SPACING_MM: dict[str, Range] = {"s": (0.0005, 6.0), "z": (0.0005, 0.25), "x": (0.0005, 0.6)}
-"""Distances of slices, rows and A-scans, from the finest research scanner to the smallest picture."""
+SPACING_MM: dict[str, Range] = {"s": (0.0005, 6.0), "z": (0.0005, 0.3), "x": (0.0005, 0.95)}
+"""Distances of slices, rows and A-scans, from the finest scanner to a picture of ten columns. Rows and
+A-scans 1 mm apart are none: programs write 1 where they know nothing."""
 EXTENT_MM: dict[str, Range] = {"s": (0.0, 30.0), "z": (0.0, 20.0), "x": (0.2, 30.0)}
 """Height of a raster, depth of a frame and length of a line; a widefield scan has 26 mm, a frame 12."""
 HALF_WIDTH_MM: Range = (1.0, 20.0)

@@ -79,9 +79,8 @@ def _is_volume(folder: Path) -> bool:
     files = [path for path in folder.iterdir() if path.is_file() and not path.name.startswith(".")]
     pages = [path for path in files if path.suffix.lower() in TIFF]
     whole = [path for path in files if path.name.lower().endswith(STACKS) and path not in pages]
-    # One page a file is a slice, several are a volume; the first that can be read tells.
-    counts = map(n_pages, sorted(pages, key=natural_order))
-    if whole or next(filter(None, counts), 1) > 1:
+    # One page a file is a slice, several are a volume.
+    if whole or any(n_pages(path) > 1 for path in pages):
         return False
     return bool(pages) or any(path.suffix.lower() in PICTURES for path in files)
 

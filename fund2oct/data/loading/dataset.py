@@ -20,24 +20,17 @@ from fund2oct.data.augmenting.symmetry import Symmetries, allowed_symmetries, mo
 from fund2oct.data.loading.finish import Finish, Pictures, RawBatch, empty_bytes
 from fund2oct.data.loading.index import EyeIndex
 from fund2oct.data.loading.order import Draw, EpochOrder
+from fund2oct.data.loading.regularity import NEEDED, Content, check_complete, common_fundus_px, common_shape
 from fund2oct.data.preparing.illumination import normalise_illumination, normalise_intensity
 from fund2oct.data.preparing.preparation import Preparation
 from fund2oct.data.preparing.slices import chosen_scan, spaced_slices
 from fund2oct.data.preparing.surfaces import resample_ascans
 from fund2oct.data.store.reader import EyeReader
 from fund2oct.data.store.shards import EyePaths
-from fund2oct.eye import SEARCHED, Array, DataError
+from fund2oct.eye import Array, DataError
 from fund2oct.geometry import RadialScan, ScanPattern, Symmetry
 
 T = TypeVar("T")
-Content = Literal["pairs", "photos", "volumes"]
-
-NEEDED: dict[str, tuple[str, ...]] = {
-    "pairs": ("fundus", "volume"),
-    "photos": ("fundus",),
-    "volumes": ("volume",),
-}
-"""Arrays that an eye needs, by the content of a dataset."""
 
 
 class FundusOCTDataset(Dataset[dict[str, Any]]):
@@ -110,9 +103,11 @@ class FundusOCTDataset(Dataset[dict[str, Any]]):
             self._index = keys if isinstance(keys, EyeIndex) else EyeIndex.read(self._reader, keys)
         if not len(self._index):
             raise DataError(f"{path}: expected at least one eye, found none")
-        self._check_complete()
-        self.shape = self._common_shape(volume_shape) if self._wants("volume") else (0, 0, 0)
-        self.fundus_px = self._common_fundus_px(fundus_px) if self._wants("fundus") else 0
+        check_complete(self._index, content, self._where)
+        self.shape = (
+            common_shape(self._index, volume_shape, self._where) if self._wants("volume") else (0, 0, 0)
+        )
+        self.fundus_px = common_fundus_px(self._index, fundus_px, self._where) if self._wants("fundus") else 0
         self.scan: ScanPattern = self._lines(self._usual_number())[1]
         optional = ("second", "boundaries_um") if self._wants("volume") else ()
         self._optional = [name for name in optional if self._index.has(name).all()]
@@ -318,43 +313,6 @@ class FundusOCTDataset(Dataset[dict[str, Any]]):
     def _common_stored(self, name: str) -> tuple[int, ...] | None:
         sizes = self._index.shapes[name][:, 0 if name == "fundus" else 1 :]
         return self._picture_shape(0, name) if (sizes == sizes[0]).all() else None
-
-    def _check_complete(self) -> None:
-        for name in NEEDED[self.content]:
-            for number in np.flatnonzero(~self._index.has(name))[:1]:
-                what = "photo and volume" if self.content == "pairs" else name.replace("fundus", "photo")
-                raise DataError(
-                    f"{self._where(number)}: has no {what} with its scan; leave it out of the keys"
-                )
-        if not self._wants("volume"):
-            return
-        missing = ~np.all([self._index.has(name) for name in SEARCHED], axis=0)
-        for number in np.flatnonzero(missing)[:1]:
-            raise DataError(
-                f"{self._where(number)}: expected its pose and surfaces ({', '.join(SEARCHED)}), found none "
-                "or not all; `fund2oct surfaces OLD.h5 NEW.h5` finds them in the volume"
-            )
-
-    def _common_shape(self, wanted: tuple[int, int, int] | None) -> tuple[int, int, int]:
-        sizes = self._index.shapes["volume"]
-        s, z, x = sizes[0].tolist() if wanted is None else wanted
-        unlike = (sizes != (s, z, x)).any(1) if wanted is None else sizes[:, 0] < s
-        for number in np.flatnonzero(unlike)[:1]:
-            raise DataError(
-                f"{self._where(number)}: expected a volume {(s, z, x)}, found "
-                f"{tuple(sizes[number].tolist())}; volume_shape resizes along Z and X "
-                "and takes evenly spaced slices, but cannot add any"
-            )
-        return s, z, x
-
-    def _common_fundus_px(self, wanted: int | None) -> int:
-        sizes = self._index.shapes["fundus"][:, 0]
-        for number in np.flatnonzero(sizes != sizes[0])[:1] if wanted is None else ():
-            raise DataError(
-                f"{self._where(number)}: expected a photo {sizes[0]} pixels wide, found {sizes[number]}; "
-                "set fundus_px to resize them all"
-            )
-        return int(sizes[0]) if wanted is None else wanted
 
 
 def _moved(sample: dict[str, Any], symmetry: Symmetry | None, photo_map: PhotoMap | None) -> dict[str, Any]:
