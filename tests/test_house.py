@@ -12,10 +12,11 @@ FOLDERS = ("fund2oct", "tests", "docs", "experiments", "benchmarks")
 MOST_LINES, MOST_FILES = 350, 12
 
 ROWS = [
-    ["precision", "processes", "progress"],
+    ["by_path", "file_kinds", "precision", "processes", "progress", "stopping"],
     ["geometry"],
     ["retina"],
     ["eye"],
+    ["outputs"],
     ["levels", "plausible"],
     ["phantom"],
     ["data.store"],

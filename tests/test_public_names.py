@@ -1,6 +1,8 @@
 """What users may rely on; a change here is a change for them."""
 
 import importlib
+import subprocess
+import sys
 
 import pytest
 
@@ -31,8 +33,8 @@ PUBLIC = {
         "vessel_shadows", "volume_l1", "volume_ms_ssim", "volume_psnr", "volume_ssim",
     },
     "fund2oct.models": {
-        "Batch", "CheckpointError", "Fake", "Losses", "Pix2Vol", "SurfaceModel", "Task", "VolumeGAN",
-        "VolumeModel", "VoxelGAN", "load_model",
+        "Batch", "CheckpointError", "Fake", "Losses", "Pix2Vol", "SurfaceModel", "Task", "TrainingData",
+        "VolumeGAN", "VolumeModel", "VoxelGAN", "load_model",
     },
     "fund2oct.networks.features": {
         "I3D", "OCT3D", "EfficientNetLite0", "EfficientNetLite1", "FeatureNetwork", "UserNetwork",
@@ -60,6 +62,25 @@ def test_the_public_names_are_these(module):
     assert all(hasattr(loaded, name) for name in PUBLIC[module])
 
 
-def test_the_model_loader_is_at_the_top():
+TOP = {
+    "Eye", "EyeReader", "EyeWriter", "FundusOCTDataModule", "Pix2Vol", "Placement", "RadialScan",
+    "RasterScan", "VolumeGAN", "VolumeModel", "evaluate", "load_model", "predict", "train",
+}  # fmt: skip
+
+
+def test_what_a_notebook_wants_is_at_the_top():
     fund2oct = importlib.import_module("fund2oct")
+    assert set(fund2oct.__all__) == TOP | {"__version__"} == set(dir(fund2oct))
+    for name in TOP:
+        # As typed, so as lazily imported: the stub of a type checker says the same.
+        found = getattr(fund2oct, name)
+        assert found.__name__ == {"evaluate": "evaluate_checkpoints"}.get(name, name)
     assert fund2oct.load_model is importlib.import_module("fund2oct.models").load_model
+    with pytest.raises(AttributeError, match="'fund2oct' has no attribute 'pix2vol'"):
+        _ = fund2oct.pix2vol
+
+
+def test_importing_the_package_stays_light():
+    code = "import sys, fund2oct; print(sorted({'torch', 'numpy', 'h5py', 'kornia'} & set(sys.modules)))"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "[]"

@@ -15,6 +15,8 @@ from fund2oct.visual import draw_panel, save_figure
 class PanelCallback(pl.Callback):
     """Draw the first validation eyes, real above generated, after each validation.
 
+    A model that draws no volumes has no panels.
+
     Writes ``panels/epoch-003-KEY.png`` into the run's folder and, with TensorBoard, an image.
 
     Args:
@@ -28,7 +30,8 @@ class PanelCallback(pl.Callback):
     def on_validation_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Learn where to draw, which all processes have to ask: they agree on it by a broadcast."""
         folder = trainer.log_dir
-        self._folder = Path(folder) / "panels" if folder and trainer.is_global_zero else None
+        draws = getattr(pl_module, "draws_volumes", True) and trainer.is_global_zero
+        self._folder = Path(folder) / "panels" if folder and draws else None
 
     def on_validation_batch_end(
         self,

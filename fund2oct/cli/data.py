@@ -6,7 +6,7 @@ import argparse
 import sys
 from pathlib import Path
 
-from fund2oct.cli.options import Commands, add_compression, add_overwrite, add_workers
+from fund2oct.cli.options import GOES_ON, Commands, add_compression, add_overwrite, add_workers
 
 
 def add_commands(commands: Commands) -> None:
@@ -27,7 +27,7 @@ def add_commands(commands: Commands) -> None:
     add_workers(simulate)
     add_compression(simulate)
     add_overwrite(simulate)
-    simulate.set_defaults(command=_simulate)
+    simulate.set_defaults(command=_simulate, go_on=GOES_ON)
 
     check = commands.add_parser("check", help="say what is wrong with a file, eye by eye")
     check.add_argument("files", nargs="+", metavar="FILE.h5", help="files, or folders of files, of one set")
@@ -36,6 +36,7 @@ def add_commands(commands: Commands) -> None:
     info = commands.add_parser("info", help="say what a file holds")
     info.add_argument("files", nargs="+", metavar="FILE.h5", help="files, or folders of files, of one set")
     info.add_argument("--out", default=None, metavar="SHEET.png", help="draw some of its eyes")
+    add_overwrite(info, "replace a picture of that name")
     info.set_defaults(command=_info)
 
     surfaces = commands.add_parser(
@@ -46,7 +47,7 @@ def add_commands(commands: Commands) -> None:
     add_workers(surfaces)
     add_compression(surfaces)
     add_overwrite(surfaces)
-    surfaces.set_defaults(command=_surfaces)
+    surfaces.set_defaults(command=_surfaces, go_on=GOES_ON)
 
 
 def _simulate(options: argparse.Namespace) -> int:
@@ -90,6 +91,10 @@ def _info(options: argparse.Namespace) -> int:
 
     if options.out and Path(options.out).suffix.lower() != ".png":
         raise ValueError(f"{options.out}: expected the name of a .png file")
+    if options.out:
+        from fund2oct.outputs import check_files
+
+        check_files([options.out], options.overwrite, options.files)
     lines = summarise_file(options.files)
     if options.out:
         from fund2oct.data import EyeReader

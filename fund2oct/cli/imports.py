@@ -6,6 +6,7 @@ import argparse
 from typing import TYPE_CHECKING
 
 from fund2oct.cli.options import (
+    GOES_ON,
     Commands,
     add_compression,
     add_overwrite,
@@ -73,6 +74,7 @@ def add_commands(commands: Commands) -> None:
 
 
 def _add_writing(parser: argparse.ArgumentParser) -> None:
+    parser.set_defaults(go_on=GOES_ON)
     add_workers(parser)
     add_compression(parser)
     add_overwrite(parser)

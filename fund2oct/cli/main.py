@@ -7,10 +7,12 @@ import os
 import sys
 import warnings
 from collections.abc import Callable, Sequence
+from contextlib import nullcontext
 from pathlib import Path
 
 from fund2oct import __version__
 from fund2oct.cli import data, imports, models, weights
+from fund2oct.stopping import INTERRUPTED, Stopped, Terminated, sigterm_raises
 
 Command = Callable[[argparse.Namespace], int]
 
@@ -29,17 +31,20 @@ def main(arguments: Sequence[str] | None = None) -> int:
     # Lightning starts the other processes of a training with the command line of this one.
     options.from_shell = arguments is None
     if options.from_shell:
+        # A user's own classes lie here; at the end, so that no file here can stand in for a library.
+        sys.path.append(os.getcwd())
         warnings.formatwarning = _format_warning
     command: Command = options.command
     try:
-        status = command(options)
+        with sigterm_raises() if options.from_shell else nullcontext():
+            status = command(options)
         sys.stdout.flush()
         return status
     except BrokenPipeError:
         # Whoever read the output has read enough, as in fund2oct info FILE.h5 | head.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
-    except (ValueError, OSError, ImportError) as error:
+    except (ValueError, OSError, ImportError, MemoryError) as error:
         if options.debug:
             raise
         print(f"fund2oct: {' '.join(str(error).split())}", file=sys.stderr)
@@ -49,9 +54,17 @@ def main(arguments: Sequence[str] | None = None) -> int:
             raise
         print("fund2oct: another process of this training stopped; its message says why", file=sys.stderr)
         return 1
-    except KeyboardInterrupt:
-        print("fund2oct: interrupted", file=sys.stderr)
-        return 130
+    except KeyboardInterrupt as stop:
+        return _stopped(stop, options.go_on)
+
+
+def _stopped(stop: KeyboardInterrupt, go_on: str) -> int:
+    """One line on what stopped the command and how to go on, unless another process says it."""
+    explained = isinstance(stop, Stopped) and not isinstance(stop, Terminated)
+    by = "stopped by SIGTERM" if isinstance(stop, Terminated) else "interrupted"
+    if message := str(stop) if explained else f"{by}; {go_on}":
+        print(f"fund2oct: {message}", file=sys.stderr)
+    return stop.status if isinstance(stop, Stopped) else INTERRUPTED
 
 
 def _format_warning(
@@ -69,6 +82,7 @@ def _parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("--version", action="version", version=f"fund2oct {__version__}")
     parser.add_argument("--debug", action="store_true", help="show the whole traceback of an error")
+    parser.set_defaults(go_on="run it again")
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
     for page in (data, imports, models, weights):
         page.add_commands(commands)

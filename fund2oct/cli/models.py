@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 import sys
 
-from fund2oct.cli.options import Commands, add_placement, placement_option
+from fund2oct.cli.options import Commands, add_overwrite, add_placement, placement_option
 
 
 def add_commands(commands: Commands) -> None:
@@ -14,8 +14,11 @@ def add_commands(commands: Commands) -> None:
     train.add_argument("experiment", metavar="EXP", help="a shipped experiment's name or a YAML file")
     train.add_argument("overrides", nargs="*", metavar="KEY=VALUE")
     train.add_argument("--out", default=None, help="folder of the run (default: runs/EXP/NUMBER)")
-    train.add_argument("--resume", default=None, metavar="CHECKPOINT")
-    train.set_defaults(command=_train)
+    train.add_argument(
+        "--resume", default=None, metavar="CHECKPOINT", help="go on from it, in a folder of its own"
+    )
+    add_overwrite(train, "remove an earlier run in --out first")
+    train.set_defaults(command=_train, go_on="nothing was trained yet; run it again")
 
     evaluate = commands.add_parser(
         "evaluate",
@@ -34,9 +37,11 @@ def add_commands(commands: Commands) -> None:
     )
     evaluate.add_argument("--protocol", default=None, help="aptos2024: what a challenge submission holds")
     evaluate.add_argument("--out", required=True, metavar="DIR")
+    add_overwrite(evaluate, "replace an earlier report in that folder")
     evaluate.add_argument(
         "--distances", nargs="+", default=None, metavar="NAME",
-        help="image, video, image/kernel or video/kernel, of another network as in video:oct3d; or none "
+        help="image, video, image/kernel or video/kernel, of another network as in video:oct3d; "
+        "MODULE.NAME of a function that makes one of your own; or none "
         "(default: image and video, where their weights are at hand)",
     )  # fmt: skip
     evaluate.add_argument("--device", default="auto", help="cpu, cuda, cuda:1, ... (default: a GPU if any)")
@@ -45,12 +50,21 @@ def add_commands(commands: Commands) -> None:
         "--model", action="append", default=[], metavar="MODULE.CLASS",
         help="a class of your own; may be given more than once, each checkpoint takes the one that it names",
     )  # fmt: skip
-    evaluate.set_defaults(command=_evaluate)
+    evaluate.add_argument(
+        "--measure", action="append", default=[], metavar="MODULE.NAME",
+        help="a measure of your own, a function (fake, real) of what is found in an eye's volumes",
+    )  # fmt: skip
+    evaluate.add_argument(
+        "--control", action="append", default=[], metavar="MODULE.NAME",
+        help="an answer of your own, for a row of the report",
+    )  # fmt: skip
+    evaluate.set_defaults(command=_evaluate, go_on="no report was written; run it again")
 
     predict = commands.add_parser("predict", help="generate volumes for photos")
     predict.add_argument("checkpoint", metavar="CHECKPOINT")
     predict.add_argument("photos", nargs="+", metavar="PHOTO")
     predict.add_argument("--out", required=True, metavar="DIR")
+    add_overwrite(predict, "replace the results of an earlier prediction; photos never are")
     predict.add_argument(
         "--format", choices=("hdf5", "tiff", "nifti"), action="append", dest="formats",
         help="of the volumes; may be given more than once (default: hdf5)",
@@ -70,27 +84,38 @@ def add_commands(commands: Commands) -> None:
     )  # fmt: skip
     predict.add_argument("--seed", type=int, default=0, help="of the speckle and of the poses")
     predict.add_argument("--model", default=None, metavar="MODULE.CLASS", help="a class of your own")
-    predict.set_defaults(command=_predict)
+    predict.set_defaults(
+        command=_predict,
+        go_on="what is finished stays; run it again with the photos that are left, or with --overwrite",
+    )
 
 
 def _train(options: argparse.Namespace) -> int:
+    from fund2oct.run.folder import last_checkpoint
     from fund2oct.run.train import train
 
     run = train(
-        options.experiment, options.overrides, options.out, options.resume, spread_out=options.from_shell
+        options.experiment,
+        options.overrides,
+        options.out,
+        options.resume,
+        overwrite=options.overwrite,
+        spread_out=options.from_shell,
     )
-    if (run / "report").is_dir():
-        print(
-            f"\nThe run lies in {run}: its report in {run}/report/report.md, panels in {run}/panels.\n"
-            f"Next: fund2oct predict {run}/checkpoints/last.ckpt PHOTO.jpg --out predictions\n"
-            f"      tensorboard --logdir {run.parent}"
-        )
+    if run.is_dir():
+        report = f": its report in {run}/report/report.md, panels in {run}/panels"
+        print(f"\nThe run lies in {run}{report if (run / 'report').is_dir() else ''}.")
+        checkpoint = last_checkpoint(run)
+        if checkpoint is not None:
+            print(f"Next: fund2oct predict {checkpoint} PHOTO.jpg --out predictions")
+        print(f"      tensorboard --logdir {run.parent}")
     return 0
 
 
 def _evaluate(options: argparse.Namespace) -> int:
     from fund2oct.evaluation import evaluate_checkpoints, evaluate_files
     from fund2oct.evaluation.distances import DEFAULT, Wanted
+    from fund2oct.evaluation.own import Own
 
     of_models = bool(options.checkpoints) and options.data is not None
     of_files = options.real is not None and options.fake is not None
@@ -106,6 +131,8 @@ def _evaluate(options: argparse.Namespace) -> int:
         "distances": Wanted.parse(options.distances) if options.distances else DEFAULT,
         "seed": options.seed,
         "device": _device(options.device),
+        "overwrite": options.overwrite,
+        "own": Own.load(options.measure, options.control),
     }
     if of_models:
         evaluate_checkpoints(options.checkpoints, options.data, options.out, **shared)
@@ -143,6 +170,7 @@ def _predict(options: argparse.Namespace) -> int:
         placement=placement,
         draw=options.draw,
         lines=options.lines,
+        overwrite=options.overwrite,
     )
     for reason in failed:
         print(f"fund2oct: {reason}", file=sys.stderr)

@@ -14,9 +14,13 @@ if TYPE_CHECKING:
 Commands: TypeAlias = "argparse._SubParsersAction[argparse.ArgumentParser]"
 
 
-def add_overwrite(parser: argparse.ArgumentParser) -> None:
-    """Add ``--overwrite``."""
-    parser.add_argument("--overwrite", action="store_true", help="replace a file of that name")
+GOES_ON = "run the same command again: it goes on from here"
+"""What is said when a command is stopped whose finished eyes are kept."""
+
+
+def add_overwrite(parser: argparse.ArgumentParser, what: str = "replace a file of eyes of that name") -> None:
+    """Add ``--overwrite``; ``what`` says what it allows."""
+    parser.add_argument("--overwrite", action="store_true", help=what)
 
 
 def add_compression(parser: argparse.ArgumentParser) -> None:

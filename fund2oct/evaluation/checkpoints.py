@@ -35,10 +35,12 @@ from fund2oct.evaluation.answers.twins import twins_of_test_eyes
 from fund2oct.evaluation.compare import compare
 from fund2oct.evaluation.distances import CHEAP, DEFAULT, Wanted, build_distances
 from fund2oct.evaluation.held_out import choose_eyes, common_preparation, preparation_notes, task_of
+from fund2oct.evaluation.own import LoadedEyes, Own
 from fund2oct.evaluation.report.folder import write_report
 from fund2oct.geometry import ScanPattern
 from fund2oct.models import Batch, VolumeModel, load_model
 from fund2oct.models.checkpoint import import_class
+from fund2oct.outputs import check_folder
 from fund2oct.processes import processes_beside
 
 _STATEMENT = (
@@ -46,6 +48,9 @@ _STATEMENT = (
     "in the photo. The aligned columns compare in the frame flattened on the outer retina, over the "
     "voxels that were scanned."
 )
+
+
+_NOTHING = Own()
 
 
 class HeldOutEyes:
@@ -106,34 +111,40 @@ class _Photos(Mapping[str, Tensor]):
 
 def evaluate(
     models: Mapping[str, VolumeModel],
-    datamodule: FundusOCTDataModule,
+    datamodule: Any,
     out: str | Path,
     seed: int = 0,
     distances: Wanted = CHEAP,
     notes: Sequence[str] = (),
+    own: Own = _NOTHING,
 ) -> dict[str, Any]:
     """Compare models with their controls on the test eyes, and write the report.
 
     Args:
         models: by name, in evaluation mode.
-        datamodule: set up; its test part is evaluated, its training part gives the controls.
+        datamodule: set up; its test part is evaluated, its training part gives the controls. Of one that
+            is no :class:`fund2oct.data.FundusOCTDataModule` the ``test_dataloader()`` is evaluated, without
+            these controls.
         out: folder of the report, see :func:`fund2oct.evaluation.report.folder.write_report`.
         seed: of the models' noise and of the distances' draws.
         distances: between the sets; the default is what a training run can afford.
         notes: what a reader has to know, such as how the eyes were chosen.
+        own: measures and answers of the user's own.
 
     Returns:
         What ``metrics.json`` holds.
     """
     device = next(iter(models.values())).device
-    eyes = HeldOutEyes(datamodule, device)
+    of_file = isinstance(datamodule, FundusOCTDataModule)
+    eyes = HeldOutEyes(datamodule, device) if of_file else LoadedEyes(datamodule, device)
     chosen = build_distances(distances, eyes.scan, len(eyes.keys), device, seed)
-    n_train = datamodule.n_eyes_of("train")
-    notes = [*notes]
+    n_train = datamodule.n_eyes_of("train") if of_file else 0
+    notes = [*notes, *own.notes()]
     if not n_train:
-        notes.append("The file holds no training eyes: the controls that answer with them are left out.")
+        where = "The file holds" if of_file else "A datamodule of your own shows"
+        notes.append(f"{where} no training eyes: the controls that answer with them are left out.")
     with processes_beside(len(eyes.keys)) as pool:
-        answers = _floors(eyes, datamodule, pool)
+        answers = _floors(eyes, datamodule, pool) if isinstance(eyes, HeldOutEyes) else []
         training = TrainingEyes(datamodule, device) if n_train else None
         if training is not None:
             answers += controls(training)
@@ -141,17 +152,17 @@ def evaluate(
             if isinstance(model, PredictsSurfaces):
                 answers += surface_answers(name, model, training, seed)
         drawing = {name: model for name, model in models.items() if model.draws_volumes}
-        answers += model_answers(drawing, eyes.photos(), seed)
+        answers += [*own.answers, *model_answers(drawing, eyes.photos(), seed)]
         if distances.thorough:
             answers = [answer.measured_as_set() for answer in answers]
-        found = compare(eyes, answers, chosen, pool)
+        found = compare(eyes, answers, chosen, pool, own.measures)
     protocol = {
         "name": "held-out eyes",
         "statement": _STATEMENT,
-        "data": str(datamodule.path),
+        "data": str(datamodule.path) if of_file else type(datamodule).__name__,
         "n_eyes": len(eyes.keys),
         "n_train": n_train,
-        "shape": list(datamodule.shape),
+        "shape": list(next(iter(models.values())).shape),
         "seed": seed,
         "notes": notes,
     }
@@ -173,6 +184,8 @@ def evaluate_checkpoints(
     distances: Wanted = DEFAULT,
     seed: int = 0,
     device: str | torch.device = "cpu",
+    overwrite: bool = False,
+    own: Own = _NOTHING,
 ) -> dict[str, Any]:
     """Evaluate checkpoints on eyes of a file that they were not trained on; see :func:`evaluate`.
 
@@ -190,15 +203,18 @@ def evaluate_checkpoints(
         distances: between the sets.
         seed: of the models' noise and of the distances' draws.
         device: where the models run.
+        overwrite: whether an earlier report in ``out`` may be replaced.
+        own: measures and answers of the user's own.
 
     Raises:
         fund2oct.data.DataError: if the file cannot be used, or the models were trained on all its eyes.
         ValueError: if the models do not go together.
     """
-    own = [import_class(path) for path in model]
+    check_folder(out, "report.md", overwrite)
+    classes = [import_class(path) for path in model]
     models: dict[str, VolumeModel] = {}
     for checkpoint in checkpoints:
-        models[_unique_name(Path(checkpoint), models)] = load_model(checkpoint, own, device)
+        models[_unique_name(Path(checkpoint), models)] = load_model(checkpoint, classes, device)
     shape = next(iter(models.values())).shape
     fundus_px = {loaded.task.fundus_px for loaded in models.values() if loaded.task}
     if any(loaded.shape != shape for loaded in models.values()) or len(fundus_px) > 1:
@@ -221,7 +237,7 @@ def evaluate_checkpoints(
     datamodule.setup()
     notes = [chosen.how, *preparation_notes(preparation, *index.prepared.mean(0).tolist())]
     with torch.inference_mode():
-        return evaluate(models, datamodule, out, seed, distances, notes)
+        return evaluate(models, datamodule, out, seed, distances, notes, own)
 
 
 def _unique_name(checkpoint: Path, taken: Mapping[str, Any]) -> str:

@@ -17,6 +17,7 @@ from torch import Tensor
 from fund2oct.evaluation.answers.answer import Answer, Given
 from fund2oct.evaluation.distances import Distances
 from fund2oct.evaluation.measuring import EyeTask, Measured, measure_eye
+from fund2oct.evaluation.own import Measure
 from fund2oct.geometry import ScanPattern
 from fund2oct.metrics import EyesInCommon, deep_contrast, measure_perceptual, pooled_correlation
 from fund2oct.metrics.sets.estimate import DistanceResult
@@ -77,7 +78,13 @@ class Comparison:
         return {name: summarise(rows) for name, rows in self.eyes.items()}
 
 
-def compare(eyes: EyeSet, answers: Sequence[Answer], distances: Distances, pool: Executor) -> Comparison:
+def compare(
+    eyes: EyeSet,
+    answers: Sequence[Answer],
+    distances: Distances,
+    pool: Executor,
+    measures: Sequence[tuple[str, Measure]] = (),
+) -> Comparison:
     """Measure all answers.
 
     The answers are drawn, and described for the distances, in this process; the eyes are measured in
@@ -88,6 +95,7 @@ def compare(eyes: EyeSet, answers: Sequence[Answer], distances: Distances, pool:
         answers: under different names.
         distances: to measure between the sets.
         pool: processes to measure in.
+        measures: the user's own, by name.
     """
     found = _Found([answer.name for answer in answers])
     pending: deque[Future[dict[str, Measured]]] = deque()
@@ -96,9 +104,8 @@ def compare(eyes: EyeSet, answers: Sequence[Answer], distances: Distances, pool:
         given = {answer.name: answer.give(batch) for answer in answers}
         more = _perceptual(given, batch, distances)
         for number in range(len(batch["key"])):
-            task = EyeTask.of(
-                batch, number, {name: one.eye(number) for name, one in given.items()}, eyes.scan
-            )
+            ours = {name: one.eye(number) for name, one in given.items()}
+            task = EyeTask.of(batch, number, ours, eyes.scan, measures)
             pending.append(pool.submit(measure_eye, task))
         found.add_batch(batch, given, more)
         distances.add_real(batch)

@@ -13,6 +13,7 @@ from typing import Any, Literal
 import torch
 from torch import Tensor, nn
 
+from fund2oct.by_path import import_by_path
 from fund2oct.geometry import RadialScan, ScanPattern
 from fund2oct.metrics.sets.estimate import DistanceResult
 from fund2oct.metrics.sets.eye_distance import EyeComparison
@@ -36,7 +37,9 @@ class Wanted:
 
     Args:
         specs: ``image`` or ``video``, the same with ``/kernel`` for the kernel distance, and with
-            ``:NETWORK`` for another network than the default, as in ``video/kernel:oct3d``.
+            ``:NETWORK`` for another network than the default, as in ``video/kernel:oct3d``; or the import
+            path of a function of your own that makes an :class:`fund2oct.metrics.ImageDistance` or
+            :class:`fund2oct.metrics.VideoDistance` with the options that it is given.
         required: whether one whose weights are not at hand is an error; else it is left out.
         thorough: whether the controls are measured as sets too, and each eye's perceptual distance.
     """
@@ -47,10 +50,10 @@ class Wanted:
 
     def __post_init__(self) -> None:
         for spec in self.specs:
-            if not _SPEC.fullmatch(spec):
+            if not _SPEC.fullmatch(spec) and "." not in spec:
                 raise ValueError(
                     f"distance {spec!r}: expected image, video, image/kernel or video/kernel, and "
-                    "perhaps a network, as in video:oct3d; or none"
+                    "perhaps a network, as in video:oct3d; the import path of one of your own; or none"
                 )
 
     @classmethod
@@ -168,7 +171,9 @@ def build_distances(
     }
     for spec in wanted.specs:
         parts = _SPEC.fullmatch(spec)
-        assert parts is not None
+        if parts is None:
+            metrics.append(_own(spec, options).to(device))
+            continue
         name = parts["network"] or _NETWORKS[parts["subject"]]
         try:
             network = load(name)
@@ -187,6 +192,17 @@ def build_distances(
             metric = VideoDistance(network, kind=kind, slices=slices, **options)
         metrics.append(metric.to(device))
     return Distances(metrics, notes, _perceptual(load, device, notes) if wanted.thorough else None)
+
+
+def _own(path: str, options: Mapping[str, Any]) -> Distance:
+    try:
+        metric = import_by_path(path)(**options)
+    except (ValueError, TypeError) as error:
+        raise ValueError(f"distance {path!r}: {error}") from error
+    if not isinstance(metric, Distance):
+        found = type(metric).__name__
+        raise ValueError(f"distance {path!r}: expected an ImageDistance or a VideoDistance, found {found}")
+    return metric
 
 
 def _perceptual(load: Callable[[str], nn.Module], device: torch.device, notes: list[str]) -> nn.Module | None:

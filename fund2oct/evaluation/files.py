@@ -17,6 +17,7 @@ from fund2oct.evaluation.compare import compare
 from fund2oct.evaluation.distances import DEFAULT, Wanted, build_distances
 from fund2oct.evaluation.generated import write_generated
 from fund2oct.evaluation.held_out import choose_eyes, common_preparation, preparation_notes
+from fund2oct.evaluation.own import Own
 from fund2oct.evaluation.pairs import PairedEyes
 from fund2oct.evaluation.protocol import find_protocol
 from fund2oct.evaluation.report.folder import write_report
@@ -24,9 +25,11 @@ from fund2oct.evaluation.sources import EyeFiles, PreparedEyes, VolumeSource, op
 from fund2oct.eye import DataError
 from fund2oct.models import Batch, VolumeModel, load_model
 from fund2oct.models.checkpoint import import_class
+from fund2oct.outputs import check_folder
 from fund2oct.processes import processes_beside
 from fund2oct.retina import align
 
+_NOTHING = Own()
 _CHECKPOINTS = (".ckpt", ".pt", ".pth")
 
 
@@ -39,6 +42,8 @@ def evaluate_files(
     distances: Wanted = DEFAULT,
     seed: int = 0,
     device: str | torch.device = "cpu",
+    overwrite: bool = False,
+    own: Own = _NOTHING,
 ) -> dict[str, Any]:
     """Compare generated volumes with the real ones of the same eyes, and write the report.
 
@@ -57,6 +62,8 @@ def evaluate_files(
         distances: between the sets.
         seed: of the model's noise and of the distances' draws.
         device: where models and feature networks run.
+        overwrite: whether an earlier report in ``out`` may be replaced.
+        own: measures and answers of the user's own.
 
     Returns:
         What ``metrics.json`` holds.
@@ -67,6 +74,7 @@ def evaluate_files(
         ValueError: if the protocol or a distance is not known.
     """
     chosen = find_protocol(protocol)
+    check_folder(out, "report.md", overwrite)
     device = torch.device(device)
     real_source = open_source(real, adapt=chosen.adapt_real)
     loaded, notes = None, list[str]()
@@ -83,10 +91,12 @@ def evaluate_files(
             fake_source = _drawn(loaded, real_source, Path(folder) / "generated.h5", str(fake), seed)
         eyes = PairedEyes(real_source, fake_source, chosen, device)
         answers = [_given(), _given_to_others(eyes)]
+        shown = answers[0].name
         if eyes.has_second:
             answers.insert(0, second_rendering())
+        answers += own.answers
         with processes_beside(len(eyes.keys)) as pool:
-            found = compare(eyes, answers, wanted, pool)
+            found = compare(eyes, answers, wanted, pool, own.measures)
         description = {
             "name": chosen.name,
             "statement": chosen.statement,
@@ -95,9 +105,9 @@ def evaluate_files(
             "n_eyes": len(eyes.keys),
             "shape": list(eyes.shape),
             "seed": seed,
-            "notes": [*notes, *eyes.notes],
+            "notes": [*notes, *eyes.notes, *own.notes()],
         }
-        return write_report(Path(out), description, eyes, answers, found, shown=[answers[-2].name])
+        return write_report(Path(out), description, eyes, answers, found, shown=[shown])
 
 
 def _unseen(real: VolumeSource, model: VolumeModel, name: str) -> tuple[VolumeSource, list[str]]:

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
 from fund2oct.evaluation.answers.answer import Given
+from fund2oct.evaluation.own import Measure, measure_own
 from fund2oct.geometry import ScanPattern
 from fund2oct.metrics import (
     Findings,
@@ -31,21 +32,30 @@ class EyeTask:
         real: what :class:`fund2oct.evaluation.compare.EyeSet` says of the eye, each ``(1, ...)``.
         given: the answers by name.
         scan: where the B-scans lie.
+        measures: the user's own.
     """
 
     real: dict[str, Tensor]
     given: Mapping[str, Given]
     scan: ScanPattern | None
+    measures: Sequence[tuple[str, Measure]] = ()
 
     @classmethod
-    def of(cls, batch: Batch, number: int, given: Mapping[str, Given], scan: ScanPattern | None) -> EyeTask:
+    def of(
+        cls,
+        batch: Batch,
+        number: int,
+        given: Mapping[str, Given],
+        scan: ScanPattern | None,
+        measures: Sequence[tuple[str, Measure]] = (),
+    ) -> EyeTask:
         """The eye of that number in a batch."""
         real = {
             name: batch[name][number : number + 1].cpu().clone()
             for name in _REAL
             if isinstance(batch.get(name), Tensor)
         }
-        return cls(real, given, scan)
+        return cls(real, given, scan, measures)
 
 
 @dataclass(frozen=True, eq=False)
@@ -79,7 +89,7 @@ def measure_eye(task: EyeTask) -> dict[str, Measured]:
     real_height_um = epithelium_height_um(findings.surfaces.rpe_um, real["pose_um"])
     measured = {}
     for name, given in task.given.items():
-        surfaces = given.surfaces
+        surfaces, drawn = given.surfaces, None
         if given.volume is not None and given.aligned is not None:
             drawn = Findings(given.volume, *spacing, surfaces)
             surfaces = drawn.surfaces
@@ -94,6 +104,9 @@ def measure_eye(task: EyeTask) -> dict[str, Measured]:
             values["thickness/covered"] = covered
         height_um = epithelium_height_um(surfaces.rpe_um, real["pose_um"])
         measured[name] = Measured(
-            {value: float(column[0]) for value, column in values.items()}, height_um, real_height_um
+            {value: float(column[0]) for value, column in values.items()}
+            | measure_own(task.measures, drawn, findings),
+            height_um,
+            real_height_um,
         )
     return measured

@@ -5,7 +5,7 @@ from fund2oct.models.checkpoint import CheckpointError, load_model
 from fund2oct.models.gan import VolumeGAN
 from fund2oct.models.pix2vol import Pix2Vol
 from fund2oct.models.surface_model import SurfaceModel
-from fund2oct.models.task import Task
+from fund2oct.models.task import Task, TrainingData
 from fund2oct.models.voxel_gan import VoxelGAN
 
 __all__ = [
@@ -16,6 +16,7 @@ __all__ = [
     "Pix2Vol",
     "SurfaceModel",
     "Task",
+    "TrainingData",
     "VolumeGAN",
     "VolumeModel",
     "VoxelGAN",

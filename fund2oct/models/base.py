@@ -3,44 +3,30 @@
 from __future__ import annotations
 
 import math
-from typing import Any, ClassVar, NamedTuple
+from pathlib import Path
+from typing import Any, ClassVar
 
-import pytorch_lightning as pl
-import torch
 from torch import Tensor, nn
+from torchmetrics import Metric
 
+from fund2oct.by_path import values_of_a_file
+from fund2oct.data.preparing.landmarks import PhotoPlacement
+from fund2oct.data.tables.eyes import GivenLines
+from fund2oct.eye import Array, Eye
+from fund2oct.geometry import Placement
 from fund2oct.metrics.validation import ValidationMetrics
-from fund2oct.models.finite import FiniteWatch, NotFiniteError, first_not_finite
-from fund2oct.models.task import TASK_KEY, Task
+from fund2oct.models.batch import Batch, Fake, Losses, frozen_features, prepare_batch
+from fund2oct.models.generate import predict
+from fund2oct.models.task import TASK_KEY, Task, lacking
+from fund2oct.models.training.finite import NotFiniteError, advice, first_not_finite
+from fund2oct.models.training.init_from import start_from
+from fund2oct.models.training.stepping import SteppingModule
 from fund2oct.networks.average import AveragedNetwork
-from fund2oct.networks.layered.generator import Anatomy
-from fund2oct.networks.lift import sample_lines
 from fund2oct.networks.noise import NoiseSource
-from fund2oct.retina import align, aligned_mask, unalign
-
-Batch = dict[str, Any]
-Losses = dict[str, Tensor]
+from fund2oct.retina import unalign
 
 
-class Fake(NamedTuple):
-    """What the generator made for a batch.
-
-    Args:
-        aligned: the retina in the aligned frame, as the generator draws it, ``(B, 1, S, Z, X)``.
-        volume: the same, put back at the pose of the real scan, ``(B, 1, S, Z, X)``.
-        anatomy: what the generator knew before it drew texture, where it tells the two apart.
-    """
-
-    aligned: Tensor
-    volume: Tensor
-    anatomy: Anatomy | None = None
-
-    def detach(self) -> Fake:
-        """The volumes without their gradient."""
-        return Fake(self.aligned.detach(), self.volume.detach(), self.anatomy)
-
-
-class VolumeModel(pl.LightningModule):
+class VolumeModel(SteppingModule):
     """What training, evaluation, prediction and checkpoints need of any model.
 
     A model is a subclass that says what its network is, :meth:`build_generator`, and what it minimises,
@@ -58,6 +44,8 @@ class VolumeModel(pl.LightningModule):
         ema_decay: decay, in batches, of the averaged generator that is validated and saved for use.
         gradient_clip: largest norm of a network's gradient; 0 turns it off.
         seed: seed of the noise: in training by step and process, in validation by the eye's key.
+        init_from: file of weights to begin a training with, as far as names and shapes agree, see
+            :func:`fund2oct.models.training.init_from.init_from`.
 
     Example:
         A regression model, whole::
@@ -72,7 +60,6 @@ class VolumeModel(pl.LightningModule):
 
     draws_volumes: ClassVar[bool] = True
     """False for a model of which only ``surfaces`` is to be asked."""
-    generator: nn.Module
 
     def __init__(
         self,
@@ -83,21 +70,14 @@ class VolumeModel(pl.LightningModule):
         ema_decay: float = 0.995,
         gradient_clip: float = 5.0,
         seed: int = 0,
+        init_from: str | None = None,
     ) -> None:
-        super().__init__()
-        self.save_hyperparameters()
-        self.automatic_optimization = False
-        self.shape = shape[0], shape[1], shape[2]
-        self.learning_rate = learning_rate
-        self.betas = betas
-        self.decay_from = decay_from
-        self.ema_decay = ema_decay
-        self.gradient_clip = gradient_clip
-        self.seed = seed
-        self.task: Task | None = None
-        self.from_file = False
-        """Whether the hyper-parameters were read from a checkpoint, and name nothing to import."""
-        self._finite = FiniteWatch()
+        super().__init__(shape, learning_rate, betas, decay_from, ema_decay, gradient_clip, seed)
+        # Where a training began is not part of the model: no checkpoint names a file to open.
+        self.save_hyperparameters(ignore=["init_from"])
+        self.init_from = init_from
+        self.from_file = ""
+        """The checkpoint that the hyper-parameters were read from, which then name nothing to import."""
 
     def configure_model(self) -> None:
         """Build what use and validation need, once the subclass's constructor is done."""
@@ -111,12 +91,12 @@ class VolumeModel(pl.LightningModule):
         """Build what training alone needs; a model that is loaded for use does without."""
 
     def rebuilt(self) -> tuple[str, ...]:
-        """Beginnings of the names of weights that :meth:`build_generator` brings along each time.
+        """Beginnings of the names of weights that come along each time the model is built.
 
-        Such weights, those of a frozen encoder from a package, as ``("generator.encoder.network.",)``, are
-        neither saved in checkpoints nor read from them.
+        They are neither saved in checkpoints nor read from them. By default these are the frozen
+        :class:`fund2oct.networks.features.FeatureNetwork` parts, whose weights lie in packages.
         """
-        return ()
+        return frozen_features(self)
 
     def build_generator(self) -> nn.Module:
         """Return a module called as ``generator(fundus, grid, spacing_z_mm, n_depth, rng=noise)``."""
@@ -132,16 +112,6 @@ class VolumeModel(pl.LightningModule):
             fake: what :meth:`generate` made of it.
         """
         raise NotImplementedError(f"{type(self).__name__} does not say what its losses are")
-
-    def configure_optimizers(self) -> Any:
-        """Adam, with a rate that falls linearly after ``decay_from`` of the training."""
-        trained = [weight for weight in self.generator.parameters() if weight.requires_grad]
-        optimizer = torch.optim.Adam(trained, self.learning_rate, self.betas)
-        return [optimizer], [torch.optim.lr_scheduler.LambdaLR(optimizer, self.rate_factor)]
-
-    def rate_factor(self, step: int) -> float:
-        """Share of the learning rate at a step: 1, then linearly to 0."""
-        return falling(step, 0, self.trainer.estimated_stepping_batches, self.decay_from)
 
     def forward(
         self,
@@ -166,6 +136,41 @@ class VolumeModel(pl.LightningModule):
         n_depth = n_depth or self.shape[1]
         return self.generator_ema(fundus, grid, self.spacing_z_mm(n_depth), n_depth, rng=rng)
 
+    def predict(
+        self,
+        photo: str | Path | Array,
+        placement: Placement | PhotoPlacement | None = None,
+        rng: int = 0,
+        draw: bool = False,
+        lines: GivenLines | None = None,
+    ) -> Eye:
+        """Generate the volume of one photo.
+
+        Args:
+            photo: a picture file, or RGB bytes, uint8, shape ``(rows, columns, 3)``, as they came from the
+                camera: the model knows how to prepare them.
+            placement: where the scan lies on the square around the circle of retina, by default around its
+                centre; or that it is to be estimated from the photo.
+            rng: seed of the speckle and of the pose; with the eye's key, the file's name, it decides them.
+            draw: whether the surfaces are drawn from their distribution; the median ones are the best
+                single answer.
+            lines: where the B-scans lie, as many as the model has slices; None takes those of the training.
+
+        Returns:
+            The photo, cropped and prepared as those of the training, and the generated volume, at a pose
+            sampled from the training set's; a model that draws no volumes leaves it out.
+
+        Raises:
+            DataError: if the file is absent or damaged, or it is no fundus photograph.
+            ValueError: if the model was not trained.
+
+        Example::
+
+            eye = fund2oct.load_model("last.ckpt").predict("photo.jpg")
+            eye.volume[0]  # the first B-scan, uint8 (Z, X)
+        """
+        return predict(self, photo, placement, rng, draw, lines)
+
     def spacing_z_mm(self, n_depth: int) -> float:
         """Distance of the rows of a volume of so many; NaN while the model knows nothing of its data."""
         return self.task.spacing_mm[1] * self.shape[1] / n_depth if self.task else math.nan
@@ -177,12 +182,7 @@ class VolumeModel(pl.LightningModule):
     @staticmethod
     def prepare(batch: Batch) -> Batch:
         """Add what losses and discriminators compare with, see :meth:`generator_losses`."""
-        where = batch["pose_um"], batch["spacing_z_mm"]
-        return batch | {
-            "aligned": align(batch["volume"], *where),
-            "mask": aligned_mask(batch["volume"], *where),
-            "lines": sample_lines(batch["fundus"], batch["grid"]),
-        }
+        return prepare_batch(batch)
 
     def generate(self, network: nn.Module, batch: Batch, rng: NoiseSource) -> Fake:
         """Draw a batch with ``network`` and put it at the poses of the real scans."""
@@ -196,31 +196,16 @@ class VolumeModel(pl.LightningModule):
         fake = self.generate(self.generator, batch, self.step_noise())
         self.step_generator(self.losses(batch, fake))
 
-    def step_generator(self, losses: Losses) -> None:
-        """Step the generator, its average and the schedules."""
-        optimizers = self.optimizers()
-        first = optimizers[0] if isinstance(optimizers, list) else optimizers
-        first.zero_grad()
-        self.backward_of("generator", losses, self.generator)
-        first.step()
-        self.generator_ema.update(self.generator, self._decay(self.global_step - 1))
-        schedulers = self.lr_schedulers()
-        for scheduler in schedulers if isinstance(schedulers, list) else [schedulers]:
-            if scheduler is not None:
-                scheduler.step()
-        if self.global_step % self.trainer.log_every_n_steps == 0:  # type: ignore[attr-defined]
-            self._check_finite()
-
-    def on_train_epoch_end(self) -> None:
-        """Stop where the training diverged."""
-        self._check_finite()
-
-    def on_validation_start(self) -> None:
-        """Stop where the training diverged, before it is measured."""
-        self._check_finite()
-
     def validation_step(self, batch: Batch, batch_idx: int) -> dict[str, Tensor]:
         """Measure the averaged generator, as the volumes lie and in the aligned frame."""
+        return self.measure(batch, "val")
+
+    def test_step(self, batch: Batch, batch_idx: int) -> dict[str, Tensor]:
+        """The same on the test eyes, as ``test/...``."""
+        return self.measure(batch, "test")
+
+    def measure(self, batch: Batch, part: str) -> dict[str, Tensor]:
+        """Measure the averaged generator on a batch of a part; returns what it drew."""
         batch = self.prepare(batch)
         fake = self.generate(
             self.generator_ema, batch, NoiseSource.of_keys(batch["key"], self.seed, self.device)
@@ -231,34 +216,41 @@ class VolumeModel(pl.LightningModule):
         )  # fmt: skip
         named = self.validation_metrics.named()
         # Lightning reads the metrics, and resets them, at the end of the epoch.
-        self.log_dict({f"val/{name}": metric for name, metric in named.items()}, batch_size=len(fake.volume))
+        logged = {f"{part}/{name}": metric for name, metric in named.items()}
+        self.log_dict(logged, batch_size=len(fake.volume))
         return fake._asdict()
 
     def setup(self, stage: str) -> None:
         """Take from the data what the model has to know of them, once, to be used without them."""
         if stage == "fit":
-            self.configure_model()
-            self.configure_training()
+            with values_of_a_file(self.from_file):
+                self.configure_model()
+                self.configure_training()
+            if self.init_from and not self.from_file:
+                start_from(self.init_from, self, self.rebuilt())
+                self.init_from = None  # once: a second fit() goes on from the first
+            # What an earlier validation left lies in inference mode, where nothing can be added to.
+            for metric in self.modules():
+                if isinstance(metric, Metric):
+                    metric.reset()
         datamodule = getattr(self.trainer, "datamodule", None)
         # Photos alone, or unpaired, are no translation yet.
         if datamodule is None or getattr(datamodule, "content", "pairs") != "pairs":
             return
-        if tuple(datamodule.shape) != self.shape:
-            found, own = (list(shape) for shape in (datamodule.shape, self.shape))
-            raise ValueError(
-                f"model: its shape is {own}, but the data's volumes are {found} (slices, rows, A-scans); "
-                f"set model.init_args.shape={found}, or data.init_args.volume_shape={own} to resize them"
-            )
+        if lacking(datamodule):
+            return  # its loaders are asked, once they are there
         if stage == "fit" or self.task is None:
-            self.task = Task.of(datamodule)
+            self.task = Task.of(datamodule, self.shape)
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Store the class and the task beside the weights; refuse to save what diverged."""
         self._check_finite()
         if name := first_not_finite(self.named_parameters()):
-            raise NotFiniteError(f"step {self.global_step}: not a finite number: {name}; {self._advice()}")
+            raise NotFiniteError(
+                f"step {self.global_step}: not a finite number: {name}; {advice(self.trainer)}"
+            )
         checkpoint["state_dict"] = {
-            name: value for name, value in checkpoint["state_dict"].items() if not self._is_rebuilt(name)
+            name: value for name, value in checkpoint["state_dict"].items() if not self.is_rebuilt(name)
         }
         checkpoint[TASK_KEY] = {
             "class": f"{type(self).__module__}.{type(self).__qualname__}",
@@ -271,66 +263,13 @@ class VolumeModel(pl.LightningModule):
         saved = checkpoint["state_dict"]
         checkpoint["state_dict"] = {
             name: value for name, value in saved.items() if name.partition(".")[0] in self._modules
-        } | {name: value for name, value in own.items() if self._is_rebuilt(name)}
+        } | {name: value for name, value in own.items() if self.is_rebuilt(name)}
         stored = checkpoint[TASK_KEY]["task"]
         task = Task.from_dict(stored) if stored else None
-        if task and self.task and task.seen.parts != self.task.seen.parts:
-            raise ValueError(
-                f"the checkpoint was trained on another split ({task.seen.path}, {task.seen.split}) than "
-                f"this training's ({self.task.seen.path}, {self.task.seen.split}); resume with the same data "
-                "and split, or its test eyes become training eyes"
-            )
+        if task and self.task:
+            task.check_same_split(self.task)
         self.task = task
 
-    def backward_of(self, side: str, losses: Losses, network: nn.Module) -> None:
-        """Give a network the clipped gradient of its losses, and log these as ``train/SIDE/NAME``."""
-        total = torch.stack(list(losses.values())).sum()
-        self.manual_backward(total)
-        norm = nn.utils.clip_grad_norm_(network.parameters(), self.gradient_clip or math.inf)
-        noted = {f"the {side}'s term {name}": value for name, value in losses.items()}
-        # A gradient scaler skips the steps of infinite gradients by itself.
-        if getattr(self.trainer.precision_plugin, "scaler", None) is None:
-            noted[f"the gradient of the {side}"] = norm
-        self._finite.note(self.global_step, noted)
-        logged = {f"train/{side}/{name}": value.detach() for name, value in losses.items()}
-        self.log_dict(logged | {f"train/{side}/total": total.detach()})
-
-    def _check_finite(self) -> None:
-        self._finite.check(self._advice())
-
-    def _advice(self) -> str:
-        paths = [getattr(saver, "last_model_path", "") for saver in self.trainer.checkpoint_callbacks]
-        saved = next(
-            (f"its last good checkpoint is {path}" for path in paths if path), "nothing was saved yet"
-        )
-        return (
-            f"the training stops, {saved}; lower the learning rate or the term's weight, clip "
-            "gradients, or use precision 32-true"
-        )
-
-    def _is_rebuilt(self, name: str) -> bool:
+    def is_rebuilt(self, name: str) -> bool:
+        """Whether a weight of this name is brought along by the network, see :meth:`rebuilt`."""
         return name.replace("generator_ema.module.", "generator.", 1).startswith(self.rebuilt())
-
-    def _decay(self, n_averaged: int) -> float:
-        # A young average follows quickly, so that it holds nothing of the random start.
-        if n_averaged < 1:
-            return 0.0
-        return min(self.ema_decay, (1 + n_averaged) / (10 + n_averaged))
-
-    def step_noise(self) -> NoiseSource:
-        """The noise of a training step, by step and process: a resumed run draws what it would have drawn."""
-        seed = (self.seed * 1_000_003 + self.global_step) * 4096 + self.global_rank
-        return NoiseSource([torch.Generator(self.device).manual_seed(seed)])
-
-
-def falling(step: int, start: float, end: float, decay_from: float) -> float:
-    """Share of a rate at a step: 1, and linearly to 0 from a share of the way between two steps on.
-
-    Example:
-        >>> [falling(step, 0, 8, decay_from=0.5) for step in (0, 4, 6, 8)]
-        [1.0, 1.0, 0.5, 0.0]
-    """
-    if decay_from >= 1:
-        return 1.0
-    share = (step - start) / max(end - start, 1)
-    return min(1.0, max(0.0, (1 - share) / (1 - decay_from)))

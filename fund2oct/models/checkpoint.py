@@ -3,22 +3,33 @@
 from __future__ import annotations
 
 import pickle
+import re
 from collections.abc import Sequence
-from importlib import import_module
 from pathlib import Path
 from typing import Any
 
 import torch
 
+from fund2oct.by_path import import_by_path, values_of_a_file
+from fund2oct.file_kinds import kind_of, why_not_a_file
 from fund2oct.models.base import VolumeModel
 from fund2oct.models.pix2vol import Pix2Vol
 from fund2oct.models.surface_model import SurfaceModel
 from fund2oct.models.task import TASK_KEY
 from fund2oct.models.voxel_gan import VoxelGAN
 
+
+def _import_path(model: type) -> str:
+    return f"{model.__module__}.{model.__qualname__}"
+
+
 MODELS: dict[str, type[VolumeModel]] = {
-    f"{model.__module__}.{model.__qualname__}": model for model in (Pix2Vol, SurfaceModel, VoxelGAN)
+    _import_path(model): model for model in (Pix2Vol, SurfaceModel, VoxelGAN)
 }
+
+
+_CHECKPOINTS = ("a zip archive", "a Python pickle")
+"""Kinds of :func:`fund2oct.file_kinds.kind_of` that torch writes."""
 
 
 class CheckpointError(ValueError):
@@ -50,14 +61,12 @@ def load_model(
             another class than ``model_class``.
     """
     path = Path(path)
-    checkpoint = _read(path)
-    stored = checkpoint.get(TASK_KEY)
-    if not isinstance(stored, dict) or not {"state_dict", "hyper_parameters"} <= checkpoint.keys():
-        raise CheckpointError(f"{path}: not a checkpoint of a fund2oct model; train one with fund2oct train")
-    name = str(stored.get("class"))
+    checkpoint = read_checkpoint(path)
+    name = str(checkpoint[TASK_KEY].get("class"))
+    own = [model_class] if isinstance(model_class, type) else [*(model_class or ())]
     if not isinstance(model_class, type):
-        model_class = _find_class(path, name, model_class or ())
-    expected = f"{model_class.__module__}.{model_class.__qualname__}"
+        model_class = _find_class(path, name, own)
+    expected = _import_path(model_class)
     # A class in a user's own file has another module name when that file is run as a script.
     if name.rpartition(".")[2] != model_class.__qualname__:
         raise CheckpointError(f"{path}: holds a {name}, expected a {expected}")
@@ -65,11 +74,12 @@ def load_model(
         key: value for key, value in checkpoint["hyper_parameters"].items() if not key.startswith("_")
     }
     try:
-        model = model_class(**arguments)
-        model.from_file = True
-        model.configure_model()
-        model.on_load_checkpoint(checkpoint)
-        model.load_state_dict(checkpoint["state_dict"])
+        with values_of_a_file(str(path), {_import_path(one): one for one in own}):
+            model = model_class(**arguments)
+            model.from_file = str(path)
+            model.configure_model()
+            model.on_load_checkpoint(checkpoint)
+            model.load_state_dict(checkpoint["state_dict"])
     except (TypeError, RuntimeError, KeyError, ValueError) as error:
         raise CheckpointError(
             f"{path}: does not fit {expected}, perhaps another version wrote it: {_one_line(error)}"
@@ -80,7 +90,7 @@ def load_model(
 
 
 def _find_class(path: Path, name: str, own: Sequence[type[VolumeModel]]) -> type[VolumeModel]:
-    known = MODELS | {f"{one.__module__}.{one.__qualname__}": one for one in own}
+    known = MODELS | {_import_path(one): one for one in own}
     if name in known:
         return known[name]
     # A class in a user's own file has another module name when that file is run as a script.
@@ -100,32 +110,60 @@ def import_class(path: str) -> type[VolumeModel]:
     Raises:
         ValueError: if there is no such class, or it is no model.
     """
-    module, _, name = path.rpartition(".")
     try:
-        found = getattr(import_module(module), name)
-    except (ImportError, AttributeError, ValueError) as error:
-        raise ValueError(f"model {path!r}: expected an importable MODULE.CLASS: {error}") from None
+        found = import_by_path(path)
+    except ValueError as error:
+        raise ValueError(f"model {error}") from None
     if not (isinstance(found, type) and issubclass(found, VolumeModel)):
         raise ValueError(f"model {path!r}: expected a subclass of fund2oct.models.VolumeModel")
     return found
 
 
-def _read(path: Path) -> dict[str, Any]:
-    if not path.is_file():
-        raise CheckpointError(f"{path}: no such file")
+def read_checkpoint(path: str | Path) -> dict[str, Any]:
+    """Read a checkpoint as tensors and plain values, and nothing else.
+
+    Raises:
+        CheckpointError: if it cannot be read, or is not one of a model of this package.
+    """
+    path = Path(path)
+    if reason := why_not_a_file(path):
+        raise CheckpointError(f"{path}: {reason}{_within(path)}")
+    kind = kind_of(path)
+    if not kind.startswith(_CHECKPOINTS):
+        found = kind or "damaged or something else"
+        raise CheckpointError(f"{path}: is {found}; expected a checkpoint, as fund2oct train writes them")
     try:
         checkpoint = torch.load(path, map_location="cpu", weights_only=True)
-    except pickle.UnpicklingError:
-        raise CheckpointError(
-            f"{path}: holds more than tensors and plain values, which could run code; refused"
-        ) from None
+    except pickle.UnpicklingError as error:
+        reason = "holds more than tensors and plain values, which could run code; refused"
+        raise CheckpointError(f"{path}: {reason} ({_asked_for(error)})") from None
     except Exception as error:  # on a damaged file the reader raises whatever it stumbles over
-        raise CheckpointError(f"{path}: damaged or not a checkpoint: {_one_line(error)}") from None
+        raise CheckpointError(
+            f"{path}: damaged or not a checkpoint; copy it anew, or use an earlier one ({_one_line(error)})"
+        ) from None
     if not isinstance(checkpoint, dict):
         raise CheckpointError(
             f"{path}: not a checkpoint of a fund2oct model, but a {type(checkpoint).__name__}"
         )
+    parts = {TASK_KEY: dict, "state_dict": dict, "hyper_parameters": dict}
+    if not all(isinstance(checkpoint.get(name), kind) for name, kind in parts.items()):
+        raise CheckpointError(f"{path}: not a checkpoint of a fund2oct model; train one with fund2oct train")
     return checkpoint
+
+
+def _within(path: Path) -> str:
+    """Where the checkpoint lies in the folder of a run."""
+    found = [
+        *path.glob("last*.ckpt"),
+        *path.glob("checkpoints/last*.ckpt"),
+        *path.glob("*/checkpoints/last.ckpt"),
+    ]
+    return f"; perhaps {found[0]}" if found else ""
+
+
+def _asked_for(error: Exception) -> str:
+    named = re.search(r"GLOBAL ([\w.]+)", str(error))
+    return f"it asks for {named[1]}" if named else "its content is not that of a checkpoint"
 
 
 def _one_line(error: Exception) -> str:

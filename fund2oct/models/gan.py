@@ -5,9 +5,16 @@ from __future__ import annotations
 from typing import Any
 
 import torch
+from pytorch_lightning.utilities.rank_zero import rank_zero_warn
 from torch import nn
 
 from fund2oct.models.base import Batch, Fake, Losses, VolumeModel
+from fund2oct.models.training.optimisation import (
+    as_list,
+    check_optimizers,
+    each_step,
+    last_share,
+)
 
 
 class VolumeGAN(VolumeModel):
@@ -67,46 +74,64 @@ class VolumeGAN(VolumeModel):
         return self.generator_losses(batch, fake)
 
     def configure_optimizers(self) -> Any:
-        """Adam for each side, with a rate that falls linearly after ``decay_from`` of the training."""
-        optimizers, schedulers = super().configure_optimizers()
+        """Adam for each side, with a rate that falls linearly after ``decay_from`` of the training.
+
+        A subclass returns one optimiser of all weights, or two, the generator's first.
+        """
+        optimizers, schedules = super().configure_optimizers()
         if self.discriminators:
-            judging = torch.optim.Adam(self._judging(), self.discriminator_learning_rate, self.betas)
+            judging = torch.optim.Adam(self.judging(), self.discriminator_learning_rate, self.betas)
             optimizers.append(judging)
-            schedulers.append(torch.optim.lr_scheduler.LambdaLR(judging, self.rate_factor))
-        return optimizers, schedulers
+            schedules.append(each_step(judging, self.rate_factor))
+        return optimizers, schedules
 
     @property
     def adversaries_joined(self) -> bool:
         """Whether the discriminators train, and judge the generator, in this batch."""
-        n_batches = self.trainer.estimated_stepping_batches
-        return bool(self.discriminators) and self.global_step >= self.adversaries_from * n_batches
+        return bool(self.discriminators) and self.share_done() >= self.adversaries_from
+
+    def on_fit_start(self) -> None:
+        """Refuse what would leave something untrained."""
+        judging = self.judging()
+        check_optimizers(self.trainer.optimizers, 2 if self.discriminators else 1, judging)
+        self.begin(self.generator, self.discriminators)
+        if self.discriminators and self.adversaries_from > last_share(self.trainer):
+            raise ValueError(
+                f"adversaries_from: the adversaries join at {self.adversaries_from:g} of a training whose "
+                "end is not known; set trainer.max_steps, max_epochs or max_time (a loader without a length "
+                "needs max_steps or max_time), or adversaries_from: 0"
+            )
 
     def training_step(self, batch: Batch, batch_idx: int) -> None:
         """Step the discriminators, then the generator, on one and the same fake batch."""
-        batch = self.prepare(self.training_batch(batch))
-        judging = self._judging()
+        seen = self.prepare(self.training_batch(batch))
+        # Asked anew in each batch: what was frozen meanwhile stays frozen.
+        judging = self.judging()
         _set_trained(judging, False)
-        fake = self.generate(self.generator, batch, self.step_noise())
+        fake = self.generate(self.generator, seen, self.step_noise())
         if self.adversaries_joined:
             _set_trained(judging, True)
-            self._step_discriminators(self.discriminator_losses(batch, fake.detach()))
+            self._step_discriminators(self.discriminator_losses(seen, fake.detach()))
             _set_trained(judging, False)
-        self.step_generator(self.generator_losses(batch, fake))
+        losses, waiting = self.generator_losses(seen, fake), not self.adversaries_joined
+        if losses or not (waiting and self.discriminators):
+            self.step_generator(losses)
         _set_trained(judging, True)
+        if not losses and waiting:
+            rank_zero_warn("the generator has nothing to learn before the adversaries join: they join now")
+            self.adversaries_from = 0.0
+            self.training_step(batch, batch_idx)
 
     def _step_discriminators(self, losses: Losses) -> None:
-        optimizers = self.optimizers()
-        assert isinstance(optimizers, list)
-        optimizers[1].zero_grad()
+        last = as_list(self.optimizers())[-1]
+        last.zero_grad()
         self.backward_of("discriminator", losses, self.discriminators)
         # Past Lightning's wrapper, which would count a second global step for this batch.
-        self.trainer.strategy.optimizer_step(optimizers[1].optimizer, lambda: None)
+        self.trainer.strategy.optimizer_step(last.optimizer, lambda: None)
 
-    def _judging(self) -> list[nn.Parameter]:
-        """The discriminators' weights that are trained; frozen features stay frozen."""
-        if not hasattr(self, "_judges"):
-            self._judges = [weight for weight in self.discriminators.parameters() if weight.requires_grad]
-        return self._judges
+    def judging(self) -> list[nn.Parameter]:
+        """The discriminators' weights that are trained."""
+        return [weight for weight in self.discriminators.parameters() if weight.requires_grad]
 
 
 def _set_trained(weights: list[nn.Parameter], trained: bool) -> None:

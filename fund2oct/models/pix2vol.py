@@ -11,14 +11,15 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from fund2oct.losses import adversarial_loss, shadow_loss, slab_loss
-from fund2oct.models.base import Batch, Fake, Losses, falling
+from fund2oct.models.base import Batch, Fake, Losses
 from fund2oct.models.gan import VolumeGAN
 from fund2oct.models.surface_model import (
     SURFACE_WEIGHTS,
-    chosen_weights,
     heights_above_pose,
     surface_losses,
 )
+from fund2oct.models.training.optimisation import each_step, falling
+from fund2oct.models.training.terms import chosen_weights, own_terms
 from fund2oct.networks.adversaries.discriminators import BScanPatchDiscriminator, VolumePatchDiscriminator
 from fund2oct.networks.adversaries.feature_discriminator import FeatureDiscriminator
 from fund2oct.networks.encoder import available_encoder
@@ -73,7 +74,9 @@ class Pix2Vol(VolumeGAN):
         surface_width: channels of an A-scan's features in the surface network.
         tissue_width: likewise in the tissue network.
         texture: widths of the texture's levels, finest first.
-        weights: of the terms, by name, in place of :data:`WEIGHTS`; a name left out weighs nothing.
+        weights: of the terms, by name, in place of :data:`WEIGHTS`; a name left out weighs nothing, and the
+            import path of a loss of your own is a name too, see
+            :func:`fund2oct.models.training.terms.own_terms`; it counts in both parts.
             Without an adversarial one the whole training is one of anatomy.
         adversarial: ``"hinge"``, ``"least_squares"`` or ``"non_saturating"``.
         feature_width: channels of the feature discriminator's heads; 0 leaves it out.
@@ -171,10 +174,10 @@ class Pix2Vol(VolumeGAN):
             found["volume"] = VolumePatchDiscriminator(_CONDITION, self.volume_width, n_scales=1)
         return found
 
-    def rebuilt(self) -> tuple[str, ...]:
-        """The frozen networks, which come from their packages."""
-        frozen_encoder = self.encoder != "own" and not self.fine_tune
-        return ("discriminators.features.network.",) + ("generator.encoder.network.",) * frozen_encoder
+    def configure_training(self) -> None:
+        """Build the discriminators, and import losses of the user's own."""
+        super().configure_training()
+        self.own_terms = own_terms(self.weights)
 
     def configure_optimizers(self) -> Any:
         """Adam; the anatomy's rate falls to 0 before the adversaries join, the others' at the end."""
@@ -183,33 +186,26 @@ class Pix2Vol(VolumeGAN):
         texture = [each for each in network.texture.parameters() if each.requires_grad]
         of_texture = {id(each) for each in texture}
         anatomy = [each for each in network.parameters() if each.requires_grad and id(each) not in of_texture]
-        n_batches = self.trainer.estimated_stepping_batches
-        joined = self.adversaries_from * n_batches if self.discriminators else n_batches
-        optimizers = [
-            torch.optim.Adam(
-                [
-                    {"params": anatomy, "lr": self.anatomy_learning_rate, "betas": self.anatomy_betas},
-                    {"params": texture, "lr": self.learning_rate, "betas": self.betas},
-                ]
-            )
-        ]
-        schedulers = [
-            torch.optim.lr_scheduler.LambdaLR(
-                optimizers[0],
-                [
-                    lambda step: falling(step, 0, joined, self.decay_from),
-                    lambda step: falling(step, joined, n_batches, self.decay_from),
-                ],
-            )
-        ]
+        first = torch.optim.Adam(
+            [
+                {"params": anatomy, "lr": self.anatomy_learning_rate, "betas": self.anatomy_betas},
+                {"params": texture, "lr": self.learning_rate, "betas": self.betas},
+            ]
+        )
+        optimizers, schedules = [first], [each_step(first, [self._anatomy_factor, self._texture_factor])]
         if self.discriminators:
-            optimizers.append(torch.optim.Adam(self._judging(), self.discriminator_learning_rate, self.betas))
-            schedulers.append(
-                torch.optim.lr_scheduler.LambdaLR(
-                    optimizers[1], lambda step: falling(step, joined, n_batches, self.decay_from)
-                )
-            )
-        return optimizers, schedulers
+            judging = torch.optim.Adam(self.judging(), self.discriminator_learning_rate, self.betas)
+            optimizers.append(judging)
+            schedules.append(each_step(judging, self._texture_factor))
+        return optimizers, schedules
+
+    def _anatomy_factor(self, step: int) -> float:
+        whole = self.adversaries_from if self.discriminators else 1.0
+        return falling(self.share_done(step) / max(whole, 1e-9), 0, self.decay_from)
+
+    def _texture_factor(self, step: int) -> float:
+        start = self.adversaries_from if self.discriminators else 1.0
+        return falling(self.share_done(step), start, self.decay_from)
 
     def forward(
         self,
@@ -280,6 +276,7 @@ class Pix2Vol(VolumeGAN):
     def generator_losses(self, batch: Batch, fake: Fake) -> Losses:
         """The terms of the part of the training that it is in."""
         losses = self._adversarial(batch, fake) if self.adversaries_joined else self._anatomy(batch, fake)
+        losses |= {name: loss(batch, fake) for name, loss in self.own_terms.items()}
         return {
             name: self.weights[name.partition("/")[0]] * loss
             for name, loss in losses.items()

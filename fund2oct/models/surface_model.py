@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from typing import Any
 
 import torch
@@ -13,6 +12,7 @@ from fund2oct.metrics.eyes.heights import interval_coverage
 from fund2oct.metrics.eyes.layers import surface_error_um
 from fund2oct.metrics.eyes.measuring import EyeMean
 from fund2oct.models.base import Batch, Losses, VolumeModel
+from fund2oct.models.training.terms import chosen_weights, own_terms
 from fund2oct.networks.encoder import available_encoder, build_encoder
 from fund2oct.networks.layered.surfaces import (
     SurfaceDistribution,
@@ -103,6 +103,7 @@ class SurfaceModel(VolumeModel):
     """
 
     draws_volumes = False
+    monitored = "val/thickness/error_um"
 
     def __init__(
         self,
@@ -130,9 +131,9 @@ class SurfaceModel(VolumeModel):
             names = ("thickness/error_um", "thickness/covered", "rpe/error_um")
             self.means = nn.ModuleDict({name: EyeMean() for name in names})
 
-    def rebuilt(self) -> tuple[str, ...]:
-        """The frozen encoder, which comes from its package."""
-        return ("generator.encoder.network.",) if self.encoder != "own" and not self.fine_tune else ()
+    def configure_training(self) -> None:
+        """Import losses of the user's own."""
+        self.own_terms = own_terms(self.weights)
 
     def build_generator(self) -> nn.Module:
         """Encoder and surface network."""
@@ -148,11 +149,12 @@ class SurfaceModel(VolumeModel):
         """Predict a batch and step the network."""
         found = self.generator(batch["fundus"], batch["grid"])
         losses = surface_losses(found, heights_above_pose(batch), self.step_noise())
+        losses |= {name: loss(batch, found) for name, loss in self.own_terms.items()}
         self.step_generator(
             {name: self.weights[name] * loss for name, loss in losses.items() if name in self.weights}
         )
 
-    def validation_step(self, batch: Batch, batch_idx: int) -> dict[str, Tensor]:
+    def measure(self, batch: Batch, part: str) -> dict[str, Tensor]:
         """Measure the median thickness and its interval against the surfaces found in the real volumes."""
         found, heights = self.surfaces(batch["fundus"], batch["grid"]), heights_above_pose(batch)
         thickness, _ = thickness_um(found)
@@ -164,20 +166,6 @@ class SurfaceModel(VolumeModel):
         }
         for name, value in values.items():
             self.means[name].update(value)  # type: ignore[operator]
-        logged: dict[str, Any] = {f"val/{name}": mean for name, mean in self.means.items()}
+        logged: dict[str, Any] = {f"{part}/{name}": mean for name, mean in self.means.items()}
         self.log_dict(logged, batch_size=len(real))
         return values
-
-
-def chosen_weights(given: Mapping[str, float] | None, known: Mapping[str, float]) -> dict[str, float]:
-    """Weights of a model's terms by name; a name that is left out, or is 0, weighs nothing.
-
-    Raises:
-        ValueError: if a name is not known, or nothing weighs anything.
-    """
-    if unknown := sorted(set(given or {}) - set(known)):
-        raise ValueError(f"weights: expected names of {', '.join(known)}, found {', '.join(unknown)}")
-    weights = {name: weight for name, weight in (given or known).items() if weight}
-    if not weights:
-        raise ValueError("weights: at least one term must weigh something")
-    return weights

@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from math import nan
-from statistics import fmean
-from typing import Any
+from dataclasses import dataclass, replace
+from typing import Any, Protocol
 
-import numpy as np
+from torch import Tensor
 
 from fund2oct.data.loading.split import SeenEyes
 from fund2oct.data.preparing.preparation import Preparation
@@ -16,6 +14,39 @@ from fund2oct.retina import PoseModel
 
 TASK_KEY = "fund2oct"
 """Where a checkpoint stores the model's class and task."""
+
+
+class TrainingData(Protocol):
+    """What a model asks of the data of a training: of the datamodule, or of a plain loader's dataset.
+
+    :class:`fund2oct.data.FundusOCTDataModule` and :class:`fund2oct.data.FundusOCTDataset` offer it. Of
+    ``preparation``, which may be left out, see :class:`Task`.
+
+    Attributes:
+        shape: of the volumes ``(S, Z, X)``.
+        fundus_px: width of the photos.
+        scan: the lines of the volumes.
+        spacing_mm: distance of neighbouring slices, rows and A-scans ``(s, z, x)``.
+    """
+
+    shape: tuple[int, int, int]
+    fundus_px: int
+    scan: ScanPattern
+    spacing_mm: tuple[float, float, float]
+
+    def poses(self) -> Tensor:
+        """Poses of the training eyes, in micrometres, shape ``(N, S, K)``."""
+
+    def seen(self) -> SeenEyes:
+        """The eyes to train on, to validate on and to test on, see :meth:`SeenEyes.of_keys`."""
+
+
+def lacking(data: Any) -> list[str]:
+    """What some data do not offer of :class:`TrainingData`."""
+    return [name for name in _ASKED if not hasattr(data, name)]
+
+
+_ASKED = ("shape", "fundus_px", "scan", "spacing_mm", "poses", "seen")
 
 
 @dataclass(frozen=True)
@@ -40,22 +71,52 @@ class Task:
     seen: SeenEyes
 
     @classmethod
-    def of(cls, datamodule: Any) -> Task:
-        """Read the task off a :class:`fund2oct.data.FundusOCTDataModule` that is set up."""
-        dataset = datamodule.train_dataset
-        length_mm = fmean(datamodule.scan.length_mm)
-        z_mm = float(np.median(dataset.spacings_mm()[:, 0]))
-        # Only a raster has a distance of neighbouring slices; nothing here needs it.
-        spacing_mm = (nan, z_mm, length_mm / datamodule.shape[2])
-        photos, volumes = dataset.prepared()
-        return cls(
-            datamodule.scan,
-            spacing_mm,
-            datamodule.fundus_px,
-            PoseModel.fit(datamodule.train_poses()),
-            Preparation(photos == 1, volumes == 1, dataset.photo_px),
-            datamodule.seen(),
-        )
+    def of(cls, data: Any, shape: tuple[int, int, int]) -> Task:
+        """Read the task off the data of a training.
+
+        Args:
+            data: a :class:`TrainingData`, as :class:`fund2oct.data.FundusOCTDataModule` is once set up; or
+                the datasets of the loaders that are trained and validated on, the first such one.
+            shape: of the model's volumes.
+
+        Raises:
+            ValueError: if something is missing, or its volumes have another shape.
+        """
+        data, val = data if isinstance(data, tuple) else (data, None)
+        missing = lacking(data)
+        if missing:
+            raise ValueError(
+                f"data: expected {', '.join(_ASKED)} of the datamodule, or of the training loader's "
+                f"dataset, which is a {type(data).__name__}; missing: {', '.join(missing)}. A model needs "
+                "them to be used without its data, see fund2oct.models.TrainingData; or set model.task "
+                "before the training"
+            )
+        if tuple(data.shape) != shape:
+            found, own = list(data.shape), list(shape)
+            raise ValueError(
+                f"model: its shape is {own}, but the data's volumes are {found} (slices, rows, A-scans); "
+                f"set model.init_args.shape={found}, or data.init_args.volume_shape={own} to resize them"
+            )
+        s, z, x = data.spacing_mm
+        preparation = getattr(data, "preparation", Preparation())
+        poses = PoseModel.fit(data.poses())
+        seen = data.seen()
+        if hasattr(val, "seen"):
+            seen = replace(seen, parts={**seen.parts, "val": val.seen().parts["train"]})
+        return cls(data.scan, (s, z, x), data.fundus_px, poses, preparation, seen)
+
+    def check_same_split(self, other: Task) -> None:
+        """Refuse to go on with a training whose test eyes were training eyes before.
+
+        Raises:
+            ValueError: if ``other``, that of the training to go on with, has other parts.
+        """
+        if self.seen.parts != other.seen.parts:
+            raise ValueError(
+                f"the checkpoint was trained on another split ({self.seen.path}, {self.seen.split}) than "
+                f"this training's ({other.seen.path}, {other.seen.split}); resume with the same data "
+                "and split, or its test eyes become training eyes"
+            )
 
     def to_dict(self) -> dict[str, Any]:
         """Plain values and tensors, as stored in a checkpoint."""

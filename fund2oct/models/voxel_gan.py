@@ -21,6 +21,7 @@ from fund2oct.losses import (
 )
 from fund2oct.models.base import Batch, Fake, Losses
 from fund2oct.models.gan import VolumeGAN
+from fund2oct.models.training.terms import chosen_weights, own_terms
 from fund2oct.networks.adversaries.discriminators import (
     BScanPatchDiscriminator,
     DiscriminatorOutput,
@@ -60,7 +61,8 @@ class VoxelGAN(VolumeGAN):
         shape: slices, depth and A-scans ``(S, Z, X)``.
         channels: widths of the generator's levels, finest first.
         lift: ``"geometry"``, ``"repeat"`` or ``"channels"``, see :mod:`fund2oct.networks.lift`.
-        weights: of the generator's terms, by name; a name left out weighs nothing.
+        weights: of the generator's terms, by name; a name left out weighs nothing, and the import path of
+            a loss of your own is a name too, see :func:`fund2oct.models.training.terms.own_terms`.
         adversarial: ``"hinge"``, ``"least_squares"`` or ``"non_saturating"``.
         r1_gamma: weight of the R1 penalty on real volumes; 0 turns it off.
         bscan_width: channels of the B-scan discriminator's first layer; 0 leaves it out.
@@ -94,14 +96,9 @@ class VoxelGAN(VolumeGAN):
         super().__init__(shape, **options)
         self.channels = tuple(channels)
         self.lift = lift
-        self.weights = {name: weight for name, weight in (weights or WEIGHTS).items() if weight}
+        self.weights = chosen_weights(WEIGHTS if weights is None else weights, dict.fromkeys(TERMS, 0.0))
         if lift not in LIFTS:
             raise ValueError(f"lift: expected one of {', '.join(LIFTS)}, found {lift!r}")
-        unknown = sorted(set(self.weights) - set(TERMS))
-        if unknown:
-            raise ValueError(f"weights: expected names of {', '.join(TERMS)}, found {', '.join(unknown)}")
-        if not self.weights:
-            raise ValueError("weights: at least one term must weigh something")
         self.adversarial = adversarial_loss(adversarial)
         self.r1_gamma = r1_gamma
         self.bscan_width = bscan_width
@@ -113,12 +110,8 @@ class VoxelGAN(VolumeGAN):
     def configure_training(self) -> None:
         """Build the discriminators, and the frozen network of the perceptual term where it is used."""
         super().configure_training()
+        self.own_terms = own_terms(self.weights)
         if "perceptual" in self.weights and not hasattr(self, "perceptual_loss"):
-            if self.from_file and ":" in self.perceptual:
-                raise ValueError(
-                    f"perceptual: {self.perceptual!r} was read from a checkpoint, which never says what to "
-                    "import; set model.perceptual yourself to train on, or resume by fund2oct train --resume"
-                )
             self.perceptual_loss = PerceptualLoss(load_feature_network(self.perceptual))
 
     def build_generator(self) -> nn.Module:
@@ -151,6 +144,7 @@ class VoxelGAN(VolumeGAN):
             for name, loss in RECONSTRUCTION.items()
             if name in self.weights
         }
+        losses |= {name: loss(batch, fake) for name, loss in self.own_terms.items()}
         if "perceptual" in self.weights:
             losses["perceptual"] = self.perceptual_loss(fake.aligned, batch["aligned"], batch["mask"])
         for name, discriminator in self.discriminators.items() if self.adversaries_joined else ():

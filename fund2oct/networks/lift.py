@@ -11,6 +11,8 @@ Every lift maps ``(B, C, H, W)`` and the A-scans' positions ``(B, S, X, 2)`` to 
 
 from __future__ import annotations
 
+from typing import ClassVar
+
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
@@ -50,6 +52,8 @@ class AxialProfile(nn.Module):
     The profiles ``p`` and ``q`` are learned at ``n_depth`` samples and interpolated to other depths.
     """
 
+    depth_axes: ClassVar[dict[str, int]] = {"weight": 2, "bias": 2}
+
     def __init__(self, channels: int, n_depth: int) -> None:
         super().__init__()
         self.weight = nn.Parameter(torch.randn(channels, channels, n_depth) / channels**0.5)
@@ -79,6 +83,8 @@ class RepeatLift(nn.Module):
 
     The slices would be identical without a learned offset of each.
     """
+
+    depth_axes: ClassVar[dict[str, int]] = {"offset": 2}
 
     def __init__(self, channels: int, n_slices: int, n_depth: int) -> None:
         super().__init__()

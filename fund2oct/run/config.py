@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 import difflib
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from importlib.resources import as_file, files
 from pathlib import Path
 from typing import Any
 
-from omegaconf import DictConfig, OmegaConf
+from omegaconf import DictConfig, ListConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 from yaml import YAMLError
 
-SECTIONS = ("trainer", "model", "data", "seed_everything")
+SECTIONS = ("trainer", "model", "data", "report", "seed_everything")
 
 
 class ConfigError(ValueError):
@@ -28,8 +28,9 @@ def experiments() -> dict[str, Path]:
 def load_experiment(name: str, overrides: Sequence[str] = ()) -> dict[str, Any]:
     """Merge ``base.yaml``, an experiment and overrides, and resolve the references between them.
 
-    A dictionary is merged key by key and a list is replaced. Where an experiment names another
-    ``class_path`` than the base, the base's ``init_args`` are dropped with their class.
+    A dictionary is merged key by key and a list is replaced, but for ``trainer.callbacks``: those that are
+    named are added to the base's, or take the place of one of the same class. Where an experiment names
+    another ``class_path`` than the base, the base's ``init_args`` are dropped with their class.
 
     Args:
         name: a shipped experiment's name, or the path of a YAML file.
@@ -46,8 +47,7 @@ def load_experiment(name: str, overrides: Sequence[str] = ()) -> dict[str, Any]:
     if name == "base" or not path.is_file():
         known = [known for known in shipped if known != "base"]
         raise ConfigError(
-            f"experiment {name!r}: expected a YAML file or one of {', '.join(known)}"
-            f"{_suggestion(name, known)}"
+            f"experiment {name!r}: expected a YAML file or one of {', '.join(known)}{nearest(name, known)}"
         )
     merged = _merge(_read(shipped["base"]), _read(path))
     for override in overrides:
@@ -64,7 +64,7 @@ def load_experiment(name: str, overrides: Sequence[str] = ()) -> dict[str, Any]:
         if key not in SECTIONS:
             raise ConfigError(
                 f"experiment {name!r}: unknown section {key!r}, expected {', '.join(SECTIONS)}"
-                f"{_suggestion(key, SECTIONS)}"
+                f"{nearest(key, SECTIONS)}"
             )
     return {str(key): value for key, value in resolved.items()}
 
@@ -84,15 +84,38 @@ def _merge(base: DictConfig, change: DictConfig) -> DictConfig:
         new = OmegaConf.select(change, f"{section}.class_path")
         if new is not None and new != OmegaConf.select(base, f"{section}.class_path"):
             OmegaConf.update(base, section, {}, merge=False)
+    own, others = (OmegaConf.select(config, "trainer.callbacks") for config in (base, change))
     merged = OmegaConf.merge(base, change)
+    if own is not None:
+        OmegaConf.update(merged, "trainer.callbacks", _merge_callbacks(own, others), merge=False)
     assert isinstance(merged, DictConfig)
     return merged
+
+
+def _merge_callbacks(own: Any, others: Any) -> list[Any]:
+    """Those of the base that are not named again, and all others: none is lost where one is added."""
+    if others is None:
+        return list(own)
+    added = list(others) if isinstance(others, ListConfig) else [others]
+    named = {_class_name(callback) for callback in added}
+    return [callback for callback in own if _class_name(callback) not in named] + added
+
+
+def _class_name(callback: Any) -> str:
+    path = callback if isinstance(callback, str) else OmegaConf.select(callback, "class_path")
+    return str(path).rpartition(".")[2]
 
 
 def _one_line(error: Exception) -> str:
     return " ".join(str(error).split())
 
 
-def _suggestion(word: str, known: Sequence[str]) -> str:
-    close = difflib.get_close_matches(word, known, n=1)
+def nearest(word: str, known: Iterable[str]) -> str:
+    """Ask for the likeliest of the known names, to be put behind an error; empty where none is alike.
+
+    Example:
+        >>> nearest("max_epoch", ["max_steps", "max_epochs"])
+        '; did you mean max_epochs?'
+    """
+    close = difflib.get_close_matches(word, [*known], n=1)
     return f"; did you mean {close[0]}?" if close else ""

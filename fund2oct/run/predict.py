@@ -2,34 +2,26 @@
 
 from __future__ import annotations
 
-import hashlib
-import warnings
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
 
 import torch
 from rich.progress import track
 
 from fund2oct.data import Eye
-from fund2oct.data.formats.images import read_rgb
-from fund2oct.data.formats.naming import laterality_of
 from fund2oct.data.preparing.landmarks import PhotoPlacement
-from fund2oct.data.preparing.lines import locate_lines
-from fund2oct.data.preparing.photo import prepare_photo, resize_photo
 from fund2oct.data.tables.eyes import COLUMNS, GivenLines, lines_of_photos
 from fund2oct.data.tables.spreadsheet import read_table, renamed
-from fund2oct.export import save_eye
+from fund2oct.export import FORMATS, save_eye
 from fund2oct.eye import DataError
 from fund2oct.geometry import Placement
 from fund2oct.models import VolumeModel, load_model
 from fund2oct.models.checkpoint import import_class
-from fund2oct.models.generate import generate
 from fund2oct.models.thickness import predict_thickness, save_thickness
+from fund2oct.outputs import check_files
 from fund2oct.visual import draw_panel, draw_thickness, save_figure
 
-# Of the A-scans; the challenge's lines may just reach the edge.
-_OUTSIDE = 0.1
+_PICTURES = (".png", ".thickness.png", ".thickness.tif")
 _FOOTER = "Predicted from the photo alone: a guess with its uncertainty, no measurement and no diagnosis."
 
 
@@ -43,6 +35,7 @@ def predict(
     placement: Placement | PhotoPlacement | None = None,
     draw: bool = False,
     lines: str | Path | None = None,
+    overwrite: bool = False,
 ) -> list[str]:
     """Generate a volume for each photo, with a panel and, where the model predicts it, a thickness map.
 
@@ -65,106 +58,37 @@ def predict(
             single answer.
         lines: a table that tells for each photo where its B-scans lie, a row each, as
             ``fund2oct import table`` reads it; by default they lie as in the training.
+        overwrite: whether the results of an earlier prediction may be replaced; a photo never is.
 
     Returns:
         A line for each photo that was passed over, which says why.
 
     Raises:
         fund2oct.models.CheckpointError: if the checkpoint cannot be used.
+        fund2oct.outputs.OutputError: if a result would be written over something else.
     """
     network = load_model(checkpoint, import_class(model) if model else None)
     folder = Path(out)
+    names = _free_names([Path(photo).stem for photo in photos], formats)
+    written = [folder / file for name in names for file in _files_of(name, formats)]
+    check_files(written, overwrite, [checkpoint, *photos])
     folder.mkdir(parents=True, exist_ok=True)
     failed: list[str] = []
-    taken: set[str] = set()
     given = lines_of_photos(renamed(read_table(Path(lines)), {}, COLUMNS)) if lines else None
-    for photo in track([Path(photo) for photo in photos], "translating"):
+    for photo, name in track([*zip(map(Path, photos), names, strict=True)], "translating"):
         try:
             own = _lines_of(photo, given, lines)
-            eye = translate(network, photo, placement or Placement(), seed, draw, own)
+            eye = network.predict(photo, placement, seed, draw, own)
         except DataError as error:
             line = " ".join(str(error).split())
             failed.append(line if str(photo) in line else f"{photo}: {line}")
             continue
-        name = _free_name(photo.stem, taken)
         if eye.volume is not None:
             for format in formats:
                 save_eye(eye, folder, name, format)
             _draw(eye, folder / f"{name}.png")
         _map_thickness(network, eye, folder / name)
     return failed
-
-
-def translate(
-    model: VolumeModel,
-    photo: Path,
-    placement: Placement | PhotoPlacement,
-    seed: int = 0,
-    draw: bool = False,
-    lines: GivenLines | None = None,
-) -> Eye:
-    """Generate the volume of one photo.
-
-    Args:
-        model: from :func:`fund2oct.models.load_model`.
-        photo: a picture file.
-        placement: where the scan lies on the square around the circle of retina, or that it is to be
-            estimated; the eye's ``history`` tells what was found.
-        seed: of the speckle and of the pose.
-        draw: whether the surfaces are drawn too, see :func:`generate`.
-        lines: where the B-scans lie, as many as the model has slices; None takes those of the training.
-
-    Returns:
-        The photo, cropped and prepared as those of the training, and the generated volume, at a pose
-        sampled from the training set's; a model that draws no volumes leaves it out.
-
-    Raises:
-        DataError: if the file is absent, damaged or no fundus photograph.
-    """
-    if model.task is None:
-        raise ValueError("model: knows nothing of its data; load it with fund2oct.models.load_model")
-    task = model.task
-    options = task.preparation.photo_options(placement, task.fundus_px)
-    laterality = laterality_of(photo.stem)
-    picture = read_rgb(photo)
-    prepared = prepare_photo(picture, options, laterality)
-    fundus, placed = resize_photo(prepared.fundus, task.fundus_px), prepared.placement
-    notes = list(prepared.notes)
-    scan, spacing_mm = task.scan, task.spacing_mm
-    if lines is not None:
-        if len(lines.ends) != model.shape[0]:
-            raise DataError(
-                f"expected {model.shape[0]} lines, as the model has slices, found {len(lines.ends)}"
-            )
-        # Lines in pixels are taken to be as long as those of the training.
-        located = locate_lines(
-            lines, spacing_mm, model.shape[2], prepared.circle, picture.shape[:2], placement.half_width_mm
-        )
-        scan, spacing_mm, placed = located.scan, located.spacing_mm, located.placement or placed
-        notes += located.notes
-    grid = placed.to_grid(scan.coordinates(model.shape[2]))
-    outside = float((grid.norm(dim=-1) > 1).float().mean())
-    if outside > _OUTSIDE:
-        notes.append(
-            f"{outside:.0%} of the scan lies outside the circle of retina, where the volume is made up"
-        )
-    for note in notes:
-        warnings.warn(f"{photo}: {note}", stacklevel=2)
-    drawn: dict[str, Any] = {}
-    if model.draws_volumes:
-        volume, pose_um = generate(model, fundus, scan, placed, photo.stem, seed, draw)
-        drawn = {"scan": scan, "spacing_mm": spacing_mm, "volume": volume, "pose_um": pose_um}
-    return Eye(
-        key=photo.stem,
-        patient=photo.stem,
-        laterality=laterality,
-        fundus=fundus,
-        placement=placed,
-        source=f"generated from {photo.name}",
-        history=prepared.history,
-        sha256=hashlib.sha256(photo.read_bytes()).hexdigest(),
-        **drawn,
-    )
 
 
 def _lines_of(
@@ -195,9 +119,19 @@ def _map_thickness(model: VolumeModel, eye: Eye, path: Path) -> None:
     save_figure(figure, path.with_name(f"{path.name}.thickness.png"))
 
 
-def _free_name(stem: str, taken: set[str]) -> str:
-    name, number = stem, 2
-    while name in taken:
-        name, number = f"{stem}-{number}", number + 1
-    taken.add(name)
-    return name
+def _files_of(name: str, formats: Sequence[str]) -> list[str]:
+    """All that may be written for a photo."""
+    return [name + ending for ending in (*(FORMATS[one] for one in formats), *_PICTURES)]
+
+
+def _free_names(stems: Sequence[str], formats: Sequence[str]) -> list[str]:
+    """A name for each photo, numbered where one of its files would be another photo's too."""
+    names: list[str] = []
+    taken: set[str] = set()
+    for stem in stems:
+        name, number = stem, 2
+        while taken & (files := {file.casefold() for file in _files_of(name, formats)}):
+            name, number = f"{stem}-{number}", number + 1
+        taken |= files
+        names.append(name)
+    return names

@@ -2,32 +2,63 @@
 
 from __future__ import annotations
 
-import os
-import re
 import warnings
 from collections.abc import Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import pytorch_lightning as pl
 import torch
 from jsonargparse import ArgumentError
+from lightning_fabric.utilities.exceptions import MisconfigurationException
 from pytorch_lightning.cli import LightningArgumentParser, LightningCLI
 from pytorch_lightning.loggers import CSVLogger, TensorBoardLogger
 from pytorch_lightning.utilities import rank_zero_only
+from pytorch_lightning.utilities.model_helpers import is_overridden
+from pytorch_lightning.utilities.rank_zero import rank_zero_info
 
+from fund2oct.data import FundusOCTDataModule
+from fund2oct.evaluation import evaluate
+from fund2oct.evaluation.distances import CHEAP, Wanted
+from fund2oct.evaluation.own import Own
 from fund2oct.models import VolumeModel
 from fund2oct.run.config import ConfigError, load_experiment
 from fund2oct.run.devices import spread
+from fund2oct.run.ending import SaveWhenTerminated, command_of, explained
+from fund2oct.run.folder import make_run_folder, remove_if_empty
+from fund2oct.run.resuming import check_resumable
+from fund2oct.run.settings import check_sections, check_trainer, explain, loggers_of
 
-_RUN_DIR = "FUND2OCT_RUN_DIR"
+
+@dataclass(frozen=True)
+class ReportOptions:
+    """What the report of a training holds beside the usual.
+
+    Args:
+        measures: import paths of measures of an eye, see :class:`fund2oct.evaluation.own.Own`.
+        controls: import paths of answers.
+        distances: between the sets, by name or import path, see
+            :class:`fund2oct.evaluation.distances.Wanted`; None takes what a training can afford.
+    """
+
+    measures: list[str] = field(default_factory=list)
+    controls: list[str] = field(default_factory=list)
+    distances: list[str] | None = None
 
 
 class _ExperimentCLI(LightningCLI):
     """LightningCLI on a dictionary: types checked, misspelt keys refused, classes built."""
 
+    def add_arguments_to_parser(self, parser: LightningArgumentParser) -> None:
+        parser.add_class_arguments(ReportOptions, "report")
+
     def parse_arguments(self, parser: LightningArgumentParser, args: Any) -> None:
         self.config = parser.parse_object(args)
+        # A number of batches that comes back as a float would be a share of them: 1 would be all.
+        for key, value in args["trainer"].items():
+            if type(value) is int and isinstance(self.config["trainer"][key], float):
+                self.config["trainer"][key] = value
 
 
 def train(
@@ -36,6 +67,7 @@ def train(
     out: str | Path | None = None,
     resume: str | Path | None = None,
     *,
+    overwrite: bool = False,
     spread_out: bool = False,
 ) -> Path:
     """Train an experiment and report on it.
@@ -48,7 +80,8 @@ def train(
         experiment: a shipped experiment's name or the path of a YAML file.
         overrides: ``key=value``.
         out: folder of the run; by default the next free number in ``runs/EXPERIMENT``.
-        resume: a checkpoint to go on from.
+        resume: a checkpoint to go on from, in a folder of its own.
+        overwrite: whether an earlier run in ``out`` may be removed.
         spread_out: whether to use all GPUs or cores where the configuration does not choose, see
             :func:`fund2oct.run.devices.spread`. Each process runs the command line of this one once more, so
             that it is for commands, not for notebooks.
@@ -58,39 +91,55 @@ def train(
 
     Raises:
         ConfigError: if the configuration is not valid.
+        fund2oct.outputs.OutputError: if ``out`` holds something else.
         fund2oct.data.DataError: if the data cannot be used.
-        fund2oct.models.CheckpointError: if the checkpoint to resume from is absent.
+        fund2oct.models.CheckpointError: if a training cannot go on from ``resume``.
+        fund2oct.stopping.Stopped: if it was stopped from outside, by Ctrl-C or SIGTERM.
     """
     config = load_experiment(experiment, overrides)
     if spread_out:
         spread(config)
-    if resume is not None and not Path(resume).is_file():
-        raise ConfigError(f"{resume}: no such checkpoint to resume from")
-    run = Path(out) if out is not None else _next_run(Path(experiment).stem)
-    # Lightning starts the other processes of a distributed run with this same command.
-    os.environ[_RUN_DIR] = str(run)
+    check_sections(config, run_is_given=True)
+    run = make_run_folder(Path(experiment).stem, out, overwrite, resume)
+    if any(run.glob("hpc_ckpt_*.ckpt")):  # requeued: it goes on from there, not from where it once began
+        resume = None
+    try:
+        _train(config, run, resume, command_of(experiment, list(overrides)))
+    finally:
+        remove_if_empty(run)
+    return run
+
+
+def _train(config: dict[str, Any], run: Path, resume: str | Path | None, command: str) -> None:
     cli = _build(config, run)
+    if resume is not None:
+        check_resumable(resume, cli.model, cli.trainer)
     n_threads = torch.get_num_threads()
     # The discriminators' schedule goes on while they wait to join.
     warnings.filterwarnings("ignore", "Detected call of `lr_scheduler.step")
     # What is wrong with the data is said once, before Lightning starts the other processes.
     rank_zero_only(cli.datamodule.prepare_data)()
-    cli.trainer.fit(
-        cli.model,
-        datamodule=cli.datamodule,
-        ckpt_path=None if resume is None else str(resume),
-        weights_only=True,
-    )
-    has_pairs = getattr(cli.datamodule, "content", "pairs") == "pairs"
-    if has_pairs and not config["trainer"].get("fast_dev_run"):
+    report = cli.config["report"]
+    own = Own.load(report["measures"], report["controls"])
+    distances = CHEAP if report["distances"] is None else Wanted.parse(report["distances"])
+    reported = _has_test_eyes(cli.datamodule) and not config["trainer"].get("fast_dev_run")
+    with explained(run, command):
+        cli.trainer.fit(
+            cli.model,
+            datamodule=cli.datamodule,
+            ckpt_path=None if resume is None else str(resume),
+            weights_only=True,
+        )
+    if reported:
         torch.set_num_threads(n_threads)  # Lightning shared them out among the processes
-        _report(cli, run)
-    return run
+        _report(cli, run, own, distances)
 
 
 def build(experiment: str, overrides: Sequence[str] = ()) -> tuple[pl.Trainer, VolumeModel, Any]:
     """Build an experiment's trainer, model and datamodule, without loggers and without training."""
-    cli = _build(load_experiment(experiment, overrides), None)
+    config = load_experiment(experiment, overrides)
+    check_sections(config, run_is_given=False)
+    cli = _build(config, None)
     return cli.trainer, cli.model, cli.datamodule
 
 
@@ -101,10 +150,14 @@ def _build(config: dict[str, Any], run: Path | None) -> LightningCLI:
     else:
         where = {"save_dir": str(run), "name": "", "version": ""}
         trainer["default_root_dir"] = str(run)
-        trainer["logger"] = [
+        own = [
             {"class_path": f"{logger.__module__}.{logger.__qualname__}", "init_args": where}
             for logger in (TensorBoardLogger, CSVLogger)
         ]
+        trainer["logger"] = loggers_of(config, own)
+    if trainer.get("enable_checkpointing") is False:
+        kept = [one for one in trainer.get("callbacks") or [] if "ModelCheckpoint" not in str(one)]
+        trainer["callbacks"] = kept
     try:
         cli = _ExperimentCLI(
             VolumeModel,
@@ -116,37 +169,34 @@ def _build(config: dict[str, Any], run: Path | None) -> LightningCLI:
             run=False,
             args=config,
         )
-    except (ArgumentError, TypeError, ValueError) as error:
-        raise ConfigError(f"configuration: {_brief(error)}") from error
+    except (ArgumentError, TypeError, ValueError, MisconfigurationException) as error:
+        raise ConfigError(f"configuration: {explain(error)}") from error
+    check_trainer(config, cli.model)
+    if run is not None:
+        cli.trainer.callbacks.append(SaveWhenTerminated())  # type: ignore[attr-defined]
     return cli
 
 
-def _brief(error: Exception) -> str:
-    """What is wrong, without the list of types that jsonargparse tried and the whole value."""
-    text = str(error)
-    where = re.match(r'Parser key "(\w+)"', text)
-    tried = re.search(r"Errors:(.*?)- Expected a <class 'NoneType'>", text, re.DOTALL)
-    line = " ".join((tried[1] if tried else text).replace("- ", " ", 1).split())
-    return f"{where[1]}: {line}" if where and tried else line
-
-
-def _next_run(experiment: str) -> Path:
-    inherited = os.environ.get(_RUN_DIR)
-    if inherited and os.environ.get("LOCAL_RANK", "0") != "0":
-        return Path(inherited)
-    folder = Path("runs") / experiment
-    job = os.environ.get("SLURM_JOB_ID")
-    if job:
-        return folder / f"slurm-{job}"
-    taken = [int(path.name) for path in folder.glob("[0-9]*") if path.name.isdigit()]
-    return folder / f"{max(taken, default=0) + 1:03d}"
+def _has_test_eyes(datamodule: Any) -> bool:
+    """Whether a report can be made at the end; where it cannot, that is said before the training."""
+    if getattr(datamodule, "content", "pairs") != "pairs":
+        return False
+    if isinstance(datamodule, FundusOCTDataModule) and not datamodule.n_eyes_of("test"):
+        rank_zero_info(
+            "no eyes are kept for the test (test_fraction 0): there will be no report of this training"
+        )
+        return False
+    if not is_overridden("test_dataloader", datamodule, pl.LightningDataModule):
+        name = type(datamodule).__name__
+        rank_zero_info(f"{name} has no test_dataloader(): there will be no report of this training")
+        return False
+    return True
 
 
 @rank_zero_only
-def _report(cli: LightningCLI, run: Path) -> None:
-    from fund2oct.evaluation import evaluate
-
+def _report(cli: LightningCLI, run: Path, own: Own, distances: Wanted) -> None:
     device = cli.trainer.strategy.root_device
     model = cli.model.to(device).eval()
     with torch.inference_mode():
-        evaluate({"model": model}, cli.datamodule, run / "report", notes=[model.task.seen.how()])
+        notes = [model.task.seen.how()]
+        evaluate({"model": model}, cli.datamodule, run / "report", 0, distances, notes, own)

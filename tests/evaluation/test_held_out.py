@@ -223,14 +223,13 @@ def test_predict_prepares_a_photo_as_the_training_did(normalising, monkeypatch, 
     from fund2oct.data.preparing.illumination import normalise_illumination
     from fund2oct.geometry import Placement
     from fund2oct.phantom import simulate_eye
-    from fund2oct.run.predict import translate
 
     path, _, _ = normalising
     model = load_model(path)
     photo = dimmed(simulate_eye(1, 3, PhantomConfig(fundus_px=200, n_depth=32, n_ascans=48))).fundus
     Image.fromarray(photo).save(tmp_path / "dim.png")
     photos = given_to(model, monkeypatch)
-    eye = translate(model, tmp_path / "dim.png", Placement())
+    eye = model.predict(tmp_path / "dim.png", Placement())
     expected = normalise_illumination(crop_retina(photo, find_retina(photo), 48))
     assert not np.array_equal(expected, crop_retina(photo, find_retina(photo), 48))
     assert np.array_equal((photos[0][0] * 255).round().byte().permute(1, 2, 0).numpy(), expected)

@@ -11,7 +11,6 @@ from fund2oct.evaluation.answers.controls import model_answers
 from fund2oct.evaluation.checkpoints import HeldOutEyes
 from fund2oct.models import load_model
 from fund2oct.models.generate import generate
-from fund2oct.run.predict import translate
 
 
 def held_out(path, batch_size):
@@ -59,7 +58,7 @@ def test_prediction_goes_by_the_key_not_by_the_files_ending(tiny_checkpoint, tin
     for name in ("same.png", "same.tif", "other.png"):
         Image.fromarray(eye.fundus.repeat(4, 0).repeat(4, 1)).save(tmp_path / name)
     same, again, other = (
-        translate(model, tmp_path / name, eye.placement) for name in ("same.png", "same.tif", "other.png")
+        model.predict(tmp_path / name, eye.placement) for name in ("same.png", "same.tif", "other.png")
     )
     assert np.array_equal(same.volume, again.volume) and np.array_equal(same.pose_um, again.pose_um)
     assert not np.array_equal(same.volume, other.volume) and not np.array_equal(same.pose_um, other.pose_um)

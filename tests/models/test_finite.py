@@ -7,8 +7,9 @@ import pytest
 import torch
 
 from fund2oct.cli import main
-from fund2oct.models import VoxelGAN, finite, load_model
-from fund2oct.models.finite import FiniteWatch, NotFiniteError
+from fund2oct.models import VoxelGAN, load_model
+from fund2oct.models.training import finite
+from fund2oct.models.training.finite import FiniteWatch, NotFiniteError
 
 DIVERGING = """
 import math

@@ -12,6 +12,7 @@ import tifffile
 from PIL import Image, ImageOps
 
 from fund2oct.eye import Array, DataError
+from fund2oct.file_kinds import kind_of, why_not_a_file
 from fund2oct.levels import Levels, find_levels, to_bytes
 
 _TRANSPARENT = ("RGBA", "LA", "PA", "RGBa", "La")
@@ -78,8 +79,11 @@ def _eight_bits(path: str | os.PathLike[str]) -> Array:
 
 def _read(path: str | os.PathLike[str]) -> tuple[Array, Levels | None]:
     """Numbers, ``(rows, columns)`` or ``(rows, columns, 3)``, and what the file says of black and white."""
-    if not os.path.isfile(path):
-        raise DataError(f"{path}: no such file")
+    if reason := why_not_a_file(path):
+        raise DataError(f"{path}: {reason}")
+    kind = kind_of(path)
+    if kind and not kind.endswith("picture"):
+        raise DataError(f"{path}: is {kind}; expected a picture")
     try:
         values, levels = _decode(Path(path))
     # A damaged file makes decoders raise whatever they stumble over.

@@ -27,9 +27,12 @@ from fund2oct.data.store.reader import EyeReader
 from fund2oct.data.store.shards import open_checked
 from fund2oct.data.store.writer import is_disk_full
 from fund2oct.eye import SCHEMA_VERSION, DataError, Eye
+from fund2oct.file_kinds import HDF5
+from fund2oct.outputs import OutputError, check_files
 from fund2oct.processes import process_pool
 from fund2oct.progress import with_progress
 
+_COLUMNS = ("name", "key", "state", "remark")
 _LISTED = 5
 
 
@@ -105,7 +108,7 @@ class ImportReport:
         """The report as CSV: name, key, state, and the reason or the notes of each eye."""
         text = io.StringIO()
         writer = csv.writer(text, lineterminator="\n")
-        writer.writerow(("name", "key", "state", "remark"))
+        writer.writerow(_COLUMNS)
         for key in self.imported:
             remark = "; ".join(note for of, note in self.notes if of == key) if self.notes else ""
             writer.writerow((self.names[key], key, "imported", remark))
@@ -165,9 +168,12 @@ def import_eyes(
         DataError: if there is none, if ``out`` exists or cannot be made, if another process is making
             it, or if the disk is full.
     """
+    table = Path(out).with_suffix(".import.csv")
+    if table.is_file() and not table.read_bytes().startswith(",".join(_COLUMNS).encode()):
+        raise OutputError(f"{table}: exists, and is no report of an import; choose another name for the file")
     report = make_file(candidates, out, overwrite, workers=workers, compression=compression)
     if not report.unchanged:
-        report.path.with_suffix(".import.csv").write_text(report.table(), encoding="utf-8")
+        table.write_text(report.table(), encoding="utf-8")
     return report
 
 
@@ -188,6 +194,7 @@ def make_file(
     check_compression(compression)
     if not out.parent.is_dir():
         raise DataError(f"{out}: its folder does not exist; make {out.parent} first")
+    check_files([out], overwrite=True, kind=HDF5)  # what may be replaced is told below
     with locked(out, wait), parts_folder(out) as folder:
         ids = [candidate.identity(compression) for candidate in candidates]
         made_from = _sha256(ids) if all(ids) else ""

@@ -13,6 +13,7 @@ from pytorch_lightning.utilities.rank_zero import rank_zero_info, rank_zero_warn
 from torch import Tensor
 from torch.utils.data import DataLoader
 
+from fund2oct.data.augmenting.own import Transform, load_transform
 from fund2oct.data.augmenting.symmetry import Symmetries
 from fund2oct.data.loading.dataset import FundusOCTDataset
 from fund2oct.data.loading.finish import Finish, RawBatch, load_vessel_network
@@ -22,6 +23,7 @@ from fund2oct.data.loading.order import EpochOrder
 from fund2oct.data.loading.regularity import Content, irregularities, usable_eyes
 from fund2oct.data.loading.sampler import EvaluationSampler, TrainSampler, even_batch_size
 from fund2oct.data.loading.split import PARTS, Part, SeenEyes, split_patients
+from fund2oct.data.preparing.preparation import Preparation
 from fund2oct.data.store.reader import EyeReader
 from fund2oct.eye import DataError
 from fund2oct.geometry import ScanPattern
@@ -52,6 +54,8 @@ class FundusOCTDataModule(pl.LightningDataModule):
         photo_maps: strength of turns, shifts, zooms and bends of the photo, in [0, 1], with which the
             A-scans' places move and the volume stays; 1 turns by up to 30 degrees, see
             :meth:`~fund2oct.data.augmenting.photo_map.PhotoMap.draw`.
+        transform: an augmentation of your own, or its import path; only of training eyes, see
+            :func:`~fund2oct.data.augmenting.own.apply_transform`.
         fundus_px: width to resize photos to; None keeps the stored one.
         volume_shape: ``(S, Z, X)`` to resize volumes to along Z and X; None keeps the stored one. Of an
             eye with more slices evenly spaced ones are taken, and one with fewer is left out.
@@ -88,6 +92,7 @@ class FundusOCTDataModule(pl.LightningDataModule):
         symmetries: Symmetries = "flips",
         photometric: float = 0.3,
         photo_maps: float = 0.0,
+        transform: str | Transform | None = None,
         fundus_px: int | None = None,
         volume_shape: tuple[int, int, int] | None = None,
         weights: list[float] | None = None,
@@ -123,6 +128,7 @@ class FundusOCTDataModule(pl.LightningDataModule):
         self.symmetries: Symmetries = symmetries
         self.photometric = photometric
         self.photo_maps = photo_maps
+        self.transform = load_transform(transform)
         self.weights = weights
         self.content: Content = content
         self.on_corrupt: Literal["raise", "skip"] = on_corrupt
@@ -161,6 +167,7 @@ class FundusOCTDataModule(pl.LightningDataModule):
             symmetries=self.symmetries,
             photometric=self.photometric,
             photo_maps=self.photo_maps,
+            transform=self.transform,
             on_corrupt=self.on_corrupt,
         )
         dataset.order = self._order(dataset.keys)
@@ -208,7 +215,17 @@ class FundusOCTDataModule(pl.LightningDataModule):
         names = {part: tuple(self._parts[part].names()) for part in PARTS}
         return SeenEyes(self._name, digest, split, names)
 
-    def train_poses(self) -> Tensor:
+    @property
+    def spacing_mm(self) -> tuple[float, float, float]:
+        """Distance of neighbouring slices, rows and A-scans of the training eyes."""
+        return self.train_dataset.spacing_mm
+
+    @property
+    def preparation(self) -> Preparation:
+        """What was done to all training photos and volumes."""
+        return self.train_dataset.preparation
+
+    def poses(self) -> Tensor:
         """Poses of the training eyes, in micrometres, shape ``(N, S, 3)``."""
         return self.train_dataset.poses()
 

@@ -14,6 +14,7 @@ import torch
 from torch import Tensor
 from torch.utils.data import Dataset, get_worker_info
 
+from fund2oct.data.augmenting.own import Transform, apply_transform
 from fund2oct.data.augmenting.photo_map import PhotoMap, check_strength
 from fund2oct.data.augmenting.photometry import FundusPhotometry
 from fund2oct.data.augmenting.symmetry import Symmetries, allowed_symmetries, move_sample
@@ -21,6 +22,7 @@ from fund2oct.data.loading.finish import Finish, Pictures, RawBatch, empty_bytes
 from fund2oct.data.loading.index import EyeIndex
 from fund2oct.data.loading.order import Draw, EpochOrder
 from fund2oct.data.loading.regularity import NEEDED, Content, check_complete, common_fundus_px, common_shape
+from fund2oct.data.loading.split import EyeName, Part, SeenEyes
 from fund2oct.data.preparing.illumination import normalise_illumination, normalise_intensity
 from fund2oct.data.preparing.preparation import Preparation
 from fund2oct.data.preparing.slices import chosen_scan, spaced_slices
@@ -61,6 +63,8 @@ class FundusOCTDataset(Dataset[dict[str, Any]]):
         photometric: strength of the photo's change of light and colour, in [0, 1].
         photo_maps: strength of the turns, shifts, zooms and bends of the photo, in [0, 1], see
             :meth:`~fund2oct.data.augmenting.photo_map.PhotoMap.draw`; ``grid`` moves along, the volume stays.
+        transform: an augmentation of your own, see
+            :func:`~fund2oct.data.augmenting.own.apply_transform`.
         fundus_px: width to resize photos to; None leaves them, and they must agree.
         volume_shape: ``(S, Z, X)`` to resize volumes to along Z and X; None leaves them, and they must
             agree. Of an eye with more slices, evenly spaced ones are taken; none may have fewer.
@@ -83,6 +87,7 @@ class FundusOCTDataset(Dataset[dict[str, Any]]):
         symmetries: Symmetries = "none",
         photometric: float = 0.0,
         photo_maps: float = 0.0,
+        transform: Transform | None = None,
         fundus_px: int | None = None,
         volume_shape: tuple[int, int, int] | None = None,
         normalise_photos: bool = False,
@@ -93,9 +98,10 @@ class FundusOCTDataset(Dataset[dict[str, Any]]):
         self.content: Content = content
         self.symmetries: Symmetries = symmetries
         self.photometry = FundusPhotometry(photometric)
-        self.preparation = Preparation(normalise_photos, normalise_volumes)
+        self._wanted = Preparation(normalise_photos, normalise_volumes)
         check_strength(photo_maps)
         self.photo_maps = photo_maps
+        self.transform = transform
         self.on_corrupt = on_corrupt
         self.seed = seed
         self._reader = EyeReader(path)
@@ -195,8 +201,28 @@ class FundusOCTDataset(Dataset[dict[str, Any]]):
     def prepared(self) -> tuple[float, float]:
         """Shares of the photos and of the volumes that come with even light and common levels."""
         photos, volumes = self._index.prepared.mean(0).tolist()
-        wanted = self.preparation
+        wanted = self._wanted
         return (1.0 if wanted.normalise_photos else photos), (1.0 if wanted.normalise_volumes else volumes)
+
+    @property
+    def spacing_mm(self) -> tuple[float, float, float]:
+        """Distance of slices, rows (the median of the eyes) and A-scans; only a raster has the first."""
+        z_mm = float(np.median(self.spacings_mm()[:, 0]))
+        return float("nan"), z_mm, fmean(self.scan.length_mm) / self.shape[2]
+
+    @property
+    def preparation(self) -> Preparation:
+        """What was done to all photos and to all volumes, at import or here."""
+        photos, volumes = self.prepared()
+        return Preparation(photos == 1, volumes == 1, self.photo_px)
+
+    def seen(self) -> SeenEyes:
+        """These eyes as those of a training, for a model that is trained with a plain loader.
+
+        Other eyes of the same file count as not seen.
+        """
+        parts: dict[Part, tuple[EyeName, ...]] = {"train": tuple(self._index.names()), "val": (), "test": ()}
+        return SeenEyes(str(self._reader.path), "", "parts as they were given", parts)
 
     @property
     def photo_px(self) -> int:
@@ -237,6 +263,9 @@ class FundusOCTDataset(Dataset[dict[str, Any]]):
         if "fundus" in pictures and self.photometry.strength:
             photo = pictures["fundus"].numpy()
             photo[...] = self.photometry(photo, seed=int(rng.integers(2**31)))
+        if self.transform is not None:
+            own = {name: each.numpy() for name, each in pictures.items() if name != "second"}
+            apply_transform(self.transform, own, rng)
         photo_map = PhotoMap.draw(rng, self.photo_maps) if "fundus" in pictures and self.photo_maps else None
         return choices[choice] if choice else None, photo_map  # the identity comes first
 
@@ -296,8 +325,8 @@ class FundusOCTDataset(Dataset[dict[str, Any]]):
     def _to_normalise(self, number: int, name: str) -> bool:
         photo_done, volume_done = self._index.prepared[number]
         if name == "fundus":
-            return self.preparation.normalise_photos and not photo_done
-        return self.preparation.normalise_volumes and not volume_done
+            return self._wanted.normalise_photos and not photo_done
+        return self._wanted.normalise_volumes and not volume_done
 
     def _wants(self, name: str) -> bool:
         return name in NEEDED[self.content]

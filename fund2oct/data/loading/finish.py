@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from math import prod
@@ -12,6 +11,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from fund2oct.by_path import check_named_by_user, import_by_path
 from fund2oct.data.augmenting.photo_map import PhotoMap
 from fund2oct.data.preparing.photo import resize
 from fund2oct.geometry import Symmetry
@@ -125,6 +125,7 @@ def load_vessel_network(name: str) -> nn.Module:
     Raises:
         ValueError: if there is no such file or name, or it is no network.
     """
+    check_named_by_user(name)
     if Path(name).is_file():
         try:
             network: Any = torch.jit.load(name, map_location="cpu")
@@ -132,13 +133,13 @@ def load_vessel_network(name: str) -> nn.Module:
             reason = str(error).strip().splitlines()[0]
             raise ValueError(f"vessel_network: {name}: not a TorchScript file ({reason})") from error
     else:
-        module, _, attribute = name.rpartition(".")
         try:
-            network = getattr(importlib.import_module(module), attribute)()
-        except (ImportError, AttributeError, ValueError) as error:
+            factory = import_by_path(name)
+        except ValueError as error:
             raise ValueError(
-                f"vessel_network: expected a TorchScript file or an import path, found {name!r} ({error})"
+                f"vessel_network: expected a TorchScript file or an import path, found {error}"
             ) from error
+        network = factory()
     if not isinstance(network, nn.Module):
         raise ValueError(f"vessel_network: {name}: expected a network, found {type(network).__name__}")
     for parameter in network.parameters():  # one by one: TorchScript modules cannot do it at once

@@ -118,6 +118,22 @@ class SeenEyes:
     split: str
     parts: Mapping[Part, tuple[EyeName, ...]]
 
+    @classmethod
+    def of_keys(
+        cls, train: Sequence[str], val: Sequence[str] = (), test: Sequence[str] = (), path: str = "own data"
+    ) -> SeenEyes:
+        """Eyes that are known by their keys alone, as those of a loader of one's own.
+
+        Args:
+            train: keys of the eyes that are trained on.
+            val: likewise of those that are validated on.
+            test: likewise of those that are kept for the test.
+            path: what the data are called.
+        """
+        keys = dict(zip(PARTS, (train, val, test), strict=True))
+        names = {part: tuple(EyeName(key, key, "") for key in keys[part]) for part in PARTS}
+        return cls(path, "", "parts as they were given", names)
+
     def held_out(self, names: Sequence[EyeName], digest: str, path: str) -> HeldOut:
         """Choose the eyes of a file by which the model may be judged.
 

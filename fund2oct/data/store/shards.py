@@ -16,6 +16,7 @@ import fund2oct
 from fund2oct.data.store.checksum import keys_digest
 from fund2oct.data.store.layout import EyeInfo, check_compression, read_info, read_text
 from fund2oct.eye import SCHEMA_VERSION, DataError
+from fund2oct.file_kinds import HDF5, kind_of, why_not_a_file
 
 FORMAT = "fund2oct"
 DAMAGE = (OSError, RuntimeError, KeyError, ValueError, TypeError, MemoryError)
@@ -146,12 +147,16 @@ def open_checked(path: Path) -> h5py.File:
     Raises:
         DataError: if there is none, or it is something else, or of another version.
     """
-    if not path.is_file():
-        raise DataError(
-            f"{path}: no such file; `fund2oct simulate {path} --eyes 800` makes one of simulated eyes"
-        )
+    if reason := why_not_a_file(path):
+        absent = f"; `fund2oct simulate {path} --eyes 800` makes one of simulated eyes"
+        raise DataError(f"{path}: {reason}{absent if not os.path.lexists(path) else ''}")
+    kind = kind_of(path)
+    if kind and not kind.startswith(HDF5):
+        raise DataError(f"{path}: is {kind}; expected a file of eyes (HDF5)")
     try:
         file = h5py.File(path, "r")
+    except BlockingIOError as error:
+        raise DataError(f"{path}: is open in another program, which writes it; wait, or close it") from error
     except DAMAGE as error:
         raise damaged(path, error) from error
     try:

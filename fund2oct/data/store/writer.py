@@ -14,6 +14,8 @@ from fund2oct.data.store.checksum import keys_digest
 from fund2oct.data.store.layout import LIBVER, Compression, check_compression, text_attribute, write_eye
 from fund2oct.data.store.shards import FORMAT
 from fund2oct.eye import ARRAYS, SCHEMA_VERSION, DataError, Eye
+from fund2oct.file_kinds import HDF5
+from fund2oct.outputs import check_files
 
 _ROOM_TO_END = 1 << 16
 
@@ -47,8 +49,7 @@ class EyeWriter:
         self.compression = compression
         self.n_eyes = 0
         check_compression(compression)
-        if self.path.exists() and not overwrite:
-            raise DataError(f"{self.path}: exists; choose another name, or allow it to be overwritten")
+        check_files([self.path], overwrite, kind=HDF5 if overwrite else "")
         if not self.path.parent.is_dir():
             raise DataError(f"{self.path}: its folder does not exist; make {self.path.parent} first")
         self._partial = self.path.with_name(f".{self.path.name}.{os.getpid()}.part")

@@ -6,6 +6,7 @@ import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from fund2oct.evaluation.own import PREFIX
 from fund2oct.evaluation.report.lesion_tables import group_table, lesion_table, row_of
 from fund2oct.metrics.eyes.quality import ms_ssim_scales
 from fund2oct.metrics.sets.estimate import DistanceResult
@@ -131,6 +132,10 @@ def report_text(result: Mapping[str, Any], distances: Mapping[str, Sequence[Dist
     lines.append(_ANATOMY_TEXT.format(*shares, result["sets"]["real"]["deep/in_common"]))
     if any(key in values for values in summary.values() for key in _TRUTH):
         lines += ["", "### Against the truth", "", *_table(summary, _TRUTH, n_eyes), "", _TRUTH_TEXT]
+    own = {key for values in summary.values() for key in values if key.startswith(PREFIX)}
+    if own:
+        columns = {key: (key.removeprefix(PREFIX), "{:.4g}") for key in sorted(own)}
+        lines += ["", "## Measures of your own", "", *_table(summary, columns, n_eyes)]
     if result["thickness_by_disease"]:
         lines += ["", "### Thickness error by disease, µm", ""]
         lines += [*group_table(result["thickness_by_disease"]), "", _GROUPS_TEXT]

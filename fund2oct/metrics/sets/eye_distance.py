@@ -37,7 +37,7 @@ class EyeComparison(NamedTuple):
     """A distance that is ready to be computed; see :func:`fund2oct.metrics.sets.estimate.compare_eyes`."""
 
     name: str
-    kind: str
+    kind: str | SetDistance
     real: Tensor
     fake: Tensor
     second: Tensor | None
@@ -51,7 +51,7 @@ class EyeComparison(NamedTuple):
         """The distance."""
         result = compare_eyes(
             self.name,
-            _KINDS[self.kind],
+            _KINDS[self.kind] if isinstance(self.kind, str) else self.kind,
             self.real,
             self.fake,
             second=self.second,
@@ -76,7 +76,7 @@ class EyeDistance(Metric):
         self,
         network: FeatureNetwork | str,
         output: str | None,
-        kind: str,
+        kind: str | SetDistance,
         resize: Resize,
         paired: bool,
         resamples: int,
@@ -96,8 +96,8 @@ class EyeDistance(Metric):
                 f"network: {network.name} takes {network.ndim}-D input, expected {self._ndim}-D; "
                 "ImageDistance takes a network of images, VideoDistance one of videos"
             )
-        if kind not in _KINDS:
-            raise ValueError(f"kind: expected one of {', '.join(_KINDS)}, found {kind!r}")
+        if isinstance(kind, str) and kind not in _KINDS:
+            raise ValueError(f"kind: expected {', '.join(_KINDS)} or a function, found {kind!r}")
         if resamples < 0:
             raise ValueError(f"resamples: expected 0 or more, found {resamples}")
         check_resize(resize)
@@ -213,11 +213,11 @@ class EyeDistance(Metric):
             check_same_eyes(real, fake, "fake", "answer each real eye, or compare with paired=False")
         if second.names:
             check_same_eyes(real, second, "second", "render each real eye a second time, or none")
-        described, shuffled = self._without_control(real.features)
+        features, shuffled = self._without_control(real.features)
         return EyeComparison(
             name,
             self.kind,
-            described,
+            features,
             fake.features,
             second.features if second.names else None,
             shuffled,
@@ -255,7 +255,14 @@ class EyeDistance(Metric):
             images = resize_images(images, self.network.size, self.resize)
         if self._ndim == 5:
             images = images.transpose(0, 1)[None]
-        return self.network.features(images)[self.output].float()
+        found = self.network.features(images)[self.output].float()
+        expected = self.network.num_features[self.output]
+        if found.shape[1] != expected:
+            raise ValueError(
+                f"{self.network.name}: expected {expected} features of any input, found {found.shape[1]}; "
+                "their number must depend neither on the slices nor on their size"
+            )
+        return found
 
     def _name(self, size: Size | None) -> str:
         parts = [self._subject, f"{self.network.name}-{self.output}"]
@@ -265,7 +272,8 @@ class EyeDistance(Metric):
         elif size is not None:
             parts.append(f"{size[1]}x{size[2]}")
         parts += self._name_end(size)
-        return "/".join(parts if self.kind == "frechet" else [*parts, self.kind])
+        kind = self.kind if isinstance(self.kind, str) else self.kind.__name__
+        return "/".join(parts if kind == "frechet" else [*parts, kind])
 
     def _name_end(self, size: Size | None) -> list[str]:
         return []

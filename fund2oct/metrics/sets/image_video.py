@@ -7,6 +7,7 @@ from typing import Any, Literal
 import torch
 from torch import Tensor
 
+from fund2oct.metrics.sets.estimate import SetDistance
 from fund2oct.metrics.sets.eye_distance import EyeDistance
 from fund2oct.metrics.sets.eye_records import Size, key_hash
 from fund2oct.metrics.sets.resize import Resize
@@ -30,7 +31,8 @@ class ImageDistance(EyeDistance):
         network: of images, or its name, see :func:`fund2oct.networks.features.load_feature_network`.
         output: which of its features; None takes the first.
         kind: ``"frechet"`` or ``"kernel"``, :func:`fund2oct.metrics.frechet_distance` and
-            :func:`fund2oct.metrics.kernel_distance`.
+            :func:`fund2oct.metrics.kernel_distance`; or a function of two sets of features, ``(N, d)`` and
+            ``(M, d)``, that returns a number without dimensions.
         resize: how B-scans reach the network's size, see
             :func:`fund2oct.metrics.sets.resize.resize_images`. They are squeezed and not cropped.
         paired: whether both sides must hold the same eyes. Sets of different eyes need False.
@@ -50,7 +52,7 @@ class ImageDistance(EyeDistance):
         self,
         network: FeatureNetwork | str = "efficientnet_lite0",
         output: str | None = None,
-        kind: Literal["frechet", "kernel"] = "frechet",
+        kind: Literal["frechet", "kernel"] | SetDistance = "frechet",
         resize: Resize = "antialias",
         paired: bool = True,
         resamples: int = 200,
@@ -100,7 +102,7 @@ class VideoDistance(EyeDistance):
         self,
         network: FeatureNetwork | str = "i3d",
         output: str | None = None,
-        kind: Literal["frechet", "kernel"] = "frechet",
+        kind: Literal["frechet", "kernel"] | SetDistance = "frechet",
         resize: Resize = "legacy",
         slices: str = "closure",
         paired: bool = True,

@@ -14,11 +14,11 @@ oct3d               videos                   pooled 16, logits 2               O
 
 from __future__ import annotations
 
-import importlib
 from collections.abc import Callable
 
 from torch import nn
 
+from fund2oct.by_path import check_named_by_user, import_by_path
 from fund2oct.networks.features.base import FeatureNetwork
 from fund2oct.networks.features.efficientnet import EfficientNetLite0, EfficientNetLite1
 from fund2oct.networks.features.i3d import I3D
@@ -88,12 +88,13 @@ def load_feature_network(spec: str) -> FeatureNetwork:
             f"feature network: expected {', '.join(map(repr, _OWN))}, 'torchscript:PATH', "
             f"'torchvision:NAME' or 'module:factory', found {spec!r}"
         )
+    check_named_by_user(spec)
     if prefix in _BY_ARGUMENT:
         return _BY_ARGUMENT[prefix](rest)
     try:
-        factory = getattr(importlib.import_module(prefix), rest)
-    except (ModuleNotFoundError, AttributeError) as error:
-        raise ValueError(f"feature network: cannot import {spec!r}: {error}") from error
+        factory = import_by_path(spec)
+    except ValueError as error:
+        raise ValueError(f"feature network: cannot import {error}") from error
     network = factory()
     if not isinstance(network, nn.Module):
         raise TypeError(f"feature network: {spec!r} returned a {type(network).__name__}, not a module")

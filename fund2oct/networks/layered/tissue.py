@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import NamedTuple
+from typing import ClassVar, NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -62,6 +62,10 @@ class TissueNetwork(nn.Module):
         n_surfaces: surfaces, whose heights the tissue depends on.
         width: channels of the features of an A-scan.
     """
+
+    depth_axes: ClassVar[dict[str, int]] = dict.fromkeys(
+        ("columns.weight", "columns.bias", "pockets.weight", "pockets.bias"), 0
+    )
 
     def __init__(
         self, map_channels: Sequence[int], n_rows: int, n_inner: int, n_surfaces: int, width: int = 128

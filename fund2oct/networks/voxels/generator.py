@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 from torch import Tensor, nn
 
@@ -21,9 +21,14 @@ class VolumeGenerator(nn.Module):
         n_slices: slices the repeat and channel lifts are built for; the geometry lift takes any.
         n_depth: axial samples that the axial profiles are learned at.
         channels: widths of the levels of encoder and decoder, finest first.
-        lift: ``"geometry"``, ``"repeat"`` or ``"channels"``.
+        lift: ``"geometry"``, ``"repeat"`` or ``"channels"``; or a class of your own, made for
+            each level as ``lift(channels, n_slices, n_depth)`` and called as
+            :class:`fund2oct.networks.lift.GeometryLift`.
         mixed_levels: how many of the coarsest decoder levels look across slices.
-        encoder: another photo encoder, see :class:`FundusEncoder`; as many levels as ``channels``.
+        encoder: another photo encoder, see :class:`FundusEncoder`. The levels take its maps in their order;
+            where there are fewer, as of a transformer with one, the others take the last.
+        decoder: another decoder, made as ``decoder(lifted_channels, channels)`` and called as
+            :class:`VolumeDecoder`.
     """
 
     def __init__(
@@ -31,23 +36,28 @@ class VolumeGenerator(nn.Module):
         n_slices: int,
         n_depth: int,
         channels: Sequence[int] = (8, 24, 48, 64, 96),
-        lift: str = "geometry",
+        lift: str | Callable[[int, int, int], nn.Module] = "geometry",
         mixed_levels: int = 2,
         encoder: nn.Module | None = None,
+        decoder: Callable[[Sequence[int], Sequence[int]], nn.Module] | None = None,
     ) -> None:
         super().__init__()
-        if lift not in LIFTS:
+        if isinstance(lift, str) and lift not in LIFTS:
             raise ValueError(f"lift: expected one of {sorted(LIFTS)}, found {lift!r}")
         self.n_depth = n_depth
         self.n_levels = len(channels)
         self.encoder = encoder or FundusEncoder(channels)
-        lifted = tuple[int, ...](self.encoder.channels)  # type: ignore[arg-type]
-        if len(lifted) != self.n_levels:
-            raise ValueError(f"encoder: expected {self.n_levels} levels, found {len(lifted)}")
+        widths = tuple[int, ...](self.encoder.channels)  # type: ignore[arg-type]
+        self.maps = tuple(min(level, len(widths) - 1) for level in range(self.n_levels))
+        lifted = [widths[number] for number in self.maps]
+        make = LIFTS[lift] if isinstance(lift, str) else lift
         self.lifts = nn.ModuleList(
-            LIFTS[lift](width, n_slices, _halved(n_depth, level)) for level, width in enumerate(lifted)
+            make(width, n_slices, _halved(n_depth, level)) for level, width in enumerate(lifted)
         )
-        self.decoder = VolumeDecoder(lifted, channels, mixed_levels)
+        if decoder is None:
+            self.decoder: nn.Module = VolumeDecoder(lifted, channels, mixed_levels)
+        else:
+            self.decoder = decoder(lifted, channels)
 
     def forward(
         self,
@@ -82,9 +92,10 @@ class VolumeGenerator(nn.Module):
                 f"volume: {self.n_levels} levels need at least {smallest} samples along Z and X, "
                 f"found {n_depth} x {n_ascans}; ask for a larger volume or fewer channels"
             )
+        maps = self.encoder(fundus)
         lifted = [
-            lift(features, coarsen(grid, _halved(n_ascans, level)), _halved(n_depth, level))
-            for level, (lift, features) in enumerate(zip(self.lifts, self.encoder(fundus), strict=True))
+            lift(maps[number], coarsen(grid, _halved(n_ascans, level)), _halved(n_depth, level))
+            for level, (lift, number) in enumerate(zip(self.lifts, self.maps, strict=True))
         ]
         return unfold(self.decoder(lifted, n_slices, rng), n_slices)
 

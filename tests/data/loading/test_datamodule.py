@@ -43,7 +43,7 @@ def test_batches_have_the_shapes_of_the_contract(make_file):
     assert all(v.dtype == torch.float32 for v in batch.values() if isinstance(v, torch.Tensor))
     assert all(isinstance(text, str) for name in ("key", "laterality", "diagnosis") for text in batch[name])
     assert (data.shape, data.fundus_px, data.scan) == ((6, 8, 10), 16, RadialScan())
-    assert data.train_poses().shape == (len(data.train_dataset), 6, 7)
+    assert data.poses().shape == (len(data.train_dataset), 6, 7)
 
 
 def test_splits_part_patients_and_lose_no_eye(make_file):

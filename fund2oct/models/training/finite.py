@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable, Mapping
 
+import pytorch_lightning as pl
 import torch
 from torch import Tensor, nn
 
@@ -74,3 +75,13 @@ def first_not_finite(parameters: Iterable[tuple[str, nn.Parameter]]) -> str | No
         return None
     finite = torch.stack([weight.detach().isfinite().all() for _, weight in named]).tolist()
     return next((name for (name, _), fine in zip(named, finite, strict=True) if not fine), None)
+
+
+def advice(trainer: pl.Trainer) -> str:
+    """What to do about a training that diverged, with the path of its last good checkpoint."""
+    paths = [getattr(saver, "last_model_path", "") for saver in trainer.checkpoint_callbacks]
+    saved = next((f"its last good checkpoint is {path}" for path in paths if path), "nothing was saved yet")
+    return (
+        f"the training stops, {saved}; lower the learning rate or the term's weight, clip gradients, or use "
+        "precision 32-true"
+    )

@@ -1,0 +1,81 @@
+"""Objects that a user names by import path. A file that is read never does."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from contextvars import ContextVar
+from importlib import import_module
+from typing import Any
+
+
+class _Reading:
+    """A file whose values are in use, and what the user named beside it, by import path."""
+
+    def __init__(self, file: str, named: Mapping[str, Any]) -> None:
+        self.file = file
+        self.named = named
+
+
+_READING: ContextVar[_Reading | None] = ContextVar("_READING", default=None)
+
+
+@contextmanager
+def values_of_a_file(file: str, named: Mapping[str, Any] | None = None) -> Iterator[None]:
+    """Say that the values in use inside the block were read from a file.
+
+    A checkpoint from anywhere must not decide what is imported, opened or downloaded. Inside the block
+    :func:`import_by_path` and :func:`check_named_by_user` refuse all names but those that the user gave
+    beside the file.
+
+    Args:
+        file: its name, for the message; where it is empty, nothing is refused.
+        named: objects that the user named, by import path.
+
+    Example:
+        >>> with values_of_a_file("model.ckpt"):
+        ...     import_by_path("os.abort")
+        Traceback (most recent call last):
+            ...
+        ValueError: 'os.abort' was read from model.ckpt, which never says what to import or open; ...
+    """
+    before = _READING.set(_Reading(file, named or {}) if file else None)
+    try:
+        yield
+    finally:
+        _READING.reset(before)
+
+
+def check_named_by_user(name: str) -> None:
+    """Refuse a name, of an object to import, a file or a download, that a file gave.
+
+    Raises:
+        ValueError: inside :func:`values_of_a_file`.
+    """
+    reading = _READING.get()
+    if reading is not None and name not in reading.named:
+        raise ValueError(
+            f"{name!r} was read from {reading.file}, which never says what to import or open; name it "
+            "yourself (--model at the command line, a key of the experiment in training)"
+        )
+
+
+def import_by_path(path: str) -> Any:
+    """Import an object by a path that the *user* gives, ``package.module.Name`` or ``package.module:Name``.
+
+    Raises:
+        ValueError: if it was read from a file, see :func:`values_of_a_file`, or leads nowhere.
+
+    Example:
+        >>> import_by_path("fractions.Fraction")(1, 2)
+        Fraction(1, 2)
+    """
+    reading = _READING.get()
+    if reading is not None and path in reading.named:
+        return reading.named[path]
+    check_named_by_user(path)
+    module, _, name = path.replace(":", ".").rpartition(".")
+    try:
+        return getattr(import_module(module), name)
+    except (ImportError, AttributeError, ValueError) as error:
+        raise ValueError(f"{path!r}: expected an importable module.Name: {error}") from error

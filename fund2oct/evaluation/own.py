@@ -1,0 +1,127 @@
+"""What users bring to a report: measures of an eye, answers, and eyes of a datamodule of their own."""
+
+from __future__ import annotations
+
+import inspect
+import math
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from fund2oct.by_path import import_by_path
+from fund2oct.evaluation.answers.answer import Answer
+from fund2oct.geometry import ScanPattern
+from fund2oct.metrics import Findings
+from fund2oct.models import Batch, VolumeModel
+
+Measure = Callable[[Findings, Findings], float]
+"""Called as ``measure(fake, real)`` with what is found in the generated and in the real volume of one eye;
+returns a number, NaN where there is none. It runs in another process: it is a function of a module."""
+
+PREFIX = "own/"
+"""Begins the names of the users' measures among an eye's values."""
+
+
+@dataclass(frozen=True)
+class Own:
+    """A user's measures and answers.
+
+    Args:
+        measures: by their names in the report.
+        answers: rows beside the others.
+    """
+
+    measures: tuple[tuple[str, Measure], ...] = ()
+    answers: tuple[Answer, ...] = ()
+
+    @classmethod
+    def load(cls, measures: Sequence[str] = (), controls: Sequence[str] = ()) -> Own:
+        """Import them.
+
+        Args:
+            measures: import paths of functions, see :data:`Measure`; named after the functions.
+            controls: import paths of :class:`fund2oct.evaluation.answers.Answer` objects.
+
+        Raises:
+            ValueError: if one cannot be imported, or is something else.
+        """
+        functions: list[tuple[str, Measure]] = []
+        answers: list[Answer] = []
+        for path in measures:
+            function = _import(path, "measure")
+            if not callable(function):
+                raise ValueError(f"measure {path!r}: expected a function (fake, real), found {function!r}")
+            functions.append((path.rpartition(".")[2], function))
+        for path in controls:
+            answer = _import(path, "control")
+            if not isinstance(answer, Answer):
+                found = type(answer).__name__
+                raise ValueError(f"control {path!r}: expected an evaluation.answers.Answer, found {found}")
+            answers.append(answer)
+        return cls(tuple(functions), tuple(answers))
+
+    def notes(self) -> list[str]:
+        """For each measure what its docstring says in its first line."""
+        said = {name: (inspect.getdoc(measure) or "").partition("\n")[0] for name, measure in self.measures}
+        return [f"*{name}*, a measure of your own: {line}" for name, line in said.items() if line]
+
+
+class LoadedEyes:
+    """The test eyes of a datamodule of the user's own, see :class:`fund2oct.evaluation.compare.EyeSet`.
+
+    Args:
+        datamodule: its ``test_dataloader()`` gives the eyes in the same order each time.
+        device: where the answers are drawn.
+    """
+
+    def __init__(self, datamodule: Any, device: torch.device) -> None:
+        self._loader, self._device = datamodule.test_dataloader(), device
+        dataset = getattr(self._loader, "dataset", None)
+        self.scan: ScanPattern | None = getattr(datamodule, "scan", getattr(dataset, "scan", None))
+        self.keys = tuple(key for batch in self._loader for key in batch["key"])
+        self.n_batches = len(self._loader)
+        self.has_second = False
+
+    def batches(self) -> Iterator[Batch]:
+        """All eyes."""
+        for batch in self._loader:
+            moved = {name: v.to(self._device) if isinstance(v, Tensor) else v for name, v in batch.items()}
+            yield {"diagnosis": [""] * len(batch["key"])} | VolumeModel.prepare(moved)
+
+    def batch(self, key: str) -> Batch:
+        """One eye."""
+        batch = next(batch for batch in self.batches() if key in batch["key"])
+        number = list(batch["key"]).index(key)
+        return {name: values[number : number + 1] for name, values in batch.items()}
+
+    def photos(self) -> dict[str, Tensor]:
+        """Photos by key, ``(3, H, H)``."""
+        pairs = (zip(batch["key"], batch["fundus"], strict=True) for batch in self._loader)
+        return {key: photo for batch in pairs for key, photo in batch}
+
+
+def measure_own(
+    measures: Sequence[tuple[str, Measure]], fake: Findings | None, real: Findings
+) -> dict[str, float]:
+    """The values of a user's measures for one eye; NaN where the answer has no volume.
+
+    Raises:
+        ValueError: if one fails, naming it: a number that is missing in silence would be missed too late.
+    """
+    values = {}
+    for name, measure in measures:
+        try:
+            values[f"{PREFIX}{name}"] = math.nan if fake is None else float(measure(fake, real))
+        except Exception as error:  # a user's function may raise anything
+            raise ValueError(f"measure {name}: {type(error).__name__}: {error}") from error
+    return values
+
+
+def _import(path: str, what: str) -> object:
+    try:
+        return import_by_path(path)
+    except ValueError as error:
+        raise ValueError(f"{what} {error}") from error

@@ -1,0 +1,78 @@
+"""What a file is, told by its first bytes, for errors that say what was found."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+HDF5 = "an HDF5 file"
+_STARTS: tuple[tuple[bytes, str], ...] = (
+    (b"\xff\xd8\xff", "a JPEG picture"),
+    (b"\x89PNG\r\n", "a PNG picture"),
+    (b"GIF8", "a GIF picture"),
+    (b"BM", "a BMP picture"),
+    (b"II*\0", "a TIFF picture"),
+    (b"MM\0*", "a TIFF picture"),
+    (b"II+\0", "a TIFF picture"),
+    (b"MM\0+", "a TIFF picture"),
+    (b"\x89HDF\r\n\x1a\n", f"{HDF5}, as files of eyes are"),
+    (b"PK\x03\x04", "a zip archive, as PyTorch's checkpoints are"),
+    (b"\x80\x02", "a Python pickle"),
+    (b"\x80\x03", "a Python pickle"),
+    (b"\x80\x04", "a Python pickle"),
+    (b"\x80\x05", "a Python pickle"),
+    (b"%PDF", "a PDF document"),
+    (b"\x1f\x8b", "a file compressed by gzip"),
+    (b"\x93NUMPY", "a NumPy array"),
+    (b"CMDb", "a Heidelberg .e2e file"),
+    (b"HSF-OCT-", "a Heidelberg .vol file"),
+    (b"FOCT", "a Topcon .fda file"),
+)
+_LFS = b"version https://git-lfs"
+_READ = 512
+
+
+def kind_of(path: str | os.PathLike[str]) -> str:
+    """Say what a file is, in words that follow "is"; empty where its bytes tell nothing.
+
+    Raises:
+        OSError: if it cannot be opened.
+    """
+    with open(path, "rb") as file:
+        start = file.read(_READ)
+    if not start:
+        return "empty: it was copied or downloaded in part at best"
+    if start.startswith(_LFS):
+        return "a pointer of Git LFS and not the file itself; run git lfs pull"
+    text = start.lstrip(b"\xef\xbb\xbf \t\r\n").lower()
+    if text.startswith((b"<!doctype html", b"<html")):
+        return "an HTML page, perhaps of a download that wanted a login"
+    # safetensors: the length of a JSON header, little endian, and the header.
+    if start[8:10] == b'{"' and int.from_bytes(start[:8], "little") < 100_000_000:
+        return "a file of tensors alone (safetensors)"
+    if start[128:132] == b"DICM":
+        return "a DICOM file"
+    return next((kind for first, kind in _STARTS if start.startswith(first)), "")
+
+
+def why_not_a_file(path: str | os.PathLike[str]) -> str:
+    """Why a path cannot be opened as a file, in words that follow its name; empty where it can be.
+
+    Example:
+        >>> why_not_a_file("/")
+        'is a folder, expected a file'
+        >>> why_not_a_file("eye-of-nobody.h5")
+        'no such file'
+    """
+    path = Path(path)
+    try:
+        if path.is_dir():
+            return "is a folder, expected a file"
+        if not path.exists():
+            return "no such file"
+        with open(path, "rb"):
+            return ""
+    except PermissionError:
+        return "cannot be opened, permission is denied; ask its owner, or change its mode"
+    except OSError as error:
+        return f"cannot be opened ({error.strerror or error})"

@@ -1,0 +1,232 @@
+"""Begin a training with weights from a file: a checkpoint of this library, or what others published."""
+
+from __future__ import annotations
+
+import argparse
+import pickle
+from collections import Counter
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import torch
+from pytorch_lightning.utilities.rank_zero import rank_zero_info
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+_AVERAGED = "generator_ema.module."
+_NAMED = 3
+
+
+@dataclass
+class Taken:
+    """What became of the weights of a file and of a model.
+
+    Args:
+        path: the file.
+        n_weights: weights that the model has.
+        there: beginning of the names in the file, in whose place ``here`` stands in the model.
+        here: likewise.
+        taken: names of the model's weights that came from the file.
+        resized: those of them whose depth was another.
+        unlike: names of the model's weights of which the file has one of another shape, with both shapes.
+        left: names of the model's weights of which the file has none.
+        unused: names of the file's weights that were not taken.
+    """
+
+    path: Path
+    n_weights: int
+    there: str = ""
+    here: str = ""
+    taken: list[str] = field(default_factory=list)
+    resized: list[str] = field(default_factory=list)
+    unlike: list[str] = field(default_factory=list)
+    left: list[str] = field(default_factory=list)
+    unused: list[str] = field(default_factory=list)
+
+    def __str__(self) -> str:
+        parts = [f"{len(self.taken)} of {self.n_weights} weights taken"]
+        if self.there != self.here:
+            parts[0] += f" ({self.there or 'all'}* as {self.here or 'all'}*)"
+        if self.resized:
+            parts.append(f"{len(self.resized)} resized to this depth ({_some(self.resized)})")
+        if self.unlike:
+            parts.append(f"{len(self.unlike)} left as they were, of another shape ({_some(self.unlike)})")
+        if self.left:
+            parts.append(f"{len(self.left)} left as they were, not in the file ({_some(self.left)})")
+        if self.unused:
+            parts.append(f"{len(self.unused)} of the file not used ({_some(self.unused)})")
+        return f"init_from {self.path}: {'; '.join(parts)}"
+
+
+@torch.no_grad()
+def init_from(path: str | Path, networks: Mapping[str, nn.Module], kept: tuple[str, ...] = ()) -> Taken:
+    """Give networks the weights of a file, as far as names and shapes agree.
+
+    Names agree that end alike: of all ways to put one beginning in the place of another, as in
+    ``backbone.`` for ``generator.encoder.``, the one is taken by which most weights agree. Of a checkpoint
+    of this library the averaged generator is taken.
+
+    A weight with a depth axis is resized where that alone differs: a module names such weights and the
+    axis in ``depth_axes``, as ``{"weight": 2}``.
+
+    Args:
+        path: ``.safetensors``, or a file of ``torch.save`` that holds tensors by name, perhaps within a
+            dictionary, as Lightning, timm and MAE write it. It is read as tensors and plain values.
+        networks: whose weights are replaced in place, by name.
+        kept: beginnings of the names of weights that are not to be replaced.
+
+    Returns:
+        What was taken and what was left.
+
+    Raises:
+        ValueError: if the file cannot be read, or nothing in it fits.
+
+    Example:
+        >>> import tempfile
+        >>> file = Path(tempfile.mkdtemp()) / "theirs.pth"
+        >>> torch.save({"model": {"module.0.weight": torch.ones(1, 2)}}, file)
+        >>> network = nn.Sequential(nn.Linear(2, 1))
+        >>> print(str(init_from(file, {"generator": network})).split(": ")[1].split("; ")[0])
+        1 of 2 weights taken (module.* as generator.*)
+        >>> network[0].weight
+        Parameter containing:
+        tensor([[1., 1.]], requires_grad=True)
+    """
+    path = Path(path)
+    theirs = read_weights(path)
+    if any(name.startswith(_AVERAGED) for name in theirs):
+        others = {name: value for name, value in theirs.items() if not name.startswith("generator")}
+        averaged = {name: value for name, value in theirs.items() if name.startswith(_AVERAGED)}
+        theirs = others | {
+            name.replace(_AVERAGED, "generator.", 1): value for name, value in averaged.items()
+        }
+    ours = {
+        f"{part}.{name}": value
+        for part, network in networks.items()
+        for name, value in network.state_dict(keep_vars=True).items()
+        if not f"{part}.{name}".startswith(kept or ("\0",))
+    }
+    axes = {
+        f"{part}.{prefix}{'.' if prefix else ''}{name}": axis
+        for part, network in networks.items()
+        for prefix, module in network.named_modules()
+        for name, axis in getattr(module, "depth_axes", {}).items()
+    }
+    there, here = _beginnings(theirs, ours, axes)
+    report = Taken(path, len(ours), there, here)
+    for name, weight in ours.items():
+        given = theirs.get(there + name[len(here) :]) if name.startswith(here) else None
+        if given is None:
+            report.left.append(name)
+        elif (fitted := _fitted(given, weight, axes.get(name))) is None:
+            report.unlike.append(f"{name} {tuple(given.shape)} for {tuple(weight.shape)}")
+        else:
+            weight.copy_(fitted)
+            report.taken.append(name)
+            if given.shape != weight.shape:
+                report.resized.append(f"{name} {tuple(given.shape)} to {tuple(weight.shape)}")
+    used = {there + name[len(here) :] for name in report.taken}
+    report.unused = [name for name in theirs if name not in used]
+    if not report.taken:
+        raise ValueError(
+            f"init_from: {path}: none of its {len(theirs)} weights ({_some(list(theirs))}) fits one of the "
+            f"model's {len(ours)} ({_some(list(ours))}) by name and shape"
+        )
+    return report
+
+
+def start_from(path: str | Path, model: Any, kept: tuple[str, ...] = ()) -> None:
+    """Give a model's generator, its average and its discriminators the weights of a file, and say it."""
+    parts = {name: getattr(model, name, None) for name in ("generator", "discriminators")}
+    found = {name: part for name, part in parts.items() if part is not None}
+    rank_zero_info(str(init_from(path, found, kept)))
+    model.generator_ema.update(model.generator, decay=0.0)
+
+
+def read_weights(path: Path) -> dict[str, Tensor]:
+    """Read the tensors of a file by their names, without running anything in it.
+
+    Raises:
+        ValueError: if there is no such file, it is damaged, or it holds no tensors by name.
+    """
+    if not path.is_file():
+        raise ValueError(f"init_from: {path}: no such file")
+    try:
+        if path.suffix == ".safetensors":
+            from safetensors.torch import load_file
+
+            return load_file(path)
+        # Training scripts like to save their arguments beside the weights; these are plain values.
+        with torch.serialization.safe_globals([argparse.Namespace]):
+            found = torch.load(path, map_location="cpu", weights_only=True)
+    except pickle.UnpicklingError:
+        raise ValueError(
+            f"init_from: {path}: holds more than tensors and plain values, which could run code; refused. "
+            "Where you trust it, load it yourself and save its state_dict() as .safetensors"
+        ) from None
+    except Exception as error:  # on a damaged file the readers raise whatever they stumble over
+        reason = " ".join(str(error).split())[:200]
+        raise ValueError(f"init_from: {path}: damaged or no file of weights ({reason})") from None
+    if isinstance(found, Tensor) or not isinstance(found, Mapping):
+        raise ValueError(f"init_from: {path}: expected tensors by name, found a {type(found).__name__}")
+    # Beside a network's weights there may be an optimiser's, or an average of the network.
+    weights = max((_tensors(one) for one in (found, *found.values())), key=len)
+    if not weights:
+        raise ValueError(f"init_from: {path}: expected tensors by name, found {_some(list(found)) or 'none'}")
+    return weights
+
+
+def _tensors(values: object) -> dict[str, Tensor]:
+    if not isinstance(values, Mapping):
+        return {}
+    return {name: v for name, v in values.items() if isinstance(name, str) and isinstance(v, Tensor)}
+
+
+def _beginnings(
+    theirs: Mapping[str, Tensor], ours: Mapping[str, Tensor], axes: Mapping[str, int]
+) -> tuple[str, str]:
+    """The beginnings of names, there and here, by which most weights agree; the shortest of them."""
+    by_end: dict[str, list[str]] = {}
+    for name in ours:
+        for beginning, end in _splits(name):
+            by_end.setdefault(end, []).append(beginning)
+    counts: Counter[tuple[str, str]] = Counter()
+    for name, given in theirs.items():
+        for there, end in _splits(name):
+            for here in by_end.get(end, ()):
+                if _fits(given, ours[here + end], axes.get(here + end)):
+                    counts[there, here] += 1
+    if not counts:
+        return "", ""
+    return max(counts, key=lambda pair: (counts[pair], -len(pair[0]) - len(pair[1])))
+
+
+def _splits(name: str) -> list[tuple[str, str]]:
+    words = name.split(".")
+    return [(".".join(words[:n]) + "." * (n > 0), ".".join(words[n:])) for n in range(len(words))]
+
+
+def _fits(given: Tensor, weight: Tensor, axis: int | None) -> bool:
+    if given.shape == weight.shape:
+        return True
+    if axis is None or given.ndim != weight.ndim:
+        return False
+    return all(n == m for d, (n, m) in enumerate(zip(given.shape, weight.shape, strict=True)) if d != axis)
+
+
+def _fitted(given: Tensor, weight: Tensor, axis: int | None) -> Tensor | None:
+    """The weight as it is, or resized along its depth; None where it is of another shape."""
+    if not _fits(given, weight, axis):
+        return None
+    if axis is None or given.shape == weight.shape:
+        return given
+    rows = given.float().movedim(axis, -1)
+    resized = F.interpolate(rows.reshape(1, -1, rows.shape[-1]), weight.shape[axis], mode="linear")
+    return resized.view(*rows.shape[:-1], -1).movedim(-1, axis)
+
+
+def _some(names: list[str]) -> str:
+    more = f" and {len(names) - _NAMED} more" if len(names) > _NAMED else ""
+    return ", ".join(names[:_NAMED]) + more

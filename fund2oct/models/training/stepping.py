@@ -1,0 +1,161 @@
+"""How a model steps: its optimisers and schedules, the average that follows, and the watch over both."""
+
+from __future__ import annotations
+
+import math
+from typing import Any, ClassVar
+
+import pytorch_lightning as pl
+import torch
+from pytorch_lightning.trainer.states import TrainerFn
+from torch import nn
+
+from fund2oct.models.batch import Losses
+from fund2oct.models.task import Task
+from fund2oct.models.training.finite import FiniteWatch, advice
+from fund2oct.models.training.optimisation import (
+    Progress,
+    as_list,
+    check_optimizers,
+    datasets_of,
+    each_step,
+    falling,
+    rest_frozen,
+    step_plateaus,
+    step_schedules,
+    warn_without_end,
+)
+from fund2oct.models.training.terms import check_terms
+from fund2oct.networks.average import AveragedNetwork
+from fund2oct.networks.noise import NoiseSource
+
+
+class SteppingModule(pl.LightningModule):
+    """A module that steps its own optimisers, see :class:`fund2oct.models.VolumeModel`.
+
+    Args:
+        shape: slices, depth and A-scans ``(S, Z, X)`` of the volumes.
+        learning_rate: step size of Adam.
+        betas: Adam's two decay rates.
+        decay_from: share of the training after which the rate falls linearly to zero.
+        ema_decay: decay, in batches, of the averaged generator.
+        gradient_clip: largest norm of a network's gradient; 0 turns it off.
+        seed: seed of the noise.
+    """
+
+    monitored: ClassVar[str] = "val/aligned/l1"
+    """What a ``ReduceLROnPlateau`` of :meth:`configure_optimizers` watches."""
+    generator: nn.Module
+    generator_ema: AveragedNetwork
+
+    def __init__(
+        self,
+        shape: tuple[int, int, int],
+        learning_rate: float,
+        betas: tuple[float, float],
+        decay_from: float,
+        ema_decay: float,
+        gradient_clip: float,
+        seed: int,
+    ) -> None:
+        super().__init__()
+        self.automatic_optimization = False
+        self.shape = shape[0], shape[1], shape[2]
+        self.learning_rate = learning_rate
+        self.betas = betas
+        self.decay_from = decay_from
+        self.ema_decay = ema_decay
+        self.gradient_clip = gradient_clip
+        self.seed = seed
+        self.task: Task | None = None
+        self._finite = FiniteWatch()
+        self._progress = Progress()
+
+    def configure_optimizers(self) -> Any:
+        """Adam, with a rate that falls linearly after ``decay_from`` of the training.
+
+        A subclass returns what Lightning takes, with or without schedules. A schedule is stepped after
+        every epoch, or after every batch with ``"interval": "step"``, and a ``ReduceLROnPlateau`` after
+        every validation, by :attr:`monitored`.
+        """
+        trained = [weight for weight in self.generator.parameters() if weight.requires_grad]
+        optimizer = torch.optim.Adam(trained, self.learning_rate, self.betas)
+        return [optimizer], [each_step(optimizer, self.rate_factor)]
+
+    def rate_factor(self, step: int) -> float:
+        """Share of the learning rate at a step: 1, then linearly to 0."""
+        return falling(self.share_done(step), 0, self.decay_from)
+
+    def share_done(self, step: int | None = None) -> float:
+        """Share of the training that is done at a step, by default this one.
+
+        It is 0 as long as the training has no known end.
+        """
+        return self._progress.share_done(self.trainer, self.global_step if step is None else step)
+
+    def step_generator(self, losses: Losses) -> None:
+        """Step the generator, its average and the schedules."""
+        first = as_list(self.optimizers())[0]
+        first.zero_grad()
+        self.backward_of("generator", losses, self.generator)
+        first.step()
+        self.generator_ema.update(self.generator, self._decay(self.global_step - 1))
+        step_schedules(self.trainer, "step")
+        if self.global_step % self.trainer.log_every_n_steps == 0:  # type: ignore[attr-defined]
+            self._check_finite()
+
+    def on_fit_start(self) -> None:
+        """Refuse optimisers that would leave something untrained, and say what has no end to wait for."""
+        check_optimizers(self.trainer.optimizers, 1, [])
+        self.begin(self.generator)
+
+    def begin(self, *networks: nn.Module) -> None:
+        """Put what is frozen into evaluation mode, and learn of loaders what no datamodule told."""
+        warn_without_end(self.trainer, self.decay_from)
+        rest_frozen(*networks)
+        datamodule = getattr(self.trainer, "datamodule", None)
+        # Photos alone, or unpaired, are no translation.
+        if self.task is None and getattr(datamodule, "content", "pairs") == "pairs":
+            self.task = Task.of(datasets_of(self.trainer), self.shape)
+
+    def on_train_epoch_end(self) -> None:
+        """Step the schedules; stop where the training diverged."""
+        step_schedules(self.trainer, "epoch")
+        self._check_finite()
+
+    def on_validation_end(self) -> None:
+        """Show what was measured to schedules that wait for a plateau."""
+        if self.trainer.state.fn == TrainerFn.FITTING and not self.trainer.sanity_checking:
+            step_plateaus(self.trainer, self.monitored)
+
+    def on_validation_start(self) -> None:
+        """Stop where the training diverged, before it is measured."""
+        self._check_finite()
+
+    def backward_of(self, side: str, losses: Losses, network: nn.Module) -> None:
+        """Give a network the clipped gradient of its losses, and log these as ``train/SIDE/NAME``."""
+        check_terms(side, losses)
+        total = torch.stack(list(losses.values())).sum()
+        self.manual_backward(total)
+        norm = nn.utils.clip_grad_norm_(network.parameters(), self.gradient_clip or math.inf)
+        noted = {f"the {side}'s term {name}": value for name, value in losses.items()}
+        # A gradient scaler skips the steps of infinite gradients by itself.
+        if getattr(self.trainer.precision_plugin, "scaler", None) is None:
+            noted[f"the gradient of the {side}"] = norm
+        self._finite.note(self.global_step, noted)
+        logged = {f"train/{side}/{name}": value.detach() for name, value in losses.items()}
+        self.log_dict(logged | {f"train/{side}/total": total.detach()})
+
+    def _check_finite(self) -> None:
+        self._finite.check(advice(self.trainer))
+
+    def _decay(self, n_averaged: int) -> float:
+        # A young average follows quickly, so that it holds nothing of the random start.
+        if n_averaged < 1:
+            return 0.0
+        return min(self.ema_decay, (1 + n_averaged) / (10 + n_averaged))
+
+    def step_noise(self) -> NoiseSource:
+        """The noise of a training step, by step and process: a resumed run draws what it would have drawn."""
+        seed = (self.seed * 1_000_003 + self.global_step) * 4096 + self.global_rank
+        return NoiseSource([torch.Generator(self.device).manual_seed(seed)])

@@ -1,0 +1,72 @@
+"""Terms of a loss: which of them weigh something, and those of a user's own file."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from torch import Tensor
+
+from fund2oct.by_path import import_by_path
+
+
+def chosen_weights(given: Mapping[str, float] | None, known: Mapping[str, float]) -> dict[str, float]:
+    """Weights of a model's terms by name; a name that is left out, or is 0, weighs nothing.
+
+    Args:
+        given: what the user gave; None takes those of ``known``. A name with a dot is the import path of a
+            loss of the user's own, see :func:`own_terms`.
+        known: the model's own terms.
+
+    Raises:
+        ValueError: if a name is not known, or nothing weighs anything.
+
+    Example:
+        >>> chosen_weights({"l1": 2.0, "ssim": 0.0, "my_losses.smoothness": 0.1}, {"l1": 1.0, "ssim": 1.0})
+        {'l1': 2.0, 'my_losses.smoothness': 0.1}
+    """
+    unknown = sorted(name for name in given or {} if name not in known and "." not in name)
+    if unknown:
+        raise ValueError(
+            f"weights: expected names of {', '.join(known)}, or the import path of a loss of your own "
+            f"(my_losses.smoothness), found {', '.join(unknown)}"
+        )
+    weights = {name: weight for name, weight in (known if given is None else given).items() if weight}
+    if not weights:
+        raise ValueError("weights: at least one term must weigh something")
+    return weights
+
+
+def own_terms(weights: Mapping[str, float]) -> dict[str, Callable[..., Tensor]]:
+    """Import the losses that are named by their import path.
+
+    Each is called as ``loss(batch, fake)``, with what :meth:`fund2oct.models.VolumeModel.losses` is given,
+    and returns a tensor without dimensions.
+
+    Args:
+        weights: by name.
+
+    Raises:
+        ValueError: if one cannot be imported, or its name was read from a checkpoint.
+    """
+    try:
+        return {name: import_by_path(name) for name in weights if "." in name}
+    except ValueError as error:
+        raise ValueError(f"weights: {error}") from error
+
+
+def check_terms(side: str, losses: Mapping[str, Any]) -> None:
+    """Refuse terms that are no numbers.
+
+    Raises:
+        ValueError: if there is none, or one has another shape.
+    """
+    if not losses:
+        raise ValueError(f"the {side}'s loss: expected at least one term, found none")
+    for name, value in losses.items():
+        if not isinstance(value, Tensor) or value.ndim:
+            found = f"a tensor {tuple(value.shape)}" if isinstance(value, Tensor) else type(value).__name__
+            raise ValueError(
+                f"the {side}'s term {name}: expected a tensor without dimensions, as mean() gives, "
+                f"found {found}"
+            )

@@ -1,0 +1,108 @@
+"""Where results go: never over a file that the same call did not make.
+
+Every command that writes asks here before it computes anything, so that hours of work are not refused at
+their end.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable
+from pathlib import Path
+
+from fund2oct.eye import DataError
+from fund2oct.file_kinds import kind_of
+
+AnyPath = str | os.PathLike[str]
+_NAMED = 3
+
+
+class OutputError(DataError):
+    """A place that results cannot be written to; the message names it and says what to do."""
+
+
+def check_files(
+    paths: Iterable[AnyPath],
+    overwrite: bool = False,
+    inputs: Iterable[AnyPath] = (),
+    kind: str = "",
+) -> None:
+    """Refuse to write files that are there already.
+
+    Args:
+        paths: the files that a call is going to make.
+        overwrite: whether those of an earlier call may be replaced.
+        inputs: what the call reads. None of it is replaced, whatever ``overwrite`` says, nor what is
+            another name (a link) of it.
+        kind: what :func:`fund2oct.file_kinds.kind_of` says of files that may be replaced, or its beginning;
+            empty for files of any kind.
+
+    Raises:
+        OutputError: if a file is there, if it is a folder, or an input.
+
+    Example:
+        >>> check_files(["eye-of-nobody.h5"])  # is not there: nothing happens
+        >>> check_files([__file__], overwrite=True, inputs=[__file__])
+        Traceback (most recent call last):
+            ...
+        fund2oct.outputs.OutputError: ...: is read by this very command; choose another place
+    """
+    there = [path for path in map(Path, paths) if os.path.lexists(path)]
+    read = [path for path in map(Path, inputs) if path.exists()]
+    for path in there:
+        if path.is_file() and not (found := kind_of(path)).startswith(kind):
+            raise OutputError(
+                f"{path}: exists, and is {found or 'something else'}, not {kind}; choose another name"
+            )
+        if path.is_dir():
+            raise OutputError(f"{path}: is a folder, expected the name of a file to make")
+        if path.exists() and any(path.samefile(source) for source in read):
+            raise OutputError(f"{path}: is read by this very command; choose another place for the results")
+    if there and not overwrite:
+        more = f" and {len(there) - _NAMED} more" if len(there) > _NAMED else ""
+        verb = "exists" if len(there) == 1 else "exist"
+        raise OutputError(
+            f"{', '.join(map(str, there[:_NAMED]))}{more}: {verb}; choose another name, or allow it to be "
+            "overwritten (--overwrite)"
+        )
+
+
+def check_folder(folder: AnyPath, mark: str, overwrite: bool = False) -> None:
+    """Refuse to write into a folder that holds something.
+
+    Args:
+        folder: the folder that a call is going to make and fill.
+        mark: a file by which what an earlier call of this kind wrote is known, such as ``report.md``.
+        overwrite: whether that may be replaced. A folder of anything else is refused all the same.
+
+    Raises:
+        OutputError: if the folder is a file, or holds something that may not be replaced.
+    """
+    folder = Path(folder)
+    if os.path.lexists(folder) and not folder.is_dir():
+        raise OutputError(f"{folder}: is a file, expected the name of a folder to make")
+    if not folder.is_dir() or not any(folder.iterdir()):
+        return
+    if not (folder / mark).is_file():
+        raise OutputError(f"{folder}: holds other files already, and no {mark}; choose another folder")
+    if not overwrite:
+        raise OutputError(
+            f"{folder}: holds a {mark} already; choose another folder, or allow it to be overwritten "
+            "(--overwrite)"
+        )
+
+
+def make_numbered_folder(parent: AnyPath) -> Path:
+    """Make the next of the folders ``001``, ``002``, ...; no two processes get the same one."""
+    parent = Path(parent)
+    parent.mkdir(parents=True, exist_ok=True)
+    taken = [int(path.name) for path in parent.iterdir() if path.name.isdigit()]
+    number = max(taken, default=0)
+    while True:
+        number += 1
+        folder = parent / f"{number:03d}"
+        try:
+            folder.mkdir()
+        except FileExistsError:  # another process was faster
+            continue
+        return folder

@@ -1,0 +1,111 @@
+"""How a training ends that does not end by itself, in words for those who started it."""
+
+from __future__ import annotations
+
+import errno
+import os
+import re
+import shlex
+import signal
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytorch_lightning as pl
+import torch
+from lightning_fabric.utilities.exceptions import MisconfigurationException
+from pytorch_lightning.utilities.exceptions import SIGTERMException
+
+from fund2oct.run.config import ConfigError, nearest
+from fund2oct.run.folder import is_first_process, last_checkpoint
+from fund2oct.stopping import INTERRUPTED, TERMINATED, Stopped, sigterm_left_to_others
+
+_NO_ROOM = (errno.ENOSPC, errno.EDQUOT)
+
+
+class SaveWhenTerminated(pl.Callback):
+    """Write ``checkpoints/stopped.ckpt`` where SIGTERM ends a training, after the step that it met."""
+
+    def on_exception(
+        self, trainer: pl.Trainer, pl_module: pl.LightningModule, exception: BaseException
+    ) -> None:
+        """Save; all processes of a training come here after the same step."""
+        folder = trainer.log_dir
+        if isinstance(exception, SIGTERMException) and folder is not None and not trainer.fast_dev_run:  # type: ignore[attr-defined]
+            trainer.save_checkpoint(Path(folder) / "checkpoints" / "stopped.ckpt")
+
+
+@contextmanager
+def explained(run: Path, command: str) -> Iterator[None]:
+    """Turn what ends a training into an error that says what happened and how to go on.
+
+    Args:
+        run: its folder.
+        command: which began it, as in ``fund2oct train pix2vol``.
+
+    Raises:
+        Stopped: after Ctrl-C or SIGTERM.
+        ConfigError: if a setting cannot be used.
+        OSError: if the disk is full.
+    """
+    try:
+        with sigterm_left_to_others():
+            yield
+    except SIGTERMException:
+        raise _stopped(f"stopped by SIGTERM; {_how(run, command)}", TERMINATED) from None
+    except SystemExit as error:
+        if not isinstance(error.__context__, KeyboardInterrupt):
+            raise
+        signal.signal(signal.SIGINT, signal.default_int_handler)  # Lightning ignores the next ones
+        raise _stopped(f"interrupted; {_how(run, command)}", INTERRUPTED) from None
+    except MisconfigurationException as error:
+        raise ConfigError(f"training: {_monitored(str(error)) or _line(error)}") from error
+    except torch.OutOfMemoryError as error:
+        raise MemoryError(
+            f"the device's memory is too small: lower data.init_args.batch_size or the network's widths, or "
+            f"train with trainer.precision=bf16-mixed ({_line(error)}); {_how(run, command)}"
+        ) from error
+    except OSError as error:
+        if error.errno not in _NO_ROOM:
+            raise
+        raise OSError(f"{run}: the disk is full; make room. {_how(run, command).capitalize()}") from error
+    except RuntimeError as error:
+        if wanted := _monitored(str(error)):
+            raise ConfigError(f"training: {wanted}") from error
+        if os.strerror(errno.ENOSPC) in str(error) or "PytorchStreamWriter failed" in str(error):
+            raise OSError(f"{run}: the disk is full; make room. {_how(run, command).capitalize()}") from error
+        raise
+
+
+def command_of(experiment: str, overrides: list[str]) -> str:
+    """The command line that trains an experiment."""
+    return shlex.join(["fund2oct", "train", experiment, *overrides])
+
+
+def _how(run: Path, command: str) -> str:
+    saved = last_checkpoint(run)
+    if os.environ.get("SLURM_JOB_ID") and any(run.glob("hpc_ckpt_*.ckpt")):
+        return f"the job was requeued and goes on from {saved} by itself"
+    if saved is None:
+        return f"nothing was saved yet; begin anew with: {command}"
+    return f"go on with: {command} --resume {shlex.quote(str(saved))}"
+
+
+def _stopped(message: str, status: int) -> Stopped:
+    # In a training of several processes the first one speaks for all.
+    return Stopped(message if is_first_process() else "", status)
+
+
+def _monitored(text: str) -> str:
+    """What is wrong with the quantity that a callback watches; empty where it is something else."""
+    wanted = re.search(r"conditioned on metric `([^`]*)`", text)
+    wanted = wanted or re.search(r"\(monitor='([^']*)'\)` could not find the monitored key", text)
+    if wanted is None:
+        return ""
+    known = sorted(set(re.findall(r"[`'](val/[^`']*)[`']", text)) - {wanted[1]})
+    found = f"; there are {', '.join(known)}" if known else ""
+    return f"a callback watches {wanted[1]!r}, which is not measured{nearest(wanted[1], known)}{found}"
+
+
+def _line(error: BaseException) -> str:
+    return " ".join(str(error).split())

@@ -1,0 +1,111 @@
+"""The folder of a run: of one training, and of no other."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from contextlib import suppress
+from pathlib import Path
+
+from pytorch_lightning.utilities import rank_zero_only
+
+from fund2oct.outputs import OutputError, check_folder, make_numbered_folder
+from fund2oct.run.config import ConfigError
+
+_INHERITED = "FUND2OCT_RUN_DIR"
+_MARK = "config.yaml"
+_MADE = (
+    "checkpoints", "panels", "report", "config.yaml", "hparams.yaml", "run.json", "metrics*.csv",
+    "events.out.tfevents.*", "hpc_ckpt_*.ckpt",
+)  # fmt: skip
+"""What a training writes into its folder."""
+
+
+def make_run_folder(
+    experiment: str, out: str | Path | None = None, overwrite: bool = False, resume: str | Path | None = None
+) -> Path:
+    """Make the folder of a new run.
+
+    Without ``out`` it is the next free number in ``runs/EXPERIMENT``; in a batch job of Slurm it is named by
+    the job, so that the job finds it again when it is requeued. The processes of one training share the
+    folder that the first of them makes.
+
+    Args:
+        experiment: the name.
+        out: the folder.
+        overwrite: whether an earlier run in ``out`` may be removed.
+        resume: the checkpoint to go on from, which is never removed.
+
+    Raises:
+        fund2oct.outputs.OutputError: if ``out`` holds something that may not be replaced.
+        ConfigError: if several processes that something else started cannot agree on a folder.
+    """
+    job = _slurm_job()
+    if out is None and job is None and "TORCHELASTIC_RUN_ID" in os.environ:
+        raise ConfigError("train: under torchrun give --out DIR: all processes of a training share a folder")
+    if not is_first_process():
+        inherited = os.environ.get(_INHERITED) if out is None and job is None else None
+        folder = inherited or out or f"runs/{experiment}/{job}"
+        return Path(folder)
+    if out is None and job is None:
+        run = make_numbered_folder(Path("runs") / experiment)
+    else:
+        run = Path(out) if out is not None else Path("runs") / experiment / str(job)
+        if _is_requeued(run):
+            _keep_metrics(run)
+        else:
+            check_folder(run, _MARK, overwrite)
+            if overwrite and run.is_dir():
+                _remove_run(run, resume)
+        run.mkdir(parents=True, exist_ok=True)
+    # Lightning starts the other processes with the command of this one.
+    os.environ[_INHERITED] = str(run)
+    return run
+
+
+def is_first_process() -> bool:
+    """Whether this is the process of a training that speaks and writes for all."""
+    return bool(getattr(rank_zero_only, "rank", 0) == 0)
+
+
+@rank_zero_only
+def remove_if_empty(run: Path) -> None:
+    """Leave no folder behind of a training that wrote nothing."""
+    with suppress(OSError):  # it holds something, as it should
+        run.rmdir()
+
+
+def last_checkpoint(run: Path) -> Path | None:
+    """The newest checkpoint in the folder of a run."""
+    found = [*run.glob("checkpoints/*.ckpt"), *run.glob("hpc_ckpt_*.ckpt")]
+    return max(found, key=lambda path: (path.stat().st_mtime_ns, path.name == "last.ckpt"), default=None)
+
+
+def _slurm_job() -> str | None:
+    """A name for a batch job; in an interactive one several trainings may follow one another."""
+    job, step = os.environ.get("SLURM_JOB_ID"), os.environ.get("SLURM_STEP_ID", "0")
+    if job is None or os.environ.get("SLURM_JOB_NAME") in ("bash", "interactive"):
+        return None
+    return f"slurm-{job}" + (f".{step}" if step not in ("0", "4294967291") else "")
+
+
+def _is_requeued(run: Path) -> bool:
+    return bool(_slurm_job()) and any(run.glob("hpc_ckpt_*.ckpt"))
+
+
+def _keep_metrics(run: Path) -> None:
+    """Lightning's logger would begin ``metrics.csv`` anew."""
+    written = run / "metrics.csv"
+    if written.is_file():
+        number = sum(1 for _ in run.glob("metrics-*.csv")) + 1
+        written.rename(run / f"metrics-{number}.csv")
+
+
+def _remove_run(run: Path, resume: str | Path | None) -> None:
+    if resume is not None and Path(resume).resolve().is_relative_to(run.resolve()):
+        raise OutputError(f"{run}: holds the checkpoint to resume from; choose another folder")
+    for path in (path for pattern in _MADE for path in run.glob(pattern)):
+        if path.is_dir() and not path.is_symlink():
+            shutil.rmtree(path)
+        else:
+            path.unlink()

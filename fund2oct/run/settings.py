@@ -1,0 +1,100 @@
+"""Settings of an experiment that would do nothing, or not what they say."""
+
+from __future__ import annotations
+
+import inspect
+import re
+from importlib import import_module
+from typing import Any
+
+import pytorch_lightning as pl
+
+from fund2oct.run.config import ConfigError, nearest
+
+_OURS = {
+    "gradient_clip_val": "set model.init_args.gradient_clip, the largest norm of a network's gradient",
+    "gradient_clip_algorithm": "norms are clipped; set model.init_args.gradient_clip",
+    "accumulate_grad_batches": "each batch is a step; raise data.init_args.batch_size, or train on more "
+    "devices",
+}
+"""Keys of the trainer that a model which steps its optimisers itself never asks for."""
+_SECTION = ("class_path", "init_args", "dict_kwargs")
+
+
+def check_sections(config: dict[str, Any], run_is_given: bool) -> None:
+    """Refuse keys that nothing reads.
+
+    Args:
+        config: of :func:`fund2oct.run.config.load_experiment`.
+        run_is_given: whether the trainer writes into the folder of a run.
+
+    Raises:
+        ConfigError: if there are any; the message names the nearest that is read.
+    """
+    for name in ("model", "data"):
+        for key in config.get(name, {}):
+            if key not in _SECTION:
+                raise ConfigError(f"configuration: {name}.{key}: unknown key{nearest(key, _SECTION)}")
+    if run_is_given and config["trainer"].get("default_root_dir") is not None:
+        raise ConfigError(
+            "configuration: trainer.default_root_dir: all lies in the folder of the run; choose it by --out"
+        )
+
+
+def check_trainer(config: dict[str, Any], model: pl.LightningModule) -> None:
+    """Refuse what a model that steps by itself would not do.
+
+    Raises:
+        ConfigError: naming the key to use instead.
+    """
+    if model.automatic_optimization:
+        return
+    for key, instead in _OURS.items():
+        if config["trainer"].get(key) not in (None, 1 if key == "accumulate_grad_batches" else None):
+            raise ConfigError(
+                f"configuration: trainer.{key}: {type(model).__name__} steps by itself; {instead}"
+            )
+
+
+def loggers_of(config: dict[str, Any], own: list[dict[str, Any]]) -> list[dict[str, Any]] | bool:
+    """The loggers of a run: our own and those that the experiment names, or none where it says ``false``."""
+    wanted = config["trainer"].get("logger")
+    if wanted is False:
+        return False
+    named = wanted if isinstance(wanted, list) else [wanted] if isinstance(wanted, (dict, str)) else []
+    return [*own, *named]
+
+
+def explain(error: Exception) -> str:
+    """What is wrong with a configuration, in a line, with the name that was perhaps meant.
+
+    The libraries that check it list all types that they tried, and the whole value.
+    """
+    text = " ".join(str(error).split())
+    refused = re.search(r"Option '([^']+)' is not accepted|does not accept option '([^']+)'", text)
+    if refused is not None:
+        word = (refused[1] or refused[2]).rpartition(".")[2]
+        path = re.findall(r"given class_path '([^']+)'", text[: refused.start()])
+        where = path[-1] if path else "trainer"
+        known = _arguments(_class_of(path[-1]) if path else pl.Trainer)
+        return f"{where}: there is no {word!r}{nearest(word, known)}"
+    absent = re.search(r"given class_path '([\w.]+)\.(\w+)': module '[^']+' has no attribute", text)
+    if absent is not None:
+        names = [name for name in dir(import_module(absent[1])) if name[0].isupper()]
+        return f"there is no {absent[2]!r} in {absent[1]}{nearest(absent[2], names)}"
+    where = re.match(r'Parser key "([\w.]+)"', text)
+    tried = re.search(r"Errors:(.*?)- (?:Expected a <class 'NoneType'>|Not a valid subclass)", text)
+    line = (tried[1] if tried else text).replace("- ", "", 1).strip()
+    return f"{where[1]}: {line}" if where and tried else line
+
+
+def _class_of(path: str) -> type:
+    module, _, name = path.rpartition(".")
+    found = getattr(import_module(module), name)
+    return found if isinstance(found, type) else type(found)
+
+
+def _arguments(of: type) -> set[str]:
+    """Names of the arguments of a class and of those that it stands on."""
+    inits = (vars(base)["__init__"] for base in of.__mro__[:-1] if "__init__" in vars(base))
+    return {name for init in inits for name in inspect.signature(init).parameters}

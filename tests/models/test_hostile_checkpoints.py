@@ -1,0 +1,191 @@
+"""No text in a checkpoint is an import path, a file to open or an address, and no name of it says a lie."""
+
+import copy
+import os
+import sys
+
+import h5py
+import pytest
+import pytorch_lightning as pl
+import torch
+from PIL import Image
+
+from fund2oct.by_path import import_by_path, values_of_a_file
+from fund2oct.data import FundusOCTDataModule
+from fund2oct.models import CheckpointError, SurfaceModel, VoxelGAN, load_model
+
+SHAPE = (6, 32, 48)
+QUIET = {
+    "accelerator": "cpu", "devices": 1, "logger": False, "enable_checkpointing": False,
+    "enable_progress_bar": False, "enable_model_summary": False, "limit_val_batches": 0,
+}  # fmt: skip
+
+watched: list[str] = []
+seen: list[str] = []
+
+
+def audit(event, arguments):
+    if event in ("open", "import", "socket.connect", "socket.getaddrinfo", "os.system", "subprocess.Popen"):
+        text = " ".join(map(str, arguments))
+        seen.extend(f"{event} {text}" for word in watched if word in text)
+
+
+sys.addaudithook(audit)  # cannot be taken away again: it looks at nothing while nothing is watched
+
+
+@pytest.fixture
+def trap(tmp_path, monkeypatch):
+    """Names that would show if anything were imported, opened or fetched."""
+    (tmp_path / "sprung_module.py").write_text("def spring():\n    raise SystemExit('sprung')\n")
+    (tmp_path / "sprung_file.pt").write_bytes(b"PK\x03\x04")
+    monkeypatch.syspath_prepend(tmp_path)
+    seen.clear()
+    watched[:] = ["sprung"]
+    names = (
+        "sprung_module:spring", "os.abort", str(tmp_path / "sprung_file.pt"),
+        f"torchscript:{tmp_path / 'sprung_file.pt'}", "https://sprung.example/a.pt", "torchvision:sprung",
+    )  # fmt: skip
+    yield names
+    watched.clear()
+    assert "sprung_module" not in sys.modules and not seen
+
+
+def strings(node, place=()):
+    """The place of each text in nested dictionaries and lists; of a list the first entry stands for all."""
+    if isinstance(node, str):
+        yield place
+    elif isinstance(node, dict):
+        for key, child in node.items():
+            if place != ("state_dict",):
+                yield from strings(child, (*place, key))
+    elif isinstance(node, (list, tuple)):
+        for number, child in enumerate(node[:1]):
+            yield from strings(child, (*place, number))
+
+
+def put(node, place, value):
+    key, *rest = place
+    new = put(node[key], rest, value) if rest else value
+    changed = list(node) if isinstance(node, (list, tuple)) else dict(node)
+    changed[key] = new
+    return type(node)(changed) if isinstance(node, tuple) else changed
+
+
+@pytest.fixture(scope="module")
+def checkpoints(tiny_eyes, tiny_checkpoint, tmp_path_factory):
+    """One of each class of this package."""
+    models = {
+        "voxels": VoxelGAN(SHAPE, channels=(8, 8, 16), bscan_width=8, n_layers=2),
+        "surfaces": SurfaceModel(SHAPE, encoder="own", surface_width=8),
+    }
+    found = {"pix2vol": torch.load(tiny_checkpoint, weights_only=True)}
+    for name, model in models.items():
+        trainer = pl.Trainer(max_steps=1, **QUIET)
+        trainer.fit(model, datamodule=FundusOCTDataModule(str(tiny_eyes), batch_size=2))
+        path = tmp_path_factory.mktemp("models") / f"{name}.ckpt"
+        trainer.save_checkpoint(path)
+        found[name] = torch.load(path, weights_only=True)
+    return found
+
+
+@pytest.mark.parametrize("name", ["pix2vol", "voxels", "surfaces"])
+def test_no_text_of_a_checkpoint_is_imported_or_opened(name, checkpoints, trap, tmp_path):
+    whole = checkpoints[name]
+    slim = {key: value for key, value in whole.items() if key not in ("optimizer_states", "loops")}
+    places = list(strings(slim))
+    arguments = {place[1] for place in places if place[0] == "hyper_parameters"}
+    known = {
+        "pix2vol": {"encoder", "adversarial"},
+        "voxels": {"lift", "adversarial", "perceptual"},
+        "surfaces": {"encoder"},
+    }
+    assert arguments >= known[name]
+    path = tmp_path / "hostile.ckpt"
+    for number, place in enumerate(places):
+        for word in trap if place[0] == "hyper_parameters" else (trap[number % len(trap)],):
+            torch.save(put(slim, place, word), path)
+            try:
+                load_model(path)
+            except CheckpointError as error:
+                assert "hostile.ckpt" in str(error)
+
+
+def test_what_only_training_needs_is_refused_in_training(checkpoints, trap, tiny_eyes, tmp_path):
+    hostile = copy.copy(checkpoints["voxels"])
+    data = FundusOCTDataModule(str(tiny_eyes), batch_size=2)
+    for word in trap:
+        hostile["hyper_parameters"] = checkpoints["voxels"]["hyper_parameters"] | {
+            "perceptual": word, "weights": {"l1": 1.0, "perceptual": 1.0},
+        }  # fmt: skip
+        torch.save(hostile, tmp_path / "hostile.ckpt")
+        model = load_model(tmp_path / "hostile.ckpt")
+        with pytest.raises(ValueError, match=r"was read from .*hostile.ckpt, which never says|expected 'eff"):
+            pl.Trainer(max_steps=1, **QUIET).fit(model, datamodule=data)
+
+
+def test_what_the_user_names_is_given():
+    with values_of_a_file("model.ckpt", {"mine.Network": dict}):
+        assert import_by_path("mine.Network") is dict
+        with pytest.raises(ValueError, match=r"'os.abort' was read from model.ckpt"):
+            import_by_path("os.abort")
+    assert import_by_path("os.abort") is os.abort
+
+
+def as_picture(path):
+    Image.new("RGB", (8, 8)).save(path, "JPEG")
+
+
+def as_eyes(path):
+    h5py.File(path, "w").close()
+
+
+def as_safetensors(path):
+    from safetensors.torch import save_file
+
+    save_file({"weight": torch.zeros(3)}, path)
+
+
+def as_run(path):
+    (path / "checkpoints").mkdir(parents=True)
+    (path / "checkpoints/last.ckpt").write_bytes(b"PK")
+
+
+@pytest.mark.parametrize(
+    ("make", "message"),
+    [
+        (as_picture, "is a JPEG picture; expected a checkpoint"),
+        (as_eyes, "is an HDF5 file, as files of eyes are; expected a checkpoint"),
+        (as_safetensors, r"is a file of tensors alone \(safetensors\); expected a checkpoint"),
+        (as_run, "is a folder, expected a file; perhaps .*model.ckpt/checkpoints/last.ckpt"),
+        (lambda path: path.write_bytes(b""), "is empty: it was copied or downloaded in part"),
+        (
+            lambda path: path.write_text(
+                "version https://git-lfs.github.com/spec/v1\noid sha256:1\nsize 9\n"
+            ),
+            "is a pointer of Git LFS and not the file itself; run git lfs pull",
+        ),
+        (
+            lambda path: path.write_text("\n<!DOCTYPE html><html></html>"),
+            "is an HTML page, perhaps of a download",
+        ),
+        (lambda path: path.write_text("hello"), "is damaged or something else; expected a checkpoint"),
+        (lambda path: path.symlink_to(path.with_name("nowhere")), "no such file"),
+    ],
+)
+def test_what_is_no_checkpoint_is_called_what_it_is(make, message, tmp_path):
+    make(tmp_path / "model.ckpt")
+    with pytest.raises(CheckpointError, match=rf"model.ckpt: {message}") as caught:
+        load_model(tmp_path / "model.ckpt")
+    assert "could run code" not in str(caught.value)
+
+
+def test_a_file_without_permission_is_not_damaged(tmp_path, monkeypatch):
+    path = tmp_path / "model.ckpt"
+    path.write_bytes(b"PK")
+
+    def refuse(*_, **__):
+        raise PermissionError(13, "Permission denied")
+
+    monkeypatch.setattr("fund2oct.file_kinds.open", refuse, raising=False)
+    with pytest.raises(CheckpointError, match=r"model.ckpt: cannot be opened, permission is denied"):
+        load_model(path)

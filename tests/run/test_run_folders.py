@@ -1,0 +1,163 @@
+"""A run has a folder of its own, and goes on from what it can go on from."""
+
+from pathlib import Path
+
+import pytest
+import torch
+
+from fund2oct.cli import main
+from fund2oct.run.folder import last_checkpoint, make_run_folder
+
+
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory, tiny_eyes):
+    """The last checkpoint of one batch of the l1 experiment, and what it was trained with."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("fund2oct.run.train._report", lambda *_: None)
+        patch.chdir(tmp_path_factory.mktemp("trained"))
+        settings = [
+            f"data.init_args.path={tiny_eyes}", "data.init_args.n_eyes=24", "data.init_args.batch_size=2",
+            "model.init_args.shape=[6,32,48]", "model.init_args.channels=[8,8,16]", "trainer.max_epochs=1",
+            "trainer.accelerator=cpu", "trainer.devices=1", "trainer.limit_train_batches=1",
+            "trainer.limit_val_batches=0", "trainer.check_val_every_n_epoch=1",
+            "trainer.enable_progress_bar=false", "trainer.enable_model_summary=false",
+        ]  # fmt: skip
+        assert main(["train", "l1", *settings, "data.init_args.test_fraction=0"]) == 0
+        checkpoint = last_checkpoint(Path("runs/l1/001"))
+        assert checkpoint is not None
+        return checkpoint.resolve(), settings
+
+
+def test_a_run_has_a_number_and_is_never_written_over(trained, tmp_path, monkeypatch, capfd):
+    checkpoint, settings = trained
+    run = checkpoint.parents[1]
+    assert run.name == "001" and checkpoint.name == "last.ckpt"
+    before = {path: path.stat().st_mtime_ns for path in run.rglob("*")}
+    monkeypatch.chdir(tmp_path)
+    assert main(["train", "l1", *settings, "--out", str(run)]) == 1
+    assert f"{run}: holds a config.yaml already; choose another folder, or allow" in capfd.readouterr().err
+    assert {path: path.stat().st_mtime_ns for path in run.rglob("*")} == before
+    # What is no run is not replaced even where the user allows to replace a run.
+    (tmp_path / "photos").mkdir()
+    (tmp_path / "photos/eye.png").write_text("a photo")
+    assert main(["train", "l1", *settings, "--out", "photos", "--overwrite"]) == 1
+    assert "photos: holds other files already, and no config.yaml" in capfd.readouterr().err
+    assert main(["train", "l1", *settings, "--out", "photos/eye.png", "--overwrite"]) == 1
+    assert "photos/eye.png: is a file, expected the name of a folder" in capfd.readouterr().err
+    assert [path.name for path in tmp_path.rglob("*")] == ["photos", "eye.png"]
+
+
+def test_overwriting_removes_the_run_and_nothing_else(tmp_path):
+    run = tmp_path / "run"
+    for name in (
+        "checkpoints/last.ckpt",
+        "panels/a.png",
+        "config.yaml",
+        "events.out.tfevents.1",
+        "metrics.csv",
+    ):
+        (run / name).parent.mkdir(parents=True, exist_ok=True)
+        (run / name).write_text("old")
+    (run / "my notes.txt").write_text("mine")
+    with pytest.raises(ValueError, match="holds the checkpoint to resume from"):
+        make_run_folder("l1", run, overwrite=True, resume=run / "checkpoints/last.ckpt")
+    assert make_run_folder("l1", run, overwrite=True) == run
+    assert [path.name for path in run.iterdir()] == ["my notes.txt"]
+
+
+def test_the_processes_of_one_training_share_a_folder(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    first = make_run_folder("l1")
+    monkeypatch.setattr("fund2oct.run.folder.is_first_process", lambda: False)
+    assert make_run_folder("l1") == first and make_run_folder("l1", "mine") != first
+    monkeypatch.setenv("TORCHELASTIC_RUN_ID", "none")
+    with pytest.raises(ValueError, match="under torchrun give --out DIR"):
+        make_run_folder("l1")
+
+
+def test_a_batch_job_has_a_folder_of_its_own_name(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("SLURM_JOB_ID", "12")
+    monkeypatch.setenv("SLURM_JOB_NAME", "bash")  # interactive: several trainings in one job
+    assert [make_run_folder("l1").name for _ in range(2)] == ["001", "002"]
+    monkeypatch.setenv("SLURM_JOB_NAME", "oct")
+    run = make_run_folder("l1")
+    assert run.name == "slurm-12"
+    (run / "config.yaml").write_text("old")
+    with pytest.raises(ValueError, match=r"slurm-12: holds a config.yaml already"):
+        make_run_folder("l1")
+    (run / "hpc_ckpt_1.ckpt").write_text("requeued")
+    assert make_run_folder("l1") == run
+
+
+def change(**values):
+    def write(checkpoint, path):
+        contents = torch.load(checkpoint, weights_only=True)
+        contents["hyper_parameters"] |= values.pop("hyper_parameters", {})
+        torch.save(contents | values, path)
+
+    return write
+
+
+def without_training(checkpoint, path):
+    contents = torch.load(checkpoint, weights_only=True)
+    torch.save({name: contents[name] for name in ("state_dict", "hyper_parameters", "fund2oct")}, path)
+
+
+@pytest.mark.parametrize(
+    ("write", "more", "message"),
+    [
+        (lambda old, new: None, [], "new.ckpt: no such file"),
+        (lambda old, new: new.mkdir(), [], "new.ckpt: is a folder, expected a file"),
+        (
+            lambda old, new: new.write_bytes(old.read_bytes()[:9000]),
+            [],
+            "new.ckpt: damaged or not a checkpoint",
+        ),
+        (lambda old, new: new.write_bytes(b""), [], "new.ckpt: is empty"),
+        (without_training, ["trainer.max_epochs=2"], "holds weights alone, and no state of a training"),
+        (
+            change(fund2oct={"class": "fund2oct.models.pix2vol.Pix2Vol", "task": None}),
+            ["trainer.max_epochs=2"],
+            "holds a fund2oct.models.pix2vol.Pix2Vol, but the experiment trains a VoxelGAN",
+        ),
+        (
+            change(),
+            ["trainer.max_epochs=2", "model.init_args.channels=[8,16,16]"],
+            "holds another network than the experiment builds (channels=[8, 8, 16] (here [8, 16, 16]))",
+        ),
+        (
+            change(),
+            [],
+            "has 1 epochs behind it, and trainer.max_epochs=1 leaves none to train; set more, as in ",
+        ),
+        (change(), ["trainer.max_epochs=-1", "trainer.max_steps=1"], "has 1 steps behind it"),
+    ],
+)
+def test_what_a_training_cannot_go_on_from_is_said_first(
+    write, more, message, trained, tmp_path, monkeypatch, capfd
+):
+    checkpoint, settings = trained
+    monkeypatch.chdir(tmp_path)
+    write(checkpoint, tmp_path / "new.ckpt")
+    monkeypatch.setattr("pytorch_lightning.Trainer.fit", lambda *_, **__: pytest.fail("a training began"))
+    assert main(["train", "l1", *settings, *more, "--resume", "new.ckpt"]) == 1
+    (line,) = [line for line in capfd.readouterr().err.splitlines() if line.startswith("fund2oct: ")]
+    assert message in line
+    assert not list((tmp_path / "runs/l1").iterdir())  # no folder is left of a run that never was
+
+
+def test_a_checkpoint_never_says_which_file_to_remove(trained, tmp_path, monkeypatch):
+    """Lightning removes the best model that a checkpoint names when it saves a better one."""
+    checkpoint, settings = trained
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr("fund2oct.run.train._report", lambda *_: None)
+    victim = tmp_path / "data.h5"
+    victim.write_text("precious")
+    contents = torch.load(checkpoint, weights_only=True)
+    (state,) = contents["callbacks"].values()
+    state["best_model_path"] = "run/checkpoints/../../data.h5"
+    torch.save(contents, tmp_path / "hostile.ckpt")
+    more = ["trainer.max_epochs=2", "--resume", "hostile.ckpt", "--out", "run"]
+    assert main(["train", "l1", *settings, *more]) == 0
+    assert victim.read_text() == "precious"

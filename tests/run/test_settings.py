@@ -1,0 +1,105 @@
+"""Settings do what they say, or are refused with the name that was meant."""
+
+import pytest
+from pytorch_lightning.callbacks import LearningRateMonitor, ModelCheckpoint
+from pytorch_lightning.loggers import CSVLogger, TensorBoardLogger
+
+from fund2oct.callbacks import PanelCallback, RunRecordCallback
+from fund2oct.cli import main
+from fund2oct.run.config import ConfigError, load_experiment
+from fund2oct.run.settings import loggers_of
+from fund2oct.run.train import _build, build
+
+CALLBACK = "trainer.callbacks=[{class_path: pytorch_lightning.callbacks."
+
+
+@pytest.mark.parametrize(
+    ("override", "message"),
+    [
+        ("trainer.max_epoch=1", "trainer: there is no 'max_epoch'; did you mean max_epochs?"),
+        ("model.init_args.texure=[8]", "Pix2Vol: there is no 'texure'; did you mean texture?"),
+        (
+            "model.init_args.learning_rat=1",
+            "Pix2Vol: there is no 'learning_rat'; did you mean learning_rate?",
+        ),
+        ("model.init_args.ema_dcay=1", "Pix2Vol: there is no 'ema_dcay'; did you mean ema_decay?"),
+        (
+            "data.init_args.batchsize=3",
+            "PhantomDataModule: there is no 'batchsize'; did you mean batch_size?",
+        ),
+        (
+            f"{CALLBACK}ModelCheckpoint, init_args: {{save_lst: true}}}}]",
+            "ModelCheckpoint: there is no 'save_lst'; did you mean save_last?",
+        ),
+        (
+            f"{CALLBACK}ModelChekpoint}}]",
+            "there is no 'ModelChekpoint' in pytorch_lightning.callbacks; did you mean ModelCheckpoint?",
+        ),
+        (
+            "model.class_path=fund2oct.models.Pix2Vl",
+            "there is no 'Pix2Vl' in fund2oct.models; did you mean Pix2Vol?",
+        ),
+        ("model.init_arg.encoder=own", "model.init_arg: unknown key; did you mean init_args?"),
+        ("data.classpath=x", "data.classpath: unknown key; did you mean class_path?"),
+        ("trainer.gradient_clip_val=1", "Pix2Vol steps by itself; set model.init_args.gradient_clip"),
+        ("trainer.accumulate_grad_batches=2", "each batch is a step; raise data.init_args.batch_size"),
+    ],
+)
+def test_a_key_that_nothing_reads_is_named_with_the_nearest(override, message):
+    with pytest.raises(ConfigError) as caught:
+        build("pix2vol", [override, "trainer.accelerator=cpu", "trainer.devices=1"])
+    assert str(caught.value).startswith("configuration: ") and message in str(caught.value)
+    assert "\n" not in str(caught.value) and len(str(caught.value)) < 250
+
+
+def test_the_folder_of_the_run_is_chosen_by_out(quick, capsys, tmp_path):
+    assert main(["train", "pix2vol", *quick, "trainer.default_root_dir=elsewhere"]) == 1
+    assert "all lies in the folder of the run; choose it by --out" in capsys.readouterr().err
+    assert not list(tmp_path.iterdir())
+
+
+def names(callbacks):
+    return [path["class_path"].rpartition(".")[2] for path in callbacks]
+
+
+def test_a_callback_is_added_and_takes_the_place_of_its_like():
+    ours = ["ModelCheckpoint", "PanelCallback", "RunRecordCallback"]
+    assert names(load_experiment("pix2vol")["trainer"]["callbacks"]) == ours
+    added = load_experiment("pix2vol", [f"{CALLBACK}LearningRateMonitor}}]"])["trainer"]["callbacks"]
+    assert names(added) == [*ours, "LearningRateMonitor"]
+    replaced = load_experiment(
+        "pix2vol", ["trainer.callbacks=[{class_path: a.PanelCallback, init_args: {n: 1}}]"]
+    )
+    assert names(replaced["trainer"]["callbacks"]) == [
+        "ModelCheckpoint",
+        "RunRecordCallback",
+        "PanelCallback",
+    ]
+    assert replaced["trainer"]["callbacks"][-1]["init_args"] == {"n": 1}
+    assert names(load_experiment("pix2vol", ["trainer.callbacks=null"])["trainer"]["callbacks"]) == ours
+
+
+def test_loggers_are_added_or_left_out():
+    own = [{"class_path": "a"}]
+    assert loggers_of({"trainer": {}}, own) == loggers_of({"trainer": {"logger": True}}, own) == own
+    assert loggers_of({"trainer": {"logger": False}}, own) is False
+    mine = {"class_path": "b"}
+    assert loggers_of({"trainer": {"logger": mine}}, own) == [*own, mine]
+    assert loggers_of({"trainer": {"logger": [mine]}}, own) == [*own, mine]
+
+
+def test_what_is_wanted_of_the_trainer_reaches_it(quick, tmp_path):
+    mine = "trainer.logger={class_path: pytorch_lightning.loggers.CSVLogger, init_args: {save_dir: mine}}"
+    config = load_experiment("pix2vol", [*quick, mine, f"{CALLBACK}LearningRateMonitor}}]"])
+    trainer = _build(config, tmp_path / "run").trainer
+    assert [type(logger) for logger in trainer.loggers] == [TensorBoardLogger, CSVLogger, CSVLogger]
+    assert trainer.log_dir.rstrip("/") == str(tmp_path / "run")
+    for kind in (ModelCheckpoint, PanelCallback, RunRecordCallback, LearningRateMonitor):
+        assert sum(isinstance(callback, kind) for callback in trainer.callbacks) == 1, kind
+    # One batch is not all of them, whatever order the libraries' types are tried in.
+    assert type(trainer.limit_train_batches) is int and trainer.limit_train_batches == 1
+    without = load_experiment(
+        "pix2vol", [*quick, "trainer.enable_checkpointing=false", "trainer.logger=false"]
+    )
+    trainer = _build(without, tmp_path / "run").trainer
+    assert not trainer.checkpoint_callbacks and not trainer.loggers

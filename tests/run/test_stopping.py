@@ -1,0 +1,216 @@
+"""Trainings that are stopped, interrupted or meet a wall: a line that says how to go on, and a status."""
+
+import errno
+import os
+import signal
+import stat
+import subprocess
+import sys
+
+import pytest
+import pytorch_lightning as pl
+import torch
+from lightning_fabric.utilities.exceptions import MisconfigurationException
+from pytorch_lightning.callbacks import EarlyStopping
+
+from fund2oct.cli import main
+from fund2oct.outputs import make_numbered_folder
+from fund2oct.run.config import ConfigError
+from fund2oct.run.ending import SaveWhenTerminated, explained
+
+
+def error_line(capfd):
+    """The one line of ours on standard error."""
+    lines = [line for line in capfd.readouterr().err.splitlines() if line.startswith("fund2oct: ")]
+    assert len(lines) == 1, lines
+    return lines[0]
+
+
+def signal_after(monkeypatch, number, n_batches):
+    """Send a signal to this process when so many batches of a training are done."""
+
+    def send(self, trainer, module, outputs, batch, batch_idx):
+        if batch_idx + 1 == n_batches and trainer.current_epoch == 0:
+            os.kill(os.getpid(), number)
+
+    monkeypatch.setattr(SaveWhenTerminated, "on_train_batch_start", lambda *_: None, raising=False)
+    monkeypatch.setattr(SaveWhenTerminated, "on_train_batch_end", send)
+
+
+def four_batches(quick):
+    return [*quick, "trainer.limit_train_batches=4", "model.init_args.adversaries_from=0.5"]
+
+
+def test_sigterm_saves_and_says_how_to_go_on(quick, monkeypatch, capfd, tmp_path):
+    settings = four_batches(quick)
+    assert main(["train", "pix2vol", *settings, "--out", "whole"]) == 0
+    with monkeypatch.context() as patch:
+        signal_after(patch, signal.SIGTERM, 2)
+        assert main(["train", "pix2vol", *settings, "--out", "part"]) == 143
+    line = error_line(capfd)
+    assert line.startswith("fund2oct: stopped by SIGTERM; go on with: fund2oct train pix2vol ")
+    assert line.endswith(" --resume part/checkpoints/stopped.ckpt")
+    assert signal.getsignal(signal.SIGTERM) == signal.SIG_DFL
+    resume = ["--resume", "part/checkpoints/stopped.ckpt", "--out", "rest"]
+    assert main(["train", "pix2vol", *settings, *resume]) == 0
+    assert "predict rest/checkpoints/last.ckpt PHOTO.jpg" in capfd.readouterr().out
+    whole, rest = (
+        torch.load(tmp_path / name / "checkpoints/last.ckpt", weights_only=True) for name in ("whole", "rest")
+    )
+    assert whole["global_step"] == rest["global_step"] == 4
+    for name, value in whole["state_dict"].items():
+        assert torch.equal(value, rest["state_dict"][name]), name
+
+
+def test_ctrl_c_says_how_to_go_on(quick, monkeypatch, capfd):
+    signal_after(monkeypatch, signal.SIGINT, 1)
+    assert main(["train", "pix2vol", *quick]) == 130
+    line = error_line(capfd)
+    assert line.startswith(
+        "fund2oct: interrupted; nothing was saved yet; begin anew with: fund2oct train pix2vol "
+    )
+    assert signal.getsignal(signal.SIGINT) == signal.default_int_handler
+
+
+def test_slurm_requeues_and_the_job_goes_on_by_itself(quick, monkeypatch, capfd, tmp_path):
+    scontrol = tmp_path / "bin/scontrol"
+    scontrol.parent.mkdir()
+    # As Slurm does: it takes the job back, and ends its processes.
+    scontrol.write_text(f'#!/bin/sh\necho "$@" >> {tmp_path}/asked\nkill -TERM $PPID\n')
+    scontrol.chmod(scontrol.stat().st_mode | stat.S_IXUSR)
+    job = {
+        "PATH": f"{scontrol.parent}:{os.environ['PATH']}", "SLURM_JOB_ID": "4711", "SLURM_NTASKS": "1",
+        "SLURM_JOB_NAME": "oct", "SLURM_PROCID": "0", "SLURM_LOCALID": "0", "SLURM_NODEID": "0",
+    }  # fmt: skip
+    for name, value in job.items():
+        monkeypatch.setenv(name, value)
+    settings = [*four_batches(quick), "trainer.log_every_n_steps=1"]
+    before = signal.getsignal(signal.SIGUSR1)
+    with monkeypatch.context() as patch:
+        signal_after(patch, signal.SIGUSR1, 2)
+        assert main(["train", "pix2vol", *settings]) == 143
+    run = tmp_path / "runs/pix2vol/slurm-4711"
+    assert (tmp_path / "asked").read_text() == "requeue 4711\n"
+    assert f"the job was requeued and goes on from runs/pix2vol/{run.name}/" in error_line(capfd)
+    assert main(["train", "pix2vol", *settings]) == 0
+    saved = torch.load(run / "checkpoints/last.ckpt", weights_only=True)
+    assert saved["global_step"] == 4
+    # What was measured before is kept beside what came after.
+    first, second = ((run / name).read_text() for name in ("metrics-1.csv", "metrics.csv"))
+    assert len(first.splitlines()) == 3 and len(second.splitlines()) == 3
+    assert signal.getsignal(signal.SIGUSR1) == before
+
+
+def test_a_full_disk_is_said_with_the_last_good_checkpoint(quick, monkeypatch, capfd):
+    save = pl.Trainer.save_checkpoint
+
+    def full_in_the_second_epoch(trainer, path, *options):
+        if trainer.current_epoch == 1:
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        save(trainer, path, *options)
+
+    monkeypatch.setattr(pl.Trainer, "save_checkpoint", full_in_the_second_epoch)
+    assert main(["train", "pix2vol", *quick, "trainer.max_epochs=2"]) == 1
+    line = error_line(capfd)
+    assert line.startswith(
+        "fund2oct: runs/pix2vol/001: the disk is full; make room. Go on with: fund2oct train"
+    )
+    assert line.endswith("--resume runs/pix2vol/001/checkpoints/last.ckpt")
+
+
+def test_a_quantity_that_is_not_measured_is_named_with_the_nearest(tmp_path):
+    logs = {"val/thickness/error_um": torch.tensor(1.0), "val/aligned/ssim": torch.tensor(1.0)}
+    with (
+        pytest.raises(
+            ConfigError, match=r"watches 'val/thickness/eror_um'.*did you mean val/thickness/error_um\?"
+        ),
+        explained(tmp_path, "fund2oct train pix2vol"),
+    ):
+        EarlyStopping(monitor="val/thickness/eror_um")._validate_condition_metric(logs)
+    # As ModelCheckpoint says it.
+    text = "`ModelCheckpoint(monitor='val/sim')` could not find the monitored key in the returned metrics: "
+    text += f"{[*logs]}."
+    with (
+        pytest.raises(
+            ConfigError, match=r"watches 'val/sim', which is not measured.*there are val/aligned/ssim, "
+        ),
+        explained(tmp_path, "fund2oct train pix2vol"),
+    ):
+        raise MisconfigurationException(text)
+
+
+def test_other_failures_pass_as_they_are(tmp_path):
+    for error in (RuntimeError("a bug"), OSError(errno.EIO, "broken"), SystemExit(3), KeyError("x")):
+        with pytest.raises(type(error)) as caught, explained(tmp_path, "train"):
+            raise error
+        assert caught.value is error
+
+
+@pytest.mark.parametrize(
+    ("command", "module", "how"),
+    [
+        (
+            ["simulate", "new.h5"],
+            "fund2oct.data.importing.simulated_file.simulate_file",
+            "it goes on from here",
+        ),
+        (
+            ["import", "aptos", "a", "b.h5"],
+            "fund2oct.data.importing.aptos.import_aptos",
+            "it goes on from here",
+        ),
+        (
+            ["predict", "a.ckpt", "b.jpg", "--out", "c"],
+            "fund2oct.run.predict.load_model",
+            "the photos that are left",
+        ),
+        (
+            ["evaluate", "a.ckpt", "--data", "b.h5", "--out", "c"],
+            "fund2oct.evaluation.checkpoints.load_model",
+            "no report was written; run it again",
+        ),
+        (["check", "a.h5"], "fund2oct.data.store.check.check_file", "run it again"),
+    ],
+)
+def test_ctrl_c_is_a_line_in_every_command(command, module, how, monkeypatch, capfd, tmp_path):
+    def interrupted(*_, **__):
+        raise KeyboardInterrupt
+
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(module, interrupted)
+    assert main(command) == 130
+    line = error_line(capfd)
+    assert line.startswith("fund2oct: interrupted; ") and how in line
+
+
+def test_sigterm_ends_a_command_with_its_processes(tmp_path):
+    out = tmp_path / "eyes.h5"
+    sizes = ["--eyes", "400", "--workers", "2", "--shape", "32", "48", "--fundus-px", "48"]
+    code = (
+        "import os, signal, sys, threading\n"
+        "from fund2oct.data.importing import engine\n"
+        "told = engine.with_progress\n"
+        "def stop(items, *rest):\n"
+        "    for number, item in enumerate(told(items, *rest)):\n"
+        "        yield item\n"
+        "        if number == 1: os.kill(os.getpid(), signal.SIGTERM)\n"
+        "engine.with_progress = stop\n"
+        "from fund2oct.cli import main\n"
+        "if __name__ == '__main__': sys.exit(main())\n"
+    )
+    (tmp_path / "stop.py").write_text(code)
+    command = [sys.executable, str(tmp_path / "stop.py"), "simulate", str(out), *sizes]
+    done = subprocess.run(command, capture_output=True, text=True)
+    assert done.returncode == 143
+    assert done.stderr.splitlines()[-1] == (
+        "fund2oct: stopped by SIGTERM; run the same command again: it goes on from here"
+    )
+    assert "Traceback" not in done.stderr and not out.exists()
+
+
+def test_two_runs_never_take_one_number(tmp_path):
+    from concurrent.futures import ThreadPoolExecutor
+
+    with ThreadPoolExecutor(8) as pool:
+        made = [*pool.map(lambda _: make_numbered_folder(tmp_path / "runs"), range(40))]
+    assert sorted(folder.name for folder in made) == [f"{number:03d}" for number in range(1, 41)]
