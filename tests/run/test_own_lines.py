@@ -7,7 +7,6 @@ import numpy as np
 import pytest
 import pytorch_lightning as pl
 import torch
-from conftest import TINY_PIX2VOL
 from PIL import Image
 
 from fund2oct.cli import main
@@ -19,6 +18,10 @@ from fund2oct.models import Pix2Vol
 from fund2oct.phantom import PhantomConfig, simulate_eye
 
 S, Z, X = 3, 32, 48
+TINY = {
+    "encoder": "own", "surface_width": 16, "tissue_width": 16, "texture": (8, 8), "feature_width": 0,
+    "bscan_width": 8,
+}  # fmt: skip
 
 
 def own_lines(number):
@@ -43,7 +46,7 @@ def trained(request, tmp_path_factory):
         accelerator="cpu", devices=1, max_steps=1, limit_val_batches=1, logger=False,
         enable_checkpointing=False, enable_progress_bar=False, enable_model_summary=False,
     )  # fmt: skip
-    trainer.fit(Pix2Vol((S, Z, X), **TINY_PIX2VOL), datamodule=data)
+    trainer.fit(Pix2Vol((S, Z, X), **TINY), datamodule=data)
     trainer.save_checkpoint(folder / "one.ckpt")
     return folder, data
 
