@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+from collections.abc import Sequence
 from functools import cached_property
 from typing import Any, Literal
 
@@ -283,7 +283,7 @@ class FundusOCTDataModule(pl.LightningDataModule):
             rank_zero_info(note)
         index = index.subset(np.flatnonzero(usable))
         if self.split is not None:
-            return {part: _of_keys(index, self.split.get(part, ())) for part in PARTS}
+            return {part: index.of_keys(self.split.get(part, ())) for part in PARTS}
         patients = set(index.patients)
         if len(patients) < 3:
             rank_zero_warn(
@@ -291,11 +291,7 @@ class FundusOCTDataModule(pl.LightningDataModule):
                 "validation and test hold the same eyes, so their scores say nothing about other eyes"
             )
         split = split_patients(patients, self.val_fraction, self.test_fraction, self.split_seed)
-
-        def part(patients: Collection[str]) -> EyeIndex:
-            return index.subset([n for n, patient in enumerate(index.patients) if patient in patients])
-
-        return {"train": part(split.train), "val": part(split.val), "test": part(split.test)}
+        return {part: index.of_patients(chosen) for part, chosen in zip(PARTS, split, strict=True)}
 
     def _leave_out(self, key: str, error: DataError) -> None:
         self.corrupt[key] = str(error)
@@ -350,8 +346,3 @@ class FundusOCTDataModule(pl.LightningDataModule):
             seed=self.seed,
             **options,
         )
-
-
-def _of_keys(index: EyeIndex, keys: Collection[str]) -> EyeIndex:
-    wanted = set(keys)
-    return index.subset([number for number, key in enumerate(index.keys) if key in wanted])

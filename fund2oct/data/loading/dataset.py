@@ -5,7 +5,6 @@ from __future__ import annotations
 import zlib
 from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
-from functools import lru_cache
 from statistics import fmean
 from typing import Any, Literal, TypeVar
 
@@ -15,9 +14,9 @@ from torch import Tensor
 from torch.utils.data import Dataset, get_worker_info
 
 from fund2oct.data.augmenting.own import Transform, apply_transform
-from fund2oct.data.augmenting.photo_map import PhotoMap, check_strength
+from fund2oct.data.augmenting.photo_map import PhotoMap, check_strength, moved_sample
 from fund2oct.data.augmenting.photometry import FundusPhotometry
-from fund2oct.data.augmenting.symmetry import Symmetries, allowed_symmetries, move_sample
+from fund2oct.data.augmenting.symmetry import Symmetries, allowed_symmetries
 from fund2oct.data.loading.finish import Finish, Pictures, RawBatch, empty_bytes
 from fund2oct.data.loading.index import EyeIndex
 from fund2oct.data.loading.order import Draw, EpochOrder
@@ -25,7 +24,7 @@ from fund2oct.data.loading.regularity import NEEDED, Content, check_complete, co
 from fund2oct.data.loading.split import EyeName, Part, SeenEyes
 from fund2oct.data.preparing.illumination import normalise_illumination, normalise_intensity
 from fund2oct.data.preparing.preparation import Preparation
-from fund2oct.data.preparing.slices import chosen_scan, spaced_slices
+from fund2oct.data.preparing.slices import kept_lines
 from fund2oct.data.preparing.surfaces import resample_ascans
 from fund2oct.data.store.reader import EyeReader
 from fund2oct.data.store.shards import EyePaths
@@ -163,7 +162,7 @@ class FundusOCTDataset(Dataset[dict[str, Any]]):
 
             draw, pictures, sample = self._read(item, buffers, skipped)
             symmetry, photo_map = self._augment(draw, pictures) if isinstance(draw, Draw) else (None, None)
-            samples.append(_moved(sample, symmetry, photo_map))
+            samples.append(moved_sample(sample, symmetry, photo_map))
             moves.append((symmetry, photo_map))
             for name, many in ragged.items():
                 many.append(pictures[name])
@@ -310,7 +309,7 @@ class FundusOCTDataset(Dataset[dict[str, Any]]):
         """The slices to read, None for all of them, and the lines under them."""
         scan = self._index.scan(number) if self._wants("volume") else None
         # A photo alone may be turned and mirrored as the challenge's star may.
-        return _chosen(RadialScan() if scan is None else scan, self.shape[0])
+        return kept_lines(RadialScan() if scan is None else scan, self.shape[0])
 
     def _usual_number(self) -> int:
         """An eye of the most frequent scan; where eyes have lines of their own, one with typical lines."""
@@ -342,23 +341,6 @@ class FundusOCTDataset(Dataset[dict[str, Any]]):
     def _common_stored(self, name: str) -> tuple[int, ...] | None:
         sizes = self._index.shapes[name][:, 0 if name == "fundus" else 1 :]
         return self._picture_shape(0, name) if (sizes == sizes[0]).all() else None
-
-
-def _moved(sample: dict[str, Any], symmetry: Symmetry | None, photo_map: PhotoMap | None) -> dict[str, Any]:
-    """A sample without its pictures, moved by a symmetry and then by a map of the photo."""
-    if symmetry is not None:
-        sample = move_sample(sample, symmetry)
-    if photo_map is not None and "grid" in sample:
-        sample = sample | {"grid": photo_map.place(sample["grid"])}
-    return sample
-
-
-@lru_cache
-def _chosen(scan: ScanPattern, n_slices: int) -> tuple[tuple[int, ...] | None, ScanPattern]:
-    if n_slices in (0, scan.n_slices):
-        return None, scan
-    slices = spaced_slices(scan, n_slices)
-    return slices, chosen_scan(scan, slices)
 
 
 def _normalised(name: str, picture: Array) -> Array:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 
@@ -138,6 +138,15 @@ class EyeIndex:
             self.photos[rows],
             self.prepared[rows],
         )
+
+    def of_keys(self, keys: Iterable[str]) -> EyeIndex:
+        """The eyes of some keys, as far as they are there, in the order of the file."""
+        wanted = set(keys)
+        return self.subset([number for number, key in enumerate(self.keys) if key in wanted])
+
+    def of_patients(self, patients: Collection[str]) -> EyeIndex:
+        """The eyes of some patients."""
+        return self.subset([number for number, who in enumerate(self.patients) if who in patients])
 
     def names(self) -> list[EyeName]:
         """By what each eye is known in any file."""
