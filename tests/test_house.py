@@ -14,7 +14,7 @@ MOST_LINES, MOST_FILES = 350, 12
 
 ROWS = [
     ["by_path", "file_kinds", "precision", "processes", "progress", "stopping"],
-    ["geometry", "etdrs"],
+    ["geometry"],
     ["retina"],
     ["eye"],
     ["levels", "outputs", "plausible"],

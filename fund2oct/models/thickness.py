@@ -10,9 +10,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from fund2oct.etdrs import field_means_um
 from fund2oct.eye import Array, DataError
 from fund2oct.geometry import Placement, ScanPattern
+from fund2oct.geometry.etdrs import field_means_um
 from fund2oct.networks.layered.surfaces import thickness_interval_um, thickness_um
 
 if TYPE_CHECKING:
@@ -53,7 +53,7 @@ class ThicknessMap:
     def fields_um(self) -> dict[str, float]:
         """Mean thickness of the nine ETDRS fields, NaN where the map does not reach.
 
-        The fields are named as they lie on the photo, see :data:`fund2oct.etdrs.FIELDS`.
+        The fields are named as they lie on the photo, see :data:`fund2oct.geometry.etdrs.FIELDS`.
         """
         return field_means_um(self.median_um, self.points_mm)
 

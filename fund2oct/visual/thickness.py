@@ -167,7 +167,7 @@ def _lay_over(
 def _draw_fields(axes: Axes, to_px: Affine2D, fields_um: dict[str, float]) -> None:
     """The ETDRS grid, which lies in millimetres."""
     # Models bring Lightning, which takes seconds to import; a contact sheet does without.
-    from fund2oct.etdrs import RINGS_MM
+    from fund2oct.geometry.etdrs import RINGS_MM
 
     def place(x: Array | float, y: Array | float) -> Array:
         return to_px.transform(np.column_stack([np.atleast_1d(x), np.atleast_1d(y)]))

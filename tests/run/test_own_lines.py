@@ -8,7 +8,6 @@ import pytest
 import pytorch_lightning as pl
 import torch
 from PIL import Image
-from tiny_models import TINY_PIX2VOL
 
 from fund2oct.cli import main
 from fund2oct.data import EyeReader, EyeWriter, FundusOCTDataModule
