@@ -67,7 +67,7 @@ def repeated(simulated: list[Eye], n_eyes: int, n_slices: int) -> Iterator[Eye]:
             laterality=eye.laterality,
             fundus=eye.fundus,
             volume=np.resize(eye.volume, (n_slices, *eye.volume.shape[1:])),
-            pose_um=np.resize(eye.pose_um, (n_slices, 3)),
+            pose_um=np.resize(eye.pose_um, (n_slices, eye.pose_um.shape[1])),
             scan=eye.scan if n_slices == 6 else RasterScan(n_slices, 448 * eye.spacing_mm[2], 6.0),
             spacing_mm=eye.spacing_mm if n_slices == 6 else (6 / (n_slices - 1), *eye.spacing_mm[1:]),
         )

@@ -118,7 +118,7 @@ SEARCHED = ("pose_um", "surfaces_um", "surface_confidence")
 
 
 def padded_pose(pose_um: Array) -> Array:
-    """The pose of a file that holds parabolas, or fewer coefficients than today, with zeros for the rest."""
+    """A pose of fewer coefficients, as of parabolas alone, with zeros for the rest."""
     missing = N_POSE - pose_um.shape[-1]
     return np.pad(pose_um, ((0, 0), (0, missing))) if missing > 0 else pose_um
 
@@ -217,12 +217,14 @@ def _scan_problems(eye: Eye) -> list[str]:
     if not (0 < z < math.inf and 0 < x < math.inf) or between <= 0 or math.isinf(between):
         found.append(f"spacing_mm: expected positive (s, z, x), s NaN for a star, found {eye.spacing_mm}")
     else:
-        # Rounded spacings and vendors that count from the first to the last A-scan both pass.
+        # Rounded spacings and vendors that count from the first to the last A-scan both pass. Circles around
+        # one centre, and lines that were drawn on a photo, differ in length.
         length, slack = x * eye.volume.shape[2], 0.02 + 2 / eye.volume.shape[2]
-        if not all(abs(length / line - 1) < slack for line in eye.scan.length_mm):
+        mean = sum(eye.scan.length_mm) / eye.scan.n_slices
+        if not abs(length / mean - 1) < slack:
             found.append(
                 f"spacing_mm: {eye.volume.shape[2]} A-scans {x:.5g} mm apart are {length:.4g} mm, "
-                f"but the scan's lines are {eye.scan.length_mm[0]:.4g} mm"
+                f"but the scan's lines are {mean:.4g} mm"
             )
     return found
 

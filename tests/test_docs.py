@@ -13,7 +13,7 @@ def blocks(page, language):
 
 
 def test_the_page_on_own_models_trains_through_its_import_path(tiny_overrides, tmp_path):
-    smoother, encoder = blocks("own_model.md", "python")
+    smoother, encoder, *_ = blocks("own_model.md", "python")
     (experiment,) = blocks("own_model.md", "yaml")
     (tmp_path / "my_model.py").write_text(smoother + encoder)
     (tmp_path / "smoother.yaml").write_text(experiment)

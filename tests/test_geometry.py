@@ -6,7 +6,7 @@ import pickle
 import pytest
 import torch
 
-from fund2oct.geometry import Placement, RadialScan, RasterScan, ScanPattern, grid_to_pixels
+from fund2oct.geometry import LineScan, Placement, RadialScan, RasterScan, ScanPattern, grid_to_pixels
 from fund2oct.networks.lift import sample_lines
 
 
@@ -38,7 +38,7 @@ def test_raster_runs_left_to_right(upwards, first_y):
 
 
 def test_ascans_are_centres_of_equal_parts():
-    scan = ScanPattern((((0, 0), (10, 0)),))
+    scan = LineScan((((0, 0), (10, 0)),))
     torch.testing.assert_close(scan.coordinates(5)[0, :, 0], torch.tensor([1.0, 3, 5, 7, 9]))
 
 
@@ -103,7 +103,7 @@ def test_a_raster_has_four_symmetries():
 
 
 def test_lines_without_a_pattern_have_the_identity_alone():
-    scan = ScanPattern((((0, 0), (1, 0)), ((0, 0), (0, 2)), ((1, 1), (3, 4))))
+    scan = LineScan((((0, 0), (1, 0)), ((0, 0), (0, 2)), ((1, 1), (3, 4))))
     (identity,) = scan.symmetries()
     assert identity.slices == (0, 1, 2) and identity.matrix == ((1.0, 0.0), (0.0, 1.0))
 
@@ -152,7 +152,7 @@ def test_symmetries_form_a_group():
 
 
 @pytest.mark.parametrize(
-    "scan", [RadialScan(4, 6.0, 15, False), RasterScan(7, 5, 3, True), ScanPattern((((0, 0), (1, 2)),))]
+    "scan", [RadialScan(4, 6.0, 15, False), RasterScan(7, 5, 3, True), LineScan((((0, 0), (1, 2)),))]
 )
 def test_patterns_survive_a_file_and_a_pickle(scan):
     assert ScanPattern.from_dict(scan.to_dict()) == scan
@@ -167,9 +167,9 @@ def test_patterns_survive_a_file_and_a_pickle(scan):
         (lambda: RadialScan(0), "radial scan"),
         (lambda: RadialScan(6, -1), "positive length"),
         (lambda: RasterScan(1), "at least two lines"),
-        (lambda: ScanPattern(()), "at least one line"),
-        (lambda: ScanPattern((((0, 0), (0, 0)),)), "line 0 has no length"),
-        (lambda: ScanPattern((((0, 0), (math.nan, 0)),)), "finite"),
+        (lambda: LineScan(()), "at least one line"),
+        (lambda: LineScan((((0, 0), (0, 0)),)), "line 0 has no length"),
+        (lambda: LineScan((((0, 0), (math.nan, 0)),)), "finite"),
         (lambda: Placement(half_width_mm=0), "positive length"),
         (lambda: RadialScan().coordinates(0), "n_ascans"),
         (lambda: ScanPattern.from_dict({"kind": "spiral"}), "spiral"),

@@ -20,8 +20,8 @@ PUBLIC = {
     },
     "fund2oct.metrics": {
         "KINDS", "DistanceResult", "EyeMean", "EyesInCommon", "Findings", "Fluid", "ImageDistance",
-        "KindOverlap", "SharpnessRatio", "Surfaces", "ThicknessError", "ValidationMetrics", "VideoDistance",
-        "VolumeL1", "VolumePSNR", "VolumeSSIM", "ascan_area_mm2", "correlation_between_eyes",
+        "KindOverlap", "SharpnessRatio", "Surfaces", "ValidationMetrics", "VideoDistance",
+        "ascan_area_mm2", "correlation_between_eyes",
         "deep_contrast", "elevation_um", "epithelium_height_um", "failed_share", "find_fluid", "find_kinds",
         "find_surfaces", "fluid_um", "frechet_distance", "high_frequency_energy", "interval_coverage",
         "kernel_distance", "label_um", "layer_violations", "lesion_volume_mm3", "map_correlation",

@@ -1,4 +1,4 @@
-"""``fund2oct simulate``, ``check``, ``info`` and ``migrate``: files of eyes."""
+"""``fund2oct simulate``, ``check``, ``info`` and ``surfaces``: files of eyes."""
 
 from __future__ import annotations
 
@@ -38,13 +38,15 @@ def add_commands(commands: Commands) -> None:
     info.add_argument("--out", default=None, metavar="SHEET.png", help="draw some of its eyes")
     info.set_defaults(command=_info)
 
-    migrate = commands.add_parser("migrate", help="write a file of an older version anew, or several as one")
-    migrate.add_argument("files", nargs="+", metavar="OLD.h5")
-    migrate.add_argument("out", metavar="NEW.h5")
-    add_workers(migrate)
-    add_compression(migrate)
-    add_overwrite(migrate)
-    migrate.set_defaults(command=_migrate)
+    surfaces = commands.add_parser(
+        "surfaces", help="find pose and surfaces of volumes that lack them; several files become one"
+    )
+    surfaces.add_argument("files", nargs="+", metavar="OLD.h5")
+    surfaces.add_argument("out", metavar="NEW.h5")
+    add_workers(surfaces)
+    add_compression(surfaces)
+    add_overwrite(surfaces)
+    surfaces.set_defaults(command=_surfaces)
 
 
 def _simulate(options: argparse.Namespace) -> int:
@@ -74,7 +76,7 @@ def _simulate(options: argparse.Namespace) -> int:
 
 def _check(options: argparse.Namespace) -> int:
     from fund2oct.data.store.check import check_file
-    from fund2oct.data.store.info import summarise_file
+    from fund2oct.data.store.summary import summarise_file
 
     problems = check_file(options.files)
     # What describes a broken file may be broken itself.
@@ -84,7 +86,7 @@ def _check(options: argparse.Namespace) -> int:
 
 
 def _info(options: argparse.Namespace) -> int:
-    from fund2oct.data.store.info import summarise_file
+    from fund2oct.data.store.summary import summarise_file
 
     endings = (".png", ".svg", ".pdf")
     if options.out and Path(options.out).suffix.lower() not in endings:
@@ -100,10 +102,10 @@ def _info(options: argparse.Namespace) -> int:
     return 0
 
 
-def _migrate(options: argparse.Namespace) -> int:
-    from fund2oct.data.importing.migrate import migrate_file
+def _surfaces(options: argparse.Namespace) -> int:
+    from fund2oct.data.importing.surfaces import add_surfaces
 
-    report = migrate_file(
+    report = add_surfaces(
         options.files,
         options.out,
         options.overwrite,

@@ -65,6 +65,10 @@ def add_commands(commands: Commands) -> None:
         "--draw", action="store_true",
         help="draw the surfaces from their distribution (default: the median ones, the best single answer)",
     )  # fmt: skip
+    predict.add_argument(
+        "--lines", metavar="LINES.csv",
+        help="a table of where the B-scans of each photo lie (default: as in the training)",
+    )  # fmt: skip
     predict.add_argument("--seed", type=int, default=0, help="of the speckle and of the poses")
     predict.add_argument("--model", default=None, metavar="MODULE.CLASS", help="a class of your own")
     add_figures(predict)
@@ -147,6 +151,7 @@ def _predict(options: argparse.Namespace) -> int:
         draw=options.draw,
         figure_formats=options.figure_formats or ["png"],
         theme=THEMES[options.theme],
+        lines=options.lines,
     )
     for reason in failed:
         print(f"fund2oct: {reason}", file=sys.stderr)

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import argparse
 import os
+from importlib import import_module
 from typing import TYPE_CHECKING, TypeAlias
 
 if TYPE_CHECKING:
     from fund2oct.data.preparing.landmarks import PhotoPlacement
-    from fund2oct.geometry import Placement, Point
+    from fund2oct.geometry import Placement, Point, ScanPattern
 
 Commands: TypeAlias = "argparse._SubParsersAction[argparse.ArgumentParser]"
 
@@ -52,11 +53,36 @@ def add_placement(parser: argparse.ArgumentParser) -> None:
     )  # fmt: skip
 
 
+def scan_option(name: str) -> ScanPattern:
+    """The scan pattern at an import path: a pattern, or what makes one without arguments.
+
+    Raises:
+        ValueError: if there is none.
+    """
+    from fund2oct.geometry import ScanPattern
+
+    module, _, attribute = name.rpartition(".")
+    try:
+        found = getattr(import_module(module), attribute)
+        pattern = found() if callable(found) else found
+    except (ImportError, AttributeError, TypeError, ValueError) as error:
+        raise ValueError(
+            f"--scan {name}: expected an importable MODULE.NAME of a pattern ({error})"
+        ) from error
+    if not isinstance(pattern, ScanPattern):
+        found_type = type(pattern).__name__
+        raise ValueError(f"--scan {name}: expected a fund2oct.geometry.ScanPattern, found {found_type}")
+    return pattern
+
+
 def placement_option(options: argparse.Namespace, fovea: Point = (0.0, 0.0)) -> Placement | PhotoPlacement:
     """What :func:`add_placement`'s options ask for."""
     from fund2oct.data.preparing.landmarks import PhotoPlacement
     from fund2oct.geometry import Placement
+    from fund2oct.plausible import check_half_width
 
+    if options.half_width_mm is not None:
+        check_half_width(options.half_width_mm)
     if options.placement == "photo":
         return PhotoPlacement(options.half_width_mm)
     return Placement(fovea) if options.half_width_mm is None else Placement(fovea, 0.0, options.half_width_mm)

@@ -25,7 +25,7 @@ import torch
 from torch import Tensor
 from torch.utils.data import DataLoader, default_collate
 
-from fund2oct.data import EyeReader, FundusOCTDataModule
+from fund2oct.data import EyeReader, FundusOCTDataModule, FundusOCTDataset
 from fund2oct.data.loading.index import EyeIndex
 from fund2oct.evaluation.answers.answer import Answer
 from fund2oct.evaluation.answers.controls import PredictsSurfaces, controls, model_answers, surface_answers
@@ -75,9 +75,9 @@ class HeldOutEyes:
         """One eye."""
         return self._prepared(default_collate([self._dataset[self.keys.index(key)]]))
 
-    def photos(self) -> dict[str, Tensor]:
-        """Photos by key, ``(3, H, H)``."""
-        return {key: self._dataset[number]["fundus"] for number, key in enumerate(self.keys)}
+    def photos(self) -> Mapping[str, Tensor]:
+        """Photos by key, ``(3, H, H)``, each read when it is asked for."""
+        return _Photos(self._dataset)
 
     def _prepared(self, batch: Batch) -> Batch:
         if self._labelled:
@@ -86,6 +86,23 @@ class HeldOutEyes:
         return VolumeModel.prepare(
             {name: v.to(self._device) if isinstance(v, Tensor) else v for name, v in batch.items()}
         )
+
+
+class _Photos(Mapping[str, Tensor]):
+    """The photos of a dataset, none of which is kept."""
+
+    def __init__(self, dataset: FundusOCTDataset) -> None:
+        self._dataset = dataset
+        self._numbers = {key: number for number, key in enumerate(dataset.keys)}
+
+    def __getitem__(self, key: str) -> Tensor:
+        return self._dataset.photo(self._numbers[key])
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._numbers)
+
+    def __len__(self) -> int:
+        return len(self._numbers)
 
 
 def evaluate(

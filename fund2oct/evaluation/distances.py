@@ -134,11 +134,9 @@ class Distances:
 
     def _comparison(self, name: str, number: int) -> EyeComparison:
         real, fake = self._real[number], self._fake[name][number]
-        fake.take(real, "real")
-        fake.take(real, "second")
         if name in self._rescans:
             fake.take(real, "second", as_role="fake")
-        return fake.comparison()
+        return fake.comparison(beside=real)
 
 
 def build_distances(

@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 
 from fund2oct.data.formats.images import resize
+from fund2oct.data.preparing.photo import resize_photo
 from fund2oct.data.store.reader import EyeWriter
 from fund2oct.evaluation.sources import VolumeSource
 from fund2oct.eye import Array, DataError, Eye
@@ -48,7 +49,7 @@ def _answer(model: VolumeModel, eye: Eye, where: str, seed: int) -> Eye:
     n_slices, n_depth, _ = model.shape
     if eye.scan.n_slices != n_slices:
         raise DataError(f"{where}: expected the model's {n_slices} slices, found {eye.scan.n_slices}")
-    fundus = resize(eye.fundus, model.task.fundus_px, model.task.fundus_px)
+    fundus = resize_photo(eye.fundus, model.task.fundus_px)
     volume, pose_um = generate(model, fundus, eye.scan, eye.placement, eye.key, seed)
     _, rows, columns = eye.volume.shape
     _, z_mm, _ = model.task.spacing_mm

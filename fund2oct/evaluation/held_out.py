@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 
 from fund2oct.data.loading.split import EyeName, HeldOut
 from fund2oct.data.preparing.preparation import Preparation
@@ -43,12 +44,12 @@ def choose_eyes(
 
 
 def common_preparation(models: Mapping[str, VolumeModel]) -> Preparation:
-    """The preparation that all models were trained with.
+    """The preparation that all models were trained with, whatever the width of the photos in their files.
 
     Raises:
         ValueError: if they differ.
     """
-    found = {name: task_of(model).preparation for name, model in models.items()}
+    found = {name: replace(task_of(model).preparation, photo_px=0) for name, model in models.items()}
     if len(set(found.values())) > 1:
         each = "; ".join(f"{name}: {preparation}" for name, preparation in found.items())
         raise ValueError(

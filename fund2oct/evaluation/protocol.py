@@ -6,10 +6,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from fund2oct.data.formats.images import resize
-from fund2oct.data.importing.aptos import AptosConfig, bscan_of
+from fund2oct.data.importing.aptos import DEPTH_MM, SCAN, SHAPE, bscan_of
 from fund2oct.eye import Array
-
-_SCAN = AptosConfig()
 
 
 @dataclass(frozen=True)
@@ -34,7 +32,7 @@ class Protocol:
 
 def _challenge_bscan(picture: Array) -> Array:
     """Crop a vendor's export to its B-scan and resize it, as the importer does."""
-    return resize(bscan_of(picture), _SCAN.n_depth, _SCAN.n_ascans)
+    return resize(bscan_of(picture), *SHAPE)
 
 
 FILES = Protocol(
@@ -54,16 +52,16 @@ APTOS2024 = Protocol(
     "**The challenge's own protocol is not public**: which networks, layers, resizing and frames its "
     "image and video distances take is unknown. **These numbers cannot be compared with its "
     "leaderboard**; compare them with their floor and with each other.",
-    (_SCAN.scan.n_slices, _SCAN.n_depth, _SCAN.n_ascans),
-    f"submissions hold that size; import real eyes with --shape {_SCAN.n_depth} {_SCAN.n_ascans}",
+    (SCAN.n_slices, *SHAPE),
+    f"submissions hold that size; import real eyes with --shape {SHAPE[0]} {SHAPE[1]}",
     _challenge_bscan,
 )
 
 PROTOCOLS = {protocol.name: protocol for protocol in (APTOS2024,)}
 """What ``--protocol`` may name."""
 
-ASSUMED_DEPTH_MM = _SCAN.depth_mm
-ASSUMED_SCAN = _SCAN.scan
+ASSUMED_DEPTH_MM = DEPTH_MM
+ASSUMED_SCAN = SCAN
 """What pictures do not say of their scan: the challenge's."""
 
 

@@ -14,14 +14,14 @@ from pathlib import Path, PurePosixPath
 from typing import Protocol
 
 import numpy as np
-import tifffile
 
-from fund2oct.data.formats.images import read_grey
+from fund2oct.data.formats.images import read_slice
 from fund2oct.data.preparing.preparation import Preparation
 from fund2oct.data.store.reader import EyeReader
 from fund2oct.evaluation.protocol import ASSUMED_SCAN
 from fund2oct.eye import Array, DataError, Eye
 from fund2oct.geometry import ScanPattern
+from fund2oct.levels import find_levels, to_bytes
 
 PICTURES = (".jpg", ".jpeg", ".png", ".tif", ".tiff")
 """Endings of the slices of a folder."""
@@ -139,7 +139,7 @@ class SliceFiles:
         names = self._slices[key]
         with _on_disk(self._path, names) as folder:
             try:
-                bscans = [_read_bscan(folder / name) for name in names]
+                bscans = _read_bscans([folder / name for name in names])
             except DataError as error:
                 raise DataError(str(error).replace(str(folder), str(self._path))) from None
         if self._adapt is not None:
@@ -254,20 +254,18 @@ def _on_disk(path: Path, names: Iterable[str]) -> Iterator[Path]:
         yield Path(folder)
 
 
-def _read_bscan(path: Path) -> Array:
-    if path.suffix.lower() in (".tif", ".tiff"):
-        _check_finite(path)
-    return read_grey(path)
-
-
-def _check_finite(path: Path) -> None:
-    """Refuse a TIFF with NaN, which would pass for black."""
+def _read_bscans(paths: Sequence[Path]) -> list[Array]:
+    """Slices as bytes, all by one black and white."""
+    bscans, stated = zip(*(read_slice(path) for path in paths), strict=True)
+    for path, bscan in zip(paths, bscans, strict=True):
+        # NaN would pass for black.
+        if bscan.dtype.kind == "f" and not np.isfinite(bscan).all():
+            raise DataError(f"{path}: expected finite intensities, found NaN or infinity")
     try:
-        values = tifffile.imread(path)
-    except Exception:  # Pillow has the last word on what can be read, and names the file
-        return
-    if values.dtype.kind == "f" and not np.isfinite(values).all():
-        raise DataError(f"{path}: expected finite intensities, found NaN or infinity")
+        levels = stated[0] or find_levels(np.concatenate([bscan.ravel() for bscan in bscans]))
+    except DataError as error:
+        raise DataError(f"{paths[0]} and the eye's other slices: {error}; save them with 8 bits") from error
+    return [to_bytes(bscan, levels) for bscan in bscans]
 
 
 def _size(image: Array) -> str:

@@ -7,7 +7,6 @@ from fund2oct.metrics.eyes.heights import epithelium_height_um, interval_coverag
 from fund2oct.metrics.eyes.kinds import KINDS, KindOverlap, find_kinds, overlap, true_kinds
 from fund2oct.metrics.eyes.layers import (
     Surfaces,
-    ThicknessError,
     failed_share,
     find_surfaces,
     retinal_thickness_um,
@@ -23,9 +22,6 @@ from fund2oct.metrics.eyes.measuring import (
 )
 from fund2oct.metrics.eyes.perceptual import unweighted_perceptual_distance
 from fund2oct.metrics.eyes.quality import (
-    VolumeL1,
-    VolumePSNR,
-    VolumeSSIM,
     ms_ssim_scales,
     retina_local_mean,
     volume_l1,
@@ -53,12 +49,8 @@ __all__ = [
     "KindOverlap",
     "SharpnessRatio",
     "Surfaces",
-    "ThicknessError",
     "ValidationMetrics",
     "VideoDistance",
-    "VolumeL1",
-    "VolumePSNR",
-    "VolumeSSIM",
     "ascan_area_mm2",
     "correlation_between_eyes",
     "deep_contrast",

@@ -57,7 +57,7 @@ class Task:
             spacing_mm,
             datamodule.fundus_px,
             PoseModel.fit(datamodule.train_poses()),
-            Preparation(photos == 1, volumes == 1),
+            Preparation(photos == 1, volumes == 1, dataset.photo_px),
             datamodule.seen(),
             dataset.simulated() > 0,
         )

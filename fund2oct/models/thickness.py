@@ -97,7 +97,7 @@ def predict_thickness(
     predict = getattr(model, "surfaces", None)
     if predict is None:
         return None
-    reach_mm = max(float(np.hypot(*point)) for line in scan.lines for point in line)
+    reach_mm = scan.reach_mm
     n = 2 * round(reach_mm / _PITCH_MM)
     line = (torch.arange(n, device=model.device) + 0.5 - n / 2) * _PITCH_MM
     rows = torch.stack(torch.meshgrid(line, line, indexing="xy"), -1)

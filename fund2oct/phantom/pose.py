@@ -5,20 +5,31 @@ from __future__ import annotations
 import numpy as np
 from numpy.polynomial import legendre
 
-from fund2oct.geometry import ScanPattern
+from fund2oct.geometry import LineScan, ScanPattern
 from fund2oct.phantom.grid import Array
+from fund2oct.retina.pose import N_POSE
+
+_MOTION_UM = (14, 18, 5)
+_N_FITTED = 128
 
 
 def sample_pose(rng: np.random.Generator, scan: ScanPattern, depth_um: float) -> Array:
-    r"""Draw Legendre coefficients of each slice, ``(S, 3)`` micrometres.
+    r"""Draw Legendre coefficients of each slice, ``(S, 3)`` micrometres, or more for curves.
 
     The whole eye's outer retina is the paraboloid :math:`h + g \cdot p + p^T K p`, of which a
-    straight line cuts an exact parabola; small motion comes on top, slice by slice.
+    straight line cuts an exact parabola; small motion comes on top, slice by slice. Of another curve the
+    coefficients are those of a fit, as many as a pose has.
     """
     height = depth_um * rng.normal(0.55, 0.05)
     gradient = rng.normal(0, 22, 2)
     # Edges of the frame are shallower than its middle in most eyes.
     bend = 3.0 - rng.gamma(4.0, 4.0, 2)
+    if not isinstance(scan, LineScan):
+        points = scan.coordinates(_N_FITTED).double().numpy()
+        surface = height + points @ gradient + (points * points) @ bend
+        pose = legendre.legfit((2 * np.arange(_N_FITTED) + 1) / _N_FITTED - 1, surface.T, N_POSE - 1).T
+        pose[:, :3] += rng.normal(0, 1, (len(pose), 3)) * _MOTION_UM
+        return pose.astype(np.float32)
     ends = np.array(scan.lines)
     middle, half = ends.mean(1), (ends[:, 1] - ends[:, 0]) / 2
     quadratic = (half * half) @ bend
@@ -30,7 +41,7 @@ def sample_pose(rng: np.random.Generator, scan: ScanPattern, depth_um: float) ->
         ],
         1,
     )
-    return (pose + rng.normal(0, 1, pose.shape) * (14, 18, 5)).astype(np.float32)
+    return (pose + rng.normal(0, 1, pose.shape) * _MOTION_UM).astype(np.float32)
 
 
 def pose_surface(pose_um: Array, n_ascans: int) -> Array:

@@ -12,7 +12,7 @@ from typing import Any, Literal, get_args
 import numpy as np
 
 from fund2oct.eye import SIMULATED, Eye, padded_pose
-from fund2oct.geometry import Placement, RadialScan, ScanPattern
+from fund2oct.geometry import LineScan, Placement, RadialScan, ScanPattern
 from fund2oct.phantom.anatomy import sample_anatomy
 from fund2oct.phantom.grid import Array, PhotoGrid
 from fund2oct.phantom.lesions import LesionMaps, check_diagnosis, sample_diagnosis, sample_lesions
@@ -78,7 +78,7 @@ class PhantomConfig:
                 raise ValueError(f"{name}: expected a share in [0, 1], found {getattr(self, name)}")
         if not self.half_width_mm > 0:
             raise ValueError(f"half_width_mm: expected a positive length, found {self.half_width_mm}")
-        reach = max(math.hypot(*point) for line in self.scan.lines for point in line)
+        reach = self.scan.reach_mm
         if reach > 0.8 * self.half_width_mm:
             raise ValueError(
                 f"scan: its lines reach {reach:.2f} mm from the fovea, but the photo is sure to show only "
@@ -105,14 +105,14 @@ class PhantomConfig:
     @property
     def map_px(self) -> int:
         """Width of the maps: a multiple of the photo's, fine enough for its vessels and the A-scans."""
-        pitch_mm = min(math.dist(*line) for line in self.scan.lines) / self.n_ascans
+        pitch_mm = min(self.scan.length_mm) / self.n_ascans
         least = max(256, min(1024, self.half_width_mm / pitch_mm))
         return self.fundus_px * math.ceil(least / self.fundus_px)
 
     @property
     def pixel_um(self) -> tuple[float, float]:
         """Height and width of a pixel of a B-scan."""
-        width_um = float(np.mean([math.dist(*line) for line in self.scan.lines])) * 1000
+        width_um = float(np.mean(self.scan.length_mm)) * 1000
         return self.depth_mm * 1000 / self.n_depth, width_um / self.n_ascans
 
 
@@ -336,9 +336,10 @@ def _sample_placement(rng: np.random.Generator, config: PhantomConfig) -> Placem
 
 def _slice_spacing(scan: ScanPattern) -> float:
     """Distance between parallel slices in mm, NaN where they are not parallel or not equally far apart."""
-    ends = np.array(scan.lines)
-    steps = np.diff(ends, axis=0)
-    if len(ends) < 2 or not np.allclose(steps, steps[0, 0], atol=1e-6):
+    if not isinstance(scan, LineScan) or scan.n_slices < 2:
+        return math.nan
+    steps = np.diff(np.array(scan.lines), axis=0)
+    if not np.allclose(steps, steps[0, 0], atol=1e-6):
         return math.nan
     return float(np.hypot(*steps[0, 0]))
 

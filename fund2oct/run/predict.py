@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import warnings
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -15,10 +15,13 @@ from rich.progress import track
 from fund2oct.data import Eye
 from fund2oct.data.formats.images import read_rgb
 from fund2oct.data.formats.naming import laterality_of
-from fund2oct.data.preparing.circle import crop_retina, find_retina
-from fund2oct.data.preparing.landmarks import PhotoPlacement, place_on
+from fund2oct.data.preparing.landmarks import PhotoPlacement
+from fund2oct.data.preparing.lines import locate_lines
+from fund2oct.data.preparing.photo import prepare_photo, resize_photo
+from fund2oct.data.tables.eyes import COLUMNS, GivenLines, lines_of_photos
+from fund2oct.data.tables.spreadsheet import read_table, renamed
 from fund2oct.export import save_eye
-from fund2oct.eye import DataError, Plain
+from fund2oct.eye import DataError
 from fund2oct.geometry import Placement
 from fund2oct.models import VolumeModel, load_model
 from fund2oct.models.checkpoint import import_class
@@ -42,6 +45,7 @@ def predict(
     draw: bool = False,
     figure_formats: Sequence[str] = ("png",),
     theme: Theme = LIGHT,
+    lines: str | Path | None = None,
 ) -> list[str]:
     """Generate a volume for each photo, with a panel and, where the model predicts it, a thickness map.
 
@@ -64,6 +68,8 @@ def predict(
             single answer.
         figure_formats: of the panel and the map, see :data:`fund2oct.visual.FIGURE_FORMATS`.
         theme: colours of their paper and ink.
+        lines: a table that tells for each photo where its B-scans lie, a row each, as
+            ``fund2oct import table`` reads it; by default they lie as in the training.
 
     Returns:
         A line for each photo that was passed over, which says why.
@@ -76,9 +82,11 @@ def predict(
     folder.mkdir(parents=True, exist_ok=True)
     failed: list[str] = []
     taken: set[str] = set()
+    given = lines_of_photos(renamed(read_table(Path(lines)), {}, COLUMNS)) if lines else None
     for photo in track([Path(photo) for photo in photos], "translating"):
         try:
-            eye = translate(network, photo, placement or Placement(), seed, draw)
+            own = _lines_of(photo, given, lines)
+            eye = translate(network, photo, placement or Placement(), seed, draw, own)
         except DataError as error:
             line = " ".join(str(error).split())
             failed.append(line if str(photo) in line else f"{photo}: {line}")
@@ -101,6 +109,7 @@ def translate(
     placement: Placement | PhotoPlacement,
     seed: int = 0,
     draw: bool = False,
+    lines: GivenLines | None = None,
 ) -> Eye:
     """Generate the volume of one photo.
 
@@ -111,6 +120,7 @@ def translate(
             estimated; the eye's ``history`` tells what was found.
         seed: of the speckle and of the pose.
         draw: whether the surfaces are drawn too, see :func:`generate`.
+        lines: where the B-scans lie, as many as the model has slices; None takes those of the training.
 
     Returns:
         The photo, cropped and prepared as those of the training, and the generated volume, at a pose
@@ -122,13 +132,25 @@ def translate(
     if model.task is None:
         raise ValueError("model: knows nothing of its data; load it with fund2oct.models.load_model")
     task = model.task
+    options = task.preparation.photo_options(placement, task.fundus_px)
+    laterality = laterality_of(photo.stem)
     picture = read_rgb(photo)
-    fundus = crop_retina(picture, find_retina(picture), task.fundus_px)
-    history: dict[str, Plain] = {}
-    notes: list[str] = []
-    placed = place_on(fundus, laterality_of(photo.stem), placement, history, notes)
-    fundus, history = task.preparation.photo(fundus, history)
-    grid = placed.to_grid(task.scan.coordinates(model.shape[2]))
+    prepared = prepare_photo(picture, options, laterality)
+    fundus, placed = resize_photo(prepared.fundus, task.fundus_px), prepared.placement
+    notes = list(prepared.notes)
+    scan, spacing_mm = task.scan, task.spacing_mm
+    if lines is not None:
+        if len(lines.ends) != model.shape[0]:
+            raise DataError(
+                f"expected {model.shape[0]} lines, as the model has slices, found {len(lines.ends)}"
+            )
+        # Lines in pixels are taken to be as long as those of the training.
+        located = locate_lines(
+            lines, spacing_mm, model.shape[2], prepared.circle, picture.shape[:2], placement.half_width_mm
+        )
+        scan, spacing_mm, placed = located.scan, located.spacing_mm, located.placement or placed
+        notes += located.notes
+    grid = placed.to_grid(scan.coordinates(model.shape[2]))
     outside = float((grid.norm(dim=-1) > 1).float().mean())
     if outside > _OUTSIDE:
         notes.append(
@@ -138,33 +160,44 @@ def translate(
         warnings.warn(f"{photo}: {note}", stacklevel=2)
     drawn: dict[str, Any] = {}
     if model.draws_volumes:
-        volume, pose_um = generate(model, fundus, task.scan, placed, photo.stem, seed, draw)
-        drawn = {"scan": task.scan, "spacing_mm": task.spacing_mm, "volume": volume, "pose_um": pose_um}
+        volume, pose_um = generate(model, fundus, scan, placed, photo.stem, seed, draw)
+        drawn = {"scan": scan, "spacing_mm": spacing_mm, "volume": volume, "pose_um": pose_um}
     return Eye(
         key=photo.stem,
         patient=photo.stem,
-        laterality="",
+        laterality=laterality,
         fundus=fundus,
         placement=placed,
         source=f"generated from {photo.name}",
-        history=history,
+        history=prepared.history,
         sha256=hashlib.sha256(photo.read_bytes()).hexdigest(),
         **drawn,
     )
+
+
+def _lines_of(
+    photo: Path, given: Mapping[str, GivenLines] | None, table: str | Path | None
+) -> GivenLines | None:
+    if given is None:
+        return None
+    if photo.name.casefold() not in given:
+        raise DataError(f"{photo}: expected its lines in {table}, found none for a photo of that name")
+    return given[photo.name.casefold()]
 
 
 def _draw(model: VolumeModel, eye: Eye, path: Path, name: str, theme: Theme) -> dict[str, Figure]:
     """The panel and the thickness map, by the ending of their files' names; writes the map's numbers."""
     assert eye.fundus is not None and model.task is not None
     footer = f"{name} {model.task.provenance()} {_FOOTER}"
-    found = predict_thickness(model, eye.fundus, eye.placement, model.task.scan)
+    scan = eye.scan or model.task.scan
+    found = predict_thickness(model, eye.fundus, eye.placement, scan)
     figures = {}
     if found is not None:
         save_thickness(found, path.with_name(f"{path.name}.thickness.tif"))
         figures[".thickness"] = draw_thickness(eye.fundus, found, eye.key, footer, theme)
     if eye.volume is not None:
         fundus = torch.from_numpy(eye.fundus.copy()).permute(2, 0, 1) / 255
-        grid = eye.placement.to_grid(model.task.scan.coordinates(eye.volume.shape[-1]))
+        grid = eye.placement.to_grid(scan.coordinates(eye.volume.shape[-1]))
         interval_um = predict_interval_um(model, fundus, grid)
         spacing_mm = eye.spacing_mm[1:]
         shown = ShownVolume.searched(torch.from_numpy(eye.volume) / 255, spacing_mm, interval_um)

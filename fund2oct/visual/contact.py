@@ -18,6 +18,7 @@ from fund2oct.visual.style import LIGHT, OKABE_ITO, SMALL_PT, TEXT_PT, Theme, ne
 _COLUMNS = 3
 _PHOTO, _SLICES, _MARGIN, _GAP, _CAPTION = 1.6, 2.4, 0.15, 0.05, 0.24
 _MOST_LETTERS = 28
+_OUTLINE = 65  # points, so that a circle is drawn round
 
 
 def draw_contact_sheet(reader: EyeReader, n_eyes: int = 12, theme: Theme = LIGHT) -> Figure:
@@ -101,7 +102,8 @@ def _draw_photo(axes: Axes, eye: Eye, shown: list[int], theme: Theme) -> None:
     if picture is eye.fundus:
         _mark_landmarks(axes, eye, size)
     if eye.scan is not None and eye.volume is not None:
-        draw_lines(axes, placement.to_grid(torch.tensor(eye.scan.lines)), size, shown)
+        points = eye.scan.points(torch.linspace(0, 1, _OUTLINE))
+        draw_lines(axes, placement.to_grid(points), size, shown)
     axes.set(xlim=(-0.5, size - 0.5), ylim=(size - 0.5, -0.5))
 
 

@@ -1,4 +1,4 @@
-"""``fund2oct simulate``, ``info``, ``check`` and ``migrate`` from the command line."""
+"""``fund2oct simulate``, ``info``, ``check`` and ``surfaces`` from the command line."""
 
 import subprocess
 import sys
@@ -14,7 +14,7 @@ from fund2oct.visual import draw_contact_sheet
 SIZES = ("--shape", "32", "48", "--fundus-px", "48", "--workers", "1")
 
 
-def test_simulate_twice_info_and_migrate(tmp_path, capsys):
+def test_simulate_twice_info_and_surfaces(tmp_path, capsys):
     path, new, sheet = (str(tmp_path / name) for name in ("eyes.h5", "new.h5", "sheet.png"))
     assert main(["simulate", path, "--eyes", "4", *SIZES]) == 0
     assert main(["simulate", path, "--eyes", "4", *SIZES]) == 0
@@ -23,7 +23,7 @@ def test_simulate_twice_info_and_migrate(tmp_path, capsys):
     printed = capsys.readouterr().out
     assert "4 eyes of 2 patients" in printed and "6x32x48 (4)" in printed
     assert Image.open(sheet).size[0] > 600
-    assert main(["migrate", path, new, "--compression", "gzip", "--workers", "1"]) == 0
+    assert main(["surfaces", path, new, "--compression", "gzip", "--workers", "1"]) == 0
     assert main(["check", new]) == 0
     assert EyeReader(new).keys == EyeReader(path).keys
     assert main(["check", path, new]) == 1  # each key twice
@@ -63,7 +63,7 @@ def test_the_contact_sheet_of_photos_and_volumes_alone(tmp_path, tiny_eyes):
             ["info", "none.h5", "--out", "sheet.jpg"],
             "sheet.jpg: expected the name of a file that ends in .png, .svg, .pdf",
         ),
-        (["migrate", "none.h5", "new.h5"], "none.h5: no such file"),
+        (["surfaces", "none.h5", "new.h5"], "none.h5: no such file"),
         (["check", "data*.h5"], "data*.h5: no file matches this pattern"),
     ],
 )

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from fund2oct.geometry import Placement, RadialScan, RasterScan, ScanPattern
+from fund2oct.geometry import LineScan, Placement, RadialScan, RasterScan
 from fund2oct.phantom.anatomy import sample_anatomy
 from fund2oct.phantom.grid import PhotoGrid, smoothstep
 from fund2oct.phantom.pose import keep_in_frame, pose_surface, sample_pose
@@ -41,7 +41,7 @@ def test_smoothstep():
 
 
 @pytest.mark.parametrize(
-    "scan", [RadialScan(5, 8.0), RasterScan(4, 6.0, 5.0), ScanPattern((((-1.0, 2.0), (3.0, -1.5)),))]
+    "scan", [RadialScan(5, 8.0), RasterScan(4, 6.0, 5.0), LineScan((((-1.0, 2.0), (3.0, -1.5)),))]
 )
 def test_pose_without_motion_is_one_paraboloid(scan, monkeypatch):
     class Still:

@@ -21,9 +21,9 @@ def allowed_symmetries(scan: ScanPattern, allowed: Symmetries) -> tuple[Symmetry
         allowed: ``"all"`` of them, the ``"flips"`` (left-right, up-down and both, as far as the scan
             has them), which do not resample the photo either, or ``"none"`` but the identity.
     """
-    found = scan.symmetries()
     if allowed == "none":
-        return found[:1]
+        return (Symmetry(((1.0, 0.0), (0.0, 1.0)), tuple(range(scan.n_slices)), (False,) * scan.n_slices),)
+    found = scan.symmetries()
     if allowed == "flips":
         return tuple(symmetry for symmetry in found if symmetry.matrix[0][1] == symmetry.matrix[1][0] == 0)
     if allowed == "all":

@@ -1,1 +1,1 @@
-"""Foreign files to arrays: pictures, stacks, and what each scanner writes."""
+"""Foreign files to arrays: pictures, stacks, and the exams of scanners."""

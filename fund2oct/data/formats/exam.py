@@ -12,7 +12,8 @@ import numpy as np
 from fund2oct.data.formats.images import resize
 from fund2oct.data.formats.stacks import Spacing
 from fund2oct.eye import Array, DataError, Plain
-from fund2oct.geometry import Placement, RadialScan, RasterScan, ScanPattern
+from fund2oct.geometry import CircularScan, LineScan, Placement, RadialScan, RasterScan, ScanPattern
+from fund2oct.levels import Levels
 from fund2oct.retina.layers import BOUNDARIES, boundary_index
 
 _REGULAR_MM = 0.02
@@ -21,45 +22,56 @@ _OLDEST = 90
 
 @dataclass(frozen=True, kw_only=True)
 class Exam:
-    """One scan as its file holds it, before slices are chosen and pictures resized.
+    """One eye as its files hold it, before slices are chosen and pictures resized.
 
     Args:
-        volume: B-scans, uint8, shape ``(S, Z, X)``.
+        volume: B-scans, numbers of any type, shape ``(S, Z, X)``; None where there is a photo alone.
         spacing_mm: ``(s, z, x)``; None where the file does not tell it.
         laterality: ``"OD"``, ``"OS"`` or empty.
         patient: what tells patients apart in the files, empty where there is nothing. It is hashed and
             never stored.
         source: the format.
+        levels: the numbers that are black and white; None where the file does not tell it.
         lines: where the slices lie; None where the file does not tell it.
         localizer: grey, uint8, shape ``(L, L)``.
         localizer_placement: where the lines lie on it.
         photo: RGB, uint8, shape ``(rows, columns, 3)``.
+        sha256: of the file that holds the photo.
+        photo_file: name of that file, for messages alone.
+        volume_file: name of the file that holds the volume, likewise.
         boundaries_um: as in :class:`~fund2oct.data.Eye`.
         metadata: what else is kept of the visit.
         history: how the values were converted.
         notes: what is worth knowing of the file.
     """
 
-    volume: Array
-    spacing_mm: Spacing | None
-    laterality: str
-    patient: str
-    source: str
+    volume: Array | None = None
+    spacing_mm: Spacing | None = None
+    laterality: str = ""
+    patient: str = ""
+    source: str = ""
+    levels: Levels | None = None
     lines: ScanPattern | None = None
     localizer: Array | None = None
     localizer_placement: Placement = field(default_factory=Placement)
     photo: Array | None = None
+    sha256: str = ""
+    photo_file: str = ""
+    volume_file: str = ""
     boundaries_um: Array | None = None
     metadata: dict[str, Plain] = field(default_factory=dict)
     history: dict[str, Plain] = field(default_factory=dict)
     notes: tuple[str, ...] = ()
 
 
-def centred_scan(ends_mm: Array) -> tuple[ScanPattern, tuple[float, float]]:
-    """Lines around their own centre: a raster or a star where they are one, to 0.02 mm.
+def centred_scan(
+    ends_mm: Array, tolerance_mm: float = _REGULAR_MM
+) -> tuple[ScanPattern, tuple[float, float]]:
+    """Lines around their own centre: a raster or a star where they are one.
 
     Args:
         ends_mm: first and last point of each line, x to the right and y down, shape ``(S, 2, 2)``.
+        tolerance_mm: how far the end of a line may lie from that of a raster or a star.
 
     Returns:
         The scan, and its centre in the coordinates of ``ends_mm``.
@@ -71,26 +83,38 @@ def centred_scan(ends_mm: Array) -> tuple[ScanPattern, tuple[float, float]]:
     if not np.isfinite(ends).all():
         raise DataError("expected finite positions of the slices, found NaN or infinity")
     centre = ends.mean((0, 1))
-    around = ends - centre
+    return regular_scan(ends - centre, tolerance_mm), (float(centre[0]), float(centre[1]))
+
+
+def regular_scan(ends_mm: Array, tolerance_mm: float) -> ScanPattern:
+    """Lines as a raster or a star around the origin where they are one, else as they are.
+
+    Args:
+        ends_mm: as :func:`centred_scan`.
+        tolerance_mm: likewise.
+
+    Raises:
+        DataError: if a line has no length, or is not finite.
+    """
     try:
-        lines = ScanPattern(tuple(((a, b), (c, d)) for (a, b), (c, d) in around.tolist()))
+        lines = LineScan(tuple(((a, b), (c, d)) for (a, b), (c, d) in ends_mm.tolist()))
     except ValueError as error:
         raise DataError(str(error)) from error
     length = float(np.mean(lines.length_mm))
-    for regular in (_raster(around, length), _star(around, length)):
-        if regular is not None and np.abs(np.array(regular.lines) - around).max() < _REGULAR_MM:
-            return regular, (float(centre[0]), float(centre[1]))
-    return lines, (float(centre[0]), float(centre[1]))
+    for regular in (_raster(ends_mm, length), _star(ends_mm, length)):
+        if regular is not None and np.abs(np.array(regular.lines) - ends_mm).max() < tolerance_mm:
+            return regular
+    return lines
 
 
-def _raster(ends: Array, length: float) -> ScanPattern | None:
+def _raster(ends: Array, length: float) -> LineScan | None:
     first, last = ends[0, :, 1].mean(), ends[-1, :, 1].mean()
     if len(ends) < 2 or first == last:
         return None
     return RasterScan(len(ends), length, abs(last - first), upwards=bool(first > last))
 
 
-def _star(ends: Array, length: float) -> ScanPattern | None:
+def _star(ends: Array, length: float) -> LineScan | None:
     x, y = (ends[:, 1] - ends[:, 0]).T
     degrees = np.degrees(np.arctan2(x, -y))  # clockwise from straight up
     if len(ends) < 2:
@@ -100,10 +124,10 @@ def _star(ends: Array, length: float) -> ScanPattern | None:
 
 
 def between_slices_mm(scan: ScanPattern, stated_mm: float = math.nan) -> float:
-    """Distance of two slices of a raster; of other scans what the file states, NaN for a star."""
+    """Distance of two slices of a raster; of other scans what the file states, NaN for a star and circles."""
     if isinstance(scan, RasterScan):
         return abs(scan.lines[-1][0][1] - scan.lines[0][0][1]) / (scan.n_slices - 1)
-    if isinstance(scan, RadialScan) or scan.n_slices < 2 or not stated_mm > 0:
+    if isinstance(scan, RadialScan | CircularScan) or scan.n_slices < 2 or not stated_mm > 0:
         return math.nan
     return stated_mm
 

@@ -3,14 +3,20 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 import tifffile
 from PIL import Image, ImageOps
 
 from fund2oct.eye import Array, DataError
+from fund2oct.levels import Levels, find_levels, to_bytes
 
-_BITS = (8, 10, 12, 14, 16, 32)
+_TRANSPARENT = ("RGBA", "LA", "PA", "RGBa", "La")
+_MINISWHITE = 0
+_BITS, _PHOTOMETRIC = 258, 262
 
 
 def read_rgb(path: str | os.PathLike[str]) -> Array:
@@ -23,25 +29,36 @@ def read_rgb(path: str | os.PathLike[str]) -> Array:
         RGB, uint8, shape ``(rows, columns, 3)``.
 
     Raises:
-        DataError: if the file is missing, damaged or no picture.
+        DataError: if the file is missing, damaged or no picture, or nothing tells its black and white.
     """
-    image = _open(path)
-    if image.mode in ("RGBA", "LA", "PA", "RGBa", "La") or "transparency" in image.info:
-        image = image.convert("RGBA")
-        image = Image.alpha_composite(Image.new("RGBA", image.size, (0, 0, 0, 255)), image)
-    return np.asarray(image.convert("RGB"))
+    values = _eight_bits(path)
+    return values if values.ndim == 3 else np.repeat(values[..., None], 3, -1)
 
 
 def read_grey(path: str | os.PathLike[str]) -> Array:
-    """Read a picture in grey, such as a B-scan.
+    """Read a picture by itself in grey; slices of one volume are read by :func:`read_slice`.
 
     Returns:
         Grey, uint8, shape ``(rows, columns)``.
 
     Raises:
+        DataError: as :func:`read_rgb`.
+    """
+    values = _eight_bits(path)
+    return values if values.ndim == 2 else np.asarray(Image.fromarray(values).convert("L"))
+
+
+def read_slice(path: str | os.PathLike[str]) -> tuple[Array, Levels | None]:
+    """Read a B-scan with its numbers as they are, so that all slices of a volume get one black and white.
+
+    Returns:
+        Grey numbers, shape ``(rows, columns)``, and black and white where the file tells them.
+
+    Raises:
         DataError: if the file is missing, damaged or no picture.
     """
-    return np.asarray(_open(path).convert("L"))
+    values, levels = _read(path)
+    return (values, levels) if values.ndim == 2 else (read_grey(path), None)
 
 
 def resize(image: Array, rows: int, columns: int) -> Array:
@@ -51,47 +68,89 @@ def resize(image: Array, rows: int, columns: int) -> Array:
     return np.asarray(Image.fromarray(image).resize((columns, rows), Image.Resampling.BICUBIC))
 
 
-def _open(path: str | os.PathLike[str]) -> Image.Image:
+def _eight_bits(path: str | os.PathLike[str]) -> Array:
+    values, levels = _read(path)
+    try:
+        return to_bytes(values, levels or find_levels(values))
+    except DataError as error:
+        raise DataError(f"{path}: {error}; save it with 8 bits a channel") from error
+
+
+def _read(path: str | os.PathLike[str]) -> tuple[Array, Levels | None]:
+    """Numbers, ``(rows, columns)`` or ``(rows, columns, 3)``, and what the file says of black and white."""
     if not os.path.isfile(path):
         raise DataError(f"{path}: no such file")
     try:
-        return _decode(path)
+        values, levels = _decode(Path(path))
     # A damaged file makes decoders raise whatever they stumble over.
     except (OSError, ValueError, SyntaxError, TypeError, IndexError, Image.DecompressionBombError) as error:
         raise DataError(f"{path}: cannot be read as a picture, it is damaged or none ({error})") from error
+    if values.size == 0:
+        raise DataError(f"{path}: cannot be read as a picture, it holds no pixels")
+    return values, levels
 
 
-def _decode(path: str | os.PathLike[str]) -> Image.Image:
+def _decode(path: Path) -> tuple[Array, Levels | None]:
     try:
         image = Image.open(path)
     except Image.UnidentifiedImageError:
-        if not os.fspath(path).lower().endswith((".tif", ".tiff")):
+        if path.suffix.lower() not in (".tif", ".tiff"):
             raise
-        return _from_deep(tifffile.imread(path))  # Pillow knows no colour of more than 8 bits
+        return _by_tifffile(path)
     with image:
+        # Pillow keeps the upper eight bits of deep colours alone, so that 12 bits in 16 are black, and
+        # takes those that lie apart in a TIFF for bytes.
+        if image.mode == "RGB" and image.format == "TIFF" and max(_tags(image).get(_BITS, [8])) > 8:
+            return _by_tifffile(path)
+        if not image.mode.startswith("I") and any("16" in str(tile.args) for tile in image.tile):
+            return _by_opencv(path), None
+        levels = None
+        if image.mode.startswith(("I", "F")) and image.format == "TIFF":
+            levels = _tiff_levels(image)
         image.load()
         upright = ImageOps.exif_transpose(image)
     if upright.mode.startswith(("I", "F")):
-        return _from_deep(np.asarray(upright))
-    return upright
+        return np.asarray(upright), levels
+    if upright.mode in _TRANSPARENT or "transparency" in upright.info:
+        upright = upright.convert("RGBA")
+        upright = Image.alpha_composite(Image.new("RGBA", upright.size, (0, 0, 0, 255)), upright)
+    return np.asarray(upright.convert("L" if upright.mode in ("1", "L") else "RGB")), None
 
 
-def to_eight_bits(values: Array) -> Array:
-    """Bring numbers to uint8: floating point from [0, 1], whole numbers from the depth that holds them.
-
-    Args:
-        values: of any shape; floating point above 1 is taken for whole numbers.
-    """
-    if values.dtype == np.uint8:
-        return values
-    values = np.nan_to_num(values.astype(np.float32)).clip(0)
-    top = values.max()
-    # Whole numbers run to the largest of the smallest usual depth, so that 12 bits in 16 are not black.
-    full = 1.0 if top <= 1 else next((2.0**bits - 1 for bits in _BITS if top < 2**bits), float(top))
-    return (values / np.float32(full) * 255).round().astype(np.uint8)
+def _tags(image: Image.Image) -> Mapping[int, Any]:
+    return image.tag_v2  # type: ignore[attr-defined]
 
 
-def _from_deep(values: Array) -> Image.Image:
-    if values.size == 0:
-        raise ValueError("it holds no pixels")
-    return Image.fromarray(to_eight_bits(values))
+def _tiff_levels(image: Image.Image) -> Levels | None:
+    tags = _tags(image)
+    if tags.get(_PHOTOMETRIC) != _MINISWHITE:
+        return None
+    if image.mode == "F":
+        raise ValueError("its white is zero, and nothing tells its black")
+    return 2.0 ** tags[_BITS][0] - 1, 0.0
+
+
+def _by_tifffile(path: Path) -> tuple[Array, Levels | None]:
+    """The first page, which Pillow knows only with 8 bits a colour, colours behind each other."""
+    with tifffile.TiffFile(path) as tif:
+        page = tif.pages.first
+        values, axes = page.asarray(), page.axes
+    if "S" in axes:
+        values = np.moveaxis(values, axes.index("S"), -1)[..., :3]
+    if values.ndim not in (2, 3):
+        raise ValueError(f"it has the shape {values.shape}")
+    if page.photometric == tifffile.PHOTOMETRIC.MINISWHITE:
+        if values.dtype.kind not in "ub":
+            raise ValueError("its white is zero, and nothing tells its black")
+        return values, (2.0**page.bitspersample - 1, 0.0)
+    return values, None
+
+
+def _by_opencv(path: Path) -> Array:
+    import cv2
+
+    # OpenCV turns the picture upright by itself.
+    values = cv2.imread(str(path), cv2.IMREAD_COLOR | cv2.IMREAD_ANYDEPTH)
+    if values is None:
+        raise ValueError("it is truncated")
+    return np.ascontiguousarray(values[..., ::-1])

@@ -4,42 +4,59 @@ from __future__ import annotations
 
 import glob
 import os
+import re
 import zipfile
+from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 from pathlib import Path
-from typing import Any
 
 import numpy as np
-import tifffile
 
-from fund2oct.data.formats.images import read_grey, to_eight_bits
+from fund2oct.data.formats.images import read_slice
 from fund2oct.data.formats.naming import natural_order
+from fund2oct.data.formats.nifti import read_nifti
+from fund2oct.data.formats.tiff import read_tiff
 from fund2oct.eye import Array, DataError
+from fund2oct.levels import Levels
 
 PICTURES = (".png", ".jpg", ".jpeg", ".bmp")
-_TIFF, _NUMPY, _NIFTI = (".tif", ".tiff"), (".npy", ".npz"), (".nii", ".nii.gz")
-STACKS = _TIFF + _NUMPY + _NIFTI
+TIFF, _NUMPY, _NIFTI = (".tif", ".tiff"), (".npy", ".npz"), (".nii", ".nii.gz")
+STACKS = TIFF + _NUMPY + _NIFTI
 Spacing = tuple[float, float, float]
+StackPath = str | os.PathLike[str] | Sequence[str | os.PathLike[str]]
 
 
 @dataclass(frozen=True)
 class Stack:
-    """A volume as read: uint8 ``(S, Z, X)``, with its files and, where they tell it, its spacing."""
+    """A volume as read, its axes in order.
+
+    Args:
+        volume: numbers as they lie in the file, shape ``(S, Z, X)``.
+        files: what it was read from.
+        spacing_mm: ``(s, z, x)`` where the file tells it, NaN for what it does not.
+        levels: black and white, where the file tells them.
+        notes: what is worth knowing of the file.
+    """
 
     volume: Array
     files: tuple[Path, ...]
     spacing_mm: Spacing | None = None
+    levels: Levels | None = None
+    notes: tuple[str, ...] = ()
 
 
-def stack_files(path: str | os.PathLike[str]) -> list[Path]:
-    """The files of a volume: itself, the pictures of a folder, or those that a pattern finds.
+def stack_files(path: StackPath) -> list[Path]:
+    """The files of a volume: itself, the pictures of a folder, those that a pattern finds, or a list.
 
     Raises:
         DataError: if there are none.
     """
+    if not isinstance(path, (str, os.PathLike)):
+        return [Path(file) for file in path]
     path = Path(path)
     if path.is_dir():
-        found = [file for file in path.iterdir() if file.suffix.lower() in PICTURES + _TIFF]
+        found = [file for file in path.iterdir() if file.suffix.lower() in PICTURES + TIFF]
         wanted = f"pictures ({', '.join(PICTURES)})"
     elif glob.has_magic(str(path)):
         found, wanted = [Path(name) for name in glob.glob(str(path))], "files"
@@ -47,63 +64,96 @@ def stack_files(path: str | os.PathLike[str]) -> list[Path]:
         if not path.is_file():
             raise DataError(f"{path}: no such file or folder")
         return [path]
+    # What is hidden, such as the ._1.png of a Mac, is no slice.
+    found = [file for file in found if not file.name.startswith(".")]
     if not found:
         raise DataError(f"{path}: expected {wanted}, found none")
     return sorted(found, key=natural_order)
 
 
-def read_stack(path: str | os.PathLike[str], axes: str = "szx") -> Stack:
-    """Read a volume.
+def read_stack(path: StackPath, axes: str | None = None, flip: str = "") -> Stack:
+    """Read a volume, its numbers as they are.
 
     Args:
         path: a multi-page TIFF, ``.nii``, ``.nii.gz``, ``.npy``, ``.npz`` of one array, a folder of
-            pictures, or a pattern as in ``eye7/*.png``; pictures are slices in natural order.
-        axes: order of the axes in a TIFF or NumPy file. A NIfTI file has the axes x, z, s as
-            :func:`~fund2oct.export.save_eye` writes it, if not told otherwise by another order than
-            the default.
+            pictures, or a pattern as in ``eye7/*.png``, whose pictures are slices in natural order, or
+            the pictures themselves in their order.
+        axes: order of the axes in the file, such as ``"szx"``; None takes x, z, s for NIfTI, as
+            :func:`~fund2oct.export.save_eye` writes it, and s, z, x for the others.
+        flip: letters of the axes that run the other way in the file: ``"z"`` for frames that stand on
+            their heads.
 
     Raises:
         DataError: if it cannot be read, or is no volume.
     """
-    if sorted(axes) != ["s", "x", "z"]:
+    if axes is not None and sorted(axes) != ["s", "x", "z"]:
         raise DataError(f"axes: expected an order of s, z and x such as szx, found {axes!r}")
+    if set(flip) - set("szx"):
+        raise DataError(f"flip: expected letters of s, z and x, found {flip!r}")
     files = stack_files(path)
     first = files[0].name.lower()
     if len(files) > 1 or first.endswith(PICTURES):
-        return Stack(_pictures(files), tuple(files))
-    spacing = None
+        stack = _pictures(files)
+    else:
+        stack = _file(files[0], axes or ("xzs" if first.endswith(_NIFTI) else "szx"))
+    turned = np.flip(stack.volume, tuple("szx".index(letter) for letter in set(flip)))
+    return Stack(turned, stack.files, stack.spacing_mm, stack.levels, stack.notes)
+
+
+def _file(file: Path, axes: str) -> Stack:
+    levels, told = None, None
+    notes: tuple[str, ...] = ()
     try:
-        if first.endswith(_TIFF):
-            values = tifffile.imread(files[0])
-        elif first.endswith(_NUMPY):
-            values = _numpy(files[0])
-        elif first.endswith(_NIFTI):
-            axes = "xzs" if axes == "szx" else axes
-            values, spacing = _nifti(files[0], axes)
+        if file.name.lower().endswith(TIFF):
+            values, levels, told = read_tiff(file)
+        elif file.name.lower().endswith(_NUMPY):
+            values = _numpy(file)
+        elif file.name.lower().endswith(_NIFTI):
+            values, levels, told, notes = read_nifti(file)
         else:
-            raise DataError(f"{files[0]}: expected {', '.join(STACKS)} or a folder of pictures")
+            raise DataError(f"{file}: expected {', '.join(STACKS)} or a folder of pictures")
     except (DataError, ImportError):
         raise
     # A damaged file makes its library raise whatever it stumbles over.
     except Exception as error:
-        raise DataError(f"{files[0]}: cannot be read as a volume, it is damaged or none ({error})") from error
-    values = np.asarray(values)
+        raise DataError(f"{file}: cannot be read as a volume, it is damaged or none ({error})") from error
     if values.ndim != 3 or 0 in values.shape or values.dtype.kind not in "buif":
         raise DataError(
-            f"{files[0]}: expected numbers of three axes ({axes}), found {values.dtype} {values.shape}"
+            f"{file}: expected numbers of three axes ({axes}), found {values.dtype} {values.shape}"
         )
-    ordered = values.transpose([axes.index(letter) for letter in "szx"])
-    return Stack(to_eight_bits(ordered), tuple(files), spacing)
+    order = [axes.index(letter) for letter in "szx"]
+    spacing = None
+    if told is not None and np.isfinite(told).any():
+        s, z, x = (told[place] for place in order)
+        spacing = (s, z, x)
+    return Stack(values.transpose(order), (file,), spacing, levels, notes)
 
 
-def _pictures(files: list[Path]) -> Array:
-    bscans = [read_grey(file) for file in files]
-    for file, bscan in zip(files, bscans, strict=True):
+def _pictures(files: list[Path]) -> Stack:
+    """Slices with one black and one white: the numbers stay as they are until all are there."""
+    bscans, levels = zip(*(read_slice(file) for file in files), strict=True)
+    for file, bscan, stated in zip(files, bscans, levels, strict=True):
         if bscan.shape != bscans[0].shape:
             raise DataError(
                 f"{file}: expected {bscans[0].shape} pixels as in {files[0].name}, found {bscan.shape}"
             )
-    return np.stack(bscans)
+        if (bscan.dtype, stated) != (bscans[0].dtype, levels[0]):
+            raise DataError(
+                f"{file}: expected {bscans[0].dtype} as in {files[0].name}, found {bscan.dtype}, or black "
+                "and white the other way round; save all slices alike"
+            )
+    return Stack(np.stack(bscans), tuple(files), None, levels[0], _gap_notes(files))
+
+
+def _gap_notes(files: list[Path]) -> tuple[str, ...]:
+    """What to say of numbers that are missing between the first and the last slice."""
+    numbers = [re.findall(r"\d+", file.stem)[-1:] for file in files]
+    if len({re.sub(r"\d+(?=\D*$)", "", file.stem) for file in files}) > 1 or not all(numbers):
+        return ()
+    missing = [str(n) for (a,), (b,) in pairwise(numbers) for n in range(int(a) + 1, int(b))]
+    if not missing or len(missing) >= len(files):
+        return ()
+    return (f"slices are numbered {numbers[0][0]} to {numbers[-1][0]} without {', '.join(missing)}",)
 
 
 def _numpy(file: Path) -> Array:
@@ -116,18 +166,4 @@ def _numpy(file: Path) -> Array:
     with loaded:
         if len(loaded.files) != 1 and "volume" not in loaded.files:
             raise DataError(f"{file}: expected one array, or one named 'volume', found {loaded.files}")
-        return loaded["volume" if "volume" in loaded.files else loaded.files[0]]
-
-
-def _nifti(file: Path, axes: str) -> tuple[Array, Spacing | None]:
-    try:
-        import nibabel
-    except ImportError:
-        raise ImportError('NIfTI needs nibabel: pip install "fund2oct[nifti]"') from None
-    image: Any = nibabel.load(file)
-    values = np.asanyarray(image.dataobj)
-    zooms = [float(zoom) for zoom in image.header.get_zooms()[:3]]
-    if len(zooms) < 3 or not all(zoom > 0 for zoom in zooms):
-        return values, None
-    s, z, x = (zooms[axes.index(letter)] for letter in "szx")
-    return values, (s, z, x)
+        return np.asarray(loaded["volume" if "volume" in loaded.files else loaded.files[0]])

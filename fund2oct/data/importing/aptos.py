@@ -8,61 +8,41 @@ others are bare.
 from __future__ import annotations
 
 import csv
-import hashlib
 import math
 import os
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
 import numpy as np
 
-from fund2oct.data.formats.images import read_grey, read_rgb, resize
+from fund2oct.data.formats.exam import Exam
+from fund2oct.data.formats.images import read_grey, resize
+from fund2oct.data.importing.assemble import ImportOptions, make_eye, read_files
 from fund2oct.data.importing.engine import Candidate, ImportReport, fingerprint_of, import_eyes
-from fund2oct.data.preparing.circle import NotAFundusError, crop_retina, find_retina
-from fund2oct.data.preparing.landmarks import PhotoPlacement, place_on
-from fund2oct.data.preparing.surfaces import searched_fields
+from fund2oct.data.preparing.scans import ScanOptions
 from fund2oct.data.store.layout import Compression
-from fund2oct.eye import Array, DataError, Eye, Plain
-from fund2oct.geometry import Placement, RadialScan, ScanPattern
+from fund2oct.eye import Array, DataError, Eye
+from fund2oct.geometry import RadialScan, ScanPattern
 
 BSCAN_ROWS, BSCAN_COLUMNS = 496, 768
+SCAN = RadialScan()
+"""The lines of the challenge's scans, in the order of their files."""
+DEPTH_MM = 1.92
+"""Height of a B-scan as exported."""
+SHAPE = (320, 448)
+"""Rows and columns of a slice in a submission."""
 _SIDES = {"L": "OS", "R": "OD"}
-
-
-@dataclass(frozen=True)
-class AptosConfig:
-    """How the challenge's files are read.
-
-    Args:
-        n_depth: rows to resize B-scans to; the default is the submission's.
-        n_ascans: columns to resize B-scans to.
-        fundus_px: width to resize photos to.
-        depth_mm: height of a B-scan as exported.
-        scan: the lines of the scan, in the order of the files.
-        placement: where the scan lies on the photo, once that is cropped to the circle of retina, or that
-            it is to be estimated from each photo.
-    """
-
-    n_depth: int = 320
-    n_ascans: int = 448
-    fundus_px: int = 448
-    depth_mm: float = 1.92
-    scan: ScanPattern = field(default_factory=RadialScan)
-    placement: Placement | PhotoPlacement = field(default_factory=Placement)
-
-    def __post_init__(self) -> None:
-        for name in ("n_depth", "n_ascans", "fundus_px", "depth_mm"):
-            if not getattr(self, name) > 0:
-                raise ValueError(f"{name}: expected a positive size, found {getattr(self, name)}")
 
 
 def import_aptos(
     folder: str | os.PathLike[str],
     out: str | os.PathLike[str],
-    config: AptosConfig | None = None,
+    options: ImportOptions | None = None,
     overwrite: bool = False,
     *,
+    scan: ScanPattern = SCAN,
+    depth_mm: float = DEPTH_MM,
     workers: int = 1,
     compression: Compression = "none",
 ) -> ImportReport:
@@ -75,20 +55,27 @@ def import_aptos(
         folder: the challenge's folder, whose ``train`` and ``val`` are imported, as far as they are
             there, or one of these two.
         out: the file to make.
-        config: sizes and scan.
+        options: what to do with photos and volumes; None brings B-scans to the submission's size. Where
+            ``options.scan.shape`` is None, the slices of an eye keep the size of its first one.
         overwrite: whether ``out`` may be replaced.
+        scan: the lines of the scan, in the order of the files.
+        depth_mm: height of a B-scan as exported.
         workers: processes to read eyes in.
         compression: as :class:`~fund2oct.data.EyeWriter`.
 
     Raises:
         DataError: if there is no such folder, its CSV cannot be read, or no eye could be imported.
+        ValueError: if ``depth_mm`` is not positive.
     """
-    config = config or AptosConfig()
+    if not depth_mm > 0:
+        raise ValueError(f"depth_mm: expected a positive height, found {depth_mm}")
+    options = options or ImportOptions(ScanOptions(shape=SHAPE))
+    options = replace(options, scan=replace(options.scan, pattern=scan))
     candidates = [
         Candidate(
             row["CF_path"] or f"row {number} of {table.name}",
-            partial(_read_eye, table.parent, row, config),
-            fingerprint_of(_files(table.parent, row), row, config),
+            partial(_read_eye, table.parent, row, options, depth_mm),
+            fingerprint_of(_files(table.parent, row), row, options, depth_mm),
         )
         for table in _find_tables(Path(folder))
         for number, row in enumerate(_read_table(table), 1)
@@ -141,45 +128,35 @@ def _read_table(table: Path) -> list[dict[str, str]]:
     return [{name: (row.get(name) or "").strip() for name in ("PID", "CF_path", "OCT_path")} for row in rows]
 
 
-def _read_eye(root: Path, row: dict[str, str], config: AptosConfig) -> tuple[Eye, list[str]]:
+def _read_eye(
+    root: Path, row: dict[str, str], options: ImportOptions, depth_mm: float
+) -> tuple[Eye, list[str]]:
     if not row["PID"] or not row["CF_path"]:
         raise DataError(f"expected a PID and a CF_path, found {row['PID']!r} and {row['CF_path']!r}")
     path = root / "CF" / row["CF_path"]
     side = path.stem[-1:].upper()
     if side not in _SIDES:
         raise DataError(f"{path}: laterality: expected a name that ends in L or R, found {path.stem!r}")
-    photo = read_rgb(path)
-    try:
-        circle = find_retina(photo)
-    except NotAFundusError as error:
-        raise DataError(f"{path}: {error}") from error
-    notes = [] if circle.found else ["no circle of retina in the photo; took its central square"]
-    fundus = crop_retina(photo, circle, config.fundus_px)
-    history: dict[str, Plain] = {}
-    placement = place_on(fundus, _SIDES[side], config.placement, history, notes)
-    eye = Eye(
-        key=path.stem,
-        patient=row["PID"],
-        laterality=_SIDES[side],
-        fundus=fundus,
-        scan=config.scan,
-        placement=placement,
-        history=history,
-        source="APTOS-2024",
-        sha256=hashlib.sha256(path.read_bytes()).hexdigest(),
-    )
-    if not row["OCT_path"]:
-        return eye, notes
-    volume = _read_volume(root / "OCT" / row["OCT_path"], config)
-    spacing_mm = (math.nan, config.depth_mm / config.n_depth, max(config.scan.length_mm) / config.n_ascans)
-    searched = searched_fields(volume, spacing_mm, notes)
-    return replace(eye, volume=volume, spacing_mm=spacing_mm, **searched), notes
+    exam = read_files(path, None, options, laterality=_SIDES[side], source="APTOS-2024")
+    if row["OCT_path"]:
+        exam = _with_volume(exam, root / "OCT" / row["OCT_path"], options, depth_mm)
+    return make_eye(exam, options, path.stem, row["PID"])
 
 
-def _read_volume(folder: Path, config: AptosConfig) -> Array:
+def _with_volume(exam: Exam, folder: Path, options: ImportOptions, depth_mm: float) -> Exam:
+    """The exam with the B-scans of a folder, of which some may be exports and others bare."""
+    scan = options.scan.pattern
+    assert scan is not None
+    bscans = [bscan_of(read_grey(path)) for path in _slices(folder, scan.n_slices)]
+    rows, columns = options.scan.shape or bscans[0].shape
+    volume = np.stack([resize(bscan, rows, columns) for bscan in bscans])
+    spacing_mm = options.scan.spacing_mm or (math.nan, depth_mm / rows, max(scan.length_mm) / columns)
+    return replace(exam, volume=volume, spacing_mm=spacing_mm, volume_file=str(folder))
+
+
+def _slices(folder: Path, n_slices: int) -> list[Path]:
     if not folder.is_dir():
         raise DataError(f"{folder}: no such folder of B-scans")
-    n_slices = config.scan.n_slices
     names = [f"{folder.name}_{number}.jpg" for number in range(n_slices)]
     if missing := [name for name in names if not (folder / name).is_file()]:
         raise DataError(f"{folder}: expected {n_slices} slices, missing {', '.join(missing)}")
@@ -187,5 +164,4 @@ def _read_volume(folder: Path, config: AptosConfig) -> Array:
         raise DataError(
             f"{folder}: expected {n_slices} slices, a line of the scan each, found {extra} as well"
         )
-    bscans = [bscan_of(read_grey(folder / name)) for name in names]
-    return np.stack([resize(bscan, config.n_depth, config.n_ascans) for bscan in bscans])
+    return [folder / name for name in names]

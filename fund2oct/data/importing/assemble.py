@@ -1,23 +1,29 @@
-"""One eye out of a photo, a volume, or both: what the importers of single files share."""
+"""One eye out of what was read of it: what all importers share."""
 
 from __future__ import annotations
 
 import hashlib
-import math
-from dataclasses import dataclass, field
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
+from fund2oct.data.formats.exam import Exam
 from fund2oct.data.formats.images import read_rgb
-from fund2oct.data.formats.stacks import read_stack
-from fund2oct.data.preparing.circle import NotAFundusError, crop_retina, find_retina
-from fund2oct.data.preparing.illumination import normalise_illumination, normalise_intensity
-from fund2oct.data.preparing.landmarks import PhotoPlacement, place_on
-from fund2oct.data.preparing.preparation import LEVELS, LIGHT
+from fund2oct.data.formats.stacks import StackPath, read_stack
+from fund2oct.data.preparing.illumination import LEVELS, normalise_intensity
+from fund2oct.data.preparing.landmarks import PhotoPlacement
+from fund2oct.data.preparing.lines import LocatedScan, locate_lines
+from fund2oct.data.preparing.photo import PhotoOptions, PreparedPhoto, prepare_photo
 from fund2oct.data.preparing.scans import PreparedScan, ScanOptions, prepare_scan
 from fund2oct.data.preparing.surfaces import searched_fields
+from fund2oct.data.tables.eyes import GivenLines
 from fund2oct.eye import Array, DataError, Eye, Plain
 from fund2oct.geometry import Placement
+from fund2oct.plausible import check_half_width
 
 
 @dataclass(frozen=True)
@@ -43,62 +49,132 @@ class ImportOptions:
     def __post_init__(self) -> None:
         if self.fundus_px < 1:
             raise ValueError(f"fundus_px: expected a positive width, found {self.fundus_px}")
+        if self.placement.half_width_mm is not None:
+            check_half_width(self.placement.half_width_mm)
+
+    @property
+    def photo(self) -> PhotoOptions:
+        """What is done to the photos."""
+        return PhotoOptions(self.fundus_px, self.even_light, self.placement)
 
 
-def assemble_eye(
-    key: str,
-    patient: str,
-    laterality: str,
-    options: ImportOptions,
-    photo: Path | None = None,
-    volume: Path | None = None,
-    **known: Any,
-) -> tuple[Eye, list[str]]:
-    """Read the files of an eye.
+def read_files(photo: Path | None, volume: StackPath | None, options: ImportOptions, **known: Any) -> Exam:
+    """Read the files of an eye that are no scanner's own: a picture, a volume, or both.
 
     Args:
-        key: of the eye.
-        patient: hashed if there is a salt.
-        laterality: ``"OD"``, ``"OS"`` or empty.
-        options: what to do.
         photo: a picture file, or None.
         volume: what :func:`~fund2oct.data.formats.stacks.read_stack` takes, or None.
+        options: order and direction of a volume's axes.
+        known: further fields of the :class:`~fund2oct.data.formats.exam.Exam`.
+
+    Raises:
+        DataError: if a file cannot be read.
+    """
+    if photo is not None:
+        known |= {"photo": read_rgb(photo), "photo_file": str(photo)}
+        known["sha256"] = hashlib.sha256(photo.read_bytes()).hexdigest()
+    if volume is not None:
+        stack = read_stack(volume, options.scan.axes, options.scan.flip)
+        name = stack.files[0] if len(stack.files) > 1 else volume
+        known |= {
+            "volume": stack.volume,
+            "volume_file": str(name),
+            "spacing_mm": stack.spacing_mm,
+            "levels": stack.levels,
+            "notes": (*known.get("notes", ()), *stack.notes),
+        }
+    return Exam(**known)
+
+
+def make_eye(
+    exam: Exam,
+    options: ImportOptions,
+    key: str,
+    patient: str,
+    lines: GivenLines | None = None,
+    **known: Any,
+) -> tuple[Eye, list[str]]:
+    """Make an eye of what was read of it, whatever the files were.
+
+    Args:
+        exam: photo, volume or both.
+        options: what to do with them.
+        key: of the eye.
+        patient: hashed if there is a salt.
+        lines: where the user says that the slices lie; None leaves it to the options and the file.
         known: further fields of the :class:`~fund2oct.data.Eye`.
 
     Returns:
         The eye, and notes on it.
 
     Raises:
-        DataError: if a file cannot be read, or is not what it should be.
+        NotAFundusError: if its photo shows no retina.
+        DataError: if its volume cannot be used.
     """
-    history: dict[str, Plain] = {}
-    notes: list[str] = []
+    notes, history = [*exam.notes], dict(exam.history)
     fields: dict[str, Any] = {}
-    if photo is not None:
-        try:
-            fields["fundus"] = photo_of(read_rgb(photo), options, history, notes)
-        except NotAFundusError as error:
-            raise DataError(f"{photo}: {error}") from error
-        fields["sha256"] = hashlib.sha256(photo.read_bytes()).hexdigest()
-    if volume is not None:
-        stack = read_stack(volume, options.scan.axes)
-        try:
-            scan = prepare_scan(stack.volume, stack.spacing_mm, options.scan)
-        except DataError as error:
-            raise DataError(f"{volume}: {error}") from error
-        fields |= volume_fields(scan, options, history, notes)
-    placement = place_on(fields.get("fundus"), laterality, options.placement, history, notes)
-    if options.salt:
-        patient = hashed_patient(patient, options.salt)
+    photo, placement = None, options.photo.placement
+    if exam.photo is not None:
+        # Lines in pixels of the photo say themselves where they lie.
+        told = lines is not None and lines.unit == "px"
+        wanted = replace(options.photo, placement=Placement()) if told else options.photo
+        with _named(exam.photo_file):
+            photo = prepare_photo(exam.photo, wanted, exam.laterality)
+        notes += photo.notes
+        history |= photo.history
+        fields |= {"fundus": photo.fundus, "sha256": exam.sha256}
+        placement = photo.placement
+    if exam.volume is not None:
+        with _named(exam.volume_file):
+            scan_options = options.scan
+            if lines is not None:
+                located = _located(lines, exam, options, photo)
+                notes += located.notes
+                history["lines_from"] = f"{lines.unit} in a table"
+                scan_options = replace(scan_options, pattern=located.scan, spacing_mm=located.spacing_mm)
+                placement = located.placement or placement
+            scan = prepare_scan(exam.volume, exam.spacing_mm, scan_options, exam.lines, exam.levels)
+            fields |= _volume_fields(scan, options, history, notes)
+        if exam.boundaries_um is not None:
+            fields["boundaries_um"] = _boundaries(exam.boundaries_um, scan, notes)
     eye = Eye(
         key=key,
-        patient=patient,
-        laterality=laterality,
-        placement=placement,
+        patient=hashed_patient(patient, options.salt) if options.salt else patient,
+        laterality=exam.laterality,
+        placement=placement if isinstance(placement, Placement) else placement.otherwise(),
+        localizer=exam.localizer,
+        localizer_placement=exam.localizer_placement,
+        source=exam.source,
+        metadata=exam.metadata,
         history=history,
-        **(fields | known),
+        **fields,
+        **known,
     )
     return eye, notes
+
+
+@contextmanager
+def _named(file: str) -> Iterator[None]:
+    """Errors name the file, where there is one."""
+    try:
+        yield
+    except DataError as error:
+        raise type(error)(f"{file}: {error}" if file else str(error)) from error
+
+
+def _located(
+    lines: GivenLines, exam: Exam, options: ImportOptions, photo: PreparedPhoto | None
+) -> LocatedScan:
+    """The scan of given lines, and where they lie on the photo once that is cropped."""
+    assert exam.volume is not None
+    return locate_lines(
+        lines,
+        options.scan.spacing_mm or exam.spacing_mm,
+        exam.volume.shape[2],
+        None if photo is None else photo.circle,
+        (0, 0) if exam.photo is None else exam.photo.shape[:2],
+        options.placement.half_width_mm,
+    )
 
 
 def hashed_patient(patient: str, salt: str) -> str:
@@ -106,7 +182,7 @@ def hashed_patient(patient: str, salt: str) -> str:
     return hashlib.sha256(f"{salt}:{patient}".encode()).hexdigest()[:16]
 
 
-def volume_fields(
+def _volume_fields(
     scan: PreparedScan, options: ImportOptions, history: dict[str, Plain], notes: list[str]
 ) -> dict[str, Any]:
     """The fields of an :class:`~fund2oct.data.Eye` that come with a volume, its pose and surfaces among them.
@@ -118,6 +194,7 @@ def volume_fields(
         notes: is added to.
     """
     history |= scan.history
+    notes += scan.notes
     voxels = scan.volume
     if options.even_levels:
         voxels = normalise_intensity(voxels)
@@ -130,42 +207,15 @@ def volume_fields(
     }
 
 
-def photo_of(picture: Array, options: ImportOptions, history: dict[str, Plain], notes: list[str]) -> Array:
-    """Cut a photo to the circle of retina and resize it.
-
-    Args:
-        picture: RGB uint8, shape ``(rows, columns, 3)``.
-        options: size and light.
-        history: is added to.
-        notes: is added to.
-
-    Raises:
-        NotAFundusError: if it is no photo of a retina.
-    """
-    circle = find_retina(picture)
-    if not circle.found:
-        notes.append("no circle of retina in the photo; took its central square")
-    history |= {
-        "photo_size": f"{picture.shape[1]}x{picture.shape[0]}",
-        "circle_column": round(float(circle.x), 2),
-        "circle_row": round(float(circle.y), 2),
-        "circle_radius": round(float(circle.radius), 2),
-    }
-    fundus = crop_retina(picture, circle, options.fundus_px)
-    if options.even_light:
-        history[LIGHT[0]] = LIGHT[1]
-        return normalise_illumination(fundus)
-    return fundus
-
-
-def plain_value(text: str) -> Plain | None:
-    """A cell of a table as a number where it is one; None where it is empty or no finite number."""
-    if not (text := text.strip()):
+def _boundaries(boundaries_um: Array, scan: PreparedScan, notes: list[str]) -> Array | None:
+    """The vendor's boundaries of the slices that were kept, at their A-scans."""
+    if scan.slices is None:
+        notes.append("the vendor's boundaries were dropped, for the slices were cut anew")
         return None
-    for kind in (int, float):
-        try:
-            number = kind(text)
-        except ValueError:
-            continue
-        return number if math.isfinite(number) else None
-    return text
+    kept = boundaries_um[:, list(scan.slices)]
+    old, new = kept.shape[-1], scan.volume.shape[-1]
+    if old == new:
+        return np.ascontiguousarray(kept)
+    place = ((np.arange(new) + 0.5) * old / new - 0.5).clip(0, old - 1)
+    resized = [np.interp(place, np.arange(old), row) for row in kept.reshape(-1, old)]
+    return np.asarray(resized, np.float32).reshape(*kept.shape[:2], new)

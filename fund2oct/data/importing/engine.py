@@ -10,6 +10,7 @@ from __future__ import annotations
 import csv
 import hashlib
 import io
+import logging
 import os
 import shutil
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -20,7 +21,7 @@ from itertools import starmap
 from pathlib import Path
 
 import fund2oct
-from fund2oct.data.importing.parts import assemble, identities, locked_folder, read_part, write_part
+from fund2oct.data.importing.parts import assemble, identities, locked, parts_folder, read_part, write_part
 from fund2oct.data.store.layout import Compression, check_compression, read_text
 from fund2oct.data.store.reader import EyeReader
 from fund2oct.data.store.shards import open_checked
@@ -28,6 +29,8 @@ from fund2oct.data.store.writer import is_disk_full
 from fund2oct.eye import SCHEMA_VERSION, DataError, Eye
 from fund2oct.processes import process_pool
 from fund2oct.progress import with_progress
+
+_LISTED = 5
 
 
 @dataclass(frozen=True)
@@ -61,8 +64,10 @@ class ImportReport:
         imported: keys of the eyes in it.
         skipped: ``(name, reason)`` of each eye that was left out.
         notes: ``(key, note)`` on eyes that were imported.
+        remarks: on the whole.
         names: the candidate's name of each key.
         reused: how many eyes were there from an earlier import.
+        passed_over: names of files that were no candidates, being of another kind.
         unchanged: whether the file held these very eyes already, and was left as it is.
     """
 
@@ -70,8 +75,10 @@ class ImportReport:
     imported: list[str] = field(default_factory=list)
     skipped: list[tuple[str, str]] = field(default_factory=list)
     notes: list[tuple[str, str]] = field(default_factory=list)
+    remarks: list[str] = field(default_factory=list)
     names: dict[str, str] = field(default_factory=dict)
     reused: int = 0
+    passed_over: list[str] = field(default_factory=list)
     unchanged: bool = False
 
     def lines(self) -> list[str]:
@@ -82,8 +89,17 @@ class ImportReport:
         return [
             *(f"left out {_named(name, reason)}" for name, reason in self.skipped),
             *(f"note on {key}: {note}" for key, note in self.notes),
+            *self._other_files(),
+            *(f"note: {remark}" for remark in self.remarks),
             f"{self.path}: {len(self.imported)} eyes imported{reused}, {len(self.skipped)} left out",
         ]
+
+    def _other_files(self) -> list[str]:
+        if not self.passed_over:
+            return []
+        more = ", ..." if len(self.passed_over) > _LISTED else ""
+        count = f"{len(self.passed_over)} file{'s' * (len(self.passed_over) > 1)} of other kinds"
+        return [f"passed over {count}: {', '.join(self.passed_over[:_LISTED])}{more}"]
 
     def table(self) -> str:
         """The report as CSV: name, key, state, and the reason or the notes of each eye."""
@@ -172,8 +188,7 @@ def make_file(
     check_compression(compression)
     if not out.parent.is_dir():
         raise DataError(f"{out}: its folder does not exist; make {out.parent} first")
-    folder = out.with_name(f".{out.name}.parts")
-    with locked_folder(folder, out, wait):
+    with locked(out, wait), parts_folder(out) as folder:
         ids = [candidate.identity(compression) for candidate in candidates]
         made_from = _sha256(ids) if all(ids) else ""
         if out.exists() and not overwrite:
@@ -272,6 +287,13 @@ def _read(candidate: Candidate) -> tuple[Eye, list[str]]:
         return candidate.read()
     except OSError as error:
         raise DataError(f"cannot be read ({error})") from error
+    except (DataError, ImportError, MemoryError):
+        raise
+    # An eye that nobody thought of is left out by name; it must not cost the others hours.
+    except Exception as error:
+        logging.getLogger(__name__).exception("%s", candidate.name)
+        found = f"{type(error).__name__}: {' '.join(str(error).split())}"
+        raise DataError(f"failed in a way that fund2oct does not know ({found}); please report it") from error
 
 
 def _unchanged(out: Path, made_from: str, n_candidates: int) -> ImportReport:

@@ -9,6 +9,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import h5py
+from filelock import FileLock, Timeout
 
 from fund2oct.data.store.checksum import keys_digest
 from fund2oct.data.store.layout import LIBVER, Compression, read_text, text_attribute, write_eye
@@ -17,16 +18,13 @@ from fund2oct.data.store.shards import DAMAGE
 from fund2oct.data.store.writer import abandon_file, begin_file, finish_file, reserve, write_root
 from fund2oct.eye import DataError, Eye
 
-try:
-    import fcntl
-except ImportError:  # Windows: no lock, as of any other program that writes a file
-    fcntl = None  # type: ignore[assignment]
-
 
 def write_part(
     path: Path, eye: Eye, notes: Sequence[str], identity: str, compression: Compression = "none"
 ) -> None:
-    """Write a file of one eye, which appears under its name only once it is on the disk.
+    """Write a file of one eye, which appears under its name only once it is whole.
+
+    A part that a power failure leaves damaged is known by its checksums, and made again.
 
     Args:
         path: the file to make.
@@ -51,10 +49,7 @@ def write_part(
         image = file.id.get_file_image()
     temporary = path.with_suffix(f".{os.getpid()}.tmp")
     try:
-        with temporary.open("wb") as out:
-            out.write(image)
-            out.flush()
-            os.fsync(out.fileno())
+        temporary.write_bytes(image)
         os.replace(temporary, path)
     finally:
         temporary.unlink(missing_ok=True)
@@ -114,48 +109,37 @@ def assemble(parts: Sequence[tuple[Path, str]], out: Path, made_from: str, compr
 
 
 @contextmanager
-def locked_folder(path: Path, of: Path, wait: bool = False) -> Iterator[None]:
-    """Have a folder for oneself, making it where it is not there.
-
-    The lock is the folder's own and ends with the process, however that ends. A folder that is empty
-    at the end is removed.
+def locked(out: Path, wait: bool = False) -> Iterator[None]:
+    """Have the making of a file for oneself; the lock ends with the process, however that ends.
 
     Args:
-        path: of the folder.
-        of: the file that it is about, for the message.
-        wait: whether to wait for another process that has it.
+        out: the file to make.
+        wait: whether to wait for another process that makes it.
 
     Raises:
-        DataError: if another process has it.
+        DataError: if another process makes it.
     """
-    if fcntl is None:
-        path.mkdir(exist_ok=True)
-        try:
-            yield
-        finally:
-            _remove_if_empty(path)
-        return
-    while True:
-        path.mkdir(exist_ok=True)
-        try:
-            handle = os.open(path, os.O_RDONLY)
-        except FileNotFoundError:  # another process has just finished, and removed it
-            continue
-        try:
-            try:
-                fcntl.flock(handle, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
-            except BlockingIOError:
-                raise DataError(f"{of}: is being made by another process; wait for it to end") from None
-            if path.exists() and os.path.samestat(os.fstat(handle), path.stat()):
-                try:
-                    yield
-                finally:
-                    _remove_if_empty(path)
-                return
-        finally:
-            os.close(handle)
+    lock = FileLock(out.with_name(f".{out.name}.lock"), blocking=wait)
+    try:
+        lock.acquire()
+    except Timeout:
+        raise DataError(f"{out}: is being made by another process; wait for it to end") from None
+    try:
+        yield
+    finally:
+        # Removed while it is held: whoever waits for it notices, and makes another.
+        with suppress(OSError):
+            os.unlink(lock.lock_file)
+        lock.release()
 
 
-def _remove_if_empty(folder: Path) -> None:
-    with suppress(OSError):
-        folder.rmdir()
+@contextmanager
+def parts_folder(out: Path) -> Iterator[Path]:
+    """The folder of a file's parts, beside the file; removed at the end if it is empty."""
+    folder = out.with_name(f".{out.name}.parts")
+    folder.mkdir(exist_ok=True)
+    try:
+        yield folder
+    finally:
+        with suppress(OSError):
+            folder.rmdir()

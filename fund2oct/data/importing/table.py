@@ -2,21 +2,21 @@
 
 from __future__ import annotations
 
-import csv
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from functools import partial
 from pathlib import Path
+from typing import NoReturn
 
 from fund2oct.data.formats.naming import laterality_of
-from fund2oct.data.formats.stacks import stack_files
-from fund2oct.data.importing.assemble import ImportOptions, assemble_eye, plain_value
+from fund2oct.data.importing.assemble import ImportOptions, make_eye, read_files
 from fund2oct.data.importing.engine import Candidate, ImportReport, fingerprint_of, import_eyes
 from fund2oct.data.store.layout import Compression
+from fund2oct.data.tables.eyes import COLUMNS, EyeRow, read_eyes, with_lines
+from fund2oct.data.tables.files import files_of, find_file, find_volume
+from fund2oct.data.tables.patients import repeated_keys, with_patients
+from fund2oct.data.tables.spreadsheet import read_table, renamed, some
 from fund2oct.eye import DataError, Eye
-
-COLUMNS = ("photo", "volume", "key", "patient", "laterality", "diagnosis")
-"""What a column may be; any other is kept as metadata."""
 
 
 def import_table(
@@ -26,96 +26,102 @@ def import_table(
     overwrite: bool = False,
     *,
     columns: Mapping[str, str] | None = None,
+    lines: str | os.PathLike[str] | None = None,
+    no_patients: bool = False,
     workers: int = 1,
     compression: Compression = "none",
 ) -> ImportReport:
     """Import the eyes of a table, a row each: a photo, a volume, or both.
 
-    Paths are relative to the table. A volume is a file, a folder of pictures or a pattern as in
-    ``eye7/*.png``. Without a key, the photo's or the volume's name is the key; without a patient, the
-    key is one; without a laterality, the name may tell it. Further columns become metadata.
+    Paths are relative to the table. A volume is a file, a folder of pictures, a pattern as in
+    ``eye7/*.png``, or pictures with bars between them. A table may also have a row for each B-scan, with its
+    picture as ``bscan`` and the ends of its line. Without a key, the photo's or the volume's name is the
+    key; without a laterality, the name may tell it. Further columns become metadata.
 
     Args:
-        table: CSV with commas or semicolons, or TSV, in UTF-8.
+        table: CSV with commas or semicolons, or TSV.
         out: the file to make.
         options: slices, spacing, sizes.
         overwrite: whether ``out`` may be replaced.
-        columns: the table's own name of each of :data:`COLUMNS`, where it is another.
+        columns: the table's own name of each of :data:`~fund2oct.data.tables.eyes.COLUMNS`, where it is
+            another.
+        lines: a second table with a row for each B-scan, which tells where they lie.
+        no_patients: whether each eye is a patient of its own where the table has no column ``patient``. If
+            not, names of right and left eyes have to tell it.
         workers: processes to read in.
         compression: as :class:`~fund2oct.data.EyeWriter`.
 
     Raises:
         DataError: if the table cannot be read, lacks a column, or no eye could be imported.
     """
-    table, options = Path(table), options or ImportOptions()
-    rows = _read_rows(table, columns or {})
-    candidates = [
-        Candidate(
-            f"row {number}: {row['photo'] or row['volume'] or 'no file'}",
-            partial(_read, table.parent, row, options),
-            fingerprint_of(_files(table.parent, row), row, options),
-        )
-        for number, row in enumerate(rows, 1)
-    ]
-    return import_eyes(candidates, out, overwrite, workers=workers, compression=compression)
-
-
-def _read_rows(table: Path, columns: Mapping[str, str]) -> list[dict[str, str]]:
-    if not table.is_file():
-        raise DataError(f"{table}: no such file")
-    if unknown := set(columns) - set(COLUMNS):
-        raise DataError(f"column: expected {', '.join(COLUMNS)}, found {', '.join(sorted(unknown))}")
-    try:
-        with table.open(encoding="utf-8-sig", newline="") as file:
-            head = file.readline()
-            file.seek(0)
-            reader = csv.DictReader(file, delimiter=max("\t;,", key=head.count), strict=True)
-            rows = [{str(name): value or "" for name, value in row.items() if name} for row in reader]
-            found = [name for name in reader.fieldnames or [] if name]
-    except (UnicodeDecodeError, csv.Error) as error:
-        raise DataError(f"{table}: cannot be read as CSV in UTF-8 ({error})") from error
-    if missing := [name for name in columns.values() if name not in found]:
-        raise DataError(f"{table}: expected the columns {', '.join(missing)}, found {', '.join(found)}")
-    theirs = {name: columns.get(name, name) for name in COLUMNS}
-    if theirs["photo"] not in found and theirs["volume"] not in found:
-        raise DataError(
-            f"{table}: expected a column photo or volume, found {', '.join(found) or 'none'}; "
-            "name it, as in --column photo=CF_path"
-        )
-    if not rows:
-        raise DataError(f"{table}: expected a row for each eye, found none")
-    ours = {their: our for our, their in theirs.items()}
-    blank = dict.fromkeys(COLUMNS, "")
-    return [blank | {ours.get(name, name): value.strip() for name, value in row.items()} for row in rows]
-
-
-def _files(folder: Path, row: Mapping[str, str]) -> list[Path]:
-    files = [folder / row["photo"]] if row["photo"] else []
-    if row["volume"]:
+    path, options = Path(table), options or ImportOptions()
+    read = renamed(read_table(path), columns or {}, COLUMNS)
+    eyes, refused, notes = read_eyes(read)
+    if lines is not None:
+        eyes, without, more = with_lines(eyes, renamed(read_table(Path(lines)), {}, COLUMNS))
+        refused, notes = refused + without, notes + more
+    eyes, more = with_patients(eyes, read, no_patients)
+    candidates = [_left_out(name, reason) for name, reason in refused]
+    repeated = dict(repeated_keys(eyes))
+    missing = []
+    for eye in eyes:
         try:
-            files += stack_files(folder / row["volume"])
-        except DataError:  # said when the eye is read
-            files.append(folder / row["volume"])
-    return files
+            if eye.label in repeated:
+                raise DataError(repeated[eye.label])
+            candidates.append(_candidate(path.parent, eye, options))
+        except DataError as error:
+            missing.append(f"{eye.label}: {error}")
+            candidates.append(_left_out(eye.label, str(error)))
+    _check_most(path, missing, len(eyes))
+    report = import_eyes(candidates, out, overwrite, workers=workers, compression=compression)
+    report.remarks += notes + more
+    return report
 
 
-def _read(folder: Path, row: Mapping[str, str], options: ImportOptions) -> tuple[Eye, list[str]]:
-    if not row["photo"] and not row["volume"]:
+def _check_most(path: Path, wrong: Sequence[str], n_eyes: int) -> None:
+    """Refuse a table of which most cannot be used, before hours are spent on the rest."""
+    if len(wrong) > n_eyes / 2:
+        raise DataError(
+            f"{path}: {len(wrong)} of {n_eyes} eyes cannot be imported: {some(wrong)}; paths are relative to "
+            f"the table's folder, {path.parent.absolute()}"
+        )
+
+
+def _candidate(folder: Path, eye: EyeRow, options: ImportOptions) -> Candidate:
+    if not eye.photo and not eye.volume:
         raise DataError("expected a photo, a volume or both, found neither")
-    name = Path(row["photo"] or row["volume"].rstrip("/*")).stem
-    key = row["key"] or name
-    laterality = laterality_of(row["laterality"]) if row["laterality"] else laterality_of(name)
-    if row["laterality"] and not laterality:
-        raise DataError(f"laterality: expected OD, OS, R, L, right or left, found {row['laterality']!r}")
-    metadata = {name: plain_value(value) for name, value in row.items() if name not in COLUMNS}
-    return assemble_eye(
-        key,
-        row["patient"] or key,
-        laterality,
-        options,
-        photo=folder / row["photo"] if row["photo"] else None,
-        volume=folder / row["volume"] if row["volume"] else None,
-        diagnosis=row["diagnosis"],
-        source="table",
-        metadata={name: value for name, value in metadata.items() if value is not None},
+    notes: list[str] = []
+    photo, volume = None, None
+    if eye.photo:
+        photo, note = find_file(folder, eye.photo)
+        notes += [note] if note else []
+    if eye.volume:
+        volume, more = find_volume(folder, eye.volume)
+        notes += more
+    files = ([photo] if photo else []) + (files_of(volume) if volume else [])
+    read = partial(_read, eye, options, photo, volume, tuple(notes))
+    return Candidate(eye.label, read, fingerprint_of(files, eye, options))
+
+
+def _left_out(name: str, reason: str) -> Candidate:
+    return Candidate(name, partial(_refuse, reason), fingerprint_of([], reason))
+
+
+def _refuse(reason: str) -> NoReturn:
+    raise DataError(reason)
+
+
+def _read(
+    eye: EyeRow,
+    options: ImportOptions,
+    photo: Path | None,
+    volume: Path | tuple[Path, ...] | None,
+    notes: tuple[str, ...],
+) -> tuple[Eye, list[str]]:
+    laterality = laterality_of(eye.laterality or eye.name)
+    if eye.laterality and not laterality:
+        raise DataError(f"laterality: expected OD, OS, R, L, right or left, found {eye.laterality!r}")
+    exam = read_files(
+        photo, volume, options, laterality=laterality, source="table", metadata=eye.metadata, notes=notes
     )
+    return make_eye(exam, options, eye.name, eye.patient, eye.lines, diagnosis=eye.diagnosis)

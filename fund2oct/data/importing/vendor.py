@@ -13,20 +13,15 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
-from typing import Any
 
-import numpy as np
-
-from fund2oct.data.formats import dicom, e2e, heyex, topcon, zeiss
 from fund2oct.data.formats.exam import Exam
 from fund2oct.data.formats.naming import natural_order
-from fund2oct.data.importing.assemble import ImportOptions, hashed_patient, photo_of, volume_fields
+from fund2oct.data.formats.scanners import dicom, e2e, heyex, topcon, zeiss
+from fund2oct.data.importing.assemble import ImportOptions, hashed_patient, make_eye
 from fund2oct.data.importing.engine import Candidate, ImportReport, fingerprint_of, import_eyes
 from fund2oct.data.preparing.circle import NotAFundusError
-from fund2oct.data.preparing.landmarks import place_on
-from fund2oct.data.preparing.scans import PreparedScan, prepare_scan
 from fund2oct.data.store.layout import Compression
-from fund2oct.eye import Array, DataError, Eye
+from fund2oct.eye import DataError, Eye
 
 
 @dataclass(frozen=True)
@@ -86,15 +81,22 @@ def import_vendor(
     options = replace(options, scan=replace(options.scan, mask_borders=False))
     source, out = Path(source), Path(out)
     candidates = []
+    passed_over = []
     for path in _find_files(source, out):
+        if source.is_dir() and not _is_known(path):
+            passed_over.append(str(path.relative_to(source)))
+            continue
         count = _count(path)
         for number in range(count):
             name = str(path) if count == 1 else f"{path} (scan {number + 1} of {count})"
             read = partial(_read, path, number, options)
             candidates.append(Candidate(name, read, fingerprint_of([path], number, options)))
     if not candidates:
-        raise DataError(f"{source}: expected files with B-scans ({', '.join(FORMATS)}), found none")
-    return import_eyes(candidates, out, overwrite, workers=workers, compression=compression)
+        others = f"; passed over {', '.join(passed_over[:5])}" if passed_over else ""
+        raise DataError(f"{source}: expected files with B-scans ({', '.join(FORMATS)}), found none{others}")
+    report = import_eyes(candidates, out, overwrite, workers=workers, compression=compression)
+    report.passed_over = passed_over
+    return report
 
 
 def _find_files(source: Path, out: Path) -> list[Path]:
@@ -114,13 +116,17 @@ def _find_files(source: Path, out: Path) -> list[Path]:
     return sorted(found, key=lambda path: (natural_order(path), str(path)))
 
 
+def _is_known(path: Path) -> bool:
+    try:
+        return path.suffix.lower() in FORMATS or dicom.is_dicom(path)
+    except OSError:
+        return True  # what is wrong is said when it is read
+
+
 def _format_of(path: Path) -> Format:
-    known = FORMATS.get(path.suffix.lower())
-    if known is None and dicom.is_dicom(path):
-        return FORMATS[".dcm"]
-    if known is None:
+    if not _is_known(path):
         raise DataError(f"{path}: expected {', '.join(FORMATS)} or DICOM, found another kind of file")
-    return known
+    return FORMATS.get(path.suffix.lower(), FORMATS[".dcm"])
 
 
 def _count(path: Path) -> int:
@@ -135,48 +141,18 @@ def _read(path: Path, number: int, options: ImportOptions) -> tuple[Eye, list[st
     with path.open("rb") as file:
         content = hashlib.file_digest(file, "sha256").hexdigest()
     key = hashlib.sha256(f"{options.salt}:{content}:{number}".encode()).hexdigest()[:16]
-    notes, history = list(exam.notes), dict(exam.history)
-    try:
-        scan = prepare_scan(exam.volume, exam.spacing_mm, options.scan, exam.lines)
-    except DataError as error:
-        raise DataError(f"{path}: {error}") from error
-    fields: dict[str, Any] = volume_fields(scan, options, history, notes)
-    if exam.photo is not None:
-        try:
-            fields |= {"fundus": photo_of(exam.photo, options, history, notes), "sha256": content}
-        except NotAFundusError as error:
-            notes.append(f"its photo was left out: {error}")
-    placement = place_on(fields.get("fundus"), exam.laterality, options.placement, history, notes)
-    if exam.boundaries_um is not None:
-        fields["boundaries_um"] = _boundaries(exam.boundaries_um, scan, notes)
-    if exam.lines is None and not options.scan.radial and len(exam.volume) > 1:
-        notes.append("does not tell where its slices lie; taken for a raster from above to below")
+    more = []
+    if exam.lines is None and not options.scan.radial and exam.volume is not None and len(exam.volume) > 1:
+        more.append("does not tell where its slices lie; taken for a raster from above to below")
     if not exam.patient:
-        notes.append("names no patient; it counts as a patient of its own")
-    eye = Eye(
-        key=key,
-        patient=hashed_patient(exam.patient, options.salt) if exam.patient else key,
-        laterality=exam.laterality,
-        placement=placement,
-        localizer=exam.localizer,
-        localizer_placement=exam.localizer_placement,
-        source=exam.source,
-        metadata=exam.metadata,
-        history=history,
-        **fields,
-    )
-    return eye, notes
-
-
-def _boundaries(boundaries_um: Array, scan: PreparedScan, notes: list[str]) -> Array | None:
-    """The boundaries of the slices that were kept, at their A-scans."""
-    if scan.slices is None:
-        notes.append("the vendor's boundaries were dropped, for the slices were cut anew")
-        return None
-    kept = boundaries_um[:, list(scan.slices)]
-    old, new = kept.shape[-1], scan.volume.shape[-1]
-    if old == new:
-        return np.ascontiguousarray(kept)
-    place = ((np.arange(new) + 0.5) * old / new - 0.5).clip(0, old - 1)
-    resized = [np.interp(place, np.arange(old), row) for row in kept.reshape(-1, old)]
-    return np.asarray(resized, np.float32).reshape(*kept.shape[:2], new)
+        more.append("names no patient; it counts as a patient of its own")
+    exam = replace(exam, sha256=content, volume_file=str(path))
+    # A name is never stored, with a salt or without.
+    patient = hashed_patient(exam.patient, options.salt) if exam.patient else key
+    make = partial(make_eye, options=replace(options, salt=""), key=key, patient=patient)
+    try:
+        eye, notes = make(exam)
+    except NotAFundusError as error:
+        eye, notes = make(replace(exam, photo=None))
+        more.append(f"its photo was left out: {error}")
+    return eye, [*notes, *more]

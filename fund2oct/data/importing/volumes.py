@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
 
 from fund2oct.data.formats.naming import laterality_of, natural_order
-from fund2oct.data.formats.stacks import PICTURES, STACKS, stack_files
-from fund2oct.data.importing.assemble import ImportOptions, assemble_eye
+from fund2oct.data.formats.stacks import PICTURES, STACKS, TIFF
+from fund2oct.data.formats.tiff import n_pages
+from fund2oct.data.importing.assemble import ImportOptions, make_eye, read_files
 from fund2oct.data.importing.engine import Candidate, ImportReport, fingerprint_of, import_eyes
 from fund2oct.data.store.layout import Compression
 from fund2oct.eye import DataError, Eye
@@ -40,41 +40,54 @@ def import_volumes(
         DataError: if there is no volume, or none could be imported.
     """
     options = options or ImportOptions()
-    found = _find_volumes(Path(source))
+    found, passed_over = _find_volumes(Path(source), Path(out))
     candidates = [
         Candidate(
             str(path),
             partial(_read, path, options),
-            fingerprint_of(stack_files(path), str(path), options),
+            fingerprint_of([path], str(path), options),
         )
         for path in found
     ]
-    return import_eyes(candidates, out, overwrite, workers=workers, compression=compression)
+    report = import_eyes(candidates, out, overwrite, workers=workers, compression=compression)
+    report.passed_over = passed_over
+    return report
 
 
-def _find_volumes(source: Path) -> Sequence[Path]:
+def _find_volumes(source: Path, out: Path) -> tuple[list[Path], list[str]]:
+    """Files and folders that are a volume each, and names of what lies beside them."""
     if source.is_file():
-        return [source]
+        return [source], []
     if not source.is_dir():
         raise DataError(f"{source}: no such file or folder")
-    if _holds_pictures(source):
-        return [source]
+    if _is_volume(source):
+        return [source], []
+    own = {out.absolute(), out.with_suffix(".import.csv").absolute()}
+    beside = [
+        path for path in source.iterdir() if not path.name.startswith(".") and path.absolute() not in own
+    ]
     found = [
-        path
-        for path in source.iterdir()
-        if (path.is_dir() and _holds_pictures(path)) or path.name.lower().endswith(STACKS)
+        path for path in beside if (_is_volume(path) if path.is_dir() else path.name.lower().endswith(STACKS))
     ]
     if not found:
         raise DataError(f"{source}: expected volumes ({', '.join(STACKS)}) or folders of pictures in it")
-    return sorted(found, key=natural_order)
+    return sorted(found, key=natural_order), sorted(path.name for path in set(beside) - set(found))
 
 
-def _holds_pictures(folder: Path) -> bool:
-    return any(path.suffix.lower() in PICTURES for path in folder.iterdir())
+def _is_volume(folder: Path) -> bool:
+    """Whether the pictures of a folder are slices: there are some, and no file is a volume by itself."""
+    files = [path for path in folder.iterdir() if path.is_file() and not path.name.startswith(".")]
+    pages = [path for path in files if path.suffix.lower() in TIFF]
+    whole = [path for path in files if path.name.lower().endswith(STACKS) and path not in pages]
+    # One page a file is a slice, several are a volume.
+    if whole or any(n_pages(path) > 1 for path in pages):
+        return False
+    return bool(pages) or any(path.suffix.lower() in PICTURES for path in files)
 
 
 def _read(path: Path, options: ImportOptions) -> tuple[Eye, list[str]]:
     name = path.name
     for ending in STACKS:
         name = name[: -len(ending)] if name.lower().endswith(ending) and path.is_file() else name
-    return assemble_eye(name, name, laterality_of(name), options, volume=path, source=f"volume {path.name}")
+    exam = read_files(None, path, options, laterality=laterality_of(name), source=f"volume {path.name}")
+    return make_eye(exam, options, name, name)

@@ -14,12 +14,12 @@ from torch import Tensor
 from torch.utils.data import DataLoader
 
 from fund2oct.data.augmenting.symmetry import Symmetries
-from fund2oct.data.loading.dataset import NEEDED, Content, FundusOCTDataset
+from fund2oct.data.loading.dataset import FundusOCTDataset
 from fund2oct.data.loading.finish import Finish, RawBatch, load_vessel_network
 from fund2oct.data.loading.index import EyeIndex
 from fund2oct.data.loading.loader import EyeLoader, StartMethod, as_they_are
 from fund2oct.data.loading.order import EpochOrder
-from fund2oct.data.loading.regularity import irregularities
+from fund2oct.data.loading.regularity import Content, irregularities, usable_eyes
 from fund2oct.data.loading.sampler import EvaluationSampler, TrainSampler, even_batch_size
 from fund2oct.data.loading.split import PARTS, Part, SeenEyes, split_patients
 from fund2oct.data.store.reader import EyeReader
@@ -261,7 +261,10 @@ class FundusOCTDataModule(pl.LightningDataModule):
     def _parts(self) -> dict[Part, EyeIndex]:
         with EyeReader(self.path) as reader:
             index = EyeIndex.read(reader, on_error=self._leave_out if self.on_corrupt == "skip" else None)
-        index = index.subset(np.flatnonzero(self._usable(index)))
+        usable, notes = usable_eyes(index, self.content, self._options["volume_shape"], self._name)
+        for note in notes:
+            rank_zero_info(note)
+        index = index.subset(np.flatnonzero(usable))
         if self.split is not None:
             return {part: _of_keys(index, self.split.get(part, ())) for part in PARTS}
         patients = set(index.patients)
@@ -276,26 +279,6 @@ class FundusOCTDataModule(pl.LightningDataModule):
             return index.subset([n for n, patient in enumerate(index.patients) if patient in patients])
 
         return {"train": part(split.train), "val": part(split.val), "test": part(split.test)}
-
-    def _usable(self, index: EyeIndex) -> np.ndarray:
-        needed = NEEDED[self.content]
-        what = " or ".join(f"a {name}" for name in needed).replace("fundus", "photo")
-        usable = np.all([index.has(name) for name in needed], axis=0)
-        if not usable.all():
-            rank_zero_info(f"{self._name}: {(~usable).sum()} eyes without {what} are left out")
-        shape = self._options["volume_shape"]
-        if shape is not None and "volume" in needed:
-            short = usable & (index.shapes["volume"][:, 0] < shape[0])
-            if short.any():
-                rank_zero_info(
-                    f"{self._name}: {short.sum()} eyes of fewer than {shape[0]} slices are left out"
-                )
-            usable &= ~short
-        if not usable.any():
-            wanted = " and ".join(f"a {name}" for name in needed).replace("fundus", "photo")
-            wanted += f" of at least {shape[0]} slices" if shape is not None and "volume" in needed else ""
-            raise DataError(f"{self._name}: expected eyes with {wanted}, found none in {len(index)}")
-        return usable
 
     def _leave_out(self, key: str, error: DataError) -> None:
         self.corrupt[key] = str(error)

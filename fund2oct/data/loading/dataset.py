@@ -20,23 +20,17 @@ from fund2oct.data.augmenting.symmetry import Symmetries, allowed_symmetries, mo
 from fund2oct.data.loading.finish import Finish, Pictures, RawBatch, empty_bytes
 from fund2oct.data.loading.index import EyeIndex
 from fund2oct.data.loading.order import Draw, EpochOrder
+from fund2oct.data.loading.regularity import NEEDED, Content, check_complete, common_fundus_px, common_shape
+from fund2oct.data.preparing.illumination import normalise_illumination, normalise_intensity
 from fund2oct.data.preparing.preparation import Preparation
 from fund2oct.data.preparing.slices import chosen_scan, spaced_slices
 from fund2oct.data.preparing.surfaces import resample_ascans
 from fund2oct.data.store.reader import EyeReader
 from fund2oct.data.store.shards import EyePaths
-from fund2oct.eye import SEARCHED, Array, DataError, padded_pose
+from fund2oct.eye import Array, DataError
 from fund2oct.geometry import RadialScan, ScanPattern, Symmetry
 
 T = TypeVar("T")
-Content = Literal["pairs", "photos", "volumes"]
-
-NEEDED: dict[str, tuple[str, ...]] = {
-    "pairs": ("fundus", "volume"),
-    "photos": ("fundus",),
-    "volumes": ("volume",),
-}
-"""Arrays that an eye needs, by the content of a dataset."""
 
 
 class FundusOCTDataset(Dataset[dict[str, Any]]):
@@ -109,9 +103,11 @@ class FundusOCTDataset(Dataset[dict[str, Any]]):
             self._index = keys if isinstance(keys, EyeIndex) else EyeIndex.read(self._reader, keys)
         if not len(self._index):
             raise DataError(f"{path}: expected at least one eye, found none")
-        self._check_complete()
-        self.shape = self._common_shape(volume_shape) if self._wants("volume") else (0, 0, 0)
-        self.fundus_px = self._common_fundus_px(fundus_px) if self._wants("fundus") else 0
+        check_complete(self._index, content, self._where)
+        self.shape = (
+            common_shape(self._index, volume_shape, self._where) if self._wants("volume") else (0, 0, 0)
+        )
+        self.fundus_px = common_fundus_px(self._index, fundus_px, self._where) if self._wants("fundus") else 0
         self.scan: ScanPattern = self._lines(self._usual_number())[1]
         optional = ("second", "boundaries_um") if self._wants("volume") else ()
         self._optional = [name for name in optional if self._index.has(name).all()]
@@ -176,6 +172,14 @@ class FundusOCTDataset(Dataset[dict[str, Any]]):
             skipped,
         )
 
+    def photo(self, number: int) -> Tensor:
+        """The photo of an eye alone, as a batch shows it, in [0, 1], shape ``(3, H, H)``."""
+        photo = np.empty(self._picture_shape(number, "fundus"), np.uint8)
+        self._fill(number, {"fundus": photo})
+        pictures: dict[str, Pictures] = {"fundus": torch.from_numpy(photo)[None]}
+        shown: Tensor = self.finish(RawBatch(pictures, {}, {}, (None,), (None,), {}))["fundus"]
+        return shown[0]
+
     def poses(self) -> Tensor:
         """Poses of all eyes as stored, in micrometres, shape ``(N, S, 3)``."""
         with self._reader:
@@ -197,6 +201,12 @@ class FundusOCTDataset(Dataset[dict[str, Any]]):
         photos, volumes = self._index.prepared.mean(0).tolist()
         wanted = self.preparation
         return (1.0 if wanted.normalise_photos else photos), (1.0 if wanted.normalise_volumes else volumes)
+
+    @property
+    def photo_px(self) -> int:
+        """Width of most photos as the file holds them; 0 without photos."""
+        widths = self._index.shapes["fundus"][:, 0]
+        return int(np.bincount(widths).argmax()) if self._wants("fundus") else 0
 
     def _read(
         self, item: int | Draw, buffers: Callable[[int], dict[str, Tensor]], skipped: dict[str, str]
@@ -261,7 +271,6 @@ class FundusOCTDataset(Dataset[dict[str, Any]]):
         if not np.isfinite(stored).all():
             raise DataError(f"{self._where(number)}: pose_um: expected finite micrometres, found NaN")
         slices, _ = self._lines(number)
-        stored = padded_pose(stored)
         return torch.from_numpy(stored if slices is None else stored[list(slices)])
 
     def _maps(self, number: int, name: str) -> Tensor:
@@ -279,9 +288,14 @@ class FundusOCTDataset(Dataset[dict[str, Any]]):
         return _chosen(RadialScan() if scan is None else scan, self.shape[0])
 
     def _usual_number(self) -> int:
-        """An eye of the most frequent scan."""
+        """An eye of the most frequent scan; where eyes have lines of their own, one with typical lines."""
         numbers = self._index.scan_numbers.tolist()
-        return numbers.index(Counter(numbers).most_common(1)[0][0])
+        (usual, count), *_ = Counter(numbers).most_common(1)
+        if 10 * count >= len(numbers) or not self._wants("volume"):
+            return numbers.index(usual)
+        ends = [self._lines(number)[1].points(torch.tensor([0.0, 0.5, 1.0])) for number in range(len(self))]
+        away = torch.stack(ends) - torch.stack(ends).mean(0)
+        return int(away.square().flatten(1).sum(1).argmin())
 
     def _to_normalise(self, number: int, name: str) -> bool:
         photo_done, volume_done = self._index.prepared[number]
@@ -304,43 +318,6 @@ class FundusOCTDataset(Dataset[dict[str, Any]]):
         sizes = self._index.shapes[name][:, 0 if name == "fundus" else 1 :]
         return self._picture_shape(0, name) if (sizes == sizes[0]).all() else None
 
-    def _check_complete(self) -> None:
-        for name in NEEDED[self.content]:
-            for number in np.flatnonzero(~self._index.has(name))[:1]:
-                what = "photo and volume" if self.content == "pairs" else name.replace("fundus", "photo")
-                raise DataError(
-                    f"{self._where(number)}: has no {what} with its scan; leave it out of the keys"
-                )
-        if not self._wants("volume"):
-            return
-        missing = ~np.all([self._index.has(name) for name in SEARCHED], axis=0)
-        for number in np.flatnonzero(missing)[:1]:
-            raise DataError(
-                f"{self._where(number)}: expected its pose and surfaces ({', '.join(SEARCHED)}), found none "
-                "or not all; `fund2oct migrate OLD.h5 NEW.h5` finds them in the volume"
-            )
-
-    def _common_shape(self, wanted: tuple[int, int, int] | None) -> tuple[int, int, int]:
-        sizes = self._index.shapes["volume"]
-        s, z, x = sizes[0].tolist() if wanted is None else wanted
-        unlike = (sizes != (s, z, x)).any(1) if wanted is None else sizes[:, 0] < s
-        for number in np.flatnonzero(unlike)[:1]:
-            raise DataError(
-                f"{self._where(number)}: expected a volume {(s, z, x)}, found "
-                f"{tuple(sizes[number].tolist())}; volume_shape resizes along Z and X "
-                "and takes evenly spaced slices, but cannot add any"
-            )
-        return s, z, x
-
-    def _common_fundus_px(self, wanted: int | None) -> int:
-        sizes = self._index.shapes["fundus"][:, 0]
-        for number in np.flatnonzero(sizes != sizes[0])[:1] if wanted is None else ():
-            raise DataError(
-                f"{self._where(number)}: expected a photo {sizes[0]} pixels wide, found {sizes[number]}; "
-                "set fundus_px to resize them all"
-            )
-        return int(sizes[0]) if wanted is None else wanted
-
 
 def _moved(sample: dict[str, Any], symmetry: Symmetry | None, photo_map: PhotoMap | None) -> dict[str, Any]:
     """A sample without its pictures, moved by a symmetry and then by a map of the photo."""
@@ -361,9 +338,5 @@ def _chosen(scan: ScanPattern, n_slices: int) -> tuple[tuple[int, ...] | None, S
 
 def _normalised(name: str, picture: Array) -> Array:
     if name == "fundus":
-        from fund2oct.data.preparing.illumination import normalise_illumination
-
         return normalise_illumination(picture)
-    from fund2oct.data.preparing.illumination import normalise_intensity
-
     return normalise_intensity(picture)

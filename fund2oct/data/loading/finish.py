@@ -11,9 +11,9 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional as F
 
 from fund2oct.data.augmenting.photo_map import PhotoMap
+from fund2oct.data.preparing.photo import resize
 from fund2oct.geometry import Symmetry
 
 Pictures = Tensor | list[Tensor]
@@ -144,14 +144,6 @@ def load_vessel_network(name: str) -> nn.Module:
     for parameter in network.parameters():  # one by one: TorchScript modules cannot do it at once
         parameter.requires_grad_(False)
     return network.eval()
-
-
-def resize(images: Tensor, size: tuple[int, int]) -> Tensor:
-    """Resize the last two of four dimensions, with the frequencies removed that would alias."""
-    if tuple(images.shape[-2:]) == size:
-        return images
-    # B-scans, or colours, are the channels: each is resized by itself.
-    return F.interpolate(images, size, mode="bilinear", antialias=True, align_corners=False)
 
 
 def _stacked(many: Pictures, arrange: Callable[[Tensor], Tensor], size: tuple[int, int]) -> Tensor:

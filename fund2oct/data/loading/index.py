@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import json
 import sys
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 
 import numpy as np
 
 from fund2oct.data.loading.split import EyeName
-from fund2oct.data.preparing.preparation import LEVELS, LIGHT, is_done
+from fund2oct.data.preparing.illumination import LEVELS, LIGHT, is_done
 from fund2oct.data.store.reader import EyeReader
 from fund2oct.eye import ARRAYS, SIMULATED, Array, DataError
 from fund2oct.geometry import Placement, ScanPattern
@@ -32,10 +34,11 @@ class EyeIndex:
         diagnoses: of the eyes.
         placements: shift x and y, rotation and half width of each, shape ``(N, 4)``.
         spacings_mm: ``(s, z, x)`` of each, shape ``(N, 3)``.
-        scans: the different scans.
+        scans: the different scans as JSON, one behind the other, bytes.
+        scan_starts: where each begins, and where the last one ends, shape ``(n + 1,)``.
         scan_numbers: of each eye, -1 where it has none, shape ``(N,)``.
         shapes: of each array by name, 0 where the eye has none, shape ``(N, dimensions)``.
-        photos: digest of each photo, see :attr:`fund2oct.data.store.layout.Record.photo_digest`, bytes, shape
+        photos: digest of each photo, see :attr:`fund2oct.data.EyeInfo.photo_digest`, bytes, shape
             ``(N,)``.
         prepared: what was done of :class:`fund2oct.data.preparing.preparation.Preparation` at import: to
             photos and to volumes, bool, shape ``(N, 2)``.
@@ -48,7 +51,8 @@ class EyeIndex:
     diagnoses: tuple[str, ...]
     placements: Array
     spacings_mm: Array
-    scans: tuple[ScanPattern, ...]
+    scans: Array
+    scan_starts: Array
     scan_numbers: Array
     shapes: dict[str, Array]
     photos: Array
@@ -75,26 +79,25 @@ class EyeIndex:
         scans: dict[ScanPattern, int] = {}
         for key in reader.keys if keys is None else keys:
             try:
-                record = reader.record(key)
+                info = reader.info(key)
             except DataError as error:
                 if on_error is None:
                     raise
                 on_error(key, error)
                 continue
             found["key"].append(key)
-            fields, arrays = record.fields, record.arrays
-            texts = (fields["patient"], fields["laterality"], fields["diagnosis"])
-            found["who"].append(tuple(map(sys.intern, texts)))
-            place, scan = fields["placement"], fields.get("scan")
+            fields, shape_of = info.fields, info.arrays
+            found["who"].append(tuple(map(sys.intern, (info.patient, info.laterality, info.diagnosis))))
+            place, scan = fields["placement"], info.scan
             found["placement"].append((*place.shift, place.rotation_deg, place.half_width_mm))
             found["spacing"].append(fields["spacing_mm"])
             found["scan"].append(-1 if scan is None else scans.setdefault(scan, len(scans)))
-            found["photo"].append(record.photo_digest.encode())
-            history = fields.get("history", {})
-            found["prepared"].append((is_done(history, LIGHT), is_done(history, LEVELS)))
+            found["photo"].append(info.photo_digest.encode())
+            found["prepared"].append((is_done(info.history, LIGHT), is_done(info.history, LEVELS)))
             found["simulated"].append(fields["source"].startswith(SIMULATED))
             for name, (_, dims) in ARRAYS.items():
-                shapes[name].append(arrays[name].shape if name in arrays else (0,) * len(dims))
+                shapes[name].append(shape_of.get(name, (0,) * len(dims)))
+        texts = [json.dumps(scan.to_dict()).encode() for scan in scans]
         patients, lateralities, diagnoses = zip(*found["who"], strict=True) if found["who"] else ((), (), ())
         return cls(
             tuple(found["key"]),
@@ -103,7 +106,8 @@ class EyeIndex:
             diagnoses,
             np.array(found["placement"], np.float64).reshape(-1, 4),
             np.array(found["spacing"], np.float64).reshape(-1, 3),
-            tuple(scans),
+            np.frombuffer(b"".join(texts), np.uint8),
+            np.cumsum([0, *map(len, texts)], dtype=np.int64),
             np.array(found["scan"], np.int32),
             {
                 name: np.array(sizes, np.int32).reshape(-1, len(ARRAYS[name][1]))
@@ -132,6 +136,7 @@ class EyeIndex:
             self.placements[rows],
             self.spacings_mm[rows],
             self.scans,
+            self.scan_starts,
             self.scan_numbers[rows],
             {name: sizes[rows] for name, sizes in self.shapes.items()},
             self.photos[rows],
@@ -155,9 +160,17 @@ class EyeIndex:
     def scan(self, number: int) -> ScanPattern | None:
         """Scan of an eye."""
         chosen = int(self.scan_numbers[number])
-        return None if chosen < 0 else self.scans[chosen]
+        if chosen < 0:
+            return None
+        start, stop = self.scan_starts[chosen : chosen + 2]
+        return _scan_of(self.scans[start:stop].tobytes())
 
     def placement(self, number: int) -> Placement:
         """Placement of an eye's scan on its photo."""
         x, y, rotation_deg, half_width_mm = self.placements[number].tolist()
         return Placement((x, y), rotation_deg, half_width_mm)
+
+
+@lru_cache(maxsize=1024)
+def _scan_of(text: bytes) -> ScanPattern:
+    return ScanPattern.from_dict(json.loads(text))

@@ -53,7 +53,7 @@ class PhantomDataModule(FundusOCTDataModule):
         with EyeReader(path) as reader:
             n_found = len(reader.keys)
             # Eyes without a word on their population are ordinary.
-            history = reader.record(reader.keys[0]).fields["history"] if n_found else {}
+            history = reader.info(reader.keys[0]).history if n_found else {}
         found = history.get("population", "ordinary")
         if found != self.population:
             raise DataError(

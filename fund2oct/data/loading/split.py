@@ -72,7 +72,7 @@ class EyeName(NamedTuple):
     Args:
         key: name of the eye.
         patient: name of the patient.
-        photo: :attr:`fund2oct.data.store.layout.Record.photo_digest`, empty where there is no photo.
+        photo: :attr:`fund2oct.data.EyeInfo.photo_digest`, empty where there is no photo.
     """
 
     key: str

@@ -3,19 +3,26 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from PIL import Image
 from scipy import ndimage
 
+from fund2oct.data.preparing.circle_fit import Fit, distance_from, fit_circle, largest
 from fund2oct.eye import Array, DataError
 
 _WORK_PX = 256
 _SMALLEST_PX = 32
 _FRACTIONS = (0.03, 0.06, 0.12, 0.2, 0.3)
-_N_ANGLES = 90
 _SURE = 0.7
+_LEAST_RANGE, _ALMOST_BLACK = 4, 16
+_STRETCHED = 1.1
+_SMALL_PART = 0.6
+# A frame is at most this share of the photo; levels of one colour, of what is not dark, and of grey.
+_FRAME, _ALL_AROUND = 0.06, 0.9
+_ONE_COLOUR, _NOT_DARK, _UNLIKE, _GREY = 8.0, 40.0, 20.0, 4.0
+_NO_CIRCLE = "no circle of retina in the photo; took its central square"
 
 
 class NotAFundusError(DataError):
@@ -26,13 +33,15 @@ class NotAFundusError(DataError):
 class RetinaCircle:
     """The edge of the visible retina, in pixels of the photo; (0, 0) is its outer corner.
 
-    ``confidence`` is the share of the circle inside the photo along which an edge was found.
+    ``confidence`` is the share of the circle inside the photo along which an edge was found. ``notes``
+    say what is unusual: no circle, an ellipse, a small retina, a photo that is not red.
     """
 
     x: float
     y: float
     radius: float
     confidence: float
+    notes: tuple[str, ...] = ()
 
     @property
     def found(self) -> bool:
@@ -49,9 +58,10 @@ def find_retina(photo: Array) -> RetinaCircle:
     """Find the circle of retina.
 
     The edge between dark surround and retina is sought at several brightnesses, and a circle fitted
-    to each by RANSAC, so that flattened sides, notches and labels do not move it. Where there is no
-    circle but the picture is red throughout, the photo was cropped inside the retina, and the central
-    square stands for it with a confidence below 0.7.
+    to each by RANSAC, so that flattened sides, notches and labels do not move it; nor do a frame, a
+    bright page around the photo, or a retina that is a small part of it. Where there is no circle but the
+    picture is red throughout, the photo was cropped inside the retina, and the central square stands for it
+    with a confidence below 0.7; likewise where the edge is an ellipse, 1.1 times as long as wide or more.
 
     Args:
         photo: RGB uint8, shape ``(rows, columns, 3)``, of any size.
@@ -63,27 +73,13 @@ def find_retina(photo: Array) -> RetinaCircle:
         raise ValueError(f"photo: expected RGB uint8 (rows, columns, 3), found {photo.dtype} {photo.shape}")
     if min(photo.shape[:2]) < _SMALLEST_PX:
         raise NotAFundusError(f"expected a photo of at least {_SMALLEST_PX} pixels, found {photo.shape[:2]}")
-    small, scale = _shrink(photo)
-    level = ndimage.median_filter(small.max(-1).astype(np.float64), 3)
-    dark, bright = np.percentile(level, (2, 95))
-    if bright - dark < 4:
-        raise NotAFundusError("the picture is of one colour, and shows no retina")
-    fits = [_fit(level > dark + fraction * (bright - dark)) for fraction in _FRACTIONS]
-    best = max((fit for fit in fits if fit), key=lambda fit: fit.confidence, default=None)
-    if best and best.found and _has_detail(small, best):
-        return RetinaCircle(best.x / scale, best.y / scale, best.radius / scale, best.confidence)
-    if not _is_red(small):
-        raise NotAFundusError(
-            "the picture shows no disc of retina on a dark ground, and is not red throughout"
-        )
-    rows, columns = photo.shape[:2]
-    return RetinaCircle(
-        columns / 2, rows / 2, min(rows, columns) / 2, min(best.confidence, 0.5) if best else 0.0
-    )
+    left, top, right, bottom = _without_frame(photo)
+    framed = _find(photo[top:bottom, left:right])
+    return replace(framed, x=framed.x + left, y=framed.y + top)
 
 
 def crop_retina(photo: Array, circle: RetinaCircle, size_px: int) -> Array:
-    """Cut out the square around the circle and resize it, antialiased.
+    """Cut out the square around the circle and resize it, by the filter of every later resize of photos.
 
     Args:
         photo: RGB uint8, shape ``(rows, columns, 3)``.
@@ -99,7 +95,7 @@ def crop_retina(photo: Array, circle: RetinaCircle, size_px: int) -> Array:
     # Pillow's crop fills what lies outside the photo with black.
     around = Image.fromarray(photo).crop((left, top, right, bottom))
     box = (circle.box[0] - left, circle.box[1] - top, circle.box[2] - left, circle.box[3] - top)
-    square = np.asarray(around.resize((size_px, size_px), Image.Resampling.BICUBIC, box=box))
+    square = np.asarray(around.resize((size_px, size_px), Image.Resampling.BILINEAR, box=box))
     if not circle.found:
         return square
     offset = np.arange(size_px) + 0.5 - size_px / 2
@@ -114,111 +110,109 @@ def _shrink(photo: Array) -> tuple[Array, float]:
     return np.asarray(Image.fromarray(photo).resize(size, Image.Resampling.BOX)), scale
 
 
-def _fit(bright: Array) -> RetinaCircle | None:
-    points = _edge_points(bright)
-    if len(points) < 16:
-        return None
-    tolerance = 0.006 * max(bright.shape) + 0.5
-    rng = np.random.default_rng(0)
-    candidates = _through(points[rng.integers(len(points), size=(400, 3))])
-    candidates = candidates[_plausible(candidates, bright.shape)]
-    if not len(candidates):
-        return None
-    x, y, r = candidates[(np.abs(_distance(points, candidates)) < tolerance).sum(1).argmax()]
-    for _ in range(4):
-        near = np.abs(_distance(points, np.array([[x, y, r]]))[0]) < tolerance
-        if near.sum() < 16:
-            return None
-        x, y, r = _least_squares(points[near])
-    if not _plausible(np.array([x, y, r]), bright.shape):
-        return None
-    confidence = min(_support(points, bright, x, y, r, tolerance), _agreement(bright, x, y, r))
-    return RetinaCircle(float(x), float(y), float(r), confidence)
+def _find(photo: Array) -> RetinaCircle:
+    """The circle in a photo without a frame."""
+    rows, columns = photo.shape[:2]
+    small, scale = _shrink(photo)
+    shown = np.where(_bright_ground(small)[..., None], np.uint8(0), small)
+    level = ndimage.median_filter(shown.max(-1).astype(np.float64), 3)
+    dark = float(np.percentile(level, 2))
+    if level.max() - dark < _LEAST_RANGE:
+        raise NotAFundusError("the picture is of one colour, and shows no retina")
+    bright = float(np.percentile(level, 95))
+    fits = [fit_circle(level > dark + fraction * (bright - dark)) for fraction in _FRACTIONS]
+    best = max((fit for fit in fits if fit), key=lambda fit: fit.support, default=None)
+    if best and best.support >= _SURE and _has_detail(small, best):
+        notes = _colour_notes(small[distance_from(best.x, best.y, level.shape) < 0.9 * best.radius])
+        if best.stretch > 1:
+            notes += (
+                f"the edge of the retina is an ellipse, {best.stretch:.2f} times as long as wide, as in an "
+                "ultra-wide photo or one of oblong pixels: lengths on it are uncertain",
+            )
+        if best.stretch <= _STRETCHED:
+            return RetinaCircle(best.x / scale, best.y / scale, best.radius / scale, best.support, notes)
+        notes += (_NO_CIRCLE,)
+    elif _is_red(small):
+        notes = (_NO_CIRCLE,)
+    else:
+        if level.max() < _ALMOST_BLACK:
+            raise NotAFundusError(
+                f"the picture is almost black, its brightest level is {level.max():.0f} of 255"
+            )
+        return _find_small(photo, level > dark + _FRACTIONS[2] * (level.max() - dark), scale)
+    confidence = min(best.support, 0.5) if best else 0.0
+    return RetinaCircle(columns / 2, rows / 2, min(rows, columns) / 2, confidence, notes)
 
 
-def _edge_points(bright: Array) -> Array:
-    """First and last bright pixel edge of each row and column, but for those at the photo's border."""
-    labels, n_parts = ndimage.label(ndimage.binary_opening(bright, np.ones((3, 3))))
-    if not n_parts:
-        return np.empty((0, 2))
-    disc = labels == 1 + np.bincount(labels.ravel())[1:].argmax()
+def _find_small(photo: Array, bright: Array, scale: float) -> RetinaCircle:
+    """The circle where the retina is a small part of the photo, which is looked at alone."""
+    none = NotAFundusError("the picture shows no disc of retina on a dark ground, and is not red throughout")
+    place = ndimage.find_objects(largest(bright).astype(np.uint8))
+    if not place:
+        raise none
+    sizes = [part.stop - part.start for part in place[0]]
+    if max(np.divide(sizes, bright.shape)) > _SMALL_PART:
+        raise none
+    width = round(max(sizes) / scale)
+    if width < _SMALLEST_PX:
+        raise NotAFundusError(
+            f"what is bright in the picture is {width} pixels wide, expected a retina of at least "
+            f"{_SMALLEST_PX}"
+        )
+    (top, bottom), (left, right) = (
+        (max(0, round((part.start - size / 4) / scale)), min(whole, round((part.stop + size / 4) / scale)))
+        for part, size, whole in zip(place[0], sizes, photo.shape, strict=False)
+    )
+    found = _find(photo[top:bottom, left:right])
+    if not found.found:
+        raise none
+    share = 2 * found.radius / photo.shape[1]
+    notes = (*found.notes, f"the retina fills only {share:.0%} of the photo's width")
+    return replace(found, x=found.x + left, y=found.y + top, notes=notes)
+
+
+def _without_frame(photo: Array) -> tuple[int, int, int, int]:
+    """What is left of a photo, ``(left, top, right, bottom)``, without the bright lines of a frame."""
     edges = []
-    for axis in (0, 1):
-        lines = np.flatnonzero(disc.any(axis))
-        across = disc.T[lines] if axis == 0 else disc[lines]
-        size = across.shape[1]
-        first = across.argmax(1)
-        last = size - across[:, ::-1].argmax(1)
-        for place in (first, last):
-            seen = (place > 1) & (place < size - 1)
-            pair = (lines[seen] + 0.5, place[seen].astype(float))
-            edges.append(np.stack(pair if axis == 0 else pair[::-1], -1))
-    return np.concatenate(edges)
+    for turned in (photo.swapaxes(0, 1), photo, photo.swapaxes(0, 1)[::-1], photo[::-1]):
+        most = round(_FRAME * len(turned))
+        lines = turned[:most].astype(np.float32)
+        plain = (lines.std(1).max(-1) < _ONE_COLOUR) & (lines.mean(1).max(-1) > _NOT_DARK)
+        edge = 0 if plain.all() else int(plain.argmin())
+        # The line behind a frame is blurred by compression; what lies behind it is unlike the frame.
+        ends = edge > 0 and abs(lines[edge - 1].mean() - lines[min(edge + 1, most - 1)].mean()) > _UNLIKE
+        edges.append(edge + 1 if ends else 0)
+    left, top, right, bottom = edges
+    return left, top, photo.shape[1] - right, photo.shape[0] - bottom
 
 
-def _through(triples: Array) -> Array:
-    """Circles ``(n, 3)`` of ``x, y, radius`` through triples of points ``(n, 3, 2)``."""
-    origin = triples[:, 0]
-    (bx, by), (cx, cy) = (triples[:, 1] - origin).T, (triples[:, 2] - origin).T
-    double_area = 2 * (bx * cy - by * cx)
-    wide = np.abs(double_area) > 1
-    b, c = bx * bx + by * by, cx * cx + cy * cy
-    x, y = np.stack([cy * b - by * c, bx * c - cx * b])[:, wide] / double_area[wide]
-    return np.stack([x + origin[wide, 0], y + origin[wide, 1], np.hypot(x, y)], -1)
+def _bright_ground(small: Array) -> Array:
+    """Where a photo lies on a page, what of it is page: of one bright colour, and around it all."""
+    edge = np.concatenate([small[0], small[-1], small[:, 0], small[:, -1]]).astype(np.int16)
+    colour = np.median(edge, 0)
+    alike = np.abs(edge - colour).max(-1) < _ONE_COLOUR
+    if alike.mean() < _ALL_AROUND or colour.max() < _NOT_DARK:
+        return np.zeros(small.shape[:2], bool)
+    labels, _ = ndimage.label(np.abs(small.astype(np.int16) - colour).max(-1) < _ONE_COLOUR)
+    rim = np.concatenate([labels[0], labels[-1], labels[:, 0], labels[:, -1]])
+    return np.isin(labels, rim[rim > 0])
 
 
-def _least_squares(points: Array) -> tuple[float, float, float]:
-    """The circle of Kasa: linear in the centre and in the square of the radius."""
-    centre = points.mean(0)
-    u, v = (points - centre).T
-    design = np.stack([2 * u, 2 * v, np.ones_like(u)], -1)
-    (x, y, rest), *_ = np.linalg.lstsq(design, u**2 + v**2, rcond=None)
-    return x + centre[0], y + centre[1], math.sqrt(max(rest + x * x + y * y, 0.0))
+def _colour_notes(retina: Array) -> tuple[str, ...]:
+    """What to say of pixels ``(n, 3)`` of a retina that are not red."""
+    red, green, blue = retina.astype(float).mean(0)
+    if max(red, green, blue) - min(red, green, blue) < _GREY:
+        return ("the photo is grey, as red-free and infrared ones are; networks are trained on colour",)
+    if blue > 1.2 * red:
+        return ("the photo is blue where a retina is red: its channels may be in the order blue, green, red",)
+    if green > 1.2 * red:
+        return ("the photo is green where a retina is red, as red-free and ultra-wide ones are",)
+    return ()
 
 
-def _plausible(circles: Array, shape: tuple[int, ...]) -> Array:
-    x, y, r = circles.T
-    rows, columns = shape
-    centred = (np.abs(x / columns - 0.5) < 0.35) & (np.abs(y / rows - 0.5) < 0.35)
-    return centred & (0.2 * max(rows, columns) < r) & (r < 0.75 * math.hypot(rows, columns))
-
-
-def _distance(points: Array, circles: Array) -> Array:
-    centres, radii = circles[:, None, :2], circles[:, 2:]
-    return np.hypot(*np.moveaxis(points[None] - centres, -1, 0)) - radii
-
-
-def _support(points: Array, bright: Array, x: float, y: float, r: float, tolerance: float) -> float:
-    """Share of the circle's visible arc that has an edge point near it."""
-    rows, columns = bright.shape
-    angles = (np.arange(_N_ANGLES) + 0.5) * 2 * math.pi / _N_ANGLES
-    px, py = x + r * np.cos(angles), y + r * np.sin(angles)
-    visible = (px > 2) & (px < columns - 2) & (py > 2) & (py < rows - 2)
-    if visible.sum() < _N_ANGLES // 10:
-        return 0.0
-    near = points[np.abs(_distance(points, np.array([[x, y, r]]))[0]) < tolerance]
-    turn = np.arctan2(near[:, 1] - y, near[:, 0] - x) % (2 * math.pi)
-    supported = np.zeros(_N_ANGLES, bool)
-    supported[(turn / (2 * math.pi) * _N_ANGLES).astype(int) % _N_ANGLES] = True
-    return float((supported & visible).sum() / visible.sum())
-
-
-def _agreement(bright: Array, x: float, y: float, r: float) -> float:
-    """How far the bright part is the disc: the lower of its shares inside and outside."""
-    distance = _distance_from(x, y, bright.shape)
-    filled = ndimage.binary_fill_holes(bright)
-    inside, outside = filled[distance < 0.97 * r], filled[distance > 1.03 * r]
-    return float(min(inside.mean(), 1 - outside.mean() if outside.size else 0.0))
-
-
-def _has_detail(small: Array, circle: RetinaCircle) -> bool:
-    inside = _distance_from(circle.x, circle.y, small.shape[:2]) < 0.9 * circle.radius
+def _has_detail(small: Array, circle: Fit) -> bool:
+    inside = distance_from(circle.x, circle.y, small.shape[:2]) < 0.9 * circle.radius
     return bool(small[inside].std(0).max() > 2)
-
-
-def _distance_from(x: float, y: float, shape: tuple[int, ...]) -> Array:
-    rows, columns = np.indices(shape)
-    return np.hypot(columns + 0.5 - x, rows + 0.5 - y)
 
 
 def _is_red(small: Array) -> bool:

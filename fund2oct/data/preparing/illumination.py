@@ -2,12 +2,19 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 import numpy as np
 from PIL import Image
 from scipy import ndimage
 
-from fund2oct.eye import Array
+from fund2oct.eye import Array, Plain
 from fund2oct.retina.working import find_fill
+
+LIGHT = ("light", "evened")
+"""What an eye's history says of a photo whose illumination was evened out already."""
+LEVELS = ("levels", "normalised")
+"""What it says of a volume that was brought to the levels that all devices share."""
 
 _WORK_PX = 96
 _WINDOW = 1 / 8
@@ -104,3 +111,8 @@ def _smooth(values: Array, kept: Array, sigma: float) -> Array:
     total = ndimage.gaussian_filter(np.where(kept, values, 0).astype(np.float32), sigma, mode="constant")
     trust = 1e-3
     return (total + trust * values[kept].mean()) / (weight + trust)
+
+
+def is_done(history: Mapping[str, Plain], what: tuple[str, str]) -> bool:
+    """Whether an eye's history tells of :data:`LIGHT` or :data:`LEVELS`."""
+    return history.get(what[0]) == what[1]

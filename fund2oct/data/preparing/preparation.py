@@ -1,4 +1,4 @@
-"""What is done to photos and volumes before a network sees them."""
+"""What is done to photos and volumes before a network sees them, as a checkpoint remembers it."""
 
 from __future__ import annotations
 
@@ -6,12 +6,17 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, replace
 from typing import Any
 
+from fund2oct.data.preparing.illumination import (
+    LEVELS,
+    LIGHT,
+    is_done,
+    normalise_illumination,
+    normalise_intensity,
+)
+from fund2oct.data.preparing.landmarks import PhotoPlacement
+from fund2oct.data.preparing.photo import PhotoOptions
 from fund2oct.eye import Array, Eye, Plain
-
-LIGHT = ("light", "evened")
-"""What an eye's history says of a photo whose illumination was evened out already."""
-LEVELS = ("levels", "normalised")
-"""What it says of a volume that was brought to the levels that all devices share."""
+from fund2oct.geometry import Placement
 
 
 @dataclass(frozen=True)
@@ -25,13 +30,25 @@ class Preparation:
             :func:`fund2oct.data.preparing.illumination.normalise_illumination`.
         normalise_volumes: the volumes are brought to common levels, see
             :func:`fund2oct.data.preparing.illumination.normalise_intensity`.
+        photo_px: width of the photos in the training's file, before they are resized to the model's; 0
+            where that is not known, and they are cropped to the model's own width.
     """
 
     normalise_photos: bool = False
     normalise_volumes: bool = False
+    photo_px: int = 0
+
+    def photo_options(self, placement: Placement | PhotoPlacement, fundus_px: int) -> PhotoOptions:
+        """How a new photo is prepared for the model.
+
+        Args:
+            placement: where the scan lies on it, or that it is to be estimated.
+            fundus_px: width of the model's photos.
+        """
+        return PhotoOptions(self.photo_px or fundus_px, self.normalise_photos, placement)
 
     def photo(self, photo: Array, history: Mapping[str, Plain]) -> tuple[Array, dict[str, Plain]]:
-        """Prepare a photo cropped to the circle of retina.
+        """Prepare a photo out of a file of eyes.
 
         Args:
             photo: RGB uint8, shape ``(H, H, 3)``.
@@ -42,30 +59,21 @@ class Preparation:
         """
         if not self.normalise_photos or is_done(history, LIGHT):
             return photo, dict(history)
-        from fund2oct.data.preparing.illumination import normalise_illumination
-
         return normalise_illumination(photo), {**history, LIGHT[0]: LIGHT[1]}
 
     def eye(self, eye: Eye) -> Eye:
-        """Prepare the photo and the volumes of an eye."""
+        """Prepare the photo and the volumes of an eye out of a file."""
         changes: dict[str, Any] = {}
         history: dict[str, Plain] = dict(eye.history)
         if eye.fundus is not None:
             changes["fundus"], history = self.photo(eye.fundus, history)
         if self.normalise_volumes and eye.volume is not None and not is_done(history, LEVELS):
-            from fund2oct.data.preparing.illumination import normalise_intensity
-
             changes["volume"] = normalise_intensity(eye.volume)
             if eye.second is not None:
                 changes["second"] = normalise_intensity(eye.second)
             history[LEVELS[0]] = LEVELS[1]
         return replace(eye, **changes, history=history)
 
-    def to_dict(self) -> dict[str, bool]:
+    def to_dict(self) -> dict[str, bool | int]:
         """Plain values."""
         return asdict(self)
-
-
-def is_done(history: Mapping[str, Plain], what: tuple[str, str]) -> bool:
-    """Whether an eye's history tells of :data:`LIGHT` or :data:`LEVELS`."""
-    return history.get(what[0]) == what[1]

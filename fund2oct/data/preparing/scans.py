@@ -8,14 +8,19 @@ from dataclasses import dataclass
 import numpy as np
 from scipy import ndimage
 
+from fund2oct.data.formats.exam import between_slices_mm
 from fund2oct.data.formats.images import resize
 from fund2oct.data.formats.stacks import Spacing
 from fund2oct.data.preparing.slices import chosen_scan, spaced_slices
 from fund2oct.eye import Array, DataError, Plain
-from fund2oct.geometry import RadialScan, RasterScan, ScanPattern
+from fund2oct.geometry import LineScan, RadialScan, RasterScan, ScanPattern
+from fund2oct.levels import Levels, find_levels, to_bytes
+from fund2oct.plausible import check_spacing
 
 _WHITE = 250
 _THICK = 5
+_SMALLEST = 8
+_LEAST_CONTRAST = 8
 
 
 @dataclass(frozen=True)
@@ -30,7 +35,11 @@ class ScanOptions:
         star: a star to cut out of a raster, in place of its own slices.
         shape: ``(Z, X)`` to resize B-scans to; None keeps their size.
         mask_borders: whether to blacken what a registration filled with white.
-        axes: order of the axes in a TIFF or NumPy file.
+        axes: order of the axes in a file, see :func:`~fund2oct.data.stacks.read_stack`.
+        flip: letters of the axes that run the other way in a file.
+        levels: the numbers that are black and white; None takes what the file, or else its type and range,
+            tells, see :func:`~fund2oct.data.levels.find_levels`.
+        pattern: where the slices lie; goes before what the file says, and before ``radial``.
     """
 
     spacing_mm: Spacing | None = None
@@ -39,12 +48,17 @@ class ScanOptions:
     star: RadialScan | None = None
     shape: tuple[int, int] | None = None
     mask_borders: bool = True
-    axes: str = "szx"
+    axes: str | None = None
+    flip: str = ""
+    levels: Levels | None = None
+    pattern: ScanPattern | None = None
 
     def __post_init__(self) -> None:
         if self.star and (self.radial or self.n_slices):
             raise ValueError("star: is cut out of a whole raster; leave out radial and slices")
         sizes = [*(self.shape or ()), *([self.n_slices] if self.n_slices is not None else [])]
+        if self.shape and min(self.shape) < _SMALLEST:
+            raise ValueError(f"shape: expected at least {_SMALLEST} rows and A-scans, found {self.shape}")
         if any(size < 1 for size in sizes):
             raise ValueError(f"slices, shape: expected positive sizes, found {self.n_slices}, {self.shape}")
 
@@ -58,22 +72,34 @@ class PreparedScan:
     spacing_mm: Spacing
     history: dict[str, Plain]
     slices: tuple[int, ...] | None
+    notes: tuple[str, ...] = ()
 
 
 def prepare_scan(
-    volume: Array, spacing_mm: Spacing | None, options: ScanOptions, lines: ScanPattern | None = None
+    volume: Array,
+    spacing_mm: Spacing | None,
+    options: ScanOptions,
+    lines: ScanPattern | None = None,
+    levels: Levels | None = None,
 ) -> PreparedScan:
-    """Mask, choose or cut slices, and resize.
+    """Bring a volume to bytes, mask, choose or cut slices, and resize.
 
     Args:
-        volume: uint8, shape ``(S, Z, X)``.
+        volume: numbers of any type, shape ``(S, Z, X)``.
         spacing_mm: what the file says; ``options.spacing_mm`` goes before it.
         options: what to do.
         lines: where the file says that its slices lie; None takes a raster from above to below.
+        levels: what the file says of black and white; ``options.levels`` goes before it.
 
     Raises:
-        DataError: if there is no spacing, or there are fewer slices than wanted.
+        DataError: if there is no spacing or no retina has it, nothing tells black and white, the volume is
+            black, of less than 8 rows or A-scans, or has fewer slices than wanted.
     """
+    if min(volume.shape[1:]) < _SMALLEST:
+        raise DataError(
+            f"expected B-scans of at least {_SMALLEST} rows and A-scans, found {volume.shape[1]} x "
+            f"{volume.shape[2]}; --axes says in which order a file has its axes"
+        )
     given = options.spacing_mm or spacing_mm
     if given is None:
         raise DataError(
@@ -82,24 +108,35 @@ def prepare_scan(
         )
     s_mm, z_mm, x_mm = given
     # What the options say goes before the file.
-    lines = lines if options.spacing_mm is None and not options.radial else None
+    lines = options.pattern or (lines if options.spacing_mm is None and not options.radial else None)
+    if lines is not None and lines.n_slices != len(volume):
+        raise DataError(f"expected a line for each of {len(volume)} slices, found {lines.n_slices} lines")
+    if options.pattern is not None:
+        s_mm = between_slices_mm(options.pattern, s_mm)
+        x_mm = x_mm if x_mm > 0 else float(np.mean(options.pattern.length_mm)) / volume.shape[2]
     parallel = not options.radial and lines is None and len(volume) > 1
     if not (z_mm > 0 and x_mm > 0 and (s_mm > 0 or not parallel)):
-        raise DataError(f"spacing_mm: expected positive millimetres (s, z, x), found {given}")
+        raise DataError(
+            f"spacing_mm: expected positive millimetres (s, z, x), found {(s_mm, z_mm, x_mm)}; give "
+            "--spacing-mm S Z X"
+        )
+    n_slices, n_depth, n_ascans = volume.shape
+    check_spacing((n_slices, n_depth, n_ascans), (s_mm if parallel else math.nan, z_mm, x_mm))
     history: dict[str, Plain] = {"stored_shape": "x".join(map(str, volume.shape))}
+    notes: list[str] = []
+    volume = _bytes(volume, options.levels or levels, history, notes)
     if options.mask_borders:
         fill = np.stack([_white_border(bscan) for bscan in volume])
         if fill.any():
             volume = np.where(fill, 0, volume)
             history["border_masked"] = round(float(fill.mean()), 6)
-    n_slices, _, n_ascans = volume.shape
     scan: ScanPattern
     if lines is not None:
         scan = lines
     elif options.radial:
         scan, s_mm = RadialScan(n_slices, length_mm=x_mm * n_ascans), math.nan
     elif n_slices < 2:
-        scan, s_mm = ScanPattern((((-x_mm * n_ascans / 2, 0.0), (x_mm * n_ascans / 2, 0.0)),)), math.nan
+        scan, s_mm = LineScan((((-x_mm * n_ascans / 2, 0.0), (x_mm * n_ascans / 2, 0.0)),)), math.nan
     else:
         scan = RasterScan(n_slices, width_mm=x_mm * n_ascans, height_mm=s_mm * (n_slices - 1))
     slices: tuple[int, ...] | None = tuple(range(n_slices))
@@ -116,14 +153,40 @@ def prepare_scan(
         if options.n_slices > n_slices:
             raise DataError(f"expected at least {options.n_slices} slices, found {n_slices}")
         chosen = spaced_slices(scan, options.n_slices)
-        volume, scan, slices = volume[list(chosen)], chosen_scan(scan, chosen), chosen
+        kept = chosen_scan(scan, chosen)
+        x_mm *= float(np.mean(kept.length_mm) / np.mean(scan.length_mm))
+        volume, scan, slices = volume[list(chosen)], kept, chosen
         s_mm = s_mm * (chosen[-1] - chosen[0]) / max(len(chosen) - 1, 1) if len(chosen) > 1 else math.nan
         history["slices"] = ",".join(map(str, chosen))
     if options.shape is not None and options.shape != volume.shape[1:]:
         rows, columns = options.shape
         z_mm, x_mm = z_mm * volume.shape[1] / rows, x_mm * volume.shape[2] / columns
         volume = np.stack([resize(bscan, rows, columns) for bscan in volume])
-    return PreparedScan(np.ascontiguousarray(volume), scan, (s_mm, z_mm, x_mm), history, slices)
+    return PreparedScan(np.ascontiguousarray(volume), scan, (s_mm, z_mm, x_mm), history, slices, tuple(notes))
+
+
+def _bytes(volume: Array, levels: Levels | None, history: dict[str, Plain], notes: list[str]) -> Array:
+    """All slices by one black and white, which the history tells."""
+    try:
+        black, white = levels or find_levels(volume)
+        bscans = to_bytes(volume, (black, white))
+    except DataError as error:
+        raise DataError(f"{error}; give --levels BLACK WHITE") from error
+    if int(bscans.max()) - int(bscans.min()) < _LEAST_CONTRAST:
+        raise DataError(
+            f"expected B-scans, found {volume.dtype} from {volume.min():.5g} to {volume.max():.5g}, of one "
+            f"brightness where {black:g} is black and {white:g} white; give --levels BLACK WHITE"
+        )
+    if levels is None and volume.dtype.itemsize > 1 and white > 1:
+        notes.append(
+            f"white was taken for {white:g}, for its largest number is {np.nanmax(volume):g}; "
+            "--levels BLACK WHITE takes others"
+        )
+    history |= {"black_level": float(black), "white_level": float(white)}
+    if volume.dtype.kind == "f" and (absent := float(np.isnan(volume).mean())):
+        history["nan_blackened"] = round(absent, 6)
+        notes.append(f"{absent:.2%} of the volume are NaN, and were made black")
+    return bscans
 
 
 def cut_scan(volume: Array, spacing_mm: Spacing, scan: ScanPattern, n_ascans: int | None = None) -> Array:

@@ -33,4 +33,4 @@ def spaced_slices(scan: ScanPattern, n_slices: int) -> tuple[int, ...]:
 
 def chosen_scan(scan: ScanPattern, slices: tuple[int, ...]) -> ScanPattern:
     """The lines of some slices as a scan."""
-    return ScanPattern(tuple(scan.lines[number] for number in slices))
+    return scan.chosen(slices)

@@ -12,6 +12,7 @@ import torch
 from fund2oct.data.store.reader import EyeReader
 from fund2oct.data.store.shards import EyePaths, Shard, find_shards
 from fund2oct.eye import Array, DataError, Eye
+from fund2oct.plausible import check_half_width, check_spacing
 from fund2oct.progress import with_progress
 from fund2oct.retina.layers import SURFACES
 from fund2oct.retina.pose import pose_surface_um
@@ -87,6 +88,7 @@ def _eye_problems(eye: Eye) -> list[str]:
     found = []
     if eye.fundus is not None and eye.fundus.min() == eye.fundus.max():
         found.append("fundus: the photo is of one colour")
+    found += _implausible(eye)
     if eye.volume is None:
         return found
     blank = [str(number) for number, bscan in enumerate(eye.volume) if bscan.min() == bscan.max()]
@@ -96,7 +98,7 @@ def _eye_problems(eye: Eye) -> list[str]:
         return [
             *found,
             "pose_um: a volume needs its pose to be trained on, found none; "
-            "`fund2oct migrate OLD.h5 NEW.h5` finds it",
+            "`fund2oct surfaces OLD.h5 NEW.h5` finds it",
         ]
     _, n_depth, n_ascans = eye.volume.shape
     depth_um = 1000 * eye.spacing_mm[1] * n_depth
@@ -110,6 +112,21 @@ def _eye_problems(eye: Eye) -> list[str]:
     # A generated volume has none, and a dataset that wants them says so itself.
     if eye.surfaces_um is not None and len(blank) < len(eye.volume):
         found += _surface_problems(eye.surfaces_um, surface_um, depth_um)
+    return found
+
+
+def _implausible(eye: Eye) -> list[str]:
+    found = []
+    try:
+        if eye.shape is not None:
+            check_spacing(eye.shape, eye.spacing_mm)
+    except DataError as error:
+        found.append(str(error))
+    try:
+        if eye.fundus is not None:
+            check_half_width(eye.placement.half_width_mm)
+    except DataError as error:
+        found.append(f"placement: {error}")
     return found
 
 

@@ -19,7 +19,7 @@ import h5py
 import numpy as np
 
 from fund2oct.data.store.checksum import PICTURES, checksums, eye_digest
-from fund2oct.eye import ARRAYS, Array, DataError, Eye, validate
+from fund2oct.eye import ARRAYS, Array, DataError, Eye, Plain, validate
 from fund2oct.geometry import Placement, ScanPattern
 
 Compression = Literal["none", "gzip", "zstd"]
@@ -29,36 +29,68 @@ LIBVER = ("v110", "v110")
 _TEXTS = ("patient", "laterality", "diagnosis", "source", "sha256")
 _PLACEMENTS = ("placement", "localizer_placement")
 _PLAIN = ("metadata", "history")
-_SUPERSEDED = {"outer_um"}
-"""Arrays of files of schema version 2 that are read no more."""
 _WORTH_COMPRESSING = 4096
 
 
 @dataclass(frozen=True)
 class StoredArray:
-    """What the record says of an array: its type, its shape, and the checksum of each block.
-
-    A file of schema version 1 has no checksums of its own: None.
-    """
+    """What the record says of an array: its type, its shape, and the checksum of each block."""
 
     dtype: str
     shape: tuple[int, ...]
-    crc32: tuple[int, ...] | None
+    crc32: tuple[int, ...]
 
 
 @dataclass(frozen=True)
-class Record:
-    """All of an eye but the pixels: ``fields`` are arguments of :class:`Eye`."""
+class EyeInfo:
+    """All that is known of an eye without reading its arrays.
+
+    Args:
+        key: name of the eye.
+        fields: what is not an array, by the names of the arguments of :class:`~fund2oct.eye.Eye`.
+        stored: what the file says of each array.
+    """
 
     key: str
     fields: dict[str, Any]
-    arrays: dict[str, StoredArray]
+    stored: dict[str, StoredArray]
+
+    @property
+    def patient(self) -> str:
+        """Name of the patient."""
+        return str(self.fields["patient"])
+
+    @property
+    def laterality(self) -> str:
+        """``"OD"``, ``"OS"`` or empty."""
+        return str(self.fields["laterality"])
+
+    @property
+    def diagnosis(self) -> str:
+        """Free text, empty where unknown."""
+        return str(self.fields["diagnosis"])
+
+    @property
+    def scan(self) -> ScanPattern | None:
+        """The lines of the scan; None without a volume."""
+        scan: ScanPattern | None = self.fields["scan"]
+        return scan
+
+    @property
+    def history(self) -> dict[str, Plain]:
+        """What the importer did to make the eye."""
+        return dict(self.fields["history"])
+
+    @property
+    def arrays(self) -> dict[str, tuple[int, ...]]:
+        """Shape of each array that the eye has."""
+        return {name: stored.shape for name, stored in self.stored.items()}
 
     @property
     def photo_digest(self) -> str:
         """What tells the photo from every other one: its file's SHA-256, else its pixels' checksum."""
-        stored = self.arrays.get("fundus")
-        crc32 = f"crc32:{stored.crc32[0]:08x}" if stored is not None and stored.crc32 else ""
+        stored = self.stored.get("fundus")
+        crc32 = "" if stored is None else f"crc32:{stored.crc32[0]:08x}"
         return str(self.fields["sha256"]) or crc32
 
     def eye(self, arrays: Mapping[str, Array | None]) -> Eye:
@@ -117,7 +149,7 @@ def write_eye(file: h5py.File, eye: Eye, compression: Compression = "none") -> N
     group.attrs["digest"] = np.bytes_(eye_digest(eye.key, record).encode())
 
 
-def read_record(group: h5py.Group, key: str) -> Record:
+def read_info(group: h5py.Group, key: str) -> EyeInfo:
     """Read all of an eye but its arrays, verified against its digest.
 
     Raises:
@@ -163,8 +195,6 @@ def read_into(
         for start, stop in pairwise([0, *breaks, len(slices)]):
             first = slices[start] if start < stop else 0
             dataset.read_direct(out, np.s_[first : first + stop - start], np.s_[start:stop])
-    if stored.crc32 is None:
-        return
     wanted = stored.crc32 if slices is None else [stored.crc32[number] for number in slices]
     if (found := checksums(name, out)) != list(wanted):
         numbers = range(len(found)) if slices is None else slices
@@ -203,7 +233,7 @@ def _plain_fields(eye: Eye) -> dict[str, Any]:
     }
 
 
-def _parse(key: str, values: dict[str, Any], n_arrays: int) -> Record:
+def _parse(key: str, values: dict[str, Any], n_arrays: int) -> EyeInfo:
     fields: dict[str, Any] = {name: values[name] for name in (*_TEXTS, *_PLAIN)}
     fields |= {name: Placement.from_dict(values[name]) for name in _PLACEMENTS}
     fields["scan"] = None if values["scan"] is None else ScanPattern.from_dict(values["scan"])
@@ -213,14 +243,13 @@ def _parse(key: str, values: dict[str, Any], n_arrays: int) -> Record:
         name: StoredArray(entry["dtype"], tuple(entry["shape"]), tuple(entry["crc32"]))
         for name, entry in values["arrays"].items()
     }
-    if unknown := set(arrays) - set(ARRAYS) - _SUPERSEDED:
+    if unknown := set(arrays) - set(ARRAYS):
         raise DataError(f"has arrays that fund2oct does not know: {', '.join(sorted(unknown))}")
     if n_arrays != len(arrays):
         raise DataError(
             f"expected {len(arrays)} arrays, found {n_arrays}, the file is damaged; make it again"
         )
-    arrays = {name: stored for name, stored in arrays.items() if name not in _SUPERSEDED}
-    return Record(key, fields, arrays)
+    return EyeInfo(key, fields, arrays)
 
 
 def _raw_attribute(group: h5py.Group, name: str) -> bytes:

@@ -11,7 +11,6 @@ import json
 import os
 from collections.abc import Collection, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -19,25 +18,12 @@ import h5py
 import numpy as np
 
 from fund2oct.data.store.checksum import PICTURES
-from fund2oct.data.store.layout import Record, StoredArray, read_into, read_text
+from fund2oct.data.store.layout import EyeInfo, StoredArray, read_into, read_text
 from fund2oct.data.store.shards import DAMAGE, EyePaths, Shard, find_shards
 from fund2oct.data.store.writer import EyeWriter
-from fund2oct.eye import Array, DataError, Eye, padded_pose, problems
-from fund2oct.geometry import ScanPattern
+from fund2oct.eye import Array, DataError, Eye, problems
 
 __all__ = ["EyeInfo", "EyeReader", "EyeWriter"]
-
-
-@dataclass(frozen=True)
-class EyeInfo:
-    """What is known of an eye without reading its arrays."""
-
-    key: str
-    patient: str
-    laterality: str
-    diagnosis: str
-    arrays: dict[str, tuple[int, ...]]
-    scan: ScanPattern | None
 
 
 class EyeReader:
@@ -92,35 +78,19 @@ class EyeReader:
         """
         shard = self._shard(key)
         with _naming(shard, key):
-            record, group = shard.record(key), shard.group(key)
-            eye = record.eye(
-                {
-                    name: _read(group, name, stored)
-                    for name, stored in record.arrays.items()
-                    if name not in skip
-                }
+            info, group = shard.info(key), shard.group(key)
+            eye = info.eye(
+                {name: _read(group, name, stored) for name, stored in info.stored.items() if name not in skip}
             )
             if found := problems(eye):
                 raise DataError("; ".join(found))
             return eye
 
     def info(self, key: str) -> EyeInfo:
-        """Read the plain values of an eye and the shapes of its arrays."""
-        record = self.record(key)
-        return EyeInfo(
-            key,
-            record.fields["patient"],
-            record.fields["laterality"],
-            record.fields["diagnosis"],
-            {name: stored.shape for name, stored in record.arrays.items()},
-            record.fields.get("scan"),
-        )
-
-    def record(self, key: str) -> Record:
         """Read all of an eye but its arrays."""
         shard = self._shard(key)
         with _naming(shard, key):
-            return shard.record(key)
+            return shard.info(key)
 
     def notes(self, key: str) -> list[str]:
         """What the importer noted on an eye."""
@@ -130,7 +100,7 @@ class EyeReader:
 
     def array(self, key: str, name: str) -> Array | None:
         """Read one array of an eye; None where it has none of that name."""
-        stored = self.record(key).arrays.get(name)
+        stored = self.info(key).stored.get(name)
         if stored is None:
             return None
         shard = self._shard(key)
@@ -151,7 +121,7 @@ class EyeReader:
             DataError: if the file, or the eye, cannot be used, or has no such array.
             ValueError: if the buffer does not fit, or there are no such slices.
         """
-        stored = self.record(key).arrays.get(name)
+        stored = self.info(key).stored.get(name)
         shard = self._shard(key)
         if stored is None:
             raise DataError(f"{shard.path}: eye {key!r}: has no {name}")
@@ -160,10 +130,7 @@ class EyeReader:
             read_into(shard.group(key), name, stored, out, slices)
 
     def digest(self) -> str:
-        """SHA-256 of the digests of all eyes: tells whether two data sets hold the very same eyes.
-
-        A file of schema version 1 has no digests of its eyes, and only their names count.
-        """
+        """SHA-256 of the digests of all eyes: tells whether two data sets hold the very same eyes."""
         whole = hashlib.sha256()
         for key in self.keys:
             shard = self._shard(key)
@@ -222,7 +189,7 @@ class EyeReader:
 def _read(group: h5py.Group, name: str, stored: StoredArray) -> Array:
     out = np.empty(stored.shape, stored.dtype)
     read_into(group, name, stored, out)
-    return padded_pose(out) if name == "pose_um" else out
+    return out
 
 
 def _check_buffer(name: str, stored: StoredArray, out: Array, slices: Sequence[int] | None) -> None:

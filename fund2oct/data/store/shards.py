@@ -14,8 +14,7 @@ import numpy as np
 
 import fund2oct
 from fund2oct.data.store.checksum import keys_digest
-from fund2oct.data.store.layout import Record, check_compression, read_record, read_text
-from fund2oct.data.store.legacy import read_record_v1
+from fund2oct.data.store.layout import EyeInfo, check_compression, read_info, read_text
 from fund2oct.eye import SCHEMA_VERSION, DataError
 
 FORMAT = "fund2oct"
@@ -25,7 +24,7 @@ DAMAGE = (OSError, RuntimeError, KeyError, ValueError, TypeError, MemoryError)
 EyePaths: TypeAlias = str | os.PathLike[str] | Sequence[str | os.PathLike[str]]
 """A file, a folder of ``.h5`` files, a pattern such as ``data/*.h5``, or several of these."""
 
-_RECORDS_KEPT = 256
+_INFOS_KEPT = 256
 
 
 def find_shards(path: EyePaths) -> tuple[Path, ...]:
@@ -65,7 +64,7 @@ class Shard:
         self._file: h5py.File | None = None
         self._pid = 0
         self._keys: tuple[str, ...] | None = None
-        self._records: OrderedDict[str, Record] = OrderedDict()
+        self._infos: OrderedDict[str, EyeInfo] = OrderedDict()
 
     @property
     def file(self) -> h5py.File:
@@ -74,11 +73,6 @@ class Shard:
             self._forget()
             self._file, self._pid = open_checked(self.path), os.getpid()
         return self._file
-
-    @property
-    def version(self) -> int:
-        """The schema version of the file."""
-        return int(self.file.attrs["schema_version"])
 
     @property
     def compression(self) -> str:
@@ -99,7 +93,7 @@ class Shard:
         file = self.file
         if self._keys is None:
             keys = self.listed
-            if self.version > 1 and read_text(file.attrs.get("keys_digest")) != keys_digest(keys):
+            if read_text(file.attrs.get("keys_digest")) != keys_digest(keys):
                 raise DataError(
                     f"{self.path}: its list of eyes does not agree with its digest, the file is damaged; "
                     "make it again"
@@ -114,18 +108,18 @@ class Shard:
             raise DataError("there is no eye of that key")
         return group
 
-    def record(self, key: str) -> Record:
+    def info(self, key: str) -> EyeInfo:
         """All of an eye but its arrays, verified."""
-        self.file  # noqa: B018  # a fork's records are those of the file that it opens
-        if key in self._records:
-            self._records.move_to_end(key)
-            return self._records[key]
+        self.file  # noqa: B018  # a fork's are those of the file that it opens
+        if key in self._infos:
+            self._infos.move_to_end(key)
+            return self._infos[key]
         group = self.group(key)
-        record = read_record_v1(group, key) if self.version == 1 else read_record(group, key)
-        self._records[key] = record
-        if len(self._records) > _RECORDS_KEPT:
-            self._records.popitem(last=False)
-        return record
+        info = read_info(group, key)
+        self._infos[key] = info
+        if len(self._infos) > _INFOS_KEPT:
+            self._infos.popitem(last=False)
+        return info
 
     def close(self) -> None:
         """Close the file; the next use opens it again."""
@@ -150,7 +144,7 @@ def open_checked(path: Path) -> h5py.File:
     """Open a file of eyes to read.
 
     Raises:
-        DataError: if there is none, or it is something else, or of a newer version.
+        DataError: if there is none, or it is something else, or of another version.
     """
     if not path.is_file():
         raise DataError(
@@ -178,10 +172,11 @@ def _check_format(path: Path, file: h5py.File) -> None:
     version = file.attrs.get("schema_version")
     if not isinstance(version, (int, np.integer)) or version < 1:
         raise DataError(f"{path}: schema_version: expected a number of at least 1, found {version!r}")
-    if version > SCHEMA_VERSION:
+    if version != SCHEMA_VERSION:
+        mend = "upgrade fund2oct" if version > SCHEMA_VERSION else "make it again"
         raise DataError(
-            f"{path}: has schema version {version}, and fund2oct {fund2oct.__version__} reads up to "
-            f"{SCHEMA_VERSION}; upgrade fund2oct"
+            f"{path}: has schema version {version}, and fund2oct {fund2oct.__version__} reads "
+            f"{SCHEMA_VERSION}; {mend}"
         )
     try:
         check_compression(read_text(file.attrs.get("compression")) or "none")  # loads what it needs

@@ -1,4 +1,4 @@
-"""The training eyes as controls need them: read one after the other, never all in memory."""
+"""The training eyes as controls need them: read one after the other, none of them kept."""
 
 from __future__ import annotations
 
@@ -19,14 +19,18 @@ from fund2oct.models import Batch, VolumeModel
 from fund2oct.progress import with_progress
 
 _PHOTO_PX = 32
+_HEIGHTS_BYTES = 256 * 2**20
+"""Memory for the heights whose median is taken; of more eyes than fit, evenly spaced ones."""
+_COMPARED = 1024
+"""Photos compared at a time."""
 
 
 class _Summary(NamedTuple):
-    """What one pass over all eyes gives."""
+    """What one pass over all eyes gives; a thumbnail has 3 kilobytes."""
 
     mean: Tensor
     thumbnails: Tensor
-    heights_um: Tensor
+    median_um: Tensor
 
 
 class TrainingEyes:
@@ -57,24 +61,22 @@ class TrainingEyes:
 
     def nearest(self, fundus: Tensor) -> list[int]:
         """Number of the eye whose photo, at 32 pixels, is nearest to each of ``(B, 3, H, H)``."""
-        return torch.cdist(_thumbnail(fundus), self._summary.thumbnails).argmin(1).tolist()
+        photos = _thumbnail(fundus).float()
+        blocks = self._summary.thumbnails.to(fundus.device).split(_COMPARED)
+        return torch.cat([torch.cdist(photos, block.float()) for block in blocks], 1).argmin(1).tolist()
 
     def median_heights_um(self, lateralities: Sequence[str]) -> Tensor:
         """Median surfaces for eyes of some lateralities, by their heights above the pose's surface.
 
-        At each A-scan the median, over all eyes, of the surfaces that were found there; eyes of the other
-        side are mirrored, where the scan has that symmetry.
+        At each A-scan the median, over all eyes or as many evenly spaced ones as fit in 256 MiB, of the
+        surfaces that were found there; eyes of the other side are mirrored, where the scan has that symmetry.
 
         Returns:
             Inner limiting membrane, pigment epithelium and Bruch's membrane, ``(B, 3, S, X)``.
         """
-        right = self._median_um
+        right = self._summary.median_um
         left = right if self._flip is None else self._flip.apply_to_scan(right, slice_dim=1)
         return torch.stack([left if side == "OS" else right for side in lateralities]).to(self._device)
-
-    @cached_property
-    def _median_um(self) -> Tensor:
-        return self._summary.heights_um.nanmedian(0).values
 
     @cached_property
     def _flip(self) -> Symmetry | None:
@@ -85,21 +87,27 @@ class TrainingEyes:
     def _summary(self) -> _Summary:
         total = count = None
         thumbnails, heights = [], []
+        n_slices, _, n_ascans = self._dataset.shape
+        n_kept = max(1, min(len(self), _HEIGHTS_BYTES // (3 * n_slices * n_ascans * 4)))
+        kept = {number * len(self) // n_kept for number in range(n_kept)}
         for number in with_progress(range(len(self)), len(self), "reading training eyes"):
             eye = self.batch([number])
             seen = eye["aligned"][0] * eye["mask"][0]
             total = seen if total is None else total + seen
             count = eye["mask"][0].float() if count is None else count + eye["mask"][0]
-            thumbnails.append(_thumbnail(eye["fundus"]))
+            thumbnails.append(_thumbnail(eye["fundus"]).cpu())
+            if number not in kept:
+                continue
             found = Surfaces.of_stored(eye["surfaces_um"])
             depths = torch.stack([found.ilm_um, found.rpe_um, found.bm_um], 1)
             height = heights_of(depths, eye["pose_um"])[0].cpu()
             mirror = eye["laterality"] == ["OS"] and self._flip is not None
             heights.append(self._flip.apply_to_scan(height, slice_dim=1) if mirror else height)  # type: ignore[union-attr]
         assert total is not None and count is not None
-        return _Summary(total / count.clamp(min=1), torch.cat(thumbnails), torch.stack(heights))
+        median_um = torch.stack(heights).nanmedian(0).values
+        return _Summary(total / count.clamp(min=1), torch.cat(thumbnails), median_um)
 
 
 def _thumbnail(fundus: Tensor) -> Tensor:
     small = F.interpolate(fundus, (_PHOTO_PX, _PHOTO_PX), mode="bilinear", antialias=True)
-    return small.flatten(1)
+    return (small.flatten(1) * 255).round().byte()

@@ -17,7 +17,7 @@ import torch
 from scipy.spatial import Delaunay, QhullError, cKDTree
 from torch import Tensor
 
-from fund2oct.geometry import ScanPattern
+from fund2oct.geometry import LineScan, ScanPattern
 from fund2oct.metrics.eyes.layers import Surfaces, enough, per_eye
 from fund2oct.phantom.lesions import LESIONS
 
@@ -106,12 +106,16 @@ def ascan_area_mm2(scan: ScanPattern, n_ascans: int) -> Tensor:
         n_ascans: A-scans of each line.
 
     Returns:
-        Square millimetres, shape ``(S, X)``; NaN for a scan that encloses no area, as a single line.
+        Square millimetres, shape ``(S, X)``; NaN for a scan that encloses no area, as a single line, and
+        for a single circle, which says nothing of what it encloses.
     """
     points = scan.coordinates(n_ascans, dtype=torch.float64).numpy()
     flat = points.reshape(-1, 2)
+    if scan.n_slices < 2:
+        return torch.full(points.shape[:2], math.nan)
+    outline = torch.linspace(0, 1, 2 if isinstance(scan, LineScan) else 65, dtype=torch.float64)
     try:
-        hull = Delaunay(np.array(scan.lines).reshape(-1, 2))
+        hull = Delaunay(scan.points(outline).reshape(-1, 2).numpy())
     except QhullError:
         return torch.full(points.shape[:2], math.nan)
     low, high = hull.points.min(0), hull.points.max(0)

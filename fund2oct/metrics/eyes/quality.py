@@ -23,7 +23,6 @@ import torch
 from kornia.filters import gaussian_blur2d
 from torch import Tensor
 from torch.nn import functional as F
-from torchmetrics import Metric
 
 from fund2oct.losses.masking import check_pair
 from fund2oct.losses.reconstruction import SSIM_WINDOW, local_mean_loss, ssim_map, whole_windows
@@ -166,70 +165,6 @@ def retina_local_mean(fake: Tensor, real: Tensor, mask: Tensor, spacing_z_mm: Te
         loss = local_mean_loss(fake[one], real[one], retina)
         values.append(loss if retina.any() else torch.full_like(loss, math.nan))
     return torch.stack(values)
-
-
-class _VolumeMean(Metric):
-    """Mean over all volumes seen, whatever the batches they came in."""
-
-    full_state_update = False
-    total: Tensor
-    count: Tensor
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.add_state("total", torch.zeros(()), dist_reduce_fx="sum")
-        self.add_state("count", torch.zeros((), dtype=torch.long), dist_reduce_fx="sum")
-
-    def _add(self, values: Tensor, mask: Tensor | None) -> None:
-        # By the mask, not by isnan: what a diverged generator gives must show.
-        if mask is not None:
-            values = values[(mask > 0).flatten(1).any(1)]
-        self.total += values.sum()
-        self.count += len(values)
-
-    def compute(self) -> Tensor:
-        """Mean over the volumes, a scalar; NaN before the first one."""
-        if self.count == 0:
-            return torch.tensor(math.nan, device=self.total.device)
-        return self.total / self.count
-
-
-class VolumeL1(_VolumeMean):
-    """Mean of :func:`volume_l1` over the volumes seen. A volume in which nothing counts is left out."""
-
-    higher_is_better = False
-
-    def update(self, fake: Tensor, real: Tensor, mask: Tensor | None = None) -> None:
-        """Add volumes ``(B, C, S, Z, X)`` in [0, 1]."""
-        self._add(volume_l1(fake.float(), real.float(), mask), mask)
-
-
-class VolumePSNR(_VolumeMean):
-    """Mean of :func:`volume_psnr` over the volumes seen, in decibels; each volume weighs the same.
-
-    A volume in which nothing counts is left out. One perfect volume makes the mean infinite.
-    """
-
-    higher_is_better = True
-
-    def update(self, fake: Tensor, real: Tensor, mask: Tensor | None = None) -> None:
-        """Add volumes ``(B, C, S, Z, X)`` in [0, 1]."""
-        self._add(volume_psnr(fake.float(), real.float(), mask), mask)
-
-
-class VolumeSSIM(_VolumeMean):
-    """Mean of :func:`volume_ssim` over the volumes seen.
-
-    The structural similarity of torchmetrics takes a volume as one three-dimensional image; here
-    each B-scan is an image of its own. A volume without a window that counts is left out.
-    """
-
-    higher_is_better = True
-
-    def update(self, fake: Tensor, real: Tensor, mask: Tensor | None = None) -> None:
-        """Add volumes ``(B, C, S, Z, X)`` in [0, 1], Z and X at least 11."""
-        similarity = volume_ssim(fake.float(), real.float(), mask)
-        self._add(similarity, None if mask is None else whole_windows(mask))
 
 
 def _means(values: Tensor, mask: Tensor | None) -> Tensor:

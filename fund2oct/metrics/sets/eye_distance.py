@@ -112,6 +112,7 @@ class EyeDistance(Metric):
         for role in _ROLES:
             for state in self._states(role):
                 self.add_state(state, [], dist_reduce_fx="cat")
+        self._gathered: dict[str, GatheredEyes] = {}
 
     @property
     def network(self) -> FeatureNetwork:
@@ -136,6 +137,7 @@ class EyeDistance(Metric):
             ValueError: if the volumes are not finite, leave [0, 1] or are of another size than those
                 before, if a real B-scan is of one grey value, or if the network finds too few frames.
         """
+        self._gathered.clear()
         if role not in _ROLES:
             raise ValueError(f"role: expected one of {', '.join(_ROLES)}, found {role!r}")
         records = record_eyes(volume, keys, role)
@@ -172,7 +174,9 @@ class EyeDistance(Metric):
             ValueError: if a side has fewer than two eyes, the volumes are of different sizes, one
                 eye was given with different volumes, or the sides do not hold the same eyes.
         """
+        self._gathered.clear()  # the states are those of all processes now
         comparison = self.comparison()
+        self._gathered.clear()
         if comparison.constant_slices:
             warnings.warn(
                 f"{comparison.name}: {comparison.constant_slices} generated B-scans are of one grey value",
@@ -180,13 +184,23 @@ class EyeDistance(Metric):
             )
         return comparison.compute()
 
-    def comparison(self) -> EyeComparison:
+    def reset(self) -> None:
+        """Forget all eyes."""
+        self._gathered.clear()
+        super().reset()
+
+    def comparison(self, beside: EyeDistance | None = None) -> EyeComparison:
         """What :meth:`compute` computes, checked; without the network, for another process to do.
+
+        Args:
+            beside: another distance of the same protocol, whose real eyes and second renderings are taken
+                in place of this one's; all that are compared with it share their features.
 
         Raises:
             ValueError: as :meth:`compute`.
         """
-        real, fake, second = (self._eyes(role) for role in _ROLES)
+        described = self if beside is None else beside
+        real, second, fake = described.gathered("real"), described.gathered("second"), self._eyes("fake")
         name = self._name(real.size)
         for role, eyes in (("real", real), ("fake", fake)):
             if len(eyes.names) < 2:
@@ -220,6 +234,12 @@ class EyeDistance(Metric):
                 if not getattr(self, state):
                     getattr(self, state).append(empty)
         super().sync(*args, **kwargs)
+
+    def gathered(self, role: Role) -> GatheredEyes:
+        """The eyes of a role, in the order of their hashes, put together once."""
+        if role not in self._gathered:
+            self._gathered[role] = self._eyes(role)
+        return self._gathered[role]
 
     def _rows(self, volume: Tensor, role: str, key: str) -> Tensor:
         """Feature vectors of one eye ``(1, 1, S, Z, X)``, shape ``(rows, d)``."""

@@ -3,7 +3,7 @@ import torch
 from torch.nn import functional as F
 
 from fund2oct.data.augmenting.symmetry import allowed_symmetries, move_sample
-from fund2oct.geometry import Placement, RadialScan, RasterScan, ScanPattern
+from fund2oct.geometry import LineScan, Placement, RadialScan, RasterScan, ScanPattern
 from fund2oct.retina import pose_surface_um
 
 Z, X, H = 7, 10, 64
@@ -12,7 +12,7 @@ SCANS = [
     RadialScan(6),
     RadialScan(5, 7.0, start_deg=11.0, clockwise=False),
     RasterScan(9, 6.0, 5.0),
-    ScanPattern((((-3, 0), (3, 0)), ((0, -2), (0, 2)))),
+    LineScan((((-3, 0), (3, 0)), ((0, -2), (0, 2)))),
 ]
 
 

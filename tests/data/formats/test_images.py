@@ -1,7 +1,8 @@
+import cv2
 import numpy as np
 import pytest
 import tifffile
-from PIL import Image
+from PIL import Image, features
 
 from fund2oct.data import DataError
 from fund2oct.data.formats.images import read_grey, read_rgb, resize
@@ -46,8 +47,38 @@ def test_deep_grey_comes_to_eight_bits(tmp_path, bits, name):
 
 
 def test_deep_colour_comes_to_eight_bits(tmp_path, colours):
-    tifffile.imwrite(tmp_path / "a.tif", colours.astype(np.uint16) * 257, photometric="rgb")
-    np.testing.assert_array_equal(read_rgb(tmp_path / "a.tif"), colours)
+    deep = colours.astype(np.uint16) * 257
+    tifffile.imwrite(tmp_path / "a.tif", deep, photometric="rgb")
+    tifffile.imwrite(tmp_path / "b.tif", np.moveaxis(deep, -1, 0), photometric="rgb", planarconfig="separate")
+    cv2.imwrite(str(tmp_path / "a.png"), deep[..., ::-1])
+    for name in ("a.tif", "b.tif", "a.png"):
+        np.testing.assert_array_equal(read_rgb(tmp_path / name), colours)
+    # 12 bits in 16, of which a reader of the upper eight bits alone makes black.
+    cv2.imwrite(str(tmp_path / "b.png"), (deep // 16)[..., ::-1])
+    np.testing.assert_allclose(read_rgb(tmp_path / "b.png").astype(int), colours, atol=1)
+
+
+def test_floats_and_white_zero(tmp_path, colours):
+    grey = colours[..., 0]
+    for values in (grey / 255 * 1.0001, grey.astype(np.float32)):
+        tifffile.imwrite(tmp_path / "a.tif", values.astype(np.float32))
+        np.testing.assert_array_equal(read_grey(tmp_path / "a.tif"), grey)
+    for light in (grey, grey.astype(np.uint16) * 257):
+        tifffile.imwrite(tmp_path / "a.tif", np.iinfo(light.dtype).max - light, photometric="miniswhite")
+        np.testing.assert_array_equal(read_grey(tmp_path / "a.tif"), grey)
+    tifffile.imwrite(tmp_path / "a.tif", (grey / 127.5 - 1).astype(np.float32))
+    with pytest.raises(DataError, match=r"a.tif: .* nothing tells black and white; save it with 8 bits"):
+        read_grey(tmp_path / "a.tif")
+
+
+def test_jpeg_2000_and_cmyk(tmp_path, colours):
+    if not features.check("jpg_2000"):
+        pytest.skip("Pillow was built without JPEG 2000")
+    Image.fromarray(colours).save(tmp_path / "a.jp2", irreversible=False)
+    np.testing.assert_array_equal(read_rgb(tmp_path / "a.jp2"), colours)
+    large = Image.fromarray(colours).resize((130, 90), Image.Resampling.BICUBIC)
+    large.convert("CMYK").save(tmp_path / "a.jpg", quality=100, subsampling=0)
+    assert np.abs(read_rgb(tmp_path / "a.jpg").astype(int) - np.asarray(large)).mean() < 2
 
 
 def test_the_orientation_of_the_camera_is_followed(tmp_path, colours):

@@ -10,12 +10,12 @@ from fund2oct.data.formats.stacks import read_stack
 from fund2oct.data.preparing.scans import ScanOptions, cut_scan, prepare_scan
 from fund2oct.export import save_eye
 from fund2oct.eye import DataError, Eye
-from fund2oct.geometry import RadialScan, RasterScan, ScanPattern
+from fund2oct.geometry import LineScan, RadialScan, RasterScan
 
 
 @pytest.fixture
 def volume():
-    return np.random.default_rng(0).integers(1, 250, (5, 7, 9)).astype(np.uint8)
+    return np.random.default_rng(0).integers(1, 250, (5, 8, 9)).astype(np.uint8)
 
 
 def test_every_kind_of_file_gives_the_same_volume(volume, tmp_path):
@@ -41,12 +41,73 @@ def test_every_kind_of_file_gives_the_same_volume(volume, tmp_path):
     assert nifti.spacing_mm == pytest.approx((0.2, 0.01, 0.1))
 
 
+def test_slices_of_a_deep_folder_have_one_white(tmp_path):
+    for number, top in enumerate((200, 4000, 60000)):
+        Image.fromarray(np.full((8, 9), top, np.uint16)).save(tmp_path / f"{number}.png")
+    stack = read_stack(tmp_path)
+    assert stack.volume.dtype == np.uint16 and stack.volume[:, 3, 4].tolist() == [200, 4000, 60000]
+    prepared = prepare_scan(stack.volume, None, ScanOptions((0.2, 0.01, 0.1)))
+    assert prepared.volume[:, 3, 4].tolist() == [1, 16, 233]
+    assert (prepared.history["black_level"], prepared.history["white_level"]) == (0, 65535)
+    assert "white was taken for 65535, for its largest number is 60000" in prepared.notes[0]
+    Image.fromarray(np.zeros((8, 9), np.uint8)).save(tmp_path / "1.png")
+    with pytest.raises(DataError, match=r"1.png: expected uint16 as in 0.png, found uint8"):
+        read_stack(tmp_path)
+
+
+def test_levels_are_those_given_or_those_of_the_file_or_asked_for(volume):
+    spacing = (0.2, 0.01, 0.1)
+    shifted = volume.astype(np.float32) / 127.5 - 1
+    with pytest.raises(DataError, match=r"found float32 from -0.99.* give --levels BLACK WHITE"):
+        prepare_scan(shifted, spacing, ScanOptions())
+    for options, stated in ((ScanOptions(levels=(-1, 1)), (0, 9)), (ScanOptions(), (-1.0, 1.0))):
+        np.testing.assert_array_equal(prepare_scan(shifted, spacing, options, levels=stated).volume, volume)
+    inverted = prepare_scan(255 - volume, spacing, ScanOptions(levels=(255, 0)))
+    np.testing.assert_array_equal(inverted.volume, volume)
+    with pytest.raises(DataError, match=r"uint16 from 0 to 3, of one brightness where 0 is black and 255"):
+        prepare_scan((volume % 4).astype(np.uint16), spacing, ScanOptions())
+
+
+def test_nan_is_black_and_counted(volume):
+    values = volume / 255
+    values[0, :4] = np.nan
+    prepared = prepare_scan(values, (0.2, 0.01, 0.1), ScanOptions())
+    assert not prepared.volume[0, :4].any() and (prepared.volume[1:] == volume[1:]).all()
+    assert prepared.history["nan_blackened"] == 0.1
+    assert "10.00% of the volume are NaN, and were made black" in prepared.notes
+
+
 @pytest.mark.parametrize(
-    "values", [np.float32([0, 0.5, 1]), np.uint16([0, 2048, 4095]), np.uint16([0, 32768, 65535])]
+    ("spacing", "message"),
+    [
+        (
+            (0.2, 1.0, 0.1),
+            r"8 rows 1 mm apart are 8 mm, expected 0.0005 to 0.3 mm between them and",
+        ),
+        (
+            (0.2, 3.9, 0.1),
+            r"8 rows 3.9 mm apart .* \(is it in micrometres\?\); give --spacing-mm S Z X",
+        ),
+        ((0.2, 3.9e-6, 0.1), r"8 rows 3.9e-06 mm apart .* \(is it in metres\?\)"),
+        ((0.2, 0.01, 11.7), r"9 A-scans 11.7 mm apart"),
+        ((50.0, 0.01, 0.1), r"5 slices 50 mm apart are 250 mm"),
+    ],
 )
-def test_depths_are_brought_to_eight_bits(values, tmp_path):
-    np.save(tmp_path / "a.npy", np.broadcast_to(values, (2, 4, 3)))
-    assert read_stack(tmp_path / "a.npy").volume[1, 2].tolist() == [0, 128, 255]
+def test_lengths_of_no_retina_are_refused(volume, spacing, message):
+    with pytest.raises(DataError, match=message):
+        prepare_scan(volume, spacing, ScanOptions())
+
+
+def test_axes_flips_and_numbers_that_are_missing(volume, tmp_path):
+    np.save(tmp_path / "a.npy", volume[::-1, ::-1].transpose(1, 0, 2))
+    np.testing.assert_array_equal(read_stack(tmp_path / "a.npy", "zsx", "sz").volume, volume)
+    with pytest.raises(DataError, match="flip: expected letters of s, z and x, found 'y'"):
+        read_stack(tmp_path / "a.npy", "zsx", "y")
+    for number in (7, 8, 10):
+        Image.fromarray(volume[0]).save(tmp_path / f"slice_{number}.png")
+    (tmp_path / "._slice_9.png").write_bytes(b"of a Mac")
+    assert read_stack(tmp_path / "slice_*.png").notes == ("slices are numbered 7 to 10 without 9",)
+    assert len(read_stack(tmp_path).volume) == 3
 
 
 def _write(path, what):
@@ -114,7 +175,7 @@ def test_slices_kept_lie_where_they_lay(volume):
     prepared = prepare_scan(volume, None, ScanOptions((0.3, 0.01, 0.1), n_slices=3, mask_borders=False))
     np.testing.assert_array_equal(prepared.volume, volume[[0, 2, 4]])
     raster = RasterScan(5, width_mm=0.9, height_mm=1.2)
-    assert prepared.scan == ScanPattern(tuple(raster.lines[number] for number in (0, 2, 4)))
+    assert prepared.scan == LineScan(tuple(raster.lines[number] for number in (0, 2, 4)))
     assert prepared.spacing_mm == pytest.approx((0.6, 0.01, 0.1))
     assert prepared.history["slices"] == "0,2,4"
     star = prepare_scan(volume, (1.0, 0.01, 0.1), ScanOptions(radial=True, n_slices=2, mask_borders=False))
@@ -122,9 +183,9 @@ def test_slices_kept_lie_where_they_lay(volume):
 
 
 def test_resizing_keeps_the_extent(volume):
-    prepared = prepare_scan(volume, (0.3, 0.02, 0.1), ScanOptions(shape=(14, 6)))
-    assert prepared.volume.shape == (5, 14, 6)
-    assert prepared.spacing_mm == pytest.approx((0.3, 0.01, 0.15))
+    prepared = prepare_scan(volume, (0.3, 0.02, 0.1), ScanOptions(shape=(16, 10)))
+    assert prepared.volume.shape == (5, 16, 10)
+    assert prepared.spacing_mm == pytest.approx((0.3, 0.01, 0.09))
     assert prepared.scan.length_mm[0] == pytest.approx(0.9)
 
 
@@ -145,12 +206,14 @@ def test_white_that_reaches_the_frame_is_blackened_and_bright_tissue_is_not():
     [
         (ScanOptions(), "does not tell it; give --spacing-mm S Z X"),
         (ScanOptions((0.1, 0, 0.1)), "spacing_mm: expected positive millimetres"),
-        (ScanOptions((0.1, 0.1, 0.1), n_slices=6), "expected at least 6 slices, found 5"),
+        (ScanOptions((0.1, 0.01, 0.1), n_slices=6), "expected at least 6 slices, found 5"),
     ],
 )
 def test_what_cannot_be_prepared_is_said(options, message, volume):
     with pytest.raises(DataError, match=message):
         prepare_scan(volume, None, options)
+    with pytest.raises(DataError, match=r"at least 8 rows and A-scans, found 8 x 6; --axes says"):
+        prepare_scan(volume[..., :6], None, options)
 
 
 def test_options_that_contradict_are_refused():
@@ -158,3 +221,5 @@ def test_options_that_contradict_are_refused():
         ScanOptions(star=RadialScan(), n_slices=3)
     with pytest.raises(ValueError, match="expected positive sizes"):
         ScanOptions(n_slices=0)
+    with pytest.raises(ValueError, match=r"shape: expected at least 8 rows and A-scans, found \(14, 6\)"):
+        ScanOptions(shape=(14, 6))

@@ -8,10 +8,13 @@ import pytest
 from PIL import Image
 
 from fund2oct.data import DataError, EyeReader, FundusOCTDataset
-from fund2oct.data.importing.aptos import AptosConfig, bscan_of, import_aptos
+from fund2oct.data.importing.aptos import bscan_of, import_aptos
+from fund2oct.data.importing.assemble import ImportOptions
+from fund2oct.data.preparing.illumination import normalise_illumination, normalise_intensity
+from fund2oct.data.preparing.scans import ScanOptions
 from fund2oct.geometry import Placement, RadialScan
 
-SMALL = AptosConfig(n_depth=40, n_ascans=56, fundus_px=48)
+SMALL = ImportOptions(ScanOptions(shape=(40, 56)), fundus_px=48)
 LEVELS = (40, 70, 100, 130, 160, 190)
 
 
@@ -249,8 +252,22 @@ def test_folders_that_cannot_be_imported(challenge, tmp_path):
     ):
         import_aptos(challenge, out)
     assert not out.exists()
-    with pytest.raises(ValueError, match="n_depth: expected a positive size, found 0"):
-        AptosConfig(n_depth=0)
+    with pytest.raises(ValueError, match="depth_mm: expected a positive height, found 0"):
+        import_aptos(challenge, out, depth_mm=0)
+
+
+def test_the_options_of_all_importers_are_its_own(challenge, tmp_path):
+    import_aptos(challenge, tmp_path / "plain.h5", SMALL)
+    options = ImportOptions(
+        ScanOptions(shape=(40, 56), n_slices=3), 48, even_light=True, even_levels=True, salt="sugar"
+    )
+    import_aptos(challenge, tmp_path / "eyes.h5", options, scan=RadialScan(6, 8.8, start_deg=10))
+    plain, eye = (EyeReader(tmp_path / name).read("000001-1L") for name in ("plain.h5", "eyes.h5"))
+    np.testing.assert_array_equal(eye.fundus, normalise_illumination(plain.fundus))
+    np.testing.assert_array_equal(eye.volume, normalise_intensity(plain.volume[::2]))
+    assert eye.scan.lines == RadialScan(6, 8.8, start_deg=10).lines[::2]
+    assert eye.patient != plain.patient == "000001" and eye.laterality == "OS"
+    assert {"light": "evened", "levels": "normalised", "slices": "0,2,4"}.items() <= eye.history.items()
 
 
 def test_real_eyes(real_data: Path, tmp_path):

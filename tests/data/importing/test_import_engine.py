@@ -18,9 +18,9 @@ from mutations import same
 from fund2oct.cli import main
 from fund2oct.data import DataError, Eye, EyeReader, EyeWriter
 from fund2oct.data.importing.engine import Candidate, fingerprint_of, import_eyes
-from fund2oct.data.importing.migrate import migrate_file
-from fund2oct.data.importing.parts import locked_folder
+from fund2oct.data.importing.parts import locked
 from fund2oct.data.importing.simulated_file import simulate_file
+from fund2oct.data.importing.surfaces import add_surfaces
 from fund2oct.data.store.check import check_file
 from fund2oct.phantom import PhantomConfig
 from fund2oct.retina import find_retina
@@ -35,6 +35,10 @@ def read(number: int, key: str = "", fails: str = "", log: str = "") -> tuple[Ey
     photo = np.random.default_rng(number).integers(0, 256, (64, 64, 3), dtype=np.uint8)
     eye = Eye(key=key or f"eye{number}", patient=f"p{number}", laterality="", fundus=photo)
     return eye, ["odd, but usable"] * (number % 2)
+
+
+def stop() -> tuple[Eye, list[str]]:
+    raise KeyboardInterrupt
 
 
 def candidates(n: int = 6, log: str = "", fingerprint: str = "seen"):
@@ -104,8 +108,8 @@ def test_overwriting_makes_only_what_is_new(tmp_path):
 
 def test_sound_parts_are_kept_and_damaged_ones_made_again(tmp_path):
     out, log, parts = tmp_path / "eyes.h5", tmp_path / "log", tmp_path / ".eyes.h5.parts"
-    with pytest.raises(ZeroDivisionError):
-        import_eyes([*candidates(5), Candidate("bug", partial(divmod, 1, 0), "x")], out)
+    with pytest.raises(KeyboardInterrupt):
+        import_eyes([*candidates(5), Candidate("stopped", stop, "x")], out)
     assert sorted(os.listdir(tmp_path)) == [".eyes.h5.parts"]
     kept = sorted(parts.glob("*.h5"))
     assert len(kept) == 5
@@ -121,7 +125,7 @@ def test_sound_parts_are_kept_and_damaged_ones_made_again(tmp_path):
 
 
 def _hold(path, held, done):
-    with locked_folder(path.with_name(f".{path.name}.parts"), path):
+    with locked(path):
         held.set()
         done.wait(60)
 
@@ -245,9 +249,9 @@ def test_a_full_disk_and_a_plain_writer(small_disk):
     assert (small_disk / "eyes.h5").read_bytes() == before
 
 
-def test_migrating_finds_the_surfaces_that_an_older_file_lacks(tmp_path, make_eye, make_file, capsys):
+def test_surfaces_are_found_where_a_file_lacks_them(tmp_path, make_eye, make_file, capsys):
     old = make_file(2, "old.h5", surfaces_um=None, surface_confidence=None)
-    report = migrate_file(old, tmp_path / "new.h5")
+    report = add_surfaces(old, tmp_path / "new.h5")
     note = "pose and surfaces searched in the volume"
     assert [key for key, text in report.notes if text == note] == ["eye00", "eye01"]
     with EyeReader(tmp_path / "new.h5") as reader:
@@ -258,21 +262,21 @@ def test_migrating_finds_the_surfaces_that_an_older_file_lacks(tmp_path, make_ey
             np.testing.assert_array_equal(found.surface_confidence, surfaces.confidence)
             np.testing.assert_array_equal(found.pose_um, pose.pose_um)
             np.testing.assert_array_equal(found.volume, eye.volume)
-    assert main(["migrate", str(old), str(tmp_path / "again.h5"), "--workers", "1"]) == 0
+    assert main(["surfaces", str(old), str(tmp_path / "again.h5"), "--workers", "1"]) == 0
     assert f"note on eye01: {note}" in capsys.readouterr().out
 
 
-def test_migrating_joins_files_and_keeps_every_eye(tmp_path, make_eye, make_file, capsys):
+def test_joining_files_keeps_every_eye(tmp_path, make_eye, make_file, capsys):
     first = make_file(2, "a.h5")
     with EyeWriter(tmp_path / "b.h5") as writer:
         writer.add(make_eye(5))
     out = tmp_path / "new.h5"
-    report = migrate_file([first, tmp_path / "b.h5"], out, compression="gzip")
+    report = add_surfaces([first, tmp_path / "b.h5"], out, compression="gzip")
     assert report.imported == ["eye00", "eye01", "eye05"]
     with EyeReader(out) as reader:
         assert all(same(reader.read(f"eye{number:02d}"), make_eye(number)) for number in (0, 1, 5))
     with h5py.File(first, "r+") as file:
         file["eyes/eye01/volume"][2, 0, 0] ^= 1
-    assert main(["migrate", str(first), str(tmp_path / "rest.h5"), "--workers", "1"]) == 1
+    assert main(["surfaces", str(first), str(tmp_path / "rest.h5"), "--workers", "1"]) == 1
     assert "left out eye01: " in capsys.readouterr().err
     assert EyeReader(tmp_path / "rest.h5").keys == ("eye00",)

@@ -59,7 +59,7 @@ def test_pairs_and_single_sides(folder):
     with EyeReader(out) as reader:
         pair, photo, both, scan = (reader.read(key) for key in reader.keys)
     assert (pair.patient, pair.laterality, pair.diagnosis) == ("p1", "OS", "AMD")
-    assert pair.metadata == {"age_years": 71, "refraction_d": -1.25}
+    assert pair.metadata == {"age_years": 71, "refraction_d": "-1.25"}  # one cell of the column is a word
     np.testing.assert_array_equal(pair.volume, tifffile.imread(folder / "volume_01L.tif"))
     assert pair.fundus.shape == (48, 48, 3) and pair.pose_um is not None
     assert photo.laterality == "OD" and photo.volume is None and photo.metadata == {}
@@ -102,12 +102,15 @@ def test_names_of_patients_are_hashed_with_a_salt(folder):
 ROWS = {
     "photo absent": (("none.png", "", ""), "none.png: no such file"),
     "volume absent": (("", "none.tif", ""), "none.tif: no such file or folder"),
-    "nothing named": (("", "", ""), "expected a photo, a volume or both, found neither"),
+    "nothing named": (("", "", "OD"), "expected a photo, a volume or both, found neither"),
     "odd side": (("photo_01L.png", "", "upper"), "laterality: expected OD, OS, .* found 'upper'"),
     "photo damaged": (("text.png", "", ""), "text.png: cannot be read as a picture"),
     "volume damaged": (("", "text.tif", ""), "text.tif: cannot be read as a volume"),
     "pattern of nothing": (("", "x*.png", ""), "expected files, found none"),
-    "key again": (("photo_02R.png", "", ""), "there is an eye of that key already"),
+    "key again": (
+        ("photo_02R.png", "", ""),
+        "key 'photo_02R' is that of row 2 already; it is the name of the file",
+    ),
 }
 
 
@@ -116,35 +119,54 @@ def test_a_row_that_cannot_be_read_is_named_and_the_others_imported(row, message
     (folder / "text.png").write_text("none")
     (folder / "text.tif").write_text("none")
     table = write(folder / "eyes.csv", ("photo", "volume", "laterality"), ("photo_02R.png", "", ""), row)
-    report = import_table(table, folder / "eyes.h5", OPTIONS)
+    report = import_table(table, folder / "eyes.h5", OPTIONS, no_patients=True)
     assert report.imported == ["photo_02R"]
     [(name, reason)] = report.skipped
-    assert name.startswith("row 2: ")
+    assert name.startswith("row 3: ")
     assert re.search(message, reason), reason
 
 
 TABLES = {
-    "no columns": (b"name,age\nx,3\n", (), "expected a column photo or volume, found name, age"),
+    "no columns": (b"name,age\nx,3\n", (), "expected a column photo, volume or bscan, found name, age"),
     "column absent": (b"photo\na.png\n", ("photo=CF",), "expected the columns CF, found photo"),
     "unknown column": (
         b"photo\na.png\n",
         ("fundus=photo",),
-        "column: expected photo, volume, .* found fundus",
+        "column: expected one of photo, volume, .* found fundus",
     ),
     "no rows": (b"photo\n", (), "expected a row for each eye, found none"),
-    "empty": (b"", (), "expected a column photo or volume, found none"),
-    "not text": (b"photo\n\xff\xfe\n", (), "cannot be read as CSV in UTF-8"),
+    "empty": (b"", (), "expected a header that names the columns, found an empty file"),
+    "not text": (b"photo\n\0\n", (), "cannot be read as CSV in UTF-8"),
     "open quote": (b'photo\n"a.png\n', (), "cannot be read as CSV"),
-    "none readable": (b"photo\na.png\n", (), "none of 1 eyes could be imported; .*a.png: no such file"),
+    "none readable": (
+        b"photo\na.png\n",
+        (),
+        "1 of 1 eyes cannot be imported: row 2: a.png: .*a.png: no such file",
+    ),
+    "no patient": (
+        b"photo\na.png\nb.png\n",
+        (),
+        "expected a column patient, found photo: .* say --no-patients",
+    ),
 }
 
 
 @pytest.mark.parametrize("content, columns, message", TABLES.values(), ids=TABLES)
 def test_a_table_that_cannot_be_used_gives_one_line(content, columns, message, tmp_path, capsys):
     (tmp_path / "t.csv").write_bytes(content)
+    patients = ["--no-patients"] * ("patient" not in message)
     named = [word for column in columns for word in ("--column", column)]
     status = main(
-        ["import", "table", str(tmp_path / "t.csv"), str(tmp_path / "o.h5"), "--workers", "1", *named]
+        [
+            "import",
+            "table",
+            str(tmp_path / "t.csv"),
+            str(tmp_path / "o.h5"),
+            "--workers",
+            "1",
+            *named,
+            *patients,
+        ]
     )
     error = capsys.readouterr().err
     assert status == 1 and error.count("\n") == 1 and re.search(message, error), error

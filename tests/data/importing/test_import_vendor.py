@@ -24,12 +24,12 @@ from vendor_files import (
 
 from fund2oct.cli import main
 from fund2oct.data import DataError, EyeReader
-from fund2oct.data.formats.dicom import read_opt
-from fund2oct.data.formats.e2e import MM_A_DEGREE, read_scan
 from fund2oct.data.formats.exam import Exam, age_years, centred_scan
-from fund2oct.data.formats.heyex import LAYERS, read_vol
-from fund2oct.data.formats.topcon import read_fda
-from fund2oct.data.formats.zeiss import read_img
+from fund2oct.data.formats.scanners.dicom import read_opt
+from fund2oct.data.formats.scanners.e2e import MM_A_DEGREE, read_scan
+from fund2oct.data.formats.scanners.heyex import LAYERS, read_vol
+from fund2oct.data.formats.scanners.topcon import read_fda
+from fund2oct.data.formats.scanners.zeiss import read_img
 from fund2oct.data.importing.assemble import ImportOptions
 from fund2oct.data.importing.vendor import import_vendor
 from fund2oct.data.preparing.scans import ScanOptions
@@ -38,6 +38,7 @@ from fund2oct.geometry import RadialScan, RasterScan
 from fund2oct.phantom import PhantomConfig, simulate_eye
 from fund2oct.retina.layers import boundary_index
 
+BRIGHTNESS = {False: (np.uint8, 255), True: (np.uint16, 65535)}
 VOL = "heidelberg/octolyzer_Linescan_1.vol"
 
 
@@ -105,7 +106,8 @@ def test_vol_agrees_with_eyepy_on_a_real_scan(real_data):
 @pytest.mark.parametrize("sixteen", [False, True])
 def test_fda_has_voxel_boundaries_and_localizer_in_place(tmp_path, sixteen):
     exam = read_fda(write_fda(tmp_path / "a.fda", sixteen=sixteen))
-    assert np.array_equal(exam.volume, volume_with_one_bright_voxel())
+    assert np.array_equal(exam.volume, volume_with_one_bright_voxel(*BRIGHTNESS[sixteen]))
+    assert exam.levels == ((0, 65535) if sixteen else None)
     np.testing.assert_allclose(exam.spacing_mm, (4 / S, 0.0039, 6 / X))
     assert (exam.laterality, exam.patient) == ("OS", PATIENT)
     assert exam.metadata == {"age_years": 67}
@@ -157,7 +159,8 @@ def test_img_is_turned_upright(tmp_path):
 def test_dicom_has_voxel_lines_and_localizer_in_place(tmp_path, sixteen):
     pytest.importorskip("pydicom")
     exam = read_opt(write_dicom(tmp_path, sixteen=sixteen))
-    assert np.array_equal(exam.volume, volume_with_one_bright_voxel())
+    assert np.array_equal(exam.volume, volume_with_one_bright_voxel(*BRIGHTNESS[sixteen]))
+    assert exam.levels == ((0, 65535) if sixteen else (0, 255))
     assert isinstance(exam.lines, RasterScan)
     np.testing.assert_allclose(exam.lines.lines[-1], ((-3, 2), (3, 2)), atol=1e-6)
     np.testing.assert_allclose(exam.spacing_mm, (1.0, 0.0039, 6 / X), rtol=1e-6)
@@ -219,7 +222,7 @@ def test_e2e_of_a_reader_that_gives_degrees(tmp_path, monkeypatch):
         def __exit__(self, *_):
             return None
 
-    monkeypatch.setattr("fund2oct.data.formats.e2e._open", lambda path: Reader())
+    monkeypatch.setattr("fund2oct.data.formats.scanners.e2e._open", lambda path: Reader())
     exam = read_scan(tmp_path / "a.e2e", 0)
     assert np.array_equal(exam.volume, volume_with_one_bright_voxel())
     assert isinstance(exam.lines, RasterScan) and exam.localizer is None
@@ -283,7 +286,10 @@ BAD = {
     "not a .vol": (lambda f: (f / "a.vol").write_bytes(b"GIF89a" * 999), "begins with HSF-OCT-"),
     "half a .vol": (lambda f: cut(write_vol(f / "a.vol"), 9000), "is truncated"),
     "a .vol of a header": (lambda f: cut(write_vol(f / "a.vol"), 100), "is truncated"),
-    "a circular scan": (lambda f: write_vol(f / "a.vol", pattern=2), "a circular scan"),
+    "circles around several centres": (
+        lambda f: write_vol(f / "a.vol", pattern=2),
+        "a circular scan: expected circles around one centre, found several",
+    ),
     "no B-scans": (lambda f: write_vol(f / "a.vol", size=(0, Z, X)), "expected B-scans, found none"),
     "pixels of a metre": (lambda f: write_vol(f / "a.vol", z_mm=1000.0), "less than a millimetre"),
     "positions of NaN": (lambda f: write_vol(f / "a.vol", ends=raster_ends() * np.nan), "finite positions"),
@@ -300,7 +306,10 @@ BAD = {
         lambda f: (f / "a.e2e").write_bytes(b"x" * 9999),
         "a Heidelberg .e2e|needs? eyepy|expected B-scans, found none",
     ),
-    "another kind of file": (lambda f: (f / "a.xyz").write_bytes(b"x" * 999), "another kind of file"),
+    "another kind of file": (
+        lambda f: (f / "a.xyz").write_bytes(b"x" * 999),
+        "found none; passed over a.xyz",
+    ),
     "nothing": (lambda f: None, "found none"),
 }
 

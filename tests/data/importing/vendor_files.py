@@ -122,7 +122,7 @@ def write_dicom(folder: Path, *, localizer=True, sixteen=False) -> Path:
     from pydicom.sequence import Sequence
     from pydicom.uid import ExplicitVRLittleEndian
 
-    from fund2oct.data.formats.dicom import OPT, PHOTOGRAPHS
+    from fund2oct.data.formats.scanners.dicom import OPT, PHOTOGRAPHS
 
     def new(sop_class, sop_uid, name):
         meta = FileMetaDataset()

@@ -137,7 +137,7 @@ def test_bad_files_and_arguments(tmp_path, make_file, make_eye):
     nothing = dict.fromkeys(("volume", "second", "lesions", "boundaries_um", "pose_um", "surfaces_um"))
     with pytest.raises(DataError, match="expected eyes with a photo and a volume, found none in 2"):
         FundusOCTDataModule(str(make_file(2, **nothing))).setup()
-    with pytest.raises(DataError, match=r"eye 'eye0.': expected its pose and surfaces .* `fund2oct migrate"):
+    with pytest.raises(DataError, match=r"eye 'eye0.': expected its pose and surfaces .* `fund2oct surfaces"):
         FundusOCTDataModule(str(make_file(6, pose_um=None, surfaces_um=None))).setup()
 
 

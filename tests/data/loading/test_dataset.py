@@ -123,7 +123,7 @@ def test_poses_are_those_stored(make_file, make_eye):
             (
                 {name: None},
                 {},
-                "eye 'eye01': expected its pose and surfaces .* `fund2oct migrate OLD.h5 NEW.h5`",
+                "eye 'eye01': expected its pose and surfaces .* `fund2oct surfaces OLD.h5 NEW.h5`",
             )
             for name in ("pose_um", "surfaces_um", "surface_confidence")
         ),

@@ -1,3 +1,4 @@
+import re
 from pathlib import Path
 
 import numpy as np
@@ -94,6 +95,63 @@ def test_turning_the_photo_turns_the_circle():
     assert (turned.x, turned.y, turned.radius) == pytest.approx(
         (circle.y, 640 - circle.x, circle.radius), abs=1.5
     )
+
+
+@pytest.mark.parametrize("width", [1, 3, 10])
+@pytest.mark.parametrize("level", [90, 255])
+def test_a_frame_does_not_hide_the_circle(width, level):
+    photo = draw(400, 640, 320, 200, 185)
+    photo[:width] = photo[-width:] = level
+    photo[:, :width] = photo[:, -width:] = level
+    circle = find_retina(photo)
+    assert circle.found and circle.notes == ()
+    assert (circle.x, circle.y, circle.radius) == pytest.approx((320, 200, 185), abs=3)
+
+
+def test_a_photo_on_a_page_is_found():
+    photo = draw(400, 640, 300, 190, 150)
+    row, column = np.indices((400, 640)) + 0.5
+    photo[np.hypot(column - 300, row - 190) > 150] = 250
+    circle = find_retina(photo)
+    assert circle.found
+    assert (circle.x, circle.y, circle.radius) == pytest.approx((300, 190, 150), abs=3)
+
+
+@pytest.mark.parametrize(("x", "y", "radius"), [(320, 200, 60), (150, 100, 25)])
+def test_a_small_disc_is_found_and_said(x, y, radius):
+    circle = find_retina(draw(400, 640, x, y, radius))
+    assert circle.found
+    assert (circle.x, circle.y, circle.radius) == pytest.approx((x, y, radius), abs=1.5)
+    assert circle.notes == (f"the retina fills only {2 * radius / 640:.0%} of the photo's width",)
+    with pytest.raises(NotAFundusError, match="is 20 pixels wide, expected a retina of at least 32"):
+        find_retina(draw(400, 640, x, y, 10))
+    with pytest.raises(NotAFundusError, match="almost black, its brightest level is"):
+        find_retina((draw(400, 640, 320, 200, 185) * 0.05).astype(np.uint8))
+
+
+@pytest.mark.parametrize(("wide", "high"), [(300, 160), (250, 190), (220, 190)])
+def test_an_ellipse_is_no_circle(wide, high):
+    tall = np.asarray(Image.fromarray(draw(400, 400, 200, 200, 180)).resize((400 * wide // high, 400)))
+    circle = find_retina(tall)
+    assert not circle.found
+    said = re.search(r"is an ellipse, ([\d.]+) times as long as wide", circle.notes[0])
+    assert float(said[1]) == pytest.approx(wide / high, rel=0.03)
+    assert circle.notes[1] == "no circle of retina in the photo; took its central square"
+
+
+def test_oblong_pixels_are_said_and_the_circle_of_the_same_area_is_taken():
+    circle = find_retina(np.asarray(Image.fromarray(draw(400, 400, 200, 200, 180)).resize((424, 400))))
+    assert circle.found and "is an ellipse, 1.06 times as long as wide" in circle.notes[0]
+    assert (circle.x, circle.y, circle.radius) == pytest.approx((212, 200, 180 * 1.06**0.5), abs=2)
+
+
+def test_photos_that_are_not_red_are_said():
+    photo = draw(400, 640, 320, 200, 185)
+    assert find_retina(photo).notes == ()
+    (note,) = find_retina(np.ascontiguousarray(photo[..., ::-1])).notes
+    assert "blue where a retina is red: its channels may be in the order blue, green, red" in note
+    (note,) = find_retina(np.repeat(photo[..., 1:2], 3, -1)).notes
+    assert note.startswith("the photo is grey, as red-free and infrared ones are")
 
 
 def text_page() -> np.ndarray:

@@ -7,7 +7,7 @@ import pytest
 from fund2oct.data import DataError, EyeReader, EyeWriter
 from fund2oct.data.importing.simulated_file import simulate_file
 from fund2oct.data.store.check import check_file
-from fund2oct.data.store.info import summarise_file
+from fund2oct.data.store.summary import summarise_file
 from fund2oct.phantom import PhantomConfig, simulate_eye
 from fund2oct.retina import find_retina
 
@@ -31,7 +31,7 @@ def test_what_a_file_holds(make_file, tmp_path, make_eye):
         "also: second (4), boundaries_um (4), lesions (4), lesion_fundus (4)",
         "metadata: none",
         "source: made up (4)",
-        f"on disk: {mib:.1f} MiB, compression none (1), schema version 3 (1)",
+        f"on disk: {mib:.1f} MiB, compression none (1)",
     ]
     with EyeWriter(tmp_path / "more.h5", compression="gzip") as writer:
         writer.add(make_eye(8, fundus=None, lesion_fundus=None, laterality="", metadata={"age_years": 61}))
@@ -66,7 +66,7 @@ def test_each_problem_is_reported_with_its_eye(tmp_path, make_eye):
     assert check_file(path) == [
         f"{path}: eye 'eye00': volume: blank slices 1, 4",
         f"{path}: eye 'eye01': pose_um: a volume needs its pose to be trained on, found none; "
-        "`fund2oct migrate OLD.h5 NEW.h5` finds it",
+        "`fund2oct surfaces OLD.h5 NEW.h5` finds it",
         f"{path}: eye 'eye02': pose_um: expected the outer retina between 0 and 1920 micrometres, "
         "found it outside the frame in slices 0",
         f"{path}: eye 'eye02': surfaces_um: expected BM within 150 micrometres of the pose's surface, "

@@ -6,6 +6,7 @@ import pytest
 import torch
 
 from fund2oct.data import FundusOCTDataModule
+from fund2oct.evaluation.answers import training_eyes
 from fund2oct.evaluation.answers.answer import Answer, Given, heights_of
 from fund2oct.evaluation.answers.controls import MEDIAN_SURFACES, controls, model_answers, surface_answers
 from fund2oct.evaluation.answers.floors import second_rendering
@@ -91,6 +92,30 @@ def test_median_surfaces_are_the_median_of_mirrored_eyes(datamodule, eyes):
     one = {"OD": right, "OS": left}[batch["laterality"][0]]
     depths = torch.stack([given.surfaces.ilm_um, given.surfaces.rpe_um, given.surfaces.bm_um], 1)
     torch.testing.assert_close(heights_of(depths, batch["pose_um"])[0], one, atol=1e-2, rtol=0)
+
+
+def test_of_more_eyes_than_fit_in_memory_evenly_spaced_ones_give_the_median(datamodule, monkeypatch):
+    everyone = TrainingEyes(datamodule, CPU)
+    monkeypatch.setattr(training_eyes, "_HEIGHTS_BYTES", 3 * (3 * 6 * 48 * 4) + 1)
+    few = TrainingEyes(datamodule, CPU)
+    chosen = [number * len(few) // 3 for number in range(3)]
+    monkeypatch.setattr(TrainingEyes, "__len__", lambda self: 3)
+    monkeypatch.setattr(
+        TrainingEyes,
+        "batch",
+        lambda self, numbers, whole=TrainingEyes.batch: whole(self, [chosen[numbers[0]]]),
+    )
+    three = TrainingEyes(datamodule, CPU).median_heights_um(["OD"])
+    monkeypatch.undo()
+    monkeypatch.setattr(training_eyes, "_HEIGHTS_BYTES", 3 * (3 * 6 * 48 * 4) + 1)
+    torch.testing.assert_close(few.median_heights_um(["OD"]), three, equal_nan=True)
+    torch.testing.assert_close(few.mean, everyone.mean)  # the mean is that of all
+
+
+def test_photos_are_read_one_by_one_as_a_batch_shows_them(datamodule, eyes):
+    photos, number = eyes.photos(), 2
+    assert tuple(photos) == eyes.keys and len(photos) == len(eyes.keys)
+    torch.testing.assert_close(photos[eyes.keys[number]], datamodule.test_dataset[number]["fundus"])
 
 
 def test_noise_off_is_the_model_without_noise(tiny_checkpoint, eyes):

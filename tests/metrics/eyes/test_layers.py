@@ -1,8 +1,6 @@
 """Thickness error, against the phantom's truth and against shifts of known size."""
 
 import math
-import os
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -11,7 +9,6 @@ from torch import Tensor
 
 from fund2oct.metrics.eyes.layers import (
     Surfaces,
-    ThicknessError,
     failed_share,
     find_surfaces,
     retinal_thickness_um,
@@ -34,9 +31,12 @@ def _eyes(n: int = 3) -> tuple[Tensor, Tensor, Tensor, Tensor]:
     return volume, second, torch.from_numpy(np.stack(truth)), poses
 
 
-def _update(metric: ThicknessError, fake: Tensor, real: Tensor, truth: Tensor | None = None) -> dict:
-    metric.update(fake, real, 0.024, X_MM, truth)
-    return {name: value.item() for name, value in metric.compute().items()}
+def _thickness(volume: Tensor) -> Tensor:
+    return retinal_thickness_um(volume, 0.024, X_MM)
+
+
+def _error_um(fake: Tensor, real: Tensor) -> float:
+    return surface_error_um(_thickness(fake), _thickness(real)).mean().item()
 
 
 def _thicker(volume: Tensor, rows: int) -> Tensor:
@@ -46,33 +46,19 @@ def _thicker(volume: Tensor, rows: int) -> Tensor:
     return volume[:, :, :, index]
 
 
-def test_a_volume_equals_itself():
-    volume, *_ = _eyes(1)
-    values = _update(ThicknessError(), volume, volume)
-    assert values["error_um"] == 0 and values["failed_fake"] == 0 and values["failed_real"] < 0.05
-
-
-def test_the_floor_is_small_and_the_truth_near():
+def test_rescans_are_near_and_the_truth_not_far_and_other_eyes_differ_more():
     volume, second, truth, _ = _eyes()
-    values = _update(ThicknessError(), second, volume, truth)
-    assert values["error_um"] < 10
-    assert values["truth_error_um"] < 25
-    assert values["failed_fake"] < 0.05
-
-
-def test_other_eyes_differ_more_than_rescans():
-    volume, second, *_ = _eyes()
-    assert (
-        _update(ThicknessError(), volume.roll(1, 0), volume)["error_um"]
-        > 2 * _update(ThicknessError(), second, volume)["error_um"]
-    )
+    assert _error_um(volume, volume) == 0
+    assert _thickness(volume).isfinite().float().mean() > 0.95
+    assert _error_um(second, volume) < 10
+    assert surface_error_um(_thickness(second), truth).mean() < 25
+    assert _error_um(volume.roll(1, 0), volume) > 2 * _error_um(second, volume)
 
 
 def test_two_rows_of_thickness_are_48_micrometres():
     volume, _, _, pose = _eyes(2)
     flat = align(volume, pose, 0.024)
-    values = _update(ThicknessError(), _thicker(flat, 2), flat)
-    assert values["error_um"] == pytest.approx(48, abs=10)
+    assert _error_um(_thicker(flat, 2), flat) == pytest.approx(48, abs=10)
 
 
 def test_the_aligned_frame_has_the_same_thickness():
@@ -82,35 +68,20 @@ def test_the_aligned_frame_has_the_same_thickness():
     assert lying.shape == (2, 6, 112)
 
 
-def test_what_has_no_retina_fails_and_is_not_averaged():
+@pytest.mark.parametrize("nothing", [0.0, math.nan])
+def test_what_has_no_retina_fails_and_is_not_averaged(nothing):
     volume, *_ = _eyes(2)
-    empty = torch.stack([torch.zeros_like(volume[0]), volume[1]])
-    values = _update(ThicknessError(), empty, volume)
-    assert values["error_um"] == 0
-    assert values["failed_fake"] == pytest.approx(0.5, abs=0.03)
-    diverged = torch.stack([torch.full_like(volume[0], math.nan), volume[1]])
-    assert _update(ThicknessError(), diverged, volume)["failed_fake"] == pytest.approx(0.5, abs=0.03)
-
-
-@pytest.mark.filterwarnings("ignore:The ``compute`` method")
-def test_any_batch_size_gives_the_same_and_nothing_seen_gives_nan():
-    volume, second, truth, _ = _eyes()
-    whole, parts = ThicknessError(), ThicknessError()
-    expected = _update(whole, second, volume, truth)
-    for eye in range(3):
-        found = _update(parts, second[[eye]], volume[[eye]], truth[[eye]])
-    assert found == pytest.approx(expected, rel=1e-6)
-    assert all(math.isnan(value) for value in ThicknessError().compute().values())
+    fake = torch.stack([torch.full_like(volume[0], nothing), volume[1]])
+    drawn, real = find_surfaces(fake, 0.024, X_MM), find_surfaces(volume, 0.024, X_MM)
+    assert failed_share(drawn, real).tolist() == pytest.approx([1, 0], abs=0.06)
+    error_um = surface_error_um(drawn.thickness_um, real.thickness_um)
+    assert error_um[0].isnan() and error_um[1] == 0
 
 
 def test_wrong_shapes_are_refused():
     volume = torch.rand(2, 1, 3, 40, 30)
     with pytest.raises(ValueError, match=r"\(B, 1, S, Z, X\)"):
         retinal_thickness_um(volume[0], 0.02, 0.1)
-    with pytest.raises(ValueError, match="of one shape"):
-        ThicknessError().update(volume, volume[:1], 0.02, 0.1)
-    with pytest.raises(ValueError, match=r"truth: expected \(B, S, X\)"):
-        ThicknessError().update(volume, volume, 0.02, 0.1, torch.zeros(2, 3, 31))
 
 
 def _layered(ilm_um: Tensor, rpe_um: Tensor, n_depth: int = 100) -> Tensor:
@@ -171,23 +142,3 @@ def test_eyes_may_have_spacings_of_their_own() -> None:
     for eye, (z_mm, x_mm) in enumerate([(0.024, X_MM), (0.012, X_MM / 2)]):
         one = find_surfaces(volume[[eye]], z_mm, x_mm)
         torch.testing.assert_close(both.rpe_um[[eye]], one.rpe_um, equal_nan=True)
-
-
-def _worker(rank: int, folder: str) -> None:
-    torch.set_num_threads(1)
-    torch.distributed.init_process_group(
-        "gloo", init_method=f"file://{folder}/rendezvous", rank=rank, world_size=2
-    )
-    volume, second, truth, _ = _eyes()
-    mine = slice(0, 1) if rank == 0 else slice(1, 3)
-    torch.save(_update(ThicknessError(), second[mine], volume[mine], truth[mine]), f"{folder}/{rank}.pt")
-    torch.distributed.destroy_process_group()
-
-
-@pytest.mark.skipif(os.name == "nt", reason="starts processes as Linux does")
-def test_two_unequal_processes_give_what_one_gives(tmp_path: Path) -> None:
-    torch.multiprocessing.start_processes(_worker, (str(tmp_path),), nprocs=2, start_method="spawn")
-    volume, second, truth, _ = _eyes()
-    expected = _update(ThicknessError(), second, volume, truth)
-    for rank in range(2):
-        assert torch.load(tmp_path / f"{rank}.pt", weights_only=True) == pytest.approx(expected)

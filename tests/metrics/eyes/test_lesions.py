@@ -10,7 +10,7 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from fund2oct.geometry import RadialScan, RasterScan, ScanPattern
+from fund2oct.geometry import LineScan, RadialScan, RasterScan
 from fund2oct.metrics.eyes.fluid import find_fluid, fluid_um
 from fund2oct.metrics.eyes.layers import Surfaces, find_surfaces
 from fund2oct.metrics.eyes.lesions import (
@@ -44,7 +44,7 @@ def test_the_area_of_a_raster_is_the_product_of_its_spacings() -> None:
 
 
 def test_a_single_line_encloses_no_volume() -> None:
-    scan = ScanPattern((((-3.0, 0.0), (3.0, 0.0)),))
+    scan = LineScan((((-3.0, 0.0), (3.0, 0.0)),))
     area = ascan_area_mm2(scan, 12)
     assert area.shape == (1, 12) and area.isnan().all()
     assert lesion_volume_mm3(torch.ones(2, 1, 12), area).isnan().all()

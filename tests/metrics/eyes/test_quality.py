@@ -1,6 +1,4 @@
 import math
-import os
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -8,7 +6,6 @@ import torch
 from skimage.metrics import peak_signal_noise_ratio, structural_similarity
 from torch import Tensor
 from torch.nn import functional as F
-from torchmetrics import Metric
 from torchmetrics.functional.image import (
     multiscale_structural_similarity_index_measure,
     structural_similarity_index_measure,
@@ -19,9 +16,6 @@ from torchmetrics.functional.image import (
 
 from fund2oct.losses import local_mean_loss
 from fund2oct.metrics.eyes.quality import (
-    VolumeL1,
-    VolumePSNR,
-    VolumeSSIM,
     ms_ssim_scales,
     retina_local_mean,
     volume_l1,
@@ -29,9 +23,8 @@ from fund2oct.metrics.eyes.quality import (
     volume_psnr,
     volume_ssim,
 )
-from fund2oct.metrics.eyes.sharpness import SharpnessRatio
 
-METRICS = [VolumeL1, VolumePSNR, VolumeSSIM]
+FUNCTIONS = [volume_l1, volume_psnr, volume_ssim]
 
 
 def _pair(batch: int = 5) -> tuple[Tensor, Tensor]:
@@ -71,29 +64,17 @@ def test_closed_forms() -> None:
     assert volume_ssim(real + 0.1, real).item() == pytest.approx(expected, rel=1e-3)
 
 
-@pytest.mark.parametrize("kind", METRICS)
-def test_any_batch_size_gives_the_same(kind: type[Metric]) -> None:
+@pytest.mark.parametrize("function", FUNCTIONS)
+def test_a_volume_is_measured_by_itself_and_more_noise_is_worse(function) -> None:
     fake, real = _pair()
-    values = []
-    for size in (1, 2, 5):
-        metric = kind()
-        for a, b in zip(fake.split(size), real.split(size), strict=True):
-            metric.update(a, b)
-        values.append(metric.compute().item())
-    assert values == pytest.approx([values[0]] * 3, rel=1e-6)
+    together = function(fake, real)
+    one_by_one = torch.cat([function(a, b) for a, b in zip(fake.split(1), real.split(1), strict=True)])
+    torch.testing.assert_close(together, one_by_one)
+    assert together.tolist() == sorted(together.tolist(), reverse=function is not volume_l1)
 
 
-@pytest.mark.parametrize("kind", METRICS)
-def test_better_is_higher_or_lower_as_stated(kind: type[Metric]) -> None:
-    fake, real = _pair()
-    values = [kind()(fake[[number]], real[[number]]).item() for number in range(5)]
-    assert values == sorted(values, reverse=bool(kind.higher_is_better))
-
-
-@pytest.mark.parametrize(
-    ("kind", "function"), [(VolumeL1, volume_l1), (VolumePSNR, volume_psnr), (VolumeSSIM, volume_ssim)]
-)
-def test_mask(kind: type[Metric], function) -> None:
+@pytest.mark.parametrize("function", FUNCTIONS)
+def test_mask(function) -> None:
     fake, real = _pair()
     mask = torch.ones_like(real, dtype=torch.bool)
     torch.testing.assert_close(function(fake, real, mask), function(fake, real))
@@ -102,32 +83,15 @@ def test_mask(kind: type[Metric], function) -> None:
     torch.testing.assert_close(function(torch.where(mask, fake, 1), real, mask), expected)
     mask[1] = False
     assert function(fake, real, mask).isnan().tolist() == [False, True, False, False, False]
-    metric = kind()
-    metric.update(fake, real, mask)
-    torch.testing.assert_close(metric.compute(), expected[[0, 2, 3, 4]].mean())
 
 
-@pytest.mark.parametrize("kind", METRICS)
-def test_a_diverged_generator_shows(kind: type[Metric]) -> None:
+@pytest.mark.parametrize("function", FUNCTIONS)
+def test_a_diverged_generator_shows_and_other_shapes_are_refused(function) -> None:
     fake, real = _pair()
     fake[2] = math.nan
-    assert kind()(fake, real).isnan()
-
-
-@pytest.mark.parametrize("kind", METRICS)
-@pytest.mark.filterwarnings("ignore:The ``compute`` method")
-def test_nothing_seen_and_half_precision(kind: type[Metric]) -> None:
-    assert kind().compute().isnan()
-    fake, real = _pair()
-    low = kind()(fake.bfloat16(), real.bfloat16())
-    assert low.dtype == torch.float32
-    torch.testing.assert_close(low, kind()(fake, real), rtol=0.02, atol=0)
-
-
-@pytest.mark.parametrize("kind", METRICS)
-def test_bad_shapes(kind: type[Metric]) -> None:
+    assert function(fake, real).isnan().tolist() == [False, False, True, False, False]
     with pytest.raises(ValueError, match="of one shape"):
-        kind().update(torch.rand(2, 1, 3, 20, 31), torch.rand(1, 1, 3, 20, 31))
+        function(torch.rand(2, 1, 3, 20, 31), torch.rand(1, 1, 3, 20, 31))
 
 
 def _smooth_pair(n_depth: int, n_ascans: int) -> tuple[Tensor, Tensor]:
@@ -233,29 +197,3 @@ def test_the_retinas_local_mean_is_that_of_the_rows_around_the_pose() -> None:
     assert retina_local_mean(outside, real, mask, z_mm).tolist() == pytest.approx(expected)
     mask[1] = False
     assert retina_local_mean(fake, real, mask, 0.06).isnan().tolist() == [False, True]
-
-
-def _worker(rank: int, folder: str) -> None:
-    torch.set_num_threads(1)
-    torch.distributed.init_process_group(
-        "gloo", init_method=f"file://{folder}/rendezvous", rank=rank, world_size=2
-    )
-    fake, real = _pair()
-    mine = slice(0, 2) if rank == 0 else slice(2, 5)
-    values = {}
-    for kind in (*METRICS, SharpnessRatio):
-        metric = kind()
-        metric.update(fake[mine], real[mine])
-        values[kind.__name__] = metric.compute()
-    torch.save(values, f"{folder}/{rank}.pt")
-    torch.distributed.destroy_process_group()
-
-
-@pytest.mark.skipif(os.name == "nt", reason="starts processes as Linux does")
-def test_two_unequal_processes_give_what_one_gives(tmp_path: Path) -> None:
-    torch.multiprocessing.start_processes(_worker, (str(tmp_path),), nprocs=2, start_method="spawn")
-    fake, real = _pair()
-    for rank in range(2):
-        found = torch.load(tmp_path / f"{rank}.pt", weights_only=True)
-        for kind in (*METRICS, SharpnessRatio):
-            torch.testing.assert_close(found[kind.__name__], kind()(fake, real))

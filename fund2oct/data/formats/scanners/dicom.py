@@ -12,16 +12,18 @@ from typing import Any
 import numpy as np
 
 from fund2oct.data.formats.exam import Exam, age_years, between_slices_mm, centred_scan, square_localizer
-from fund2oct.data.formats.images import to_eight_bits
 from fund2oct.data.formats.naming import laterality_of
+from fund2oct.data.formats.scanners.curved import scan_of_curves
 from fund2oct.data.formats.stacks import Spacing
 from fund2oct.eye import Array, DataError, Plain
+from fund2oct.levels import Levels, find_levels, to_bytes
 
 OPT = "1.2.840.10008.5.1.4.1.1.77.1.5.4"
 PHOTOGRAPHS = ("1.2.840.10008.5.1.4.1.1.77.1.5.1", "1.2.840.10008.5.1.4.1.1.77.1.5.2")
 """Ophthalmic photography of 8 and 16 bits: what an OPT's localizer is."""
 
 _MAGIC_AT = 128
+_RESCALE = {"RescaleSlope": 1.0, "RescaleIntercept": 0.0}
 
 
 def is_dicom(path: Path) -> bool:
@@ -50,26 +52,16 @@ def read_opt(path: Path) -> Exam:
         DataError: if the file cannot be read, is of another class, or has no usable pixels.
     """
     image = _read(path)
-    try:
-        return _exam(path, image)
-    except DataError:
-        raise
-    # pydicom converts an element when it is asked for, and so meets damage that late.
-    except Exception as error:
-        raise _damaged(path, error) from error
-
-
-def _exam(path: Path, image: Any) -> Exam:
     found = image.get("SOPClassUID")
     if found != OPT:
         name = getattr(found, "name", None) or "no class"
         raise DataError(f"{path}: expected DICOM of the class Ophthalmic Tomography Image, found {name}")
-    volume = _pixels(path, image)
+    volume, levels = _pixels(path, image)
     if volume.ndim == 2:
         volume = volume[None]
     if volume.ndim != 3:
         raise DataError(f"{path}: expected grey frames, found pixels of shape {volume.shape}")
-    spacing = _spacing(image)
+    spacing = _spacing(path, image)
     metadata: dict[str, Plain] = age_years(
         _date(image.get("PatientBirthDate")),
         _date(image.get("AcquisitionDateTime") or image.get("ContentDate") or image.get("StudyDate")),
@@ -80,6 +72,7 @@ def _exam(path: Path, image: Any) -> Exam:
     return Exam(
         volume=volume,
         spacing_mm=fields.pop("spacing_mm", spacing),
+        levels=levels,
         laterality=_laterality(image),
         patient=str(image.get("PatientID") or image.get("PatientName") or "").strip(),
         source="DICOM OPT",
@@ -100,32 +93,54 @@ def _pydicom() -> Any:
 def _read(path: Path, **options: Any) -> Any:
     pydicom = _pydicom()
     try:
-        return pydicom.dcmread(path, **options)
+        image = pydicom.dcmread(path, **options)
+        # pydicom converts an element when it is first asked for: here, so that damage is met in this place.
+        for _ in image.iterall():
+            pass
     # A damaged file makes its library raise whatever it stumbles over.
     except Exception as error:
-        raise _damaged(path, error) from error
+        found = f"{type(error).__name__}: {' '.join(str(error).split())}"
+        raise DataError(f"{path}: cannot be read as DICOM, it is damaged or none ({found})") from error
+    return image
 
 
-def _damaged(path: Path, error: Exception) -> DataError:
-    found = f"{type(error).__name__}: {' '.join(str(error).split())}"
-    return DataError(f"{path}: cannot be read as DICOM, it is damaged or none ({found})")
+def _pixels(path: Path, image: Any) -> tuple[Array, Levels | None]:
+    """All frames as the file's numbers, rescaled as it says, and its black and white.
 
-
-def _pixels(path: Path, image: Any) -> Array:
-    """All frames as uint8, by the depth that the file states; black is low."""
+    Unsigned numbers run over the depth that is stated. Signed ones are of any range, and only a display
+    window tells which; where none does, none is returned.
+    """
     if not image.get("PixelData"):
         raise DataError(f"{path}: expected pixels, found none; it is truncated or holds only a description")
     try:
-        values = image.pixel_array
+        values = _pydicom().pixels.pixel_array(image)  # in RGB, whatever colours are stored
     except Exception as error:
         found = " ".join(str(error).split())
         raise DataError(f"{path}: its pixels cannot be read ({found})") from error
-    full = 2 ** int(image.get("BitsStored", 8)) - 1
-    if values.dtype.kind == "f" or image.get("PixelRepresentation"):
-        eight = to_eight_bits(values)
-    else:
-        eight = (values.astype(np.float32) / full * 255).clip(0, 255).round().astype(np.uint8)
-    return 255 - eight if image.get("PhotometricInterpretation") == "MONOCHROME1" else eight
+    if image.get("PhotometricInterpretation") == "PALETTE COLOR":
+        raise DataError(f"{path}: expected grey frames, found a palette of colours; export it in grey")
+    slope, intercept = (_number(image.get(name), default) for name, default in _RESCALE.items())
+    if slope == 0:
+        raise DataError(f"{path}: RescaleSlope: expected another number than 0")
+    levels: Levels | None = None
+    if values.dtype.kind == "u":
+        levels = intercept, (2.0 ** int(image.get("BitsStored") or 8) - 1) * slope + intercept
+    elif (width := _number(image.get("WindowWidth"), 0.0)) > 0:
+        centre = _number(image.get("WindowCenter"), 0.0)
+        levels = centre - width / 2, centre + width / 2
+    if (slope, intercept) != (1, 0):
+        values = values * slope + intercept
+    if image.get("PhotometricInterpretation") == "MONOCHROME1":
+        black, white = levels or find_levels(values)
+        levels = white, black
+    return values, levels
+
+
+def _number(value: Any, default: float) -> float:
+    """A number, or the first of several, as of windows."""
+    if value is None or value == "":
+        return default
+    return float(value if isinstance(value, (int, float)) else value[0])
 
 
 def _groups(image: Any, name: str) -> Iterator[Any]:
@@ -135,10 +150,12 @@ def _groups(image: Any, name: str) -> Iterator[Any]:
     yield from own or shared
 
 
-def _spacing(image: Any) -> Spacing | None:
+def _spacing(path: Path, image: Any) -> Spacing | None:
     for measures in (*_groups(image, "PixelMeasuresSequence"), image):
         if pixel := measures.get("PixelSpacing"):
             apart = measures.get("SpacingBetweenSlices") or measures.get("SliceThickness")
+            if isinstance(pixel, (str, float)) or len(pixel) != 2:
+                raise DataError(f"{path}: PixelSpacing: expected two numbers, found {pixel}")
             return float(apart) if apart else math.nan, float(pixel[0]), float(pixel[1])
     return None
 
@@ -150,17 +167,19 @@ def _located(
     places = list(_groups(image, "OphthalmicFrameLocationSequence"))
     if spacing is None or not places:
         return {}, []
-    given = [np.array(place.get("ReferenceCoordinates") or (), float) for place in places]
-    if len(given) != n_slices or any(len(points) != 4 for points in given):
-        return {}, ["its frames do not all lie on a straight line that it tells; their places were dropped"]
-    ends = np.stack(given).reshape(-1, 2, 2)[..., ::-1]  # row before column
-    lengths = np.hypot(*(ends[:, 1] - ends[:, 0]).T)
+    given = [np.atleast_1d(np.array(place.get("ReferenceCoordinates") or (), float)) for place in places]
+    n_values = len(given[0])
+    if len(given) != n_slices or n_values < 4 or n_values % 2 or any(len(p) != n_values for p in given):
+        return {}, ["it does not tell of each frame where it lies; their places were dropped"]
+    points = np.stack(given).reshape(n_slices, -1, 2)[..., ::-1]  # row before column
+    lengths = np.hypot(*np.moveaxis(np.diff(points, axis=1), -1, 0)).sum(1)
     if not (lengths > 0).all():
         raise DataError(f"{path}: expected frames along lines, found one that begins where it ends")
     # The A-scans' distance is stated in millimetres; the localizer's pixels need not be.
     pixel_mm = n_ascans * spacing[2] / float(lengths.mean())
     try:
-        scan, centre = centred_scan(ends * pixel_mm)
+        locate = centred_scan if points.shape[1] == 2 else scan_of_curves
+        scan, centre = locate(points * pixel_mm)
     except DataError as error:
         raise DataError(f"{path}: {error}") from error
     fields = {"lines": scan, "spacing_mm": (between_slices_mm(scan, spacing[0]), *spacing[1:])}
@@ -168,7 +187,8 @@ def _located(
     photo = _photographs(path.parent).get(uid)
     if photo is None:
         return fields, ["the photograph that it refers to is not beside it"] if uid else []
-    pixels = _pixels(photo, _read(photo))
+    values, levels = _pixels(photo, _read(photo))
+    pixels = to_bytes(values, levels or find_levels(values))
     grey = pixels if pixels.ndim == 2 else np.asarray(pixels[..., :3].mean(-1).round(), np.uint8)
     if grey.ndim == 2:
         square, placement = square_localizer(grey, (pixel_mm, pixel_mm), centre)

@@ -1,4 +1,4 @@
-"""``fund2oct migrate``: a file of an older version, or several files, as one of today's."""
+"""``fund2oct surfaces``: pose and surfaces for the volumes that lack them, and several files as one."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from fund2oct.data.store.shards import EyePaths
 from fund2oct.eye import SEARCHED, Eye
 
 
-def migrate_file(
+def add_surfaces(
     path: EyePaths,
     out: str | os.PathLike[str],
     overwrite: bool = False,
@@ -22,10 +22,10 @@ def migrate_file(
     workers: int = 1,
     compression: Compression = "none",
 ) -> ImportReport:
-    """Write the eyes of a file of any version to a new one of today's version.
+    """Write the eyes of files to a new one, each volume with its pose and its surfaces.
 
-    A volume that lacks its pose or its surfaces is searched for both, which a note in the report says.
-    An eye that is damaged is left out and named in the report.
+    A volume that lacks them, as one that a program other than the importers wrote, is searched for both,
+    which a note in the report says. An eye that is damaged is left out and named in the report.
 
     Args:
         path: a file, a folder or pattern of files, or several of these, which become one.
@@ -39,18 +39,18 @@ def migrate_file(
     """
     with EyeReader(path) as reader:
         candidates = [
-            Candidate(key, partial(_read, file, key), fingerprint_of([file], "migrate", key))
+            Candidate(key, partial(_read, file, key), fingerprint_of([file], "surfaces", key))
             for key in reader.keys
             for file in [reader.path_of(key)]
         ]
     return make_file(
-        candidates, out, overwrite, workers=workers, compression=compression, description="migrating eyes"
+        candidates, out, overwrite, workers=workers, compression=compression, description="finding surfaces"
     )
 
 
 def _read(path: os.PathLike[str], key: str) -> tuple[Eye, list[str]]:
     with EyeReader(path) as reader:
-        arrays, notes = reader.record(key).arrays, reader.notes(key)
+        arrays, notes = reader.info(key).arrays, reader.notes(key)
         if "volume" not in arrays or all(name in arrays for name in SEARCHED):
             return reader.read(key), notes
         eye = reader.read(key, skip=SEARCHED)

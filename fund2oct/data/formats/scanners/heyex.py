@@ -23,7 +23,9 @@ from fund2oct.data.formats.exam import (
     square_localizer,
 )
 from fund2oct.data.formats.naming import laterality_of
+from fund2oct.data.formats.scanners.curved import heidelberg_circles
 from fund2oct.eye import Array, DataError, Plain
+from fund2oct.geometry import ScanPattern
 
 MAGIC = b"HSF-OCT-"
 LAYERS = {
@@ -43,7 +45,8 @@ and OPL, ELM, PR1 and RPE. The others have no counterpart."""
 
 _HEADER, _BSCAN_HEADER = 2048, 256
 _ABSENT = 3e38
-_CIRCLE = 2
+_CIRCLE, _STAR_AND_CIRCLES = 2, 6
+_N_CIRCLES = 3
 _DAY_0 = date(1899, 12, 30)
 
 
@@ -51,7 +54,7 @@ def read_vol(path: Path) -> Exam:
     """Read a ``.vol`` file.
 
     Raises:
-        DataError: if it is none, is truncated, has no B-scans, or is a circular scan.
+        DataError: if it is none, is truncated, or has no B-scans.
     """
     data = path.read_bytes()
     if not data.startswith(MAGIC):
@@ -64,8 +67,6 @@ def read_vol(path: Path) -> Exam:
     pattern, bscan_header = struct.unpack_from("<2I", data, 96)
     if 0 in (n_ascans, n_slices, n_depth):
         raise DataError(f"{path}: expected B-scans, found none ({n_slices} of {n_depth} x {n_ascans})")
-    if pattern == _CIRCLE:
-        raise DataError(f"{path}: a circular scan, whose A-scans do not lie on a straight line")
     first, block = _HEADER + rows * columns, bscan_header + 4 * n_depth * n_ascans
     if bscan_header < _BSCAN_HEADER:
         raise DataError(f"{path}: expected B-scan headers of 256 bytes or more, found {bscan_header}")
@@ -73,13 +74,22 @@ def read_vol(path: Path) -> Exam:
     if not (0 < z_mm < 1 and 0 < x_mm < 1):
         raise DataError(f"{path}: expected pixels of less than a millimetre, found {x_mm:g} x {z_mm:g} mm")
 
+    notes: tuple[str, ...] = ()
+    if pattern == _STAR_AND_CIRCLES and n_slices > _N_CIRCLES:
+        n_slices -= _N_CIRCLES
+        notes = (f"its last {_N_CIRCLES} B-scans are circles around its star; they are left out",)
     starts = [first + number * block for number in range(n_slices)]
     ends = np.array([struct.unpack_from("<4d", data, start + 16) for start in starts]).reshape(-1, 2, 2)
     quality = [struct.unpack_from("<f", data, start + 56)[0] for start in starts]
     reflectance = [np.frombuffer(data, "<f4", n_depth * n_ascans, start + bscan_header) for start in starts]
     volume = np.stack([displayed(values).reshape(n_depth, n_ascans) for values in reflectance])
+    laterality = laterality_of(_text(data, 84, 4))
+    scan: ScanPattern
     try:
-        scan, centre = centred_scan(ends)
+        if pattern == _CIRCLE:  # each of a point and the centre
+            scan, centre, notes = heidelberg_circles(ends[:, 0], ends[:, 1], laterality)
+        else:
+            scan, centre = centred_scan(ends)
     except DataError as error:
         raise DataError(f"{path}: {error}") from error
     layers = [_layers(path, data, start, bscan_header, n_ascans) for start in starts]
@@ -92,14 +102,14 @@ def read_vol(path: Path) -> Exam:
     return Exam(
         volume=volume,
         spacing_mm=(between_slices_mm(scan, stated_mm), z_mm, x_mm),
-        laterality=laterality_of(_text(data, 84, 4)),
+        laterality=laterality,
         patient=_text(data, 140, 24) or str(struct.unpack_from("<I", data, 136)[0] or ""),
         source="Heidelberg .vol",
         lines=scan,
         boundaries_um=boundaries,
         metadata=_visit(data, quality),
         history={"levels_from": "reflectance ** 0.25"},
-        notes=dropped_note(dropped),
+        notes=notes + dropped_note(dropped),
         **fields,
     )
 

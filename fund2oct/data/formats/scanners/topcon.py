@@ -18,10 +18,10 @@ import numpy as np
 from PIL import Image
 
 from fund2oct.data.formats.exam import Exam, age_years, named_boundaries, square_localizer
-from fund2oct.data.formats.images import to_eight_bits
 from fund2oct.data.formats.stacks import Spacing
 from fund2oct.eye import Array, DataError
 from fund2oct.geometry import Placement
+from fund2oct.levels import Levels
 
 MAGIC = b"FOCT"
 LAYERS = {
@@ -40,6 +40,7 @@ LAYERS = {
 
 _SIDES = {0: "OD", 1: "OS"}
 _HEADER = 15
+_DEPTHS = range(8, 17)
 Chunks = Mapping[str, list[bytes]]
 
 
@@ -78,7 +79,7 @@ def _chunks(path: Path, data: bytes) -> dict[str, list[bytes]]:
 
 
 def _exam(path: Path, chunks: Chunks) -> Exam:
-    volume = _volume(path, chunks)
+    volume, levels = _volume(path, chunks)
     n_slices, n_depth, n_ascans = volume.shape
     spacing, size_mm = _spacing(chunks, volume.shape)
     notes: list[str] = []
@@ -97,6 +98,7 @@ def _exam(path: Path, chunks: Chunks) -> Exam:
     patient, born = _patient(chunks)
     return Exam(
         volume=volume,
+        levels=levels,
         spacing_mm=spacing,
         laterality=side,
         patient=patient,
@@ -108,7 +110,8 @@ def _exam(path: Path, chunks: Chunks) -> Exam:
     )
 
 
-def _volume(path: Path, chunks: Chunks) -> Array:
+def _volume(path: Path, chunks: Chunks) -> tuple[Array, Levels | None]:
+    levels = None
     if "@IMG_JPEG" in chunks:
         chunk = chunks["@IMG_JPEG"][0]
         columns, rows, n_slices = struct.unpack_from("<3I", chunk, 9)
@@ -121,13 +124,14 @@ def _volume(path: Path, chunks: Chunks) -> Array:
         volume = np.stack(bscans) if bscans else np.zeros((0, rows, columns), np.uint8)
     elif "@IMG_MOT_COMP_03" in chunks:
         chunk = chunks["@IMG_MOT_COMP_03"][0]
-        columns, rows, _, n_slices = struct.unpack_from("<4I", chunk, 1)
+        columns, rows, bits, n_slices = struct.unpack_from("<4I", chunk, 1)
+        levels = (0.0, 2.0**bits - 1) if bits in _DEPTHS else None
         volume = np.frombuffer(chunk, "<u2", n_slices * rows * columns, 22).reshape(n_slices, rows, columns)
     else:
         raise DataError(f"{path}: expected B-scans (@IMG_JPEG or @IMG_MOT_COMP_03), found none")
     if 0 in volume.shape or volume.ndim != 3:
         raise DataError(f"{path}: expected B-scans, found {n_slices} of {rows} x {columns}")
-    return to_eight_bits(volume)
+    return volume, levels
 
 
 def _spacing(chunks: Chunks, shape: tuple[int, ...]) -> tuple[Spacing | None, tuple[float, float]]:

@@ -1,0 +1,1 @@
+"""What each scanner writes, as an exam."""

@@ -1,0 +1,172 @@
+"""Heidelberg's ``.e2e``, which holds all scans of a visit, through eyepy (MedVisBonn).
+
+Positions are degrees around the centre of the localizer. The file does not tell their length in
+millimetres, nor the localizer's field: they are taken for those of an eye of medium length.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from fund2oct.data.formats.exam import Exam, between_slices_mm, centred_scan, square_localizer
+from fund2oct.data.formats.naming import laterality_of
+from fund2oct.data.formats.scanners.curved import heidelberg_circles
+from fund2oct.data.formats.scanners.heyex import boundaries_of, displayed, dropped_note
+from fund2oct.eye import Array, DataError
+from fund2oct.geometry import Point, ScanPattern
+
+MM_A_DEGREE = 0.2896
+LOCALIZER_DEG = 30.0
+
+_CIRCLE = 2
+_EMPTY = 1.99
+
+
+class _Bscan(NamedTuple):
+    """What the file says of a B-scan: its kind, its line's ends and centre in degrees, a row's height."""
+
+    pattern: int
+    ends: tuple[Point, Point]
+    centre: Point
+    z_mm: float
+
+
+def count_scans(path: Path) -> int:
+    """How many scans with B-scans a file holds; at least 1, so that an empty one is named.
+
+    Raises:
+        ImportError: if eyepy is not installed.
+        DataError: if the file cannot be read.
+    """
+    with _open(path) as reader:
+        return max(1, len(_scans(path, reader)))
+
+
+def read_scan(path: Path, number: int) -> Exam:
+    """Read one of the scans of a file.
+
+    Raises:
+        ImportError: if eyepy is not installed.
+        DataError: if the file cannot be read, or has no B-scans.
+    """
+    with _open(path) as reader:
+        scans = _scans(path, reader)
+        if not scans:
+            raise DataError(f"{path}: expected B-scans, found none")
+        return _exam(path, scans[number])
+
+
+def _open(path: Path) -> Any:
+    try:
+        from eyepy.io.he.e2e_reader import HeE2eReader
+    except ImportError:
+        raise ImportError('.e2e files need eyepy: pip install "fund2oct[vendor]"') from None
+    return _of_eyepy(path, lambda: HeE2eReader(path))
+
+
+def _of_eyepy(path: Path, ask: Callable[[], Any]) -> Any:
+    """What eyepy answers, which parses a file bit by bit as it is asked."""
+    try:
+        return ask()
+    # A damaged file makes its library raise whatever it stumbles over.
+    except Exception as error:
+        found = f"{type(error).__name__}: {' '.join(str(error).split())}"
+        raise DataError(
+            f"{path}: cannot be read as a Heidelberg .e2e, it is damaged or none ({found})"
+        ) from error
+
+
+def _scans(path: Path, reader: Any) -> list[Any]:
+    return list(_of_eyepy(path, lambda: [series for series in reader.series if series.n_bscans]))
+
+
+def _exam(path: Path, series: Any) -> Exam:
+    bscans = _of_eyepy(path, lambda: [_meta(meta) for meta in series.get_bscan_meta()])
+    if not bscans:
+        raise DataError(f"{path}: expected a position for each B-scan, found none")
+    reflectance = np.asarray(_of_eyepy(path, series.get_bscans))
+    if reflectance.ndim != 3:
+        raise DataError(f"{path}: expected B-scans of one size, found an array of {reflectance.shape}")
+    volume = displayed(np.where(reflectance < _EMPTY, reflectance, 0))
+    n_slices, _, n_ascans = volume.shape
+    degrees = np.array([meta.ends for meta in bscans], np.float64)
+    if len(degrees) != n_slices:
+        raise DataError(f"{path}: expected a position for each of {n_slices} B-scans, found {len(degrees)}")
+    laterality = laterality_of(str(_of_eyepy(path, series.laterality)).rpartition(".")[2])
+    try:
+        scan, centre, notes = _scan(bscans, degrees * MM_A_DEGREE, laterality)
+    except DataError as error:
+        raise DataError(f"{path}: {error}") from error
+    z_mm, x_mm = bscans[0].z_mm, float(np.mean(scan.length_mm)) / n_ascans
+    fields: dict[str, Any] = {}
+    try:
+        picture = _of_eyepy(path, lambda: np.asarray(series.get_localizer().data, np.uint8))
+    except DataError:  # not every scan has one
+        notes += ("its localizer could not be read",)
+    else:
+        size_mm = LOCALIZER_DEG * MM_A_DEGREE
+        pixel_mm = (size_mm / picture.shape[1], size_mm / picture.shape[0])
+        from_corner = (centre[0] + size_mm / 2, centre[1] + size_mm / 2)
+        square, placement = square_localizer(picture, pixel_mm, from_corner)
+        fields = {"localizer": square, "localizer_placement": placement}
+    layers = _layers(path, series, n_slices)
+    boundaries, dropped = boundaries_of(layers, z_mm, n_ascans)
+    patient = _of_eyepy(path, lambda: dict(series.get_heyex_metadata()["Patient"]))
+    names = [patient.get(name) for name in ("Patient ID", "Surname", "First Name")]
+    return Exam(
+        volume=volume,
+        spacing_mm=(between_slices_mm(scan), z_mm, x_mm),
+        laterality=laterality,
+        patient=str(names[0] or " ".join(str(name) for name in names[1:] if name)).strip(),
+        source="Heidelberg .e2e",
+        lines=scan,
+        boundaries_um=boundaries,
+        history={"levels_from": "reflectance ** 0.25", "mm_a_degree": MM_A_DEGREE},
+        notes=notes + dropped_note(dropped),
+        **fields,
+    )
+
+
+def _meta(meta: Any) -> _Bscan:
+    (x0, y0), (x1, y1) = meta["start_pos"], meta["end_pos"]
+    ends = (float(x0), float(y0)), (float(x1), float(y1))
+    pattern = int(meta["scan_pattern"])
+    circle = pattern == _CIRCLE
+    centre = (float(meta["center_x"]), float(meta["center_y"])) if circle else (math.nan, math.nan)
+    return _Bscan(pattern, ends, centre, float(meta["scale_y"]))
+
+
+def _scan(
+    bscans: Sequence[_Bscan], ends_mm: Array, laterality: str
+) -> tuple[ScanPattern, tuple[float, float], tuple[str, ...]]:
+    """Where the B-scans lie, around their centre, the centre, and notes."""
+    circles = [meta.pattern == _CIRCLE for meta in bscans]
+    if all(circles):
+        centres = np.array([meta.centre for meta in bscans], np.float64) * MM_A_DEGREE
+        return heidelberg_circles(ends_mm[:, 0], centres, laterality)
+    if any(circles):
+        raise DataError(
+            f"expected B-scans of one kind, found {sum(circles)} circles among {len(bscans)} B-scans; export "
+            "them one by one"
+        )
+    return *centred_scan(ends_mm), ()
+
+
+def _layers(path: Path, series: Any, n_slices: int) -> list[dict[int, Any]]:
+    def found() -> dict[int, Any]:
+        try:
+            return dict(series.get_layers())
+        except KeyError:  # a scan without boundaries
+            return {}
+
+    rows = {
+        number: np.where(np.asarray(row) > 0, row, np.nan) for number, row in _of_eyepy(path, found).items()
+    }
+    if wrong := [number for number, row in rows.items() if len(row) != n_slices]:
+        raise DataError(f"{path}: expected boundaries of {n_slices} B-scans, found others of {wrong}")
+    return [{int(number): row[place] for number, row in rows.items()} for place in range(n_slices)]

@@ -1,0 +1,139 @@
+"""Stacks of B-scans in a TIFF: ImageJ's, OME, and plain ones, whatever their compression."""
+
+from __future__ import annotations
+
+import math
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import tifffile
+from PIL import Image, ImageSequence
+
+from fund2oct.eye import Array, DataError
+from fund2oct.levels import Levels, find_levels
+
+_MM = {"m": 1e3, "cm": 10.0, "mm": 1.0, "µm": 1e-3, "μm": 1e-3, "um": 1e-3, "micron": 1e-3, "nm": 1e-6}
+_MM |= {"inch": 25.4, "centimeter": 10.0, "millimeter": 1.0, "micrometer": 1e-3, r"\u00b5m": 1e-3}
+
+
+def read_tiff(path: Path) -> tuple[Array, Levels | None, tuple[float, float, float] | None]:
+    """Read a stack.
+
+    Args:
+        path: a TIFF of one stack of grey pages; colour pages become grey.
+
+    Returns:
+        The numbers, three axes in the order of the file; black and white where the file tells them; and
+        the millimetres between neighbours along each axis, NaN where unknown, None where all are.
+
+    Raises:
+        DataError: if it holds no stack, several, or pages that cannot be decoded.
+    """
+    with tifffile.TiffFile(path) as tif:
+        series = _stack(path, tif)
+        page: Any = series.keyframe
+        if page.photometric == tifffile.PHOTOMETRIC.PALETTE and not tif.is_imagej:
+            raise DataError(f"{path}: its pages have a palette of colours; save them in grey")
+        axes, spacing = series.get_axes(squeeze=True), None
+        levels: Levels | None = None
+        try:
+            values = np.asarray(series.asarray()).reshape(series.get_shape(squeeze=True))
+        except ValueError as error:
+            if "imagecodecs" not in str(error):
+                raise
+            values, levels = _by_pillow(path, page.compression.name), None
+        else:
+            if page.photometric == tifffile.PHOTOMETRIC.MINISWHITE:
+                levels = _inverted(values, page.bitspersample)
+            if "S" in axes:
+                values = np.moveaxis(values, axes.index("S"), -1)
+                values, axes = _grey(values), axes.replace("S", "")
+        sizes = _sizes_mm(tif)
+        if sizes and len(axes) == 3:
+            # A stack that calls its pages time or nothing at all has no distance of them.
+            a, b, c = (sizes.get(axis, math.nan) for axis in axes)
+            spacing = (a, b, c)
+    return values, levels, spacing
+
+
+def n_pages(path: Path) -> int:
+    """How many pages a file holds; 0 where it cannot be read, which is said when its pages are."""
+    try:
+        with tifffile.TiffFile(path) as tif:
+            return len(tif.pages)
+    except (OSError, ValueError, tifffile.TiffFileError):
+        return 0
+
+
+def _stack(path: Path, tif: tifffile.TiffFile) -> Any:
+    found = [
+        (series, series.get_shape(squeeze=True), series.get_axes(squeeze=True))
+        for series in tif.series
+        if not series.keyframe.is_reduced  # a smaller copy of another one
+    ]
+    stacks = [series for series, shape, axes in found if len(shape) - ("S" in axes) == 3]
+    if len(stacks) == 1:
+        return stacks[0]
+    shapes = ", ".join("x".join(map(str, shape)) + ("" if "S" not in axes else " in colour")
+                       for _, shape, axes in found[:4])  # fmt: skip
+    raise DataError(f"{path}: expected one stack of B-scans, a page each, found {shapes or 'no pages'}")
+
+
+def _by_pillow(path: Path, compression: str) -> Array:
+    """The pages by Pillow, which knows LZW and JPEG by itself; it inverts those whose zero is white."""
+    try:
+        with Image.open(path) as image:
+            if image.mode.startswith(("I;16", "I", "F")) and image.tag_v2.get(262) == 0:  # type: ignore[attr-defined]
+                raise ValueError("its zero is white")
+            pages = [
+                np.array(page if page.mode in ("L", "I", "F", "I;16") else page.convert("L"))
+                for page in ImageSequence.Iterator(image)
+            ]
+        return np.stack(pages)
+    except (OSError, ValueError, SyntaxError, KeyError) as error:
+        raise DataError(
+            f"{path}: its pages are compressed by {compression}, which needs a package: "
+            f'pip install "fund2oct[tiff]" ({error})'
+        ) from error
+
+
+def _inverted(values: Array, bits: int) -> Levels:
+    if values.dtype.kind in "ub":
+        return 2.0**bits - 1, 0.0
+    black, white = find_levels(values)
+    return white, black
+
+
+def _grey(values: Array) -> Array:
+    """Grey of colours along the last axis, weighted as the eye does; an alpha channel is left out."""
+    if values.shape[-1] < 3:
+        return values[..., 0]
+    grey = values[..., :3].astype(np.float32) @ np.array([0.299, 0.587, 0.114], np.float32)
+    return grey if values.dtype.kind == "f" else grey.round().astype(values.dtype)
+
+
+def _sizes_mm(tif: tifffile.TiffFile) -> dict[str, float]:
+    """Millimetres of a step along X, Y and Z; other files state dots an inch, which are for printing."""
+    if tif.ome_metadata:
+        image = tifffile.xml2dict(tif.ome_metadata).get("OME", {}).get("Image", {})
+        pixels = (image[0] if isinstance(image, list) else image).get("Pixels", {})
+        return {
+            axis: float(pixels[f"PhysicalSize{axis}"]) * _MM[unit]
+            for axis in "XYZ"
+            if f"PhysicalSize{axis}" in pixels
+            and (unit := str(pixels.get(f"PhysicalSize{axis}Unit", "µm"))) in _MM
+        }
+    if not tif.imagej_metadata:
+        return {}
+    unit_mm = _MM.get(str(tif.imagej_metadata.get("unit", "")))
+    if unit_mm is None:
+        return {}
+    sizes = {}
+    for axis, name in (("X", "XResolution"), ("Y", "YResolution")):
+        tag = tif.pages.first.tags.get(name)
+        if tag is not None and all(tag.value):
+            sizes[axis] = tag.value[1] / tag.value[0] * unit_mm
+    if spacing := tif.imagej_metadata.get("spacing"):
+        sizes["Z"] = abs(float(spacing)) * unit_mm
+    return sizes

@@ -1,0 +1,1 @@
+"""Tables that name the files of eyes, and where their B-scans lie."""

@@ -1,0 +1,333 @@
+"""The rows of a table as eyes: a row each, or a row for each of their B-scans."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, replace
+from pathlib import PureWindowsPath
+from typing import Literal
+
+from fund2oct.data.tables.spreadsheet import Table, as_number, plain_values, some
+from fund2oct.eye import DataError, Plain
+from fund2oct.geometry import Line
+
+Unit = Literal["px", "mm"]
+ENDS = ("x0", "y0", "x1", "y1")
+COLUMNS = (
+    *(
+        "photo",
+        "volume",
+        "key",
+        "patient",
+        "laterality",
+        "diagnosis",
+        "bscan",
+        "slice",
+        "lines_px",
+        "lines_mm",
+    ),
+    *(f"{end}_{unit}" for unit in ("px", "mm") for end in ENDS),
+)
+"""What a column may be; any other is kept as metadata."""
+
+_OF_BSCANS = ("bscan", "slice", *COLUMNS[10:])
+
+
+@dataclass(frozen=True)
+class GivenLines:
+    """Where B-scans lie, as a table says.
+
+    Args:
+        ends: first and last point of each, x to the right and y down.
+        unit: ``"px"``: pixels of the photo as it is displayed, where (0, 0) is the centre of the first one;
+            ``"mm"``: millimetres around the fovea.
+    """
+
+    ends: tuple[Line, ...]
+    unit: Unit
+
+
+@dataclass(frozen=True)
+class EyeRow:
+    """What a table says of an eye.
+
+    Args:
+        where: its row or rows.
+        photo: name of the file, empty where there is none.
+        volume: name of the file, the folder or the pattern, or the pictures with bars between them.
+        key: empty where the table names none.
+        patient: likewise.
+        laterality: as the table spells it.
+        diagnosis: likewise.
+        metadata: all other columns.
+        lines: where the slices lie; None where the table does not tell it.
+    """
+
+    where: str
+    photo: str
+    volume: str = ""
+    key: str = ""
+    patient: str = ""
+    laterality: str = ""
+    diagnosis: str = ""
+    metadata: dict[str, Plain] = field(default_factory=dict)
+    lines: GivenLines | None = None
+
+    @property
+    def name(self) -> str:
+        """Key, or what the files are called without folder and ending."""
+        return self.key or PureWindowsPath(self.photo or self.volume.split("|")[0].strip().rstrip("/*")).stem
+
+    @property
+    def label(self) -> str:
+        """Row and file, as the report calls it."""
+        return f"{self.where}: {self.photo or self.volume or 'no file'}"
+
+
+def read_eyes(table: Table) -> tuple[list[EyeRow], list[tuple[str, str]], list[str]]:
+    """Sort the rows of a table by eye.
+
+    Args:
+        table: under our names.
+
+    Returns:
+        The eyes; the name of each that cannot be used, with the reason; and notes.
+
+    Raises:
+        DataError: if the table has no column that names files, or no row.
+    """
+    if not {"photo", "volume", "bscan"} & set(table.columns):
+        raise DataError(
+            f"{table.path}: expected a column photo, volume or bscan, found {', '.join(table.columns)}; name "
+            "it, as in --column photo=CF_path"
+        )
+    if {"bscan", "volume"} <= set(table.columns):
+        raise DataError(
+            f"{table.path}: expected a column volume (a row for each eye) or bscan (a row for each B-scan), "
+            "found both"
+        )
+    if not table.rows:
+        raise DataError(f"{table.path}: expected a row for each eye, found none")
+    notes = [f"{table.path}: {note}" for note in table.notes]
+    metadata = _metadata(table, notes)
+    groups = _groups(table)
+    eyes, refused, uneven = [], [], set()
+    for numbers in groups:
+        rows = [table.rows[place] for place in numbers]
+        try:
+            eye, differing = _eye(rows, [metadata[place] for place in numbers], table.columns)
+        except DataError as error:
+            refused.append((_where([number for number, _ in rows]), str(error)))
+            continue
+        eyes.append(eye)
+        uneven |= differing
+    if uneven:
+        notes.append(
+            f"{table.path}: {', '.join(sorted(uneven))} differ between the B-scans of an eye, where it is "
+            "left out"
+        )
+    return eyes, refused, notes
+
+
+def with_lines(eyes: list[EyeRow], table: Table) -> tuple[list[EyeRow], list[tuple[str, str]], list[str]]:
+    """Eyes with the lines, and the pictures, that a second table gives for their B-scans.
+
+    Args:
+        eyes: of the first table.
+        table: the second, under our names, a row for each B-scan, with ``key`` or ``photo`` as the first has
+            them.
+
+    Returns:
+        The eyes; the name of each that cannot be used, with the reason; and notes.
+    """
+    if not set(_OF_BSCANS[2:]) & set(table.columns) or not {"key", "photo"} & set(table.columns):
+        raise DataError(
+            f"{table.path}: expected key or photo, and the columns x0_px, y0_px, x1_px and y1_px, or the "
+            f"same in mm, found {', '.join(table.columns)}"
+        )
+    refused, notes = [], [f"{table.path}: {note}" for note in table.notes]
+    by = "key" if "key" in table.columns else "photo"
+    found: dict[str, EyeRow] = {}
+    for numbers in _groups(table):
+        rows = [table.rows[place] for place in numbers]
+        eye, _ = _eye(rows, [{}] * len(rows), table.columns)
+        found[_told(eye.key if by == "key" else eye.photo)] = eye
+    joined = []
+    for eye in eyes:
+        own = found.pop(_told(eye.name if by == "key" else eye.photo), None)
+        if own is None or own.lines is None:
+            refused.append((eye.label, f"expected its lines in {table.path}, found none for this {by}"))
+        elif own.volume and eye.volume:
+            refused.append(
+                (eye.label, f"its B-scans are named in both tables; leave one out of {table.path}")
+            )
+        else:
+            joined.append(replace(eye, lines=own.lines, volume=eye.volume or own.volume))
+    if found:
+        names = some([eye.key or eye.photo for eye in found.values()])
+        notes.append(f"{table.path}: gives lines of eyes that are not in the other table: {names}")
+    return joined, refused, notes
+
+
+def lines_of_photos(table: Table) -> dict[str, GivenLines]:
+    """The lines of a table's photos by the photo's file name in small letters.
+
+    Args:
+        table: under our names, a row for each B-scan, with a column ``photo``.
+
+    Raises:
+        DataError: if it is no such table.
+    """
+    if "photo" not in table.columns:
+        raise DataError(f"{table.path}: expected a column photo, found {', '.join(table.columns)}")
+    found = {}
+    for places in _groups(table):
+        eye, _ = _eye([table.rows[place] for place in places], [{}] * len(places), table.columns)
+        if eye.lines is None:
+            raise DataError(
+                f"{table.path}: {eye.where}: expected x0_px, y0_px, x1_px and y1_px, or the same in mm, "
+                "found none"
+            )
+        found[_told(eye.photo).rpartition("/")[2]] = eye.lines
+    return found
+
+
+def _told(name: str) -> str:
+    return name.replace("\\", "/").removeprefix("./").casefold()
+
+
+def _metadata(table: Table, notes: list[str]) -> list[dict[str, Plain]]:
+    found: list[dict[str, Plain]] = [{} for _ in table.rows]
+    names = [name for name in table.columns if name and name not in COLUMNS]
+    for name in names:
+        values, note = plain_values(table, name)
+        if note:
+            notes.append(f"{table.path}: {note}")
+        for row, value in zip(found, values, strict=True):
+            if value is not None:
+                row[name] = value
+    if names:
+        notes.append(f"{table.path}: kept as metadata, as they are: {', '.join(names)}")
+    return found
+
+
+def _groups(table: Table) -> list[list[int]]:
+    """The places of the rows of each eye."""
+    if not set(_OF_BSCANS) & set(table.columns):
+        return [[place] for place in range(len(table.rows))]
+    groups: dict[str, list[int]] = {}
+    for place, (number, cells) in enumerate(table.rows):
+        name = cells.get("key") or cells.get("photo")
+        if not name:
+            raise DataError(
+                f"{table.path}: row {number}: expected key or photo, which tell the eye that a B-scan is of, "
+                "found neither"
+            )
+        groups.setdefault(name, []).append(place)
+    return list(groups.values())
+
+
+def _eye(
+    rows: list[tuple[int, dict[str, str]]], metadata: list[dict[str, Plain]], columns: tuple[str, ...]
+) -> tuple[EyeRow, set[str]]:
+    if "slice" in columns:
+        order = sorted(range(len(rows)), key=_in_order(rows))
+        rows, metadata = [rows[place] for place in order], [metadata[place] for place in order]
+    numbers = [number for number, _ in rows]
+    texts = {
+        name: _one(name, rows)
+        for name in ("photo", "volume", "key", "patient", "laterality", "diagnosis")
+        if name in columns
+    }
+    if "bscan" in columns:
+        if empty := [number for number, cells in rows if not cells["bscan"]]:
+            raise DataError(f"row {some(empty)}: bscan: expected the name of a picture, found none")
+        texts["volume"] = " | ".join(cells["bscan"] for _, cells in rows)
+    same = {
+        name: value
+        for name, value in metadata[0].items()
+        if all(row.get(name) == value for row in metadata[1:])
+    }
+    differing = {name for row in metadata for name in row} - set(same)
+    photo = texts.pop("photo", "")
+    return EyeRow(_where(numbers), photo, **texts, metadata=same, lines=_lines(rows, columns)), differing
+
+
+def _in_order(rows: list[tuple[int, dict[str, str]]]) -> Callable[[int], float]:
+    places: dict[float, int] = {}
+    for number, cells in rows:
+        value = _number(number, "slice", cells)
+        if value in places:
+            raise DataError(
+                f"row {number}: slice: expected another number than in row {places[value]}, found {value:g}"
+            )
+        places[value] = number
+    return lambda place: _number(rows[place][0], "slice", rows[place][1])
+
+
+def _one(name: str, rows: list[tuple[int, dict[str, str]]]) -> str:
+    """What all rows of an eye say, or those that say something."""
+    said = {cells[name]: number for number, cells in reversed(rows) if cells[name]}
+    if len(said) > 1:
+        (one, first), (other, second) = sorted(said.items(), key=lambda item: item[1])[:2]
+        raise DataError(
+            f"rows {first} and {second}: {name}: expected the same in all rows of an eye, found {one!r} and "
+            f"{other!r}"
+        )
+    return next(iter(said), "")
+
+
+def _lines(rows: list[tuple[int, dict[str, str]]], columns: tuple[str, ...]) -> GivenLines | None:
+    units: list[Unit] = ["px", "mm"]
+    stated = [unit for unit in units if {f"lines_{unit}", *(f"{end}_{unit}" for end in ENDS)} & set(columns)]
+    if not stated:
+        return None
+    if len(stated) > 1:
+        raise DataError("lines: expected the columns of pixels or those of millimetres, found both")
+    unit = stated[0]
+    if f"lines_{unit}" in columns:
+        (number, cells), *_ = rows
+        listed = _listed(number, f"lines_{unit}", cells[f"lines_{unit}"])
+        return GivenLines(listed, unit) if listed else None
+    names = [f"{end}_{unit}" for end in ENDS]
+    if missing := [name for name in names if name not in columns]:
+        raise DataError(f"lines: expected the columns {', '.join(names)}, {', '.join(missing)} is missing")
+    if not any(cells[name] for _, cells in rows for name in names):
+        return None
+    ends = []
+    for number, cells in rows:
+        x0, y0, x1, y1 = (_number(number, name, cells) for name in names)
+        ends.append(((x0, y0), (x1, y1)))
+    return GivenLines(tuple(ends), unit)
+
+
+def _listed(number: int, name: str, cell: str) -> tuple[Line, ...]:
+    """Four numbers a line, with anything but digits between them."""
+    words = cell.replace(";", " ").replace("|", " ").replace(",", " ").split()
+    try:
+        values = [float(word) for word in words]
+    except ValueError:
+        values = []
+    if len(values) % 4 or len(values) != len(words):
+        raise DataError(
+            f"row {number}: {name}: expected x0 y0 x1 y1 of each line, lines parted by semicolons and "
+            f"decimals behind points, found {cell!r}"
+        )
+    return tuple(
+        ((values[n], values[n + 1]), (values[n + 2], values[n + 3])) for n in range(0, len(values), 4)
+    )
+
+
+def _number(number: int, name: str, cells: Mapping[str, str]) -> float:
+    try:
+        return float(as_number(cells[name]))
+    except ValueError:
+        raise DataError(f"row {number}: {name}: expected a number, found {cells[name]!r}") from None
+
+
+def _where(numbers: list[int]) -> str:
+    if len(numbers) == 1:
+        return f"row {numbers[0]}"
+    first, last = min(numbers), max(numbers)
+    whole = sorted(numbers) == list(range(first, last + 1))
+    return f"rows {first} to {last}" if whole else f"rows {some(sorted(numbers))}"

@@ -1,0 +1,97 @@
+"""The files that a table names, as they are called on this machine."""
+
+from __future__ import annotations
+
+import glob
+import os
+import re
+import unicodedata
+from functools import lru_cache
+from pathlib import Path
+
+from fund2oct.data.formats.naming import natural_order
+from fund2oct.data.formats.stacks import stack_files
+from fund2oct.eye import DataError
+
+
+def find_file(folder: Path, name: str) -> tuple[Path, str]:
+    r"""Find a file, folder or pattern as a table names it.
+
+    A name with backslashes, in other capital letters, or with accents in another form of Unicode is found
+    too, if there is one file only that it can mean.
+
+    Args:
+        folder: of the table, where relative paths begin.
+        name: the cell, as in ``photos\01.JPG``.
+
+    Returns:
+        The path, and a note where the file is called otherwise.
+
+    Raises:
+        DataError: if there is none, or more than one that it may mean.
+    """
+    path = folder / name
+    if path.exists() or (glob.has_magic(name) and glob.glob(str(path))):
+        return path, ""
+    if os.sep != "\\" and "\\" in name:
+        if re.match(r"[A-Za-z]:|\\\\", name):
+            raise DataError(
+                f"{name}: is a path of another machine; give paths relative to the table's folder, {folder}"
+            )
+        return find_file(folder, name.replace("\\", "/"))
+    if glob.has_magic(name):
+        return path, ""  # what is wrong is said when it is read
+    found = [Path(path.anchor) if path.is_absolute() else Path()]
+    for part in path.relative_to(path.anchor).parts:
+        same = [part] if part == ".." else _names(found[0]).get(_plain(part), []) if len(found) == 1 else []
+        exact = [name for name in same if name == part]
+        found = [base / name for base in found for name in exact or same]
+    if len(found) > 1:
+        raise DataError(f"{path}: no such file, but {' and '.join(f.name for f in found)}; which is meant?")
+    if not found:
+        raise DataError(f"{path}: no such file or folder")
+    return found[0], f"the table calls {found[0].name} {Path(name).name}"
+
+
+def find_volume(folder: Path, name: str) -> tuple[Path | tuple[Path, ...], list[str]]:
+    """Find a volume: a file, a folder, a pattern, or pictures with bars between them, ``a.png | b.png``.
+
+    Raises:
+        DataError: as :func:`find_file`.
+    """
+    parts = [part.strip() for part in name.split("|") if part.strip()]
+    found = [find_file(folder, part) for part in parts]
+    notes = [note for _, note in found if note]
+    if len(parts) == 1:
+        return found[0][0], notes
+    return tuple(path for path, _ in found), notes
+
+
+def files_of(volume: Path | tuple[Path, ...]) -> list[Path]:
+    """All files of a volume; the path itself where it has none."""
+    if isinstance(volume, tuple):
+        return list(volume)
+    try:
+        return sorted(stack_files(volume), key=natural_order)
+    except DataError:  # said when the eye is read
+        return [volume]
+
+
+def _plain(name: str) -> str:
+    return unicodedata.normalize("NFC", name).casefold()
+
+
+@lru_cache(maxsize=256)
+def _listed(folder: str, changed_ns: int) -> dict[str, list[str]]:
+    found: dict[str, list[str]] = {}
+    for name in sorted(os.listdir(folder)):
+        found.setdefault(_plain(name), []).append(name)
+    return found
+
+
+def _names(folder: Path) -> dict[str, list[str]]:
+    """The names in a folder, by what is left of them without capitals."""
+    try:
+        return _listed(os.fspath(folder), folder.stat().st_mtime_ns)
+    except OSError:
+        return {}

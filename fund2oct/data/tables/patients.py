@@ -1,0 +1,82 @@
+"""Who the patient of an eye is, where a table does not say it, and which eyes have one name."""
+
+from __future__ import annotations
+
+import re
+from collections import Counter
+from dataclasses import replace
+
+from fund2oct.data.formats.naming import laterality_of
+from fund2oct.data.tables.eyes import EyeRow
+from fund2oct.data.tables.spreadsheet import Table, some
+from fund2oct.eye import DataError
+
+_LAST_WORD = re.compile(r"(.*?)[^A-Za-z0-9]*([A-Za-z]+)", re.DOTALL)
+
+
+def with_patients(eyes: list[EyeRow], table: Table, no_patients: bool) -> tuple[list[EyeRow], list[str]]:
+    """Eyes with their patients, for a split must never part two eyes of one.
+
+    Without a column, the names of right and left eyes tell it where both are there: ``p12`` of ``p12_OD``
+    and ``p12_OS``.
+
+    Args:
+        eyes: of a table.
+        table: the table.
+        no_patients: whether each eye without a patient counts as a patient of its own.
+
+    Returns:
+        The eyes, and notes.
+
+    Raises:
+        DataError: if there is no column, and names do not tell it either.
+    """
+    if "patient" in table.columns:
+        alone = [eye.where for eye in eyes if not eye.patient]
+        note = f"{table.path}: {some(alone)}: names no patient; it counts as a patient of its own"
+        return [replace(eye, patient=eye.patient or eye.name) for eye in eyes], [note] if alone else []
+    if no_patients or len(eyes) < 2:
+        return [replace(eye, patient=eye.name) for eye in eyes], []
+    stems = [without_side(eye.name) for eye in eyes]
+    sides = Counter((stem, laterality_of(eye.name)) for stem, eye in zip(stems, eyes, strict=True))
+    pairs = [stem for stem, count in Counter(stem for stem, _ in sides).items() if count > 1]
+    if not pairs or "" in stems or max(sides.values()) > 1:
+        raise DataError(
+            f"{table.path}: expected a column patient, found {', '.join(table.columns)}: two eyes of one "
+            "patient must not be both trained and tested on; name it as in --column patient=PID, or say "
+            "--no-patients where each eye is of another patient"
+        )
+    example = [eye.name for eye, stem in zip(eyes, stems, strict=True) if stem == pairs[0]]
+    note = (
+        f"{table.path}: has no column patient; {len(set(stems))} patients were taken from the names of "
+        f"{len(eyes)} eyes, as {pairs[0]!r} of {' and '.join(example)}; --no-patients takes each eye for one"
+    )
+    return [replace(eye, patient=stem) for eye, stem in zip(eyes, stems, strict=True)], [note]
+
+
+def without_side(name: str) -> str:
+    """A name without the word or letter at its end that tells the side; empty where there is none.
+
+    Example:
+        >>> without_side("011574-64L"), without_side("p12_OD"), without_side("left")
+        ('011574-64', 'p12', '')
+    """
+    found = _LAST_WORD.fullmatch(name)
+    return found[1] if found and laterality_of(name) == laterality_of(found[2]) != "" else ""
+
+
+def repeated_keys(eyes: list[EyeRow]) -> list[tuple[str, str]]:
+    """The label of each eye whose key another has before it, with the reason why it cannot be used."""
+    first: dict[str, EyeRow] = {}
+    found = []
+    for eye in eyes:
+        other = first.setdefault(eye.name, eye)
+        if other is not eye:
+            why = (
+                "keys are unique in a file"
+                if eye.key
+                else "it is the name of the file; give each eye a name in a column key, or, where each row "
+                "is a B-scan, name its picture in a column bscan"
+            )
+            found.append((eye.label, f"key {eye.name!r} is that of {other.where} already; {why}"))
+    return found

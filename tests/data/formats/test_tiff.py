@@ -1,0 +1,96 @@
+"""Stacks in a TIFF: the same voxels and the right millimetres, however they lie in the file."""
+
+import numpy as np
+import pytest
+import tifffile
+from PIL import Image
+
+from fund2oct.data.formats.stacks import read_stack
+from fund2oct.eye import DataError
+from fund2oct.levels import to_bytes
+
+
+@pytest.fixture
+def volume():
+    return np.random.default_rng(0).integers(1, 250, (5, 8, 9)).astype(np.uint8)
+
+
+def shown(path):
+    stack = read_stack(path)
+    return to_bytes(stack.volume, stack.levels or (0, 255))
+
+
+@pytest.mark.parametrize("compression", ["tiff_lzw", "packbits", "tiff_adobe_deflate"])
+def test_compressed_pages_are_read_without_further_packages(volume, tmp_path, compression):
+    first, *others = map(Image.fromarray, volume)
+    first.save(tmp_path / "a.tif", save_all=True, append_images=others, compression=compression)
+    np.testing.assert_array_equal(shown(tmp_path / "a.tif"), volume)
+
+
+def test_a_compression_that_needs_a_package_is_named(volume, tmp_path):
+    tifffile.imwrite(tmp_path / "a.tif", volume, photometric="minisblack")
+    with tifffile.TiffFile(tmp_path / "a.tif", mode="r+b") as tif:
+        for page in tif.pages:
+            page.tags["Compression"].overwrite(34712)  # JPEG 2000
+    with pytest.raises(DataError, match=r'by JPEG2000, which needs a package: .* "fund2oct\[tiff\]"'):
+        read_stack(tmp_path / "a.tif")
+
+
+@pytest.mark.parametrize("bits", [8, 16])
+def test_where_zero_is_white_it_is_turned_round(volume, tmp_path, bits):
+    light = volume if bits == 8 else volume.astype(np.uint16) * 257
+    tifffile.imwrite(tmp_path / "a.tif", np.iinfo(light.dtype).max - light, photometric="miniswhite")
+    np.testing.assert_array_equal(shown(tmp_path / "a.tif"), volume)
+    folder = tmp_path / "eye"
+    folder.mkdir()
+    for number, bscan in enumerate(np.iinfo(light.dtype).max - light):
+        tifffile.imwrite(folder / f"{number}.tif", bscan, photometric="miniswhite")
+    np.testing.assert_array_equal(shown(folder), volume)
+
+
+@pytest.mark.parametrize("planar", ["contig", "separate"])
+def test_pages_in_colour_become_grey(volume, tmp_path, planar):
+    colour = np.repeat(volume[..., None], 3, -1)
+    colour = colour if planar == "contig" else np.moveaxis(colour, -1, 1)
+    tifffile.imwrite(tmp_path / "a.tif", colour, photometric="rgb", planarconfig=planar)
+    np.testing.assert_array_equal(shown(tmp_path / "a.tif"), volume)
+
+
+def test_the_largest_resolution_is_read(volume, tmp_path):
+    with tifffile.TiffWriter(tmp_path / "a.tif") as tif:
+        tif.write(volume, photometric="minisblack", subifds=1, metadata={"axes": "ZYX"})
+        tif.write(volume[:, ::2, ::2], photometric="minisblack", subfiletype=1)
+    np.testing.assert_array_equal(shown(tmp_path / "a.tif"), volume)
+
+
+def test_what_is_no_stack_is_named(volume, tmp_path):
+    path = tmp_path / "a.tif"
+    tifffile.imwrite(path, np.repeat(volume[0][..., None], 3, -1), photometric="rgb")
+    with pytest.raises(DataError, match="expected one stack of B-scans, a page each, found 8x9x3 in colour"):
+        read_stack(path)
+    with tifffile.TiffWriter(path) as tif:
+        for part in (volume, volume[:, :, 1:]):
+            tif.write(part, photometric="minisblack")
+    with pytest.raises(DataError, match="expected one stack of B-scans, a page each, found 5x8x9, 5x8x8"):
+        read_stack(path)
+    palette = np.random.default_rng(0).integers(0, 65535, (3, 256), np.uint16)
+    tifffile.imwrite(path, volume, photometric="palette", colormap=palette)
+    with pytest.raises(DataError, match="its pages have a palette of colours; save them in grey"):
+        read_stack(path)
+
+
+def test_ome_and_imagej_tell_their_spacing(volume, tmp_path):
+    ome = {"axes": "ZYX", "PhysicalSizeX": 11.7, "PhysicalSizeY": 3.9, "PhysicalSizeZ": 0.12}
+    ome |= {"PhysicalSizeZUnit": "mm"}  # the others are in micrometres, as by default
+    tifffile.imwrite(tmp_path / "a.ome.tif", volume, photometric="minisblack", metadata=ome)
+    assert read_stack(tmp_path / "a.ome.tif").spacing_mm == pytest.approx((0.12, 0.0039, 0.0117))
+    imagej = {"spacing": 120.0, "unit": "um", "axes": "ZYX"}
+    resolution = (1 / 11.7, 1 / 3.9)
+    tifffile.imwrite(tmp_path / "b.tif", volume, imagej=True, resolution=resolution, metadata=imagej)
+    assert read_stack(tmp_path / "b.tif").spacing_mm == pytest.approx((0.12, 0.0039, 0.0117), rel=1e-4)
+    # The axes of the file are those of the spacing.
+    assert read_stack(tmp_path / "b.tif", "zsx").spacing_mm == pytest.approx((0.0039, 0.12, 0.0117), rel=1e-4)
+    tifffile.imwrite(
+        tmp_path / "c.tif", volume, photometric="minisblack", resolution=(72, 72), resolutionunit=2
+    )
+    assert read_stack(tmp_path / "c.tif").spacing_mm is None, "dots an inch are for printing"

@@ -1,0 +1,89 @@
+"""Eyes with lines of their own, and eyes of rings: trained on, predicted, evaluated, drawn and exported."""
+
+import csv
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import pytorch_lightning as pl
+import torch
+from conftest import TINY_PIX2VOL
+from PIL import Image
+
+from fund2oct.cli import main
+from fund2oct.data import EyeReader, EyeWriter, FundusOCTDataModule
+from fund2oct.data.preparing.surfaces import searched_fields
+from fund2oct.geometry import CircularScan, LineScan, RadialScan
+from fund2oct.models import Pix2Vol
+from fund2oct.phantom import PhantomConfig, simulate_eye
+
+S, Z, X = 3, 32, 48
+
+
+def own_lines(number):
+    ends = np.array(RadialScan(S, 6.0).lines) + np.random.default_rng(number).normal(0, 0.2, (S, 2, 2))
+    return LineScan(tuple(map(tuple, ends.tolist())))
+
+
+SCANS = {"lines of its own": own_lines, "rings": lambda number: CircularScan((1.2, 1.9, 2.6))}
+
+
+@pytest.fixture(scope="module", params=SCANS.values(), ids=SCANS)
+def trained(request, tmp_path_factory):
+    """Eight eyes, and a model of one step on them."""
+    folder = tmp_path_factory.mktemp("own")
+    with EyeWriter(folder / "eyes.h5") as writer:
+        for number in range(8):
+            config = PhantomConfig(scan=request.param(number), n_depth=Z, n_ascans=X, fundus_px=48)
+            eye = simulate_eye(7, number, config)
+            writer.add(replace(eye, **searched_fields(eye.volume, eye.spacing_mm, [])))
+    data = FundusOCTDataModule(str(folder / "eyes.h5"), batch_size=2, symmetries="all", test_fraction=0.4)
+    trainer = pl.Trainer(
+        accelerator="cpu", devices=1, max_steps=1, limit_val_batches=1, logger=False,
+        enable_checkpointing=False, enable_progress_bar=False, enable_model_summary=False,
+    )  # fmt: skip
+    trainer.fit(Pix2Vol((S, Z, X), **TINY_PIX2VOL), datamodule=data)
+    trainer.save_checkpoint(folder / "one.ckpt")
+    return folder, data
+
+
+def test_a_batch_has_the_grid_of_each_eye(trained):
+    _, data = trained
+    with EyeReader(data.path) as reader:
+        eyes = {key: reader.read(key) for key in reader.keys}
+    for batch in data.test_dataloader():
+        for key, grid in zip(batch["key"], batch["grid"], strict=True):
+            torch.testing.assert_close(grid, eyes[key].placement.to_grid(eyes[key].scan.coordinates(X)))
+    assert data.scan in {eye.scan for eye in eyes.values()}
+
+
+def test_it_is_evaluated_drawn_and_exported(trained, tmp_path):
+    folder, data = trained
+    assert main(["info", data.path, "--out", str(tmp_path / "sheet.png")]) == 0
+    if not isinstance(data.scan, CircularScan):
+        return  # the rings are enough of what takes long
+    file, report = str(folder / "eyes.h5"), tmp_path / "report"
+    options = ["--data", file, "--out", str(report), "--distances", "none"]
+    assert main(["evaluate", str(folder / "one.ckpt"), *options]) == 0
+    assert (report / "report.md").is_file()
+    assert main(["check", file]) == 0
+
+
+def test_a_new_photo_is_predicted_along_its_own_lines(trained, tmp_path):
+    folder, data = trained
+    with EyeReader(data.path) as reader:
+        photo = reader.read(reader.keys[0]).fundus
+    Image.fromarray(photo).resize((96, 96)).save(tmp_path / "New.png")
+    ends = [(20, 48, 76, 48), (48, 20, 48, 76), (30, 30, 66, 66)]
+    rows = [("photo", "x0_px", "y0_px", "x1_px", "y1_px"), *(("new.PNG", *line) for line in ends)]
+    for name, kept in (("lines.csv", rows), ("two.csv", rows[:3])):
+        with (tmp_path / name).open("w", newline="") as file:
+            csv.writer(file).writerows(kept)
+    command = ["predict", str(folder / "one.ckpt"), str(tmp_path / "New.png"), "--out"]
+    assert main([*command, str(tmp_path / "p"), "--lines", str(tmp_path / "lines.csv")]) == 0
+    with EyeReader(tmp_path / "p" / "New.h5") as reader:
+        eye = reader.read("New")
+    pixels = eye.placement.to_pixels(eye.scan.points(torch.tensor([0.0, 1.0])), 96).flatten(1)
+    np.testing.assert_allclose(pixels, ends, atol=1.5)  # the circle of retina is found to about a pixel
+    assert eye.volume.shape == (S, Z, X) and (tmp_path / "p" / "New.png").is_file()
+    assert main([*command, str(tmp_path / "q"), "--lines", str(tmp_path / "two.csv")]) == 1
