@@ -78,9 +78,9 @@ def line_colour(place: int) -> str:
 def _draw_line(axes: Axes, line: np.ndarray, number: int, colour: str, size_px: int) -> None:
     casing = [patheffects.Stroke(linewidth=2.8, foreground=SHADE, alpha=0.65), patheffects.Normal()]
     axes.plot(*line.T, color=colour, linewidth=1.3, path_effects=casing, solid_capstyle="round")
-    start, end = line[0], line[-1]
-    along = (end - start) / np.hypot(*(end - start))
-    place = end + 0.035 * size_px * along
+    # Onwards from the last two points: a circle ends where it starts.
+    end, along = line[-1], line[-1] - line[-2]
+    place = end + 0.035 * size_px * along / np.hypot(*along)
     # A scan may leave the photo; its number stays on it.
     x, y = np.clip(place, 0.03 * size_px, 0.97 * size_px)
     draw_number(axes, x, y, number, colour)

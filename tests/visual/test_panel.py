@@ -5,7 +5,7 @@ import pytest
 import torch
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 
-from fund2oct.geometry import Placement, RadialScan, RasterScan
+from fund2oct.geometry import CircularScan, Placement, RadialScan, RasterScan
 from fund2oct.models.thickness import ThicknessMap
 from fund2oct.visual import DARK, ShownVolume, draw_panel
 from fund2oct.visual.layout import Content, arrange
@@ -82,6 +82,15 @@ def test_a_slice_is_the_one_of_its_number(fundus):
         np.testing.assert_allclose(picture, volume.volume[number])
     assert "6 of 61 slices" in [text.get_text() for text in figure.texts]
     assert len(figure.axes[0].lines) == 61
+
+
+def test_the_number_of_a_circle_stands_where_it_ends(fundus):
+    ring = CircularScan((2.0,), start_deg=-90)  # begins and ends on the left
+    volume = ShownVolume(torch.rand(1, N_DEPTH, N_ASCANS))
+    grid = Placement().to_grid(ring.coordinates(N_ASCANS))
+    figure = draw_panel({"real": volume}, SPACING_MM, fundus, grid)
+    x, y = figure.axes[0].texts[0].get_position()
+    assert 0 < x < 18 - 18 * 2 / 6.5 + 1 and abs(y - 17.5) < 3
 
 
 def test_a_single_slice_without_photo_or_surfaces():
