@@ -69,12 +69,17 @@ def pose(eye: Eye) -> Figure:
     chosen = np.argsort(np.abs(eye.pose_um[:, 1:3]).sum(1))[[0, -1]]
     figure = Figure(figsize=(9, 4.9), facecolor="white")
     axes = figure.subplots(2, 2, gridspec_kw={"wspace": 0.04, "hspace": 0.05})
-    places = np.linspace(-1, 1, CONFIG.n_ascans)
+    places = (np.arange(CONFIG.n_ascans) + 0.5) / CONFIG.n_ascans * 2 - 1
     for row, number in enumerate(chosen):
         surface_um = np.polynomial.legendre.legval(places, eye.pose_um[number])
-        _picture(axes[row, 0], eye.volume[number], "" if row else "as scanned, with the surface of the pose", "auto")
+        scanned, flat = (
+            ("", "")
+            if row
+            else ("as scanned, with the surface of the pose", "aligned: flat, and the lesion stays")
+        )
+        _picture(axes[row, 0], eye.volume[number], scanned, "auto")
         axes[row, 0].plot(surface_um / (1000 * spacing), color=COLOURS[1], lw=2)
-        _picture(axes[row, 1], aligned[number], "" if row else "aligned: the surface is flat, the lesion stays", "auto")
+        _picture(axes[row, 1], aligned[number], flat, "auto")
         axes[row, 1].axhline(0.6 * CONFIG.n_depth, color=COLOURS[1], lw=2)
         axes[row, 0].set_ylabel(f"slice {number}", fontsize=8.5)
     return figure
@@ -119,8 +124,8 @@ def twins(eye: Eye) -> Figure:
     along_mm = eye.spacing_mm[2] * (np.arange(CONFIG.n_ascans) - CONFIG.n_ascans / 2)
     for number, twin in enumerate([*others, eye]):
         found = retinal_boundaries(twin.volume, eye.spacing_mm).thickness_um[3]
-        style = {"color": COLOURS[3], "lw": 1.8, "label": "the eye"} if twin is eye else {"color": "0.6", "lw": 0.9}
-        thickness.plot(along_mm, found, **style, **({"label": "twins"} if number == 0 else {}))
+        label = "the eye" if twin is eye else "twins" if number == 0 else None
+        thickness.plot(along_mm, found, color=COLOURS[3] if twin is eye else "0.6", lw=1.5, label=label)
     thickness.set_title("thickness in \u00b5m, along the slice in mm", fontsize=8.5)
     thickness.set_xlim(-4, 4)
     thickness.set_ylim(150, 400)
