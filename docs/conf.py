@@ -1,6 +1,5 @@
 """Sphinx configuration."""
 
-import re
 import sys
 from pathlib import Path
 
@@ -46,10 +45,10 @@ myst_heading_anchors = 4
 # linked: their inventories cannot be read without a network. And a type that stands for others (Array,
 # Content, ...) is written as it is called in the code.
 nitpicky = True
-_OTHERS = """torch numpy np pytorch_lightning torchmetrics matplotlib collections concurrent os pathlib""".split()
-_SHORT = """Array Call Compression Content Distance EyeIndex EyePaths Figure Path RawBatch Resize Sampler Spacing
-    StartMethod Symmetries Tensor Tensors Transform nn.Module""".split()
 nitpick_ignore_regex = [
-    (r"py:.*", rf"({'|'.join(_OTHERS)})\..*"),
-    (r"py:class", "|".join(map(re.escape, _SHORT))),
+    (r"py:.*", r"(torch|numpy|np|pytorch_lightning|torchmetrics|matplotlib|collections|concurrent)\..*"),
+    (r"py:class", r"(os|pathlib)\..*|Path"),
+    (r"py:class", r"Array|Call|Compression|Content|Distance|EyeIndex|EyePaths|RawBatch|Resize"),
+    (r"py:class", r"Spacing|StartMethod|Symmetries|Tensors|Transform"),
+    (r"py:class", r"Figure|Sampler|Tensor|nn\.Module"),
 ]

@@ -129,7 +129,7 @@ def evaluate(
             is no :class:`fund2oct.data.FundusOCTDataModule` the ``test_dataloader()`` is evaluated, without
             these controls.
         out: folder of the report, see :func:`fund2oct.evaluation.report.folder.write_report`.
-        seed: of the models' noise and of the distances' draws.
+        seed: seed of the models' noise and of the distances' draws.
         distances: between the sets; the default is what a training run can afford.
         notes: what a reader has to know, such as how the eyes were chosen.
         own: measures and answers of the user's own.
@@ -208,7 +208,7 @@ def evaluate_checkpoints(
         model: import paths of the models' classes that are not of this package; each checkpoint takes the
             one that it names.
         distances: between the sets.
-        seed: of the models' noise and of the distances' draws.
+        seed: seed of the models' noise and of the distances' draws.
         device: where the models run.
         overwrite: whether an earlier report in ``out`` may be replaced.
         own: measures and answers of the user's own.

@@ -153,7 +153,7 @@ def build_distances(
             :func:`fund2oct.metrics.slice_protocol`.
         n_eyes: number of real eyes, which decides how often they are drawn for the interval.
         device: where the networks run.
-        seed: of the draws.
+        seed: seed of the draws.
 
     Raises:
         ValueError: if a network is not known, or is not one for the distance.

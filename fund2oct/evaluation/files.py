@@ -61,7 +61,7 @@ def evaluate_files(
             they lie.
         model: import paths of classes that are not of this package, the checkpoint's among them.
         distances: between the sets.
-        seed: of the model's noise and of the distances' draws.
+        seed: seed of the model's noise and of the distances' draws.
         device: where models and feature networks run.
         overwrite: whether an earlier report in ``out`` may be replaced.
         own: measures and answers of the user's own.

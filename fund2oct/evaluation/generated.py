@@ -27,7 +27,7 @@ def write_generated(model: VolumeModel, real: VolumeSource, path: Path, seed: in
         model: from :func:`fund2oct.models.load_model`.
         real: a file of eyes, which holds their photos.
         path: the file to make.
-        seed: of the speckle and of the poses.
+        seed: seed of the speckle and of the poses.
 
     Raises:
         DataError: if an eye has no photo, or another number of slices than the model draws.

@@ -13,23 +13,32 @@ from fund2oct.losses.masking import check_pair
 
 
 class PerceptualLoss(nn.Module):
-    r"""Distance between unit-length features of generated and real B-scans.
+    r"""How differently a frozen network sees generated and real B-scans.
+
+    Two B-scans with the same speckle statistics look alike to us, and differ in every pixel. A network that
+    was trained on other pictures sees them more as we do: its first levels react to edges and textures, its
+    later ones to shapes. At each position of each level, the features of either B-scan are a vector. Both
+    are scaled to length 1, and the squared length of their difference is averaged:
 
     .. math:: \frac{1}{L} \sum_{l=1}^L E_{n,p} \left\|
         \frac{\phi_l(\hat V)_{np}}{\|\phi_l(\hat V)_{np}\|} - \frac{\phi_l(V)_{np}}{\|\phi_l(V)_{np}\|}
         \right\|^2
 
-    over the levels :math:`l` of the network, the B-scans :math:`n` and the positions :math:`p`;
-    LPIPS without learned weights. In [0, 4].
+    over the levels :math:`l` of the network :math:`\phi`, the B-scans :math:`n` and the positions
+    :math:`p`. It is 0 where the features are equal and 4 where they are opposite. This is LPIPS with all
+    levels and channels weighted alike; values of LPIPS, whose weights are learned, cannot be compared with
+    it.
 
-    The network is nobody's child: it appears in no ``parameters()``, no ``state_dict()`` (hence in
-    no checkpoint and no optimiser) and no ``train()`` reaches it, but it follows ``to()``.
+    **The network stays as it is.** It is not trained, and is not saved: ``parameters()`` and
+    ``state_dict()`` of this loss do not list it, so that no optimiser and no checkpoint holds it, and
+    ``train()`` does not reach it. It is moved with the loss by ``to()``.
 
     Args:
-        network: maps images ``(N, 1, H, W)`` in [0, 1] to a list or dictionary of feature maps,
-            for example one from :func:`fund2oct.networks.features.load_feature_network`.
-        n_bscans: B-scans compared at each call in training mode, drawn at random from all of the
-            batch; None compares all, as evaluation mode always does.
+        network: maps images in [0, 1], shape ``(N, 1, H, W)``, to a list or dictionary of feature maps,
+            each of shape ``(N, C, h, w)``; for example one from
+            :func:`fund2oct.networks.features.load_feature_network`.
+        n_bscans: number of B-scans that are compared at each call while training, drawn at random from the
+            batch, to save time. None compares all of them, and so does evaluation mode always.
 
     Raises:
         ValueError: if ``n_bscans`` is not positive.
@@ -48,15 +57,16 @@ class PerceptualLoss(nn.Module):
         self._hidden = (network.eval().requires_grad_(False),)
 
     def forward(self, fake: Tensor, real: Tensor, mask: Tensor | None = None) -> Tensor:
-        """Compare volumes.
+        """Compare the B-scans of two volumes, each with the one of its number.
 
         Args:
             fake: generated volume in [0, 1], shape ``(B, 1, S, Z, X)``.
-            real: real volume of the same shape, a constant.
-            mask: which voxels count, bool ``(B, 1, S, Z, X)``; the others are black in both.
+            real: real volume of the same shape; no gradient flows into it.
+            mask: which voxels count, bool, shape ``(B, 1, S, Z, X)``; the others are made black in both. None
+                counts all.
 
         Returns:
-            A scalar.
+            The distance in [0, 4], a scalar.
 
         Raises:
             ValueError: if the shapes differ or there are several channels.

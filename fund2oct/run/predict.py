@@ -53,7 +53,7 @@ def predict(
             ``NAME.png``, the thickness map ``NAME.thickness.png`` and its numbers in micrometres,
             ``NAME.thickness.tif``: median, lower and upper end of the 80% interval.
         formats: of the volumes, keys of :data:`fund2oct.export.FORMATS`.
-        seed: of the speckle and of the poses.
+        seed: seed of the speckle and of the poses.
         model: import path of the model's class, where it is not of this package.
         placement: where the scan lies on the photos; by default around the centre of the retina's
             circle, as on a macula-centred photo of 45 to 50 degrees. It may be estimated from each photo.

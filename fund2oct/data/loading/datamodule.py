@@ -47,7 +47,7 @@ class FundusOCTDataModule(pl.LightningDataModule):
         num_workers: processes that read ahead; the batches do not depend on it.
         val_fraction: expected share of the patients to validate on.
         test_fraction: expected share of the patients to test on; 0 keeps none back.
-        seed: of the order and the augmentation.
+        seed: seed of the order and the augmentation.
         split_seed: another one gives another split; nothing else moves a patient to another part.
         symmetries: exact paired symmetries to draw from: ``"all"``, the ``"flips"`` or ``"none"``.
         photometric: strength of the change of the photo's light and colour, in [0, 1].

@@ -71,7 +71,7 @@ class FundusOCTDataset(Dataset[dict[str, Any]]):
         normalise_volumes: whether to bring volumes of different scanners to like intensities, likewise.
         on_corrupt: whether a damaged eye raises, or is replaced by the next readable one in the order of
             the epoch; a plain index always raises.
-        seed: of the augmentation.
+        seed: seed of the augmentation.
 
     Raises:
         DataError: if the file, or one of the eyes, cannot be used.

@@ -17,7 +17,7 @@ StartMethod = Literal["fork", "spawn", "forkserver"]
 
 
 class _Raw(Dataset[Any]):
-    """Many eyes at once, as bytes."""
+    """Reads all eyes of a batch in one call, and leaves them bytes."""
 
     def __init__(self, dataset: FundusOCTDataset) -> None:
         self.dataset = dataset
@@ -33,26 +33,35 @@ class _Raw(Dataset[Any]):
 
 
 def as_they_are(batch: RawBatch) -> RawBatch:
-    """Collate nothing: the batch was read as one."""
+    """Pass a batch on as it was read: its eyes lie in one array already."""
     return batch
 
 
 class EyeLoader(DataLoader[Any]):
-    """Batches of a dataset, in the order of a sampler.
+    """Reads batches of eyes, in the order that a sampler gives.
 
-    In a training that goes on in the middle of an epoch the rest of that epoch follows, whatever the number
-    of workers is now.
+    It can go on in the middle of an epoch: a training that is resumed from a checkpoint sees the eyes that
+    this epoch has not shown yet, also with another number of workers than before.
 
     Args:
-        dataset: whose eyes are read.
-        sampler: of draws or indices.
-        batch_size: eyes in a batch.
-        collate: what becomes of a raw batch in the worker.
-        done: says how many batches of the epoch are done; asked when an epoch begins or goes on.
-        num_workers: processes that read ahead.
-        start_method: how they are started; None leaves it to the machine.
-        seed: of nothing that is shown.
-        drop_last: whether to leave out a last smaller batch.
+        dataset: the eyes.
+        sampler: which eyes, in which order; it gives numbers of eyes, or draws of
+            :class:`~fund2oct.data.loading.order.EpochOrder` where eyes are augmented.
+        batch_size: number of eyes in a batch.
+        collate: applied to each batch by the worker that read it; by default the bytes are passed on as read.
+        done: returns how many batches of the current epoch a training has seen already. It is called when an
+            epoch begins or is resumed. None begins every epoch at its first batch.
+        num_workers: number of processes that read ahead; 0 reads in the process that trains.
+        start_method: how these processes are started; None takes the machine's usual way.
+        seed: seed of the workers' own random numbers. It changes neither the order of the eyes, which is the
+            sampler's, nor their augmentation, which is the draw's. It is there so that a loader takes no
+            random number from torch's global generator, which would change what a model draws.
+        drop_last: whether a last batch of fewer eyes is left out.
+
+    Example::
+
+        loader = EyeLoader(dataset, TrainSampler(dataset), batch_size=8, num_workers=2)
+        raw = next(iter(loader))  # eight eyes, still bytes
     """
 
     def __init__(

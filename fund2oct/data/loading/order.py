@@ -37,7 +37,7 @@ class EpochOrder:
     Args:
         files: indices of the eyes of each file.
         weights: of the files; None shows each eye once.
-        seed: of the order.
+        seed: seed of the order.
     """
 
     files: tuple[tuple[int, ...] | range, ...]

@@ -17,7 +17,7 @@ class PhantomDataModule(FundusOCTDataModule):
     Args:
         path: the file; one that is there is used, if it holds as many eyes.
         n_eyes: eyes to simulate; two are of one patient.
-        phantom_seed: of the simulation.
+        phantom_seed: seed of the simulation.
         n_depth: rows of a simulated B-scan.
         n_ascans: A-scans of a simulated B-scan.
         simulated_fundus_px: width of a simulated photo.

@@ -16,16 +16,18 @@ from fund2oct.eye import DataError
 
 
 class TrainSampler(DistributedSampler[Any]):
-    """The draws of :class:`~fund2oct.data.loading.order.EpochOrder`, dealt out over the group.
+    """Which eyes this process trains on in an epoch, and in which order.
 
-    No eye is dealt out twice. With ``even`` each process has as many as the others, and the last few
-    eyes of an epoch's order may be left out; without, a process may have one more.
+    Every process knows the order of the whole epoch (:class:`~fund2oct.data.loading.order.EpochOrder`) and
+    takes each ``world_size``-th eye of it, beginning with the one of its own rank. So no two processes
+    train on the same eye, and nothing has to be agreed on between them.
 
     Args:
-        dataset: its order is drawn from.
-        rank: of this process.
-        world_size: processes in the group.
-        even: see above.
+        dataset: the eyes to train on; its ``order`` is used.
+        rank: number of this process in the group, from 0.
+        world_size: number of processes in the group; 1 without a group.
+        even: whether every process gets equally many eyes. The last eyes of the epoch's order, fewer than
+            there are processes, are then left out. Otherwise some processes get one eye more.
     """
 
     def __init__(

@@ -26,7 +26,7 @@ class UnpairedDataModule(pl.LightningDataModule):
         volumes: the same for the volumes.
         batch_size: photos, and volumes, in a batch of each process.
         num_workers: processes that read ahead, for each side.
-        seed: of the orders and the augmentation.
+        seed: seed of the orders and the augmentation.
         on_corrupt: see :class:`~fund2oct.data.loading.datamodule.FundusOCTDataModule`.
         start_method: as there.
         split_seed: as there, of both sides.

@@ -64,7 +64,7 @@ def model_answers(models: Mapping[str, VolumeModel], photos: Mapping[str, Tensor
     Args:
         models: by name.
         photos: of all test eyes by their key, in the order of the file, ``(3, H, H)``.
-        seed: of the models' noise, which an eye draws by its key.
+        seed: seed of the models' noise, which an eye draws by its key.
     """
     keys = list(photos)
     other = {key: keys[(i + len(keys) // 2) % len(keys)] for i, key in enumerate(keys)}
@@ -101,7 +101,7 @@ def surface_answers(
         name: of the model.
         model: it predicts :data:`fund2oct.retina.SURFACES`.
         training: to borrow tissue from; None leaves these answers out.
-        seed: of the eyes that are borrowed from.
+        seed: seed of the eyes that are borrowed from.
     """
     ilm, rpe, bm = (SURFACES.index(surface) for surface in ("ILM", "RPE", "BM"))
 

@@ -131,7 +131,7 @@ def compare_eyes(
         shuffled: of the real volumes with shuffled slices, likewise.
         paired: whether ``fake[i]`` and ``real[i]`` are of one eye and are drawn together.
         resamples: half sets drawn for the interval; 0 measures the value and second floor alone.
-        seed: of the draws.
+        seed: seed of the draws.
 
     Returns:
         The result.

@@ -38,7 +38,7 @@ class ImageDistance(EyeDistance):
         paired: whether both sides must hold the same eyes. Sets of different eyes need False.
         resamples: half sets drawn for the interval; 0 measures no more than the value, in a
             validation epoch for example.
-        seed: of all draws.
+        seed: seed of all draws.
         kwargs: of :class:`torchmetrics.Metric`.
 
     Raises:

@@ -66,7 +66,7 @@ def write_submission(
         folder: see :func:`fund2oct.run.submission.layout.find_photos`.
         out: the zip.
         placement: where the scan lies on the photos; by default around the centre of the retina's circle.
-        seed: of the speckle and of the poses.
+        seed: seed of the speckle and of the poses.
         model: import path of the model's class, where it is not of this package.
         device: where the model runs.
         overwrite: whether ``out`` may be replaced.
