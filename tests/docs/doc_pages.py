@@ -1,0 +1,40 @@
+"""What stands in the pages of the documentation: their commands and their files."""
+
+import re
+import shlex
+from collections.abc import Iterator
+from pathlib import Path
+
+ROOT = Path(__file__).parents[2]
+PAGES = sorted([ROOT / "README.md", *(ROOT / "docs").rglob("*.md")])
+OURS, OTHERS = "fund2oct", {"cd", "git", "make", "pip", "sbatch", "source"}
+"""Commands that the tests run, and those that they leave to the reader."""
+
+
+def blocks(page: Path, *languages: str) -> Iterator[tuple[str, str]]:
+    """Language and text of each block of a page."""
+    for language, text in re.findall(
+        r"^```(\w+)\n(.*?)^```", page.read_text("utf-8"), re.DOTALL | re.MULTILINE
+    ):
+        if language in languages:
+            yield language, text
+
+
+def commands(block: str) -> list[list[str]]:
+    """The words of each command of a block of shell, without what is set before it."""
+    lines = block.replace("\\\n", " ").splitlines()
+    found = [shlex.split(line, comments=True) for line in lines]
+    for words in found:
+        while words and (re.fullmatch(r"[A-Z_]+=.*", words[0]) or words[0] == "srun"):
+            words.pop(0)
+    return [words for words in found if words]
+
+
+def files(page: Path, *languages: str) -> dict[str, str]:
+    """The files of a page: blocks that begin with ``# NAME``, without that line unless it is a comment there."""
+    found = {}
+    for language, text in blocks(page, *languages):
+        name = re.match(r"# (\S+\.\w+)\n", text)
+        if name:
+            found[name[1]] = text[name.end() :] if language == "text" else text
+    return found

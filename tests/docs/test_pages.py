@@ -1,0 +1,64 @@
+"""Every command, experiment and module that a page shows is one that there is."""
+
+import argparse
+import re
+
+import pytest
+from doc_pages import OTHERS, OURS, PAGES, ROOT, blocks, commands, files
+
+from fund2oct.cli import main
+from fund2oct.run.config import load_experiment
+
+
+class _Parsed(Exception):
+    pass
+
+
+@pytest.fixture
+def parse(monkeypatch):
+    """What a command is understood as, without running it."""
+    parse_known_args = argparse.ArgumentParser.parse_known_args
+
+    def stop(parser, words=None, namespace=None):
+        found = parse_known_args(parser, words, namespace)
+        if namespace is None:
+            raise _Parsed(*found)
+        return found
+
+    def parse(words):
+        monkeypatch.setattr(argparse.ArgumentParser, "parse_known_args", stop)
+        with pytest.raises(_Parsed) as parsed:
+            main(words)
+        return parsed.value.args
+
+    return parse
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
+def test_the_commands_of_a_page_are_understood(page, parse, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    for name, text in files(page, "yaml").items():
+        (tmp_path / name).write_text(text)
+    for _, block in blocks(page, "bash"):
+        for name, *words in commands(block):
+            assert name == OURS or name in OTHERS or name == "tensorboard", name
+            if name == OURS:
+                options, rest = parse(words)
+                assert not [word for word in rest if word.startswith("-")], rest
+                if words[0] == "train":
+                    load_experiment(options.experiment, [*options.overrides, *rest])
+
+
+def test_a_misspelt_option_or_key_is_found(parse):
+    with pytest.raises(SystemExit):
+        parse(["predict", "last.ckpt", "eye.jpg", "--uot", "here"])
+    with pytest.raises(ValueError, match="did you mean trainer"):
+        load_experiment("pix2vol", ["triner.max_epochs=3"])
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
+def test_links_within_the_repository_lead_somewhere(page):
+    text = re.sub(r"```.*?```", "", page.read_text("utf-8"), flags=re.DOTALL)
+    targets = [target.partition("#")[0] for target in re.findall(r"\]\(([^)\s]+)\)", text)]
+    local = [target for target in targets if target and not re.match(r"https?:", target)]
+    assert [target for target in local if not (page.parent / target).exists()] == []
