@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import warnings
+from collections import deque
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import Executor, Future
+from contextlib import contextmanager, nullcontext
+from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 
 import torch
-from rich.progress import track
 
 from fund2oct.data import Eye
 from fund2oct.data.preparing.landmarks import PhotoPlacement
@@ -17,12 +22,40 @@ from fund2oct.eye import DataError
 from fund2oct.geometry import Placement
 from fund2oct.models import VolumeModel, load_model
 from fund2oct.models.checkpoint import import_class
+from fund2oct.models.generate import PhotoReader, ReadyPhoto, complete
 from fund2oct.models.thickness import predict_thickness, save_thickness
 from fund2oct.outputs import check_files
+from fund2oct.processes import Here, process_pool
+from fund2oct.progress import with_progress
+from fund2oct.run.photos import find_photos, name_eyes
 from fund2oct.visual import draw_panel, draw_thickness, save_figure
 
 _PICTURES = (".png", ".thickness.png", ".thickness.tif")
 _FOOTER = "Predicted from the photo alone: a guess with its uncertainty, no measurement and no diagnosis."
+_WORTH_A_PROCESS = 16
+
+
+@dataclass(frozen=True)
+class PredictedPhoto:
+    """What became of a photo.
+
+    Args:
+        photo: its file.
+        key: the eye's, and the beginning of the names of its files.
+        files: what lies there for it; nothing where the photo was passed over.
+        problem: why it was passed over; empty where it was not.
+        skipped: whether an earlier call had done it.
+
+    Example:
+        >>> PredictedPhoto(Path("left.jpg"), "left", (), "left.jpg: no such file").problem
+        'left.jpg: no such file'
+    """
+
+    photo: Path
+    key: str
+    files: tuple[Path, ...]
+    problem: str = ""
+    skipped: bool = False
 
 
 def predict(
@@ -36,19 +69,23 @@ def predict(
     draw: bool = False,
     lines: str | Path | None = None,
     overwrite: bool = False,
-) -> list[str]:
+    skip_done: bool = False,
+    workers: int = 0,
+    device: str = "cpu",
+) -> list[PredictedPhoto]:
     """Generate a volume for each photo, with a panel and, where the model predicts it, a thickness map.
 
-    A photo that cannot be used is passed over; the others are still done. The speckle and the pose
-    of a photo depend on ``seed`` and on the file's name without its ending, which is the eye's key, not on
-    the other photos.
+    A photo that cannot be used is passed over; the others are still done. The files of a photo are there
+    all or not at all. The speckle and the pose of a photo depend on ``seed`` and on the file's name without
+    its ending, not on the other photos.
 
     Args:
         checkpoint: a trained model.
-        photos: picture files.
+        photos: picture files, folders of them, or patterns, see :func:`fund2oct.run.photos.find_photos`.
         out: folder of the results, made if need be: for ``NAME.jpg`` the volume ``NAME.h5``, its panel
             ``NAME.png``, the thickness map ``NAME.thickness.png`` and its numbers in micrometres,
-            ``NAME.thickness.tif``: median, lower and upper end of the 80% interval.
+            ``NAME.thickness.tif``: median, lower and upper end of the 80% interval. Photos of one name are
+            told apart as :func:`fund2oct.run.photos.name_eyes` says.
         formats: of the volumes, keys of :data:`fund2oct.export.FORMATS`.
         seed: of the speckle and of the poses.
         model: import path of the model's class, where it is not of this package.
@@ -59,33 +96,92 @@ def predict(
         lines: a table that tells for each photo where its B-scans lie, a row each, as
             ``fund2oct import table`` reads it; by default they lie as in the training.
         overwrite: whether the results of an earlier prediction may be replaced; a photo never is.
+        skip_done: whether photos whose results are there already are passed over.
+        workers: processes that prepare photos while the model draws; none is started for fewer than 16
+            photos.
+        device: where the model runs, as in ``"cuda:1"``.
 
     Returns:
-        A line for each photo that was passed over, which says why.
+        What became of each photo.
 
     Raises:
         fund2oct.models.CheckpointError: if the checkpoint cannot be used.
+        fund2oct.data.DataError: if a folder or pattern has no photos.
         fund2oct.outputs.OutputError: if a result would be written over something else.
+
+    Example:
+        >>> (done,) = predict("model.ckpt", ["photo.png"], "predictions")
+        >>> [file.name for file in done.files][:2]
+        ['photo.h5', 'photo.png']
     """
-    network = load_model(checkpoint, import_class(model) if model else None)
     folder = Path(out)
-    names = _free_names([Path(photo).stem for photo in photos], formats)
-    written = [folder / file for name in names for file in _files_of(name, formats)]
+    found = find_photos(photos, folder)
+    network = load_model(checkpoint, import_class(model) if model else None, device)
+    names = name_eyes(found, partial(_files_of, formats=formats))
+    todo, done = list[tuple[Path, str]](), dict[Path, PredictedPhoto]()
+    for photo, name in zip(found, names, strict=True):
+        if skip_done and (folder / _last_file(network, name, formats)).exists():
+            done[photo] = PredictedPhoto(photo, name, _there(folder, name, formats), skipped=True)
+        else:
+            todo.append((photo, name))
+    written = [folder / file for _, name in todo for file in _files_of(name, formats)]
     # A folder of an earlier export is looked at by export_eye, which knows what may lie in it.
     files = [path for path in written if not path.is_dir()]
-    check_files(files, overwrite, [checkpoint, *photos])
+    check_files(files, overwrite, [checkpoint, *found])
     folder.mkdir(parents=True, exist_ok=True)
-    failed: list[str] = []
     given = lines_of_photos(renamed(read_table(Path(lines)), {}, COLUMNS)) if lines else None
-    for photo, name in track([*zip(map(Path, photos), names, strict=True)], "translating"):
-        try:
-            own = _lines_of(photo, given, lines)
-            eye = network.predict(photo, placement, seed, draw, own)
-            _save(network, eye, folder, name, formats, overwrite)
-        except DataError as error:
-            line = " ".join(str(error).split())
-            failed.append(line if str(photo) in line else f"{photo}: {line}")
-    return failed
+    read = partial(_read, PhotoReader.of(network, placement), given, lines)
+    n_ahead = 2 * workers if len(todo) >= _WORTH_A_PROCESS else 0
+    with process_pool(workers) if n_ahead else nullcontext(Here()) as pool:
+        for photo, name, ready in with_progress(_ahead(pool, read, todo, n_ahead), len(todo), "translating"):
+            try:
+                eye = _complete(network, ready.result(), name, seed, draw)
+                with _all_or_nothing(folder, name, formats):
+                    _save(network, eye, folder, name, formats, overwrite)
+                done[photo] = PredictedPhoto(photo, name, _there(folder, name, formats))
+            except DataError as error:
+                line = " ".join(str(error).split())
+                problem = line if str(photo) in line else f"{photo}: {line}"
+                done[photo] = PredictedPhoto(photo, name, (), problem)
+    return [done[photo] for photo in found]
+
+
+def _ahead(
+    pool: Executor, read: Callable[[Path], ReadyPhoto], photos: Sequence[tuple[Path, str]], n_ahead: int
+) -> Iterator[tuple[Path, str, Future[ReadyPhoto]]]:
+    """The photos in their order, of which so many more are being read meanwhile."""
+    waiting: deque[tuple[Path, str, Future[ReadyPhoto]]] = deque()
+    for photo, name in photos:
+        waiting.append((photo, name, pool.submit(read, photo)))
+        if len(waiting) > n_ahead:
+            yield waiting.popleft()
+    yield from waiting
+
+
+def _read(
+    reader: PhotoReader, given: Mapping[str, GivenLines] | None, table: str | Path | None, photo: Path
+) -> ReadyPhoto:
+    return reader.read(photo, _lines_of(photo, given, table))
+
+
+def _complete(network: VolumeModel, ready: ReadyPhoto, name: str, seed: int, draw: bool) -> Eye:
+    for note in ready.notes:
+        warnings.warn(note, stacklevel=2)
+    # Drawn by the name of its file, and then called so that it differs from its namesakes.
+    return replace(complete(network, ready, seed, draw), key=name, patient=name)
+
+
+@contextmanager
+def _all_or_nothing(folder: Path, name: str, formats: Sequence[str]) -> Iterator[None]:
+    """Leave no half of a photo's files behind, whatever stops the block."""
+    before = _there(folder, name, formats)
+    try:
+        yield
+    except BaseException:
+        for path in _there(folder, name, formats):
+            if path not in before and path.is_file():
+                path.unlink()
+        raise
 
 
 def _lines_of(
@@ -103,14 +199,14 @@ def _save(
 ) -> None:
     assert eye.fundus is not None and model.task is not None
     thickness = predict_thickness(model, eye.fundus, eye.placement, eye.scan or model.task.scan)
+    if thickness is not None:
+        figure = draw_thickness(eye.fundus, thickness, eye.key, _FOOTER)
+        save_figure(figure, folder / f"{name}.thickness.png")
+        save_thickness(thickness, folder / f"{name}.thickness.tif")
     if eye.volume is not None:
         _draw(eye, folder / f"{name}.png")
         for format in formats:
             export_eye(eye, folder, name, format, overwrite, thickness)
-    if thickness is not None:
-        save_thickness(thickness, folder / f"{name}.thickness.tif")
-        figure = draw_thickness(eye.fundus, thickness, eye.key, _FOOTER)
-        save_figure(figure, folder / f"{name}.thickness.png")
 
 
 def _draw(eye: Eye, path: Path) -> None:
@@ -126,14 +222,11 @@ def _files_of(name: str, formats: Sequence[str]) -> list[str]:
     return [name + ending for ending in (*(FORMATS[one].ending for one in formats), *_PICTURES)]
 
 
-def _free_names(stems: Sequence[str], formats: Sequence[str]) -> list[str]:
-    """A name for each photo, numbered where one of its files would be another photo's too."""
-    names: list[str] = []
-    taken: set[str] = set()
-    for stem in stems:
-        name, number = stem, 2
-        while taken & (files := {file.casefold() for file in _files_of(name, formats)}):
-            name, number = f"{stem}-{number}", number + 1
-        taken |= files
-        names.append(name)
-    return names
+def _last_file(network: VolumeModel, name: str, formats: Sequence[str]) -> str:
+    """What is written last for a photo."""
+    return name + (FORMATS[formats[-1]].ending if network.draws_volumes else _PICTURES[-1])
+
+
+def _there(folder: Path, name: str, formats: Sequence[str]) -> tuple[Path, ...]:
+    paths = (folder / file for file in _files_of(name, formats))
+    return tuple(path for path in paths if path.exists())
