@@ -18,6 +18,8 @@ ROOT = Path(__file__).parents[1]
 SECTION = re.compile(
     r"^(Args|Attributes|Returns|Yields|Raises|References|Example|Examples|Note):{1,2}$", re.M
 )
+SHAPE = re.compile(r"shape|scalar|likewise|same|``\(")
+"""An argument that is a tensor tells its shape, or as which other one it is."""
 OF_A_PAPER = re.compile(r"arXiv|et al\.|doi:", re.I)
 
 
@@ -107,9 +109,8 @@ def missing(one: object) -> list[str]:
     found += [
         f"shape of {name}"
         for name, kind in taken.items()
-        if name in entry and re.fullmatch(r"(torch\.)?Tensor( \| None)?", kind)
-        and not re.search(r"shape|scalar", entry[name])
-    ]  # fmt: skip
+        if re.fullmatch(r"(torch\.)?Tensor( \| None)?", kind) and not SHAPE.search(entry.get(name, "shape"))
+    ]
     if inspect.isfunction(one):
         returns = inspect.signature(one).return_annotation
         if returns not in ("None", None) and not {"Returns", "Yields"} & set(parts):

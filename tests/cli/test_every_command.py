@@ -2,9 +2,12 @@
 
 import argparse
 import json
+import pickle
 import shlex
 import subprocess
 import sys
+from concurrent.futures import Future
+from contextlib import nullcontext
 
 import numpy as np
 import pytest
@@ -13,8 +16,9 @@ from PIL import Image
 from fund2oct.cli import main
 from fund2oct.cli.commands import leaves
 from fund2oct.cli.main import build_parser
-from fund2oct.data import EyeReader, EyeWriter
+from fund2oct.data import EyeReader
 from fund2oct.phantom import PhantomConfig, simulate_eye
+from fund2oct.processes import Here
 
 COMMANDS = {command.prog: command for command in leaves(build_parser())}
 
@@ -88,18 +92,6 @@ def test_predict_answers_programs(photo, tiny_checkpoint, tmp_path, capsys):
     assert bad["files"] == [] and "none.jpg" in bad["problem"] and "none.jpg" in printed.err
 
 
-def test_evaluate_answers_programs(tiny_eyes, tmp_path, capsys):
-    few = str(tmp_path / "few.h5")
-    with EyeReader(tiny_eyes) as reader, EyeWriter(few) as writer:
-        for key in reader.keys[:2]:
-            writer.add(reader.read(key))
-    command = ["evaluate", "--real", few, "--fake", few, "--distances", "none"]
-    assert main([*command, "--out", str(tmp_path / "out"), "--json"]) == 0
-    found = json.loads(capsys.readouterr().out)
-    assert found["summary"]["generated"]["lying/l1"]["mean"] == 0
-    assert found["report"] == str(tmp_path / "out/report.md")
-
-
 def test_a_device_that_is_not_there_is_a_line(photo, tiny_checkpoint, tmp_path, capsys):
     predict = ["predict", str(tiny_checkpoint), str(photo), "--out", str(tmp_path / "out")]
     train = ["train", "pix2vol", "--out", str(tmp_path / "run")]
@@ -136,14 +128,29 @@ def test_predict_takes_folders_and_goes_on(photo, tiny_checkpoint, tmp_path, cap
     assert "2 of them by an earlier call" in printed and (out / "OS.h5").is_file()
 
 
+class Elsewhere(Here):
+    """Does what another process would do, with copies of all that it is given and gives back."""
+
+    def submit(self, fn, /, *args, **kwargs):
+        fn, args = pickle.loads(pickle.dumps((fn, args)))
+        future = Future()
+        future.set_result(pickle.loads(pickle.dumps(fn(*args, **kwargs))))
+        return future
+
+
 def test_photos_are_prepared_ahead_to_the_same_end(photo, tiny_checkpoint, tmp_path, monkeypatch, capsys):
     (tmp_path / "photos").mkdir()
     for number in range(2):
         (tmp_path / f"photos/eye{number}.png").write_bytes(photo.read_bytes())
     command = ["predict", str(tiny_checkpoint), str(tmp_path / "photos"), "--out"]
     assert main([*command, str(tmp_path / "here")]) == 0
+    started = []
     monkeypatch.setattr("fund2oct.run.predict._WORTH_A_PROCESS", 1)
-    assert main([*command, str(tmp_path / "there"), "--workers", "1"]) == 0
+    monkeypatch.setattr(
+        "fund2oct.run.predict.process_pool", lambda n: started.append(n) or nullcontext(Elsewhere())
+    )
+    assert main([*command, str(tmp_path / "there"), "--workers", "3"]) == 0
+    assert started == [3]
     for number in range(2):
         name = f"eye{number}.h5"
         with EyeReader(tmp_path / "here" / name) as here, EyeReader(tmp_path / "there" / name) as there:
