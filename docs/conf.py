@@ -46,9 +46,39 @@ myst_heading_anchors = 4
 # linked: their inventories cannot be read without a network. And a type that stands for others (Array,
 # Content, ...) is written as it is called in the code.
 nitpicky = True
-_OTHERS = """torch numpy np pytorch_lightning torchmetrics matplotlib collections concurrent os pathlib""".split()
-_SHORT = """Array Call Compression Content Distance EyeIndex EyePaths Figure Path RawBatch Resize Sampler Spacing
-    StartMethod Symmetries Tensor Tensors Transform nn.Module""".split()
+_OTHERS = [
+    "torch",
+    "numpy",
+    "np",
+    "pytorch_lightning",
+    "torchmetrics",
+    "matplotlib",
+    "collections",
+    "concurrent",
+    "os",
+    "pathlib",
+]
+_SHORT = [
+    "Array",
+    "Call",
+    "Compression",
+    "Content",
+    "Distance",
+    "EyeIndex",
+    "EyePaths",
+    "Figure",
+    "Path",
+    "RawBatch",
+    "Resize",
+    "Sampler",
+    "Spacing",
+    "StartMethod",
+    "Symmetries",
+    "Tensor",
+    "Tensors",
+    "Transform",
+    "nn.Module",
+]
 nitpick_ignore_regex = [
     (r"py:.*", rf"({'|'.join(_OTHERS)})\..*"),
     (r"py:class", "|".join(map(re.escape, _SHORT))),
