@@ -31,7 +31,7 @@ def commands(block: str) -> list[list[str]]:
 
 
 def files(page: Path, *languages: str) -> dict[str, str]:
-    """The files of a page: blocks that begin with ``# NAME``, without that line unless it is a comment there."""
+    """The files of a page, which are its blocks that begin with ``# NAME``."""
     found = {}
     for language, text in blocks(page, *languages):
         name = re.match(r"# (\S+\.\w+)\n", text)

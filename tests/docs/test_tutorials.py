@@ -68,7 +68,7 @@ def make_clinic(folder: Path) -> None:
     """The export that the page on a clinic's data describes, of simulated eyes."""
     config = PhantomConfig(
         fundus_px=128, n_depth=492, n_ascans=765
-    )  # 0.0039 mm in the slice, 0.0115 along it
+    )  # pixels of 0.0039 x 0.0115 mm
     for number, name in enumerate(("e1", "e2")):
         eye = simulate_eye(5, number, config)
         photo = np.kron(np.pad(eye.fundus, ((8, 8), (24, 24), (0, 0))), np.ones((8, 8, 1), np.uint8))
