@@ -4,7 +4,7 @@ BIN := $(VENV)/bin
 EXP ?= pix2vol
 ARGS ?=
 
-.PHONY: install weights train test lint docs linkcheck clean
+.PHONY: install weights train test tutorials lint docs linkcheck clean
 
 install: $(VENV)/.installed
 
@@ -25,6 +25,10 @@ weights: install
 # A process a core, one thread each: more threads than cores are many times slower.
 test: weights
 	OMP_NUM_THREADS=1 OMP_WAIT_POLICY=PASSIVE $(BIN)/python -m pytest -n auto $(ARGS)
+
+# Every command of every tutorial, in small; about three minutes.
+tutorials: weights
+	OMP_NUM_THREADS=1 OMP_WAIT_POLICY=PASSIVE $(BIN)/python -m pytest -m "slow or not slow" tests/docs/test_tutorials.py
 
 lint: install
 	$(BIN)/ruff check .

@@ -1,10 +1,13 @@
 """Every command, experiment and module that a page shows is one that there is."""
 
 import argparse
+import importlib
 import re
+from collections import Counter
 
 import pytest
 from doc_pages import OTHERS, OURS, PAGES, ROOT, blocks, commands, files
+from test_public_names import PUBLIC
 
 from fund2oct.cli import main
 from fund2oct.run.config import load_experiment
@@ -62,3 +65,33 @@ def test_links_within_the_repository_lead_somewhere(page):
     targets = [target.partition("#")[0] for target in re.findall(r"\]\(([^)\s]+)\)", text)]
     local = [target for target in targets if target and not re.match(r"https?:", target)]
     assert [target for target in local if not (page.parent / target).exists()] == []
+
+
+GUIDES = [page for page in PAGES if page.name not in ("README.md", "index.md")]
+
+
+@pytest.mark.parametrize("page", GUIDES, ids=lambda page: str(page.relative_to(ROOT)))
+def test_a_page_begins_with_what_its_reader_can_do_after_it(page):
+    title, after = page.read_text("utf-8").split("\n\n")[:2]
+    assert title.startswith("# ") and after.startswith("After this page you "), after
+
+
+def documented():
+    """Module and name of all that the reference shows, as often as it does."""
+    for page in sorted((ROOT / "docs/reference").glob("*.rst")):
+        for module, names in re.findall(
+            r"^\.\. subject:: (\S+)\n((?:\n? {3}\w+\n)*)", page.read_text(), re.M
+        ):
+            loaded = importlib.import_module(module)
+            for name in names.split() or getattr(loaded, "__all__", []):
+                found = getattr(loaded, name)
+                yield getattr(found, "__module__", module), name
+
+
+@pytest.mark.parametrize("module", sorted(PUBLIC))
+def test_the_reference_shows_each_public_name(module):
+    assert sorted(PUBLIC[module] - {name for _, name in documented()}) == []
+
+
+def test_the_reference_shows_nothing_twice():
+    assert [name for name, number in Counter(documented()).items() if number > 1] == []

@@ -16,7 +16,7 @@ TUTORIALS = ROOT / "docs/tutorials"
 SHORT = ["trainer.check_val_every_n_epoch=1", "trainer.limit_train_batches=1"]
 SMALL = {
     "simulate": ["--eyes", "24", "--seed", "3", "--shape", "32", "48", "--fundus-px", "48", "--workers", "1"],
-    "import": ["--workers", "1"],
+    "import": ["--workers", "1", "--fundus-px", "48"],
     "evaluate": ["--distances", "none"],
 }
 """What is added to commands so that they take a second."""
@@ -66,9 +66,7 @@ def small(tiny_overrides, tiny_layers):
 
 def make_clinic(folder: Path) -> None:
     """The export that the page on a clinic's data describes, of simulated eyes."""
-    config = PhantomConfig(
-        fundus_px=128, n_depth=492, n_ascans=765
-    )  # pixels of 0.0039 x 0.0115 mm
+    config = PhantomConfig(fundus_px=128, n_depth=492, n_ascans=765)  # pixels of 0.0039 x 0.0115 mm
     for number, name in enumerate(("e1", "e2")):
         eye = simulate_eye(5, number, config)
         photo = np.kron(np.pad(eye.fundus, ((8, 8), (24, 24), (0, 0))), np.ones((8, 8, 1), np.uint8))
@@ -79,7 +77,10 @@ def make_clinic(folder: Path) -> None:
             bscan.save(folder / name / f"oct_00{slice_number}.png")
 
 
-def test_your_own_data(here, tiny_overrides, tiny_layers):
+def test_your_own_data(here, tiny_overrides, tiny_layers, monkeypatch):
+    # Reports and panels take longer than all else here, and have tests of their own.
+    monkeypatch.setattr("fund2oct.run.train._report", lambda *_: None)
+    monkeypatch.setattr("fund2oct.callbacks.PanelCallback._draw", lambda *_: [])
     make_clinic(here)
     ran = go_through("clinic.md", small(tiny_overrides, tiny_layers))
     assert ran == ["import", "check", "info", "train", "train"]
@@ -87,9 +88,10 @@ def test_your_own_data(here, tiny_overrides, tiny_layers):
         eyes = [reader.read(key) for key in reader.keys]
     assert [eye.key for eye in eyes] == ["e1", "e2"] and len({eye.patient for eye in eyes}) == 1
     assert eyes[0].volume.shape == (2, 80, 112) and eyes[0].patient != "0071"
-    assert Path("runs/clinic/002/report/report.html").is_file() and Path("clinic.png").is_file()
+    assert Path("runs/clinic/002/checkpoints/last.ckpt").is_file() and Path("clinic.png").is_file()
 
 
+@pytest.mark.slow
 def test_evaluate_and_read_a_report(here, capsys):
     shutil.copytree("data", "predictions")
     assert go_through("evaluate.md", []) == ["evaluate", "evaluate", "evaluate"]
