@@ -30,11 +30,11 @@ def commands(block: str) -> list[list[str]]:
     return [words for words in found if words]
 
 
-def files(page: Path, *languages: str) -> dict[str, str]:
-    """The files of a page, which are its blocks that begin with ``# NAME``."""
+def files(page: Path) -> dict[str, str]:
+    """The files of a page: YAML that begins with its name, and blocks whose caption is one."""
     found = {}
-    for language, text in blocks(page, *languages):
-        name = re.match(r"# (\S+\.\w+)\n", text)
-        if name:
-            found[name[1]] = text[name.end() :] if language == "text" else text
-    return found
+    for _, text in blocks(page, "yaml"):
+        if name := re.match(r"# (\S+\.yaml)\n", text):
+            found[name[1]] = text
+    captioned = re.compile(r"^```{code-block} \w+\n:caption: (\S+)\n\n(.*?)^```", re.DOTALL | re.MULTILINE)
+    return found | dict(captioned.findall(page.read_text("utf-8")))

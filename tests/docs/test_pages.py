@@ -40,7 +40,7 @@ def parse(monkeypatch):
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
 def test_the_commands_of_a_page_are_understood(page, parse, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    for name, text in files(page, "yaml").items():
+    for name, text in files(page).items():
         (tmp_path / name).write_text(text)
     for _, block in blocks(page, "bash"):
         for name, *words in commands(block):

@@ -40,7 +40,7 @@ def here(tmp_path, monkeypatch, tiny_eyes, tiny_checkpoint):
 def go_through(name, overrides, only=None):
     """Run what a tutorial shows in the order in which it stands there."""
     page = TUTORIALS / name
-    for file, text in files(page, "yaml", "text").items():
+    for file, text in files(page).items():
         Path(file).write_text(text)
     ran = []
     for language, block in blocks(page, "bash", "python"):
