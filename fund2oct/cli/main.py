@@ -11,7 +11,7 @@ from contextlib import nullcontext
 from pathlib import Path
 
 from fund2oct import __version__
-from fund2oct.cli import data, exports, imports, models, view, weights
+from fund2oct.cli import data, exports, imports, models, publishing, view, weights
 from fund2oct.stopping import INTERRUPTED, Stopped, Terminated, sigterm_raises
 
 Command = Callable[[argparse.Namespace], int]
@@ -84,6 +84,6 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--debug", action="store_true", help="show the whole traceback of an error")
     parser.set_defaults(go_on="run it again")
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
-    for page in (data, imports, models, exports, view, weights):
+    for page in (data, imports, models, publishing, exports, view, weights):
         page.add_commands(commands)
     return parser

@@ -60,9 +60,18 @@ def add_commands(commands: Commands) -> None:
     )  # fmt: skip
     evaluate.set_defaults(command=_evaluate, go_on="no report was written; run it again")
 
-    predict = commands.add_parser("predict", help="generate volumes for photos")
-    predict.add_argument("checkpoint", metavar="CHECKPOINT")
-    predict.add_argument("photos", nargs="+", metavar="PHOTO")
+    predict = commands.add_parser(
+        "predict",
+        help="generate volumes for photos",
+        usage="fund2oct predict [MODEL] PHOTO... --out DIR",
+        epilog="example: fund2oct predict photos/*.jpg --out predictions",
+    )
+    predict.add_argument(
+        "photos", nargs="+", metavar="[MODEL] PHOTO",
+        help="pictures; before them a checkpoint, a published folder or hf://OWNER/NAME (default: the model that "
+        "comes with the package, see fund2oct models)",
+    )  # fmt: skip
+    predict.add_argument("--checkpoint", metavar="MODEL", help="the model, in place of the first word")
     predict.add_argument("--out", required=True, metavar="DIR")
     add_overwrite(predict, "replace the results of an earlier prediction; photos never are")
     add_format(predict, "of the volumes; may be given more than once (default: hdf5)")
@@ -152,14 +161,20 @@ def _device(name: str) -> str:
 
 
 def _predict(options: argparse.Namespace) -> int:
+    from fund2oct.models.checkpoint import names_a_model
     from fund2oct.run.predict import predict
 
+    checkpoint, photos = options.checkpoint, options.photos
+    if checkpoint is None and names_a_model(photos[0]):
+        checkpoint, *photos = photos
+        if not photos:
+            raise ValueError(f"predict: expected photos after the model {checkpoint}")
     if options.placement == "photo" and options.fovea:
         raise ValueError("predict: expected --fovea or --placement photo, found both")
     placement = placement_option(options, tuple(options.fovea or (0.0, 0.0)))
     failed = predict(
-        options.checkpoint,
-        options.photos,
+        checkpoint,
+        photos,
         options.out,
         formats=options.formats or ["hdf5"],
         seed=options.seed,
@@ -171,7 +186,5 @@ def _predict(options: argparse.Namespace) -> int:
     )
     for reason in failed:
         print(f"fund2oct: {reason}", file=sys.stderr)
-    print(
-        f"{len(options.photos) - len(failed)} of {len(options.photos)} photos translated into {options.out}"
-    )
+    print(f"{len(photos) - len(failed)} of {len(photos)} photos translated into {options.out}")
     return 1 if failed else 0

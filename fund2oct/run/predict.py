@@ -16,7 +16,7 @@ from fund2oct.export import FORMATS, export_eye
 from fund2oct.eye import DataError
 from fund2oct.geometry import Placement
 from fund2oct.models import VolumeModel, load_model
-from fund2oct.models.checkpoint import import_class
+from fund2oct.models.checkpoint import find_model, import_class
 from fund2oct.models.thickness import predict_thickness, save_thickness
 from fund2oct.outputs import check_files
 from fund2oct.visual import draw_panel, draw_thickness, save_figure
@@ -26,7 +26,7 @@ _FOOTER = "Predicted from the photo alone: a guess with its uncertainty, no meas
 
 
 def predict(
-    checkpoint: str | Path,
+    checkpoint: str | Path | None,
     photos: Sequence[str | Path],
     out: str | Path,
     formats: Sequence[str] = ("hdf5",),
@@ -44,7 +44,8 @@ def predict(
     the other photos.
 
     Args:
-        checkpoint: a trained model.
+        checkpoint: a trained model, as :func:`fund2oct.load_model` takes it; None for the model that comes with
+            the package.
         photos: picture files.
         out: folder of the results, made if need be: for ``NAME.jpg`` the volume ``NAME.h5``, its panel
             ``NAME.png``, the thickness map ``NAME.thickness.png`` and its numbers in micrometres,
@@ -67,6 +68,7 @@ def predict(
         fund2oct.models.CheckpointError: if the checkpoint cannot be used.
         fund2oct.outputs.OutputError: if a result would be written over something else.
     """
+    checkpoint = find_model(checkpoint)
     network = load_model(checkpoint, import_class(model) if model else None)
     folder = Path(out)
     names = _free_names([Path(photo).stem for photo in photos], formats)

@@ -215,6 +215,10 @@ class FundusOCTDataModule(pl.LightningDataModule):
         names = {part: tuple(self._parts[part].names()) for part in PARTS}
         return SeenEyes(self._name, digest, split, names)
 
+    def simulated(self) -> float:
+        """Share of the training eyes that were simulated."""
+        return self.train_dataset.simulated()
+
     @property
     def spacing_mm(self) -> tuple[float, float, float]:
         """Distance of neighbouring slices, rows and A-scans of the training eyes."""

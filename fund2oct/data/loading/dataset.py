@@ -203,6 +203,10 @@ class FundusOCTDataset(Dataset[dict[str, Any]]):
         length_mm = [fmean(self._lines(number)[1].length_mm) for number in range(len(self))]
         return np.stack([self._index.spacings_mm[:, 1] * rows / n_depth, np.array(length_mm) / n_ascans], -1)
 
+    def simulated(self) -> float:
+        """Share of the eyes that were simulated."""
+        return float(self._index.simulated.mean())
+
     def prepared(self) -> tuple[float, float]:
         """Shares of the photos and of the volumes that come with even light and common levels."""
         photos, volumes = self._index.prepared.mean(0).tolist()

@@ -11,10 +11,10 @@ import numpy as np
 from fund2oct.data.loading.split import EyeName
 from fund2oct.data.preparing.illumination import LEVELS, LIGHT, is_done
 from fund2oct.data.store.reader import EyeReader
-from fund2oct.eye import ARRAYS, Array, DataError
+from fund2oct.eye import ARRAYS, SIMULATED, Array, DataError
 from fund2oct.geometry import Placement, ScanPattern
 
-_COLUMNS = ("key", "who", "placement", "spacing", "scan", "photo", "prepared")
+_COLUMNS = ("key", "who", "placement", "spacing", "scan", "photo", "prepared", "simulated")
 
 
 @dataclass(frozen=True, eq=False)
@@ -39,6 +39,7 @@ class EyeIndex:
             ``(N,)``.
         prepared: what was done of :class:`fund2oct.data.preparing.preparation.Preparation` at import: to
             photos and to volumes, bool, shape ``(N, 2)``.
+        simulated: whether each was simulated by :mod:`fund2oct.phantom`, bool, shape ``(N,)``.
     """
 
     keys: tuple[str, ...]
@@ -52,6 +53,7 @@ class EyeIndex:
     shapes: dict[str, Array]
     photos: Array
     prepared: Array
+    simulated: Array
 
     @classmethod
     def read(
@@ -88,6 +90,7 @@ class EyeIndex:
             found["scan"].append(-1 if scan is None else scans.setdefault(scan, len(scans)))
             found["photo"].append(info.photo_digest.encode())
             found["prepared"].append((is_done(info.history, LIGHT), is_done(info.history, LEVELS)))
+            found["simulated"].append(fields["source"].startswith(SIMULATED))
             for name, (_, dims) in ARRAYS.items():
                 shapes[name].append(shape_of.get(name, (0,) * len(dims)))
         patients, lateralities, diagnoses = zip(*found["who"], strict=True) if found["who"] else ((), (), ())
@@ -106,6 +109,7 @@ class EyeIndex:
             },
             np.array(found["photo"], "S64"),
             np.array(found["prepared"], bool).reshape(-1, 2),
+            np.array(found["simulated"], bool),
         )
 
     def __len__(self) -> int:
@@ -130,6 +134,7 @@ class EyeIndex:
             {name: sizes[rows] for name, sizes in self.shapes.items()},
             self.photos[rows],
             self.prepared[rows],
+            self.simulated[rows],
         )
 
     def names(self) -> list[EyeName]:
