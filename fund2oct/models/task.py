@@ -133,6 +133,10 @@ class Task:
                 "and split, or its test eyes become training eyes"
             )
 
+    def for_publishing(self) -> Task:
+        """The same without a name of an eye, a patient or a folder, see :meth:`SeenEyes.for_publishing`."""
+        return replace(self, seen=self.seen.for_publishing())
+
     def to_dict(self) -> dict[str, Any]:
         """Plain values and tensors, as stored in a checkpoint."""
         return {

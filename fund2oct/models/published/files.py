@@ -9,13 +9,12 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Mapping
-from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import torch
 from safetensors import SafetensorError
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file, save
 from torch import Tensor
 
 from fund2oct import __version__
@@ -57,7 +56,7 @@ def write_published(
         ValueError: if a hyper-parameter is no plain value, or a weight is too large for float16.
     """
     assert model.task is not None
-    task = replace(model.task, seen=model.task.seen.for_publishing()).to_dict()
+    task = model.task.for_publishing().to_dict()
     poses = {f"{_POSES}{name}": value for name, value in task.pop("poses").items()}
     # Slices of a star have no distance; JSON has no NaN.
     task["spacing_mm"] = [None if math.isnan(length) else length for length in task["spacing_mm"]]
@@ -81,7 +80,7 @@ def write_published(
         name: value.detach().cpu().clone(memory_format=torch.contiguous_format)
         for name, value in tensors.items()
     }
-    save_file(own, folder / WEIGHTS, metadata={"format": "pt"})
+    (folder / WEIGHTS).write_bytes(save(own, metadata={"format": "pt"}))
     # Last: a folder without it is known to be unfinished.
     (folder / CONFIG).write_text(json.dumps(config, indent=1, allow_nan=False) + "\n", "utf-8")
 

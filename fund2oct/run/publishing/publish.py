@@ -25,6 +25,7 @@ from fund2oct.run.publishing.record import RunRecord
 _PICTURE = "eye.png"
 _MOST_GREY = 0.5
 _MOST_UM = 1.0
+_ALMOST_ALL = 0.999
 
 
 @dataclass(frozen=True)
@@ -82,6 +83,8 @@ def publish(
     check_folder(folder, CONFIG, overwrite)
     own = import_class(model) if model else None
     network = load_model(record.checkpoint, own)
+    assert network.task is not None
+    network.task = network.task.for_publishing()
     folder.mkdir(parents=True, exist_ok=True)
     for name in (CONFIG, WEIGHTS, CARD, _PICTURE):
         (folder / name).unlink(missing_ok=True)
@@ -91,7 +94,7 @@ def publish(
         "licence": licence,
         "with_encoder": with_encoder,
         "numbers": "float16" if half else "float32",
-        "needs": [] if with_encoder else _packages(network),
+        "packages": _packages(network),
         "n_weights": sum(weight.numel() for weight in network.generator_ema.parameters()),
     }
     write_published(network, folder, about, half, with_encoder)
@@ -121,7 +124,9 @@ def _compare(network: VolumeModel, again: VolumeModel, folder: Path) -> str:
     if network.draws_volumes:
         before, after = (_volume(one, fundus) for one in (network, again))
         change = np.abs(before - after)
-        found.append(f"the volume by at most {change.max():.0f} of 255 grey levels (mean {change.mean():.3f})")
+        # Where an edge moves by a share of a pixel, a single voxel changes much and nothing is to be seen.
+        most = np.quantile(change, _ALMOST_ALL)
+        found.append(f"{_ALMOST_ALL:.1%} of the voxels by at most {most:.0f} of 255 grey levels")
         if change.mean() > _MOST_GREY:
             raise ValueError(f"{folder}: float16 changes {found[0]}; publish without --half")
     maps = [predict_thickness(one, fundus, Placement(), task.scan) for one in (network, again)]

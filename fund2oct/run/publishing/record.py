@@ -18,7 +18,8 @@ FIGURES = {
     "order/violations": ("implausible A-scans ↓", "{:.1%}"),
 }
 """The report's values that a card shows: their titles and forms."""
-_OWN = "model"
+OWN = "model"
+"""The name of the model among the answers of its report."""
 _PICTURES = ("report/median-*.png", "report/*.png", "panels/*.png")
 
 
@@ -53,9 +54,9 @@ class RunRecord:
         made, report = _read(folder / "run.json"), _read(folder / "report" / "metrics.json")
         answers = report.get("summary", {})
         about = {name: made[name] for name in ("hours", "device") if name in made}
-        if _OWN in answers:
+        if OWN in answers:
             about["n_eyes"] = report["protocol"]["n_eyes"]
-            about["figures"] = {name: answers[_OWN][name]["mean"] for name in FIGURES if name in answers[_OWN]}
+            about["figures"] = {name: answers[OWN][name]["mean"] for name in FIGURES if name in answers[OWN]}
         pictures = [path for pattern in _PICTURES for path in sorted(folder.glob(pattern))]
         return cls(checkpoint, about, answers, pictures[0] if pictures else None)
 
