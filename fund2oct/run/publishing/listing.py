@@ -34,7 +34,7 @@ def models_at_hand(runs: Path) -> list[ModelAtHand]:
     for folder in models_in_the_box():
         config = read_config(folder)
         size = f"{config['class'].rpartition('.')[2]}, {(folder / WEIGHTS).stat().st_size / 1e6:.1f} MB"
-        where = "in the package; named by no word" if not found else f"in the package: {folder}"
+        where = "in the package; predict takes it where no model is named" if not found else f"in the package: {folder}"
         lines = (size, str(config["about"].get("provenance", "")), figures_of(config["about"]))
         found.append(ModelAtHand(folder.name, where, tuple(filter(None, lines))))
     for marked in sorted(runs.glob("*/*/run.json")):

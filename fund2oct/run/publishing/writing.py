@@ -86,8 +86,7 @@ def publish(
     assert network.task is not None
     network.task = network.task.for_publishing()
     folder.mkdir(parents=True, exist_ok=True)
-    for name in (CONFIG, WEIGHTS, CARD, _PICTURE):
-        (folder / name).unlink(missing_ok=True)
+    _clear(folder)
     about = record.about | {
         "fund2oct": __version__,
         "provenance": network.task.provenance(),
@@ -97,14 +96,23 @@ def publish(
         "packages": _packages(network),
         "n_weights": sum(weight.numel() for weight in network.generator_ema.parameters()),
     }
-    write_published(network, folder, about, half, with_encoder)
-    check = about["check"] = _compare(network, load_model(folder, own), folder)
+    try:
+        write_published(network, folder, about, half, with_encoder)
+        check = about["check"] = _compare(network, load_model(folder, own), folder)
+    except ValueError:
+        _clear(folder)
+        raise
     picture = None
     if record.picture is not None:
         picture = _PICTURE
         shutil.copyfile(record.picture, folder / picture)
     (folder / CARD).write_text(model_card(folder.resolve().name, network, record, about, picture), "utf-8")
     return Published(folder, sum(path.stat().st_size for path in folder.iterdir()), check)
+
+
+def _clear(folder: Path) -> None:
+    for name in (CONFIG, WEIGHTS, CARD, _PICTURE):
+        (folder / name).unlink(missing_ok=True)
 
 
 def _packages(network: VolumeModel) -> list[str]:
