@@ -31,7 +31,7 @@ def add_commands(commands: Commands) -> None:
     aptos.add_argument("out", metavar="OUT.h5")
     _add_photo_options(aptos)
     _add_slice_options(aptos)
-    aptos.set_defaults(shape=(320, 448), spacing_mm=None, radial=False, star=None)
+    aptos.set_defaults(shape=(320, 448), spacing_mm=None, radial=False, star=None, scan=None)
     aptos.add_argument("--start-deg", type=float, default=0.0, help="direction of slice 0, from straight up")
     aptos.add_argument("--anticlockwise", action="store_true", help="the slices turn the other way")
     _add_writing(aptos)

@@ -5,7 +5,14 @@ from __future__ import annotations
 import argparse
 import sys
 
-from fund2oct.cli.options import Commands, add_format, add_overwrite, add_placement, placement_option
+from fund2oct.cli.options import (
+    Commands,
+    add_figures,
+    add_format,
+    add_overwrite,
+    add_placement,
+    placement_option,
+)
 
 
 def add_commands(commands: Commands) -> None:
@@ -58,6 +65,7 @@ def add_commands(commands: Commands) -> None:
         "--control", action="append", default=[], metavar="MODULE.NAME",
         help="an answer of your own, for a row of the report",
     )  # fmt: skip
+    add_figures(evaluate)
     evaluate.set_defaults(command=_evaluate, go_on="no report was written; run it again")
 
     predict = commands.add_parser(
@@ -90,6 +98,10 @@ def add_commands(commands: Commands) -> None:
     )  # fmt: skip
     predict.add_argument("--seed", type=int, default=0, help="of the speckle and of the poses")
     predict.add_argument("--model", default=None, metavar="MODULE.CLASS", help="a class of your own")
+    add_figures(predict)
+    predict.add_argument(
+        "--theme", choices=("light", "dark"), default="light", help="paper of the pictures (default: light)"
+    )
     predict.set_defaults(
         command=_predict,
         go_on="what is finished stays; run it again with the photos that are left, or with --overwrite",
@@ -109,7 +121,7 @@ def _train(options: argparse.Namespace) -> int:
         spread_out=options.from_shell,
     )
     if run.is_dir():
-        report = f": its report in {run}/report/report.md, panels in {run}/panels"
+        report = f": its report in {run}/report/report.html, panels in {run}/panels"
         print(f"\nThe run lies in {run}{report if (run / 'report').is_dir() else ''}.")
         checkpoint = last_checkpoint(run)
         if checkpoint is not None:
@@ -139,12 +151,13 @@ def _evaluate(options: argparse.Namespace) -> int:
         "device": _device(options.device),
         "overwrite": options.overwrite,
         "own": Own.load(options.measure, options.control),
+        "figure_formats": options.figure_formats or [],
     }
     if of_models:
         evaluate_checkpoints(options.checkpoints, options.data, options.out, **shared)
     else:
         evaluate_files(options.real, options.fake, options.out, options.protocol, **shared)
-    print(f"The report lies in {options.out}/report.md")
+    print(f"The report lies in {options.out}/report.html, its tables in {options.out}/report.md")
     return 0
 
 
@@ -163,6 +176,7 @@ def _device(name: str) -> str:
 def _predict(options: argparse.Namespace) -> int:
     from fund2oct.models.checkpoint import names_a_model
     from fund2oct.run.predict import predict
+    from fund2oct.visual import THEMES
 
     checkpoint, photos = options.checkpoint, options.photos
     if checkpoint is None and names_a_model(photos[0]):
@@ -183,6 +197,8 @@ def _predict(options: argparse.Namespace) -> int:
         draw=options.draw,
         lines=options.lines,
         overwrite=options.overwrite,
+        figure_formats=options.figure_formats or ["png"],
+        theme=THEMES[options.theme],
     )
     for reason in failed:
         print(f"fund2oct: {reason}", file=sys.stderr)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import argparse
 import os
-from importlib import import_module
 from typing import TYPE_CHECKING, TypeAlias
 
 if TYPE_CHECKING:
@@ -47,6 +46,14 @@ def add_workers(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--workers", type=int, default=os.cpu_count() or 1, help="processes")
 
 
+def add_figures(parser: argparse.ArgumentParser) -> None:
+    """Add ``--figure-format``."""
+    parser.add_argument(
+        "--figure-format", choices=("png", "svg", "pdf"), action="append", dest="figure_formats",
+        help="of the pictures; may be given more than once (default: png, which a report always has)",
+    )  # fmt: skip
+
+
 def add_placement(parser: argparse.ArgumentParser) -> None:
     """Add ``--placement`` and ``--half-width-mm``."""
     parser.add_argument(
@@ -66,16 +73,14 @@ def scan_option(name: str) -> ScanPattern:
     Raises:
         ValueError: if there is none.
     """
+    from fund2oct.by_path import import_by_path
     from fund2oct.geometry import ScanPattern
 
-    module, _, attribute = name.rpartition(".")
     try:
-        found = getattr(import_module(module), attribute)
+        found = import_by_path(name)
         pattern = found() if callable(found) else found
-    except (ImportError, AttributeError, TypeError, ValueError) as error:
-        raise ValueError(
-            f"--scan {name}: expected an importable MODULE.NAME of a pattern ({error})"
-        ) from error
+    except (TypeError, ValueError) as error:
+        raise ValueError(f"--scan {name}: expected a scan pattern at MODULE.NAME ({error})") from error
     if not isinstance(pattern, ScanPattern):
         found_type = type(pattern).__name__
         raise ValueError(f"--scan {name}: expected a fund2oct.geometry.ScanPattern, found {found_type}")

@@ -57,7 +57,12 @@ def predict(
             )
         # Lines in pixels are taken to be as long as those of the training.
         located = locate_lines(
-            lines, spacing_mm, model.shape[2], prepared.circle, picture.shape[:2], placement.half_width_mm
+            lines,
+            spacing_mm,
+            model.shape[2],
+            prepared.circle,
+            picture.shape[:2],
+            options.placement.half_width_mm,
         )
         scan, spacing_mm, placed = located.scan, located.spacing_mm, located.placement or placed
         notes += located.notes

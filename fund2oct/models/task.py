@@ -107,18 +107,8 @@ class Task:
         seen = data.seen()
         if hasattr(val, "seen"):
             seen = replace(seen, parts={**seen.parts, "val": val.seen().parts["train"]})
-        simulated = data.simulated() > 0 if hasattr(data, "simulated") else False
+        simulated = bool(getattr(data, "simulated", False))
         return cls(data.scan, (s, z, x), data.fundus_px, poses, preparation, seen, simulated)
-
-    def provenance(self) -> str:
-        """Say on what the model was trained, for the footer of a picture and the head of a report.
-
-        Example:
-            >>> task.provenance()  # doctest: +SKIP
-            'Trained on eyes.h5 (482 eyes): trained on simulated eyes; a demonstration of the machinery.'
-        """
-        trained = f"Trained on {self.seen.path} ({len(self.seen.parts['train'])} eyes)"
-        return f"{trained}: {DEMONSTRATION}." if self.simulated else f"{trained}."
 
     def check_same_split(self, other: Task) -> None:
         """Refuse to go on with a training whose test eyes were training eyes before.
@@ -136,6 +126,16 @@ class Task:
     def for_publishing(self) -> Task:
         """The same without a name of an eye, a patient or a folder, see :meth:`SeenEyes.for_publishing`."""
         return replace(self, seen=self.seen.for_publishing())
+
+    def provenance(self) -> str:
+        """Say on what the model was trained, for the footer of a picture and the head of a report.
+
+        Example:
+            >>> task.provenance()  # doctest: +SKIP
+            'Trained on eyes.h5 (482 eyes): trained on simulated eyes; a demonstration of the machinery.'
+        """
+        trained = f"Trained on {self.seen.path} ({len(self.seen.parts['train'])} eyes)"
+        return f"{trained}: {DEMONSTRATION}." if self.simulated else f"{trained}."
 
     def to_dict(self) -> dict[str, Any]:
         """Plain values and tensors, as stored in a checkpoint."""

@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import torch
+from matplotlib.figure import Figure
 from rich.progress import track
 
 from fund2oct.data import Eye
@@ -17,11 +18,11 @@ from fund2oct.eye import DataError
 from fund2oct.geometry import Placement
 from fund2oct.models import VolumeModel, load_model
 from fund2oct.models.checkpoint import find_model, import_class
-from fund2oct.models.thickness import predict_thickness, save_thickness
+from fund2oct.models.thickness import ThicknessMap, predict_interval_um, predict_thickness, save_thickness
 from fund2oct.outputs import check_files
-from fund2oct.visual import draw_panel, draw_thickness, save_figure
+from fund2oct.visual import LIGHT, ShownVolume, Theme, draw_panel, draw_thickness, save_figures
 
-_PICTURES = (".png", ".thickness.png", ".thickness.tif")
+_PICTURES, _NUMBERS = ("", ".thickness"), ".thickness.tif"
 _FOOTER = "Predicted from the photo alone: a guess with its uncertainty, no measurement and no diagnosis."
 
 
@@ -36,6 +37,8 @@ def predict(
     draw: bool = False,
     lines: str | Path | None = None,
     overwrite: bool = False,
+    figure_formats: Sequence[str] = ("png",),
+    theme: Theme = LIGHT,
 ) -> list[str]:
     """Generate a volume for each photo, with a panel and, where the model predicts it, a thickness map.
 
@@ -60,6 +63,8 @@ def predict(
         lines: a table that tells for each photo where its B-scans lie, a row each, as
             ``fund2oct import table`` reads it; by default they lie as in the training.
         overwrite: whether the results of an earlier prediction may be replaced; a photo never is.
+        figure_formats: of the panel and the map, see :data:`fund2oct.visual.FIGURE_FORMATS`.
+        theme: colours of their paper and ink.
 
     Returns:
         A line for each photo that was passed over, which says why.
@@ -71,19 +76,27 @@ def predict(
     checkpoint = find_model(checkpoint)
     network = load_model(checkpoint, import_class(model) if model else None)
     folder = Path(out)
-    names = _free_names([Path(photo).stem for photo in photos], formats)
-    written = [folder / file for name in names for file in _files_of(name, formats)]
+    endings = [FORMATS[one].ending for one in formats] + [_NUMBERS]
+    endings += [f"{part}.{ending}" for part in _PICTURES for ending in figure_formats]
+    names = _free_names([Path(photo).stem for photo in photos], endings)
+    written = [folder / f"{name}{ending}" for name in names for ending in endings]
     # A folder of an earlier export is looked at by export_eye, which knows what may lie in it.
     files = [path for path in written if not path.is_dir()]
     check_files(files, overwrite, [checkpoint, *photos])
     folder.mkdir(parents=True, exist_ok=True)
     failed: list[str] = []
+    assert network.task is not None
+    footer = f"{type(network).__name__}, {Path(checkpoint).name}. {network.task.provenance()} {_FOOTER}"
     given = lines_of_photos(renamed(read_table(Path(lines)), {}, COLUMNS)) if lines else None
     for photo, name in track([*zip(map(Path, photos), names, strict=True)], "translating"):
         try:
             own = _lines_of(photo, given, lines)
             eye = network.predict(photo, placement, seed, draw, own)
-            _save(network, eye, folder, name, formats, overwrite)
+            assert eye.fundus is not None
+            thickness = predict_thickness(network, eye.fundus, eye.placement, eye.scan or network.task.scan)
+            _save(eye, thickness, folder / name, formats, overwrite)
+            for ending, figure in _draw(network, eye, thickness, footer, theme).items():
+                save_figures(figure, folder / f"{name}{ending}", figure_formats)
         except DataError as error:
             line = " ".join(str(error).split())
             failed.append(line if str(photo) in line else f"{photo}: {line}")
@@ -101,40 +114,45 @@ def _lines_of(
 
 
 def _save(
-    model: VolumeModel, eye: Eye, folder: Path, name: str, formats: Sequence[str], overwrite: bool
+    eye: Eye, thickness: ThicknessMap | None, path: Path, formats: Sequence[str], overwrite: bool
 ) -> None:
-    assert eye.fundus is not None and model.task is not None
-    thickness = predict_thickness(model, eye.fundus, eye.placement, eye.scan or model.task.scan)
+    """Write the volume in each format, and the numbers of the thickness map."""
     if eye.volume is not None:
-        _draw(eye, folder / f"{name}.png")
         for format in formats:
-            export_eye(eye, folder, name, format, overwrite, thickness)
+            export_eye(eye, path.parent, path.name, format, overwrite, thickness)
     if thickness is not None:
-        save_thickness(thickness, folder / f"{name}.thickness.tif")
-        figure = draw_thickness(eye.fundus, thickness, eye.key, _FOOTER)
-        save_figure(figure, folder / f"{name}.thickness.png")
+        save_thickness(thickness, path.with_name(f"{path.name}{_NUMBERS}"))
 
 
-def _draw(eye: Eye, path: Path) -> None:
-    assert eye.fundus is not None and eye.scan is not None and eye.volume is not None
-    fundus = torch.from_numpy(eye.fundus.copy()).permute(2, 0, 1) / 255
-    volume = torch.from_numpy(eye.volume) / 255
-    grid = eye.placement.to_grid(eye.scan.coordinates(volume.shape[-1]))
-    save_figure(draw_panel(fundus, grid, {"generated": volume}, eye.key), path)
+def _draw(
+    model: VolumeModel, eye: Eye, thickness: ThicknessMap | None, footer: str, theme: Theme
+) -> dict[str, Figure]:
+    """The panel and the thickness map, by the ending of their files' names."""
+    assert eye.fundus is not None and model.task is not None
+    figures = {}
+    if thickness is not None:
+        figures[".thickness"] = draw_thickness(eye.fundus, thickness, eye.key, footer, theme)
+    if eye.volume is not None:
+        assert eye.scan is not None
+        fundus = torch.from_numpy(eye.fundus.copy()).permute(2, 0, 1) / 255
+        grid = eye.placement.to_grid(eye.scan.coordinates(eye.volume.shape[-1]))
+        interval_um = predict_interval_um(model, fundus, grid)
+        spacing_mm = eye.spacing_mm[1:]
+        shown = ShownVolume.searched(torch.from_numpy(eye.volume) / 255, spacing_mm, interval_um)
+        figures[""] = draw_panel(
+            {"generated": shown}, spacing_mm, fundus, grid,
+            thickness=thickness, title=eye.key, footer=footer, theme=theme,
+        )  # fmt: skip
+    return figures
 
 
-def _files_of(name: str, formats: Sequence[str]) -> list[str]:
-    """All that may be written for a photo."""
-    return [name + ending for ending in (*(FORMATS[one].ending for one in formats), *_PICTURES)]
-
-
-def _free_names(stems: Sequence[str], formats: Sequence[str]) -> list[str]:
+def _free_names(stems: Sequence[str], endings: Sequence[str]) -> list[str]:
     """A name for each photo, numbered where one of its files would be another photo's too."""
     names: list[str] = []
     taken: set[str] = set()
     for stem in stems:
         name, number = stem, 2
-        while taken & (files := {file.casefold() for file in _files_of(name, formats)}):
+        while taken & (files := {f"{name}{ending}".casefold() for ending in endings}):
             name, number = f"{stem}-{number}", number + 1
         taken |= files
         names.append(name)
