@@ -46,7 +46,9 @@ def files(folder, pattern):
 def test_it_holds_every_module_and_all_data(wheel):
     expected = {f"fund2oct/{path}" for path in files("fund2oct", "*.py")}
     expected |= {f"fund2oct/viewer/web/{path}" for path in files("fund2oct/viewer/web", "*")}
-    expected |= {f"fund2oct/experiments/{path}" for path in files("experiments", "*.*") if path.suffix != ".pyc"}
+    expected |= {
+        f"fund2oct/experiments/{path}" for path in files("experiments", "*.*") if path.suffix != ".pyc"
+    }
     model = ("config.json", "model.safetensors", "README.md", "eye.png")
     expected |= {"fund2oct/py.typed", *(f"fund2oct/weights/pix2vol/{file}" for file in model)}
     found = {name for name in wheel.namelist() if ".dist-info/" not in name}
@@ -63,10 +65,14 @@ def test_its_metadata_say_what_the_package_says(wheel):
     assert metadata["License-Expression"] or metadata["License"] == "Apache-2.0"
     assert "## Two commands" in metadata.get_payload() or "# fund2oct" in metadata.get_payload()
     assert "fund2oct = fund2oct.cli:main" in read("entry_points.txt")
-    needed = {re.split(r"[^\w-]", line)[0] for line in metadata.get_all("Requires-Dist") if "extra ==" not in line}
+    needed = {
+        re.split(r"[^\w-]", line)[0] for line in metadata.get_all("Requires-Dist") if "extra ==" not in line
+    }
     config = ConfigParser()
     config.read(ROOT / "setup.cfg")
-    assert needed == {re.split(r"[^\w-]", line)[0] for line in config["options"]["install_requires"].split("\n")[1:]}
+    assert needed == {
+        re.split(r"[^\w-]", line)[0] for line in config["options"]["install_requires"].split("\n")[1:]
+    }
 
 
 def test_the_version_stands_in_one_place():

@@ -30,7 +30,7 @@ def versions() -> dict[str, str]:
 
 
 class RunRecordCallback(pl.Callback):
-    """Write ``run.json``: the command, the seed, the versions and the device; at the end the hours it took."""
+    """Write ``run.json``: command, seed, versions and device; at the end the hours that it took."""
 
     def __init__(self) -> None:
         self._record: dict[str, Any] = {}

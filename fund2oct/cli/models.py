@@ -76,8 +76,8 @@ def add_commands(commands: Commands) -> None:
     )
     predict.add_argument(
         "photos", nargs="+", metavar="[MODEL] PHOTO",
-        help="pictures; before them a checkpoint, a published folder or hf://OWNER/NAME (default: the model that "
-        "comes with the package, see fund2oct models)",
+        help="pictures; before them a checkpoint, a published folder or hf://OWNER/NAME (default: the model "
+        "that comes with the package, see fund2oct models)",
     )  # fmt: skip
     predict.add_argument("--checkpoint", metavar="MODEL", help="the model, in place of the first word")
     predict.add_argument("--out", required=True, metavar="DIR")

@@ -26,7 +26,9 @@ def add_commands(commands: Commands) -> None:
     publish.add_argument("--licence", default="", metavar="NAME", help="of the weights, such as apache-2.0")
     publish.add_argument("--model", default=None, metavar="MODULE.CLASS", help="a class of your own")
     publish.add_argument(
-        "--push", metavar="hf://OWNER/NAME", help="put it on the Hugging Face hub too, for yourself alone at first"
+        "--push",
+        metavar="hf://OWNER/NAME",
+        help="put it on the Hugging Face hub too, for yourself alone at first",
     )
     add_overwrite(publish, "replace an earlier publication in that folder")
     publish.set_defaults(command=_publish, go_on="nothing was published; run it again")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import pickle
 import re
 from collections.abc import Sequence
@@ -106,7 +107,7 @@ def load_model(
     return model.to(device).eval()
 
 
-def find_model(name: str | Path | None) -> Path:
+def find_model(name: str | os.PathLike[str] | None) -> Path:
     """Where a model lies on this machine: a checkpoint, or a published folder.
 
     Args:

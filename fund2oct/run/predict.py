@@ -47,8 +47,8 @@ def predict(
     the other photos.
 
     Args:
-        checkpoint: a trained model, as :func:`fund2oct.load_model` takes it; None for the model that comes with
-            the package.
+        checkpoint: a trained model, as :func:`fund2oct.load_model` takes it; None for the model that comes
+            with the package.
         photos: picture files.
         out: folder of the results, made if need be: for ``NAME.jpg`` the volume ``NAME.h5``, its panel
             ``NAME.png``, the thickness map ``NAME.thickness.png`` and its numbers in micrometres,

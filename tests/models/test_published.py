@@ -141,7 +141,10 @@ def test_no_text_of_a_folder_is_imported_opened_or_fetched(copied, trap):
                 load_model(copied)
             except CheckpointError as error:
                 assert "copied" in str(error)
-    with values_of_a_file("config.json"), pytest.raises(ValueError, match="'hf://sprung/model' was read from"):
+    with (
+        values_of_a_file("config.json"),
+        pytest.raises(ValueError, match="'hf://sprung/model' was read from"),
+    ):
         fetch_from_hub("hf://sprung/model")
 
 
@@ -171,9 +174,18 @@ LFS = "version https://git-lfs.github.com/spec/v1\noid sha256:1\nsize 9\n"
         (lambda folder: (folder / "config.json").write_text("{"), "config.json: is damaged"),
         (lambda folder: (folder / "config.json").write_text(""), "config.json: is empty"),
         (lambda folder: (folder / "config.json").write_text("[" * 100_000), "config.json: is damaged"),
-        (lambda folder: (folder / "config.json").write_bytes(b"\xff\xd8\xff"), "config.json: is a JPEG picture"),
-        (lambda folder: (folder / "config.json").write_text("[]"), "config.json: expected class, with_encoder"),
-        (lambda folder: (folder / "model.safetensors").write_text(LFS), "safetensors: is a pointer of Git LFS"),
+        (
+            lambda folder: (folder / "config.json").write_bytes(b"\xff\xd8\xff"),
+            "config.json: is a JPEG picture",
+        ),
+        (
+            lambda folder: (folder / "config.json").write_text("[]"),
+            "config.json: expected class, with_encoder",
+        ),
+        (
+            lambda folder: (folder / "model.safetensors").write_text(LFS),
+            "safetensors: is a pointer of Git LFS",
+        ),
         (
             lambda folder: (folder / "model.safetensors").write_bytes(
                 (folder / "model.safetensors").read_bytes()[:-40]
@@ -212,7 +224,10 @@ def test_an_encoder_in_the_file_needs_no_package(model, tmp_path, monkeypatch):
     pretrained = Pix2Vol(SHAPE, **TINY_PIX2VOL | {"encoder": "efficientnet_lite0", "encoder_px": 48})
     pretrained.configure_model()
     pretrained.task = model.task
-    without, half = write(pretrained, tmp_path / "a"), write(pretrained, tmp_path / "b", half=True, with_encoder=True)
+    without, half = (
+        write(pretrained, tmp_path / "a"),
+        write(pretrained, tmp_path / "b", half=True, with_encoder=True),
+    )
     whole = write(pretrained, tmp_path / "c", with_encoder=True)
     assert not [name for name in load_file(without / "model.safetensors") if "encoder.network" in name]
     # 2.2 million weights of the layers that are used, two bytes each, not the classifier's.
@@ -220,7 +235,8 @@ def test_an_encoder_in_the_file_needs_no_package(model, tmp_path, monkeypatch):
     without_packages(monkeypatch, tmp_path)
     assert same(used(load_model(whole)), used(pretrained))
     with pytest.raises(
-        ModuleNotFoundError, match=r"a: needs a network that it does not hold: .*pip install \"fund2oct\[pretrained\]"
+        ModuleNotFoundError,
+        match=r"a: needs a network that it does not hold: .*pip install \"fund2oct\[pretrained\]",
     ):
         load_model(without)
 
@@ -263,7 +279,9 @@ def test_a_folder_is_put_on_the_hub(published, tmp_path, monkeypatch):
     assert push_to_hub(published, "hf://owner/eyes") == "https://hub/owner/eyes"
     files = {"config.json", "model.safetensors", "README.md", "*.png"}
     assert calls == [("owner/eyes", True, True), ("owner/eyes", str(published), files)]
-    with pytest.raises(ValueError, match=r"config.json: no such file; expected a folder that fund2oct publish"):
+    with pytest.raises(
+        ValueError, match=r"config.json: no such file; expected a folder that fund2oct publish"
+    ):
         push_to_hub(tmp_path, "hf://owner/eyes")
     assert len(calls) == 2
 

@@ -66,7 +66,9 @@ def photo(tmp_path):
 def test_the_card_says_what_it_is_and_what_it_is_not(published):
     card = (published / "README.md").read_text()
     assert card.startswith("---\nlibrary_name: fund2oct\n") and "license: apache-2.0\n" in card
-    assert "Trained on tiny.h5 (18 eyes): trained on simulated eyes; a demonstration of the machinery." in card
+    assert (
+        "Trained on tiny.h5 (18 eyes): trained on simulated eyes; a demonstration of the machinery." in card
+    )
     assert "never seen a real eye" in card and "no basis for a diagnosis" in card
     assert "6 slices, 32 rows and 48 A-scans, over lines of 8.8 mm and a depth of 1.92 mm" in card
     assert "| answer | thickness error, µm ↓ | PSNR aligned, dB ↑ |" in card
@@ -115,7 +117,9 @@ def test_what_is_no_run_is_refused(make, message, tmp_path):
 
 def test_float16_that_can_be_seen_is_refused(run, tmp_path, monkeypatch):
     monkeypatch.setattr("fund2oct.run.publishing.writing._MOST_GREY", -1.0)
-    with pytest.raises(ValueError, match=r"float16 changes 99.9% of the voxels by .*; publish without --half"):
+    with pytest.raises(
+        ValueError, match=r"float16 changes 99.9% of the voxels by .*; publish without --half"
+    ):
         publish(run, tmp_path / "out", half=True)
     assert not [*(tmp_path / "out").iterdir()]
 

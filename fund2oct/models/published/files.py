@@ -104,14 +104,14 @@ def read_config(folder: Path) -> dict[str, Any]:
         raise ValueError(f"{path}: expected {', '.join(wanted)}, as fund2oct publish writes them")
     if config.get("format") != _FORMAT:
         raise ValueError(
-            f"{path}: written in form {config.get('format')!r} by fund2oct {config.get('fund2oct')!r}, expected "
-            f"form {_FORMAT}; install a newer fund2oct (this is {__version__})"
+            f"{path}: written in form {config.get('format')!r} by fund2oct {config.get('fund2oct')!r}, "
+            f"expected form {_FORMAT}; install a newer fund2oct (this is {__version__})"
         )
     return config
 
 
 def read_published(folder: Path) -> dict[str, Any]:
-    """Read a published model as if it were a checkpoint of :func:`fund2oct.models.checkpoint.read_checkpoint`.
+    """Read a published model as :func:`fund2oct.models.checkpoint.read_checkpoint` reads a checkpoint.
 
     Raises:
         ValueError: if a file is missing, damaged or something else.
@@ -126,9 +126,7 @@ def read_published(folder: Path) -> dict[str, Any]:
         found = kind_of(path)
         reason = f"damaged ({error})" if not found or "safetensors" in found else found
         raise ValueError(f"{path}: is {reason}; expected the model's tensors") from None
-    poses = {
-        name.removeprefix(_POSES): tensors.pop(name) for name in [*tensors] if name.startswith(_POSES)
-    }
+    poses = {name.removeprefix(_POSES): tensors.pop(name) for name in [*tensors] if name.startswith(_POSES)}
     task: dict[str, Any] = config["task"]
     spacing = task.get("spacing_mm")
     if isinstance(spacing, list):
@@ -155,7 +153,11 @@ def _halved(name: str, value: Tensor) -> Tensor:
 
 def _plain(value: Any, name: str) -> Any:
     """A value as JSON holds it; what it cannot hold is refused by name."""
-    if value is None or isinstance(value, bool | int | str) or (isinstance(value, float) and math.isfinite(value)):
+    if (
+        value is None
+        or isinstance(value, bool | int | str)
+        or (isinstance(value, float) and math.isfinite(value))
+    ):
         return value
     if isinstance(value, list | tuple):
         return [_plain(part, f"{name}[{number}]") for number, part in enumerate(value)]

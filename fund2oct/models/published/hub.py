@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 from pathlib import Path
 from types import ModuleType
@@ -12,12 +13,12 @@ from fund2oct.models.published.files import CARD, CONFIG, WEIGHTS, is_published,
 _FORM = re.compile(r"hf://(?P<repository>[\w.-]+/[\w.-]+)(@(?P<revision>[\w./-]+))?")
 
 
-def is_address(name: str | Path) -> bool:
+def is_address(name: str | os.PathLike[str]) -> bool:
     """Whether a model is named by its place on the hub, ``hf://OWNER/NAME`` or ``hf://OWNER/NAME@REVISION``."""
     return str(name).startswith("hf:/")
 
 
-def fetch_from_hub(address: str | Path) -> Path:
+def fetch_from_hub(address: str | os.PathLike[str]) -> Path:
     """Bring a published model to this machine, or find it where an earlier call brought it.
 
     Args:
@@ -34,7 +35,9 @@ def fetch_from_hub(address: str | Path) -> Path:
     check_named_by_user(str(address))
     repository, revision = _parse(address)
     try:
-        folder = _hub().snapshot_download(repository, revision=revision, allow_patterns=[CONFIG, WEIGHTS, CARD])
+        folder = _hub().snapshot_download(
+            repository, revision=revision, allow_patterns=[CONFIG, WEIGHTS, CARD]
+        )
     except (OSError, ValueError) as error:  # all of the hub's errors are one of them
         reason = " ".join(str(error).split())[:200]
         raise ValueError(f"hf://{repository}: cannot be fetched: {reason}") from error
@@ -66,7 +69,7 @@ def push_to_hub(folder: str | Path, address: str, private: bool = True) -> str:
     return str(api.upload_folder(repo_id=repository, folder_path=str(folder), allow_patterns=allowed))
 
 
-def _parse(address: str | Path) -> tuple[str, str | None]:
+def _parse(address: str | os.PathLike[str]) -> tuple[str, str | None]:
     # A Path has made one stroke of two.
     text = re.sub("^hf:/(?!/)", "hf://", str(address))
     found = _FORM.fullmatch(text)

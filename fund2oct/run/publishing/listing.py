@@ -30,13 +30,18 @@ def models_at_hand(runs: Path) -> list[ModelAtHand]:
     Args:
         runs: a folder of runs, ``EXPERIMENT/NUMBER`` each; it need not be there.
     """
-    found = []
+    found: list[ModelAtHand] = []
     for folder in models_in_the_box():
         config = read_config(folder)
         size = f"{config['class'].rpartition('.')[2]}, {(folder / WEIGHTS).stat().st_size / 1e6:.1f} MB"
-        where = "in the package; predict takes it where no model is named" if not found else f"in the package: {folder}"
-        lines = (size, str(config["about"].get("provenance", "")), figures_of(config["about"]))
-        found.append(ModelAtHand(folder.name, where, tuple(filter(None, lines))))
+        where = (
+            "in the package; predict takes it where no model is named"
+            if not found
+            else f"in the package: {folder}"
+        )
+        about = config["about"]
+        known = size, str(about.get("provenance", "")), figures_of(about)
+        found.append(ModelAtHand(folder.name, where, tuple(filter(None, known))))
     for marked in sorted(runs.glob("*/*/run.json")):
         try:
             record = RunRecord.read(marked.parent)

@@ -53,7 +53,7 @@ class RunRecord:
         folder = checkpoint.parent.parent if checkpoint.parent.name == "checkpoints" else checkpoint.parent
         made, report = _read(folder / "run.json"), _read(folder / "report" / "metrics.json")
         answers = report.get("summary", {})
-        about = {name: made[name] for name in ("hours", "device") if name in made}
+        about: dict[str, Any] = {name: made[name] for name in ("hours", "device") if name in made}
         if OWN in answers:
             about["n_eyes"] = report["protocol"]["n_eyes"]
             about["figures"] = {name: answers[OWN][name]["mean"] for name in FIGURES if name in answers[OWN]}
