@@ -70,7 +70,7 @@ def test_the_card_says_what_it_is_and_what_it_is_not(published):
         "Trained on tiny.h5 (18 eyes): trained on simulated eyes; a demonstration of the machinery." in card
     )
     assert "never seen a real eye" in card and "no basis for a diagnosis" in card
-    assert "6 slices, 32 rows and 48 A-scans, over lines of 8.8 mm and a depth of 1.92 mm" in card
+    assert "6 slices, 32 rows and 48 A-scans, over\nlines of 8.8 mm and a depth of 1.92 mm" in card
     assert "| answer | thickness error, µm ↓ | PSNR aligned, dB ↑ |" in card
     assert "| floor: one twin | 14.9 | - |\n| **model** | 19.4 | 20.50 |\n" in card
     assert "mean volume" not in card, "of which nothing of this was measured"

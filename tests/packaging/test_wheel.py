@@ -13,7 +13,7 @@ import pytest
 
 import fund2oct
 
-ROOT = Path(__file__).parents[1]
+ROOT = Path(__file__).parents[2]
 IGNORED = shutil.ignore_patterns("__pycache__", "*.egg-info", "build", "dist")
 
 
