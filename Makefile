@@ -5,7 +5,7 @@ EXP ?= pix2vol
 ARGS ?=
 RUN ?= runs/pix2vol/001
 
-.PHONY: install weights train test lint docs wheel wheel-test weights-wheel clean
+.PHONY: install weights train test lint docs linkcheck wheel wheel-test weights-wheel clean
 
 install: $(VENV)/.installed
 
@@ -51,6 +51,10 @@ wheel-test: wheel
 docs: install
 	$(BIN)/python -m pip install --quiet -c constraints.txt -e ".[docs]"
 	$(BIN)/sphinx-build -W --keep-going -b html docs docs/_build/html
+
+# Links to other sites; those within the pages are checked by make docs.
+linkcheck: docs
+	$(BIN)/sphinx-build -b linkcheck docs docs/_build/linkcheck
 
 clean:
 	rm -rf $(VENV) build dist docs/_build *.egg-info

@@ -5,40 +5,48 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from fund2oct.cli.options import Commands, add_overwrite
+from fund2oct.cli.commands import Commands, add_command, answer, suggest
+from fund2oct.cli.options import add_json, add_overwrite
 
 
 def add_commands(commands: Commands) -> None:
     """Add the commands of this page to the parser."""
-    publish = commands.add_parser(
+    publish = add_command(
+        commands,
         "publish",
-        help="write a trained model as a folder for others",
-        description="Write a trained model as a folder: tensors, configuration, card and picture.",
-        epilog="example: fund2oct publish runs/pix2vol/001 my-model --half --with-encoder",
+        "write a trained model as a folder for others",
+        "fund2oct publish runs/pix2vol/001 my-model --half --with-encoder",
+        about="The folder holds its tensors, its configuration, a card with the run's own figures and a "
+        "picture, and no name of an eye or a patient.",
     )
     publish.add_argument("run", metavar="RUN", help="the folder of a run, or a checkpoint")
     publish.add_argument("folder", metavar="DIR", help="made if it is not there")
-    publish.add_argument("--half", action="store_true", help="float16, half as large (default: float32)")
-    publish.add_argument(
+    content = publish.add_argument_group("content")
+    content.add_argument("--half", action="store_true", help="float16, half as large (default: float32)")
+    content.add_argument(
         "--with-encoder", action="store_true",
         help="with the frozen photo encoder, so that no package has to be installed to use the model",
     )  # fmt: skip
-    publish.add_argument("--licence", default="", metavar="NAME", help="of the weights, such as apache-2.0")
-    publish.add_argument("--model", default=None, metavar="MODULE.CLASS", help="a class of your own")
-    publish.add_argument(
-        "--push",
-        metavar="hf://OWNER/NAME",
-        help="put it on the Hugging Face hub too, for yourself alone at first",
-    )
-    add_overwrite(publish, "replace an earlier publication in that folder")
-    publish.set_defaults(command=_publish, go_on="nothing was published; run it again")
+    content.add_argument("--licence", default="", metavar="NAME", help="of the weights, such as apache-2.0")
+    content.add_argument("--model", default=None, metavar="MODULE.CLASS", help="a class of your own")
+    output = publish.add_argument_group("output")
+    output.add_argument(
+        "--push", metavar="hf://OWNER/NAME",
+        help="put it on the Hugging Face hub too, where its owner alone sees it at first",
+    )  # fmt: skip
+    add_overwrite(output, "replace an earlier publication in that folder")
+    add_json(output, "where it lies, its size, and how it compares with the checkpoint")
+    publish.set_defaults(command=_publish)
 
-    models = commands.add_parser(
+    models = add_command(
+        commands,
         "models",
-        help="list the models at hand",
-        description="List the models that come with the package, and those of a folder of runs.",
+        "list the models at hand",
+        "fund2oct models",
+        about="They are those that come with the package, and those of a folder of runs.",
     )
-    models.add_argument("--runs", default="runs", metavar="DIR", help="a folder of runs (default: runs)")
+    models.add_argument("--runs", default="runs", metavar="DIR", help="a folder of runs")
+    add_json(models, "the models")
     models.set_defaults(command=_models)
 
 
@@ -55,10 +63,14 @@ def _publish(options: argparse.Namespace) -> int:
         options.model,
         options.overwrite,
     )
-    print(f"{made.folder}: {made.n_bytes / 1e6:.1f} MB. {made.check}")
+    found = {"folder": made.folder, "n_bytes": made.n_bytes, "check": made.check}
+    lines = [f"{made.folder}: {made.n_bytes / 1e6:.1f} MB. {made.check}"]
     if options.push:
-        print(push_to_hub(made.folder, options.push))
-    print(f"Next: fund2oct predict {made.folder} PHOTO.jpg --out predictions")
+        found["pushed"] = push_to_hub(made.folder, options.push)
+        lines.append(f"On the hub: {found['pushed']}")
+    answer(options, found, *lines)
+    if not options.json:
+        suggest(f"fund2oct predict {made.folder} PHOTO.jpg --out predictions")
     return 0
 
 
@@ -66,8 +78,7 @@ def _models(options: argparse.Namespace) -> int:
     from fund2oct.run.publishing.listing import models_at_hand
 
     found = models_at_hand(Path(options.runs))
-    for model in found:
-        print("\n    ".join([f"{model.name}  ({model.where})", *model.lines]))
-    if not found:
-        print("no model at hand: train one with fund2oct train pix2vol")
+    lines = ["\n    ".join([f"{model.name}  ({model.where})", *model.lines]) for model in found]
+    nothing = "no model at hand: train one with fund2oct train pix2vol"
+    answer(options, {"models": [model._asdict() for model in found]}, *(lines or [nothing]))
     return 0
