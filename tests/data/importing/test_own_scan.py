@@ -11,7 +11,7 @@ from fund2oct.cli import main
 from fund2oct.data import EyeReader
 from fund2oct.geometry import CurveScan
 
-PAGE = Path(__file__).parents[3] / "docs" / "own_model.md"
+PAGE = Path(__file__).parents[3] / "docs" / "tutorials" / "own_model.md"
 
 
 @pytest.fixture
