@@ -124,7 +124,6 @@ def _add_predict(commands: Commands) -> None:
         help="pictures, folders of them, or patterns as in 'a/*.jpg'; before them a checkpoint, a published "
         "folder or hf://OWNER/NAME (default: the model that comes with the package, see fund2oct models)",
     )  # fmt: skip
-    predict.add_argument("--checkpoint", metavar="MODEL", help="the model, in place of the first word")
     photos = predict.add_argument_group("photos")
     photos.add_argument(
         "--fovea", type=float, nargs=2, metavar=("X", "Y"),
@@ -140,6 +139,7 @@ def _add_predict(commands: Commands) -> None:
         help="processes that prepare photos ahead, where there are 16 photos or more",
     )  # fmt: skip
     model = predict.add_argument_group("model")
+    model.add_argument("--checkpoint", metavar="MODEL", help="the model, in place of the first word")
     model.add_argument(
         "--draw", action="store_true",
         help="draw the surfaces from their distribution (default: the median ones, the best single answer)",

@@ -45,8 +45,10 @@ def add_commands(commands: Commands) -> None:
         "fund2oct models",
         about="They are those that come with the package, and those of a folder of runs.",
     )
-    models.add_argument("--runs", default="runs", metavar="DIR", help="a folder of runs")
-    add_json(models, "the models")
+    models.add_argument_group("input").add_argument(
+        "--runs", default="runs", metavar="DIR", help="a folder of runs"
+    )
+    add_json(models.add_argument_group("output"), "the models")
     models.set_defaults(command=_models)
 
 
