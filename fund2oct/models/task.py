@@ -127,7 +127,7 @@ class Task:
             )
 
     def for_publishing(self) -> Task:
-        """The same without a name of an eye, a patient or a folder, see :meth:`SeenEyes.for_publishing`."""
+        """The same without a name of an eye, a patient or a folder, see ``SeenEyes.for_publishing``."""
         return replace(self, seen=self.seen.for_publishing())
 
     def provenance(self) -> str:
