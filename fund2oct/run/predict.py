@@ -83,8 +83,8 @@ def predict(
     its ending, not on the other photos.
 
     Args:
-        checkpoint: a trained model, as :func:`fund2oct.models.load_model` takes it; None for the model that comes
-            with the package.
+        checkpoint: a trained model, as :func:`fund2oct.models.load_model` takes it; None for the model that
+            comes with the package.
         photos: picture files, folders of them, or patterns, see :func:`fund2oct.run.photos.find_photos`.
         out: folder of the results, made if need be: for ``NAME.jpg`` the volume ``NAME.h5``, its panel
             ``NAME.png``, the thickness map ``NAME.thickness.png`` and its numbers in micrometres,
