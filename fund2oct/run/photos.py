@@ -18,7 +18,7 @@ def find_photos(given: Iterable[str | os.PathLike[str]], out: str | os.PathLike[
     """The photos that are meant, each once.
 
     Args:
-        given: files; folders, which are searched with all below them for :data:`fund2oct.run.photos.PICTURES`; and patterns, as
+        given: files; folders, which are searched with all below them for ``PICTURES``; and patterns, as
             in ``clinic/*/*.jpg``, where ``**`` stands for any folders.
         out: folder of the results. What lies in it is no photo that a folder or pattern means.
 
