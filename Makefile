@@ -3,8 +3,9 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 EXP ?= pix2vol
 ARGS ?=
+RUN ?= runs/pix2vol/001
 
-.PHONY: install weights train test tutorials lint docs linkcheck clean
+.PHONY: install weights train test tutorials lint docs linkcheck wheel wheel-test weights-wheel clean
 
 install: $(VENV)/.installed
 
@@ -34,6 +35,22 @@ lint: install
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
+
+# dist/ then holds one wheel, with the model of fund2oct/weights in it where there is one.
+wheel: install
+	rm -rf build dist
+	$(BIN)/python -m pip wheel --quiet --no-deps --no-build-isolation --wheel-dir dist .
+	rm -rf build
+	ls -lh dist
+
+# Puts the model of a run into the package, in place of the one before, and builds the wheel with it.
+weights-wheel: install
+	$(BIN)/fund2oct publish $(RUN) fund2oct/weights/pix2vol --half --with-encoder --licence apache-2.0 --overwrite
+	$(MAKE) wheel
+
+# Installs the wheel into an empty environment and uses it as a new user would.
+wheel-test: wheel
+	.ci/try_wheel $(BIN)/python dist/*.whl
 
 docs: install
 	$(BIN)/python -m pip install --quiet -c constraints.txt -e ".[docs]"

@@ -6,6 +6,7 @@ import json
 import os
 import platform
 import sys
+import time
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
@@ -29,16 +30,18 @@ def versions() -> dict[str, str]:
 
 
 class RunRecordCallback(pl.Callback):
-    """Write ``run.json``: the command, the seed, the versions and the device."""
+    """Write ``run.json``: command, seed, versions and device; at the end the hours that it took."""
+
+    def __init__(self) -> None:
+        self._record: dict[str, Any] = {}
+        self._began = 0.0
 
     def setup(self, trainer: pl.Trainer, pl_module: pl.LightningModule, stage: str) -> None:
         """Write the record before anything can fail."""
         if stage != "fit":
             return
-        folder = trainer.log_dir  # asked by all processes: they agree on it by a broadcast
-        if folder is None or not trainer.is_global_zero:
-            return
-        record: dict[str, Any] = {
+        self._began = time.monotonic()
+        self._record = {
             "command": sys.argv,
             "seed": os.environ.get("PL_GLOBAL_SEED"),
             "versions": versions(),
@@ -46,6 +49,17 @@ class RunRecordCallback(pl.Callback):
             "world_size": trainer.world_size,
             "precision": str(trainer.precision),
         }
+        self._write(trainer)
+
+    def on_fit_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """Add how long it took; of a training that went on, since then."""
+        self._record["hours"] = round((time.monotonic() - self._began) / 3600, 4)
+        self._write(trainer)
+
+    def _write(self, trainer: pl.Trainer) -> None:
+        folder = trainer.log_dir  # asked by all processes: they agree on it by a broadcast
+        if folder is None or not trainer.is_global_zero:
+            return
         path = Path(folder) / "run.json"
         path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text(json.dumps(record, indent=2) + "\n")
+        path.write_text(json.dumps(self._record, indent=2) + "\n")

@@ -11,7 +11,7 @@ from contextlib import nullcontext
 from pathlib import Path
 
 from fund2oct import __version__
-from fund2oct.cli import completion, data, exports, imports, models, view, weights
+from fund2oct.cli import completion, data, exports, imports, models, publishing, view, weights
 from fund2oct.cli.commands import Help, leaves
 from fund2oct.cli.options import add_general
 from fund2oct.progress import quiet
@@ -93,7 +93,7 @@ def build_parser() -> argparse.ArgumentParser:
     parser.add_argument("--version", action="version", version=f"fund2oct {__version__}")
     parser.add_argument("--debug", action="store_true", help="show the whole traceback of an error")
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
-    for page in (data, imports, models, exports, view, weights, completion):
+    for page in (data, imports, models, publishing, exports, view, weights, completion):
         page.add_commands(commands)
     for command in leaves(parser):
         add_general(command)

@@ -114,13 +114,16 @@ def _add_predict(commands: Commands) -> None:
         commands,
         "predict",
         "generate volumes for photos",
+        "fund2oct predict photos/ --out predictions\n"
         "fund2oct predict runs/pix2vol/001/checkpoints/last.ckpt photos/ --out predictions",
+        usage="fund2oct predict [MODEL] PHOTO [PHOTO ...] --out DIR [options]",
         go_on="what is finished stays; give it again with --skip-done to go on",
     )
-    predict.add_argument("checkpoint", metavar="CHECKPOINT", help="a trained model")
     predict.add_argument(
-        "photos", nargs="+", metavar="PHOTO", help="pictures, folders of them, or patterns as in 'a/*.jpg'"
-    )
+        "photos", nargs="+", metavar="[MODEL] PHOTO",
+        help="pictures, folders of them, or patterns as in 'a/*.jpg'; before them a checkpoint, a published "
+        "folder or hf://OWNER/NAME (default: the model that comes with the package, see fund2oct models)",
+    )  # fmt: skip
     photos = predict.add_argument_group("photos")
     photos.add_argument(
         "--fovea", type=float, nargs=2, metavar=("X", "Y"),
@@ -136,6 +139,7 @@ def _add_predict(commands: Commands) -> None:
         help="processes that prepare photos ahead, where there are 16 photos or more",
     )  # fmt: skip
     model = predict.add_argument_group("model")
+    model.add_argument("--checkpoint", metavar="MODEL", help="the model, in place of the first word")
     model.add_argument(
         "--draw", action="store_true",
         help="draw the surfaces from their distribution (default: the median ones, the best single answer)",
@@ -220,15 +224,21 @@ def _measured(out: Path) -> dict[str, Any]:
 
 
 def _predict(options: argparse.Namespace) -> int:
+    from fund2oct.models.checkpoint import names_a_model
     from fund2oct.run.predict import predict
     from fund2oct.visual import THEMES
 
+    checkpoint, photos = options.checkpoint, options.photos
+    if checkpoint is None and names_a_model(photos[0]):
+        checkpoint, *photos = photos
+        if not photos:
+            raise ValueError(f"predict: expected photos after the model {checkpoint}")
     if options.placement == "photo" and options.fovea:
         raise ValueError("predict: expected --fovea or --placement photo, found both")
     placement = placement_option(options, tuple(options.fovea or (0.0, 0.0)))
     done = predict(
-        options.checkpoint,
-        options.photos,
+        checkpoint,
+        photos,
         options.out,
         formats=options.formats or ["hdf5"],
         seed=options.seed,
@@ -247,7 +257,7 @@ def _predict(options: argparse.Namespace) -> int:
     for one in failed:
         print(f"fund2oct: {one.problem}", file=sys.stderr)
     skipped = sum(one.skipped for one in done)
-    photos = [
+    found = [
         {"photo": str(one.photo), "key": one.key, "files": [*map(str, one.files)]}
         | {"skipped": one.skipped, "problem": one.problem}
         for one in done
@@ -255,7 +265,7 @@ def _predict(options: argparse.Namespace) -> int:
     renamed = [f"{one.photo} is {one.key}" for one in done if one.key != one.photo.stem and not one.problem]
     before = f", {skipped} of them by an earlier call" if skipped else ""
     n_done = f"{len(done) - len(failed)} of {len(done)} photos translated into {options.out}{before}"
-    answer(options, {"out": options.out, "photos": photos}, *renamed, n_done)
+    answer(options, {"out": options.out, "photos": found}, *renamed, n_done)
     if len(failed) < len(done):
         suggest(f"fund2oct view {options.out} --out view.html")
     return 1 if failed else 0

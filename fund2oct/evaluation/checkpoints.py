@@ -232,7 +232,7 @@ def evaluate_checkpoints(
         index, digest = EyeIndex.read(reader), reader.digest()
     index = index.subset(np.flatnonzero(index.has("fundus") & index.has("volume")))
     chosen = choose_eyes(models, index.names(), digest, data)
-    trained = {name.key for model in models.values() for name in task_of(model).seen.parts["train"]}
+    trained = set().union(*(task_of(model).seen.trained(index.names()) for model in models.values()))
     datamodule = FundusOCTDataModule(
         data,
         volume_shape=shape,

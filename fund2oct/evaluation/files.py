@@ -25,6 +25,7 @@ from fund2oct.evaluation.sources import EyeFiles, PreparedEyes, VolumeSource, op
 from fund2oct.eye import DataError
 from fund2oct.models import Batch, VolumeModel, load_model
 from fund2oct.models.checkpoint import import_class
+from fund2oct.models.published import is_address, is_published
 from fund2oct.outputs import check_folder
 from fund2oct.processes import processes_beside
 from fund2oct.retina import align
@@ -80,7 +81,7 @@ def evaluate_files(
     device = torch.device(device)
     real_source = open_source(real, adapt=chosen.adapt_real)
     loaded, notes = None, list[str]()
-    if Path(fake).suffix.lower() in _CHECKPOINTS:
+    if Path(fake).suffix.lower() in _CHECKPOINTS or is_published(fake) or is_address(fake):
         loaded = load_model(fake, [import_class(path) for path in model], device)
         real_source, notes = _unseen(real_source, loaded, str(fake))
     first = real_source.read(real_source.keys[0])

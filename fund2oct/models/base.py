@@ -263,9 +263,10 @@ class VolumeModel(SteppingModule):
         states.update({name: without_strange_paths(state) for name, state in states.items()})
         own = self.state_dict()
         saved = checkpoint["state_dict"]
-        checkpoint["state_dict"] = {
+        # What was built stays, but where the file holds it too.
+        checkpoint["state_dict"] = {name: value for name, value in own.items() if self.is_rebuilt(name)} | {
             name: value for name, value in saved.items() if name.partition(".")[0] in self._modules
-        } | {name: value for name, value in own.items() if self.is_rebuilt(name)}
+        }
         stored = checkpoint[TASK_KEY]["task"]
         task = Task.from_dict(stored) if stored else None
         if task and self.task:

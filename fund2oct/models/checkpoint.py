@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import os
 import pickle
 import re
 from collections.abc import Sequence
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -14,9 +16,11 @@ from fund2oct.by_path import import_by_path, values_of_a_file
 from fund2oct.file_kinds import kind_of, why_not_a_file
 from fund2oct.models.base import VolumeModel
 from fund2oct.models.pix2vol import Pix2Vol
+from fund2oct.models.published import box_model, fetch_from_hub, is_address, is_published, read_published
 from fund2oct.models.surface_model import SurfaceModel
 from fund2oct.models.task import TASK_KEY
 from fund2oct.models.voxel_gan import VoxelGAN
+from fund2oct.networks.features.base import weights_follow
 
 
 def _import_path(model: type) -> str:
@@ -32,12 +36,15 @@ _CHECKPOINTS = ("a zip archive", "a Python pickle")
 """Kinds of :func:`fund2oct.file_kinds.kind_of` that torch writes."""
 
 
+_ENDINGS = (".ckpt", ".pt", ".pth", ".safetensors")
+
+
 class CheckpointError(ValueError):
     """A checkpoint that cannot be used; the message names the file and says what to do."""
 
 
 def load_model(
-    path: str | Path,
+    path: str | Path | None = None,
     model_class: type[VolumeModel] | Sequence[type[VolumeModel]] | None = None,
     device: str | torch.device = "cpu",
 ) -> VolumeModel:
@@ -45,10 +52,12 @@ def load_model(
 
     The file is read as tensors and plain values; a file that holds anything else is refused. The class is
     looked up, never imported by a name that the file gives, and only the networks that use needs are built:
-    no text in the file is an import path.
+    no text in the file is an import path, a path to open or an address to fetch from.
 
     Args:
-        path: a checkpoint written in training.
+        path: a checkpoint written in training; a folder that ``fund2oct publish`` wrote; such a folder on
+            the Hugging Face hub, ``hf://OWNER/NAME`` or ``hf://OWNER/NAME@REVISION``; or None for the model
+            that comes with the package.
         model_class: the class that was trained, where it is not one of this package; or several, of which,
             and of this package's, the one is taken that the file names.
         device: where to put the model.
@@ -57,11 +66,17 @@ def load_model(
         The model; call it with photos and A-scan positions.
 
     Raises:
-        CheckpointError: if the file is absent, damaged, not a checkpoint of this package, or of
+        CheckpointError: if the file is absent, damaged, not a model of this package, or of
             another class than ``model_class``.
+        ModuleNotFoundError: if a frozen network is neither in the file nor installed; the message says how
+            to get it.
+
+    Example::
+
+        fund2oct.load_model("runs/pix2vol/001/checkpoints/last.ckpt")
     """
-    path = Path(path)
-    checkpoint = read_checkpoint(path)
+    path = find_model(path)
+    checkpoint = _read(path)
     name = str(checkpoint[TASK_KEY].get("class"))
     own = [model_class] if isinstance(model_class, type) else [*(model_class or ())]
     if not isinstance(model_class, type):
@@ -77,16 +92,60 @@ def load_model(
         with values_of_a_file(str(path), {_import_path(one): one for one in own}):
             model = model_class(**arguments)
             model.from_file = str(path)
-            model.configure_model()
+            with weights_follow() if checkpoint.get("with_encoder") else nullcontext():
+                model.configure_model()
             model.on_load_checkpoint(checkpoint)
             model.load_state_dict(checkpoint["state_dict"])
-    except (TypeError, RuntimeError, KeyError, ValueError) as error:
+    except ModuleNotFoundError as error:
+        raise ModuleNotFoundError(f"{path}: needs a network that it does not hold: {error}") from error
+    except (TypeError, RuntimeError, KeyError, ValueError, AttributeError, OverflowError) as error:
         raise CheckpointError(
             f"{path}: does not fit {expected}, perhaps another version wrote it: {_one_line(error)}"
         ) from error
     if model.task is None:
         raise CheckpointError(f"{path}: says nothing of its data; it was saved before training began")
     return model.to(device).eval()
+
+
+def find_model(name: str | os.PathLike[str] | None) -> Path:
+    """Where a model lies on this machine: a checkpoint, or a published folder.
+
+    Args:
+        name: as :func:`load_model` takes it; a model on the hub is fetched.
+
+    Raises:
+        CheckpointError: if there is none.
+    """
+    try:
+        if name is None:
+            return box_model()
+        return fetch_from_hub(name) if is_address(name) else Path(name)
+    except ValueError as error:
+        raise CheckpointError(str(error)) from error
+
+
+def names_a_model(word: str) -> bool:
+    """Whether a word of a command line names a model; a photo, or a folder of photos, does not.
+
+    Example:
+        >>> names_a_model("last.ckpt"), names_a_model("hf://owner/name"), names_a_model("photo.jpg")
+        (True, True, False)
+    """
+    path = Path(word)
+    if is_address(word) or is_published(path) or path.suffix.lower() in _ENDINGS:
+        return True
+    if path.is_dir():
+        return bool(_within(path))
+    return not why_not_a_file(path) and kind_of(path).startswith(_CHECKPOINTS)
+
+
+def _read(path: Path) -> dict[str, Any]:
+    if not is_published(path):
+        return read_checkpoint(path)
+    try:
+        return read_published(path)
+    except ValueError as error:
+        raise CheckpointError(str(error)) from error
 
 
 def _find_class(path: Path, name: str, own: Sequence[type[VolumeModel]]) -> type[VolumeModel]:

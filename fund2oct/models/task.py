@@ -22,7 +22,7 @@ class TrainingData(Protocol):
     """What a model asks of the data of a training: of the datamodule, or of a plain loader's dataset.
 
     :class:`fund2oct.data.FundusOCTDataModule` and :class:`fund2oct.data.FundusOCTDataset` offer it. Of
-    ``preparation``, which may be left out, see :class:`Task`.
+    ``preparation`` and ``simulated``, which may be left out, see :class:`Task`.
 
     Attributes:
         shape: of the volumes ``(S, Z, X)``.
@@ -125,6 +125,10 @@ class Task:
                 f"this training's ({other.seen.path}, {other.seen.split}); resume with the same data "
                 "and split, or its test eyes become training eyes"
             )
+
+    def for_publishing(self) -> Task:
+        """The same without a name of an eye, a patient or a folder, see ``SeenEyes.for_publishing``."""
+        return replace(self, seen=self.seen.for_publishing())
 
     def provenance(self) -> str:
         """Say on what the model was trained, for the footer of a picture and the head of a report.

@@ -100,7 +100,7 @@ class PretrainedEncoder(nn.Module):
     def __init__(self, fine_tune: bool = False, width_px: int = 192) -> None:
         super().__init__()
         self.width_px = width_px
-        self.network = EfficientNetLite0()
+        self.network = EfficientNetLite0().without_classifier()
         self.channels: tuple[int, ...] = tuple(self.network.channels)
         self.network.requires_grad_(fine_tune)
 

@@ -22,7 +22,7 @@ from fund2oct.export import FORMATS, export_eye
 from fund2oct.eye import DataError
 from fund2oct.geometry import Placement
 from fund2oct.models import VolumeModel, load_model
-from fund2oct.models.checkpoint import import_class
+from fund2oct.models.checkpoint import find_model, import_class
 from fund2oct.models.generate import PhotoReader, ReadyPhoto, complete
 from fund2oct.models.thickness import ThicknessMap, predict_interval_um, predict_thickness, save_thickness
 from fund2oct.outputs import check_files
@@ -60,7 +60,7 @@ class PredictedPhoto:
 
 
 def predict(
-    checkpoint: str | Path,
+    checkpoint: str | Path | None,
     photos: Sequence[str | Path],
     out: str | Path,
     formats: Sequence[str] = ("hdf5",),
@@ -83,7 +83,8 @@ def predict(
     its ending, not on the other photos.
 
     Args:
-        checkpoint: a trained model.
+        checkpoint: a trained model, as :func:`fund2oct.models.load_model` takes it; None for the model that
+            comes with the package.
         photos: picture files, folders of them, or patterns, see :func:`fund2oct.run.photos.find_photos`.
         out: folder of the results, made if need be: for ``NAME.jpg`` the volume ``NAME.h5``, its panel
             ``NAME.png``, the thickness map ``NAME.thickness.png`` and its numbers in micrometres,
@@ -119,6 +120,7 @@ def predict(
         >>> [file.name for file in done.files][:2]
         ['photo.h5', 'photo.png']
     """
+    checkpoint = find_model(checkpoint)
     folder = Path(out)
     found = find_photos(photos, folder)
     network = load_model(checkpoint, import_class(model) if model else None, device)

@@ -2,12 +2,12 @@
 
 import copy
 import os
-import sys
 
 import h5py
 import pytest
 import pytorch_lightning as pl
 import torch
+from hostile import put, strings
 from PIL import Image
 
 from fund2oct.by_path import import_by_path, values_of_a_file
@@ -19,56 +19,6 @@ QUIET = {
     "accelerator": "cpu", "devices": 1, "logger": False, "enable_checkpointing": False,
     "enable_progress_bar": False, "enable_model_summary": False, "limit_val_batches": 0,
 }  # fmt: skip
-
-watched: list[str] = []
-seen: list[str] = []
-
-
-def audit(event, arguments):
-    if event in ("open", "import", "socket.connect", "socket.getaddrinfo", "os.system", "subprocess.Popen"):
-        text = " ".join(map(str, arguments))
-        seen.extend(f"{event} {text}" for word in watched if word in text)
-
-
-sys.addaudithook(audit)  # cannot be taken away again: it looks at nothing while nothing is watched
-
-
-@pytest.fixture
-def trap(tmp_path, monkeypatch):
-    """Names that would show if anything were imported, opened or fetched."""
-    (tmp_path / "sprung_module.py").write_text("def spring():\n    raise SystemExit('sprung')\n")
-    (tmp_path / "sprung_file.pt").write_bytes(b"PK\x03\x04")
-    monkeypatch.syspath_prepend(tmp_path)
-    seen.clear()
-    watched[:] = ["sprung"]
-    names = (
-        "sprung_module:spring", "os.abort", str(tmp_path / "sprung_file.pt"),
-        f"torchscript:{tmp_path / 'sprung_file.pt'}", "https://sprung.example/a.pt", "torchvision:sprung",
-    )  # fmt: skip
-    yield names
-    watched.clear()
-    assert "sprung_module" not in sys.modules and not seen
-
-
-def strings(node, place=()):
-    """The place of each text in nested dictionaries and lists; of a list the first entry stands for all."""
-    if isinstance(node, str):
-        yield place
-    elif isinstance(node, dict):
-        for key, child in node.items():
-            if place != ("state_dict",):
-                yield from strings(child, (*place, key))
-    elif isinstance(node, (list, tuple)):
-        for number, child in enumerate(node[:1]):
-            yield from strings(child, (*place, number))
-
-
-def put(node, place, value):
-    key, *rest = place
-    new = put(node[key], rest, value) if rest else value
-    changed = list(node) if isinstance(node, (list, tuple)) else dict(node)
-    changed[key] = new
-    return type(node)(changed) if isinstance(node, tuple) else changed
 
 
 @pytest.fixture(scope="module")

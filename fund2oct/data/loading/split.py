@@ -6,11 +6,13 @@ import hashlib
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from pathlib import PurePath
 from typing import Any, Literal, NamedTuple
 
 Part = Literal["train", "val", "test"]
 PARTS: tuple[Part, ...] = ("train", "val", "test")
 _NAMED = 5
+_HIDDEN = "sha256:"
 
 
 class Split(NamedTuple):
@@ -146,8 +148,8 @@ class SeenEyes:
             path: of the file, for the words.
         """
         if digest == self.digest:
-            kept = {name.key for name in self.parts["test"]}
-            keys = tuple(name.key for name in names if name.key in kept)
+            kept = {hidden(name.key) for name in self.parts["test"]}
+            keys = tuple(name.key for name in names if hidden(name.key) in kept)
             return HeldOut(keys, f"{self.how()}{self._overlap()}")
         seen = [name for name in names if self._knows(name)]
         known = {name.key for name in seen}
@@ -176,15 +178,34 @@ class SeenEyes:
             return " With fewer than three patients nothing was held back: **the model was trained on them.**"
         return ""
 
+    def trained(self, names: Iterable[EyeName]) -> set[str]:
+        """Keys of those of some eyes, known by their keys, that the model was trained on."""
+        keys = {hidden(name.key) for name in self.parts["train"]}
+        return {name.key for name in names if hidden(name.key) in keys}
+
+    def for_publishing(self) -> SeenEyes:
+        """The same without a name that can be read: of the data's files no folder, of eyes and patients a
+        digest, by which they are still recognised."""
+        parts = {
+            part: tuple(EyeName(hidden(key), hidden(patient), photo) for key, patient, photo in names)
+            for part, names in self.parts.items()
+        }
+        path = ", ".join(PurePath(one).name for one in self.path.split(", "))
+        return SeenEyes(path, self.digest, self.split, parts)
+
     def _knows(self, name: EyeName) -> bool:
         keys, patients, photos = self._known
-        return name.key in keys or name.patient in patients or (bool(name.photo) and name.photo in photos)
+        return (
+            hidden(name.key) in keys
+            or hidden(name.patient) in patients
+            or (bool(name.photo) and name.photo in photos)
+        )
 
     @cached_property
     def _known(self) -> tuple[frozenset[str], frozenset[str], frozenset[str]]:
         known = [*self.parts["train"], *self.parts["val"]]
         keys, patients, photos = zip(*known, strict=True) if known else ((), (), ())
-        return frozenset(keys), frozenset(patients), frozenset(photos)
+        return frozenset(map(hidden, keys)), frozenset(map(hidden, patients)), frozenset(photos)
 
     def to_dict(self) -> dict[str, Any]:
         """Plain values, as stored in a checkpoint."""
@@ -196,6 +217,20 @@ class SeenEyes:
         """Read what :meth:`to_dict` wrote."""
         parts = {part: tuple(EyeName(*map(str, name)) for name in values["parts"][part]) for part in PARTS}
         return cls(str(values["path"]), str(values["digest"]), str(values["split"]), parts)
+
+
+def hidden(name: str) -> str:
+    """A name of an eye or a patient as a digest: it can be recognised, but not read.
+
+    Example:
+        >>> hidden("011574-64L")
+        'sha256:560f9aa4d3a6d044'
+        >>> hidden(hidden("011574-64L")) == hidden("011574-64L")
+        True
+    """
+    if name.startswith(_HIDDEN):
+        return name
+    return _HIDDEN + hashlib.sha256(name.encode()).hexdigest()[:16]
 
 
 def _some(keys: Iterable[str]) -> str:

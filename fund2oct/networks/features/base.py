@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from contextvars import ContextVar
 from typing import Self
 
 import torch
@@ -10,6 +12,30 @@ from torch import Tensor, nn
 
 _LAYOUTS = {4: "images (N, 1 or 3, H, W)", 5: "videos (N, 1 or 3, T, H, W)"}
 _ROUNDING = 1e-4
+_FOLLOW: ContextVar[bool] = ContextVar("_FOLLOW", default=False)
+
+
+@contextmanager
+def weights_follow() -> Iterator[None]:
+    """Build networks inside the block without their published weights: others are given to them after it.
+
+    A file that holds a frozen network's weights needs no package that holds them too.
+
+    Example:
+        >>> from fund2oct.networks.features import EfficientNetLite0
+        >>> with weights_follow():  # needs no package
+        ...     network = EfficientNetLite0()
+    """
+    before = _FOLLOW.set(True)
+    try:
+        yield
+    finally:
+        _FOLLOW.reset(before)
+
+
+def weights_are_to_follow() -> bool:
+    """Whether a network is built inside :func:`weights_follow`."""
+    return _FOLLOW.get()
 
 
 class FeatureNetwork(nn.Module):

