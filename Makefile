@@ -4,7 +4,7 @@ BIN := $(VENV)/bin
 EXP ?= pix2vol
 ARGS ?=
 
-.PHONY: install weights train test lint docs clean
+.PHONY: install weights train test lint docs linkcheck clean
 
 install: $(VENV)/.installed
 
@@ -34,6 +34,10 @@ lint: install
 docs: install
 	$(BIN)/python -m pip install --quiet -c constraints.txt -e ".[docs]"
 	$(BIN)/sphinx-build -W --keep-going -b html docs docs/_build/html
+
+# Links to other sites; those within the pages are checked by make docs.
+linkcheck: docs
+	$(BIN)/sphinx-build -b linkcheck docs docs/_build/linkcheck
 
 clean:
 	rm -rf $(VENV) build dist docs/_build *.egg-info

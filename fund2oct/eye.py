@@ -13,6 +13,7 @@ from fund2oct.retina.layers import BOUNDARIES, SURFACES
 from fund2oct.retina.pose import N_POSE
 
 SCHEMA_VERSION = 3
+"""Version of the layout of a file of eyes that this library reads and writes."""
 LATERALITIES = ("OD", "OS", "")
 """Right, left, and unknown, which a photo from anywhere may be."""
 
@@ -114,7 +115,7 @@ ARRAYS: dict[str, tuple[str, tuple[str | int, ...]]] = {
 """Each array of an :class:`Eye`: its type, and its shape."""
 
 SEARCHED = ("pose_um", "surfaces_um", "surface_confidence")
-"""Arrays of an eye that the search finds, in any volume: what training needs beside the volume."""
+"""Arrays of an eye that the search finds in any volume, which a training needs beside the volume."""
 
 
 def padded_pose(pose_um: Array) -> Array:

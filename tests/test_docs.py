@@ -20,7 +20,7 @@ from fund2oct.evaluation.distances import Wanted
 from fund2oct.models import CheckpointError, load_model
 from fund2oct.run.train import build, train
 
-PAGE = Path(__file__).parents[1] / "docs/own_model.md"
+PAGE = Path(__file__).parents[1] / "docs/tutorials/own_model.md"
 LONGEST = {
     "my_model": 8, "my_losses": 8, "my_encoder": 15, "my_voxels": 15, "my_judge": 15, "my_regression": 20,
     "my_flow": 50, "my_data": 15, "my_loaders": 15, "my_transform": 8, "my_measure": 10, "my_control": 10,

@@ -4,50 +4,81 @@ from __future__ import annotations
 
 import argparse
 import sys
+from dataclasses import asdict
 from pathlib import Path
 
-from fund2oct.cli.options import GOES_ON, Commands, add_compression, add_overwrite, add_workers
+from fund2oct.cli.commands import GOES_ON, Commands, add_command, answer, say, suggest
+from fund2oct.cli.options import add_compression, add_json, add_overwrite, add_seed, add_workers
 
 
 def add_commands(commands: Commands) -> None:
     """Add the commands of this page to the parser."""
-    simulate = commands.add_parser("simulate", help="make a file of simulated eyes")
-    simulate.add_argument("out", metavar="OUT.h5")
-    simulate.add_argument("--eyes", type=int, default=600)
-    simulate.add_argument("--seed", type=int, default=0)
-    simulate.add_argument("--shape", type=int, nargs=2, default=(80, 112), metavar=("Z", "X"))
-    simulate.add_argument("--fundus-px", type=int, default=128)
-    simulate.add_argument("--diagnosis", default=None, help="of every eye, as in drusen+SRF")
-    simulate.add_argument(
-        "--population",
-        choices=("ordinary", "long"),
-        default="ordinary",
-        help="long eyes are steep, with staphylomas, crescents and detached hyaloids, under a star of 12 mm",
-    )
-    add_workers(simulate)
-    add_compression(simulate)
-    add_overwrite(simulate)
-    simulate.set_defaults(command=_simulate, go_on=GOES_ON)
+    _add_simulate(commands)
 
-    check = commands.add_parser("check", help="say what is wrong with a file, eye by eye")
+    check = add_command(
+        commands, "check", "say what is wrong with a file, eye by eye", "fund2oct check data/eyes.h5",
+        about="Every array is read and every checksum verified.",
+    )  # fmt: skip
     check.add_argument("files", nargs="+", metavar="FILE.h5", help="files, or folders of files, of one set")
+    add_json(check.add_argument_group("output"), "the problems, and what the file holds")
     check.set_defaults(command=_check)
 
-    info = commands.add_parser("info", help="say what a file holds")
+    info = add_command(
+        commands, "info", "say what a file holds", "fund2oct info data/eyes.h5 --out sheet.png"
+    )
     info.add_argument("files", nargs="+", metavar="FILE.h5", help="files, or folders of files, of one set")
-    info.add_argument("--out", default=None, metavar="SHEET.png", help="draw some of its eyes")
-    add_overwrite(info, "replace a picture of that name")
+    output = info.add_argument_group("output")
+    output.add_argument("--out", default=None, metavar="SHEET.png", help="draw some of its eyes")
+    add_overwrite(output, "replace a picture of that name")
+    add_json(output, "how many there are of what")
     info.set_defaults(command=_info)
 
-    surfaces = commands.add_parser(
-        "surfaces", help="find pose and surfaces of volumes that lack them; several files become one"
+    surfaces = add_command(
+        commands,
+        "surfaces",
+        "find pose and surfaces of volumes that lack them",
+        "fund2oct surfaces old.h5 new.h5",
+        about="Several files become one.",
+        go_on=GOES_ON,
     )
-    surfaces.add_argument("files", nargs="+", metavar="OLD.h5")
-    surfaces.add_argument("out", metavar="NEW.h5")
-    add_workers(surfaces)
-    add_compression(surfaces)
-    add_overwrite(surfaces)
-    surfaces.set_defaults(command=_surfaces, go_on=GOES_ON)
+    surfaces.add_argument("files", nargs="+", metavar="OLD.h5", help="files, or folders of files")
+    surfaces.add_argument("out", metavar="NEW.h5", help="the file to make")
+    _add_output(surfaces)
+    surfaces.set_defaults(command=_surfaces)
+
+
+def _add_simulate(commands: Commands) -> None:
+    simulate = add_command(
+        commands,
+        "simulate",
+        "make a file of simulated eyes",
+        "fund2oct simulate data/eyes.h5 --eyes 100 --diagnosis drusen+SRF",
+        go_on=GOES_ON,
+    )
+    simulate.add_argument("out", metavar="OUT.h5", help="the file to make")
+    eyes = simulate.add_argument_group("eyes")
+    eyes.add_argument("--eyes", type=int, default=600, metavar="N", help="how many")
+    add_seed(eyes, "the eyes")
+    eyes.add_argument("--diagnosis", help="of every eye, as in drusen+SRF (default: drawn for each eye)")
+    eyes.add_argument(
+        "--population", choices=("ordinary", "long"), default="ordinary",
+        help="long eyes are steep, with staphylomas, crescents and detached hyaloids, under a star of 12 mm",
+    )  # fmt: skip
+    sizes = simulate.add_argument_group("sizes")
+    sizes.add_argument(
+        "--shape", type=int, nargs=2, default=(80, 112), metavar=("Z", "X"),
+        help="rows and A-scans of a slice (default: 80 112)",
+    )  # fmt: skip
+    sizes.add_argument("--fundus-px", type=int, default=128, metavar="PX", help="width of the photos")
+    _add_output(simulate)
+    simulate.set_defaults(command=_simulate)
+
+
+def _add_output(parser: argparse.ArgumentParser) -> None:
+    output = parser.add_argument_group("output")
+    add_workers(output)
+    add_compression(output)
+    add_overwrite(output)
 
 
 def _simulate(options: argparse.Namespace) -> int:
@@ -71,7 +102,8 @@ def _simulate(options: argparse.Namespace) -> int:
         options.overwrite,
         options.compression,
     )
-    print("\n".join(report.lines()))
+    say(*report.lines())
+    suggest(f"fund2oct view {options.out} --out view.html")
     return 0
 
 
@@ -81,8 +113,16 @@ def _check(options: argparse.Namespace) -> int:
 
     problems = check_file(options.files)
     # What describes a broken file may be broken itself.
-    summary = [] if problems else summarise_file(options.files)
-    print("\n".join([*summary, *problems, f"{len(problems)} problems"]))
+    summary = None if problems else summarise_file(options.files)
+    if options.json:
+        answer(options, {"problems": problems, "summary": asdict(summary) if summary else None})
+        return 1 if problems else 0
+    say(*(summary.lines() if summary else []))
+    for problem in problems:
+        print(problem)
+    say(f"{len(problems)} problems")
+    if summary and summary.n_pairs:
+        suggest(f"fund2oct train aptos2024 data.init_args.path={options.files[0]}")
     return 1 if problems else 0
 
 
@@ -96,14 +136,16 @@ def _info(options: argparse.Namespace) -> int:
         from fund2oct.outputs import check_files
 
         check_files([options.out], options.overwrite, options.files)
-    lines = summarise_file(options.files)
+    summary = summarise_file(options.files)
+    sheet = []
     if options.out:
         from fund2oct.data import EyeReader
         from fund2oct.visual import draw_contact_sheet, save_figure
 
         with EyeReader(options.files) as reader:
-            lines.append(str(save_figure(draw_contact_sheet(reader), options.out)))
-    print("\n".join(lines))
+            sheet.append(str(save_figure(draw_contact_sheet(reader), options.out)))
+    answer(options, asdict(summary), *summary.lines(), *sheet)
+    suggest(f"fund2oct view {' '.join(options.files)} --out view.html")
     return 0
 
 
@@ -117,5 +159,9 @@ def _surfaces(options: argparse.Namespace) -> int:
         workers=options.workers,
         compression=options.compression,
     )
-    print("\n".join(report.lines()), file=sys.stderr if report.skipped else sys.stdout)
-    return 1 if report.skipped else 0
+    if report.skipped:
+        print("\n".join(report.lines()), file=sys.stderr)
+        return 1
+    say(*report.lines())
+    suggest(f"fund2oct check {options.out}")
+    return 0

@@ -5,51 +5,62 @@ from __future__ import annotations
 import argparse
 import sys
 
+from fund2oct.cli.commands import GOES_ON, Commands, add_command, say, suggest
 from fund2oct.cli.options import (
-    GOES_ON,
-    Commands,
+    add_device,
     add_format,
     add_overwrite,
     add_placement,
+    add_seed,
+    device_option,
     placement_option,
 )
 
 
 def add_commands(commands: Commands) -> None:
     """Add the commands of this page to the parser."""
-    export = commands.add_parser(
+    export = add_command(
+        commands,
         "export",
-        help="write eyes as files that other programs open",
-        description="Write eyes as NIfTI, OME-TIFF, DICOM, pictures, films, meshes or tables.",
-        epilog="example: fund2oct export predictions/eye.h5 --format nifti --format csv --out exports",
+        "write eyes as files that other programs open",
+        "fund2oct export predictions/eye.h5 --format nifti --format csv --out exports",
+        about="These are NIfTI, OME-TIFF, DICOM, pictures, films, meshes and tables.",
+        go_on="what is finished stays; run it again with --overwrite",
     )
     export.add_argument("files", nargs="+", metavar="FILE", help="files of eyes (.h5), or folders of them")
-    add_format(export, "may be given more than once", required=True)
-    export.add_argument("--out", required=True, metavar="DIR", help="made if it is not there")
-    export.add_argument(
+    export.add_argument_group("eyes").add_argument(
         "--eye", action="append", dest="keys", default=[], metavar="KEY",
         help="an eye's key; may be given more than once (default: all eyes that have a volume)",
     )  # fmt: skip
-    add_overwrite(export, "replace what an earlier export wrote under these names")
-    export.set_defaults(command=_export, go_on="what is finished stays; run it again with --overwrite")
+    output = export.add_argument_group("output")
+    output.add_argument("--out", required=True, metavar="DIR", help="made if it is not there")
+    add_format(output, "may be given more than once", required=True)
+    add_overwrite(output, "replace what an earlier export wrote under these names")
+    export.set_defaults(command=_export)
 
-    submit = commands.add_parser(
+    submit = add_command(
+        commands,
         "submit",
-        help="write, or check, the zip that the APTOS-2024 challenge takes",
+        "write, or check, the zip that the APTOS-2024 challenge takes",
+        "fund2oct submit runs/final/checkpoints/last.ckpt challenge --out submission.zip\n"
+        "fund2oct submit --check submission.zip challenge",
+        about="A call that was stopped goes on when it is given again.",
         usage="fund2oct submit CHECKPOINT DIR --out submission.zip\n"
         "       fund2oct submit --check submission.zip DIR",
-        epilog="A call that was stopped goes on when it is given again.",
+        go_on=GOES_ON,
     )
     submit.add_argument("source", metavar="CHECKPOINT", help="a model of six slices; with --check the zip")
     submit.add_argument("folder", metavar="DIR", help="the challenge's folder, or its val, or photos")
-    submit.add_argument("--check", action="store_true", help="say what the zip would be refused for")
-    submit.add_argument("--out", metavar="submission.zip", help="the zip to write")
-    add_placement(submit)
-    submit.add_argument("--seed", type=int, default=0, help="of the speckle and of the poses (default: 0)")
-    submit.add_argument("--model", default=None, metavar="MODULE.CLASS", help="a class of your own")
-    submit.add_argument("--device", default="cpu", help="cpu, cuda, cuda:1, ... (default: cpu)")
-    add_overwrite(submit, "replace an earlier submission of that name")
-    submit.set_defaults(command=_submit, go_on=GOES_ON)
+    add_placement(submit.add_argument_group("photos"))
+    model = submit.add_argument_group("model")
+    model.add_argument("--model", default=None, metavar="MODULE.CLASS", help="a class of your own")
+    add_seed(model, "the speckle and the poses")
+    add_device(model)
+    output = submit.add_argument_group("output")
+    output.add_argument("--out", metavar="submission.zip", help="the zip to write")
+    output.add_argument("--check", action="store_true", help="say what the zip would be refused for")
+    add_overwrite(output, "replace an earlier submission of that name")
+    submit.set_defaults(command=_submit)
 
 
 def _export(options: argparse.Namespace) -> int:
@@ -58,8 +69,7 @@ def _export(options: argparse.Namespace) -> int:
     written, failed = export_files(
         options.files, options.out, options.formats, options.keys, options.overwrite
     )
-    for path in written:
-        print(path)
+    say(*map(str, written))
     for reason in failed:
         print(f"fund2oct: {reason}", file=sys.stderr)
     return 1 if failed else 0
@@ -75,7 +85,9 @@ def _check(options: argparse.Namespace) -> int:
     from fund2oct.run.submission import check_submission
 
     found = check_submission(options.source, options.folder)
-    print("\n".join([*found, f"{len(found)} problems"]))
+    for problem in found:
+        print(problem)
+    say(f"{len(found)} problems")
     return 1 if found else 0
 
 
@@ -89,14 +101,14 @@ def _write(options: argparse.Namespace) -> int:
         placement_option(options),
         options.seed,
         options.model,
-        options.device,
+        device_option(options.device),
         options.overwrite,
     )
     for reason in report.failed:
         print(f"fund2oct: {reason}", file=sys.stderr)
     kept = f", {report.n_kept} of them by an earlier call" if report.n_kept else ""
     done = report.n_photos - len(report.failed)
-    print(f"{done} of {report.n_photos} photos translated{kept}")
+    say(f"{done} of {report.n_photos} photos translated{kept}")
     if report.failed:
         print(
             f"fund2oct: {options.out}: not written, for it would be refused without these photos; mend "
@@ -104,5 +116,6 @@ def _write(options: argparse.Namespace) -> int:
             file=sys.stderr,
         )
         return 1
-    print(f"Written: {options.out}\nNext: fund2oct submit --check {options.out} {options.folder}")
+    say(f"Written: {options.out}")
+    suggest(f"fund2oct submit --check {options.out} {options.folder}")
     return 0

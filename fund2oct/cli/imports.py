@@ -5,9 +5,8 @@ from __future__ import annotations
 import argparse
 from typing import TYPE_CHECKING
 
+from fund2oct.cli.commands import GOES_ON, Commands, Help, add_command, say, suggest
 from fund2oct.cli.options import (
-    GOES_ON,
-    Commands,
     add_compression,
     add_overwrite,
     add_placement,
@@ -23,103 +22,148 @@ if TYPE_CHECKING:
 
 def add_commands(commands: Commands) -> None:
     """Add the commands of this page to the parser."""
-    importer = commands.add_parser("import", help="bring data into a file").add_subparsers(
+    kinds = commands.add_parser("import", help="bring data into a file", formatter_class=Help).add_subparsers(
         required=True, metavar="KIND"
     )
-    aptos = importer.add_parser("aptos", help="the folder of the APTOS-2024 challenge")
-    aptos.add_argument("folder", metavar="DIR")
-    aptos.add_argument("out", metavar="OUT.h5")
+    _add_aptos(kinds)
+    _add_table(kinds)
+    volumes = add_command(
+        kinds,
+        "volumes",
+        "import TIFF, NIfTI, NumPy or folders of pictures, without photos",
+        "fund2oct import volumes scans/ data/volumes.h5 --axes szx --spacing-mm 0.12 0.0039 0.0117",
+        go_on=GOES_ON,
+    )
+    volumes.add_argument("source", metavar="SRC", help="a file, a folder of pictures, or a folder of these")
+    volumes.add_argument("out", metavar="OUT.h5", help="the file to make")
+    _add_volume_options(volumes)
+    _add_output(volumes)
+    volumes.set_defaults(command=_import_volumes)
+
+    vendor = add_command(
+        kinds,
+        "vendor",
+        "import files of scanners: .vol, .e2e, .fda, .img, DICOM",
+        "fund2oct import vendor exports/ data/clinic.h5 --placement photo --salt SECRET",
+        go_on=GOES_ON,
+    )
+    vendor.add_argument("source", metavar="SRC", help="a file, or a folder searched with all below it")
+    vendor.add_argument("out", metavar="OUT.h5", help="the file to make")
+    _add_photo_options(vendor)
+    _add_scan_options(vendor)
+    _add_slice_options(vendor)
+    _add_output(vendor)
+    vendor.set_defaults(command=_import_vendor)
+
+
+def _add_aptos(kinds: Commands) -> None:
+    aptos = add_command(
+        kinds,
+        "aptos",
+        "import the folder of the APTOS-2024 challenge",
+        "fund2oct import aptos challenge/ data/aptos2024.h5",
+        go_on=GOES_ON,
+    )
+    aptos.add_argument("folder", metavar="DIR", help="holds train, val or both")
+    aptos.add_argument("out", metavar="OUT.h5", help="the file to make")
     _add_photo_options(aptos)
+    scan = aptos.add_argument_group("scan")
+    scan.add_argument(
+        "--start-deg", type=float, default=0.0, metavar="DEG", help="direction of slice 0, from straight up"
+    )
+    scan.add_argument("--anticlockwise", action="store_true", help="the slices turn the other way")
     _add_slice_options(aptos)
     aptos.set_defaults(shape=(320, 448), spacing_mm=None, radial=False, star=None, scan=None)
-    aptos.add_argument("--start-deg", type=float, default=0.0, help="direction of slice 0, from straight up")
-    aptos.add_argument("--anticlockwise", action="store_true", help="the slices turn the other way")
-    _add_writing(aptos)
+    _add_output(aptos)
     aptos.set_defaults(command=_import_aptos)
 
-    table = importer.add_parser("table", help="a CSV or TSV that names photos and volumes")
-    table.add_argument("table", metavar="TABLE.csv")
-    table.add_argument("out", metavar="OUT.h5")
-    table.add_argument(
+
+def _add_table(kinds: Commands) -> None:
+    table = add_command(
+        kinds,
+        "table",
+        "import photos and volumes that a CSV or TSV names",
+        "fund2oct import table eyes.csv data/clinic.h5 --column photo=CF_path --column volume=OCT_path",
+        go_on=GOES_ON,
+    )
+    table.add_argument("table", metavar="TABLE.csv", help="with a row an eye, or a row a B-scan")
+    table.add_argument("out", metavar="OUT.h5", help="the file to make")
+    names = table.add_argument_group("table")
+    names.add_argument(
         "--column", action="append", default=[], metavar="NAME=THEIRS",
         help="photo, volume, key, patient, laterality, diagnosis, bscan, slice, x0_px, ..., and what the "
         "table calls it",
     )  # fmt: skip
-    table.add_argument(
+    names.add_argument(
         "--lines", metavar="LINES.csv", help="a second table: where each B-scan lies on the photo"
     )
-    table.add_argument(
+    names.add_argument(
         "--no-patients", action="store_true",
         help="each eye is of another patient, where the table has no column patient",
     )  # fmt: skip
     _add_photo_options(table)
     _add_volume_options(table)
-    _add_writing(table)
+    _add_output(table)
     table.set_defaults(command=_import_table)
 
-    volumes = importer.add_parser("volumes", help="TIFF, NIfTI, NumPy, folders of pictures; no photos")
-    volumes.add_argument("source", metavar="SRC", help="a file, a folder of pictures, or a folder of these")
-    volumes.add_argument("out", metavar="OUT.h5")
-    _add_volume_options(volumes)
-    _add_writing(volumes)
-    volumes.set_defaults(command=_import_volumes)
 
-    vendor = importer.add_parser("vendor", help="files of scanners: .vol, .e2e, .fda, .img, DICOM")
-    vendor.add_argument("source", metavar="SRC", help="a file, or a folder searched with all below it")
-    vendor.add_argument("out", metavar="OUT.h5")
-    _add_photo_options(vendor)
-    _add_scan_options(vendor)
-    _add_writing(vendor)
-    vendor.set_defaults(command=_import_vendor)
-
-
-def _add_writing(parser: argparse.ArgumentParser) -> None:
-    parser.set_defaults(go_on=GOES_ON)
-    add_workers(parser)
-    add_compression(parser)
-    add_overwrite(parser)
+def _add_output(parser: argparse.ArgumentParser) -> None:
+    output = parser.add_argument_group("output")
+    output.add_argument(
+        "--salt", default="", metavar="SECRET", help="hashed with patients' names, which are then not stored"
+    )
+    add_workers(output)
+    add_compression(output)
+    add_overwrite(output)
 
 
 def _add_photo_options(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--fundus-px", type=int, default=448, help="width of the photos (default: 448)")
-    parser.add_argument("--even-light", action="store_true", help="even out the photos' illumination")
-    add_placement(parser)
+    photos = parser.add_argument_group("photos")
+    photos.add_argument("--fundus-px", type=int, default=448, metavar="PX", help="width of the photos")
+    photos.add_argument("--even-light", action="store_true", help="even out the photos' illumination")
+    add_placement(photos)
 
 
 def _add_volume_options(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument(
+    files = parser.add_argument_group("files of volumes")
+    files.add_argument(
         "--axes", default=None, metavar="ORDER",
         help="order of slices, rows and A-scans in a file (default: szx, in NIfTI xzs)",
     )  # fmt: skip
-    parser.add_argument(
+    files.add_argument(
         "--flip", default="", metavar="AXES", help="of s, z and x those that run the other way in a file"
     )
     _add_scan_options(parser)
-
-
-def _add_scan_options(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument(
-        "--spacing-mm", type=float, nargs=3, metavar=("S", "Z", "X"), help="of slices, rows and A-scans"
-    )
-    parser.add_argument(
-        "--scan", metavar="MODULE.NAME", help="a scan pattern of your own that says where the slices lie"
-    )
-    parser.add_argument("--radial", action="store_true", help="the slices are a star, not a raster")
-    parser.add_argument("--star", type=int, metavar="LINES", help="cut a star out of the raster")
-    parser.add_argument("--star-mm", type=float, default=5.5, help="length of its lines (default: 5.5)")
     _add_slice_options(parser)
 
 
+def _add_scan_options(parser: argparse.ArgumentParser) -> None:
+    scan = parser.add_argument_group("scan")
+    scan.add_argument(
+        "--spacing-mm", type=float, nargs=3, metavar=("S", "Z", "X"),
+        help="of slices, rows and A-scans (default: what the file says)",
+    )  # fmt: skip
+    scan.add_argument(
+        "--scan", metavar="MODULE.NAME", help="a scan pattern of your own that says where the slices lie"
+    )
+    scan.add_argument("--radial", action="store_true", help="the slices are a star, not a raster")
+    scan.add_argument("--star", type=int, metavar="LINES", help="cut a star out of the raster")
+    scan.add_argument("--star-mm", type=float, default=5.5, metavar="MM", help="length of its lines")
+
+
 def _add_slice_options(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--keep-borders", action="store_true", help="do not blacken white borders")
-    parser.add_argument("--slices", type=int, help="keep so many, evenly spaced (default: all)")
-    parser.add_argument("--shape", type=int, nargs=2, metavar=("Z", "X"), help="(default: as it is)")
-    parser.add_argument(
+    slices = parser.add_argument_group("slices")
+    slices.add_argument("--keep-borders", action="store_true", help="do not blacken white borders")
+    slices.add_argument("--slices", type=int, metavar="N", help="keep so many, evenly spaced (default: all)")
+    slices.add_argument(
+        "--shape", type=int, nargs=2, metavar=("Z", "X"),
+        help="rows and A-scans to bring them to (default: as they are; 320 448 for the challenge)",
+    )  # fmt: skip
+    slices.add_argument(
         "--levels", type=float, nargs=2, metavar=("BLACK", "WHITE"),
         help="numbers that are black and white in a file (default: what its type, or the file, says)",
     )  # fmt: skip
-    parser.add_argument("--even-levels", action="store_true", help="bring all devices to the same levels")
-    parser.add_argument("--salt", default="", help="hashed with patients' names, which are then not stored")
+    slices.add_argument("--even-levels", action="store_true", help="bring all devices to the same levels")
 
 
 def _import_aptos(options: argparse.Namespace) -> int:
@@ -127,7 +171,7 @@ def _import_aptos(options: argparse.Namespace) -> int:
     from fund2oct.geometry import RadialScan
 
     scan = RadialScan(start_deg=options.start_deg, clockwise=not options.anticlockwise)
-    return _say(
+    return _told(
         import_aptos(
             options.folder,
             options.out,
@@ -144,7 +188,7 @@ def _import_table(options: argparse.Namespace) -> int:
     from fund2oct.data.importing.table import import_table
 
     columns = _columns(options.column)
-    return _say(
+    return _told(
         import_table(
             options.table,
             options.out,
@@ -176,7 +220,7 @@ def _columns(pairs: list[str]) -> dict[str, str]:
 def _import_volumes(options: argparse.Namespace) -> int:
     from fund2oct.data.importing.volumes import import_volumes
 
-    return _say(
+    return _told(
         import_volumes(
             options.source,
             options.out,
@@ -191,7 +235,7 @@ def _import_volumes(options: argparse.Namespace) -> int:
 def _import_vendor(options: argparse.Namespace) -> int:
     from fund2oct.data.importing.vendor import import_vendor
 
-    return _say(
+    return _told(
         import_vendor(
             options.source,
             options.out,
@@ -232,6 +276,10 @@ def _import_options(options: argparse.Namespace) -> ImportOptions:
     )
 
 
-def _say(report: ImportReport) -> int:
-    print("\n".join(report.lines()))
+def _told(report: ImportReport) -> int:
+    if report.skipped:  # what is wrong is said in any case
+        print("\n".join(report.lines()))
+    else:
+        say(*report.lines())
+    suggest(f"fund2oct check {report.path}")
     return 1 if report.skipped else 0

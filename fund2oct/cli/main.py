@@ -11,7 +11,10 @@ from contextlib import nullcontext
 from pathlib import Path
 
 from fund2oct import __version__
-from fund2oct.cli import data, exports, imports, models, view, weights
+from fund2oct.cli import completion, data, exports, imports, models, view, weights
+from fund2oct.cli.commands import Help, leaves
+from fund2oct.cli.options import add_general
+from fund2oct.progress import quiet
 from fund2oct.stopping import INTERRUPTED, Stopped, Terminated, sigterm_raises
 
 Command = Callable[[argparse.Namespace], int]
@@ -21,13 +24,13 @@ _FORMAT_WARNING = warnings.formatwarning
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run a command; bad input gives one line on standard error and exit status 1."""
-    parser = _parser()
+    parser = build_parser()
     # argparse gives up on KEY=VALUE behind an option, as in train EXP --out DIR KEY=VALUE.
     options, rest = parser.parse_known_args(arguments)
     if rest and ("overrides" not in options or any(word.startswith("-") for word in rest)):
         parser.error(f"unrecognized arguments: {' '.join(rest)}")
     if rest:
-        options.overrides += rest
+        options.overrides = [*options.overrides, *rest]
     # Lightning starts the other processes of a training with the command line of this one.
     options.from_shell = arguments is None
     if options.from_shell:
@@ -36,7 +39,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
         warnings.formatwarning = _format_warning
     command: Command = options.command
     try:
-        with sigterm_raises() if options.from_shell else nullcontext():
+        with (
+            sigterm_raises() if options.from_shell else nullcontext(),
+            quiet() if options.quiet or options.json else nullcontext(),
+        ):
             status = command(options)
         sys.stdout.flush()
         return status
@@ -76,14 +82,19 @@ def _format_warning(
     return _FORMAT_WARNING(message, category, filename, lineno, line)
 
 
-def _parser() -> argparse.ArgumentParser:
+def build_parser() -> argparse.ArgumentParser:
+    """The parser of all commands."""
     parser = argparse.ArgumentParser(
-        prog="fund2oct", description="Translate colour fundus photographs into OCT volumes."
+        prog="fund2oct",
+        description="Translate colour fundus photographs into OCT volumes.",
+        epilog="example:\n  fund2oct train pix2vol\n  fund2oct COMMAND --help",
+        formatter_class=Help,
     )
     parser.add_argument("--version", action="version", version=f"fund2oct {__version__}")
     parser.add_argument("--debug", action="store_true", help="show the whole traceback of an error")
-    parser.set_defaults(go_on="run it again")
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
-    for page in (data, imports, models, exports, view, weights):
+    for page in (data, imports, models, exports, view, weights, completion):
         page.add_commands(commands)
+    for command in leaves(parser):
+        add_general(command)
     return parser

@@ -3,100 +3,157 @@
 from __future__ import annotations
 
 import argparse
+import json
+import os
 import sys
+from pathlib import Path
+from typing import Any
 
+from fund2oct.cli.commands import Commands, add_command, answer, say, suggest
 from fund2oct.cli.options import (
-    Commands,
+    add_device,
     add_figures,
     add_format,
+    add_json,
     add_overwrite,
     add_placement,
+    add_seed,
+    device_option,
     placement_option,
+    trainer_overrides,
 )
 
 
 def add_commands(commands: Commands) -> None:
     """Add the commands of this page to the parser."""
-    train = commands.add_parser("train", help="train an experiment and report on it")
+    _add_train(commands)
+    _add_evaluate(commands)
+    _add_predict(commands)
+
+
+def _add_train(commands: Commands) -> None:
+    train = add_command(
+        commands,
+        "train",
+        "train an experiment and report on it",
+        "fund2oct train pix2vol trainer.max_epochs=72 model.init_args.learning_rate=5e-4",
+        go_on="nothing was trained yet; run it again",
+    )
     train.add_argument("experiment", metavar="EXP", help="a shipped experiment's name or a YAML file")
-    train.add_argument("overrides", nargs="*", metavar="KEY=VALUE")
-    train.add_argument("--out", default=None, help="folder of the run (default: runs/EXP/NUMBER)")
     train.add_argument(
+        "overrides", nargs="*", default=[], metavar="KEY=VALUE",
+        help="settings that differ from the experiment's",
+    )  # fmt: skip
+    model = train.add_argument_group("model")
+    model.add_argument(
         "--resume", default=None, metavar="CHECKPOINT", help="go on from it, in a folder of its own"
     )
-    add_overwrite(train, "remove an earlier run in --out first")
-    train.set_defaults(command=_train, go_on="nothing was trained yet; run it again")
+    add_device(model)
+    output = train.add_argument_group("output")
+    output.add_argument("--out", default=None, metavar="DIR", help="of the run (default: runs/EXP/NUMBER)")
+    add_overwrite(output, "remove an earlier run in --out first")
+    train.set_defaults(command=_train)
 
-    evaluate = commands.add_parser(
+
+def _add_evaluate(commands: Commands) -> None:
+    evaluate = add_command(
+        commands,
         "evaluate",
-        help="compare models with their controls, or generated files with real ones",
+        "compare models with their controls, or generated files with real ones",
+        "fund2oct evaluate runs/pix2vol/001/checkpoints/last.ckpt --data data/phantom.h5 --out report\n"
+        "fund2oct evaluate --real data/phantom.h5 --fake predictions --out report",
         usage="fund2oct evaluate CHECKPOINT... --data FILE.h5 --out DIR\n"
         "       fund2oct evaluate --real A --fake B --out DIR [--protocol NAME]",
+        go_on="no report was written; run it again",
     )
-    evaluate.add_argument("checkpoints", nargs="*", metavar="CHECKPOINT")
-    evaluate.add_argument("--data", default=None, metavar="FILE.h5", help="its test eyes judge the models")
-    evaluate.add_argument(
+    models = evaluate.add_argument_group("models")
+    models.add_argument("checkpoints", nargs="*", metavar="CHECKPOINT", help="trained models")
+    models.add_argument("--data", default=None, metavar="FILE.h5", help="its test eyes judge the models")
+    models.add_argument(
+        "--model", action="append", default=[], metavar="MODULE.CLASS",
+        help="a class of your own; may be given more than once, each checkpoint takes the one that it names",
+    )  # fmt: skip
+    add_seed(models, "the models' noise and the draws")
+    add_device(models)
+    files = evaluate.add_argument_group("files")
+    files.add_argument(
         "--real", default=None, metavar="A",
         help="eyes (.h5), or a folder or .zip of slices named EYE/EYE_0.jpg to _5",
     )  # fmt: skip
-    evaluate.add_argument(
+    files.add_argument(
         "--fake", default=None, metavar="B", help="likewise, or a checkpoint that translates A's photos"
     )
-    evaluate.add_argument("--protocol", default=None, help="aptos2024: what a challenge submission holds")
-    evaluate.add_argument("--out", required=True, metavar="DIR")
-    add_overwrite(evaluate, "replace an earlier report in that folder")
-    evaluate.add_argument(
+    files.add_argument(
+        "--protocol", default=None, metavar="NAME", help="aptos2024: what a challenge submission holds"
+    )
+    measures = evaluate.add_argument_group("measures")
+    measures.add_argument(
         "--distances", nargs="+", default=None, metavar="NAME",
         help="image, video, image/kernel or video/kernel, of another network as in video:oct3d; "
         "MODULE.NAME of a function that makes one of your own; or none "
         "(default: image and video, where their weights are at hand)",
     )  # fmt: skip
-    evaluate.add_argument("--device", default="auto", help="cpu, cuda, cuda:1, ... (default: a GPU if any)")
-    evaluate.add_argument("--seed", type=int, default=0, help="of the models' noise and the draws")
-    evaluate.add_argument(
-        "--model", action="append", default=[], metavar="MODULE.CLASS",
-        help="a class of your own; may be given more than once, each checkpoint takes the one that it names",
-    )  # fmt: skip
-    evaluate.add_argument(
+    measures.add_argument(
         "--measure", action="append", default=[], metavar="MODULE.NAME",
         help="a measure of your own, a function (fake, real) of what is found in an eye's volumes",
     )  # fmt: skip
-    evaluate.add_argument(
+    measures.add_argument(
         "--control", action="append", default=[], metavar="MODULE.NAME",
         help="an answer of your own, for a row of the report",
     )  # fmt: skip
-    add_figures(evaluate)
-    evaluate.set_defaults(command=_evaluate, go_on="no report was written; run it again")
+    output = evaluate.add_argument_group("output")
+    output.add_argument("--out", required=True, metavar="DIR", help="of the report, made if it is not there")
+    add_overwrite(output, "replace an earlier report in that folder")
+    add_json(output, "the means of all measures, and the distances")
+    add_figures(output)
+    evaluate.set_defaults(command=_evaluate)
 
-    predict = commands.add_parser("predict", help="generate volumes for photos")
-    predict.add_argument("checkpoint", metavar="CHECKPOINT")
-    predict.add_argument("photos", nargs="+", metavar="PHOTO")
-    predict.add_argument("--out", required=True, metavar="DIR")
-    add_overwrite(predict, "replace the results of an earlier prediction; photos never are")
-    add_format(predict, "of the volumes; may be given more than once (default: hdf5)")
+
+def _add_predict(commands: Commands) -> None:
+    predict = add_command(
+        commands,
+        "predict",
+        "generate volumes for photos",
+        "fund2oct predict runs/pix2vol/001/checkpoints/last.ckpt photos/ --out predictions",
+        go_on="what is finished stays; give it again with --skip-done to go on",
+    )
+    predict.add_argument("checkpoint", metavar="CHECKPOINT", help="a trained model")
     predict.add_argument(
+        "photos", nargs="+", metavar="PHOTO", help="pictures, folders of them, or patterns as in 'a/*.jpg'"
+    )
+    photos = predict.add_argument_group("photos")
+    photos.add_argument(
         "--fovea", type=float, nargs=2, metavar=("X", "Y"),
         help="the fovea on the photo, from -1 to 1 over the circle of retina (default: its centre)",
     )  # fmt: skip
-    add_placement(predict)
-    predict.add_argument(
-        "--draw", action="store_true",
-        help="draw the surfaces from their distribution (default: the median ones, the best single answer)",
-    )  # fmt: skip
-    predict.add_argument(
+    add_placement(photos)
+    photos.add_argument(
         "--lines", metavar="LINES.csv",
         help="a table of where the B-scans of each photo lie (default: as in the training)",
     )  # fmt: skip
-    predict.add_argument("--seed", type=int, default=0, help="of the speckle and of the poses")
-    predict.add_argument("--model", default=None, metavar="MODULE.CLASS", help="a class of your own")
-    add_figures(predict)
-    predict.add_argument(
-        "--theme", choices=("light", "dark"), default="light", help="paper of the pictures (default: light)"
+    photos.add_argument(
+        "--workers", type=int, default=max(1, (os.cpu_count() or 1) - 1), metavar="N",
+        help="processes that prepare photos ahead, where there are 16 photos or more",
+    )  # fmt: skip
+    model = predict.add_argument_group("model")
+    model.add_argument(
+        "--draw", action="store_true",
+        help="draw the surfaces from their distribution (default: the median ones, the best single answer)",
+    )  # fmt: skip
+    add_seed(model, "the speckle and the poses")
+    model.add_argument("--model", default=None, metavar="MODULE.CLASS", help="a class of your own")
+    add_device(model)
+    output = predict.add_argument_group("output")
+    output.add_argument("--out", required=True, metavar="DIR", help="made if it is not there")
+    add_format(output, "of the volumes; may be given more than once (default: hdf5)")
+    output.add_argument(
+        "--skip-done", action="store_true", help="pass over photos whose results lie in --out already"
     )
-    predict.set_defaults(
-        command=_predict,
-        go_on="what is finished stays; run it again with the photos that are left, or with --overwrite",
-    )
+    add_figures(output)
+    output.add_argument("--theme", choices=("light", "dark"), default="light", help="paper of the pictures")
+    add_overwrite(output, "replace the results of an earlier prediction; photos never are")
+    add_json(output, "what became of each photo")
+    predict.set_defaults(command=_predict)
 
 
 def _train(options: argparse.Namespace) -> int:
@@ -105,7 +162,7 @@ def _train(options: argparse.Namespace) -> int:
 
     run = train(
         options.experiment,
-        options.overrides,
+        [*trainer_overrides(options.device), *options.overrides],
         options.out,
         options.resume,
         overwrite=options.overwrite,
@@ -113,11 +170,11 @@ def _train(options: argparse.Namespace) -> int:
     )
     if run.is_dir():
         report = f": its report in {run}/report/report.html, panels in {run}/panels"
-        print(f"\nThe run lies in {run}{report if (run / 'report').is_dir() else ''}.")
+        say(f"\nThe run lies in {run}{report if (run / 'report').is_dir() else ''}.")
         checkpoint = last_checkpoint(run)
         if checkpoint is not None:
-            print(f"Next: fund2oct predict {checkpoint} PHOTO.jpg --out predictions")
-        print(f"      tensorboard --logdir {run.parent}")
+            suggest(f"fund2oct predict {checkpoint} PHOTO.jpg --out predictions")
+        say(f"      tensorboard --logdir {run.parent}")
     return 0
 
 
@@ -139,7 +196,7 @@ def _evaluate(options: argparse.Namespace) -> int:
         "model": options.model,
         "distances": Wanted.parse(options.distances) if options.distances else DEFAULT,
         "seed": options.seed,
-        "device": _device(options.device),
+        "device": device_option(options.device),
         "overwrite": options.overwrite,
         "own": Own.load(options.measure, options.control),
         "figure_formats": options.figure_formats or [],
@@ -148,20 +205,18 @@ def _evaluate(options: argparse.Namespace) -> int:
         evaluate_checkpoints(options.checkpoints, options.data, options.out, **shared)
     else:
         evaluate_files(options.real, options.fake, options.out, options.protocol, **shared)
-    print(f"The report lies in {options.out}/report.html, its tables in {options.out}/report.md")
+    report = Path(options.out) / "report.md"
+    measured = {"report": str(report.with_suffix(".html")), **_measured(report.parent)}
+    answer(options, measured, f"The report lies in {report.with_suffix('.html')}, its tables in {report}")
+    if of_models:
+        suggest(f"fund2oct predict {options.checkpoints[0]} PHOTO.jpg --out predictions")
     return 0
 
 
-def _device(name: str) -> str:
-    import torch
-
-    if name == "auto":
-        return "cuda" if torch.cuda.is_available() else "cpu"
-    try:
-        torch.empty(0, device=name)
-    except (RuntimeError, AssertionError) as error:
-        raise ValueError(f"device {name!r}: cannot be used: {str(error).splitlines()[0]}") from None
-    return name
+def _measured(out: Path) -> dict[str, Any]:
+    """What programs ask of a report: all but the rows of the single eyes."""
+    found = json.loads((out / "metrics.json").read_text(encoding="utf-8"))
+    return {name: found[name] for name in ("protocol", "summary", "sets", "distances")}
 
 
 def _predict(options: argparse.Namespace) -> int:
@@ -171,7 +226,7 @@ def _predict(options: argparse.Namespace) -> int:
     if options.placement == "photo" and options.fovea:
         raise ValueError("predict: expected --fovea or --placement photo, found both")
     placement = placement_option(options, tuple(options.fovea or (0.0, 0.0)))
-    failed = predict(
+    done = predict(
         options.checkpoint,
         options.photos,
         options.out,
@@ -182,12 +237,25 @@ def _predict(options: argparse.Namespace) -> int:
         draw=options.draw,
         lines=options.lines,
         overwrite=options.overwrite,
+        skip_done=options.skip_done,
+        workers=options.workers,
+        device=device_option(options.device),
         figure_formats=options.figure_formats or ["png"],
         theme=THEMES[options.theme],
     )
-    for reason in failed:
-        print(f"fund2oct: {reason}", file=sys.stderr)
-    print(
-        f"{len(options.photos) - len(failed)} of {len(options.photos)} photos translated into {options.out}"
-    )
+    failed = [one for one in done if one.problem]
+    for one in failed:
+        print(f"fund2oct: {one.problem}", file=sys.stderr)
+    skipped = sum(one.skipped for one in done)
+    photos = [
+        {"photo": str(one.photo), "key": one.key, "files": [*map(str, one.files)]}
+        | {"skipped": one.skipped, "problem": one.problem}
+        for one in done
+    ]
+    renamed = [f"{one.photo} is {one.key}" for one in done if one.key != one.photo.stem and not one.problem]
+    before = f", {skipped} of them by an earlier call" if skipped else ""
+    n_done = f"{len(done) - len(failed)} of {len(done)} photos translated into {options.out}{before}"
+    answer(options, {"out": options.out, "photos": photos}, *renamed, n_done)
+    if len(failed) < len(done):
+        suggest(f"fund2oct view {options.out} --out view.html")
     return 1 if failed else 0

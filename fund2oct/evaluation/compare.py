@@ -62,7 +62,7 @@ class Comparison:
         eyes: for each answer, a row an eye.
         distances: for each answer measured as a set, the distances of the whole set from the real one.
         notes: what could not be measured, and why.
-        sets: values of all eyes together, for each answer and for the real eyes (:data:`REAL`):
+        sets: values of all eyes together, for each answer and for the real eyes (``"real"``):
             ``epithelium/correlation`` (:func:`fund2oct.metrics.pooled_correlation` of the heights in eyes
             whose diagnosis lifts the epithelium) and ``deep/in_common``
             (:func:`fund2oct.metrics.correlation_between_eyes`).

@@ -57,7 +57,7 @@ def evaluate_files(
         fake: likewise, or a checkpoint, which then translates the photos of ``real``, but for the eyes
             that it was trained or validated on.
         out: folder of the report.
-        protocol: a name of :data:`fund2oct.evaluation.protocol.PROTOCOLS`; None compares the files as
+        protocol: a name of :data:`fund2oct.evaluation.PROTOCOLS`; None compares the files as
             they lie.
         model: import paths of classes that are not of this package, the checkpoint's among them.
         distances: between the sets.

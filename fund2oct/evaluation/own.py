@@ -42,8 +42,9 @@ class Own:
         """Import them.
 
         Args:
-            measures: import paths of functions, see :data:`Measure`; named after the functions.
-            controls: import paths of :class:`fund2oct.evaluation.answers.Answer` objects.
+            measures: import paths of functions ``measure(fake, real)`` of :class:`fund2oct.metrics.Findings`;
+                a measure is named after its function.
+            controls: import paths of :class:`fund2oct.evaluation.answers.answer.Answer` objects.
 
         Raises:
             ValueError: if one cannot be imported, or is something else.

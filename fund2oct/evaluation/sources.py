@@ -54,7 +54,7 @@ class VolumeSource(Protocol):
     keys: tuple[str, ...]
 
     def read(self, key: str) -> Scan:
-        """Read one volume; :class:`DataError` where it cannot be."""
+        """Read one volume; :class:`~fund2oct.data.DataError` where it cannot be."""
 
 
 class EyeFiles:

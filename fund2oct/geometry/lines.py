@@ -14,6 +14,7 @@ from fund2oct.geometry.patterns import ScanPattern
 from fund2oct.geometry.placement import Point
 
 Line = tuple[Point, Point]
+"""Begin and end of a straight line."""
 
 _TOLERANCE_MM = 1e-6
 

@@ -12,6 +12,7 @@ from torch import Tensor
 from fund2oct.geometry.symmetry import Symmetry
 
 Point = tuple[float, float]
+"""``(x, y)``, in millimetres around the fovea or in grid units."""
 
 
 @dataclass(frozen=True)

@@ -127,6 +127,7 @@ ADVERSARIAL: dict[str, type[AdversarialLoss]] = {
     "least_squares": LeastSquaresLoss,
     "non_saturating": NonSaturatingLoss,
 }
+"""The adversarial losses by the name that an experiment gives them."""
 
 
 def adversarial_loss(name: str) -> AdversarialLoss:

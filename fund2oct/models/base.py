@@ -30,7 +30,7 @@ class VolumeModel(SteppingModule):
     """What training, evaluation, prediction and checkpoints need of any model.
 
     A model is a subclass that says what its network is, :meth:`build_generator`, and what it minimises,
-    :meth:`losses`; it may also override :meth:`generate` and :meth:`configure_optimizers`. One with
+    :meth:`losses`; it may also override :meth:`generate` and ``configure_optimizers``. One with
     adversaries is a :class:`fund2oct.models.VolumeGAN`.
 
     Constructor arguments are plain values, and are saved in the checkpoint.
@@ -181,7 +181,7 @@ class VolumeModel(SteppingModule):
 
     @staticmethod
     def prepare(batch: Batch) -> Batch:
-        """Add what losses and discriminators compare with, see :meth:`generator_losses`."""
+        """Add what losses and discriminators compare with, see :meth:`~VolumeGAN.generator_losses`."""
         return prepare_batch(batch)
 
     def generate(self, network: nn.Module, batch: Batch, rng: NoiseSource) -> Fake:
@@ -258,7 +258,7 @@ class VolumeModel(SteppingModule):
         }
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Restore the task, and leave to :meth:`load_state_dict` the weights of the parts that are built."""
+        """Restore the task, and leave to ``load_state_dict`` the weights of the parts that are built."""
         states = checkpoint.get("callbacks", {})
         states.update({name: without_strange_paths(state) for name, state in states.items()})
         own = self.state_dict()

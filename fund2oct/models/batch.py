@@ -13,7 +13,9 @@ from fund2oct.networks.lift import sample_lines
 from fund2oct.retina import align, aligned_mask
 
 Batch = dict[str, Any]
+"""What a datamodule gives for some eyes, by name; see :class:`fund2oct.data.FundusOCTDataset`."""
 Losses = dict[str, Tensor]
+"""Weighted terms by name, each a scalar; their sum is optimised."""
 
 
 class Fake(NamedTuple):

@@ -22,9 +22,9 @@ class VolumeGAN(VolumeModel):
 
     A model is a subclass that overrides what it does differently:
 
-    * :meth:`build_generator` and :meth:`build_discriminators`,
+    * :meth:`~VolumeModel.build_generator` and :meth:`build_discriminators`,
     * :meth:`generator_losses` and :meth:`discriminator_losses`,
-    * :meth:`configure_optimizers`.
+    * ``configure_optimizers``.
 
     Args:
         shape: slices, depth and A-scans ``(S, Z, X)`` of the volumes.

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import hashlib
 import warnings
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
@@ -14,7 +15,7 @@ from fund2oct.data.formats.images import read_rgb
 from fund2oct.data.formats.naming import laterality_of
 from fund2oct.data.preparing.landmarks import PhotoPlacement
 from fund2oct.data.preparing.lines import locate_lines
-from fund2oct.data.preparing.photo import prepare_photo, resize_photo
+from fund2oct.data.preparing.photo import PhotoOptions, prepare_photo, resize_photo
 from fund2oct.data.tables.eyes import GivenLines
 from fund2oct.eye import Array, DataError, Eye
 from fund2oct.geometry import Placement, ScanPattern
@@ -28,6 +29,98 @@ if TYPE_CHECKING:
 _OUTSIDE = 0.1
 
 
+@dataclass(frozen=True, eq=False)
+class ReadyPhoto:
+    """A photo as a model takes it, with the lines that are to be drawn.
+
+    Args:
+        eye: with the photo, without a volume.
+        scan: the lines, as many as the model has slices.
+        spacing_mm: of the volume ``(s, z, x)``, in millimetres.
+        notes: what is unusual, or uncertain.
+    """
+
+    eye: Eye
+    scan: ScanPattern
+    spacing_mm: tuple[float, float, float]
+    notes: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class PhotoReader:
+    """Brings photos to the form of those of a model's training; it may be sent to another process.
+
+    Args:
+        options: what is done to a photo.
+        fundus_px: width of the model's photos.
+        scan: the lines of the training.
+        spacing_mm: of its volumes ``(s, z, x)``, in millimetres.
+        shape: of the model's volumes, ``(S, Z, X)``.
+    """
+
+    options: PhotoOptions
+    fundus_px: int
+    scan: ScanPattern
+    spacing_mm: tuple[float, float, float]
+    shape: tuple[int, int, int]
+
+    @classmethod
+    def of(cls, model: VolumeModel, placement: Placement | PhotoPlacement | None = None) -> PhotoReader:
+        """The reader of the photos of a trained model."""
+        if model.task is None:
+            raise ValueError("model: knows nothing of its data; load it with fund2oct.load_model")
+        task = model.task
+        options = task.preparation.photo_options(placement or Placement(), task.fundus_px)
+        return cls(options, task.fundus_px, task.scan, task.spacing_mm, model.shape)
+
+    def read(self, photo: str | Path | Array, lines: GivenLines | None = None) -> ReadyPhoto:
+        """Read and prepare a photo.
+
+        Args:
+            photo: a picture file, or RGB bytes.
+            lines: where its B-scans lie; None takes those of the training.
+
+        Raises:
+            DataError: if the photo or its lines cannot be used.
+        """
+        path = None if isinstance(photo, np.ndarray) else Path(photo)
+        picture = _checked(photo) if isinstance(photo, np.ndarray) else read_rgb(photo)
+        key = path.stem if path else f"photo-{hashlib.sha256(picture.tobytes()).hexdigest()[:12]}"
+        laterality = laterality_of(key) if path else ""
+        prepared = prepare_photo(picture, self.options, laterality)
+        notes, placed = list(prepared.notes), prepared.placement
+        scan, spacing_mm = self.scan, self.spacing_mm
+        n_slices, _, n_ascans = self.shape
+        if lines is not None:
+            if len(lines.ends) != n_slices:
+                raise DataError(
+                    f"expected {n_slices} lines, as the model has slices, found {len(lines.ends)}"
+                )
+            # Lines in pixels are taken to be as long as those of the training.
+            half_width_mm = self.options.placement.half_width_mm
+            located = locate_lines(
+                lines, spacing_mm, n_ascans, prepared.circle, picture.shape[:2], half_width_mm
+            )
+            scan, spacing_mm, placed = located.scan, located.spacing_mm, located.placement or placed
+            notes += located.notes
+        outside = float((placed.to_grid(scan.coordinates(n_ascans)).norm(dim=-1) > 1).float().mean())
+        if outside > _OUTSIDE:
+            notes.append(
+                f"{outside:.0%} of the scan lies outside the circle of retina, where the volume is made up"
+            )
+        eye = Eye(
+            key=key,
+            patient=key,
+            laterality=laterality,
+            fundus=resize_photo(prepared.fundus, self.fundus_px),
+            placement=placed,
+            source=f"generated from {path.name if path else 'an array'}",
+            history=prepared.history,
+            sha256=hashlib.sha256(path.read_bytes()).hexdigest() if path else "",
+        )
+        return ReadyPhoto(eye, scan, spacing_mm, tuple(f"{path or key}: {note}" for note in notes))
+
+
 def predict(
     model: VolumeModel,
     photo: str | Path | Array,
@@ -37,60 +130,22 @@ def predict(
     lines: GivenLines | None = None,
 ) -> Eye:
     """Generate the volume of one photo, see :meth:`VolumeModel.predict`."""
-    if model.task is None:
-        raise ValueError("model: knows nothing of its data; load it with fund2oct.load_model")
-    task = model.task
-    path = None if isinstance(photo, np.ndarray) else Path(photo)
-    picture = _checked(photo) if isinstance(photo, np.ndarray) else read_rgb(photo)
-    key = path.stem if path else f"photo-{hashlib.sha256(picture.tobytes()).hexdigest()[:12]}"
-    laterality = laterality_of(key) if path else ""
-    placement = placement or Placement()
-    options = task.preparation.photo_options(placement, task.fundus_px)
-    prepared = prepare_photo(picture, options, laterality)
-    fundus, placed = resize_photo(prepared.fundus, task.fundus_px), prepared.placement
-    notes = list(prepared.notes)
-    scan, spacing_mm = task.scan, task.spacing_mm
-    if lines is not None:
-        if len(lines.ends) != model.shape[0]:
-            raise DataError(
-                f"expected {model.shape[0]} lines, as the model has slices, found {len(lines.ends)}"
-            )
-        # Lines in pixels are taken to be as long as those of the training.
-        located = locate_lines(
-            lines,
-            spacing_mm,
-            model.shape[2],
-            prepared.circle,
-            picture.shape[:2],
-            options.placement.half_width_mm,
-        )
-        scan, spacing_mm, placed = located.scan, located.spacing_mm, located.placement or placed
-        notes += located.notes
-    grid = placed.to_grid(scan.coordinates(model.shape[2]))
-    outside = float((grid.norm(dim=-1) > 1).float().mean())
-    if outside > _OUTSIDE:
-        notes.append(
-            f"{outside:.0%} of the scan lies outside the circle of retina, where the volume is made up"
-        )
-    for note in notes:
-        warnings.warn(f"{path or key}: {note}", stacklevel=3)
-    drawn: dict[str, Any] = {}
-    if model.draws_volumes:
-        was_training = model.training
-        volume, pose_um = generate(model.eval(), fundus, scan, placed, key, rng, draw)
-        model.train(was_training)
-        drawn = {"scan": scan, "spacing_mm": spacing_mm, "volume": volume, "pose_um": pose_um}
-    return Eye(
-        key=key,
-        patient=key,
-        laterality=laterality,
-        fundus=fundus,
-        placement=placed,
-        source=f"generated from {path.name if path else 'an array'}",
-        history=prepared.history,
-        sha256=hashlib.sha256(path.read_bytes()).hexdigest() if path else "",
-        **drawn,
-    )
+    ready = PhotoReader.of(model, placement).read(photo, lines)
+    for note in ready.notes:
+        warnings.warn(note, stacklevel=3)
+    return complete(model, ready, rng, draw)
+
+
+def complete(model: VolumeModel, ready: ReadyPhoto, seed: int = 0, draw: bool = False) -> Eye:
+    """Generate the volume of a photo that was read; a model that draws no volumes leaves the eye as it is."""
+    eye = ready.eye
+    if not model.draws_volumes:
+        return eye
+    assert eye.fundus is not None
+    was_training = model.training
+    volume, pose_um = generate(model.eval(), eye.fundus, ready.scan, eye.placement, eye.key, seed, draw)
+    model.train(was_training)
+    return replace(eye, scan=ready.scan, spacing_mm=ready.spacing_mm, volume=volume, pose_um=pose_um)
 
 
 def _checked(picture: Array) -> Array:

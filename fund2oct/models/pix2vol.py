@@ -74,7 +74,7 @@ class Pix2Vol(VolumeGAN):
         surface_width: channels of an A-scan's features in the surface network.
         tissue_width: likewise in the tissue network.
         texture: widths of the texture's levels, finest first.
-        weights: of the terms, by name, in place of :data:`WEIGHTS`; a name left out weighs nothing, and the
+        weights: of the terms, by name, in place of the usual ones; a name left out weighs nothing, and the
             import path of a loss of your own is a name too, see
             :func:`fund2oct.models.training.terms.own_terms`; it counts in both parts.
             Without an adversarial one the whole training is one of anatomy.
@@ -215,7 +215,7 @@ class Pix2Vol(VolumeGAN):
         rng: NoiseSource | None = None,
         draw_surfaces: bool = False,
     ) -> Tensor:
-        """As :meth:`VolumeGAN.forward`; between the median surfaces, or between drawn ones.
+        """As that of :class:`VolumeGAN`; between the median surfaces, or between drawn ones.
 
         The median surfaces are the best single answer. Drawn ones spread as those of real eyes do.
 

@@ -97,7 +97,7 @@ class SurfaceModel(VolumeModel):
         fine_tune: whether a pre-trained encoder is trained too.
         encoder_px: the width in pixels at which a pre-trained encoder sees the photo.
         surface_width: channels of an A-scan's features.
-        weights: weights of the terms of :func:`surface_losses`, in place of :data:`SURFACE_WEIGHTS`.
+        weights: weights of the terms ``surfaces``, ``energy`` and ``crps``, in place of the usual ones.
         learning_rate: step size of Adam.
         options: as :class:`VolumeModel`.
     """

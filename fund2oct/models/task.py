@@ -40,7 +40,10 @@ class TrainingData(Protocol):
         """Poses of the training eyes, in micrometres, shape ``(N, S, K)``."""
 
     def seen(self) -> SeenEyes:
-        """The eyes to train on, to validate on and to test on, see :meth:`SeenEyes.of_keys`."""
+        """The eyes to train on, to validate on and to test on.
+
+        See :meth:`~fund2oct.data.loading.split.SeenEyes.of_keys`.
+        """
 
 
 def lacking(data: Any) -> list[str]:

@@ -102,7 +102,7 @@ def predict_interval_um(model: VolumeModel, fundus: Tensor, grid: Tensor) -> Ten
         grid: positions of the A-scans in grid units, shape ``(S, X, 2)``.
 
     Returns:
-        Lower and upper end of the interval of :data:`INTERVAL` in micrometres, shape ``(2, S, X)``, on the
+        Lower and upper end of the 80% interval in micrometres, shape ``(2, S, X)``, on the
         CPU; None where the model predicts no surfaces.
     """
     predict = getattr(model, "surfaces", None)

@@ -122,7 +122,7 @@ def available_encoder(name: str) -> str:
     """Choose an encoder where ``"auto"`` leaves it open: the pre-trained one if its weights are at hand.
 
     Args:
-        name: ``"auto"``, or a name of :data:`ENCODERS`, which is returned as it is.
+        name: ``"auto"``, ``"efficientnet_lite0"`` or ``"own"``, which is returned as it is.
 
     Raises:
         ValueError: if it is neither.

@@ -104,7 +104,7 @@ class PhantomConfig:
 
     @property
     def map_px(self) -> int:
-        """Width of the maps: a multiple of the photo's, fine enough for its vessels and the A-scans."""
+        """Width of the maps, a multiple of the photo's; fine enough for its vessels and the A-scans."""
         pitch_mm = min(self.scan.length_mm) / self.n_ascans
         least = max(256, min(1024, self.half_width_mm / pitch_mm))
         return self.fundus_px * math.ceil(least / self.fundus_px)
@@ -129,7 +129,7 @@ def simulate_eye(seed: int, number: int, config: PhantomConfig | None = None) ->
         config: sizes, scan and diseases.
 
     Returns:
-        The eye with its truth: boundaries, lesion labels, diagnosis, pose and placement.
+        The eye with its truth, which is boundaries, lesion labels, diagnosis, pose and placement.
 
     Raises:
         ValueError: if ``seed`` or ``number`` is negative.

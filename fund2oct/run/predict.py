@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import warnings
+from collections import deque
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import Executor, Future
+from contextlib import contextmanager, nullcontext
+from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 
 import torch
 from matplotlib.figure import Figure
-from rich.progress import track
 
 from fund2oct.data import Eye
 from fund2oct.data.preparing.landmarks import PhotoPlacement
@@ -18,12 +23,40 @@ from fund2oct.eye import DataError
 from fund2oct.geometry import Placement
 from fund2oct.models import VolumeModel, load_model
 from fund2oct.models.checkpoint import import_class
+from fund2oct.models.generate import PhotoReader, ReadyPhoto, complete
 from fund2oct.models.thickness import ThicknessMap, predict_interval_um, predict_thickness, save_thickness
 from fund2oct.outputs import check_files
+from fund2oct.processes import Here, process_pool
+from fund2oct.progress import with_progress
+from fund2oct.run.photos import find_photos, name_eyes
 from fund2oct.visual import LIGHT, ShownVolume, Theme, draw_panel, draw_thickness, save_figures
 
 _PICTURES, _NUMBERS = ("", ".thickness"), ".thickness.tif"
 _FOOTER = "Predicted from the photo alone: a guess with its uncertainty, no measurement and no diagnosis."
+_WORTH_A_PROCESS = 16
+
+
+@dataclass(frozen=True)
+class PredictedPhoto:
+    """What became of a photo.
+
+    Args:
+        photo: its file.
+        key: the eye's, and the beginning of the names of its files.
+        files: what lies there for it; nothing where the photo was passed over.
+        problem: why it was passed over; empty where it was not.
+        skipped: whether an earlier call had done it.
+
+    Example:
+        >>> PredictedPhoto(Path("left.jpg"), "left", (), "left.jpg: no such file").problem
+        'left.jpg: no such file'
+    """
+
+    photo: Path
+    key: str
+    files: tuple[Path, ...]
+    problem: str = ""
+    skipped: bool = False
 
 
 def predict(
@@ -37,21 +70,25 @@ def predict(
     draw: bool = False,
     lines: str | Path | None = None,
     overwrite: bool = False,
+    skip_done: bool = False,
+    workers: int = 0,
+    device: str = "cpu",
     figure_formats: Sequence[str] = ("png",),
     theme: Theme = LIGHT,
-) -> list[str]:
+) -> list[PredictedPhoto]:
     """Generate a volume for each photo, with a panel and, where the model predicts it, a thickness map.
 
-    A photo that cannot be used is passed over; the others are still done. The speckle and the pose
-    of a photo depend on ``seed`` and on the file's name without its ending, which is the eye's key, not on
-    the other photos.
+    A photo that cannot be used is passed over; the others are still done. The files of a photo are there
+    all or not at all. The speckle and the pose of a photo depend on ``seed`` and on the file's name without
+    its ending, not on the other photos.
 
     Args:
         checkpoint: a trained model.
-        photos: picture files.
+        photos: picture files, folders of them, or patterns, see :func:`fund2oct.run.photos.find_photos`.
         out: folder of the results, made if need be: for ``NAME.jpg`` the volume ``NAME.h5``, its panel
             ``NAME.png``, the thickness map ``NAME.thickness.png`` and its numbers in micrometres,
-            ``NAME.thickness.tif``: median, lower and upper end of the 80% interval.
+            ``NAME.thickness.tif``: median, lower and upper end of the 80% interval. Photos of one name are
+            told apart as :func:`fund2oct.run.photos.name_eyes` says.
         formats: of the volumes, keys of :data:`fund2oct.export.FORMATS`.
         seed: of the speckle and of the poses.
         model: import path of the model's class, where it is not of this package.
@@ -62,43 +99,100 @@ def predict(
         lines: a table that tells for each photo where its B-scans lie, a row each, as
             ``fund2oct import table`` reads it; by default they lie as in the training.
         overwrite: whether the results of an earlier prediction may be replaced; a photo never is.
+        skip_done: whether photos whose results are there already are passed over.
+        workers: processes that prepare photos while the model draws; none is started for fewer than 16
+            photos.
+        device: where the model runs, as in ``"cuda:1"``.
         figure_formats: of the panel and the map, see :data:`fund2oct.visual.FIGURE_FORMATS`.
         theme: colours of their paper and ink.
 
     Returns:
-        A line for each photo that was passed over, which says why.
+        What became of each photo.
 
     Raises:
         fund2oct.models.CheckpointError: if the checkpoint cannot be used.
+        fund2oct.data.DataError: if a folder or pattern has no photos.
         fund2oct.outputs.OutputError: if a result would be written over something else.
+
+    Example:
+        >>> (done,) = predict("model.ckpt", ["photo.png"], "predictions")
+        >>> [file.name for file in done.files][:2]
+        ['photo.h5', 'photo.png']
     """
-    network = load_model(checkpoint, import_class(model) if model else None)
     folder = Path(out)
-    endings = [FORMATS[one].ending for one in formats] + [_NUMBERS]
-    endings += [f"{part}.{ending}" for part in _PICTURES for ending in figure_formats]
-    names = _free_names([Path(photo).stem for photo in photos], endings)
-    written = [folder / f"{name}{ending}" for name in names for ending in endings]
+    found = find_photos(photos, folder)
+    network = load_model(checkpoint, import_class(model) if model else None, device)
+    endings = [f"{part}.{ending}" for part in _PICTURES for ending in figure_formats] + [_NUMBERS]
+    endings += [FORMATS[one].ending for one in formats]
+    last = endings[-1] if network.draws_volumes else _NUMBERS
+    names = name_eyes(found, partial(_files_of, endings=endings))
+    todo, done = list[tuple[Path, str]](), dict[Path, PredictedPhoto]()
+    for photo, name in zip(found, names, strict=True):
+        if skip_done and (folder / f"{name}{last}").exists():
+            done[photo] = PredictedPhoto(photo, name, _there(folder, name, endings), skipped=True)
+        else:
+            todo.append((photo, name))
+    written = [folder / file for _, name in todo for file in _files_of(name, endings)]
     # A folder of an earlier export is looked at by export_eye, which knows what may lie in it.
     files = [path for path in written if not path.is_dir()]
-    check_files(files, overwrite, [checkpoint, *photos])
+    check_files(files, overwrite, [checkpoint, *found])
     folder.mkdir(parents=True, exist_ok=True)
-    failed: list[str] = []
+    given = lines_of_photos(renamed(read_table(Path(lines)), {}, COLUMNS)) if lines else None
+    read = partial(_read, PhotoReader.of(network, placement), given, lines)
     assert network.task is not None
     footer = f"{type(network).__name__}, {Path(checkpoint).name}. {network.task.provenance()} {_FOOTER}"
-    given = lines_of_photos(renamed(read_table(Path(lines)), {}, COLUMNS)) if lines else None
-    for photo, name in track([*zip(map(Path, photos), names, strict=True)], "translating"):
-        try:
-            own = _lines_of(photo, given, lines)
-            eye = network.predict(photo, placement, seed, draw, own)
-            assert eye.fundus is not None
-            thickness = predict_thickness(network, eye.fundus, eye.placement, eye.scan or network.task.scan)
-            _save(eye, thickness, folder / name, formats, overwrite)
-            for ending, figure in _draw(network, eye, thickness, footer, theme).items():
-                save_figures(figure, folder / f"{name}{ending}", figure_formats)
-        except DataError as error:
-            line = " ".join(str(error).split())
-            failed.append(line if str(photo) in line else f"{photo}: {line}")
-    return failed
+    style = _Style(footer, tuple(figure_formats), theme)
+    n_ahead = 2 * workers if len(todo) >= _WORTH_A_PROCESS else 0
+    with process_pool(workers) if n_ahead else nullcontext(Here()) as pool:
+        for photo, name, ready in with_progress(_ahead(pool, read, todo, n_ahead), len(todo), "translating"):
+            try:
+                eye = _complete(network, ready.result(), name, seed, draw)
+                with _all_or_nothing(folder, name, endings):
+                    _save(network, eye, folder / name, formats, overwrite, style)
+                done[photo] = PredictedPhoto(photo, name, _there(folder, name, endings))
+            except DataError as error:
+                line = " ".join(str(error).split())
+                problem = line if str(photo) in line else f"{photo}: {line}"
+                done[photo] = PredictedPhoto(photo, name, (), problem)
+    return [done[photo] for photo in found]
+
+
+def _ahead(
+    pool: Executor, read: Callable[[Path], ReadyPhoto], photos: Sequence[tuple[Path, str]], n_ahead: int
+) -> Iterator[tuple[Path, str, Future[ReadyPhoto]]]:
+    """The photos in their order, of which so many more are being read meanwhile."""
+    waiting: deque[tuple[Path, str, Future[ReadyPhoto]]] = deque()
+    for photo, name in photos:
+        waiting.append((photo, name, pool.submit(read, photo)))
+        if len(waiting) > n_ahead:
+            yield waiting.popleft()
+    yield from waiting
+
+
+def _read(
+    reader: PhotoReader, given: Mapping[str, GivenLines] | None, table: str | Path | None, photo: Path
+) -> ReadyPhoto:
+    return reader.read(photo, _lines_of(photo, given, table))
+
+
+def _complete(network: VolumeModel, ready: ReadyPhoto, name: str, seed: int, draw: bool) -> Eye:
+    for note in ready.notes:
+        warnings.warn(note, stacklevel=2)
+    # Drawn by the name of its file, and then called so that it differs from its namesakes.
+    return replace(complete(network, ready, seed, draw), key=name, patient=name)
+
+
+@contextmanager
+def _all_or_nothing(folder: Path, name: str, endings: Sequence[str]) -> Iterator[None]:
+    """Leave no half of a photo's files behind, whatever stops the block."""
+    before = _there(folder, name, endings)
+    try:
+        yield
+    except BaseException:
+        for path in _there(folder, name, endings):
+            if path not in before and path.is_file():
+                path.unlink()
+        raise
 
 
 def _lines_of(
@@ -111,15 +205,28 @@ def _lines_of(
     return given[photo.name.casefold()]
 
 
+@dataclass(frozen=True)
+class _Style:
+    """How the pictures of a prediction look."""
+
+    footer: str
+    formats: tuple[str, ...]
+    theme: Theme
+
+
 def _save(
-    eye: Eye, thickness: ThicknessMap | None, path: Path, formats: Sequence[str], overwrite: bool
+    model: VolumeModel, eye: Eye, path: Path, formats: Sequence[str], overwrite: bool, style: _Style
 ) -> None:
-    """Write the volume in each format, and the numbers of the thickness map."""
+    """Write pictures and numbers, and the volume in each format."""
+    assert eye.fundus is not None and model.task is not None
+    thickness = predict_thickness(model, eye.fundus, eye.placement, eye.scan or model.task.scan)
+    for ending, figure in _draw(model, eye, thickness, style.footer, style.theme).items():
+        save_figures(figure, path.with_name(f"{path.name}{ending}"), style.formats)
+    if thickness is not None:
+        save_thickness(thickness, path.with_name(f"{path.name}{_NUMBERS}"))
     if eye.volume is not None:
         for format in formats:
             export_eye(eye, path.parent, path.name, format, overwrite, thickness)
-    if thickness is not None:
-        save_thickness(thickness, path.with_name(f"{path.name}{_NUMBERS}"))
 
 
 def _draw(
@@ -144,14 +251,11 @@ def _draw(
     return figures
 
 
-def _free_names(stems: Sequence[str], endings: Sequence[str]) -> list[str]:
-    """A name for each photo, numbered where one of its files would be another photo's too."""
-    names: list[str] = []
-    taken: set[str] = set()
-    for stem in stems:
-        name, number = stem, 2
-        while taken & (files := {f"{name}{ending}".casefold() for ending in endings}):
-            name, number = f"{stem}-{number}", number + 1
-        taken |= files
-        names.append(name)
-    return names
+def _files_of(name: str, endings: Sequence[str]) -> list[str]:
+    """All that may be written for a photo."""
+    return [name + ending for ending in endings]
+
+
+def _there(folder: Path, name: str, endings: Sequence[str]) -> tuple[Path, ...]:
+    paths = (folder / file for file in _files_of(name, endings))
+    return tuple(path for path in paths if path.exists())

@@ -23,6 +23,7 @@ from fund2oct.evaluation import evaluate
 from fund2oct.evaluation.distances import CHEAP, Wanted
 from fund2oct.evaluation.own import Own
 from fund2oct.models import VolumeModel
+from fund2oct.progress import is_quiet
 from fund2oct.run.config import ConfigError, load_experiment
 from fund2oct.run.devices import spread
 from fund2oct.run.ending import SaveWhenTerminated, command_of, explained
@@ -158,6 +159,8 @@ def _build(config: dict[str, Any], run: Path | None) -> LightningCLI:
             for logger in (TensorBoardLogger, CSVLogger)
         ]
         trainer["logger"] = loggers_of(config, own)
+    if is_quiet():
+        trainer |= {"enable_progress_bar": False, "enable_model_summary": False}
     if trainer.get("enable_checkpointing") is False:
         kept = [one for one in trainer.get("callbacks") or [] if "ModelCheckpoint" not in str(one)]
         trainer["callbacks"] = kept

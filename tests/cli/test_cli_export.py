@@ -22,7 +22,7 @@ def test_one_table_of_formats_is_at_the_command_line_and_in_the_docs():
     setup = configparser.ConfigParser()
     setup.read(ROOT / "setup.cfg")
     assert {each.extra for each in FORMATS.values() if each.extra} <= set(setup["options.extras_require"])
-    page = (ROOT / "docs/export.md").read_text("utf-8").splitlines()
+    page = (ROOT / "docs/howto/export.md").read_text("utf-8").splitlines()
     rows = [line for line in page if line.startswith("| `") and "`--format`" not in line]
     documented = [[cell.strip() for cell in row.strip("|").split("|")] for row in rows]
     extra_of = {name.strip("`"): extra.strip("`") for name, _, _, extra in documented}

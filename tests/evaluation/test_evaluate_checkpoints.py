@@ -59,7 +59,7 @@ def test_the_controls_are_what_they_are_called(datamodule, eyes):
     for index in range(len(datamodule.train_dataset)):
         eye = datamodule.train_dataset[index]
         tensors = {name: value[None] for name, value in eye.items() if isinstance(value, torch.Tensor)}
-        train.append(VolumeGAN.prepare(tensors))
+        train.append(VolumeGAN.prepare(tensors | {"key": [eye["key"]]}))
     voxel = (0, 0, 2, 19, 17)
     seen = [float(eye["aligned"][voxel]) for eye in train if eye["mask"][voxel]]
     assert float(mean[voxel]) == pytest.approx(np.mean(seen), abs=1e-4)

@@ -12,7 +12,7 @@ from PIL import Image
 from fund2oct.cli import main
 from fund2oct.data import EyeReader, EyeWriter, FundusOCTDataModule
 from fund2oct.data.preparing.surfaces import searched_fields
-from fund2oct.export import save_eye
+from fund2oct.export import export_eye
 from fund2oct.geometry import CircularScan, LineScan, RadialScan
 from fund2oct.models import Pix2Vol
 from fund2oct.phantom import PhantomConfig, simulate_eye
@@ -67,8 +67,8 @@ def test_it_is_drawn_and_exported(trained, tmp_path):
     assert main(["info", data.path, "--out", str(tmp_path / "sheet.png")]) == 0
     with EyeReader(data.path) as reader:
         eye = reader.read(reader.keys[0])
-    for format in ("hdf5", "tiff"):
-        save_eye(eye, tmp_path, "one", format)
+    for format in ("hdf5", "tiff", "gif", "nifti"):
+        export_eye(eye, tmp_path, "one", format)
     with EyeReader(tmp_path / "one.h5") as reader:
         assert reader.read(eye.key).scan == eye.scan
 

@@ -63,7 +63,7 @@ def names(callbacks):
 
 
 def test_a_callback_is_added_and_takes_the_place_of_its_like():
-    ours = ["ModelCheckpoint", "PanelCallback", "RunRecordCallback"]
+    ours = ["ModelCheckpoint", "PanelCallback", "RunRecordCallback", "TimeLeftCallback"]
     assert names(load_experiment("pix2vol")["trainer"]["callbacks"]) == ours
     added = load_experiment("pix2vol", [f"{CALLBACK}LearningRateMonitor}}]"])["trainer"]["callbacks"]
     assert names(added) == [*ours, "LearningRateMonitor"]
@@ -73,6 +73,7 @@ def test_a_callback_is_added_and_takes_the_place_of_its_like():
     assert names(replaced["trainer"]["callbacks"]) == [
         "ModelCheckpoint",
         "RunRecordCallback",
+        "TimeLeftCallback",
         "PanelCallback",
     ]
     assert replaced["trainer"]["callbacks"][-1]["init_args"] == {"n": 1}

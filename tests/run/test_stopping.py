@@ -165,7 +165,7 @@ def test_other_failures_pass_as_they_are(tmp_path):
         (
             ["predict", "a.ckpt", "b.jpg", "--out", "c"],
             "fund2oct.run.predict.load_model",
-            "the photos that are left",
+            "give it again with --skip-done to go on",
         ),
         (
             ["evaluate", "a.ckpt", "--data", "b.h5", "--out", "c"],

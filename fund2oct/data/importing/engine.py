@@ -38,7 +38,7 @@ _LISTED = 5
 
 @dataclass(frozen=True)
 class Candidate:
-    """An eye that may be imported; ``read`` raises :class:`DataError` where it cannot be.
+    """An eye that may be imported; ``read`` raises :class:`~fund2oct.data.DataError` where it cannot be.
 
     What ``read`` returns beside the eye are notes: nothing that keeps the eye out, but worth knowing.
 

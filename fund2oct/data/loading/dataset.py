@@ -50,10 +50,10 @@ class FundusOCTDataset(Dataset[dict[str, Any]]):
     is absent; without photos, ``fundus`` and ``grid`` are.
 
     A loader asks for many at once, as bytes (:meth:`fetch`), which are made a batch where the model is
-    (:meth:`finish`).
+    (``finish``).
 
     Args:
-        path: a file written by :class:`~fund2oct.data.store.reader.EyeWriter`, or several as
+        path: a file written by :class:`~fund2oct.data.EyeWriter`, or several as
             :class:`~fund2oct.data.store.reader.EyeReader` takes them.
         keys: eyes to use, or what was read of them before; each needs a volume, its pose and
             surfaces, unless only photos are wanted. None uses all.

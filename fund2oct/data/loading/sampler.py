@@ -34,7 +34,7 @@ class TrainSampler(DistributedSampler[Any]):
         super().__init__(dataset, num_replicas=world_size, rank=rank, shuffle=True)
         self.order = dataset.order
         self.skip = 0
-        """How many draws to pass over: those that were given before an interruption."""
+        """How many draws to pass over because they were given before an interruption."""
         n_eyes = len(self.order)
         self.numbers = range(rank, n_eyes - n_eyes % world_size if even else n_eyes, world_size)
 

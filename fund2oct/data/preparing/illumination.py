@@ -114,5 +114,5 @@ def _smooth(values: Array, kept: Array, sigma: float) -> Array:
 
 
 def is_done(history: Mapping[str, Plain], what: tuple[str, str]) -> bool:
-    """Whether an eye's history tells of :data:`LIGHT` or :data:`LEVELS`."""
+    """Whether an eye's history tells of evened light, or of levels."""
     return history.get(what[0]) == what[1]

@@ -35,10 +35,10 @@ class ScanOptions:
         star: a star to cut out of a raster, in place of its own slices.
         shape: ``(Z, X)`` to resize B-scans to; None keeps their size.
         mask_borders: whether to blacken what a registration filled with white.
-        axes: order of the axes in a file, see :func:`~fund2oct.data.stacks.read_stack`.
+        axes: order of the axes in a file, see :func:`~fund2oct.data.formats.stacks.read_stack`.
         flip: letters of the axes that run the other way in a file.
         levels: the numbers that are black and white; None takes what the file, or else its type and range,
-            tells, see :func:`~fund2oct.data.levels.find_levels`.
+            tells, see :func:`~fund2oct.levels.find_levels`.
         pattern: where the slices lie; goes before what the file says, and before ``radial``.
     """
 

@@ -88,7 +88,7 @@ class EyeInfo:
 
     @property
     def photo_digest(self) -> str:
-        """What tells the photo from every other one: its file's SHA-256, else its pixels' checksum."""
+        """What tells photos apart, the SHA-256 of the file or else the checksum of the pixels."""
         stored = self.stored.get("fundus")
         crc32 = "" if stored is None else f"crc32:{stored.crc32[0]:08x}"
         return str(self.fields["sha256"]) or crc32

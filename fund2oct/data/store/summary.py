@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable
+from dataclasses import dataclass
 
 from fund2oct.data.store.layout import EyeInfo
 from fund2oct.data.store.reader import EyeReader
@@ -11,43 +12,109 @@ from fund2oct.data.store.shards import EyePaths, Shard, find_shards
 from fund2oct.eye import SEARCHED
 
 
-def summarise_file(path: EyePaths) -> list[str]:
+@dataclass(frozen=True)
+class FileSummary:
+    """What a file of eyes, or several that are read as one, hold.
+
+    Args:
+        path: the file; of several, what they have in common.
+        n_files: how many files.
+        n_bytes: their size on disk.
+        n_eyes: how many eyes.
+        n_patients: of how many patients.
+        n_pairs: eyes with a photo and a volume.
+        n_photos_alone: eyes without a volume.
+        n_volumes_alone: eyes without a photo.
+        n_with_pose: volumes whose pose is stored.
+        n_with_surfaces: of these, volumes whose surfaces are stored too.
+        counts: for each thing that differs from eye to eye (``laterality``, ``diagnosis``, ``photo`` and
+            ``volume`` by their shape, ``scan``, ``also``, ``metadata``, ``source``, ``compression``), the
+            number of eyes with each value, most often first.
+
+    Example:
+        >>> summarise_file("eyes.h5").n_eyes
+        24
+    """
+
+    path: str
+    n_files: int
+    n_bytes: int
+    n_eyes: int
+    n_patients: int
+    n_pairs: int
+    n_photos_alone: int
+    n_volumes_alone: int
+    n_with_pose: int
+    n_with_surfaces: int
+    counts: dict[str, dict[str, int]]
+
+    def lines(self) -> list[str]:
+        """The same as text, a line for each thing."""
+        name = self.path if self.n_files == 1 else f"{self.path} ({self.n_files} files)"
+        told = {what: _told(counts) for what, counts in self.counts.items()}
+        return [
+            f"{name}: {self.n_eyes} eyes of {self.n_patients} patients",
+            f"pairs of photo and volume: {self.n_pairs}; photos alone: {self.n_photos_alone}; "
+            f"volumes alone: {self.n_volumes_alone}",
+            f"laterality: {told['laterality']}",
+            f"diagnosis: {told['diagnosis']}",
+            f"photo: {told['photo']}",
+            f"volume (S, Z, X): {told['volume']}; {self.n_with_pose} with pose, {self.n_with_surfaces} with "
+            "pose and surfaces",
+            *(f"{what}: {told[what]}" for what in ("scan", "also", "metadata", "source")),
+            f"on disk: {self.n_bytes / 2**20:.1f} MiB, compression {told['compression']}",
+        ]
+
+
+def summarise_file(path: EyePaths) -> FileSummary:
     """Describe a file, or several that are read as one, without reading its pictures.
 
+    Args:
+        path: a file, a folder or pattern of files, or several of these.
+
     Returns:
-        A line for each thing that is known.
+        What is known.
 
     Raises:
         DataError: if a file, or what describes an eye in it, cannot be read.
+
+    Example:
+        >>> print(summarise_file("eyes.h5").lines()[1])
+        pairs of photo and volume: 24; photos alone: 0; volumes alone: 0
     """
     with EyeReader(path) as reader:
         infos = [reader.info(key) for key in reader.keys]
         shards = [Shard(file) for file in find_shards(path)]
-    n_bytes = sum(shard.path.stat().st_size for shard in shards)
-    compression = _counts(shard.compression for shard in shards)
+    compressions = [shard.compression for shard in shards]
     for shard in shards:
         shard.close()
     volumes = [info for info in infos if "volume" in info.arrays]
-    poses = sum("pose_um" in info.arrays for info in volumes)
-    searched = sum(all(name in info.arrays for name in SEARCHED) for info in volumes)
-    photos = sum("fundus" in info.arrays for info in infos)
-    pairs = sum("fundus" in info.arrays for info in volumes)
-    name = reader.path if len(shards) == 1 else f"{reader.path} ({len(shards)} files)"
-    return [
-        f"{name}: {len(infos)} eyes of {len({_field(info, 'patient') for info in infos})} patients",
-        f"pairs of photo and volume: {pairs}; photos alone: {photos - pairs}; "
-        f"volumes alone: {len(volumes) - pairs}",
-        f"laterality: {_counts(_field(info, 'laterality') for info in infos)}",
-        f"diagnosis: {_counts(_field(info, 'diagnosis') for info in infos)}",
-        f"photo: {_counts(_size(info, 'fundus', 2) for info in infos)}",
-        f"volume (S, Z, X): {_counts(_size(info, 'volume', 3) for info in infos)}; "
-        f"{poses} with pose, {searched} with pose and surfaces",
-        f"scan: {_counts(info.scan.kind for info in volumes if info.scan)}",
-        f"also: {_counts(name for info in infos for name in info.arrays if name not in _MAIN)}",
-        f"metadata: {_counts(name for info in infos for name in info.fields['metadata'])}",
-        f"source: {_counts(_field(info, 'source') for info in infos)}",
-        f"on disk: {n_bytes / 2**20:.1f} MiB, compression {compression}",
-    ]
+    n_photos = sum("fundus" in info.arrays for info in infos)
+    n_pairs = sum("fundus" in info.arrays for info in volumes)
+    values: dict[str, Iterable[str]] = {
+        "laterality": (_field(info, "laterality") for info in infos),
+        "diagnosis": (_field(info, "diagnosis") for info in infos),
+        "photo": (_size(info, "fundus", 2) for info in infos),
+        "volume": (_size(info, "volume", 3) for info in infos),
+        "scan": (info.scan.kind for info in volumes if info.scan),
+        "also": (name for info in infos for name in info.arrays if name not in _MAIN),
+        "metadata": (name for info in infos for name in info.fields["metadata"]),
+        "source": (_field(info, "source") for info in infos),
+        "compression": compressions,
+    }
+    return FileSummary(
+        path=str(reader.path),
+        n_files=len(shards),
+        n_bytes=sum(shard.path.stat().st_size for shard in shards),
+        n_eyes=len(infos),
+        n_patients=len({_field(info, "patient") for info in infos}),
+        n_pairs=n_pairs,
+        n_photos_alone=n_photos - n_pairs,
+        n_volumes_alone=len(volumes) - n_pairs,
+        n_with_pose=sum("pose_um" in info.arrays for info in volumes),
+        n_with_surfaces=sum(all(name in info.arrays for name in SEARCHED) for info in volumes),
+        counts={what: dict(Counter(each).most_common()) for what, each in values.items()},
+    )
 
 
 _MAIN = ("fundus", "volume", *SEARCHED)
@@ -61,8 +128,8 @@ def _size(info: EyeInfo, name: str, n_axes: int) -> str:
     return "x".join(map(str, info.arrays[name][:n_axes])) if name in info.arrays else "none"
 
 
-def _counts(values: Iterable[str], most: int = 8) -> str:
-    """The values with how often each occurs, most often first."""
-    counts = Counter(values).most_common()
+def _told(counts: dict[str, int], most: int = 8) -> str:
+    """The values with how often each occurs."""
     more = [f"and {len(counts) - most} more"] if len(counts) > most else []
-    return ", ".join([*(f"{value} ({count})" for value, count in counts[:most]), *more]) or "none"
+    told = [f"{value} ({count})" for value, count in list(counts.items())[:most]]
+    return ", ".join([*told, *more]) or "none"

@@ -41,7 +41,7 @@ def retrieval(name: str, training: TrainingEyes, heights_um: Callable[[Batch], T
     Args:
         name: of the model.
         training: the eyes to look among.
-        heights_um: predicts surfaces as :attr:`Predicted.heights_um`.
+        heights_um: predicts surfaces, as :class:`Predicted` says.
     """
 
     def give(batch: Batch) -> Given:

@@ -51,8 +51,8 @@ def twin_answer(eye: Eye) -> TwinAnswer | None:
     """Answer for a simulated eye by its twins.
 
     The median has to be measured as the search would measure it, but to render and search many twins
-    takes long. So it is the median of the *true* maps of :data:`DRAWN` twins, which cost little, and
-    added to it the search's own error, the median of found minus true over :data:`SCANNED` twins that are
+    takes long. So it is the median of the *true* maps of 64 twins, which cost little, and
+    added to it the search's own error, the median of found minus true over 4 twins that are
     rendered and searched. That error is small and much the same from twin to twin, so few show it.
 
     Args:
@@ -118,7 +118,7 @@ def twins_of_test_eyes(datamodule: FundusOCTDataModule, pool: Executor) -> TwinS
     """The twins of a datamodule's test eyes, kept beside its file as ``NAME.twins.h5``.
 
     Returns:
-        None where the eyes have no twins: real ones, simulated ones of another version, and such as are
+        None where the eyes have no twins, as real ones, simulated ones of another version, and such as are
         resized or otherwise prepared, so that a twin would have to be prepared likewise.
     """
     dataset = datamodule.test_dataset

@@ -56,7 +56,7 @@ def measure_eyes(
     Always:
 
     * ``aligned/l1`` (brightness), ``aligned/psnr`` (dB), ``aligned/ssim`` and ``aligned/ms_ssim``: in the
-      aligned frame, over the voxels that were scanned, see :mod:`fund2oct.metrics.eyes.quality`;
+      aligned frame, over the voxels that were scanned, see :func:`fund2oct.metrics.volume_psnr` and its like;
     * ``lying/l1``, ``lying/psnr``, ``lying/ssim`` and ``lying/ms_ssim``: of the volumes as they lie;
     * ``aligned/retina_local_mean`` (brightness): see :func:`retina_local_mean`;
     * ``energy/fake`` and ``energy/real`` (squared brightness): :func:`high_frequency_energy`; over a

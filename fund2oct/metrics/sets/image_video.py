@@ -25,7 +25,7 @@ class ImageDistance(EyeDistance):
     size, their order and the number of processes (on one kind of device): each eye is described
     by itself, eyes are sorted by a hash of their key, and one given twice counts once.
 
-    Use it by :meth:`update` and :meth:`compute`; ``forward`` has no meaning for one side alone.
+    Use it by ``update`` and ``compute``; ``forward`` has no meaning for one side alone.
 
     Args:
         network: of images, or its name, see :func:`fund2oct.networks.features.load_feature_network`.

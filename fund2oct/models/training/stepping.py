@@ -44,7 +44,7 @@ class SteppingModule(pl.LightningModule):
     """
 
     monitored: ClassVar[str] = "val/aligned/l1"
-    """What a ``ReduceLROnPlateau`` of :meth:`configure_optimizers` watches."""
+    """What a ``ReduceLROnPlateau`` of ``configure_optimizers`` watches."""
     generator: nn.Module
     generator_ema: AveragedNetwork
 

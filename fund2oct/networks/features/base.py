@@ -18,7 +18,7 @@ class FeatureNetwork(nn.Module):
     It stays in evaluation mode whatever :meth:`train` is called with, and its parameters take no
     gradient; gradients pass through it to its input.
 
-    A subclass sets the attributes below, implements :meth:`_outputs` and calls :meth:`_freeze` at
+    A subclass sets the attributes below, implements ``_outputs`` and calls ``_freeze`` at
     the end of its constructor.
 
     Attributes:

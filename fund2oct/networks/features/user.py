@@ -21,7 +21,7 @@ _PROBE_SIZE = (224, 224)
 class UserNetwork(FeatureNetwork):
     """Makes a feature network of any module.
 
-    Called, it gives what the module gives. :meth:`features` names its outputs: those of a dictionary
+    Called, it gives what the module gives. ``features`` names its outputs: those of a dictionary
     by their keys, those of a sequence ``level1``, ``level2`` and so on, a single tensor ``features``.
     Each has shape ``(N, d)``, or ``(N, d, ...)`` and is averaged over what follows.
 

@@ -126,7 +126,7 @@ class SurfaceNetwork(nn.Module):
     def forward(
         self, fundus: Tensor, maps: Sequence[Tensor], grid: Tensor, centre: Tensor | None = None
     ) -> SurfaceDistribution:
-        """Predict the surfaces; the arguments are those of :class:`LineEncoder`."""
+        """Predict the surfaces; the arguments are those of :class:`~fund2oct.networks.lines.LineEncoder`."""
         features = self.encoder(fundus, maps, grid, centre)
         loadings = self.loading(features).unflatten(1, (-1, self.n_numbers))
         return SurfaceDistribution(_UM * self.median(features).float(), _LOADING_UM * loadings.float())

@@ -95,7 +95,7 @@ class TissueNetwork(nn.Module):
             maps: of the photo, each ``(B, C_l, H_l, W_l)``.
             grid: A-scan positions in grid units, shape ``(B, S, X, 2)``.
             increments_um: of the surfaces, see :mod:`fund2oct.networks.layered.surfaces`, ``(B, n, S, X)``.
-            centre: of the scan, see :class:`LineEncoder`.
+            centre: of the scan, see :class:`~fund2oct.networks.lines.LineEncoder`.
         """
         # A druse of 30 um and a detachment of 300 um are both to be seen in the input.
         heights = torch.cat([increments_um / 100, (increments_um / 30).tanh()], 1)

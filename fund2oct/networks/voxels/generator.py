@@ -25,10 +25,11 @@ class VolumeGenerator(nn.Module):
             each level as ``lift(channels, n_slices, n_depth)`` and called as
             :class:`fund2oct.networks.lift.GeometryLift`.
         mixed_levels: how many of the coarsest decoder levels look across slices.
-        encoder: another photo encoder, see :class:`FundusEncoder`. The levels take its maps in their order;
-            where there are fewer, as of a transformer with one, the others take the last.
+        encoder: another photo encoder, see :class:`~fund2oct.networks.encoder.FundusEncoder`. The levels
+            take its maps in their order; where there are fewer, as of a transformer
+            with one, the others take the last.
         decoder: another decoder, made as ``decoder(lifted_channels, channels)`` and called as
-            :class:`VolumeDecoder`.
+            :class:`~fund2oct.networks.voxels.decoder.VolumeDecoder`.
     """
 
     def __init__(

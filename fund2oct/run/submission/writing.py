@@ -13,7 +13,6 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from PIL import Image
-from rich.progress import track
 
 from fund2oct import __version__
 from fund2oct.data.formats.images import resize
@@ -23,6 +22,7 @@ from fund2oct.geometry import Placement
 from fund2oct.models import VolumeModel, load_model
 from fund2oct.models.checkpoint import import_class
 from fund2oct.outputs import check_files
+from fund2oct.progress import with_progress
 from fund2oct.run.submission.layout import HEIGHT_PX, N_SLICES, WIDTH_PX, find_photos, slice_names
 
 _QUALITY = 95
@@ -96,7 +96,7 @@ def write_submission(
     parts.mkdir(parents=True, exist_ok=True)
     name_of = _fingerprints(Path(checkpoint), placed, seed, network.device.type)
     kept, failed, done = 0, list[str](), dict[str, Path]()
-    for stem, photo in track(photos.items(), "translating"):
+    for stem, photo in with_progress(photos.items(), len(photos), "translating"):
         try:
             part = parts / f"{name_of(photo)}.zip"
             if _is_whole(part, stem):

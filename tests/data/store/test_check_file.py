@@ -20,7 +20,7 @@ def test_a_sound_file_has_no_problem(make_file):
 def test_what_a_file_holds(make_file, tmp_path, make_eye):
     path = make_file(4)
     mib = path.stat().st_size / 2**20
-    assert summarise_file(path) == [
+    assert summarise_file(path).lines() == [
         f"{path}: 4 eyes of 2 patients",
         "pairs of photo and volume: 4; photos alone: 0; volumes alone: 0",
         "laterality: OD (2), OS (2)",
@@ -35,7 +35,7 @@ def test_what_a_file_holds(make_file, tmp_path, make_eye):
     ]
     with EyeWriter(tmp_path / "more.h5", compression="gzip") as writer:
         writer.add(make_eye(8, fundus=None, lesion_fundus=None, laterality="", metadata={"age_years": 61}))
-    lines = summarise_file([path, tmp_path / "more.h5"])
+    lines = summarise_file([path, tmp_path / "more.h5"]).lines()
     assert lines[0] == f"{path} (2 files): 5 eyes of 3 patients"
     assert lines[1] == "pairs of photo and volume: 4; photos alone: 0; volumes alone: 1"
     assert lines[2] == "laterality: OD (2), OS (2), not stated (1)"

@@ -1,0 +1,99 @@
+"""The photos that a command is given, by name, by folder or by pattern, and how their eyes are called."""
+
+from __future__ import annotations
+
+import glob
+import os
+from collections import defaultdict
+from collections.abc import Callable, Iterable, Sequence
+from pathlib import Path
+
+from fund2oct.eye import DataError
+
+PICTURES = (".jpg", ".jpeg", ".png", ".tif", ".tiff", ".bmp")
+"""Endings of the pictures that are looked for in a folder."""
+
+
+def find_photos(given: Iterable[str | os.PathLike[str]], out: str | os.PathLike[str]) -> list[Path]:
+    """The photos that are meant, each once.
+
+    Args:
+        given: files; folders, which are searched with all below them for :data:`PICTURES`; and patterns, as
+            in ``clinic/*/*.jpg``, where ``**`` stands for any folders.
+        out: folder of the results. What lies in it is no photo that a folder or pattern means.
+
+    Returns:
+        The files in the order in which they were given, those of a folder or pattern by name. A file that
+        is named is there, whether it exists or not: that is said when it is read.
+
+    Raises:
+        DataError: if a folder or a pattern has no photos.
+
+    Example:
+        >>> [photo.name for photo in find_photos(["*.png", "photo.png"], out="predictions")]
+        ['photo.png']
+    """
+    results = Path(out).resolve()
+    photos: dict[Path, Path] = {}
+    for word in given:
+        path = Path(word)
+        if path.is_dir():
+            found = _pictures(path.rglob("*"), results)
+            problem = (
+                f"{path}: expected photos ({', '.join(PICTURES)}) in this folder or below it, found none"
+            )
+        elif glob.has_magic(str(word)) and not path.exists():
+            found = _pictures(map(Path, glob.glob(str(word), recursive=True)), results)
+            problem = f"{word}: no photo ({', '.join(PICTURES)}) matches this pattern"
+        else:
+            found, problem = [path], ""
+        if not found:
+            raise DataError(problem)
+        for photo in found:
+            photos.setdefault(photo.resolve(), photo)
+    return list(photos.values())
+
+
+def _pictures(paths: Iterable[Path], results: Path) -> list[Path]:
+    """The pictures among them by name, without what is hidden, as the ``._1.png`` of a Mac."""
+    return sorted(
+        path
+        for path in paths
+        if path.suffix.lower() in PICTURES
+        and not path.name.startswith(".")
+        and results not in path.resolve().parents
+        and path.is_file()
+    )
+
+
+def name_eyes(photos: Sequence[Path], files_of: Callable[[str], Iterable[str]]) -> list[str]:
+    """Names under which the eyes are told apart.
+
+    Args:
+        photos: their files.
+        files_of: the names of the files that are written for an eye of a name.
+
+    Returns:
+        For each photo the name of its file without the ending. Where several have that name, the folders
+        in which they differ stand before it; where they lie in one folder, a number behind it.
+
+    Example:
+        >>> photos = [Path("anna/OD.jpg"), Path("ben/OD.jpg"), Path("ben/OS.jpg"), Path("ben/OS.png")]
+        >>> name_eyes(photos, lambda name: [f"{name}.h5"])
+        ['anna-OD', 'ben-OD', 'OS', 'OS-2']
+    """
+    folders: dict[str, set[Path]] = defaultdict(set)
+    for photo in photos:
+        folders[photo.stem.casefold()].add(photo.absolute().parent)
+    common = {stem: os.path.commonpath(those) for stem, those in folders.items()}
+    names: list[str] = []
+    taken: set[str] = set()
+    for photo in photos:
+        path = photo.absolute().with_suffix("")
+        whole = "-".join(path.relative_to(common[photo.stem.casefold()]).parts)
+        name, number = whole, 2
+        while taken & (files := {file.casefold() for file in files_of(name)}):
+            name, number = f"{whole}-{number}", number + 1
+        taken |= files
+        names.append(name)
+    return names
