@@ -78,7 +78,11 @@ def test_each_part_is_as_short_as_promised():
     assert {name: n for name, n in long.items() if n > LONGEST[name]} == {}
 
 
-QUICK = ["trainer.fast_dev_run=1", "trainer.callbacks=[]"]
+NO_PANELS = "trainer.callbacks=[{class_path: fund2oct.callbacks.PanelCallback, init_args: {n_eyes: 0}}]"
+QUICK = [
+    NO_PANELS, "trainer.max_steps=1", "trainer.limit_val_batches=0", "trainer.enable_checkpointing=false",
+    "trainer.enable_model_summary=false",
+]  # fmt: skip
 
 
 @pytest.mark.parametrize(
@@ -113,7 +117,11 @@ def own_report(overrides):
 
 
 def small(tiny_overrides):
-    return [*(one for one in tiny_overrides if "bscan_width" not in one), "trainer.limit_train_batches=2"]
+    return [
+        *(one for one in tiny_overrides if "bscan_width" not in one),
+        NO_PANELS,
+        "trainer.limit_train_batches=2",
+    ]
 
 
 def test_a_flow_is_trained_used_and_evaluated(here, tiny_eyes, tiny_overrides, tmp_path, monkeypatch):
