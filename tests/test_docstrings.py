@@ -2,15 +2,12 @@
 
 import ast
 import dataclasses
-import doctest
 import importlib
 import inspect
 import re
 import textwrap
 import typing
 from pathlib import Path
-
-import pytest
 
 from tests.test_public_names import PUBLIC, TOP
 
