@@ -28,6 +28,8 @@ from fund2oct.metrics.sets.estimate import compare_eyes
 from fund2oct.metrics.sets.resize import resize_images
 from fund2oct.networks.features import load_feature_network
 from fund2oct.progress import with_progress
+from fund2oct.visual import save_figure
+from fund2oct.visual.style import SERIES_COLOURS, dress, new_figure
 
 NUMBERS = (8, 16, 32, 64, 128)
 BLUR_PX = 0.5
@@ -56,7 +58,7 @@ def main() -> None:
         curves = _measure(*_describe(arguments.data, 2 * max(NUMBERS)))
     arguments.out.parent.mkdir(parents=True, exist_ok=True)
     _write(curves, distance.name, arguments.out.with_suffix(".csv"))
-    _draw(curves, distance.name).savefig(arguments.out, dpi=110)
+    save_figure(_draw(curves, distance.name), arguments.out)
 
 
 def _describe(path: Path, n_eyes: int) -> tuple[Tensor, Tensor, Tensor]:
@@ -118,11 +120,11 @@ def _write(curves: Curves, protocol: str, path: Path) -> None:
 
 
 def _draw(curves: Curves, protocol: str) -> Figure:
-    figure = Figure(figsize=(9.6, 4.6), layout="constrained")
+    figure = new_figure(9.6, 4.6, layout="constrained")
     frechet, kernel = figure.subplots(1, 2)
     for (kind, comparison), points in curves.items():
         known = comparison.removesuffix(EXTRAPOLATED)
-        colour = f"C{list(STYLES).index(known)}"
+        colour = SERIES_COLOURS[list(STYLES).index(known)]
         straight = known == comparison
         means, spreads = zip(*points.values(), strict=True)
         (frechet if kind == "frechet" else kernel).errorbar(
@@ -130,12 +132,12 @@ def _draw(curves: Curves, protocol: str) -> Figure:
             capsize=3, linewidth=1.4, label=comparison.replace("extrapolated", "extrapolated in 1/N"),
         )  # fmt: skip
     for axes, name in ((frechet, protocol), (kernel, f"{protocol}/kernel")):
+        dress(axes)
         axes.axhline(0, color="black", linewidth=0.8)
         axes.set_xscale("log", base=2)
         axes.set_xticks(NUMBERS, [str(number) for number in NUMBERS])
         axes.set_xlabel("eyes on either side (6 B-scans an eye)")
         axes.set_title(name, fontsize=9)
-        axes.grid(alpha=0.3)
     frechet.set_ylabel("Frechet distance")
     kernel.set_ylabel("kernel distance")
     handles, labels = frechet.get_legend_handles_labels()

@@ -30,6 +30,8 @@ from scipy import ndimage
 
 from fund2oct.data.formats.images import read_grey, resize
 from fund2oct.metrics import DistanceResult, ImageDistance, VideoDistance
+from fund2oct.visual import save_figure
+from fund2oct.visual.style import SERIES_COLOURS, dress, new_figure
 
 Array = np.ndarray
 Distance = ImageDistance | VideoDistance
@@ -39,7 +41,7 @@ Key = tuple[str, str]
 SIDE = 224
 FRAMES = 9
 SPLITS = 8
-COLOURS = {"noise": "tab:blue", "blur": "tab:orange", "shift": "tab:green", "slice shuffle": "tab:red"}
+COLOURS = dict(zip(("noise", "blur", "shift", "slice shuffle"), SERIES_COLOURS, strict=False))
 
 
 @dataclass(frozen=True)
@@ -103,7 +105,7 @@ def main() -> None:
         print(" ".join(key), "|", _verdict(results))
     arguments.out.parent.mkdir(parents=True, exist_ok=True)
     _write(measured, arguments.out.with_suffix(".csv"))
-    _draw(measured).savefig(arguments.out, dpi=110)
+    save_figure(_draw(measured), arguments.out)
 
 
 def read_bscans(folder: Path) -> dict[str, Array]:
@@ -241,7 +243,7 @@ def _draw(measured: Mapping[Key, Mapping[float, DistanceResult]]) -> Figure:
     """A panel a distance: curves against the number of the strength."""
     names = list(dict.fromkeys(name for name, _ in measured))
     names.sort(key=lambda name: (name.endswith("/kernel"), name))
-    figure = Figure(figsize=(9.6, 7.2), layout="constrained")
+    figure = new_figure(9.6, 7.2, layout="constrained")
     for axes, name in zip(figure.subplots(2, 2).flat, names, strict=True):
         found = {
             distortion: results for (distance, distortion), results in measured.items() if distance == name
@@ -266,7 +268,7 @@ def _draw_panel(axes: Any, name: str, found: Mapping[str, Mapping[float, Distanc
     axes.set_xlabel("strength, 0 = as they are")
     axes.set_ylabel("kernel distance" if name.endswith("/kernel") else "Frechet distance")
     axes.set_ylim(bottom=min(0, first.floor))
-    axes.grid(alpha=0.3)
+    dress(axes)
 
 
 if __name__ == "__main__":

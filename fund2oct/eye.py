@@ -16,6 +16,9 @@ SCHEMA_VERSION = 3
 LATERALITIES = ("OD", "OS", "")
 """Right, left, and unknown, which a photo from anywhere may be."""
 
+SIMULATED = "fund2oct phantom"
+"""How the source of a simulated eye begins."""
+
 Array = np.ndarray[Any, Any]
 Plain = str | int | float | bool
 

@@ -12,7 +12,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from fund2oct.data import EyeReader
+from fund2oct.data import DataError, EyeReader
+from fund2oct.data.importing.assemble import ImportOptions
+from fund2oct.data.preparing.scans import ScanOptions
+from fund2oct.evaluation import evaluate_checkpoints
+from fund2oct.evaluation.distances import Wanted
 from fund2oct.models import CheckpointError, load_model
 from fund2oct.run.train import build, train
 
@@ -20,7 +24,7 @@ PAGE = Path(__file__).parents[1] / "docs/own_model.md"
 LONGEST = {
     "my_model": 8, "my_losses": 8, "my_encoder": 15, "my_voxels": 15, "my_judge": 15, "my_regression": 20,
     "my_flow": 50, "my_data": 15, "my_loaders": 15, "my_transform": 8, "my_measure": 10, "my_control": 10,
-    "my_distance": 10, "my_import": 20,
+    "my_distance": 10, "my_import": 20, "my_scan": 15,
 }  # fmt: skip
 """Lines of each file; those of a network, which is the user's own science, do not count but in a flow."""
 
@@ -112,61 +116,56 @@ def small(tiny_overrides):
     return [*(one for one in tiny_overrides if "bscan_width" not in one), "trainer.limit_train_batches=2"]
 
 
-def test_a_flow_is_trained_reported_evaluated_and_used(
-    here, tiny_eyes, tiny_overrides, tmp_path, monkeypatch
-):
-    from fund2oct.evaluation import evaluate_checkpoints
-    from fund2oct.evaluation.distances import Wanted
-    from fund2oct.evaluation.own import Own
-
-    # Twins take longer than all else here, and have tests of their own.
+def test_a_flow_is_trained_used_and_evaluated(here, tiny_eyes, tiny_overrides, tmp_path, monkeypatch):
+    # Its report is asked for by itself below; twins take longer than all else, and have tests of their own.
+    monkeypatch.setattr("fund2oct.run.train._has_test_eyes", lambda datamodule: False)
     monkeypatch.setattr("fund2oct.evaluation.checkpoints.twins_of_test_eyes", lambda *_: None)
     with EyeReader(tiny_eyes) as reader:
         keys, photo = reader.keys, reader.read(reader.keys[0]).fundus
     split = f"data.init_args.split={{train: {[*keys[4:]]}, val: {[*keys[2:4]]}, test: {[*keys[:2]]}}}"
-    overrides = own_report(["model.class_path=my_flow.Flow", split, *small(tiny_overrides)])
+    overrides = ["model.class_path=my_flow.Flow", split, *small(tiny_overrides)]
     run = train("darker.yaml", overrides, tmp_path / "run")
     assert "transform: my_transform.darker" in (run / "config.yaml").read_text()
-    assert "brightness_error" in (run / "config.yaml").read_text()
-    report = json.loads((run / "report/metrics.json").read_text())
-    assert report["summary"]["grey"]["own/brightness_error"]["mean"] > 0
-    grey, real = report["summary"]["grey"], report["eyes"]["grey"]
-    assert grey["own/brightness_error"]["n_eyes"] == len(real) == 2
-    (distance,) = report["distances"]["model"]
-    assert distance["name"] == "video_distance/Brightness-features/32x48/native6/between_means"
-    text = (run / "report/report.md").read_text()
-    assert "## Measures of your own" in text and "Absolute difference of the mean intensities." in text
 
     checkpoint = next((run / "checkpoints").glob("last*.ckpt"))
     with pytest.raises(CheckpointError, match=r"my_flow.Flow, which is not part of fund2oct"):
         load_model(checkpoint)
-    flow = importlib.import_module("my_flow").Flow
-    model = load_model(checkpoint, flow)
+    model = load_model(checkpoint, importlib.import_module("my_flow").Flow)
     wide = np.zeros((60, 90, 3), np.uint8)
     wide[6:54, 21:69] = photo
     eye = model.predict(wide)
     assert eye.volume.shape == (6, 32, 48) and eye.scan == model.task.scan
     assert np.array_equal(eye.volume, model.predict(wide).volume)
     assert not np.array_equal(eye.volume, model.predict(wide, rng=1).volume)
-    again = evaluate_checkpoints(
-        [str(checkpoint)], str(tiny_eyes), tmp_path / "again", ["my_flow.Flow"], Wanted.parse(["none"]),
-        own=Own.load(["my_measure.brightness_error"], ["my_control.grey"]),
-    )  # fmt: skip
-    assert again["summary"]["grey"]["own/brightness_error"]["mean"] == pytest.approx(
-        grey["own/brightness_error"]["mean"], rel=1e-6
+    with pytest.raises(DataError, match=r"photo: expected RGB bytes, .* found float64 \(60, 90, 3\)"):
+        model.predict(wide / 255)
+
+    report = evaluate_checkpoints(
+        [str(checkpoint)], str(tiny_eyes), tmp_path / "report", ["my_flow.Flow"], Wanted.parse(["none"])
     )
+    assert report["summary"][f"{tmp_path.name} run"]["lying/l1"]["n_eyes"] == 2
 
 
-def test_own_data_train_a_regression_and_are_reported(here, tiny_eyes, tiny_overrides, tmp_path):
+def test_own_data_train_a_regression_and_are_reported(here, tiny_overrides, tmp_path):
     kept = [one for one in small(tiny_overrides) if not one.startswith("data.init_args.n_eyes")]
-    run = train("my_data.yaml", ["model.class_path=my_regression.Regression", *kept], tmp_path / "run")
+    overrides = own_report(["model.class_path=my_regression.Regression", *kept])
+    run = train("my_data.yaml", overrides, tmp_path / "run")
     report = json.loads((run / "report/metrics.json").read_text())
     assert report["protocol"]["data"] == "MyData" and report["protocol"]["n_eyes"] == 2
-    assert set(report["summary"]) == {"model", "model, noise off", "model, shuffled photos"}
-    task = load_model(
+    assert set(report["summary"]) == {"grey", "model", "model, noise off", "model, shuffled photos"}
+    loaded = load_model(
         next((run / "checkpoints").glob("last*.ckpt")), importlib.import_module("my_regression").Regression
-    ).task
-    assert [len(task.seen.parts[part]) for part in ("train", "val")] == [20, 2]
+    )
+    assert [len(loaded.task.seen.parts[part]) for part in ("train", "val")] == [20, 2]
+
+    # What the experiment adds to the report.
+    assert "brightness_error" in (run / "config.yaml").read_text()
+    errors = report["summary"]["grey"]["own/brightness_error"]
+    assert errors["n_eyes"] == 2 and 0 < errors["mean"] < 0.5
+    (distance,) = report["distances"]["model"]
+    assert distance["name"] == "video_distance/Brightness-features/32x48/native6/between_means"
+    text = (run / "report/report.md").read_text()
+    assert "## Measures of your own" in text and "Absolute difference of the mean intensities." in text
 
 
 def test_plain_loaders(here, tiny_eyes):
@@ -183,9 +182,6 @@ def test_an_importer_goes_on_and_reports(here, tiny_eyes, tmp_path):
             spacing = (np.nan, *eye.spacing_mm[1:])
             np.savez(tmp_path / f"{key}.npz", photo=photo, volume=eye.volume, spacing_mm=spacing)
     (tmp_path / "broken.npz").write_bytes(b"")
-    from fund2oct.data.importing.assemble import ImportOptions
-    from fund2oct.data.preparing.scans import ScanOptions
-
     options = ImportOptions(ScanOptions(radial=True), fundus_px=48)
     run = importlib.import_module("my_import").run
     report = run(tmp_path, tmp_path / "eyes.h5", options, workers=1)

@@ -53,7 +53,10 @@ PUBLIC = {
         "to_layers", "unalign",
     },
     "fund2oct.viewer": {"write_page"},
-    "fund2oct.visual": {"draw_contact_sheet", "draw_panel", "draw_thickness", "save_figure"},
+    "fund2oct.visual": {
+        "DARK", "FIGURE_FORMATS", "LIGHT", "THEMES", "ShownVolume", "Theme", "draw_contact_sheet",
+        "draw_panel", "draw_thickness", "save_figure", "save_figures",
+    },
 }  # fmt: skip
 
 

@@ -1,65 +1,106 @@
-"""Panels of validation eyes as training goes on."""
+"""Panels of validation eyes as training goes on, and a film of each."""
 
 from __future__ import annotations
 
+import glob
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytorch_lightning as pl
+import torch
+from PIL import Image
 from pytorch_lightning.loggers import TensorBoardLogger
+from torch.utils.data import default_collate
 
-from fund2oct.visual import draw_panel, save_figure
+from fund2oct.models import VolumeModel
+from fund2oct.models.thickness import predict_interval_um
+from fund2oct.networks.noise import NoiseSource
+from fund2oct.visual import ShownVolume, draw_panel, save_figure
+from fund2oct.visual.film import write_film
 
 
 class PanelCallback(pl.Callback):
-    """Draw the first validation eyes, real above generated, after each validation.
+    """Draw the first validation eyes as training goes on, real above generated.
 
-    A model that draws no volumes has no panels.
-
-    Writes ``panels/epoch-003-KEY.png`` into the run's folder and, with TensorBoard, an image.
+    Writes ``panels/epoch-003-KEY.png`` into the run's folder and, with TensorBoard, an image; at the end
+    ``panels/KEY.gif``, the eye over the epochs. The pictures are drawn with the averaged generator, and
+    always with the same noise, so that what changes is the model. A model that draws no volumes, and a
+    datamodule without a ``val_dataset``, have none.
 
     Args:
         n_eyes: eyes to draw; the same ones each time.
+        n_epochs: at how many epochs they are drawn, spread evenly over the training, the last one included.
     """
 
-    def __init__(self, n_eyes: int = 2) -> None:
+    def __init__(self, n_eyes: int = 2, n_epochs: int = 24) -> None:
         self.n_eyes = n_eyes
-        self._folder: Path | None = None
+        self.n_epochs = n_epochs
 
-    def on_validation_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        """Learn where to draw, which all processes have to ask: they agree on it by a broadcast."""
-        folder = trainer.log_dir
-        draws = getattr(pl_module, "draws_volumes", True) and trainer.is_global_zero
-        self._folder = Path(folder) / "panels" if folder and draws else None
-
-    def on_validation_batch_end(
-        self,
-        trainer: pl.Trainer,
-        pl_module: pl.LightningModule,
-        outputs: Any,
-        batch: Any,
-        batch_idx: int,
-        dataloader_idx: int = 0,
-    ) -> None:
-        """Draw what :meth:`fund2oct.models.VolumeModel.validation_step` returned."""
-        batch_size = len(batch["key"])
-        first = batch_idx * batch_size
-        if first >= self.n_eyes or self._folder is None:
+    def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """Draw the eyes, if it is time."""
+        folder = trainer.log_dir  # asked by all processes: they agree on it by a broadcast
+        if folder is None or not trainer.is_global_zero or not self._is_due(trainer):
             return
-        for number in range(min(batch_size, self.n_eyes - first)):
-            rows = {"real": batch["volume"][number, 0], "generated": outputs["volume"][number, 0]}
-            key, diagnosis = batch["key"][number], batch["diagnosis"][number]
-            title = f"{key}  {diagnosis}  epoch {trainer.current_epoch + 1}"
-            figure = draw_panel(batch["fundus"][number], batch["grid"][number], rows, title)
-            path = save_figure(figure, self._folder / f"epoch-{trainer.current_epoch + 1:03d}-{key}.png")
-            self._log(trainer, path, f"panels/{key}")
+        eyes = getattr(getattr(trainer, "datamodule", None), "val_dataset", None)
+        if eyes is None or not isinstance(pl_module, VolumeModel) or not pl_module.draws_volumes:
+            return
+        for number in range(min(self.n_eyes, len(eyes))):
+            self._draw(trainer, pl_module, eyes[number], Path(folder) / "panels")
+
+    def on_train_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """Make a film of each eye's panels."""
+        folder = trainer.log_dir
+        if folder is None or not trainer.is_global_zero:
+            return
+        panels = Path(folder) / "panels"
+        for key in sorted({path.stem.split("-", 2)[2] for path in panels.glob("epoch-*-*.png")}):
+            frames = panels.glob(f"epoch-*-{glob.escape(key)}.png")
+            ordered = sorted(frames, key=lambda path: int(path.stem.split("-", 2)[1]))
+            write_film(ordered, panels / f"{key}.gif")
+
+    def _is_due(self, trainer: pl.Trainer) -> bool:
+        epoch, last = trainer.current_epoch + 1, trainer.max_epochs or 0
+        if last < 1:
+            return True
+        return epoch in np.linspace(last, 1, min(self.n_epochs, last)).round()
 
     @staticmethod
-    def _log(trainer: pl.Trainer, path: Path, name: str) -> None:
-        from PIL import Image
-
+    def _draw(trainer: pl.Trainer, model: VolumeModel, sample: dict[str, Any], folder: Path) -> None:
+        batch = model.prepare(_as_batch(trainer, model, sample))
+        key, diagnosis = batch["key"][0], batch["diagnosis"][0]
+        network = model.generator_ema
+        was_training = network.training
+        network.eval()
+        with torch.no_grad(), trainer.precision_plugin.forward_context():
+            noise = NoiseSource.of_keys([key], model.seed, model.device)
+            drawn = model.generate(network, batch, noise).volume[0, 0]
+            interval_um = predict_interval_um(model, batch["fundus"][0], batch["grid"][0])
+        network.train(was_training)
+        spacing_mm = float(batch["spacing_z_mm"][0]), float(batch["spacing_x_mm"][0])
+        epoch = trainer.current_epoch + 1
+        figure = draw_panel(
+            {
+                "real": ShownVolume.searched(batch["volume"][0, 0], spacing_mm),
+                "generated": ShownVolume.searched(drawn, spacing_mm, interval_um),
+            },
+            spacing_mm,
+            batch["fundus"][0],
+            batch["grid"][0],
+            minus=("generated", "real"),
+            title=", ".join(filter(None, (key, diagnosis, f"epoch {epoch}"))),
+            footer=model.task.provenance() if model.task else "",
+        )
+        path = save_figure(figure, folder / f"epoch-{epoch:03d}-{key}.png")
         for logger in trainer.loggers:
             if isinstance(logger, TensorBoardLogger):
-                picture = np.asarray(Image.open(path).convert("RGB"))
-                logger.experiment.add_image(name, picture, trainer.global_step, dataformats="HWC")
+                with Image.open(path) as picture:
+                    pixels = np.asarray(picture.convert("RGB"))
+                logger.experiment.add_image(f"panels/{key}", pixels, trainer.global_step, dataformats="HWC")
+
+
+def _as_batch(trainer: pl.Trainer, model: VolumeModel, sample: dict[str, Any]) -> dict[str, Any]:
+    batch = default_collate([sample])
+    moved = {name: v.to(model.device) if isinstance(v, torch.Tensor) else v for name, v in batch.items()}
+    converted: dict[str, Any] = trainer.precision_plugin.convert_input(moved)
+    return converted

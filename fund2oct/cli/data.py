@@ -129,8 +129,9 @@ def _check(options: argparse.Namespace) -> int:
 def _info(options: argparse.Namespace) -> int:
     from fund2oct.data.store.summary import summarise_file
 
-    if options.out and Path(options.out).suffix.lower() != ".png":
-        raise ValueError(f"{options.out}: expected the name of a .png file")
+    endings = (".png", ".svg", ".pdf")
+    if options.out and Path(options.out).suffix.lower() not in endings:
+        raise ValueError(f"{options.out}: expected the name of a file that ends in {', '.join(endings)}")
     if options.out:
         from fund2oct.outputs import check_files
 

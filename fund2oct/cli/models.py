@@ -12,6 +12,7 @@ from typing import Any
 from fund2oct.cli.commands import Commands, add_command, answer, say, suggest
 from fund2oct.cli.options import (
     add_device,
+    add_figures,
     add_format,
     add_json,
     add_overwrite,
@@ -102,6 +103,7 @@ def _add_evaluate(commands: Commands) -> None:
     )  # fmt: skip
     output = evaluate.add_argument_group("output")
     output.add_argument("--out", required=True, metavar="DIR", help="of the report, made if it is not there")
+    add_figures(output)
     add_overwrite(output, "replace an earlier report in that folder")
     add_json(output, "the means of all measures, and the distances")
     evaluate.set_defaults(command=_evaluate)
@@ -144,6 +146,8 @@ def _add_predict(commands: Commands) -> None:
     output = predict.add_argument_group("output")
     output.add_argument("--out", required=True, metavar="DIR", help="made if it is not there")
     add_format(output, "of the volumes; may be given more than once (default: hdf5)")
+    add_figures(output)
+    output.add_argument("--theme", choices=("light", "dark"), default="light", help="paper of the pictures")
     output.add_argument(
         "--skip-done", action="store_true", help="pass over photos whose results lie in --out already"
     )
@@ -165,7 +169,7 @@ def _train(options: argparse.Namespace) -> int:
         spread_out=options.from_shell,
     )
     if run.is_dir():
-        report = f": its report in {run}/report/report.md, panels in {run}/panels"
+        report = f": its report in {run}/report/report.html, panels in {run}/panels"
         say(f"\nThe run lies in {run}{report if (run / 'report').is_dir() else ''}.")
         checkpoint = last_checkpoint(run)
         if checkpoint is not None:
@@ -195,14 +199,15 @@ def _evaluate(options: argparse.Namespace) -> int:
         "device": device_option(options.device),
         "overwrite": options.overwrite,
         "own": Own.load(options.measure, options.control),
+        "figure_formats": options.figure_formats or [],
     }
     if of_models:
         evaluate_checkpoints(options.checkpoints, options.data, options.out, **shared)
     else:
         evaluate_files(options.real, options.fake, options.out, options.protocol, **shared)
-    report = Path(options.out) / "report.md"
+    report = Path(options.out) / "report.html"
     measured = {"report": str(report), **_measured(report.parent)}
-    answer(options, measured, f"The report lies in {report}")
+    answer(options, measured, f"The report lies in {report}, its tables in {report.with_suffix('.md')}")
     if of_models:
         suggest(f"fund2oct predict {options.checkpoints[0]} PHOTO.jpg --out predictions")
     return 0
@@ -216,6 +221,7 @@ def _measured(out: Path) -> dict[str, Any]:
 
 def _predict(options: argparse.Namespace) -> int:
     from fund2oct.run.predict import predict
+    from fund2oct.visual import THEMES
 
     if options.placement == "photo" and options.fovea:
         raise ValueError("predict: expected --fovea or --placement photo, found both")
@@ -234,6 +240,8 @@ def _predict(options: argparse.Namespace) -> int:
         skip_done=options.skip_done,
         workers=options.workers,
         device=device_option(options.device),
+        figure_formats=options.figure_formats or ["png"],
+        theme=THEMES[options.theme],
     )
     failed = [one for one in done if one.problem]
     for one in failed:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import argparse
 import os
-from importlib import import_module
 from typing import TYPE_CHECKING, TypeAlias
 
 if TYPE_CHECKING:
@@ -70,6 +69,14 @@ def add_device(group: Group) -> None:
     )  # fmt: skip
 
 
+def add_figures(group: Group) -> None:
+    """Add ``--figure-format``."""
+    group.add_argument(
+        "--figure-format", choices=("png", "svg", "pdf"), action="append", dest="figure_formats",
+        help="of the pictures; may be given more than once (default: png, which a report always has)",
+    )  # fmt: skip
+
+
 def add_seed(group: Group, of: str) -> None:
     """Add ``--seed``; ``of`` says what it decides."""
     group.add_argument("--seed", type=int, default=0, metavar="N", help=f"of {of}; another one gives others")
@@ -94,16 +101,14 @@ def scan_option(name: str) -> ScanPattern:
     Raises:
         ValueError: if there is none.
     """
+    from fund2oct.by_path import import_by_path
     from fund2oct.geometry import ScanPattern
 
-    module, _, attribute = name.rpartition(".")
     try:
-        found = getattr(import_module(module), attribute)
+        found = import_by_path(name)
         pattern = found() if callable(found) else found
-    except (ImportError, AttributeError, TypeError, ValueError) as error:
-        raise ValueError(
-            f"--scan {name}: expected an importable MODULE.NAME of a pattern ({error})"
-        ) from error
+    except (TypeError, ValueError) as error:
+        raise ValueError(f"--scan {name}: expected a scan pattern at MODULE.NAME ({error})") from error
     if not isinstance(pattern, ScanPattern):
         found_type = type(pattern).__name__
         raise ValueError(f"--scan {name}: expected a fund2oct.geometry.ScanPattern, found {found_type}")

@@ -37,6 +37,7 @@ from fund2oct.evaluation.distances import CHEAP, DEFAULT, Wanted, build_distance
 from fund2oct.evaluation.held_out import choose_eyes, common_preparation, preparation_notes, task_of
 from fund2oct.evaluation.own import LoadedEyes, Own
 from fund2oct.evaluation.report.folder import write_report
+from fund2oct.evaluation.report.pictures import Picture
 from fund2oct.geometry import ScanPattern
 from fund2oct.models import Batch, VolumeModel, load_model
 from fund2oct.models.checkpoint import import_class
@@ -117,6 +118,8 @@ def evaluate(
     distances: Wanted = CHEAP,
     notes: Sequence[str] = (),
     own: Own = _NOTHING,
+    pictures: Sequence[Picture] = (),
+    figure_formats: Sequence[str] = (),
 ) -> dict[str, Any]:
     """Compare models with their controls on the test eyes, and write the report.
 
@@ -130,6 +133,8 @@ def evaluate(
         distances: between the sets; the default is what a training run can afford.
         notes: what a reader has to know, such as how the eyes were chosen.
         own: measures and answers of the user's own.
+        pictures: further ones, such as the training's curves.
+        figure_formats: in which figures are written too, see :data:`fund2oct.visual.FIGURE_FORMATS`.
 
     Returns:
         What ``metrics.json`` holds.
@@ -166,7 +171,8 @@ def evaluate(
         "seed": seed,
         "notes": notes,
     }
-    return write_report(Path(out), protocol, eyes, answers, found, shown=list(drawing))
+    shown = {name: model.task.provenance() if model.task else "" for name, model in drawing.items()}
+    return write_report(Path(out), protocol, eyes, answers, found, shown, pictures, figure_formats)
 
 
 def _floors(eyes: HeldOutEyes, datamodule: FundusOCTDataModule, pool: Executor) -> list[Answer]:
@@ -186,6 +192,7 @@ def evaluate_checkpoints(
     device: str | torch.device = "cpu",
     overwrite: bool = False,
     own: Own = _NOTHING,
+    figure_formats: Sequence[str] = (),
 ) -> dict[str, Any]:
     """Evaluate checkpoints on eyes of a file that they were not trained on; see :func:`evaluate`.
 
@@ -205,6 +212,7 @@ def evaluate_checkpoints(
         device: where the models run.
         overwrite: whether an earlier report in ``out`` may be replaced.
         own: measures and answers of the user's own.
+        figure_formats: as :func:`evaluate`.
 
     Raises:
         fund2oct.data.DataError: if the file cannot be used, or the models were trained on all its eyes.
@@ -237,7 +245,7 @@ def evaluate_checkpoints(
     datamodule.setup()
     notes = [chosen.how, *preparation_notes(preparation, *index.prepared.mean(0).tolist())]
     with torch.inference_mode():
-        return evaluate(models, datamodule, out, seed, distances, notes, own)
+        return evaluate(models, datamodule, out, seed, distances, notes, own, figure_formats=figure_formats)
 
 
 def _unique_name(checkpoint: Path, taken: Mapping[str, Any]) -> str:

@@ -44,6 +44,7 @@ def evaluate_files(
     device: str | torch.device = "cpu",
     overwrite: bool = False,
     own: Own = _NOTHING,
+    figure_formats: Sequence[str] = (),
 ) -> dict[str, Any]:
     """Compare generated volumes with the real ones of the same eyes, and write the report.
 
@@ -64,6 +65,7 @@ def evaluate_files(
         device: where models and feature networks run.
         overwrite: whether an earlier report in ``out`` may be replaced.
         own: measures and answers of the user's own.
+        figure_formats: in which figures are written too, see :data:`fund2oct.visual.FIGURE_FORMATS`.
 
     Returns:
         What ``metrics.json`` holds.
@@ -91,7 +93,7 @@ def evaluate_files(
             fake_source = _drawn(loaded, real_source, Path(folder) / "generated.h5", str(fake), seed)
         eyes = PairedEyes(real_source, fake_source, chosen, device)
         answers = [_given(), _given_to_others(eyes)]
-        shown = answers[0].name
+        drawn = answers[0].name
         if eyes.has_second:
             answers.insert(0, second_rendering())
         answers += own.answers
@@ -107,7 +109,11 @@ def evaluate_files(
             "seed": seed,
             "notes": [*notes, *eyes.notes, *own.notes()],
         }
-        return write_report(Path(out), description, eyes, answers, found, shown=[shown])
+        footer = loaded.task.provenance() if loaded and loaded.task else f"Generated volumes of {fake}."
+        shown = {drawn: footer}
+        return write_report(
+            Path(out), description, eyes, answers, found, shown=shown, figure_formats=figure_formats
+        )
 
 
 def _unseen(real: VolumeSource, model: VolumeModel, name: str) -> tuple[VolumeSource, list[str]]:

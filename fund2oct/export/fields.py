@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING
 import numpy as np
 from scipy.interpolate import LinearNDInterpolator
 
-from fund2oct.etdrs import FIELDS, RINGS_MM, anatomical_name, etdrs_masks, field_means_um
 from fund2oct.export.meshes import ascan_places_mm, found_thickness_um, triangulate, with_surfaces
 from fund2oct.eye import Array, Eye
+from fund2oct.geometry.etdrs import FIELDS, RINGS_MM, anatomical_name, etdrs_masks, field_means_um
 
 if TYPE_CHECKING:
     # Lightning takes seconds to import.

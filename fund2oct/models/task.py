@@ -14,6 +14,8 @@ from fund2oct.retina import PoseModel
 
 TASK_KEY = "fund2oct"
 """Where a checkpoint stores the model's class and task."""
+DEMONSTRATION = "trained on simulated eyes; a demonstration of the machinery"
+"""What is said of a model that has learned from eyes that nobody has."""
 
 
 class TrainingData(Protocol):
@@ -61,6 +63,7 @@ class Task:
         poses: distribution of the training volumes' poses.
         preparation: what has to be done to photos and volumes.
         seen: the eyes that it was trained on, validated on, and that were kept for the test.
+        simulated: whether any of the training eyes was simulated.
     """
 
     scan: ScanPattern
@@ -69,6 +72,7 @@ class Task:
     poses: PoseModel
     preparation: Preparation
     seen: SeenEyes
+    simulated: bool = False
 
     @classmethod
     def of(cls, data: Any, shape: tuple[int, int, int]) -> Task:
@@ -103,7 +107,8 @@ class Task:
         seen = data.seen()
         if hasattr(val, "seen"):
             seen = replace(seen, parts={**seen.parts, "val": val.seen().parts["train"]})
-        return cls(data.scan, (s, z, x), data.fundus_px, poses, preparation, seen)
+        simulated = bool(getattr(data, "simulated", False))
+        return cls(data.scan, (s, z, x), data.fundus_px, poses, preparation, seen, simulated)
 
     def check_same_split(self, other: Task) -> None:
         """Refuse to go on with a training whose test eyes were training eyes before.
@@ -118,6 +123,16 @@ class Task:
                 "and split, or its test eyes become training eyes"
             )
 
+    def provenance(self) -> str:
+        """Say on what the model was trained, for the footer of a picture and the head of a report.
+
+        Example:
+            >>> task.provenance()  # doctest: +SKIP
+            'Trained on eyes.h5 (482 eyes): trained on simulated eyes; a demonstration of the machinery.'
+        """
+        trained = f"Trained on {self.seen.path} ({len(self.seen.parts['train'])} eyes)"
+        return f"{trained}: {DEMONSTRATION}." if self.simulated else f"{trained}."
+
     def to_dict(self) -> dict[str, Any]:
         """Plain values and tensors, as stored in a checkpoint."""
         return {
@@ -127,6 +142,7 @@ class Task:
             "poses": self.poses.to_dict(),
             "preparation": self.preparation.to_dict(),
             "seen": self.seen.to_dict(),
+            "simulated": self.simulated,
         }
 
     @classmethod
@@ -140,4 +156,5 @@ class Task:
             PoseModel.from_dict(values["poses"]),
             Preparation(**values["preparation"]),
             SeenEyes.from_dict(values["seen"]),
+            bool(values.get("simulated", False)),
         )

@@ -8,10 +8,11 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
+from torch import Tensor
 
-from fund2oct.etdrs import field_means_um
 from fund2oct.eye import Array, DataError
 from fund2oct.geometry import Placement, ScanPattern
+from fund2oct.geometry.etdrs import field_means_um
 from fund2oct.networks.layered.surfaces import thickness_interval_um, thickness_um
 
 if TYPE_CHECKING:
@@ -52,7 +53,7 @@ class ThicknessMap:
     def fields_um(self) -> dict[str, float]:
         """Mean thickness of the nine ETDRS fields, NaN where the map does not reach.
 
-        The fields are named as they lie on the photo, see :data:`fund2oct.etdrs.FIELDS`.
+        The fields are named as they lie on the photo, see :data:`fund2oct.geometry.etdrs.FIELDS`.
         """
         return field_means_um(self.median_um, self.points_mm)
 
@@ -90,6 +91,26 @@ def predict_thickness(
     mean = ((read[0] + read[1].transpose(-1, -2)) / 2).masked_fill(outside, torch.nan)
     low, high, middle = mean.float().cpu().numpy()
     return ThicknessMap(middle, low, high, grid.cpu().numpy(), _PITCH_MM)
+
+
+def predict_interval_um(model: VolumeModel, fundus: Tensor, grid: Tensor) -> Tensor | None:
+    """Predict the interval of the thickness at each A-scan.
+
+    Args:
+        model: one that predicts surfaces.
+        fundus: photo in [0, 1], prepared as the model's, shape ``(3, H, H)``.
+        grid: positions of the A-scans in grid units, shape ``(S, X, 2)``.
+
+    Returns:
+        Lower and upper end of the interval of :data:`INTERVAL` in micrometres, shape ``(2, S, X)``, on the
+        CPU; None where the model predicts no surfaces.
+    """
+    predict = getattr(model, "surfaces", None)
+    if predict is None:
+        return None
+    with torch.inference_mode():
+        found = predict(fundus[None].to(model.device), grid[None].to(model.device))
+    return thickness_interval_um(found, INTERVAL)[0].float().cpu()
 
 
 def save_thickness(found: ThicknessMap, path: Path) -> None:

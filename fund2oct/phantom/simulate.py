@@ -11,7 +11,7 @@ from typing import Any, Literal, get_args
 
 import numpy as np
 
-from fund2oct.eye import Eye, padded_pose
+from fund2oct.eye import SIMULATED, Eye, padded_pose
 from fund2oct.geometry import LineScan, Placement, RadialScan, ScanPattern
 from fund2oct.phantom.anatomy import sample_anatomy
 from fund2oct.phantom.grid import Array, PhotoGrid
@@ -152,7 +152,7 @@ def simulate_eye(seed: int, number: int, config: PhantomConfig | None = None) ->
         placement=retina.grid.placement,
         lesion_fundus=_reduce_labels(retina.lesions, config.fundus_px),
         diagnosis=diagnosis,
-        source=f"fund2oct phantom, seed {seed}",
+        source=f"{SIMULATED}, seed {seed}",
         history=retina.long.history if retina.long else {},
         volume=acquire_volume(rng["speckle"], signal, config),
         second=acquire_volume(rng["second"], signal, config),

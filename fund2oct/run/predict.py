@@ -6,31 +6,27 @@ import warnings
 from collections import deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Executor, Future
-from contextlib import contextmanager, nullcontext
+from contextlib import nullcontext
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
-
-import torch
 
 from fund2oct.data import Eye
 from fund2oct.data.preparing.landmarks import PhotoPlacement
 from fund2oct.data.tables.eyes import COLUMNS, GivenLines, lines_of_photos
 from fund2oct.data.tables.spreadsheet import read_table, renamed
-from fund2oct.export import FORMATS, export_eye
 from fund2oct.eye import DataError
 from fund2oct.geometry import Placement
 from fund2oct.models import VolumeModel, load_model
 from fund2oct.models.checkpoint import import_class
 from fund2oct.models.generate import PhotoReader, ReadyPhoto, complete
-from fund2oct.models.thickness import predict_thickness, save_thickness
 from fund2oct.outputs import check_files
 from fund2oct.processes import Here, process_pool
 from fund2oct.progress import with_progress
 from fund2oct.run.photos import find_photos, name_eyes
-from fund2oct.visual import draw_panel, draw_thickness, save_figure
+from fund2oct.run.results import Results
+from fund2oct.visual import LIGHT, Theme
 
-_PICTURES = (".png", ".thickness.png", ".thickness.tif")
 _FOOTER = "Predicted from the photo alone: a guess with its uncertainty, no measurement and no diagnosis."
 _WORTH_A_PROCESS = 16
 
@@ -72,6 +68,8 @@ def predict(
     skip_done: bool = False,
     workers: int = 0,
     device: str = "cpu",
+    figure_formats: Sequence[str] = ("png",),
+    theme: Theme = LIGHT,
 ) -> list[PredictedPhoto]:
     """Generate a volume for each photo, with a panel and, where the model predicts it, a thickness map.
 
@@ -100,6 +98,8 @@ def predict(
         workers: processes that prepare photos while the model draws; none is started for fewer than 16
             photos.
         device: where the model runs, as in ``"cuda:1"``.
+        figure_formats: of the panel and the map, see :data:`fund2oct.visual.FIGURE_FORMATS`.
+        theme: colours of their paper and ink.
 
     Returns:
         What became of each photo.
@@ -114,31 +114,29 @@ def predict(
         >>> [file.name for file in done.files][:2]
         ['photo.h5', 'photo.png']
     """
-    folder = Path(out)
-    found = find_photos(photos, folder)
+    found = find_photos(photos, out)
     network = load_model(checkpoint, import_class(model) if model else None, device)
-    names = name_eyes(found, partial(_files_of, formats=formats))
+    assert network.task is not None
+    footer = f"{type(network).__name__}, {Path(checkpoint).name}. {network.task.provenance()} {_FOOTER}"
+    results = Results(Path(out), formats, figure_formats, theme, footer, overwrite)
     todo, done = list[tuple[Path, str]](), dict[Path, PredictedPhoto]()
-    for photo, name in zip(found, names, strict=True):
-        if skip_done and (folder / _last_file(network, name, formats)).exists():
-            done[photo] = PredictedPhoto(photo, name, _there(folder, name, formats), skipped=True)
+    for photo, name in zip(found, name_eyes(found, results.names), strict=True):
+        if skip_done and results.are_done(name, network):
+            done[photo] = PredictedPhoto(photo, name, results.there(name), skipped=True)
         else:
             todo.append((photo, name))
-    written = [folder / file for _, name in todo for file in _files_of(name, formats)]
     # A folder of an earlier export is looked at by export_eye, which knows what may lie in it.
-    files = [path for path in written if not path.is_dir()]
-    check_files(files, overwrite, [checkpoint, *found])
-    folder.mkdir(parents=True, exist_ok=True)
+    written = [results.folder / file for _, name in todo for file in results.names(name)]
+    check_files([path for path in written if not path.is_dir()], overwrite, [checkpoint, *found])
+    results.folder.mkdir(parents=True, exist_ok=True)
     given = lines_of_photos(renamed(read_table(Path(lines)), {}, COLUMNS)) if lines else None
     read = partial(_read, PhotoReader.of(network, placement), given, lines)
     n_ahead = 2 * workers if len(todo) >= _WORTH_A_PROCESS else 0
     with process_pool(workers) if n_ahead else nullcontext(Here()) as pool:
         for photo, name, ready in with_progress(_ahead(pool, read, todo, n_ahead), len(todo), "translating"):
             try:
-                eye = _complete(network, ready.result(), name, seed, draw)
-                with _all_or_nothing(folder, name, formats):
-                    _save(network, eye, folder, name, formats, overwrite)
-                done[photo] = PredictedPhoto(photo, name, _there(folder, name, formats))
+                results.write(network, _complete(network, ready.result(), name, seed, draw), name)
+                done[photo] = PredictedPhoto(photo, name, results.there(name))
             except DataError as error:
                 line = " ".join(str(error).split())
                 problem = line if str(photo) in line else f"{photo}: {line}"
@@ -171,19 +169,6 @@ def _complete(network: VolumeModel, ready: ReadyPhoto, name: str, seed: int, dra
     return replace(complete(network, ready, seed, draw), key=name, patient=name)
 
 
-@contextmanager
-def _all_or_nothing(folder: Path, name: str, formats: Sequence[str]) -> Iterator[None]:
-    """Leave no half of a photo's files behind, whatever stops the block."""
-    before = _there(folder, name, formats)
-    try:
-        yield
-    except BaseException:
-        for path in _there(folder, name, formats):
-            if path not in before and path.is_file():
-                path.unlink()
-        raise
-
-
 def _lines_of(
     photo: Path, given: Mapping[str, GivenLines] | None, table: str | Path | None
 ) -> GivenLines | None:
@@ -192,41 +177,3 @@ def _lines_of(
     if photo.name.casefold() not in given:
         raise DataError(f"{photo}: expected its lines in {table}, found none for a photo of that name")
     return given[photo.name.casefold()]
-
-
-def _save(
-    model: VolumeModel, eye: Eye, folder: Path, name: str, formats: Sequence[str], overwrite: bool
-) -> None:
-    assert eye.fundus is not None and model.task is not None
-    thickness = predict_thickness(model, eye.fundus, eye.placement, eye.scan or model.task.scan)
-    if thickness is not None:
-        figure = draw_thickness(eye.fundus, thickness, eye.key, _FOOTER)
-        save_figure(figure, folder / f"{name}.thickness.png")
-        save_thickness(thickness, folder / f"{name}.thickness.tif")
-    if eye.volume is not None:
-        _draw(eye, folder / f"{name}.png")
-        for format in formats:
-            export_eye(eye, folder, name, format, overwrite, thickness)
-
-
-def _draw(eye: Eye, path: Path) -> None:
-    assert eye.fundus is not None and eye.scan is not None and eye.volume is not None
-    fundus = torch.from_numpy(eye.fundus.copy()).permute(2, 0, 1) / 255
-    volume = torch.from_numpy(eye.volume) / 255
-    grid = eye.placement.to_grid(eye.scan.coordinates(volume.shape[-1]))
-    save_figure(draw_panel(fundus, grid, {"generated": volume}, eye.key), path)
-
-
-def _files_of(name: str, formats: Sequence[str]) -> list[str]:
-    """All that may be written for a photo."""
-    return [name + ending for ending in (*(FORMATS[one].ending for one in formats), *_PICTURES)]
-
-
-def _last_file(network: VolumeModel, name: str, formats: Sequence[str]) -> str:
-    """What is written last for a photo."""
-    return name + (FORMATS[formats[-1]].ending if network.draws_volumes else _PICTURES[-1])
-
-
-def _there(folder: Path, name: str, formats: Sequence[str]) -> tuple[Path, ...]:
-    paths = (folder / file for file in _files_of(name, formats))
-    return tuple(path for path in paths if path.exists())

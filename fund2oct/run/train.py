@@ -6,7 +6,7 @@ import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pytorch_lightning as pl
 import torch
@@ -30,6 +30,9 @@ from fund2oct.run.ending import SaveWhenTerminated, command_of, explained
 from fund2oct.run.folder import make_run_folder, remove_if_empty
 from fund2oct.run.resuming import check_resumable
 from fund2oct.run.settings import check_sections, check_trainer, explain, loggers_of
+
+if TYPE_CHECKING:
+    from fund2oct.evaluation.report.pictures import Picture
 
 
 @dataclass(frozen=True)
@@ -202,4 +205,20 @@ def _report(cli: LightningCLI, run: Path, own: Own, distances: Wanted) -> None:
     model = cli.model.to(device).eval()
     with torch.inference_mode():
         notes = [model.task.seen.how()]
-        evaluate({"model": model}, cli.datamodule, run / "report", 0, distances, notes, own)
+        evaluate({"model": model}, cli.datamodule, run / "report", 0, distances, notes, own, _pictures(run))
+
+
+def _pictures(run: Path) -> list[Picture]:
+    """How the training went: an eye over the epochs, and the curves of what was logged."""
+    from fund2oct.evaluation.report.pictures import Picture
+    from fund2oct.visual.curves import draw_curves, read_curves
+
+    found = []
+    if films := sorted((run / "panels").glob("*.gif")):
+        caption = f"{films[0].stem}, an eye of the validation, over the epochs."
+        found.append(Picture("Training", "training-film", caption, films[0].read_bytes(), ".gif"))
+    log = run / "metrics.csv"
+    if log.is_file() and (curves := read_curves(log)):
+        caption = "What was logged, by the steps of the optimisers; bold where smoothed."
+        found.append(Picture("Training", "training-curves", caption, draw_curves(curves)))
+    return found

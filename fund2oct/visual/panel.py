@@ -1,118 +1,272 @@
-"""The panel of one eye: the photo with its scan lines, beside rows of B-scans."""
+"""The panel of one eye: photo and scan lines, B-scans at their true aspect, and the thickness along them."""
 
 from __future__ import annotations
 
+import textwrap
 from collections.abc import Mapping
-from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from matplotlib import colormaps
+import torch
+from matplotlib.axes import Axes
+from matplotlib.cm import ScalarMappable
+from matplotlib.colors import Normalize
 from matplotlib.figure import Figure
 from torch import Tensor
 
-from fund2oct.geometry import grid_to_pixels
+from fund2oct.visual.bscan import (
+    MAX_SLICES,
+    ShownVolume,
+    Spacing,
+    draw_bscan,
+    draw_difference,
+    draw_profile,
+    draw_scale_bar,
+    draw_surface_key,
+    shown_slices,
+)
+from fund2oct.visual.layout import FOOTER_LINE, Box, Content, Layout, arrange
+from fund2oct.visual.photo import draw_lines, draw_number, draw_photo, line_colour
+from fund2oct.visual.style import LIGHT, SERIES_COLOURS, SMALL_PT, TEXT_PT, TITLE_PT, Theme, new_figure
+from fund2oct.visual.thickness import draw_bar, draw_median
 
-_MAX_SLICES = 6
-_INCHES_A_SLICE = 2.1
+if TYPE_CHECKING:
+    from fund2oct.models.thickness import ThicknessMap
+
+_LIMIT = 0.4
+_NAME_LETTERS, _FOOTER_LETTERS = 15, 220
+_LEAST_TOP_UM = 400.0
 
 
 def draw_panel(
-    fundus: Tensor | None,
-    grid: Tensor | None,
-    rows: Mapping[str, Tensor],
+    volumes: Mapping[str, ShownVolume],
+    spacing_mm: Spacing,
+    fundus: Tensor | None = None,
+    grid: Tensor | None = None,
+    *,
+    minus: tuple[str, str] | None = None,
+    thickness: ThicknessMap | None = None,
     title: str = "",
-    slice_aspect: float = 0.72,
+    footer: str = "",
+    theme: Theme = LIGHT,
 ) -> Figure:
     """Draw one eye.
 
-    Each scan line is drawn on the photo in a colour and numbered where it ends, and its B-scans
-    carry a frame of that colour. Where there is room the photo is drawn again without the lines.
+    The photo stands once with the scan's lines and once without; each shown slice has the number and the
+    colour of its line. B-scans are equally long in both directions, and the volumes stand one below the
+    other, A-scan below A-scan. Of more than six slices, six are shown, spread evenly.
 
     Args:
+        volumes: by name, of one shape; a row of B-scans each. One named ``real`` is drawn in ink.
+        spacing_mm: distance of rows and of A-scans of the volumes ``(z, x)``.
         fundus: photo in [0, 1], shape ``(3, H, H)``; None draws the B-scans alone.
-        grid: A-scan positions in grid units, shape ``(S, X, 2)``; None with ``fundus``.
-        rows: volumes in [0, 1] by name, each of shape ``(S, Z, X)``; a row of B-scans each.
-        title: over the whole panel.
-        slice_aspect: height over width of a drawn B-scan.
+        grid: positions of the A-scans on it in grid units, shape ``(S, X, 2)``; None draws no lines.
+        minus: names of two volumes; a row shows by how much the first is brighter than the second.
+        thickness: its map.
+        title: above.
+        footer: below, small: what made the picture, and what it is not.
+        theme: colours of paper and ink.
 
     Returns:
-        A matplotlib figure, see :func:`save_figure`.
+        A figure, see :func:`fund2oct.visual.save_figure`.
+
+    Raises:
+        ValueError: if there is no volume, or they differ in shape.
+
+    Example:
+        >>> volume = ShownVolume(torch.rand(6, 40, 64))
+        >>> figure = draw_panel({"generated": volume}, spacing_mm=(0.04, 0.14), title="an eye")
     """
-    n_slices = len(next(iter(rows.values())))
-    shown = np.unique(np.linspace(0, n_slices - 1, min(n_slices, _MAX_SLICES)).round().astype(int))
-    height = _INCHES_A_SLICE * slice_aspect * len(rows)
-    photo = 0.0 if fundus is None else 1.7 * _INCHES_A_SLICE
-    body = max(height, photo)
-    width = photo + _INCHES_A_SLICE * len(shown)
-    figure = Figure(figsize=(width, body + 0.35), dpi=110, facecolor="black")
-    top = body / (body + 0.35)
-    if fundus is not None and grid is not None:
-        for place in range(min(2, int(body / photo))):
-            bottom = top * (1 - (place + 1) * photo / body)
-            axes = figure.add_axes((0, bottom, photo / width, top * photo / body))
-            _draw_photo(axes, fundus)
+    shapes = {tuple(shown.volume.shape) for shown in volumes.values()}
+    if len(shapes) != 1:
+        raise ValueError(f"volumes: expected volumes of one shape, found {sorted(shapes) or 'none'}")
+    n_slices, n_depth, n_ascans = shapes.pop()
+    shown = shown_slices(n_slices)
+    lines = grid if fundus is not None else None
+    maps = thickness if fundus is not None else None
+    layout = arrange(
+        Content(
+            n_pictures=0 if fundus is None else 1 + (lines is not None) + (maps is not None),
+            n_bars=0 if maps is None else 1,
+            n_slices=len(shown),
+            n_rows=len(volumes) + (minus is not None),
+            has_profile=any(each.surfaces_um is not None for each in volumes.values()),
+            slice_aspect=n_depth * spacing_mm[0] / (n_ascans * spacing_mm[1]),
+            has_title=bool(title),
+            n_footer_lines=len(textwrap.wrap(footer, _FOOTER_LETTERS)),
+        )
+    )
+    panel = _Panel(layout, theme)
+    if fundus is not None:
+        panel.draw_pictures(fundus, lines, shown, maps)
+    panel.draw_slices(volumes, spacing_mm, shown, minus)
+    if layout.content.has_profile:
+        panel.draw_profiles(volumes, spacing_mm, shown)
+    panel.draw_names(volumes, minus, n_slices)
+    panel.draw_margins(title, footer)
+    return panel.figure
+
+
+class _Panel:
+    """A figure of boxes in inches."""
+
+    def __init__(self, layout: Layout, theme: Theme) -> None:
+        self.layout, self.theme = layout, theme
+        self.figure = new_figure(*layout.size, theme)
+
+    def draw_pictures(
+        self, fundus: Tensor, grid: Tensor | None, shown: list[int], thickness: ThicknessMap | None
+    ) -> None:
+        boxes = self.layout.pictures()
+        if grid is not None:
+            axes = self._picture(next(boxes)[0], "lines of the scan")
+            draw_photo(axes, fundus)
+            draw_lines(axes, grid, fundus.shape[-1], shown)
+        draw_photo(self._picture(next(boxes)[0], "photo"), fundus)
+        if thickness is None:
+            return
+        box, bar = next(boxes)
+        assert bar is not None
+        drawn = draw_median(self._picture(box, "thickness of the retina"), fundus, thickness)
+        draw_bar(self._axes(bar), drawn, self.theme)
+
+    def draw_slices(
+        self,
+        volumes: Mapping[str, ShownVolume],
+        spacing_mm: Spacing,
+        shown: list[int],
+        minus: tuple[str, str] | None,
+    ) -> None:
+        for place, number in enumerate(shown):
+            colour = line_colour(place)
+            for row, volume in enumerate(volumes.values()):
+                axes = self._axes(self.layout.slice(place, row))
+                surfaces = volume.surfaces_um
+                here = None if surfaces is None else surfaces[:, number]
+                draw_bscan(axes, volume.volume[number], spacing_mm, here, colour)
+                if row == 0:
+                    self._number(axes, number, colour)
+                if place == row == 0:
+                    draw_scale_bar(axes)
+                if row == 0 and place == self.layout.columns - 1:
+                    self._surface_key(axes, volumes, shown)
+            if minus is not None:
+                first, second = (volumes[name].volume[number] for name in minus)
+                axes = self._axes(self.layout.slice(place, len(volumes)))
+                draw_difference(axes, first, second, spacing_mm, _LIMIT, self.theme, colour)
+
+    def draw_profiles(
+        self, volumes: Mapping[str, ShownVolume], spacing_mm: Spacing, shown: list[int]
+    ) -> None:
+        colours, top = self._colours(volumes), _top_um(volumes, shown)
+        for place, number in enumerate(shown):
+            axes = self._axes(self.layout.profile(place))
+            draw_profile(axes, volumes, number, spacing_mm, colours, self.theme)
+            axes.set_ylim(0, top)
+            length_mm = int(axes.get_xlim()[1] / 1000)
+            ticks = np.arange(0, length_mm + 1, max(1, length_mm // 4))
+            axes.set_xticks(1000 * ticks, [f"{tick}" for tick in ticks])
+            axes.set_yticks(np.arange(0, top, 200))
+            if place % self.layout.columns:
+                axes.tick_params(labelleft=False)
             if place == 0:
-                _draw_lines(axes, grid, fundus.shape[-1], shown)
-    share = _INCHES_A_SLICE / width
-    row_height = top * height / body / len(rows)
-    first_row = top - (body - height) / 2 / (body + 0.35)
-    for row, (name, volume) in enumerate(rows.items()):
-        for column, number in enumerate(shown):
-            left, bottom = photo / width + column * share, first_row - (row + 1) * row_height
-            axes = figure.add_axes((left + 0.004, bottom + 0.012, share - 0.006, row_height - 0.02))
-            _draw_slice(axes, volume[number], _colour(column, len(shown)))
-            if column == 0:
-                _draw_name(axes, name)
-    figure.text(0.005, (1 + top) / 2, title, color="white", fontsize=10, va="center")
-    return figure
+                axes.set_xlabel("mm along the line", labelpad=1, fontsize=SMALL_PT, color=self.theme.muted)
 
+    def draw_names(
+        self, volumes: Mapping[str, ShownVolume], minus: tuple[str, str] | None, n_slices: int
+    ) -> None:
+        colours = self._colours(volumes)
+        for block in range(self.layout.blocks):
+            for row, (name, volume) in enumerate(volumes.items()):
+                box = self.layout.name(block, row)
+                self._name(box, name, volume.note, colours[name] if volume.surfaces_um is not None else None)
+            if minus is not None:
+                box = self.layout.name(block, len(volumes))
+                self._name(box, f"{minus[0]} \N{MINUS SIGN} {minus[1]}", "", None)
+                if block == 0:
+                    self._difference_bar(box)
+            if self.layout.content.has_profile:
+                known = any(volume.interval_um is not None for volume in volumes.values())
+                box = self.layout.name(block, self.layout.content.n_rows)
+                self._name(box, "thickness,\nµm", "band: 80%\ninterval" if known else "", None)
+        if n_slices > MAX_SLICES:
+            self._text(
+                self.layout.left, self.layout.top - 0.13, f"{MAX_SLICES} of {n_slices} slices", SMALL_PT,
+                self.theme.muted,
+            )  # fmt: skip
 
-def save_figure(figure: Figure, path: Path | str) -> Path:
-    """Write a figure to ``path``, making its folder."""
-    path = Path(path)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    figure.savefig(path, facecolor=figure.get_facecolor())
-    return path
+    def draw_margins(self, title: str, footer: str) -> None:
+        height = self.layout.size[1]
+        if title:
+            self._text(0.14, height - 0.26, title, TITLE_PT, self.theme.ink, fontweight="bold")
+        for number, line in enumerate(reversed(textwrap.wrap(footer, _FOOTER_LETTERS))):
+            self._text(0.14, 0.17 + number * FOOTER_LINE, line, SMALL_PT, self.theme.muted)
 
+    def _surface_key(self, axes: Axes, volumes: Mapping[str, ShownVolume], shown: list[int]) -> None:
+        drawn = [v.surfaces_um[:, shown].cpu() for v in volumes.values() if v.surfaces_um is not None]
+        if drawn:
+            draw_surface_key(axes, torch.cat(drawn, 1), self.theme)
 
-def _draw_photo(axes, fundus: Tensor) -> None:  # type: ignore[no-untyped-def]
-    axes.imshow(fundus.permute(1, 2, 0).clamp(0, 1).float().cpu().numpy(), interpolation="bilinear")
-    axes.axis("off")
+    def _colours(self, volumes: Mapping[str, ShownVolume]) -> dict[str, str]:
+        others = iter([self.theme.generated, *SERIES_COLOURS[1:], *SERIES_COLOURS])
+        return {name: self.theme.ink if name == "real" else next(others) for name in volumes}
 
-
-def _draw_lines(axes, grid: Tensor, size_px: int, shown: np.ndarray) -> None:  # type: ignore[no-untyped-def]
-    lines = grid_to_pixels(grid.float().cpu(), size_px).numpy()
-    for place, number in enumerate(shown):
-        colour = _colour(place, len(shown))
-        start, end = lines[number, 0], lines[number, -1]
-        style = {"arrowstyle": "-|>", "color": colour, "lw": 1.0}
-        arrow = axes.annotate("", end, start, arrowprops=style, annotation_clip=False)
-        # A scan may leave the photo; what it draws there would lie over the slices.
-        arrow.arrow_patch.set_clip_path(axes.patch)
-        beyond = end + (end - start) * 0.045
-        axes.text(
-            *beyond, str(number), color=colour, fontsize=9, ha="center", va="center", clip_on=True
+    def _axes(self, box: Box) -> Axes:
+        width, height = self.layout.size
+        return self.figure.add_axes(
+            (box[0] / width, box[1] / height, box[2] / width, box[3] / height)
         )  # fmt: skip
-    axes.set(xlim=(-0.5, size_px - 0.5), ylim=(size_px - 0.5, -0.5))
+
+    def _picture(self, box: Box, caption: str) -> Axes:
+        self._text(box[0], box[1] + box[3] + 0.07, caption, TEXT_PT, self.theme.ink)
+        return self._axes(box)
+
+    def _number(self, axes: Axes, number: int, colour: str) -> None:
+        height = axes.get_position().height * self.layout.size[1]
+        width = axes.get_position().width * self.layout.size[0]
+        draw_number(axes, 0.1 / width, 1 + 0.14 / height, number, colour, transform=axes.transAxes)
+
+    def _name(self, box: Box, name: str, note: str, colour: str | None) -> None:
+        x, y, _, height = box
+        lines = [line for part in name.split("\n") for line in textwrap.wrap(part, _NAME_LETTERS)]
+        notes = [line for part in note.split("\n") for line in textwrap.wrap(part, _NAME_LETTERS + 3)]
+        first = y + height - 0.1
+        if colour:
+            self.figure.add_artist(
+                _bar(x, first - 0.13 * len(lines) + 0.09, 0.03, 0.13 * len(lines), self.layout.size, colour)
+            )
+            x += 0.09
+        for number, line in enumerate(lines):
+            self._text(x, first - 0.13 * number, line, TEXT_PT, self.theme.ink)
+        for number, line in enumerate(notes):
+            self._text(x, first - 0.13 * len(lines) - 0.115 * number, line, SMALL_PT, self.theme.muted)
+
+    def _difference_bar(self, box: Box) -> None:
+        x, y, _, _ = box
+        axes = self._axes((x + 0.02, y + 0.16, 0.8, 0.06))
+        scale = ScalarMappable(Normalize(-_LIMIT, _LIMIT), self.theme.difference)
+        bar = self.figure.colorbar(scale, axes, orientation="horizontal", ticks=[-_LIMIT, 0, _LIMIT])
+        bar.ax.tick_params(labelsize=SMALL_PT - 1, length=1.5, pad=1, colors=self.theme.muted)
+        bar.outline.set(edgecolor=self.theme.muted, linewidth=0.4)
+
+    def _text(self, x: float, y: float, text: str, size: float, colour: str, **options: Any) -> None:
+        width, height = self.layout.size
+        self.figure.text(
+            x / width, y / height, text, fontsize=size, color=colour, ha="left", va="center", **options
+        )  # fmt: skip
 
 
-def _draw_slice(axes, bscan: Tensor, colour: tuple[float, ...]) -> None:  # type: ignore[no-untyped-def]
-    axes.imshow(
-        bscan.clamp(0, 1).float().cpu().numpy(), cmap="gray", vmin=0, vmax=1, aspect="auto",
-        interpolation="nearest",
-    )  # fmt: skip
-    axes.set(xticks=[], yticks=[])
-    for spine in axes.spines.values():
-        spine.set(color=colour, linewidth=1.5)
+def _bar(x: float, y: float, width: float, height: float, size: tuple[float, float], colour: str):  # type: ignore[no-untyped-def]
+    from matplotlib.patches import Rectangle
+
+    return Rectangle((x / size[0], y / size[1]), width / size[0], height / size[1], color=colour, linewidth=0)
 
 
-def _draw_name(axes, name: str) -> None:  # type: ignore[no-untyped-def]
-    shade = {"facecolor": "black", "alpha": 0.55, "linewidth": 0, "pad": 1.5}
-    axes.text(
-        0.02, 0.96, name, color="white", fontsize=9, va="top", linespacing=1.1, bbox=shade,
-        transform=axes.transAxes,
-    )  # fmt: skip
-
-
-def _colour(place: int, n: int) -> tuple[float, ...]:
-    return tuple(colormaps["hsv"](place / n))
+def _top_um(volumes: Mapping[str, ShownVolume], shown: list[int]) -> float:
+    """Upper end of the charts' axis: above everything, in steps of 100 um."""
+    highest = [_LEAST_TOP_UM]
+    for volume in volumes.values():
+        for values in (volume.thickness_um, None if volume.interval_um is None else volume.interval_um[1]):
+            if values is not None and (known := values[shown][values[shown].isfinite()]).numel():
+                highest.append(float(known.max()))
+    return float(np.ceil(max(highest) / 100) * 100)

@@ -6,11 +6,11 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
-from matplotlib import colormaps
 from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
 
 from fund2oct.metrics.sets.estimate import DistanceResult
+from fund2oct.visual.style import LIGHT, SERIES_COLOURS, TEXT_PT, dress, new_figure
 
 _INCHES_A_ROW = 0.42
 _INCHES_OF_FRAME = 1.15
@@ -29,11 +29,20 @@ def draw_scatter(eyes: Mapping[str, Sequence[Mapping[str, Any]]], titles: Mappin
             values = np.array([row.get(column, np.nan) for row in rows])
             values = values[np.isfinite(values)]
             spread = place + 0.5 * (np.linspace(0, 1, len(values)) - 0.5)
-            axes.plot(values, spread, ".", color=_colour(place), alpha=0.55, markersize=5, zorder=3)
+            axes.plot(
+                values,
+                spread,
+                ".",
+                color=_colour(place),
+                alpha=0.6,
+                markersize=5,
+                markeredgewidth=0,
+                zorder=3,
+            )
             if len(values):
                 low, middle, high = np.quantile(values, (0.25, 0.5, 0.75))
-                axes.fill_between([low, high], place - 0.33, place + 0.33, color="black", alpha=0.12, lw=0)
-                axes.plot([middle, middle], [place - 0.33, place + 0.33], color="black", linewidth=1.6)
+                axes.fill_between([low, high], place - 0.33, place + 0.33, color=LIGHT.ink, alpha=0.1, lw=0)
+                axes.plot([middle, middle], [place - 0.33, place + 0.33], color=LIGHT.ink, linewidth=1.5)
         axes.set_xlabel(title)
         axes.margins(x=0.04)
     return figure
@@ -61,34 +70,44 @@ def draw_distances(distances: Mapping[str, Sequence[DistanceResult]]) -> Figure:
             axes.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5), numticks=12))
             axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
             axes.xaxis.set_minor_formatter(NullFormatter())
-        axes.set_xlabel(name.replace("/", "/\n", 1), fontsize=9)
+        axes.set_xlabel(name.replace("/", "/\n", 1))
     handles, labels = panels[0].get_legend_handles_labels()
     if handles:
-        figure.legend(handles, labels, loc="outside lower right", ncols=len(handles), fontsize=9)
+        figure.legend(
+            handles, labels, loc="outside lower right", ncols=len(handles), fontsize=TEXT_PT, frameon=False
+        )
     return figure
 
 
 def _draw_floors(axes: Any, result: DistanceResult) -> None:
     if result.second_floor is not None:
-        axes.axvline(result.second_floor, color="black", linestyle="--", label="floor: second rendering (•)")
+        axes.axvline(
+            result.second_floor,
+            color=LIGHT.ink,
+            linestyle="--",
+            linewidth=1,
+            label="floor: second rendering (•)",
+        )
     if result.floor is not None:
         label = f"floor: {result.floor_n} real eyes against others (○)"
-        axes.axvline(result.floor, color="grey", linestyle=":", label=label)
+        axes.axvline(result.floor, color=LIGHT.muted, linestyle=":", linewidth=1.4, label=label)
 
 
 def _panels(names: Sequence[str], n_panels: int) -> tuple[Figure, list[Any]]:
     """Axes side by side, with the answers' names once, the first one on top."""
-    label_width = 0.085 * max(map(len, names))
+    label_width = 0.075 * max(map(len, names))
     size = (label_width + 2.75 * n_panels, _INCHES_A_ROW * len(names) + _INCHES_OF_FRAME)
-    figure = Figure(figsize=size, dpi=110, layout="constrained")
+    figure = new_figure(*size, layout="constrained")
     panels = list(figure.subplots(1, n_panels, sharey=True, squeeze=False)[0])
     panels[0].set_yticks(range(len(names)), names)
     panels[0].set_ylim(len(names) - 0.5, -0.5)
     for axes in panels:
-        axes.grid(axis="x", alpha=0.3)
-        axes.tick_params(axis="y", length=0)
+        dress(axes)
+        axes.grid(axis="y", visible=False)
+        axes.spines["left"].set_visible(False)
+        axes.tick_params(axis="y", length=0, labelsize=TEXT_PT, labelcolor=LIGHT.ink)
     return figure, panels
 
 
-def _colour(place: int) -> tuple[float, ...]:
-    return tuple(colormaps["tab10"](place % 10))
+def _colour(place: int) -> str:
+    return SERIES_COLOURS[place % len(SERIES_COLOURS)]

@@ -1,22 +1,45 @@
-"""The thickness map of one eye over its photo."""
+"""The map of the retina's thickness on the photo."""
 
 from __future__ import annotations
 
-from typing import Any
+import textwrap
+from typing import TYPE_CHECKING
 
 import numpy as np
+import torch
+from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.image import AxesImage
 from matplotlib.transforms import Affine2D
+from torch import Tensor
 
-from fund2oct.etdrs import RINGS_MM
 from fund2oct.eye import Array
-from fund2oct.models.thickness import ThicknessMap
+from fund2oct.visual.photo import draw_photo
+from fund2oct.visual.style import (
+    LIGHT,
+    SHADED,
+    SMALL_PT,
+    TEXT_PT,
+    THICKNESS_MAP,
+    TITLE_PT,
+    WIDTH_MAP,
+    Theme,
+    new_figure,
+)
 
-_RANGE_UM = (150.0, 500.0)
-_COVER = 0.72
+if TYPE_CHECKING:
+    from fund2oct.models.thickness import ThicknessMap
+
+_RANGE_UM = (200.0, 450.0)
+_LEAST_WIDTH_UM = 100.0
+_SIDE, _GAP, _ABOVE, _BELOW = 3.9, 0.2, 0.74, 0.9
+_FOOTER_LETTERS = 210
+_CAPTIONS = ("photo", "thickness of the retina, median", "width of its 80% interval")
 
 
-def draw_thickness(fundus: Array, found: ThicknessMap, title: str = "", footer: str = "") -> Figure:
+def draw_thickness(
+    fundus: Array, found: ThicknessMap, title: str = "", footer: str = "", theme: Theme = LIGHT
+) -> Figure:
     """Draw the photo, the thickness on it with the ETDRS fields' means, and how sure it is.
 
     Args:
@@ -24,32 +47,82 @@ def draw_thickness(fundus: Array, found: ThicknessMap, title: str = "", footer: 
         found: the map, see :func:`fund2oct.models.thickness.predict_thickness`.
         title: above.
         footer: below, in small letters.
+        theme: colours of paper and ink.
 
     Returns:
-        A matplotlib figure.
+        A figure, see :func:`fund2oct.visual.save_figure`.
     """
-    figure = Figure(figsize=(13.2, 4.9), dpi=110, facecolor="white", layout="constrained")
-    axes = figure.subplots(1, 3)
-    size = fundus.shape[0]
-    for each in axes:
-        each.imshow(fundus)
-        each.set(xlim=(-0.5, size - 0.5), ylim=(size - 0.5, -0.5))
-        each.axis("off")
-    axes[0].set_title("photo", fontsize=10)
-    to_px = _to_pixels(found, size)
-    low, high = _colour_range(found.median_um)
-    shown = _lay_over(axes[1], found, found.median_um, to_px, cmap="viridis", vmin=low, vmax=high)
-    axes[1].set_title("retinal thickness, median", fontsize=10)
-    figure.colorbar(shown, ax=axes[1], label="µm", shrink=0.85)
-    width = _lay_over(axes[2], found, found.high_um - found.low_um, to_px, cmap="magma", vmin=0)
-    axes[2].set_title("width of its 80% interval", fontsize=10)
-    figure.colorbar(width, ax=axes[2], label="µm", shrink=0.85)
-    _draw_fields(axes[1], to_px, found.fields_um())
+    width, height = 3 * _SIDE + 4 * _GAP, _SIDE + _ABOVE + _BELOW
+    figure = new_figure(width, height, theme)
+
+    def add_axes(x: float, y: float, across: float, high: float) -> Axes:
+        return figure.add_axes((x / width, y / height, across / width, high / height))
+
+    def write(x: float, y: float, text: str, size: float, colour: str, weight: str = "normal") -> None:
+        figure.text(
+            x / width, y / height, text, fontsize=size, color=colour, fontweight=weight, va="center"
+        )  # fmt: skip
+
+    photo = torch.from_numpy(fundus.copy()).permute(2, 0, 1) / 255
+    lefts = [_GAP + number * (_SIDE + _GAP) for number in range(3)]
+    boxes = [add_axes(left, _BELOW, _SIDE, _SIDE) for left in lefts]
+    for left, caption in zip(lefts, _CAPTIONS, strict=True):
+        write(left, _BELOW + _SIDE + 0.13, caption, TEXT_PT + 1, theme.ink)
+    draw_photo(boxes[0], photo)
+    for left, drawn in zip(
+        lefts[1:], (draw_median(boxes[1], photo, found), draw_width(boxes[2], photo, found)), strict=True
+    ):
+        draw_bar(add_axes(left + 0.1 * _SIDE, _BELOW - 0.2, 0.8 * _SIDE, 0.09), drawn, theme)
     if title:
-        figure.suptitle(title, fontsize=11, x=0.01, ha="left")
-    if footer:
-        figure.supxlabel(footer, fontsize=7, x=0.01, ha="left", color="0.35")
+        write(_GAP, height - 0.26, title, TITLE_PT, theme.ink, "bold")
+    for number, line in enumerate(reversed(textwrap.wrap(footer, _FOOTER_LETTERS))):
+        write(_GAP, 0.15 + number * 0.14, line, SMALL_PT, theme.muted)
     return figure
+
+
+def draw_median(axes: Axes, fundus: Tensor, found: ThicknessMap) -> AxesImage:
+    """Draw the median thickness over a grey photo, with the means of the ETDRS fields.
+
+    The map covers the photo, so that its colours are those of the colour bar.
+
+    Args:
+        axes: to draw on.
+        fundus: in [0, 1], shape ``(3, H, H)``.
+        found: the map.
+
+    Returns:
+        What was drawn, for :func:`draw_bar`.
+    """
+    to_px = _to_pixels(found, fundus.shape[-1])
+    low, high = _colour_range(found.median_um)
+    drawn = _lay_over(axes, fundus, found, found.median_um, to_px, THICKNESS_MAP, low, high)
+    _draw_fields(axes, to_px, found.fields_um())
+    return drawn
+
+
+def draw_width(axes: Axes, fundus: Tensor, found: ThicknessMap) -> AxesImage:
+    """Draw how wide the interval of the thickness is, as :func:`draw_median`."""
+    width_um = found.high_um - found.low_um
+    known = width_um[np.isfinite(width_um)]
+    high = max(_LEAST_WIDTH_UM, float(np.percentile(known, 99))) if known.size else _LEAST_WIDTH_UM
+    to_px = _to_pixels(found, fundus.shape[-1])
+    return _lay_over(axes, fundus, found, width_um, to_px, WIDTH_MAP, 0.0, high)
+
+
+def draw_bar(axes: Axes, drawn: AxesImage, theme: Theme = LIGHT) -> None:
+    """Draw the colour bar of a map on axes of its own, in micrometres."""
+    assert axes.figure is not None
+    low, high = drawn.get_clim()
+    bar = axes.figure.colorbar(drawn, axes, orientation="horizontal", ticks=_ticks(low, high))
+    last = bar.get_ticks()[-1]
+    bar.ax.set_xticklabels([f"{tick:g} µm" if tick == last else f"{tick:g}" for tick in bar.get_ticks()])
+    bar.ax.tick_params(labelsize=SMALL_PT, length=2, pad=1.5, colors=theme.muted)
+    bar.outline.set(edgecolor=theme.muted, linewidth=0.5)
+
+
+def _ticks(low: float, high: float) -> Array:
+    step = next(step for step in (20, 50, 100, 200, 500) if (high - low) / step <= 5 or step == 500)
+    return np.arange(np.ceil(low / step) * step, high + 1e-6, step)
 
 
 def _colour_range(median_um: Array) -> tuple[float, float]:
@@ -71,35 +144,52 @@ def _to_pixels(found: ThicknessMap, size_px: int) -> Affine2D:
     return Affine2D.from_values(a, b, c, d, e, f)
 
 
-def _lay_over(axes, found: ThicknessMap, values_um: Array, to_px: Affine2D, **options: Any):  # type: ignore[no-untyped-def]
-    reach = len(values_um) * found.pitch_mm / 2
-    return axes.imshow(
-        np.ma.masked_invalid(values_um), extent=(-reach, reach, reach, -reach), alpha=_COVER,
-        transform=to_px + axes.transData, interpolation="nearest", **options,
+def _lay_over(
+    axes: Axes,
+    fundus: Tensor,
+    found: ThicknessMap,
+    values_um: Array,
+    to_px: Affine2D,
+    colours: str,
+    low: float,
+    high: float,
+) -> AxesImage:
+    draw_photo(axes, fundus, grey=True)
+    size, reach = fundus.shape[-1], len(values_um) * found.pitch_mm / 2
+    drawn = axes.imshow(
+        np.ma.masked_invalid(values_um), cmap=colours, vmin=low, vmax=high, interpolation="nearest",
+        extent=(-reach, reach, reach, -reach), transform=to_px + axes.transData,
     )  # fmt: skip
+    axes.set(xlim=(-0.5, size - 0.5), ylim=(size - 0.5, -0.5))
+    return drawn
 
 
-def _draw_fields(axes, to_px: Affine2D, fields_um: dict[str, float]) -> None:  # type: ignore[no-untyped-def]
+def _draw_fields(axes: Axes, to_px: Affine2D, fields_um: dict[str, float]) -> None:
     """The ETDRS grid, which lies in millimetres."""
+    # Models bring Lightning, which takes seconds to import; a contact sheet does without.
+    from fund2oct.geometry.etdrs import RINGS_MM
 
     def place(x: Array | float, y: Array | float) -> Array:
         return to_px.transform(np.column_stack([np.atleast_1d(x), np.atleast_1d(y)]))
 
     turn = np.linspace(0, 2 * np.pi, 100)
     for radius in RINGS_MM:
-        axes.plot(*place(radius * np.sin(turn), radius * np.cos(turn)).T, color="white", lw=0.8)
+        axes.plot(*place(radius * np.sin(turn), radius * np.cos(turn)).T, color="white", lw=0.7)
     for angle in np.radians([45, 135, 225, 315]):
         ends = np.array([RINGS_MM[0], RINGS_MM[-1]])
-        axes.plot(*place(ends * np.sin(angle), ends * np.cos(angle)).T, color="white", lw=0.8)
+        axes.plot(*place(ends * np.sin(angle), ends * np.cos(angle)).T, color="white", lw=0.7)
     places = {"centre": (0.0, 0.0)}
     for ring, radius in (("inner", 1.0), ("outer", 2.25)):
         places |= {
             f"{ring} up": (0, -radius), f"{ring} right": (radius, 0), f"{ring} down": (0, radius),
             f"{ring} left": (-radius, 0),
         }  # fmt: skip
+    inches = axes.get_window_extent().width / axes.figure.dpi
+    size = min(8.0, max(4.5, 2.3 * inches))
     for name, (x, y) in places.items():
         if np.isfinite(fields_um.get(name, np.nan)):
+            column, row = place(x, y)[0]
             axes.text(
-                *place(x, y)[0], f"{fields_um[name]:.0f}", color="white", fontsize=8, ha="center",
-                va="center", fontweight="bold",
+                column, row, f"{fields_um[name]:.0f}", color="white", fontsize=size, ha="center",
+                va="center", fontweight="bold", bbox=SHADED,
             )  # fmt: skip

@@ -193,7 +193,7 @@ def test_a_bad_file_of_eyes_is_named(tmp_path, tiny_eyes, capsys, make, message)
         (["train", "pix2vol", "trainer.max_epoch=1"], "max_epoch"),
         (["train", "pix2vol", "max_epochs=1"], "unknown section 'max_epochs'"),
         (["train", "aptos2024", "data.init_args.path=absent.h5"], "absent.h5"),
-        (["train", "pix2vol", "--resume", "absent.ckpt"], "absent.ckpt: no such checkpoint"),
+        (["train", "pix2vol", "--resume", "absent.ckpt"], "absent.ckpt: no such file"),
         (["predict", "absent.ckpt", "photo.jpg", "--out", "out"], "absent.ckpt: no such file"),
         (["import", "aptos", "absent", "out.h5"], "absent"),
         (["simulate", "eyes.h5", "--eyes", "0"], "n_eyes"),

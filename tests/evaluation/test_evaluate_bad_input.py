@@ -205,7 +205,7 @@ TABLE = [
         nothing,
         [*FILES, "fake", "--distances", "fvd"],
         "distance 'fvd': expected image, video, image/kernel or video/kernel, and perhaps a network, as in "
-        "video:oct3d; or none",
+        "video:oct3d; the import path of one of your own; or none",
     ),
     (nothing, [*FILES, "fake", "--distances", "image:inception"], "feature network: expected "),
     (

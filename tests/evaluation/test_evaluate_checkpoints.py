@@ -121,7 +121,8 @@ def test_the_report_ranks_floor_before_mean_before_nothing(datamodule, tmp_path)
     assert summary["black"]["thickness/error_um"]["n_eyes"] == 0
     files = {path.name for path in tmp_path.iterdir()}
     assert files == {
-        "metrics.json", "report.md", "scatter.png", "best-black.png", "median-black.png", "worst-black.png",
+        "metrics.json", "report.html", "report.md",
+        "scatter.png", "best-black.png", "median-black.png", "worst-black.png",
     }  # fmt: skip
     rows = [
         line for line in (tmp_path / "report.md").read_text().splitlines() if line.startswith("| black |")

@@ -47,7 +47,7 @@ def test_volumes_beside_themselves_have_no_error(six_eyes, real_slices, zipped, 
     assert "ilm/truth_error_um" in own
     files = {path.name for path in (tmp_path / "out").iterdir()}
     figures = {f"{label}-generated.png" for label in ("best", "median", "worst")}
-    assert files == {"metrics.json", "report.md", "scatter.png"} | figures
+    assert files == {"metrics.json", "report.html", "report.md", "scatter.png"} | figures
 
 
 def test_every_kind_of_file_gives_the_same_numbers(six_eyes, second_slices, tmp_path, tiny_eyes):

@@ -139,7 +139,7 @@ def other_size(path):
     [
         (text, "cannot be read as a picture"),
         (cut, "cannot be read as a picture"),
-        (empty, "cannot be read as a picture"),
+        (empty, "is empty"),
         (other_size, "expected 14 x 10 (width x height), the size of the eye's first slice, found 13 x 10"),
     ],
 )

@@ -13,7 +13,7 @@ from fund2oct.models import SurfaceModel
 from fund2oct.models.thickness import ThicknessMap, predict_thickness
 from fund2oct.networks.layered.surfaces import SurfaceDistribution
 from fund2oct.run.predict import predict
-from fund2oct.visual import draw_thickness
+from fund2oct.visual import DARK, draw_thickness
 
 
 class Bump:
@@ -62,9 +62,20 @@ def test_a_field_that_the_map_does_not_reach_has_no_mean():
 
 def test_the_figure_names_what_it_shows(found):
     figure = draw_thickness(np.zeros((64, 64, 3), np.uint8), found, "an eye", "no diagnosis")
-    titles = [axes.get_title() for axes in figure.axes if axes.get_title()]
-    assert titles == ["photo", "retinal thickness, median", "width of its 80% interval"]
+    texts = [text.get_text() for text in figure.texts]
+    captions = ["photo", "thickness of the retina, median", "width of its 80% interval"]
+    assert texts == [*captions, "an eye", "no diagnosis"]
     assert [text.get_text() for text in figure.axes[1].texts].count("350") == 2
+    assert all(axes.images or axes.collections for axes in figure.axes)
+
+
+def test_the_colours_of_the_map_are_those_of_its_bar(found):
+    axes = draw_thickness(np.full((64, 64, 3), 90, np.uint8), found).axes[1]
+    photo, drawn = axes.images
+    assert drawn.get_alpha() is None and drawn.get_cmap().name == "viridis"
+    assert np.ptp(photo.get_array(), axis=-1).max() < 1e-6  # grey
+    middle = drawn.get_array()[len(found.median_um) // 2]
+    np.testing.assert_allclose(middle, found.median_um[len(found.median_um) // 2])
 
 
 def problems(done):
@@ -89,7 +100,13 @@ def test_predict_writes_map_and_numbers(tiny_checkpoint, tmp_path):
     assert pages.shape[0] == 3 and pages.dtype == np.float32 and known.any()
     assert (pages[1][known] <= pages[0][known]).all() and (pages[0][known] <= pages[2][known]).all()
     median = (tmp_path / "out/eye.h5").read_bytes()
-    assert problems(predict(tiny_checkpoint, [tmp_path / "eye.png"], tmp_path / "drawn", draw=True)) == []
+    drawn = {"draw": True, "figure_formats": ("svg",), "theme": DARK}
+    assert problems(predict(tiny_checkpoint, [tmp_path / "eye.png"], tmp_path / "drawn", **drawn)) == []
+    assert {path.name for path in (tmp_path / "drawn").iterdir()} == {
+        "eye.h5", "eye.svg", "eye.thickness.svg", "eye.thickness.tif",
+    }  # fmt: skip
+    panel = (tmp_path / "drawn/eye.svg").read_text()
+    assert "trained on simulated eyes; a demonstration of the machinery" in panel and DARK.paper in panel
     assert (tmp_path / "drawn/eye.h5").read_bytes() != median
 
 

@@ -6,6 +6,7 @@ import pytest
 import torch
 
 from fund2oct.cli import main
+from fund2oct.run.config import load_experiment
 from fund2oct.run.folder import last_checkpoint, make_run_folder
 
 
@@ -168,3 +169,11 @@ def test_a_checkpoint_never_says_which_file_to_remove(trained, tmp_path, monkeyp
     ]
     assert main(["train", "l1", *settings, *more]) == 0
     assert victim.read_text() == "precious"
+
+
+def test_each_epoch_is_saved_also_where_it_is_not_validated():
+    for name in ("pix2vol", "l1"):
+        callbacks = load_experiment(name)["trainer"]["callbacks"]
+        (saver,) = [one for one in callbacks if one["class_path"].endswith("ModelCheckpoint")]
+        # Lightning would wait for a validation, of which there is one in many epochs.
+        assert saver["init_args"]["save_on_train_epoch_end"] is True

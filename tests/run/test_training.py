@@ -8,7 +8,7 @@ import pytorch_lightning as pl
 import torch
 
 from fund2oct.data import FundusOCTDataModule
-from fund2oct.models import Pix2Vol, VoxelGAN
+from fund2oct.models import Pix2Vol, VoxelGAN, load_model
 from fund2oct.run.train import build, train
 
 SHAPE = (6, 32, 48)
@@ -183,6 +183,12 @@ def test_a_run_leaves_all_that_made_it(tiny_overrides, tiny_layers, tmp_path):
         report["summary"]
     )
     assert "model, shuffled photos" in (run / "report/report.md").read_text()
+    page = (run / "report/report.html").read_text()
+    assert page.count("<img ") == 7 and "data:image/gif;base64," in page
+    assert (
+        "trained on simulated eyes; a demonstration of the machinery"
+        in load_model(run / "checkpoints/last.ckpt").task.provenance()
+    )
     assert list((run / "panels").glob("*.png")) and (run / "report/scatter.png").is_file()
 
 

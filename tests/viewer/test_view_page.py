@@ -14,7 +14,7 @@ from scipy import ndimage
 
 from fund2oct.cli import main
 from fund2oct.data import DataError, Eye, EyeWriter
-from fund2oct.geometry import Placement, RadialScan, RasterScan, ScanPattern
+from fund2oct.geometry import LineScan, Placement, RadialScan, RasterScan
 from fund2oct.models.thickness import ThicknessMap, load_thickness, save_thickness
 from fund2oct.viewer import write_page
 from fund2oct.viewer.collect import Collection, source_names
@@ -139,7 +139,7 @@ def test_a_star_is_filled_along_arcs_and_anything_else_is_not():
     np.testing.assert_allclose(wide, np.pi / 3)
     np.testing.assert_allclose(turned, shares * wide)
     assert len(extra) == 6 * 9 * 4  # six gaps of 60 degrees, nine arcs in each, four radii
-    for other in (RasterScan(5), ScanPattern((((-1, 0), (1, 0)),))):
+    for other in (RasterScan(5), LineScan((((-1, 0), (1, 0)),))):
         assert not len(between_spokes(other.coordinates(8, dtype=torch.float64).numpy())[0])
 
 

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from fund2oct.data.augmenting.symmetry import move_sample
 from fund2oct.geometry import Symmetry
 
 _TURN_DEG = 30.0
@@ -131,3 +133,14 @@ def check_strength(strength: float) -> None:
 def _vector(rng: np.random.Generator, length: float) -> tuple[float, float]:
     angle = rng.uniform(0, 2 * math.pi)
     return length * math.cos(angle), length * math.sin(angle)
+
+
+def moved_sample(
+    sample: dict[str, Any], symmetry: Symmetry | None, photo_map: PhotoMap | None
+) -> dict[str, Any]:
+    """A sample without its pictures, moved by a symmetry and then by a map of the photo."""
+    if symmetry is not None:
+        sample = move_sample(sample, symmetry)
+    if photo_map is not None and "grid" in sample:
+        sample = sample | {"grid": photo_map.place(sample["grid"])}
+    return sample

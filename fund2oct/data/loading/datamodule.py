@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+from collections.abc import Sequence
 from functools import cached_property
 from typing import Any, Literal
 
@@ -15,12 +15,12 @@ from torch.utils.data import DataLoader
 
 from fund2oct.data.augmenting.own import Transform, load_transform
 from fund2oct.data.augmenting.symmetry import Symmetries
-from fund2oct.data.loading.dataset import NEEDED, Content, FundusOCTDataset
+from fund2oct.data.loading.dataset import FundusOCTDataset
 from fund2oct.data.loading.finish import Finish, RawBatch, load_vessel_network
-from fund2oct.data.loading.index import EyeIndex
+from fund2oct.data.loading.index import EyeIndex, numbers_by_file
 from fund2oct.data.loading.loader import EyeLoader, StartMethod, as_they_are
 from fund2oct.data.loading.order import EpochOrder
-from fund2oct.data.loading.regularity import irregularities
+from fund2oct.data.loading.regularity import Content, irregularities, usable_eyes
 from fund2oct.data.loading.sampler import EvaluationSampler, TrainSampler, even_batch_size
 from fund2oct.data.loading.split import PARTS, Part, SeenEyes, split_patients
 from fund2oct.data.preparing.preparation import Preparation
@@ -225,6 +225,11 @@ class FundusOCTDataModule(pl.LightningDataModule):
         """What was done to all training photos and volumes."""
         return self.train_dataset.preparation
 
+    @property
+    def simulated(self) -> bool:
+        """Whether any of the training eyes was simulated."""
+        return self.train_dataset.simulated
+
     def poses(self) -> Tensor:
         """Poses of the training eyes, in micrometres, shape ``(N, S, 3)``."""
         return self.train_dataset.poses()
@@ -278,9 +283,12 @@ class FundusOCTDataModule(pl.LightningDataModule):
     def _parts(self) -> dict[Part, EyeIndex]:
         with EyeReader(self.path) as reader:
             index = EyeIndex.read(reader, on_error=self._leave_out if self.on_corrupt == "skip" else None)
-        index = index.subset(np.flatnonzero(self._usable(index)))
+        usable, notes = usable_eyes(index, self.content, self._options["volume_shape"], self._name)
+        for note in notes:
+            rank_zero_info(note)
+        index = index.subset(np.flatnonzero(usable))
         if self.split is not None:
-            return {part: _of_keys(index, self.split.get(part, ())) for part in PARTS}
+            return {part: index.of_keys(self.split.get(part, ())) for part in PARTS}
         patients = set(index.patients)
         if len(patients) < 3:
             rank_zero_warn(
@@ -288,31 +296,7 @@ class FundusOCTDataModule(pl.LightningDataModule):
                 "validation and test hold the same eyes, so their scores say nothing about other eyes"
             )
         split = split_patients(patients, self.val_fraction, self.test_fraction, self.split_seed)
-
-        def part(patients: Collection[str]) -> EyeIndex:
-            return index.subset([n for n, patient in enumerate(index.patients) if patient in patients])
-
-        return {"train": part(split.train), "val": part(split.val), "test": part(split.test)}
-
-    def _usable(self, index: EyeIndex) -> np.ndarray:
-        needed = NEEDED[self.content]
-        what = " or ".join(f"a {name}" for name in needed).replace("fundus", "photo")
-        usable = np.all([index.has(name) for name in needed], axis=0)
-        if not usable.all():
-            rank_zero_info(f"{self._name}: {(~usable).sum()} eyes without {what} are left out")
-        shape = self._options["volume_shape"]
-        if shape is not None and "volume" in needed:
-            short = usable & (index.shapes["volume"][:, 0] < shape[0])
-            if short.any():
-                rank_zero_info(
-                    f"{self._name}: {short.sum()} eyes of fewer than {shape[0]} slices are left out"
-                )
-            usable &= ~short
-        if not usable.any():
-            wanted = " and ".join(f"a {name}" for name in needed).replace("fundus", "photo")
-            wanted += f" of at least {shape[0]} slices" if shape is not None and "volume" in needed else ""
-            raise DataError(f"{self._name}: expected eyes with {wanted}, found none in {len(index)}")
-        return usable
+        return {part: index.of_patients(chosen) for part, chosen in zip(PARTS, split, strict=True)}
 
     def _leave_out(self, key: str, error: DataError) -> None:
         self.corrupt[key] = str(error)
@@ -321,14 +305,8 @@ class FundusOCTDataModule(pl.LightningDataModule):
     def _order(self, keys: Sequence[str]) -> EpochOrder:
         if self.weights is None:
             return EpochOrder((range(len(keys)),), seed=self.seed)
-        files = []
-        for path in [self.path] if isinstance(self.path, str) else self.path:
-            with EyeReader(path) as reader:
-                held = set(reader.keys)
-            files.append(tuple(number for number, key in enumerate(keys) if key in held))
-            if not files[-1]:
-                raise DataError(f"{path}: there are no eyes to train; take it out of path and weights")
-        return EpochOrder(tuple(files), tuple(self.weights), self.seed)
+        paths = [self.path] if isinstance(self.path, str) else self.path
+        return EpochOrder(numbers_by_file(paths, keys), tuple(self.weights), self.seed)
 
     @property
     def _some_dataset(self) -> FundusOCTDataset:
@@ -369,8 +347,3 @@ class FundusOCTDataModule(pl.LightningDataModule):
             seed=self.seed,
             **options,
         )
-
-
-def _of_keys(index: EyeIndex, keys: Collection[str]) -> EyeIndex:
-    wanted = set(keys)
-    return index.subset([number for number, key in enumerate(index.keys) if key in wanted])

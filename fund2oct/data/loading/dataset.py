@@ -5,7 +5,6 @@ from __future__ import annotations
 import zlib
 from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
-from functools import lru_cache
 from statistics import fmean
 from typing import Any, Literal, TypeVar
 
@@ -15,31 +14,24 @@ from torch import Tensor
 from torch.utils.data import Dataset, get_worker_info
 
 from fund2oct.data.augmenting.own import Transform, apply_transform
-from fund2oct.data.augmenting.photo_map import PhotoMap, check_strength
+from fund2oct.data.augmenting.photo_map import PhotoMap, check_strength, moved_sample
 from fund2oct.data.augmenting.photometry import FundusPhotometry
-from fund2oct.data.augmenting.symmetry import Symmetries, allowed_symmetries, move_sample
+from fund2oct.data.augmenting.symmetry import Symmetries, allowed_symmetries
 from fund2oct.data.loading.finish import Finish, Pictures, RawBatch, empty_bytes
 from fund2oct.data.loading.index import EyeIndex
 from fund2oct.data.loading.order import Draw, EpochOrder
+from fund2oct.data.loading.regularity import NEEDED, Content, check_complete, common_fundus_px, common_shape
 from fund2oct.data.loading.split import EyeName, Part, SeenEyes
 from fund2oct.data.preparing.illumination import normalise_illumination, normalise_intensity
 from fund2oct.data.preparing.preparation import Preparation
-from fund2oct.data.preparing.slices import chosen_scan, spaced_slices
+from fund2oct.data.preparing.slices import kept_lines
 from fund2oct.data.preparing.surfaces import resample_ascans
 from fund2oct.data.store.reader import EyeReader
 from fund2oct.data.store.shards import EyePaths
-from fund2oct.eye import SEARCHED, Array, DataError
+from fund2oct.eye import Array, DataError
 from fund2oct.geometry import RadialScan, ScanPattern, Symmetry
 
 T = TypeVar("T")
-Content = Literal["pairs", "photos", "volumes"]
-
-NEEDED: dict[str, tuple[str, ...]] = {
-    "pairs": ("fundus", "volume"),
-    "photos": ("fundus",),
-    "volumes": ("volume",),
-}
-"""Arrays that an eye needs, by the content of a dataset."""
 
 
 class FundusOCTDataset(Dataset[dict[str, Any]]):
@@ -116,9 +108,11 @@ class FundusOCTDataset(Dataset[dict[str, Any]]):
             self._index = keys if isinstance(keys, EyeIndex) else EyeIndex.read(self._reader, keys)
         if not len(self._index):
             raise DataError(f"{path}: expected at least one eye, found none")
-        self._check_complete()
-        self.shape = self._common_shape(volume_shape) if self._wants("volume") else (0, 0, 0)
-        self.fundus_px = self._common_fundus_px(fundus_px) if self._wants("fundus") else 0
+        check_complete(self._index, content, self._where)
+        self.shape = (
+            common_shape(self._index, volume_shape, self._where) if self._wants("volume") else (0, 0, 0)
+        )
+        self.fundus_px = common_fundus_px(self._index, fundus_px, self._where) if self._wants("fundus") else 0
         self.scan: ScanPattern = self._lines(self._usual_number())[1]
         optional = ("second", "boundaries_um") if self._wants("volume") else ()
         self._optional = [name for name in optional if self._index.has(name).all()]
@@ -168,7 +162,7 @@ class FundusOCTDataset(Dataset[dict[str, Any]]):
 
             draw, pictures, sample = self._read(item, buffers, skipped)
             symmetry, photo_map = self._augment(draw, pictures) if isinstance(draw, Draw) else (None, None)
-            samples.append(_moved(sample, symmetry, photo_map))
+            samples.append(moved_sample(sample, symmetry, photo_map))
             moves.append((symmetry, photo_map))
             for name, many in ragged.items():
                 many.append(pictures[name])
@@ -203,6 +197,11 @@ class FundusOCTDataset(Dataset[dict[str, Any]]):
         length_mm = [fmean(self._lines(number)[1].length_mm) for number in range(len(self))]
         return np.stack([self._index.spacings_mm[:, 1] * rows / n_depth, np.array(length_mm) / n_ascans], -1)
 
+    @property
+    def simulated(self) -> bool:
+        """Whether any of the eyes was simulated."""
+        return bool(self._index.simulated.any())
+
     def prepared(self) -> tuple[float, float]:
         """Shares of the photos and of the volumes that come with even light and common levels."""
         photos, volumes = self._index.prepared.mean(0).tolist()
@@ -222,10 +221,7 @@ class FundusOCTDataset(Dataset[dict[str, Any]]):
         return Preparation(photos == 1, volumes == 1, self.photo_px)
 
     def seen(self) -> SeenEyes:
-        """These eyes as those of a training, for a model that is trained with a plain loader.
-
-        Other eyes of the same file count as not seen.
-        """
+        """These eyes as those of a training by a plain loader; others of the file count as not seen."""
         parts: dict[Part, tuple[EyeName, ...]] = {"train": tuple(self._index.names()), "val": (), "test": ()}
         return SeenEyes(str(self._reader.path), "", "parts as they were given", parts)
 
@@ -315,7 +311,7 @@ class FundusOCTDataset(Dataset[dict[str, Any]]):
         """The slices to read, None for all of them, and the lines under them."""
         scan = self._index.scan(number) if self._wants("volume") else None
         # A photo alone may be turned and mirrored as the challenge's star may.
-        return _chosen(RadialScan() if scan is None else scan, self.shape[0])
+        return kept_lines(RadialScan() if scan is None else scan, self.shape[0])
 
     def _usual_number(self) -> int:
         """An eye of the most frequent scan; where eyes have lines of their own, one with typical lines."""
@@ -337,8 +333,7 @@ class FundusOCTDataset(Dataset[dict[str, Any]]):
         return name in NEEDED[self.content]
 
     def _where(self, number: int) -> str:
-        key = self.keys[number]
-        return f"{self._reader.path_of(key)}: eye {key!r}"
+        return f"{self._reader.path_of(self.keys[number])}: eye {self.keys[number]!r}"
 
     def _picture_shape(self, number: int, name: str) -> tuple[int, ...]:
         found = self._index.shape(number, name)
@@ -347,60 +342,6 @@ class FundusOCTDataset(Dataset[dict[str, Any]]):
     def _common_stored(self, name: str) -> tuple[int, ...] | None:
         sizes = self._index.shapes[name][:, 0 if name == "fundus" else 1 :]
         return self._picture_shape(0, name) if (sizes == sizes[0]).all() else None
-
-    def _check_complete(self) -> None:
-        for name in NEEDED[self.content]:
-            for number in np.flatnonzero(~self._index.has(name))[:1]:
-                what = "photo and volume" if self.content == "pairs" else name.replace("fundus", "photo")
-                raise DataError(
-                    f"{self._where(number)}: has no {what} with its scan; leave it out of the keys"
-                )
-        if not self._wants("volume"):
-            return
-        missing = ~np.all([self._index.has(name) for name in SEARCHED], axis=0)
-        for number in np.flatnonzero(missing)[:1]:
-            raise DataError(
-                f"{self._where(number)}: expected its pose and surfaces ({', '.join(SEARCHED)}), found none "
-                "or not all; `fund2oct surfaces OLD.h5 NEW.h5` finds them in the volume"
-            )
-
-    def _common_shape(self, wanted: tuple[int, int, int] | None) -> tuple[int, int, int]:
-        sizes = self._index.shapes["volume"]
-        s, z, x = sizes[0].tolist() if wanted is None else wanted
-        unlike = (sizes != (s, z, x)).any(1) if wanted is None else sizes[:, 0] < s
-        for number in np.flatnonzero(unlike)[:1]:
-            raise DataError(
-                f"{self._where(number)}: expected a volume {(s, z, x)}, found "
-                f"{tuple(sizes[number].tolist())}; volume_shape resizes along Z and X "
-                "and takes evenly spaced slices, but cannot add any"
-            )
-        return s, z, x
-
-    def _common_fundus_px(self, wanted: int | None) -> int:
-        sizes = self._index.shapes["fundus"][:, 0]
-        for number in np.flatnonzero(sizes != sizes[0])[:1] if wanted is None else ():
-            raise DataError(
-                f"{self._where(number)}: expected a photo {sizes[0]} pixels wide, found {sizes[number]}; "
-                "set fundus_px to resize them all"
-            )
-        return int(sizes[0]) if wanted is None else wanted
-
-
-def _moved(sample: dict[str, Any], symmetry: Symmetry | None, photo_map: PhotoMap | None) -> dict[str, Any]:
-    """A sample without its pictures, moved by a symmetry and then by a map of the photo."""
-    if symmetry is not None:
-        sample = move_sample(sample, symmetry)
-    if photo_map is not None and "grid" in sample:
-        sample = sample | {"grid": photo_map.place(sample["grid"])}
-    return sample
-
-
-@lru_cache
-def _chosen(scan: ScanPattern, n_slices: int) -> tuple[tuple[int, ...] | None, ScanPattern]:
-    if n_slices in (0, scan.n_slices):
-        return None, scan
-    slices = spaced_slices(scan, n_slices)
-    return slices, chosen_scan(scan, slices)
 
 
 def _normalised(name: str, picture: Array) -> Array:

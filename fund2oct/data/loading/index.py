@@ -2,19 +2,21 @@
 
 from __future__ import annotations
 
+import json
 import sys
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 
 import numpy as np
 
 from fund2oct.data.loading.split import EyeName
 from fund2oct.data.preparing.illumination import LEVELS, LIGHT, is_done
 from fund2oct.data.store.reader import EyeReader
-from fund2oct.eye import ARRAYS, Array, DataError
+from fund2oct.eye import ARRAYS, SIMULATED, Array, DataError
 from fund2oct.geometry import Placement, ScanPattern
 
-_COLUMNS = ("key", "who", "placement", "spacing", "scan", "photo", "prepared")
+_COLUMNS = ("key", "who", "placement", "spacing", "scan", "photo", "prepared", "simulated")
 
 
 @dataclass(frozen=True, eq=False)
@@ -32,13 +34,15 @@ class EyeIndex:
         diagnoses: of the eyes.
         placements: shift x and y, rotation and half width of each, shape ``(N, 4)``.
         spacings_mm: ``(s, z, x)`` of each, shape ``(N, 3)``.
-        scans: the different scans.
+        scans: the different scans as JSON, one behind the other, bytes.
+        scan_starts: where each begins, and where the last one ends, shape ``(n + 1,)``.
         scan_numbers: of each eye, -1 where it has none, shape ``(N,)``.
         shapes: of each array by name, 0 where the eye has none, shape ``(N, dimensions)``.
         photos: digest of each photo, see :attr:`fund2oct.data.EyeInfo.photo_digest`, bytes, shape
             ``(N,)``.
         prepared: what was done of :class:`fund2oct.data.preparing.preparation.Preparation` at import: to
             photos and to volumes, bool, shape ``(N, 2)``.
+        simulated: whether each was simulated by :mod:`fund2oct.phantom`, bool, shape ``(N,)``.
     """
 
     keys: tuple[str, ...]
@@ -47,11 +51,13 @@ class EyeIndex:
     diagnoses: tuple[str, ...]
     placements: Array
     spacings_mm: Array
-    scans: tuple[ScanPattern, ...]
+    scans: Array
+    scan_starts: Array
     scan_numbers: Array
     shapes: dict[str, Array]
     photos: Array
     prepared: Array
+    simulated: Array
 
     @classmethod
     def read(
@@ -88,8 +94,10 @@ class EyeIndex:
             found["scan"].append(-1 if scan is None else scans.setdefault(scan, len(scans)))
             found["photo"].append(info.photo_digest.encode())
             found["prepared"].append((is_done(info.history, LIGHT), is_done(info.history, LEVELS)))
+            found["simulated"].append(str(info.fields["source"]).startswith(SIMULATED))
             for name, (_, dims) in ARRAYS.items():
                 shapes[name].append(shape_of.get(name, (0,) * len(dims)))
+        texts = [json.dumps(scan.to_dict()).encode() for scan in scans]
         patients, lateralities, diagnoses = zip(*found["who"], strict=True) if found["who"] else ((), (), ())
         return cls(
             tuple(found["key"]),
@@ -98,7 +106,8 @@ class EyeIndex:
             diagnoses,
             np.array(found["placement"], np.float64).reshape(-1, 4),
             np.array(found["spacing"], np.float64).reshape(-1, 3),
-            tuple(scans),
+            np.frombuffer(b"".join(texts), np.uint8),
+            np.cumsum([0, *map(len, texts)], dtype=np.int64),
             np.array(found["scan"], np.int32),
             {
                 name: np.array(sizes, np.int32).reshape(-1, len(ARRAYS[name][1]))
@@ -106,6 +115,7 @@ class EyeIndex:
             },
             np.array(found["photo"], "S64"),
             np.array(found["prepared"], bool).reshape(-1, 2),
+            np.array(found["simulated"], bool),
         )
 
     def __len__(self) -> int:
@@ -126,11 +136,22 @@ class EyeIndex:
             self.placements[rows],
             self.spacings_mm[rows],
             self.scans,
+            self.scan_starts,
             self.scan_numbers[rows],
             {name: sizes[rows] for name, sizes in self.shapes.items()},
             self.photos[rows],
             self.prepared[rows],
+            self.simulated[rows],
         )
+
+    def of_keys(self, keys: Iterable[str]) -> EyeIndex:
+        """The eyes of some keys, as far as they are there, in the order of the file."""
+        wanted = set(keys)
+        return self.subset([number for number, key in enumerate(self.keys) if key in wanted])
+
+    def of_patients(self, patients: Collection[str]) -> EyeIndex:
+        """The eyes of some patients."""
+        return self.subset([number for number, who in enumerate(self.patients) if who in patients])
 
     def names(self) -> list[EyeName]:
         """By what each eye is known in any file."""
@@ -148,9 +169,33 @@ class EyeIndex:
     def scan(self, number: int) -> ScanPattern | None:
         """Scan of an eye."""
         chosen = int(self.scan_numbers[number])
-        return None if chosen < 0 else self.scans[chosen]
+        if chosen < 0:
+            return None
+        start, stop = self.scan_starts[chosen : chosen + 2]
+        return _scan_of(self.scans[start:stop].tobytes())
 
     def placement(self, number: int) -> Placement:
         """Placement of an eye's scan on its photo."""
         x, y, rotation_deg, half_width_mm = self.placements[number].tolist()
         return Placement((x, y), rotation_deg, half_width_mm)
+
+
+@lru_cache(maxsize=1024)
+def _scan_of(text: bytes) -> ScanPattern:
+    return ScanPattern.from_dict(json.loads(text))
+
+
+def numbers_by_file(paths: Sequence[str], keys: Sequence[str]) -> tuple[tuple[int, ...], ...]:
+    """Which of some eyes lie in each of several files.
+
+    Raises:
+        DataError: if a file holds none of them.
+    """
+    files = []
+    for path in paths:
+        with EyeReader(path) as reader:
+            held = set(reader.keys)
+        files.append(tuple(number for number, key in enumerate(keys) if key in held))
+        if not files[-1]:
+            raise DataError(f"{path}: there are no eyes to train; take it out of path and weights")
+    return tuple(files)

@@ -1,12 +1,27 @@
-"""Whether the eyes of a set are alike enough to be learned from together."""
+"""Whether eyes have what is needed, and are alike enough, to be learned from together."""
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Literal
+
 import numpy as np
 
-from fund2oct.data.loading.dataset import FundusOCTDataset
+from fund2oct.data.loading.index import EyeIndex
+from fund2oct.eye import SEARCHED, Array, DataError
+
+if TYPE_CHECKING:
+    from fund2oct.data.loading.dataset import FundusOCTDataset
 
 _SAME = 0.02
+Content = Literal["pairs", "photos", "volumes"]
+
+NEEDED: dict[str, tuple[str, ...]] = {
+    "pairs": ("fundus", "volume"),
+    "photos": ("fundus",),
+    "volumes": ("volume",),
+}
+"""Arrays that an eye needs, by the content of a dataset."""
 
 
 def irregularities(dataset: FundusOCTDataset) -> list[str]:
@@ -53,3 +68,86 @@ def _spread(values_um: np.ndarray, axis: str, keys: tuple[str, ...]) -> list[str
         f"{_SAME:.0%} from the median; a model takes the median of {median:.3g} µm for all, so that what it "
         "draws is off by as much; import eyes of one spacing, or train on each kind apart"
     ]
+
+
+def usable_eyes(
+    index: EyeIndex, content: Content, shape: tuple[int, int, int] | None, name: str
+) -> tuple[Array, list[str]]:
+    """Which eyes of a file can be taken.
+
+    Args:
+        index: of the eyes.
+        content: what is needed of each.
+        shape: ``(S, Z, X)`` that volumes are brought to, of which none may have fewer slices.
+        name: of the data, for messages.
+
+    Returns:
+        Whether each can, bool, shape ``(N,)``; and what to say of the others.
+
+    Raises:
+        DataError: if there is none.
+    """
+    needed, notes = NEEDED[content], list[str]()
+    what = " or ".join(f"a {name}" for name in needed).replace("fundus", "photo")
+    usable = np.all([index.has(name) for name in needed], axis=0)
+    if not usable.all():
+        notes.append(f"{name}: {(~usable).sum()} eyes without {what} are left out")
+    if shape is not None and "volume" in needed:
+        short = usable & (index.shapes["volume"][:, 0] < shape[0])
+        if short.any():
+            notes.append(f"{name}: {short.sum()} eyes of fewer than {shape[0]} slices are left out")
+        usable &= ~short
+    if not usable.any():
+        wanted = " and ".join(f"a {name}" for name in needed).replace("fundus", "photo")
+        wanted += f" of at least {shape[0]} slices" if shape is not None and "volume" in needed else ""
+        raise DataError(f"{name}: expected eyes with {wanted}, found none in {len(index)}")
+    return usable, notes
+
+
+def check_complete(index: EyeIndex, content: Content, where: Callable[[int], str]) -> None:
+    """Refuse an eye that lacks photo, volume, or the pose and surfaces that the search finds.
+
+    Args:
+        index: of the eyes.
+        content: what is needed of each.
+        where: names the eye of a number.
+    """
+    for name in NEEDED[content]:
+        for number in np.flatnonzero(~index.has(name))[:1]:
+            what = "photo and volume" if content == "pairs" else name.replace("fundus", "photo")
+            raise DataError(f"{where(number)}: has no {what} with its scan; leave it out of the keys")
+    if "volume" not in NEEDED[content]:
+        return
+    missing = ~np.all([index.has(name) for name in SEARCHED], axis=0)
+    for number in np.flatnonzero(missing)[:1]:
+        raise DataError(
+            f"{where(number)}: expected its pose and surfaces ({', '.join(SEARCHED)}), found none "
+            "or not all; `fund2oct surfaces OLD.h5 NEW.h5` finds them in the volume"
+        )
+
+
+def common_shape(
+    index: EyeIndex, wanted: tuple[int, int, int] | None, where: Callable[[int], str]
+) -> tuple[int, int, int]:
+    """The shape ``(S, Z, X)`` of all volumes; the wanted one, where none has fewer slices."""
+    sizes = index.shapes["volume"]
+    s, z, x = sizes[0].tolist() if wanted is None else wanted
+    unlike = (sizes != (s, z, x)).any(1) if wanted is None else sizes[:, 0] < s
+    for number in np.flatnonzero(unlike)[:1]:
+        raise DataError(
+            f"{where(number)}: expected a volume {(s, z, x)}, found "
+            f"{tuple(sizes[number].tolist())}; volume_shape resizes along Z and X "
+            "and takes evenly spaced slices, but cannot add any"
+        )
+    return s, z, x
+
+
+def common_fundus_px(index: EyeIndex, wanted: int | None, where: Callable[[int], str]) -> int:
+    """The width of all photos; the wanted one, where there is one."""
+    sizes = index.shapes["fundus"][:, 0]
+    for number in np.flatnonzero(sizes != sizes[0])[:1] if wanted is None else ():
+        raise DataError(
+            f"{where(number)}: expected a photo {sizes[0]} pixels wide, found {sizes[number]}; "
+            "set fundus_px to resize them all"
+        )
+    return int(sizes[0]) if wanted is None else wanted

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from functools import lru_cache
+
 from fund2oct.geometry import RadialScan, ScanPattern
 
 
@@ -34,3 +36,12 @@ def spaced_slices(scan: ScanPattern, n_slices: int) -> tuple[int, ...]:
 def chosen_scan(scan: ScanPattern, slices: tuple[int, ...]) -> ScanPattern:
     """The lines of some slices as a scan."""
     return scan.chosen(slices)
+
+
+@lru_cache
+def kept_lines(scan: ScanPattern, n_slices: int) -> tuple[tuple[int, ...] | None, ScanPattern]:
+    """The numbers of evenly spaced slices and the lines under them; None and all of them for 0 slices."""
+    if n_slices in (0, scan.n_slices):
+        return None, scan
+    slices = spaced_slices(scan, n_slices)
+    return slices, chosen_scan(scan, slices)

@@ -12,14 +12,13 @@ from typing import Any
 
 import fund2oct
 from fund2oct.evaluation.answers.answer import Answer
-from fund2oct.evaluation.compare import Comparison, EyeSet, Row
+from fund2oct.evaluation.compare import Comparison, EyeSet
 from fund2oct.evaluation.report.groups import thickness_by_group
 from fund2oct.evaluation.report.lesions import detector_summary, lesion_summary
-from fund2oct.evaluation.report.tables import SCATTER, report_text
-from fund2oct.visual import draw_panel, save_figure
-from fund2oct.visual.report import draw_distances, draw_scatter
+from fund2oct.evaluation.report.pictures import Picture, chart_pictures, eye_pictures
+from fund2oct.evaluation.report.tables import report_text
+from fund2oct.visual.page import write_page
 
-_RANKED_BY = "thickness/error_um"
 _PACKAGES = ("torch", "torchmetrics", "numpy", "scipy")
 
 
@@ -29,14 +28,17 @@ def write_report(
     eyes: EyeSet,
     answers: Sequence[Answer],
     found: Comparison,
-    shown: Sequence[str],
+    shown: Mapping[str, str],
+    pictures: Sequence[Picture] = (),
+    figure_formats: Sequence[str] = (),
 ) -> dict[str, Any]:
     """Write what was measured.
 
     ``metrics.json`` holds the protocol, the versions, the means, every eye's values and the
     distances, ``null`` for what could not be measured or is not finite; ``report.md`` the tables;
     ``scatter.png`` every eye; ``distances.png`` the distances; and ``best-NAME.png``,
-    ``median-NAME.png`` and ``worst-NAME.png`` the eyes of such thickness error.
+    ``median-NAME.png`` and ``worst-NAME.png`` the eyes of such thickness error. ``report.html`` is the
+    report as one page, with the pictures inside.
 
     Args:
         out: the folder, made if need be.
@@ -45,7 +47,9 @@ def write_report(
         eyes: the real eyes, to draw some of them.
         answers: the answers, to draw them.
         found: what was measured.
-        shown: names of the answers for which eyes are drawn.
+        shown: the answers for which eyes are drawn, and what is said below each picture of them.
+        pictures: further ones.
+        figure_formats: of :data:`fund2oct.visual.FIGURE_FORMATS`, in which figures are written too.
 
     Returns:
         What ``metrics.json`` holds, with the numbers that are not finite.
@@ -67,41 +71,14 @@ def write_report(
         "eyes": found.eyes,
     }
     (out / "metrics.json").write_text(json.dumps(_plain(result), indent=1, allow_nan=False) + "\n")
-    (out / "report.md").write_text(report_text(result, found.distances))
-    save_figure(draw_scatter(found.eyes, SCATTER), out / "scatter.png")
-    if found.distances:
-        save_figure(draw_distances(found.distances), out / "distances.png")
-    for name in shown:
-        _draw_eyes(out, name, eyes, answers, found)
+    drawn = [*chart_pictures(found), *pictures]
+    for name, footer in shown.items():
+        drawn += eye_pictures(name, eyes, answers, found, footer)
+    contents = {picture.file: picture.write(out, figure_formats) for picture in drawn}
+    text = report_text(result, found.distances, drawn)
+    (out / "report.md").write_text(text)
+    write_page(out / "report.html", text, contents)
     return result
-
-
-def _draw_eyes(out: Path, name: str, eyes: EyeSet, answers: Sequence[Answer], found: Comparison) -> None:
-    # An eye in which nothing could be measured is as bad as can be.
-    errors = [row[_RANKED_BY] if math.isfinite(row[_RANKED_BY]) else math.inf for row in found.eyes[name]]
-    ranked = sorted(range(len(errors)), key=errors.__getitem__)
-    for label, number in (("best", ranked[0]), ("median", ranked[len(ranked) // 2]), ("worst", ranked[-1])):
-        row = found.eyes[name][number]
-        batch = eyes.batch(row["key"])
-        rows = {"real": batch["volume"][0, 0]}
-        for answer in answers:
-            # The controls have their numbers; a picture of them all would be too tall to look at.
-            if not (answer.name.startswith("floor") or answer.name in (name, f"{name}, noise off")):
-                continue
-            volume = answer.give(batch).volume
-            if volume is not None:
-                rows[_label(answer.name, found.eyes[answer.name][number])] = volume[0, 0]
-        parts = (row["key"], row["diagnosis"], f"{label} thickness error of {name}")
-        title = "   ".join(part for part in parts if part)
-        photo, grid = (batch[part][0] if part in batch else None for part in ("fundus", "grid"))
-        figure = draw_panel(photo, grid, rows, title)
-        save_figure(figure, out / f"{label}-{name.replace(' ', '-')}.png")
-
-
-def _label(name: str, row: Row) -> str:
-    error_um = row[_RANKED_BY]
-    error = f"{error_um:.0f} µm" if math.isfinite(error_um) else "no thickness"
-    return f"{name}\n{error}, SSIM {row['lying/ssim']:.2f}"
 
 
 def _versions() -> dict[str, str]:

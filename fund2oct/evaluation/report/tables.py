@@ -4,12 +4,16 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from fund2oct.evaluation.own import PREFIX
 from fund2oct.evaluation.report.lesion_tables import group_table, lesion_table, row_of
 from fund2oct.metrics.eyes.quality import ms_ssim_scales
 from fund2oct.metrics.sets.estimate import DistanceResult
+from fund2oct.visual.page import picture as show
+
+if TYPE_CHECKING:
+    from fund2oct.evaluation.report.pictures import Picture
 
 Summary = Mapping[str, Mapping[str, Mapping[str, float]]]
 
@@ -103,13 +107,24 @@ rendering, that of half of them beside the floor. A distance whose shuffled slic
 floor does not notice their order. *Many eyes* extrapolates in 1/N."""
 
 
-def report_text(result: Mapping[str, Any], distances: Mapping[str, Sequence[DistanceResult]]) -> str:
+def report_text(
+    result: Mapping[str, Any],
+    distances: Mapping[str, Sequence[DistanceResult]],
+    pictures: Sequence[Picture] = (),
+) -> str:
     """The report: the protocol and its tables, as far as there is something to say in each.
 
     Args:
         result: what ``metrics.json`` holds, see :func:`fund2oct.evaluation.report.folder.write_report`.
         distances: for each answer measured as a set, the distances.
+        pictures: each stands under the heading that it names.
     """
+
+    def pictures_of(section: str) -> list[str]:
+        return [
+            line for one in pictures if one.section == section for line in ("", show(one.file, one.caption))
+        ]
+
     protocol, summary = result["protocol"], _with_sets(result["summary"], result["sets"])
     n_eyes = protocol["n_eyes"]
     sets = (("data", "eyes of"), ("real", "real:"), ("fake", "generated:"))
@@ -124,8 +139,10 @@ def report_text(result: Mapping[str, Any], distances: Mapping[str, Sequence[Dist
     ]
     if protocol["notes"]:
         lines += ["", *(f"* {note}" for note in protocol["notes"])]
+    if eyes := pictures_of("Eyes"):
+        lines += ["", "## Eyes", *eyes]
     lines += ["", "## Quality", "", *_table(summary, _QUALITY, n_eyes), ""]
-    lines.append(_QUALITY_TEXT.format(scales=ms_ssim_scales(rows, ascans)))
+    lines += [_QUALITY_TEXT.format(scales=ms_ssim_scales(rows, ascans)), *pictures_of("Quality")]
     lines += ["", "## Anatomy", "", *_table(summary, _ANATOMY, n_eyes), ""]
     real = next(iter(summary.values()))
     shares = [real[key]["mean"] for key in ("thickness/failed_real", "order/violations_real")]
@@ -145,6 +162,9 @@ def report_text(result: Mapping[str, Any], distances: Mapping[str, Sequence[Dist
         for number, first in enumerate(next(iter(distances.values()))):
             results = {name: found[number] for name, found in distances.items()}
             lines += ["", f"### `{first.name}`", "", *_distance_table(results)]
+        lines += pictures_of("Distances")
+    if training := pictures_of("Training"):
+        lines += ["", "## Training", *training]
     return "\n".join(lines) + "\n"
 
 

@@ -71,7 +71,7 @@ def falling(share: float, start: float, decay_from: float) -> float:
     Example:
         >>> [falling(share, 0, decay_from=0.5) for share in (0, 0.5, 0.75, 1)]
         [1.0, 1.0, 0.5, 0.0]
-        >>> falling(0.8, 0.6, decay_from=0)
+        >>> falling(0.75, 0.5, decay_from=0)
         0.5
     """
     if decay_from >= 1:

@@ -178,7 +178,7 @@ def _photo_is_a_bscan(train: Path) -> None:
             "expected 6 slices, a line of the scan each, found 000001-1L_6.jpg as well",
         ),
         (_no_photo, "CF/000001-1L.jpg: no such file"),
-        (_photo_is_text, "CF/000001-1L.jpg: cannot be read as a picture"),
+        (_photo_is_text, "CF/000001-1L.jpg: is an HTML page"),
         (_photo_is_a_bscan, "CF/000001-1L.jpg: the picture shows no disc of retina"),
     ],
 )

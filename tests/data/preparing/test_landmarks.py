@@ -144,7 +144,7 @@ def test_import_with_the_placement_from_the_photo(tmp_path, capsys):
     photo, centre = (np.asarray(Image.open(sheets[name]).convert("L"), int) for name in ("photo", "centre"))
     assert 50 < ((photo - centre) > 40).sum() < 2000, "rings around disc and fovea"
     assert main([*arguments, str(tmp_path / "bad.h5"), "--placement", "photo", "--half-width-mm", "-1"]) != 0
-    assert "half_width_mm: expected a positive length" in capsys.readouterr().err
+    assert "of retina from the centre of the photo's circle to its edge, found -1" in capsys.readouterr().err
 
 
 def test_the_disc_of_real_photos_is_found(real_data):

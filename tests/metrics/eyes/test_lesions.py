@@ -10,7 +10,7 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from fund2oct.geometry import LineScan, RadialScan, RasterScan
+from fund2oct.geometry import CircularScan, LineScan, RadialScan, RasterScan, ScanPattern
 from fund2oct.metrics.eyes.fluid import find_fluid, fluid_um
 from fund2oct.metrics.eyes.layers import Surfaces, find_surfaces
 from fund2oct.metrics.eyes.lesions import (
@@ -43,8 +43,16 @@ def test_the_area_of_a_raster_is_the_product_of_its_spacings() -> None:
     torch.testing.assert_close(found[0], torch.full((10,), 0.25), rtol=0.05, atol=0)
 
 
-def test_a_single_line_encloses_no_volume() -> None:
-    scan = LineScan((((-3.0, 0.0), (3.0, 0.0)),))
+def test_the_area_of_rings_is_that_of_their_bands() -> None:
+    found = ascan_area_mm2(CircularScan((1.0, 2.0)), 24)
+    # The inner ring has what is nearer to it: up to the middle between both.
+    torch.testing.assert_close(
+        found.sum(1), math.pi * torch.tensor([1.5**2, 2**2 - 1.5**2]), rtol=0.03, atol=0
+    )
+
+
+@pytest.mark.parametrize("scan", [LineScan((((-3.0, 0.0), (3.0, 0.0)),)), CircularScan((1.7,))])
+def test_a_single_line_or_circle_encloses_no_volume(scan: ScanPattern) -> None:
     area = ascan_area_mm2(scan, 12)
     assert area.shape == (1, 12) and area.isnan().all()
     assert lesion_volume_mm3(torch.ones(2, 1, 12), area).isnan().all()

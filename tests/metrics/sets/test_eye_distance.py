@@ -143,7 +143,7 @@ BUILDS = {
     "videos for an image": (lambda: ImageDistance(Tiny(5)), "tiny takes 5-D input, expected 4-D"),
     "a plain module": (lambda: ImageDistance(nn.Conv2d(1, 1, 1)), "found a Conv2d; wrap it"),
     "output": (lambda: tiny_image(output="logits"), "tiny has first, second, found 'logits'"),
-    "kind": (lambda: tiny_image(kind="mmd"), "one of frechet, kernel, found 'mmd'"),
+    "kind": (lambda: tiny_image(kind="mmd"), "expected frechet, kernel or a function, found 'mmd'"),
     "resize": (lambda: tiny_image(resize="crop"), "resize: expected one of"),
     "slices": (lambda: tiny_video(slices="mirror"), "slices: expected native, closure"),
     "resamples": (lambda: tiny_image(resamples=-1), "resamples: expected 0 or more"),

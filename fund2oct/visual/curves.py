@@ -1,0 +1,106 @@
+"""How a training went: a small chart for each value that it logged."""
+
+from __future__ import annotations
+
+import csv
+import math
+from collections.abc import Mapping
+from pathlib import Path
+
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
+
+from fund2oct.visual.style import LIGHT, OKABE_ITO, SMALL_PT, TEXT_PT, Theme, dress, new_figure
+
+Curve = tuple[np.ndarray, np.ndarray]
+"""Steps of the optimiser, and the values there."""
+
+_GROUPS = {
+    "val/": (OKABE_ITO["blue"], "validation"),
+    "train/generator/": (OKABE_ITO["vermilion"], "loss of the generator"),
+    "train/discriminator/": (OKABE_ITO["green"], "loss of the discriminators"),
+    "": (OKABE_ITO["grey"], "other"),
+}
+_COLUMNS = 6
+_CHART = 2.1, 1.32
+_SMOOTHED_FROM = 40
+
+
+def read_curves(path: Path | str) -> dict[str, Curve]:
+    """Read the values that a training logged to ``metrics.csv``.
+
+    Args:
+        path: as :class:`pytorch_lightning.loggers.CSVLogger` writes it.
+
+    Returns:
+        By name; values that are not finite are left out, and so are names without any.
+    """
+    points: dict[str, list[tuple[float, float]]] = {}
+    with Path(path).open(newline="") as file:
+        for row in csv.DictReader(file):
+            for name, text in row.items():
+                if name not in ("epoch", "step") and text and math.isfinite(value := float(text)):
+                    points.setdefault(name, []).append((float(row["step"]), value))
+    return {name: tuple(np.array(found).T) for name, found in points.items()}
+
+
+def draw_curves(curves: Mapping[str, Curve], theme: Theme = LIGHT) -> Figure:
+    """Draw the values of a training, a small chart each: validation first, then the losses.
+
+    Where there are many points, the line is their running median, and they lie faint behind it.
+
+    Args:
+        curves: by name, see :func:`read_curves`.
+        theme: colours of paper and ink.
+
+    Returns:
+        A figure, see :func:`fund2oct.visual.save_figure`.
+
+    Raises:
+        ValueError: if there is no curve.
+    """
+    if not curves:
+        raise ValueError("curves: expected at least one value that was logged, found none")
+    prefixes = {name: next(prefix for prefix in _GROUPS if name.startswith(prefix)) for name in curves}
+    order = list(_GROUPS)
+    names = sorted(curves, key=lambda name: (order.index(prefixes[name]), name))
+    columns = min(_COLUMNS, len(names))
+    rows = -(-len(names) // columns)
+    figure = new_figure(_CHART[0] * columns, _CHART[1] * rows + 0.35, theme, layout="constrained")
+    last = max(float(steps[-1]) for steps, _ in curves.values())
+    grid = figure.add_gridspec(rows, columns)
+    for number, name in enumerate(names):
+        axes = figure.add_subplot(grid[divmod(number, columns)])
+        colour, _ = _GROUPS[prefixes[name]]
+        _draw(axes, *curves[name], colour, theme)
+        axes.set_xlim(0, last)
+        axes.set_title(
+            name.removeprefix(prefixes[name]), fontsize=SMALL_PT + 0.5, color=theme.ink, loc="left", pad=3
+        )  # fmt: skip
+        if number + columns < len(names):
+            axes.tick_params(labelbottom=False)
+    used = [group for prefix, group in _GROUPS.items() if prefix in prefixes.values()]
+    handles = [figure.axes[0].plot([], [], color=colour, label=label)[0] for colour, label in used]
+    figure.legend(
+        handles=handles, loc="outside upper left", ncols=len(used), frameon=False, fontsize=TEXT_PT,
+        labelcolor=theme.ink,
+    )  # fmt: skip
+    figure.supxlabel("steps of the optimisers", fontsize=TEXT_PT, color=theme.muted)
+    return figure
+
+
+def _draw(axes: Axes, steps: np.ndarray, values: np.ndarray, colour: str, theme: Theme) -> None:
+    dress(axes, theme)
+    if len(values) >= _SMOOTHED_FROM:
+        axes.plot(steps, values, color=colour, linewidth=0.5, alpha=0.3)
+        reach = len(values) // 20
+        smooth = [np.median(values[max(0, n - reach) : n + reach + 1]) for n in range(len(values))]
+        axes.plot(steps, smooth, color=colour, linewidth=1.3)
+    else:
+        axes.plot(steps, values, "o-", color=colour, linewidth=1.3, markersize=3)
+    axes.xaxis.set_major_locator(MaxNLocator(4))
+    axes.yaxis.set_major_locator(MaxNLocator(4))
+    axes.yaxis.get_offset_text().set(fontsize=SMALL_PT, color=theme.muted)
+    axes.margins(y=0.12)

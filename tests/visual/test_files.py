@@ -1,0 +1,79 @@
+"""What is written: figures, films, curves and the page of a report."""
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from fund2oct.visual import FIGURE_FORMATS, ShownVolume, draw_panel, save_figures
+from fund2oct.visual.curves import draw_curves, read_curves
+from fund2oct.visual.film import write_film
+from fund2oct.visual.page import picture, write_page
+from fund2oct.visual.style import figure_bytes, save_figure
+
+
+@pytest.fixture(scope="module")
+def figure():
+    return draw_panel({"real": ShownVolume(torch.rand(1, 12, 20))}, (0.02, 0.05), title="eye 7")
+
+
+def test_text_stays_text_and_the_same_figure_is_the_same_file(figure, tmp_path):
+    png, svg, pdf = save_figures(figure, tmp_path / "new" / "panel", FIGURE_FORMATS)
+    with Image.open(png) as opened:
+        assert opened.size == tuple((150 * figure.get_size_inches()).astype(int))
+    text = svg.read_text()
+    assert ">eye 7</text>" in text and "µm</text>" in text
+    assert pdf.read_bytes().startswith(b"%PDF")
+    assert svg.read_bytes() == figure_bytes(figure, "svg")
+    with pytest.raises(ValueError, match=r"panel\.jpg: expected a picture file of png, svg, pdf"):
+        save_figure(figure, tmp_path / "panel.jpg")
+
+
+def test_a_film_shows_its_frames_in_their_order(tmp_path):
+    frames = []
+    for grey in (0, 120, 250):
+        frames.append(tmp_path / f"{grey}.png")
+        Image.fromarray(np.full((30, 40, 3), grey, np.uint8)).save(frames[-1])
+    with Image.open(write_film(frames, tmp_path / "film.gif", width_px=80)) as film:
+        assert film.n_frames == 3 and film.size == (80, 60) and film.info["loop"] == 0
+        shown = []
+        for number in range(3):
+            film.seek(number)
+            shown.append(int(np.asarray(film.convert("L")).mean()))
+    assert shown == pytest.approx([0, 120, 250], abs=3)
+    with pytest.raises(ValueError, match="expected at least one picture"):
+        write_film([], tmp_path / "none.gif")
+
+
+def test_curves_hold_what_was_logged(tmp_path):
+    path = tmp_path / "metrics.csv"
+    path.write_text("epoch,step,train/generator/l1,val/ssim\n0,9,2.5,\n0,19,nan,\n1,29,1.5,0.25\n")
+    curves = read_curves(path)
+    assert {name: [list(part) for part in curve] for name, curve in curves.items()} == {
+        "train/generator/l1": [[9, 29], [2.5, 1.5]],
+        "val/ssim": [[29], [0.25]],
+    }
+    figure = draw_curves(curves)
+    assert [axes.get_title(loc="left") for axes in figure.axes] == ["ssim", "l1"]
+    assert all(len(axes.lines[0].get_xdata()) for axes in figure.axes)
+    with pytest.raises(ValueError, match="expected at least one value"):
+        draw_curves({})
+
+
+def test_the_page_holds_its_pictures_and_obeys_no_names(tmp_path):
+    hostile = "<script>alert(1)</script> [x](javascript:alert(1)) | a_b"
+    text = (
+        f"# Report of {hostile}\n\n| a | b ↑ |\n|---|---:|\n| 1 | 2 |\n\n{picture('the eye.png', hostile)}\n"
+    )
+    path = write_page(tmp_path / "page.html", text, {"the eye.png": b"\x89PNG"})
+    page = path.read_text()
+    assert '<div class="scroll" tabindex="0"><table>' in page and "b\u00a0↑" in page
+    assert 'src="data:image/png;base64,iVBORw=="' in page
+    assert "<script" not in page and 'href="javascript' not in page
+    assert (
+        "<figcaption>&lt;script&gt;alert(1)&lt;/script&gt; [x](javascript:alert(1)) | a_b</figcaption>"
+        in page
+    )
+    assert "prefers-color-scheme: dark" in page and "http" not in page
+    with pytest.raises(ValueError, match=r"expected the picture 'eye\.png', found none"):
+        write_page(tmp_path / "page.html", picture("eye.png", ""), {})
