@@ -125,7 +125,7 @@ def test_photos_of_one_name_do_not_overwrite_each_other(tiny_checkpoint, fundus,
         (tmp_path / folder).mkdir()
         photos.append(save_photo(tmp_path / folder / "eye.png", fundus))
     assert main(["predict", str(tiny_checkpoint), *photos, "--out", str(tmp_path / "out")]) == 0
-    assert {"eye.h5", "eye-2.h5"} <= {path.name for path in (tmp_path / "out").iterdir()}
+    assert {"a-eye.h5", "b-eye.h5"} <= {path.name for path in (tmp_path / "out").iterdir()}
 
 
 def test_a_photo_that_cannot_be_used_is_named_and_the_others_are_done(

@@ -53,7 +53,7 @@ def test_predict_replaces_a_prediction_where_it_is_allowed(fundus, tiny_checkpoi
     assert main([*command, "--seed", "1"]) == 0
     before = contents(out)
     assert main(command) == 1
-    assert f"{out}/eye.h5, {out}/eye.thickness.tif, {out}/eye.png and 1 more: exist; choose" in line_of(capfd)
+    assert f"{out}/eye.h5, {out}/eye.png, {out}/eye.thickness.png and 1 more: exist; choose" in line_of(capfd)
     assert contents(out) == before
     assert main([*command, "--overwrite"]) == 0
     assert contents(out).keys() == before.keys() and contents(out)["eye.h5"] != before["eye.h5"]

@@ -9,9 +9,9 @@ import textwrap
 import typing
 from pathlib import Path
 
-from tests.test_public_names import PUBLIC, TOP
+from test_public_names import PUBLIC, TOP
 
-ROOT = Path(__file__).parents[1]
+ROOT = Path(__file__).parents[2]
 SECTION = re.compile(
     r"^(Args|Attributes|Returns|Yields|Raises|References|Example|Examples|Note):{1,2}$", re.M
 )
