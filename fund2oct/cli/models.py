@@ -103,6 +103,7 @@ def _add_evaluate(commands: Commands) -> None:
     )  # fmt: skip
     output = evaluate.add_argument_group("output")
     output.add_argument("--out", required=True, metavar="DIR", help="of the report, made if it is not there")
+    add_figures(output)
     add_overwrite(output, "replace an earlier report in that folder")
     add_json(output, "the means of all measures, and the distances")
     add_figures(output)
@@ -150,6 +151,8 @@ def _add_predict(commands: Commands) -> None:
     output = predict.add_argument_group("output")
     output.add_argument("--out", required=True, metavar="DIR", help="made if it is not there")
     add_format(output, "of the volumes; may be given more than once (default: hdf5)")
+    add_figures(output)
+    output.add_argument("--theme", choices=("light", "dark"), default="light", help="paper of the pictures")
     output.add_argument(
         "--skip-done", action="store_true", help="pass over photos whose results lie in --out already"
     )
@@ -209,9 +212,9 @@ def _evaluate(options: argparse.Namespace) -> int:
         evaluate_checkpoints(options.checkpoints, options.data, options.out, **shared)
     else:
         evaluate_files(options.real, options.fake, options.out, options.protocol, **shared)
-    report = Path(options.out) / "report.md"
-    measured = {"report": str(report.with_suffix(".html")), **_measured(report.parent)}
-    answer(options, measured, f"The report lies in {report.with_suffix('.html')}, its tables in {report}")
+    report = Path(options.out) / "report.html"
+    measured = {"report": str(report), **_measured(report.parent)}
+    answer(options, measured, f"The report lies in {report}, its tables in {report.with_suffix('.md')}")
     if of_models:
         suggest(f"fund2oct predict {options.checkpoints[0]} PHOTO.jpg --out predictions")
     return 0

@@ -61,19 +61,19 @@ def add_workers(group: Group) -> None:
     )
 
 
-def add_figures(group: Group) -> None:
-    """Add ``--figure-format``."""
-    group.add_argument(
-        "--figure-format", choices=("png", "svg", "pdf"), action="append", dest="figure_formats",
-        help="of the pictures; may be given more than once (default: png, which a report always has)",
-    )  # fmt: skip
-
-
 def add_device(group: Group) -> None:
     """Add ``--device``."""
     group.add_argument(
         "--device", default="auto", metavar="NAME",
         help="cpu, cuda, cuda:1, mps, ...; auto takes a GPU where there is one",
+    )  # fmt: skip
+
+
+def add_figures(group: Group) -> None:
+    """Add ``--figure-format``."""
+    group.add_argument(
+        "--figure-format", choices=("png", "svg", "pdf"), action="append", dest="figure_formats",
+        help="of the pictures; may be given more than once (default: png, which a report always has)",
     )  # fmt: skip
 
 

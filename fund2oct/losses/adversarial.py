@@ -16,6 +16,24 @@ class AdversarialLoss(ABC):
     Both methods take the logits of one or several scales, a list of tensors of any shape. Each
     scale's patches are averaged first, then the scales, so that every scale weighs the same. The
     logits enter as the discriminator's last convolution gives them: no activation before.
+
+    Raises:
+        ValueError: if the logits are no list of tensors, or the two sides have different numbers of scales.
+
+    Example:
+        A pair of one's own, the losses of a Wasserstein GAN:
+
+        >>> class Wasserstein(AdversarialLoss):
+        ...     def generator_term(self, fake):
+        ...         return -fake
+        ...
+        ...     def real_term(self, real):
+        ...         return -real
+        ...
+        ...     def fake_term(self, fake):
+        ...         return fake
+        >>> Wasserstein().discriminator([torch.tensor([2.0])], [torch.tensor([-1.0])])
+        tensor(-3.)
     """
 
     def generator(self, fake_logits: Sequence[Tensor]) -> Tensor:
@@ -59,6 +77,11 @@ class HingeLoss(AdversarialLoss):
     References:
         Lim and Ye, Geometric GAN, arXiv:1705.02894; Miyato et al., Spectral Normalization for
         GANs, ICLR 2018, arXiv:1802.05957, equations 16 and 17.
+
+    Example:
+        >>> real, fake = [torch.tensor([2.0, 0.5])], [torch.tensor([-2.0, 0.0])]
+        >>> HingeLoss().discriminator(real, fake), HingeLoss().generator(fake)
+        (tensor(0.7500), tensor(1.))
     """
 
     def generator_term(self, fake: Tensor) -> Tensor:
@@ -83,6 +106,11 @@ class LeastSquaresLoss(AdversarialLoss):
 
     References:
         Mao et al., Least Squares GAN, ICCV 2017, arXiv:1611.04076, equation 9.
+
+    Example:
+        >>> real, fake = [torch.tensor([1.0, 0.0])], [torch.tensor([0.0, 1.0])]
+        >>> LeastSquaresLoss().discriminator(real, fake), LeastSquaresLoss().generator(fake)
+        (tensor(0.5000), tensor(0.2500))
     """
 
     def generator_term(self, fake: Tensor) -> Tensor:
@@ -107,6 +135,11 @@ class NonSaturatingLoss(AdversarialLoss):
 
     References:
         Goodfellow et al., Generative Adversarial Nets, NeurIPS 2014, arXiv:1406.2661, section 3.
+
+    Example:
+        >>> undecided = [torch.zeros(3)]
+        >>> NonSaturatingLoss().generator(undecided)
+        tensor(0.6931)
     """
 
     def generator_term(self, fake: Tensor) -> Tensor:
@@ -136,8 +169,15 @@ def adversarial_loss(name: str) -> AdversarialLoss:
     Args:
         name: a key of ``ADVERSARIAL``.
 
+    Returns:
+        Its two losses.
+
     Raises:
         ValueError: if there is no such pair.
+
+    Example:
+        >>> adversarial_loss("hinge").generator([torch.tensor([0.5])])
+        tensor(-0.5000)
     """
     if name not in ADVERSARIAL:
         raise ValueError(f"adversarial loss: expected one of {sorted(ADVERSARIAL)}, found {name!r}")

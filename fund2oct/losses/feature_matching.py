@@ -30,6 +30,12 @@ def feature_matching_loss(
 
     References:
         Wang et al., pix2pixHD, CVPR 2018, arXiv:1711.11585, equation 4.
+
+    Example:
+        >>> real = [[torch.zeros(1, 4, 3, 3), torch.ones(1, 8, 2, 2)]]  # one scale of two layers
+        >>> fake = [[torch.ones(1, 4, 3, 3), torch.ones(1, 8, 2, 2)]]
+        >>> feature_matching_loss(fake, real)
+        tensor(0.5000)
     """
     fakes = [feature for scale in fake_features for feature in scale]
     reals = [feature for scale in real_features for feature in scale]

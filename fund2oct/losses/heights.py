@@ -49,6 +49,13 @@ def height_loss(predicted_um: Tensor, real_um: Tensor, knee_um: float = KNEE_UM)
 
     References:
         Huber, Annals of Mathematical Statistics 1964.
+
+    Example:
+        >>> real = torch.tensor([300.0, 20.0]).view(1, 2, 1, 1)
+        >>> height_loss(real, real)
+        tensor(0.)
+        >>> height_loss(real + 50, real)  # both surfaces 50 micrometres too high above the pose's
+        tensor(0.0833)
     """
     if predicted_um.ndim != 4 or predicted_um.shape != real_um.shape:
         raise ValueError(

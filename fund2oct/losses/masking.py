@@ -38,6 +38,10 @@ def masked_mean(values: Tensor, mask: Tensor | None = None) -> Tensor:
 
     Returns:
         A scalar; 0 where nothing counts, so that a batch without a valid voxel trains nothing.
+
+    Example:
+        >>> masked_mean(torch.tensor([1.0, 2.0, 9.0]), torch.tensor([True, True, False]))
+        tensor(1.5000)
     """
     # The sum of many bfloat16 weights is rounded to three digits.
     values = values.to(torch.promote_types(values.dtype, torch.float32))

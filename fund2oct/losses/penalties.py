@@ -34,6 +34,11 @@ def r1_penalty(logits: Sequence[Tensor], inputs: Tensor | Sequence[Tensor], gamm
     References:
         Mescheder et al., Which training methods for GANs do actually converge?, ICML 2018,
         arXiv:1801.04406, equation 9.
+
+    Example:
+        >>> real = torch.full((2, 3), 0.5, requires_grad=True)
+        >>> r1_penalty([2 * real.sum(1, keepdim=True)], real, gamma=1.0).item()  # (2^2 + 2^2 + 2^2) / 2
+        6.0
     """
     tensors = [inputs] if isinstance(inputs, Tensor) else list(inputs)
     if isinstance(logits, Tensor) or not logits:

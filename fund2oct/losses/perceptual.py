@@ -46,6 +46,15 @@ class PerceptualLoss(nn.Module):
     References:
         Johnson et al., ECCV 2016, arXiv:1603.08155; Zhang et al., LPIPS, CVPR 2018,
         arXiv:1801.03924, equation 1.
+
+    Example:
+        >>> edges = nn.Conv2d(1, 4, 3)
+        >>> class Edges(nn.Module):
+        ...     def forward(self, images):
+        ...         return [edges(images)]
+        >>> volume = torch.rand(1, 1, 2, 8, 10)
+        >>> PerceptualLoss(Edges())(volume, volume).item()
+        0.0
     """
 
     def __init__(self, network: nn.Module, n_bscans: int | None = None) -> None:

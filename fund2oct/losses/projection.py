@@ -24,6 +24,13 @@ def en_face_projection(volume: Tensor, mask: Tensor | None = None) -> Tensor:
 
     References:
         Projection loss of Ying et al., X2CT-GAN, CVPR 2019, arXiv:1905.06902.
+
+    Example:
+        >>> volume = torch.zeros(1, 1, 2, 4, 3)
+        >>> volume[0, 0, 1, :, 2] = 1  # one bright A-scan
+        >>> en_face_projection(volume)[0, 0]
+        tensor([[0., 0., 0.],
+                [0., 0., 1.]])
     """
     return _project(volume, mask, dim=-2)
 
@@ -42,6 +49,12 @@ def axial_profile(volume: Tensor, mask: Tensor | None = None) -> Tensor:
 
     Raises:
         ValueError: if ``volume`` is not five-dimensional or the mask does not fit.
+
+    Example:
+        >>> volume = torch.zeros(1, 1, 1, 4, 3)
+        >>> volume[0, 0, 0, 1] = 1  # one bright row
+        >>> axial_profile(volume)[0, 0, 0]
+        tensor([0., 1., 0., 0.])
     """
     return _project(volume, mask, dim=-1)
 
@@ -68,6 +81,11 @@ def projection_loss(fake: Tensor, real: Tensor, mask: Tensor | None = None) -> T
 
     References:
         Ying et al., X2CT-GAN, CVPR 2019, arXiv:1905.06902, equation 5.
+
+    Example:
+        >>> dark, bright = torch.zeros(1, 1, 2, 4, 3), torch.ones(1, 1, 2, 4, 3)
+        >>> projection_loss(dark, bright)
+        tensor(1.)
     """
     check_pair(fake, real, mask)
     parts = []

@@ -27,6 +27,11 @@ def l1_loss(fake: Tensor, real: Tensor, mask: Tensor | None = None) -> Tensor:
 
     Raises:
         ValueError: if the shapes differ.
+
+    Example:
+        >>> real = torch.zeros(1, 1, 2, 12, 14)
+        >>> l1_loss(real + 0.25, real)
+        tensor(0.2500)
     """
     check_pair(fake, real, mask)
     return masked_mean((fake - real).abs(), mask)
@@ -37,11 +42,28 @@ def charbonnier_loss(fake: Tensor, real: Tensor, mask: Tensor | None = None, eps
 
     .. math:: E \sqrt{(\hat V - V)^2 + \epsilon^2}
 
-    Equal volumes cost ``eps``. Arguments, result and errors as :func:`l1_loss`.
+    Equal volumes cost ``eps``.
+
+    Args:
+        fake: generated volume in [0, 1], shape ``(B, C, S, Z, X)``.
+        real: real volume of the same shape.
+        mask: which voxels count, bool ``(B, 1, S, Z, X)``; None counts all.
+        eps: width of the smooth part, in units of the intensity.
+
+    Returns:
+        A scalar, at least ``eps``; 0 where nothing counts.
+
+    Raises:
+        ValueError: if the shapes differ.
 
     References:
         Charbonnier et al., ICIP 1994; this form and its ``eps`` of 1e-3 are those of Lai et al.,
         arXiv:1710.01992.
+
+    Example:
+        >>> real = torch.zeros(1, 1, 2, 12, 14)
+        >>> charbonnier_loss(real, real, eps=0.01)
+        tensor(0.0100)
     """
     check_pair(fake, real, mask)
     return masked_mean(((fake - real).square() + eps**2).sqrt(), mask)
@@ -69,6 +91,12 @@ def local_mean_loss(
 
     Raises:
         ValueError: if the shapes differ or the window does not fit the volume.
+
+    Example:
+        >>> real = torch.zeros(1, 1, 2, 12, 14)
+        >>> speckle = 0.5 * (-1.0) ** torch.arange(14)  # bright and dark A-scans in turn
+        >>> local_mean_loss(real + speckle, real, window=(1, 2))
+        tensor(0.)
     """
     check_pair(fake, real, mask)
     _check_window(window, fake)
@@ -107,6 +135,11 @@ def local_square_loss(
 
     Raises:
         ValueError: if the shapes differ or the window does not fit the volume.
+
+    Example:
+        >>> real = torch.zeros(1, 1, 2, 12, 14)
+        >>> local_square_loss(real + 0.5, real)
+        tensor(0.2500)
     """
     check_pair(fake, real, mask)
     _check_window(window, fake)
@@ -176,6 +209,11 @@ def ssim_loss(fake: Tensor, real: Tensor, mask: Tensor | None = None) -> Tensor:
 
     Raises:
         ValueError: if the shapes differ or Z or X is below 11.
+
+    Example:
+        >>> volume = torch.rand(1, 1, 2, 12, 14)
+        >>> ssim_loss(volume, volume).item()
+        0.0
     """
     check_pair(fake, real, mask)
     dissimilarity = 1 - ssim_map(fake, real)

@@ -24,6 +24,12 @@ def below_epithelium(aligned: Tensor, spacing_z_mm: Tensor | float) -> Tensor:
 
     Returns:
         Shape ``(B, C, S, X)``.
+
+    Example:
+        >>> aligned = torch.zeros(1, 1, 2, 20, 3)
+        >>> aligned[..., 14, 1] = 1  # one of the three rows of 50 micrometres below the pose's surface
+        >>> below_epithelium(aligned, 0.05)[0, 0, 0]
+        tensor([0.0000, 0.3333, 0.0000])
     """
     n_depth = aligned.shape[3]
     row_um = 1000 * torch.as_tensor(spacing_z_mm, dtype=aligned.dtype, device=aligned.device)
@@ -43,6 +49,11 @@ def slab_loss(fake: Tensor, real: Tensor, spacing_z_mm: Tensor | float) -> Tenso
 
     Returns:
         A scalar.
+
+    Example:
+        >>> dark, bright = torch.zeros(1, 1, 2, 20, 3), torch.ones(1, 1, 2, 20, 3)
+        >>> slab_loss(dark, bright, 0.05)
+        tensor(1.)
     """
     check_pair(fake, real)
     difference = below_epithelium(fake, spacing_z_mm) - below_epithelium(real, spacing_z_mm)
@@ -53,7 +64,20 @@ def shadow_loss(fake: Tensor, real: Tensor, spacing_z_mm: Tensor | float) -> Ten
     """Mean squared difference of the narrow dark stripes in the light from :func:`below_epithelium`.
 
     The light is compared with its mean over the neighbouring A-scans, so that broad differences, which
-    are the larger by far, do not drown the shadows of vessels. Arguments as :func:`slab_loss`.
+    are the larger by far, do not drown the shadows of vessels.
+
+    Args:
+        fake: generated volume in the aligned frame, shape ``(B, C, S, Z, X)``.
+        real: real volume of the same shape.
+        spacing_z_mm: distance of two rows, one number or one an eye, shape ``(B,)``.
+
+    Returns:
+        A scalar.
+
+    Example:
+        >>> dark, bright = torch.zeros(1, 1, 2, 20, 9), torch.ones(1, 1, 2, 20, 9)
+        >>> shadow_loss(dark, bright, 0.05)  # one is brighter throughout: no shadow differs
+        tensor(0.)
     """
     check_pair(fake, real)
     difference = below_epithelium(fake, spacing_z_mm) - below_epithelium(real, spacing_z_mm)

@@ -6,32 +6,27 @@ import warnings
 from collections import deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Executor, Future
-from contextlib import contextmanager, nullcontext
+from contextlib import nullcontext
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
-
-import torch
-from matplotlib.figure import Figure
 
 from fund2oct.data import Eye
 from fund2oct.data.preparing.landmarks import PhotoPlacement
 from fund2oct.data.tables.eyes import COLUMNS, GivenLines, lines_of_photos
 from fund2oct.data.tables.spreadsheet import read_table, renamed
-from fund2oct.export import FORMATS, export_eye
 from fund2oct.eye import DataError
 from fund2oct.geometry import Placement
 from fund2oct.models import VolumeModel, load_model
 from fund2oct.models.checkpoint import find_model, import_class
 from fund2oct.models.generate import PhotoReader, ReadyPhoto, complete
-from fund2oct.models.thickness import ThicknessMap, predict_interval_um, predict_thickness, save_thickness
 from fund2oct.outputs import check_files
 from fund2oct.processes import Here, process_pool
 from fund2oct.progress import with_progress
 from fund2oct.run.photos import find_photos, name_eyes
-from fund2oct.visual import LIGHT, ShownVolume, Theme, draw_panel, draw_thickness, save_figures
+from fund2oct.run.results import Results
+from fund2oct.visual import LIGHT, Theme
 
-_PICTURES, _NUMBERS = ("", ".thickness"), ".thickness.tif"
 _FOOTER = "Predicted from the photo alone: a guess with its uncertainty, no measurement and no diagnosis."
 _WORTH_A_PROCESS = 16
 
@@ -121,37 +116,29 @@ def predict(
         ['photo.h5', 'photo.png']
     """
     checkpoint = find_model(checkpoint)
-    folder = Path(out)
-    found = find_photos(photos, folder)
+    found = find_photos(photos, out)
     network = load_model(checkpoint, import_class(model) if model else None, device)
-    endings = [f"{part}.{ending}" for part in _PICTURES for ending in figure_formats] + [_NUMBERS]
-    endings += [FORMATS[one].ending for one in formats]
-    last = endings[-1] if network.draws_volumes else _NUMBERS
-    names = name_eyes(found, partial(_files_of, endings=endings))
-    todo, done = list[tuple[Path, str]](), dict[Path, PredictedPhoto]()
-    for photo, name in zip(found, names, strict=True):
-        if skip_done and (folder / f"{name}{last}").exists():
-            done[photo] = PredictedPhoto(photo, name, _there(folder, name, endings), skipped=True)
-        else:
-            todo.append((photo, name))
-    written = [folder / file for _, name in todo for file in _files_of(name, endings)]
-    # A folder of an earlier export is looked at by export_eye, which knows what may lie in it.
-    files = [path for path in written if not path.is_dir()]
-    check_files(files, overwrite, [checkpoint, *found])
-    folder.mkdir(parents=True, exist_ok=True)
-    given = lines_of_photos(renamed(read_table(Path(lines)), {}, COLUMNS)) if lines else None
-    read = partial(_read, PhotoReader.of(network, placement), given, lines)
     assert network.task is not None
     footer = f"{type(network).__name__}, {Path(checkpoint).name}. {network.task.provenance()} {_FOOTER}"
-    style = _Style(footer, tuple(figure_formats), theme)
+    results = Results(Path(out), formats, figure_formats, theme, footer, overwrite)
+    todo, done = list[tuple[Path, str]](), dict[Path, PredictedPhoto]()
+    for photo, name in zip(found, name_eyes(found, results.names), strict=True):
+        if skip_done and results.are_done(name, network):
+            done[photo] = PredictedPhoto(photo, name, results.there(name), skipped=True)
+        else:
+            todo.append((photo, name))
+    # A folder of an earlier export is looked at by export_eye, which knows what may lie in it.
+    written = [results.folder / file for _, name in todo for file in results.names(name)]
+    check_files([path for path in written if not path.is_dir()], overwrite, [checkpoint, *found])
+    results.folder.mkdir(parents=True, exist_ok=True)
+    given = lines_of_photos(renamed(read_table(Path(lines)), {}, COLUMNS)) if lines else None
+    read = partial(_read, PhotoReader.of(network, placement), given, lines)
     n_ahead = 2 * workers if len(todo) >= _WORTH_A_PROCESS else 0
     with process_pool(workers) if n_ahead else nullcontext(Here()) as pool:
         for photo, name, ready in with_progress(_ahead(pool, read, todo, n_ahead), len(todo), "translating"):
             try:
-                eye = _complete(network, ready.result(), name, seed, draw)
-                with _all_or_nothing(folder, name, endings):
-                    _save(network, eye, folder / name, formats, overwrite, style)
-                done[photo] = PredictedPhoto(photo, name, _there(folder, name, endings))
+                results.write(network, _complete(network, ready.result(), name, seed, draw), name)
+                done[photo] = PredictedPhoto(photo, name, results.there(name))
             except DataError as error:
                 line = " ".join(str(error).split())
                 problem = line if str(photo) in line else f"{photo}: {line}"
@@ -184,19 +171,6 @@ def _complete(network: VolumeModel, ready: ReadyPhoto, name: str, seed: int, dra
     return replace(complete(network, ready, seed, draw), key=name, patient=name)
 
 
-@contextmanager
-def _all_or_nothing(folder: Path, name: str, endings: Sequence[str]) -> Iterator[None]:
-    """Leave no half of a photo's files behind, whatever stops the block."""
-    before = _there(folder, name, endings)
-    try:
-        yield
-    except BaseException:
-        for path in _there(folder, name, endings):
-            if path not in before and path.is_file():
-                path.unlink()
-        raise
-
-
 def _lines_of(
     photo: Path, given: Mapping[str, GivenLines] | None, table: str | Path | None
 ) -> GivenLines | None:
@@ -205,59 +179,3 @@ def _lines_of(
     if photo.name.casefold() not in given:
         raise DataError(f"{photo}: expected its lines in {table}, found none for a photo of that name")
     return given[photo.name.casefold()]
-
-
-@dataclass(frozen=True)
-class _Style:
-    """How the pictures of a prediction look."""
-
-    footer: str
-    formats: tuple[str, ...]
-    theme: Theme
-
-
-def _save(
-    model: VolumeModel, eye: Eye, path: Path, formats: Sequence[str], overwrite: bool, style: _Style
-) -> None:
-    """Write pictures and numbers, and the volume in each format."""
-    assert eye.fundus is not None and model.task is not None
-    thickness = predict_thickness(model, eye.fundus, eye.placement, eye.scan or model.task.scan)
-    for ending, figure in _draw(model, eye, thickness, style.footer, style.theme).items():
-        save_figures(figure, path.with_name(f"{path.name}{ending}"), style.formats)
-    if thickness is not None:
-        save_thickness(thickness, path.with_name(f"{path.name}{_NUMBERS}"))
-    if eye.volume is not None:
-        for format in formats:
-            export_eye(eye, path.parent, path.name, format, overwrite, thickness)
-
-
-def _draw(
-    model: VolumeModel, eye: Eye, thickness: ThicknessMap | None, footer: str, theme: Theme
-) -> dict[str, Figure]:
-    """The panel and the thickness map, by the ending of their files' names."""
-    assert eye.fundus is not None and model.task is not None
-    figures = {}
-    if thickness is not None:
-        figures[".thickness"] = draw_thickness(eye.fundus, thickness, eye.key, footer, theme)
-    if eye.volume is not None:
-        assert eye.scan is not None
-        fundus = torch.from_numpy(eye.fundus.copy()).permute(2, 0, 1) / 255
-        grid = eye.placement.to_grid(eye.scan.coordinates(eye.volume.shape[-1]))
-        interval_um = predict_interval_um(model, fundus, grid)
-        spacing_mm = eye.spacing_mm[1:]
-        shown = ShownVolume.searched(torch.from_numpy(eye.volume) / 255, spacing_mm, interval_um)
-        figures[""] = draw_panel(
-            {"generated": shown}, spacing_mm, fundus, grid,
-            thickness=thickness, title=eye.key, footer=footer, theme=theme,
-        )  # fmt: skip
-    return figures
-
-
-def _files_of(name: str, endings: Sequence[str]) -> list[str]:
-    """All that may be written for a photo."""
-    return [name + ending for ending in endings]
-
-
-def _there(folder: Path, name: str, endings: Sequence[str]) -> tuple[Path, ...]:
-    paths = (folder / file for file in _files_of(name, endings))
-    return tuple(path for path in paths if path.exists())

@@ -161,7 +161,7 @@ def test_a_photo_has_all_of_its_files_or_none(photo, tiny_checkpoint, tmp_path, 
     def interrupted(*_, **__):
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("fund2oct.run.predict.export_eye", interrupted)
+    monkeypatch.setattr("fund2oct.run.results.export_eye", interrupted)
     command = ["predict", str(tiny_checkpoint), str(photo), "--out", str(tmp_path / "out")]
     assert main(command) == 130
     assert capsys.readouterr().err == (

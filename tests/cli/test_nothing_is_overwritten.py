@@ -53,8 +53,7 @@ def test_predict_replaces_a_prediction_where_it_is_allowed(fundus, tiny_checkpoi
     assert main([*command, "--seed", "1"]) == 0
     before = contents(out)
     assert main(command) == 1
-    first = ", ".join(f"{out}/eye{ending}" for ending in (".png", ".thickness.png", ".thickness.tif"))
-    assert f"{first} and 1 more: exist; choose" in line_of(capfd)
+    assert f"{out}/eye.h5, {out}/eye.png, {out}/eye.thickness.png and 1 more: exist; choose" in line_of(capfd)
     assert contents(out) == before
     assert main([*command, "--overwrite"]) == 0
     assert contents(out).keys() == before.keys() and contents(out)["eye.h5"] != before["eye.h5"]

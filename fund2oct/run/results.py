@@ -1,0 +1,100 @@
+"""What is written for a photo: volume, panel and thickness map, all of them or none."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from matplotlib.figure import Figure
+
+from fund2oct.export import FORMATS, export_eye
+from fund2oct.eye import Eye
+from fund2oct.models import VolumeModel
+from fund2oct.models.thickness import ThicknessMap, predict_interval_um, predict_thickness, save_thickness
+from fund2oct.visual import ShownVolume, Theme, draw_panel, draw_thickness, save_figures
+
+_PANEL, _MAP, _NUMBERS = "", ".thickness", ".thickness.tif"
+
+
+@dataclass(frozen=True)
+class Results:
+    """Where the results of each photo go, and in which form.
+
+    Args:
+        folder: of them all.
+        formats: of the volumes, keys of :data:`fund2oct.export.FORMATS`.
+        figure_formats: of the panel and the map, see :data:`fund2oct.visual.FIGURE_FORMATS`.
+        theme: colours of their paper and ink.
+        footer: what stands under each picture.
+        overwrite: whether the results of an earlier prediction may be replaced.
+    """
+
+    folder: Path
+    formats: Sequence[str]
+    figure_formats: Sequence[str]
+    theme: Theme
+    footer: str
+    overwrite: bool
+
+    def names(self, name: str) -> list[str]:
+        """The files, or folders, that may be written for an eye of a name."""
+        figures = [f"{part}.{ending}" for part in (_PANEL, _MAP) for ending in self.figure_formats]
+        return [name + ending for ending in (*map(_ending, self.formats), *figures, _NUMBERS)]
+
+    def there(self, name: str) -> tuple[Path, ...]:
+        """Those of them that are there."""
+        return tuple(path for path in (self.folder / file for file in self.names(name)) if path.exists())
+
+    def are_done(self, name: str, model: VolumeModel) -> bool:
+        """Whether the last of them is there."""
+        last = _ending(self.formats[-1]) if model.draws_volumes else _NUMBERS
+        return (self.folder / f"{name}{last}").exists()
+
+    def write(self, model: VolumeModel, eye: Eye, name: str) -> None:
+        """Write the results of a photo; what stops it leaves no half of them behind."""
+        assert eye.fundus is not None and model.task is not None
+        thickness = predict_thickness(model, eye.fundus, eye.placement, eye.scan or model.task.scan)
+        with self._all_or_nothing(name):
+            for part, figure in self._draw(model, eye, thickness).items():
+                save_figures(figure, self.folder / f"{name}{part}", self.figure_formats)
+            if thickness is not None:
+                save_thickness(thickness, self.folder / f"{name}{_NUMBERS}")
+            if eye.volume is not None:
+                for format in self.formats:
+                    export_eye(eye, self.folder, name, format, self.overwrite, thickness)
+
+    def _draw(self, model: VolumeModel, eye: Eye, thickness: ThicknessMap | None) -> dict[str, Figure]:
+        assert eye.fundus is not None
+        figures = {}
+        if thickness is not None:
+            figures[_MAP] = draw_thickness(eye.fundus, thickness, eye.key, self.footer, self.theme)
+        if eye.volume is not None:
+            assert eye.scan is not None
+            fundus = torch.from_numpy(eye.fundus.copy()).permute(2, 0, 1) / 255
+            grid = eye.placement.to_grid(eye.scan.coordinates(eye.volume.shape[-1]))
+            interval_um = predict_interval_um(model, fundus, grid)
+            spacing_mm = eye.spacing_mm[1:]
+            shown = ShownVolume.searched(torch.from_numpy(eye.volume) / 255, spacing_mm, interval_um)
+            figures[_PANEL] = draw_panel(
+                {"generated": shown}, spacing_mm, fundus, grid,
+                thickness=thickness, title=eye.key, footer=self.footer, theme=self.theme,
+            )  # fmt: skip
+        return figures
+
+    @contextmanager
+    def _all_or_nothing(self, name: str) -> Iterator[None]:
+        before = self.there(name)
+        try:
+            yield
+        except BaseException:
+            for path in set(self.there(name)) - set(before):
+                if path.is_file():  # a folder is made complete or not at all
+                    path.unlink()
+            raise
+
+
+def _ending(format: str) -> str:
+    return FORMATS[format].ending.rstrip("/")
