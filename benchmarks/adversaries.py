@@ -34,7 +34,7 @@ from fund2oct.models.surface_model import heights_above_pose
 from fund2oct.networks.adversaries.discriminators import BScanPatchDiscriminator
 from fund2oct.networks.adversaries.feature_discriminator import FeatureDiscriminator
 from fund2oct.networks.features import EfficientNetLite0
-from fund2oct.networks.layered.generator import Anatomy, Real
+from fund2oct.networks.layered.generator import Anatomy, Real, dressed
 from fund2oct.networks.layered.texture import TextureNetwork
 from fund2oct.networks.lift import sample_lines
 from fund2oct.networks.noise import NoiseSource
@@ -98,6 +98,16 @@ def augment(volume: Tensor, rng: torch.Generator) -> Tensor:
     return moved * hole
 
 
+def view(kind: str, rng: torch.Generator) -> Callable[[Tensor], Tensor]:
+    """How the discriminators of a kind are shown volumes, in one step of the training."""
+    if kind == "high_bands":
+        return lambda volume: 0.5 + volume - low_band(volume)
+    if kind == "augmented":
+        seed = int(torch.randint(2**31, (1,), generator=rng))
+        return lambda volume: augment(volume, torch.Generator().manual_seed(seed))
+    return lambda volume: volume
+
+
 def train(kind: str, slices: Slices, steps: int, seed: int) -> nn.Module:
     """Train a texture network under one kind of adversary; returns its average."""
     torch.manual_seed(seed)
@@ -123,17 +133,10 @@ def train(kind: str, slices: Slices, steps: int, seed: int) -> nn.Module:
         for optimizer in optimizers:
             optimizer.param_groups[0]["lr"] = 1e-3 * min(1.0, 2 * (1 - step / steps))
         anatomy, pose, condition, real = slices.take(torch.randint(len(slices.real), (BATCH,), generator=rng))
-        fake = unalign(dress(texture, anatomy, NoiseSource([rng])), pose, slices.dz_mm)
-        see: Callable[[Tensor], Tensor] = lambda volume: volume  # noqa: E731
-        if kind == "high_bands":
-            see = lambda volume: 0.5 + volume - low_band(volume)  # noqa: E731
-        elif kind == "augmented":
-            state = rng.get_state()
-            see = lambda volume, state=state: augment(volume, torch.Generator().set_state(state))  # noqa: E731
-        shown, seen, context = see(real), see(fake), condition
-        if kind == "augmented":
-            context = see(condition)
-            torch.rand(8, generator=rng)
+        fake = unalign(dressed(texture, anatomy, NoiseSource([rng])), pose, slices.dz_mm)
+        see = view(kind, rng)
+        shown, seen = see(real), see(fake)
+        context = see(condition) if kind == "augmented" else condition
         total = torch.zeros(())
         for judge in judges:
             if kind == "relativistic":
@@ -187,15 +190,6 @@ def relativistic(
     return loss
 
 
-def dress(texture: nn.Module, anatomy: Anatomy, rng: NoiseSource) -> Tensor:
-    """As :meth:`LayeredGenerator.dress`, by another texture network."""
-    from types import SimpleNamespace
-
-    from fund2oct.networks.layered.generator import LayeredGenerator
-
-    return LayeredGenerator.dress(SimpleNamespace(texture=texture), anatomy, rng)  # type: ignore[arg-type]
-
-
 def main() -> None:
     """Train and print."""
     text = argparse.RawDescriptionHelpFormatter
@@ -230,7 +224,7 @@ def main() -> None:
             spent = time.process_time() - start
             anatomy, pose, _, _ = test.take(torch.arange(len(real)))
             with torch.no_grad():
-                drawn = dress(texture, anatomy, NoiseSource([torch.Generator().manual_seed(0)]))
+                drawn = dressed(texture, anatomy, NoiseSource([torch.Generator().manual_seed(0)]))
                 fake = unalign(drawn, pose, test.dz_mm)[:, :, 0]
             distance = float(frechet_distance(of_real, features(fake)))
             energy = [float(high_frequency_energy(image[:, :, None]).sum()) for image in (fake, real)]

@@ -184,17 +184,30 @@ class LayeredGenerator(nn.Module):
         return Anatomy(found, heights, logits, row_um, tissue.pockets, pockets)
 
     def dress(self, anatomy: Anatomy, rng: NoiseSource) -> Tensor:
-        """Draw texture on an anatomy, ``(B, 1, S, Z, X)`` in [0, 1]; no gradient reaches the anatomy.
+        """Draw texture on an anatomy, see :func:`dressed`."""
+        return dressed(self.texture, anatomy, rng)
 
-        What the texture network draws without noise is taken off: it would be one pattern in all eyes.
-        """
-        logits = anatomy.logits.detach()
-        n_slices, n_depth = logits.shape[2:4]
-        row = torch.arange(n_depth, device=logits.device).view(1, 1, 1, -1, 1) + 0.5
-        distances = row * anatomy.row_um[..., None] - anatomy.depth_um.detach()[:, :, :, None]
-        given = fold(logits), fold(distances)
-        texture = self.texture(*given, rng) - self.texture(*given, NoNoise())
-        return (logits + unfold(texture, n_slices).float()).sigmoid()
+
+def dressed(texture: nn.Module, anatomy: Anatomy, rng: NoiseSource) -> Tensor:
+    """Draw texture on an anatomy; no gradient reaches the anatomy.
+
+    What the texture network draws without noise is taken off: it would be one pattern in all eyes.
+
+    Args:
+        texture: called as :class:`fund2oct.networks.layered.texture.TextureNetwork`.
+        anatomy: without noise.
+        rng: source of the noise.
+
+    Returns:
+        Volumes in [0, 1], shape ``(B, 1, S, Z, X)``.
+    """
+    logits = anatomy.logits.detach()
+    n_slices, n_depth = logits.shape[2:4]
+    row = torch.arange(n_depth, device=logits.device).view(1, 1, 1, -1, 1) + 0.5
+    distances = row * anatomy.row_um[..., None] - anatomy.depth_um.detach()[:, :, :, None]
+    given = fold(logits), fold(distances)
+    drawn = texture(*given, rng) - texture(*given, NoNoise())
+    return (logits + unfold(drawn, n_slices).float()).sigmoid()
 
 
 def layer_bands(n_depth: int) -> tuple[int, ...]:
