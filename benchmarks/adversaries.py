@@ -108,6 +108,11 @@ def view(kind: str, rng: torch.Generator) -> Callable[[Tensor], Tensor]:
     return lambda volume: volume
 
 
+def ask(judge: nn.Module, volume: Tensor, condition: Tensor) -> Logits:
+    """The logits of each scale."""
+    return [scale.logits for scale in judge(volume, condition)]
+
+
 def train(kind: str, slices: Slices, steps: int, seed: int) -> nn.Module:
     """Train a texture network under one kind of adversary; returns its average."""
     torch.manual_seed(seed)
@@ -126,9 +131,6 @@ def train(kind: str, slices: Slices, steps: int, seed: int) -> nn.Module:
     )
     hinge = HingeLoss()
 
-    def ask(judge: nn.Module, volume: Tensor, condition: Tensor) -> Logits:
-        return [scale.logits for scale in judge(volume, condition)]
-
     for step in range(steps):
         for optimizer in optimizers:
             optimizer.param_groups[0]["lr"] = 1e-3 * min(1.0, 2 * (1 - step / steps))
@@ -140,7 +142,7 @@ def train(kind: str, slices: Slices, steps: int, seed: int) -> nn.Module:
         total = torch.zeros(())
         for judge in judges:
             if kind == "relativistic":
-                total = total + relativistic(judge, ask, shown, seen.detach(), context)
+                total = total + relativistic(judge, shown, seen.detach(), context)
             else:
                 of_real, of_fake = ask(judge, shown, context), ask(judge, seen.detach(), context)
                 total = total + hinge.discriminator(of_real, of_fake)
@@ -174,9 +176,7 @@ def paired(better: Logits, worse: Logits) -> Tensor:
     return torch.stack([F.softplus(b - a).mean() for a, b in zip(better, worse, strict=True)]).mean()
 
 
-def relativistic(
-    judge: nn.Module, ask: Callable[..., Logits], real: Tensor, fake: Tensor, condition: Tensor
-) -> Tensor:
+def relativistic(judge: nn.Module, real: Tensor, fake: Tensor, condition: Tensor) -> Tensor:
     """Loss of a discriminator on pairs, with R1 and R2 where it has no frozen part to go through."""
     penalised = isinstance(judge, BScanPatchDiscriminator)
     real, fake = real.detach().requires_grad_(penalised), fake.detach().requires_grad_(penalised)
