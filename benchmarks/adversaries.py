@@ -34,7 +34,7 @@ from fund2oct.models.surface_model import heights_above_pose
 from fund2oct.networks.adversaries.discriminators import BScanPatchDiscriminator
 from fund2oct.networks.adversaries.feature_discriminator import FeatureDiscriminator
 from fund2oct.networks.features import EfficientNetLite0
-from fund2oct.networks.layered.generator import Anatomy, Real, dressed
+from fund2oct.networks.layered.generator import PredictedAnatomy, Real, dressed
 from fund2oct.networks.layered.texture import TextureNetwork
 from fund2oct.networks.lift import sample_lines
 from fund2oct.networks.noise import NoiseSource
@@ -69,11 +69,11 @@ class Slices:
         self.surfaces = found.surfaces
         self.dz_mm = float(where[0])
 
-    def take(self, chosen: Tensor) -> tuple[Anatomy, Tensor, Tensor, Tensor]:
+    def take(self, chosen: Tensor) -> tuple[PredictedAnatomy, Tensor, Tensor, Tensor]:
         """Anatomy, pose, condition of the discriminators and real image of some slices."""
         logits = self.logits[chosen].float()[:, :, None]
         heights_um, row_um = self.heights_um[chosen][:, :, None], self.row_um[chosen][:, :, None, :]
-        anatomy = Anatomy(self.surfaces, heights_um, logits, row_um, pockets=logits)
+        anatomy = PredictedAnatomy(self.surfaces, heights_um, logits, row_um, pockets=logits)
         pose = self.pose_um[chosen][:, None]
         shown = unalign(anatomy.image, pose, self.dz_mm)
         photo = self.photo[chosen][:, :, None, None].expand(-1, -1, -1, shown.shape[3], -1)

@@ -74,7 +74,7 @@ def main() -> None:
     parser.add_argument("--figure")
     options = parser.parse_args()
     simulated = [
-        dataclasses.replace(simulate_eye(0, number), second=None, lesions=None, lesion_fundus=None)
+        dataclasses.replace(simulate_eye(0, number), rescan=None, lesions=None, lesion_fundus=None)
         for number in range(20)
     ]
     memory = _Memory()

@@ -107,15 +107,15 @@ def surfaces(eye: Eye) -> Figure:
 
 
 def twins(eye: Eye) -> Figure:
-    """One photo, a slice of the eye, of its second rendering and of a twin, and how thick twins are."""
+    """One photo, a slice of the eye, of its rescan and of a twin, and how thick twins are."""
     others = simulate_twins(SEED, NUMBER, 6, CONFIG)
-    assert eye.second is not None
+    assert eye.rescan is not None
     figure = Figure(figsize=(9, 4.2), facecolor="white")
     layout = figure.add_gridspec(2, 3, width_ratios=(1.2, 1, 1), wspace=0.06, hspace=0.22)
     _picture(figure.add_subplot(layout[:, 0]), eye.fundus, "one photo, to the last bit")
     pictures = {
         "the eye": eye.volume,
-        "scanned again: other speckle": eye.second,
+        "scanned again: other speckle": eye.rescan,
         "a twin: other hidden anatomy": others[0].volume,
     }
     for place, (title, volume) in enumerate(pictures.items()):

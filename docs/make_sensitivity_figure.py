@@ -51,7 +51,7 @@ class Distortion:
     Args:
         strengths: rising.
         unit: of the strengths.
-        apply: takes the volume, a strength and the volume's own generator of random numbers.
+        apply: takes the volume, a strength and the volume's own random numbers.
     """
 
     strengths: tuple[float, ...]
@@ -59,8 +59,8 @@ class Distortion:
     apply: Callable[[Array, float, np.random.Generator], Array]
 
 
-def _noise(volume: Array, strength: float, random: np.random.Generator) -> Array:
-    return volume + strength * random.standard_normal(volume.shape)
+def _noise(volume: Array, strength: float, rng: np.random.Generator) -> Array:
+    return volume + strength * rng.standard_normal(volume.shape)
 
 
 def _blur(volume: Array, strength: float, _: np.random.Generator) -> Array:
@@ -71,9 +71,9 @@ def _shift(volume: Array, strength: float, _: np.random.Generator) -> Array:
     return ndimage.shift(volume, (0, strength / 100 * volume.shape[1], 0), order=1, mode="mirror")
 
 
-def _shuffle(volume: Array, strength: float, random: np.random.Generator) -> Array:
+def _shuffle(volume: Array, strength: float, rng: np.random.Generator) -> Array:
     # One cycle through the slices chosen: each of them leaves its place.
-    chosen = random.permutation(len(volume))[: int(strength)]
+    chosen = rng.permutation(len(volume))[: int(strength)]
     shuffled = volume.copy()
     shuffled[chosen] = volume[np.roll(chosen, 1)]
     return shuffled

@@ -12,7 +12,7 @@ from fund2oct.geometry import Placement, ScanPattern
 from fund2oct.retina.layers import BOUNDARIES, SURFACES
 from fund2oct.retina.pose import N_POSE
 
-SCHEMA_VERSION = 3
+SCHEMA_VERSION = 4
 """Version of the layout of a file of eyes that this library reads and writes."""
 LATERALITIES = ("OD", "OS", "")
 """Right, left, and unknown, which a photo from anywhere may be."""
@@ -42,7 +42,7 @@ class Eye:
         placement: where the scan lies on the photo.
         spacing_mm: ``(s, z, x)``; s is NaN where the slices are not parallel.
         volume: B-scans, uint8, shape ``(S, Z, X)``; None for a photo without a scan.
-        second: the same scan with other speckle, uint8, shape ``(S, Z, X)``.
+        rescan: the same scan again, with other speckle, uint8, shape ``(S, Z, X)``.
         boundaries_um: depth of each of :data:`fund2oct.retina.BOUNDARIES`, micrometres from the top
             of the frame, float32, shape ``(n, S, X)``, NaN where absent.
         lesions: label map of the volume, uint8, shape ``(S, Z, X)``.
@@ -70,7 +70,7 @@ class Eye:
     placement: Placement = field(default_factory=Placement)
     spacing_mm: tuple[float, float, float] = (math.nan, math.nan, math.nan)
     volume: Array | None = None
-    second: Array | None = None
+    rescan: Array | None = None
     boundaries_um: Array | None = None
     lesions: Array | None = None
     lesion_fundus: Array | None = None
@@ -103,7 +103,7 @@ class Eye:
 ARRAYS: dict[str, tuple[str, tuple[str | int, ...]]] = {
     "fundus": ("uint8", ("H", "H", 3)),
     "volume": ("uint8", ("S", "Z", "X")),
-    "second": ("uint8", ("S", "Z", "X")),
+    "rescan": ("uint8", ("S", "Z", "X")),
     "boundaries_um": ("float32", (len(BOUNDARIES), "S", "X")),
     "lesions": ("uint8", ("S", "Z", "X")),
     "lesion_fundus": ("uint8", ("H", "H")),

@@ -10,7 +10,7 @@ from fund2oct.metrics.eyes.measuring import EyeMean, measure_eyes
 from fund2oct.metrics.eyes.sharpness import SharpnessRatio
 
 LOGGED = (
-    *(f"{frame}/{name}" for frame in ("aligned", "lying") for name in ("l1", "psnr", "ssim")),
+    *(f"{frame}/{name}" for frame in ("aligned", "posed") for name in ("l1", "psnr", "ssim")),
     "aligned/retina_local_mean",
     "thickness/error_um",
     "thickness/correlation",

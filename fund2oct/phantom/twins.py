@@ -57,7 +57,7 @@ def simulate_twins(seed: int, number: int, n: int, config: PhantomConfig | None 
         config: that of the eye.
 
     Returns:
-        The twins, without second renderings. Photo, placement, pose and diagnosis are the eye's,
+        The twins, without rescans. Photo, placement, pose and diagnosis are the eye's,
         volumes and true boundaries their own; their keys end in ``-twin1``, ``-twin2`` and so on.
 
     Raises:
@@ -76,7 +76,7 @@ def simulate_twins(seed: int, number: int, n: int, config: PhantomConfig | None 
         scan, signal = scan_retina(rng, retina, config, pose)
         scan["pose_um"] = eye.pose_um
         volume = acquire_volume(rng["speckle"], signal, config)
-        twins.append(replace(eye, key=f"{eye.key}-twin{place}", volume=volume, second=None, **scan))
+        twins.append(replace(eye, key=f"{eye.key}-twin{place}", volume=volume, rescan=None, **scan))
     return twins
 
 

@@ -25,11 +25,11 @@ from fund2oct.evaluation.own import Own
 from fund2oct.models import VolumeModel
 from fund2oct.progress import is_quiet
 from fund2oct.run.config import ConfigError, load_experiment
-from fund2oct.run.devices import spread
 from fund2oct.run.ending import SaveWhenTerminated, command_of, explained
 from fund2oct.run.folder import make_run_folder, remove_if_empty
 from fund2oct.run.resuming import check_resumable
 from fund2oct.run.settings import check_sections, check_trainer, explain, loggers_of
+from fund2oct.run.spreading import spread
 
 if TYPE_CHECKING:
     from fund2oct.evaluation.report.pictures import Picture
@@ -87,8 +87,8 @@ def train(
         resume: a checkpoint to go on from, in a folder of its own.
         overwrite: whether an earlier run in ``out`` may be removed.
         spread_out: whether to use all GPUs or cores where the configuration does not choose, see
-            :func:`fund2oct.run.devices.spread`. Each process runs the command line of this one once more, so
-            that it is for commands, not for notebooks.
+            :func:`fund2oct.run.spreading.spread`. Each process runs the command line of this one once more,
+            so that it is for commands, not for notebooks.
 
     Returns:
         The folder of the run.

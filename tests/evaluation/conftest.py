@@ -46,8 +46,8 @@ def real_slices(tiny_eyes: Path, tmp_path_factory: pytest.TempPathFactory) -> Pa
 
 
 @pytest.fixture(scope="session")
-def second_slices(tiny_eyes: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Second renderings of the first six tiny eyes."""
+def rescan_slices(tiny_eyes: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Rescans of the first six tiny eyes."""
     with EyeReader(tiny_eyes) as reader:
-        volumes = {key: reader.read(key).second for key in reader.keys[:6]}
-    return save_slices(tmp_path_factory.mktemp("second") / "slices", volumes)
+        volumes = {key: reader.read(key).rescan for key in reader.keys[:6]}
+    return save_slices(tmp_path_factory.mktemp("rescan") / "slices", volumes)

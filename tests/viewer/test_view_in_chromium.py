@@ -107,10 +107,10 @@ def test_the_page_holds_the_values_of_the_file(shown):
 
 def test_slices_are_compared_where_the_first_ones_retina_lies(shown):
     values = "[...sliceInFrame(eye.sources[{}], eyeFrame(), 2, '{}')]"
-    lies, real, flat = (
-        np.array(shown.run(values.format(1, pose))).reshape(Z, X) for pose in ("lies", "real", "flat")
+    posed, real, flat = (
+        np.array(shown.run(values.format(1, pose))).reshape(Z, X) for pose in ("posed", "real", "flat")
     )
-    assert np.unravel_index(lies.argmax(), lies.shape) == (19, 20)
+    assert np.unravel_index(posed.argmax(), posed.shape) == (19, 20)
     assert np.unravel_index(real.argmax(), real.shape) == (14, 20)  # its own retina begins four rows lower
     # Flattened, the pose lies at 0.6 of the height, row 24: seven rows higher than at 31.
     assert np.unravel_index(flat.argmax(), flat.shape) == (7, 20)

@@ -33,7 +33,7 @@ class RawBatch:
     """Eyes as a loader's worker reads them: a quarter of the bytes of what a model sees.
 
     Args:
-        pictures: uint8; ``fundus`` :math:`(B, H, H, 3)`, ``volume`` and ``second`` :math:`(B, S, Z, X)`,
+        pictures: uint8; ``fundus`` :math:`(B, H, H, 3)`, ``volume`` and ``rescan`` :math:`(B, S, Z, X)`,
             each a list of B where the sizes differ.
         values: the other entries of the batch, moved by the symmetries already.
         texts: names, and other text of each eye.

@@ -11,7 +11,7 @@ from functools import lru_cache
 import numpy as np
 
 from fund2oct.data.loading.split import EyeName
-from fund2oct.data.preparing.illumination import LEVELS, LIGHT, is_done
+from fund2oct.data.preparing.light_and_levels import LEVELS, LIGHT, is_done
 from fund2oct.data.store.reader import EyeReader
 from fund2oct.eye import ARRAYS, SIMULATED, Array, DataError
 from fund2oct.geometry import Placement, ScanPattern

@@ -57,7 +57,7 @@ def measure_eyes(
 
     * ``aligned/l1`` (brightness), ``aligned/psnr`` (dB), ``aligned/ssim`` and ``aligned/ms_ssim``: in the
       aligned frame, over the voxels that were scanned, see :func:`fund2oct.metrics.volume_psnr` and its like;
-    * ``lying/l1``, ``lying/psnr``, ``lying/ssim`` and ``lying/ms_ssim``: of the volumes as they lie;
+    * ``posed/l1``, ``posed/psnr``, ``posed/ssim`` and ``posed/ms_ssim``: of the volumes as they lie;
     * ``aligned/retina_local_mean`` (brightness): see :func:`retina_local_mean`;
     * ``energy/fake`` and ``energy/real`` (squared brightness): :func:`high_frequency_energy`; over a
       set, the ratio of their sums is the sharpness;
@@ -187,13 +187,13 @@ def measure_perceptual(
         network: of the distance, on the volumes' device.
 
     Returns:
-        ``aligned/perceptual_unweighted`` and ``lying/perceptual_unweighted``, in [0, 4], see
+        ``aligned/perceptual_unweighted`` and ``posed/perceptual_unweighted``, in [0, 4], see
         :func:`unweighted_perceptual_distance`; shape ``(B,)``.
     """
     distance = unweighted_perceptual_distance
     return {
         "aligned/perceptual_unweighted": distance(fake_aligned, real_aligned, network, mask),
-        "lying/perceptual_unweighted": distance(fake, real, network),
+        "posed/perceptual_unweighted": distance(fake, real, network),
     }
 
 
@@ -201,7 +201,7 @@ def _voxels(
     fake: Tensor, real: Tensor, fake_aligned: Tensor, real_aligned: Tensor, mask: Tensor
 ) -> dict[str, Tensor]:
     """Voxel metrics in the aligned frame and as the volumes lie."""
-    frames = {"aligned": (fake_aligned, real_aligned, mask), "lying": (fake, real, None)}
+    frames = {"aligned": (fake_aligned, real_aligned, mask), "posed": (fake, real, None)}
     return {
         f"{frame}/{name}": metric(*parts)
         for frame, parts in frames.items()

@@ -24,12 +24,12 @@ class DistanceResult(NamedTuple):
     r"""A distance, its sampling error, its floor, its control and its limit for many eyes.
 
     Numbers of samples count **eyes**: the B-scans of one eye are not independent, so eyes are drawn
-    and split as a whole. Below four eyes only :attr:`value` and :attr:`second_floor` are measured;
+    and split as a whole. Below four eyes only :attr:`value` and :attr:`rescan_floor` are measured;
     the rest is None.
 
     **Bias.** The Frechet distance of few samples is too large, far above 0 even for two sets of one
     distribution, and lower for eyes answered in pairs than for other eyes. So compare only what has
-    the same number of eyes and the same pairing: :attr:`value` with :attr:`second_floor`;
+    the same number of eyes and the same pairing: :attr:`value` with :attr:`rescan_floor`;
     :attr:`value_at_floor_n` with :attr:`floor` and :attr:`shuffle_control`. Volumes that vary too
     little may then lie *below* the floor: less variance has less bias. The kernel distance is free of
     this bias for independent samples; pairs make its :attr:`value` too small by an amount of order
@@ -61,7 +61,7 @@ class DistanceResult(NamedTuple):
         value_at_floor_n: the same real eyes against the *generated* volumes of those other eyes.
         shuffle_control: the same against the other eyes' real volumes with their slices in random
             order; close to the floor, the distance does not notice the order.
-        second_floor: second renderings of the same eyes against their first ones, all eyes.
+        rescan_floor: rescans of the same eyes against the eyes themselves, all of them.
         extrapolated: for infinitely many eyes.
         curve: number of eyes (of the smaller side) and mean value, the points of the extrapolation.
         constant_fake_slices: generated B-scans of one grey value.
@@ -80,7 +80,7 @@ class DistanceResult(NamedTuple):
     floor: float | None = None
     value_at_floor_n: float | None = None
     shuffle_control: float | None = None
-    second_floor: float | None = None
+    rescan_floor: float | None = None
     extrapolated: float | None = None
     curve: tuple[tuple[int, float], ...] = ()
     constant_fake_slices: int = 0
@@ -97,8 +97,8 @@ class DistanceResult(NamedTuple):
             parts.append(f"[{self.interval[0]:.5g}, {self.interval[1]:.5g}]")
         eyes = f"{self.n_real}" if self.n_real == self.n_fake else f"{self.n_real} and {self.n_fake}"
         notes = [f"{eyes} eyes"]
-        if self.second_floor is not None:
-            notes.append(f"second rendering {self.second_floor:.5g}")
+        if self.rescan_floor is not None:
+            notes.append(f"rescan {self.rescan_floor:.5g}")
         if self.floor is not None:
             notes.append(f"at {self.floor_n} eyes {self.value_at_floor_n:.5g}, floor {self.floor:.5g}")
         if self.shuffle_control is not None:
@@ -114,7 +114,7 @@ def compare_eyes(
     real: Tensor,
     fake: Tensor,
     *,
-    second: Tensor | None = None,
+    rescan: Tensor | None = None,
     shuffled: Tensor | None = None,
     paired: bool = True,
     resamples: int = 200,
@@ -127,10 +127,10 @@ def compare_eyes(
         distance: between two sets of feature vectors.
         real: features of the real eyes, shape ``(N, rows, d)``; the rows of an eye stay together.
         fake: features of the generated eyes, shape ``(M, rows, d)``.
-        second: of the second renderings, ``(N, rows, d)``, in the order of ``real``.
+        rescan: of the rescans, ``(N, rows, d)``, in the order of ``real``.
         shuffled: of the real volumes with shuffled slices, likewise.
         paired: whether ``fake[i]`` and ``real[i]`` are of one eye and are drawn together.
-        resamples: half sets drawn for the interval; 0 measures the value and second floor alone.
+        resamples: half sets drawn for the interval; 0 measures the value and the rescan floor alone.
         seed: seed of the draws.
 
     Returns:
@@ -147,8 +147,8 @@ def compare_eyes(
     eyes = _Eyes(distance, real.double(), fake.double(), paired, torch.Generator().manual_seed(seed))
     value = eyes.measure(eyes.real, eyes.fake)
     result = DistanceResult(name, value, len(real), len(fake))
-    if second is not None:
-        result = result._replace(second_floor=eyes.measure(eyes.real, second.double()))
+    if rescan is not None:
+        result = result._replace(rescan_floor=eyes.measure(eyes.real, rescan.double()))
     if resamples == 0 or min(len(real), len(fake)) < 4:
         return result
     curve = _curve(eyes, value, min(resamples, _SPLITS))
@@ -168,15 +168,15 @@ class _Eyes:
     real: Tensor
     fake: Tensor
     paired: bool
-    generator: torch.Generator
+    rng: torch.Generator
 
     def measure(self, real: Tensor, fake: Tensor) -> float:
         return self.distance(real.flatten(0, 1), fake.flatten(0, 1)).item()
 
     def orders(self) -> tuple[Tensor, Tensor]:
         """Random orders of the real and of the fake eyes, the same one where they are paired."""
-        real = torch.randperm(len(self.real), generator=self.generator)
-        return real, real if self.paired else torch.randperm(len(self.fake), generator=self.generator)
+        real = torch.randperm(len(self.real), generator=self.rng)
+        return real, real if self.paired else torch.randperm(len(self.fake), generator=self.rng)
 
     def draw(self, fraction: float) -> float:
         """Distance of a random part of both sets."""

@@ -26,10 +26,10 @@ from fund2oct.metrics.sets.kernel import kernel_distance
 from fund2oct.metrics.sets.resize import Resize, check_resize, resize_images
 from fund2oct.networks.features import FeatureNetwork, load_feature_network
 
-Role = Literal["real", "fake", "second"]
-"""Real volumes, generated ones, and second renderings of the real ones."""
+Role = Literal["real", "fake", "rescan"]
+"""Real volumes, generated ones, and rescans of the real ones."""
 
-_ROLES = ("real", "fake", "second")
+_ROLES = ("real", "fake", "rescan")
 _KINDS: dict[str, SetDistance] = {"frechet": frechet_distance, "kernel": kernel_distance}
 
 
@@ -40,7 +40,7 @@ class EyeComparison(NamedTuple):
     kind: str | SetDistance
     real: Tensor
     fake: Tensor
-    second: Tensor | None
+    rescan: Tensor | None
     shuffled: Tensor | None
     paired: bool
     resamples: int
@@ -54,7 +54,7 @@ class EyeComparison(NamedTuple):
             _KINDS[self.kind] if isinstance(self.kind, str) else self.kind,
             self.real,
             self.fake,
-            second=self.second,
+            rescan=self.rescan,
             shuffled=self.shuffled,
             paired=self.paired,
             resamples=self.resamples,
@@ -129,7 +129,7 @@ class EyeDistance(Metric):
 
         Args:
             volume: intensities in [0, 1] (what rounding adds is clamped), ``(B, 1, S, Z, X)``.
-            role: ``"real"``, ``"fake"`` or ``"second"``.
+            role: ``"real"``, ``"fake"`` or ``"rescan"``.
             keys: of the eyes, the same for an eye's real and generated volume. An eye may be given
                 twice, as padded distributed samplers do; it counts once.
 
@@ -193,33 +193,33 @@ class EyeDistance(Metric):
         """What :meth:`compute` computes, checked; without the network, for another process to do.
 
         Args:
-            beside: another distance of the same protocol, whose real eyes and second renderings are taken
+            beside: another distance of the same protocol, whose real eyes and rescans are taken
                 in place of this one's; all that are compared with it share their features.
 
         Raises:
             ValueError: as :meth:`compute`.
         """
         source = self if beside is None else beside
-        real, second, fake = source.gathered("real"), source.gathered("second"), self._eyes("fake")
+        real, rescan, fake = source.gathered("real"), source.gathered("rescan"), self._eyes("fake")
         name = self._name(real.size)
         for role, eyes in (("real", real), ("fake", fake)):
             if len(eyes.names) < 2:
                 raise ValueError(f"{name}: expected at least two {role} eyes, found {len(eyes.names)}")
         assert real.size is not None
-        for role, eyes in (("fake", fake), ("second", second)):
+        for role, eyes in (("fake", fake), ("rescan", rescan)):
             if eyes.size is not None:
                 check_same_size(role, next(iter(eyes.names.values())), eyes.size, real.size)
         if self.paired:
             check_same_eyes(real, fake, "fake", "answer each real eye, or compare with paired=False")
-        if second.names:
-            check_same_eyes(real, second, "second", "render each real eye a second time, or none")
+        if rescan.names:
+            check_same_eyes(real, rescan, "rescan", "render each real eye a second time, or none")
         features, shuffled = self._without_control(real.features)
         return EyeComparison(
             name,
             self.kind,
             features,
             fake.features,
-            second.features if second.names else None,
+            rescan.features if rescan.names else None,
             shuffled,
             self.paired,
             self.resamples,

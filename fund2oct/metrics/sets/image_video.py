@@ -144,10 +144,10 @@ class VideoDistance(EyeDistance):
 
 def _shuffled_order(n_slices: int, seed: int) -> list[int]:
     """A random order of the slices, neither their own nor its reverse unless there are two."""
-    generator = torch.Generator().manual_seed(seed % 2**63)
+    rng = torch.Generator().manual_seed(seed % 2**63)
     own = list(range(n_slices))
     if n_slices == 2:
         return [1, 0]
-    while (order := torch.randperm(n_slices, generator=generator).tolist()) in (own, own[::-1]):
+    while (order := torch.randperm(n_slices, generator=rng).tolist()) in (own, own[::-1]):
         pass
     return order

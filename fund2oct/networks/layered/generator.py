@@ -22,7 +22,7 @@ from fund2oct.retina.layers import SURFACES
 
 
 @dataclass(frozen=True, eq=False)
-class Anatomy:
+class PredictedAnatomy:
     """What the generator knows before it draws texture.
 
     Args:
@@ -143,7 +143,7 @@ class LayeredGenerator(nn.Module):
         real: Real | None = None,
         draw: NoiseSource | None = None,
         centre: Tensor | None = None,
-    ) -> Anatomy:
+    ) -> PredictedAnatomy:
         """Predict surfaces, and draw the tissue between them without noise.
 
         Args:
@@ -181,14 +181,14 @@ class LayeredGenerator(nn.Module):
             pockets = dark_pockets(layers, frame, real.spacing_x_mm)
         columns = tissue.drawn(frame.edges[0], pockets)
         logits = from_layers(columns, depth_um, spacing_z_mm, n_depth, frame)
-        return Anatomy(found, heights, logits, row_um, tissue.pockets, pockets)
+        return PredictedAnatomy(found, heights, logits, row_um, tissue.pockets, pockets)
 
-    def dress(self, anatomy: Anatomy, rng: NoiseSource) -> Tensor:
+    def dress(self, anatomy: PredictedAnatomy, rng: NoiseSource) -> Tensor:
         """Draw texture on an anatomy, see :func:`dressed`."""
         return dressed(self.texture, anatomy, rng)
 
 
-def dressed(texture: nn.Module, anatomy: Anatomy, rng: NoiseSource) -> Tensor:
+def dressed(texture: nn.Module, anatomy: PredictedAnatomy, rng: NoiseSource) -> Tensor:
     """Draw texture on an anatomy; no gradient reaches the anatomy.
 
     What the texture network draws without noise is taken off: it would be one pattern in all eyes.

@@ -13,7 +13,7 @@ from fund2oct.retina.working import find_fill
 
 LIGHT = ("light", "evened")
 """What an eye's history says of a photo whose illumination was evened out already."""
-LEVELS = ("levels", "normalised")
+LEVELS = ("levels", "evened")
 """What it says of a volume that was brought to the levels that all devices share."""
 
 _WORK_PX = 96
@@ -27,7 +27,7 @@ _LEAST_RANGE = 8.0
 _MOST_VOXELS = 2_000_000
 
 
-def normalise_illumination(photo: Array) -> Array:
+def even_light(photo: Array) -> Array:
     r"""Even out a photo's illumination and bring it to one brightness, hue and black surround kept.
 
     .. math:: P'(x, y, c) = P(x, y, c) \cdot 110 / L(x, y)
@@ -62,7 +62,7 @@ def normalise_illumination(photo: Array) -> Array:
     return (photo * full[..., None] + 0.5).clip(0, 255).astype(np.uint8)
 
 
-def normalise_intensity(volume: Array) -> Array:
+def even_levels(volume: Array) -> Array:
     r"""Bring a volume's noise floor and bright band to levels that all devices share.
 
     .. math:: V' = 24 + (V - f) \cdot 176 / (b - f)
