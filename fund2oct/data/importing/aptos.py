@@ -19,7 +19,8 @@ import numpy as np
 from fund2oct.data.formats.exam import Exam
 from fund2oct.data.formats.images import read_grey, resize
 from fund2oct.data.importing.assemble import ImportOptions, make_eye, read_files
-from fund2oct.data.importing.engine import Candidate, ImportReport, fingerprint_of, import_eyes
+from fund2oct.data.importing.engine import Candidate, fingerprint_of, import_eyes
+from fund2oct.data.importing.report import ImportReport
 from fund2oct.data.preparing.scans import ScanOptions
 from fund2oct.data.store.layout import Compression
 from fund2oct.eye import Array, DataError, Eye

@@ -6,7 +6,8 @@ import os
 from dataclasses import replace
 from functools import partial
 
-from fund2oct.data.importing.engine import Candidate, ImportReport, fingerprint_of, make_file
+from fund2oct.data.importing.engine import Candidate, fingerprint_of, make_file
+from fund2oct.data.importing.report import ImportReport
 from fund2oct.data.preparing.surfaces import searched_fields
 from fund2oct.data.store.layout import Compression
 from fund2oct.data.store.reader import EyeReader

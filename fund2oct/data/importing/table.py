@@ -10,7 +10,8 @@ from typing import NoReturn
 
 from fund2oct.data.formats.naming import laterality_of
 from fund2oct.data.importing.assemble import ImportOptions, make_eye, read_files
-from fund2oct.data.importing.engine import Candidate, ImportReport, fingerprint_of, import_eyes
+from fund2oct.data.importing.engine import Candidate, fingerprint_of, import_eyes
+from fund2oct.data.importing.report import ImportReport
 from fund2oct.data.store.layout import Compression
 from fund2oct.data.tables.eyes import COLUMNS, EyeRow, read_eyes, with_lines
 from fund2oct.data.tables.files import files_of, find_file, find_volume

@@ -10,7 +10,8 @@ from fund2oct.data.formats.naming import laterality_of, natural_order
 from fund2oct.data.formats.stacks import PICTURES, STACKS, TIFF
 from fund2oct.data.formats.tiff import n_pages
 from fund2oct.data.importing.assemble import ImportOptions, make_eye, read_files
-from fund2oct.data.importing.engine import Candidate, ImportReport, fingerprint_of, import_eyes
+from fund2oct.data.importing.engine import Candidate, fingerprint_of, import_eyes
+from fund2oct.data.importing.report import ImportReport
 from fund2oct.data.store.layout import Compression
 from fund2oct.eye import DataError, Eye
 
