@@ -34,15 +34,22 @@ from fund2oct.progress import with_progress
 
 @dataclass(frozen=True)
 class Candidate:
-    """An eye that may be imported; ``read`` raises :class:`~fund2oct.data.DataError` where it cannot be.
-
-    What ``read`` returns beside the eye are notes: nothing that keeps the eye out, but worth knowing.
+    """An eye that is to be imported: its name, and how to read it.
 
     Args:
-        name: in the report, unique among the candidates.
-        read: makes the eye; it has to be picklable, for it may be called in another process.
-        fingerprint: of all that the eye is made from, see :func:`fingerprint_of`. Without one, the eye
-            is made again each time.
+        name: what the report calls the eye; unique among the candidates.
+        read: makes the eye. It returns the eye and notes, which are worth knowing but do not keep the eye
+            out, and raises :class:`~fund2oct.data.DataError` where the eye cannot be used. It has to be
+            picklable, for it may be called in another process.
+        fingerprint: tells whether what the eye is made from has changed, see :func:`fingerprint_of`. Without
+            one, the eye is made again in each import.
+
+    Example:
+        >>> from fund2oct.phantom import simulate_eye
+        >>> candidate = Candidate("first eye", lambda: (simulate_eye(0, 0), ["simulated"]))
+        >>> eye, notes = candidate.read()
+        >>> eye.key, notes
+        ('sim-0000000-OD', ['simulated'])
     """
 
     name: str
@@ -73,6 +80,14 @@ def fingerprint_of(paths: Iterable[str | os.PathLike[str]], *settings: object) -
 
     Returns:
         A hash, which is another for another version of fund2oct.
+
+    Example:
+        >>> before = fingerprint_of(["photo.png"], "even light")
+        >>> fingerprint_of(["photo.png"], "even light") == before
+        True
+        >>> Path("photo.png").touch()  # saved again
+        >>> fingerprint_of(["photo.png"], "even light") == before
+        False
     """
     files = (
         file for path in map(Path, paths) for file in (sorted(path.iterdir()) if path.is_dir() else [path])
@@ -102,9 +117,21 @@ def import_eyes(
         workers: processes to read eyes in.
         compression: as :class:`~fund2oct.data.EyeWriter`.
 
+    Returns:
+        What became of each eye.
+
     Raises:
-        DataError: if there is none, if ``out`` exists or cannot be made, if another process is making
+        DataError: if no eye can be used, if ``out`` exists or cannot be made, if another process is making
             it, or if the disk is full.
+        OutputError: if a file that is no report has the table's name.
+
+    Example:
+        >>> from fund2oct.phantom import simulate_eye
+        >>> def read(number):
+        ...     return simulate_eye(7, number), []
+        >>> eyes = [Candidate(f"eye {number}", partial(read, number)) for number in range(2)]
+        >>> import_eyes(eyes, "mine.h5").imported
+        ['sim7-0000000-OD', 'sim7-0000001-OS']
     """
     table = Path(out).with_suffix(".import.csv")
     if table.is_file() and not table.read_bytes().startswith(",".join(COLUMNS).encode()):
@@ -125,7 +152,24 @@ def make_file(
     wait: bool = False,
     description: str = "importing eyes",
 ) -> ImportReport:
-    """As :func:`import_eyes`, without the table; ``wait`` waits for another process that makes it."""
+    """Write all eyes that can be read to a file, as :func:`import_eyes`, without the table beside it.
+
+    Args:
+        candidates: the eyes, in the order of the report.
+        out: the file to make.
+        overwrite: whether ``out`` may be replaced.
+        workers: processes to read eyes in.
+        compression: as :class:`~fund2oct.data.EyeWriter`.
+        wait: whether to wait where another process is making the file, instead of raising an error.
+        description: what the progress bar says.
+
+    Returns:
+        What became of each eye.
+
+    Raises:
+        DataError: as :func:`import_eyes`.
+        ValueError: if ``workers`` is not positive.
+    """
     out = Path(out)
     if workers < 1:
         raise ValueError(f"workers: expected at least 1, found {workers}")

@@ -26,6 +26,13 @@ class ImportReport:
         reused: how many eyes were there from an earlier import.
         passed_over: names of files that were no candidates, being of another kind.
         unchanged: whether the file held these very eyes already, and was left as it is.
+
+    Example:
+        >>> report = ImportReport(Path("eyes.h5"), imported=["7-OD"], skipped=[("8.jpg", "no such file")])
+        >>> for line in report.lines():
+        ...     print(line)
+        left out 8.jpg: no such file
+        eyes.h5: 1 eyes imported, 1 left out
     """
 
     path: Path

@@ -35,8 +35,18 @@ def add_surfaces(
         workers: processes.
         compression: of the new file, as :class:`~fund2oct.data.EyeWriter`.
 
+    Returns:
+        What became of each eye.
+
     Raises:
         DataError: if no eye can be read, or ``out`` cannot be made.
+
+    Example:
+        >>> from fund2oct.data import EyeWriter
+        >>> with EyeReader("eyes.h5") as reader, EyeWriter("without.h5") as writer:
+        ...     writer.add(reader.read("sim3-0000000-OD", skip=SEARCHED))
+        >>> add_surfaces("without.h5", "mine.h5").notes
+        [('sim3-0000000-OD', 'pose and surfaces searched in the volume')]
     """
     with EyeReader(path) as reader:
         candidates = [

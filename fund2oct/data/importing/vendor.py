@@ -73,9 +73,20 @@ def import_vendor(
         workers: processes to read in.
         compression: as :class:`~fund2oct.data.EyeWriter`.
 
+    Returns:
+        What became of each scan.
+
     Raises:
         DataError: if there is no file, or no scan could be imported.
         ImportError: if a format needs a package that is not installed.
+
+    Example:
+        >>> from fund2oct.data import EyeReader
+        >>> from fund2oct.export import export_eye
+        >>> eye = EyeReader("eyes.h5").read("sim3-0000000-OD")
+        >>> _ = export_eye(eye, ".", "scan", "dicom")  # scan.dcm, as a scanner writes it
+        >>> print(import_vendor("scan.dcm", "mine.h5").lines()[-1])
+        mine.h5: 1 eyes imported, 0 left out
     """
     options = options or ImportOptions()
     # These files mark what is empty themselves.

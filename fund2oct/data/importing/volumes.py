@@ -37,8 +37,20 @@ def import_volumes(
         workers: processes to read in.
         compression: as :class:`~fund2oct.data.EyeWriter`.
 
+    Returns:
+        What became of each volume.
+
     Raises:
         DataError: if there is no volume, or none could be imported.
+
+    Example:
+        >>> from fund2oct.data import EyeReader
+        >>> from fund2oct.data.preparing.scans import ScanOptions
+        >>> eye = EyeReader("eyes.h5").read("sim3-0000000-OD")
+        >>> np.save("eye7_OD.npy", eye.volume)  # six radial slices
+        >>> options = ImportOptions(ScanOptions(spacing_mm=eye.spacing_mm, radial=True))
+        >>> import_volumes("eye7_OD.npy", "mine.h5", options).imported
+        ['eye7_OD']
     """
     options = options or ImportOptions()
     found, passed_over = _find_volumes(Path(source), Path(out))
