@@ -12,7 +12,7 @@ from functools import partial
 from pathlib import Path
 
 from fund2oct.data import Eye
-from fund2oct.data.preparing.landmarks import PhotoPlacement
+from fund2oct.data.preparing.placing import PhotoPlacement
 from fund2oct.data.tables.eyes import COLUMNS, GivenLines, lines_of_photos
 from fund2oct.data.tables.spreadsheet import read_table, renamed
 from fund2oct.eye import DataError

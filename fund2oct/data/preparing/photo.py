@@ -11,7 +11,7 @@ from torch.nn import functional as F
 
 from fund2oct.data.preparing.circle import RetinaCircle, crop_retina, find_retina
 from fund2oct.data.preparing.illumination import LIGHT, normalise_illumination
-from fund2oct.data.preparing.landmarks import PhotoPlacement, place_on
+from fund2oct.data.preparing.placing import PhotoPlacement, place_on
 from fund2oct.eye import Array, Plain
 from fund2oct.geometry import Placement
 

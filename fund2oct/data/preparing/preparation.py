@@ -13,8 +13,8 @@ from fund2oct.data.preparing.illumination import (
     normalise_illumination,
     normalise_intensity,
 )
-from fund2oct.data.preparing.landmarks import PhotoPlacement
 from fund2oct.data.preparing.photo import PhotoOptions
+from fund2oct.data.preparing.placing import PhotoPlacement
 from fund2oct.eye import Array, Eye, Plain
 from fund2oct.geometry import Placement
 

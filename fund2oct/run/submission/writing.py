@@ -16,7 +16,7 @@ from PIL import Image
 
 from fund2oct import __version__
 from fund2oct.data.formats.images import resize
-from fund2oct.data.preparing.landmarks import PhotoPlacement
+from fund2oct.data.preparing.placing import PhotoPlacement
 from fund2oct.eye import Array, DataError
 from fund2oct.geometry import Placement
 from fund2oct.models import VolumeModel, load_model
