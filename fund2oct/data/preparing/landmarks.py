@@ -43,6 +43,11 @@ class Landmarks:
         disc_confidence: from 0 to 1: the weight of all hypotheses whose disc is within half a
             millimetre of the most likely one.
         fovea_confidence: likewise, of the fovea.
+
+    Example:
+        >>> found = Landmarks(disc=(0.7, -0.1), fovea=(0.0, 0.0), disc_confidence=0.98, fovea_confidence=0.9)
+        >>> round(found.half_width_mm, 2)
+        6.73
     """
 
     disc: Point
@@ -76,12 +81,25 @@ def find_landmarks(photo: Array, laterality: str = "", half_width_mm: float | No
         half_width_mm: where it is known; otherwise half widths from 4.2 to 8.1 mm are tried, those of
             cameras of 30 to 60 degrees.
 
+    Returns:
+        Centres of disc and fovea, with the confidence of each.
+
+    Raises:
+        ValueError: if it is no square RGB picture of bytes.
+
     References:
         Jonas et al.: Optic disc - fovea distance, axial length and parapapillary zones, PLoS ONE 10
         (2015), e0138701 (4.76 mm, standard deviation 0.34). Jonas et al.: Optic disc-fovea angle, PLoS
         ONE 10 (2015), e0141771 (7.8 degrees, standard deviation 3.6). Foracchia, Grisan, Ruggeri:
         Detection of optic disc in retinal images by means of a geometrical model of vessel structure,
         IEEE TMI 23 (2004) (vessels that converge).
+
+    Example:
+        >>> from fund2oct.data import crop_retina, find_retina
+        >>> photo = np.asarray(Image.open("photo.png"))
+        >>> found = find_landmarks(crop_retina(photo, find_retina(photo), 128), "OD", half_width_mm=6.5)
+        >>> [round(place, 1) for place in found.disc], [round(place, 1) for place in found.fovea]
+        ([0.6, -0.1], [-0.1, 0.0])
     """
     if photo.ndim != 3 or photo.shape[0] != photo.shape[1] or photo.shape[2] != 3 or photo.dtype != np.uint8:
         raise ValueError(f"photo: expected RGB uint8 (H, H, 3), found {photo.dtype} {photo.shape}")

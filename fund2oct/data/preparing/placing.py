@@ -20,6 +20,14 @@ class PhotoPlacement:
         half_width_mm: millimetres of retina under half the photo's width, which the camera's field
             gives; None takes the distance between disc and fovea for the measure, which differs by 7%
             between eyes.
+
+    Example:
+        >>> from fund2oct.data.formats.images import read_rgb
+        >>> from fund2oct.data.preparing.photo import PhotoOptions, prepare_photo
+        >>> options = PhotoOptions(size_px=128, placement=PhotoPlacement(half_width_mm=6.5))
+        >>> photo = prepare_photo(read_rgb("photo.png"), options, "OD")
+        >>> [round(place, 1) for place in photo.placement.shift]  # the fovea, not the centre of the photo
+        [-0.1, 0.0]
     """
 
     half_width_mm: float | None = None
