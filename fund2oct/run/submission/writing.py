@@ -72,14 +72,20 @@ def write_submission(
         device: where the model runs.
         overwrite: whether ``out`` may be replaced.
 
+    Returns:
+        How many photos were answered, and which could not be.
+
     Raises:
         DataError: if ``out`` exists or ends in no ``.zip``, or there are no photos.
         fund2oct.models.CheckpointError: if the checkpoint cannot be used.
         ValueError: if the model does not draw six slices.
 
-    Example::
-
-        write_submission("runs/final/checkpoints/last.ckpt", "challenge/val", "submission.zip")
+    Example:
+        >>> from fund2oct.run.submission import check_submission
+        >>> write_submission("model.ckpt", ".", "submission.zip")  # this folder holds photo.png
+        SubmissionReport(n_photos=1, n_kept=0, failed=())
+        >>> check_submission("submission.zip", ".")  # nothing is wrong with it
+        []
     """
     out = Path(out)
     if out.suffix.lower() != ".zip":
