@@ -38,7 +38,7 @@ class PageReport:
         in_3d: whether it can draw the surfaces in 3D.
 
     Example:
-        >>> PageReport(Path("view.html"), ("7-OD", "7-OS"), n_found=24, size_bytes=812_345, in_3d=True).lines()
+        >>> PageReport(Path("view.html"), ("7-OD", "7-OS"), 24, size_bytes=812_345, in_3d=True).lines()
         ['view.html: 2 of 24 eyes, 0.8 MB']
     """
 
