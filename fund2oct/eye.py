@@ -60,6 +60,11 @@ class Eye:
         metadata: what else is known of the eye, such as ``age_years``; plain values by name.
         history: what the importer did to make the eye, such as the circle that it cropped the photo
             to; plain values by name.
+
+    Example:
+        >>> eye = Eye(key="7-OD", patient="7", laterality="OD", fundus=np.zeros((64, 64, 3), np.uint8))
+        >>> eye
+        Eye('7-OD', OD, fundus 64 px, volume None)
     """
 
     key: str
@@ -125,7 +130,24 @@ def padded_pose(pose_um: Array) -> Array:
 
 
 def problems(eye: Eye) -> list[str]:
-    """What is wrong with an eye, one line each; empty for a sound one."""
+    """List what is wrong with an eye.
+
+    Looked at are the names, the type and the shape of each array, sizes that must agree between arrays, the
+    scan's lines against volume and spacing, and the values of pose and surfaces.
+
+    Args:
+        eye: the eye; it is not changed.
+
+    Returns:
+        A line for each problem, with what was expected and what was found; empty for a sound eye.
+
+    Example:
+        >>> for line in problems(Eye(key="7-OD", patient="", laterality="right")):
+        ...     print(line)
+        patient: expected a name, found none; splits are made by patient
+        laterality: expected one of ('OD', 'OS', ''), found 'right'
+        expected a photo, a volume or both, found neither
+    """
     found = [*_text_problems(eye), *_plain_problems(eye), *_array_problems(eye), *_scan_problems(eye)]
     found += _value_problems(eye)
     if eye.fundus is None and eye.volume is None:
@@ -134,10 +156,20 @@ def problems(eye: Eye) -> list[str]:
 
 
 def validate(eye: Eye) -> None:
-    """Refuse an eye with a problem.
+    """Refuse an eye that :func:`problems` finds anything wrong with.
+
+    Args:
+        eye: the eye; it is not changed.
 
     Raises:
-        DataError: if there is one; the message names the eye and every problem.
+        DataError: if there is a problem; the message names the eye and every problem.
+
+    Example:
+        >>> photo = np.zeros((64, 64, 3), np.float32)
+        >>> validate(Eye(key="7-OD", patient="7", laterality="OD", fundus=photo))
+        Traceback (most recent call last):
+            ...
+        fund2oct.eye.DataError: eye '7-OD': fundus: expected uint8 (H, H, 3), found float32 (64, 64, 3)
     """
     if found := problems(eye):
         raise DataError(f"eye {eye.key!r}: {'; '.join(found)}")

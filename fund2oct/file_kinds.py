@@ -33,10 +33,20 @@ _READ = 512
 
 
 def kind_of(path: str | os.PathLike[str]) -> str:
-    """Say what a file is, in words that follow "is"; empty where its bytes tell nothing.
+    """Tell what a file is by its first bytes, whatever its name says.
+
+    Args:
+        path: the file.
+
+    Returns:
+        Words that an error can put behind "is"; empty where the bytes tell nothing.
 
     Raises:
         OSError: if it cannot be opened.
+
+    Example:
+        >>> kind_of("photo.png"), kind_of("eyes.h5")
+        ('a PNG picture', 'an HDF5 file, as files of eyes are')
     """
     with open(path, "rb") as file:
         start = file.read(_READ)
@@ -56,7 +66,13 @@ def kind_of(path: str | os.PathLike[str]) -> str:
 
 
 def why_not_a_file(path: str | os.PathLike[str]) -> str:
-    """Why a path cannot be opened as a file, in words that follow its name; empty where it can be.
+    """Tell why a path cannot be opened as a file.
+
+    Args:
+        path: the path that a user gave.
+
+    Returns:
+        Words that an error can put behind the path; empty where the file can be opened.
 
     Example:
         >>> why_not_a_file("/")

@@ -35,6 +35,20 @@ def sigterm_raises() -> Iterator[None]:
 
     A library that sets a handler of its own inside the block, as Lightning does while it trains, decides
     itself what SIGTERM does.
+
+    Returns:
+        A context manager; the signal acts as usual again when its block ends.
+
+    Raises:
+        Terminated: inside the block, where the process was when the signal came.
+
+    Example:
+        >>> try:
+        ...     with sigterm_raises():
+        ...         signal.raise_signal(signal.SIGTERM)  # as a scheduler does when the time is up
+        ... except Terminated as stop:
+        ...     print("status", stop.status)
+        status 143
     """
 
     def terminate(number: int, frame: FrameType | None) -> None:

@@ -17,7 +17,7 @@ from fund2oct.cli.options import (
 
 if TYPE_CHECKING:
     from fund2oct.data.importing.assemble import ImportOptions
-    from fund2oct.data.importing.engine import ImportReport
+    from fund2oct.data.importing.report import ImportReport
 
 
 def add_commands(commands: Commands) -> None:

@@ -7,7 +7,7 @@ import os
 from typing import TYPE_CHECKING, TypeAlias
 
 if TYPE_CHECKING:
-    from fund2oct.data.preparing.landmarks import PhotoPlacement
+    from fund2oct.data.preparing.placing import PhotoPlacement
     from fund2oct.geometry import Placement, Point, ScanPattern
 
 Group: TypeAlias = "argparse.ArgumentParser | argparse._ArgumentGroup"
@@ -117,7 +117,7 @@ def scan_option(name: str) -> ScanPattern:
 
 def placement_option(options: argparse.Namespace, fovea: Point = (0.0, 0.0)) -> Placement | PhotoPlacement:
     """What :func:`add_placement`'s options ask for."""
-    from fund2oct.data.preparing.landmarks import PhotoPlacement
+    from fund2oct.data.preparing.placing import PhotoPlacement
     from fund2oct.geometry import Placement
     from fund2oct.plausible import check_half_width
 

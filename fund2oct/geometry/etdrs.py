@@ -55,6 +55,9 @@ def anatomical_name(field: str, laterality: str) -> str:
         field: one of :data:`FIELDS`.
         laterality: ``"OD"``, ``"OS"`` or empty.
 
+    Returns:
+        The name, such as ``"inner nasal"``.
+
     Example:
         >>> anatomical_name("inner right", "OD"), anatomical_name("inner right", "OS")
         ('inner nasal', 'inner temporal')
@@ -70,11 +73,23 @@ def anatomical_name(field: str, laterality: str) -> str:
 
 
 def field_means_um(thickness_um: Array, points_mm: Array) -> dict[str, float]:
-    """Mean of a map over each field, NaN where it covers no more than half of the field.
+    """Average a thickness map over each field of the grid.
 
     Args:
-        thickness_um: micrometres at evenly spaced points, NaN where unknown, any shape.
-        points_mm: where these lie, as for :func:`etdrs_masks`.
+        thickness_um: micrometres at evenly spaced points, NaN where unknown, any shape ``(...)``.
+        points_mm: where these points lie, as for :func:`etdrs_masks`, shape ``(..., 2)``.
+
+    Returns:
+        For each of :data:`FIELDS` the mean in micrometres; NaN where no more than half of the field's points
+        are known.
+
+    Example:
+        >>> line = np.linspace(-3, 3, 61)
+        >>> points_mm = np.stack(np.meshgrid(line, line), -1)
+        >>> thickness_um = 300 - 50 * np.exp(-np.hypot(*np.moveaxis(points_mm, -1, 0)))  # a foveal pit
+        >>> means = field_means_um(thickness_um, points_mm)
+        >>> round(means["centre"]), round(means["inner up"]), round(means["outer up"])
+        (263, 282, 295)
     """
     found = {}
     for name, mask in etdrs_masks(points_mm).items():

@@ -21,9 +21,21 @@ _TOLERANCE_MM = 1e-6
 class Symmetry:
     r"""A rotation or reflection about the fovea that maps a scan's lines onto themselves.
 
-    Content at ``p`` (millimetres) moves to ``matrix @ p``. Slice ``s`` of the moved volume is
-    slice ``slices[s]`` of the old one, read backwards where ``mirrored[s]``: the volume is
-    permuted and never resampled.
+    The slices of a moved volume are those of the old one in another order, some of them read backwards: it
+    is not resampled. :meth:`ScanPattern.symmetries` finds all symmetries of a scan.
+
+    Args:
+        matrix: what is at ``p``, in millimetres around the fovea, moves to ``matrix @ p``.
+        slices: slice ``s`` of the moved volume is slice ``slices[s]`` of the old one.
+        mirrored: for each slice of the moved volume, whether it is read backwards.
+
+    Example:
+        >>> from fund2oct import RadialScan
+        >>> quarter = next(one for one in RadialScan(2).symmetries() if one.matrix == ((0, -1), (1, 0)))
+        >>> quarter.slices, quarter.mirrored  # each of the two lines comes to lie on the other
+        ((1, 0), (True, False))
+        >>> quarter.apply_to_scan(torch.rand(1, 1, 2, 32, 48)).shape
+        torch.Size([1, 1, 2, 32, 48])
     """
 
     matrix: tuple[tuple[float, float], tuple[float, float]]

@@ -36,6 +36,13 @@ def align(volume: Tensor, pose_um: Tensor, spacing_z_mm: Tensor | float) -> Tens
 
     Raises:
         ValueError: if the shapes do not fit each other, or the spacing is not positive.
+
+    Example:
+        >>> volume = torch.zeros(1, 1, 1, 20, 3)
+        >>> volume[..., 5, :] = 1  # a bright row from 50 to 60 um, rows of 10 um
+        >>> aligned = align(volume, torch.tensor([[[50.0, 0.0, 0.0]]]), spacing_z_mm=0.01)
+        >>> aligned[0, 0, 0, :, 0].argmax()  # 0.6 of 20 rows from the top
+        tensor(12)
     """
     _check(volume, pose_um)
     return _shift(volume, _offset_px(pose_um, spacing_z_mm, volume))
@@ -56,6 +63,13 @@ def unalign(aligned: Tensor, pose_um: Tensor, spacing_z_mm: Tensor | float) -> T
 
     Raises:
         ValueError: if the shapes do not fit each other, or the spacing is not positive.
+
+    Example:
+        >>> aligned = torch.zeros(1, 1, 1, 20, 3)
+        >>> aligned[..., 12, :] = 1
+        >>> tilted = torch.tensor([[[100.0, 30.0, 0.0]]])  # 20 um up on the left, 20 um down on the right
+        >>> unalign(aligned, tilted, spacing_z_mm=0.01)[0, 0, 0].argmax(0)  # rows of 10 um
+        tensor([ 8, 10, 12])
     """
     _check(aligned, pose_um)
     return _shift(aligned, -_offset_px(pose_um, spacing_z_mm, aligned))
@@ -74,6 +88,12 @@ def aligned_mask(volume: Tensor, pose_um: Tensor, spacing_z_mm: Tensor | float) 
 
     Raises:
         ValueError: if the shapes do not fit each other, or the spacing is not positive.
+
+    Example:
+        >>> volume = torch.rand(1, 1, 1, 20, 3)
+        >>> pose_um = torch.tensor([[[60.0, 0.0, 0.0]]])  # six rows of 10 um, and 12 in the aligned frame
+        >>> aligned_mask(volume, pose_um, spacing_z_mm=0.01)[0, 0, 0, :, 0].sum()  # six rows were not scanned
+        tensor(14)
     """
     _check(volume, pose_um)
     offset = _offset_px(pose_um, spacing_z_mm, volume)

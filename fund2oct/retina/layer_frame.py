@@ -33,8 +33,7 @@ class LayerFrame:
     Raises:
         ValueError: if there are fewer than two bands, or a number is not positive.
 
-    Example::
-
+    Example:
         >>> frame = LayerFrame(bands=(8, 28, 6, 32))
         >>> frame.n_rows, frame.n_surfaces, frame.edges
         (74, 3, (8, 36, 42))
@@ -92,6 +91,13 @@ def to_layers(volume: Tensor, surfaces_um: Tensor, spacing_z_mm: Tensor | float,
 
     Raises:
         ValueError: if the shapes do not fit each other.
+
+    Example:
+        >>> frame = LayerFrame(bands=(4, 8, 4))
+        >>> volume = torch.rand(1, 1, 6, 32, 48)
+        >>> surfaces_um = torch.tensor([100.0, 250.0]).view(1, 2, 1, 1).expand(1, 2, 6, 48)
+        >>> to_layers(volume, surfaces_um, spacing_z_mm=0.01, frame=frame).shape
+        torch.Size([1, 1, 6, 16, 48])
     """
     _check(volume, surfaces_um, frame)
     with torch.autocast(volume.device.type, enabled=False):
@@ -128,6 +134,15 @@ def from_layers(
 
     Raises:
         ValueError: if the shapes do not fit each other.
+
+    Example:
+        >>> frame = LayerFrame(bands=(4, 8, 4))
+        >>> layers = torch.zeros(1, 1, 1, 16, 2)
+        >>> layers[..., 4:12, :] = 1  # bright between the two surfaces
+        >>> surfaces_um = torch.tensor([[[[100.0, 150.0]], [[250.0, 250.0]]]])  # thinner on the right
+        >>> volume = from_layers(layers, surfaces_um, spacing_z_mm=0.01, n_depth=32, frame=frame)
+        >>> (volume[0, 0, 0] > 0.5).sum(0)  # rows of 10 um: 150 um and 100 um
+        tensor([15, 10])
     """
     _check(layers, surfaces_um, frame)
     if layers.shape[3] != frame.n_rows:

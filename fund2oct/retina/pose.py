@@ -65,6 +65,14 @@ def apply_symmetry_to_pose(pose_um: Tensor, symmetry: Symmetry) -> Tensor:
 
     Raises:
         ValueError: if the shape does not fit the symmetry.
+
+    Example:
+        >>> from fund2oct import RadialScan
+        >>> half_turn = next(one for one in RadialScan(2).symmetries() if one.matrix == ((-1, 0), (0, -1)))
+        >>> pose_um = torch.tensor([[900.0, 20.0, 5.0], [950.0, -10.0, 5.0]])
+        >>> apply_symmetry_to_pose(pose_um, half_turn)  # both slices are read backwards
+        tensor([[900., -20.,   5.],
+                [950.,  10.,   5.]])
     """
     check_pose(pose_um)
     if pose_um.ndim < 2 or pose_um.shape[-2] != len(symmetry.slices):

@@ -12,7 +12,7 @@ from functools import partial
 from pathlib import Path
 
 from fund2oct.data import Eye
-from fund2oct.data.preparing.landmarks import PhotoPlacement
+from fund2oct.data.preparing.placing import PhotoPlacement
 from fund2oct.data.tables.eyes import COLUMNS, GivenLines, lines_of_photos
 from fund2oct.data.tables.spreadsheet import read_table, renamed
 from fund2oct.eye import DataError
@@ -111,9 +111,9 @@ def predict(
         fund2oct.outputs.OutputError: if a result would be written over something else.
 
     Example:
-        >>> (done,) = predict("model.ckpt", ["photo.png"], "predictions")
-        >>> [file.name for file in done.files][:2]
-        ['photo.h5', 'photo.png']
+        >>> (done,) = predict("model.ckpt", ["photo.png"], "predictions", figure_formats=[])  # no pictures
+        >>> [file.name for file in done.files]
+        ['photo.h5', 'photo.thickness.tif']
     """
     checkpoint = find_model(checkpoint)
     found = find_photos(photos, out)

@@ -37,13 +37,17 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class ReportOptions:
-    """What the report of a training holds beside the usual.
+    """What the report of a training holds beside the usual; the section ``report`` of an experiment.
 
     Args:
         measures: import paths of measures of an eye, see :class:`fund2oct.evaluation.own.Own`.
-        controls: import paths of answers.
-        distances: between the sets, by name or import path, see
+        controls: import paths of answers that the model is compared with.
+        distances: between the real and the generated eyes, by name or import path, see
             :class:`fund2oct.evaluation.distances.Wanted`; None takes what a training can afford.
+
+    Example:
+        >>> load_experiment("pix2vol", ["report.measures=[my_measures.sharpness]"])["report"]
+        {'measures': ['my_measures.sharpness']}
     """
 
     measures: list[str] = field(default_factory=list)
@@ -99,6 +103,14 @@ def train(
         fund2oct.data.DataError: if the data cannot be used.
         fund2oct.models.CheckpointError: if a training cannot go on from ``resume``.
         fund2oct.stopping.Stopped: if it was stopped from outside, by Ctrl-C or SIGTERM.
+
+    Example:
+        >>> train("pix2vol", ["trainer.max_epochs=20"])  # doctest: +SKIP
+        PosixPath('runs/pix2vol/001')
+        >>> train("pix2vol", ["trainr.max_epochs=20"])  # what is misspelt is refused before anything is done
+        Traceback (most recent call last):
+            ...
+        fund2oct.run.config.ConfigError: experiment 'pix2vol': unknown section 'trainr', ...
     """
     config = load_experiment(experiment, overrides)
     if spread_out:
@@ -140,7 +152,23 @@ def _train(config: dict[str, Any], run: Path, resume: str | Path | None, command
 
 
 def build(experiment: str, overrides: Sequence[str] = ()) -> tuple[pl.Trainer, VolumeModel, Any]:
-    """Build an experiment's trainer, model and datamodule, without loggers and without training."""
+    """Build what an experiment trains with, to look at it or to train with it yourself.
+
+    Args:
+        experiment: a shipped experiment's name or the path of a YAML file.
+        overrides: ``key=value``.
+
+    Returns:
+        The trainer, without loggers; the model; and the datamodule.
+
+    Raises:
+        ConfigError: if the configuration is not valid.
+
+    Example:
+        >>> trainer, model, data = build("pix2vol", ["trainer.max_epochs=1", "trainer.accelerator=cpu"])
+        >>> type(model).__name__, model.shape, trainer.max_epochs
+        ('Pix2Vol', (6, 80, 112), 1)
+    """
     config = load_experiment(experiment, overrides)
     check_sections(config, run_is_given=False)
     cli = _build(config, None)

@@ -36,6 +36,10 @@ class PageReport:
         n_found: eyes in the files.
         size_bytes: of the page.
         in_3d: whether it can draw the surfaces in 3D.
+
+    Example:
+        >>> PageReport(Path("view.html"), ("7-OD", "7-OS"), 24, size_bytes=812_345, in_3d=True).lines()
+        ['view.html: 2 of 24 eyes, 0.8 MB']
     """
 
     path: Path
@@ -81,9 +85,10 @@ def write_page(
         DataError: if a file, or one of its eyes, cannot be used.
         ValueError: if a number is out of range.
 
-    Example::
-
-        write_page(["data/eyes.h5", "predictions"], "view.html", n_eyes=8)
+    Example:
+        >>> report = write_page(["eyes.h5"], "view.html", n_eyes=1)
+        >>> report.keys, report.n_found
+        (('sim3-0000000-OD',), 24)
     """
     if n_eyes < 1 or width_px < 16 or not 1 <= quality <= LOSSLESS:
         raise ValueError(

@@ -37,6 +37,13 @@ class ShownVolume:
             unknown, shape ``(4, S, X)``; None draws none.
         interval_um: lower and upper end of an interval of the thickness, shape ``(2, S, X)``.
         note: small print below its name.
+
+    Example:
+        >>> from fund2oct.data import FundusOCTDataset
+        >>> volume = FundusOCTDataset("eyes.h5")[0]["volume"][0]
+        >>> shown = ShownVolume.searched(volume, spacing_mm=(0.06, 0.183))
+        >>> shown.thickness_um.shape  # (S, X)
+        torch.Size([6, 48])
     """
 
     volume: Tensor

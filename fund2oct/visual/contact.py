@@ -38,6 +38,13 @@ def draw_contact_sheet(reader: EyeReader, n_eyes: int = 12, theme: Theme = LIGHT
 
     Raises:
         DataError: if an eye cannot be read.
+
+    Example:
+        >>> from fund2oct.visual import save_figure
+        >>> with EyeReader("eyes.h5") as reader:
+        ...     figure = draw_contact_sheet(reader, n_eyes=1)
+        >>> save_figure(figure, "eyes.png").stat().st_size > 10_000
+        True
     """
     keys = reader.keys
     places = np.unique(np.linspace(0, len(keys) - 1, min(n_eyes, len(keys))).round().astype(int))

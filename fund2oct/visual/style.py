@@ -61,6 +61,14 @@ class Theme:
         muted: small text, ticks and frames.
         faint: grid lines.
         generated: curves of generated volumes.
+
+    Example:
+        >>> from fund2oct.data import EyeReader
+        >>> from fund2oct.visual import draw_contact_sheet
+        >>> sepia = Theme(paper="#fdf6e3", ink="#3b2f2f")
+        >>> figure = draw_contact_sheet(EyeReader("eyes.h5"), n_eyes=1, theme=sepia)
+        >>> matplotlib.colors.to_hex(figure.get_facecolor())
+        '#fdf6e3'
     """
 
     paper: str = "#ffffff"
@@ -115,6 +123,12 @@ def save_figure(figure: Figure, path: Path | str) -> Path:
 
     Raises:
         ValueError: if the ending is another.
+
+    Example:
+        >>> figure = new_figure(width=3, height=2)  # inches
+        >>> _ = figure.text(0.5, 0.5, "eye 7-OD")
+        >>> b"eye 7-OD" in save_figure(figure, "figures/eye.svg").read_bytes()  # text stays text
+        True
     """
     path = Path(path)
     format = path.suffix.lower().removeprefix(".")
@@ -126,7 +140,23 @@ def save_figure(figure: Figure, path: Path | str) -> Path:
 
 
 def save_figures(figure: Figure, stem: Path | str, formats: Sequence[str]) -> list[Path]:
-    """Write a figure in several formats: ``STEM.png``, ``STEM.svg``."""
+    """Write a figure in several formats, as :func:`save_figure`.
+
+    Args:
+        figure: to write.
+        stem: path of the files without their endings.
+        formats: some of :data:`FIGURE_FORMATS`.
+
+    Returns:
+        The files, in the order of the formats.
+
+    Raises:
+        ValueError: if a format is another.
+
+    Example:
+        >>> [path.name for path in save_figures(new_figure(3, 2), "figures/eye", ["png", "svg"])]
+        ['eye.png', 'eye.svg']
+    """
     return [save_figure(figure, f"{stem}.{format}") for format in formats]
 
 

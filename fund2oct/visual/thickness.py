@@ -51,6 +51,15 @@ def draw_thickness(
 
     Returns:
         A figure, see :func:`fund2oct.visual.save_figure`.
+
+    Example:
+        >>> from fund2oct.data import EyeReader
+        >>> from fund2oct.models import load_model
+        >>> from fund2oct.models.thickness import predict_thickness
+        >>> eye = EyeReader("eyes.h5").read("sim3-0000000-OD")
+        >>> found = predict_thickness(load_model("model.ckpt"), eye.fundus, eye.placement, eye.scan)
+        >>> len(draw_thickness(eye.fundus, found, title=eye.key).axes)  # three pictures and two colour bars
+        5
     """
     width, height = 3 * _SIDE + 4 * _GAP, _SIDE + _ABOVE + _BELOW
     figure = new_figure(width, height, theme)

@@ -14,10 +14,25 @@ Transform = Callable[[dict[str, Array], np.random.Generator], dict[str, Array]]
 
 
 def load_transform(transform: str | Transform | None) -> Transform | None:
-    """The function of a ``transform=``, which may be its import path.
+    """Import an augmentation that an experiment file names by its import path.
+
+    Args:
+        transform: the augmentation, a function as :func:`apply_transform` calls it; or its import path, as
+            ``"my_module.my_function"``; or None for no augmentation.
+
+    Returns:
+        The function; None where none was given.
 
     Raises:
         ValueError: if it cannot be imported or called.
+
+    Example:
+        >>> load_transform("numpy.fliplr").__name__
+        'fliplr'
+        >>> load_transform("my_module.darker")
+        Traceback (most recent call last):
+            ...
+        ValueError: transform: ...
     """
     try:
         found = import_by_path(transform) if isinstance(transform, str) else transform

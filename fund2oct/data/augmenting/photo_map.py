@@ -42,11 +42,13 @@ class PhotoMap:
         shift: of the centre, in grid units ``(x, y)``.
         waves: each ``(k_x, k_y, phase, a_x, a_y)``.
 
-    Example::
-
-        photo_map = PhotoMap.draw(np.random.default_rng(0), strength=1.0)
-        moved = photo_map.apply_to_fundus(fundus)
-        grid = photo_map.place(grid)  # sampling ``moved`` there gives what ``fundus`` had at the old places
+    Example:
+        >>> photo_map = PhotoMap(turn_deg=90.0)
+        >>> fundus = torch.rand(1, 3, 8, 8)
+        >>> bool(torch.allclose(photo_map.apply_to_fundus(fundus), fundus.rot90(-1, (2, 3)), atol=1e-5))
+        True
+        >>> photo_map.place(torch.tensor([1.0, 0.0])).round().tolist()  # from the right edge to the lower one
+        [0.0, 1.0]
     """
 
     turn_deg: float = 0.0
@@ -121,7 +123,10 @@ class PhotoMap:
 
 
 def check_strength(strength: float) -> None:
-    """Refuse what is no strength of the maps.
+    """Refuse a strength of :meth:`PhotoMap.draw` that is out of its range.
+
+    Args:
+        strength: what was given; sound in [0, 1].
 
     Raises:
         ValueError: if it is not in [0, 1].
@@ -138,7 +143,25 @@ def _vector(rng: np.random.Generator, length: float) -> tuple[float, float]:
 def moved_sample(
     sample: dict[str, Any], symmetry: Symmetry | None, photo_map: PhotoMap | None
 ) -> dict[str, Any]:
-    """A sample without its pictures, moved by a symmetry and then by a map of the photo."""
+    """Move all of a sample but its pictures, by a symmetry and then by a map of the photo.
+
+    A loader moves the pictures themselves later, all of a batch at once and on the device.
+
+    Args:
+        sample: what :class:`~fund2oct.data.loading.dataset.FundusOCTDataset` returns, without ``fundus`` and
+            ``volume``.
+        symmetry: of the sample's scan; None leaves the order of slices and A-scans.
+        photo_map: how the photo is moved after that; None leaves it.
+
+    Returns:
+        A new sample, whose ``grid`` says where each A-scan lies on the moved photo.
+
+    Example:
+        >>> sample = {"grid": torch.zeros(6, 48, 2)}  # every A-scan at the centre of the photo
+        >>> moved = moved_sample(sample, None, PhotoMap(shift=(0.5, 0.0)))
+        >>> moved["grid"][0, 0].tolist()  # halfway from the centre to the right edge
+        [0.5, 0.0]
+    """
     if symmetry is not None:
         sample = move_sample(sample, symmetry)
     if photo_map is not None and "grid" in sample:

@@ -21,6 +21,12 @@ class FundusPhotometry:
 
     Raises:
         ValueError: if ``strength`` is not in [0, 1].
+
+    Example:
+        >>> photo = np.full((64, 64, 3), 120, np.uint8)
+        >>> varied = FundusPhotometry(strength=0.5)(photo, seed=7)
+        >>> varied.shape, varied.dtype.name, bool((varied == photo).all())
+        ((64, 64, 3), 'uint8', False)
     """
 
     def __init__(self, strength: float) -> None:

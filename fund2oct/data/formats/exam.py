@@ -43,6 +43,11 @@ class Exam:
         metadata: what else is kept of the visit.
         history: how the values were converted.
         notes: what is worth knowing of the file.
+
+    Example:
+        >>> exam = Exam(volume=np.zeros((5, 64, 80)), spacing_mm=(0.24, 0.004, 0.075), laterality="OD")
+        >>> exam.volume.shape, exam.lines  # without lines, an importer takes a raster from above to below
+        ((5, 64, 80), None)
     """
 
     volume: Array | None = None

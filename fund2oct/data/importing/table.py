@@ -10,7 +10,8 @@ from typing import NoReturn
 
 from fund2oct.data.formats.naming import laterality_of
 from fund2oct.data.importing.assemble import ImportOptions, make_eye, read_files
-from fund2oct.data.importing.engine import Candidate, ImportReport, fingerprint_of, import_eyes
+from fund2oct.data.importing.engine import Candidate, fingerprint_of, import_eyes
+from fund2oct.data.importing.report import ImportReport
 from fund2oct.data.store.layout import Compression
 from fund2oct.data.tables.eyes import COLUMNS, EyeRow, read_eyes, with_lines
 from fund2oct.data.tables.files import files_of, find_file, find_volume
@@ -31,7 +32,7 @@ def import_table(
     workers: int = 1,
     compression: Compression = "none",
 ) -> ImportReport:
-    """Import the eyes of a table, a row each: a photo, a volume, or both.
+    r"""Import the eyes of a table, a row each: a photo, a volume, or both.
 
     Paths are relative to the table. A volume is a file, a folder of pictures, a pattern as in
     ``eye7/*.png``, or pictures with bars between them. A table may also have a row for each B-scan, with its
@@ -51,8 +52,17 @@ def import_table(
         workers: processes to read in.
         compression: as :class:`~fund2oct.data.EyeWriter`.
 
+    Returns:
+        What became of each eye.
+
     Raises:
         DataError: if the table cannot be read, lacks a column, or no eye could be imported.
+
+    Example:
+        >>> _ = Path("eyes.csv").write_text("photo,patient,laterality,age\nphoto.png,7,OD,61\n")
+        >>> report = import_table("eyes.csv", "mine.h5")
+        >>> report.imported, report.remarks
+        (['photo'], ['eyes.csv: kept as metadata, as they are: age'])
     """
     path, options = Path(table), options or ImportOptions()
     read = renamed(read_table(path), columns or {}, COLUMNS)

@@ -18,7 +18,8 @@ from fund2oct.data.formats.exam import Exam
 from fund2oct.data.formats.naming import natural_order
 from fund2oct.data.formats.scanners import dicom, e2e, heyex, topcon, zeiss
 from fund2oct.data.importing.assemble import ImportOptions, hashed_patient, make_eye
-from fund2oct.data.importing.engine import Candidate, ImportReport, fingerprint_of, import_eyes
+from fund2oct.data.importing.engine import Candidate, fingerprint_of, import_eyes
+from fund2oct.data.importing.report import ImportReport
 from fund2oct.data.preparing.circle import NotAFundusError
 from fund2oct.data.store.layout import Compression
 from fund2oct.eye import DataError, Eye
@@ -72,9 +73,20 @@ def import_vendor(
         workers: processes to read in.
         compression: as :class:`~fund2oct.data.EyeWriter`.
 
+    Returns:
+        What became of each scan.
+
     Raises:
         DataError: if there is no file, or no scan could be imported.
         ImportError: if a format needs a package that is not installed.
+
+    Example:
+        >>> from fund2oct.data import EyeReader
+        >>> from fund2oct.export import export_eye
+        >>> eye = EyeReader("eyes.h5").read("sim3-0000000-OD")
+        >>> _ = export_eye(eye, ".", "scan", "dicom")  # scan.dcm, as a scanner writes it
+        >>> print(import_vendor("scan.dcm", "mine.h5").lines()[-1])
+        mine.h5: 1 eyes imported, 0 left out
     """
     options = options or ImportOptions()
     # These files mark what is empty themselves.

@@ -23,6 +23,13 @@ class PhantomDataModule(FundusOCTDataModule):
         simulated_fundus_px: width of a simulated photo.
         population: ``"ordinary"`` eyes under a star of 8.8 mm, or ``"long"`` ones under one of 12 mm.
         options: as :class:`FundusOCTDataModule`.
+
+    Example:
+        >>> data = PhantomDataModule("eyes.h5", n_eyes=24, batch_size=2)  # the file is there already
+        >>> data.prepare_data()
+        >>> data.setup()
+        >>> next(iter(data.val_dataloader()))["volume"].shape
+        torch.Size([2, 1, 6, 32, 48])
     """
 
     def __init__(

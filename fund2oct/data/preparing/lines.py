@@ -31,6 +31,12 @@ class LocatedScan:
         spacing_mm: ``(s, z, x)`` that fits the lines.
         placement: on the cropped photo; None where the lines do not tell it, as those in millimetres.
         notes: what is worth knowing.
+
+    Example:
+        >>> from fund2oct import RadialScan
+        >>> located = LocatedScan(RadialScan(6), (math.nan, 0.004, 0.0115), Placement((0.02, 0.0)), ())
+        >>> located.scan.n_slices, located.placement.shift
+        (6, (0.02, 0.0))
     """
 
     scan: ScanPattern
@@ -60,8 +66,18 @@ def locate_lines(
         photo_size: rows and columns of the photo.
         half_width_mm: retina from the circle's centre to its edge; None where it is not told.
 
+    Returns:
+        The lines as a scan, with the placement and the spacing that follow from them.
+
     Raises:
         DataError: if the lines cannot be used; the message says why.
+
+    Example:
+        >>> circle = RetinaCircle(x=400.0, y=300.0, radius=250.0, confidence=1.0)
+        >>> cross = GivenLines((((400, 400), (400, 200)), ((300, 300), (500, 300))), unit="px")
+        >>> located = locate_lines(cross, (math.nan, 0.004, 0.05), 100, circle, (600, 800), None)
+        >>> located.scan.length_mm, located.placement.half_width_mm  # 100 A-scans of 0.05 mm over 200 pixels
+        ((5.0, 5.0), 6.25)
     """
     _, z_mm, x_mm = spacing_mm or (math.nan,) * 3
     if not z_mm > 0:

@@ -40,6 +40,14 @@ class ScanOptions:
         levels: the numbers that are black and white; None takes what the file, or else its type and range,
             tells, see :func:`~fund2oct.levels.find_levels`.
         pattern: where the slices lie; goes before what the file says, and before ``radial``.
+
+    Raises:
+        ValueError: if options contradict each other, or a size is too small.
+
+    Example:
+        >>> options = ScanOptions(spacing_mm=(0.12, 0.004, 0.0115), n_slices=6, shape=(320, 448))
+        >>> options.mask_borders, options.levels
+        (True, None)
     """
 
     spacing_mm: Spacing | None = None
@@ -65,7 +73,23 @@ class ScanOptions:
 
 @dataclass(frozen=True)
 class PreparedScan:
-    """A volume as it is stored, and what was done to it; ``slices`` are those kept, None once cut anew."""
+    """A volume as it is stored, and what was done to it.
+
+    Args:
+        volume: B-scans, uint8, shape ``(S, Z, X)``.
+        scan: where its slices lie.
+        spacing_mm: ``(s, z, x)``; s is NaN where the slices are not parallel.
+        history: what was done, for the eye's ``history``.
+        slices: numbers of the slices in the file that were kept, shape ``(S,)``; None where the slices were
+            cut anew out of a raster.
+        notes: what is worth knowing.
+
+    Example:
+        >>> raster = np.random.default_rng(0).integers(0, 256, (5, 40, 60), np.uint8)
+        >>> kept = prepare_scan(raster, (1.0, 0.05, 0.1), ScanOptions(n_slices=3))
+        >>> kept.slices, kept.spacing_mm[0]  # every second slice, twice as far apart
+        ((0, 2, 4), 2.0)
+    """
 
     volume: Array
     scan: ScanPattern
@@ -91,9 +115,18 @@ def prepare_scan(
         lines: where the file says that its slices lie; None takes a raster from above to below.
         levels: what the file says of black and white; ``options.levels`` goes before it.
 
+    Returns:
+        The volume as bytes, with its scan and spacing.
+
     Raises:
         DataError: if there is no spacing or no retina has it, nothing tells black and white, the volume is
             black, of less than 8 rows or A-scans, or has fewer slices than wanted.
+
+    Example:
+        >>> deep = np.random.default_rng(0).integers(0, 4096, (5, 40, 60), np.uint16)  # 12 bits
+        >>> scan = prepare_scan(deep, (1.0, 0.05, 0.1), ScanOptions(shape=(20, 30)))
+        >>> scan.volume.shape, scan.volume.dtype.name, scan.spacing_mm
+        ((5, 20, 30), 'uint8', (1.0, 0.1, 0.2))
     """
     if min(volume.shape[1:]) < _SMALLEST:
         raise DataError(
@@ -203,6 +236,11 @@ def cut_scan(volume: Array, spacing_mm: Spacing, scan: ScanPattern, n_ascans: in
 
     Raises:
         DataError: if a line leaves the raster by more than half a slice.
+
+    Example:
+        >>> raster = np.zeros((21, 4, 40), np.uint8)  # 6 x 6 mm
+        >>> cut_scan(raster, (0.3, 0.004, 0.15), RadialScan(6, length_mm=5.0)).shape
+        (6, 4, 33)
     """
     s_mm, _, x_mm = spacing_mm
     n_slices, n_depth, columns = volume.shape

@@ -35,6 +35,11 @@ class EyeReader:
     Args:
         path: a file written by :class:`EyeWriter`, a folder of such files, a pattern such as
             ``data/*.h5``, or a sequence of these.
+
+    Example:
+        >>> with EyeReader("eyes.h5") as reader:
+        ...     print(len(reader.keys), reader.read(reader.keys[0]))
+        24 Eye('sim3-0000000-OD', OD, fundus 48 px, volume (6, 32, 48))
     """
 
     def __init__(self, path: EyePaths) -> None:

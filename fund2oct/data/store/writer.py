@@ -23,11 +23,6 @@ _ROOM_TO_END = 1 << 16
 class EyeWriter:
     """Write eyes to a file that appears under its name only once it is complete.
 
-    Example::
-
-        with EyeWriter("eyes.h5") as writer:
-            writer.add(eye)
-
     Args:
         path: the file to make.
         overwrite: whether a file of that name may be replaced.
@@ -37,6 +32,14 @@ class EyeWriter:
     Raises:
         DataError: if the file exists and ``overwrite`` is false, if no eye was added, or if the disk is
             full.
+
+    Example:
+        >>> from fund2oct.data import EyeReader
+        >>> from fund2oct.phantom import simulate_eye
+        >>> with EyeWriter("mine.h5") as writer:
+        ...     writer.add(simulate_eye(0, 0))
+        >>> EyeReader("mine.h5").keys
+        ('sim-0000000-OD',)
     """
 
     def __init__(

@@ -41,6 +41,11 @@ class GivenLines:
         ends: first and last point of each, x to the right and y down.
         unit: ``"px"``: pixels of the photo as it is displayed, where (0, 0) is the centre of the first one;
             ``"mm"``: millimetres around the fovea.
+
+    Example:
+        >>> cross = GivenLines((((400, 400), (400, 200)), ((300, 300), (500, 300))), unit="px")
+        >>> len(cross.ends), cross.ends[0]  # the first line runs upwards through (400, 300)
+        (2, ((400, 400), (400, 200)))
     """
 
     ends: tuple[Line, ...]

@@ -26,6 +26,15 @@ class Optics:
         looks: independent speckle patterns averaged in each B-scan.
         noise_floor: displayed brightness of the noise alone, of 1.
         roll_off_db: loss of sensitivity from the top to the bottom of the frame.
+
+    Raises:
+        ValueError: if a width is not positive, or a number is out of its range.
+
+    Example:
+        >>> from fund2oct.phantom import PhantomConfig, simulate_eye
+        >>> clean = PhantomConfig(optics=Optics(looks=64, noise_floor=0.0))  # hardly any speckle
+        >>> simulate_eye(0, 0, clean).volume.shape
+        (6, 80, 112)
     """
 
     axial_um: float = 7.0

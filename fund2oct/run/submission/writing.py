@@ -16,7 +16,7 @@ from PIL import Image
 
 from fund2oct import __version__
 from fund2oct.data.formats.images import resize
-from fund2oct.data.preparing.landmarks import PhotoPlacement
+from fund2oct.data.preparing.placing import PhotoPlacement
 from fund2oct.eye import Array, DataError
 from fund2oct.geometry import Placement
 from fund2oct.models import VolumeModel, load_model
@@ -72,14 +72,20 @@ def write_submission(
         device: where the model runs.
         overwrite: whether ``out`` may be replaced.
 
+    Returns:
+        How many photos were answered, and which could not be.
+
     Raises:
         DataError: if ``out`` exists or ends in no ``.zip``, or there are no photos.
         fund2oct.models.CheckpointError: if the checkpoint cannot be used.
         ValueError: if the model does not draw six slices.
 
-    Example::
-
-        write_submission("runs/final/checkpoints/last.ckpt", "challenge/val", "submission.zip")
+    Example:
+        >>> from fund2oct.run.submission import check_submission
+        >>> write_submission("model.ckpt", ".", "submission.zip")  # this folder holds photo.png
+        SubmissionReport(n_photos=1, n_kept=0, failed=())
+        >>> check_submission("submission.zip", ".")  # nothing is wrong with it
+        []
     """
     out = Path(out)
     if out.suffix.lower() != ".zip":
