@@ -61,6 +61,13 @@ def add_workers(group: Group) -> None:
     )
 
 
+def add_making(group: Group) -> None:
+    """Add what decides how a file of eyes is made: ``--workers``, ``--compression``, ``--overwrite``."""
+    add_workers(group)
+    add_compression(group)
+    add_overwrite(group)
+
+
 def add_device(group: Group) -> None:
     """Add ``--device``."""
     group.add_argument(

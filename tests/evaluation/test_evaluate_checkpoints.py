@@ -8,12 +8,12 @@ import pytest
 import torch
 
 from fund2oct.cli import main
-from fund2oct.data import EyeReader, FundusOCTDataModule
+from fund2oct.data import EyeReader
 from fund2oct.evaluation.answers.answer import Given
 from fund2oct.evaluation.answers.controls import controls, model_answers
 from fund2oct.evaluation.answers.floors import rescan
 from fund2oct.evaluation.answers.training_eyes import TrainingEyes
-from fund2oct.evaluation.checkpoints import HeldOutEyes, evaluate, evaluate_checkpoints
+from fund2oct.evaluation.checkpoints import evaluate, evaluate_checkpoints
 from fund2oct.evaluation.distances import Wanted
 from fund2oct.evaluation.measuring import EyeTask, measure_eye
 from fund2oct.metrics import KINDS
@@ -21,18 +21,6 @@ from fund2oct.models import VolumeGAN, load_model
 
 NOTHING = Wanted((), required=True, thorough=False)
 CPU = torch.device("cpu")
-
-
-@pytest.fixture(scope="module")
-def datamodule(tiny_eyes):
-    datamodule = FundusOCTDataModule(str(tiny_eyes), test_fraction=0.4)
-    datamodule.setup()
-    return datamodule
-
-
-@pytest.fixture(scope="module")
-def eyes(datamodule):
-    return HeldOutEyes(datamodule, CPU)
 
 
 def test_the_eyes_are_those_of_the_file(eyes, tiny_eyes):

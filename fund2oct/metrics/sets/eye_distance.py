@@ -74,13 +74,13 @@ class EyeDistance(Metric):
 
     def __init__(
         self,
-        network: FeatureNetwork | str,
-        output: str | None,
-        kind: str | SetDistance,
-        resize: Resize,
-        paired: bool,
-        resamples: int,
-        seed: int,
+        network: FeatureNetwork | str = "efficientnet_lite0",
+        output: str | None = None,
+        kind: Literal["frechet", "kernel"] | SetDistance = "frechet",
+        resize: Resize = "antialias",
+        paired: bool = True,
+        resamples: int = 200,
+        seed: int = 0,
         **kwargs: Any,
     ) -> None:
         super().__init__(**kwargs)

@@ -48,19 +48,6 @@ class ImageDistance(EyeDistance):
     _subject = "image_distance"
     _ndim = 4
 
-    def __init__(
-        self,
-        network: FeatureNetwork | str = "efficientnet_lite0",
-        output: str | None = None,
-        kind: Literal["frechet", "kernel"] | SetDistance = "frechet",
-        resize: Resize = "antialias",
-        paired: bool = True,
-        resamples: int = 200,
-        seed: int = 0,
-        **kwargs: Any,
-    ) -> None:
-        super().__init__(network, output, kind, resize, paired, resamples, seed, **kwargs)
-
     def _rows(self, volume: Tensor, role: str, key: str) -> Tensor:
         return self._features(volume[0].transpose(0, 1))
 

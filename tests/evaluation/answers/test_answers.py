@@ -23,18 +23,6 @@ from fund2oct.processes import Here, processes_beside
 CPU = torch.device("cpu")
 
 
-@pytest.fixture(scope="module")
-def datamodule(tiny_eyes):
-    datamodule = FundusOCTDataModule(str(tiny_eyes), test_fraction=0.4)
-    datamodule.setup()
-    return datamodule
-
-
-@pytest.fixture(scope="module")
-def eyes(datamodule):
-    return HeldOutEyes(datamodule, CPU)
-
-
 def found_in(batch):
     return find_surfaces(batch["volume"], batch["spacing_z_mm"], batch["spacing_x_mm"])
 
