@@ -26,7 +26,7 @@ class Stopped(KeyboardInterrupt):
 
 
 class Terminated(Stopped):
-    """SIGTERM, as an exception at the place where the process was."""
+    """SIGTERM, raised as an exception where the process was when the signal came."""
 
 
 @contextmanager
