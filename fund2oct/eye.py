@@ -38,15 +38,18 @@ class Eye:
         laterality: ``"OD"`` (right), ``"OS"`` (left), or empty where it is not known.
         fundus: photo, RGB uint8, shape ``(H, H, 3)``, the square around the circle of the retina; None
             for a scan without a photo.
-        scan: the lines of the scan; None with ``volume``.
+        scan: the lines of the scan; None where there is no volume.
         placement: where the scan lies on the photo.
-        spacing_mm: ``(s, z, x)``; s is NaN where the slices are not parallel.
+        spacing_mm: distance of neighbouring slices, rows and A-scans ``(s, z, x)``; s is NaN where the slices
+            are not parallel.
         volume: B-scans, uint8, shape ``(S, Z, X)``; None for a photo without a scan.
-        rescan: the same scan again, with other speckle, uint8, shape ``(S, Z, X)``.
+        rescan: the same scan once more, with other speckle, uint8, shape ``(S, Z, X)``; simulated eyes have
+            it.
         boundaries_um: depth of each of :data:`fund2oct.retina.BOUNDARIES`, micrometres from the top
             of the frame, float32, shape ``(n, S, X)``, NaN where absent.
-        lesions: label map of the volume, uint8, shape ``(S, Z, X)``.
-        lesion_fundus: label map of the photo, uint8, shape ``(H, H)``.
+        lesions: for each voxel the number of its lesion, counted from 1 in :data:`fund2oct.phantom.LESIONS`,
+            and 0 where there is none, uint8, shape ``(S, Z, X)``.
+        lesion_fundus: the same for each pixel of the photo, uint8, shape ``(H, H)``.
         pose_um: pose of each slice, micrometres, float32, shape ``(S, 7)``; the
             last coefficients are 0 where a parabola fits.
         surfaces_um: depth of each of :data:`fund2oct.retina.SURFACES` as found in the volume,

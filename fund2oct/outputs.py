@@ -72,7 +72,7 @@ def check_folder(folder: AnyPath, mark: str, overwrite: bool = False) -> None:
 
     Args:
         folder: the folder that a call is going to make and fill.
-        mark: a file by which what an earlier call of this kind wrote is known, such as ``report.md``.
+        mark: name of a file that each folder of such results holds, such as ``report.md``.
         overwrite: whether that may be replaced. A folder of anything else is refused all the same.
 
     Raises:

@@ -21,7 +21,7 @@ def full_precision(function: F) -> F:
     brightness has some 186 levels, and the variances of SSIM, small differences of large numbers, are lost.
 
     Args:
-        function: to be decorated. Its arguments that are tensors of half precision are made float32; all
+        function: the function. Its arguments that are tensors of half precision are made float32; all
             others are passed on as they are.
 
     Returns:

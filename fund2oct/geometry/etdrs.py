@@ -21,9 +21,10 @@ FIELDS = ("centre", *(f"{ring} {side}" for ring, side in product(("inner", "oute
 
 
 def etdrs_masks(points_mm: Array) -> dict[str, Array]:
-    """Which points lie in which field.
+    """Tell which points lie in which field of the grid.
 
-    The centre and two rings of 1, 3 and 6 mm across, each ring in four parts along diagonals.
+    The grid has a centre of 1 mm and two rings around it, up to 3 and 6 mm across. Diagonals part each ring
+    into four fields.
 
     Args:
         points_mm: places ``(x, y)`` around the fovea as displayed, y down, shape ``(..., 2)``.
@@ -49,14 +50,14 @@ def etdrs_masks(points_mm: Array) -> dict[str, Array]:
 
 
 def anatomical_name(field: str, laterality: str) -> str:
-    """A field's name in the clinic; empty where it depends on the side and that is unknown.
+    """Name a field of the grid as clinics do, with nasal and temporal in place of right and left.
 
     Args:
         field: one of :data:`FIELDS`.
         laterality: ``"OD"``, ``"OS"`` or empty.
 
     Returns:
-        The name, such as ``"inner nasal"``.
+        The name, such as ``"inner nasal"``; empty where it depends on the side and that is not known.
 
     Example:
         >>> anatomical_name("inner right", "OD"), anatomical_name("inner right", "OS")

@@ -20,18 +20,19 @@ Population = Literal["ordinary", "long"]
 
 @dataclass(frozen=True)
 class PhantomConfig:
-    """How eyes are simulated.
+    """How eyes are simulated: sizes, scan, scanner and diseases.
 
     Args:
-        fundus_px: width of the photo.
-        n_depth: rows of a B-scan.
-        n_ascans: A-scans of a B-scan.
+        fundus_px: width of the photo in pixels.
+        n_depth: number of rows of a B-scan.
+        n_ascans: number of A-scans of a B-scan.
         scan: where the B-scans lie.
         depth_mm: height of a B-scan; at least 1.2, or a tall lesion would not fit.
         half_width_mm: millimetres of retina under half the photo, on average.
-        normal_share: share of eyes without any lesion.
-        second_share: share of the others that have two.
-        diagnosis: what every eye has, for instance ``"drusen+SRF"``; None draws it.
+        normal_share: share of eyes without any lesion, in [0, 1].
+        second_share: share of the other eyes that have two kinds of lesion, in [0, 1].
+        diagnosis: what every eye has, such as ``"drusen+SRF"``, see :data:`fund2oct.phantom.DIAGNOSES`; None
+            draws it for each eye.
         optics: the scanner.
         population: ``"ordinary"`` eyes, or ``"long"`` ones: steep, with staphylomas, tilted discs with
             crescents, detached hyaloids and reflections. See :meth:`of` for their usual scan.

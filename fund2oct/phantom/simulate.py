@@ -141,7 +141,7 @@ def scan_retina(
     """The truth of a scan by its names in an eye, and the signal ``(S, Z, X)`` before its speckle.
 
     Args:
-        rng: of the pose, the tissue's grain and the gain.
+        rng: random numbers for the pose, the tissue's grain and the gain.
         retina: what is scanned.
         config: sizes and scan.
         pose: how the retina lies, ``(S, 3)``; None draws it.

@@ -48,13 +48,15 @@ _TRIES = 100
 
 
 def simulate_twins(seed: int, number: int, n: int, config: PhantomConfig | None = None) -> list[Eye]:
-    """Simulate twins of an eye; the same arguments give the same twins.
+    """Simulate twins of an eye: eyes with the very same photo, and other anatomy where no photo shows it.
+
+    How far twins differ is what no model can tell from a photo. The same arguments give the same twins.
 
     Args:
         seed: seed of the set that holds the eye.
         number: number of the eye.
         n: how many twins; the first are the same, whatever their number.
-        config: that of the eye.
+        config: sizes, scan and diseases, the same as for the eye.
 
     Returns:
         The twins, without rescans. Photo, placement, pose and diagnosis are the eye's,
@@ -87,7 +89,7 @@ def twin_boundaries(seed: int, number: int, n: int, config: PhantomConfig | None
         seed: seed of the set that holds the eye.
         number: number of the eye.
         n: how many twins.
-        config: that of the eye.
+        config: sizes, scan and diseases, the same as for the eye.
 
     Returns:
         Depths of :data:`fund2oct.retina.BOUNDARIES` in micrometres from the top of the frame, float32, NaN
@@ -124,8 +126,8 @@ def redraw_hidden(rng: Streams, retina: Retina) -> Retina:
     """Draw anew what the photo of a retina does not show.
 
     Args:
-        rng: of the hidden anatomy and texture.
-        retina: the eye's own.
+        rng: random numbers for the hidden anatomy and texture.
+        retina: that of the eye.
     """
     seen, drawn = retina.texture, Texture.sample(rng["texture"], retina.grid)
     texture = replace(

@@ -76,7 +76,7 @@ def unalign(aligned: Tensor, pose_um: Tensor, spacing_z_mm: Tensor | float) -> T
 
 
 def aligned_mask(volume: Tensor, pose_um: Tensor, spacing_z_mm: Tensor | float) -> Tensor:
-    """Voxels of the aligned frame whose centre comes from inside the scanned frame.
+    """Mark the voxels of the aligned frame that were scanned: whose centre was inside the scanned frame.
 
     Args:
         volume: any volume of the right shape, ``(B, C, S, Z, X)``; its values are not read.
@@ -84,7 +84,7 @@ def aligned_mask(volume: Tensor, pose_um: Tensor, spacing_z_mm: Tensor | float) 
         spacing_z_mm: distance of two rows, one number or one an eye, shape ``(B,)``.
 
     Returns:
-        Boolean mask, shape ``(B, 1, S, Z, X)``.
+        Boolean mask, true where a voxel was scanned, shape ``(B, 1, S, Z, X)``.
 
     Raises:
         ValueError: if the shapes do not fit each other, or the spacing is not positive.

@@ -66,7 +66,7 @@ class LayerFrame:
 
 
 def to_layers(volume: Tensor, surfaces_um: Tensor, spacing_z_mm: Tensor | float, frame: LayerFrame) -> Tensor:
-    r"""Read a volume at the rows of the layer frame.
+    r"""Resample a volume into the layer frame, in which its surfaces are flat.
 
     Row :math:`r` of the frame, with :math:`e_k` the edges and :math:`n_k` the rows of the bands, lies
     at the depth
@@ -114,14 +114,14 @@ def from_layers(
     frame: LayerFrame,
     axial_um: float = 7.0,
 ) -> Tensor:
-    r"""Put what is drawn in the layer frame at the surfaces of a volume; the inverse of :func:`to_layers`.
+    r"""Resample a volume out of the layer frame, to where its surfaces lie; undoes :func:`to_layers`.
 
     Each row of the volume is the mean over its height, widened by the axial point spread, so that a
     surface between two rows shows its place by their brightness, and moves smoothly. Differentiable in
     the layers and in the surfaces; computed in float32 inside autocast.
 
     Args:
-        layers: shape ``(B, C, S, frame.n_rows, X)``.
+        layers: what is drawn in the layer frame, shape ``(B, C, S, frame.n_rows, X)``.
         surfaces_um: depth of each surface below the volume's top edge in micrometres, vitreous to
             choroid, finite, shape ``(B, n, S, X)``.
         spacing_z_mm: distance of two rows of the volume, one number or one an eye, shape ``(B,)``.

@@ -51,7 +51,7 @@ def pose_surface_um(pose_um: Tensor, n_ascans: int) -> Tensor:
 
 
 def apply_symmetry_to_pose(pose_um: Tensor, symmetry: Symmetry) -> Tensor:
-    """Pose of the volume that :meth:`fund2oct.geometry.Symmetry.apply_to_scan` returns.
+    """Move a pose with its volume, as :meth:`fund2oct.geometry.Symmetry.apply_to_scan` moves that.
 
     The slices are permuted; where one is read backwards, its coefficients of odd degree, such as the
     tilt, change sign.

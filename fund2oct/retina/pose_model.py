@@ -16,7 +16,7 @@ degrees stay as they are."""
 
 @dataclass(frozen=True, eq=False)
 class PoseModel:
-    """A normal distribution over the coefficients of all slices together.
+    """How poses are spread over eyes: a normal distribution over the coefficients of all slices together.
 
     Args:
         mean_um: mean pose, shape ``(S, K)``, K at least 3.

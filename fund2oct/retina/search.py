@@ -83,11 +83,13 @@ class RetinalBoundaries:
 
 @dataclass(frozen=True)
 class PoseEstimate:
-    """The pose of a volume.
+    """The pose of a volume as the search finds it: how high, tilted and curved each slice lies.
 
     Args:
-        pose_um: coefficients, shape ``(S, 7)``.
-        outer_um: the outer retina as found, lifted where it is lifted, shape ``(S, X)``.
+        pose_um: Legendre coefficients in micrometres, see :func:`fund2oct.retina.pose_surface_um`, shape
+            ``(S, 7)``.
+        outer_um: depth of the outer retina as found, which follows a detachment where the pose does not, in
+            micrometres below the frame's top edge, shape ``(S, X)``.
         confidence: share of each slice that was found and lies on the pose, shape ``(S,)``.
         ok: whether the slice's pose is to be used, shape ``(S,)``.
 
@@ -108,7 +110,7 @@ class PoseEstimate:
 def find_retina(volume: ArrayLike, spacing_mm: Spacing) -> tuple[RetinalBoundaries, PoseEstimate]:
     """Find the surfaces and the pose of a volume in one search.
 
-    Odd content raises nothing: where the search is not to be trusted, ``ok`` is false.
+    A volume that shows no retina raises no error: where the search is not to be trusted, ``ok`` is false.
 
     Args:
         volume: intensities in [0, 1], or uint8, shape ``(S, Z, X)``.
@@ -136,7 +138,7 @@ def find_retina(volume: ArrayLike, spacing_mm: Spacing) -> tuple[RetinalBoundari
 def retinal_boundaries(volume: ArrayLike, spacing_mm: Spacing) -> RetinalBoundaries:
     """Find the retina's surfaces in each slice.
 
-    Odd content raises nothing: where the search is not to be trusted, ``ok`` is false.
+    A volume that shows no retina raises no error: where the search is not to be trusted, ``ok`` is false.
 
     Args:
         volume: intensities in [0, 1], or uint8, shape ``(S, Z, X)``.
@@ -161,7 +163,7 @@ def retinal_boundaries(volume: ArrayLike, spacing_mm: Spacing) -> RetinalBoundar
 
 
 def estimate_pose(volume: ArrayLike, spacing_mm: Spacing) -> PoseEstimate:
-    """Estimate a volume's pose: search for the outer retina, then fit what no detachment lifts.
+    """Estimate a volume's pose: find the outer retina, and fit a smooth curve that no detachment lifts.
 
     Args:
         volume: intensities in [0, 1], or uint8, shape ``(S, Z, X)``.

@@ -15,7 +15,7 @@ PICTURES = (".jpg", ".jpeg", ".png", ".tif", ".tiff", ".bmp")
 
 
 def find_photos(given: Iterable[str | os.PathLike[str]], out: str | os.PathLike[str]) -> list[Path]:
-    """The photos that are meant, each once.
+    """Find the photos that a user names, each once.
 
     Args:
         given: files; folders, which are searched with all below them for ``PICTURES``; and patterns, as
@@ -23,8 +23,8 @@ def find_photos(given: Iterable[str | os.PathLike[str]], out: str | os.PathLike[
         out: folder of the results. What lies in it is no photo that a folder or pattern means.
 
     Returns:
-        The files in the order in which they were given, those of a folder or pattern by name. A file that
-        is named is there, whether it exists or not: that is said when it is read.
+        The files in the order in which they were given, those of a folder or pattern by name. A file that is
+        named itself is listed even if it does not exist; an error says so when it is read.
 
     Raises:
         DataError: if a folder or a pattern has no photos.
@@ -67,11 +67,11 @@ def _pictures(paths: Iterable[Path], results: Path) -> list[Path]:
 
 
 def name_eyes(photos: Sequence[Path], files_of: Callable[[str], Iterable[str]]) -> list[str]:
-    """Names under which the eyes are told apart.
+    """Give the eyes of photos names that differ.
 
     Args:
-        photos: their files.
-        files_of: the names of the files that are written for an eye of a name.
+        photos: the photos' files.
+        files_of: returns, for the name of an eye, the names of the files that would be written for it.
 
     Returns:
         For each photo the name of its file without the ending. Where several have that name, the folders

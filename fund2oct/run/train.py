@@ -86,9 +86,9 @@ def train(
 
     Args:
         experiment: a shipped experiment's name or the path of a YAML file.
-        overrides: ``key=value``.
+        overrides: ``key=value``, as in ``trainer.max_epochs=1``.
         out: folder of the run; by default the next free number in ``runs/EXPERIMENT``.
-        resume: a checkpoint to go on from, in a folder of its own.
+        resume: a checkpoint to go on from; the run gets a folder of its own all the same.
         overwrite: whether an earlier run in ``out`` may be removed.
         spread_out: whether to use all GPUs or cores where the configuration does not choose, see
             :func:`fund2oct.run.spreading.spread`. Each process runs the command line of this one once more,
@@ -156,7 +156,7 @@ def build(experiment: str, overrides: Sequence[str] = ()) -> tuple[pl.Trainer, V
 
     Args:
         experiment: a shipped experiment's name or the path of a YAML file.
-        overrides: ``key=value``.
+        overrides: ``key=value``, as in ``trainer.max_epochs=1``.
 
     Returns:
         The trainer, without loggers; the model; and the datamodule.

@@ -28,13 +28,13 @@ _COLORMAPS = ("viridis", "magma", "RdBu_r")
 
 @dataclass(frozen=True)
 class PageReport:
-    """What was written.
+    """What a call of :func:`write_page` wrote.
 
     Args:
-        path: of the page.
-        keys: eyes on it.
-        n_found: eyes in the files.
-        size_bytes: of the page.
+        path: the page.
+        keys: names of the eyes on it.
+        n_found: number of eyes in the files.
+        size_bytes: size of the page.
         in_3d: whether it can draw the surfaces in 3D.
 
     Example:
@@ -74,9 +74,9 @@ def write_page(
         files: files of eyes, or folders of them; the first of several holds the real eyes.
         out: the page to write; one that is there is replaced.
         keys: eyes to show; None takes those that the most files hold.
-        n_eyes: how many at most, where ``keys`` is None.
+        n_eyes: the most eyes to show where ``keys`` is None.
         width_px: greatest width of a slice on the page.
-        quality: of the pictures, from 1 to 100; 100 keeps each voxel as it is.
+        quality: quality of the pictures, from 1 to 100; 100 keeps each voxel as it is.
 
     Returns:
         What was written.
@@ -115,8 +115,8 @@ def build_page(eyes: Sequence[dict[str, Any]], names: Sequence[str], library: st
     """Put a page together.
 
     Args:
-        eyes: from :func:`~fund2oct.viewer.pack.pack_eye`.
-        names: of the files.
+        eyes: what :func:`~fund2oct.viewer.pack.pack_eye` returns for each.
+        names: names of the files.
         library: the text of three.js; None leaves the 3D view out.
     """
     parts = resources.files("fund2oct.viewer") / "web"

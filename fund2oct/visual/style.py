@@ -115,8 +115,8 @@ def save_figure(figure: Figure, path: Path | str) -> Path:
     Text in SVG and PDF stays text, which can be searched and edited. The same figure gives the same file.
 
     Args:
-        figure: to write.
-        path: with an ending of :data:`FIGURE_FORMATS`.
+        figure: the figure to write.
+        path: the file to make, with an ending of :data:`FIGURE_FORMATS`.
 
     Returns:
         The path.
@@ -143,7 +143,7 @@ def save_figures(figure: Figure, stem: Path | str, formats: Sequence[str]) -> li
     """Write a figure in several formats, as :func:`save_figure`.
 
     Args:
-        figure: to write.
+        figure: the figure to write.
         stem: path of the files without their endings.
         formats: some of :data:`FIGURE_FORMATS`.
 

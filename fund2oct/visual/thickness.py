@@ -44,9 +44,9 @@ def draw_thickness(
 
     Args:
         fundus: RGB, uint8, shape ``(H, H, 3)``.
-        found: the map, see :func:`fund2oct.models.thickness.predict_thickness`.
-        title: above.
-        footer: below, in small letters.
+        found: the thickness, from :func:`fund2oct.models.thickness.predict_thickness`.
+        title: what stands above.
+        footer: what stands below, in small letters.
         theme: colours of paper and ink.
 
     Returns:
@@ -95,7 +95,7 @@ def draw_median(axes: Axes, fundus: Tensor, found: ThicknessMap) -> AxesImage:
     The map covers the photo, so that its colours are those of the colour bar.
 
     Args:
-        axes: to draw on.
+        axes: the axes to draw on.
         fundus: in [0, 1], shape ``(3, H, H)``.
         found: the map.
 

@@ -28,7 +28,7 @@ Wave = tuple[float, float, float, float, float]
 class PhotoMap:
     r"""A turn, zoom, shift and mild bend of a photo, in its grid units.
 
-    Defined by where each place :math:`q` of the moved photo lay before,
+    It is defined by where each place :math:`q` of the moved photo lay before,
 
     .. math:: p(q) = \frac{1}{z} R(-\varphi) (q - t) + \sum_i a_i \sin(k_i \cdot q + \phi_i)
 
@@ -37,10 +37,11 @@ class PhotoMap:
     whole width, so that the map folds nowhere and each step has a seventh of the error of the one before.
 
     Args:
-        turn_deg: clockwise as displayed.
-        zoom: above 1 enlarges.
-        shift: of the centre, in grid units ``(x, y)``.
-        waves: each ``(k_x, k_y, phase, a_x, a_y)``.
+        turn_deg: turn in degrees, clockwise as displayed.
+        zoom: above 1 enlarges what the photo shows.
+        shift: where the centre of the photo moves to, in grid units ``(x, y)``.
+        waves: the bend, a sum of waves, each ``(k_x, k_y, phase, a_x, a_y)``: wave vector
+            :math:`k_i`, phase :math:`\phi_i` in radians and amplitude :math:`a_i` in grid units.
 
     Example:
         >>> photo_map = PhotoMap(turn_deg=90.0)
@@ -150,7 +151,7 @@ def moved_sample(
     Args:
         sample: what :class:`~fund2oct.data.loading.dataset.FundusOCTDataset` returns, without ``fundus`` and
             ``volume``.
-        symmetry: of the sample's scan; None leaves the order of slices and A-scans.
+        symmetry: a symmetry of the sample's scan; None leaves the order of slices and A-scans.
         photo_map: how the photo is moved after that; None leaves it.
 
     Returns:

@@ -17,7 +17,7 @@ class FundusPhotometry:
     """Vary a photo as cameras, flashes and files do: light, colour, blur, noise, compression.
 
     Args:
-        strength: 0 changes nothing, 1 is the strongest that still looks like a photo.
+        strength: in [0, 1]: 0 changes nothing, 1 is the strongest change that still looks like a photo.
 
     Raises:
         ValueError: if ``strength`` is not in [0, 1].

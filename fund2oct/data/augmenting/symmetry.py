@@ -14,15 +14,15 @@ _OTHER_SIDE = {"OD": "OS", "OS": "OD", "": ""}
 
 
 def allowed_symmetries(scan: ScanPattern, allowed: Symmetries) -> tuple[Symmetry, ...]:
-    """Symmetries of a scan to draw from, the identity first.
+    """Choose the symmetries of a scan that an augmentation may draw from.
 
     Args:
         scan: pattern of the lines.
-        allowed: ``"all"`` of them, the ``"flips"`` (left-right, up-down and both, as far as the scan
-            has them), which do not resample the photo either, or ``"none"`` but the identity.
+        allowed: ``"all"`` symmetries; the ``"flips"``, which are left-right, up-down and both, as far as the
+            scan has them, and do not resample the photo; or ``"none"``, which leaves the identity alone.
 
     Returns:
-        The symmetries that may be drawn.
+        The symmetries, the identity first.
 
     Raises:
         ValueError: if ``allowed`` is another word.
@@ -43,7 +43,7 @@ def allowed_symmetries(scan: ScanPattern, allowed: Symmetries) -> tuple[Symmetry
 
 
 def move_sample(sample: dict[str, Any], symmetry: Symmetry) -> dict[str, Any]:
-    """Move the photo, the scan and all that belongs to them.
+    """Move a sample by a symmetry of its scan: the photo, the volume and all that belongs to them.
 
     Args:
         sample: what :class:`~fund2oct.data.loading.dataset.FundusOCTDataset` returns, or a part of it.

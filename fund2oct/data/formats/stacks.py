@@ -33,9 +33,10 @@ class Stack:
 
     Args:
         volume: numbers as they lie in the file, shape ``(S, Z, X)``.
-        files: what it was read from.
-        spacing_mm: ``(s, z, x)`` where the file tells it, NaN for what it does not.
-        levels: black and white, where the file tells them.
+        files: the files that it was read from.
+        spacing_mm: distance of neighbouring slices, rows and A-scans ``(s, z, x)``, NaN for what the file
+            does not tell; None where it tells none of them.
+        levels: the numbers that are black and white; None where the file does not tell them.
         notes: what is worth knowing of the file.
 
     Example:

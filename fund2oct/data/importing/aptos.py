@@ -62,7 +62,7 @@ def import_aptos(
         scan: the lines of the scan, in the order of the files.
         depth_mm: height of a B-scan as exported.
         workers: processes to read eyes in.
-        compression: as :class:`~fund2oct.data.EyeWriter`.
+        compression: how the file is compressed, see :class:`~fund2oct.data.EyeWriter`.
 
     Returns:
         What became of each eye.

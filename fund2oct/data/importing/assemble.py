@@ -28,12 +28,13 @@ from fund2oct.plausible import check_half_width
 
 @dataclass(frozen=True)
 class ImportOptions:
-    """What to do with photos and volumes.
+    """What an import does to photos and volumes.
 
     Args:
-        scan: with the volumes.
-        fundus_px: width to resize photos to, once cropped to the circle of retina.
-        placement: where the scan lies on the photo, or that it is to be estimated from each photo.
+        scan: what to do with the volumes.
+        fundus_px: width to resize photos to, once they are cropped to the circle of retina.
+        placement: where the scan lies on the photo; a
+            :class:`~fund2oct.data.PhotoPlacement` estimates it from each photo.
         even_light: whether to even out the photos' illumination.
         even_levels: whether to bring volumes of all devices to the same levels.
         salt: hashed with a patient's name, so that the name is not stored; empty stores it as it is.
@@ -67,12 +68,12 @@ class ImportOptions:
 
 
 def read_files(photo: Path | None, volume: StackPath | None, options: ImportOptions, **known: Any) -> Exam:
-    """Read the files of an eye that are no scanner's own: a picture, a volume, or both.
+    """Read a picture, a volume or both from files of common formats, not those of scanners.
 
     Args:
         photo: a picture file, or None.
         volume: what :func:`~fund2oct.data.formats.stacks.read_stack` takes, or None.
-        options: order and direction of a volume's axes.
+        options: say in which order and direction the file has the volume's axes.
         known: further fields of the :class:`~fund2oct.data.formats.exam.Exam`.
 
     Returns:
@@ -114,9 +115,9 @@ def make_eye(
 
     Args:
         exam: photo, volume or both.
-        options: what to do with them.
-        key: of the eye.
-        patient: hashed if there is a salt.
+        options: what to do with photo and volume.
+        key: name of the eye.
+        patient: name of the patient, which is hashed if the options have a salt.
         lines: where the user says that the slices lie; None leaves it to the options and the file.
         known: further fields of the :class:`~fund2oct.data.Eye`.
 
@@ -226,8 +227,8 @@ def _volume_fields(
     Args:
         scan: the volume.
         options: whether to bring it to even levels.
-        history: is added to.
-        notes: is added to.
+        history: the eye's; what is done is added to it.
+        notes: the eye's; what is worth knowing is added to them.
     """
     history |= scan.history
     notes += scan.notes

@@ -106,16 +106,16 @@ def import_eyes(
 ) -> ImportReport:
     """Write all eyes that can be read to a file, and a table of what became of each beside it.
 
-    The file is the same whatever the number of workers and the interruptions. Where it is there
-    already, made from the very same, nothing is done; with ``overwrite`` the eyes in it that are made
-    from the same are taken from it.
+    The file depends neither on the number of workers nor on interruptions. Where it is there already, and
+    nothing that it was made from has changed, it is left as it is. With ``overwrite``, eyes that have not
+    changed are taken over from the old file.
 
     Args:
         candidates: the eyes, in the order of the report.
         out: the file to make; the table is its name with ``.import.csv`` in place of ``.h5``.
         overwrite: whether ``out`` may be replaced; until the new file is complete, the old one stays.
         workers: processes to read eyes in.
-        compression: as :class:`~fund2oct.data.EyeWriter`.
+        compression: how the file is compressed, see :class:`~fund2oct.data.EyeWriter`.
 
     Returns:
         What became of each eye.
@@ -159,7 +159,7 @@ def make_file(
         out: the file to make.
         overwrite: whether ``out`` may be replaced.
         workers: processes to read eyes in.
-        compression: as :class:`~fund2oct.data.EyeWriter`.
+        compression: how the file is compressed, see :class:`~fund2oct.data.EyeWriter`.
         wait: whether to wait where another process is making the file, instead of raising an error.
         description: what the progress bar says.
 

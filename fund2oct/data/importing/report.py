@@ -20,9 +20,9 @@ class ImportReport:
         path: the file that was written.
         imported: keys of the eyes in it.
         skipped: ``(name, reason)`` of each eye that was left out.
-        notes: ``(key, note)`` on eyes that were imported.
-        remarks: on the whole.
-        names: the candidate's name of each key.
+        notes: ``(key, note)`` for what is worth knowing of an imported eye.
+        remarks: what is worth knowing of the whole import.
+        names: for each key, what the report calls the eye, such as the name of its file.
         reused: how many eyes were there from an earlier import.
         passed_over: names of files that were no candidates, being of another kind.
         unchanged: whether the file held these very eyes already, and was left as it is.

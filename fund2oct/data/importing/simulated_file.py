@@ -38,7 +38,7 @@ def simulate_file(
         config: sizes, scan and diseases.
         workers: processes to simulate in.
         overwrite: whether ``out`` may be replaced.
-        compression: as :class:`~fund2oct.data.EyeWriter`.
+        compression: how the file is compressed, see :class:`~fund2oct.data.EyeWriter`.
         wait: whether to wait where another process is making the file.
 
     Returns:

@@ -32,8 +32,8 @@ def add_surfaces(
         path: a file, a folder or pattern of files, or several of these, which become one.
         out: the file to make, another than those that are read.
         overwrite: whether ``out`` may be replaced.
-        workers: processes.
-        compression: of the new file, as :class:`~fund2oct.data.EyeWriter`.
+        workers: number of processes that search.
+        compression: how the new file is compressed, see :class:`~fund2oct.data.EyeWriter`.
 
     Returns:
         What became of each eye.

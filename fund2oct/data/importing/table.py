@@ -32,7 +32,7 @@ def import_table(
     workers: int = 1,
     compression: Compression = "none",
 ) -> ImportReport:
-    r"""Import the eyes of a table, a row each: a photo, a volume, or both.
+    r"""Import the eyes that a table lists, each row with a photo, a volume, or both.
 
     Paths are relative to the table. A volume is a file, a folder of pictures, a pattern as in
     ``eye7/*.png``, or pictures with bars between them. A table may also have a row for each B-scan, with its
@@ -40,9 +40,9 @@ def import_table(
     key; without a laterality, the name may tell it. Further columns become metadata.
 
     Args:
-        table: CSV with commas or semicolons, or TSV.
+        table: a text file with a header: CSV with commas or semicolons, or TSV.
         out: the file to make.
-        options: slices, spacing, sizes.
+        options: what to do with photos and volumes.
         overwrite: whether ``out`` may be replaced.
         columns: the table's own name of each of :data:`~fund2oct.data.tables.eyes.COLUMNS`, where it is
             another.
@@ -50,7 +50,7 @@ def import_table(
         no_patients: whether each eye is a patient of its own where the table has no column ``patient``. If
             not, names of right and left eyes have to tell it.
         workers: processes to read in.
-        compression: as :class:`~fund2oct.data.EyeWriter`.
+        compression: how the file is compressed, see :class:`~fund2oct.data.EyeWriter`.
 
     Returns:
         What became of each eye.

@@ -60,7 +60,7 @@ def import_vendor(
     workers: int = 1,
     compression: Compression = "none",
 ) -> ImportReport:
-    """Import the files of scanners, an eye each scan.
+    """Import the files that scanners write; each scan becomes an eye.
 
     An eye's key is made from the file's content, and its patient is a hash; both depend on the salt. The
     report and the table beside the file name the source of each key.
@@ -71,7 +71,7 @@ def import_vendor(
         options: slices, sizes, salt. ``spacing_mm`` and ``radial`` go before what the files say.
         overwrite: whether ``out`` may be replaced.
         workers: processes to read in.
-        compression: as :class:`~fund2oct.data.EyeWriter`.
+        compression: how the file is compressed, see :class:`~fund2oct.data.EyeWriter`.
 
     Returns:
         What became of each scan.

@@ -25,9 +25,9 @@ def import_volumes(
     workers: int = 1,
     compression: Compression = "none",
 ) -> ImportReport:
-    """Import volumes, an eye each; every file, and every folder of pictures, is one.
+    """Import volumes without photos; each file, and each folder of pictures, becomes an eye.
 
-    The eye's key and patient are the name of the file or folder, and its side what the name tells.
+    The eye's key and its patient are the name of the file or folder. The name may tell its side.
 
     Args:
         source: a file, a folder of pictures (one volume), or a folder of files and such folders.
@@ -35,7 +35,7 @@ def import_volumes(
         options: slices, spacing and sizes.
         overwrite: whether ``out`` may be replaced.
         workers: processes to read in.
-        compression: as :class:`~fund2oct.data.EyeWriter`.
+        compression: how the file is compressed, see :class:`~fund2oct.data.EyeWriter`.
 
     Returns:
         What became of each volume.

@@ -31,16 +31,16 @@ class EyeIndex:
     whenever it is read.
 
     Args:
-        keys: of the eyes.
-        patients: of the eyes.
-        lateralities: of the eyes.
-        diagnoses: of the eyes.
+        keys: names of the eyes.
+        patients: name of each eye's patient.
+        lateralities: ``"OD"``, ``"OS"`` or empty, for each eye.
+        diagnoses: free text, for each eye.
         placements: shift x and y, rotation and half width of each, shape ``(N, 4)``.
         spacings_mm: ``(s, z, x)`` of each, shape ``(N, 3)``.
         scans: the different scans as JSON, one behind the other, bytes.
         scan_starts: where each begins, and where the last one ends, shape ``(n + 1,)``.
-        scan_numbers: of each eye, -1 where it has none, shape ``(N,)``.
-        shapes: of each array by name, 0 where the eye has none, shape ``(N, dimensions)``.
+        scan_numbers: number of each eye's scan among these, -1 where it has none, shape ``(N,)``.
+        shapes: by the array's name, its shape in each eye, 0 where the eye has none, ``(N, dimensions)``.
         photos: digest of each photo, see :attr:`fund2oct.data.EyeInfo.photo_digest`, bytes, shape
             ``(N,)``.
         prepared: what was done of :class:`fund2oct.data.preparing.preparation.Preparation` at import: to

@@ -127,7 +127,7 @@ class HeldOut(NamedTuple):
     """Eyes of a file that a model has not seen, so that they may judge it.
 
     Args:
-        keys: of the eyes, in the order of their file.
+        keys: names of the eyes, in the order of their file.
         how: how they were chosen, a sentence or two for the report.
 
     Example:
@@ -147,7 +147,7 @@ class SeenEyes:
 
     Args:
         path: the file or files, as given.
-        digest: of all their eyes, see :meth:`fund2oct.data.EyeReader.digest`.
+        digest: tells whether a file holds these very eyes, see :meth:`fund2oct.data.EyeReader.digest`.
         split: how the eyes were parted, in words.
         parts: the eyes that were trained on, validated on and kept for the test.
 
@@ -171,12 +171,12 @@ class SeenEyes:
     def of_keys(
         cls, train: Sequence[str], val: Sequence[str] = (), test: Sequence[str] = (), path: str = "own data"
     ) -> SeenEyes:
-        """Eyes that are known by their keys alone, as those of a loader of one's own.
+        """Describe the eyes of a loader of your own, which are known by their keys alone.
 
         Args:
             train: keys of the eyes that are trained on.
-            val: likewise of those that are validated on.
-            test: likewise of those that are kept for the test.
+            val: keys of the eyes that are validated on.
+            test: keys of the eyes that are kept for the test.
             path: what the data are called.
         """
         keys = dict(zip(PARTS, (train, val, test), strict=True))
@@ -191,8 +191,8 @@ class SeenEyes:
 
         Args:
             names: the eyes of the file.
-            digest: of the file.
-            path: of the file, for the words.
+            digest: the file's, see :meth:`fund2oct.data.EyeReader.digest`.
+            path: what the report calls the file.
         """
         if digest == self.digest:
             kept = {hidden(name.key) for name in self.parts["test"]}
@@ -226,13 +226,15 @@ class SeenEyes:
         return ""
 
     def trained(self, names: Iterable[EyeName]) -> set[str]:
-        """Keys of those of some eyes, known by their keys, that the model was trained on."""
+        """Keys of those of the given eyes that the model was trained on; eyes are known by their keys."""
         keys = {hidden(name.key) for name in self.parts["train"]}
         return {name.key for name in names if hidden(name.key) in keys}
 
     def for_publishing(self) -> SeenEyes:
-        """The same without a name that can be read: of the data's files no folder, of eyes and patients a
-        digest, by which they are still recognised."""
+        """The same without names that can be read.
+
+        Eyes and patients are known by digests of their names, and files by their names without the folder.
+        """
         parts = {
             part: tuple(EyeName(hidden(key), hidden(patient), photo) for key, patient, photo in names)
             for part, names in self.parts.items()

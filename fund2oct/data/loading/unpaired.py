@@ -29,7 +29,7 @@ class UnpairedDataModule(pl.LightningDataModule):
         seed: decides the orders of the training eyes and their augmentation.
         on_corrupt: see :class:`~fund2oct.data.loading.datamodule.FundusOCTDataModule`.
         start_method: how the processes are started, as there.
-        split_seed: as there, for both sides.
+        split_seed: decides which patients are in which part, for both sides.
 
     Raises:
         ValueError: if an argument is unknown or out of its range.

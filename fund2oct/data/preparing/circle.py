@@ -101,7 +101,7 @@ def crop_retina(photo: Array, circle: RetinaCircle, size_px: int) -> Array:
 
     Args:
         photo: RGB uint8, shape ``(rows, columns, 3)``.
-        circle: from :func:`find_retina`.
+        circle: the circle of retina, from :func:`find_retina`.
         size_px: width of the result.
 
     Returns:

@@ -42,7 +42,7 @@ class Landmarks:
         fovea: ``(x, y)``.
         disc_confidence: from 0 to 1: the weight of all hypotheses whose disc is within half a
             millimetre of the most likely one.
-        fovea_confidence: likewise, of the fovea.
+        fovea_confidence: from 0 to 1: the same for the fovea.
 
     Example:
         >>> found = Landmarks(disc=(0.7, -0.1), fovea=(0.0, 0.0), disc_confidence=0.98, fovea_confidence=0.9)

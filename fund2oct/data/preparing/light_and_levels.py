@@ -136,7 +136,7 @@ def is_done(history: Mapping[str, Plain], what: tuple[str, str]) -> bool:
     """Tell whether a photo's light was evened out, or a volume brought to common levels, already.
 
     Args:
-        history: of the eye.
+        history: what was done to the eye.
         what: :data:`LIGHT` or :data:`LEVELS`.
 
     Returns:

@@ -24,12 +24,12 @@ _UNEVEN = 0.1
 
 @dataclass(frozen=True)
 class LocatedScan:
-    """Where a scan lies.
+    """A scan whose lines a user gave, and where it lies on the cropped photo.
 
     Args:
         scan: its lines, around their own centre where they were given in pixels.
-        spacing_mm: ``(s, z, x)`` that fits the lines.
-        placement: on the cropped photo; None where the lines do not tell it, as those in millimetres.
+        spacing_mm: distance of slices, rows and A-scans ``(s, z, x)`` that fits the lines.
+        placement: where they lie on the cropped photo; None for lines in millimetres, which do not tell it.
         notes: what is worth knowing.
 
     Example:
@@ -53,7 +53,7 @@ def locate_lines(
     photo_size: tuple[int, int],
     half_width_mm: float | None,
 ) -> LocatedScan:
-    """Bring given lines into the frame of the scan.
+    """Turn the lines that a user gave into a scan pattern and its place on the cropped photo.
 
     Pixels need a scale. Where the distance of A-scans is known, a line's length in pixels and in
     millimetres gives it; where it is not, ``half_width_mm`` does.
@@ -61,7 +61,7 @@ def locate_lines(
     Args:
         given: the lines.
         spacing_mm: ``(s, z, x)`` of the volume as far as it is known, NaN for what is not.
-        n_ascans: A-scans of a line.
+        n_ascans: number of A-scans of a line.
         circle: the retina's circle in the photo, to which it is cropped; None without a photo.
         photo_size: rows and columns of the photo.
         half_width_mm: retina from the circle's centre to its edge; None where it is not told.

@@ -54,8 +54,8 @@ def place_on(
         photo: RGB uint8, the square around the circle of retina; None where there is only a scan.
         laterality: ``"OD"``, ``"OS"`` or empty.
         wanted: a placement, or that it is to be estimated.
-        history: is added to: what was found, and with what confidence.
-        notes: is added to, if the fovea was not found for sure. The scan is laid around the photo's centre
+        history: the eye's; what was found, and with what confidence, is added to it.
+        notes: a line is added if the fovea was not found for sure. The scan is laid around the photo's centre
             then, unless that is the disc.
     """
     if isinstance(wanted, Placement):

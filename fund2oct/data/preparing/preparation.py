@@ -21,9 +21,9 @@ from fund2oct.geometry import Placement
 
 @dataclass(frozen=True)
 class Preparation:
-    """The preparation that belongs to a model: what it was trained on, and so what it has to be given.
+    """What was done to the photos and volumes that a model was trained on, and so is done to new ones.
 
-    Whether the importer or the training did it makes no difference; it is done to an eye once.
+    Whether the importer or the training did it makes no difference; it is done to an eye only once.
 
     Args:
         even_light: the photos' illumination is evened out, see
@@ -58,7 +58,7 @@ class Preparation:
 
         Args:
             photo: RGB uint8, shape ``(H, H, 3)``.
-            history: of the eye: says what was done already.
+            history: the eye's, which says what was done already.
 
         Returns:
             The photo, uint8 of the same shape, and the history with what was done.

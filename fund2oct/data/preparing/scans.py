@@ -25,10 +25,11 @@ _LEAST_CONTRAST = 8
 
 @dataclass(frozen=True)
 class ScanOptions:
-    """How a volume is brought into a file.
+    """What an import does to a volume.
 
     Args:
-        spacing_mm: ``(s, z, x)`` of the volume as it lies on disk; None takes what the file says.
+        spacing_mm: distance of slices, rows and A-scans ``(s, z, x)`` of the volume as it lies on disk; None
+            takes what the file says.
         radial: whether the slices are a star, the first vertical and the others clockwise, instead of
             a raster from above to below.
         n_slices: how many evenly spaced slices to keep; None keeps them all.
@@ -36,7 +37,7 @@ class ScanOptions:
         shape: ``(Z, X)`` to resize B-scans to; None keeps their size.
         mask_borders: whether to blacken what a registration filled with white.
         axes: order of the axes in a file, see :func:`~fund2oct.data.formats.stacks.read_stack`.
-        flip: letters of the axes that run the other way in a file.
+        flip: letters of the axes that run the other way in a file, such as ``"z"``.
         levels: the numbers that are black and white; None takes what the file, or else its type and range,
             tells, see :func:`~fund2oct.levels.find_levels`.
         pattern: where the slices lie; goes before what the file says, and before ``radial``.
@@ -106,7 +107,7 @@ def prepare_scan(
     lines: ScanPattern | None = None,
     levels: Levels | None = None,
 ) -> PreparedScan:
-    """Bring a volume to bytes, mask, choose or cut slices, and resize.
+    """Bring a volume to the form that it is stored in: bytes, the wanted slices, and the wanted size.
 
     Args:
         volume: numbers of any type, shape ``(S, Z, X)``.
@@ -223,7 +224,7 @@ def _bytes(volume: Array, levels: Levels | None, history: dict[str, Plain], note
 
 
 def cut_scan(volume: Array, spacing_mm: Spacing, scan: ScanPattern, n_ascans: int | None = None) -> Array:
-    """Cut the B-scans of other lines out of a raster, linear between its A-scans.
+    """Cut B-scans along other lines out of a raster, by linear interpolation between its A-scans.
 
     Args:
         volume: uint8, shape ``(S, Z, X)``, a raster from above to below, centred on the fovea.

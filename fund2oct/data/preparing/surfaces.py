@@ -21,7 +21,7 @@ def searched_fields(
     Args:
         volume: B-scans, uint8, shape ``(S, Z, X)``.
         spacing_mm: distance of two slices, rows and A-scans.
-        notes: is added to where the outer retina is uncertain.
+        notes: a line is added if the outer retina is uncertain in some slices.
 
     Returns:
         The fields :data:`fund2oct.eye.SEARCHED` of an :class:`~fund2oct.data.Eye`.
@@ -52,7 +52,7 @@ def resample_ascans(values: Tensor, n_ascans: int) -> Tensor:
 
     Args:
         values: NaN where unknown, shape ``(n, S, X)``.
-        n_ascans: of the result.
+        n_ascans: number of A-scans of the result.
 
     Returns:
         Shape ``(n, S, n_ascans)``.

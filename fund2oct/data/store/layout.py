@@ -208,8 +208,8 @@ def read_into(
     """Read an array, or some of its slices in this order, into a buffer, and verify it.
 
     Args:
-        group: of the eye.
-        name: of the array.
+        group: the eye's place in the file.
+        name: name of the array.
         stored: what the record says of it.
         out: contiguous, of the type and shape of what is read.
         slices: indices along the first axis; None reads all.

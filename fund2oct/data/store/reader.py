@@ -116,8 +116,8 @@ class EyeReader:
         """Read an array straight into a buffer that is there already.
 
         Args:
-            key: of the eye.
-            name: of the array, as ``"volume"``.
+            key: name of the eye.
+            name: name of the array, such as ``"volume"``.
             out: contiguous and writable, of the array's type; its shape is the array's, but for as many
                 slices as are asked for.
             slices: indices along the first axis, in the wanted order; None reads all.

@@ -54,7 +54,7 @@ class Shard:
     """One file of eyes, opened at the first use in each process.
 
     Args:
-        path: of the file.
+        path: the file.
     """
 
     def __init__(self, path: Path) -> None:

@@ -118,8 +118,8 @@ def reserve(file: h5py.File, partial: Path, n_bytes: int) -> None:
 
     Args:
         file: open to write.
-        partial: its name.
-        n_bytes: of the next eye, at most; room for the end of the file is taken as well.
+        partial: the file's name while it is written.
+        n_bytes: the most that the next eye takes; room for the end of the file is taken as well.
 
     Raises:
         OSError: if the disk is full.

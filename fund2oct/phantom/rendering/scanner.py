@@ -18,13 +18,13 @@ _LEAST_SIGMA_PX = 0.3
 
 @dataclass(frozen=True)
 class Optics:
-    """The scanner.
+    """The simulated scanner: how sharp it sees, and how much speckle and noise it adds.
 
     Args:
         axial_um: axial point spread, full width at half maximum.
         lateral_um: lateral point spread, full width at half maximum.
-        looks: independent speckle patterns averaged in each B-scan.
-        noise_floor: displayed brightness of the noise alone, of 1.
+        looks: number of independent speckle patterns that are averaged in each B-scan.
+        noise_floor: brightness of the noise alone as displayed, in [0, 0.5).
         roll_off_db: loss of sensitivity from the top to the bottom of the frame.
 
     Raises:

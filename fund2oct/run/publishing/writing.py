@@ -33,8 +33,8 @@ class Published:
     """What was published.
 
     Args:
-        folder: where.
-        n_bytes: of all its files.
+        folder: where it lies.
+        n_bytes: size of all its files together.
         check: in a sentence, how what was read back compares with the checkpoint.
 
     Example:
@@ -64,11 +64,11 @@ def publish(
 
     Args:
         run: the folder of a run, whose newest checkpoint is taken, or a checkpoint.
-        folder: to make.
+        folder: the folder to make.
         half: whether numbers are written as float16, half as large.
         with_encoder: whether a frozen photo encoder that comes from a package is written too, so that the
             folder is all that use needs.
-        licence: of the weights, as the hub calls it, such as ``"apache-2.0"``; empty leaves it open.
+        licence: licence of the weights, as the hub calls it, such as ``"apache-2.0"``; empty leaves it open.
         model: import path of the model's class, where it is not of this package.
         overwrite: whether an earlier publication in ``folder`` may be replaced.
 

@@ -36,8 +36,8 @@ class SubmissionReport:
     """What came of a submission.
 
     Args:
-        n_photos: photos that had to be answered.
-        n_kept: of these, answered by an earlier call that was interrupted.
+        n_photos: number of photos that had to be answered.
+        n_kept: number of these that an earlier call, which was interrupted, had answered already.
         failed: a line for each photo that could not be answered; then there is no zip.
     """
 
@@ -64,10 +64,10 @@ def write_submission(
 
     Args:
         checkpoint: a model of six slices.
-        folder: see :func:`fund2oct.run.submission.layout.find_photos`.
+        folder: the photos, as :func:`fund2oct.run.submission.layout.find_photos` takes them.
         out: the zip.
         placement: where the scan lies on the photos; by default around the centre of the retina's circle.
-        seed: seed of the speckle and of the poses.
+        seed: decides the speckle and the poses; another seed draws others.
         model: import path of the model's class, where it is not of this package.
         device: where the model runs.
         overwrite: whether ``out`` may be replaced.
