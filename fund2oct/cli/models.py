@@ -106,7 +106,6 @@ def _add_evaluate(commands: Commands) -> None:
     add_figures(output)
     add_overwrite(output, "replace an earlier report in that folder")
     add_json(output, "the means of all measures, and the distances")
-    add_figures(output)
     evaluate.set_defaults(command=_evaluate)
 
 
