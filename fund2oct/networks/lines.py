@@ -81,8 +81,7 @@ class LineEncoder(nn.Module):
         )
         for projection in self.projections:
             # Each scale starts with the same weight in the sum, however many channels it has.
-            nn.init.normal_(projection.weight, 0, 0.5 * projection.in_channels**-0.5)  # type:
-            ignore[operator, arg - type]
+            nn.init.normal_(projection.weight, 0, 0.5 * projection.in_channels**-0.5)  # type: ignore[operator, arg-type]
         self.position = nn.Conv2d(4, width, 1)
         self.norm = norm(width)
         self.layers = nn.ModuleList(nn.Conv2d(width, width, (1, 5), padding=(0, 2)) for _ in range(n_layers))
