@@ -121,17 +121,17 @@ class EyeDistance(Metric):
 
     @property
     def name(self) -> str:
-        """The distance and its protocol; what depends on the volumes' size is left out before the first."""
+        """Name of the distance and its protocol; without the volumes' size as long as none was given."""
         return self._name(self._first_size())
 
     def update(self, volume: Tensor, role: Role, keys: Sequence[str]) -> None:
         """Add eyes.
 
         Args:
-            volume: intensities in [0, 1] (what rounding adds is clamped), ``(B, 1, S, Z, X)``.
-            role: ``"real"``, ``"fake"`` or ``"rescan"``.
-            keys: of the eyes, the same for an eye's real and generated volume. An eye may be given
-                twice, as padded distributed samplers do; it counts once.
+            volume: intensities in [0, 1], shape ``(B, 1, S, Z, X)``. Rounding errors beyond are clamped.
+            role: ``"real"`` or ``"fake"`` for real or generated volumes, ``"rescan"`` for rescans.
+            keys: names of the eyes, the same for the real and the generated volume of an eye. An eye may be
+                given twice, as padded distributed samplers do; it counts once.
 
         Raises:
             ValueError: if the volumes are not finite, leave [0, 1] or are of another size than those
@@ -157,18 +157,21 @@ class EyeDistance(Metric):
             getattr(self, state).append(value)
 
     def take(self, other: EyeDistance, role: Role, as_role: Role | None = None) -> None:
-        """Take over eyes that another distance of the same protocol has described.
+        """Copy the features of eyes from another distance of the same protocol.
 
         Args:
-            other: that distance.
-            role: of the eyes there.
-            as_role: their role here; None leaves it.
+            other: the distance that has them.
+            role: role of the eyes in the other distance.
+            as_role: role that they get here; None keeps it.
         """
         for there, here in zip(self._states(role), self._states(as_role or role), strict=True):
             getattr(self, here).extend(getattr(other, there))
 
     def compute(self) -> DistanceResult:
-        """Compare the eyes seen by all processes.
+        """Compare the eyes that all processes were given.
+
+        Returns:
+            The distance with its error, floor and controls.
 
         Raises:
             ValueError: if a side has fewer than two eyes, the volumes are of different sizes, one
@@ -190,14 +193,17 @@ class EyeDistance(Metric):
         super().reset()
 
     def comparison(self, beside: EyeDistance | None = None) -> EyeComparison:
-        """What :meth:`compute` computes, checked; without the network, for another process to do.
+        """The checked input of :meth:`compute`, without the network, so that another process can compute.
 
         Args:
-            beside: another distance of the same protocol, whose real eyes and rescans are taken
-                in place of this one's; all that are compared with it share their features.
+            beside: another distance of the same protocol, whose real eyes and rescans are used
+                instead of this one's. So several distances share the features of the real eyes.
+
+        Returns:
+            Features and settings, ready to be computed.
 
         Raises:
-            ValueError: as :meth:`compute`.
+            ValueError: in the same cases as :meth:`compute`.
         """
         source = self if beside is None else beside
         real, rescan, fake = source.gathered("real"), source.gathered("rescan"), self._eyes("fake")
@@ -236,7 +242,7 @@ class EyeDistance(Metric):
         super().sync(*args, **kwargs)
 
     def gathered(self, role: Role) -> GatheredEyes:
-        """The eyes of a role, in the order of their hashes, put together once."""
+        """The features of all eyes of a role, sorted by the hash of their keys."""
         if role not in self._gathered:
             self._gathered[role] = self._eyes(role)
         return self._gathered[role]
