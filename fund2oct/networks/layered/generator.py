@@ -60,12 +60,12 @@ class Real(NamedTuple):
     Args:
         heights_um: surfaces above the pose's in micrometres, NaN where unknown, shape ``(B, n, S, X)``.
         aligned: the volume in the aligned frame, shape ``(B, 1, S, Z, X)``.
-        spacing_x_mm: distance of two A-scans, one number or one an eye.
+        spacing_x_mm: distance of two A-scans.
     """
 
     heights_um: Tensor
     aligned: Tensor
-    spacing_x_mm: Tensor | float
+    spacing_x_mm: float
 
 
 def aligned_depth_um(heights_um: Tensor, row_um: Tensor, n_depth: int) -> Tensor:

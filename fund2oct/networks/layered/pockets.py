@@ -16,7 +16,7 @@ _LEAST_MM = 0.16
 _EDGE_SHARE = 1 / 14
 
 
-def dark_pockets(layers: Tensor, frame: LayerFrame, spacing_x_mm: Tensor | float) -> Tensor:
+def dark_pockets(layers: Tensor, frame: LayerFrame, spacing_x_mm: float) -> Tensor:
     r"""Find the dark pockets of the retina's inner band, from the first surface to the second.
 
     A pocket is where the mean over its neighbours lies below
@@ -30,7 +30,8 @@ def dark_pockets(layers: Tensor, frame: LayerFrame, spacing_x_mm: Tensor | float
     Args:
         layers: volume in the layer frame, see :func:`fund2oct.retina.to_layers`, ``(B, 1, S, R, X)``.
         frame: the layer frame.
-        spacing_x_mm: distance of two A-scans, one number or one an eye, shape ``(B,)``.
+        spacing_x_mm: distance of two A-scans, of which a pocket covers so many at least: a number, for one that
+            lay on a GPU would have to be waited for.
 
     Returns:
         1 in pockets and 0 elsewhere, of the rows of the inner band, shape ``(B, 1, S, rows, X)``.
@@ -46,8 +47,7 @@ def dark_pockets(layers: Tensor, frame: LayerFrame, spacing_x_mm: Tensor | float
         dark = bscans[:, :, : max(1, top - 1)].flatten(1).median(1).values.view(-1, 1, 1, 1)
         band = bscans[:, :, top:bottom]
         tissue = band.flatten(1).median(1).values.view(-1, 1, 1, 1)
-        spacing = float(torch.as_tensor(spacing_x_mm, dtype=torch.float32).max())
-        window = _odd((bottom - top) * _LEAST_SHARE), _odd(_LEAST_MM / spacing)
+        window = _odd((bottom - top) * _LEAST_SHARE), _odd(_LEAST_MM / spacing_x_mm)
         found = (_mean(band, window) - dark < _DARK * (tissue - dark)).float()
         edge = max(1, round((bottom - top) * _EDGE_SHARE))
         found[:, :, :edge] = 0
