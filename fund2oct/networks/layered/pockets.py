@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from fund2oct.precision import no_autocast
 from fund2oct.retina.layer_frame import LayerFrame
 
 _DARK = 0.45
@@ -30,8 +30,8 @@ def dark_pockets(layers: Tensor, frame: LayerFrame, spacing_x_mm: float) -> Tens
     Args:
         layers: volume in the layer frame, see :func:`fund2oct.retina.to_layers`, ``(B, 1, S, R, X)``.
         frame: the layer frame.
-        spacing_x_mm: distance of two A-scans, of which a pocket covers so many at least: a number, for one that
-            lay on a GPU would have to be waited for.
+        spacing_x_mm: distance of two A-scans, of which a pocket covers so many at least: no tensor, for a
+            value on a GPU would have to be waited for.
 
     Returns:
         1 in pockets and 0 elsewhere, of the rows of the inner band, shape ``(B, 1, S, rows, X)``.
@@ -41,7 +41,7 @@ def dark_pockets(layers: Tensor, frame: LayerFrame, spacing_x_mm: float) -> Tens
     """
     if layers.ndim != 5 or layers.shape[1] != 1 or layers.shape[3] != frame.n_rows:
         raise ValueError(f"layers: expected (B, 1, S, {frame.n_rows}, X), found shape {tuple(layers.shape)}")
-    with torch.autocast(layers.device.type, enabled=False):
+    with no_autocast(layers.device):
         bscans = layers.detach().float().transpose(1, 2).flatten(0, 1)
         top, bottom = frame.edges[:2]
         dark = bscans[:, :, : max(1, top - 1)].flatten(1).median(1).values.view(-1, 1, 1, 1)

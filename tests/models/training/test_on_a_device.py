@@ -1,6 +1,5 @@
 """A training step on a device that holds nothing: what stays behind, or is read back, is refused."""
 
-import contextlib
 import traceback
 
 import pytest
@@ -30,18 +29,6 @@ def data(tiny_eyes):
     data = FundusOCTDataModule(str(tiny_eyes), batch_size=2, symmetries="all", photo_maps=0.5)
     data.setup()
     return data
-
-
-@pytest.fixture
-def on_the_device(monkeypatch):
-    """A block in which tensors have shape, type and device, but no values."""
-    autocast = torch.autocast
-
-    def allowed(kind, *args, **options):
-        return contextlib.nullcontext() if kind == DEVICE.type else autocast(kind, *args, **options)
-
-    monkeypatch.setattr(torch, "autocast", allowed)
-    return FakeTensorMode(allow_non_fake_inputs=True)
 
 
 def there(value):
@@ -98,7 +85,7 @@ class Waits(TorchDispatchMode):
     ids=["pix2vol, before and after the adversaries join", "voxels"],
 )
 @pytest.mark.filterwarnings("ignore:Detected call of `lr_scheduler.step")
-def test_a_step_leaves_nothing_behind_and_reads_nothing_back(data, on_the_device, monkeypatch, make, shares):
+def test_a_step_leaves_nothing_behind_and_reads_nothing_back(data, monkeypatch, make, shares):
     for network in (EfficientNetLite0, EfficientNetLite1):  # the same code, in a third of the layers
         monkeypatch.setattr(network, "stages", tuple(stage._replace(blocks=1) for stage in network.stages))
     with weights_follow():
@@ -113,7 +100,7 @@ def test_a_step_leaves_nothing_behind_and_reads_nothing_back(data, on_the_device
     model.trainer = pl.Trainer(accelerator="cpu", devices=1, logger=False, enable_checkpointing=False)
     model.trainer.strategy._lightning_module = model
     raw = data.train_dataset.fetch(list(data.train_dataloader().sampler)[:2])
-    with on_the_device:
+    with FakeTensorMode(allow_non_fake_inputs=True):  # tensors of shape, type and device, without values
         move(model)
         model.trainer.strategy.setup_optimizers(model.trainer)
         for share in shares:  # noqa: B007 (asked for by the model)
@@ -144,7 +131,8 @@ def test_nothing_is_read_in_a_step_with_all_that_lightning_does(tiny_eyes):
     counting = CountWaits()
     trainer = pl.Trainer(
         accelerator="cpu", devices=1, max_steps=4, limit_val_batches=0, log_every_n_steps=1,
-        callbacks=[counting], logger=False, enable_checkpointing=False, enable_progress_bar=False, enable_model_summary=False,
+        callbacks=[counting], logger=False, enable_checkpointing=False, enable_progress_bar=False,
+        enable_model_summary=False,
     )  # fmt: skip
     model = Pix2Vol(SHAPE, adversaries_from=0.5, **TINY_PIX2VOL)
     trainer.fit(model, datamodule=FundusOCTDataModule(str(tiny_eyes), batch_size=2))
