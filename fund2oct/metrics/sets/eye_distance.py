@@ -25,6 +25,7 @@ from fund2oct.metrics.sets.frechet import frechet_distance
 from fund2oct.metrics.sets.kernel import kernel_distance
 from fund2oct.metrics.sets.resize import Resize, check_resize, resize_images
 from fund2oct.networks.features import FeatureNetwork, load_feature_network
+from fund2oct.precision import no_autocast
 
 Role = Literal["real", "fake", "rescan"]
 """Real volumes, generated ones, and rescans of the real ones."""
@@ -145,7 +146,7 @@ class EyeDistance(Metric):
         check_same_size(role, str(keys[0]), tuple(volume.shape[2:]), size)
         volume = volume.to(self.device, torch.float32).clamp(0, 1)
         # One eye at a time, so that no rounding depends on the batch's size.
-        with torch.autocast(volume.device.type, enabled=False):
+        with no_autocast(volume.device):
             features = [self._rows(eye[None], role, key) for eye, key in zip(volume, keys, strict=True)]
         for key, rows in zip(keys, features, strict=True):
             if not rows.isfinite().all():

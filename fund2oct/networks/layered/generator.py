@@ -69,7 +69,7 @@ class Real(NamedTuple):
         heights_um: surfaces in micrometres above the pose's surface, in the order from vitreous to choroid,
             NaN where unknown, shape ``(B, n, S, X)``.
         aligned: volume in the aligned frame, in [0, 1], shape ``(B, 1, S, Z, X)``.
-        spacing_x_mm: distance of two A-scans in millimetres, one number or one for each eye, shape ``(B,)``.
+        spacing_x_mm: distance of two A-scans in millimetres.
 
     Example:
         >>> heights_um = torch.tensor([300.0, 40.0, 26.0, 0.0]).view(1, 4, 1, 1).expand(-1, -1, 2, 24)
@@ -83,7 +83,7 @@ class Real(NamedTuple):
 
     heights_um: Tensor
     aligned: Tensor
-    spacing_x_mm: Tensor | float
+    spacing_x_mm: float
 
 
 def aligned_depth_um(heights_um: Tensor, row_um: Tensor, n_depth: int) -> Tensor:
