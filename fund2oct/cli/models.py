@@ -106,7 +106,6 @@ def _add_evaluate(commands: Commands) -> None:
     add_figures(output)
     add_overwrite(output, "replace an earlier report in that folder")
     add_json(output, "the means of all measures, and the distances")
-    add_figures(output)
     evaluate.set_defaults(command=_evaluate)
 
 
@@ -156,8 +155,6 @@ def _add_predict(commands: Commands) -> None:
     output.add_argument(
         "--skip-done", action="store_true", help="pass over photos whose results lie in --out already"
     )
-    add_figures(output)
-    output.add_argument("--theme", choices=("light", "dark"), default="light", help="paper of the pictures")
     add_overwrite(output, "replace the results of an earlier prediction; photos never are")
     add_json(output, "what became of each photo")
     predict.set_defaults(command=_predict)
