@@ -7,7 +7,7 @@ from collections import Counter
 
 import pytest
 from doc_pages import OTHERS, OURS, PAGES, ROOT, blocks, commands, files
-from test_public_names import PUBLIC
+from public_names import PUBLIC
 
 from fund2oct.cli import main
 from fund2oct.run.config import load_experiment
