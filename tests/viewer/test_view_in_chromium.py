@@ -156,7 +156,8 @@ def test_what_is_finer_than_the_gap_between_the_lines_is_not_drawn_as_rings(show
         const found = perVertex(values, source), first = nLines * nVertices;
         const outer = [...shares.keys()].filter((at) => Math.abs(shares[at] - 0.5) < 0.2
           && Math.min(mixed[2 * at] % nVertices, nVertices - 1 - mixed[2 * at] % nVertices) < 10);
-        const off = (places) => places.reduce((sum, at) => sum + Math.abs(found[at] - 0.5), 0) / places.length;
+        const mean = (all) => all.reduce((sum, one) => sum + one) / all.length;
+        const off = (places) => mean(places.map((at) => Math.abs(found[at] - 0.5)));
         return [off(outer.map((at) => mixed[2 * at])), off(outer.map((at) => first + at))];
     })()"""
     on_lines, between = shown.run(contrast)
