@@ -34,6 +34,13 @@ from fund2oct.run.spreading import spread
 if TYPE_CHECKING:
     from fund2oct.evaluation.report.pictures import Picture
 
+_NO_NEWS = (
+    "Detected call of `lr_scheduler.step",  # the discriminators' goes on while they wait to join
+    "Experiment logs directory",  # made for this very run: nothing in it is lost
+    r"`isinstance\(treespec, LeafSpec\)` is deprecated",  # Lightning's own code
+)
+"""Beginnings of warnings that would alarm without a reason."""
+
 
 @dataclass(frozen=True)
 class ReportOptions:
@@ -131,8 +138,8 @@ def _train(config: dict[str, Any], run: Path, resume: str | Path | None, command
     if resume is not None:
         check_resumable(resume, cli.model, cli.trainer)
     n_threads = torch.get_num_threads()
-    # The discriminators' schedule goes on while they wait to join.
-    warnings.filterwarnings("ignore", "Detected call of `lr_scheduler.step")
+    for message in _NO_NEWS:
+        warnings.filterwarnings("ignore", message)
     # What is wrong with the data is said once, before Lightning starts the other processes.
     rank_zero_only(cli.datamodule.prepare_data)()
     report = cli.config["report"]

@@ -6,7 +6,7 @@ import copy
 import weakref
 from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, cast
 
 import torch
 from torch import Tensor
@@ -67,12 +67,13 @@ def step_memory(model: SteppingModule, batch: Batch) -> StepMemory:
 def batch_without_values(dataset: Any, n_eyes: int) -> Batch:
     """A batch of so many eyes like the first one of a dataset, as tensors that hold nothing."""
     sample = default_collate([dataset[0]])
-    return {
+    entries = {
         name: torch.empty((n_eyes, *value.shape[1:]), dtype=value.dtype, device=_META)
         if isinstance(value, Tensor)
         else value * n_eyes
         for name, value in sample.items()
     }
+    return cast(Batch, entries)
 
 
 def _run(model: SteppingModule, batch: Batch, share: float) -> int:
