@@ -54,7 +54,7 @@ class Slices:
         for batch in batches:
             where = batch["spacing_z_mm"]
             aligned = align(batch["volume"], batch["pose_um"], where)
-            real = Real(heights_above_pose(batch), aligned, batch["spacing_x_mm"]) if known else None
+            real = Real(heights_above_pose(batch), aligned, model.task.spacing_mm[2]) if known else None
             n_slices, n_depth = batch["volume"].shape[2:4]
             with torch.no_grad():
                 found = network.anatomy(batch["fundus"], batch["grid"], where, n_depth, real)

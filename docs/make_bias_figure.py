@@ -3,7 +3,7 @@
     python docs/make_bias_figure.py data/phantom.h5
 
 The file is of simulated eyes with rescans, as ``fund2oct simulate`` makes it. Written are
-``docs/images/bias.png`` and the values behind it, ``bias.csv``.
+``docs/images/bias.webp`` and the values behind it, ``bias.csv``.
 
 Three comparisons of N eyes with N: real eyes with other real eyes, whose distance is 0 for infinitely
 many; with the rescans of the same eyes, likewise; and with other real eyes that are blurred
@@ -18,6 +18,7 @@ from pathlib import Path
 from statistics import fmean, stdev
 
 import torch
+from figure_files import IMAGES, save_webp
 from matplotlib.figure import Figure
 from scipy import ndimage
 from torch import Tensor
@@ -28,7 +29,6 @@ from fund2oct.metrics.sets.estimate import compare_eyes
 from fund2oct.metrics.sets.resize import resize_images
 from fund2oct.networks.features import load_feature_network
 from fund2oct.progress import with_progress
-from fund2oct.visual import save_figure
 from fund2oct.visual.style import SERIES_COLOURS, dress, new_figure
 
 NUMBERS = (8, 16, 32, 64, 128)
@@ -51,14 +51,14 @@ def main() -> None:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("data", type=Path, metavar="FILE.h5", help="simulated eyes, at least 256")
-    parser.add_argument("--out", type=Path, default=Path(__file__).parent / "images" / "bias.png")
+    parser.add_argument("--out", type=Path, default=IMAGES / "bias.webp")
     arguments = parser.parse_args()
     distance = ImageDistance()
     with torch.inference_mode():
         curves = _measure(*_describe(arguments.data, 2 * max(NUMBERS)))
     arguments.out.parent.mkdir(parents=True, exist_ok=True)
     _write(curves, distance.name, arguments.out.with_suffix(".csv"))
-    save_figure(_draw(curves, distance.name), arguments.out)
+    save_webp(_draw(curves, distance.name), arguments.out)
 
 
 def _describe(path: Path, n_eyes: int) -> tuple[Tensor, Tensor, Tensor]:

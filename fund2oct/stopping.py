@@ -51,6 +51,20 @@ def signals_raise() -> Iterator[None]:
 
     A signal that is ignored, as SIGHUP is under ``nohup``, stays so. A library that sets a handler of its
     own inside the block, as Lightning does while it trains, decides itself what its signal does.
+
+    Returns:
+        A context manager; the signal acts as usual again when its block ends.
+
+    Raises:
+        Terminated: inside the block, where the process was when the signal came.
+
+    Example:
+        >>> try:
+        ...     with signals_raise():
+        ...         signal.raise_signal(signal.SIGTERM)  # as a scheduler does when the time is up
+        ... except Terminated as stop:
+        ...     print("status", stop.status)
+        status 143
     """
 
     def terminate(number: int, frame: FrameType | None) -> None:

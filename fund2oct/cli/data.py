@@ -57,9 +57,11 @@ def _add_simulate(commands: Commands) -> None:
     )
     simulate.add_argument("out", metavar="OUT.h5", help="the file to make")
     eyes = simulate.add_argument_group("eyes")
-    eyes.add_argument("--eyes", type=int, default=600, metavar="N", help="how many")
+    eyes.add_argument("--eyes", type=int, default=600, metavar="N", help="how many to make")
     add_seed(eyes, "the eyes")
-    eyes.add_argument("--diagnosis", help="of every eye, as in drusen+SRF (default: drawn for each eye)")
+    eyes.add_argument(
+        "--diagnosis", help="diagnosis of every eye, as in drusen+SRF (default: drawn for each eye)"
+    )
     eyes.add_argument(
         "--population", choices=("ordinary", "long"), default="ordinary",
         help="long eyes are steep, with staphylomas, crescents and detached hyaloids, under a star of 12 mm",

@@ -6,18 +6,22 @@ import argparse
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
-from fund2oct.cli.commands import GOES_ON, Commands, Help, add_command, say, suggest
+from fund2oct.cli.commands import GOES_ON, Commands, add_command, add_group, say, suggest
 from fund2oct.cli.options import add_making, add_placement, placement_option, scan_option
 
 if TYPE_CHECKING:
     from fund2oct.data.importing.assemble import ImportOptions
-    from fund2oct.data.importing.engine import ImportReport
+    from fund2oct.data.importing.report import ImportReport
 
 
 def add_commands(commands: Commands) -> None:
     """Add the commands of this page to the parser."""
-    kinds = commands.add_parser("import", help="bring data into a file", formatter_class=Help).add_subparsers(
-        required=True, metavar="KIND"
+    kinds = add_group(
+        commands,
+        "import",
+        "KIND",
+        "bring data into a file",
+        "fund2oct import aptos CHALLENGE data/aptos2024.h5",
     )
     _add_aptos(kinds)
     _add_table(kinds)

@@ -7,7 +7,7 @@ import os
 from typing import TYPE_CHECKING, TypeAlias
 
 if TYPE_CHECKING:
-    from fund2oct.data.preparing.landmarks import PhotoPlacement
+    from fund2oct.data.preparing.placing import PhotoPlacement
     from fund2oct.geometry import Placement, Point, ScanPattern
 
 Group: TypeAlias = "argparse.ArgumentParser | argparse._ArgumentGroup"
@@ -80,13 +80,15 @@ def add_figures(group: Group) -> None:
     """Add ``--figure-format``."""
     group.add_argument(
         "--figure-format", choices=("png", "svg", "pdf"), action="append", dest="figure_formats",
-        help="of the pictures; may be given more than once (default: png, which a report always has)",
+        help="format of the pictures; may be given more than once (default: png; a report has png anyway)",
     )  # fmt: skip
 
 
 def add_seed(group: Group, of: str) -> None:
     """Add ``--seed``; ``of`` says what it decides."""
-    group.add_argument("--seed", type=int, default=0, metavar="N", help=f"of {of}; another one gives others")
+    group.add_argument(
+        "--seed", type=int, default=0, metavar="N", help=f"seed of {of}; another number gives other ones"
+    )
 
 
 def add_placement(group: Group) -> None:
@@ -124,7 +126,7 @@ def scan_option(name: str) -> ScanPattern:
 
 def placement_option(options: argparse.Namespace, fovea: Point = (0.0, 0.0)) -> Placement | PhotoPlacement:
     """What :func:`add_placement`'s options ask for."""
-    from fund2oct.data.preparing.landmarks import PhotoPlacement
+    from fund2oct.data.preparing.placing import PhotoPlacement
     from fund2oct.geometry import Placement
     from fund2oct.plausible import check_half_width
 

@@ -252,7 +252,8 @@ class Pix2Vol(VolumeGAN):
             return batch
         n_slices = batch["volume"].shape[2]
         rng = torch.Generator().manual_seed(self.seed + self.global_step)
-        chosen = torch.randperm(n_slices, generator=rng)[: self.judged_slices].to(self.device)
+        chosen = torch.randperm(n_slices, generator=rng)[: self.judged_slices]
+        chosen = chosen.to(self.device, non_blocking=True)
         entries: dict[str, Any] = dict(batch)
         entries |= {
             name: entries[name].index_select(dim, chosen)
@@ -265,12 +266,12 @@ class Pix2Vol(VolumeGAN):
         """Draw a batch; in training between the real surfaces, and only the part that is learned."""
         if network is not self.generator:
             return super().generate(network, batch, rng)
-        assert isinstance(network, LayeredGenerator)
+        assert isinstance(network, LayeredGenerator) and self.task is not None
         dressed = self.adversaries_joined
         with torch.set_grad_enabled(not dressed):
             anatomy = network.anatomy(
                 batch["fundus"], batch["grid"], batch["spacing_z_mm"], batch["volume"].shape[3],
-                real=Real(heights_above_pose(batch), batch["aligned"], batch["spacing_x_mm"]),
+                real=Real(heights_above_pose(batch), batch["aligned"], self.task.spacing_mm[2]),
                 centre=batch.get("centre"),
             )  # fmt: skip
         aligned = network.dress(anatomy, rng) if dressed else anatomy.image

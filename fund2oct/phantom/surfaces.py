@@ -16,7 +16,7 @@ class TrueSurfaces:
     """Heights above Bruch's membrane in micrometres, each ``(S, X)``; negative is below it.
 
     Attributes:
-        boundary: by the names of :data:`fund2oct.retina.BOUNDARIES`.
+        boundary: depth of each of :data:`fund2oct.retina.BOUNDARIES`, by its name.
         receptor_tips: where the photoreceptors end; fluid may part them from the epithelium.
         rpe_base: outer side of the pigment epithelium; drusen may part it from the membrane.
         nerve: 1 inside the disc, where every boundary but the inner one ends.

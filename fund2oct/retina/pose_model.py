@@ -16,11 +16,18 @@ degrees stay as they are."""
 
 @dataclass(frozen=True, eq=False)
 class PoseModel:
-    """A normal distribution over the coefficients of all slices together.
+    """How poses are spread over eyes: a normal distribution over the coefficients of all slices together.
 
     Args:
         mean_um: mean pose, shape ``(S, K)``, K at least 3.
         factor_um: lower triangular root of the covariance, shape ``(K S, K S)``.
+
+    Example:
+        >>> from fund2oct.data import FundusOCTDataset
+        >>> poses_um = FundusOCTDataset("eyes.h5").poses()
+        >>> model = PoseModel.fit(poses_um)
+        >>> poses_um.shape, model.sample(5, torch.Generator().manual_seed(0)).shape
+        (torch.Size([24, 6, 7]), torch.Size([5, 6, 7]))
     """
 
     mean_um: Tensor

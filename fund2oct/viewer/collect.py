@@ -23,7 +23,7 @@ class Source:
 
     Args:
         name: what the page calls the file.
-        eye: with the surfaces and the pose of its volume.
+        eye: the eye, with the surfaces and the pose of its volume.
         searched: whether these were searched for now, because the file has none.
         thickness: the map that ``fund2oct predict`` wrote beside the file; None where there is none.
     """

@@ -21,7 +21,7 @@ def draw_scatter(eyes: Mapping[str, Sequence[Mapping[str, Any]]], titles: Mappin
 
     Args:
         eyes: for each answer, the values of each eye by their key; NaN leaves the eye out.
-        titles: of the values to draw, by their key.
+        titles: titles of the values to draw, by their key.
     """
     figure, panels = _panels(list(eyes), len(titles))
     for axes, (column, title) in zip(panels, titles.items(), strict=True):

@@ -136,6 +136,7 @@ def test_a_challenge_submission(challenge, zipped, tmp_path, capsys):
         "aptos2024",
         "--distances",
         "image:tiny_network:build",
+        "--json",
     ]
     assert main(["evaluate", *arguments]) == 0
     report = (tmp_path / "report.md").read_text()
@@ -149,4 +150,7 @@ def test_a_challenge_submission(challenge, zipped, tmp_path, capsys):
     own, others = (result["summary"][name] for name in ("generated", "generated, other eyes"))
     assert own["thickness/error_um"]["mean"] < 12 < others["thickness/error_um"]["mean"]
     assert list(result["distances"]) == ["generated"]
-    assert str(tmp_path) in capsys.readouterr().out
+    # A program is told all of it but the single eyes, and nothing else is printed.
+    told = json.loads(capsys.readouterr().out, parse_constant=pytest.fail)
+    assert told.pop("report") == str(tmp_path / "report.html")
+    assert told == {name: result[name] for name in ("protocol", "summary", "sets", "distances")}

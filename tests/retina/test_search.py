@@ -5,7 +5,7 @@ import pytest
 import torch
 from scipy import ndimage
 
-from fund2oct.phantom.simulate import PhantomConfig, simulate_eye
+from fund2oct.phantom import PhantomConfig, simulate_eye
 from fund2oct.retina import BOUNDARIES, N_POSE, estimate_pose, pose_surface_um, retinal_boundaries
 from fund2oct.retina.working import find_fill, resample
 

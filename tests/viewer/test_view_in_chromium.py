@@ -147,6 +147,23 @@ def test_maps_and_slabs_have_the_values_of_the_anatomy(shown):
     assert fields == pytest.approx([100] * 9, abs=0.3)
 
 
+def test_what_is_finer_than_the_gap_between_the_lines_is_not_drawn_as_rings(shown):
+    # Every other vertex is bright: on the lines that is shown, and halfway between the outer ends it is grey.
+    contrast = """(() => {
+        const source = eye.sources[0], { nLines, nVertices, shares, mixed } = source.lines;
+        const values = Float32Array.from({ length: nLines * source.columns },
+          (_, at) => Math.floor((at % source.columns + 0.5) * nVertices / source.columns) % 2);
+        const found = perVertex(values, source), first = nLines * nVertices;
+        const outer = [...shares.keys()].filter((at) => Math.abs(shares[at] - 0.5) < 0.2
+          && Math.min(mixed[2 * at] % nVertices, nVertices - 1 - mixed[2 * at] % nVertices) < 10);
+        const mean = (all) => all.reduce((sum, one) => sum + one) / all.length;
+        const off = (places) => mean(places.map((at) => Math.abs(found[at] - 0.5)));
+        return [off(outer.map((at) => mixed[2 * at])), off(outer.map((at) => first + at))];
+    })()"""
+    on_lines, between = shown.run(contrast)
+    assert on_lines > 0.3 and between < 0.05
+
+
 def test_a_click_on_the_photo_goes_to_the_nearest_line(shown):
     x, y = ((PLACED.to_grid(SCAN.coordinates(X))[4, 50] + 1) / 2).tolist()
     shown.click(*centre(shown, "#photo", x + 0.004, y))

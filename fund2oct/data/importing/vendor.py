@@ -18,7 +18,8 @@ from fund2oct.data.formats.exam import Exam
 from fund2oct.data.formats.naming import natural_order
 from fund2oct.data.formats.scanners import dicom, e2e, heyex, topcon, zeiss
 from fund2oct.data.importing.assemble import ImportOptions, hashed_patient, make_eye
-from fund2oct.data.importing.engine import Candidate, ImportReport, fingerprint_of, import_eyes
+from fund2oct.data.importing.engine import Candidate, fingerprint_of, import_eyes
+from fund2oct.data.importing.report import ImportReport
 from fund2oct.data.preparing.circle import NotAFundusError
 from fund2oct.data.store.layout import Compression
 from fund2oct.eye import DataError, Eye
@@ -59,7 +60,7 @@ def import_vendor(
     workers: int = 1,
     compression: Compression = "none",
 ) -> ImportReport:
-    """Import the files of scanners, an eye each scan.
+    """Import the files that scanners write; each scan becomes an eye.
 
     An eye's key is made from the file's content, and its patient is a hash; both depend on the salt. The
     report and the table beside the file name the source of each key.
@@ -70,11 +71,22 @@ def import_vendor(
         options: slices, sizes, salt. ``spacing_mm`` and ``radial`` go before what the files say.
         overwrite: whether ``out`` may be replaced.
         workers: processes to read in.
-        compression: as :class:`~fund2oct.data.EyeWriter`.
+        compression: how the file is compressed, see :class:`~fund2oct.data.EyeWriter`.
+
+    Returns:
+        What became of each scan.
 
     Raises:
         DataError: if there is no file, or no scan could be imported.
         ImportError: if a format needs a package that is not installed.
+
+    Example:
+        >>> from fund2oct.data import EyeReader
+        >>> from fund2oct.export import export_eye
+        >>> eye = EyeReader("eyes.h5").read("sim3-0000000-OD")
+        >>> _ = export_eye(eye, ".", "scan", "dicom")  # scan.dcm, as a scanner writes it
+        >>> print(import_vendor("scan.dcm", "mine.h5").lines()[-1])
+        mine.h5: 1 eyes imported, 0 left out
     """
     options = options or ImportOptions()
     # These files mark what is empty themselves.

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import zlib
-from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 from statistics import fmean
 from typing import Any, Literal, TypeVar
@@ -24,12 +23,11 @@ from fund2oct.data.loading.regularity import NEEDED, Content, check_complete, co
 from fund2oct.data.loading.split import EyeName, Part, SeenEyes
 from fund2oct.data.preparing.light_and_levels import even_levels, even_light
 from fund2oct.data.preparing.preparation import Preparation
-from fund2oct.data.preparing.slices import kept_lines
 from fund2oct.data.preparing.surfaces import resample_ascans
 from fund2oct.data.store.reader import EyeReader
 from fund2oct.data.store.shards import EyePaths
 from fund2oct.eye import Array, DataError
-from fund2oct.geometry import RadialScan, ScanPattern, Symmetry
+from fund2oct.geometry import ScanPattern, Symmetry
 
 T = TypeVar("T")
 
@@ -37,9 +35,9 @@ T = TypeVar("T")
 class FundusOCTDataset(Dataset[dict[str, Any]]):
     r"""Pairs of photo and volume, or one side of them alone.
 
-    A plain index gives an eye as it is. A :class:`~fund2oct.data.loading.order.Draw` gives it augmented, by a
-    draw that depends on nothing but the seed, the epoch and the eye's key: not on the order, the number
-    of workers, or what was drawn before.
+    ``dataset[3]`` gives the fourth eye as it is. ``dataset[Draw(3, epoch=0)]`` gives it augmented, see
+    :class:`~fund2oct.data.loading.order.Draw`. How an eye is augmented depends on nothing but the seed, the
+    epoch and the eye's key: not on the order of the eyes, the number of workers, or the eyes before it.
 
     A sample holds what :class:`fund2oct.models.Batch` says, of one eye. Without volumes, what belongs to
     them is absent; without photos, ``fundus`` and ``grid`` are.
@@ -66,10 +64,16 @@ class FundusOCTDataset(Dataset[dict[str, Any]]):
         even_levels: whether to bring volumes of different scanners to like intensities, likewise.
         on_corrupt: whether a damaged eye raises, or is replaced by the next readable one in the order of
             the epoch; a plain index always raises.
-        seed: seed of the augmentation.
+        seed: decides how the eyes are augmented; another seed augments them otherwise.
 
     Raises:
         DataError: if the file, or one of the eyes, cannot be used.
+
+    Example:
+        >>> dataset = FundusOCTDataset("eyes.h5", fundus_px=32)
+        >>> sample = dataset[0]
+        >>> len(dataset), sample["fundus"].shape, sample["volume"].shape
+        (24, torch.Size([3, 32, 32]), torch.Size([1, 6, 32, 48]))
     """
 
     def __init__(
@@ -108,7 +112,7 @@ class FundusOCTDataset(Dataset[dict[str, Any]]):
             common_shape(self._index, volume_shape, self._where) if self._wants("volume") else (0, 0, 0)
         )
         self.fundus_px = common_fundus_px(self._index, fundus_px, self._where) if self._wants("fundus") else 0
-        self.scan: ScanPattern = self._lines(self._usual_number())[1]
+        self.scan: ScanPattern = self._lines(self._index.usual_number(self.shape[0]))[1]
         optional = ("rescan", "boundaries_um") if self._wants("volume") else ()
         self._optional = [name for name in optional if self._index.has(name).all()]
         self._pictures = [name for name in ("fundus", "volume") if self._wants(name)]
@@ -181,7 +185,7 @@ class FundusOCTDataset(Dataset[dict[str, Any]]):
         return shown[0]
 
     def poses(self) -> Tensor:
-        """Poses of all eyes as stored, in micrometres, shape ``(N, S, 3)``."""
+        """Poses of all eyes as stored, in micrometres, shape ``(N, S, 7)``."""
         with self._reader:
             return torch.stack([self._pose(number) for number in range(len(self))])
 
@@ -304,19 +308,7 @@ class FundusOCTDataset(Dataset[dict[str, Any]]):
 
     def _lines(self, number: int) -> tuple[tuple[int, ...] | None, ScanPattern]:
         """The slices to read, None for all of them, and the lines under them."""
-        scan = self._index.scan(number) if self._wants("volume") else None
-        # A photo alone may be turned and mirrored as the challenge's star may.
-        return kept_lines(RadialScan() if scan is None else scan, self.shape[0])
-
-    def _usual_number(self) -> int:
-        """An eye of the most frequent scan; where eyes have lines of their own, one with typical lines."""
-        numbers = self._index.scan_numbers.tolist()
-        (usual, count), *_ = Counter(numbers).most_common(1)
-        if 10 * count >= len(numbers) or not self._wants("volume"):
-            return numbers.index(usual)
-        ends = [self._lines(number)[1].points(torch.tensor([0.0, 0.5, 1.0])) for number in range(len(self))]
-        away = torch.stack(ends) - torch.stack(ends).mean(0)
-        return int(away.square().flatten(1).sum(1).argmin())
+        return self._index.lines(number, self.shape[0])
 
     def _to_even(self, number: int, name: str) -> bool:
         photo_done, volume_done = self._index.prepared[number]

@@ -23,7 +23,14 @@ class PhantomDataModule(FundusOCTDataModule):
         n_ascans: A-scans of a simulated B-scan.
         simulated_fundus_px: width of a simulated photo.
         population: ``"ordinary"`` eyes under a star of 8.8 mm, or ``"long"`` ones under one of 12 mm.
-        options: as :class:`FundusOCTDataModule`.
+        options: further arguments of :class:`FundusOCTDataModule`.
+
+    Example:
+        >>> data = PhantomDataModule("eyes.h5", n_eyes=24, batch_size=2)  # the file is there already
+        >>> data.prepare_data()
+        >>> data.setup()
+        >>> next(iter(data.val_dataloader()))["volume"].shape
+        torch.Size([2, 1, 6, 32, 48])
     """
 
     def __init__(

@@ -76,10 +76,10 @@ def usable_eyes(
     """Which eyes of a file can be taken.
 
     Args:
-        index: of the eyes.
+        index: what is known of the eyes.
         content: what is needed of each.
         shape: ``(S, Z, X)`` that volumes are brought to, of which none may have fewer slices.
-        name: of the data, for messages.
+        name: what messages call the data.
 
     Returns:
         Whether each can, bool, shape ``(N,)``; and what to say of the others.
@@ -108,7 +108,7 @@ def check_complete(index: EyeIndex, content: Content, where: Callable[[int], str
     """Refuse an eye that lacks photo, volume, or the pose and surfaces that the search finds.
 
     Args:
-        index: of the eyes.
+        index: what is known of the eyes.
         content: what is needed of each.
         where: names the eye of a number.
     """

@@ -6,7 +6,6 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, replace
 from typing import Any
 
-from fund2oct.data.preparing.landmarks import PhotoPlacement
 from fund2oct.data.preparing.light_and_levels import (
     LEVELS,
     LIGHT,
@@ -15,15 +14,16 @@ from fund2oct.data.preparing.light_and_levels import (
     is_done,
 )
 from fund2oct.data.preparing.photo import PhotoOptions
+from fund2oct.data.preparing.placing import PhotoPlacement
 from fund2oct.eye import Array, Eye, Plain
 from fund2oct.geometry import Placement
 
 
 @dataclass(frozen=True)
 class Preparation:
-    """The preparation that belongs to a model: what it was trained on, and so what it has to be given.
+    """What was done to the photos and volumes that a model was trained on, and so is done to new ones.
 
-    Whether the importer or the training did it makes no difference; it is done to an eye once.
+    Whether the importer or the training did it makes no difference; it is done to an eye only once.
 
     Args:
         even_light: the photos' illumination is evened out, see
@@ -32,6 +32,12 @@ class Preparation:
             :func:`fund2oct.data.preparing.light_and_levels.even_levels`.
         photo_px: width of the photos in the training's file, before they are resized to the model's; 0
             where that is not known, and they are cropped to the model's own width.
+
+    Example:
+        >>> from fund2oct.data import EyeReader
+        >>> eye = Preparation(even_light=True).eye(EyeReader("eyes.h5").read("sim3-0000000-OD"))
+        >>> eye.history  # what was done is not done again
+        {'light': 'evened'}
     """
 
     even_light: bool = False
@@ -52,7 +58,7 @@ class Preparation:
 
         Args:
             photo: RGB uint8, shape ``(H, H, 3)``.
-            history: of the eye: says what was done already.
+            history: the eye's, which says what was done already.
 
         Returns:
             The photo, uint8 of the same shape, and the history with what was done.

@@ -47,7 +47,7 @@ class VitreousLine:
 
     Attributes:
         height_um: above Bruch's membrane, ``(S, X)``.
-        opacity: from 0 where it is not seen to 1, ``(S, X)``.
+        opacity: how much of it is seen, from 0 to 1, ``(S, X)``.
         bright: displayed brightness.
     """
 

@@ -123,7 +123,7 @@ def test_photos_without_a_volume_are_left_out_and_counted(tmp_path, make_eye, ca
 
 def test_bad_files_and_arguments(tmp_path, make_file, make_eye):
     with pytest.raises(
-        DataError, match=r"data/none.h5: no such file; `fund2oct simulate data/none.h5 --eyes 800`"
+        DataError, match=r"data/none.h5: no such file; `fund2oct simulate data/none.h5 --eyes 600`"
     ):
         FundusOCTDataModule("data/none.h5").prepare_data()
     with pytest.raises(ValueError, match=r"batch_size, num_workers, seed: expected .* found 0, 0 and 0"):

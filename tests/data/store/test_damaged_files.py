@@ -89,7 +89,7 @@ def _swap(a: str, b: str):
 
 
 BAD_FILES = {
-    "missing": (Path.unlink, r": no such file; `fund2oct simulate .*eyes.h5 --eyes 800` makes one"),
+    "missing": (Path.unlink, r": no such file; `fund2oct simulate .*eyes.h5 --eyes 600` makes one"),
     "text": (_not_hdf5, ": cannot be read as HDF5, it is damaged or something else .*signature not found"),
     "empty": (_empty, ": cannot be read as HDF5, it is empty: it was copied or downloaded in part"),
     "truncated": (_truncate, ": cannot be read as HDF5, .*truncated file"),
