@@ -82,6 +82,12 @@ def hangup_as_sigterm() -> Iterator[list[int]]:
 
     Yields:
         A list that holds SIGHUP once it came.
+
+    Example:
+        >>> with hangup_as_sigterm() as received:
+        ...     pass  # train
+        >>> received
+        []
     """
     received: list[int] = []
 
