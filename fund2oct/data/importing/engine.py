@@ -180,7 +180,7 @@ def make_file(
         ids = [candidate.identity(compression) for candidate in candidates]
         made_from = _sha256(ids) if all(ids) else ""
         if out.exists() and not overwrite:
-            report = _unchanged(out, made_from, len(candidates))
+            report = _unchanged(out, made_from)
         else:
             for left in folder.glob("*.tmp"):
                 left.unlink()
@@ -284,7 +284,7 @@ def _read(candidate: Candidate) -> tuple[Eye, list[str]]:
         raise DataError(f"failed in a way that fund2oct does not know ({found}); please report it") from error
 
 
-def _unchanged(out: Path, made_from: str, n_candidates: int) -> ImportReport:
+def _unchanged(out: Path, made_from: str) -> ImportReport:
     with open_checked(out) as file:
         before = read_text(file.attrs.get("made_from"))
     if not made_from or before != made_from:

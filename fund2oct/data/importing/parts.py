@@ -1,4 +1,10 @@
-"""The parts of a file that is being made: an eye each, kept when the making is interrupted."""
+"""The parts of a file that is being made: an eye each, kept when the making is interrupted.
+
+So an eye is written twice, into its part and from there into the file. HDF5 cannot go on with a file whose
+writer was killed: written at once, it would be made anew after each interruption. The second time bytes are
+copied and no eye is read: 1.2 ms and 1.4 MiB for a photo of 448 pixels and 6 x 320 x 448 voxels, whose
+search for the surfaces alone takes 230 ms. Only the whole file is waited for until it is on the disk.
+"""
 
 from __future__ import annotations
 

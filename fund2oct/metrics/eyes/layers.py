@@ -123,10 +123,10 @@ def retinal_thickness_um(
 
     Example:
         >>> from fund2oct.phantom import simulate_eye
-        >>> eye = simulate_eye(seed=0, number=0)  # ``second`` is the same scan with other speckle
-        >>> scans = torch.from_numpy(np.stack([eye.volume, eye.second]))[:, None] / 255
-        >>> first, second = retinal_thickness_um(scans, *eye.spacing_mm[1:])
-        >>> f"{(first - second).abs().nanmean().item():.1f} um"
+        >>> eye = simulate_eye(seed=0, number=0)  # ``rescan`` is the same scan with other speckle
+        >>> scans = torch.from_numpy(np.stack([eye.volume, eye.rescan]))[:, None] / 255
+        >>> first, again = retinal_thickness_um(scans, *eye.spacing_mm[1:])
+        >>> f"{(first - again).abs().nanmean().item():.1f} um"
         '6.4 um'
     """
     return find_surfaces(volume, spacing_z_mm, spacing_x_mm).thickness_um

@@ -85,12 +85,12 @@ def measure_eyes(
         ValueError: if the shapes do not fit each other.
 
     Example:
-        A second scan of a simulated eye, with other speckle, taken as the generated volume:
+        A rescan of a simulated eye, with other speckle, taken as the generated volume:
 
         >>> from fund2oct.geometry import RadialScan
         >>> from fund2oct.phantom import PhantomConfig, simulate_eye
         >>> eye = simulate_eye(seed=0, number=0, config=PhantomConfig(scan=RadialScan(n_lines=2)))
-        >>> real, fake = (torch.from_numpy(each)[None, None] / 255 for each in (eye.volume, eye.second))
+        >>> real, fake = (torch.from_numpy(each)[None, None] / 255 for each in (eye.volume, eye.rescan))
         >>> from fund2oct.retina import align, aligned_mask
         >>> pose_um, (z_mm, x_mm) = torch.from_numpy(eye.pose_um)[None], eye.spacing_mm[1:]
         >>> aligned = [align(volume, pose_um, z_mm) for volume in (fake, real)]
@@ -294,12 +294,12 @@ def measure_lesions(
         ValueError: if the shapes do not fit each other.
 
     Example:
-        A second scan of a simulated eye with fluid, taken as the generated volume:
+        A rescan of a simulated eye with fluid, taken as the generated volume:
 
         >>> from fund2oct.geometry import RadialScan
         >>> from fund2oct.phantom import PhantomConfig, simulate_eye
         >>> eye = simulate_eye(seed=0, number=0, config=PhantomConfig(scan=RadialScan(n_lines=2)))
-        >>> real, fake = (torch.from_numpy(each)[None, None] / 255 for each in (eye.volume, eye.second))
+        >>> real, fake = (torch.from_numpy(each)[None, None] / 255 for each in (eye.volume, eye.rescan))
         >>> fake, real = (Findings(volume, *eye.spacing_mm[1:]) for volume in (fake, real))
         >>> values = measure_lesions(fake, real, scan=eye.scan)
         >>> [round(values[f"SRF/{name}_mm"].item(), 1) for name in ("fake", "real", "both")]

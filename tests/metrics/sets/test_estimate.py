@@ -16,7 +16,7 @@ def _eyes(count: int = 12, rows: int = 3, width: int = 8, shift: float = 0.0, se
     return eye + 0.5 * torch.randn(count, rows, width, generator=rng) + shift
 
 
-def test_value_and_second_floor_are_the_distances_of_all_rows() -> None:
+def test_value_and_rescan_floor_are_the_distances_of_all_rows() -> None:
     real, fake, rescan = _eyes(), _eyes(shift=0.5, seed=1), _eyes(seed=2)
     found = compare_eyes("name", frechet_distance, real, fake, rescan=rescan)
     assert found.value == frechet_distance(real.flatten(0, 1), fake.flatten(0, 1)).item()
