@@ -12,7 +12,7 @@ from fund2oct.geometry import Placement, ScanPattern
 from fund2oct.retina.layers import BOUNDARIES, SURFACES
 from fund2oct.retina.pose import N_POSE
 
-SCHEMA_VERSION = 3
+SCHEMA_VERSION = 4
 """Version of the layout of a file of eyes that this library reads and writes."""
 LATERALITIES = ("OD", "OS", "")
 """Right, left, and unknown, which a photo from anywhere may be."""
@@ -43,7 +43,7 @@ class Eye:
         spacing_mm: distance of neighbouring slices, rows and A-scans ``(s, z, x)``; s is NaN where the slices
             are not parallel.
         volume: B-scans, uint8, shape ``(S, Z, X)``; None for a photo without a scan.
-        second: the same scan once more, with other speckle, uint8, shape ``(S, Z, X)``; simulated eyes have
+        rescan: the same scan once more, with other speckle, uint8, shape ``(S, Z, X)``; simulated eyes have
             it.
         boundaries_um: depth of each of :data:`fund2oct.retina.BOUNDARIES`, micrometres from the top
             of the frame, float32, shape ``(n, S, X)``, NaN where absent.
@@ -78,7 +78,7 @@ class Eye:
     placement: Placement = field(default_factory=Placement)
     spacing_mm: tuple[float, float, float] = (math.nan, math.nan, math.nan)
     volume: Array | None = None
-    second: Array | None = None
+    rescan: Array | None = None
     boundaries_um: Array | None = None
     lesions: Array | None = None
     lesion_fundus: Array | None = None
@@ -111,7 +111,7 @@ class Eye:
 ARRAYS: dict[str, tuple[str, tuple[str | int, ...]]] = {
     "fundus": ("uint8", ("H", "H", 3)),
     "volume": ("uint8", ("S", "Z", "X")),
-    "second": ("uint8", ("S", "Z", "X")),
+    "rescan": ("uint8", ("S", "Z", "X")),
     "boundaries_um": ("float32", (len(BOUNDARIES), "S", "X")),
     "lesions": ("uint8", ("S", "Z", "X")),
     "lesion_fundus": ("uint8", ("H", "H")),

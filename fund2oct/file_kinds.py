@@ -6,6 +6,8 @@ import os
 from pathlib import Path
 
 HDF5 = "an HDF5 file"
+MADE_HERE = "made by fund2oct"
+"""The mark in what fund2oct draws (PNG and TIFF: the tag Software), by which it is told from photos."""
 _STARTS: tuple[tuple[bytes, str], ...] = (
     (b"\xff\xd8\xff", "a JPEG picture"),
     (b"\x89PNG\r\n", "a PNG picture"),
@@ -30,6 +32,7 @@ _STARTS: tuple[tuple[bytes, str], ...] = (
 )
 _LFS = b"version https://git-lfs"
 _READ = 512
+_READ_FOR_MARK = 8192
 
 
 def kind_of(path: str | os.PathLike[str]) -> str:
@@ -63,6 +66,16 @@ def kind_of(path: str | os.PathLike[str]) -> str:
     if start[128:132] == b"DICM":
         return "a DICOM file"
     return next((kind for first, kind in _STARTS if start.startswith(first)), "")
+
+
+def is_made_here(path: str | os.PathLike[str]) -> bool:
+    """Whether a picture or a page carries :data:`MADE_HERE`: it is a result, and no photo.
+
+    Raises:
+        OSError: if it cannot be opened.
+    """
+    with open(path, "rb") as file:
+        return MADE_HERE.encode() in file.read(_READ_FOR_MARK)
 
 
 def why_not_a_file(path: str | os.PathLike[str]) -> str:

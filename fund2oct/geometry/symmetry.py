@@ -52,7 +52,7 @@ class Symmetry:
         """Move photos, shape ``(B, C, H, H)``, about their centre; what comes from outside is 0."""
         if fundus.ndim != 4 or fundus.shape[-1] != fundus.shape[-2]:
             raise ValueError(f"fundus: expected a square (B, C, H, H), found {tuple(fundus.shape)}")
-        inverse = torch.tensor(self.matrix, dtype=fundus.dtype, device=fundus.device).T
+        inverse = put_beside(fundus, self.matrix).T
         theta = F.pad(inverse, (0, 1)).expand(len(fundus), 2, 3)
         grid = F.affine_grid(theta, list(fundus.shape), align_corners=False)
         return F.grid_sample(fundus, grid, mode="bilinear", align_corners=False)
@@ -64,12 +64,23 @@ class Symmetry:
                 f"scan: expected {len(self.slices)} slices in dimension {slice_dim}, "
                 f"found shape {tuple(scan.shape)}"
             )
-        index = torch.tensor(self.slices, device=scan.device)
+        index = put_beside(scan, self.slices, torch.long)
         moved = scan.index_select(slice_dim, index)
         shape = [1] * scan.ndim
         shape[slice_dim] = -1
-        mirrored = torch.tensor(self.mirrored, device=scan.device).view(shape)
+        mirrored = put_beside(scan, self.mirrored, torch.bool).view(shape)
         return torch.where(mirrored, moved.flip(ascan_dim), moved)
+
+
+def put_beside(tensor: Tensor, values: Any, dtype: torch.dtype | None = None) -> Tensor:
+    """Numbers as a tensor on the device of another one, which does not wait until a GPU has done its work.
+
+    Args:
+        tensor: the other one.
+        values: a number, or nested sequences of numbers.
+        dtype: of the result; that of ``tensor`` when absent.
+    """
+    return torch.tensor(values, dtype=dtype or tensor.dtype).to(tensor.device, non_blocking=True)
 
 
 @lru_cache(maxsize=1024)

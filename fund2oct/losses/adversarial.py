@@ -11,11 +11,12 @@ from torch.nn import functional as F
 
 
 class AdversarialLoss(ABC):
-    r"""What the generator and the discriminator minimise, given raw logits.
+    r"""The losses that the generator and the discriminator minimise, from raw logits.
 
-    Both methods take the logits of one or several scales, a list of tensors of any shape. Each
-    scale's patches are averaged first, then the scales, so that every scale weighs the same. The
-    logits enter as the discriminator's last convolution gives them: no activation before.
+    A subclass says what one logit costs, in three methods. The methods here take the logits of one or
+    several scales, a list of tensors of any shape, as the discriminator's last convolution gives them,
+    without an activation. They average over the patches of each scale, then over the scales, so that
+    all scales have the same weight.
 
     Raises:
         ValueError: if the logits are no list of tensors, or the two sides have different numbers of scales.
@@ -37,14 +38,31 @@ class AdversarialLoss(ABC):
     """
 
     def generator(self, fake_logits: Sequence[Tensor]) -> Tensor:
-        """The generator's loss, a scalar."""
+        """Loss of the generator.
+
+        Args:
+            fake_logits: raw logits of generated volumes, a list with one tensor of any shape for each scale.
+
+        Returns:
+            A scalar.
+
+        Raises:
+            ValueError: if the logits are no list of tensors.
+        """
         return _mean([self.generator_term(fake).mean() for fake in _widened(fake_logits)])
 
     def discriminator(self, real_logits: Sequence[Tensor], fake_logits: Sequence[Tensor]) -> Tensor:
-        """The discriminator's loss, a scalar.
+        """Loss of the discriminator.
+
+        Args:
+            real_logits: raw logits of real volumes, a list with one tensor of any shape for each scale.
+            fake_logits: the same for generated volumes.
+
+        Returns:
+            A scalar.
 
         Raises:
-            ValueError: if the two sides have different numbers of scales.
+            ValueError: if the logits are no lists of tensors, or the two differ in the number of scales.
         """
         if len(real_logits) != len(fake_logits):
             raise ValueError(

@@ -16,14 +16,16 @@ def feature_matching_loss(
 
     .. math:: \frac{1}{\sum_k T_k} \sum_k \sum_{t=1}^{T_k} E |D_k^{(t)}(\hat V) - D_k^{(t)}(V)|
 
-    over :math:`T_k` layers of each scale :math:`k`. The real side is a constant.
+    over the :math:`T_k` layers of each scale :math:`k` of the discriminator :math:`D`. No gradient flows
+    into the features of the real volume.
 
     Args:
-        fake_features: for each scale, the features of each layer.
-        real_features: the same for the real volume.
+        fake_features: what the discriminator saw in the generated volume: a list for each scale, with a
+            tensor of any shape for each layer.
+        real_features: the same for the real volume, in equal shapes.
 
     Returns:
-        A scalar.
+        A scalar, at least 0.
 
     Raises:
         ValueError: if the two sides differ in scales, layers or shapes.

@@ -7,17 +7,20 @@ from torch import Tensor
 from torch.nn import functional as F
 
 KNEE_UM = 100.0
-"""Below it the loss asks for the mean, so that a rare lesion is not rounded down to none."""
+"""Error in micrometres at which :func:`height_loss` turns from quadratic to linear."""
 
 
 def surface_distances(heights_um: Tensor) -> Tensor:
-    """All distances between two surfaces, the pose's surface at height 0 among them.
+    """Distance between any two of the surfaces, and between each of them and the pose's surface.
 
     Args:
-        heights_um: above the pose's surface, vitreous to choroid, shape ``(B, n, S, X)``.
+        heights_um: heights of n surfaces above the pose's surface in micrometres, in the order from vitreous
+            to choroid, shape ``(B, n, S, X)``; NaN where unknown.
 
     Returns:
-        Shape ``(B, n (n + 1) / 2, S, X)``; NaN where one of the two is.
+        Distances in micrometres, shape ``(B, n (n + 1) / 2, S, X)``: from the first surface to the second,
+        the third, and so on to the pose's, then those from the second surface. NaN where one of the two is
+        unknown.
 
     Example:
         >>> heights = torch.tensor([300.0, 20.0]).view(1, 2, 1, 1)
@@ -30,19 +33,23 @@ def surface_distances(heights_um: Tensor) -> Tensor:
 
 
 def height_loss(predicted_um: Tensor, real_um: Tensor, knee_um: float = KNEE_UM) -> Tensor:
-    r"""Huber loss of all distances between two surfaces, in units of the knee.
+    r"""Huber loss of the distances between surfaces.
 
-    Quadratic below the knee: there it asks for the conditional mean, where an absolute error would ask
-    for the median, which of a rare lesion is no lesion. Linear above, so that a surface that the search
-    lost in a real volume does not decide a step.
+    .. math:: E\, h(e / k), \qquad h(u) = u^2 / 2 \text{ for } |u| \le 1, \quad |u| - 1/2 \text{ beyond}
+
+    for the errors :math:`e` of the distances of :func:`surface_distances` and the knee :math:`k`. Where the
+    loss is quadratic, its best answer is the mean of what is possible. That of an absolute error is the
+    median: for a lesion that few eyes have, no lesion at all. Where the loss is linear, a surface that was
+    found at a wrong place in a real volume has little influence.
 
     Args:
-        predicted_um: heights above the pose's surface, vitreous to choroid, shape ``(B, n, S, X)``.
-        real_um: likewise, NaN where unknown.
-        knee_um: where it becomes linear.
+        predicted_um: heights above the pose's surface in micrometres, in the order from vitreous to choroid,
+            shape ``(B, n, S, X)``.
+        real_um: real heights of the same shape; NaN where unknown.
+        knee_um: error in micrometres, above 0, at which the loss turns from quadratic to linear.
 
     Returns:
-        A scalar; 0 where nothing is known.
+        A scalar, at least 0, without a unit; 0 where nothing is known.
 
     Raises:
         ValueError: if the shapes differ.

@@ -33,8 +33,9 @@ def masked_mean(values: Tensor, mask: Tensor | None = None) -> Tensor:
     .. math:: \frac{\sum_i m_i v_i}{\sum_i m_i}
 
     Args:
-        values: any shape.
-        mask: bool, or weights >= 0, broadcastable to ``values``; None counts all.
+        values: what is averaged, any shape.
+        mask: which values count, bool, or how much each counts, at least 0; a shape that can be broadcast
+            to that of ``values``. None counts all alike.
 
     Returns:
         A scalar; 0 where nothing counts, so that a batch without a valid voxel trains nothing.

@@ -14,16 +14,17 @@ def r1_penalty(logits: Sequence[Tensor], inputs: Tensor | Sequence[Tensor], gamm
     .. math:: \frac{\gamma}{2} E_x \|\nabla_x D(x)\|^2, \qquad
         D(x) = \frac{1}{\sqrt K} \sum_{k=1}^K \frac{1}{\sqrt{N_k}} \sum_{p=1}^{N_k} D_{kp}(x)
 
-    for :math:`K` scales of :math:`N_k` patches. For one logit this is the paper's penalty. For
-    many it is the mean of the patches' own penalties as far as their gradients are uncorrelated,
-    hence ``gamma`` keeps its meaning whatever the volume's size (the slope of a mean would shrink
-    with the number of patches, that of a sum would grow).
+    for :math:`K` scales of :math:`N_k` patches. For one logit this is the paper's penalty. For many
+    patches whose gradients are uncorrelated it is the mean of their penalties, so that the same ``gamma``
+    suits volumes of all sizes. The gradient of the mean logit would shrink with the number of patches, and
+    that of the sum would grow.
 
     Args:
-        logits: the discriminator's raw logits for real data, one tensor ``(B, ...)`` a scale.
-        inputs: the tensors ``(B, ...)`` that gave them and that require a gradient; the squared
-            slopes of several are added.
-        gamma: weight of the penalty.
+        logits: the discriminator's raw logits for real data, a list with one tensor ``(B, ...)`` for each
+            scale.
+        inputs: what the discriminator was given, one or several tensors of shape ``(B, ...)``, which require
+            a gradient. The squared slopes of several are added.
+        gamma: weight of the penalty, at least 0.
 
     Returns:
         A scalar that can be differentiated again.

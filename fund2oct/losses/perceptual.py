@@ -13,32 +13,32 @@ from fund2oct.losses.masking import check_pair
 
 
 class PerceptualLoss(nn.Module):
-    r"""How differently a frozen network sees generated and real B-scans.
+    r"""Distance between generated and real B-scans in the feature maps of a frozen network.
 
-    Two B-scans with the same speckle statistics look alike to us, and differ in every pixel. A network that
-    was trained on other pictures sees them more as we do: its first levels react to edges and textures, its
-    later ones to shapes. At each position of each level, the features of either B-scan are a vector. Both
-    are scaled to length 1, and the squared length of their difference is averaged:
+    Two B-scans of one eye have different speckle: every pixel differs, though they look alike to us. A
+    network that was trained on other pictures judges more as we do. Its first levels react to edges and
+    textures, its later ones to shapes. At each position of each level, a B-scan's features are a vector.
+    The vectors of the two B-scans are scaled to length 1, and the squared length of their difference is
+    averaged:
 
     .. math:: \frac{1}{L} \sum_{l=1}^L E_{n,p} \left\|
         \frac{\phi_l(\hat V)_{np}}{\|\phi_l(\hat V)_{np}\|} - \frac{\phi_l(V)_{np}}{\|\phi_l(V)_{np}\|}
         \right\|^2
 
     over the levels :math:`l` of the network :math:`\phi`, the B-scans :math:`n` and the positions
-    :math:`p`. It is 0 where the features are equal and 4 where they are opposite. This is LPIPS with all
-    levels and channels weighted alike; values of LPIPS, whose weights are learned, cannot be compared with
-    it.
+    :math:`p`. The result is 0 where the features are equal and 4 where they are opposite. LPIPS is the same
+    distance with learned weights of the channels; here all channels and levels weigh alike, so the values
+    cannot be compared with those of LPIPS.
 
-    **The network stays as it is.** It is not trained, and is not saved: ``parameters()`` and
-    ``state_dict()`` of this loss do not list it, so that no optimiser and no checkpoint holds it, and
-    ``train()`` does not reach it. It is moved with the loss by ``to()``.
+    The network is neither trained nor saved: it is not among this loss's ``parameters()`` nor in its
+    ``state_dict()``, and it stays in evaluation mode. ``to()`` moves it with the loss.
 
     Args:
         network: maps images in [0, 1], shape ``(N, 1, H, W)``, to a list or dictionary of feature maps,
             each of shape ``(N, C, h, w)``; for example one from
             :func:`fund2oct.networks.features.load_feature_network`.
-        n_bscans: number of B-scans that are compared at each call while training, drawn at random from the
-            batch, to save time. None compares all of them, and so does evaluation mode always.
+        n_bscans: number of B-scans that are compared at each call in training mode, drawn at random from
+            the batch to save time. None compares all of them, as evaluation mode always does.
 
     Raises:
         ValueError: if ``n_bscans`` is not positive.
@@ -48,13 +48,13 @@ class PerceptualLoss(nn.Module):
         arXiv:1801.03924, equation 1.
 
     Example:
-        >>> edges = nn.Conv2d(1, 4, 3)
-        >>> class Edges(nn.Module):
+        >>> class Edges(nn.Module):  # one level: the differences along Z and along X
         ...     def forward(self, images):
-        ...         return [edges(images)]
+        ...         return [torch.cat(torch.gradient(images, dim=(2, 3)), dim=1)]
         >>> volume = torch.rand(1, 1, 2, 8, 10)
-        >>> PerceptualLoss(Edges())(volume, volume).item()
-        0.0
+        >>> loss = PerceptualLoss(Edges())
+        >>> round(loss(volume, volume).item(), 3), round(loss(1 - volume, volume).item(), 3)
+        (0.0, 4.0)
     """
 
     def __init__(self, network: nn.Module, n_bscans: int | None = None) -> None:
@@ -66,7 +66,7 @@ class PerceptualLoss(nn.Module):
         self._hidden = (network.eval().requires_grad_(False),)
 
     def forward(self, fake: Tensor, real: Tensor, mask: Tensor | None = None) -> Tensor:
-        """Compare the B-scans of two volumes, each with the one of its number.
+        """Compare each B-scan of a generated volume with the same B-scan of the real one.
 
         Args:
             fake: generated volume in [0, 1], shape ``(B, 1, S, Z, X)``.

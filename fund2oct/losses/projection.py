@@ -26,6 +26,7 @@ def en_face_projection(volume: Tensor, mask: Tensor | None = None) -> Tensor:
         Projection loss of Ying et al., X2CT-GAN, CVPR 2019, arXiv:1905.06902.
 
     Example:
+        >>> import torch
         >>> volume = torch.zeros(1, 1, 2, 4, 3)
         >>> volume[0, 0, 1, :, 2] = 1  # one bright A-scan
         >>> en_face_projection(volume)[0, 0]
@@ -51,6 +52,7 @@ def axial_profile(volume: Tensor, mask: Tensor | None = None) -> Tensor:
         ValueError: if ``volume`` is not five-dimensional or the mask does not fit.
 
     Example:
+        >>> import torch
         >>> volume = torch.zeros(1, 1, 1, 4, 3)
         >>> volume[0, 0, 0, 1] = 1  # one bright row
         >>> axial_profile(volume)[0, 0, 0]
@@ -70,11 +72,11 @@ def projection_loss(fake: Tensor, real: Tensor, mask: Tensor | None = None) -> T
     Args:
         fake: generated volume in [0, 1], shape ``(B, C, S, Z, X)``.
         real: real volume of the same shape.
-        mask: which voxels count, bool ``(B, 1, S, Z, X)``. A line of sight weighs the same however
-            many it holds, and nothing if it holds none.
+        mask: which voxels count, bool ``(B, 1, S, Z, X)``; None counts all. Every A-scan, and every row
+            of a B-scan, with at least one voxel that counts has the same weight in the mean.
 
     Returns:
-        A scalar.
+        A scalar in [0, 1].
 
     Raises:
         ValueError: if the shapes differ.
@@ -83,6 +85,7 @@ def projection_loss(fake: Tensor, real: Tensor, mask: Tensor | None = None) -> T
         Ying et al., X2CT-GAN, CVPR 2019, arXiv:1905.06902, equation 5.
 
     Example:
+        >>> import torch
         >>> dark, bright = torch.zeros(1, 1, 2, 4, 3), torch.ones(1, 1, 2, 4, 3)
         >>> projection_loss(dark, bright)
         tensor(1.)

@@ -8,6 +8,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from fund2oct.losses.masking import check_pair, masked_mean
+from fund2oct.precision import no_autocast
 
 SSIM_WINDOW = 11
 
@@ -76,14 +77,16 @@ def local_mean_loss(
 
     .. math:: \frac{\sum_w |\sum_{v \in w} m_v (\hat V_v - V_v)|}{\sum_w \sum_{v \in w} m_v}
 
-    over all windows :math:`w` inside the frame. Speckle is noise to this loss: its mean over a
-    window hardly varies, so the loss decides the anatomy and leaves the speckle to the adversary,
-    where an L1 loss asks for the median of every voxel, which is smooth.
+    over all windows :math:`w` that lie inside the B-scan, with :math:`m_v = 1` for the voxels that count
+    and 0 for the others. The mean of a window hardly depends on its speckle. So this loss asks for the right
+    anatomy and leaves the speckle to the discriminator. A plain L1 loss would ask for the median of each
+    voxel, an image without speckle.
 
     Args:
         fake: generated volume in [0, 1], shape ``(B, C, S, Z, X)``.
         real: real volume of the same shape.
-        mask: which voxels count, bool ``(B, 1, S, Z, X)``; a window weighs as many as it holds.
+        mask: which voxels count, bool ``(B, 1, S, Z, X)``; None counts all. A window's weight is the
+            number of its voxels that count.
         window: height and width in pixels ``(z, x)``; (1, 1) is the L1 loss.
 
     Returns:
@@ -118,16 +121,16 @@ def local_square_loss(
 
     .. math:: \frac{1}{N} \sum_w \left( \frac{1}{|w|} \sum_{v \in w} m_v (\hat V_v - V_v) \right)^2
 
-    over the :math:`N` windows :math:`w` inside the frame. As in :func:`local_mean_loss` speckle hardly
-    counts. Here large differences outweigh small ones: in an aligned volume most voxels are vitreous
-    and choroid, whose brightness differs a little from eye to eye and is in no photo, and a displaced
-    layer or a missing detachment is a large difference in few voxels. An L1 loss spends itself on the
-    former.
+    over the :math:`N` windows :math:`w` that lie inside the B-scan. As in :func:`local_mean_loss`, speckle
+    hardly counts. The square makes large differences weigh more than small ones. Most voxels of an aligned
+    volume are vitreous and choroid. Their brightness differs a little from eye to eye, and no photo shows
+    by how much; they decide the value of an L1 loss. A displaced layer or a missing detachment is a large
+    difference in few voxels; it decides the value of this one.
 
     Args:
         fake: generated volume in [0, 1], shape ``(B, C, S, Z, X)``.
         real: real volume of the same shape.
-        mask: which voxels count, bool ``(B, 1, S, Z, X)``; the others count as equal.
+        mask: which voxels count, bool ``(B, 1, S, Z, X)``; None counts all. The others are taken as equal.
         window: height and width in pixels ``(z, x)``.
 
     Returns:
@@ -170,7 +173,13 @@ def ssim_map(fake: Tensor, real: Tensor) -> Tensor:
         ValueError: if the shapes differ or Z or X is below 11.
 
     References:
-        Wang et al., Image quality assessment, IEEE TIP 2004.
+        Wang et al., Image quality assessment, IEEE TIP 2004, equation 13.
+
+    Example:
+        >>> real = torch.rand(1, 1, 2, 16, 20)
+        >>> similarity = ssim_map(real, real)
+        >>> similarity.shape, round(similarity.mean().item(), 4)
+        (torch.Size([1, 1, 2, 6, 10]), 1.0)
     """
     check_pair(fake, real)
     if min(fake.shape[-2:]) < SSIM_WINDOW:
@@ -178,7 +187,7 @@ def ssim_map(fake: Tensor, real: Tensor) -> Tensor:
     # Half precision loses the variances, which are small differences of large numbers.
     wide = torch.promote_types(fake.dtype, torch.float32)
     folded = [volume.to(wide).flatten(1, 2) for volume in (fake, real)]
-    with torch.autocast(fake.device.type, enabled=False):
+    with no_autocast(fake.device):
         similarity = kornia.metrics.ssim(folded[0], folded[1], SSIM_WINDOW, eps=0.0, padding="valid")
     return similarity.unflatten(1, fake.shape[1:3])
 
@@ -209,6 +218,9 @@ def ssim_loss(fake: Tensor, real: Tensor, mask: Tensor | None = None) -> Tensor:
 
     Raises:
         ValueError: if the shapes differ or Z or X is below 11.
+
+    References:
+        Wang et al., Image quality assessment, IEEE TIP 2004, equation 13.
 
     Example:
         >>> volume = torch.rand(1, 1, 2, 12, 14)

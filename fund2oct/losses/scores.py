@@ -1,4 +1,4 @@
-"""Proper scores of a predicted distribution: least, in the mean, for the distribution that is true."""
+"""Proper scores of a predicted distribution: their expected value is least for the true distribution."""
 
 from __future__ import annotations
 
@@ -12,21 +12,25 @@ _EPS = 1e-3
 
 
 def energy_score(draws: Tensor, truth: Tensor, known: Tensor | None = None) -> Tensor:
-    r"""Energy score of draws that are each one vector, an eye's surfaces for instance.
+    r"""Score a distribution of vectors, known by a few draws from it, against the true vector.
 
     .. math:: \frac{1}{M} \sum_i \|x_i - y\|
         - \frac{1}{2 M (M - 1)} \sum_{i \ne j} \|x_i - x_j\|
 
-    the lengths divided by the root of the number of known elements, so that they are of an element's
-    size. Unbiased in the number of draws.
+    for M draws :math:`x_i` and the truth :math:`y`. The first part is the error of the draws; the second
+    rewards draws that differ from each other as much as the truth may. A vector is all that belongs to one
+    eye, for example the heights of all its surfaces. Each length is divided by the root of the number of
+    known elements: it is then the root mean square over the elements, and does not grow with their number.
+    The expected score does not depend on the number of draws.
 
     Args:
-        draws: shape ``(M, B, ...)``, M at least 2.
-        truth: shape ``(B, ...)``.
+        draws: draws from the distribution, shape ``(M, B, ...)``, M at least 2.
+        truth: true vectors, shape ``(B, ...)``.
         known: which elements count, bool ``(B, ...)``; None counts all.
 
     Returns:
-        Score of each of the B, in the unit of the elements, shape ``(B,)``.
+        Score of each eye, in the unit of the elements, shape ``(B,)``. Less is better; a single score can
+        be below 0.
 
     Raises:
         ValueError: if the shapes do not fit, or there are fewer than two draws.
@@ -57,18 +61,22 @@ def energy_score(draws: Tensor, truth: Tensor, known: Tensor | None = None) -> T
 
 
 def normal_crps(mean: Tensor, deviation: Tensor, truth: Tensor) -> Tensor:
-    r"""Continuous ranked probability score of a normal distribution, element by element.
+    r"""Score a normal distribution of each element against its true value (CRPS).
 
     .. math:: \sigma \left( u \, (2 \Phi(u) - 1) + 2 \varphi(u) - \pi^{-1/2} \right),
         \qquad u = (y - \mu) / \sigma
 
+    for the mean :math:`\mu`, the standard deviation :math:`\sigma`, the truth :math:`y`, and the density
+    :math:`\varphi` and distribution function :math:`\Phi` of the standard normal distribution. It is the
+    continuous ranked probability score. For a deviation near 0 it is the absolute error.
+
     Args:
-        mean: any shape.
-        deviation: standard deviation, above 0, of the same shape.
-        truth: of the same shape.
+        mean: predicted means, any shape.
+        deviation: predicted standard deviations, above 0, of the same shape.
+        truth: true values, of the same shape.
 
     Returns:
-        Scores, at least 0, in the unit of the elements.
+        Scores, at least 0, in the unit of the elements and of the same shape. Less is better.
 
     References:
         Gneiting et al., Monthly Weather Review 2005, equation 5.

@@ -1,4 +1,4 @@
-"""Losses on what is one number an A-scan: the light that comes back from below the epithelium."""
+"""Losses on the light from below the pigment epithelium, one number for each A-scan."""
 
 from __future__ import annotations
 
@@ -10,20 +10,23 @@ from fund2oct.losses.masking import check_pair
 from fund2oct.retina.frame import ALIGNED_DEPTH
 
 SLAB_UM = (0.0, 150.0)
-"""Depths below the pose's surface between which the light is averaged."""
+"""First and last depth of the slab, in micrometres below the pose's surface."""
 SHADOW_WINDOW = 7
-"""A-scans on which a shadow is darker than the mean: wider than a vessel, narrower than a lesion."""
+"""A shadow is compared with the mean of this many A-scans: wider than a vessel, narrower than a lesion."""
 
 
 def below_epithelium(aligned: Tensor, spacing_z_mm: Tensor | float) -> Tensor:
     """Mean intensity of each A-scan from the pose's surface to 150 micrometres below it.
 
+    The pose's surface is a smooth surface near the pigment epithelium. What lies below it is mostly choroid:
+    dark under a vessel, bright under atrophy.
+
     Args:
-        aligned: volume in the aligned frame, shape ``(B, C, S, Z, X)``.
-        spacing_z_mm: distance of two rows, one number or one an eye, shape ``(B,)``.
+        aligned: volume in the aligned frame, intensities in [0, 1], shape ``(B, C, S, Z, X)``.
+        spacing_z_mm: distance of two rows in millimetres, one number or one for each eye, shape ``(B,)``.
 
     Returns:
-        Shape ``(B, C, S, X)``.
+        Intensities in [0, 1], shape ``(B, C, S, X)``.
 
     Example:
         >>> aligned = torch.zeros(1, 1, 2, 20, 3)
@@ -40,15 +43,18 @@ def below_epithelium(aligned: Tensor, spacing_z_mm: Tensor | float) -> Tensor:
 
 
 def slab_loss(fake: Tensor, real: Tensor, spacing_z_mm: Tensor | float) -> Tensor:
-    """Mean squared difference of the light from :func:`below_epithelium`.
+    """Mean squared difference of what :func:`below_epithelium` finds in two volumes.
 
     Args:
-        fake: generated volume in the aligned frame, shape ``(B, C, S, Z, X)``.
+        fake: generated volume in the aligned frame, in [0, 1], shape ``(B, C, S, Z, X)``.
         real: real volume of the same shape.
-        spacing_z_mm: distance of two rows, one number or one an eye, shape ``(B,)``.
+        spacing_z_mm: distance of two rows in millimetres, one number or one for each eye, shape ``(B,)``.
 
     Returns:
-        A scalar.
+        A scalar in [0, 1].
+
+    Raises:
+        ValueError: if the shapes differ.
 
     Example:
         >>> dark, bright = torch.zeros(1, 1, 2, 20, 3), torch.ones(1, 1, 2, 20, 3)
@@ -61,18 +67,22 @@ def slab_loss(fake: Tensor, real: Tensor, spacing_z_mm: Tensor | float) -> Tenso
 
 
 def shadow_loss(fake: Tensor, real: Tensor, spacing_z_mm: Tensor | float) -> Tensor:
-    """Mean squared difference of the narrow dark stripes in the light from :func:`below_epithelium`.
+    """Mean squared difference of the shadows that vessels cast below the epithelium.
 
-    The light is compared with its mean over the neighbouring A-scans, so that broad differences, which
-    are the larger by far, do not drown the shadows of vessels.
+    A vessel is a few A-scans wide, and its shadow a narrow dark stripe. The intensity that
+    :func:`below_epithelium` finds is therefore taken relative to its mean over 7 neighbouring A-scans. This
+    removes broad differences, which are far larger than those of the shadows.
 
     Args:
-        fake: generated volume in the aligned frame, shape ``(B, C, S, Z, X)``.
+        fake: generated volume in the aligned frame, in [0, 1], shape ``(B, C, S, Z, X)``.
         real: real volume of the same shape.
-        spacing_z_mm: distance of two rows, one number or one an eye, shape ``(B,)``.
+        spacing_z_mm: distance of two rows in millimetres, one number or one for each eye, shape ``(B,)``.
 
     Returns:
-        A scalar.
+        A scalar, at least 0.
+
+    Raises:
+        ValueError: if the shapes differ.
 
     Example:
         >>> dark, bright = torch.zeros(1, 1, 2, 20, 9), torch.ones(1, 1, 2, 20, 9)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -180,7 +181,7 @@ class VolumeModel(SteppingModule):
         return batch
 
     @staticmethod
-    def prepare(batch: Batch) -> Batch:
+    def prepare(batch: Mapping[str, Any]) -> Batch:
         """Add what losses and discriminators compare with, see :meth:`~VolumeGAN.generator_losses`."""
         return prepare_batch(batch)
 

@@ -16,7 +16,7 @@ from fund2oct.by_path import import_by_path, values_of_a_file
 from fund2oct.file_kinds import kind_of, why_not_a_file
 from fund2oct.models.base import VolumeModel
 from fund2oct.models.pix2vol import Pix2Vol
-from fund2oct.models.published import box_model, fetch_from_hub, is_address, is_published, read_published
+from fund2oct.models.published import fetch_from_hub, is_address, is_published, read_published, shipped_model
 from fund2oct.models.surface_model import SurfaceModel
 from fund2oct.models.task import TASK_KEY
 from fund2oct.models.voxel_gan import VoxelGAN
@@ -118,7 +118,7 @@ def find_model(name: str | os.PathLike[str] | None) -> Path:
     """
     try:
         if name is None:
-            return box_model()
+            return shipped_model()
         return fetch_from_hub(name) if is_address(name) else Path(name)
     except ValueError as error:
         raise CheckpointError(str(error)) from error

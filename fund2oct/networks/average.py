@@ -1,4 +1,4 @@
-"""The averaged network that is validated and used."""
+"""A moving average of a network's weights, which is validated and used in place of the network."""
 
 from __future__ import annotations
 
@@ -14,12 +14,12 @@ class AveragedNetwork(nn.Module):
 
     .. math:: \bar w \leftarrow d \, \bar w + (1 - d) \, w
 
-    Weights that are not trained (``requires_grad`` is False when the average is built), such as those of
-    a frozen encoder, are the very tensors of the other network: neither copied nor averaged. Buffers are
-    copied.
+    for the average :math:`\bar w`, the weights :math:`w` of the network and the decay :math:`d`. Weights that
+    are not trained (``requires_grad`` is False when the average is built), such as those of a frozen encoder,
+    are shared with the network. Buffers are copied at each update.
 
     Args:
-        network: to follow.
+        network: the network whose weights are averaged.
 
     References:
         Karras et al., Progressive growing of GANs, ICLR 2018, arXiv:1710.10196, section 6.2.
@@ -45,11 +45,11 @@ class AveragedNetwork(nn.Module):
 
     @torch.no_grad()
     def update(self, network: nn.Module, decay: float) -> None:
-        """Follow the network by a step, without reading anything back from the device.
+        """Move the average towards the network by one step.
 
         Args:
-            network: the one that is followed.
-            decay: share of the average that stays, in [0, 1]; 0 copies the network.
+            network: the network whose weights are averaged.
+            decay: share of the old average that is kept, in [0, 1]; 0 copies the network.
         """
         averaged, current = _pairs(self.module.parameters(), network.parameters())
         if averaged:

@@ -14,21 +14,29 @@ from fund2oct.networks.lift import sample_lines
 _PATCH = 7
 _PATCH_CHANNELS = 128
 _CONTRAST = 8.0
-"""Gain of a pixel's difference from its patch's mean: a thin vessel is hardly darker than the retina."""
+"""Factor of a pixel's difference from the mean of its patch: a thin vessel is only a little darker."""
 _FOVEA = 8.0
 """Sharpness of the bump that marks the scan's centre: a fifth of the photo's half width."""
 
 
 def sample_patches(fundus: Tensor, grid: Tensor, size: int = _PATCH) -> Tensor:
-    """Read the photo's pixels around each A-scan; outside the photo the nearest pixel counts.
+    """Read a square patch of the photo's pixels around each A-scan.
+
+    Outside the photo the nearest pixel is taken.
 
     Args:
         fundus: photos, shape ``(B, C, H, W)``.
-        grid: A-scan positions in grid units, shape ``(B, S, X, 2)``.
+        grid: positions of the A-scans, -1 to 1 from one edge of the photo to the other, as (x, y), shape
+            ``(B, S, X, 2)``.
         size: pixels along each side of a patch, an odd number.
 
     Returns:
-        Shape ``(B, C * size**2, S, X)``: for each channel the rows of the patch from the top.
+        Pixels of the patches, row by row for each channel, shape ``(B, C * size**2, S, X)``.
+
+    Example:
+        >>> photo, grid = torch.rand(1, 3, 64, 64), torch.zeros(1, 6, 40, 2)
+        >>> sample_patches(photo, grid, size=5).shape
+        torch.Size([1, 75, 6, 40])
     """
     height, width = fundus.shape[-2:]
     steps = torch.arange(size, device=grid.device, dtype=grid.dtype) - size // 2
@@ -40,17 +48,17 @@ def sample_patches(fundus: Tensor, grid: Tensor, size: int = _PATCH) -> Tensor:
 
 
 class LineEncoder(nn.Module):
-    """Read maps of all scales at the A-scans' positions, and look along each line.
+    """Features of the retina under each A-scan, from the maps of a photo encoder.
 
-    The maps are those of a photo encoder; the photo's own pixels around each A-scan come on top, their
-    mean and their contrast against it, since vessels are thin. What is read at each scale is projected
-    and added up, with the position relative to the scan's centre; then convolutions along the slice
-    follow, five A-scans wide.
+    The maps of all scales are read at the position of the A-scan. The photo's own pixels around it are read
+    too, because vessels are thinner than a pixel of the maps. Everything is projected to the same width and
+    added, together with the position relative to the scan's centre. Convolutions along the slice, five
+    A-scans wide, follow.
 
     Args:
-        map_channels: channels of the encoder's maps.
-        width: channels of the result.
-        n_layers: convolutions along the slice.
+        map_channels: number of channels of each of the encoder's maps.
+        width: number of channels of the result.
+        n_layers: number of convolutions along the slice.
 
     Example:
         >>> encoder = LineEncoder(map_channels=(16, 24), width=32)
@@ -90,13 +98,15 @@ class LineEncoder(nn.Module):
 
         Args:
             fundus: photos in [0, 1], shape ``(B, 3, H, W)``.
-            maps: of the photo, each ``(B, C_l, H_l, W_l)``.
-            grid: A-scan positions in grid units, shape ``(B, S, X, 2)``.
-            centre: the scan's centre in grid units, shape ``(B, 2)``; the mean of ``grid`` when absent.
-            beside: more features of the A-scans to add, shape ``(B, width, S, X)``.
+            maps: the encoder's maps of the photos, each of shape ``(B, C_l, H_l, W_l)``.
+            grid: positions of the A-scans, -1 to 1 from one edge of the photo to the other, as (x, y), shape
+                ``(B, S, X, 2)``.
+            centre: position of the scan's centre, likewise, shape ``(B, 2)``; None takes the mean of
+                ``grid``.
+            beside: other features of the A-scans that are added, shape ``(B, width, S, X)``.
 
         Returns:
-            Shape ``(B, width, S, X)``.
+            Features, shape ``(B, width, S, X)``.
         """
         pixels = sample_patches(2 * fundus - 1, grid).unflatten(1, (fundus.shape[1], -1))
         mean = pixels.mean(2, keepdim=True)

@@ -1,4 +1,4 @@
-"""Where a network's noise comes from, so that an eye's volume belongs to the eye."""
+"""Noise of a network that depends on the eye, and not on the batch that the eye is in."""
 
 from __future__ import annotations
 
@@ -10,15 +10,14 @@ from torch import Tensor
 
 
 class NoiseSource:
-    """Draws the noise of a batch of eyes, each from random numbers of its own.
+    """Source of the noise of a batch of eyes, with a random generator for each of them.
 
-    A network is called with one source for the whole batch and asks it at every place where noise
-    enters. An eye's draws then depend on its own random numbers and on the shapes that were asked for,
-    neither on the other eyes of the batch nor on its place among them.
+    A network is called with one source for the whole batch, and takes noise from it wherever it needs some.
+    The noise of an eye then does not depend on which other eyes are in the batch, nor on their order.
 
     Args:
-        rngs: one generator for each eye, in the order of the batch, or one for all eyes together, as
-            in training. None at all means torch's own, which cannot be repeated.
+        rngs: one random generator for each eye, in the order of the batch, or a single one for all eyes
+            together, as in training. Without any, torch's global generator is used.
 
     Example:
         >>> noise = NoiseSource.of_keys(["left", "right"], seed=0)
@@ -36,12 +35,15 @@ class NoiseSource:
 
     @classmethod
     def of_keys(cls, keys: Sequence[str], seed: int = 0, device: torch.device | str = "cpu") -> NoiseSource:
-        """A source for known eyes: the same eye and seed draw the same noise everywhere.
+        """Make a source that draws the same noise whenever it is made for the same eyes and seed.
 
         Args:
-            keys: of the eyes, in the order of the batch.
-            seed: another seed gives other noise.
-            device: where the networks run; another kind of device draws other numbers.
+            keys: names of the eyes, in the order of the batch.
+            seed: seed of the noise; another seed gives other noise.
+            device: device on which the network runs. Another kind of device draws other numbers.
+
+        Returns:
+            The source.
         """
         return cls([torch.Generator(device).manual_seed(eye_seed(key, seed)) for key in keys])
 
@@ -51,13 +53,16 @@ class NoiseSource:
         device: torch.device | str = "cpu",
         dtype: torch.dtype = torch.float32,
     ) -> Tensor:
-        """Draw white noise of mean 0 and deviation 1.
+        """Draw independent normal numbers of mean 0 and standard deviation 1.
 
         Args:
-            shape: its first dimension holds the eyes, or the eyes and their slices folded,
-                :math:`(B, ...)` or :math:`(B S, ...)`.
-            device: where the source's generators are.
-            dtype: of the noise.
+            shape: shape of the result. Its first dimension holds the eyes, ``(B, ...)``, or the slices of all
+                eyes, ``(B * S, ...)``.
+            device: device of the result, the same as that of the generators.
+            dtype: type of the result.
+
+        Returns:
+            Noise of that shape.
 
         Raises:
             ValueError: if the first dimension cannot be shared out among the eyes.
@@ -77,7 +82,7 @@ class NoiseSource:
 
 
 class NoNoise(NoiseSource):
-    """Noise switched off: zeros. What a network draws from them is its answer without chance.
+    """A source that gives zeros, to see what a network draws without noise.
 
     Example:
         >>> NoNoise().randn((2, 3)).any()
@@ -90,16 +95,19 @@ class NoNoise(NoiseSource):
         device: torch.device | str = "cpu",
         dtype: torch.dtype = torch.float32,
     ) -> Tensor:
-        """Zeros of the shape."""
+        """Return zeros of a shape; the arguments are those of :meth:`NoiseSource.randn`."""
         return torch.zeros(*shape, device=device, dtype=dtype)
 
 
 def eye_seed(key: str, seed: int = 0) -> int:
-    """A seed for the random numbers of one eye, in [0, 2**56).
+    """Seed for the random numbers of one eye.
 
     Args:
-        key: of the eye.
-        seed: another seed gives other random numbers for the same eye.
+        key: name of the eye.
+        seed: seed of the whole set; another one gives another seed for the same eye.
+
+    Returns:
+        A whole number in [0, 2**56), the same on every machine.
 
     Example:
         >>> eye_seed("sim-0000032-OD") == eye_seed("sim-0000032-OD", seed=1)

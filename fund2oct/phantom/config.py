@@ -10,7 +10,7 @@ import numpy as np
 
 from fund2oct.geometry import RadialScan, ScanPattern
 from fund2oct.phantom.lesions import check_diagnosis
-from fund2oct.phantom.long import LONG_HALF_WIDTH_MM, LONG_SCAN
+from fund2oct.phantom.long_eyes import LONG_HALF_WIDTH_MM, LONG_SCAN
 from fund2oct.phantom.rendering.scanner import Optics
 
 _MIN_DEPTH_MM = 1.2

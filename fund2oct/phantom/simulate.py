@@ -16,18 +16,18 @@ from fund2oct.phantom.anatomy import sample_anatomy
 from fund2oct.phantom.config import PhantomConfig
 from fund2oct.phantom.grid import Array, PhotoGrid
 from fund2oct.phantom.lesions import LesionMaps, sample_diagnosis, sample_lesions
-from fund2oct.phantom.long import lengthen, sample_long_eye
+from fund2oct.phantom.long_eyes import lengthen, sample_long_eye
 from fund2oct.phantom.pose import keep_in_frame, pose_surface, sample_pose
 from fund2oct.phantom.rendering.fundus import Retina, render_fundus
 from fund2oct.phantom.rendering.oct import Columns, reflect
 from fund2oct.phantom.rendering.scanner import acquire
 from fund2oct.phantom.rendering.texture import Texture, ascan_gain, tissue_grain
-from fund2oct.phantom.surfaces import Surfaces, build_surfaces
+from fund2oct.phantom.surfaces import TrueSurfaces, build_surfaces
 from fund2oct.phantom.vessels import draw_vessels, grow_vessels
 from fund2oct.processes import one_thread_each
 from fund2oct.retina.layers import BOUNDARIES
 
-_STREAMS = ("anatomy", "vessels", "texture", "lesions", "photo", "motion", "speckle", "second", "long")
+_STREAMS = ("anatomy", "vessels", "texture", "lesions", "photo", "motion", "speckle", "rescan", "long")
 _SHARED_BY_PATIENT = 7919
 _RESIDUAL_UM = 2.5
 _LONG_BETWEEN = (0.01, 0.94)
@@ -36,9 +36,9 @@ _LONG_BETWEEN = (0.01, 0.94)
 def simulate_eye(seed: int, number: int, config: PhantomConfig | None = None) -> Eye:
     """Simulate one eye; the same arguments give the same eye in any process and in any order.
 
-    Eyes ``2 k`` and ``2 k + 1`` are the right and the left eye of one patient. ``second`` is the
+    Eyes ``2 k`` and ``2 k + 1`` are the right and the left eye of one patient. ``rescan`` is the
     same scan with other speckle and noise and nothing else, so a distance between ``volume`` and
-    ``second`` is the least that any model can reach.
+    ``rescan`` is the least that any model can reach.
 
     Args:
         seed: seed of the whole set, at least 0.
@@ -77,7 +77,7 @@ def simulate_eye(seed: int, number: int, config: PhantomConfig | None = None) ->
         source=f"{SIMULATED}, seed {seed}",
         history=retina.long.history if retina.long else {},
         volume=acquire_volume(rng["speckle"], signal, config),
-        second=acquire_volume(rng["second"], signal, config),
+        rescan=acquire_volume(rng["rescan"], signal, config),
         **scan,
     )
 
@@ -112,7 +112,7 @@ def sample_retina(rng: Streams, seed: int, number: int, config: PhantomConfig) -
     return Retina(grid, anatomy, arterioles, venules, texture, lesions, long), diagnosis
 
 
-def surfaces_under(retina: Retina, config: PhantomConfig) -> Surfaces:
+def surfaces_under(retina: Retina, config: PhantomConfig) -> TrueSurfaces:
     """Boundaries of the retina under each A-scan, above Bruch's membrane."""
     x, y = _points(retina, config)
     texture = retina.texture

@@ -12,7 +12,7 @@ from fund2oct.phantom.lesions import LesionMaps
 
 
 @dataclass(frozen=True)
-class Surfaces:
+class TrueSurfaces:
     """Heights above Bruch's membrane in micrometres, each ``(S, X)``; negative is below it.
 
     Attributes:
@@ -34,7 +34,7 @@ class Surfaces:
         return np.where(ends & (self.nerve > 0.5), np.nan, depth).astype(np.float32)
 
 
-def build_surfaces(anatomy: Anatomy, lesions: LesionMaps, wobble: Array, x: Array, y: Array) -> Surfaces:
+def build_surfaces(anatomy: Anatomy, lesions: LesionMaps, wobble: Array, x: Array, y: Array) -> TrueSurfaces:
     """Pile up the layers from Bruch's membrane inwards.
 
     Args:
@@ -82,7 +82,7 @@ def build_surfaces(anatomy: Anatomy, lesions: LesionMaps, wobble: Array, x: Arra
     }
     _restore_order(boundary)
     boundary["ILM"] = np.where(nerve > 0.01, ilm, np.maximum(ilm, boundary["RNFL_GCL"]))
-    return Surfaces(boundary, tips, lift, nerve)
+    return TrueSurfaces(boundary, tips, lift, nerve)
 
 
 def _restore_order(boundary: dict[str, Array]) -> None:

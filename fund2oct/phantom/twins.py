@@ -59,7 +59,7 @@ def simulate_twins(seed: int, number: int, n: int, config: PhantomConfig | None 
         config: sizes, scan and diseases, the same as for the eye.
 
     Returns:
-        The twins, without second renderings. Photo, placement, pose and diagnosis are the eye's,
+        The twins, without rescans. Photo, placement, pose and diagnosis are the eye's,
         volumes and true boundaries their own; their keys end in ``-twin1``, ``-twin2`` and so on.
 
     Raises:
@@ -78,7 +78,7 @@ def simulate_twins(seed: int, number: int, n: int, config: PhantomConfig | None 
         scan, signal = scan_retina(rng, retina, config, pose)
         scan["pose_um"] = eye.pose_um
         volume = acquire_volume(rng["speckle"], signal, config)
-        twins.append(replace(eye, key=f"{eye.key}-twin{place}", volume=volume, second=None, **scan))
+        twins.append(replace(eye, key=f"{eye.key}-twin{place}", volume=volume, rescan=None, **scan))
     return twins
 
 

@@ -15,6 +15,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from fund2oct.precision import no_autocast
+
 _TAPS = 4
 """Depths in a row at which the layer frame is read, for an edge within a row to show its place."""
 _FWHM_TO_SIGMA = 2.355
@@ -100,7 +102,7 @@ def to_layers(volume: Tensor, surfaces_um: Tensor, spacing_z_mm: Tensor | float,
         torch.Size([1, 1, 6, 16, 48])
     """
     _check(volume, surfaces_um, frame)
-    with torch.autocast(volume.device.type, enabled=False):
+    with no_autocast(volume.device):
         depth_px = surfaces_um.float() / _row_um(spacing_z_mm, volume)
         row = (torch.arange(frame.n_rows, device=volume.device) + 0.5).view(1, 1, -1, 1)
         return _read_rows(volume.float(), _depth_px(row, depth_px, frame))
@@ -147,7 +149,7 @@ def from_layers(
     _check(layers, surfaces_um, frame)
     if layers.shape[3] != frame.n_rows:
         raise ValueError(f"layers: expected {frame.n_rows} rows, found {layers.shape[3]}")
-    with torch.autocast(layers.device.type, enabled=False):
+    with no_autocast(layers.device):
         row_um = _row_um(spacing_z_mm, layers)
         layers = layers.float()
         depth_px = surfaces_um.float() / row_um
@@ -184,7 +186,7 @@ def warp(volume: Tensor, from_um: Tensor, to_um: Tensor, spacing_z_mm: Tensor | 
     frame = LayerFrame((1,) * (from_um.shape[1] + 1))
     _check(volume, from_um, frame)
     _check(volume, to_um, frame)
-    with torch.autocast(volume.device.type, enabled=False):
+    with no_autocast(volume.device):
         row_um = _row_um(spacing_z_mm, volume)
         z = (torch.arange(volume.shape[3], device=volume.device) + 0.5).view(1, 1, -1, 1)
         row = _layer_row(z, to_um.float() / row_um, frame)

@@ -47,7 +47,8 @@ def pose_surface_um(pose_um: Tensor, n_ascans: int) -> Tensor:
         tensor([[ 985.,  995., 1005., 1015.]])
     """
     check_pose(pose_um)
-    return pose_um @ legendre_basis(n_ascans, pose_um.shape[-1]).to(pose_um).T
+    # A blocking copy would wait until a GPU has done all that it was told.
+    return pose_um @ legendre_basis(n_ascans, pose_um.shape[-1]).to(pose_um, non_blocking=True).T
 
 
 def apply_symmetry_to_pose(pose_um: Tensor, symmetry: Symmetry) -> Tensor:

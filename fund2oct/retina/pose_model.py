@@ -69,9 +69,9 @@ class PoseModel:
         factor = torch.linalg.cholesky(covariance + 1e-3 * torch.eye(d, dtype=torch.float64))
         return cls(flat.mean(0).view(-1, n_coefficients).float(), factor.float())
 
-    def sample(self, n: int, generator: torch.Generator | None = None) -> Tensor:
+    def sample(self, n: int, rng: torch.Generator | None = None) -> Tensor:
         """Draw ``n`` poses, shape ``(n, S, K)``."""
-        noise = torch.randn(n, len(self.factor_um), generator=generator)
+        noise = torch.randn(n, len(self.factor_um), generator=rng)
         return self.mean_um + (noise @ self.factor_um.T).view(n, *self.mean_um.shape)
 
     def to_dict(self) -> dict[str, Tensor]:

@@ -25,14 +25,21 @@ from fund2oct.evaluation.own import Own
 from fund2oct.models import VolumeModel
 from fund2oct.progress import is_quiet
 from fund2oct.run.config import ConfigError, load_experiment
-from fund2oct.run.devices import spread
 from fund2oct.run.ending import SaveWhenTerminated, command_of, explained
 from fund2oct.run.folder import make_run_folder, remove_if_empty
 from fund2oct.run.resuming import check_resumable
 from fund2oct.run.settings import check_sections, check_trainer, explain, loggers_of
+from fund2oct.run.spreading import spread
 
 if TYPE_CHECKING:
     from fund2oct.evaluation.report.pictures import Picture
+
+_NO_NEWS = (
+    "Detected call of `lr_scheduler.step",  # the discriminators' goes on while they wait to join
+    "Experiment logs directory",  # made for this very run: nothing in it is lost
+    r"`isinstance\(treespec, LeafSpec\)` is deprecated",  # Lightning's own code
+)
+"""Beginnings of warnings that would alarm without a reason."""
 
 
 @dataclass(frozen=True)
@@ -91,8 +98,8 @@ def train(
         resume: a checkpoint to go on from; the run gets a folder of its own all the same.
         overwrite: whether an earlier run in ``out`` may be removed.
         spread_out: whether to use all GPUs or cores where the configuration does not choose, see
-            :func:`fund2oct.run.devices.spread`. Each process runs the command line of this one once more, so
-            that it is for commands, not for notebooks.
+            :func:`fund2oct.run.spreading.spread`. Each process runs the command line of this one once more,
+            so that it is for commands, not for notebooks.
 
     Returns:
         The folder of the run.
@@ -131,8 +138,8 @@ def _train(config: dict[str, Any], run: Path, resume: str | Path | None, command
     if resume is not None:
         check_resumable(resume, cli.model, cli.trainer)
     n_threads = torch.get_num_threads()
-    # The discriminators' schedule goes on while they wait to join.
-    warnings.filterwarnings("ignore", "Detected call of `lr_scheduler.step")
+    for message in _NO_NEWS:
+        warnings.filterwarnings("ignore", message)
     # What is wrong with the data is said once, before Lightning starts the other processes.
     rank_zero_only(cli.datamodule.prepare_data)()
     report = cli.config["report"]

@@ -14,7 +14,7 @@ from fund2oct.eye import SEARCHED, DataError, Eye
 if TYPE_CHECKING:
     from fund2oct.models.thickness import ThicknessMap
 
-_NOT_SHOWN = ("second", "lesion_fundus")
+_NOT_SHOWN = ("rescan", "lesion_fundus")
 
 
 @dataclass(frozen=True)

@@ -15,6 +15,8 @@ from typing import Any
 from matplotlib import colormaps
 
 from fund2oct import __version__
+from fund2oct.file_kinds import is_made_here
+from fund2oct.outputs import OutputError
 from fund2oct.phantom import LESIONS
 from fund2oct.progress import with_progress
 from fund2oct.retina import BOUNDARIES, SURFACES
@@ -72,7 +74,7 @@ def write_page(
 
     Args:
         files: files of eyes, or folders of them; the first of several holds the real eyes.
-        out: the page to write; one that is there is replaced.
+        out: the page to write, in place of an earlier one.
         keys: eyes to show; None takes those that the most files hold.
         n_eyes: the most eyes to show where ``keys`` is None.
         width_px: greatest width of a slice on the page.
@@ -83,6 +85,7 @@ def write_page(
 
     Raises:
         DataError: if a file, or one of its eyes, cannot be used.
+        OutputError: if ``out`` is there and is no page of ours.
         ValueError: if a number is out of range.
 
     Example:
@@ -95,6 +98,9 @@ def write_page(
             "view: expected at least 1 eye, 16 pixels and a quality from 1 to 100, "
             f"found {n_eyes}, {width_px} and {quality}"
         )
+    out = Path(out)
+    if os.path.lexists(out) and not (out.is_file() and is_made_here(out)):
+        raise OutputError(f"{out}: exists, and is no page that fund2oct made; choose another name")
     collection = Collection(files, keys, n_eyes)
     eyes = [
         pack_eye(key, list(collection.sources(key)), width_px, quality)
@@ -102,7 +108,6 @@ def write_page(
     ]
     library = three_js()
     page = build_page(eyes, collection.names, library)
-    out = Path(out)
     out.parent.mkdir(parents=True, exist_ok=True)
     # A browser that reloads never meets half a page.
     part = out.with_name(f".{out.name}.part")

@@ -49,7 +49,7 @@ def draw_contact_sheet(reader: EyeReader, n_eyes: int = 12, theme: Theme = LIGHT
     """
     keys = reader.keys
     places = np.unique(np.linspace(0, len(keys) - 1, min(n_eyes, len(keys))).round().astype(int))
-    eyes = [reader.read(keys[place], skip=("second", "lesions", "boundaries_um")) for place in places]
+    eyes = [reader.read(keys[place], skip=("rescan", "lesions", "boundaries_um")) for place in places]
     columns = min(_COLUMNS, len(eyes))
     rows = -(-len(eyes) // columns)
     across, down = _PHOTO + _GAP + _SLICES + 2 * _MARGIN, _PHOTO + _CAPTION + _MARGIN

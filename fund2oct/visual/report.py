@@ -80,13 +80,13 @@ def draw_distances(distances: Mapping[str, Sequence[DistanceResult]]) -> Figure:
 
 
 def _draw_floors(axes: Any, result: DistanceResult) -> None:
-    if result.second_floor is not None:
+    if result.rescan_floor is not None:
         axes.axvline(
-            result.second_floor,
+            result.rescan_floor,
             color=LIGHT.ink,
             linestyle="--",
             linewidth=1,
-            label="floor: second rendering (•)",
+            label="floor: rescan (•)",
         )
     if result.floor is not None:
         label = f"floor: {result.floor_n} real eyes against others (○)"

@@ -13,6 +13,8 @@ from matplotlib.axes import Axes
 from matplotlib.colors import Colormap, LinearSegmentedColormap
 from matplotlib.figure import Figure
 
+from fund2oct.file_kinds import MADE_HERE
+
 FIGURE_FORMATS = ("png", "svg", "pdf")
 """Endings of picture files; the last two hold their text as text and can be scaled."""
 
@@ -48,7 +50,11 @@ SHADED = {"facecolor": SHADE, "alpha": 0.5, "linewidth": 0, "pad": 0.8}
 _PNG_DPI, _VECTOR_DPI = 150, 300
 _SAVING: dict[Any, Any] = {"svg.fonttype": "none", "svg.hashsalt": "fund2oct", "pdf.fonttype": 42}
 # Without the date the same figure is the same file.
-_METADATA: dict[str, dict[str, Any]] = {"png": {}, "svg": {"Date": None}, "pdf": {"CreationDate": None}}
+_METADATA: dict[str, dict[str, Any]] = {
+    "png": {"Software": MADE_HERE},
+    "svg": {"Date": None},
+    "pdf": {"CreationDate": None},
+}
 
 
 @dataclass(frozen=True)

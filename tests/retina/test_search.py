@@ -188,7 +188,7 @@ def test_simulated_eyes_truth(diagnosis):
 
 def test_two_scans_of_one_eye_agree():
     eye = simulate_eye(11, 5)
-    one, other = (retinal_boundaries(v, eye.spacing_mm) for v in (eye.volume, eye.second))
+    one, other = (retinal_boundaries(v, eye.spacing_mm) for v in (eye.volume, eye.rescan))
     assert np.nanmedian(np.abs(one.thickness_um - other.thickness_um)) < 6
 
 

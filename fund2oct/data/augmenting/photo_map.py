@@ -13,6 +13,7 @@ from torch.nn import functional as F
 
 from fund2oct.data.augmenting.symmetry import move_sample
 from fund2oct.geometry import Symmetry
+from fund2oct.geometry.symmetry import put_beside
 
 _TURN_DEG = 30.0
 _SHIFT = 0.06
@@ -86,7 +87,7 @@ class PhotoMap:
         """Where places ``(..., 2)`` of the moved photo lay before, in grid units."""
         turn = math.radians(self.turn_deg)
         cos, sin = math.cos(turn) / self.zoom, math.sin(turn) / self.zoom
-        x, y = (places - places.new_tensor(self.shift)).unbind(-1)
+        x, y = (places - put_beside(places, self.shift)).unbind(-1)
         return torch.stack([cos * x + sin * y, cos * y - sin * x], -1) + self._bend(places)
 
     def place(self, points: Tensor) -> Tensor:
@@ -98,7 +99,7 @@ class PhotoMap:
         for _ in range(_ITERATIONS):
             x, y = (exact - self._bend(places)).unbind(-1)
             places = torch.stack([cos * x - sin * y, cos * y + sin * x], -1)
-            places = places + places.new_tensor(self.shift)
+            places = places + put_beside(places, self.shift)
         return places.to(points)
 
     def apply_to_fundus(self, fundus: Tensor, after: Symmetry | None = None) -> Tensor:
@@ -112,14 +113,14 @@ class PhotoMap:
         size = [1, 1, *fundus.shape[-2:]]
         positions = self.source(F.affine_grid(identity, size, align_corners=False))
         if after is not None:
-            positions = positions @ positions.new_tensor(after.matrix)  # of rows: the inverse
+            positions = positions @ put_beside(positions, after.matrix)  # of rows: the inverse
         return F.grid_sample(fundus, positions.expand(len(fundus), -1, -1, -1), align_corners=False)
 
     def _bend(self, places: Tensor) -> Tensor:
         bend = torch.zeros_like(places)
         x, y = places.unbind(-1)
         for k_x, k_y, phase, a_x, a_y in self.waves:
-            bend = bend + torch.sin(k_x * x + k_y * y + phase)[..., None] * places.new_tensor((a_x, a_y))
+            bend = bend + torch.sin(k_x * x + k_y * y + phase)[..., None] * put_beside(places, (a_x, a_y))
         return bend
 
 

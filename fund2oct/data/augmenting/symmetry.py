@@ -62,7 +62,7 @@ def move_sample(sample: dict[str, Any], symmetry: Symmetry) -> dict[str, Any]:
     moved = dict(sample)
     if "fundus" in sample:
         moved["fundus"] = symmetry.apply_to_fundus(sample["fundus"][None])[0]
-    for name in ("volume", "second", "boundaries_um", "surfaces_um"):
+    for name in ("volume", "rescan", "boundaries_um", "surfaces_um"):
         if name in sample:
             moved[name] = symmetry.apply_to_scan(sample[name], slice_dim=1)
     if "surface_confidence" in sample:

@@ -12,7 +12,7 @@ import tifffile
 from PIL import Image, ImageOps
 
 from fund2oct.eye import Array, DataError
-from fund2oct.file_kinds import kind_of, why_not_a_file
+from fund2oct.file_kinds import is_made_here, kind_of, why_not_a_file
 from fund2oct.levels import Levels, find_levels, to_bytes
 
 _TRANSPARENT = ("RGBA", "LA", "PA", "RGBa", "La")
@@ -33,7 +33,8 @@ def read_rgb(path: str | os.PathLike[str]) -> Array:
         RGB, uint8, shape ``(rows, columns, 3)``; a grey picture has three equal channels.
 
     Raises:
-        DataError: if the file is missing, damaged or no picture, or nothing tells its black and white.
+        DataError: if the file is missing, damaged or no picture, or one that fund2oct made, or
+            nothing tells its black and white.
 
     Example:
         >>> photo = read_rgb("photo.png")
@@ -41,6 +42,8 @@ def read_rgb(path: str | os.PathLike[str]) -> Array:
         ((144, 176, 3), 'uint8')
     """
     values = _eight_bits(path)
+    if is_made_here(path):
+        raise DataError(f"{path}: is a picture that fund2oct made, expected a photo")
     return values if values.ndim == 3 else np.repeat(values[..., None], 3, -1)
 
 
@@ -54,7 +57,7 @@ def read_grey(path: str | os.PathLike[str]) -> Array:
         Grey, uint8, shape ``(rows, columns)``.
 
     Raises:
-        DataError: as :func:`read_rgb`.
+        DataError: as :func:`read_rgb`, but for what fund2oct made: it may be a B-scan.
 
     Example:
         >>> read_grey("photo.png").shape

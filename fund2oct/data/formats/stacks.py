@@ -5,7 +5,6 @@ from __future__ import annotations
 import glob
 import os
 import re
-import zipfile
 from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import pairwise
@@ -13,6 +12,7 @@ from pathlib import Path
 
 import numpy as np
 
+from fund2oct.data.formats.by_library import by_library
 from fund2oct.data.formats.images import read_slice
 from fund2oct.data.formats.naming import natural_order
 from fund2oct.data.formats.nifti import read_nifti
@@ -130,20 +130,14 @@ def read_stack(path: StackPath, axes: str | None = None, flip: str = "") -> Stac
 def _file(file: Path, axes: str) -> Stack:
     levels, told = None, None
     notes: tuple[str, ...] = ()
-    try:
-        if file.name.lower().endswith(TIFF):
-            values, levels, told = read_tiff(file)
-        elif file.name.lower().endswith(_NUMPY):
-            values = _numpy(file)
-        elif file.name.lower().endswith(_NIFTI):
-            values, levels, told, notes = read_nifti(file)
-        else:
-            raise DataError(f"{file}: expected {', '.join(STACKS)} or a folder of pictures")
-    except (DataError, ImportError):
-        raise
-    # A damaged file makes its library raise whatever it stumbles over.
-    except Exception as error:
-        raise DataError(f"{file}: cannot be read as a volume, it is damaged or none ({error})") from error
+    if file.name.lower().endswith(TIFF):
+        values, levels, told = read_tiff(file)
+    elif file.name.lower().endswith(_NUMPY):
+        values = _numpy(file)
+    elif file.name.lower().endswith(_NIFTI):
+        values, levels, told, notes = read_nifti(file)
+    else:
+        raise DataError(f"{file}: expected {', '.join(STACKS)} or a folder of pictures")
     if values.ndim != 3 or 0 in values.shape or values.dtype.kind not in "buif":
         raise DataError(
             f"{file}: expected numbers of three axes ({axes}), found {values.dtype} {values.shape}"
@@ -184,13 +178,11 @@ def _gap_notes(files: list[Path]) -> tuple[str, ...]:
 
 
 def _numpy(file: Path) -> Array:
-    try:
+    with by_library(file, "an array of numbers"):
         loaded = np.load(file, allow_pickle=False)
-    except (ValueError, zipfile.BadZipFile) as error:
-        raise DataError(f"{file}: cannot be read as an array of numbers ({error})") from error
-    if isinstance(loaded, np.ndarray):
-        return loaded
-    with loaded:
-        if len(loaded.files) != 1 and "volume" not in loaded.files:
-            raise DataError(f"{file}: expected one array, or one named 'volume', found {loaded.files}")
-        return np.asarray(loaded["volume" if "volume" in loaded.files else loaded.files[0]])
+        if isinstance(loaded, np.ndarray):
+            return loaded
+        with loaded:
+            if len(loaded.files) != 1 and "volume" not in loaded.files:
+                raise DataError(f"{file}: expected one array, or one named 'volume', found {loaded.files}")
+            return np.asarray(loaded["volume" if "volume" in loaded.files else loaded.files[0]])

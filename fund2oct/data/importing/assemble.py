@@ -14,7 +14,7 @@ import numpy as np
 from fund2oct.data.formats.exam import Exam
 from fund2oct.data.formats.images import read_rgb
 from fund2oct.data.formats.stacks import StackPath, read_stack
-from fund2oct.data.preparing.illumination import LEVELS, normalise_intensity
+from fund2oct.data.preparing.light_and_levels import LEVELS, even_levels
 from fund2oct.data.preparing.lines import LocatedScan, locate_lines
 from fund2oct.data.preparing.photo import PhotoOptions, PreparedPhoto, prepare_photo
 from fund2oct.data.preparing.placing import PhotoPlacement
@@ -234,7 +234,7 @@ def _volume_fields(
     notes += scan.notes
     voxels = scan.volume
     if options.even_levels:
-        voxels = normalise_intensity(voxels)
+        voxels = even_levels(voxels)
         history[LEVELS[0]] = LEVELS[1]
     return {
         "volume": voxels,

@@ -174,9 +174,8 @@ def make_file(
     if workers < 1:
         raise ValueError(f"workers: expected at least 1, found {workers}")
     check_compression(compression)
-    if not out.parent.is_dir():
-        raise DataError(f"{out}: its folder does not exist; make {out.parent} first")
     check_files([out], overwrite=True, kind=HDF5)  # what may be replaced is told below
+    out.parent.mkdir(parents=True, exist_ok=True)
     with locked(out, wait), parts_folder(out) as folder:
         ids = [candidate.identity(compression) for candidate in candidates]
         made_from = _sha256(ids) if all(ids) else ""

@@ -26,7 +26,7 @@ from fund2oct.eye import DataError, Eye
 
 
 @dataclass(frozen=True)
-class Format:
+class ScannerFormat:
     """How a format is read: how many scans a file holds, and one of them."""
 
     count: Callable[[Path], int]
@@ -41,12 +41,12 @@ def _single(read: Callable[[Path], Exam], path: Path, number: int) -> Exam:
     return read(path)
 
 
-FORMATS = {
-    ".vol": Format(_one, partial(_single, heyex.read_vol)),
-    ".e2e": Format(e2e.count_scans, e2e.read_scan),
-    ".fda": Format(_one, partial(_single, topcon.read_fda)),
-    ".img": Format(_one, partial(_single, zeiss.read_img)),
-    ".dcm": Format(dicom.count_scans, partial(_single, dicom.read_opt)),
+SCANNER_FORMATS = {
+    ".vol": ScannerFormat(_one, partial(_single, heyex.read_vol)),
+    ".e2e": ScannerFormat(e2e.count_scans, e2e.read_scan),
+    ".fda": ScannerFormat(_one, partial(_single, topcon.read_fda)),
+    ".img": ScannerFormat(_one, partial(_single, zeiss.read_img)),
+    ".dcm": ScannerFormat(dicom.count_scans, partial(_single, dicom.read_opt)),
 }
 """By the ending of the file; DICOM is also known by what it begins with."""
 
@@ -105,7 +105,9 @@ def import_vendor(
             candidates.append(Candidate(name, read, fingerprint_of([path], number, options)))
     if not candidates:
         others = f"; passed over {', '.join(passed_over[:5])}" if passed_over else ""
-        raise DataError(f"{source}: expected files with B-scans ({', '.join(FORMATS)}), found none{others}")
+        raise DataError(
+            f"{source}: expected files with B-scans ({', '.join(SCANNER_FORMATS)}), found none{others}"
+        )
     report = import_eyes(candidates, out, overwrite, workers=workers, compression=compression)
     report.passed_over = passed_over
     return report
@@ -130,15 +132,15 @@ def _find_files(source: Path, out: Path) -> list[Path]:
 
 def _is_known(path: Path) -> bool:
     try:
-        return path.suffix.lower() in FORMATS or dicom.is_dicom(path)
+        return path.suffix.lower() in SCANNER_FORMATS or dicom.is_dicom(path)
     except OSError:
         return True  # what is wrong is said when it is read
 
 
-def _format_of(path: Path) -> Format:
+def _format_of(path: Path) -> ScannerFormat:
     if not _is_known(path):
-        raise DataError(f"{path}: expected {', '.join(FORMATS)} or DICOM, found another kind of file")
-    return FORMATS.get(path.suffix.lower(), FORMATS[".dcm"])
+        raise DataError(f"{path}: expected {', '.join(SCANNER_FORMATS)} or DICOM, found another kind of file")
+    return SCANNER_FORMATS.get(path.suffix.lower(), SCANNER_FORMATS[".dcm"])
 
 
 def _count(path: Path) -> int:

@@ -61,9 +61,8 @@ class FundusOCTDataModule(pl.LightningDataModule):
         weights: share of each entry of ``path`` in an epoch's training eyes, in any unit; None shows
             each eye once.
         content: ``"pairs"`` of photo and volume, or all ``"photos"`` or all ``"volumes"``.
-        normalise_photos: whether to even out the illumination of photos, where the importer has not.
-        normalise_volumes: whether to bring volumes of different scanners to like intensities, where the
-            importer has not.
+        even_light: whether to even out the illumination of photos, where the importer has not.
+        even_levels: whether to bring volumes of different scanners to like intensities, likewise.
         vessel_network: a network that draws a photo's vessels, which join the batch as ``vessels``
             ``(B, 1, H, H)``: a TorchScript file, or the import path of a class or function that makes
             it; see :func:`~fund2oct.data.loading.finish.load_vessel_network`.
@@ -105,8 +104,8 @@ class FundusOCTDataModule(pl.LightningDataModule):
         volume_shape: tuple[int, int, int] | None = None,
         weights: list[float] | None = None,
         content: Content = "pairs",
-        normalise_photos: bool = False,
-        normalise_volumes: bool = False,
+        even_light: bool = False,
+        even_levels: bool = False,
         vessel_network: str | None = None,
         on_corrupt: Literal["raise", "skip"] = "raise",
         start_method: StartMethod | None = None,
@@ -151,8 +150,8 @@ class FundusOCTDataModule(pl.LightningDataModule):
             "content": content,
             "fundus_px": fundus_px,
             "volume_shape": volume_shape,
-            "normalise_photos": normalise_photos,
-            "normalise_volumes": normalise_volumes,
+            "even_light": even_light,
+            "even_levels": even_levels,
             "seed": seed,
         }
 

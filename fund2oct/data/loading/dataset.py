@@ -21,7 +21,7 @@ from fund2oct.data.loading.index import EyeIndex
 from fund2oct.data.loading.order import Draw, EpochOrder
 from fund2oct.data.loading.regularity import NEEDED, Content, check_complete, common_fundus_px, common_shape
 from fund2oct.data.loading.split import EyeName, Part, SeenEyes
-from fund2oct.data.preparing.illumination import normalise_illumination, normalise_intensity
+from fund2oct.data.preparing.light_and_levels import even_levels, even_light
 from fund2oct.data.preparing.preparation import Preparation
 from fund2oct.data.preparing.surfaces import resample_ascans
 from fund2oct.data.store.reader import EyeReader
@@ -39,13 +39,8 @@ class FundusOCTDataset(Dataset[dict[str, Any]]):
     :class:`~fund2oct.data.loading.order.Draw`. How an eye is augmented depends on nothing but the seed, the
     epoch and the eye's key: not on the order of the eyes, the number of workers, or the eyes before it.
 
-    A sample holds ``fundus`` :math:`(3, H, H)` and ``volume`` :math:`(1, S, Z, X)` in [0, 1]; ``grid``
-    :math:`(S, X, 2)`, the A-scans' positions on the photo in grid units; ``pose_um`` :math:`(S, 7)`;
-    ``surfaces_um`` :math:`(n, S, X)`, the depths of :data:`fund2oct.retina.SURFACES` as found in the
-    volume, NaN where they were not, and ``surface_confidence`` :math:`(S, X)`; ``spacing_z_mm`` and
-    ``spacing_x_mm``; ``key``, ``laterality`` and ``diagnosis``; and, where each eye has them, ``second``
-    :math:`(1, S, Z, X)` and ``boundaries_um`` :math:`(n, S, X)`. Without volumes, what belongs to them
-    is absent; without photos, ``fundus`` and ``grid`` are.
+    A sample holds what :class:`fund2oct.models.Batch` says, of one eye. Without volumes, what belongs to
+    them is absent; without photos, ``fundus`` and ``grid`` are.
 
     A loader asks for many at once, as bytes (:meth:`fetch`), which are made a batch where the model is
     (``finish``).
@@ -65,9 +60,8 @@ class FundusOCTDataset(Dataset[dict[str, Any]]):
         fundus_px: width to resize photos to; None leaves them, and they must agree.
         volume_shape: ``(S, Z, X)`` to resize volumes to along Z and X; None leaves them, and they must
             agree. Of an eye with more slices, evenly spaced ones are taken; none may have fewer.
-        normalise_photos: whether to even out the illumination of photos, where the importer has not.
-        normalise_volumes: whether to bring volumes of different scanners to like intensities, where the
-            importer has not.
+        even_light: whether to even out the illumination of photos, where the importer has not.
+        even_levels: whether to bring volumes of different scanners to like intensities, likewise.
         on_corrupt: whether a damaged eye raises, or is replaced by the next readable one in the order of
             the epoch; a plain index always raises.
         seed: decides how the eyes are augmented; another seed augments them otherwise.
@@ -94,15 +88,15 @@ class FundusOCTDataset(Dataset[dict[str, Any]]):
         transform: Transform | None = None,
         fundus_px: int | None = None,
         volume_shape: tuple[int, int, int] | None = None,
-        normalise_photos: bool = False,
-        normalise_volumes: bool = False,
+        even_light: bool = False,
+        even_levels: bool = False,
         on_corrupt: Literal["raise", "skip"] = "raise",
         seed: int = 0,
     ) -> None:
         self.content: Content = content
         self.symmetries: Symmetries = symmetries
         self.photometry = FundusPhotometry(photometric)
-        self._wanted = Preparation(normalise_photos, normalise_volumes)
+        self._wanted = Preparation(even_light, even_levels)
         check_strength(photo_maps)
         self.photo_maps = photo_maps
         self.transform = transform
@@ -119,10 +113,10 @@ class FundusOCTDataset(Dataset[dict[str, Any]]):
         )
         self.fundus_px = common_fundus_px(self._index, fundus_px, self._where) if self._wants("fundus") else 0
         self.scan: ScanPattern = self._lines(self._index.usual_number(self.shape[0]))[1]
-        optional = ("second", "boundaries_um") if self._wants("volume") else ()
+        optional = ("rescan", "boundaries_um") if self._wants("volume") else ()
         self._optional = [name for name in optional if self._index.has(name).all()]
         self._pictures = [name for name in ("fundus", "volume") if self._wants(name)]
-        self._pictures += [name for name in ("second",) if name in self._optional]
+        self._pictures += [name for name in ("rescan",) if name in self._optional]
         self._stored = {name: self._common_stored(name) for name in self._pictures}
         self.order = EpochOrder((range(len(self)),), seed=seed)
         self.finish = Finish(self.fundus_px, self.shape[1:])
@@ -211,7 +205,7 @@ class FundusOCTDataset(Dataset[dict[str, Any]]):
         """Shares of the photos and of the volumes that come with even light and common levels."""
         photos, volumes = self._index.prepared.mean(0).tolist()
         wanted = self._wanted
-        return (1.0 if wanted.normalise_photos else photos), (1.0 if wanted.normalise_volumes else volumes)
+        return (1.0 if wanted.even_light else photos), (1.0 if wanted.even_levels else volumes)
 
     @property
     def spacing_mm(self) -> tuple[float, float, float]:
@@ -257,8 +251,8 @@ class FundusOCTDataset(Dataset[dict[str, Any]]):
         for name, picture in pictures.items():
             slices = None if name == "fundus" else self._lines(number)[0]
             self._reader.read_into(self.keys[number], name, picture, slices)
-            if self._to_normalise(number, name):
-                picture[...] = _normalised(name, picture)
+            if self._to_even(number, name):
+                picture[...] = _evened(name, picture)
 
     def _augment(self, draw: Draw, pictures: dict[str, Tensor]) -> tuple[Symmetry | None, PhotoMap | None]:
         """Vary the photo's light, and draw by what to move the eye, and then its photo; None leaves it."""
@@ -270,7 +264,7 @@ class FundusOCTDataset(Dataset[dict[str, Any]]):
             photo = pictures["fundus"].numpy()
             photo[...] = self.photometry(photo, seed=int(rng.integers(2**31)))
         if self.transform is not None:
-            own = {name: each.numpy() for name, each in pictures.items() if name != "second"}
+            own = {name: each.numpy() for name, each in pictures.items() if name != "rescan"}
             apply_transform(self.transform, own, rng)
         photo_map = PhotoMap.draw(rng, self.photo_maps) if "fundus" in pictures and self.photo_maps else None
         return choices[choice] if choice else None, photo_map  # the identity comes first
@@ -316,11 +310,11 @@ class FundusOCTDataset(Dataset[dict[str, Any]]):
         """The slices to read, None for all of them, and the lines under them."""
         return self._index.lines(number, self.shape[0])
 
-    def _to_normalise(self, number: int, name: str) -> bool:
+    def _to_even(self, number: int, name: str) -> bool:
         photo_done, volume_done = self._index.prepared[number]
         if name == "fundus":
-            return self._wanted.normalise_photos and not photo_done
-        return self._wanted.normalise_volumes and not volume_done
+            return self._wanted.even_light and not photo_done
+        return self._wanted.even_levels and not volume_done
 
     def _wants(self, name: str) -> bool:
         return name in NEEDED[self.content]
@@ -337,7 +331,7 @@ class FundusOCTDataset(Dataset[dict[str, Any]]):
         return self._picture_shape(0, name) if (sizes == sizes[0]).all() else None
 
 
-def _normalised(name: str, picture: Array) -> Array:
+def _evened(name: str, picture: Array) -> Array:
     if name == "fundus":
-        return normalise_illumination(picture)
-    return normalise_intensity(picture)
+        return even_light(picture)
+    return even_levels(picture)

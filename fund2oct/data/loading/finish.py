@@ -33,7 +33,7 @@ class RawBatch:
     """A batch as the processes of a loader read it: bytes, which take a quarter of the room of floats.
 
     Args:
-        pictures: uint8; ``fundus`` :math:`(B, H, H, 3)`, ``volume`` and ``second`` :math:`(B, S, Z, X)`,
+        pictures: uint8; ``fundus`` :math:`(B, H, H, 3)`, ``volume`` and ``rescan`` :math:`(B, S, Z, X)`,
             each a list of B where the sizes differ.
         values: the other entries of the batch, moved by the symmetries already.
         texts: keys, lateralities and diagnoses of the eyes.

@@ -13,7 +13,7 @@ import numpy as np
 import torch
 
 from fund2oct.data.loading.split import EyeName
-from fund2oct.data.preparing.illumination import LEVELS, LIGHT, is_done
+from fund2oct.data.preparing.light_and_levels import LEVELS, LIGHT, is_done
 from fund2oct.data.preparing.slices import kept_lines
 from fund2oct.data.store.reader import EyeReader
 from fund2oct.eye import ARRAYS, SIMULATED, Array, DataError

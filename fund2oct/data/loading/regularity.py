@@ -43,12 +43,12 @@ def irregularities(dataset: FundusOCTDataset) -> list[str]:
     if dataset.content != "volumes" and 0 < photos < 1:
         found.append(
             f"{photos:.0%} of the photos had their light evened at import, the others not; set "
-            "normalise_photos=true to do it to all"
+            "even_light=true to do it to all"
         )
     if dataset.content != "photos" and 0 < volumes < 1:
         found.append(
             f"{volumes:.0%} of the volumes were brought to common levels at import, the others not; set "
-            "normalise_volumes=true to do it to all"
+            "even_levels=true to do it to all"
         )
     return found
 

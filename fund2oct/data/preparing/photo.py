@@ -10,7 +10,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from fund2oct.data.preparing.circle import RetinaCircle, crop_retina, find_retina
-from fund2oct.data.preparing.illumination import LIGHT, normalise_illumination
+from fund2oct.data.preparing.light_and_levels import LIGHT, even_light
 from fund2oct.data.preparing.placing import PhotoPlacement, place_on
 from fund2oct.eye import Array, Plain
 from fund2oct.geometry import Placement
@@ -23,7 +23,7 @@ class PhotoOptions:
     Args:
         size_px: width to which the square around the circle of retina is resized.
         even_light: whether the illumination is evened out, see
-            :func:`~fund2oct.data.preparing.illumination.normalise_illumination`.
+            :func:`~fund2oct.data.preparing.light_and_levels.even_light`.
         placement: where the scan lies on the square, or that it is to be estimated from the photo.
 
     Raises:
@@ -104,7 +104,7 @@ def prepare_photo(picture: Array, options: PhotoOptions, laterality: str = "") -
     fundus = crop_retina(picture, circle, options.size_px)
     placement = place_on(fundus, laterality, options.placement, history, notes)
     if options.even_light:
-        fundus = normalise_illumination(fundus)
+        fundus = even_light(fundus)
         history[LIGHT[0]] = LIGHT[1]
     return PreparedPhoto(fundus, placement, circle, tuple(notes), history)
 

@@ -24,7 +24,7 @@ class EyeWriter:
     """Write eyes to a file that appears under its name only once it is complete.
 
     Args:
-        path: the file to make.
+        path: the file to make, and its folder where there is none.
         overwrite: whether a file of that name may be replaced.
         compression: ``"none"``, the fastest to read; ``"gzip"``, which any program reads; or ``"zstd"``,
             which is faster and needs hdf5plugin.
@@ -53,11 +53,10 @@ class EyeWriter:
         self.n_eyes = 0
         check_compression(compression)
         check_files([self.path], overwrite, kind=HDF5 if overwrite else "")
-        if not self.path.parent.is_dir():
-            raise DataError(f"{self.path}: its folder does not exist; make {self.path.parent} first")
         self._partial = self.path.with_name(f".{self.path.name}.{os.getpid()}.part")
 
     def __enter__(self) -> EyeWriter:
+        self.path.parent.mkdir(parents=True, exist_ok=True)
         self._file = begin_file(self._partial, self.compression)
         return self
 

@@ -21,7 +21,7 @@ from fund2oct.retina.pose_fit import fit_pose
 SHADOW_SLAB_UM = 150.0
 """Depth of the slab, from the pigment epithelium's inner surface, in which shadows are sought."""
 SHADOW_WINDOW_MM = 0.4
-"""Length along a B-scan of the local mean that a shadow is darker than."""
+"""Length along a B-scan of the local mean with which a shadow is compared."""
 
 PLAUSIBLE_THICKNESS_UM = (80.0, 1000.0)
 PLAUSIBLE_SLOPE = 1.0
@@ -30,17 +30,17 @@ SUNK_UM = 60.0
 
 @full_precision
 def map_correlation(a: Tensor, b: Tensor) -> Tensor:
-    r"""Pearson correlation of two maps over the A-scans, of each eye.
+    r"""Pearson correlation of two maps over the A-scans, one value an eye.
 
     .. math:: \frac{\sum_i (a_i - \bar a)(b_i - \bar b)}
         {\sqrt{\sum_i (a_i - \bar a)^2 \sum_i (b_i - \bar b)^2}}
 
-    over the A-scans known in both. Every A-scan weighs the same; in a radial scan those near the
-    fovea lie closer together and so weigh more for their area.
+    over the A-scans known in both, all with the same weight. In a radial scan the A-scans are densest at the
+    fovea, so the centre has more influence than its area would give it.
 
     Args:
-        a: any quantity, NaN where unknown, shape ``(B, S, X)``.
-        b: likewise.
+        a: a map of any quantity, such as thickness, NaN where unknown, shape ``(B, S, X)``.
+        b: another map of the same shape.
 
     Returns:
         Correlation in [-1, 1], shape ``(B,)``; NaN where fewer than a quarter of the A-scans are known
@@ -48,6 +48,11 @@ def map_correlation(a: Tensor, b: Tensor) -> Tensor:
 
     Raises:
         ValueError: if the shapes differ.
+
+    Example:
+        >>> thickness_um = torch.tensor([[[230.0, 250.0, 310.0, 330.0]]])
+        >>> map_correlation(thickness_um, 2 * thickness_um), map_correlation(thickness_um, -thickness_um)
+        (tensor([1.]), tensor([-1.]))
     """
     check_maps(a, b)
     known = a.isfinite() & b.isfinite()
@@ -65,28 +70,35 @@ def map_correlation(a: Tensor, b: Tensor) -> Tensor:
 def vessel_shadows(
     volume: Tensor, surfaces: Surfaces, spacing_z_mm: Tensor | float, spacing_x_mm: Tensor | float
 ) -> Tensor:
-    r"""En face contrast below the retina, where the retinal vessels throw their shadows.
+    r"""Contrast of the shadows that vessels cast below the retina, at each A-scan.
 
     .. math:: C(s, x) = \frac{E(s, x)}{\bar E(s, x)} - 1
 
-    with the mean :math:`E` of the A-scan from the pigment epithelium's inner surface to 150
-    micrometres below it, and its mean :math:`\bar E` over 0.4 mm of the B-scan around it. A shadow is
-    negative; what is wider than the window, such as the pose, illumination or atrophy, hardly counts.
-    Choroidal vessels and the pigment's unevenness show as well as shadows do: this is no segmentation
-    of vessels.
+    with the mean intensity :math:`E` of the A-scan from the pigment epithelium's inner surface to 150
+    micrometres below it, and the mean :math:`\bar E` of that over 0.4 mm of the B-scan around it. A shadow
+    is negative. What is wider than 0.4 mm, such as illumination or atrophy, hardly counts. Choroidal
+    vessels and uneven pigment give contrast too, so this is not a segmentation of vessels.
 
     Args:
         volume: intensities in [0, 1], shape ``(B, 1, S, Z, X)``.
-        surfaces: those of the volume.
-        spacing_z_mm: distance of two rows, one number or one an eye, shape ``(B,)``.
-        spacing_x_mm: distance of two A-scans, likewise.
+        surfaces: the surfaces of this volume, see :func:`fund2oct.metrics.find_surfaces`.
+        spacing_z_mm: distance of two rows in millimetres, one number or one for each eye, shape ``(B,)``.
+        spacing_x_mm: distance of two A-scans in millimetres, likewise.
 
     Returns:
-        Contrast, NaN where the surfaces were not found or the slab is dark or outside the frame,
+        Contrast, at least -1, NaN where the surfaces were not found or the slab is dark or outside the frame,
         shape ``(B, S, X)``.
 
     Raises:
         ValueError: if the shapes do not fit.
+
+    Example:
+        >>> volume = torch.full((1, 1, 1, 40, 30), 0.5)
+        >>> volume[..., 15] = 0.25  # the shadow of a vessel
+        >>> depth_um = torch.full((1, 1, 30), 600.0)
+        >>> contrast = vessel_shadows(volume, Surfaces(depth_um - 280, depth_um, depth_um), 0.024, 0.08)
+        >>> contrast[0, 0, 14:17].round(decimals=2)
+        tensor([ 0.1100, -0.4400,  0.1100])
     """
     check_surfaces(surfaces, volume)
     shadows = []
@@ -107,22 +119,30 @@ def shadow_agreement(
     spacing_z_mm: Tensor | float,
     spacing_x_mm: Tensor | float,
 ) -> Tensor:
-    """Correlation of the :func:`vessel_shadows` of generated and real volumes, each below its own retina.
+    """Correlation of the shadows of vessels in generated and real volumes, see :func:`vessel_shadows`.
 
     Args:
         fake: generated volumes in [0, 1], shape ``(B, 1, S, Z, X)``.
         real: real volumes of the same shape.
-        fake_surfaces: those of ``fake``.
-        real_surfaces: those of ``real``.
-        spacing_z_mm: distance of two rows, one number or one an eye, shape ``(B,)``.
-        spacing_x_mm: distance of two A-scans, likewise.
+        fake_surfaces: surfaces of the generated volumes, see :func:`fund2oct.metrics.find_surfaces`.
+        real_surfaces: surfaces of the real volumes.
+        spacing_z_mm: distance of two rows in millimetres, one number or one for each eye, shape ``(B,)``.
+        spacing_x_mm: distance of two A-scans in millimetres, likewise.
 
     Returns:
-        Correlation in [-1, 1], shape ``(B,)``; NaN as :func:`map_correlation` says. Speckle keeps it
-        below 1 even between two scans of one eye.
+        Correlation in [-1, 1], shape ``(B,)``; NaN where it cannot be measured, see :func:`map_correlation`.
+        Speckle keeps it below 1 even between two scans of one eye.
 
     Raises:
         ValueError: if the shapes do not fit.
+
+    Example:
+        >>> real = torch.full((1, 1, 1, 40, 30), 0.5)
+        >>> real[..., 15] = 0.25  # a vessel, which casts the same shadow on brighter tissue
+        >>> depth_um = torch.full((1, 1, 30), 600.0)
+        >>> surfaces = Surfaces(depth_um - 280, depth_um, depth_um)
+        >>> shadow_agreement(1.5 * real, real, surfaces, surfaces, 0.024, 0.08)
+        tensor([1.])
     """
     check_pair(fake, real)
     return map_correlation(
@@ -132,30 +152,38 @@ def shadow_agreement(
 
 
 def layer_violations(surfaces: Surfaces, spacing_x_mm: Tensor | float) -> Tensor:
-    """Share of A-scans whose surfaces no eye, or hardly any, could have.
+    """Share of A-scans whose surfaces are implausible in any eye.
 
-    An A-scan counts, once, if
+    An A-scan is implausible if at least one of these holds:
 
-    * the retina is thinner than 80 micrometres or thicker than 1000. The centre of healthy foveas is
-      227 +- 23 micrometres thick and the thickest healthy subfield 340 +- 17 (Grover et al., Am J
-      Ophthalmol 2009): the limits are more than six deviations below the one, and thrice the other, to
-      leave room for atrophy and oedema. The search never puts the inner surface below the epithelium,
-      so that order broken shows as a thickness near 0. A macular hole is a violation too;
-    * the epithelium lies more than 60 micrometres below the smooth surface fitted to it, see
-      :func:`fund2oct.retina.fit_pose`: disease lifts it, and atrophy lets it sink by some 30;
-    * the inner surface or the epithelium rises or falls by more than 45 degrees towards the next
-      A-scan. The foveal pit is far from that; rims of holes and of tall detachments can come near.
+    * The retina is thinner than 80 micrometres or thicker than 1000. In healthy eyes the centre of the fovea
+      is 227 +- 23 micrometres thick, and the thickest subfield 340 +- 17 [1]. The limits lie far outside, to
+      leave room for atrophy and oedema. A macular hole is beyond them.
+    * The epithelium lies more than 60 micrometres below the smooth surface fitted to it
+      (:func:`fund2oct.retina.fit_pose`). Disease lifts it, and atrophy lowers it by some 30 micrometres.
+    * The inner surface or the epithelium has a slope of more than 45 degrees to the next A-scan. The foveal
+      pit is far from that; the rims of holes and of tall detachments come near it.
 
-    It is an alarm, not a quality: a blurred mean eye violates nothing. Compare it with the share in
-    real volumes, which is not 0 either.
+    A high share tells that something is wrong. A low one does not tell that a volume is good: a blurred mean
+    eye has 0. The share in real volumes is above 0 too, so compare with it.
 
     Args:
-        surfaces: as found.
-        spacing_x_mm: distance of two A-scans, one number or one an eye, shape ``(B,)``.
+        surfaces: as :func:`fund2oct.metrics.find_surfaces` returns them.
+        spacing_x_mm: distance of two A-scans in millimetres, one number or one for each eye, shape ``(B,)``.
 
     Returns:
-        Share of the A-scans at which the search succeeded, in [0, 1], shape ``(B,)``; NaN where that
-        is fewer than a quarter of all.
+        Share of the A-scans at which the search succeeded, in [0, 1], shape ``(B,)``; NaN where the search
+        succeeded at fewer than a quarter of all A-scans.
+
+    References:
+        [1] Grover et al., Normative data for macular thickness, Am J Ophthalmol 2009.
+
+    Example:
+        >>> rpe_um = torch.full((1, 1, 40), 600.0)
+        >>> ilm_um = rpe_um - 280
+        >>> ilm_um[..., 20:25] = 550.0  # five A-scans are 50 micrometres thin, and one more has a steep side
+        >>> layer_violations(Surfaces(ilm_um, rpe_um, rpe_um), 0.08)
+        tensor([0.1500])
     """
     thickness = surfaces.thickness_um
     thin, thick = PLAUSIBLE_THICKNESS_UM

@@ -1,4 +1,4 @@
-"""What is found in volumes, each found once: a real volume is compared with many answers."""
+"""Surfaces, fluid, lesions and shadows found in volumes, each of them found only once."""
 
 from __future__ import annotations
 
@@ -14,20 +14,29 @@ from fund2oct.metrics.eyes.sharpness import high_frequency_energy
 
 
 class Findings:
-    """What is found in a batch of volumes, when it is first asked for.
+    """Surfaces, fluid, lesions and shadows in a batch of volumes.
+
+    Each attribute is found when it is first read, and kept. So one object for the real volumes serves for the
+    comparison with many generated ones.
 
     Args:
         volume: intensities in [0, 1], shape ``(B, 1, S, Z, X)``.
-        spacing_z_mm: distance of two rows, one number or one an eye, shape ``(B,)``.
-        spacing_x_mm: distance of two A-scans, likewise.
-        surfaces: those of the volume, where it has been searched before.
+        spacing_z_mm: distance of two rows in millimetres, one number or one for each eye, shape ``(B,)``.
+        spacing_x_mm: distance of two A-scans in millimetres, likewise.
+        surfaces: surfaces of this volume if they are known already; None has them searched.
 
     Raises:
         ValueError: if the shapes do not fit.
 
     Example:
-        >>> found = Findings(volume, spacing_z_mm=0.024, spacing_x_mm=0.0786)  # doctest: +SKIP
-        >>> found.surfaces.thickness_um.nanmean()  # doctest: +SKIP
+        >>> import torch
+        >>> from fund2oct.phantom import simulate_eye
+        >>> eye = simulate_eye(seed=0, number=0)  # an eye with subretinal fluid
+        >>> found = Findings(torch.from_numpy(eye.volume)[None, None] / 255, *eye.spacing_mm[1:])
+        >>> f"{found.surfaces.thickness_um.nanmean().item():.0f} um"
+        '294 um'
+        >>> [name for name, where in found.kinds.items() if where.any()]
+        ['SRF']
     """
 
     def __init__(
@@ -47,30 +56,30 @@ class Findings:
 
     @cached_property
     def surfaces(self) -> Surfaces:
-        """The retina's surfaces, see :func:`find_surfaces`."""
+        """The retina's surfaces, see :func:`fund2oct.metrics.find_surfaces`."""
         return find_surfaces(self.volume, self.spacing_z_mm, self.spacing_x_mm)
 
     @cached_property
     def violations(self) -> Tensor:
-        """Share of implausible A-scans ``(B,)``, see :func:`layer_violations`."""
+        """Share of implausible A-scans ``(B,)``, see :func:`fund2oct.metrics.layer_violations`."""
         return layer_violations(self.surfaces, self.spacing_x_mm)
 
     @cached_property
     def shadows(self) -> Tensor:
-        """Shadows of vessels ``(B, S, X)``, see :func:`vessel_shadows`."""
+        """Shadows of vessels ``(B, S, X)``, see :func:`fund2oct.metrics.vessel_shadows`."""
         return vessel_shadows(self.volume, self.surfaces, self.spacing_z_mm, self.spacing_x_mm)
 
     @cached_property
     def fluid(self) -> Fluid:
-        """Fluid under and within the retina, see :func:`find_fluid`."""
+        """Fluid under and within the retina, see :func:`fund2oct.metrics.find_fluid`."""
         return find_fluid(self.volume, self.surfaces, self.spacing_z_mm, self.spacing_x_mm)
 
     @cached_property
     def kinds(self) -> dict[str, Tensor]:
-        """Where each kind of lesion is ``(B, S, X)``, see :func:`find_kinds`."""
+        """A-scans with each kind of lesion ``(B, S, X)``, see :func:`fund2oct.metrics.find_kinds`."""
         return find_kinds(self.volume, self.surfaces, self.fluid, self.spacing_z_mm, self.spacing_x_mm)
 
     @cached_property
     def energy(self) -> Tensor:
-        """Energy of the fine detail ``(B,)``, see :func:`high_frequency_energy`."""
+        """Energy of the fine detail ``(B,)``, see :func:`fund2oct.metrics.high_frequency_energy`."""
         return high_frequency_energy(self.volume)

@@ -28,14 +28,18 @@ _WITHIN_SLICE = np.stack([np.zeros((3, 3), int), [[0, 1, 0], [1, 1, 1], [0, 1, 0
 
 
 class Fluid(NamedTuple):
-    """Height of the fluid at each A-scan in micrometres, by where it lies, each ``(B, S, X)``.
+    """Height of the fluid at each A-scan in micrometres, under the retina and within it.
 
-    NaN where the retina's surfaces were not found and throughout a B-scan in whose frame there is no
-    vitreous.
+    NaN where the retina's surfaces were not found, and throughout a B-scan that shows no vitreous.
 
     Args:
-        subretinal_um: of pockets that lie on the pigment epithelium (SRF).
-        intraretinal_um: of all others: cysts (IRF).
+        subretinal_um: height of fluid that lies on the pigment epithelium (SRF), shape ``(B, S, X)``.
+        intraretinal_um: height of all other fluid, that of cysts (IRF), same shape.
+
+    Example:
+        >>> fluid = Fluid(torch.tensor([[[0.0, 96.0]]]), torch.tensor([[[48.0, 24.0]]]))
+        >>> fluid.total_um
+        tensor([[[ 48., 120.]]])
     """
 
     subretinal_um: Tensor
@@ -51,44 +55,47 @@ class Fluid(NamedTuple):
 def find_fluid(
     volume: Tensor, surfaces: Surfaces, spacing_z_mm: Tensor | float, spacing_x_mm: Tensor | float
 ) -> Fluid:
-    r"""Height of the fluid in and under the retina at each A-scan, estimated from its darkness.
+    r"""Find the dark pockets of fluid in and under the retina, and their height at each A-scan.
 
-    A voxel is fluid if, after a median over its 3 x 3 neighbours, it lies below
+    A voxel is taken as fluid if it lies between the epithelium and 48 micrometres below the inner surface,
+    and is darker than
 
     .. math:: v + 0.4 \, (t - v)
 
-    with the median brightness :math:`v` of its B-scan's vitreous (from 50 to 400 micrometres above the
-    retina, without the white that some devices fill with) and :math:`t` of its retina, and from 48
-    micrometres below the inner surface to the epithelium.
-    Volumes of finer resolution are averaged to rows of about 24 and A-scans of about 80 micrometres
-    first, so that the amount of speckle in the median hardly depends on it.
+    with the median brightness :math:`v` of the B-scan's vitreous (from 50 to 400 micrometres above the
+    retina) and :math:`t` of its retina. Volumes of finer resolution are first averaged to rows of about 24
+    and A-scans of about 80 micrometres, and each voxel is replaced by the median of its 3 x 3 neighbours.
 
-    Pockets into which 3 x 3 such voxels do not fit are left out. A pocket is subretinal if, over more
-    than half of its A-scans, its lowest voxel lies within 48 micrometres of the epithelium: cysts have
-    the photoreceptors below them.
+    A pocket needs at least 3 x 3 such voxels. It is subretinal if its lowest voxel lies within 48
+    micrometres of the epithelium in more than half of its A-scans. Any other is a cyst, which has
+    photoreceptors below it.
 
-    An estimate with limits. In simulated eyes it finds seven tenths of the fluid, for edges are lost to
-    the median, and follows the true volume closely. In real B-scans large pockets are found, small ones
-    are not, and where there is little contrast part of a dark outer nuclear layer passes for fluid, as a
-    shadow may; turbid fluid and blood do not. So compare volumes of one scanner alone, and trust
-    differences between eyes more than an eye's value. Fluid under the epithelium belongs to
-    :func:`fund2oct.metrics.elevation_um`.
+    **Limits.** In simulated eyes seven tenths of the fluid is found; the rest is lost at the edges of the
+    pockets. In real B-scans large pockets are found and small ones are not. Turbid fluid and blood are not
+    found. Where the contrast is low, part of the dark outer nuclear layer or a shadow is taken for fluid.
+    So compare volumes of one scanner only, and trust differences between eyes more than the value of one.
+    Fluid under the epithelium is not counted here, but in :func:`fund2oct.metrics.elevation_um`.
 
     Args:
         volume: intensities in [0, 1], shape ``(B, 1, S, Z, X)``.
-        surfaces: those of the volume.
-        spacing_z_mm: distance of two rows, one number or one an eye, shape ``(B,)``.
-        spacing_x_mm: distance of two A-scans, likewise.
+        surfaces: the surfaces of this volume, see :func:`fund2oct.metrics.find_surfaces`.
+        spacing_z_mm: distance of two rows in millimetres, one number or one for each eye, shape ``(B,)``.
+        spacing_x_mm: distance of two A-scans in millimetres, likewise.
 
     Returns:
-        Heights of at least 0 by place.
+        Heights in micrometres, at least 0, on the volume's device.
 
     Raises:
         ValueError: if the shapes do not fit.
 
     Example:
-        >>> surfaces = find_surfaces(volume, 0.024, 0.0786)  # doctest: +SKIP
-        >>> find_fluid(volume, surfaces, 0.024, 0.0786).subretinal_um.nanmean()  # doctest: +SKIP
+        >>> volume = torch.full((1, 1, 1, 40, 30), 0.05)
+        >>> volume[..., 14:28, :] = 0.5  # the retina,
+        >>> volume[..., 23:28, 10:20] = 0.05  # and five rows of fluid on the pigment epithelium
+        >>> ilm_um, rpe_um = torch.full((1, 1, 30), 336.0), torch.full((1, 1, 30), 672.0)
+        >>> fluid = find_fluid(volume, Surfaces(ilm_um, rpe_um, rpe_um), 0.024, 0.08)
+        >>> fluid.subretinal_um[0, 0, 15], fluid.intraretinal_um.sum()
+        (tensor(120.), tensor(0.))
     """
     check_surfaces(surfaces, volume)
     heights = []
@@ -104,10 +111,27 @@ def find_fluid(
 def fluid_um(
     volume: Tensor, surfaces: Surfaces, spacing_z_mm: Tensor | float, spacing_x_mm: Tensor | float
 ) -> Tensor:
-    """Height of all fluid in and under the retina, wherever it lies; see :func:`find_fluid`.
+    """Height of all fluid in and under the retina, see :func:`find_fluid`.
+
+    Args:
+        volume: intensities in [0, 1], shape ``(B, 1, S, Z, X)``.
+        surfaces: the surfaces of this volume, see :func:`fund2oct.metrics.find_surfaces`.
+        spacing_z_mm: distance of two rows in millimetres, one number or one for each eye, shape ``(B,)``.
+        spacing_x_mm: distance of two A-scans in millimetres, likewise.
 
     Returns:
         Micrometres, at least 0, NaN where unknown, shape ``(B, S, X)``.
+
+    Raises:
+        ValueError: if the shapes do not fit.
+
+    Example:
+        >>> volume = torch.full((1, 1, 1, 40, 30), 0.05)
+        >>> volume[..., 14:28, :] = 0.5  # the retina,
+        >>> volume[..., 19:23, 10:20] = 0.05  # and a cyst of four rows in it
+        >>> ilm_um, rpe_um = torch.full((1, 1, 30), 336.0), torch.full((1, 1, 30), 672.0)
+        >>> fluid_um(volume, Surfaces(ilm_um, rpe_um, rpe_um), 0.024, 0.08)[0, 0, 15]
+        tensor(96.)
     """
     return find_fluid(volume, surfaces, spacing_z_mm, spacing_x_mm).total_um
 

@@ -1,4 +1,4 @@
-"""How high the epithelium lies, and how far the thickness may be from what is said of it."""
+"""Heights of the epithelium, and whether predicted intervals of the thickness hold the real one."""
 
 from __future__ import annotations
 
@@ -15,11 +15,17 @@ def epithelium_height_um(rpe_um: Tensor, pose_um: Tensor) -> Tensor:
     """Height of the pigment epithelium above the smooth surface of the scan's pose.
 
     Args:
-        rpe_um: depth of the epithelium, NaN where unknown, shape ``(B, S, X)``.
-        pose_um: pose of each slice, shape ``(B, S, 3)``.
+        rpe_um: depth of the epithelium in micrometres, NaN where unknown, shape ``(B, S, X)``.
+        pose_um: pose of each slice, its coefficients in micrometres, shape ``(B, S, 3)`` or more of them, see
+            :func:`fund2oct.retina.pose_surface_um`.
 
     Returns:
-        Micrometres, above the surface positive, shape ``(B, S, X)``.
+        Micrometres, positive where the epithelium lies above the surface, shape ``(B, S, X)``.
+
+    Example:
+        >>> pose_um = torch.tensor([[[600.0, 0.0, 0.0]]])  # a flat retina
+        >>> epithelium_height_um(torch.tensor([[[600.0, 480.0, 600.0]]]), pose_um)
+        tensor([[[  0., 120.,   0.]]])
     """
     return pose_surface_um(pose_um.to(rpe_um), rpe_um.shape[-1]) - rpe_um
 
@@ -27,12 +33,13 @@ def epithelium_height_um(rpe_um: Tensor, pose_um: Tensor) -> Tensor:
 def pooled_correlation(a: Tensor, b: Tensor) -> Tensor:
     r"""Pearson correlation of two maps over the A-scans of all eyes together.
 
-    Unlike the mean of each eye's own correlation it asks as well whether the eyes are told apart: an
-    answer that draws every detachment equally high has less than one that draws each as high as it is.
+    The mean of :func:`map_correlation` over eyes judges the shape of each map alone. This one also judges
+    the differences between eyes: a model that draws each detachment as high as it really is has a larger
+    value than one that draws all of them equally high.
 
     Args:
-        a: any quantity, NaN where unknown, shape ``(N, S, X)``.
-        b: likewise.
+        a: maps of any quantity, NaN where unknown, shape ``(N, S, X)``.
+        b: other maps of the same shape.
 
     Returns:
         A scalar in [-1, 1] over the A-scans known in both; NaN where a map is constant or fewer than
@@ -40,6 +47,12 @@ def pooled_correlation(a: Tensor, b: Tensor) -> Tensor:
 
     Raises:
         ValueError: if the shapes differ.
+
+    Example:
+        >>> real_um = torch.tensor([[[0.0, 50.0]], [[0.0, 200.0]]])  # a low and a high detachment
+        >>> alike_um = torch.tensor([[[0.0, 125.0]], [[0.0, 125.0]]])  # drawn equally high
+        >>> pooled_correlation(alike_um, real_um).round(decimals=2)
+        tensor(0.7600)
     """
     check_maps(a, b)
     known = a.isfinite() & b.isfinite()
@@ -51,18 +64,24 @@ def pooled_correlation(a: Tensor, b: Tensor) -> Tensor:
 
 
 def interval_coverage(interval_um: Tensor, real_um: Tensor) -> Tensor:
-    """Share of the A-scans at which the real value lies within the interval, its ends included.
+    """Share of the A-scans at which the real value lies within a predicted interval, its ends included.
 
     Args:
-        interval_um: lower and upper end, shape ``(B, 2, S, X)``.
-        real_um: the real value, NaN where unknown, shape ``(B, S, X)``.
+        interval_um: lower and upper end in micrometres, shape ``(B, 2, S, X)``. An interval of NaN holds no
+            value.
+        real_um: real value in micrometres, NaN where unknown, shape ``(B, S, X)``.
 
     Returns:
-        Share of the known A-scans in [0, 1], shape ``(B,)``; NaN where none is known. An interval that
-        is NaN covers nothing.
+        Share of the known A-scans in [0, 1], shape ``(B,)``; NaN where none is known. Intervals that are said
+        to hold nine tenths should give 0.9.
 
     Raises:
         ValueError: if the shapes do not fit.
+
+    Example:
+        >>> interval_um = torch.stack([torch.full((1, 1, 4), 260.0), torch.full((1, 1, 4), 300.0)], dim=1)
+        >>> interval_coverage(interval_um, torch.tensor([[[255.0, 270.0, 280.0, 300.0]]]))
+        tensor([0.7500])
     """
     if interval_um.ndim != 4 or interval_um.shape[1] != 2:
         raise ValueError(f"interval: expected (B, 2, S, X), found shape {tuple(interval_um.shape)}")

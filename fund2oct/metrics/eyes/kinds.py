@@ -1,4 +1,4 @@
-"""Which lesions a volume shows, by kind and A-scan, found alike in real and in generated volumes."""
+"""Which kinds of lesions a volume shows at which A-scan, found alike in real and in generated volumes."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ KINDS = ("PED", "drusen", "SRF", "IRF", "GA")
 """Kinds of lesions that :func:`find_kinds` tells apart, named as in :data:`fund2oct.phantom.LESIONS`."""
 
 PRESENT_MM = 1.0
-"""A volume shows a kind if its A-scans with it make up this length of scan, all slices together."""
+"""A volume shows a kind if the A-scans with this kind make up at least this length, over all slices."""
 
 _LIFTED_UM = 20.0
 _PED_UM, _PED_MM = 100.0, 0.5
@@ -34,12 +34,17 @@ _Mask = NDArray[np.bool_]
 
 
 class KindOverlap(NamedTuple):
-    """Scan lengths in millimetres, each ``(B,)``, from which shares, Dice and counts follow.
+    """Lengths of scan at which volumes show a kind of lesion, all slices together.
 
     Args:
-        fake: with the kind in the generated volume.
-        real: with it in the real one.
-        both: with it in both, at the same A-scan.
+        fake: length at which the generated volume shows it, in millimetres, shape ``(B,)``.
+        real: length at which the real volume shows it, same shape.
+        both: length at which both show it at the same A-scan, same shape.
+
+    Example:
+        >>> srf = KindOverlap(torch.tensor([2.0]), torch.tensor([3.0]), torch.tensor([1.5]))
+        >>> 2 * srf.both / (srf.fake + srf.real)  # the Dice coefficient
+        tensor([0.6000])
     """
 
     fake: Tensor
@@ -57,33 +62,46 @@ def find_kinds(
     """Find the A-scans at which a volume shows each of :data:`KINDS`.
 
     * ``PED`` and ``drusen``: stretches of a B-scan over which the epithelium is lifted by more than 20
-      micrometres (:func:`fund2oct.metrics.elevation_um`). One that rises to 100 micrometres and is 0.5
-      mm long is a detachment; another that rises to 25 micrometres and is 0.15 mm long is drusen.
+      micrometres (:func:`fund2oct.metrics.elevation_um`). A stretch that is at least 0.5 mm long and reaches
+      100 micrometres is a detachment. One of at least 0.15 mm that reaches 25 micrometres is drusen.
     * ``SRF`` and ``IRF``: dark pockets on the epithelium, and elsewhere in the retina
       (:func:`fund2oct.metrics.find_fluid`).
-    * ``GA``: light let through where the outer retina is lost. The mean brightness from 40 to 240
-      micrometres below Bruch's membrane, less that from 48 micrometres above the epithelium's inner
-      surface to 24 below it, averaged over 0.3 mm, exceeds the eye's median of it by more than 0.2 over at
-      least 0.25 mm, fluid on the epithelium left out. A vessel's shadow darkens both and does not count.
-      Increased transmission over 0.25 mm with loss above it is how atrophy is defined in OCT (Sadda et
-      al., Ophthalmology 2018).
+    * ``GA``: more light reaches the choroid because the outer retina is lost, over at least 0.25 mm. This is
+      how atrophy is defined in OCT [1]. The measure is the mean brightness from 40 to 240 micrometres below
+      Bruch's membrane, less the one from 48 micrometres above the epithelium's inner surface to 24 below it.
+      Averaged over 0.3 mm, it has to exceed its median over the eye by 0.2. The shadow of a vessel darkens
+      both and does not count; neither does fluid on the epithelium.
 
-    The thresholds were set on simulated eyes apart from those that a report tests on. Membranes,
-    haemorrhage and exudate have no detector. How far one may be trusted is measured: compare with
-    :func:`true_kinds`.
+    The thresholds were set on simulated eyes, others than those on which a report tests. There is no
+    detector of membranes, haemorrhage and exudate. Compare with :func:`true_kinds` to see how far a
+    detector can be trusted.
 
     Args:
         volume: intensities in [0, 1], shape ``(B, 1, S, Z, X)``.
-        surfaces: those of the volume.
-        fluid: that of the volume.
-        spacing_z_mm: distance of two rows, one number or one an eye, shape ``(B,)``.
-        spacing_x_mm: distance of two A-scans, likewise.
+        surfaces: the surfaces of this volume, see :func:`fund2oct.metrics.find_surfaces`.
+        fluid: the fluid in this volume, see :func:`fund2oct.metrics.find_fluid`.
+        spacing_z_mm: distance of two rows in millimetres, one number or one for each eye, shape ``(B,)``.
+        spacing_x_mm: distance of two A-scans in millimetres, likewise.
 
     Returns:
-        For each kind whether it is there, false where the surfaces were not found, bool ``(B, S, X)``.
+        For each kind whether an A-scan shows it, bool, shape ``(B, S, X)``; false where the surfaces were not
+        found.
 
     Raises:
         ValueError: if the shapes do not fit.
+
+    References:
+        [1] Sadda et al., Consensus definition for atrophy, Ophthalmology 2018.
+
+    Example:
+        >>> volume = torch.full((1, 1, 1, 40, 30), 0.5)
+        >>> rpe_um = torch.full((1, 1, 30), 600.0)
+        >>> rpe_um[..., 10:20] = 480.0  # lifted by 120 micrometres over 0.8 mm
+        >>> surfaces = Surfaces(torch.full((1, 1, 30), 300.0), rpe_um, torch.full((1, 1, 30), 626.0))
+        >>> no_fluid = Fluid(torch.zeros(1, 1, 30), torch.zeros(1, 1, 30))
+        >>> kinds = find_kinds(volume, surfaces, no_fluid, 0.024, 0.08)
+        >>> {name: where.sum().item() for name, where in kinds.items()}
+        {'PED': 10, 'drusen': 0, 'SRF': 0, 'IRF': 0, 'GA': 0}
     """
     check_surfaces(surfaces, volume)
     lifted = elevation_um(surfaces).nan_to_num(0.0).cpu().numpy()
@@ -108,14 +126,24 @@ def find_kinds(
 
 
 def true_kinds(labels: Tensor) -> dict[str, Tensor]:
-    """Where the truth has each of :data:`KINDS`.
+    """A-scans at which a label map has each of :data:`KINDS`.
 
     Args:
         labels: label maps of volumes, numbered as :data:`fund2oct.phantom.LESIONS` counting from 1,
             shape ``(B, S, Z, X)``.
 
     Returns:
-        For each kind whether it is there, bool ``(B, S, X)``.
+        For each kind whether the A-scan has it, bool, shape ``(B, S, X)``.
+
+    Raises:
+        ValueError: if the shape is another.
+
+    Example:
+        >>> from fund2oct.phantom import LESIONS
+        >>> labels = torch.zeros(1, 1, 40, 3, dtype=torch.uint8)
+        >>> labels[:, :, 20:25, 1] = LESIONS.index("SRF") + 1
+        >>> true_kinds(labels)["SRF"]
+        tensor([[[False,  True, False]]])
     """
     return {name: label_um(labels, (name,), 1.0) > 0 for name in KINDS}
 
@@ -126,12 +154,19 @@ def overlap(
     """Measure how much of each kind two volumes show, and how much of it at the same place.
 
     Args:
-        fake: of generated volumes, see :func:`find_kinds`.
-        real: of the real ones, or the truth.
-        spacing_x_mm: distance of two A-scans, one number or one an eye, shape ``(B,)``.
+        fake: for each kind whether generated volumes show it, bool, shape ``(B, S, X)``, see
+            :func:`find_kinds`.
+        real: the same for the real volumes, or the truth, see :func:`true_kinds`.
+        spacing_x_mm: distance of two A-scans in millimetres, one number or one for each eye, shape ``(B,)``.
 
     Returns:
-        The lengths by kind.
+        Lengths of scan for each kind.
+
+    Example:
+        >>> fake = {"SRF": torch.tensor([[[True, True, False, False]]])}
+        >>> real = {"SRF": torch.tensor([[[False, True, True, True]]])}
+        >>> overlap(fake, real, spacing_x_mm=0.5)["SRF"]
+        KindOverlap(fake=tensor([1.]), real=tensor([1.5000]), both=tensor([0.5000]))
     """
     lengths = {}
     for name, drawn in fake.items():

@@ -1,9 +1,9 @@
-"""What lifts the pigment epithelium, estimated without annotations; true heights and volumes of lesions.
+"""Elevation of the pigment epithelium, estimated without annotations; true heights and volumes of lesions.
 
-There is no segmenter of lesions that works on generated volumes as it does on real ones. What can be
-had without one are quantities that follow from the retina's surfaces and from brightness, the same for
-real and for generated volumes: the *elevation*, the room between a lifted epithelium and Bruch's
-membrane, and the *fluid* of :mod:`fund2oct.metrics.eyes.fluid`.
+No segmenter of lesions works as well on generated volumes as on real ones. So the lesions are estimated
+from quantities that are measured alike in both. The *elevation*, the space between a lifted epithelium and
+Bruch's membrane, follows from the retina's surfaces; the *fluid* of :mod:`fund2oct.metrics.eyes.fluid` from
+brightness.
 """
 
 from __future__ import annotations
@@ -31,33 +31,49 @@ _AREA_STEP_MM = 0.02
 
 
 def elevation_um(surfaces: Surfaces) -> Tensor:
-    """Height of what lies between Bruch's membrane and a lifted pigment epithelium, at each A-scan.
+    """Height by which drusen and detachments lift the pigment epithelium, at each A-scan.
 
-    Detachments and drusen; the membrane is where the smooth pose of the scan lies deeper than the
-    epithelium by more than the thickness of that, 26 micrometres, so low drusen count as none: of the
-    volume of drusen it finds about half, of detachments nine tenths. Where atrophy, or a detachment cut
-    off by the B-scan's end, makes the pose uncertain, so is the elevation.
+    It is the distance of Bruch's membrane below the epithelium's inner surface, less the epithelium's own
+    thickness of 26 micrometres. The membrane itself cannot be found; the smooth surface of the scan's pose
+    stands for it. In simulated eyes about half of the drusen's volume and nine tenths of the detachments' is
+    found: low drusen are lost. The value is uncertain where the pose is, near atrophy and where a
+    detachment reaches the end of the B-scan.
+
+    Args:
+        surfaces: as :func:`fund2oct.metrics.find_surfaces` returns them.
 
     Returns:
         Micrometres, at least 0, NaN where the surfaces were not found, shape ``(B, S, X)``.
+
+    Example:
+        >>> rpe_um = torch.tensor([[[600.0, 480.0, 600.0]]])  # a detachment lifts the second A-scan
+        >>> surfaces = Surfaces(rpe_um - 280, rpe_um, bm_um=torch.full((1, 1, 3), 626.0))
+        >>> elevation_um(surfaces)
+        tensor([[[  0., 120.,   0.]]])
     """
     return (surfaces.bm_um - surfaces.rpe_um - _EPITHELIUM_UM).clamp(min=0)
 
 
 def label_um(labels: Tensor, names: Collection[str], spacing_z_mm: Tensor | float) -> Tensor:
-    """Height of labelled lesions at each A-scan: the truth of an estimate.
+    """True height of lesions at each A-scan, counted in a label map.
 
     Args:
         labels: label maps of volumes, numbered as :data:`fund2oct.phantom.LESIONS` counting from 1,
             shape ``(B, S, Z, X)``.
-        names: lesions to count.
-        spacing_z_mm: distance of two rows, one number or one an eye, shape ``(B,)``.
+        names: which lesions to count, of :data:`fund2oct.phantom.LESIONS`.
+        spacing_z_mm: distance of two rows in millimetres, one number or one for each eye, shape ``(B,)``.
 
     Returns:
         Micrometres, shape ``(B, S, X)``.
 
     Raises:
         ValueError: if the shape is another or a name is unknown.
+
+    Example:
+        >>> labels = torch.zeros(1, 1, 40, 3, dtype=torch.uint8)
+        >>> labels[:, :, 20:25, 1] = LESIONS.index("SRF") + 1  # five rows of fluid in the second A-scan
+        >>> label_um(labels, ["SRF"], 0.024)
+        tensor([[[  0., 120.,   0.]]])
     """
     if labels.ndim != 4:
         raise ValueError(f"labels: expected (B, S, Z, X), found shape {tuple(labels.shape)}")
@@ -73,18 +89,26 @@ def lesion_volume_mm3(height_um: Tensor, area_mm2: Tensor) -> Tensor:
 
     .. math:: \sum_i h_i a_i
 
-    An A-scan without a known height counts as one without the lesion. Six lines see little of a
-    retina: this is the volume that they suggest, not that of the eye.
+    for the height :math:`h_i` at the A-scan :math:`i` and the area :math:`a_i` of retina that it stands
+    for. Where the height is unknown, it counts as 0. Few lines see little of a retina: six of them give a
+    rough estimate of the lesion's volume.
 
     Args:
         height_um: micrometres, NaN where unknown, shape ``(B, S, X)``.
-        area_mm2: of each A-scan, see :func:`ascan_area_mm2`, shape ``(S, X)``.
+        area_mm2: area of each A-scan in square millimetres, see :func:`ascan_area_mm2`, shape ``(S, X)``.
 
     Returns:
         Cubic millimetres, shape ``(B,)``; NaN where fewer than a quarter of the heights are known.
 
     Raises:
         ValueError: if the shapes do not fit.
+
+    Example:
+        >>> from fund2oct.geometry import RadialScan
+        >>> area_mm2 = ascan_area_mm2(RadialScan(), n_ascans=112)
+        >>> height_um = torch.full((1, 6, 112), 50.0)  # 50 micrometres under the whole star
+        >>> lesion_volume_mm3(height_um, area_mm2).round(decimals=1)
+        tensor([2.9000])
     """
     if height_um.ndim != 3 or height_um.shape[1:] != area_mm2.shape:
         raise ValueError(
@@ -97,17 +121,25 @@ def lesion_volume_mm3(height_um: Tensor, area_mm2: Tensor) -> Tensor:
 
 @lru_cache(maxsize=8)
 def ascan_area_mm2(scan: ScanPattern, n_ascans: int) -> Tensor:
-    r"""Area of retina that is nearer to an A-scan than to any other, within the scan's convex hull.
+    r"""Area of retina that each A-scan stands for: what is nearer to it than to any other.
 
-    Counted on a grid of 0.02 mm. For a star it is close to the sector :math:`|r| \pi \, dr / n`.
+    Only points within the scan's convex hull count, on a grid of 0.02 mm. In a star of :math:`n` lines, an
+    A-scan at the distance :math:`r` from the centre has an area of about :math:`|r| \pi \, dr / n`, with the
+    distance :math:`dr` between A-scans.
 
     Args:
         scan: where the lines lie.
-        n_ascans: A-scans of each line.
+        n_ascans: number of A-scans of each line.
 
     Returns:
-        Square millimetres, shape ``(S, X)``; NaN for a scan that encloses no area, as a single line, and
-        for a single circle, which says nothing of what it encloses.
+        Square millimetres, shape ``(S, X)``; NaN throughout for a single line, which has no area, and for a
+        single circle, whose A-scans see nothing of what it encloses.
+
+    Example:
+        >>> from fund2oct.geometry import RadialScan
+        >>> area = ascan_area_mm2(RadialScan(length_mm=6.0), n_ascans=64)
+        >>> area.shape, round(area.sum().item(), 1)  # the hull of six lines, nearly a disc of 28.3 mm2
+        (torch.Size([6, 64]), 27.0)
     """
     points = scan.coordinates(n_ascans, dtype=torch.float64).numpy()
     flat = points.reshape(-1, 2)

@@ -1,4 +1,4 @@
-"""Everything that can be measured of a generated eye beside its real one, under stable names."""
+"""All measures of a generated eye against the real one, under stable names."""
 
 from __future__ import annotations
 
@@ -51,33 +51,32 @@ def measure_eyes(
     *,
     boundaries_um: Tensor | None = None,
 ) -> dict[str, Tensor]:
-    """Measure generated eyes, one value an eye; their lesions are for :func:`measure_lesions`.
+    """Measure the quality and the anatomy of generated eyes; see :func:`measure_lesions` for their lesions.
 
-    Always:
+    Measured are:
 
     * ``aligned/l1`` (brightness), ``aligned/psnr`` (dB), ``aligned/ssim`` and ``aligned/ms_ssim``: in the
       aligned frame, over the voxels that were scanned, see :func:`fund2oct.metrics.volume_psnr` and its like;
-    * ``lying/l1``, ``lying/psnr``, ``lying/ssim`` and ``lying/ms_ssim``: of the volumes as they lie;
+    * ``posed/l1``, ``posed/psnr``, ``posed/ssim`` and ``posed/ms_ssim``: of the volumes as they lie;
     * ``aligned/retina_local_mean`` (brightness): see :func:`retina_local_mean`;
-    * ``energy/fake`` and ``energy/real`` (squared brightness): :func:`high_frequency_energy`; over a
-      set, the ratio of their sums is the sharpness;
+    * ``energy/fake`` and ``energy/real`` (squared brightness): see :func:`high_frequency_energy`; the ratio
+      of their sums over a set is the sharpness;
     * ``shadow/agreement`` (correlation): see :func:`shadow_agreement`;
     * what :func:`measure_surfaces` measures.
 
-    Less is better for errors and shares, more for the others; the energies are neither. A
-    value is NaN where it cannot be measured, as the function of each says: read a mean over eyes with
-    the number of eyes in it, and the errors of surfaces with ``thickness/failed``.
-
-    The surfaces are compared as they lie, so the generated volume has to lie at the real one's pose.
+    Errors and shares are best when small, the other values when large; an energy is neither good nor bad.
+    A value is NaN where it cannot be measured. So read a mean over eyes together with their number, and the
+    errors of surfaces together with ``thickness/failed``.
 
     Args:
-        fake: generated volumes at the pose of the real ones, ``(B, 1, S, Z, X)``.
-        real: real volumes, likewise; the same findings may serve many answers.
-        fake_aligned: generated volumes in the aligned frame, in [0, 1].
-        real_aligned: real volumes in the aligned frame.
-        mask: aligned voxels that were scanned, bool, shape ``(B, 1, S, Z, X)``.
-        boundaries_um: true depths of :data:`fund2oct.retina.BOUNDARIES`, NaN where absent, shape
-            ``(B, n, S, X)``.
+        fake: generated volumes at the pose of the real ones, ``(B, 1, S, Z, X)``: the surfaces are compared
+            by their depth in the frame.
+        real: real volumes, likewise. The same findings can be used for many generated volumes.
+        fake_aligned: generated volumes in the aligned frame, in [0, 1], shape ``(B, 1, S, Z, X)``.
+        real_aligned: real volumes in the aligned frame, same shape.
+        mask: aligned voxels that were scanned, bool, same shape.
+        boundaries_um: true depths of :data:`fund2oct.retina.BOUNDARIES` in micrometres, NaN where absent,
+            shape ``(B, n, S, X)``; None where the truth is not known.
 
     Returns:
         Values by name, each float32 of shape ``(B,)`` on the device of ``fake``.
@@ -86,8 +85,19 @@ def measure_eyes(
         ValueError: if the shapes do not fit each other.
 
     Example:
-        >>> fake, real = (Findings(each, 0.024, 0.0786) for each in volumes)  # doctest: +SKIP
-        >>> measure_eyes(fake, real, *aligned, mask)["thickness/error_um"]  # doctest: +SKIP
+        A second scan of a simulated eye, with other speckle, taken as the generated volume:
+
+        >>> from fund2oct.geometry import RadialScan
+        >>> from fund2oct.phantom import PhantomConfig, simulate_eye
+        >>> eye = simulate_eye(seed=0, number=0, config=PhantomConfig(scan=RadialScan(n_lines=2)))
+        >>> real, fake = (torch.from_numpy(each)[None, None] / 255 for each in (eye.volume, eye.second))
+        >>> from fund2oct.retina import align, aligned_mask
+        >>> pose_um, (z_mm, x_mm) = torch.from_numpy(eye.pose_um)[None], eye.spacing_mm[1:]
+        >>> aligned = [align(volume, pose_um, z_mm) for volume in (fake, real)]
+        >>> found = [Findings(volume, z_mm, x_mm) for volume in (fake, real)]
+        >>> values = measure_eyes(*found, *aligned, aligned_mask(real, pose_um, z_mm))
+        >>> [round(values[name].item(), 1) for name in ("aligned/psnr", "thickness/error_um")]
+        [23.1, 9.9]
     """
     check_pair(fake.volume, real.volume)
     check_pair(fake_aligned, real_aligned, mask)
@@ -106,29 +116,37 @@ def measure_eyes(
 def measure_surfaces(
     drawn: Surfaces, real: Findings, boundaries_um: Tensor | None = None
 ) -> dict[str, Tensor]:
-    """Measure surfaces that answer for eyes, found in generated volumes or predicted without any.
+    """Measure surfaces that were found in generated volumes, or predicted without a volume.
 
-    * ``thickness/error_um``, ``ilm/error_um`` and ``rpe/error_um`` (micrometres): thickness of the
-      retina, its inner surface and the pigment epithelium, against those found in the real volume;
-    * ``thickness/correlation``: of the thickness maps, see :func:`map_correlation`;
-    * ``thickness/failed`` (share): A-scans found in the real volume, but not in the answer;
-    * ``thickness/failed_real`` (share): A-scans not found in the real volume;
-    * ``order/violations`` and ``order/violations_real`` (share): see :func:`layer_violations`.
+    * ``thickness/error_um``, ``ilm/error_um`` and ``rpe/error_um`` (micrometres): errors of the retina's
+      thickness, its inner surface and the pigment epithelium, against those found in the real volume;
+    * ``thickness/correlation``: correlation of the thickness maps, see :func:`map_correlation`;
+    * ``thickness/failed`` (share): A-scans with surfaces in the real volume, but not in ``drawn``;
+    * ``thickness/failed_real`` (share): A-scans without surfaces in the real volume;
+    * ``order/violations`` and ``order/violations_real`` (share): implausible A-scans, see
+      :func:`layer_violations`.
 
-    With ``boundaries_um``: ``ilm/truth_error_um``, ``rpe/truth_error_um`` and
-    ``thickness/truth_error_um``, against the truth instead of what was found in the real volume.
+    With ``boundaries_um`` also ``ilm/truth_error_um``, ``rpe/truth_error_um`` and
+    ``thickness/truth_error_um`` (micrometres): the same errors against the truth.
 
     Args:
-        drawn: the answer, at the pose of the real volumes.
-        real: the real volumes.
-        boundaries_um: true depths of :data:`fund2oct.retina.BOUNDARIES`, NaN where absent, shape
-            ``(B, n, S, X)``.
+        drawn: the surfaces to be measured, at the pose of the real volumes.
+        real: what was found in the real volumes.
+        boundaries_um: true depths of :data:`fund2oct.retina.BOUNDARIES` in micrometres, NaN where absent,
+            shape ``(B, n, S, X)``; None where the truth is not known.
 
     Returns:
         Values by name, each of shape ``(B,)``, NaN where not measured.
 
     Raises:
         ValueError: if the shapes differ.
+
+    Example:
+        >>> rpe_um = torch.full((1, 2, 30), 600.0)
+        >>> real = Findings(torch.zeros(1, 1, 2, 40, 30), 0.024, 0.08, Surfaces(rpe_um - 280, rpe_um, rpe_um))
+        >>> drawn = Surfaces(rpe_um - 300, rpe_um, rpe_um)  # 20 micrometres too thick
+        >>> measure_surfaces(drawn, real)["thickness/error_um"]
+        tensor([20.])
     """
     measured = real.surfaces
     values = {
@@ -149,8 +167,15 @@ def measure_surfaces(
 class EyeMean(Metric):
     """Mean of a value of :func:`measure_eyes` over the eyes in which it could be measured.
 
-    Exact over batches and processes. A mean over few eyes looks as good as one over all: it is to be
-    read with the value's share of failures.
+    The mean is exact, also over batches of different size and over several processes. It does not tell over
+    how many eyes it was taken, so read it together with ``thickness/failed``.
+
+    Example:
+        >>> mean = EyeMean()
+        >>> mean.update(torch.tensor([20.0, math.nan]))
+        >>> mean.update(torch.tensor([26.0]))
+        >>> mean.compute()
+        tensor(23.)
     """
 
     full_state_update = False
@@ -163,7 +188,11 @@ class EyeMean(Metric):
         self.add_state("count", torch.zeros((), dtype=torch.long), dist_reduce_fx="sum")
 
     def update(self, values: Tensor) -> None:
-        """Add values of eyes, NaN where not measured, shape ``(B,)``."""
+        """Add a batch.
+
+        Args:
+            values: one value for each eye, NaN where not measured, shape ``(B,)``.
+        """
         self.total += values.double().nansum()
         self.count += (~values.isnan()).sum()
 
@@ -176,24 +205,35 @@ class EyeMean(Metric):
 def measure_perceptual(
     fake: Tensor, fake_aligned: Tensor, real: Tensor, real_aligned: Tensor, mask: Tensor, network: nn.Module
 ) -> dict[str, Tensor]:
-    """Perceptual distances of generated eyes, one value an eye.
+    """Perceptual distances of generated from real eyes, see :func:`unweighted_perceptual_distance`.
 
     Args:
         fake: generated volumes at the pose of the real ones, in [0, 1], ``(B, 1, S, Z, X)``.
-        fake_aligned: generated volumes in the aligned frame.
-        real: real volumes.
-        real_aligned: real volumes in the aligned frame.
-        mask: aligned voxels that were scanned.
-        network: of the distance, on the volumes' device.
+        fake_aligned: generated volumes in the aligned frame, same shape.
+        real: real volumes, same shape.
+        real_aligned: real volumes in the aligned frame, same shape.
+        mask: aligned voxels that were scanned, bool, same shape.
+        network: feature network whose features are compared, on the volumes' device.
 
     Returns:
-        ``aligned/perceptual_unweighted`` and ``lying/perceptual_unweighted``, in [0, 4], see
-        :func:`unweighted_perceptual_distance`; shape ``(B,)``.
+        ``aligned/perceptual_unweighted`` and ``posed/perceptual_unweighted``, each in [0, 4], shape ``(B,)``.
+
+    Raises:
+        ValueError: if the shapes differ.
+
+    Example:
+        >>> class Edges(nn.Module):  # one level: the differences along Z and along X
+        ...     def forward(self, images):
+        ...         return [torch.cat(torch.gradient(images, dim=(2, 3)), dim=1)]
+        >>> real = torch.rand(1, 1, 2, 12, 16)
+        >>> values = measure_perceptual(1 - real, real, real, real, torch.ones_like(real).bool(), Edges())
+        >>> {name: round(value.item(), 2) for name, value in values.items()}
+        {'aligned/perceptual_unweighted': 0.0, 'posed/perceptual_unweighted': 4.0}
     """
     distance = unweighted_perceptual_distance
     return {
         "aligned/perceptual_unweighted": distance(fake_aligned, real_aligned, network, mask),
-        "lying/perceptual_unweighted": distance(fake, real, network),
+        "posed/perceptual_unweighted": distance(fake, real, network),
     }
 
 
@@ -201,7 +241,7 @@ def _voxels(
     fake: Tensor, real: Tensor, fake_aligned: Tensor, real_aligned: Tensor, mask: Tensor
 ) -> dict[str, Tensor]:
     """Voxel metrics in the aligned frame and as the volumes lie."""
-    frames = {"aligned": (fake_aligned, real_aligned, mask), "lying": (fake, real, None)}
+    frames = {"aligned": (fake_aligned, real_aligned, mask), "posed": (fake, real, None)}
     return {
         f"{frame}/{name}": metric(*parts)
         for frame, parts in frames.items()
@@ -223,32 +263,47 @@ def measure_lesions(
 ) -> dict[str, Tensor]:
     """Measure the lesions of generated eyes, one value an eye.
 
-    Always, for each of :data:`fund2oct.metrics.KINDS`, lengths of scan in millimetres:
-    ``KIND/fake_mm``, ``KIND/real_mm`` and ``KIND/both_mm``, of the A-scans at which the generated volume
-    shows the kind, the real one does, and both do (:func:`fund2oct.metrics.find_kinds`).
+    For each of :data:`fund2oct.metrics.KINDS`, lengths of scan in millimetres
+    (:func:`fund2oct.metrics.find_kinds`):
 
-    With ``lesions``: ``KIND/truth_mm``, the length by the truth, and ``KIND/confirmed_mm``, the part of
-    ``KIND/real_mm`` that is true: how far the detector may be trusted.
+    * ``KIND/fake_mm``, ``KIND/real_mm``: over which the generated or the real volume shows this kind;
+    * ``KIND/both_mm``: over which both show it at the same A-scans;
+    * with ``lesions``, ``KIND/truth_mm``: over which the truth has it;
+    * with ``lesions``, ``KIND/confirmed_mm``: over which the truth has it and the real volume shows it. It
+      tells how far the detector can be trusted.
 
-    With ``scan``: ``fluid/fake_mm3`` and ``fluid/real_mm3``, estimated volumes of fluid
-    (:func:`fund2oct.metrics.fluid_um`), and their absolute difference ``fluid/error_mm3``;
-    ``elevation/...`` likewise of what lifts the epithelium (:func:`fund2oct.metrics.elevation_um`).
+    With ``scan``, volumes in cubic millimetres of the fluid (:func:`fund2oct.metrics.fluid_um`), and under
+    ``elevation/...`` the same of drusen and detachments (:func:`fund2oct.metrics.elevation_um`):
 
-    With ``scan`` and ``lesions``: ``fluid/truth_mm3`` and ``elevation/truth_mm3``, the true volumes, and
-    ``fluid/truth_error_mm3`` and ``elevation/truth_error_mm3``, the absolute difference of the
-    generated volume's estimate from them.
+    * ``fluid/fake_mm3``, ``fluid/real_mm3``: estimates in the generated and the real volume;
+    * ``fluid/error_mm3``: absolute difference of the two;
+    * with ``lesions``, ``fluid/truth_mm3``: true volume;
+    * with ``lesions``, ``fluid/truth_error_mm3``: absolute difference of it and ``fluid/fake_mm3``.
 
     Args:
-        fake: generated volumes.
-        real: real volumes; the same findings may serve many answers.
-        scan: where the B-scans lie.
-        lesions: true labels, see :func:`fund2oct.metrics.label_um`, shape ``(B, S, Z, X)``.
+        fake: what was found in the generated volumes.
+        real: what was found in the real volumes. The same findings can be used for many generated volumes.
+        scan: where the B-scans lie; None leaves out the volumes.
+        lesions: true labels, see :func:`fund2oct.metrics.label_um`, shape ``(B, S, Z, X)``; None where the
+            truth is not known.
 
     Returns:
         Values by name, each float32 of shape ``(B,)``; volumes are NaN where they cannot be measured.
 
     Raises:
         ValueError: if the shapes do not fit each other.
+
+    Example:
+        A second scan of a simulated eye with fluid, taken as the generated volume:
+
+        >>> from fund2oct.geometry import RadialScan
+        >>> from fund2oct.phantom import PhantomConfig, simulate_eye
+        >>> eye = simulate_eye(seed=0, number=0, config=PhantomConfig(scan=RadialScan(n_lines=2)))
+        >>> real, fake = (torch.from_numpy(each)[None, None] / 255 for each in (eye.volume, eye.second))
+        >>> fake, real = (Findings(volume, *eye.spacing_mm[1:]) for volume in (fake, real))
+        >>> values = measure_lesions(fake, real, scan=eye.scan)
+        >>> [round(values[f"SRF/{name}_mm"].item(), 1) for name in ("fake", "real", "both")]
+        [2.0, 2.0, 2.0]
     """
     check_pair(fake.volume, real.volume)
     values: dict[str, Tensor] = {}

@@ -1,18 +1,18 @@
 """Voxel by voxel quality of generated volumes: L1, PSNR, SSIM and MS-SSIM.
 
-Each function takes volumes as they lie, or aligned ones with the mask of the voxels that were scanned.
-On a volume ``(B, C, S, Z, X)`` torchmetrics answers other questions than these:
+Each function takes volumes in their own pose, or aligned ones with the mask of the voxels that were scanned.
+Those of torchmetrics do not fit a volume ``(B, C, S, Z, X)``:
 
-* its ``peak_signal_noise_ratio`` is right for one volume; of a batch it pools the squared errors
-  before the logarithm, unless told which dimensions to reduce;
-* its ``structural_similarity_index_measure`` takes five dimensions for one three-dimensional image:
-  the windows run across the slices, which in a radial scan are no neighbours. Of B-scans folded into
-  the batch its map is right, but its mean counts windows over reflected borders too;
-  :func:`volume_ssim` counts whole windows alone, as scikit-image does;
-* its ``multiscale_structural_similarity_index_measure`` would halve the number of slices with each
-  scale, and fails on six. On folded B-scans of at least 176 pixels it agrees with
-  :func:`volume_ms_ssim` but for those borders at the last scale;
-* none of them takes a mask.
+* ``peak_signal_noise_ratio`` averages the squared errors of the whole batch before the logarithm, unless it
+  is told which dimensions to reduce.
+* ``structural_similarity_index_measure`` takes five dimensions for a three-dimensional image. Its windows
+  then run across the slices, which in a radial scan are no neighbours. With the B-scans in the batch
+  dimension its map is right, but its mean includes windows over the reflected border. :func:`volume_ssim`
+  counts only whole windows, as scikit-image does.
+* ``multiscale_structural_similarity_index_measure`` would halve the number of slices with each scale, and
+  fails on six. With B-scans of at least 176 pixels in the batch dimension it agrees with
+  :func:`volume_ms_ssim`, except for the border at the last scale.
+* None of them takes a mask.
 """
 
 from __future__ import annotations
@@ -46,10 +46,15 @@ def volume_l1(fake: Tensor, real: Tensor, mask: Tensor | None = None) -> Tensor:
         mask: which voxels count, bool ``(B, 1, S, Z, X)``; None counts all.
 
     Returns:
-        One value a volume, shape ``(B,)``; NaN where nothing counts.
+        One value in [0, 1] a volume, shape ``(B,)``; NaN where nothing counts.
 
     Raises:
         ValueError: if the shapes differ.
+
+    Example:
+        >>> real = torch.zeros(2, 1, 3, 8, 10)  # two eyes
+        >>> volume_l1(real + 0.25, real)
+        tensor([0.2500, 0.2500])
     """
     check_pair(fake, real, mask)
     return _means((fake - real).abs(), mask)
@@ -61,8 +66,23 @@ def volume_psnr(fake: Tensor, real: Tensor, mask: Tensor | None = None) -> Tenso
 
     .. math:: -10 \log_{10} \frac{\sum_v m_v (\hat V_v - V_v)^2}{\sum_v m_v}
 
-    The error is averaged over the whole volume before the logarithm is taken. It is infinite for
-    equal volumes. Arguments, shape and errors as :func:`volume_l1`.
+    The error is averaged over the whole volume before the logarithm is taken.
+
+    Args:
+        fake: generated volumes in [0, 1], shape ``(B, C, S, Z, X)``.
+        real: real volumes of the same shape.
+        mask: which voxels count, bool ``(B, 1, S, Z, X)``; None counts all.
+
+    Returns:
+        Decibels, one value a volume, shape ``(B,)``; infinite for equal volumes, NaN where nothing counts.
+
+    Raises:
+        ValueError: if the shapes differ.
+
+    Example:
+        >>> real = torch.zeros(2, 1, 3, 8, 10)  # two eyes
+        >>> volume_psnr(real + 0.1, real)
+        tensor([20., 20.])
     """
     check_pair(fake, real, mask)
     return -10 * _means((fake - real).square(), mask).log10()
@@ -70,11 +90,30 @@ def volume_psnr(fake: Tensor, real: Tensor, mask: Tensor | None = None) -> Tenso
 
 @full_precision
 def volume_ssim(fake: Tensor, real: Tensor, mask: Tensor | None = None) -> Tensor:
-    """Mean structural similarity of each volume's B-scans, in [-1, 1].
+    """Mean structural similarity (SSIM) of each volume's B-scans.
 
-    Gaussian windows of 11 x 11 pixels within the B-scans, see
-    :func:`fund2oct.losses.reconstruction.ssim_map`; of a masked volume only windows wholly inside
-    the mask. Arguments, shape and errors as :func:`volume_l1`; Z and X must be at least 11.
+    The windows are Gaussian, of 11 x 11 pixels, and do not cross the B-scans, see
+    :func:`fund2oct.losses.reconstruction.ssim_map`. Only windows that lie wholly in the volume, and wholly
+    in the mask, count.
+
+    Args:
+        fake: generated volumes in [0, 1], shape ``(B, C, S, Z, X)``.
+        real: real volumes of the same shape.
+        mask: which voxels count, bool ``(B, 1, S, Z, X)``; None counts all.
+
+    Returns:
+        Similarity in [-1, 1], 1 for equal volumes, shape ``(B,)``; NaN where no window counts.
+
+    Raises:
+        ValueError: if the shapes differ or Z or X is below 11.
+
+    References:
+        Wang et al., Image quality assessment, IEEE TIP 2004, equation 13.
+
+    Example:
+        >>> real = torch.rand(1, 1, 3, 16, 20)
+        >>> volume_ssim(real, real), volume_ssim(1 - real, real).item() < 0
+        (tensor([1.]), True)
     """
     check_pair(fake, real, mask)
     return _means(ssim_map(fake, real), None if mask is None else whole_windows(mask))
@@ -82,22 +121,35 @@ def volume_ssim(fake: Tensor, real: Tensor, mask: Tensor | None = None) -> Tenso
 
 @full_precision
 def volume_ms_ssim(fake: Tensor, real: Tensor, mask: Tensor | None = None) -> Tensor:
-    r"""Multi-scale structural similarity of each volume's B-scans, in [0, 1].
+    r"""Mean multi-scale structural similarity (MS-SSIM) of each volume's B-scans.
 
     .. math:: \frac{1}{S} \sum_s l_M^{w_M} \prod_{j=1}^{M} c_j^{w_j}
 
-    with the mean contrast and structure :math:`c_j` of a B-scan halved :math:`j - 1` times, the mean
-    of luminance, contrast and structure at the last scale, and the weights of the paper. A volume too
-    small for five scales gets as many as :func:`ms_ssim_scales` says, their weights scaled up to the
-    sum of all five: values of different numbers of scales do not compare. A negative mean counts as 0. Of a
-    masked volume only windows wholly inside the mask, at each scale; a B-scan without such a window
-    at some scale is left out.
+    with the mean contrast and structure :math:`c_j` of a B-scan whose size was halved :math:`j - 1` times,
+    the luminance :math:`l_M` at the last scale, and the weights :math:`w_j` of the paper. As in
+    torchmetrics, the mean over the windows of a B-scan is taken before the powers, and a negative mean
+    counts as 0. Small B-scans have fewer than five scales, see :func:`ms_ssim_scales`. Their weights are
+    scaled up to the same sum, but values of different numbers of scales cannot be compared.
 
-    Arguments, shape and errors as :func:`volume_ssim`.
+    Args:
+        fake: generated volumes in [0, 1], shape ``(B, C, S, Z, X)``.
+        real: real volumes of the same shape.
+        mask: which voxels count, bool ``(B, 1, S, Z, X)``; None counts all. At each scale only
+            windows wholly in the mask count; a B-scan that has none at some scale is left out.
+
+    Returns:
+        Similarity in [0, 1], 1 for equal volumes, shape ``(B,)``; NaN where no B-scan counts.
+
+    Raises:
+        ValueError: if the shapes differ or Z or X is below 11.
 
     References:
-        Wang, Simoncelli and Bovik, Multiscale structural similarity, Asilomar 2003, equation 7; means
-        over the windows are taken before the powers, as in torchmetrics.
+        Wang, Simoncelli and Bovik, Multiscale structural similarity, Asilomar 2003, equation 7.
+
+    Example:
+        >>> real = torch.rand(1, 1, 3, 48, 64)  # three scales: 48, 24 and 12 rows
+        >>> volume_ms_ssim(real, real), volume_ms_ssim(real.flip(-1), real).item() < 0.5
+        (tensor([1.]), True)
     """
     check_pair(fake, real, mask)
     n_scales = ms_ssim_scales(*fake.shape[-2:])
@@ -128,30 +180,48 @@ def volume_ms_ssim(fake: Tensor, real: Tensor, mask: Tensor | None = None) -> Te
 
 
 def ms_ssim_scales(n_depth: int, n_ascans: int) -> int:
-    """Scales of :func:`volume_ms_ssim` for B-scans of a size: 5 from 176 pixels on, 0 below 11."""
+    """Number of scales of :func:`volume_ms_ssim` for B-scans of a size.
+
+    Args:
+        n_depth: number of rows, Z.
+        n_ascans: number of A-scans, X.
+
+    Returns:
+        From 0, where the shorter side is below 11, to 5, where it is at least 176.
+
+    Example:
+        >>> ms_ssim_scales(320, 448), ms_ssim_scales(48, 64)
+        (5, 3)
+    """
     shorter = min(n_depth, n_ascans)
     return sum(shorter >> scale >= SSIM_WINDOW for scale in range(len(_SCALE_WEIGHTS)))
 
 
 @full_precision
 def retina_local_mean(fake: Tensor, real: Tensor, mask: Tensor, spacing_z_mm: Tensor | float) -> Tensor:
-    """Error of the retina in the aligned frame where speckle hardly counts.
+    """Error of the retina's brightness in the aligned frame, one value a volume.
 
-    :func:`fund2oct.losses.local_mean_loss` (windows of 5 x 5 pixels) over the rows from 450
-    micrometres above the aligned pose's surface to 100 below it, which hold the retina of almost any
-    eye and leave out the vitreous and the deep choroid.
+    It is :func:`fund2oct.losses.local_mean_loss`, to which speckle hardly counts, with windows of 5 x 5
+    pixels over the rows from 450 micrometres above the pose's surface to 100 below it. These hold the
+    retina of almost any eye, and leave out vitreous and deep choroid.
 
     Args:
         fake: generated volumes in the aligned frame, in [0, 1], shape ``(B, C, S, Z, X)``.
-        real: real volumes, likewise.
+        real: real volumes of the same shape, likewise.
         mask: which voxels were scanned, bool ``(B, 1, S, Z, X)``.
-        spacing_z_mm: distance of two rows, one number or one an eye, shape ``(B,)``.
+        spacing_z_mm: distance of two rows in millimetres, one number or one for each eye, shape ``(B,)``.
 
     Returns:
-        One value a volume, shape ``(B,)``; NaN where nothing was scanned.
+        One value in [0, 1] a volume, shape ``(B,)``; NaN where nothing was scanned.
 
     Raises:
         ValueError: if the shapes differ or Z or X is below 5.
+
+    Example:
+        >>> real = torch.zeros(1, 1, 2, 40, 12)
+        >>> mask = torch.ones(1, 1, 2, 40, 12, dtype=torch.bool)
+        >>> retina_local_mean(real + 0.25, real, mask, spacing_z_mm=0.024)
+        tensor([0.2500])
     """
     check_pair(fake, real, mask)
     rows = torch.arange(fake.shape[3], device=fake.device) + 0.5 - ALIGNED_DEPTH * fake.shape[3]

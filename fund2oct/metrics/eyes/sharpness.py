@@ -15,28 +15,34 @@ CUTOFF = 0.25
 
 @full_precision
 def high_frequency_energy(volume: Tensor, cutoff: float = CUTOFF) -> Tensor:
-    r"""Energy of the B-scans' detail finer than a cut-off, per pixel.
+    r"""Energy of the fine detail in B-scans: speckle, and edges as far as they are sharp.
 
     .. math:: \frac{1}{\sum_{z,x} w_{zx}^2} \cdot \frac{1}{ZX} \sum_{|f| > f_c}
         \left| \mathrm{DFT}\left[ w \cdot (V_s - \bar V_s) \right](f) \right|^2
 
     for each B-scan :math:`V_s` with mean :math:`\bar V_s`, a Hann window :math:`w` (without it the
-    frame's edges would count as detail), and frequencies :math:`f = (f_z, f_x)` in cycles per pixel. By
-    Parseval's theorem, white noise of variance :math:`\sigma^2` has :math:`\sigma^2` times the
-    share of the frequencies above the cut-off, and a sinusoid of amplitude :math:`a` above it has
-    :math:`a^2/2`.
+    frame's edges would count as detail), and frequencies :math:`f = (f_z, f_x)` in cycles per pixel above
+    the cut-off :math:`f_c`. It is a mean square per pixel: a sinusoid of amplitude :math:`a` that is finer
+    than the cut-off has :math:`a^2/2`, and white noise its variance times the share of the frequencies
+    above the cut-off.
 
     Args:
         volume: intensities in [0, 1], shape ``(B, C, S, Z, X)``.
-        cutoff: radius in cycles per pixel; 0.25 is half the Nyquist frequency, a period of four
-            pixels.
+        cutoff: detail is what has a frequency above this, in cycles per pixel, in [0, 0.5); 0.25 is a
+            period of four pixels.
 
     Returns:
-        Energy of each volume, the mean over its channels and B-scans, shape ``(B,)``.
+        Energy of each volume, in squared intensity, the mean over its channels and B-scans, shape ``(B,)``.
 
     Raises:
         ValueError: if ``volume`` is not five-dimensional, is smaller than 3 x 3 pixels, or the
             cut-off is outside [0, 0.5).
+
+    Example:
+        >>> volume = torch.zeros(1, 1, 1, 32, 32)
+        >>> volume[..., ::2] = 1  # bright and dark A-scans in turn: a period of two pixels
+        >>> high_frequency_energy(volume).round(decimals=2)
+        tensor([0.2500])
     """
     if volume.ndim != 5 or min(volume.shape[-2:]) < 3:
         raise ValueError(f"volume: expected (B, C, S, Z, X), Z and X >= 3, found {tuple(volume.shape)}")
@@ -58,12 +64,19 @@ class SharpnessRatio(Metric):
 
     .. math:: \frac{\sum_i H(\hat V_i)}{\sum_i H(V_i)}
 
-    with the :func:`high_frequency_energy` :math:`H`. 1 is as sharp as real; a blurred volume is
-    below, a noisy one above. It compares sets, not pairs, so it asks nothing of the speckle's
-    position, and it is no measure of anatomy.
+    with the :func:`high_frequency_energy` :math:`H`. 1 means as sharp as the real volumes; blurred volumes
+    are below 1, noisy ones above. The place of the speckle does not matter, and neither does the anatomy.
 
     Args:
-        cutoff: radius in cycles per pixel.
+        cutoff: frequency above which detail is fine, in cycles per pixel, in [0, 0.5).
+
+    Example:
+        >>> real = torch.rand(1, 1, 2, 32, 40)
+        >>> blurred = torch.nn.functional.avg_pool3d(real, (1, 3, 3), 1, (0, 1, 1))
+        >>> ratio = SharpnessRatio()
+        >>> ratio.update(fake=blurred, real=real)
+        >>> ratio.compute().item() < 0.5
+        True
     """
 
     full_state_update = False
@@ -78,7 +91,15 @@ class SharpnessRatio(Metric):
             self.add_state(side, torch.zeros(()), dist_reduce_fx="sum")
 
     def update(self, fake: Tensor, real: Tensor) -> None:
-        """Add as many generated as real volumes in [0, 1], shape ``(B, C, S, Z, X)``."""
+        """Add a batch.
+
+        Args:
+            fake: generated volumes in [0, 1], shape ``(B, C, S, Z, X)``.
+            real: real volumes of the same shape.
+
+        Raises:
+            ValueError: if the shapes differ.
+        """
         if fake.shape != real.shape:
             raise ValueError(
                 f"fake and real: expected one shape, found {tuple(fake.shape)} and {tuple(real.shape)}"

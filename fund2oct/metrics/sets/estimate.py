@@ -1,4 +1,4 @@
-"""A distance of two sets of eyes together with what is needed to judge it."""
+"""A distance of two sets of eyes, with its error, its floor and its controls."""
 
 from __future__ import annotations
 
@@ -21,54 +21,58 @@ _CONFIDENCE = 0.95
 
 
 class DistanceResult(NamedTuple):
-    r"""A distance, its sampling error, its floor, its control and its limit for many eyes.
+    r"""A distance of two sets of eyes, its sampling error, and the values to compare it with.
 
-    Numbers of samples count **eyes**: the B-scans of one eye are not independent, so eyes are drawn
-    and split as a whole. Below four eyes only :attr:`value` and :attr:`second_floor` are measured;
-    the rest is None.
+    All numbers count **eyes**, not B-scans: the B-scans of one eye are not independent, so an eye is always
+    drawn as a whole. With fewer than four eyes only :attr:`value` and :attr:`rescan_floor` are measured; the
+    other fields are None.
 
-    **Bias.** The Frechet distance of few samples is too large, far above 0 even for two sets of one
-    distribution, and lower for eyes answered in pairs than for other eyes. So compare only what has
-    the same number of eyes and the same pairing: :attr:`value` with :attr:`second_floor`;
-    :attr:`value_at_floor_n` with :attr:`floor` and :attr:`shuffle_control`. Volumes that vary too
-    little may then lie *below* the floor: less variance has less bias. The kernel distance is free of
-    this bias for independent samples; pairs make its :attr:`value` too small by an amount of order
-    1 / N, which matters near 0 (0.003 for 0.007 in one simulation), but not its
-    :attr:`value_at_floor_n`, which compares other eyes.
+    **Bias.** The Frechet distance of few samples is too large: far above 0 even for two sets from one
+    distribution. It is lower where both sets hold the same eyes. So compare only values with the same number
+    of eyes and the same pairing: :attr:`value` with :attr:`rescan_floor`, and :attr:`value_at_floor_n` with
+    :attr:`floor` and :attr:`shuffle_control`. Volumes that vary too little have less bias, and can lie
+    *below* the floor. The kernel distance of independent samples has no bias. Where both sets hold the same
+    eyes its :attr:`value` is too small by an amount of order 1 / N, which matters near 0 (0.003 instead of
+    0.007 in one simulation); its :attr:`value_at_floor_n` compares different eyes and is right.
 
-    **Interval.** 95% for the distance that is expected at this number of eyes, not for that of
-    infinitely many. Half of the eyes are drawn without replacement, many times; the spread of the
-    halves' values about their mean is that of the whole's about its expectation (delete-half
-    jackknife). The usual bootstrap draws eyes twice, which makes the Frechet distance larger: in
-    simulations of known expectation (24 and 56 eyes, 60 and 400 features, one or six rows an eye) its
-    percentile interval held the expectation in 0 to 26% of the trials, the one given here in 96
-    to 99%, being 4 to 34% too wide; for the kernel distance in 63 to 95%, and 96 to 98%.
+    **Interval.** It holds, with 95% confidence, the distance that is expected for this number of eyes. (It
+    is no interval for infinitely many eyes.) Half of the eyes are drawn many times without replacement. The
+    values of these halves scatter about their mean as the value of all eyes does about its expectation
+    (delete-half jackknife). The usual bootstrap draws some eyes twice, which makes the Frechet distance
+    larger. In simulations with a known expectation (24 and 56 eyes, 60 and 400 features, one or six rows an
+    eye) the bootstrap's interval held it in 0 to 26% of the trials, and this one in 96 to 99%; it was 4 to
+    34% too wide. For the kernel distance the shares were 63 to 95%, and 96 to 98%.
 
-    **Extrapolation.** The straight line through the mean values of random subsets, of half to all
-    of the eyes, against 1 / N, at 1 / N = 0. It removes the first order of the bias, no more: in
-    the same simulations 0.48 became 0.21 (truth 0.17) where the eyes were about as many as the
-    features, but 2.5 became 1.5 (truth 0.23) for 24 eyes of 60 features of slowly falling variance.
-    It may be negative.
+    **Extrapolation.** The distance is measured for random subsets of half to all of the eyes. A straight
+    line through these values against 1 / N gives the value at 1 / N = 0. This removes the first order of
+    the bias only. In the same simulations 0.48 became 0.21 (truth 0.17) with about as many eyes as
+    features, but 2.5 became 1.5 (truth 0.23) with 24 eyes, 60 features and slowly falling variances. The
+    result can be negative.
 
     Attributes:
-        name: the distance and its protocol.
-        value: of all eyes.
+        name: name of the distance and its protocol.
+        value: distance of all eyes.
         n_real: number of real eyes.
         n_fake: number of generated eyes.
-        interval: of :attr:`value`.
-        floor_n: eyes on either side of the next three.
-        floor: real eyes against other real eyes, mean over random splits.
-        value_at_floor_n: the same real eyes against the *generated* volumes of those other eyes.
-        shuffle_control: the same against the other eyes' real volumes with their slices in random
-            order; close to the floor, the distance does not notice the order.
-        second_floor: second renderings of the same eyes against their first ones, all eyes.
-        extrapolated: for infinitely many eyes.
-        curve: number of eyes (of the smaller side) and mean value, the points of the extrapolation.
-        constant_fake_slices: generated B-scans of one grey value.
+        interval: lower and upper end of the 95% interval of :attr:`value`.
+        floor_n: number of eyes on each side of the next three values.
+        floor: distance of real eyes from other real eyes, the mean over random splits.
+        value_at_floor_n: distance of the same real eyes from the *generated* volumes of the other eyes.
+        shuffle_control: distance of the same real eyes from the real volumes of the other eyes with their
+            slices in random order. If it is close to the floor, the distance does not notice the order.
+        rescan_floor: distance of the real volumes from rescans of the same eyes, which differ in
+            speckle alone.
+        extrapolated: extrapolation to infinitely many eyes.
+        curve: points of the extrapolation, each a number of eyes (of the smaller side) and a mean value.
+        constant_fake_slices: number of generated B-scans that have one grey value throughout.
 
     References:
         Shao and Wu, Annals of Statistics 17, 1989 (deleting many observations); Chong and Forsyth,
         CVPR 2020, arXiv:1911.07023 (extrapolation in 1 / N).
+
+    Example:
+        >>> print(DistanceResult("image_distance", value=41.7, n_real=96, n_fake=96, interval=(39.0, 44.6)))
+        image_distance: 41.7 [39, 44.6] (96 eyes)
     """
 
     name: str
@@ -80,13 +84,13 @@ class DistanceResult(NamedTuple):
     floor: float | None = None
     value_at_floor_n: float | None = None
     shuffle_control: float | None = None
-    second_floor: float | None = None
+    rescan_floor: float | None = None
     extrapolated: float | None = None
     curve: tuple[tuple[int, float], ...] = ()
     constant_fake_slices: int = 0
 
     def to_dict(self) -> dict[str, Any]:
-        """Plain values for JSON, with the unit of the numbers of samples."""
+        """The fields as plain values for JSON; ``unit`` says that all numbers count eyes."""
         interval = None if self.interval is None else list(self.interval)
         curve = [list(point) for point in self.curve]
         return {**self._asdict(), "interval": interval, "curve": curve, "unit": "eyes"}
@@ -97,8 +101,8 @@ class DistanceResult(NamedTuple):
             parts.append(f"[{self.interval[0]:.5g}, {self.interval[1]:.5g}]")
         eyes = f"{self.n_real}" if self.n_real == self.n_fake else f"{self.n_real} and {self.n_fake}"
         notes = [f"{eyes} eyes"]
-        if self.second_floor is not None:
-            notes.append(f"second rendering {self.second_floor:.5g}")
+        if self.rescan_floor is not None:
+            notes.append(f"rescan {self.rescan_floor:.5g}")
         if self.floor is not None:
             notes.append(f"at {self.floor_n} eyes {self.value_at_floor_n:.5g}, floor {self.floor:.5g}")
         if self.shuffle_control is not None:
@@ -114,7 +118,7 @@ def compare_eyes(
     real: Tensor,
     fake: Tensor,
     *,
-    second: Tensor | None = None,
+    rescan: Tensor | None = None,
     shuffled: Tensor | None = None,
     paired: bool = True,
     resamples: int = 200,
@@ -127,10 +131,10 @@ def compare_eyes(
         distance: between two sets of feature vectors.
         real: features of the real eyes, shape ``(N, rows, d)``; the rows of an eye stay together.
         fake: features of the generated eyes, shape ``(M, rows, d)``.
-        second: of the second renderings, ``(N, rows, d)``, in the order of ``real``.
+        rescan: of the rescans, ``(N, rows, d)``, in the order of ``real``.
         shuffled: of the real volumes with shuffled slices, likewise.
         paired: whether ``fake[i]`` and ``real[i]`` are of one eye and are drawn together.
-        resamples: half sets drawn for the interval; 0 measures the value and second floor alone.
+        resamples: half sets drawn for the interval; 0 measures the value and the rescan floor alone.
         seed: seed of the draws.
 
     Returns:
@@ -147,8 +151,8 @@ def compare_eyes(
     eyes = _Eyes(distance, real.double(), fake.double(), paired, torch.Generator().manual_seed(seed))
     value = eyes.measure(eyes.real, eyes.fake)
     result = DistanceResult(name, value, len(real), len(fake))
-    if second is not None:
-        result = result._replace(second_floor=eyes.measure(eyes.real, second.double()))
+    if rescan is not None:
+        result = result._replace(rescan_floor=eyes.measure(eyes.real, rescan.double()))
     if resamples == 0 or min(len(real), len(fake)) < 4:
         return result
     curve = _curve(eyes, value, min(resamples, _SPLITS))
@@ -168,15 +172,15 @@ class _Eyes:
     real: Tensor
     fake: Tensor
     paired: bool
-    generator: torch.Generator
+    rng: torch.Generator
 
     def measure(self, real: Tensor, fake: Tensor) -> float:
         return self.distance(real.flatten(0, 1), fake.flatten(0, 1)).item()
 
     def orders(self) -> tuple[Tensor, Tensor]:
         """Random orders of the real and of the fake eyes, the same one where they are paired."""
-        real = torch.randperm(len(self.real), generator=self.generator)
-        return real, real if self.paired else torch.randperm(len(self.fake), generator=self.generator)
+        real = torch.randperm(len(self.real), generator=self.rng)
+        return real, real if self.paired else torch.randperm(len(self.fake), generator=self.rng)
 
     def draw(self, fraction: float) -> float:
         """Distance of a random part of both sets."""

@@ -14,26 +14,24 @@ def frechet_distance(real: Tensor, fake: Tensor) -> Tensor:
     .. math:: \|\mu_r - \mu_f\|^2 + \operatorname{tr} C_r + \operatorname{tr} C_f
         - 2 \operatorname{tr} \sqrt{C_r C_f}
 
-    with the unbiased covariances. It is the *squared* 2-Wasserstein distance of the two Gaussians,
-    as everywhere where it is called Frechet distance.
+    with the means :math:`\mu` and the unbiased covariances :math:`C` of the two sets. As usual, the *squared*
+    2-Wasserstein distance of the Gaussians is called their Frechet distance.
 
-    No covariance is formed. With the centred features :math:`X` (N x d) and :math:`Y` (M x d) the
-    non-zero eigenvalues of :math:`C_r C_f = X^T X Y^T Y / (N - 1)(M - 1)` are those of
-    :math:`A A^T / (N - 1)(M - 1)` with :math:`A = X Y^T`, because a cyclic product keeps them.
-    So the last trace is the sum of the singular values of an N x M matrix:
+    The distance is too large for few samples; see :class:`fund2oct.metrics.DistanceResult`.
+
+    **How it is computed.** The covariances are never formed. With the centred features :math:`X` (N x d) and
+    :math:`Y` (M x d), :math:`C_r C_f = X^T X Y^T Y / (N - 1)(M - 1)` has the same non-zero eigenvalues as
+    :math:`A A^T / (N - 1)(M - 1)` with :math:`A = X Y^T`. So the last trace is a sum of singular values:
 
     .. math:: \operatorname{tr} \sqrt{C_r C_f} = \frac{\|X Y^T\|_*}{\sqrt{(N - 1)(M - 1)}}
 
-    A set of more than d samples is first replaced by the d x d factor :math:`R` of its
-    decomposition :math:`X = Q R`, which leaves the singular values as they are. The cost is that of
-    the smaller of N and d, and singular covariances need no special care.
-
-    The distance is biased upwards, the more the fewer the samples; see
-    :class:`fund2oct.metrics.DistanceResult`.
+    A set of more than d samples is first replaced by the d x d factor :math:`R` of its decomposition
+    :math:`X = Q R`, which has the same singular values. The cost thus depends on the smaller of N and d, and
+    singular covariances need no special care.
 
     Args:
-        real: features, one sample a row, shape ``(N, d)``.
-        fake: features of the other set, shape ``(M, d)``.
+        real: features of real samples, one sample a row, shape ``(N, d)``.
+        fake: features of generated samples, shape ``(M, d)``.
 
     Returns:
         A float64 scalar, at least 0.
@@ -44,6 +42,11 @@ def frechet_distance(real: Tensor, fake: Tensor) -> Tensor:
     References:
         Dowson and Landau, Journal of Multivariate Analysis 12, 1982 (closed form for Gaussians);
         Heusel et al., NeurIPS 2017, arXiv:1706.08500, equation 6.
+
+    Example:
+        >>> real = torch.randn(100, 8)
+        >>> round(frechet_distance(real, real + 2).item(), 3)  # means 2 apart in each of 8 dimensions
+        32.0
     """
     check_features(real, fake)
     real, fake = real.double(), fake.double()

@@ -18,81 +18,94 @@ from fund2oct.networks.features import FeatureNetwork
 class ImageDistance(EyeDistance):
     """Distance between the real and the generated B-scans of a set of eyes.
 
-    Each B-scan gives one feature vector; the distance is between all vectors of either side. Eyes,
-    not B-scans, are what its result counts, draws and splits.
+    A feature network makes a vector of each B-scan, and the two sets of vectors are compared. Give the real
+    and the generated volumes with :meth:`update`, then call :meth:`compute`, which returns a
+    :class:`DistanceResult`; ``forward`` is not for use.
 
-    The memory is that of the features. The same eyes give exactly the same result whatever the batch
-    size, their order and the number of processes (on one kind of device): each eye is described
-    by itself, eyes are sorted by a hash of their key, and one given twice counts once.
-
-    Use it by ``update`` and ``compute``; ``forward`` has no meaning for one side alone.
+    The result does not depend on the batch size, the order of the eyes or the number of processes (on one
+    kind of device). An eye that is given twice counts once. The features of all eyes are kept in memory.
 
     Args:
-        network: of images, or its name, see :func:`fund2oct.networks.features.load_feature_network`.
-        output: which of its features; None takes the first.
-        kind: ``"frechet"`` or ``"kernel"``, :func:`fund2oct.metrics.frechet_distance` and
-            :func:`fund2oct.metrics.kernel_distance`; or a function of two sets of features, ``(N, d)`` and
-            ``(M, d)``, that returns a number without dimensions.
-        resize: how B-scans reach the network's size, see
-            :func:`fund2oct.metrics.sets.resize.resize_images`. They are squeezed and not cropped.
-        paired: whether both sides must hold the same eyes. Sets of different eyes need False.
-        resamples: half sets drawn for the interval; 0 measures no more than the value, in a
-            validation epoch for example.
+        network: a feature network of images, or its name, see
+            :func:`fund2oct.networks.features.load_feature_network`.
+        output: name of the network's output that is compared; None takes the first one.
+        kind: ``"frechet"`` (:func:`fund2oct.metrics.frechet_distance`), ``"kernel"``
+            (:func:`fund2oct.metrics.kernel_distance`), or a function of the features of real and of generated
+            eyes, ``(N, d)`` and ``(M, d)``, that returns a scalar tensor.
+        resize: how B-scans are resized to the network's size, see
+            :func:`fund2oct.metrics.sets.resize.resize_images`. They are not cropped.
+        paired: True if both sides must hold the same eyes; False for sets of different eyes.
+        resamples: number of half sets drawn for the interval; 0 measures the value alone, which is enough
+            in a validation epoch.
         seed: seed of all draws.
-        kwargs: of :class:`torchmetrics.Metric`.
+        kwargs: keyword arguments of :class:`torchmetrics.Metric`.
 
     Raises:
         ValueError: if the network does not take images or a name is unknown.
+
+    Example:
+        With a tiny network of one's own; leave ``network`` out for EfficientNet-Lite0:
+
+        >>> from fund2oct.networks.features import UserNetwork
+        >>> network = UserNetwork(torch.nn.AvgPool2d(4), name="pool", size=(16, 16))
+        >>> distance = ImageDistance(network, resamples=0)
+        >>> real, keys = torch.rand(5, 1, 2, 32, 48), list("abcde")  # five eyes of two B-scans
+        >>> distance.update(real, "real", keys)
+        >>> distance.update(0.5 * real, "fake", keys)
+        >>> result = distance.compute()
+        >>> result.name, result.n_real, result.value > 0
+        ('image_distance/pool-features/antialias16', 5, True)
     """
 
     _subject = "image_distance"
     _ndim = 4
-
-    def __init__(
-        self,
-        network: FeatureNetwork | str = "efficientnet_lite0",
-        output: str | None = None,
-        kind: Literal["frechet", "kernel"] | SetDistance = "frechet",
-        resize: Resize = "antialias",
-        paired: bool = True,
-        resamples: int = 200,
-        seed: int = 0,
-        **kwargs: Any,
-    ) -> None:
-        super().__init__(network, output, kind, resize, paired, resamples, seed, **kwargs)
 
     def _rows(self, volume: Tensor, role: str, key: str) -> Tensor:
         return self._features(volume[0].transpose(0, 1))
 
 
 class VideoDistance(EyeDistance):
-    """Distance between real and generated volumes, read as videos along their slow axis.
+    """Distance between real and generated volumes whose B-scans are the frames of a video.
 
-    As :class:`ImageDistance`, with one feature vector a volume.
+    A feature network makes one vector of each volume, and the two sets of vectors are compared. It is used
+    like :class:`ImageDistance`.
 
-    The defaults are the protocol nearest to the first Frechet video distance: the logits of I3D,
-    frames squeezed to 224 x 224 in TensorFlow 1's way (``legacy``) and not cropped; only the frames
-    themselves are this library's, since I3D needs nine and a six-line scan has six.
+    The defaults are close to the first Frechet video distance [1]: the logits of I3D, with frames resized to
+    224 x 224 pixels as TensorFlow 1 did (``legacy``). The frames differ, because I3D needs at least nine and
+    a scan of six lines has six: see ``slices``.
 
-    Where ``resamples`` is positive, each real volume is described once more with its slices in a
-    random order, drawn from the eye's key and neither the order itself nor its reverse.
+    If ``resamples`` is positive, the features of each real volume are computed a second time with the slices
+    in a random order, for :attr:`DistanceResult.shuffle_control`. The order depends on the key of the eye.
 
     Args:
-        network: of videos, or its name.
-        output: which of its features; None takes the first.
-        kind: as in :class:`ImageDistance`.
-        resize: likewise.
+        network: a feature network of videos, or its name, see
+            :func:`fund2oct.networks.features.load_feature_network`.
+        output: name of the network's output that is compared; None takes the first one.
+        kind: ``"frechet"``, ``"kernel"`` or a function, as in :class:`ImageDistance`.
+        resize: how frames are resized, as in :class:`ImageDistance`.
         slices: how slices become frames, see :func:`fund2oct.metrics.slice_protocol`.
-        paired: as in :class:`ImageDistance`.
-        resamples: likewise.
-        seed: likewise.
-        kwargs: of :class:`torchmetrics.Metric`.
+        paired: True if both sides must hold the same eyes; False for sets of different eyes.
+        resamples: number of half sets drawn for the interval; 0 measures the value alone.
+        seed: seed of all draws.
+        kwargs: keyword arguments of :class:`torchmetrics.Metric`.
 
     Raises:
         ValueError: if the network does not take videos or a name is unknown.
 
     References:
-        Unterthiner et al., 2018, arXiv:1812.01717.
+        [1] Unterthiner et al., 2018, arXiv:1812.01717.
+
+    Example:
+        With a tiny network of one's own; leave ``network`` out for I3D:
+
+        >>> from fund2oct.networks.features import UserNetwork
+        >>> network = UserNetwork(torch.nn.AvgPool3d(4), name="pool", ndim=5, size=(16, 16), min_frames=9)
+        >>> distance = VideoDistance(network, resamples=0)
+        >>> real, keys = torch.rand(5, 1, 6, 32, 48), list("abcde")  # five eyes of six B-scans
+        >>> distance.update(real, "real", keys)
+        >>> distance.update(0.5 * real, "fake", keys)
+        >>> distance.compute().name
+        'video_distance/pool-features/legacy16/closure12'
     """
 
     _subject = "video_distance"
@@ -144,10 +157,10 @@ class VideoDistance(EyeDistance):
 
 def _shuffled_order(n_slices: int, seed: int) -> list[int]:
     """A random order of the slices, neither their own nor its reverse unless there are two."""
-    generator = torch.Generator().manual_seed(seed % 2**63)
+    rng = torch.Generator().manual_seed(seed % 2**63)
     own = list(range(n_slices))
     if n_slices == 2:
         return [1, 0]
-    while (order := torch.randperm(n_slices, generator=generator).tolist()) in (own, own[::-1]):
+    while (order := torch.randperm(n_slices, generator=rng).tolist()) in (own, own[::-1]):
         pass
     return order

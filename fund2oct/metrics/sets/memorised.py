@@ -1,4 +1,4 @@
-"""Whether a generator draws one and the same pattern in every eye."""
+"""A measure of whether a generator draws the same memorised pattern in every eye."""
 
 from __future__ import annotations
 
@@ -20,18 +20,23 @@ def deep_contrast(aligned: Tensor, spacing_z_mm: Tensor | float) -> Tensor:
 
     .. math:: C(s, z, x) = V(s, z, x) - \frac{1}{X} \sum_{x'} V(s, z, x')
 
-    at the rows whose centre lies from 30 to 150 micrometres below the pose's surface. The mean profile
-    of the choroid, which all eyes share, is taken out.
+    at the rows whose centre lies from 30 to 150 micrometres below the pose's surface. The mean of each row is
+    subtracted, because the mean profile of the choroid is similar in all eyes.
 
     Args:
         aligned: volumes in the aligned frame, in [0, 1], shape ``(B, 1, S, Z, X)``.
-        spacing_z_mm: distance of two rows, the same of all eyes, a number or ``(B,)``.
+        spacing_z_mm: distance of two rows in millimetres, one number or shape ``(B,)``, the same for all.
 
     Returns:
-        Contrast, shape ``(B, S, rows, X)``.
+        Contrast in [-1, 1], shape ``(B, S, rows, X)``.
 
     Raises:
         ValueError: if the shape is another, the eyes are of different spacing, or no row lies there.
+
+    Example:
+        >>> aligned = torch.rand(2, 1, 6, 80, 112)
+        >>> deep_contrast(aligned, spacing_z_mm=0.024).shape  # five rows of 24 micrometres
+        torch.Size([2, 6, 5, 112])
     """
     check_volume(aligned)
     spacings = {round(z_mm, 6) for z_mm in per_eye(spacing_z_mm, len(aligned))}
@@ -47,23 +52,28 @@ def deep_contrast(aligned: Tensor, spacing_z_mm: Tensor | float) -> Tensor:
 
 
 def correlation_between_eyes(contrast: Tensor) -> Tensor:
-    r"""Mean Pearson correlation of the same slice of different eyes.
+    r"""Mean Pearson correlation of a slice of one eye with the same slice of another eye.
 
     .. math:: \frac{1}{S N (N - 1)} \sum_s \sum_{i \ne j} \operatorname{corr}(C_{is}, C_{js})
 
-    Real eyes have about 0. A generator that draws one memorised pattern under every retina, whatever
-    the photo, comes near 1. Measure it with the generator's noise off: noise hides the pattern.
+    over all pairs of N eyes and all S slices. Real eyes have about 0. A generator that draws the same
+    memorised pattern under every retina, whatever the photo, comes near 1. Switch the generator's noise off
+    to measure it, because noise hides the pattern.
 
     Args:
-        contrast: of all eyes, see :func:`deep_contrast`, shape ``(N, S, rows, X)``.
+        contrast: contrast of all eyes, see :func:`deep_contrast`, shape ``(N, S, rows, X)``.
 
     Returns:
-        A scalar in [-1 / (N - 1), 1]; NaN for fewer than two eyes. A slice without contrast counts
-        as 0.
+        A scalar in [-1 / (N - 1), 1]; NaN for fewer than two eyes. The correlation with a slice without
+        contrast is 0.
 
     Example:
-        >>> correlation_between_eyes(torch.ones(5, 6, 3, 1) * torch.randn(1, 6, 3, 112))
-        tensor(1.0000)
+        >>> memorised = torch.randn(1, 6, 3, 112).expand(5, -1, -1, -1)  # one pattern in five eyes
+        >>> round(correlation_between_eyes(memorised).item(), 3)
+        1.0
+        >>> own = torch.randn(5, 6, 3, 112)
+        >>> abs(correlation_between_eyes(own).item()) < 0.1
+        True
     """
     eyes = EyesInCommon()
     eyes.add(contrast)
@@ -71,7 +81,16 @@ def correlation_between_eyes(contrast: Tensor) -> Tensor:
 
 
 class EyesInCommon:
-    """:func:`correlation_between_eyes` of eyes that come batch by batch; keeps the memory of one eye."""
+    """Compute :func:`correlation_between_eyes` batch by batch, in the memory of one eye.
+
+    Example:
+        >>> memorised = torch.randn(1, 6, 3, 112)  # one pattern in all eyes
+        >>> eyes = EyesInCommon()
+        >>> for _ in range(3):
+        ...     eyes.add(memorised)
+        >>> round(eyes.compute().item(), 3)
+        1.0
+    """
 
     def __init__(self) -> None:
         self._sum: Tensor | None = None
@@ -79,7 +98,11 @@ class EyesInCommon:
         self._n_eyes = 0
 
     def add(self, contrast: Tensor) -> None:
-        """Add eyes, ``(B, S, rows, X)``."""
+        """Add a batch.
+
+        Args:
+            contrast: contrast of some eyes, see :func:`deep_contrast`, shape ``(B, S, rows, X)``.
+        """
         vectors = contrast.double().flatten(2)
         vectors = vectors - vectors.mean(-1, keepdim=True)
         vectors = F.normalize(vectors, dim=-1)

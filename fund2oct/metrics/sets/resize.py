@@ -1,4 +1,4 @@
-"""Ways of bringing B-scans to the size that a feature network was trained with."""
+"""Resizing of B-scans to the size that a feature network was trained with."""
 
 from __future__ import annotations
 
@@ -9,27 +9,28 @@ from torch import Tensor
 from torch.nn import functional as F
 
 Resize = Literal["legacy", "bilinear", "antialias"]
-"""Names of the ways, see :func:`resize_images`."""
+"""Names of the methods of resizing, see :func:`resize_images`."""
 
 RESIZES: tuple[Resize, ...] = get_args(Resize)
 
 
 def resize_images(images: Tensor, size: tuple[int, int], method: Resize) -> Tensor:
-    """Squeeze images to a size, without cropping, by one of three bilinear ways.
+    """Resize images by one of three bilinear methods, without cropping.
 
     ==============  ==========================================================================
-    ``legacy``      the output pixel i is read at i * in / out, as TensorFlow 1 did: the picture
-                    moves by up to half a pixel. The first implementations of the Frechet
-                    distances, of images and of videos, resize in this way.
-    ``bilinear``    the same with pixel centres in their places (torch's and OpenCV's default).
-    ``antialias``   a triangle filter as wide as the output's pixels, as Pillow does; nothing
-                    else keeps fine speckle from turning into coarse when the size is halved.
+    ``legacy``      as TensorFlow 1 did: output pixel i is read at input position i * in / out,
+                    so the picture moves by up to half a pixel. The first implementations of
+                    the Frechet distances of images and of videos resize like this.
+    ``bilinear``    pixel centres stay in their places. The default of torch and OpenCV.
+    ``antialias``   each output pixel is a weighted mean of all input pixels under it, as in
+                    Pillow. With the other two, fine speckle becomes coarse speckle when the
+                    size is halved.
     ==============  ==========================================================================
 
     Args:
-        images: shape ``(N, C, H, W)``, floating point.
-        size: height and width to reach.
-        method: one of these.
+        images: intensities, floating point, shape ``(N, C, H, W)``.
+        size: height and width of the result in pixels.
+        method: name of the method.
 
     Returns:
         Images ``(N, C, *size)``; unchanged where they have that size.
@@ -38,7 +39,14 @@ def resize_images(images: Tensor, size: tuple[int, int], method: Resize) -> Tens
         ValueError: if the shape or the method is another.
 
     References:
-        Parmar et al., CVPR 2022, arXiv:2104.11222 (what the way of resizing does to distances).
+        Parmar et al., CVPR 2022, arXiv:2104.11222 (how resizing changes such distances).
+
+    Example:
+        >>> stripes = torch.tensor([0.0, 1.0]).repeat(1, 1, 2, 4)  # columns 0, 1, 0, 1, ...
+        >>> resize_images(stripes, (2, 4), "legacy")[0, 0, 0]
+        tensor([0., 0., 0., 0.])
+        >>> resize_images(stripes, (2, 4), "bilinear")[0, 0, 0]
+        tensor([0.5000, 0.5000, 0.5000, 0.5000])
     """
     if images.ndim != 4:
         raise ValueError(f"images: expected (N, C, H, W), found shape {tuple(images.shape)}")
@@ -51,10 +59,18 @@ def resize_images(images: Tensor, size: tuple[int, int], method: Resize) -> Tens
 
 
 def check_resize(method: str) -> None:
-    """Refuse a way that :func:`resize_images` does not know.
+    """Refuse a method that :func:`resize_images` does not have.
+
+    Args:
+        method: its name.
 
     Raises:
-        ValueError: if the name is another.
+        ValueError: if there is no such method.
+
+    Example:
+        >>> check_resize("bicubic")
+        Traceback (most recent call last):
+        ValueError: resize: expected one of legacy, bilinear, antialias, found 'bicubic'
     """
     if method not in RESIZES:
         raise ValueError(f"resize: expected one of {', '.join(RESIZES)}, found {method!r}")

@@ -11,32 +11,35 @@ _COUNTED = re.compile(r"(repeat|linear)([1-9]\d*)")
 
 
 def slice_protocol(volume: Tensor, protocol: str) -> Tensor:
-    r"""Make a video of a volume, one frame a B-scan or more.
+    r"""Make the frames of a video from the B-scans of a volume.
 
     ==============  ===========================================================================
-    ``native``      the S slices as they are
-    ``closure``     the S slices followed by their mirror images along X, T = 2 S. The line of a
-                    radial scan turned by 180 degrees is the same line read backwards, so these
-                    are the frames of a full turn, each one real. It is for radial scans whose S
-                    lines stand at equal angles; the tensor does not know: naming the protocol is
-                    the caller's statement that they do.
-    ``repeat<T>``   each slice repeated in place: frame t is slice :math:`\lfloor t S / T \rfloor`.
-                    Where T is no multiple of S, some slices appear once more than others.
-                    T must be at least S.
-    ``linear<T>``   frame t is interpolated linearly at :math:`t (S - 1) / (T - 1)`, so that the
-                    first and last frames are the first and last slices. A T below S leaves
-                    slices out.
+    ``native``      The S slices as they are.
+    ``closure``     The S slices, then the same slices mirrored along X; T = 2 S. It is for radial
+                    scans whose lines stand at equal angles. A line turned by 180 degrees is the
+                    same line read backwards, so these are real frames of a full turn. The volume
+                    does not tell whether its scan is of this kind; the caller has to know.
+    ``repeat<T>``   Each slice repeated: frame t is slice :math:`\lfloor t S / T \rfloor`. T must be
+                    at least S. If it is no multiple of S, some slices come once more than others.
+    ``linear<T>``   Linear interpolation: frame t lies at :math:`t (S - 1) / (T - 1)`, so that the
+                    first and last frames are the first and last slices. If T is below S, slices
+                    are left out.
     ==============  ===========================================================================
 
     Args:
-        volume: shape ``(B, C, S, Z, X)``.
-        protocol: one of these, for example ``"closure"`` or ``"linear16"``.
+        volume: intensities in [0, 1], shape ``(B, C, S, Z, X)``.
+        protocol: name of a protocol, for example ``"closure"`` or ``"linear16"``.
 
     Returns:
         The frames along the third axis, shape ``(B, C, T, Z, X)``.
 
     Raises:
         ValueError: if the shape or the protocol is another, or the count does not fit S.
+
+    Example:
+        >>> volume = torch.rand(1, 1, 6, 32, 48)  # six B-scans; the video network I3D needs nine frames
+        >>> slice_protocol(volume, "closure").shape, slice_protocol(volume, "linear16").shape
+        (torch.Size([1, 1, 12, 32, 48]), torch.Size([1, 1, 16, 32, 48]))
     """
     if volume.ndim != 5:
         raise ValueError(f"volume: expected (B, C, S, Z, X), found shape {tuple(volume.shape)}")

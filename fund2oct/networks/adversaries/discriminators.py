@@ -1,4 +1,4 @@
-"""Patch discriminators over volumes, which see the photo lifted onto the same scan lines."""
+"""Patch discriminators of volumes, which also see the photo along the lines of the scan."""
 
 from __future__ import annotations
 
@@ -18,11 +18,17 @@ _DETAIL_GAIN = 8.0
 
 
 class DiscriminatorOutput(NamedTuple):
-    """What a discriminator says at one scale.
+    """Scores and hidden features of a discriminator at one scale.
 
     Args:
-        logits: raw scores of the patches, shape ``(B, 1, S, Z', X')``; high means real.
-        features: outputs of the hidden layers, shallow to deep, for feature matching.
+        logits: raw scores of the patches, high for real ones, shape ``(B, 1, S, Z', X')``.
+        features: outputs of the hidden layers, from shallow to deep, for feature matching.
+
+    Example:
+        >>> discriminator = BScanPatchDiscriminator(condition_channels=0, width=8)
+        >>> fine, coarse = discriminator(torch.rand(1, 1, 6, 32, 48))
+        >>> fine.logits.shape, len(fine.features)
+        (torch.Size([1, 1, 6, 4, 6]), 3)
     """
 
     logits: Tensor
@@ -32,30 +38,30 @@ class DiscriminatorOutput(NamedTuple):
 class PatchDiscriminator(nn.Module):
     r"""Scores overlapping patches of a volume at several scales.
 
-    Every scale has its own stack: ``n_layers`` convolutions of 4 x 4 voxels and stride 2 in Z and
-    X, which double the channels, then one 3 x 3 convolution that gives the logits; LeakyReLU(0.2)
-    between them and no normalisation but the spectral one. The slow axis is never strided, for a
-    radial scan has few slices. Scale :math:`k` sees the input pooled :math:`k` times by 3 x 3
-    voxels with stride 2.
+    Use a subclass: :class:`BScanPatchDiscriminator` judges each B-scan alone,
+    :class:`VolumePatchDiscriminator` several neighbouring ones. A subclass sets ``slice_kernel``, the number
+    of slices that each kernel spans.
 
-    A patch measures :math:`5 \cdot 2^n` pixels in Z and X with :math:`n` layers (40 with
-    three), and about twice that at each next scale. A subclass says how far it reaches along S.
+    **Layers.** Each scale has ``n_layers`` convolutions of 4 x 4 pixels with stride 2 in Z and X, each with
+    twice the channels of the one before and followed by LeakyReLU(0.2). A convolution of 3 x 3 pixels then
+    gives the logits. Slices are not strided, because a radial scan has few. Spectral normalisation is the
+    only one. At scale :math:`k` the input has been reduced :math:`k` times to half its size. With
+    :math:`n` layers a patch has :math:`5 \cdot 2^n` pixels in Z and X (40 for three layers), and about twice
+    as many at each further scale.
 
-    Beside the volume it sees the volume's detail, what differs from the mean of 3 x 3 voxels,
-    amplified: speckle is a small part of the intensities, and without this a discriminator takes
-    several times as many steps to tell real speckle from white noise of the same strength.
-
-    The condition is concatenated with the volume, so that the first layer can already compare each
-    A-scan with the photo above it, or each voxel with the anatomy it belongs to; what has no depth is
-    spread along Z. Both are mapped to [-1, 1] inside.
+    **Inputs.** The condition, such as the photo under each A-scan, is concatenated with the volume, so that
+    the two are compared from the first layer on. If it has no depth, it is repeated along Z. A third input is
+    the detail of the volume: the difference from the mean over 3 x 3 pixels, amplified. Speckle is a small
+    part of the intensities. Without this input a discriminator needs several times as many steps to tell it
+    from white noise.
 
     Args:
-        condition_channels: channels of the condition; 0 makes the discriminator unconditional.
-        width: channels of the first layer.
-        n_layers: strided convolutions.
-        n_scales: number of scales; Z and X must measure at least ``2 ** (n_layers + n_scales - 1)``.
-        spectral: whether each hidden layer's weight is divided by its largest singular value; the
-            last convolution stays free, so that the logits are not bounded.
+        condition_channels: number of channels of the condition; 0 for a discriminator without one.
+        width: number of channels of the first layer.
+        n_layers: number of strided convolutions.
+        n_scales: number of scales. Z and X must be at least ``2 ** (n_layers + n_scales - 1)``.
+        spectral: True divides the weights of each hidden layer by their largest singular value. The last
+            convolution is not normalised, so that the logits are not bounded.
 
     Raises:
         ValueError: if a count is not positive.
@@ -64,7 +70,17 @@ class PatchDiscriminator(nn.Module):
         Isola et al., pix2pix, CVPR 2017, arXiv:1611.07004 (patches); Wang et al., pix2pixHD, CVPR
         2018, arXiv:1711.11585 (scales, features); Miyato et al., ICLR 2018, arXiv:1802.05957
         (spectral normalisation); Park et al., SPADE, CVPR 2019,
-        arXiv:1903.07291 (free last convolution).
+        arXiv:1903.07291 (last convolution without normalisation).
+
+    Example:
+        A discriminator of your own, whose kernels span five slices:
+
+        >>> class WidePatchDiscriminator(PatchDiscriminator):
+        ...     slice_kernel = 5
+        >>> discriminator = WidePatchDiscriminator(condition_channels=3, width=8)
+        >>> volume, photo_lines = torch.rand(1, 1, 6, 32, 48), torch.rand(1, 3, 6, 48)
+        >>> [scale.logits.shape[-2:] for scale in discriminator(volume, photo_lines)]
+        [torch.Size([4, 6]), torch.Size([2, 3])]
     """
 
     slice_kernel: ClassVar[int]
@@ -90,16 +106,16 @@ class PatchDiscriminator(nn.Module):
         )
 
     def forward(self, volume: Tensor, condition: Tensor | None = None) -> list[DiscriminatorOutput]:
-        """Score a volume, given what it has to fit.
+        """Score volumes, with the condition that they have to fit.
 
         Args:
             volume: intensities in [0, 1], shape ``(B, 1, S, Z, X)``.
-            condition: in [0, 1]; the photo at each A-scan, shape ``(B, condition_channels, S, X)``, or
-                channels of a volume, ``(B, condition_channels, S, Z, X)``; None if the discriminator is
-                unconditional.
+            condition: values in [0, 1], either of each A-scan, such as the photo's colours there, shape
+                ``(B, condition_channels, S, X)``, or of each voxel, ``(B, condition_channels, S, Z, X)``;
+                None if ``condition_channels`` is 0.
 
         Returns:
-            One output a scale, finest first.
+            One output for each scale, finest first.
 
         Raises:
             ValueError: if a shape does not fit, or Z or X is too small for the coarsest scale.
@@ -161,20 +177,31 @@ class PatchDiscriminator(nn.Module):
 
 
 class VolumePatchDiscriminator(PatchDiscriminator):
-    """A patch discriminator whose kernels reach over three slices.
+    """A patch discriminator whose kernels span three slices, see :class:`PatchDiscriminator`.
 
-    It asks whether neighbouring slices belong to the same eye. With three layers, a patch covers
-    nine slices, hence all of a six-line star.
+    It judges whether neighbouring slices belong to the same eye. With three layers a patch covers nine
+    slices, more than a star of six lines has.
+
+    Example:
+        >>> discriminator = VolumePatchDiscriminator(condition_channels=3, width=8)
+        >>> volume, photo_lines = torch.rand(1, 1, 6, 32, 48), torch.rand(1, 3, 6, 48)
+        >>> [scale.logits.shape[2:] for scale in discriminator(volume, photo_lines)]
+        [torch.Size([6, 4, 6]), torch.Size([6, 2, 3])]
     """
 
     slice_kernel = 3
 
 
 class BScanPatchDiscriminator(PatchDiscriminator):
-    """A patch discriminator that judges each B-scan by itself.
+    """A patch discriminator that judges each B-scan alone, see :class:`PatchDiscriminator`.
 
-    Its kernels measure one slice: the same as a two-dimensional discriminator over the B-scans
-    folded into the batch.
+    It is a two-dimensional discriminator that is applied to all B-scans of a volume.
+
+    Example:
+        >>> discriminator = BScanPatchDiscriminator(condition_channels=3, width=8)
+        >>> volume, photo_lines = torch.rand(1, 1, 6, 32, 48), torch.rand(1, 3, 6, 48)
+        >>> [scale.logits.shape[2:] for scale in discriminator(volume, photo_lines)]
+        [torch.Size([6, 4, 6]), torch.Size([6, 2, 3])]
     """
 
     slice_kernel = 1

@@ -1,4 +1,4 @@
-"""A discriminator on the features of a frozen network, which already knows what pictures look like."""
+"""A discriminator on the features of a frozen network that was trained on ImageNet."""
 
 from __future__ import annotations
 
@@ -11,27 +11,35 @@ from fund2oct.networks.features.efficientnet import EfficientNetLite1
 
 _SLOPE = 0.2
 _LEVELS = (1, 2, 3)
-"""Maps at 1/4 to 1/16 of the B-scan's size: grain, layers and lesions."""
+"""Numbers of the network's maps that are used, at 1/4 to 1/16 of the B-scan's size."""
 _SCALE = 0.5
-"""Brings the maps to the size that the heads' initialisation expects."""
+"""Factor that brings the maps to the scale that the heads' initialisation expects."""
 
 
 class FeatureDiscriminator(nn.Module):
-    r"""Judges each B-scan by the maps of EfficientNet-Lite1, a small head on each of three scales.
+    r"""Judges each B-scan by feature maps of EfficientNet-Lite1, with a small trained head on each of three.
 
-    A discriminator that starts from nothing spends most of a short training on learning to see. On
-    frozen features only the heads learn, and the generator is told from the first step on what differs
-    in kind and not in single voxels. The network must be another one than that which judges the
-    result, or the distance would measure how well the judge was studied.
+    A discriminator with random weights spends most of a short training on learning useful features. Here the
+    features are there from the first step on, and only the heads are trained.
+
+    Do not evaluate with distances on the features of the same network: the generator is trained to match
+    them, and would be judged too well. This is why it is Lite1 here and Lite0 in
+    :class:`fund2oct.metrics.ImageDistance`.
 
     Args:
-        width: channels of a head.
+        width: number of channels of a head.
 
     Raises:
-        ModuleNotFoundError: if the weights are not at hand; the message says how to get them.
+        ModuleNotFoundError: if the weights are missing; the message says how to get them.
 
     References:
-        Sauer et al., Projected GANs converge faster, NeurIPS 2021, arXiv:2111.01007.
+        Sauer et al., Projected GANs converge faster, NeurIPS 2021, arXiv:2111.01007, section 3.
+
+    Example:
+        >>> import torch
+        >>> discriminator = FeatureDiscriminator(width=8)
+        >>> [scale.logits.shape[2:] for scale in discriminator(torch.rand(1, 1, 2, 32, 48))]
+        [torch.Size([2, 8, 12]), torch.Size([2, 4, 6]), torch.Size([2, 2, 3])]
     """
 
     def __init__(self, width: int = 48) -> None:
@@ -44,10 +52,10 @@ class FeatureDiscriminator(nn.Module):
 
         Args:
             volume: intensities in [0, 1], shape ``(B, 1, S, Z, X)``.
-            condition: not looked at; there because other discriminators are given one.
+            condition: not used. Other discriminators are given one.
 
         Returns:
-            One output a scale, finest first.
+            One output for each scale, finest first, without features.
 
         Raises:
             ValueError: if the shape is another.

@@ -1,13 +1,13 @@
-"""Frozen networks whose features a perceptual loss or a feature distance compares.
+"""Frozen networks whose features are compared by perceptual losses and by distances between sets.
 
-Each maps intensities in [0, 1] to named vectors, see :class:`FeatureNetwork`:
+Each describes images or videos in [0, 1] by named vectors, see :class:`FeatureNetwork`:
 
 =================== ======================== ================================= ==================
 name                input                    outputs, the default first        trained with
 =================== ======================== ================================= ==================
 efficientnet_lite0  images                   pooled 1280, logits 1000          ImageNet
 efficientnet_lite1  images                   pooled 1280, logits 1000          ImageNet
-i3d                 videos of 9 frames up    logits 400, pooled 1024           Kinetics-400
+i3d                 videos of >= 9 frames    logits 400, pooled 1024           Kinetics-400
 oct3d               videos                   pooled 16, logits 2               OCT of nerve heads
 =================== ======================== ================================= ==================
 """
@@ -67,18 +67,24 @@ def load_feature_network(spec: str) -> FeatureNetwork:
             * ``"torchscript:PATH"``, see :func:`load_torchscript`;
             * ``"torchvision:NAME"``, see :func:`load_torchvision`;
             * ``"torch_fidelity:inception"``, see :func:`load_torch_fidelity`;
-            * ``"module:factory"``: ``factory()`` returns a :class:`FeatureNetwork`, or a module that
-              maps images ``(N, 1 or 3, H, W)`` in [0, 1] to a tensor, a list or a dictionary of
-              features, and becomes a :class:`UserNetwork`.
+            * ``"module:factory"``, a function of your own without arguments. It returns a
+              :class:`FeatureNetwork`, or a module that maps images ``(N, 1 or 3, H, W)`` in [0, 1] to a
+              tensor, a list or a dictionary of features, of which a :class:`UserNetwork` is made.
 
     Returns:
-        The network, in evaluation mode, its parameters requiring no gradient.
+        The network in evaluation mode; its parameters require no gradient.
 
     Raises:
         ValueError: if the name is unknown, the import path leads nowhere or a file is broken.
         TypeError: if the factory returns something else than a module.
         ImportError: if an optional package is missing.
         OSError: if weights or a file are missing.
+
+    Example:
+        >>> import torch
+        >>> network = load_feature_network("efficientnet_lite0")
+        >>> network.features(torch.rand(2, 1, 32, 48))["pooled"].shape  # of two B-scans
+        torch.Size([2, 1280])
     """
     if spec in _OWN:
         return _OWN[spec]()

@@ -1,4 +1,4 @@
-"""What every frozen feature network has in common."""
+"""The common interface of all frozen feature networks."""
 
 from __future__ import annotations
 
@@ -17,9 +17,10 @@ _FOLLOW: ContextVar[bool] = ContextVar("_FOLLOW", default=False)
 
 @contextmanager
 def weights_follow() -> Iterator[None]:
-    """Build networks inside the block without their published weights: others are given to them after it.
+    """Build networks inside the block with random weights, because the right ones are loaded after it.
 
-    A file that holds a frozen network's weights needs no package that holds them too.
+    Use it to load a checkpoint that holds the weights of a frozen network: the package with the published
+    weights is then not needed.
 
     Example:
         >>> from fund2oct.networks.features import EfficientNetLite0
@@ -39,19 +40,27 @@ def weights_are_to_follow() -> bool:
 
 
 class FeatureNetwork(nn.Module):
-    """A fixed network that describes images or videos by vectors, for distances between sets of them.
+    """A frozen network that describes images or videos by vectors.
 
-    It stays in evaluation mode whatever :meth:`train` is called with, and its parameters take no
-    gradient; gradients pass through it to its input.
-
-    A subclass sets the attributes below, implements ``_outputs`` and calls ``_freeze`` at
-    the end of its constructor.
+    It stays in evaluation mode, whatever :meth:`train` is called with. Its parameters require no gradient;
+    gradients flow through it to its input. The easiest way to a feature network of your own is
+    :class:`UserNetwork`. A subclass sets the attributes below, implements ``_outputs`` and calls ``_freeze``
+    at the end of its constructor.
 
     Attributes:
-        name: its part of a distance's name, without ``/``.
-        ndim: 4 for images ``(N, 1 or 3, H, W)``, 5 for videos ``(N, 1 or 3, T, H, W)``.
-        size: height and width to which a distance resizes its input; None leaves them.
-        min_frames: fewest frames of a video; 1 for images.
+        name: name of the network in the name of a distance, without ``/``.
+        ndim: 4 if it takes images ``(N, 1 or 3, H, W)``, 5 if videos ``(N, 1 or 3, T, H, W)``.
+        size: height and width in pixels to which a distance resizes the input; None does not resize.
+        min_frames: least number of frames of a video; 1 for images.
+
+    Example:
+        >>> class Brightness(FeatureNetwork):
+        ...     name, ndim, num_features = "brightness", 4, {"mean": 1}
+        ...
+        ...     def _outputs(self, x):
+        ...         return {"mean": x.mean((1, 2, 3))[:, None]}
+        >>> Brightness().features(torch.full((2, 1, 8, 8), 0.25))  # of two images
+        {'mean': tensor([[0.2500], [0.2500]])}
     """
 
     name: str
@@ -61,21 +70,21 @@ class FeatureNetwork(nn.Module):
 
     @property
     def num_features(self) -> Mapping[str, int]:
-        """Outputs of :meth:`features` and their lengths, the default one first."""
+        """Names of the outputs of :meth:`features` and their lengths; the first is the default."""
         raise NotImplementedError
 
     def features(self, x: Tensor) -> dict[str, Tensor]:
         """Describe images or videos.
 
         Args:
-            x: intensities in [0, 1], floating point; ``(N, 1 or 3, H, W)`` where ``ndim`` is 4,
-                ``(N, 1 or 3, T, H, W)`` where it is 5. Of a volume, T is the slow axis S.
+            x: intensities in [0, 1], floating point, shape ``(N, 1 or 3, H, W)`` if ``ndim`` is 4,
+                ``(N, 1 or 3, T, H, W)`` if it is 5. The slices S of a volume are the frames T.
 
         Returns:
-            For each name in ``num_features``, vectors ``(N, num_features[name])``.
+            For each name in ``num_features``, vectors of shape ``(N, num_features[name])``.
 
         Raises:
-            ValueError: if the shape, type or values are others, or the frames too few.
+            ValueError: if the shape, the type or the range is another, or there are too few frames.
         """
         self._check(x)
         return self._outputs(x)

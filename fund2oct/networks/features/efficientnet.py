@@ -43,16 +43,15 @@ _LEVELS = (1, 2, 3, 5, 6)
 class EfficientNetLite(FeatureNetwork):
     r"""A network of the EfficientNet-Lite family, trained on ImageNet; see its subclasses.
 
-    Called, it gives feature maps at 1/2 to 1/32 of the image's size, from its first six stages;
-    :meth:`features` gives the vectors behind all seven:
+    A call returns the feature maps of the first six stages, at 1/2 to 1/32 of the image's size.
+    :meth:`features` returns vectors after all seven stages:
 
-    * ``pooled``, the 1280 channels behind the last convolution, averaged over the image;
-    * ``logits``, of 1000 classes.
+    * ``pooled``, the 1280 channels after the last convolution, averaged over the image;
+    * ``logits``, those of the 1000 classes.
 
-    Intensities in [0, 1] are normalised inside, to :math:`(255 v - 127) / 128`, with which the
-    weights were trained. Grey images are repeated over the three colours.
-
-    The weights are fixed, and the batch normalisation is folded into the convolutions.
+    Intensities :math:`v` in [0, 1] are normalised to :math:`(255 v - 127) / 128`, as in the training of the
+    weights. Grey images are repeated over the three colours. The batch normalisation is folded into the
+    convolutions.
 
     Raises:
         ModuleNotFoundError: if the weights are missing; the message names the command that fetches
@@ -102,7 +101,7 @@ class EfficientNetLite(FeatureNetwork):
         self.load_state_dict({name: torch.from_numpy(tensor) for name, tensor in published.items()})
 
     def without_classifier(self) -> Self:
-        """Drop what lies behind the last map, more than half of the weights; :meth:`features` is gone too."""
+        """Remove the layers after the last map, over half of the weights; :meth:`features` then fails."""
         del self._blocks[self._ends[-1] + 1 :]
         del self._conv_head, self._fc
         return self
@@ -134,7 +133,18 @@ class EfficientNetLite(FeatureNetwork):
         return self.maps(image, last=len(self._ends) - 1)
 
     def maps(self, image: Tensor, last: int) -> list[Tensor]:
-        """The first feature maps of :meth:`forward`, up to the one numbered ``last``, from 0."""
+        """Compute the first feature maps of :meth:`forward` only, which saves time.
+
+        Args:
+            image: intensities in [0, 1], shape ``(N, 1, H, W)`` or ``(N, 3, H, W)``.
+            last: index of the last map, from 0.
+
+        Returns:
+            Maps 0 to ``last``.
+
+        Raises:
+            ValueError: if the image has another shape.
+        """
         if image.ndim != 4 or image.shape[1] not in (1, 3):
             raise ValueError(f"image: expected (N, 1 or 3, H, W), found {tuple(image.shape)}")
         x = ((255 * image.expand(-1, 3, -1, -1) - 127) / 128).contiguous(memory_format=torch.channels_last)
@@ -155,7 +165,24 @@ class EfficientNetLite(FeatureNetwork):
 
 
 class EfficientNetLite0(EfficientNetLite):
-    """EfficientNet-Lite0, for images of 224 x 224; the judge of the image distance by default."""
+    """EfficientNet-Lite0, trained on ImageNet with images of 224 x 224 pixels.
+
+    It is the default network of :class:`fund2oct.metrics.ImageDistance`. A call returns feature maps;
+    :meth:`features` returns the vectors ``pooled`` (1280) and ``logits`` (1000).
+
+    Raises:
+        ModuleNotFoundError: if the weights are missing; the message says how to get them.
+        ValueError: if the file of weights is broken or another one.
+
+    References:
+        Tan and Le, EfficientNet, ICML 2019, arXiv:1905.11946, table 1. The Lite variant has ReLU6 and no
+        squeeze and excitation.
+
+    Example:
+        >>> network, bscans = EfficientNetLite0(), torch.rand(2, 1, 32, 48)
+        >>> network.features(bscans)["pooled"].shape, network(bscans)[0].shape
+        (torch.Size([2, 1280]), torch.Size([2, 16, 16, 24]))
+    """
 
     name = "efficientnet_lite0"
     size = (224, 224)
@@ -163,9 +190,25 @@ class EfficientNetLite0(EfficientNetLite):
 
 
 class EfficientNetLite1(EfficientNetLite):
-    """EfficientNet-Lite1, for images of 240 x 240: deeper than Lite0 by a tenth.
+    """EfficientNet-Lite1, trained on ImageNet with images of 240 x 240 pixels.
 
-    Its features serve a discriminator, which must not be given those of the network that judges.
+    It is the network of
+    :class:`~fund2oct.networks.adversaries.feature_discriminator.FeatureDiscriminator`, which must not use
+    the network that evaluates (Lite0). A call returns feature maps; :meth:`features` returns the vectors
+    ``pooled`` (1280) and ``logits`` (1000).
+
+    Raises:
+        ModuleNotFoundError: if the weights are missing; the message says how to get them.
+        ValueError: if the file of weights is broken or another one.
+
+    References:
+        Tan and Le, EfficientNet, ICML 2019, arXiv:1905.11946, table 1 and section 3.3. The Lite variant has
+        ReLU6 and no squeeze and excitation.
+
+    Example:
+        >>> network, bscans = EfficientNetLite1(), torch.rand(2, 1, 32, 48)
+        >>> [level.shape[1:] for level in network(bscans)[:2]]
+        [torch.Size([16, 16, 24]), torch.Size([24, 8, 12])]
     """
 
     name = "efficientnet_lite1"

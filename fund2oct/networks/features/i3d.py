@@ -1,4 +1,4 @@
-"""The video network that the Frechet video distance was defined with."""
+"""The video network of the first Frechet video distance."""
 
 from __future__ import annotations
 
@@ -24,17 +24,18 @@ Triple = tuple[int, int, int]
 class I3D(FeatureNetwork):
     r"""Inception v1 inflated to three dimensions, trained on the colour videos of Kinetics-400.
 
-    Videos in [0, 1] are mapped to :math:`2 v - 1`; grey ones are repeated over the three colours.
-    Convolutions and max poolings are padded as TensorFlow's SAME does. Outputs:
+    It takes videos of at least nine frames. Its outputs:
 
-    * ``logits``, of 400 classes, averaged over time: the layer of the Frechet video distance;
-    * ``pooled``, the 1024 features before them, averaged over 2x7x7 windows, then over time.
+    * ``logits``, those of the 400 classes, averaged over time, which the Frechet video distance compares;
+    * ``pooled``, the 1024 features before them, averaged over windows of 2 x 7 x 7, then over time.
 
-    Batch normalisation is folded into the convolutions, and the first convolution of a grey video has
-    its kernel summed over the colours: both are exact up to rounding.
+    Intensities :math:`v` in [0, 1] are mapped to :math:`2 v - 1`, and grey videos repeated over the three
+    colours. Convolutions and max poolings are padded like TensorFlow's SAME. Batch normalisation is folded
+    into the convolutions, and the kernel of the first convolution is summed over the colours for grey
+    videos; neither changes the result.
 
     Args:
-        weights: tensors by their published names; None for those that
+        weights: tensors by their published names; None takes those that
             :func:`fund2oct.networks.features.weights.load_weights` finds.
 
     Raises:
@@ -45,6 +46,12 @@ class I3D(FeatureNetwork):
         Carreira and Zisserman, CVPR 2017, arXiv:1705.07750, figure 3; the inflated network is
         GoogLeNet, Szegedy et al., CVPR 2015, arXiv:1409.4842, table 1. The distance: Unterthiner et
         al., arXiv:1812.01717.
+
+    Example:
+        >>> I3D.num_features, I3D.min_frames
+        ({'logits': 400, 'pooled': 1024}, 9)
+        >>> I3D().features(torch.rand(1, 1, 12, 224, 224))["logits"].shape  # doctest: +SKIP
+        torch.Size([1, 400])
     """
 
     name = "i3d"

@@ -1,4 +1,4 @@
-"""A small network that has seen OCT and nothing else."""
+"""A small network that was trained on OCT volumes only."""
 
 from __future__ import annotations
 
@@ -19,23 +19,21 @@ _SLICES, _AXIAL, _WIDTH = 64, 128, 64
 
 
 class OCT3D(FeatureNetwork):
-    r"""Four 3D convolutions, trained to tell glaucoma in OCT cubes of the optic nerve head.
+    r"""Four 3D convolutions, trained to recognise glaucoma in OCT cubes of the optic nerve head.
 
-    A second opinion from the domain itself, and a narrow one: 16 features, from raster cubes of
-    another part of the retina. Outputs:
+    It knows OCT, unlike networks that were trained on photographs. But it has only 16 features, and was
+    trained on raster scans of another part of the retina. Its outputs:
 
     * ``pooled``, the 16 channels of the last layer, averaged over the volume;
-    * ``logits``, healthy and glaucoma, before the softmax.
+    * ``logits``, those of healthy and of glaucoma.
 
-    It takes a volume ``(N, 1, T, H, W)`` with T the slow axis S, H the axial one Z and W the fast
-    one X. Inside, intensities become :math:`255 v`, the volume is resized to 64 slices of 128x64 by
-    trilinear interpolation that keeps the corner voxels' centres in place, and the axial axis comes
-    first, as in the training. That interpolation takes no mean: shrink far larger slices before.
-
-    Colour is averaged to grey.
+    It takes volumes ``(N, 1, T, H, W)`` with the slices S along T, Z along H and X along W. As in the
+    training, intensities :math:`v` in [0, 1] become :math:`255 v`, and the volume is resized to 64 slices of
+    128 x 64 by trilinear interpolation that keeps the corner voxels in place. The interpolation does not
+    average, so reduce much larger slices before. Colours are averaged to grey.
 
     Args:
-        weights: tensors by their published names; None for those that
+        weights: tensors by their published names; None takes those that
             :func:`fund2oct.networks.features.weights.load_weights` finds.
 
     Raises:
@@ -44,6 +42,12 @@ class OCT3D(FeatureNetwork):
 
     References:
         Maetschke et al., PLOS ONE 2019, doi:10.1371/journal.pone.0219126.
+
+    Example:
+        >>> OCT3D.num_features, OCT3D.size
+        ({'pooled': 16, 'logits': 2}, (128, 64))
+        >>> OCT3D().features(torch.rand(1, 1, 64, 128, 64))["pooled"].shape  # doctest: +SKIP
+        torch.Size([1, 16])
     """
 
     name = "oct3d"

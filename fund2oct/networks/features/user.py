@@ -1,4 +1,4 @@
-"""Networks of the user's own: any module, a TorchScript file, and what optional packages carry."""
+"""Feature networks from elsewhere: any module, a TorchScript file, torchvision, torch-fidelity."""
 
 from __future__ import annotations
 
@@ -19,24 +19,30 @@ _PROBE_SIZE = (224, 224)
 
 
 class UserNetwork(FeatureNetwork):
-    """Makes a feature network of any module.
+    """A feature network made from any module.
 
-    Called, it gives what the module gives. ``features`` names its outputs: those of a dictionary
-    by their keys, those of a sequence ``level1``, ``level2`` and so on, a single tensor ``features``.
-    Each has shape ``(N, d)``, or ``(N, d, ...)`` and is averaged over what follows.
+    A call returns what the module returns. :meth:`features` returns it by names: the outputs of a dictionary
+    by their keys, those of a list or tuple as ``level1``, ``level2`` and so on, a single tensor as
+    ``features``. An output has shape ``(N, d)``, or ``(N, d, ...)``, which is averaged over all further
+    dimensions.
 
     Args:
-        network: frozen and put into evaluation mode, as it is.
-        name: its part of a distance's name; None for the class's.
+        network: the module. It is frozen and put into evaluation mode.
+        name: name of the network in the name of a distance; None takes the name of its class.
         ndim: 4 if it takes images, 5 if videos.
-        size: height and width to which a distance resizes its input; None leaves them.
-        min_frames: fewest frames of a video.
-        call: ``call(network, x)`` for x in [0, 1] of one or three channels; None for
-            ``network(x)``. A network that takes colour alone is called with
+        size: height and width in pixels to which a distance resizes the input; None does not resize.
+        min_frames: least number of frames of a video.
+        call: how the module is called, as ``call(network, x)`` with ``x`` in [0, 1] of one or three channels.
+            None calls ``network(x)``. A network that takes only colours needs
             ``lambda network, x: network(x.expand(-1, 3, -1, -1))``.
 
     Raises:
         ValueError: if ``ndim`` is neither 4 nor 5.
+
+    Example:
+        >>> network = UserNetwork(nn.Conv2d(1, 8, 3), name="mine", size=(32, 32))
+        >>> network.features(torch.rand(2, 1, 32, 32))["features"].shape  # of two B-scans
+        torch.Size([2, 8])
     """
 
     def __init__(
@@ -59,7 +65,7 @@ class UserNetwork(FeatureNetwork):
 
     @cached_property
     def num_features(self) -> Mapping[str, int]:
-        """Outputs and their lengths, found by one grey input."""
+        """Names of the outputs and their lengths, found by calling the module with one grey input."""
         frames = () if self.ndim == 4 else (self.min_frames,)
         weight = next(self.network.parameters(), torch.empty(0))
         grey = torch.full((1, 1, *frames, *(self.size or _PROBE_SIZE)), 0.5, device=weight.device)
@@ -67,7 +73,7 @@ class UserNetwork(FeatureNetwork):
             return {name: vectors.shape[1] for name, vectors in self._outputs(grey).items()}
 
     def forward(self, x: Tensor) -> Outputs:
-        """Whatever the module gives for intensities in [0, 1]."""
+        """Return what the module returns for intensities in [0, 1]."""
         return self._call(self.network, x)
 
     def _outputs(self, x: Tensor) -> dict[str, Tensor]:
@@ -90,22 +96,35 @@ class UserNetwork(FeatureNetwork):
 
 
 def load_torchscript(path: str | Path) -> UserNetwork:
-    """Load a network from a TorchScript file; only from those whom you trust, for it is a program.
+    """Load a network from a TorchScript file.
 
-    How it is called follows from the arguments of its ``forward``:
+    Such a file is a program: load it only if you trust its source. The arguments of its ``forward`` decide
+    how it is called:
 
-    * ``rescale``, ``resize`` and ``return_features``, as StyleGAN-V's ``i3d_torchscript.pt``: a video
-      ``(N, 3, T, 224, 224)`` in [-1, 1] of at least ten frames, with
+    * with ``rescale``, ``resize`` and ``return_features``, like StyleGAN-V's ``i3d_torchscript.pt``: with
+      videos ``(N, 3, T, 224, 224)`` in [-1, 1] of at least ten frames, and
       ``rescale=False, resize=False, return_features=True``;
-    * ``return_features``, as NVIDIA's ``inception-2015-12-05.pt``: an image ``(N, 3, H, W)`` of bytes,
-      with ``return_features=True``; it resizes by itself;
-    * others: an image in [0, 1], of as many channels as are given.
+    * with ``return_features`` alone, like NVIDIA's ``inception-2015-12-05.pt``: with images
+      ``(N, 3, H, W)`` of bytes and ``return_features=True``; it resizes them itself;
+    * otherwise: with images in [0, 1] of one or three channels.
 
-    Another network is wrapped by the user's own factory, see :class:`UserNetwork`.
+    For a network that has to be called differently, use :class:`UserNetwork`.
+
+    Args:
+        path: the file.
+
+    Returns:
+        A feature network named after the file.
 
     Raises:
-        OSError: if there is no such file.
-        ValueError: if it is no TorchScript file.
+        FileNotFoundError: if there is no such file.
+        ValueError: if it is not a TorchScript file.
+
+    Example:
+        >>> torch.jit.script(nn.Conv2d(1, 8, 3)).save("mine.pt")
+        >>> network = load_torchscript("mine.pt")
+        >>> network.name, network.features(torch.rand(2, 1, 32, 32))["features"].shape
+        ('mine', torch.Size([2, 8]))
     """
     path = Path(path)
     if not path.is_file():
@@ -123,14 +142,26 @@ def load_torchscript(path: str | Path) -> UserNetwork:
 
 
 def load_torchvision(name: str) -> UserNetwork:
-    """A network of torchvision with its default weights, which torchvision downloads.
+    """Load a classifier of torchvision with its default weights, which torchvision downloads.
 
-    Outputs ``pooled``, what its last linear layer takes, and ``logits``, what it gives. Videos where
-    the network convolves in three dimensions. Its own normalisation is applied, its crop is not.
+    Its outputs are ``pooled``, the input of its last linear layer, and ``logits``, its output. It takes
+    videos if it has three-dimensional convolutions, else images. They are normalised as torchvision
+    prescribes, but not cropped.
+
+    Args:
+        name: name of the classifier, for example ``"resnet18"`` or ``"r3d_18"``.
+
+    Returns:
+        A feature network of that name.
 
     Raises:
         ImportError: if torchvision is not installed.
-        ValueError: if it knows no such classifier.
+        ValueError: if torchvision has no such classifier.
+
+    Example:
+        >>> network = load_torchvision("resnet18")  # doctest: +SKIP
+        >>> network.num_features  # doctest: +SKIP
+        {'pooled': 512, 'logits': 1000}
     """
     models = _optional("torchvision.models", "torchvision")
     try:
@@ -147,10 +178,24 @@ def load_torchvision(name: str) -> UserNetwork:
 
 
 def load_torch_fidelity() -> UserNetwork:
-    """The Inception of torch-fidelity: ``pooled`` (2048) and ``logits`` (1008, without bias).
+    """Load the Inception network with which most published Frechet distances of images are computed.
+
+    It comes with torch-fidelity, which downloads its weights. Its outputs are ``pooled`` (2048) and
+    ``logits`` (1008, without bias).
+
+    Returns:
+        A feature network named ``inception``.
 
     Raises:
         ImportError: if torch-fidelity is not installed.
+
+    References:
+        Heusel et al., NeurIPS 2017, arXiv:1706.08500 (the distance that uses it).
+
+    Example:
+        >>> network = load_torch_fidelity()  # doctest: +SKIP
+        >>> network.num_features  # doctest: +SKIP
+        {'pooled': 2048, 'logits': 1008}
     """
     extractors = _optional("torch_fidelity.feature_extractor_inceptionv3", "torch-fidelity")
     network = extractors.FeatureExtractorInceptionV3(

@@ -1,4 +1,4 @@
-"""Tensors out of the files in which networks are published, without running what is in them."""
+"""Readers of the files in which networks are published; they never run code from such a file."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ def read_tensors(path: Path) -> Tensors:
 
 
 def parse_tensors(data: bytes, suffix: str, label: str) -> Tensors:
-    """Tensors of a file's content, as :func:`read_tensors`; ``label`` names it in messages."""
+    """Read the content of a file like :func:`read_tensors`; messages call it ``label``."""
     try:
         return _PARSERS[suffix](data)
     # What a broken file raises depends on where it broke, in each of four libraries.
@@ -60,10 +60,10 @@ def write_safetensors(path: Path, tensors: Tensors) -> None:
 
 
 class ArrayUnpickler(pickle.Unpickler):
-    """Admits what NumPy's arrays are made of and refuses every other name.
+    """Reads NumPy arrays out of a pickle, and refuses everything else.
 
-    Names are mapped to objects at hand: nothing is imported that a file asks for. It reads the pickle
-    protocols 3 and 4, whose arrays need these names alone.
+    The few names that arrays need are mapped to known objects, so a file can import nothing. It reads the
+    pickle protocols 3 and 4.
     """
 
     _RECONSTRUCT = np.empty(0).__reduce__()[0]
@@ -75,7 +75,7 @@ class ArrayUnpickler(pickle.Unpickler):
     }
 
     def find_class(self, module_name: str, global_name: str) -> Any:
-        """Look a name up among those admitted."""
+        """Look up a name among those that arrays need."""
         try:
             return self._ADMITTED[module_name, global_name]
         except KeyError:

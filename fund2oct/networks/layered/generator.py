@@ -1,4 +1,4 @@
-"""The generator: surfaces and tissue from the photo, texture from noise, put together by the layer frame."""
+"""The generator: surfaces and tissue from the photo, then texture from noise."""
 
 from __future__ import annotations
 
@@ -22,18 +22,26 @@ from fund2oct.retina.layers import SURFACES
 
 
 @dataclass(frozen=True, eq=False)
-class Anatomy:
-    """What the generator knows before it draws texture.
+class PredictedAnatomy:
+    """Surfaces and tissue that the generator predicts for some photos, before it draws texture.
 
     Args:
-        surfaces: distribution of the surfaces.
-        heights_um: the surfaces that the tissue lies between, heights above the pose's surface in
-            micrometres, vitreous to choroid, shape ``(B, n, S, X)``.
-        logits: of the intensities in the aligned frame, without noise, shape ``(B, 1, S, Z, X)``.
-        row_um: height of a row, shape ``(B, 1, 1, 1)``.
+        surfaces: predicted distribution of the surfaces.
+        heights_um: surfaces between which the tissue was drawn, in micrometres above the pose's surface, in
+            the order from vitreous to choroid, shape ``(B, n, S, X)``.
+        logits: logits of the intensities in the aligned frame, without noise, shape ``(B, 1, S, Z, X)``.
+        row_um: height of a row in micrometres, shape ``(B, 1, 1, 1)``.
         pockets: logits of the probability that a voxel of the layer frame's inner band is fluid, shape
             ``(B, 1, S, rows of the band, X)``.
-        real_pockets: 1 where the real volume has fluid there, else 0, if that was given.
+        real_pockets: 1 where the real volume shows fluid, else 0, same shape as ``pockets``; None without a
+            real volume.
+
+    Example:
+        >>> generator = LayeredGenerator(n_depth=32, encoder="own")
+        >>> photo, grid = torch.rand(1, 3, 32, 32), torch.zeros(1, 2, 24, 2)
+        >>> anatomy = generator.anatomy(photo, grid, spacing_z_mm=0.06)
+        >>> anatomy.image.shape, anatomy.depth_um.shape  # intensities, and the depths of four surfaces
+        (torch.Size([1, 1, 2, 32, 24]), torch.Size([1, 4, 2, 24]))
     """
 
     surfaces: SurfaceDistribution
@@ -50,42 +58,62 @@ class Anatomy:
 
     @property
     def depth_um(self) -> Tensor:
-        """Depth of the surfaces below the aligned frame's top edge, shape ``(B, n, S, X)``."""
+        """Depth of the surfaces below the top of the aligned frame in micrometres, ``(B, n, S, X)``."""
         return aligned_depth_um(self.heights_um, self.row_um, self.logits.shape[3])
 
 
 class Real(NamedTuple):
-    """What a real volume tells of the anatomy.
+    """A real volume and its surfaces, from which the generator learns to draw tissue.
 
     Args:
-        heights_um: surfaces above the pose's in micrometres, NaN where unknown, shape ``(B, n, S, X)``.
-        aligned: the volume in the aligned frame, shape ``(B, 1, S, Z, X)``.
-        spacing_x_mm: distance of two A-scans, one number or one an eye.
+        heights_um: surfaces in micrometres above the pose's surface, in the order from vitreous to choroid,
+            NaN where unknown, shape ``(B, n, S, X)``.
+        aligned: volume in the aligned frame, in [0, 1], shape ``(B, 1, S, Z, X)``.
+        spacing_x_mm: distance of two A-scans in millimetres.
+
+    Example:
+        >>> heights_um = torch.tensor([300.0, 40.0, 26.0, 0.0]).view(1, 4, 1, 1).expand(-1, -1, 2, 24)
+        >>> real = Real(heights_um, aligned=torch.rand(1, 1, 2, 32, 24), spacing_x_mm=0.1)
+        >>> generator = LayeredGenerator(n_depth=32, encoder="own")
+        >>> photo, grid = torch.rand(1, 3, 32, 32), torch.zeros(1, 2, 24, 2)
+        >>> anatomy = generator.anatomy(photo, grid, spacing_z_mm=0.06, real=real)
+        >>> anatomy.heights_um.equal(heights_um)  # tissue was drawn between the real surfaces
+        True
     """
 
     heights_um: Tensor
     aligned: Tensor
-    spacing_x_mm: Tensor | float
+    spacing_x_mm: float
 
 
 def aligned_depth_um(heights_um: Tensor, row_um: Tensor, n_depth: int) -> Tensor:
-    """Depth below the aligned frame's top edge of heights ``(B, n, S, X)`` above the pose's surface."""
+    """Depths below the top of the aligned frame from heights above the pose's surface, ``(B, n, S, X)``."""
     return ALIGNED_DEPTH * n_depth * row_um - heights_um
 
 
 class LayeredGenerator(nn.Module):
-    """Surfaces as numbers, tissue between them, texture on top.
+    """Generator that predicts surfaces, draws the tissue between them, and adds texture.
+
+    The surfaces are heights in micrometres, one for each A-scan. The tissue is drawn in layer coordinates, in
+    which the surfaces are flat, and is warped to the surfaces. Both follow from the photo; the texture,
+    such as speckle, is drawn from noise.
 
     Args:
-        n_depth: axial samples of the volumes that it is made for.
-        encoder: name of the photo encoder, see :func:`fund2oct.networks.encoder.build_encoder`, or a module
-            of one's own: it has ``channels`` and maps a photo to as many maps, of any size.
-        fine_tune: whether a pre-trained encoder is trained as well.
-        encoder_px: the width in pixels at which a pre-trained encoder sees the photo.
-        surface_width: channels of an A-scan's features in the surface network.
-        tissue_width: likewise in the tissue network.
-        texture: widths of the texture's levels, finest first.
-        n_numbers: random numbers that an eye's surfaces are drawn from.
+        n_depth: number of rows Z of the volumes that it is trained on.
+        encoder: name of the photo encoder, see :func:`fund2oct.networks.encoder.build_encoder`; or a module
+            of your own with ``channels``, which makes one map of the photo, of any size, for each of them.
+        fine_tune: True to train the weights of a pre-trained encoder too.
+        encoder_px: width in pixels to which photos are resized for a pre-trained encoder.
+        surface_width: number of channels of an A-scan's features in the surface network.
+        tissue_width: the same in the tissue network.
+        texture: numbers of channels of the texture's levels, finest first.
+        n_numbers: number of random numbers from which the surfaces of an eye are drawn.
+
+    Example:
+        >>> generator = LayeredGenerator(n_depth=32, encoder="own")
+        >>> photo, grid = torch.rand(1, 3, 32, 32), torch.zeros(1, 2, 24, 2)
+        >>> generator(photo, grid, spacing_z_mm=0.06).shape
+        torch.Size([1, 1, 2, 32, 24])
     """
 
     def __init__(
@@ -121,14 +149,18 @@ class LayeredGenerator(nn.Module):
 
         Args:
             fundus: photos in [0, 1], shape ``(B, 3, H, W)``.
-            grid: A-scan positions in grid units, shape ``(B, S, X, 2)``.
-            spacing_z_mm: distance of two rows, one number or one an eye, shape ``(B,)``.
-            n_depth: axial samples of the volume; the network's own when absent.
-            rng: source of the noise; torch's own when absent.
-            draw_surfaces: whether surfaces are drawn rather than the median ones.
+            grid: positions of the A-scans, -1 to 1 from one edge of the photo to the other, as (x, y), shape
+                ``(B, S, X, 2)``.
+            spacing_z_mm: distance of two rows in millimetres, one number or one for each eye, shape ``(B,)``.
+            n_depth: number of rows Z of the volume; None takes that of the constructor.
+            rng: source of the noise; None takes torch's global generator.
+            draw_surfaces: True draws the surfaces from their distribution, False takes the median.
 
         Returns:
             Volumes in [0, 1], shape ``(B, 1, S, Z, X)``.
+
+        Raises:
+            ValueError: if the grid does not belong to the photos or the spacing is not positive.
         """
         rng = rng or NoiseSource()
         anatomy = self.anatomy(fundus, grid, spacing_z_mm, n_depth, draw=rng if draw_surfaces else None)
@@ -143,17 +175,24 @@ class LayeredGenerator(nn.Module):
         real: Real | None = None,
         draw: NoiseSource | None = None,
         centre: Tensor | None = None,
-    ) -> Anatomy:
+    ) -> PredictedAnatomy:
         """Predict surfaces, and draw the tissue between them without noise.
 
         Args:
-            fundus: as :meth:`forward`.
-            grid: likewise.
-            spacing_z_mm: likewise.
-            n_depth: likewise.
-            real: the real retina, to draw the tissue between its surfaces and around its fluid.
-            draw: noise to draw the surfaces from; the median ones when absent.
-            centre: of the scan, see :class:`fund2oct.networks.lines.LineEncoder`.
+            fundus: photos in [0, 1], shape ``(B, 3, H, W)``.
+            grid: positions of the A-scans, as in :meth:`forward`, shape ``(B, S, X, 2)``.
+            spacing_z_mm: distance of two rows in millimetres, one number or one for each eye, shape ``(B,)``.
+            n_depth: number of rows Z of the volume; None takes that of the constructor.
+            real: real volumes in training. The tissue is then drawn between their surfaces and around their
+                fluid.
+            draw: source of noise to draw the surfaces from their distribution; None takes the median.
+            centre: position of the scan's centre, see :class:`fund2oct.networks.lines.LineEncoder`.
+
+        Returns:
+            The anatomy.
+
+        Raises:
+            ValueError: if the grid does not belong to the photos or the spacing is not positive.
         """
         n_depth = n_depth or self.n_depth
         if grid.ndim != 4 or grid.shape[-1] != 2 or len(grid) != len(fundus):
@@ -181,21 +220,29 @@ class LayeredGenerator(nn.Module):
             pockets = dark_pockets(layers, frame, real.spacing_x_mm)
         columns = tissue.drawn(frame.edges[0], pockets)
         logits = from_layers(columns, depth_um, spacing_z_mm, n_depth, frame)
-        return Anatomy(found, heights, logits, row_um, tissue.pockets, pockets)
+        return PredictedAnatomy(found, heights, logits, row_um, tissue.pockets, pockets)
 
-    def dress(self, anatomy: Anatomy, rng: NoiseSource) -> Tensor:
-        """Draw texture on an anatomy, see :func:`dressed`."""
+    def dress(self, anatomy: PredictedAnatomy, rng: NoiseSource) -> Tensor:
+        """Draw texture on an anatomy.
+
+        Args:
+            anatomy: surfaces and tissue without noise, see :meth:`anatomy`.
+            rng: source of the noise.
+
+        Returns:
+            Volumes in [0, 1], shape ``(B, 1, S, Z, X)``.
+        """
         return dressed(self.texture, anatomy, rng)
 
 
-def dressed(texture: nn.Module, anatomy: Anatomy, rng: NoiseSource) -> Tensor:
-    """Draw texture on an anatomy; no gradient reaches the anatomy.
+def dressed(texture: nn.Module, anatomy: PredictedAnatomy, rng: NoiseSource) -> Tensor:
+    """Draw texture on an anatomy, without a gradient into the anatomy.
 
-    What the texture network draws without noise is taken off: it would be one pattern in all eyes.
+    The texture that the network draws without noise is subtracted: it would be the same pattern in all eyes.
 
     Args:
-        texture: called as :class:`fund2oct.networks.layered.texture.TextureNetwork`.
-        anatomy: without noise.
+        texture: a texture network, called like :class:`fund2oct.networks.layered.texture.TextureNetwork`.
+        anatomy: surfaces and tissue without noise.
         rng: source of the noise.
 
     Returns:
@@ -211,7 +258,13 @@ def dressed(texture: nn.Module, anatomy: Anatomy, rng: NoiseSource) -> Tensor:
 
 
 def layer_bands(n_depth: int) -> tuple[int, ...]:
-    """Rows of the layer frame for volumes of a depth: about as fine as the volume itself.
+    """Number of rows in each band of the layer frame, about as fine as those of the volume.
+
+    Args:
+        n_depth: number of rows Z of the volume.
+
+    Returns:
+        A number for each band between two surfaces, from vitreous to choroid.
 
     Example:
         >>> layer_bands(80)

@@ -1,12 +1,13 @@
-r"""Where the retina's surfaces lie, as a distribution given the photo.
+r"""Distribution of the heights of the retina's surfaces, given the photo.
 
-A surface is a height above the pose's surface at each A-scan. The network gives increments from the
-deepest surface inwards, all but the first of them at least 0, so that the surfaces never cross:
+A surface is a height above the pose's surface at each A-scan. The network predicts the height of the deepest
+surface, and the distance from each surface to the next one inwards. A distance is at least 0, so that the
+surfaces never cross:
 
 .. math:: h_n = m_n + b_n \cdot z, \qquad h_k = h_{k+1} + \max(m_k + b_k \cdot z, 0)
 
-with the median :math:`m`, one standard normal vector :math:`z` an eye, and loadings :math:`b` that
-say together how uncertain each increment is at each A-scan, and what goes with what.
+with the median :math:`m`, one standard normal vector :math:`z` for each eye, and the loadings :math:`b`. The
+loadings tell how uncertain each increment is at each A-scan, and which of them vary together.
 """
 
 from __future__ import annotations
@@ -23,21 +24,30 @@ from fund2oct.networks.noise import NoiseSource
 from fund2oct.retina.layers import SURFACES
 
 _UM = 100.0
-"""Micrometres of an output of 1, so that weights and heights are of like size."""
+"""Micrometres for an output of 1, so that outputs are about as large as weights."""
 _LOADING_UM = 30.0
 _USUAL_UM = {"ILM": 265.0, "OS": 0.0, "RPE": 26.0, "BM": 0.0}
-"""Where the increments start: near a healthy eye's, or the first hundreds of steps go by finding them."""
+"""Increments of a healthy eye, from which the training starts; from 0 it takes hundreds of steps more."""
 
 
 @dataclass(frozen=True, eq=False)
 class SurfaceDistribution:
-    """Surfaces of eyes, given their photos.
+    """Distribution of the surfaces of eyes, given their photos.
 
     Args:
-        increments_um: medians, from the deepest surface inwards: its height above the pose's surface,
-            then the distance of each next surface from it, shape ``(B, n, S, X)``.
-        loadings_um: how each increment moves with each of the eye's ``k`` random numbers, shape
-            ``(B, n, k, S, X)``.
+        increments_um: medians in micrometres, shape ``(B, n, S, X)``: first the height of the deepest surface
+            above the pose's surface, then the distance from each surface to the next one inwards.
+        loadings_um: change of each increment with each of the eye's ``k`` standard normal numbers, in
+            micrometres, shape ``(B, n, k, S, X)``.
+
+    Example:
+        >>> increments_um = torch.tensor([0.0, 26.0, 280.0]).view(1, 3, 1, 1)  # three surfaces at one A-scan
+        >>> loadings_um = torch.tensor([5.0, 2.0, 20.0]).view(1, 3, 1, 1, 1)
+        >>> found = SurfaceDistribution(increments_um, loadings_um)
+        >>> found.median_um.flatten()  # from vitreous to choroid
+        tensor([306.,  26.,   0.])
+        >>> found.distance_um(0, 1)  # median and standard deviation of the thickness
+        (tensor([[[280.]]]), tensor([[[20.]]]))
     """
 
     increments_um: Tensor
@@ -45,19 +55,22 @@ class SurfaceDistribution:
 
     @property
     def median_um(self) -> Tensor:
-        """Heights above the pose's surface, vitreous to choroid, shape ``(B, n, S, X)``."""
+        """Median heights above the pose's surface in micrometres, vitreous to choroid, ``(B, n, S, X)``."""
         return pile_up(self.increments_um)
 
     @property
     def free_um(self) -> Tensor:
-        """As :attr:`median_um`, but not kept from crossing: what a loss sees, for a limit has no slope."""
+        """Like :attr:`median_um`, but the surfaces can cross; for losses, as the limit has no gradient."""
         return self.increments_um.cumsum(1).flip(1)
 
     def draw(self, rng: NoiseSource) -> Tensor:
-        """Draw the surfaces of each eye from one random vector; as :attr:`median_um`.
+        """Draw the surfaces of each eye, all from one random vector.
 
         Args:
             rng: source of the noise.
+
+        Returns:
+            Heights in micrometres, in the form of :attr:`median_um`.
         """
         n_eyes, _, n_numbers = self.loadings_um.shape[:3]
         z = rng.randn((n_eyes, n_numbers), self.loadings_um.device)
@@ -67,11 +80,14 @@ class SurfaceDistribution:
         """Median and standard deviation of the distance between two surfaces.
 
         Args:
-            first: number of the surface on the vitreous side, as in :attr:`median_um`.
-            last: number of the deeper one, greater than ``first``.
+            first: index, in :attr:`median_um`, of the surface on the vitreous side.
+            last: index of the deeper surface, greater than ``first``.
 
         Returns:
             Both in micrometres, each of shape ``(B, S, X)``.
+
+        Raises:
+            ValueError: if there are no such surfaces.
         """
         n_surfaces = self.increments_um.shape[1]
         if not 0 <= first < last < n_surfaces:
@@ -83,7 +99,7 @@ class SurfaceDistribution:
 
 
 def pile_up(increments_um: Tensor) -> Tensor:
-    """Heights from increments ``(B, n, S, X)``: summed from the deepest inwards, vitreous first."""
+    """Heights from increments ``(B, n, S, X)``: their sums from the deepest surface on, vitreous first."""
     upwards = torch.cat([increments_um[:, :1], increments_um[:, 1:].clamp(min=0)], 1)
     return upwards.cumsum(1).flip(1)
 
@@ -95,13 +111,20 @@ def increments_of(heights_um: Tensor) -> Tensor:
 
 
 class SurfaceNetwork(nn.Module):
-    """From the photo's maps to the distribution of the surfaces.
+    """Predict the distribution of the surfaces from the maps of a photo encoder.
 
     Args:
-        map_channels: channels of the photo encoder's maps.
-        names: of the surfaces, vitreous to choroid.
-        width: channels of the features of an A-scan.
-        n_numbers: random numbers of an eye.
+        map_channels: number of channels of each of the encoder's maps.
+        names: names of the surfaces, from vitreous to choroid.
+        width: number of channels of the features of an A-scan.
+        n_numbers: number of random numbers from which the surfaces of an eye are drawn.
+
+    Example:
+        >>> network = SurfaceNetwork(map_channels=(8,))
+        >>> photo, grid = torch.rand(1, 3, 32, 32), torch.zeros(1, 6, 40, 2)
+        >>> found = network(photo, [torch.rand(1, 8, 16, 16)], grid)
+        >>> found.median_um.shape, thickness_um(found)[0].shape
+        (torch.Size([1, 4, 6, 40]), torch.Size([1, 6, 40]))
     """
 
     def __init__(
@@ -126,7 +149,19 @@ class SurfaceNetwork(nn.Module):
     def forward(
         self, fundus: Tensor, maps: Sequence[Tensor], grid: Tensor, centre: Tensor | None = None
     ) -> SurfaceDistribution:
-        """Predict the surfaces; the arguments are those of :class:`~fund2oct.networks.lines.LineEncoder`."""
+        """Predict the surfaces.
+
+        Args:
+            fundus: photos in [0, 1], shape ``(B, 3, H, W)``.
+            maps: the encoder's maps of the photos, each of shape ``(B, C_l, H_l, W_l)``.
+            grid: positions of the A-scans, see :class:`~fund2oct.networks.lines.LineEncoder`, shape
+                ``(B, S, X, 2)``.
+            centre: position of the scan's centre, likewise, shape ``(B, 2)``; None takes the mean of
+                ``grid``.
+
+        Returns:
+            The distribution.
+        """
         features = self.encoder(fundus, maps, grid, centre)
         loadings = self.loading(features).unflatten(1, (-1, self.n_numbers))
         return SurfaceDistribution(_UM * self.median(features).float(), _LOADING_UM * loadings.float())
@@ -140,19 +175,31 @@ def thickness_um(found: SurfaceDistribution) -> tuple[Tensor, Tensor]:
 
     Returns:
         Median and standard deviation in micrometres, each of shape ``(B, S, X)``.
+
+    Example:
+        >>> increments_um = torch.tensor([0.0, 26.0, 10.0, 270.0]).view(1, 4, 1, 1)
+        >>> found = SurfaceDistribution(increments_um, torch.full((1, 4, 1, 1, 1), 10.0))
+        >>> thickness_um(found)
+        (tensor([[[280.]]]), tensor([[[20.]]]))
     """
     return found.distance_um(SURFACES.index("ILM"), SURFACES.index("RPE"))
 
 
 def thickness_interval_um(found: SurfaceDistribution, share: float = 0.8) -> Tensor:
-    """Interval of the :func:`thickness_um` at each A-scan.
+    """Interval that holds the thickness of the retina with a given probability, at each A-scan.
 
     Args:
         found: distribution of :data:`fund2oct.retina.SURFACES`.
-        share: share of the eyes that are expected within it.
+        share: the probability, in (0, 1).
 
     Returns:
         Lower and upper end in micrometres, shape ``(B, 2, S, X)``.
+
+    Example:
+        >>> increments_um = torch.tensor([0.0, 26.0, 10.0, 270.0]).view(1, 4, 1, 1)
+        >>> found = SurfaceDistribution(increments_um, torch.full((1, 4, 1, 1, 1), 10.0))
+        >>> thickness_interval_um(found, share=0.9).flatten().round()
+        tensor([247., 313.])
     """
     median, deviation = thickness_um(found)
     reach = normal_quantile(0.5 + share / 2) * deviation
@@ -160,5 +207,5 @@ def thickness_interval_um(found: SurfaceDistribution, share: float = 0.8) -> Ten
 
 
 def normal_quantile(share: float) -> float:
-    """The standard normal distribution's quantile, as 1.2816 of 0.9."""
+    """Quantile of the standard normal distribution, for example 1.2816 for 0.9."""
     return math.sqrt(2) * float(torch.erfinv(torch.tensor(2 * share - 1, dtype=torch.float64)))

@@ -1,4 +1,4 @@
-"""Texture: what no photo decides, drawn from noise onto an anatomy."""
+"""Texture, such as speckle, which no photo shows: drawn from noise onto an anatomy."""
 
 from __future__ import annotations
 
@@ -12,19 +12,26 @@ from torch.nn import functional as F
 from fund2oct.networks.noise import NoiseSource
 
 _POINTS, _COLUMNS, _WHOLE = 4, 2, 1
-"""Channels of noise at each level: of their own at each pixel, alike along an A-scan, alike throughout."""
+"""Channels of noise at each level: with a value for each pixel, for each A-scan, for the whole slice."""
 _NEAR_UM, _FAR_UM = 100.0, 300.0
 
 
 class TextureNetwork(nn.Module):
-    """Draw what a slice shows beyond its anatomy, coarse to fine, with noise at every level.
+    """Draw the texture of B-scans from coarse to fine, with noise at every level.
 
-    The noise is of three kinds: one value a pixel, for speckle and grain; one an A-scan, for shadows and
-    for what the epithelium lets through, which run along the beam; and one a slice, for its brightness.
+    There are three kinds of noise: with a value for each pixel, for speckle; with one for each A-scan, for
+    shadows and transmitted light, which run along the beam; and with one for the slice, for its brightness.
 
     Args:
-        channels: widths of the levels, finest first; each next one is half as fine.
-        n_surfaces: surfaces, whose distances are an input.
+        channels: numbers of channels of the levels, finest first; each level is half as fine as the one
+            before.
+        n_surfaces: number of surfaces. The distances of each voxel from them are an input.
+
+    Example:
+        >>> network = TextureNetwork()
+        >>> logits, distances_um = torch.zeros(6, 1, 32, 48), torch.zeros(6, 4, 32, 48)  # six slices
+        >>> network(logits, distances_um, NoiseSource()).shape
+        torch.Size([6, 1, 32, 48])
     """
 
     def __init__(self, channels: Sequence[int] = (16, 24, 32), n_surfaces: int = 4) -> None:
@@ -40,12 +47,13 @@ class TextureNetwork(nn.Module):
         """Draw the texture.
 
         Args:
-            anatomy: logits of the intensities, shape ``(N, 1, Z, X)``.
-            distances_um: of each voxel from each surface, positive below it, shape ``(N, n, Z, X)``.
+            anatomy: logits of the intensities without noise, N slices, shape ``(N, 1, Z, X)``.
+            distances_um: distance of each voxel below each surface in micrometres, negative above it, shape
+                ``(N, n, Z, X)``.
             rng: source of the noise.
 
         Returns:
-            What is to be added to the logits, shape ``(N, 1, Z, X)``.
+            The texture, to be added to the logits, shape ``(N, 1, Z, X)``.
         """
         given = torch.cat([anatomy / 2, (distances_um / _NEAR_UM).tanh(), (distances_um / _FAR_UM).tanh()], 1)
         n_slices, _, n_depth, n_ascans = given.shape

@@ -1,4 +1,4 @@
-"""Tissue between the surfaces: how bright each row of the layer frame is, and where it is fluid."""
+"""Tissue between the surfaces: brightness of each row of the layer frame, and pockets of fluid."""
 
 from __future__ import annotations
 
@@ -13,17 +13,23 @@ from fund2oct.networks.lines import LineEncoder
 
 _FLUID_LOGIT, _RARE_LOGIT = -2.5, -4.0
 _CRISP = 4.0
-"""How much steeper than its probability a pocket's edge is drawn."""
+"""Factor of the logits of fluid that makes the drawn edge of a pocket sharper."""
 
 
 class Tissue(NamedTuple):
     """Tissue in the layer frame, without noise.
 
     Args:
-        columns: logits of the intensities where there is no fluid, ``(B, 1, S, n_rows, X)``.
-        pockets: logits of the probability that a voxel of the inner band is fluid,
+        columns: logits of the intensities where there is no fluid, shape ``(B, 1, S, n_rows, X)``.
+        pockets: logits of the probability that a voxel of the inner band is fluid, shape
             ``(B, 1, S, rows of the band, X)``.
         fluid: logit of the intensity of fluid, a scalar.
+
+    Example:
+        >>> columns = torch.zeros(1, 1, 1, 4, 1)  # grey tissue in four rows of one A-scan
+        >>> pockets = torch.tensor([-9.0, 9.0]).view(1, 1, 1, 2, 1)  # the band's second row is fluid
+        >>> Tissue(columns, pockets, fluid=torch.tensor(-2.5)).drawn(top=1).sigmoid().flatten()
+        tensor([0.5000, 0.5000, 0.0759, 0.5000])
     """
 
     columns: Tensor
@@ -31,17 +37,17 @@ class Tissue(NamedTuple):
     fluid: Tensor
 
     def drawn(self, top: int, pockets: Tensor | None = None) -> Tensor:
-        """Lay the pockets into the columns.
+        """Draw the pockets of fluid into the columns.
 
         Args:
             top: first row of the inner band.
-            pockets: share of each voxel that is fluid, where it is known, shaped as ``pockets``; else a
-                voxel is fluid where that is likelier than not.
+            pockets: share of each voxel that is fluid, in [0, 1], same shape as the attribute ``pockets``.
+                None draws fluid where its predicted probability is above one half.
 
         Returns:
-            Logits of the intensities, ``(B, 1, S, n_rows, X)``.
+            Logits of the intensities, shape ``(B, 1, S, n_rows, X)``.
         """
-        # Where fluid begins is a number, not a brightness: a mean over what it may be would be grey.
+        # A probability drawn as a brightness would be grey where it is uncertain.
         share = (_CRISP * self.pockets.detach()).sigmoid() if pockets is None else pockets
         below = self.columns.shape[3] - top - share.shape[3]
         share = F.pad(share, (0, 0, top, below))
@@ -49,18 +55,25 @@ class Tissue(NamedTuple):
 
 
 class TissueNetwork(nn.Module):
-    """Draw each A-scan's column of tissue, without noise.
+    """Draw the tissue under each A-scan, without noise.
 
-    In the layer frame the surfaces are flat, so that a column is one answer of the features under its
-    A-scan: layers, the shadow of a vessel along the whole column, light that atrophy lets through, and
-    the pockets of fluid in it.
+    In the layer frame the surfaces are flat. So the whole column of an A-scan is one linear function of its
+    features: the layers, the shadow of a vessel, the light that atrophy lets through, and the pockets of
+    fluid.
 
     Args:
-        map_channels: channels of the photo encoder's maps.
-        n_rows: rows of the layer frame.
-        n_inner: rows of its inner band, in which there may be pockets of fluid.
-        n_surfaces: surfaces, whose heights the tissue depends on.
-        width: channels of the features of an A-scan.
+        map_channels: number of channels of each of the photo encoder's maps.
+        n_rows: number of rows of the layer frame.
+        n_inner: number of rows of its inner band, which can hold pockets of fluid.
+        n_surfaces: number of surfaces. Their heights are an input, for the tissue depends on them.
+        width: number of channels of the features of an A-scan.
+
+    Example:
+        >>> network = TissueNetwork(map_channels=(8,), n_rows=84, n_inner=28, n_surfaces=4)
+        >>> photo, grid = torch.rand(1, 3, 32, 32), torch.zeros(1, 6, 40, 2)
+        >>> tissue = network(photo, [torch.rand(1, 8, 16, 16)], grid, torch.zeros(1, 4, 6, 40))
+        >>> tissue.columns.shape, tissue.pockets.shape
+        (torch.Size([1, 1, 6, 84, 40]), torch.Size([1, 1, 6, 28, 40]))
     """
 
     depth_axes: ClassVar[dict[str, int]] = dict.fromkeys(
@@ -92,10 +105,15 @@ class TissueNetwork(nn.Module):
 
         Args:
             fundus: photos in [0, 1], shape ``(B, 3, H, W)``.
-            maps: of the photo, each ``(B, C_l, H_l, W_l)``.
-            grid: A-scan positions in grid units, shape ``(B, S, X, 2)``.
-            increments_um: of the surfaces, see :mod:`fund2oct.networks.layered.surfaces`, ``(B, n, S, X)``.
-            centre: of the scan, see :class:`~fund2oct.networks.lines.LineEncoder`.
+            maps: the encoder's maps of the photos, each of shape ``(B, C_l, H_l, W_l)``.
+            grid: positions of the A-scans, see :class:`~fund2oct.networks.lines.LineEncoder`, shape
+                ``(B, S, X, 2)``.
+            increments_um: surfaces in micrometres, see
+                :class:`~fund2oct.networks.layered.surfaces.SurfaceDistribution`, shape ``(B, n, S, X)``.
+            centre: position of the scan's centre, shape ``(B, 2)``; None takes the mean of ``grid``.
+
+        Returns:
+            The tissue.
         """
         # A druse of 30 um and a detachment of 300 um are both to be seen in the input.
         heights = torch.cat([increments_um / 100, (increments_um / 30).tanh()], 1)

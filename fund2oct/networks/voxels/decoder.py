@@ -10,10 +10,11 @@ from torch.nn import functional as F
 
 from fund2oct.networks.blocks import Noise, ResidualBlock, SliceMixer, norm
 from fund2oct.networks.noise import NoiseSource
+from fund2oct.precision import no_autocast
 
 
 class DecoderLevel(nn.Module):
-    """Join the lifted features of one level to what the coarser levels drew."""
+    """Join the lifted features of one level with the result of the coarser levels."""
 
     def __init__(self, lifted: int, coarser: int, channels: int, mix_slices: bool) -> None:
         super().__init__()
@@ -31,10 +32,10 @@ class DecoderLevel(nn.Module):
 
 
 class SpeckleHead(nn.Module):
-    """Intensities from features: what the photo decides, and the speckle that nothing decides.
+    """Intensities from features: the anatomy, and speckle on it.
 
-    The photo decides the anatomy, so everything before this is deterministic and the reconstruction
-    losses see no noise in it. Speckle is drawn here, from noise and from the tissue that it lies in.
+    The anatomy is a function of the photo alone. Speckle is drawn from noise and from the features of the
+    tissue around it.
     """
 
     def __init__(self, channels: int) -> None:
@@ -51,17 +52,25 @@ class SpeckleHead(nn.Module):
         x = self.normed(x)
         speckle = self.speckle[:-1](self.noise(x, rng))
         # In bfloat16 an image has 186 grey levels, which a discriminator sees.
-        with torch.autocast(x.device.type, enabled=False):
+        with no_autocast(x.device):
             return torch.sigmoid(self.anatomy(x.float()) + self.speckle[-1](speckle.float()))
 
 
 class VolumeDecoder(nn.Module):
-    """Anisotropic decoder: Z and X double from level to level, the slices stay.
+    """Draw a volume from lifted features, from coarse to fine.
+
+    Z and X double from level to level; the number of slices does not change.
 
     Args:
-        lifted_channels: widths of the lifted features, finest first.
-        channels: widths of the decoder's levels, finest first.
-        mixed_levels: how many of the coarsest levels look across slices.
+        lifted_channels: numbers of channels of the lifted features of each level, finest first.
+        channels: numbers of channels of the decoder's levels, finest first.
+        mixed_levels: number of levels, counted from the coarsest, that exchange features between the slices.
+
+    Example:
+        >>> decoder = VolumeDecoder(lifted_channels=(8, 16), channels=(8, 16))
+        >>> lifted = [torch.rand(6, 8, 32, 48), torch.rand(6, 16, 16, 24)]  # one eye of six slices
+        >>> decoder(lifted, n_slices=6).shape
+        torch.Size([6, 1, 32, 48])
     """
 
     def __init__(
@@ -77,7 +86,17 @@ class VolumeDecoder(nn.Module):
         self.head = SpeckleHead(channels[0])
 
     def forward(self, lifted: Sequence[Tensor], n_slices: int, rng: NoiseSource | None = None) -> Tensor:
-        """Draw ``(B * S, 1, Z, X)`` in [0, 1] from folded features, finest level first."""
+        """Draw volumes.
+
+        Args:
+            lifted: features of each level with the slices folded into the batch, finest first, each of shape
+                ``(B * S, C_l, Z_l, X_l)``.
+            n_slices: number of slices S.
+            rng: source of the noise; None takes torch's global generator.
+
+        Returns:
+            Intensities in [0, 1], shape ``(B * S, 1, Z, X)``.
+        """
         x: Tensor | None = None
         for level, features in zip(reversed(self.levels), reversed(lifted), strict=True):
             x = level(features, x, n_slices)

@@ -1,4 +1,4 @@
-"""The generator: a photo and a scan's geometry to a volume in the aligned frame."""
+"""A generator that draws voxels without knowing surfaces: the baseline."""
 
 from __future__ import annotations
 
@@ -15,21 +15,32 @@ from fund2oct.networks.voxels.decoder import VolumeDecoder
 
 
 class VolumeGenerator(nn.Module):
-    """Encode the photo, lift each level of its pyramid onto the scan, decode the volume.
+    """Generator that encodes the photo, lifts each level of features onto the scan, and decodes the volume.
 
     Args:
-        n_slices: slices the repeat and channel lifts are built for; the geometry lift takes any.
-        n_depth: axial samples that the axial profiles are learned at.
-        channels: widths of the levels of encoder and decoder, finest first.
-        lift: ``"geometry"``, ``"repeat"`` or ``"channels"``; or a class of your own, made for
-            each level as ``lift(channels, n_slices, n_depth)`` and called as
+        n_slices: number of slices S. The repeat and the channel lift work for this number only.
+        n_depth: number of rows Z of the volumes that it is trained on.
+        channels: numbers of channels of the levels of encoder and decoder, finest first.
+        lift: ``"geometry"``, ``"repeat"`` or ``"channels"``; or a class of your own, built for each level as
+            ``lift(channels, n_slices, n_depth)`` and called like
             :class:`fund2oct.networks.lift.GeometryLift`.
-        mixed_levels: how many of the coarsest decoder levels look across slices.
-        encoder: another photo encoder, see :class:`~fund2oct.networks.encoder.FundusEncoder`. The levels
-            take its maps in their order; where there are fewer, as of a transformer
-            with one, the others take the last.
-        decoder: another decoder, made as ``decoder(lifted_channels, channels)`` and called as
+        mixed_levels: number of decoder levels, counted from the coarsest, that exchange features between the
+            slices.
+        encoder: a photo encoder of your own, see :class:`~fund2oct.networks.encoder.FundusEncoder`. Level l
+            takes its map l. If it has fewer maps than there are levels, as a transformer with a single one,
+            the other levels take the last map.
+        decoder: a decoder of your own, built as ``decoder(lifted_channels, channels)`` and called like
             :class:`~fund2oct.networks.voxels.decoder.VolumeDecoder`.
+
+    Raises:
+        ValueError: if there is no lift of this name.
+
+    Example:
+        >>> import torch
+        >>> generator = VolumeGenerator(n_slices=6, n_depth=32, channels=(8, 16))
+        >>> photo, grid = torch.rand(1, 3, 32, 32), torch.zeros(1, 6, 48, 2)
+        >>> generator(photo, grid).shape
+        torch.Size([1, 1, 6, 32, 48])
     """
 
     def __init__(
@@ -72,10 +83,11 @@ class VolumeGenerator(nn.Module):
 
         Args:
             fundus: photos in [0, 1], shape ``(B, 3, H, W)``.
-            grid: A-scan positions in the photo's grid units, shape ``(B, S, X, 2)``.
-            spacing_z_mm: not looked at: this generator draws voxels, whatever their size.
-            n_depth: axial samples of the volume; the network's own when absent.
-            rng: source of the noise; torch's own when absent, which cannot be repeated.
+            grid: positions of the A-scans, -1 to 1 from one edge of the photo to the other, as (x, y), shape
+                ``(B, S, X, 2)``.
+            spacing_z_mm: not used. Other generators need it.
+            n_depth: number of rows Z of the volume; None takes that of the constructor.
+            rng: source of the noise; None takes torch's global generator.
 
         Returns:
             Volumes in [0, 1], shape ``(B, 1, S, Z, X)``.

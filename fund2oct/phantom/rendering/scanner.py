@@ -57,7 +57,7 @@ class Optics:
 def acquire(rng: np.random.Generator, signal: Array, dz_um: float, dx_um: float, optics: Optics) -> Array:
     """One scan of a mean signal ``(S, Z, X)``: speckle, noise, log compression; uint8.
 
-    The second rendering of an eye is this function with another ``rng``.
+    The rescan of an eye is this function with another ``rng``.
 
     Speckle is the power of circular complex Gaussian fields as wide as the point spread, averaged
     over ``optics.looks`` of them (Schmitt, Xiang and Yung, J Biomed Opt 1999).

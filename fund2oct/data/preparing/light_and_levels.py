@@ -13,7 +13,7 @@ from fund2oct.retina.working import find_fill
 
 LIGHT = ("light", "evened")
 """What an eye's history says of a photo whose illumination was evened out already."""
-LEVELS = ("levels", "normalised")
+LEVELS = ("levels", "evened")
 """What it says of a volume that was brought to the levels that all devices share."""
 
 _WORK_PX = 96
@@ -27,7 +27,7 @@ _LEAST_RANGE = 8.0
 _MOST_VOXELS = 2_000_000
 
 
-def normalise_illumination(photo: Array) -> Array:
+def even_light(photo: Array) -> Array:
     r"""Even out a photo's illumination and bring it to one brightness, hue and black surround kept.
 
     .. math:: P'(x, y, c) = P(x, y, c) \cdot 110 / L(x, y)
@@ -52,7 +52,7 @@ def normalise_illumination(photo: Array) -> Array:
     Example:
         >>> bright = np.asarray(Image.open("photo.png"))
         >>> dark = bright // 2  # half the light
-        >>> bool(abs(normalise_illumination(dark).mean() - normalise_illumination(bright).mean()) < 1)
+        >>> bool(abs(even_light(dark).mean() - even_light(bright).mean()) < 1)
         True
     """
     if photo.ndim != 3 or photo.shape[2] != 3 or photo.dtype != np.uint8:
@@ -71,7 +71,7 @@ def normalise_illumination(photo: Array) -> Array:
     return (photo * full[..., None] + 0.5).clip(0, 255).astype(np.uint8)
 
 
-def normalise_intensity(volume: Array) -> Array:
+def even_levels(volume: Array) -> Array:
     r"""Bring a volume's noise floor and bright band to levels that all devices share.
 
     .. math:: V' = 24 + (V - f) \cdot 176 / (b - f)
@@ -93,7 +93,7 @@ def normalise_intensity(volume: Array) -> Array:
         >>> from fund2oct.data import EyeReader
         >>> volume = EyeReader("eyes.h5").read("sim3-0000000-OD").volume
         >>> dark = volume // 2  # as of a device that shows everything half as bright
-        >>> bool(abs(normalise_intensity(dark).mean() - normalise_intensity(volume).mean()) < 1)
+        >>> bool(abs(even_levels(dark).mean() - even_levels(volume).mean()) < 1)
         True
     """
     if volume.ndim != 3 or volume.dtype != np.uint8:
