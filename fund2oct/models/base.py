@@ -250,8 +250,9 @@ class VolumeModel(SteppingModule):
             raise NotFiniteError(
                 f"step {self.global_step}: not a finite number: {name}; {advice(self.trainer)}"
             )
+        rebuilt = self.rebuilt_names()
         checkpoint["state_dict"] = {
-            name: value for name, value in checkpoint["state_dict"].items() if not self.is_rebuilt(name)
+            name: value for name, value in checkpoint["state_dict"].items() if name not in rebuilt
         }
         checkpoint[TASK_KEY] = {
             "class": f"{type(self).__module__}.{type(self).__qualname__}",
@@ -262,10 +263,10 @@ class VolumeModel(SteppingModule):
         """Restore the task, and leave to ``load_state_dict`` the weights of the parts that are built."""
         states = checkpoint.get("callbacks", {})
         states.update({name: without_strange_paths(state) for name, state in states.items()})
-        own = self.state_dict()
+        own, rebuilt = self.state_dict(), self.rebuilt_names()
         saved = checkpoint["state_dict"]
         # What was built stays, but where the file holds it too.
-        checkpoint["state_dict"] = {name: value for name, value in own.items() if self.is_rebuilt(name)} | {
+        checkpoint["state_dict"] = {name: value for name, value in own.items() if name in rebuilt} | {
             name: value for name, value in saved.items() if name.partition(".")[0] in self._modules
         }
         stored = checkpoint[TASK_KEY]["task"]
@@ -274,6 +275,11 @@ class VolumeModel(SteppingModule):
             task.check_same_split(self.task)
         self.task = task
 
-    def is_rebuilt(self, name: str) -> bool:
-        """Whether a weight of this name is brought along by the network, see :meth:`rebuilt`."""
-        return name.replace("generator_ema.module.", "generator.", 1).startswith(self.rebuilt())
+    def rebuilt_names(self) -> set[str]:
+        """Names of the weights that come along each time the model is built, see :meth:`rebuilt`."""
+        beginnings = self.rebuilt()
+        return {
+            name
+            for name in self.state_dict()
+            if name.replace("generator_ema.module.", "generator.", 1).startswith(beginnings)
+        }
