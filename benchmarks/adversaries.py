@@ -34,7 +34,7 @@ from fund2oct.models.surface_model import heights_above_pose
 from fund2oct.networks.adversaries.discriminators import BScanPatchDiscriminator
 from fund2oct.networks.adversaries.feature_discriminator import FeatureDiscriminator
 from fund2oct.networks.features import EfficientNetLite0
-from fund2oct.networks.layered.generator import Anatomy, Real, dressed
+from fund2oct.networks.layered.generator import PredictedAnatomy, Real, dressed
 from fund2oct.networks.layered.texture import TextureNetwork
 from fund2oct.networks.lift import sample_lines
 from fund2oct.networks.noise import NoiseSource
@@ -54,7 +54,7 @@ class Slices:
         for batch in batches:
             where = batch["spacing_z_mm"]
             aligned = align(batch["volume"], batch["pose_um"], where)
-            real = Real(heights_above_pose(batch), aligned, batch["spacing_x_mm"]) if known else None
+            real = Real(heights_above_pose(batch), aligned, model.task.spacing_mm[2]) if known else None
             n_slices, n_depth = batch["volume"].shape[2:4]
             with torch.no_grad():
                 found = network.anatomy(batch["fundus"], batch["grid"], where, n_depth, real)
@@ -69,11 +69,11 @@ class Slices:
         self.surfaces = found.surfaces
         self.dz_mm = float(where[0])
 
-    def take(self, chosen: Tensor) -> tuple[Anatomy, Tensor, Tensor, Tensor]:
+    def take(self, chosen: Tensor) -> tuple[PredictedAnatomy, Tensor, Tensor, Tensor]:
         """Anatomy, pose, condition of the discriminators and real image of some slices."""
         logits = self.logits[chosen].float()[:, :, None]
         heights_um, row_um = self.heights_um[chosen][:, :, None], self.row_um[chosen][:, :, None, :]
-        anatomy = Anatomy(self.surfaces, heights_um, logits, row_um, pockets=logits)
+        anatomy = PredictedAnatomy(self.surfaces, heights_um, logits, row_um, pockets=logits)
         pose = self.pose_um[chosen][:, None]
         shown = unalign(anatomy.image, pose, self.dz_mm)
         photo = self.photo[chosen][:, :, None, None].expand(-1, -1, -1, shown.shape[3], -1)

@@ -1,6 +1,6 @@
 """Memory while a file of 20,000 eyes is trained from, over time.
 
-python benchmarks/memory.py --figure docs/images/memory.png
+python benchmarks/memory.py --figure docs/images/memory.webp
 
 The eyes are simulated ones, repeated under other keys. The model is one convolution, so that all eyes
 pass in minutes: what is measured is the data's way to it.
@@ -74,7 +74,7 @@ def main() -> None:
     parser.add_argument("--figure")
     options = parser.parse_args()
     simulated = [
-        dataclasses.replace(simulate_eye(0, number), second=None, lesions=None, lesion_fundus=None)
+        dataclasses.replace(simulate_eye(0, number), rescan=None, lesions=None, lesion_fundus=None)
         for number in range(20)
     ]
     memory = _Memory()
@@ -119,7 +119,7 @@ def _draw(seconds: Any, epochs: Any, mib: Any, title: str, out: Path) -> None:
     axes.set(xlabel="time, s", ylabel="memory, MiB", title=title)
     axes.set(xlim=(0, seconds[-1]), ylim=(0, 1.15 * mib.max()))
     axes.text(0.99, 0.03, "grey lines: epochs begin", transform=axes.transAxes, ha="right", color="0.4")
-    figure.savefig(out, dpi=150)
+    figure.savefig(out, dpi=150, pil_kwargs={"lossless": True})
 
 
 if __name__ == "__main__":

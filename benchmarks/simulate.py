@@ -25,7 +25,7 @@ def main() -> None:
         for number in range(n_eyes):
             simulate_eye(0, number, config)
         seconds = time.process_time() - start
-        print(f"{name}: {n_eyes / seconds:.1f} eyes per CPU second, two renderings each")
+        print(f"{name}: {n_eyes / seconds:.1f} eyes per CPU second, each with its rescan")
 
 
 if __name__ == "__main__":

@@ -53,7 +53,7 @@ def main() -> None:
     slices = {name: batch[name][:, :, :2] for name in ("volume",)} | {"pose": batch["pose_um"][:, :2]}
     condition = torch.rand(given.batch_size, 4, 2, *batch["volume"].shape[3:])
     aligned = model.prepare(batch)["aligned"]
-    real = Real(heights_above_pose(batch), aligned, batch["spacing_x_mm"])
+    real = Real(heights_above_pose(batch), aligned, data.spacing_mm[2])
 
     def autocast() -> torch.autocast:
         return torch.autocast("cpu", torch.bfloat16, enabled=given.precision == "bf16")

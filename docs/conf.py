@@ -29,6 +29,7 @@ html_theme = "furo"
 html_show_copyright = False
 html_static_path = ["_static"]
 html_css_files = ["fund2oct.css"]
+html_js_files = [("enlarge.js", {"defer": "defer"})]
 templates_path: list[str] = []
 # The copy button leaves out prompts.
 copybutton_prompt_text = r">>> |\.\.\. |\$ "

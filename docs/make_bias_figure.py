@@ -2,11 +2,11 @@
 
     python docs/make_bias_figure.py data/phantom.h5
 
-The file is of simulated eyes with second renderings, as ``fund2oct simulate`` makes it. Written are
-``docs/images/bias.png`` and the values behind it, ``bias.csv``.
+The file is of simulated eyes with rescans, as ``fund2oct simulate`` makes it. Written are
+``docs/images/bias.webp`` and the values behind it, ``bias.csv``.
 
 Three comparisons of N eyes with N: real eyes with other real eyes, whose distance is 0 for infinitely
-many; with the second renderings of the same eyes, likewise; and with other real eyes that are blurred
+many; with the rescans of the same eyes, likewise; and with other real eyes that are blurred
 a little, whose distance is not 0. Each is averaged over random draws from the file's eyes.
 """
 
@@ -18,6 +18,7 @@ from pathlib import Path
 from statistics import fmean, stdev
 
 import torch
+from figure_files import IMAGES, save_webp
 from matplotlib.figure import Figure
 from scipy import ndimage
 from torch import Tensor
@@ -28,15 +29,14 @@ from fund2oct.metrics.sets.estimate import compare_eyes
 from fund2oct.metrics.sets.resize import resize_images
 from fund2oct.networks.features import load_feature_network
 from fund2oct.progress import with_progress
-from fund2oct.visual import save_figure
 from fund2oct.visual.style import SERIES_COLOURS, dress, new_figure
 
 NUMBERS = (8, 16, 32, 64, 128)
 BLUR_PX = 0.5
 RESAMPLES = 4
-OTHERS, SECOND, BLURRED = "other real eyes", "second rendering, same eyes", "other real eyes, blurred"
+OTHERS, RESCAN, BLURRED = "other real eyes", "rescan, same eyes", "other real eyes, blurred"
 EXTRAPOLATED = ", extrapolated"
-STYLES = {OTHERS: "o-", SECOND: "s-", BLURRED: "^-"}
+STYLES = {OTHERS: "o-", RESCAN: "s-", BLURRED: "^-"}
 KINDS = {"frechet": frechet_distance, "kernel": kernel_distance}
 
 Point = tuple[float, float]
@@ -51,18 +51,18 @@ def main() -> None:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("data", type=Path, metavar="FILE.h5", help="simulated eyes, at least 256")
-    parser.add_argument("--out", type=Path, default=Path(__file__).parent / "images" / "bias.png")
+    parser.add_argument("--out", type=Path, default=IMAGES / "bias.webp")
     arguments = parser.parse_args()
     distance = ImageDistance()
     with torch.inference_mode():
         curves = _measure(*_describe(arguments.data, 2 * max(NUMBERS)))
     arguments.out.parent.mkdir(parents=True, exist_ok=True)
     _write(curves, distance.name, arguments.out.with_suffix(".csv"))
-    save_figure(_draw(curves, distance.name), arguments.out)
+    save_webp(_draw(curves, distance.name), arguments.out)
 
 
 def _describe(path: Path, n_eyes: int) -> tuple[Tensor, Tensor, Tensor]:
-    """Features ``(N, S, d)`` of the eyes, of their second renderings and of the eyes blurred."""
+    """Features ``(N, S, d)`` of the eyes, of their rescans and of the eyes blurred."""
     network = load_feature_network("efficientnet_lite0")
     assert network.size is not None
     sets: tuple[list[Tensor], ...] = ([], [], [])
@@ -71,27 +71,27 @@ def _describe(path: Path, n_eyes: int) -> tuple[Tensor, Tensor, Tensor]:
             raise SystemExit(f"{path}: expected at least {n_eyes} eyes, found {len(reader.keys)}")
         for key in with_progress(reader.keys[:n_eyes], n_eyes, "describing eyes"):
             eye = reader.read(key)
-            if eye.volume is None or eye.second is None:
-                raise SystemExit(f"{path}: eye {key!r}: expected a volume and its second rendering")
+            if eye.volume is None or eye.rescan is None:
+                raise SystemExit(f"{path}: eye {key!r}: expected a volume and its rescan")
             blurred = ndimage.gaussian_filter(eye.volume.astype(float), BLUR_PX, axes=(1, 2))
-            for features, volume in zip(sets, (eye.volume, eye.second, blurred), strict=True):
+            for features, volume in zip(sets, (eye.volume, eye.rescan, blurred), strict=True):
                 images = torch.from_numpy(volume / 255).float()[:, None].clamp(0, 1)
                 images = resize_images(images, network.size, "antialias")
                 features.append(network.features(images)["pooled"])
-    real, second, blurred = (torch.stack(features).double() for features in sets)
-    return real, second, blurred
+    real, rescan, blurred = (torch.stack(features).double() for features in sets)
+    return real, rescan, blurred
 
 
-def _measure(real: Tensor, second: Tensor, blurred: Tensor) -> Curves:
-    generator = torch.Generator().manual_seed(0)
+def _measure(real: Tensor, rescan: Tensor, blurred: Tensor) -> Curves:
+    rng = torch.Generator().manual_seed(0)
     curves: Curves = {}
     for number in NUMBERS:
         draws: dict[tuple[str, str], list[float]] = {}
         # The larger the sets, the less they scatter and the longer they take.
         for _ in range(max(3, min(12, 192 // number))):
-            order = torch.randperm(len(real), generator=generator)
+            order = torch.randperm(len(real), generator=rng)
             these, others = order[:number], order[number : 2 * number]
-            answers = {OTHERS: real[others], SECOND: second[these], BLURRED: blurred[others]}
+            answers = {OTHERS: real[others], RESCAN: rescan[these], BLURRED: blurred[others]}
             for comparison, answer in answers.items():
                 for kind, distance in KINDS.items():
                     value = distance(real[these].flatten(0, 1), answer.flatten(0, 1)).item()

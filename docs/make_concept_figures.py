@@ -1,14 +1,13 @@
 """Draw the figures of the concept pages from simulated eyes: python docs/make_concept_figures.py
 
-Writes ``geometry.png``, ``pose.png``, ``surfaces.png`` and ``twins.png`` to docs/images.
+Writes ``geometry.webp``, ``pose.webp``, ``surfaces.webp`` and ``twins.webp`` to docs/images.
 """
 
 from __future__ import annotations
 
-from pathlib import Path
-
 import numpy as np
 import torch
+from figure_files import IMAGES, save_webp
 from matplotlib import colormaps
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
@@ -19,7 +18,6 @@ from fund2oct.networks.lift import sample_lines
 from fund2oct.phantom import PhantomConfig, simulate_eye, simulate_twins
 from fund2oct.retina import SURFACES, LayerFrame, align, retinal_boundaries, to_layers
 
-IMAGES = Path(__file__).parent / "images"
 CONFIG = PhantomConfig(fundus_px=448, n_depth=256, n_ascans=360, diagnosis="PED")
 SEED, NUMBER = 9, 4
 # Okabe and Ito's colours, which the colour-blind can tell apart.
@@ -31,7 +29,7 @@ def main() -> None:
     eye = simulate_eye(SEED, NUMBER, CONFIG)
     for name, draw in (("geometry", geometry), ("pose", pose), ("surfaces", surfaces), ("twins", twins)):
         figure = draw(eye)
-        figure.savefig(IMAGES / f"{name}.png", dpi=130, bbox_inches="tight", pad_inches=0.05)
+        save_webp(figure, IMAGES / f"{name}.webp", dpi=130, bbox_inches="tight", pad_inches=0.05)
 
 
 def geometry(eye: Eye) -> Figure:
@@ -107,15 +105,15 @@ def surfaces(eye: Eye) -> Figure:
 
 
 def twins(eye: Eye) -> Figure:
-    """One photo, a slice of the eye, of its second rendering and of a twin, and how thick twins are."""
+    """One photo, a slice of the eye, of its rescan and of a twin, and how thick twins are."""
     others = simulate_twins(SEED, NUMBER, 6, CONFIG)
-    assert eye.second is not None
+    assert eye.rescan is not None
     figure = Figure(figsize=(9, 4.2), facecolor="white")
     layout = figure.add_gridspec(2, 3, width_ratios=(1.2, 1, 1), wspace=0.06, hspace=0.22)
     _picture(figure.add_subplot(layout[:, 0]), eye.fundus, "one photo, to the last bit")
     pictures = {
         "the eye": eye.volume,
-        "scanned again: other speckle": eye.second,
+        "scanned again: other speckle": eye.rescan,
         "a twin: other hidden anatomy": others[0].volume,
     }
     for place, (title, volume) in enumerate(pictures.items()):

@@ -1,13 +1,15 @@
 """Draw the README's figures of the model: python docs/make_model_figures.py RUN [KEY]
 
-RUN is the folder of a training, KEY one of its test eyes. Written to docs/images are pix2vol.png, real and
-generated slices of that eye; thickness.png, the map of its thickness; and curves.png, how the training went.
+RUN is the folder of a training, KEY one of its test eyes. Written to docs/images are pix2vol.webp, real and
+generated slices of that eye; thickness.webp, the map of its thickness; and curves.webp, how the training
+went.
 """
 
 import sys
 from pathlib import Path
 
 import torch
+from figure_files import IMAGES, save_webp
 from omegaconf import OmegaConf
 from torch.utils.data import default_collate
 
@@ -17,10 +19,8 @@ from fund2oct.models.task import DEMONSTRATION
 from fund2oct.models.thickness import predict_interval_um, predict_thickness
 from fund2oct.networks.noise import NoiseSource
 from fund2oct.retina import unalign
-from fund2oct.visual import ShownVolume, draw_panel, draw_thickness, save_figure
+from fund2oct.visual import ShownVolume, draw_panel, draw_thickness
 from fund2oct.visual.curves import draw_curves, read_curves
-
-IMAGES = Path(__file__).parent / "images"
 
 
 def main(run: Path, key: str = "") -> None:
@@ -55,9 +55,9 @@ def main(run: Path, key: str = "") -> None:
         volumes, spacing_mm, photo, grid, minus=("generated", "real"), thickness=found, title=title,
         footer=footer,
     )  # fmt: skip
-    save_figure(panel, IMAGES / "pix2vol.png")
-    save_figure(draw_thickness(eye.fundus, found, title, footer), IMAGES / "thickness.png")
-    save_figure(draw_curves(read_curves(run / "metrics.csv")), IMAGES / "curves.png")
+    save_webp(panel, IMAGES / "pix2vol.webp")
+    save_webp(draw_thickness(eye.fundus, found, title, footer), IMAGES / "thickness.webp")
+    save_webp(draw_curves(read_curves(run / "metrics.csv")), IMAGES / "curves.webp")
 
 
 if __name__ == "__main__":

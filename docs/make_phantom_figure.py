@@ -1,9 +1,9 @@
 """Draw simulated eyes for the documentation, and beside real ones for the eye of the beholder.
 
     python docs/make_phantom_figure.py
-    python docs/make_phantom_figure.py --real FOLDER --out phantom_and_real.png
+    python docs/make_phantom_figure.py --real FOLDER --out phantom_and_real.webp
 
-The first writes ``docs/images/phantom.png``: one eye for each diagnosis, its photo and three of its
+The first writes ``docs/images/phantom.webp``: one eye for each diagnosis, its photo and three of its
 B-scans. The second puts such eyes below the real ones of a folder in the challenge's layout, all
 reduced to the size of the real pictures. Real pictures are not ours to publish: keep what it writes
 out of the repository.
@@ -19,13 +19,13 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from figure_files import IMAGES, save_webp
 from matplotlib.figure import Figure
 from PIL import Image
 
 from fund2oct.eye import Eye
 from fund2oct.geometry import RadialScan
 from fund2oct.phantom import DIAGNOSES, PhantomConfig, simulate_eye
-from fund2oct.visual import save_figure
 from fund2oct.visual.bscan import draw_bscan, draw_scale_bar
 from fund2oct.visual.photo import draw_photo
 from fund2oct.visual.style import TEXT_PT, new_figure
@@ -41,7 +41,7 @@ def main() -> None:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("--real", type=Path, help="folder with train.csv, CF and OCT, to compare with")
-    parser.add_argument("--out", type=Path, default=Path(__file__).parent / "images" / "phantom.png")
+    parser.add_argument("--out", type=Path, default=IMAGES / "phantom.webp")
     parser.add_argument("--seed", type=int, default=9)
     arguments = parser.parse_args()
     repository = Path(__file__).resolve().parents[1]
@@ -51,7 +51,7 @@ def main() -> None:
     if arguments.real:
         real = _read_real(arguments.real)
         eyes = [(eye, "real") for eye in real] + [(_resize(eye, real[0]), name) for eye, name in eyes]
-    save_figure(_draw(eyes), arguments.out)
+    save_webp(_draw(eyes), arguments.out)
 
 
 def _simulate(seed: int) -> list[Eye]:

@@ -3,7 +3,7 @@
     python docs/make_sensitivity_figure.py --real FOLDER
 
 FOLDER holds ``srf_bscans`` (single B-scans), ``duke_dme`` (one volume, a picture a slice) and
-``macular_hole`` (one volume, a TIFF). Written are ``docs/images/sensitivity.png`` and the values
+``macular_hole`` (one volume, a TIFF). Written are ``docs/images/sensitivity.webp`` and the values
 behind it, ``sensitivity.csv``: numbers alone, nothing of the pictures. What does not rise with the
 strength of a distortion is printed.
 
@@ -25,12 +25,12 @@ from typing import Any
 import numpy as np
 import tifffile
 import torch
+from figure_files import IMAGES, save_webp
 from matplotlib.figure import Figure
 from scipy import ndimage
 
 from fund2oct.data.formats.images import read_grey, resize
 from fund2oct.metrics import DistanceResult, ImageDistance, VideoDistance
-from fund2oct.visual import save_figure
 from fund2oct.visual.style import SERIES_COLOURS, dress, new_figure
 
 Array = np.ndarray
@@ -51,7 +51,7 @@ class Distortion:
     Args:
         strengths: rising.
         unit: of the strengths.
-        apply: takes the volume, a strength and the volume's own generator of random numbers.
+        apply: takes the volume, a strength and the volume's own random numbers.
     """
 
     strengths: tuple[float, ...]
@@ -59,8 +59,8 @@ class Distortion:
     apply: Callable[[Array, float, np.random.Generator], Array]
 
 
-def _noise(volume: Array, strength: float, random: np.random.Generator) -> Array:
-    return volume + strength * random.standard_normal(volume.shape)
+def _noise(volume: Array, strength: float, rng: np.random.Generator) -> Array:
+    return volume + strength * rng.standard_normal(volume.shape)
 
 
 def _blur(volume: Array, strength: float, _: np.random.Generator) -> Array:
@@ -71,9 +71,9 @@ def _shift(volume: Array, strength: float, _: np.random.Generator) -> Array:
     return ndimage.shift(volume, (0, strength / 100 * volume.shape[1], 0), order=1, mode="mirror")
 
 
-def _shuffle(volume: Array, strength: float, random: np.random.Generator) -> Array:
+def _shuffle(volume: Array, strength: float, rng: np.random.Generator) -> Array:
     # One cycle through the slices chosen: each of them leaves its place.
-    chosen = random.permutation(len(volume))[: int(strength)]
+    chosen = rng.permutation(len(volume))[: int(strength)]
     shuffled = volume.copy()
     shuffled[chosen] = volume[np.roll(chosen, 1)]
     return shuffled
@@ -93,7 +93,7 @@ def main() -> None:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("--real", type=Path, required=True, help="folder of the real B-scans")
-    parser.add_argument("--out", type=Path, default=Path(__file__).parent / "images" / "sensitivity.png")
+    parser.add_argument("--out", type=Path, default=IMAGES / "sensitivity.webp")
     arguments = parser.parse_args()
     bscans, sequences = read_bscans(arguments.real), read_sequences(arguments.real)
     print(f"{len(bscans)} single B-scans, {len(sequences)} sequences of {FRAMES} slices")
@@ -105,7 +105,7 @@ def main() -> None:
         print(" ".join(key), "|", _verdict(results))
     arguments.out.parent.mkdir(parents=True, exist_ok=True)
     _write(measured, arguments.out.with_suffix(".csv"))
-    save_figure(_draw(measured), arguments.out)
+    save_webp(_draw(measured), arguments.out)
 
 
 def read_bscans(folder: Path) -> dict[str, Array]:

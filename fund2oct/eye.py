@@ -12,7 +12,7 @@ from fund2oct.geometry import Placement, ScanPattern
 from fund2oct.retina.layers import BOUNDARIES, SURFACES
 from fund2oct.retina.pose import N_POSE
 
-SCHEMA_VERSION = 3
+SCHEMA_VERSION = 4
 """Version of the layout of a file of eyes that this library reads and writes."""
 LATERALITIES = ("OD", "OS", "")
 """Right, left, and unknown, which a photo from anywhere may be."""
@@ -38,15 +38,18 @@ class Eye:
         laterality: ``"OD"`` (right), ``"OS"`` (left), or empty where it is not known.
         fundus: photo, RGB uint8, shape ``(H, H, 3)``, the square around the circle of the retina; None
             for a scan without a photo.
-        scan: the lines of the scan; None with ``volume``.
+        scan: the lines of the scan; None where there is no volume.
         placement: where the scan lies on the photo.
-        spacing_mm: ``(s, z, x)``; s is NaN where the slices are not parallel.
+        spacing_mm: distance of neighbouring slices, rows and A-scans ``(s, z, x)``; s is NaN where the slices
+            are not parallel.
         volume: B-scans, uint8, shape ``(S, Z, X)``; None for a photo without a scan.
-        second: the same scan with other speckle, uint8, shape ``(S, Z, X)``.
+        rescan: the same scan once more, with other speckle, uint8, shape ``(S, Z, X)``; simulated eyes have
+            it.
         boundaries_um: depth of each of :data:`fund2oct.retina.BOUNDARIES`, micrometres from the top
             of the frame, float32, shape ``(n, S, X)``, NaN where absent.
-        lesions: label map of the volume, uint8, shape ``(S, Z, X)``.
-        lesion_fundus: label map of the photo, uint8, shape ``(H, H)``.
+        lesions: for each voxel the number of its lesion, counted from 1 in :data:`fund2oct.phantom.LESIONS`,
+            and 0 where there is none, uint8, shape ``(S, Z, X)``.
+        lesion_fundus: the same for each pixel of the photo, uint8, shape ``(H, H)``.
         pose_um: pose of each slice, micrometres, float32, shape ``(S, 7)``; the
             last coefficients are 0 where a parabola fits.
         surfaces_um: depth of each of :data:`fund2oct.retina.SURFACES` as found in the volume,
@@ -60,6 +63,11 @@ class Eye:
         metadata: what else is known of the eye, such as ``age_years``; plain values by name.
         history: what the importer did to make the eye, such as the circle that it cropped the photo
             to; plain values by name.
+
+    Example:
+        >>> eye = Eye(key="7-OD", patient="7", laterality="OD", fundus=np.zeros((64, 64, 3), np.uint8))
+        >>> eye
+        Eye('7-OD', OD, fundus 64 px, volume None)
     """
 
     key: str
@@ -70,7 +78,7 @@ class Eye:
     placement: Placement = field(default_factory=Placement)
     spacing_mm: tuple[float, float, float] = (math.nan, math.nan, math.nan)
     volume: Array | None = None
-    second: Array | None = None
+    rescan: Array | None = None
     boundaries_um: Array | None = None
     lesions: Array | None = None
     lesion_fundus: Array | None = None
@@ -103,7 +111,7 @@ class Eye:
 ARRAYS: dict[str, tuple[str, tuple[str | int, ...]]] = {
     "fundus": ("uint8", ("H", "H", 3)),
     "volume": ("uint8", ("S", "Z", "X")),
-    "second": ("uint8", ("S", "Z", "X")),
+    "rescan": ("uint8", ("S", "Z", "X")),
     "boundaries_um": ("float32", (len(BOUNDARIES), "S", "X")),
     "lesions": ("uint8", ("S", "Z", "X")),
     "lesion_fundus": ("uint8", ("H", "H")),
@@ -125,7 +133,24 @@ def padded_pose(pose_um: Array) -> Array:
 
 
 def problems(eye: Eye) -> list[str]:
-    """What is wrong with an eye, one line each; empty for a sound one."""
+    """List what is wrong with an eye.
+
+    Looked at are the names, the type and the shape of each array, sizes that must agree between arrays, the
+    scan's lines against volume and spacing, and the values of pose and surfaces.
+
+    Args:
+        eye: the eye; it is not changed.
+
+    Returns:
+        A line for each problem, with what was expected and what was found; empty for a sound eye.
+
+    Example:
+        >>> for line in problems(Eye(key="7-OD", patient="", laterality="right")):
+        ...     print(line)
+        patient: expected a name, found none; splits are made by patient
+        laterality: expected one of ('OD', 'OS', ''), found 'right'
+        expected a photo, a volume or both, found neither
+    """
     found = [*_text_problems(eye), *_plain_problems(eye), *_array_problems(eye), *_scan_problems(eye)]
     found += _value_problems(eye)
     if eye.fundus is None and eye.volume is None:
@@ -134,10 +159,20 @@ def problems(eye: Eye) -> list[str]:
 
 
 def validate(eye: Eye) -> None:
-    """Refuse an eye with a problem.
+    """Refuse an eye that :func:`problems` finds anything wrong with.
+
+    Args:
+        eye: the eye; it is not changed.
 
     Raises:
-        DataError: if there is one; the message names the eye and every problem.
+        DataError: if there is a problem; the message names the eye and every problem.
+
+    Example:
+        >>> photo = np.zeros((64, 64, 3), np.float32)
+        >>> validate(Eye(key="7-OD", patient="7", laterality="OD", fundus=photo))
+        Traceback (most recent call last):
+            ...
+        fund2oct.eye.DataError: eye '7-OD': fundus: expected uint8 (H, H, 3), found float32 (64, 64, 3)
     """
     if found := problems(eye):
         raise DataError(f"eye {eye.key!r}: {'; '.join(found)}")

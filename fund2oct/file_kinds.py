@@ -6,6 +6,8 @@ import os
 from pathlib import Path
 
 HDF5 = "an HDF5 file"
+MADE_HERE = "made by fund2oct"
+"""The mark in what fund2oct draws (PNG and TIFF: the tag Software), by which it is told from photos."""
 _STARTS: tuple[tuple[bytes, str], ...] = (
     (b"\xff\xd8\xff", "a JPEG picture"),
     (b"\x89PNG\r\n", "a PNG picture"),
@@ -30,13 +32,24 @@ _STARTS: tuple[tuple[bytes, str], ...] = (
 )
 _LFS = b"version https://git-lfs"
 _READ = 512
+_READ_FOR_MARK = 8192
 
 
 def kind_of(path: str | os.PathLike[str]) -> str:
-    """Say what a file is, in words that follow "is"; empty where its bytes tell nothing.
+    """Tell what a file is by its first bytes, whatever its name says.
+
+    Args:
+        path: the file.
+
+    Returns:
+        Words that an error can put behind "is"; empty where the bytes tell nothing.
 
     Raises:
         OSError: if it cannot be opened.
+
+    Example:
+        >>> kind_of("photo.png"), kind_of("eyes.h5")
+        ('a PNG picture', 'an HDF5 file, as files of eyes are')
     """
     with open(path, "rb") as file:
         start = file.read(_READ)
@@ -55,8 +68,24 @@ def kind_of(path: str | os.PathLike[str]) -> str:
     return next((kind for first, kind in _STARTS if start.startswith(first)), "")
 
 
+def is_made_here(path: str | os.PathLike[str]) -> bool:
+    """Whether a picture or a page carries :data:`MADE_HERE`: it is a result, and no photo.
+
+    Raises:
+        OSError: if it cannot be opened.
+    """
+    with open(path, "rb") as file:
+        return MADE_HERE.encode() in file.read(_READ_FOR_MARK)
+
+
 def why_not_a_file(path: str | os.PathLike[str]) -> str:
-    """Why a path cannot be opened as a file, in words that follow its name; empty where it can be.
+    """Tell why a path cannot be opened as a file.
+
+    Args:
+        path: the path that a user gave.
+
+    Returns:
+        Words that an error can put behind the path; empty where the file can be opened.
 
     Example:
         >>> why_not_a_file("/")

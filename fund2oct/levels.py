@@ -16,7 +16,7 @@ _LEAST_OF_BYTES = 128
 
 
 def find_levels(values: Array) -> Levels:
-    """Tell black and white, where the type and the range of numbers leave no doubt.
+    """Tell which numbers are black and white, where their type and range leave no doubt.
 
     * Bytes run from 0 to 255, and truth values from 0 to 1.
     * Whole numbers, whatever their type, run to the largest of the smallest usual depth that holds them
@@ -24,10 +24,10 @@ def find_levels(values: Array) -> Levels:
     * Fractions run from 0 to 1, or to 255 where they reach at least 128; 1% beyond the ends is cut off.
 
     Args:
-        values: of any shape and type; NaN counts as black.
+        values: numbers of any shape and type; NaN counts as black.
 
     Returns:
-        Black and white.
+        The numbers that are black and white.
 
     Raises:
         DataError: if numbers are negative, infinite or out of these ranges: nothing tells their black
@@ -62,8 +62,8 @@ def to_bytes(values: Array, levels: Levels) -> Array:
     """Bring numbers to bytes, black to 0 and white to 255; NaN becomes black.
 
     Args:
-        values: of any shape and type.
-        levels: black and white, see :func:`find_levels`.
+        values: numbers of any shape and type.
+        levels: the numbers that are black and white, see :func:`find_levels`.
 
     Returns:
         uint8, of the same shape.

@@ -41,11 +41,11 @@ def check_files(
         OutputError: if a file is there, if it is a folder, or an input.
 
     Example:
-        >>> check_files(["eye-of-nobody.h5"])  # is not there: nothing happens
-        >>> check_files([__file__], overwrite=True, inputs=[__file__])
+        >>> check_files(["results.h5"])  # is not there: nothing happens
+        >>> check_files(["eyes.h5"], overwrite=True, inputs=["eyes.h5"])
         Traceback (most recent call last):
             ...
-        fund2oct.outputs.OutputError: ...: is read by this very command; choose another place
+        fund2oct.outputs.OutputError: eyes.h5: is read by this very command; choose another place for ...
     """
     there = [path for path in map(Path, paths) if os.path.lexists(path)]
     read = [path for path in map(Path, inputs) if path.exists()]
@@ -72,11 +72,18 @@ def check_folder(folder: AnyPath, mark: str, overwrite: bool = False) -> None:
 
     Args:
         folder: the folder that a call is going to make and fill.
-        mark: a file by which what an earlier call of this kind wrote is known, such as ``report.md``.
+        mark: name of a file that each folder of such results holds, such as ``report.md``.
         overwrite: whether that may be replaced. A folder of anything else is refused all the same.
 
     Raises:
         OutputError: if the folder is a file, or holds something that may not be replaced.
+
+    Example:
+        >>> check_folder("report", mark="report.md")  # is not there: nothing happens
+        >>> check_folder(".", mark="report.md", overwrite=True)
+        Traceback (most recent call last):
+            ...
+        fund2oct.outputs.OutputError: .: holds other files already, and no report.md; choose another folder
     """
     folder = Path(folder)
     if os.path.lexists(folder) and not folder.is_dir():
@@ -93,7 +100,18 @@ def check_folder(folder: AnyPath, mark: str, overwrite: bool = False) -> None:
 
 
 def make_numbered_folder(parent: AnyPath) -> Path:
-    """Make the next of the folders ``001``, ``002``, ...; no two processes get the same one."""
+    """Make the next of the folders ``001``, ``002``, and so on; no two processes get the same one.
+
+    Args:
+        parent: where to make it; this folder is made as well, if need be.
+
+    Returns:
+        The new folder, which is empty.
+
+    Example:
+        >>> [make_numbered_folder("runs/pix2vol").name for _ in range(2)]
+        ['001', '002']
+    """
     parent = Path(parent)
     parent.mkdir(parents=True, exist_ok=True)
     taken = [int(path.name) for path in parent.iterdir() if path.name.isdigit()]

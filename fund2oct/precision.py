@@ -14,11 +14,32 @@ F = TypeVar("F", bound=Callable[..., Any])
 _HALF = (torch.bfloat16, torch.float16)
 
 
+def no_autocast(device: torch.device) -> contextlib.AbstractContextManager[Any]:
+    """A block without autocast on a device, also on one that never has it, as ``meta``.
+
+    Example:
+        >>> a = torch.rand(4, 4)
+        >>> with torch.autocast("cpu", torch.bfloat16), no_autocast(a.device):
+        ...     (a @ a).dtype
+        torch.float32
+    """
+    if torch.amp.is_autocast_available(device.type):
+        return torch.autocast(device.type, enabled=False)
+    return contextlib.nullcontext()
+
+
 def full_precision(function: F) -> F:
     """Run a function of tensors in float32: no autocast in it, and half precision widened before.
 
     For metrics and geometry: bfloat16 keeps 8 bits, so that a position in 448 A-scans is up to 0.44 off, a
     brightness has some 186 levels, and the variances of SSIM, small differences of large numbers, are lost.
+
+    Args:
+        function: the function. Its arguments that are tensors of half precision are made float32; all
+            others are passed on as they are.
+
+    Returns:
+        The function, which is called as before.
 
     Example:
         >>> @full_precision
@@ -33,10 +54,10 @@ def full_precision(function: F) -> F:
     @functools.wraps(function)
     def widened(*args: Any, **options: Any) -> Any:
         given = [*args, *options.values()]
-        devices = {value.device.type for value in given if isinstance(value, torch.Tensor)}
+        devices = {value.device for value in given if isinstance(value, torch.Tensor)}
         with contextlib.ExitStack() as stack:
             for device in devices:
-                stack.enter_context(torch.autocast(device, enabled=False))
+                stack.enter_context(no_autocast(device))
             return function(
                 *map(_widened, args), **{name: _widened(value) for name, value in options.items()}
             )

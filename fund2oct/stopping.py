@@ -1,7 +1,9 @@
-"""Being stopped from outside: Ctrl-C, or a signal of a cluster's scheduler."""
+"""Being stopped from outside: Ctrl-C, a signal of a cluster's scheduler, a terminal that is closed."""
 
 from __future__ import annotations
 
+import errno
+import os
 import signal
 import threading
 from collections.abc import Iterator
@@ -9,7 +11,9 @@ from contextlib import contextmanager
 from types import FrameType
 
 INTERRUPTED = 128 + signal.SIGINT
-TERMINATED = 128 + signal.SIGTERM
+HANGUP = getattr(signal, "SIGHUP", None)
+"""What a terminal that is closed sends; None on Windows."""
+_ENDING = [number for number in (signal.SIGTERM, HANGUP) if number is not None]
 
 
 class Stopped(KeyboardInterrupt):
@@ -26,26 +30,91 @@ class Stopped(KeyboardInterrupt):
 
 
 class Terminated(Stopped):
-    """SIGTERM, as an exception at the place where the process was."""
+    """SIGTERM or SIGHUP, as an exception at the place where the process was.
+
+    Args:
+        number: of the signal.
+
+    Example:
+        >>> Terminated(signal.SIGTERM).status, Terminated(signal.SIGTERM).name
+        (143, 'SIGTERM')
+    """
+
+    def __init__(self, number: int) -> None:
+        super().__init__("", 128 + number)
+        self.name = signal.Signals(number).name
 
 
 @contextmanager
-def sigterm_raises() -> Iterator[None]:
-    """Turn SIGTERM into :class:`Terminated`, so that files are closed and what is half made is removed.
+def signals_raise() -> Iterator[None]:
+    """Turn SIGTERM and SIGHUP into :class:`Terminated`, so that what is half made is removed.
 
-    A library that sets a handler of its own inside the block, as Lightning does while it trains, decides
-    itself what SIGTERM does.
+    A signal that is ignored, as SIGHUP is under ``nohup``, stays so. A library that sets a handler of its
+    own inside the block, as Lightning does while it trains, decides itself what its signal does.
+
+    Returns:
+        A context manager; the signal acts as usual again when its block ends.
+
+    Raises:
+        Terminated: inside the block, where the process was when the signal came.
+
+    Example:
+        >>> try:
+        ...     with signals_raise():
+        ...         signal.raise_signal(signal.SIGTERM)  # as a scheduler does when the time is up
+        ... except Terminated as stop:
+        ...     print("status", stop.status)
+        status 143
     """
 
     def terminate(number: int, frame: FrameType | None) -> None:
-        if signal.getsignal(signal.SIGTERM) is terminate:
-            raise Terminated("", TERMINATED)
+        if signal.getsignal(number) is terminate:
+            _leave_closed_terminal()
+            raise Terminated(number)
 
+    with _handling(_ENDING, terminate):
+        yield
+
+
+@contextmanager
+def hangup_as_sigterm() -> Iterator[list[int]]:
+    """Have SIGHUP do what SIGTERM does, whoever handles that; for a training, which ends its step first.
+
+    Yields:
+        A list that holds SIGHUP once it came.
+    """
+    received: list[int] = []
+
+    def pass_on(number: int, frame: FrameType | None) -> None:
+        received.append(number)
+        _leave_closed_terminal()
+        signal.raise_signal(signal.SIGTERM)
+
+    with _handling([] if HANGUP is None else [HANGUP], pass_on):
+        yield received
+
+
+@contextmanager
+def _handling(numbers: list[signal.Signals], handler: object) -> Iterator[None]:
     if threading.current_thread() is not threading.main_thread():  # where no handler can be set
         yield
         return
-    before = signal.signal(signal.SIGTERM, terminate)
+    before = {number: signal.getsignal(number) for number in numbers}
+    before = {number: known for number, known in before.items() if known is not signal.SIG_IGN}
+    for number in before:
+        signal.signal(number, handler)  # type: ignore[arg-type]
     try:
         yield
     finally:
-        signal.signal(signal.SIGTERM, before)
+        for number, known in before.items():
+            signal.signal(number, known)
+
+
+def _leave_closed_terminal() -> None:
+    """Write to nowhere where the terminal is gone: an error of the progress bar must not end the rest."""
+    for stream in (1, 2):
+        try:
+            os.get_terminal_size(stream)
+        except OSError as error:
+            if error.errno == errno.EIO:
+                os.dup2(os.open(os.devnull, os.O_WRONLY), stream)

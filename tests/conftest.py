@@ -123,7 +123,7 @@ def make_eye() -> Callable[..., Eye]:
             "sha256": "ab" * 32,
             "fundus": rng.integers(0, 256, (h, h, 3), dtype=np.uint8),
             "volume": rng.integers(0, 256, (s, z, x), dtype=np.uint8),
-            "second": rng.integers(0, 256, (s, z, x), dtype=np.uint8),
+            "rescan": rng.integers(0, 256, (s, z, x), dtype=np.uint8),
             "boundaries_um": rng.random((n, s, x), dtype=np.float32) * 1000,
             "lesions": rng.integers(0, 3, (s, z, x), dtype=np.uint8),
             "lesion_fundus": rng.integers(0, 3, (h, h), dtype=np.uint8),

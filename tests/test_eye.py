@@ -45,8 +45,8 @@ def test_a_photo_needs_no_volume(make_eye):
             {"volume": np.zeros((6, 8, 10), np.uint16)},
             "volume: expected uint8 (S, Z, X), found uint16 (6, 8, 10)",
         ),
-        ({"second": np.zeros((6, 10, 8), U8)}, "second: expected uint8 (6, 8, 10), found uint8 (6, 10, 8)"),
-        ({"second": np.zeros((6, 8, 0), U8)}, "second: expected uint8 (6, 8, 10), found uint8 (6, 8, 0)"),
+        ({"rescan": np.zeros((6, 10, 8), U8)}, "rescan: expected uint8 (6, 8, 10), found uint8 (6, 10, 8)"),
+        ({"rescan": np.zeros((6, 8, 0), U8)}, "rescan: expected uint8 (6, 8, 10), found uint8 (6, 8, 0)"),
         (
             {"boundaries_um": np.zeros((3, 6, 10), F32)},
             "boundaries_um: expected float32 (11, 6, 10), found float32 (3, 6, 10)",

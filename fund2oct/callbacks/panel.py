@@ -31,6 +31,13 @@ class PanelCallback(pl.Callback):
     Args:
         n_eyes: eyes to draw; the same ones each time.
         n_epochs: at how many epochs they are drawn, spread evenly over the training, the last one included.
+
+    Example:
+        >>> from fund2oct.run.config import load_experiment
+        >>> panels = "{class_path: fund2oct.callbacks.PanelCallback, init_args: {n_eyes: 4}}"
+        >>> config = load_experiment("pix2vol", [f"trainer.callbacks=[{panels}]"])
+        >>> [one["init_args"] for one in config["trainer"]["callbacks"] if "Panel" in one["class_path"]]
+        [{'n_eyes': 4}]
     """
 
     def __init__(self, n_eyes: int = 2, n_epochs: int = 24) -> None:

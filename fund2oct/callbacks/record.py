@@ -30,7 +30,19 @@ def versions() -> dict[str, str]:
 
 
 class RunRecordCallback(pl.Callback):
-    """Write ``run.json``: command, seed, versions and device; at the end the hours that it took."""
+    """Write ``run.json`` into the run's folder: what the run was made with, and how long it took.
+
+    It holds the command, the seed, the versions of the libraries, the device, the number of processes and
+    the precision; at the end also the hours that the training took.
+
+    Example:
+        >>> record = RunRecordCallback()
+        >>> options = {"accelerator": "cpu", "logger": False, "enable_checkpointing": False}
+        >>> trainer = pl.Trainer(default_root_dir="run", callbacks=[record], **options)
+        >>> record.setup(trainer, pl.LightningModule(), "fit")  # as the trainer does when it begins
+        >>> json.loads(Path("run/run.json").read_text())["device"]
+        'cpu'
+    """
 
     def __init__(self) -> None:
         self._record: dict[str, Any] = {}

@@ -70,6 +70,18 @@ def add_command(
     return parser
 
 
+def add_group(commands: Commands, name: str, metavar: str, purpose: str, example: str) -> Commands:
+    """Add a word that commands follow, called ``metavar``; the rest as :func:`add_command`."""
+    parser = commands.add_parser(
+        name,
+        help=purpose,
+        description=f"{purpose[0].upper()}{purpose[1:]}.",
+        epilog=f"example:\n  {example}\n  fund2oct {name} {metavar} --help",
+        formatter_class=Help,
+    )
+    return parser.add_subparsers(required=True, metavar=metavar)
+
+
 def leaves(parser: argparse.ArgumentParser) -> Iterator[argparse.ArgumentParser]:
     """The parsers of the commands that do something; those that only group others are left out."""
     grouped = [each for each in parser._actions if isinstance(each, argparse._SubParsersAction)]

@@ -7,7 +7,7 @@ import re
 
 from fund2oct.cli.commands import Commands, add_command, leaves
 
-_FILE = re.compile(r"FILE|CHECKPOINT|PHOTO|SRC|A|B|(?!MODULE).+\.\w+")
+_FILE = re.compile(r"FILE|CHECKPOINT|MODEL|(\[MODEL\] )?PHOTO|RUN|SRC|A|B|(?!MODULE).+\.\w+")
 """Words that stand for a file, or a folder of files, in a call."""
 _SHELLS = ("bash", "zsh")
 _EXPERIMENTS = {

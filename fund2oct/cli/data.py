@@ -8,7 +8,7 @@ from dataclasses import asdict
 from pathlib import Path
 
 from fund2oct.cli.commands import GOES_ON, Commands, add_command, answer, say, suggest
-from fund2oct.cli.options import add_compression, add_json, add_overwrite, add_seed, add_workers
+from fund2oct.cli.options import add_json, add_making, add_overwrite, add_seed
 
 
 def add_commands(commands: Commands) -> None:
@@ -43,7 +43,7 @@ def add_commands(commands: Commands) -> None:
     )
     surfaces.add_argument("files", nargs="+", metavar="OLD.h5", help="files, or folders of files")
     surfaces.add_argument("out", metavar="NEW.h5", help="the file to make")
-    _add_output(surfaces)
+    add_making(surfaces.add_argument_group("output"))
     surfaces.set_defaults(command=_surfaces)
 
 
@@ -57,9 +57,11 @@ def _add_simulate(commands: Commands) -> None:
     )
     simulate.add_argument("out", metavar="OUT.h5", help="the file to make")
     eyes = simulate.add_argument_group("eyes")
-    eyes.add_argument("--eyes", type=int, default=600, metavar="N", help="how many")
+    eyes.add_argument("--eyes", type=int, default=600, metavar="N", help="how many to make")
     add_seed(eyes, "the eyes")
-    eyes.add_argument("--diagnosis", help="of every eye, as in drusen+SRF (default: drawn for each eye)")
+    eyes.add_argument(
+        "--diagnosis", help="diagnosis of every eye, as in drusen+SRF (default: drawn for each eye)"
+    )
     eyes.add_argument(
         "--population", choices=("ordinary", "long"), default="ordinary",
         help="long eyes are steep, with staphylomas, crescents and detached hyaloids, under a star of 12 mm",
@@ -70,15 +72,8 @@ def _add_simulate(commands: Commands) -> None:
         help="rows and A-scans of a slice (default: 80 112)",
     )  # fmt: skip
     sizes.add_argument("--fundus-px", type=int, default=128, metavar="PX", help="width of the photos")
-    _add_output(simulate)
+    add_making(simulate.add_argument_group("output"))
     simulate.set_defaults(command=_simulate)
-
-
-def _add_output(parser: argparse.ArgumentParser) -> None:
-    output = parser.add_argument_group("output")
-    add_workers(output)
-    add_compression(output)
-    add_overwrite(output)
 
 
 def _simulate(options: argparse.Namespace) -> int:

@@ -3,27 +3,25 @@
 from __future__ import annotations
 
 import argparse
-from typing import TYPE_CHECKING
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
 
-from fund2oct.cli.commands import GOES_ON, Commands, Help, add_command, say, suggest
-from fund2oct.cli.options import (
-    add_compression,
-    add_overwrite,
-    add_placement,
-    add_workers,
-    placement_option,
-    scan_option,
-)
+from fund2oct.cli.commands import GOES_ON, Commands, add_command, add_group, say, suggest
+from fund2oct.cli.options import add_making, add_placement, placement_option, scan_option
 
 if TYPE_CHECKING:
     from fund2oct.data.importing.assemble import ImportOptions
-    from fund2oct.data.importing.engine import ImportReport
+    from fund2oct.data.importing.report import ImportReport
 
 
 def add_commands(commands: Commands) -> None:
     """Add the commands of this page to the parser."""
-    kinds = commands.add_parser("import", help="bring data into a file", formatter_class=Help).add_subparsers(
-        required=True, metavar="KIND"
+    kinds = add_group(
+        commands,
+        "import",
+        "KIND",
+        "bring data into a file",
+        "fund2oct import aptos CHALLENGE data/aptos2024.h5",
     )
     _add_aptos(kinds)
     _add_table(kinds)
@@ -112,9 +110,7 @@ def _add_output(parser: argparse.ArgumentParser) -> None:
     output.add_argument(
         "--salt", default="", metavar="SECRET", help="hashed with patients' names, which are then not stored"
     )
-    add_workers(output)
-    add_compression(output)
-    add_overwrite(output)
+    add_making(output)
 
 
 def _add_photo_options(parser: argparse.ArgumentParser) -> None:
@@ -171,36 +167,15 @@ def _import_aptos(options: argparse.Namespace) -> int:
     from fund2oct.geometry import RadialScan
 
     scan = RadialScan(start_deg=options.start_deg, clockwise=not options.anticlockwise)
-    return _told(
-        import_aptos(
-            options.folder,
-            options.out,
-            _import_options(options),
-            options.overwrite,
-            scan=scan,
-            workers=options.workers,
-            compression=options.compression,
-        )
-    )
+    return _import(import_aptos, options.folder, options, scan=scan)
 
 
 def _import_table(options: argparse.Namespace) -> int:
     from fund2oct.data.importing.table import import_table
 
     columns = _columns(options.column)
-    return _told(
-        import_table(
-            options.table,
-            options.out,
-            _import_options(options),
-            options.overwrite,
-            columns=columns,
-            lines=options.lines,
-            no_patients=options.no_patients,
-            workers=options.workers,
-            compression=options.compression,
-        )
-    )
+    more = {"columns": columns, "lines": options.lines, "no_patients": options.no_patients}
+    return _import(import_table, options.table, options, **more)
 
 
 def _columns(pairs: list[str]) -> dict[str, str]:
@@ -220,31 +195,13 @@ def _columns(pairs: list[str]) -> dict[str, str]:
 def _import_volumes(options: argparse.Namespace) -> int:
     from fund2oct.data.importing.volumes import import_volumes
 
-    return _told(
-        import_volumes(
-            options.source,
-            options.out,
-            _import_options(options),
-            options.overwrite,
-            workers=options.workers,
-            compression=options.compression,
-        )
-    )
+    return _import(import_volumes, options.source, options)
 
 
 def _import_vendor(options: argparse.Namespace) -> int:
     from fund2oct.data.importing.vendor import import_vendor
 
-    return _told(
-        import_vendor(
-            options.source,
-            options.out,
-            _import_options(options),
-            options.overwrite,
-            workers=options.workers,
-            compression=options.compression,
-        )
-    )
+    return _import(import_vendor, options.source, options)
 
 
 def _import_options(options: argparse.Namespace) -> ImportOptions:
@@ -276,7 +233,19 @@ def _import_options(options: argparse.Namespace) -> ImportOptions:
     )
 
 
-def _told(report: ImportReport) -> int:
+def _import(
+    importer: Callable[..., ImportReport], source: str, options: argparse.Namespace, **more: Any
+) -> int:
+    """Import, and say what became of it; all importers are called alike."""
+    report = importer(
+        source,
+        options.out,
+        _import_options(options),
+        options.overwrite,
+        workers=options.workers,
+        compression=options.compression,
+        **more,
+    )
     if report.skipped:  # what is wrong is said in any case
         print("\n".join(report.lines()))
     else:

@@ -15,7 +15,7 @@ from fund2oct.cli import completion, data, exports, imports, models, publishing,
 from fund2oct.cli.commands import Help, leaves
 from fund2oct.cli.options import add_general
 from fund2oct.progress import quiet
-from fund2oct.stopping import INTERRUPTED, Stopped, Terminated, sigterm_raises
+from fund2oct.stopping import INTERRUPTED, Stopped, Terminated, signals_raise
 
 Command = Callable[[argparse.Namespace], int]
 
@@ -40,7 +40,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     command: Command = options.command
     try:
         with (
-            sigterm_raises() if options.from_shell else nullcontext(),
+            signals_raise() if options.from_shell else nullcontext(),
             quiet() if options.quiet or options.json else nullcontext(),
         ):
             status = command(options)
@@ -67,7 +67,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 def _stopped(stop: KeyboardInterrupt, go_on: str) -> int:
     """One line on what stopped the command and how to go on, unless another process says it."""
     explained = isinstance(stop, Stopped) and not isinstance(stop, Terminated)
-    by = "stopped by SIGTERM" if isinstance(stop, Terminated) else "interrupted"
+    by = f"stopped by {stop.name}" if isinstance(stop, Terminated) else "interrupted"
     if message := str(stop) if explained else f"{by}; {go_on}":
         print(f"fund2oct: {message}", file=sys.stderr)
     return stop.status if isinstance(stop, Stopped) else INTERRUPTED

@@ -50,7 +50,9 @@ def _add_train(commands: Commands) -> None:
     )
     add_device(model)
     output = train.add_argument_group("output")
-    output.add_argument("--out", default=None, metavar="DIR", help="of the run (default: runs/EXP/NUMBER)")
+    output.add_argument(
+        "--out", default=None, metavar="DIR", help="folder of the run (default: runs/EXP/NUMBER)"
+    )
     add_overwrite(output, "remove an earlier run in --out first")
     train.set_defaults(command=_train)
 
@@ -102,7 +104,9 @@ def _add_evaluate(commands: Commands) -> None:
         help="an answer of your own, for a row of the report",
     )  # fmt: skip
     output = evaluate.add_argument_group("output")
-    output.add_argument("--out", required=True, metavar="DIR", help="of the report, made if it is not there")
+    output.add_argument(
+        "--out", required=True, metavar="DIR", help="folder of the report, made if it is not there"
+    )
     add_figures(output)
     add_overwrite(output, "replace an earlier report in that folder")
     add_json(output, "the means of all measures, and the distances")
@@ -148,7 +152,9 @@ def _add_predict(commands: Commands) -> None:
     model.add_argument("--model", default=None, metavar="MODULE.CLASS", help="a class of your own")
     add_device(model)
     output = predict.add_argument_group("output")
-    output.add_argument("--out", required=True, metavar="DIR", help="made if it is not there")
+    output.add_argument(
+        "--out", required=True, metavar="DIR", help="folder of the results, made if it is not there"
+    )
     add_format(output, "of the volumes; may be given more than once (default: hdf5)")
     add_figures(output)
     output.add_argument("--theme", choices=("light", "dark"), default="light", help="paper of the pictures")

@@ -7,7 +7,7 @@ import os
 from typing import TYPE_CHECKING, TypeAlias
 
 if TYPE_CHECKING:
-    from fund2oct.data.preparing.landmarks import PhotoPlacement
+    from fund2oct.data.preparing.placing import PhotoPlacement
     from fund2oct.geometry import Placement, Point, ScanPattern
 
 Group: TypeAlias = "argparse.ArgumentParser | argparse._ArgumentGroup"
@@ -61,6 +61,13 @@ def add_workers(group: Group) -> None:
     )
 
 
+def add_making(group: Group) -> None:
+    """Add what decides how a file of eyes is made: ``--workers``, ``--compression``, ``--overwrite``."""
+    add_workers(group)
+    add_compression(group)
+    add_overwrite(group)
+
+
 def add_device(group: Group) -> None:
     """Add ``--device``."""
     group.add_argument(
@@ -73,13 +80,15 @@ def add_figures(group: Group) -> None:
     """Add ``--figure-format``."""
     group.add_argument(
         "--figure-format", choices=("png", "svg", "pdf"), action="append", dest="figure_formats",
-        help="of the pictures; may be given more than once (default: png, which a report always has)",
+        help="format of the pictures; may be given more than once (default: png; a report has png anyway)",
     )  # fmt: skip
 
 
 def add_seed(group: Group, of: str) -> None:
     """Add ``--seed``; ``of`` says what it decides."""
-    group.add_argument("--seed", type=int, default=0, metavar="N", help=f"of {of}; another one gives others")
+    group.add_argument(
+        "--seed", type=int, default=0, metavar="N", help=f"seed of {of}; another number gives other ones"
+    )
 
 
 def add_placement(group: Group) -> None:
@@ -117,7 +126,7 @@ def scan_option(name: str) -> ScanPattern:
 
 def placement_option(options: argparse.Namespace, fovea: Point = (0.0, 0.0)) -> Placement | PhotoPlacement:
     """What :func:`add_placement`'s options ask for."""
-    from fund2oct.data.preparing.landmarks import PhotoPlacement
+    from fund2oct.data.preparing.placing import PhotoPlacement
     from fund2oct.geometry import Placement
     from fund2oct.plausible import check_half_width
 

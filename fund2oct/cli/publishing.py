@@ -27,7 +27,9 @@ def add_commands(commands: Commands) -> None:
         "--with-encoder", action="store_true",
         help="with the frozen photo encoder, so that no package has to be installed to use the model",
     )  # fmt: skip
-    content.add_argument("--licence", default="", metavar="NAME", help="of the weights, such as apache-2.0")
+    content.add_argument(
+        "--licence", default="", metavar="NAME", help="licence of the weights, such as apache-2.0"
+    )
     content.add_argument("--model", default=None, metavar="MODULE.CLASS", help="a class of your own")
     output = publish.add_argument_group("output")
     output.add_argument(

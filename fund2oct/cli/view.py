@@ -33,7 +33,7 @@ def add_commands(commands: Commands) -> None:
     )  # fmt: skip
     page.add_argument(
         "--quality", type=int, default=70, metavar="N",
-        help="of the pictures, 1 to 100; 100 keeps each voxel as it is",
+        help="quality of the pictures, 1 to 100; 100 keeps each voxel as it is",
     )  # fmt: skip
     view.set_defaults(command=_view)
 

@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import argparse
 
-from fund2oct.cli.commands import Commands, Help, add_command, say
+from fund2oct.cli.commands import Commands, add_command, add_group, say
 
 
 def add_commands(commands: Commands) -> None:
     """Add the commands of this page to the parser."""
-    actions = commands.add_parser(
-        "weights", help="list, fetch or find the networks behind the distances", formatter_class=Help
-    ).add_subparsers(required=True, metavar="ACTION")
+    actions = add_group(
+        commands, "weights", "ACTION", "list, fetch or find the networks behind the distances",
+        "fund2oct weights fetch i3d",
+    )  # fmt: skip
     listing = add_command(
         actions, "list", "say what weights there are, and where they lie", "fund2oct weights list"
     )

@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Any
 
 from fund2oct.data.loading.dataset import FundusOCTDataset
 from fund2oct.data.preparing.circle import NotAFundusError, RetinaCircle, crop_retina, find_retina
-from fund2oct.data.preparing.landmarks import Landmarks, PhotoPlacement, find_landmarks
+from fund2oct.data.preparing.landmarks import Landmarks, find_landmarks
+from fund2oct.data.preparing.placing import PhotoPlacement
 from fund2oct.data.store.layout import EyeInfo
 from fund2oct.data.store.reader import EyeReader, EyeWriter
 from fund2oct.eye import SCHEMA_VERSION, DataError, Eye, problems, validate

@@ -2,7 +2,7 @@
 
 A score alone says little. Beside the model stand
 
-* the *floors*: a second rendering of the same eye, with other speckle and nothing else changed; and of
+* the *floors*: a rescan of the same eye, with other speckle and nothing else changed; and of
   simulated eyes *twins*, which have the same photo and other hidden anatomy: one of them, and the median of
   many, the least error that a model can have;
 * the *median surfaces* and the *mean volume* of the training eyes, answers that need no photo;
@@ -29,7 +29,7 @@ from fund2oct.data import EyeReader, FundusOCTDataModule, FundusOCTDataset
 from fund2oct.data.loading.index import EyeIndex
 from fund2oct.evaluation.answers.answer import Answer
 from fund2oct.evaluation.answers.controls import PredictsSurfaces, controls, model_answers, surface_answers
-from fund2oct.evaluation.answers.floors import second_rendering, twin_answers
+from fund2oct.evaluation.answers.floors import rescan, twin_answers
 from fund2oct.evaluation.answers.training_eyes import TrainingEyes
 from fund2oct.evaluation.answers.twins import twins_of_test_eyes
 from fund2oct.evaluation.compare import compare
@@ -40,6 +40,7 @@ from fund2oct.evaluation.report.folder import write_report
 from fund2oct.evaluation.report.pictures import Picture
 from fund2oct.geometry import ScanPattern
 from fund2oct.models import Batch, VolumeModel, load_model
+from fund2oct.models.batch import to_device
 from fund2oct.models.checkpoint import import_class
 from fund2oct.outputs import check_folder
 from fund2oct.processes import processes_beside
@@ -68,7 +69,7 @@ class HeldOutEyes:
         self._reader = EyeReader(datamodule.path)
         with self._reader:
             arrays = [self._reader.info(key).arrays for key in self.keys]
-        self.has_second = all("second" in found for found in arrays)
+        self.has_rescan = all("rescan" in found for found in arrays)
         # A label map cannot be resized as a picture is.
         self._labelled = all(found.get("lesions") == dataset.shape for found in arrays)
 
@@ -88,9 +89,7 @@ class HeldOutEyes:
         if self._labelled:
             labels = [self._reader.array(key, "lesions") for key in batch["key"]]
             batch["lesions"] = torch.stack([torch.from_numpy(label) for label in labels])
-        return VolumeModel.prepare(
-            {name: v.to(self._device) if isinstance(v, Tensor) else v for name, v in batch.items()}
-        )
+        return VolumeModel.prepare(to_device(batch, self._device))
 
 
 class _Photos(Mapping[str, Tensor]):
@@ -176,8 +175,8 @@ def evaluate(
 
 
 def _floors(eyes: HeldOutEyes, datamodule: FundusOCTDataModule, pool: Executor) -> list[Answer]:
-    """The same eyes again, where they have a second rendering, and their twins, where they are simulated."""
-    answers = [second_rendering()] if eyes.has_second else []
+    """The same eyes again, where they have a rescan, and their twins, where they are simulated."""
+    answers = [rescan()] if eyes.has_rescan else []
     twins = twins_of_test_eyes(datamodule, pool)
     return [*answers, *twin_answers(twins)] if twins is not None else answers
 
@@ -237,8 +236,8 @@ def evaluate_checkpoints(
         data,
         volume_shape=shape,
         fundus_px=fundus_px.pop(),
-        normalise_photos=preparation.normalise_photos,
-        normalise_volumes=preparation.normalise_volumes,
+        even_light=preparation.even_light,
+        even_levels=preparation.even_levels,
         split={"train": sorted(trained - set(chosen.keys)), "val": [], "test": list(chosen.keys)},
     )
     datamodule.prepare_data()

@@ -37,10 +37,8 @@ LIFTING = frozenset({"PED", "drusen"})
 class EyeSet(Protocol):
     """Real eyes, as batches on the device that the answers are drawn on.
 
-    A batch holds ``key`` and ``diagnosis``; ``volume`` ``(B, 1, S, Z, X)``; ``aligned`` and ``mask``,
-    as :meth:`fund2oct.models.VolumeModel.prepare` makes them; ``pose_um``, ``spacing_z_mm`` and
-    ``spacing_x_mm``; and, where each eye has them, ``second``, ``boundaries_um``, ``lesions``,
-    ``fundus`` and ``grid``.
+    A batch needs ``key``, ``diagnosis``, ``volume``, ``aligned``, ``mask``, ``pose_um``, ``spacing_z_mm``
+    and ``spacing_x_mm`` of :class:`fund2oct.models.Batch`; what else of it is there is measured too.
     """
 
     keys: tuple[str, ...]
@@ -97,7 +95,7 @@ def compare(
         pool: processes to measure in.
         measures: the user's own, by name.
     """
-    found = _Found([answer.name for answer in answers])
+    found = _Rows([answer.name for answer in answers])
     pending: deque[Future[dict[str, Measured]]] = deque()
     most = 4 * (os.cpu_count() or 1)
     for batch in with_progress(eyes.batches(), eyes.n_batches, "measuring"):
@@ -121,7 +119,7 @@ def compare(
     return Comparison(found.rows, measured, notes, found.sets())
 
 
-class _Found:
+class _Rows:
     """Rows and what the values of the set need, gathered eye by eye."""
 
     def __init__(self, names: Sequence[str]) -> None:

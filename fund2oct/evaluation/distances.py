@@ -70,7 +70,7 @@ CHEAP = Wanted(("image",), required=False, thorough=False)
 class Distances:
     """The distances of several sets of answers from one and the same real set.
 
-    The real eyes are described once, and an answer that is a second rendering is not described again.
+    The real eyes are described once, and an answer that is a rescan is not described again.
 
     Args:
         metrics: empty, on the device they are computed on.
@@ -93,11 +93,11 @@ class Distances:
         return bool(self._real)
 
     def add_real(self, batch: Batch) -> None:
-        """Add real eyes and, where they have them, their second renderings."""
+        """Add real eyes and, where they have them, their rescans."""
         for metric in self._real:
             metric.update(batch["volume"], "real", batch["key"])
-            if "second" in batch:
-                metric.update(batch["second"], "second", batch["key"])
+            if "rescan" in batch:
+                metric.update(batch["rescan"], "rescan", batch["key"])
 
     def add_fake(self, name: str, volume: Tensor, batch: Batch) -> None:
         """Add the volumes with which ``name`` answers for the eyes of a batch."""
@@ -105,7 +105,7 @@ class Distances:
             return
         if name not in self._fake:
             self._fake[name] = copy.deepcopy(self._empty, _networks(self._real))
-        if volume is batch.get("second"):
+        if volume is batch.get("rescan"):
             self._rescans.add(name)
             return
         try:
@@ -138,7 +138,7 @@ class Distances:
     def _comparison(self, name: str, number: int) -> EyeComparison:
         real, fake = self._real[number], self._fake[name][number]
         if name in self._rescans:
-            fake.take(real, "second", as_role="fake")
+            fake.take(real, "rescan", as_role="fake")
         return fake.comparison(beside=real)
 
 

@@ -12,7 +12,7 @@ import torch
 from fund2oct.data.loading.index import EyeIndex
 from fund2oct.data.store.reader import EyeReader
 from fund2oct.evaluation.answers.answer import Answer, Given
-from fund2oct.evaluation.answers.floors import second_rendering
+from fund2oct.evaluation.answers.floors import rescan
 from fund2oct.evaluation.compare import compare
 from fund2oct.evaluation.distances import DEFAULT, Wanted, build_distances
 from fund2oct.evaluation.generated import write_generated
@@ -49,7 +49,7 @@ def evaluate_files(
 ) -> dict[str, Any]:
     """Compare generated volumes with the real ones of the same eyes, and write the report.
 
-    Beside the generated set stand the floor, where the real file has second renderings, and the
+    Beside the generated set stand the floor, where the real file has rescans, and the
     generated volumes given to *other eyes*: they must be worse, or the set is one face of one retina.
 
     Args:
@@ -95,8 +95,8 @@ def evaluate_files(
         eyes = PairedEyes(real_source, fake_source, chosen, device)
         answers = [_given(), _given_to_others(eyes)]
         drawn = answers[0].name
-        if eyes.has_second:
-            answers.insert(0, second_rendering())
+        if eyes.has_rescan:
+            answers.insert(0, rescan())
         answers += own.answers
         with processes_beside(len(eyes.keys)) as pool:
             found = compare(eyes, answers, wanted, pool, own.measures)

@@ -59,7 +59,7 @@ def _answer(model: VolumeModel, eye: Eye, where: str, seed: int) -> Eye:
         volume=_resized(volume, rows, columns),
         pose_um=pose_um,
         spacing_mm=(eye.spacing_mm[0], z_mm * n_depth / rows, eye.spacing_mm[2]),
-        second=None,
+        rescan=None,
         boundaries_um=None,
         lesions=None,
         lesion_fundus=None,

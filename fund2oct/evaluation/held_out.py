@@ -68,14 +68,14 @@ def preparation_notes(preparation: Preparation, photos_done: float, volumes_done
         volumes_done: share of its volumes that were brought to common levels at import.
     """
     notes = []
-    if preparation.normalise_photos:
+    if preparation.even_light:
         notes.append("The photos' light is evened, as in the training.")
     elif photos_done:
         notes.append(
             f"**{photos_done:.0%} of the photos had their light evened at import, those of the training "
             "had not: the models see other inputs.**"
         )
-    if preparation.normalise_volumes:
+    if preparation.even_levels:
         notes.append("The volumes are brought to common levels, as in the training.")
     elif volumes_done:
         notes.append(

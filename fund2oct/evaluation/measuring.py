@@ -51,9 +51,9 @@ class EyeTask:
     ) -> EyeTask:
         """The eye of that number in a batch."""
         real = {
-            name: batch[name][number : number + 1].cpu().clone()
-            for name in _REAL
-            if isinstance(batch.get(name), Tensor)
+            name: value[number : number + 1].cpu().clone()
+            for name, value in batch.items()
+            if name in _REAL and isinstance(value, Tensor)
         }
         return cls(real, given, scan, measures)
 

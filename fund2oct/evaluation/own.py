@@ -6,7 +6,7 @@ import inspect
 import math
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, cast
 
 import torch
 from torch import Tensor
@@ -16,6 +16,7 @@ from fund2oct.evaluation.answers.answer import Answer
 from fund2oct.geometry import ScanPattern
 from fund2oct.metrics import Findings
 from fund2oct.models import Batch, VolumeModel
+from fund2oct.models.batch import to_device
 
 Measure = Callable[[Findings, Findings], float]
 """Called as ``measure(fake, real)`` with what is found in the generated and in the real volume of one eye;
@@ -84,19 +85,20 @@ class LoadedEyes:
         self.scan: ScanPattern | None = getattr(datamodule, "scan", getattr(dataset, "scan", None))
         self.keys = tuple(key for batch in self._loader for key in batch["key"])
         self.n_batches = len(self._loader)
-        self.has_second = False
+        self.has_rescan = False
 
     def batches(self) -> Iterator[Batch]:
         """All eyes."""
         for batch in self._loader:
-            moved = {name: v.to(self._device) if isinstance(v, Tensor) else v for name, v in batch.items()}
-            yield {"diagnosis": [""] * len(batch["key"])} | VolumeModel.prepare(moved)
+            known = {"diagnosis": [""] * len(batch["key"]), **to_device(batch, self._device)}
+            yield VolumeModel.prepare(known)
 
     def batch(self, key: str) -> Batch:
         """One eye."""
         batch = next(batch for batch in self.batches() if key in batch["key"])
         number = list(batch["key"]).index(key)
-        return {name: values[number : number + 1] for name, values in batch.items()}
+        columns: dict[str, Any] = dict(batch)
+        return cast(Batch, {name: values[number : number + 1] for name, values in columns.items()})
 
     def photos(self) -> dict[str, Tensor]:
         """Photos by key, ``(3, H, H)``."""

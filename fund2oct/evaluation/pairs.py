@@ -6,6 +6,7 @@ import math
 from collections.abc import Iterator
 from dataclasses import dataclass
 from statistics import fmean
+from typing import Any, cast
 
 import numpy as np
 import torch
@@ -66,7 +67,7 @@ class PairedEyes:
         }
         found = list(self._checked.values())
         self._optional = frozenset.intersection(*(pair.optional for pair in found))
-        self.has_second = "second" in self._optional
+        self.has_rescan = "rescan" in self._optional
         scans = {pair.scan for pair in found}
         self.scan: ScanPattern | None = scans.pop() if len(scans) == 1 else None
         self.notes = _notes(real, fake, found)
@@ -91,20 +92,21 @@ class PairedEyes:
 
     def _collate(self, keys: tuple[str, ...]) -> Batch:
         samples = [self._sample(key) for key in keys]
-        batch: Batch = {name: [sample[name] for sample in samples] for name in samples[0]}
+        batch: dict[str, Any] = {name: [sample[name] for sample in samples] for name in samples[0]}
         for name, values in batch.items():
             if isinstance(values[0], Tensor):
                 batch[name] = torch.stack(values).to(self._device)
         where = batch["pose_um"], batch["spacing_z_mm"]
         scanned = aligned_mask(batch["volume"], *where)
         answered = aligned_mask(batch["fake"], batch["fake_pose_um"], batch["spacing_z_mm"])
-        return batch | {"aligned": align(batch["volume"], *where), "mask": scanned & answered}
+        aligned = align(batch["volume"], *where)
+        return cast(Batch, batch | {"aligned": aligned, "mask": scanned & answered})
 
-    def _sample(self, key: str) -> Batch:
+    def _sample(self, key: str) -> dict[str, Any]:
         checked = self._checked[key]
         scan = self._real.read(key)
         volume, pose_um = self.answer(key)
-        sample: Batch = {
+        sample: dict[str, Any] = {
             "key": key,
             "diagnosis": scan.eye.diagnosis if scan.eye else "",
             "volume": _to_float(scan.volume)[None],
@@ -120,7 +122,7 @@ class PairedEyes:
         sample["grid"] = scan.eye.placement.to_grid(scan.eye.scan.coordinates(self.shape[2]))
         for name in self._optional:
             array = torch.from_numpy(getattr(scan.eye, name))
-            sample[name] = array[None].float() / 255 if name == "second" else array
+            sample[name] = array[None].float() / 255 if name == "rescan" else array
         return sample
 
 
@@ -162,7 +164,7 @@ def _check_pair(
         poses[1].pose_um,
         spacing_mm,
         (not poses[0].ok.all(), not poses[1].ok.all()),
-        frozenset(n for n in ("second", "boundaries_um", "lesions") if eye and getattr(eye, n) is not None),
+        frozenset(n for n in ("rescan", "boundaries_um", "lesions") if eye and getattr(eye, n) is not None),
         scans[0].scan,
     )
 

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from fund2oct.data.store.reader import EyeReader
-from fund2oct.export.table import FORMATS, export_eye
+from fund2oct.export.formats import FORMATS, export_eye
 from fund2oct.eye import DataError
 
 _UNSAFE = re.compile(r"[^\w\-+=@,. ()\[\]]|^\.+|[. ]+$")

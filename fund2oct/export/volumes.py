@@ -9,10 +9,12 @@ from typing import Any
 import numpy as np
 import tifffile
 from PIL import Image
+from PIL.PngImagePlugin import PngInfo
 
 from fund2oct.data.store.writer import EyeWriter
 from fund2oct.export.origin import statement_on
 from fund2oct.eye import Array, Eye
+from fund2oct.file_kinds import MADE_HERE
 from fund2oct.geometry import LineScan, ScanPattern
 
 _REGULAR_MM = 0.02
@@ -113,7 +115,9 @@ def save_tiff(eye: Eye, path: Path) -> None:
     for axis, size_mm in sizes.items():
         if math.isfinite(size_mm):
             metadata |= {f"PhysicalSize{axis}": size_mm, f"PhysicalSize{axis}Unit": "mm"}
-    tifffile.imwrite(path, eye.volume, ome=True, photometric="minisblack", metadata=metadata)
+    tifffile.imwrite(
+        path, eye.volume, ome=True, photometric="minisblack", metadata=metadata, software=MADE_HERE
+    )
 
 
 def save_png(eye: Eye, folder: Path) -> None:
@@ -121,6 +125,8 @@ def save_png(eye: Eye, folder: Path) -> None:
     assert eye.volume is not None
     folder.mkdir()
     _, z_mm, x_mm = eye.spacing_mm
+    mark = PngInfo()
+    mark.add_text("Software", MADE_HERE)
     for number, bscan in enumerate(eye.volume):
         path = folder / f"{folder.name}_{number:03d}.png"
-        Image.fromarray(bscan).save(path, dpi=(25.4 / x_mm, 25.4 / z_mm))
+        Image.fromarray(bscan).save(path, dpi=(25.4 / x_mm, 25.4 / z_mm), pnginfo=mark)

@@ -31,8 +31,11 @@ class CircularScan(ScanPattern):
 
     Example:
         >>> ring = CircularScan((1.75,), start_deg=-90)
-        >>> ring.coordinates(4)[0].round(decimals=2).tolist()
-        [[-1.24, -1.24], [1.24, -1.24], [1.24, 1.24], [-1.24, 1.24]]
+        >>> ring.coordinates(4)[0]
+        tensor([[-1.2374, -1.2374],
+                [ 1.2374, -1.2374],
+                [ 1.2374,  1.2374],
+                [-1.2374,  1.2374]])
     """
 
     radius_mm: tuple[float, ...] = (1.73,)

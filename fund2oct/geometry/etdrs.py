@@ -21,9 +21,10 @@ FIELDS = ("centre", *(f"{ring} {side}" for ring, side in product(("inner", "oute
 
 
 def etdrs_masks(points_mm: Array) -> dict[str, Array]:
-    """Which points lie in which field.
+    """Tell which points lie in which field of the grid.
 
-    The centre and two rings of 1, 3 and 6 mm across, each ring in four parts along diagonals.
+    The grid has a centre of 1 mm and two rings around it, up to 3 and 6 mm across. Diagonals part each ring
+    into four fields.
 
     Args:
         points_mm: places ``(x, y)`` around the fovea as displayed, y down, shape ``(..., 2)``.
@@ -49,11 +50,14 @@ def etdrs_masks(points_mm: Array) -> dict[str, Array]:
 
 
 def anatomical_name(field: str, laterality: str) -> str:
-    """A field's name in the clinic; empty where it depends on the side and that is unknown.
+    """Name a field of the grid as clinics do, with nasal and temporal in place of right and left.
 
     Args:
         field: one of :data:`FIELDS`.
         laterality: ``"OD"``, ``"OS"`` or empty.
+
+    Returns:
+        The name, such as ``"inner nasal"``; empty where it depends on the side and that is not known.
 
     Example:
         >>> anatomical_name("inner right", "OD"), anatomical_name("inner right", "OS")
@@ -70,11 +74,23 @@ def anatomical_name(field: str, laterality: str) -> str:
 
 
 def field_means_um(thickness_um: Array, points_mm: Array) -> dict[str, float]:
-    """Mean of a map over each field, NaN where it covers no more than half of the field.
+    """Average a thickness map over each field of the grid.
 
     Args:
-        thickness_um: micrometres at evenly spaced points, NaN where unknown, any shape.
-        points_mm: where these lie, as for :func:`etdrs_masks`.
+        thickness_um: micrometres at evenly spaced points, NaN where unknown, any shape ``(...)``.
+        points_mm: where these points lie, as for :func:`etdrs_masks`, shape ``(..., 2)``.
+
+    Returns:
+        For each of :data:`FIELDS` the mean in micrometres; NaN where no more than half of the field's points
+        are known.
+
+    Example:
+        >>> line = np.linspace(-3, 3, 61)
+        >>> points_mm = np.stack(np.meshgrid(line, line), -1)
+        >>> thickness_um = 300 - 50 * np.exp(-np.hypot(*np.moveaxis(points_mm, -1, 0)))  # a foveal pit
+        >>> means = field_means_um(thickness_um, points_mm)
+        >>> round(means["centre"]), round(means["inner up"]), round(means["outer up"])
+        (263, 282, 295)
     """
     found = {}
     for name, mask in etdrs_masks(points_mm).items():

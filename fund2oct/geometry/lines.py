@@ -80,6 +80,16 @@ class RadialScan(LineScan):
         start_deg: direction in which the first line runs, clockwise from straight up as displayed:
             0 runs from inferior to superior.
         clockwise: whether each next line is turned clockwise as displayed, by 180 / ``n_lines``.
+
+    Raises:
+        ValueError: if there is no line, or the length is not positive.
+
+    Example:
+        >>> scan = RadialScan(n_lines=6, length_mm=8.8)
+        >>> scan.coordinates(n_ascans=448).shape  # (x, y) in mm of each A-scan
+        torch.Size([6, 448, 2])
+        >>> scan.lines[0]  # upwards, for y points down
+        ((-0.0, 4.4), (0.0, -4.4))
     """
 
     kind: ClassVar[str] = "radial"
@@ -118,6 +128,14 @@ class RasterScan(LineScan):
         width_mm: length of each line.
         height_mm: distance from the first to the last line.
         upwards: whether the first line is the lowest one.
+
+    Raises:
+        ValueError: if there are fewer than two lines, or a size is not positive.
+
+    Example:
+        >>> scan = RasterScan(n_lines=25, width_mm=6.0, height_mm=6.0)
+        >>> scan.lines[0], scan.lines[1]  # the lines are 0.25 mm apart
+        (((-3.0, -3.0), (3.0, -3.0)), ((-3.0, -2.75), (3.0, -2.75)))
     """
 
     kind: ClassVar[str] = "raster"

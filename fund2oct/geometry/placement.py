@@ -26,6 +26,16 @@ class Placement:
         rotation_deg: turn of the scan on the photo, clockwise as displayed.
         half_width_mm: millimetres of retina under half the photo's width. The default suits
             a 45 to 50 degree camera whose circle of retina fills the photo.
+
+    Raises:
+        ValueError: if ``half_width_mm`` is not positive.
+
+    Example:
+        >>> placement = Placement(shift=(0.1, 0.0), half_width_mm=6.5)
+        >>> fovea_and_beside = torch.tensor([[0.0, 0.0], [3.25, 0.0]])  # millimetres
+        >>> placement.to_pixels(fovea_and_beside, size_px=200)
+        tensor([[109.5000,  99.5000],
+                [159.5000,  99.5000]])
     """
 
     shift: Point = (0.0, 0.0)
@@ -67,5 +77,18 @@ class Placement:
 
 
 def grid_to_pixels(grid: Tensor, size_px: int) -> Tensor:
-    """Turn grid units into pixel indices, for which (0, 0) is the centre of the top left pixel."""
+    """Turn grid units into pixel indices, for which (0, 0) is the centre of the top left pixel.
+
+    Args:
+        grid: places ``(x, y)``, shape ``(..., 2)``; -1 and 1 are the outer edges of the photo.
+        size_px: width of the photo in pixels.
+
+    Returns:
+        ``(column, row)``, shape ``(..., 2)``.
+
+    Example:
+        >>> grid_to_pixels(torch.tensor([[-1.0, -1.0], [0.0, 0.0]]), size_px=100)  # corner and centre
+        tensor([[-0.5000, -0.5000],
+                [49.5000, 49.5000]])
+    """
     return (grid + 1) * (size_px / 2) - 0.5

@@ -21,9 +21,21 @@ _TOLERANCE_MM = 1e-6
 class Symmetry:
     r"""A rotation or reflection about the fovea that maps a scan's lines onto themselves.
 
-    Content at ``p`` (millimetres) moves to ``matrix @ p``. Slice ``s`` of the moved volume is
-    slice ``slices[s]`` of the old one, read backwards where ``mirrored[s]``: the volume is
-    permuted and never resampled.
+    The slices of a moved volume are those of the old one in another order, some of them read backwards: it
+    is not resampled. :meth:`ScanPattern.symmetries` finds all symmetries of a scan.
+
+    Args:
+        matrix: what is at ``p``, in millimetres around the fovea, moves to ``matrix @ p``.
+        slices: slice ``s`` of the moved volume is slice ``slices[s]`` of the old one.
+        mirrored: for each slice of the moved volume, whether it is read backwards.
+
+    Example:
+        >>> from fund2oct import RadialScan
+        >>> quarter = next(one for one in RadialScan(2).symmetries() if one.matrix == ((0, -1), (1, 0)))
+        >>> quarter.slices, quarter.mirrored  # each of the two lines comes to lie on the other
+        ((1, 0), (True, False))
+        >>> quarter.apply_to_scan(torch.rand(1, 1, 2, 32, 48)).shape
+        torch.Size([1, 1, 2, 32, 48])
     """
 
     matrix: tuple[tuple[float, float], tuple[float, float]]
@@ -40,7 +52,7 @@ class Symmetry:
         """Move photos, shape ``(B, C, H, H)``, about their centre; what comes from outside is 0."""
         if fundus.ndim != 4 or fundus.shape[-1] != fundus.shape[-2]:
             raise ValueError(f"fundus: expected a square (B, C, H, H), found {tuple(fundus.shape)}")
-        inverse = torch.tensor(self.matrix, dtype=fundus.dtype, device=fundus.device).T
+        inverse = put_beside(fundus, self.matrix).T
         theta = F.pad(inverse, (0, 1)).expand(len(fundus), 2, 3)
         grid = F.affine_grid(theta, list(fundus.shape), align_corners=False)
         return F.grid_sample(fundus, grid, mode="bilinear", align_corners=False)
@@ -52,12 +64,23 @@ class Symmetry:
                 f"scan: expected {len(self.slices)} slices in dimension {slice_dim}, "
                 f"found shape {tuple(scan.shape)}"
             )
-        index = torch.tensor(self.slices, device=scan.device)
+        index = put_beside(scan, self.slices, torch.long)
         moved = scan.index_select(slice_dim, index)
         shape = [1] * scan.ndim
         shape[slice_dim] = -1
-        mirrored = torch.tensor(self.mirrored, device=scan.device).view(shape)
+        mirrored = put_beside(scan, self.mirrored, torch.bool).view(shape)
         return torch.where(mirrored, moved.flip(ascan_dim), moved)
+
+
+def put_beside(tensor: Tensor, values: Any, dtype: torch.dtype | None = None) -> Tensor:
+    """Numbers as a tensor on the device of another one, which does not wait until a GPU has done its work.
+
+    Args:
+        tensor: the other one.
+        values: a number, or nested sequences of numbers.
+        dtype: of the result; that of ``tensor`` when absent.
+    """
+    return torch.tensor(values, dtype=dtype or tensor.dtype).to(tensor.device, non_blocking=True)
 
 
 @lru_cache(maxsize=1024)

@@ -8,6 +8,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from fund2oct.losses.masking import check_pair, masked_mean
+from fund2oct.precision import no_autocast
 
 SSIM_WINDOW = 11
 
@@ -186,7 +187,7 @@ def ssim_map(fake: Tensor, real: Tensor) -> Tensor:
     # Half precision loses the variances, which are small differences of large numbers.
     wide = torch.promote_types(fake.dtype, torch.float32)
     folded = [volume.to(wide).flatten(1, 2) for volume in (fake, real)]
-    with torch.autocast(fake.device.type, enabled=False):
+    with no_autocast(fake.device):
         similarity = kornia.metrics.ssim(folded[0], folded[1], SSIM_WINDOW, eps=0.0, padding="valid")
     return similarity.unflatten(1, fake.shape[1:3])
 

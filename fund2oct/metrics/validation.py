@@ -10,7 +10,7 @@ from fund2oct.metrics.eyes.measuring import EyeMean, measure_eyes
 from fund2oct.metrics.eyes.sharpness import SharpnessRatio
 
 LOGGED = (
-    *(f"{frame}/{name}" for frame in ("aligned", "lying") for name in ("l1", "psnr", "ssim")),
+    *(f"{frame}/{name}" for frame in ("aligned", "posed") for name in ("l1", "psnr", "ssim")),
     "aligned/retina_local_mean",
     "thickness/error_um",
     "thickness/correlation",
@@ -34,7 +34,7 @@ class ValidationMetrics(nn.Module):
         >>> from fund2oct.phantom import PhantomConfig, simulate_eye
         >>> from fund2oct.retina import align, aligned_mask
         >>> eye = simulate_eye(seed=0, number=0, config=PhantomConfig(scan=RadialScan(n_lines=2)))
-        >>> real, fake = (torch.from_numpy(each)[None, None] / 255 for each in (eye.volume, eye.second))
+        >>> real, fake = (torch.from_numpy(each)[None, None] / 255 for each in (eye.volume, eye.rescan))
         >>> pose_um, (z_mm, x_mm) = torch.from_numpy(eye.pose_um)[None], eye.spacing_mm[1:]
         >>> aligned = [align(volume, pose_um, z_mm) for volume in (fake, real)]
         >>> metrics = ValidationMetrics()

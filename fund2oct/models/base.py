@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -10,7 +11,7 @@ from torch import Tensor, nn
 from torchmetrics import Metric
 
 from fund2oct.by_path import values_of_a_file, without_strange_paths
-from fund2oct.data.preparing.landmarks import PhotoPlacement
+from fund2oct.data.preparing.placing import PhotoPlacement
 from fund2oct.data.tables.eyes import GivenLines
 from fund2oct.eye import Array, Eye
 from fund2oct.geometry import Placement
@@ -193,8 +194,8 @@ class VolumeModel(SteppingModule):
         return batch
 
     @staticmethod
-    def prepare(batch: Batch) -> Batch:
-        """Add to a batch the tensors that :meth:`losses` describes."""
+    def prepare(batch: Mapping[str, Any]) -> Batch:
+        """Add to a batch the tensors that losses and discriminators compare with, see :class:`Batch`."""
         return prepare_batch(batch)
 
     def generate(self, network: nn.Module, batch: Batch, rng: NoiseSource) -> Fake:

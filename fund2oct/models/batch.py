@@ -3,19 +3,78 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypedDict, cast
 
+import torch
 from torch import Tensor, nn
 
 from fund2oct.networks.features import FeatureNetwork
-from fund2oct.networks.layered.generator import Anatomy
+from fund2oct.networks.layered.generator import PredictedAnatomy
 from fund2oct.networks.lift import sample_lines
 from fund2oct.retina import align, aligned_mask
 
-Batch = dict[str, Any]
-"""Tensors and keys of some eyes by name, as :class:`fund2oct.data.FundusOCTDataset` describes them."""
 Losses = dict[str, Tensor]
 """Weighted terms of a loss by name, each a scalar tensor. Their sum is optimised."""
+
+
+class Batch(TypedDict, total=False):
+    """Some eyes, by name: a dictionary of tensors and of texts.
+
+    The first axis is that of the eyes. A sample of a dataset holds the same of one eye, without that axis.
+    All pictures are float32 in [0, 1]. An entry is there where each eye has it; a training needs those
+    that are marked *. A user's own data may hold more.
+
+    Attributes:
+        key: names of the eyes. *
+        laterality: ``"OD"``, ``"OS"`` or empty, of each.
+        diagnosis: free text of each, empty where unknown.
+        fundus: photos, ``(B, 3, H, H)``. *
+        volume: scans, ``(B, 1, S, Z, X)``. *
+        rescan: the same eyes scanned again, with other speckle, ``(B, 1, S, Z, X)``.
+        grid: place of each A-scan on the photo, in [-1, 1] from edge to edge, ``(B, S, X, 2)``. *
+        pose_um: coefficients of the pose of each slice, in micrometres, ``(B, S, K)``. *
+        spacing_z_mm: distance of neighbouring rows, ``(B,)``. *
+        spacing_x_mm: distance of neighbouring A-scans, ``(B,)``. *
+        surfaces_um: depths of :data:`fund2oct.retina.SURFACES` as found in the volume, ``(B, n, S, X)``,
+            NaN where they were not.
+        surface_confidence: trust in them, in [0, 1], ``(B, S, X)``.
+        boundaries_um: true depths of :data:`fund2oct.retina.BOUNDARIES`, ``(B, n, S, X)``.
+        lesions: true labels of the voxels, uint8, ``(B, S, Z, X)``; in evaluations.
+        vessels: map of the vessels in the photo, ``(B, 1, H, H)``.
+        aligned: the volume in the aligned frame, ``(B, 1, S, Z, X)``; this and the next two are added by
+            :meth:`VolumeModel.prepare`.
+        mask: the aligned voxels that were scanned, ``(B, 1, S, Z, X)``.
+        lines: the photo under each A-scan, ``(B, 3, S, X)``.
+        centre: mean place of all A-scans of the eye on the photo, ``(B, 2)``, where only some slices
+            are in the batch.
+        fake: volumes that answer for the eyes, ``(B, 1, S, Z, X)``, where files are compared.
+        fake_pose_um: their poses, ``(B, S, K)``.
+
+    Example:
+        >>> batch: Batch = {"key": ["a", "b"], "fundus": torch.rand(2, 3, 48, 48)}
+    """
+
+    key: list[str]
+    laterality: list[str]
+    diagnosis: list[str]
+    fundus: Tensor
+    volume: Tensor
+    rescan: Tensor
+    grid: Tensor
+    pose_um: Tensor
+    spacing_z_mm: Tensor
+    spacing_x_mm: Tensor
+    surfaces_um: Tensor
+    surface_confidence: Tensor
+    boundaries_um: Tensor
+    lesions: Tensor
+    vessels: Tensor
+    aligned: Tensor
+    mask: Tensor
+    lines: Tensor
+    centre: Tensor
+    fake: Tensor
+    fake_pose_um: Tensor
 
 
 class Fake(NamedTuple):
@@ -38,7 +97,7 @@ class Fake(NamedTuple):
 
     aligned: Tensor
     volume: Tensor
-    anatomy: Anatomy | None = None
+    anatomy: PredictedAnatomy | None = None
 
     def detach(self) -> Fake:
         """The volumes without their gradient."""
@@ -71,7 +130,22 @@ def check_batch(batch: Mapping[str, Any]) -> None:
             raise ValueError(f"batch: {name}: expected floats in {ndim} dimensions, found {found}")
 
 
-def prepare_batch(batch: Batch) -> Batch:
+def to_device(batch: Mapping[str, Any], device: torch.device | str) -> Batch:
+    """The same eyes with their tensors on a device.
+
+    Args:
+        batch: of some eyes.
+        device: where to.
+
+    Example:
+        >>> to_device({"key": ["a"], "grid": torch.zeros(1, 6, 48, 2)}, "cpu")["key"]
+        ['a']
+    """
+    moved = {name: v.to(device) if isinstance(v, Tensor) else v for name, v in batch.items()}
+    return cast(Batch, moved)
+
+
+def prepare_batch(batch: Mapping[str, Any]) -> Batch:
     """Add to a batch what losses and discriminators compare with, see :meth:`VolumeModel.losses`.
 
     Raises:
@@ -79,11 +153,12 @@ def prepare_batch(batch: Batch) -> Batch:
     """
     check_batch(batch)
     where = batch["pose_um"], batch["spacing_z_mm"]
-    return batch | {
+    added: Batch = {
         "aligned": align(batch["volume"], *where),
         "mask": aligned_mask(batch["volume"], *where),
         "lines": sample_lines(batch["fundus"], batch["grid"]),
     }
+    return cast(Batch, {**batch, **added})
 
 
 def frozen_features(model: nn.Module) -> tuple[str, ...]:

@@ -13,9 +13,9 @@ import torch
 
 from fund2oct.data.formats.images import read_rgb
 from fund2oct.data.formats.naming import laterality_of
-from fund2oct.data.preparing.landmarks import PhotoPlacement
 from fund2oct.data.preparing.lines import locate_lines
 from fund2oct.data.preparing.photo import PhotoOptions, prepare_photo, resize_photo
+from fund2oct.data.preparing.placing import PhotoPlacement
 from fund2oct.data.tables.eyes import GivenLines
 from fund2oct.eye import Array, DataError, Eye
 from fund2oct.geometry import Placement, ScanPattern

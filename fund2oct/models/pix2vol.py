@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, cast
 
 import torch
 from torch import Tensor, nn
@@ -23,7 +23,7 @@ from fund2oct.models.training.terms import chosen_weights, own_terms
 from fund2oct.networks.adversaries.discriminators import BScanPatchDiscriminator, VolumePatchDiscriminator
 from fund2oct.networks.adversaries.feature_discriminator import FeatureDiscriminator
 from fund2oct.networks.encoder import available_encoder
-from fund2oct.networks.layered.generator import Anatomy, LayeredGenerator, Real
+from fund2oct.networks.layered.generator import LayeredGenerator, PredictedAnatomy, Real
 from fund2oct.networks.layered.surfaces import SurfaceDistribution
 from fund2oct.networks.noise import NoiseSource
 from fund2oct.retina import unalign
@@ -41,7 +41,7 @@ WEIGHTS = {
 _CONDITION = 4
 """Channels of what the patch discriminators compare with: the photo's colours and the anatomy."""
 _PER_SLICE = {
-    "volume": 2, "second": 2, "grid": 1, "pose_um": 1, "surfaces_um": 2, "surface_confidence": 1,
+    "volume": 2, "rescan": 2, "grid": 1, "pose_um": 1, "surfaces_um": 2, "surface_confidence": 1,
     "boundaries_um": 2,
 }  # fmt: skip
 """Entries of a batch that have a slice dimension, and which it is."""
@@ -239,7 +239,7 @@ class Pix2Vol(VolumeGAN):
         assert isinstance(network, LayeredGenerator)
         return network.surfaces(fundus, network.encoder(fundus), grid)
 
-    def anatomy(self, fundus: Tensor, grid: Tensor, spacing_z_mm: Tensor | float) -> Anatomy:
+    def anatomy(self, fundus: Tensor, grid: Tensor, spacing_z_mm: Tensor | float) -> PredictedAnatomy:
         """Surfaces and tissue without noise, of the averaged network, in the aligned frame."""
         self.configure_model()
         network = self.generator_ema.module
@@ -252,22 +252,26 @@ class Pix2Vol(VolumeGAN):
             return batch
         n_slices = batch["volume"].shape[2]
         rng = torch.Generator().manual_seed(self.seed + self.global_step)
-        chosen = torch.randperm(n_slices, generator=rng)[: self.judged_slices].to(self.device)
-        kept = {
-            name: batch[name].index_select(dim, chosen) for name, dim in _PER_SLICE.items() if name in batch
+        chosen = torch.randperm(n_slices, generator=rng)[: self.judged_slices]
+        chosen = chosen.to(self.device, non_blocking=True)
+        entries: dict[str, Any] = dict(batch)
+        entries |= {
+            name: entries[name].index_select(dim, chosen)
+            for name, dim in _PER_SLICE.items()
+            if name in entries
         }
-        return batch | kept | {"centre": batch["grid"].mean((1, 2))}
+        return cast(Batch, entries | {"centre": batch["grid"].mean((1, 2))})
 
     def generate(self, network: nn.Module, batch: Batch, rng: NoiseSource) -> Fake:
         """Draw a batch; in training between the real surfaces, and only the part that is learned."""
         if network is not self.generator:
             return super().generate(network, batch, rng)
-        assert isinstance(network, LayeredGenerator)
+        assert isinstance(network, LayeredGenerator) and self.task is not None
         dressed = self.adversaries_joined
         with torch.set_grad_enabled(not dressed):
             anatomy = network.anatomy(
                 batch["fundus"], batch["grid"], batch["spacing_z_mm"], batch["volume"].shape[3],
-                real=Real(heights_above_pose(batch), batch["aligned"], batch["spacing_x_mm"]),
+                real=Real(heights_above_pose(batch), batch["aligned"], self.task.spacing_mm[2]),
                 centre=batch.get("centre"),
             )  # fmt: skip
         aligned = network.dress(anatomy, rng) if dressed else anatomy.image

@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from fund2oct.eye import Array, DataError
+from fund2oct.file_kinds import MADE_HERE
 from fund2oct.geometry import Placement, ScanPattern
 from fund2oct.geometry.etdrs import field_means_um
 from fund2oct.networks.layered.surfaces import thickness_interval_um, thickness_um
@@ -156,7 +157,7 @@ def save_thickness(found: ThicknessMap, path: Path) -> None:
     per_mm = 1 / found.pitch_mm
     tifffile.imwrite(
         path, pages, photometric="minisblack", description=description, resolution=(10 * per_mm, 10 * per_mm),
-        resolutionunit="CENTIMETER",
+        resolutionunit="CENTIMETER", software=MADE_HERE,
     )  # fmt: skip
 
 

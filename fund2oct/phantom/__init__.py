@@ -1,8 +1,9 @@
 """Simulated eyes: a photo and a volume rendered from one anatomy, with the truth beside them."""
 
+from fund2oct.phantom.config import PhantomConfig
 from fund2oct.phantom.lesions import DIAGNOSES, LESIONS
 from fund2oct.phantom.rendering.scanner import Optics
-from fund2oct.phantom.simulate import PhantomConfig, simulate_eye, simulate_eyes
+from fund2oct.phantom.simulate import simulate_eye, simulate_eyes
 from fund2oct.phantom.twins import simulate_twins, twin_boundaries
 
 __all__ = [

@@ -5,123 +5,40 @@ from __future__ import annotations
 import math
 import multiprocessing
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
 from functools import partial
-from typing import Any, Literal, get_args
+from typing import Any
 
 import numpy as np
 
 from fund2oct.eye import SIMULATED, Eye, padded_pose
-from fund2oct.geometry import LineScan, Placement, RadialScan, ScanPattern
+from fund2oct.geometry import LineScan, Placement, ScanPattern
 from fund2oct.phantom.anatomy import sample_anatomy
+from fund2oct.phantom.config import PhantomConfig
 from fund2oct.phantom.grid import Array, PhotoGrid
-from fund2oct.phantom.lesions import LesionMaps, check_diagnosis, sample_diagnosis, sample_lesions
-from fund2oct.phantom.long import LONG_HALF_WIDTH_MM, LONG_SCAN, lengthen, sample_long_eye
+from fund2oct.phantom.lesions import LesionMaps, sample_diagnosis, sample_lesions
+from fund2oct.phantom.long_eyes import lengthen, sample_long_eye
 from fund2oct.phantom.pose import keep_in_frame, pose_surface, sample_pose
 from fund2oct.phantom.rendering.fundus import Retina, render_fundus
 from fund2oct.phantom.rendering.oct import Columns, reflect
-from fund2oct.phantom.rendering.scanner import Optics, acquire
+from fund2oct.phantom.rendering.scanner import acquire
 from fund2oct.phantom.rendering.texture import Texture, ascan_gain, tissue_grain
-from fund2oct.phantom.surfaces import Surfaces, build_surfaces
+from fund2oct.phantom.surfaces import TrueSurfaces, build_surfaces
 from fund2oct.phantom.vessels import draw_vessels, grow_vessels
 from fund2oct.processes import one_thread_each
 from fund2oct.retina.layers import BOUNDARIES
 
-_MIN_DEPTH_MM = 1.2
-_STREAMS = ("anatomy", "vessels", "texture", "lesions", "photo", "motion", "speckle", "second", "long")
+_STREAMS = ("anatomy", "vessels", "texture", "lesions", "photo", "motion", "speckle", "rescan", "long")
 _SHARED_BY_PATIENT = 7919
 _RESIDUAL_UM = 2.5
 _LONG_BETWEEN = (0.01, 0.94)
-
-Population = Literal["ordinary", "long"]
-
-
-@dataclass(frozen=True)
-class PhantomConfig:
-    """How eyes are simulated.
-
-    Args:
-        fundus_px: width of the photo.
-        n_depth: rows of a B-scan.
-        n_ascans: A-scans of a B-scan.
-        scan: where the B-scans lie.
-        depth_mm: height of a B-scan; at least 1.2, or a tall lesion would not fit.
-        half_width_mm: millimetres of retina under half the photo, on average.
-        normal_share: share of eyes without any lesion.
-        second_share: share of the others that have two.
-        diagnosis: what every eye has, for instance ``"drusen+SRF"``; None draws it.
-        optics: the scanner.
-        population: ``"ordinary"`` eyes, or ``"long"`` ones: steep, with staphylomas, tilted discs with
-            crescents, detached hyaloids and reflections. See :meth:`of` for their usual scan.
-    """
-
-    fundus_px: int = 128
-    n_depth: int = 80
-    n_ascans: int = 112
-    scan: ScanPattern = field(default_factory=RadialScan)
-    depth_mm: float = 1.92
-    half_width_mm: float = 6.5
-    normal_share: float = 0.3
-    second_share: float = 0.2
-    diagnosis: str | None = None
-    optics: Optics = field(default_factory=Optics)
-    population: Population = "ordinary"
-
-    def __post_init__(self) -> None:
-        for name, least in (("fundus_px", 16), ("n_depth", 16), ("n_ascans", 8)):
-            if getattr(self, name) < least:
-                raise ValueError(f"{name}: expected at least {least}, found {getattr(self, name)}")
-        if not self.depth_mm >= _MIN_DEPTH_MM:
-            raise ValueError(f"depth_mm: expected at least {_MIN_DEPTH_MM}, found {self.depth_mm}")
-        for name in ("normal_share", "second_share"):
-            if not 0 <= getattr(self, name) <= 1:
-                raise ValueError(f"{name}: expected a share in [0, 1], found {getattr(self, name)}")
-        if not self.half_width_mm > 0:
-            raise ValueError(f"half_width_mm: expected a positive length, found {self.half_width_mm}")
-        reach = self.scan.reach_mm
-        if reach > 0.8 * self.half_width_mm:
-            raise ValueError(
-                f"scan: its lines reach {reach:.2f} mm from the fovea, but the photo is sure to show only "
-                f"{0.8 * self.half_width_mm:.2f} mm; shorten the lines or raise half_width_mm"
-            )
-        if self.diagnosis is not None:
-            check_diagnosis(self.diagnosis)
-        if self.population not in get_args(Population):
-            raise ValueError(f"population: expected one of {get_args(Population)}, found {self.population!r}")
-
-    @classmethod
-    def of(cls, population: Population, **values: Any) -> PhantomConfig:
-        """The usual scan of a population: a star of 8.8 mm, of 12 mm for long eyes on a wider photo.
-
-        Example:
-            >>> PhantomConfig.of("long", n_ascans=160).scan.length_mm[0]
-            12.0
-        """
-        usual: dict[str, Any] = (
-            {"scan": LONG_SCAN, "half_width_mm": LONG_HALF_WIDTH_MM} if population == "long" else {}
-        )
-        return cls(population=population, **(usual | values))
-
-    @property
-    def map_px(self) -> int:
-        """Width of the maps, a multiple of the photo's; fine enough for its vessels and the A-scans."""
-        pitch_mm = min(self.scan.length_mm) / self.n_ascans
-        least = max(256, min(1024, self.half_width_mm / pitch_mm))
-        return self.fundus_px * math.ceil(least / self.fundus_px)
-
-    @property
-    def pixel_um(self) -> tuple[float, float]:
-        """Height and width of a pixel of a B-scan."""
-        width_um = float(np.mean(self.scan.length_mm)) * 1000
-        return self.depth_mm * 1000 / self.n_depth, width_um / self.n_ascans
 
 
 def simulate_eye(seed: int, number: int, config: PhantomConfig | None = None) -> Eye:
     """Simulate one eye; the same arguments give the same eye in any process and in any order.
 
-    Eyes ``2 k`` and ``2 k + 1`` are the right and the left eye of one patient. ``second`` is the
+    Eyes ``2 k`` and ``2 k + 1`` are the right and the left eye of one patient. ``rescan`` is the
     same scan with other speckle and noise and nothing else, so a distance between ``volume`` and
-    ``second`` is the least that any model can reach.
+    ``rescan`` is the least that any model can reach.
 
     Args:
         seed: seed of the whole set, at least 0.
@@ -133,6 +50,11 @@ def simulate_eye(seed: int, number: int, config: PhantomConfig | None = None) ->
 
     Raises:
         ValueError: if ``seed`` or ``number`` is negative.
+
+    Example:
+        >>> eye = simulate_eye(seed=0, number=1)
+        >>> eye, eye.diagnosis
+        (Eye('sim-0000001-OS', OS, fundus 128 px, volume (6, 80, 112)), 'PED+GA')
     """
     if seed < 0 or number < 0:
         raise ValueError(f"seed and number: expected at least 0, found {seed} and {number}")
@@ -155,7 +77,7 @@ def simulate_eye(seed: int, number: int, config: PhantomConfig | None = None) ->
         source=f"{SIMULATED}, seed {seed}",
         history=retina.long.history if retina.long else {},
         volume=acquire_volume(rng["speckle"], signal, config),
-        second=acquire_volume(rng["second"], signal, config),
+        rescan=acquire_volume(rng["rescan"], signal, config),
         **scan,
     )
 
@@ -190,7 +112,7 @@ def sample_retina(rng: Streams, seed: int, number: int, config: PhantomConfig) -
     return Retina(grid, anatomy, arterioles, venules, texture, lesions, long), diagnosis
 
 
-def surfaces_under(retina: Retina, config: PhantomConfig) -> Surfaces:
+def surfaces_under(retina: Retina, config: PhantomConfig) -> TrueSurfaces:
     """Boundaries of the retina under each A-scan, above Bruch's membrane."""
     x, y = _points(retina, config)
     texture = retina.texture
@@ -219,7 +141,7 @@ def scan_retina(
     """The truth of a scan by its names in an eye, and the signal ``(S, Z, X)`` before its speckle.
 
     Args:
-        rng: of the pose, the tissue's grain and the gain.
+        rng: random numbers for the pose, the tissue's grain and the gain.
         retina: what is scanned.
         config: sizes and scan.
         pose: how the retina lies, ``(S, 3)``; None draws it.
@@ -289,8 +211,15 @@ def simulate_eyes(
         workers: processes; 1 stays in this one.
         progress: called with the eyes done so far and ``n_eyes`` after each.
 
+    Returns:
+        An iterator over the eyes, each simulated when it is asked for.
+
     Raises:
         ValueError: if ``n_eyes`` or ``workers`` is not positive.
+
+    Example:
+        >>> [eye.laterality for eye in simulate_eyes(seed=0, n_eyes=2)]
+        ['OD', 'OS']
     """
     if n_eyes < 1 or workers < 1:
         raise ValueError(f"n_eyes and workers: expected at least 1, found {n_eyes} and {workers}")

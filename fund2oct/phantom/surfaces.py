@@ -12,11 +12,11 @@ from fund2oct.phantom.lesions import LesionMaps
 
 
 @dataclass(frozen=True)
-class Surfaces:
+class TrueSurfaces:
     """Heights above Bruch's membrane in micrometres, each ``(S, X)``; negative is below it.
 
     Attributes:
-        boundary: by the names of :data:`fund2oct.retina.BOUNDARIES`.
+        boundary: depth of each of :data:`fund2oct.retina.BOUNDARIES`, by its name.
         receptor_tips: where the photoreceptors end; fluid may part them from the epithelium.
         rpe_base: outer side of the pigment epithelium; drusen may part it from the membrane.
         nerve: 1 inside the disc, where every boundary but the inner one ends.
@@ -34,7 +34,7 @@ class Surfaces:
         return np.where(ends & (self.nerve > 0.5), np.nan, depth).astype(np.float32)
 
 
-def build_surfaces(anatomy: Anatomy, lesions: LesionMaps, wobble: Array, x: Array, y: Array) -> Surfaces:
+def build_surfaces(anatomy: Anatomy, lesions: LesionMaps, wobble: Array, x: Array, y: Array) -> TrueSurfaces:
     """Pile up the layers from Bruch's membrane inwards.
 
     Args:
@@ -82,7 +82,7 @@ def build_surfaces(anatomy: Anatomy, lesions: LesionMaps, wobble: Array, x: Arra
     }
     _restore_order(boundary)
     boundary["ILM"] = np.where(nerve > 0.01, ilm, np.maximum(ilm, boundary["RNFL_GCL"]))
-    return Surfaces(boundary, tips, lift, nerve)
+    return TrueSurfaces(boundary, tips, lift, nerve)
 
 
 def _restore_order(boundary: dict[str, Array]) -> None:

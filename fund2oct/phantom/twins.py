@@ -26,11 +26,11 @@ import numpy as np
 
 from fund2oct.eye import Eye
 from fund2oct.phantom.anatomy import Anatomy, sample_anatomy
+from fund2oct.phantom.config import PhantomConfig
 from fund2oct.phantom.grid import Array
 from fund2oct.phantom.rendering.fundus import Retina
 from fund2oct.phantom.rendering.texture import Texture
 from fund2oct.phantom.simulate import (
-    PhantomConfig,
     Streams,
     acquire_volume,
     membrane_under,
@@ -48,16 +48,18 @@ _TRIES = 100
 
 
 def simulate_twins(seed: int, number: int, n: int, config: PhantomConfig | None = None) -> list[Eye]:
-    """Simulate twins of an eye; the same arguments give the same twins.
+    """Simulate twins of an eye: eyes with the very same photo, and other anatomy where no photo shows it.
+
+    How far twins differ is what no model can tell from a photo. The same arguments give the same twins.
 
     Args:
         seed: seed of the set that holds the eye.
         number: number of the eye.
         n: how many twins; the first are the same, whatever their number.
-        config: that of the eye.
+        config: sizes, scan and diseases, the same as for the eye.
 
     Returns:
-        The twins, without second renderings. Photo, placement, pose and diagnosis are the eye's,
+        The twins, without rescans. Photo, placement, pose and diagnosis are the eye's,
         volumes and true boundaries their own; their keys end in ``-twin1``, ``-twin2`` and so on.
 
     Raises:
@@ -76,16 +78,32 @@ def simulate_twins(seed: int, number: int, n: int, config: PhantomConfig | None 
         scan, signal = scan_retina(rng, retina, config, pose)
         scan["pose_um"] = eye.pose_um
         volume = acquire_volume(rng["speckle"], signal, config)
-        twins.append(replace(eye, key=f"{eye.key}-twin{place}", volume=volume, second=None, **scan))
+        twins.append(replace(eye, key=f"{eye.key}-twin{place}", volume=volume, rescan=None, **scan))
     return twins
 
 
 def twin_boundaries(seed: int, number: int, n: int, config: PhantomConfig | None = None) -> Array:
-    """True boundaries of the twins of :func:`simulate_twins`, without the cost of their volumes.
+    """Compute the true boundaries of the twins of :func:`simulate_twins`, without drawing their volumes.
+
+    Args:
+        seed: seed of the set that holds the eye.
+        number: number of the eye.
+        n: how many twins.
+        config: sizes, scan and diseases, the same as for the eye.
 
     Returns:
-        Depths of :data:`fund2oct.retina.BOUNDARIES` in micrometres, float32, NaN inside the disc,
-        shape ``(n, 11, S, X)``.
+        Depths of :data:`fund2oct.retina.BOUNDARIES` in micrometres from the top of the frame, float32, NaN
+        inside the disc, shape ``(n, 11, S, X)``.
+
+    Raises:
+        ValueError: if ``seed`` or ``number`` is negative, or ``n`` is not positive.
+
+    Example:
+        >>> depths_um = twin_boundaries(seed=0, number=0, n=3)
+        >>> thickness_um = depths_um[:, BOUNDARIES.index("BM")] - depths_um[:, BOUNDARIES.index("ILM")]
+        >>> spread_um = np.nanmean(thickness_um.std(axis=0))  # no photo tells the thickness better
+        >>> depths_um.shape, round(float(spread_um))
+        ((3, 11, 6, 112), 5)
     """
     config = config or PhantomConfig()
     pose = _pose(simulate_eye(seed, number, config))
@@ -108,8 +126,8 @@ def redraw_hidden(rng: Streams, retina: Retina) -> Retina:
     """Draw anew what the photo of a retina does not show.
 
     Args:
-        rng: of the hidden anatomy and texture.
-        retina: the eye's own.
+        rng: random numbers for the hidden anatomy and texture.
+        retina: that of the eye.
     """
     seen, drawn = retina.texture, Texture.sample(rng["texture"], retina.grid)
     texture = replace(

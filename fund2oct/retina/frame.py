@@ -10,6 +10,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from fund2oct.precision import no_autocast
 from fund2oct.retina.pose import check_pose, pose_surface_um
 
 ALIGNED_DEPTH = 0.6
@@ -36,6 +37,13 @@ def align(volume: Tensor, pose_um: Tensor, spacing_z_mm: Tensor | float) -> Tens
 
     Raises:
         ValueError: if the shapes do not fit each other, or the spacing is not positive.
+
+    Example:
+        >>> volume = torch.zeros(1, 1, 1, 20, 3)
+        >>> volume[..., 5, :] = 1  # a bright row from 50 to 60 um, rows of 10 um
+        >>> aligned = align(volume, torch.tensor([[[50.0, 0.0, 0.0]]]), spacing_z_mm=0.01)
+        >>> aligned[0, 0, 0, :, 0].argmax()  # 0.6 of 20 rows from the top
+        tensor(12)
     """
     _check(volume, pose_um)
     return _shift(volume, _offset_px(pose_um, spacing_z_mm, volume))
@@ -56,13 +64,20 @@ def unalign(aligned: Tensor, pose_um: Tensor, spacing_z_mm: Tensor | float) -> T
 
     Raises:
         ValueError: if the shapes do not fit each other, or the spacing is not positive.
+
+    Example:
+        >>> aligned = torch.zeros(1, 1, 1, 20, 3)
+        >>> aligned[..., 12, :] = 1
+        >>> tilted = torch.tensor([[[100.0, 30.0, 0.0]]])  # 20 um up on the left, 20 um down on the right
+        >>> unalign(aligned, tilted, spacing_z_mm=0.01)[0, 0, 0].argmax(0)  # rows of 10 um
+        tensor([ 8, 10, 12])
     """
     _check(aligned, pose_um)
     return _shift(aligned, -_offset_px(pose_um, spacing_z_mm, aligned))
 
 
 def aligned_mask(volume: Tensor, pose_um: Tensor, spacing_z_mm: Tensor | float) -> Tensor:
-    """Voxels of the aligned frame whose centre comes from inside the scanned frame.
+    """Mark the voxels of the aligned frame that were scanned: whose centre was inside the scanned frame.
 
     Args:
         volume: any volume of the right shape, ``(B, C, S, Z, X)``; its values are not read.
@@ -70,10 +85,16 @@ def aligned_mask(volume: Tensor, pose_um: Tensor, spacing_z_mm: Tensor | float) 
         spacing_z_mm: distance of two rows, one number or one an eye, shape ``(B,)``.
 
     Returns:
-        Boolean mask, shape ``(B, 1, S, Z, X)``.
+        Boolean mask, true where a voxel was scanned, shape ``(B, 1, S, Z, X)``.
 
     Raises:
         ValueError: if the shapes do not fit each other, or the spacing is not positive.
+
+    Example:
+        >>> volume = torch.rand(1, 1, 1, 20, 3)
+        >>> pose_um = torch.tensor([[[60.0, 0.0, 0.0]]])  # six rows of 10 um, and 12 in the aligned frame
+        >>> aligned_mask(volume, pose_um, spacing_z_mm=0.01)[0, 0, 0, :, 0].sum()  # six rows were not scanned
+        tensor(14)
     """
     _check(volume, pose_um)
     offset = _offset_px(pose_um, spacing_z_mm, volume)
@@ -105,7 +126,7 @@ def _offset_px(pose_um: Tensor, spacing_z_mm: Tensor | float, volume: Tensor) ->
         )
     if not isinstance(spacing_z_mm, Tensor) and not bool((spacing > 0).all()):
         raise ValueError(f"spacing: expected a positive length in millimetres, found {spacing_z_mm}")
-    with torch.autocast(volume.device.type, enabled=False):
+    with no_autocast(volume.device):
         surface_um = pose_surface_um(pose_um.to(volume.device, precision), volume.shape[-1])
         return surface_um / (1000 * spacing).view(-1, 1, 1) - ALIGNED_DEPTH * volume.shape[3]
 

@@ -15,6 +15,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from fund2oct.precision import no_autocast
+
 _TAPS = 4
 """Depths in a row at which the layer frame is read, for an edge within a row to show its place."""
 _FWHM_TO_SIGMA = 2.355
@@ -33,8 +35,7 @@ class LayerFrame:
     Raises:
         ValueError: if there are fewer than two bands, or a number is not positive.
 
-    Example::
-
+    Example:
         >>> frame = LayerFrame(bands=(8, 28, 6, 32))
         >>> frame.n_rows, frame.n_surfaces, frame.edges
         (74, 3, (8, 36, 42))
@@ -67,7 +68,7 @@ class LayerFrame:
 
 
 def to_layers(volume: Tensor, surfaces_um: Tensor, spacing_z_mm: Tensor | float, frame: LayerFrame) -> Tensor:
-    r"""Read a volume at the rows of the layer frame.
+    r"""Resample a volume into the layer frame, in which its surfaces are flat.
 
     Row :math:`r` of the frame, with :math:`e_k` the edges and :math:`n_k` the rows of the bands, lies
     at the depth
@@ -92,9 +93,16 @@ def to_layers(volume: Tensor, surfaces_um: Tensor, spacing_z_mm: Tensor | float,
 
     Raises:
         ValueError: if the shapes do not fit each other.
+
+    Example:
+        >>> frame = LayerFrame(bands=(4, 8, 4))
+        >>> volume = torch.rand(1, 1, 6, 32, 48)
+        >>> surfaces_um = torch.tensor([100.0, 250.0]).view(1, 2, 1, 1).expand(1, 2, 6, 48)
+        >>> to_layers(volume, surfaces_um, spacing_z_mm=0.01, frame=frame).shape
+        torch.Size([1, 1, 6, 16, 48])
     """
     _check(volume, surfaces_um, frame)
-    with torch.autocast(volume.device.type, enabled=False):
+    with no_autocast(volume.device):
         depth_px = surfaces_um.float() / _row_um(spacing_z_mm, volume)
         row = (torch.arange(frame.n_rows, device=volume.device) + 0.5).view(1, 1, -1, 1)
         return _read_rows(volume.float(), _depth_px(row, depth_px, frame))
@@ -108,14 +116,14 @@ def from_layers(
     frame: LayerFrame,
     axial_um: float = 7.0,
 ) -> Tensor:
-    r"""Put what is drawn in the layer frame at the surfaces of a volume; the inverse of :func:`to_layers`.
+    r"""Resample a volume out of the layer frame, to where its surfaces lie; undoes :func:`to_layers`.
 
     Each row of the volume is the mean over its height, widened by the axial point spread, so that a
     surface between two rows shows its place by their brightness, and moves smoothly. Differentiable in
     the layers and in the surfaces; computed in float32 inside autocast.
 
     Args:
-        layers: shape ``(B, C, S, frame.n_rows, X)``.
+        layers: what is drawn in the layer frame, shape ``(B, C, S, frame.n_rows, X)``.
         surfaces_um: depth of each surface below the volume's top edge in micrometres, vitreous to
             choroid, finite, shape ``(B, n, S, X)``.
         spacing_z_mm: distance of two rows of the volume, one number or one an eye, shape ``(B,)``.
@@ -128,11 +136,20 @@ def from_layers(
 
     Raises:
         ValueError: if the shapes do not fit each other.
+
+    Example:
+        >>> frame = LayerFrame(bands=(4, 8, 4))
+        >>> layers = torch.zeros(1, 1, 1, 16, 2)
+        >>> layers[..., 4:12, :] = 1  # bright between the two surfaces
+        >>> surfaces_um = torch.tensor([[[[100.0, 150.0]], [[250.0, 250.0]]]])  # thinner on the right
+        >>> volume = from_layers(layers, surfaces_um, spacing_z_mm=0.01, n_depth=32, frame=frame)
+        >>> (volume[0, 0, 0] > 0.5).sum(0)  # rows of 10 um: 150 um and 100 um
+        tensor([15, 10])
     """
     _check(layers, surfaces_um, frame)
     if layers.shape[3] != frame.n_rows:
         raise ValueError(f"layers: expected {frame.n_rows} rows, found {layers.shape[3]}")
-    with torch.autocast(layers.device.type, enabled=False):
+    with no_autocast(layers.device):
         row_um = _row_um(spacing_z_mm, layers)
         layers = layers.float()
         depth_px = surfaces_um.float() / row_um
@@ -169,7 +186,7 @@ def warp(volume: Tensor, from_um: Tensor, to_um: Tensor, spacing_z_mm: Tensor | 
     frame = LayerFrame((1,) * (from_um.shape[1] + 1))
     _check(volume, from_um, frame)
     _check(volume, to_um, frame)
-    with torch.autocast(volume.device.type, enabled=False):
+    with no_autocast(volume.device):
         row_um = _row_um(spacing_z_mm, volume)
         z = (torch.arange(volume.shape[3], device=volume.device) + 0.5).view(1, 1, -1, 1)
         row = _layer_row(z, to_um.float() / row_um, frame)

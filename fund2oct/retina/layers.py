@@ -29,10 +29,22 @@ or drusen lift it."""
 
 
 def boundary_index(name: str) -> int:
-    """Row of a boundary in an array of boundaries ``(n, S, X)``.
+    """Find the place of a boundary in an array of boundaries ``(n, S, X)``.
+
+    Args:
+        name: one of :data:`BOUNDARIES`.
+
+    Returns:
+        Its index along the first axis.
 
     Raises:
         ValueError: if there is no boundary of that name.
+
+    Example:
+        >>> from fund2oct.data import EyeReader
+        >>> depths_um = EyeReader("eyes.h5").read("sim3-0000000-OD").boundaries_um
+        >>> depths_um[boundary_index("ILM")].shape  # (S, X)
+        (6, 48)
     """
     if name not in BOUNDARIES:
         raise ValueError(f"boundary: expected one of {', '.join(BOUNDARIES)}, found {name!r}")

@@ -57,7 +57,7 @@ def refine_to_peak(score: Floats, path: NDArray[np.int64]) -> Floats:
     """Move each row of a path to the vertex of the parabola through it and its neighbours.
 
     Args:
-        score: as for :func:`best_path`.
+        score: the score of each place, see :func:`best_path`.
         path: rows, shape ``(S, X)``.
 
     Returns:

@@ -47,11 +47,12 @@ def pose_surface_um(pose_um: Tensor, n_ascans: int) -> Tensor:
         tensor([[ 985.,  995., 1005., 1015.]])
     """
     check_pose(pose_um)
-    return pose_um @ legendre_basis(n_ascans, pose_um.shape[-1]).to(pose_um).T
+    # A blocking copy would wait until a GPU has done all that it was told.
+    return pose_um @ legendre_basis(n_ascans, pose_um.shape[-1]).to(pose_um, non_blocking=True).T
 
 
 def apply_symmetry_to_pose(pose_um: Tensor, symmetry: Symmetry) -> Tensor:
-    """Pose of the volume that :meth:`fund2oct.geometry.Symmetry.apply_to_scan` returns.
+    """Move a pose with its volume, as :meth:`fund2oct.geometry.Symmetry.apply_to_scan` moves that.
 
     The slices are permuted; where one is read backwards, its coefficients of odd degree, such as the
     tilt, change sign.
@@ -65,6 +66,14 @@ def apply_symmetry_to_pose(pose_um: Tensor, symmetry: Symmetry) -> Tensor:
 
     Raises:
         ValueError: if the shape does not fit the symmetry.
+
+    Example:
+        >>> from fund2oct import RadialScan
+        >>> half_turn = next(one for one in RadialScan(2).symmetries() if one.matrix == ((-1, 0), (0, -1)))
+        >>> pose_um = torch.tensor([[900.0, 20.0, 5.0], [950.0, -10.0, 5.0]])
+        >>> apply_symmetry_to_pose(pose_um, half_turn)  # both slices are read backwards
+        tensor([[900., -20.,   5.],
+                [950.,  10.,   5.]])
     """
     check_pose(pose_um)
     if pose_um.ndim < 2 or pose_um.shape[-2] != len(symmetry.slices):

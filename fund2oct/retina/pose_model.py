@@ -16,11 +16,18 @@ degrees stay as they are."""
 
 @dataclass(frozen=True, eq=False)
 class PoseModel:
-    """A normal distribution over the coefficients of all slices together.
+    """How poses are spread over eyes: a normal distribution over the coefficients of all slices together.
 
     Args:
         mean_um: mean pose, shape ``(S, K)``, K at least 3.
         factor_um: lower triangular root of the covariance, shape ``(K S, K S)``.
+
+    Example:
+        >>> from fund2oct.data import FundusOCTDataset
+        >>> poses_um = FundusOCTDataset("eyes.h5").poses()
+        >>> model = PoseModel.fit(poses_um)
+        >>> poses_um.shape, model.sample(5, torch.Generator().manual_seed(0)).shape
+        (torch.Size([24, 6, 7]), torch.Size([5, 6, 7]))
     """
 
     mean_um: Tensor
@@ -62,9 +69,9 @@ class PoseModel:
         factor = torch.linalg.cholesky(covariance + 1e-3 * torch.eye(d, dtype=torch.float64))
         return cls(flat.mean(0).view(-1, n_coefficients).float(), factor.float())
 
-    def sample(self, n: int, generator: torch.Generator | None = None) -> Tensor:
+    def sample(self, n: int, rng: torch.Generator | None = None) -> Tensor:
         """Draw ``n`` poses, shape ``(n, S, K)``."""
-        noise = torch.randn(n, len(self.factor_um), generator=generator)
+        noise = torch.randn(n, len(self.factor_um), generator=rng)
         return self.mean_um + (noise @ self.factor_um.T).view(n, *self.mean_um.shape)
 
     def to_dict(self) -> dict[str, Tensor]:

@@ -53,6 +53,13 @@ class RetinalBoundaries:
         bm_um: Bruch's membrane: under the epithelium, or the pose's surface where it lies deeper.
         confidence: trust in the A-scan's surfaces, from 0 to 1.
         ok: whether the search is to be used there.
+
+    Example:
+        >>> from fund2oct.data import EyeReader
+        >>> eye = EyeReader("eyes.h5").read("sim3-0000000-OD")
+        >>> found = retinal_boundaries(eye.volume, eye.spacing_mm)
+        >>> found.surfaces_um.shape, round(float(np.nanmedian(found.thickness_um)))  # micrometres
+        ((4, 6, 48), 271)
     """
 
     ilm_um: Floats
@@ -76,13 +83,22 @@ class RetinalBoundaries:
 
 @dataclass(frozen=True)
 class PoseEstimate:
-    """The pose of a volume.
+    """The pose of a volume as the search finds it: how high, tilted and curved each slice lies.
 
     Args:
-        pose_um: coefficients, shape ``(S, 7)``.
-        outer_um: the outer retina as found, lifted where it is lifted, shape ``(S, X)``.
+        pose_um: Legendre coefficients in micrometres, see :func:`fund2oct.retina.pose_surface_um`, shape
+            ``(S, 7)``.
+        outer_um: depth of the outer retina as found, which follows a detachment where the pose does not, in
+            micrometres below the frame's top edge, shape ``(S, X)``.
         confidence: share of each slice that was found and lies on the pose, shape ``(S,)``.
         ok: whether the slice's pose is to be used, shape ``(S,)``.
+
+    Example:
+        >>> from fund2oct.data import EyeReader
+        >>> eye = EyeReader("eyes.h5").read("sim3-0000000-OD")
+        >>> found = estimate_pose(eye.volume, eye.spacing_mm)
+        >>> found.pose_um.shape, found.ok
+        ((6, 7), array([ True,  True,  True,  True,  True,  True]))
     """
 
     pose_um: Floats
@@ -94,7 +110,7 @@ class PoseEstimate:
 def find_retina(volume: ArrayLike, spacing_mm: Spacing) -> tuple[RetinalBoundaries, PoseEstimate]:
     """Find the surfaces and the pose of a volume in one search.
 
-    Odd content raises nothing: where the search is not to be trusted, ``ok`` is false.
+    A volume that shows no retina raises no error: where the search is not to be trusted, ``ok`` is false.
 
     Args:
         volume: intensities in [0, 1], or uint8, shape ``(S, Z, X)``.
@@ -106,10 +122,13 @@ def find_retina(volume: ArrayLike, spacing_mm: Spacing) -> tuple[RetinalBoundari
     Raises:
         ValueError: if the shape, the values or the spacing are not as said.
 
-    Example::
-
-        surfaces, pose = find_retina(eye.volume, eye.spacing_mm)
-        ilm_um, os_um, rpe_um, bm_um = surfaces.surfaces_um
+    Example:
+        >>> from fund2oct.data import EyeReader
+        >>> eye = EyeReader("eyes.h5").read("sim3-0000000-OD")
+        >>> surfaces, pose = find_retina(eye.volume, eye.spacing_mm)
+        >>> ilm_um, os_um, rpe_um, bm_um = surfaces.surfaces_um
+        >>> ilm_um.shape, pose.pose_um.shape
+        ((6, 48), (6, 7))
     """
     values = _check(volume, spacing_mm)
     found = _search(values, spacing_mm)
@@ -119,7 +138,7 @@ def find_retina(volume: ArrayLike, spacing_mm: Spacing) -> tuple[RetinalBoundari
 def retinal_boundaries(volume: ArrayLike, spacing_mm: Spacing) -> RetinalBoundaries:
     """Find the retina's surfaces in each slice.
 
-    Odd content raises nothing: where the search is not to be trusted, ``ok`` is false.
+    A volume that shows no retina raises no error: where the search is not to be trusted, ``ok`` is false.
 
     Args:
         volume: intensities in [0, 1], or uint8, shape ``(S, Z, X)``.
@@ -130,12 +149,21 @@ def retinal_boundaries(volume: ArrayLike, spacing_mm: Spacing) -> RetinalBoundar
 
     Raises:
         ValueError: if the shape, the values or the spacing are not as said.
+
+    Example:
+        >>> from fund2oct.data import EyeReader
+        >>> from fund2oct.retina import boundary_index
+        >>> eye = EyeReader("eyes.h5").read("sim3-0000000-OD")
+        >>> found = retinal_boundaries(eye.volume, eye.spacing_mm)
+        >>> error_um = abs(found.ilm_um - eye.boundaries_um[boundary_index("ILM")])[found.ok]
+        >>> round(float(np.nanmedian(error_um)))  # half a row of 60 um
+        31
     """
     return find_retina(volume, spacing_mm)[0]
 
 
 def estimate_pose(volume: ArrayLike, spacing_mm: Spacing) -> PoseEstimate:
-    """Estimate a volume's pose: search for the outer retina, then fit what no detachment lifts.
+    """Estimate a volume's pose: find the outer retina, and fit a smooth curve that no detachment lifts.
 
     Args:
         volume: intensities in [0, 1], or uint8, shape ``(S, Z, X)``.
@@ -146,6 +174,13 @@ def estimate_pose(volume: ArrayLike, spacing_mm: Spacing) -> PoseEstimate:
 
     Raises:
         ValueError: if the shape, the values or the spacing are not as said.
+
+    Example:
+        >>> from fund2oct.data import EyeReader
+        >>> eye = EyeReader("eyes.h5").read("sim3-0000000-OD")
+        >>> pose = estimate_pose(eye.volume, eye.spacing_mm)
+        >>> pose.pose_um[:, 0].round()  # height of each slice: micrometres below the top of the frame
+        array([918., 880., 915., 903., 894., 904.], dtype=float32)
     """
     return find_retina(volume, spacing_mm)[1]
 

@@ -20,7 +20,15 @@ class ConfigError(ValueError):
 
 
 def experiments() -> dict[str, Path]:
-    """The shipped experiments by name; ``base`` is what all of them stand on."""
+    """Find the experiments that come with the package.
+
+    Returns:
+        The YAML file of each by its name; ``base`` holds what all of them share.
+
+    Example:
+        >>> experiments()["pix2vol"].name
+        'pix2vol.yaml'
+    """
     with as_file(files("fund2oct.experiments")) as folder:
         return {path.stem: path for path in sorted(Path(folder).glob("*.yaml"))}
 
@@ -41,6 +49,11 @@ def load_experiment(name: str, overrides: Sequence[str] = ()) -> dict[str, Any]:
 
     Raises:
         ConfigError: if the experiment or a section is not known, or a file or override is not valid.
+
+    Example:
+        >>> config = load_experiment("pix2vol", ["trainer.max_epochs=1"])
+        >>> config["model"]["class_path"], config["trainer"]["max_epochs"]
+        ('fund2oct.models.Pix2Vol', 1)
     """
     shipped = experiments()
     path = shipped.get(name) or Path(name)
@@ -111,7 +124,14 @@ def _one_line(error: Exception) -> str:
 
 
 def nearest(word: str, known: Iterable[str]) -> str:
-    """Ask for the likeliest of the known names, to be put behind an error; empty where none is alike.
+    """Ask whether another word was meant, to be put behind an error message.
+
+    Args:
+        word: what was found.
+        known: the words that would have been right.
+
+    Returns:
+        The question; empty where no known word is alike.
 
     Example:
         >>> nearest("max_epoch", ["max_steps", "max_epochs"])

@@ -18,13 +18,13 @@ from pytorch_lightning.utilities.exceptions import SIGTERMException
 
 from fund2oct.run.config import ConfigError, nearest
 from fund2oct.run.folder import is_first_process, last_checkpoint
-from fund2oct.stopping import INTERRUPTED, TERMINATED, Stopped, Terminated
+from fund2oct.stopping import INTERRUPTED, Stopped, Terminated, hangup_as_sigterm
 
 _NO_ROOM = (errno.ENOSPC, errno.EDQUOT)
 
 
 class SaveWhenTerminated(pl.Callback):
-    """Write ``checkpoints/stopped.ckpt`` where SIGTERM ends a training, after the step that it met."""
+    """Write ``checkpoints/stopped.ckpt`` where a signal ends a training, after the step that it met."""
 
     def on_exception(
         self, trainer: pl.Trainer, pl_module: pl.LightningModule, exception: BaseException
@@ -44,22 +44,24 @@ def explained(run: Path, command: str) -> Iterator[None]:
         command: which began it, as in ``fund2oct train pix2vol``.
 
     Raises:
-        Stopped: after Ctrl-C or SIGTERM.
+        Stopped: after Ctrl-C, SIGTERM or SIGHUP.
         ConfigError: if a setting cannot be used.
         OSError: if the disk is full.
     """
     on_interrupt = signal.getsignal(signal.SIGINT)
     try:
-        yield
+        with hangup_as_sigterm() as hung_up:
+            yield
     except SIGTERMException:
-        raise _stopped(f"stopped by SIGTERM; {_how(run, command)}", TERMINATED) from None
+        signalled = Terminated(hung_up[0] if hung_up else signal.SIGTERM)
+        raise _stopped(f"stopped by {signalled.name}; {_how(run, command)}", signalled.status) from None
     except SystemExit as error:
         cause = error.__context__
         if not isinstance(cause, KeyboardInterrupt):
             raise
         signal.signal(signal.SIGINT, on_interrupt)  # Lightning ignores the next ones
         if isinstance(cause, Terminated):  # before Lightning looked at signals
-            raise _stopped(f"stopped by SIGTERM; {_how(run, command)}", TERMINATED) from None
+            raise _stopped(f"stopped by {cause.name}; {_how(run, command)}", cause.status) from None
         raise _stopped(f"interrupted; {_how(run, command)}", INTERRUPTED) from None
     except MisconfigurationException as error:
         raise ConfigError(f"training: {_monitored(str(error)) or _line(error)}") from error

@@ -9,22 +9,25 @@ from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 
 from fund2oct.eye import DataError
+from fund2oct.file_kinds import is_made_here
 
 PICTURES = (".jpg", ".jpeg", ".png", ".tif", ".tiff", ".bmp")
 """Endings of the pictures that are looked for in a folder."""
+_OURS = "; pictures that fund2oct made are passed over"
 
 
 def find_photos(given: Iterable[str | os.PathLike[str]], out: str | os.PathLike[str]) -> list[Path]:
-    """The photos that are meant, each once.
+    """Find the photos that a user names, each once.
 
     Args:
         given: files; folders, which are searched with all below them for ``PICTURES``; and patterns, as
             in ``clinic/*/*.jpg``, where ``**`` stands for any folders.
-        out: folder of the results. What lies in it is no photo that a folder or pattern means.
+        out: folder of the results. What lies in it is no photo that a folder or pattern means, nor are the
+            results of earlier calls, wherever they lie.
 
     Returns:
-        The files in the order in which they were given, those of a folder or pattern by name. A file that
-        is named is there, whether it exists or not: that is said when it is read.
+        The files in the order in which they were given, those of a folder or pattern by name. A file that is
+        named itself is listed even if it does not exist; an error says so when it is read.
 
     Raises:
         DataError: if a folder or a pattern has no photos.
@@ -39,12 +42,10 @@ def find_photos(given: Iterable[str | os.PathLike[str]], out: str | os.PathLike[
         path = Path(word)
         if path.is_dir():
             found = _pictures(path.rglob("*"), results)
-            problem = (
-                f"{path}: expected photos ({', '.join(PICTURES)}) in this folder or below it, found none"
-            )
+            problem = f"{path}: no photo ({', '.join(PICTURES)}) in this folder or below it{_OURS}"
         elif glob.has_magic(str(word)) and not path.exists():
             found = _pictures(map(Path, glob.glob(str(word), recursive=True)), results)
-            problem = f"{word}: no photo ({', '.join(PICTURES)}) matches this pattern"
+            problem = f"{word}: no photo ({', '.join(PICTURES)}) matches this pattern{_OURS}"
         else:
             found, problem = [path], ""
         if not found:
@@ -55,7 +56,7 @@ def find_photos(given: Iterable[str | os.PathLike[str]], out: str | os.PathLike[
 
 
 def _pictures(paths: Iterable[Path], results: Path) -> list[Path]:
-    """The pictures among them by name, without what is hidden, as the ``._1.png`` of a Mac."""
+    """The pictures among them by name, without results, and what is hidden, as the ``._1.png`` of a Mac."""
     return sorted(
         path
         for path in paths
@@ -63,15 +64,16 @@ def _pictures(paths: Iterable[Path], results: Path) -> list[Path]:
         and not path.name.startswith(".")
         and results not in path.resolve().parents
         and path.is_file()
+        and not is_made_here(path)
     )
 
 
 def name_eyes(photos: Sequence[Path], files_of: Callable[[str], Iterable[str]]) -> list[str]:
-    """Names under which the eyes are told apart.
+    """Give the eyes of photos names that differ.
 
     Args:
-        photos: their files.
-        files_of: the names of the files that are written for an eye of a name.
+        photos: the photos' files.
+        files_of: returns, for the name of an eye, the names of the files that would be written for it.
 
     Returns:
         For each photo the name of its file without the ending. Where several have that name, the folders

@@ -12,7 +12,7 @@ from functools import partial
 from pathlib import Path
 
 from fund2oct.data import Eye
-from fund2oct.data.preparing.landmarks import PhotoPlacement
+from fund2oct.data.preparing.placing import PhotoPlacement
 from fund2oct.data.tables.eyes import COLUMNS, GivenLines, lines_of_photos
 from fund2oct.data.tables.spreadsheet import read_table, renamed
 from fund2oct.eye import DataError
@@ -33,14 +33,14 @@ _WORTH_A_PROCESS = 16
 
 @dataclass(frozen=True)
 class PredictedPhoto:
-    """What became of a photo.
+    """What became of a photo that was to be translated.
 
     Args:
-        photo: its file.
-        key: the eye's, and the beginning of the names of its files.
-        files: what lies there for it; nothing where the photo was passed over.
+        photo: the photo's file.
+        key: name of the eye, with which the names of its files begin.
+        files: the results; none where the photo was passed over.
         problem: why it was passed over; empty where it was not.
-        skipped: whether an earlier call had done it.
+        skipped: whether the results of an earlier call were there already, and were kept.
 
     Example:
         >>> PredictedPhoto(Path("left.jpg"), "left", (), "left.jpg: no such file").problem
@@ -85,8 +85,8 @@ def predict(
             ``NAME.png``, the thickness map ``NAME.thickness.png`` and its numbers in micrometres,
             ``NAME.thickness.tif``: median, lower and upper end of the 80% interval. Photos of one name are
             told apart as :func:`fund2oct.run.photos.name_eyes` says.
-        formats: of the volumes, keys of :data:`fund2oct.export.FORMATS`.
-        seed: seed of the speckle and of the poses.
+        formats: how volumes are written, keys of :data:`fund2oct.export.FORMATS`.
+        seed: decides the speckle and the poses; another seed draws others.
         model: import path of the model's class, where it is not of this package.
         placement: where the scan lies on the photos; by default around the centre of the retina's
             circle, as on a macula-centred photo of 45 to 50 degrees. It may be estimated from each photo.
@@ -99,8 +99,8 @@ def predict(
         workers: processes that prepare photos while the model draws; none is started for fewer than 16
             photos.
         device: where the model runs, as in ``"cuda:1"``.
-        figure_formats: of the panel and the map, see :data:`fund2oct.visual.FIGURE_FORMATS`.
-        theme: colours of their paper and ink.
+        figure_formats: how panel and map are written, see :data:`fund2oct.visual.FIGURE_FORMATS`.
+        theme: colours of the pictures' paper and ink.
 
     Returns:
         What became of each photo.
@@ -111,9 +111,9 @@ def predict(
         fund2oct.outputs.OutputError: if a result would be written over something else.
 
     Example:
-        >>> (done,) = predict("model.ckpt", ["photo.png"], "predictions")
-        >>> [file.name for file in done.files][:2]
-        ['photo.h5', 'photo.png']
+        >>> (done,) = predict("model.ckpt", ["photo.png"], "predictions", figure_formats=[])  # no pictures
+        >>> [file.name for file in done.files]
+        ['photo.h5', 'photo.thickness.tif']
     """
     checkpoint = find_model(checkpoint)
     found = find_photos(photos, out)

@@ -24,9 +24,9 @@ class Results:
     """Where the results of each photo go, and in which form.
 
     Args:
-        folder: of them all.
-        formats: of the volumes, keys of :data:`fund2oct.export.FORMATS`.
-        figure_formats: of the panel and the map, see :data:`fund2oct.visual.FIGURE_FORMATS`.
+        folder: where all results go.
+        formats: how volumes are written, keys of :data:`fund2oct.export.FORMATS`.
+        figure_formats: how panel and map are written, see :data:`fund2oct.visual.FIGURE_FORMATS`.
         theme: colours of their paper and ink.
         footer: what stands under each picture.
         overwrite: whether the results of an earlier prediction may be replaced.

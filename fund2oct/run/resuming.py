@@ -17,8 +17,8 @@ def check_resumable(path: str | Path, model: VolumeModel, trainer: pl.Trainer) -
 
     Args:
         path: the checkpoint.
-        model: as the experiment builds it.
-        trainer: likewise.
+        model: the model that the experiment builds.
+        trainer: the trainer that the experiment builds.
 
     Raises:
         fund2oct.models.CheckpointError: if it cannot be read, is of another model, or of a training that has

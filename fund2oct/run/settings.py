@@ -25,7 +25,7 @@ def check_sections(config: dict[str, Any], run_is_given: bool) -> None:
     """Refuse keys that nothing reads.
 
     Args:
-        config: of :func:`fund2oct.run.config.load_experiment`.
+        config: from :func:`fund2oct.run.config.load_experiment`.
         run_is_given: whether the trainer writes into the folder of a run.
 
     Raises:

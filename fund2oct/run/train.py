@@ -25,25 +25,36 @@ from fund2oct.evaluation.own import Own
 from fund2oct.models import VolumeModel
 from fund2oct.progress import is_quiet
 from fund2oct.run.config import ConfigError, load_experiment
-from fund2oct.run.devices import spread
 from fund2oct.run.ending import SaveWhenTerminated, command_of, explained
 from fund2oct.run.folder import make_run_folder, remove_if_empty
 from fund2oct.run.resuming import check_resumable
 from fund2oct.run.settings import check_sections, check_trainer, explain, loggers_of
+from fund2oct.run.spreading import spread
 
 if TYPE_CHECKING:
     from fund2oct.evaluation.report.pictures import Picture
 
+_NO_NEWS = (
+    "Detected call of `lr_scheduler.step",  # the discriminators' goes on while they wait to join
+    "Experiment logs directory",  # made for this very run: nothing in it is lost
+    r"`isinstance\(treespec, LeafSpec\)` is deprecated",  # Lightning's own code
+)
+"""Beginnings of warnings that would alarm without a reason."""
+
 
 @dataclass(frozen=True)
 class ReportOptions:
-    """What the report of a training holds beside the usual.
+    """What the report of a training holds beside the usual; the section ``report`` of an experiment.
 
     Args:
         measures: import paths of measures of an eye, see :class:`fund2oct.evaluation.own.Own`.
-        controls: import paths of answers.
-        distances: between the sets, by name or import path, see
+        controls: import paths of answers that the model is compared with.
+        distances: between the real and the generated eyes, by name or import path, see
             :class:`fund2oct.evaluation.distances.Wanted`; None takes what a training can afford.
+
+    Example:
+        >>> load_experiment("pix2vol", ["report.measures=[my_measures.sharpness]"])["report"]
+        {'measures': ['my_measures.sharpness']}
     """
 
     measures: list[str] = field(default_factory=list)
@@ -82,13 +93,13 @@ def train(
 
     Args:
         experiment: a shipped experiment's name or the path of a YAML file.
-        overrides: ``key=value``.
+        overrides: ``key=value``, as in ``trainer.max_epochs=1``.
         out: folder of the run; by default the next free number in ``runs/EXPERIMENT``.
-        resume: a checkpoint to go on from, in a folder of its own.
+        resume: a checkpoint to go on from; the run gets a folder of its own all the same.
         overwrite: whether an earlier run in ``out`` may be removed.
         spread_out: whether to use all GPUs or cores where the configuration does not choose, see
-            :func:`fund2oct.run.devices.spread`. Each process runs the command line of this one once more, so
-            that it is for commands, not for notebooks.
+            :func:`fund2oct.run.spreading.spread`. Each process runs the command line of this one once more,
+            so that it is for commands, not for notebooks.
 
     Returns:
         The folder of the run.
@@ -99,6 +110,14 @@ def train(
         fund2oct.data.DataError: if the data cannot be used.
         fund2oct.models.CheckpointError: if a training cannot go on from ``resume``.
         fund2oct.stopping.Stopped: if it was stopped from outside, by Ctrl-C or SIGTERM.
+
+    Example:
+        >>> train("pix2vol", ["trainer.max_epochs=20"])  # doctest: +SKIP
+        PosixPath('runs/pix2vol/001')
+        >>> train("pix2vol", ["trainr.max_epochs=20"])  # what is misspelt is refused before anything is done
+        Traceback (most recent call last):
+            ...
+        fund2oct.run.config.ConfigError: experiment 'pix2vol': unknown section 'trainr', ...
     """
     config = load_experiment(experiment, overrides)
     if spread_out:
@@ -119,8 +138,8 @@ def _train(config: dict[str, Any], run: Path, resume: str | Path | None, command
     if resume is not None:
         check_resumable(resume, cli.model, cli.trainer)
     n_threads = torch.get_num_threads()
-    # The discriminators' schedule goes on while they wait to join.
-    warnings.filterwarnings("ignore", "Detected call of `lr_scheduler.step")
+    for message in _NO_NEWS:
+        warnings.filterwarnings("ignore", message)
     # What is wrong with the data is said once, before Lightning starts the other processes.
     rank_zero_only(cli.datamodule.prepare_data)()
     report = cli.config["report"]
@@ -140,7 +159,23 @@ def _train(config: dict[str, Any], run: Path, resume: str | Path | None, command
 
 
 def build(experiment: str, overrides: Sequence[str] = ()) -> tuple[pl.Trainer, VolumeModel, Any]:
-    """Build an experiment's trainer, model and datamodule, without loggers and without training."""
+    """Build what an experiment trains with, to look at it or to train with it yourself.
+
+    Args:
+        experiment: a shipped experiment's name or the path of a YAML file.
+        overrides: ``key=value``, as in ``trainer.max_epochs=1``.
+
+    Returns:
+        The trainer, without loggers; the model; and the datamodule.
+
+    Raises:
+        ConfigError: if the configuration is not valid.
+
+    Example:
+        >>> trainer, model, data = build("pix2vol", ["trainer.max_epochs=1", "trainer.accelerator=cpu"])
+        >>> type(model).__name__, model.shape, trainer.max_epochs
+        ('Pix2Vol', (6, 80, 112), 1)
+    """
     config = load_experiment(experiment, overrides)
     check_sections(config, run_is_given=False)
     cli = _build(config, None)

@@ -14,7 +14,7 @@ from fund2oct.eye import SEARCHED, DataError, Eye
 if TYPE_CHECKING:
     from fund2oct.models.thickness import ThicknessMap
 
-_NOT_SHOWN = ("second", "lesion_fundus")
+_NOT_SHOWN = ("rescan", "lesion_fundus")
 
 
 @dataclass(frozen=True)
@@ -23,7 +23,7 @@ class Source:
 
     Args:
         name: what the page calls the file.
-        eye: with the surfaces and the pose of its volume.
+        eye: the eye, with the surfaces and the pose of its volume.
         searched: whether these were searched for now, because the file has none.
         thickness: the map that ``fund2oct predict`` wrote beside the file; None where there is none.
     """

@@ -37,10 +37,10 @@ def pack_eye(key: str, sources: Sequence[Source], width_px: int, quality: int) -
     """Pack what several files say of one eye.
 
     Args:
-        key: of the eye.
+        key: name of the eye.
         sources: one for each file, the real one first.
         width_px: greatest width of a packed slice; wider ones are made smaller in proportion.
-        quality: of the pictures, from 1 to 100; 100 keeps each voxel as it is.
+        quality: quality of the pictures, from 1 to 100; 100 keeps each voxel as it is.
 
     Returns:
         What ``page.js`` reads: the photo, the lines under it and the triangles between them, and for

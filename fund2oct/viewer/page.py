@@ -15,6 +15,8 @@ from typing import Any
 from matplotlib import colormaps
 
 from fund2oct import __version__
+from fund2oct.file_kinds import is_made_here
+from fund2oct.outputs import OutputError
 from fund2oct.phantom import LESIONS
 from fund2oct.progress import with_progress
 from fund2oct.retina import BOUNDARIES, SURFACES
@@ -28,14 +30,18 @@ _COLORMAPS = ("viridis", "magma", "RdBu_r")
 
 @dataclass(frozen=True)
 class PageReport:
-    """What was written.
+    """What a call of :func:`write_page` wrote.
 
     Args:
-        path: of the page.
-        keys: eyes on it.
-        n_found: eyes in the files.
-        size_bytes: of the page.
+        path: the page.
+        keys: names of the eyes on it.
+        n_found: number of eyes in the files.
+        size_bytes: size of the page.
         in_3d: whether it can draw the surfaces in 3D.
+
+    Example:
+        >>> PageReport(Path("view.html"), ("7-OD", "7-OS"), 24, size_bytes=812_345, in_3d=True).lines()
+        ['view.html: 2 of 24 eyes, 0.8 MB']
     """
 
     path: Path
@@ -68,28 +74,33 @@ def write_page(
 
     Args:
         files: files of eyes, or folders of them; the first of several holds the real eyes.
-        out: the page to write; one that is there is replaced.
+        out: the page to write, in place of an earlier one.
         keys: eyes to show; None takes those that the most files hold.
-        n_eyes: how many at most, where ``keys`` is None.
+        n_eyes: the most eyes to show where ``keys`` is None.
         width_px: greatest width of a slice on the page.
-        quality: of the pictures, from 1 to 100; 100 keeps each voxel as it is.
+        quality: quality of the pictures, from 1 to 100; 100 keeps each voxel as it is.
 
     Returns:
         What was written.
 
     Raises:
         DataError: if a file, or one of its eyes, cannot be used.
+        OutputError: if ``out`` is there and is no page of ours.
         ValueError: if a number is out of range.
 
-    Example::
-
-        write_page(["data/eyes.h5", "predictions"], "view.html", n_eyes=8)
+    Example:
+        >>> report = write_page(["eyes.h5"], "view.html", n_eyes=1)
+        >>> report.keys, report.n_found
+        (('sim3-0000000-OD',), 24)
     """
     if n_eyes < 1 or width_px < 16 or not 1 <= quality <= LOSSLESS:
         raise ValueError(
             "view: expected at least 1 eye, 16 pixels and a quality from 1 to 100, "
             f"found {n_eyes}, {width_px} and {quality}"
         )
+    out = Path(out)
+    if os.path.lexists(out) and not (out.is_file() and is_made_here(out)):
+        raise OutputError(f"{out}: exists, and is no page that fund2oct made; choose another name")
     collection = Collection(files, keys, n_eyes)
     eyes = [
         pack_eye(key, list(collection.sources(key)), width_px, quality)
@@ -97,7 +108,6 @@ def write_page(
     ]
     library = three_js()
     page = build_page(eyes, collection.names, library)
-    out = Path(out)
     out.parent.mkdir(parents=True, exist_ok=True)
     # A browser that reloads never meets half a page.
     part = out.with_name(f".{out.name}.part")
@@ -110,8 +120,8 @@ def build_page(eyes: Sequence[dict[str, Any]], names: Sequence[str], library: st
     """Put a page together.
 
     Args:
-        eyes: from :func:`~fund2oct.viewer.pack.pack_eye`.
-        names: of the files.
+        eyes: what :func:`~fund2oct.viewer.pack.pack_eye` returns for each.
+        names: names of the files.
         library: the text of three.js; None leaves the 3D view out.
     """
     parts = resources.files("fund2oct.viewer") / "web"

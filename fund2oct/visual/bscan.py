@@ -37,6 +37,13 @@ class ShownVolume:
             unknown, shape ``(4, S, X)``; None draws none.
         interval_um: lower and upper end of an interval of the thickness, shape ``(2, S, X)``.
         note: small print below its name.
+
+    Example:
+        >>> from fund2oct.data import FundusOCTDataset
+        >>> volume = FundusOCTDataset("eyes.h5")[0]["volume"][0]
+        >>> shown = ShownVolume.searched(volume, spacing_mm=(0.06, 0.183))
+        >>> shown.thickness_um.shape  # (S, X)
+        torch.Size([6, 48])
     """
 
     volume: Tensor
@@ -48,13 +55,13 @@ class ShownVolume:
     def searched(
         cls, volume: Tensor, spacing_mm: Spacing, interval_um: Tensor | None = None, note: str = ""
     ) -> ShownVolume:
-        """The same, with the surfaces found in the slices that a panel shows.
+        """Make one whose surfaces are searched in those slices that a panel shows.
 
         Args:
             volume: intensities in [0, 1], shape ``(S, Z, X)``; what is not a number is drawn black.
             spacing_mm: distance of rows and of A-scans.
-            interval_um: as above.
-            note: as above.
+            interval_um: lower and upper end of an interval of the thickness, shape ``(2, S, X)``.
+            note: small print below its name.
         """
         volume = volume.detach().float().cpu().nan_to_num(0, 1, 0).clamp(0, 1)
         shown = shown_slices(len(volume))
@@ -92,7 +99,7 @@ def draw_bscan(
     The axes' x runs along the line and y down from the frame's top edge, both in micrometres.
 
     Args:
-        axes: to draw on.
+        axes: the axes to draw on.
         bscan: intensities in [0, 1], shape ``(Z, X)``.
         spacing_mm: distance of rows and of A-scans.
         surfaces_um: depths, shape ``(4, X)``; surfaces that lie on each other are drawn once.
@@ -112,7 +119,7 @@ def draw_difference(
     Single pixels of speckle differ between any two scans of one eye.
 
     Args:
-        axes: to draw on.
+        axes: the axes to draw on.
         bscan: intensities in [0, 1], shape ``(Z, X)``.
         other: what is subtracted, same shape.
         spacing_mm: distance of rows and of A-scans.
@@ -131,7 +138,7 @@ def draw_scale_bar(axes: Axes) -> float:
     """Draw a white bar of a round length on a B-scan, lower right, and write its length beside it.
 
     Args:
-        axes: of :func:`draw_bscan`.
+        axes: the axes on which :func:`draw_bscan` drew.
 
     Returns:
         Its length in micrometres, in both directions.
@@ -156,8 +163,8 @@ def draw_surface_key(axes: Axes, surfaces_um: Tensor, theme: Theme = LIGHT) -> N
     """Say above a B-scan, at its right, which surface has which colour.
 
     Args:
-        axes: of :func:`draw_bscan`.
-        surfaces_um: of all volumes and slices that are shown; surfaces that are nowhere drawn are left out.
+        axes: the axes on which :func:`draw_bscan` drew.
+        surfaces_um: those of all volumes and slices shown; surfaces that are nowhere drawn are left out.
         theme: its ink is used.
     """
     drawn = [
@@ -182,12 +189,12 @@ def draw_profile(
     """Draw the thickness along a slice: a curve a volume, an interval as a band.
 
     Args:
-        axes: to draw on; x is the distance along the line in micrometres, as in :func:`draw_bscan`.
+        axes: the axes to draw on; x is the distance along the line in micrometres, as in :func:`draw_bscan`.
         shown: the volumes by name; those without surfaces are left out.
-        number: of the slice.
+        number: number of the slice.
         spacing_mm: distance of rows and of A-scans.
-        colours: of the curves by name.
-        theme: of the axes.
+        colours: colours of the curves by name.
+        theme: colours of the axes.
     """
     dress(axes, theme)
     for name, volume in shown.items():

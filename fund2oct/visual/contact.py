@@ -22,15 +22,16 @@ _MOST_LETTERS = 28
 
 
 def draw_contact_sheet(reader: EyeReader, n_eyes: int = 12, theme: Theme = LIGHT) -> Figure:
-    """Draw eyes of a file, spread evenly over it.
+    """Draw some eyes of a file, to see at a glance what it holds.
 
-    Each is its photo, or else its localizer, with the lines of its scan, beside some of its B-scans at
-    their true aspect, with the stored pose as a dotted line. A B-scan's frame has the colour of its line.
+    The eyes are spread evenly over the file. Each is its photo, or else its localizer, with the lines of its
+    scan, beside some of its B-scans at their true aspect, with the stored pose as a dotted line. A B-scan's
+    frame has the colour of its line.
     Where there is no photo or no volume, the place says so.
 
     Args:
-        reader: of the file.
-        n_eyes: how many at most.
+        reader: the file of eyes.
+        n_eyes: the most eyes to draw.
         theme: colours of paper and ink.
 
     Returns:
@@ -38,10 +39,17 @@ def draw_contact_sheet(reader: EyeReader, n_eyes: int = 12, theme: Theme = LIGHT
 
     Raises:
         DataError: if an eye cannot be read.
+
+    Example:
+        >>> from fund2oct.visual import save_figure
+        >>> with EyeReader("eyes.h5") as reader:
+        ...     figure = draw_contact_sheet(reader, n_eyes=1)
+        >>> save_figure(figure, "eyes.png").stat().st_size > 10_000
+        True
     """
     keys = reader.keys
     places = np.unique(np.linspace(0, len(keys) - 1, min(n_eyes, len(keys))).round().astype(int))
-    eyes = [reader.read(keys[place], skip=("second", "lesions", "boundaries_um")) for place in places]
+    eyes = [reader.read(keys[place], skip=("rescan", "lesions", "boundaries_um")) for place in places]
     columns = min(_COLUMNS, len(eyes))
     rows = -(-len(eyes) // columns)
     across, down = _PHOTO + _GAP + _SLICES + 2 * _MARGIN, _PHOTO + _CAPTION + _MARGIN

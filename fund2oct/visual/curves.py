@@ -32,7 +32,7 @@ def read_curves(path: Path | str) -> dict[str, Curve]:
     """Read the values that a training logged to ``metrics.csv``.
 
     Args:
-        path: as :class:`pytorch_lightning.loggers.CSVLogger` writes it.
+        path: a file that :class:`pytorch_lightning.loggers.CSVLogger` wrote.
 
     Returns:
         By name; values that are not finite are left out, and so are names without any.
@@ -52,7 +52,7 @@ def draw_curves(curves: Mapping[str, Curve], theme: Theme = LIGHT) -> Figure:
     Where there are many points, the line is their running median, and they lie faint behind it.
 
     Args:
-        curves: by name, see :func:`read_curves`.
+        curves: the curves by name, see :func:`read_curves`.
         theme: colours of paper and ink.
 
     Returns:

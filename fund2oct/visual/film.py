@@ -16,7 +16,7 @@ def write_film(frames: Sequence[Path | str], path: Path | str, width_px: int = _
 
     Args:
         frames: picture files in their order; all are shown at the size of the last one.
-        path: of the film.
+        path: the file to make.
         width_px: its width.
 
     Returns:

@@ -72,8 +72,8 @@ class Layout:
         content: what it holds.
         columns: slices side by side; the others stand in further blocks below.
         picture_rows: pictures one below the other.
-        slice_width: of a B-scan.
-        picture_size: of a photo.
+        slice_width: width of a B-scan.
+        picture_size: width of a photo.
     """
 
     content: Content

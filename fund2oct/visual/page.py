@@ -50,7 +50,7 @@ def write_page(path: Path | str, markdown: str, pictures: Mapping[str, bytes]) -
     eyes and files come from anywhere.
 
     Args:
-        path: of the page.
+        path: the page.
         markdown: CommonMark with tables; its first heading is the page's title.
         pictures: what the files hold that its pictures name.
 

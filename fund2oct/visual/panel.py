@@ -57,14 +57,14 @@ def draw_panel(
     other, A-scan below A-scan. Of more than six slices, six are shown, spread evenly.
 
     Args:
-        volumes: by name, of one shape; a row of B-scans each. One named ``real`` is drawn in ink.
+        volumes: volumes of one shape by name, a row of B-scans each. One named ``real`` is drawn in ink.
         spacing_mm: distance of rows and of A-scans of the volumes ``(z, x)``.
         fundus: photo in [0, 1], shape ``(3, H, H)``; None draws the B-scans alone.
         grid: positions of the A-scans on it in grid units, shape ``(S, X, 2)``; None draws no lines.
         minus: names of two volumes; a row shows by how much the first is brighter than the second.
-        thickness: its map.
-        title: above.
-        footer: below, small: what made the picture, and what it is not.
+        thickness: map of the retina's thickness, which stands beside the photo; None draws none.
+        title: what stands above.
+        footer: what stands below, in small letters, such as what made the picture.
         theme: colours of paper and ink.
 
     Returns:

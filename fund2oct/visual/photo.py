@@ -24,7 +24,7 @@ def draw_photo(axes: Axes, fundus: Tensor, grey: bool = False) -> None:
     The black corners around the circle of retina are left out.
 
     Args:
-        axes: to draw on.
+        axes: the axes to draw on.
         fundus: RGB in [0, 1], shape ``(3, H, W)``.
         grey: without its colours, so that those of a map over it can be read off.
     """
@@ -46,7 +46,7 @@ def draw_lines(axes: Axes, grid: Tensor, size_px: int, shown: Sequence[int]) -> 
     The number of a slice stands where it ends.
 
     Args:
-        axes: of :func:`draw_photo`.
+        axes: the axes on which :func:`draw_photo` drew.
         grid: positions of the A-scans in grid units, shape ``(S, X, 2)``.
         size_px: width of the photo.
         shown: numbers of the slices that are shown.

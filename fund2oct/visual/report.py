@@ -21,7 +21,7 @@ def draw_scatter(eyes: Mapping[str, Sequence[Mapping[str, Any]]], titles: Mappin
 
     Args:
         eyes: for each answer, the values of each eye by their key; NaN leaves the eye out.
-        titles: of the values to draw, by their key.
+        titles: titles of the values to draw, by their key.
     """
     figure, panels = _panels(list(eyes), len(titles))
     for axes, (column, title) in zip(panels, titles.items(), strict=True):
@@ -80,13 +80,13 @@ def draw_distances(distances: Mapping[str, Sequence[DistanceResult]]) -> Figure:
 
 
 def _draw_floors(axes: Any, result: DistanceResult) -> None:
-    if result.second_floor is not None:
+    if result.rescan_floor is not None:
         axes.axvline(
-            result.second_floor,
+            result.rescan_floor,
             color=LIGHT.ink,
             linestyle="--",
             linewidth=1,
-            label="floor: second rendering (•)",
+            label="floor: rescan (•)",
         )
     if result.floor is not None:
         label = f"floor: {result.floor_n} real eyes against others (○)"

@@ -13,6 +13,8 @@ from matplotlib.axes import Axes
 from matplotlib.colors import Colormap, LinearSegmentedColormap
 from matplotlib.figure import Figure
 
+from fund2oct.file_kinds import MADE_HERE
+
 FIGURE_FORMATS = ("png", "svg", "pdf")
 """Endings of picture files; the last two hold their text as text and can be scaled."""
 
@@ -48,7 +50,11 @@ SHADED = {"facecolor": SHADE, "alpha": 0.5, "linewidth": 0, "pad": 0.8}
 _PNG_DPI, _VECTOR_DPI = 150, 300
 _SAVING: dict[Any, Any] = {"svg.fonttype": "none", "svg.hashsalt": "fund2oct", "pdf.fonttype": 42}
 # Without the date the same figure is the same file.
-_METADATA: dict[str, dict[str, Any]] = {"png": {}, "svg": {"Date": None}, "pdf": {"CreationDate": None}}
+_METADATA: dict[str, dict[str, Any]] = {
+    "png": {"Software": MADE_HERE},
+    "svg": {"Date": None},
+    "pdf": {"CreationDate": None},
+}
 
 
 @dataclass(frozen=True)
@@ -61,6 +67,14 @@ class Theme:
         muted: small text, ticks and frames.
         faint: grid lines.
         generated: curves of generated volumes.
+
+    Example:
+        >>> from fund2oct.data import EyeReader
+        >>> from fund2oct.visual import draw_contact_sheet
+        >>> sepia = Theme(paper="#fdf6e3", ink="#3b2f2f")
+        >>> figure = draw_contact_sheet(EyeReader("eyes.h5"), n_eyes=1, theme=sepia)
+        >>> matplotlib.colors.to_hex(figure.get_facecolor())
+        '#fdf6e3'
     """
 
     paper: str = "#ffffff"
@@ -107,14 +121,20 @@ def save_figure(figure: Figure, path: Path | str) -> Path:
     Text in SVG and PDF stays text, which can be searched and edited. The same figure gives the same file.
 
     Args:
-        figure: to write.
-        path: with an ending of :data:`FIGURE_FORMATS`.
+        figure: the figure to write.
+        path: the file to make, with an ending of :data:`FIGURE_FORMATS`.
 
     Returns:
         The path.
 
     Raises:
         ValueError: if the ending is another.
+
+    Example:
+        >>> figure = new_figure(width=3, height=2)  # inches
+        >>> _ = figure.text(0.5, 0.5, "eye 7-OD")
+        >>> b"eye 7-OD" in save_figure(figure, "figures/eye.svg").read_bytes()  # text stays text
+        True
     """
     path = Path(path)
     format = path.suffix.lower().removeprefix(".")
@@ -126,7 +146,23 @@ def save_figure(figure: Figure, path: Path | str) -> Path:
 
 
 def save_figures(figure: Figure, stem: Path | str, formats: Sequence[str]) -> list[Path]:
-    """Write a figure in several formats: ``STEM.png``, ``STEM.svg``."""
+    """Write a figure in several formats, as :func:`save_figure`.
+
+    Args:
+        figure: the figure to write.
+        stem: path of the files without their endings.
+        formats: some of :data:`FIGURE_FORMATS`.
+
+    Returns:
+        The files, in the order of the formats.
+
+    Raises:
+        ValueError: if a format is another.
+
+    Example:
+        >>> [path.name for path in save_figures(new_figure(3, 2), "figures/eye", ["png", "svg"])]
+        ['eye.png', 'eye.svg']
+    """
     return [save_figure(figure, f"{stem}.{format}") for format in formats]
 
 

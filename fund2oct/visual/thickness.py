@@ -44,13 +44,22 @@ def draw_thickness(
 
     Args:
         fundus: RGB, uint8, shape ``(H, H, 3)``.
-        found: the map, see :func:`fund2oct.models.thickness.predict_thickness`.
-        title: above.
-        footer: below, in small letters.
+        found: the thickness, from :func:`fund2oct.models.thickness.predict_thickness`.
+        title: what stands above.
+        footer: what stands below, in small letters.
         theme: colours of paper and ink.
 
     Returns:
         A figure, see :func:`fund2oct.visual.save_figure`.
+
+    Example:
+        >>> from fund2oct.data import EyeReader
+        >>> from fund2oct.models import load_model
+        >>> from fund2oct.models.thickness import predict_thickness
+        >>> eye = EyeReader("eyes.h5").read("sim3-0000000-OD")
+        >>> found = predict_thickness(load_model("model.ckpt"), eye.fundus, eye.placement, eye.scan)
+        >>> len(draw_thickness(eye.fundus, found, title=eye.key).axes)  # three pictures and two colour bars
+        5
     """
     width, height = 3 * _SIDE + 4 * _GAP, _SIDE + _ABOVE + _BELOW
     figure = new_figure(width, height, theme)
@@ -86,7 +95,7 @@ def draw_median(axes: Axes, fundus: Tensor, found: ThicknessMap) -> AxesImage:
     The map covers the photo, so that its colours are those of the colour bar.
 
     Args:
-        axes: to draw on.
+        axes: the axes to draw on.
         fundus: in [0, 1], shape ``(3, H, H)``.
         found: the map.
 

@@ -4,6 +4,7 @@ import argparse
 import json
 import pickle
 import shlex
+import shutil
 import subprocess
 import sys
 from concurrent.futures import Future
@@ -61,7 +62,7 @@ def test_the_examples_are_calls_that_are_understood(name):
 @pytest.mark.parametrize("words", [["--quiet"], []])
 def test_quiet_says_nothing_but_what_is_wrong(words, tiny_eyes, tmp_path, capsys):
     sizes = ["--eyes", "1", "--shape", "32", "48", "--fundus-px", "48", "--workers", "1"]
-    assert main(["simulate", str(tmp_path / "a.h5"), *sizes, *words]) == 0
+    assert main(["simulate", str(tmp_path / "new/a.h5"), *sizes, *words]) == 0
     assert main(["check", str(tiny_eyes), *words]) == 0
     printed = capsys.readouterr().out
     assert (printed == "") == bool(words)
@@ -128,6 +129,22 @@ def test_predict_takes_folders_and_goes_on(photo, tiny_checkpoint, tmp_path, cap
     assert "2 of them by an earlier call" in printed and (out / "OS.h5").is_file()
 
 
+def test_results_of_earlier_calls_are_no_photos(photo, tiny_checkpoint, tiny_eyes, tmp_path, capsys):
+    shutil.copy(photo, tmp_path)
+    first, again = ["predict", str(tiny_checkpoint), str(tmp_path), "--out"], str(tmp_path / "out2")
+    assert main([*first, str(tmp_path / "out"), "--format", "tiff", "--format", "png"]) == 0
+    assert main(["info", str(tiny_eyes), "--out", str(tmp_path / "sheet.png")]) == 0
+    made = [path for path in tmp_path.rglob("*") if path.suffix in (".png", ".tif", ".tiff")]
+    assert len(made) > 5
+    assert main([*first, again]) == 0
+    assert "1 of 1 photos translated" in capsys.readouterr().out
+    assert main(["predict", str(tiny_checkpoint), str(tmp_path / "out"), "--out", again]) == 1
+    assert "no photo (.jpg" in capsys.readouterr().err
+    named = ["predict", str(tiny_checkpoint), str(tmp_path / "out/eye.thickness.png"), "--out"]
+    assert main([*named, str(tmp_path / "out3")]) == 1
+    assert "eye.thickness.png: is a picture that fund2oct made, expected a photo" in capsys.readouterr().err
+
+
 class Elsewhere(Here):
     """Does what another process would do, with copies of all that it is given and gives back."""
 
@@ -170,18 +187,45 @@ def test_a_photo_has_all_of_its_files_or_none(photo, tiny_checkpoint, tmp_path, 
     assert list((tmp_path / "out").iterdir()) == []
 
 
-def test_bash_completes_commands_experiments_and_options(tmp_path):
+def completion(shell):
     pytest.importorskip("shtab")
-    calls = {("tr",): "train", ("train", "pix"): "pix2vol", ("export", "a.h5", "--format", "nif"): "nifti"}
+    code = f"import sys; from fund2oct.cli import main; main(['completion', '{shell}'])"
+    return subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout
+
+
+def test_bash_completes_commands_experiments_options_and_files(tmp_path):
+    (tmp_path / "photos").mkdir()
+    calls = {
+        ("tr",): "train", ("train", "pix"): "pix2vol", ("export", "a.h5", "--format", "nif"): "nifti",
+        ("predict", "pho"): "photos", ("publish", "pho"): "photos",
+        ("predict", "--checkpoint", "pho"): "photos",
+    }  # fmt: skip
     asked = "\n".join(
         f"COMP_WORDS=(fund2oct {' '.join(words)}); COMP_CWORD={len(words)}; _shtab_fund2oct; "
         'echo "${COMPREPLY[*]}"'
         for words in calls
     )
-    code = "import sys; from fund2oct.cli import main; main(['completion', 'bash'])"
-    script = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout
-    done = subprocess.run(["bash", "-c", f"{script}\n{asked}"], capture_output=True, text=True, check=True)
-    assert done.stdout.splitlines() == list(calls.values())
+    script = f"{completion('bash')}\n{asked}"
+    done = subprocess.run(["bash", "-c", script], capture_output=True, text=True, check=True, cwd=tmp_path)
+    assert done.stdout.split() == list(calls.values())
+
+
+@pytest.mark.skipif(shutil.which("zsh") is None, reason="no zsh here: apt-get install zsh")
+def test_zsh_takes_the_script_and_offers_commands_and_experiments(tmp_path):
+    # zsh keeps what is offered to itself: what would show it prints it instead.
+    script = """
+        autoload -Uz compinit; compinit -u -D; eval "$(cat)"; print -r -- $_comps[fund2oct]
+        _describe() { print -rl -- "${(@P)argv[-1]}" }
+        _alternative() { print -r -- $1 }
+        _shtab_fund2oct_commands; _fund2oct_experiments
+    """
+    done = subprocess.run(
+        ["zsh", "-fc", script], input=completion("zsh"), capture_output=True, text=True, check=True
+    )
+    assert done.stderr == ""
+    bound, *commands, experiments = done.stdout.splitlines()
+    assert bound == "_shtab_fund2oct" and "train:Train an experiment and report on it." in commands
+    assert "pix2vol" in experiments.partition("(")[2]
 
 
 def test_help_loads_no_library():

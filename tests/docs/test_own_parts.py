@@ -151,7 +151,7 @@ def test_a_flow_is_trained_used_and_evaluated(here, tiny_eyes, tiny_overrides, t
     report = evaluate_checkpoints(
         [str(checkpoint)], str(tiny_eyes), tmp_path / "report", ["my_flow.Flow"], Wanted.parse(["none"])
     )
-    assert report["summary"][f"{tmp_path.name} run"]["lying/l1"]["n_eyes"] == 2
+    assert report["summary"][f"{tmp_path.name} run"]["posed/l1"]["n_eyes"] == 2
 
 
 def test_own_data_train_a_regression_and_are_reported(here, tiny_overrides, tmp_path):

@@ -4,9 +4,11 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from PIL import Image
 
-from fund2oct.data import EyeReader
+from fund2oct.data import EyeReader, FundusOCTDataModule
+from fund2oct.evaluation.checkpoints import HeldOutEyes
 
 
 def save_slices(folder: Path, volumes: Mapping[str, np.ndarray], ending: str = ".png") -> Path:
@@ -46,8 +48,22 @@ def real_slices(tiny_eyes: Path, tmp_path_factory: pytest.TempPathFactory) -> Pa
 
 
 @pytest.fixture(scope="session")
-def second_slices(tiny_eyes: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Second renderings of the first six tiny eyes."""
+def rescan_slices(tiny_eyes: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Rescans of the first six tiny eyes."""
     with EyeReader(tiny_eyes) as reader:
-        volumes = {key: reader.read(key).second for key in reader.keys[:6]}
-    return save_slices(tmp_path_factory.mktemp("second") / "slices", volumes)
+        volumes = {key: reader.read(key).rescan for key in reader.keys[:6]}
+    return save_slices(tmp_path_factory.mktemp("rescan") / "slices", volumes)
+
+
+@pytest.fixture(scope="module")
+def datamodule(tiny_eyes: Path) -> FundusOCTDataModule:
+    """The tiny eyes, ten of them to test on."""
+    datamodule = FundusOCTDataModule(str(tiny_eyes), test_fraction=0.4)
+    datamodule.setup()
+    return datamodule
+
+
+@pytest.fixture(scope="module")
+def eyes(datamodule: FundusOCTDataModule) -> HeldOutEyes:
+    """Those ten."""
+    return HeldOutEyes(datamodule, torch.device("cpu"))

@@ -29,7 +29,7 @@ def place(tmp_path, monkeypatch, eyes, tiny_checkpoint):
     for eye in eyes:
         folder = tmp_path / "fake" / eye.key
         folder.mkdir(parents=True)
-        for number, bscan in enumerate(eye.second):
+        for number, bscan in enumerate(eye.rescan):
             Image.fromarray(bscan).save(folder / f"{eye.key}_{number}.png")
     shutil.copy(tiny_checkpoint, "model.ckpt")
     return tmp_path
@@ -101,7 +101,7 @@ def real_not_a_number(place, eyes):
 
 
 def real_without_volumes(place, eyes):
-    bare = {"volume": None, "scan": None, "second": None, "boundaries_um": None, "lesions": None}
+    bare = {"volume": None, "scan": None, "rescan": None, "boundaries_um": None, "lesions": None}
     save("real.h5", [replace(eye, **bare, pose_um=None, surfaces_um=None) for eye in eyes])
 
 

@@ -8,12 +8,12 @@ import pytest
 import torch
 
 from fund2oct.cli import main
-from fund2oct.data import EyeReader, FundusOCTDataModule
+from fund2oct.data import EyeReader
 from fund2oct.evaluation.answers.answer import Given
 from fund2oct.evaluation.answers.controls import controls, model_answers
-from fund2oct.evaluation.answers.floors import second_rendering
+from fund2oct.evaluation.answers.floors import rescan
 from fund2oct.evaluation.answers.training_eyes import TrainingEyes
-from fund2oct.evaluation.checkpoints import HeldOutEyes, evaluate, evaluate_checkpoints
+from fund2oct.evaluation.checkpoints import evaluate, evaluate_checkpoints
 from fund2oct.evaluation.distances import Wanted
 from fund2oct.evaluation.measuring import EyeTask, measure_eye
 from fund2oct.metrics import KINDS
@@ -21,18 +21,6 @@ from fund2oct.models import VolumeGAN, load_model
 
 NOTHING = Wanted((), required=True, thorough=False)
 CPU = torch.device("cpu")
-
-
-@pytest.fixture(scope="module")
-def datamodule(tiny_eyes):
-    datamodule = FundusOCTDataModule(str(tiny_eyes), test_fraction=0.4)
-    datamodule.setup()
-    return datamodule
-
-
-@pytest.fixture(scope="module")
-def eyes(datamodule):
-    return HeldOutEyes(datamodule, CPU)
 
 
 def test_the_eyes_are_those_of_the_file(eyes, tiny_eyes):
@@ -52,7 +40,7 @@ def test_the_eyes_are_those_of_the_file(eyes, tiny_eyes):
 def test_the_controls_are_what_they_are_called(datamodule, eyes):
     found = {one.name: one.give for one in controls(TrainingEyes(datamodule, CPU))}
     batch = next(eyes.batches())
-    assert torch.equal(second_rendering().give(batch).volume, batch["second"])
+    assert torch.equal(rescan().give(batch).volume, batch["rescan"])
     mean = found["mean volume"](batch).aligned
     assert torch.equal(mean[0], mean[-1])
     train = []
@@ -87,9 +75,9 @@ def test_the_real_volume_itself_has_no_error(eyes):
     for number in range(len(batch["key"])):
         given = {"real": Given(batch["volume"], batch["aligned"]).eye(number)}
         row = measure_eye(EyeTask.of(batch, number, given, eyes.scan))["real"].values
-        for name in ("thickness/error_um", "aligned/l1", "lying/l1", "aligned/retina_local_mean"):
+        for name in ("thickness/error_um", "aligned/l1", "posed/l1", "aligned/retina_local_mean"):
             assert row[name] == 0
-        assert row["lying/ssim"] == pytest.approx(1) and row["aligned/psnr"] == math.inf
+        assert row["posed/ssim"] == pytest.approx(1) and row["aligned/psnr"] == math.inf
         assert row["energy/fake"] == row["energy/real"]
         assert row["fluid/error_mm3"] == 0 and row["ilm/truth_error_um"] < 40
         assert all(row[f"{kind}/fake_mm"] == row[f"{kind}/both_mm"] for kind in KINDS)
@@ -112,10 +100,10 @@ def test_the_report_ranks_floor_before_mean_before_nothing(datamodule, tmp_path)
     result = evaluate({"black": Constant((6, 32, 48))}, datamodule, tmp_path, distances=NOTHING)
     summary = result["summary"]
     for metric in ("aligned/retina_local_mean", "aligned/l1"):
-        names = ("floor: second rendering", "mean volume", "black")
+        names = ("floor: rescan", "mean volume", "black")
         values = [summary[name][metric]["mean"] for name in names]
         assert values == sorted(values)
-    assert summary["floor: second rendering"]["sharpness"]["mean"] == pytest.approx(1, abs=0.05)
+    assert summary["floor: rescan"]["sharpness"]["mean"] == pytest.approx(1, abs=0.05)
     assert summary["mean volume"]["sharpness"]["mean"] < 0.5
     assert summary["black"]["sharpness"]["mean"] == 0
     assert summary["black"]["thickness/error_um"]["n_eyes"] == 0
@@ -143,9 +131,9 @@ def test_a_diverged_model_takes_nobody_else_with_it(datamodule, tmp_path, monkey
     written = json.loads((tmp_path / "metrics.json").read_text(), parse_constant=pytest.fail)
     assert written["summary"]["diverged"]["aligned/l1"]["mean"] is None
     assert written["seed"] == 0 and {"fund2oct", "torch"} <= written["versions"].keys()
-    distance = written["distances"]["floor: second rendering"][0]
+    distance = written["distances"]["floor: rescan"][0]
     assert distance["n_real"] == len(written["eyes"]["black"]) and distance["unit"] == "eyes"
-    assert distance["value"] == distance["second_floor"]
+    assert distance["value"] == distance["rescan_floor"]
 
 
 def test_checkpoints_are_compared_in_one_table(tiny_checkpoint, tiny_eyes, tmp_path):
@@ -185,7 +173,7 @@ def test_models_of_different_classes_are_compared_in_one_table(
     assert "first.ckpt: holds a two_classes.First, which is not part of fund2oct" in capsys.readouterr().err
     assert main([*command, "--model", "two_classes.Second", "--model", "two_classes.First"]) == 0
     summary = json.loads((tmp_path / "out" / "metrics.json").read_text())["summary"]
-    l1 = {name: summary[name]["lying/l1"]["mean"] for name in ("first", "tiny", "second")}
+    l1 = {name: summary[name]["posed/l1"]["mean"] for name in ("first", "tiny", "second")}
     # Each drew with a class of its own: grey of 0.25, grey of 0.5, and what the network draws.
     with EyeReader(tiny_eyes) as reader:
         keys = [

@@ -35,10 +35,10 @@ def six_eyes(tiny_eyes, tmp_path_factory):
 def test_volumes_beside_themselves_have_no_error(six_eyes, real_slices, zipped, tmp_path):
     result = evaluate_files(six_eyes, zipped(real_slices), tmp_path / "out", distances=NOTHING)
     own = result["summary"]["generated"]
-    for name in ("lying/l1", "aligned/l1", "thickness/error_um", "ilm/error_um"):
+    for name in ("posed/l1", "aligned/l1", "thickness/error_um", "ilm/error_um"):
         assert own[name]["mean"] == 0
     others = result["summary"]["generated, other eyes"]
-    floor = result["summary"]["floor: second rendering"]
+    floor = result["summary"]["floor: rescan"]
     assert 0 < floor["aligned/l1"]["mean"] < others["aligned/l1"]["mean"]
     assert own["aligned/ssim"]["mean"] == pytest.approx(1)
     written = json.loads((tmp_path / "out" / "metrics.json").read_text(), parse_constant=pytest.fail)
@@ -50,7 +50,7 @@ def test_volumes_beside_themselves_have_no_error(six_eyes, real_slices, zipped, 
     assert files == {"metrics.json", "report.html", "report.md", "scatter.png"} | figures
 
 
-def test_every_kind_of_file_gives_the_same_numbers(six_eyes, second_slices, tmp_path, tiny_eyes):
+def test_every_kind_of_file_gives_the_same_numbers(six_eyes, rescan_slices, tmp_path, tiny_eyes):
     split = tmp_path / "split"
     split.mkdir()
     with EyeReader(six_eyes) as reader:
@@ -65,12 +65,12 @@ def test_every_kind_of_file_gives_the_same_numbers(six_eyes, second_slices, tmp_
                         fundus=eye.fundus,
                         scan=eye.scan,
                         spacing_mm=eye.spacing_mm,
-                        volume=eye.second,
+                        volume=eye.rescan,
                     )
                 )
     summaries = [
         evaluate_files(six_eyes, fake, tmp_path / str(number), distances=NOTHING)["summary"]["generated"]
-        for number, fake in enumerate((second_slices, split))
+        for number, fake in enumerate((rescan_slices, split))
     ]
     assert summaries[0] == summaries[1]
 
@@ -88,7 +88,7 @@ def test_a_shift_of_the_whole_eye_is_pose(six_eyes, tmp_path):
     assert moved_um.median() == pytest.approx(2 * 60, abs=15)
     result = evaluate_files(six_eyes, tmp_path / "moved", tmp_path / "out", distances=NOTHING)
     own = result["summary"]["generated"]
-    assert own["aligned/l1"]["mean"] < 0.5 * own["lying/l1"]["mean"]
+    assert own["aligned/l1"]["mean"] < 0.5 * own["posed/l1"]["mean"]
 
 
 def test_a_checkpoint_translates_the_photos_of_the_real_file(six_eyes, tiny_checkpoint, tmp_path):
@@ -104,18 +104,18 @@ def test_a_checkpoint_translates_the_photos_of_the_real_file(six_eyes, tiny_chec
         assert np.array_equal(drawn, again.read(row["key"]).volume)
         assert not np.array_equal(drawn, other.read(row["key"]).volume)
         l1 = np.abs(drawn / 255 - real.read(row["key"]).volume / 255).mean()
-        assert row["lying/l1"] == pytest.approx(l1, rel=1e-4)
+        assert row["posed/l1"] == pytest.approx(l1, rel=1e-4)
 
 
 @pytest.fixture(scope="module")
 def challenge(tmp_path_factory):
-    """Two real eyes as the challenge exports them, and a submission of their second renderings."""
+    """Two real eyes as the challenge exports them, and a submission of their rescans."""
     from fund2oct.phantom import PhantomConfig, simulate_eye
 
     folder = tmp_path_factory.mktemp("challenge")
     for number in range(2):
         eye = simulate_eye(0, number, PhantomConfig(fundus_px=48, n_depth=320, n_ascans=448))
-        for name, volume in (("real", eye.volume), ("fake", eye.second)):
+        for name, volume in (("real", eye.volume), ("fake", eye.rescan)):
             (folder / name / eye.key).mkdir(parents=True)
             for line, bscan in enumerate(volume):
                 picture = Image.fromarray(bscan)
@@ -136,6 +136,7 @@ def test_a_challenge_submission(challenge, zipped, tmp_path, capsys):
         "aptos2024",
         "--distances",
         "image:tiny_network:build",
+        "--json",
     ]
     assert main(["evaluate", *arguments]) == 0
     report = (tmp_path / "report.md").read_text()
@@ -149,4 +150,7 @@ def test_a_challenge_submission(challenge, zipped, tmp_path, capsys):
     own, others = (result["summary"][name] for name in ("generated", "generated, other eyes"))
     assert own["thickness/error_um"]["mean"] < 12 < others["thickness/error_um"]["mean"]
     assert list(result["distances"]) == ["generated"]
-    assert str(tmp_path) in capsys.readouterr().out
+    # A program is told all of it but the single eyes, and nothing else is printed.
+    told = json.loads(capsys.readouterr().out, parse_constant=pytest.fail)
+    assert told.pop("report") == str(tmp_path / "report.html")
+    assert told == {name: result[name] for name in ("protocol", "summary", "sets", "distances")}

@@ -66,12 +66,12 @@ def strangers(tmp_path_factory):
 
 
 def test_the_split_has_a_seed_of_its_own(tiny_eyes):
-    def test_keys(**options):
+    def keys_of(**options):
         data = FundusOCTDataModule(str(tiny_eyes), test_fraction=0.4, **options)
         return data.test_dataset.keys
 
-    assert test_keys(seed=1) == test_keys(seed=2) == test_keys()
-    assert test_keys(split_seed=1) != test_keys()
+    assert keys_of(seed=1) == keys_of(seed=2) == keys_of()
+    assert keys_of(split_seed=1) != keys_of()
 
 
 def test_a_checkpoint_knows_its_split_and_its_data(split_otherwise, tiny_eyes):
@@ -114,7 +114,7 @@ def test_a_file_of_strangers_has_no_controls_from_the_training(split_otherwise, 
     path, _ = split_otherwise
     result = evaluate_checkpoints([str(path)], str(strangers), tmp_path, distances=NOTHING)
     assert len(judged(result)) == 4 and result["protocol"]["n_train"] == 0
-    assert "mean volume" not in result["summary"] and "floor: second rendering" in result["summary"]
+    assert "mean volume" not in result["summary"] and "floor: rescan" in result["summary"]
     assert "None of its 4 eyes was trained or validated on" in result["protocol"]["notes"][0]
 
 
@@ -193,12 +193,12 @@ def dimmed(eye):
 
 
 @pytest.fixture(scope="module")
-def normalising(tiny_eyes, tmp_path_factory):
+def evened(tiny_eyes, tmp_path_factory):
     """A checkpoint trained on prepared photos and volumes, and its file."""
-    folder = tmp_path_factory.mktemp("normalising")
+    folder = tmp_path_factory.mktemp("evened")
     with EyeReader(tiny_eyes) as reader:
         eyes = write(folder / "dim.h5", [dimmed(reader.read(key)) for key in reader.keys])
-    trainer, data = trained(eyes, normalise_photos=True, normalise_volumes=True)
+    trainer, data = trained(eyes, even_light=True, even_levels=True)
     trainer.save_checkpoint(folder / "model.ckpt")
     return folder / "model.ckpt", eyes, data
 
@@ -216,29 +216,29 @@ def given_to(model, monkeypatch):
     return photos
 
 
-def test_predict_prepares_a_photo_as_the_training_did(normalising, monkeypatch, tmp_path):
+def test_predict_prepares_a_photo_as_the_training_did(evened, monkeypatch, tmp_path):
     from PIL import Image
 
     from fund2oct.data.preparing.circle import crop_retina, find_retina
-    from fund2oct.data.preparing.illumination import normalise_illumination
+    from fund2oct.data.preparing.light_and_levels import even_light
     from fund2oct.geometry import Placement
     from fund2oct.phantom import simulate_eye
 
-    path, _, _ = normalising
+    path, _, _ = evened
     model = load_model(path)
     photo = dimmed(simulate_eye(1, 3, PhantomConfig(fundus_px=200, n_depth=32, n_ascans=48))).fundus
     Image.fromarray(photo).save(tmp_path / "dim.png")
     photos = given_to(model, monkeypatch)
     eye = model.predict(tmp_path / "dim.png", Placement())
-    expected = normalise_illumination(crop_retina(photo, find_retina(photo), 48))
+    expected = even_light(crop_retina(photo, find_retina(photo), 48))
     assert not np.array_equal(expected, crop_retina(photo, find_retina(photo), 48))
     assert np.array_equal((photos[0][0] * 255).round().byte().permute(1, 2, 0).numpy(), expected)
     assert np.array_equal(eye.fundus, expected) and eye.history["light"] == "evened"
 
 
 @pytest.mark.parametrize("way", ["--data", "--real"])
-def test_evaluate_prepares_eyes_as_the_training_did(normalising, monkeypatch, tmp_path, way):
-    path, eyes, data = normalising
+def test_evaluate_prepares_eyes_as_the_training_did(evened, monkeypatch, tmp_path, way):
+    path, eyes, data = evened
     test = data.test_dataset
     photos = given_to(load_model(path), monkeypatch)
     if way == "--data":
@@ -250,14 +250,14 @@ def test_evaluate_prepares_eyes_as_the_training_did(normalising, monkeypatch, tm
     assert sum("as in the training" in note for note in result["protocol"]["notes"]) == 2
 
 
-def test_a_photo_evened_at_import_is_not_evened_again(normalising, tmp_path):
-    path, eyes, data = normalising
+def test_a_photo_evened_at_import_is_not_evened_again(evened, tmp_path):
+    path, eyes, data = evened
     preparation = load_model(path).task.preparation
-    assert preparation.normalise_photos and preparation.normalise_volumes
+    assert preparation.even_light and preparation.even_levels
     evened = [preparation.eye(eye) for eye in read(eyes, data.test_dataset.keys)]
     imported = write(tmp_path / "evened.h5", evened)
     again = FundusOCTDataModule(
-        str(imported), normalise_photos=True, normalise_volumes=True,
+        str(imported), even_light=True, even_levels=True,
         split={"test": list(data.test_dataset.keys)},
     )  # fmt: skip
     for number in range(len(evened)):
@@ -269,8 +269,8 @@ def test_a_photo_evened_at_import_is_not_evened_again(normalising, tmp_path):
         assert np.array_equal(prepared.read(eye.key).volume, eye.volume)
 
 
-def test_what_the_importer_did_belongs_to_the_checkpoint_too(normalising, tmp_path):
-    path, eyes, data = normalising
+def test_what_the_importer_did_belongs_to_the_checkpoint_too(evened, tmp_path):
+    path, eyes, data = evened
     preparation = load_model(path).task.preparation
     with EyeReader(eyes) as reader:
         imported = write(tmp_path / "evened.h5", [preparation.eye(reader.read(k)) for k in reader.keys])
@@ -281,17 +281,15 @@ def test_what_the_importer_did_belongs_to_the_checkpoint_too(normalising, tmp_pa
         [str(tmp_path / "imported.ckpt")], str(eyes), tmp_path / "o", distances=NOTHING
     )
     assert any("photos' light is evened" in note for note in plain["protocol"]["notes"])
-    with pytest.warns(
-        UserWarning, match="50% of the photos had their light evened at import.*normalise_photos"
-    ):
+    with pytest.warns(UserWarning, match="50% of the photos had their light evened at import.*even_light"):
         half = read(imported, data.test_dataset.keys)[:2] + read(eyes, data.train_dataset.keys)[:2]
         FundusOCTDataModule(
             str(write(tmp_path / "half.h5", half)), split={"train": [e.key for e in half]}
         ).setup()
 
 
-def test_models_of_different_preparation_do_not_go_together(normalising, split_otherwise, tmp_path):
-    path, eyes, _ = normalising
+def test_models_of_different_preparation_do_not_go_together(evened, split_otherwise, tmp_path):
+    path, eyes, _ = evened
     with pytest.raises(ValueError, match="one preparation of photos and volumes"):
         evaluate_checkpoints([str(path), str(split_otherwise[0])], str(eyes), tmp_path, distances=NOTHING)
 

@@ -9,9 +9,9 @@ from fund2oct.losses import energy_score, normal_crps
 
 
 def test_energy_score_is_that_of_scoringrules():
-    generator = torch.Generator().manual_seed(0)
-    draws = 30 * torch.randn(6, 4, 3, 5, generator=generator, dtype=torch.float64)
-    truth = 30 * torch.randn(4, 3, 5, generator=generator, dtype=torch.float64)
+    rng = torch.Generator().manual_seed(0)
+    draws = 30 * torch.randn(6, 4, 3, 5, generator=rng, dtype=torch.float64)
+    truth = 30 * torch.randn(4, 3, 5, generator=rng, dtype=torch.float64)
     found = energy_score(draws, truth)
     ensemble = draws.flatten(2).permute(1, 0, 2).numpy()
     expected = scoringrules.es_ensemble(truth.flatten(1).numpy(), ensemble, estimator="fair")
@@ -30,11 +30,11 @@ def test_what_is_unknown_does_not_count():
 
 
 def test_the_true_distribution_scores_least():
-    generator = torch.Generator().manual_seed(0)
-    truth = torch.randn(4000, 2, generator=generator)
+    rng = torch.Generator().manual_seed(0)
+    truth = torch.randn(4000, 2, generator=rng)
     scores = {}
     for deviation in (0.5, 1.0, 2.0):
-        draws = deviation * torch.randn(8, 4000, 2, generator=generator)
+        draws = deviation * torch.randn(8, 4000, 2, generator=rng)
         scores[deviation] = float(energy_score(draws, truth).mean())
     assert min(scores, key=scores.get) == 1.0
 

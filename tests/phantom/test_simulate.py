@@ -74,7 +74,7 @@ def test_a_patient_has_two_eyes_that_share_pigment():
 def test_any_scan_and_size(config):
     eye = simulate_eye(0, 1, config)
     shape = (config.scan.n_slices, config.n_depth, config.n_ascans)
-    assert eye.volume.shape == eye.second.shape == eye.lesions.shape == shape
+    assert eye.volume.shape == eye.rescan.shape == eye.lesions.shape == shape
     assert eye.volume.dtype == eye.fundus.dtype == eye.lesions.dtype == eye.lesion_fundus.dtype == np.uint8
     assert eye.fundus.shape == (config.fundus_px, config.fundus_px, 3)
     assert eye.lesion_fundus.shape == eye.fundus.shape[:2]

@@ -170,12 +170,12 @@ def test_atrophy_lets_light_through():
 def test_second_differs_in_speckle_alone():
     for number in range(N_EYES):
         eye = eye_of("IRF", number)
-        one, other = (ndimage.gaussian_filter(v.astype(float), (0, 2, 2)) for v in (eye.volume, eye.second))
+        one, other = (ndimage.gaussian_filter(v.astype(float), (0, 2, 2)) for v in (eye.volume, eye.rescan))
         assert np.corrcoef(one.ravel(), other.ravel())[0, 1] > 0.99
-        assert (eye.volume == eye.second).mean() < 0.3
+        assert (eye.volume == eye.rescan).mean() < 0.3
         clean = eye_of("IRF", number, clean=True)
         tissue = clean.volume > 80
-        assert np.abs(clean.volume.astype(float) - clean.second)[tissue].mean() < 2
+        assert np.abs(clean.volume.astype(float) - clean.rescan)[tissue].mean() < 2
 
 
 def test_vessels_of_the_photo_cast_shadows_in_the_volume():

@@ -45,7 +45,7 @@ def test_the_volume_of_a_twin_is_another(diagnosis: str) -> None:
     eye, twins = simulate_eye(5, 3, config), simulate_twins(5, 3, 2, config)
     for twin in twins:
         assert np.array_equal(twin.fundus, eye.fundus) and np.array_equal(twin.pose_um, eye.pose_um)
-        assert twin.diagnosis == diagnosis and twin.second is None and twin.volume.shape == eye.volume.shape
+        assert twin.diagnosis == diagnosis and twin.rescan is None and twin.volume.shape == eye.volume.shape
     thickness = [one.boundaries_um[boundary_index("IZ_RPE")] - one.boundaries_um[0] for one in (eye, *twins)]
     assert all(np.nanmean(np.abs(a - b)) > 1 for a, b in pairwise(thickness))
     assert [twin.key for twin in twins] == [f"{eye.key}-twin1", f"{eye.key}-twin2"]

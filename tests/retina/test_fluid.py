@@ -7,8 +7,7 @@ import pytest
 from PIL import Image
 from scipy import ndimage
 
-from fund2oct.phantom import LESIONS
-from fund2oct.phantom.simulate import PhantomConfig, simulate_eye
+from fund2oct.phantom import LESIONS, PhantomConfig, simulate_eye
 from fund2oct.retina import BOUNDARIES, SURFACES, find_retina, retinal_boundaries
 
 N_ROWS, N_ASCANS, WIDTH_MM = 192, 150, 8.8

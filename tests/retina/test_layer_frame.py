@@ -118,12 +118,12 @@ def test_surfaces_that_touch_leave_no_gap():
 
 
 def test_gradients_reach_surfaces_and_tissue():
-    generator = torch.Generator().manual_seed(0)
-    layers = torch.rand(1, 1, 1, FRAME.n_rows, 2, generator=generator, dtype=torch.float32).requires_grad_()
+    rng = torch.Generator().manual_seed(0)
+    layers = torch.rand(1, 1, 1, FRAME.n_rows, 2, generator=rng, dtype=torch.float32).requires_grad_()
     surfaces = (
         torch.tensor([103.1, 204.7, 262.3]).view(1, 3, 1, 1).expand(1, 3, 1, 2).clone().requires_grad_()
     )
-    weight = torch.rand(1, 1, 1, Z, 2, generator=generator)
+    weight = torch.rand(1, 1, 1, Z, 2, generator=rng)
     # Within a row of the frame the reading is linear; a step as small as this crosses few of its ends.
     step_um = 0.002
 

@@ -5,7 +5,7 @@ import pytest
 import torch
 from scipy import ndimage
 
-from fund2oct.phantom.simulate import PhantomConfig, simulate_eye
+from fund2oct.phantom import PhantomConfig, simulate_eye
 from fund2oct.retina import BOUNDARIES, N_POSE, estimate_pose, pose_surface_um, retinal_boundaries
 from fund2oct.retina.working import find_fill, resample
 
@@ -188,7 +188,7 @@ def test_simulated_eyes_truth(diagnosis):
 
 def test_two_scans_of_one_eye_agree():
     eye = simulate_eye(11, 5)
-    one, other = (retinal_boundaries(v, eye.spacing_mm) for v in (eye.volume, eye.second))
+    one, other = (retinal_boundaries(v, eye.spacing_mm) for v in (eye.volume, eye.rescan))
     assert np.nanmedian(np.abs(one.thickness_um - other.thickness_um)) < 6
 
 

@@ -28,7 +28,7 @@ def run(tiny_checkpoint, tmp_path_factory):
     summary = {
         "floor: one twin": {"thickness/error_um": {**value, "mean": 14.9}, "aligned/psnr": unknown},
         "model": {"thickness/error_um": value, "aligned/psnr": {**value, "mean": 20.5}},
-        "mean volume": {"lying/psnr": value},
+        "mean volume": {"posed/psnr": value},
     }
     (folder / "report").mkdir()
     report = {"protocol": {"n_eyes": 4}, "summary": summary}
@@ -45,14 +45,14 @@ def published(run, tmp_path_factory):
 
 
 @pytest.fixture
-def box(published, monkeypatch):
+def shipped(published, monkeypatch):
     """An installation with a model in it."""
-    monkeypatch.setattr("fund2oct.models.published.box._BOX", published.parent)
+    monkeypatch.setattr("fund2oct.models.published.shipped._SHIPPED", published.parent)
 
 
 @pytest.fixture
-def empty_box(tmp_path, monkeypatch):
-    monkeypatch.setattr("fund2oct.models.published.box._BOX", tmp_path / "nothing")
+def nothing_shipped(tmp_path, monkeypatch):
+    monkeypatch.setattr("fund2oct.models.published.shipped._SHIPPED", tmp_path / "nothing")
 
 
 @pytest.fixture
@@ -124,7 +124,7 @@ def test_float16_that_can_be_seen_is_refused(run, tmp_path, monkeypatch):
     assert not [*(tmp_path / "out").iterdir()]
 
 
-def test_a_photo_alone_is_translated_by_the_model_that_came_along(box, published, photo, tmp_path, capsys):
+def test_a_photo_alone_is_translated_by_the_shipped_model(shipped, published, photo, tmp_path, capsys):
     assert main(["predict", photo, "--out", str(tmp_path / "alone")]) == 0
     assert "1 of 1 photos translated" in capsys.readouterr().out
     assert main(["predict", str(published), photo, "--out", str(tmp_path / "named")]) == 0
@@ -140,7 +140,7 @@ def test_a_photo_alone_is_translated_by_the_model_that_came_along(box, published
     assert f"expected photos after the model {published}" in capsys.readouterr().err
 
 
-def test_an_installation_without_a_model_says_so(empty_box, photo, tmp_path, capsys):
+def test_an_installation_without_a_model_says_so(nothing_shipped, photo, tmp_path, capsys):
     assert main(["predict", photo, "--out", str(tmp_path / "out")]) == 1
     assert "no model was named, and none came with this installation: name one" in capsys.readouterr().err
     with pytest.raises(CheckpointError, match="none came with this installation"):
@@ -149,7 +149,7 @@ def test_an_installation_without_a_model_says_so(empty_box, photo, tmp_path, cap
     assert capsys.readouterr().out == "no model at hand: train one with fund2oct train pix2vol\n"
 
 
-def test_the_models_at_hand_are_listed(box, run, capsys):
+def test_the_models_at_hand_are_listed(shipped, run, capsys):
     assert main(["models", "--runs", str(run.parents[1])]) == 0
     lines = capsys.readouterr().out.splitlines()
     assert lines[0] == "pix2vol  (in the package; predict takes it where no model is named)"
@@ -160,7 +160,7 @@ def test_the_models_at_hand_are_listed(box, run, capsys):
     assert lines[4:] == [f"{run}/checkpoints/last.ckpt  (a run of yours)", f"    {figures}"]
 
 
-def test_a_broken_run_is_left_out_of_the_list(empty_box, run, tmp_path):
+def test_a_broken_run_is_left_out_of_the_list(nothing_shipped, run, tmp_path):
     shutil.copytree(run, tmp_path / "pix2vol/001")
     (tmp_path / "pix2vol/001/report/metrics.json").write_text("{")
     (tmp_path / "pix2vol/002").mkdir()

@@ -63,7 +63,7 @@ def names(callbacks):
 
 
 def test_a_callback_is_added_and_takes_the_place_of_its_like():
-    ours = ["ModelCheckpoint", "PanelCallback", "RunRecordCallback", "TimeLeftCallback"]
+    ours = ["ModelCheckpoint", "MemoryCallback", "PanelCallback", "RunRecordCallback", "TimeLeftCallback"]
     assert names(load_experiment("pix2vol")["trainer"]["callbacks"]) == ours
     added = load_experiment("pix2vol", [f"{CALLBACK}LearningRateMonitor}}]"])["trainer"]["callbacks"]
     assert names(added) == [*ours, "LearningRateMonitor"]
@@ -72,6 +72,7 @@ def test_a_callback_is_added_and_takes_the_place_of_its_like():
     )
     assert names(replaced["trainer"]["callbacks"]) == [
         "ModelCheckpoint",
+        "MemoryCallback",
         "RunRecordCallback",
         "TimeLeftCallback",
         "PanelCallback",

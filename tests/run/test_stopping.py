@@ -17,6 +17,7 @@ from fund2oct.cli import main
 from fund2oct.outputs import make_numbered_folder
 from fund2oct.run.config import ConfigError
 from fund2oct.run.ending import SaveWhenTerminated, explained
+from fund2oct.stopping import Terminated, signals_raise
 
 
 def error_line(capfd):
@@ -184,6 +185,51 @@ def test_ctrl_c_is_a_line_in_every_command(command, module, how, monkeypatch, ca
     assert main(command) == 130
     line = error_line(capfd)
     assert line.startswith("fund2oct: interrupted; ") and how in line
+
+
+def test_a_closed_terminal_saves_and_says_how_to_go_on(quick, monkeypatch, capfd):
+    signal_after(monkeypatch, signal.SIGHUP, 2)
+    before = signal.getsignal(signal.SIGHUP)
+    assert main(["train", "pix2vol", *four_batches(quick), "--out", "part"]) == 129
+    line = error_line(capfd)
+    assert line.startswith("fund2oct: stopped by SIGHUP; go on with: fund2oct train pix2vol ")
+    assert line.endswith(" --resume part/checkpoints/stopped.ckpt")
+    assert signal.getsignal(signal.SIGHUP) == before
+
+
+@pytest.mark.parametrize("number, status", [(signal.SIGTERM, 143), (signal.SIGHUP, 129)])
+def test_a_signal_raises_where_the_process_was(number, status):
+    before = signal.signal(number, signal.SIG_DFL)
+    try:
+        with signals_raise(), pytest.raises(Terminated) as stop:
+            os.kill(os.getpid(), number)
+        assert (stop.value.status, stop.value.name) == (status, number.name)
+        assert signal.getsignal(number) == signal.SIG_DFL
+        signal.signal(number, signal.SIG_IGN)
+        with signals_raise():
+            os.kill(os.getpid(), number)  # ignored, as under nohup: nothing happens
+    finally:
+        signal.signal(number, before)
+
+
+def test_output_to_a_closed_terminal_goes_nowhere():
+    """The terminal's other end is closed, as by a lost connection: what is written fails until it is left."""
+    ours, theirs = os.openpty()
+    kept = os.dup(1)
+    try:
+        os.dup2(theirs, 1)
+        os.close(ours)
+        with pytest.raises(OSError, match="Input/output error"):
+            os.write(1, b"lost")
+        before = signal.signal(signal.SIGTERM, signal.SIG_DFL)
+        with signals_raise(), pytest.raises(Terminated):
+            os.kill(os.getpid(), signal.SIGTERM)
+        signal.signal(signal.SIGTERM, before)
+        assert os.write(1, b"lost") == 4
+    finally:
+        os.dup2(kept, 1)
+        os.close(kept)
+        os.close(theirs)
 
 
 def test_sigterm_ends_a_command(tmp_path):

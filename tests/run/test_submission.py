@@ -95,6 +95,20 @@ def test_a_damaged_part_and_one_of_another_seed_are_made_again(
     assert report.n_kept == 0 and out.read_bytes() == submission.read_bytes()
 
 
+def test_the_model_runs_on_the_device_that_is_named(
+    submission, tiny_checkpoint, challenge, tmp_path, capsys, monkeypatch
+):
+    given = []
+    load = writing.load_model
+    monkeypatch.setattr(writing, "load_model", lambda *args: given.append(args[2]) or load(*args))
+    submit = ["submit", str(tiny_checkpoint), str(challenge), "--out", str(tmp_path / "a.zip"), "--device"]
+    assert main([*submit, "cpu:0"]) == 0
+    assert given == ["cpu:0"] and (tmp_path / "a.zip").read_bytes() == submission.read_bytes()
+    assert "device 'cuda:77': cannot be used" not in capsys.readouterr().err
+    assert main([*submit, "cuda:77", "--overwrite"]) == 1
+    assert "device 'cuda:77': cannot be used" in capsys.readouterr().err
+
+
 def test_a_photo_that_cannot_be_used_is_named_and_no_zip_is_written(
     tiny_checkpoint, challenge, tmp_path, capsys
 ):

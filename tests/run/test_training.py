@@ -145,7 +145,7 @@ def test_bfloat16_trains_and_is_measured_in_full_precision(tiny_eyes):
         model, datamodule=FundusOCTDataModule(str(tiny_eyes), batch_size=2), verbose=False
     )
     assert half.keys() == full.keys()
-    for name in ("aligned/l1", "aligned/psnr", "aligned/ssim", "lying/ssim", "aligned/retina_local_mean"):
+    for name in ("aligned/l1", "aligned/psnr", "aligned/ssim", "posed/ssim", "aligned/retina_local_mean"):
         assert half[f"val/{name}"] == pytest.approx(full[f"val/{name}"], rel=0.02, abs=0.002), name
 
 
@@ -179,9 +179,7 @@ def test_a_run_leaves_all_that_made_it(tiny_overrides, tiny_layers, tmp_path):
     record = json.loads((run / "run.json").read_text())
     assert record["seed"] == "0" and record["versions"]["torch"] == torch.__version__
     report = json.loads((run / "report/metrics.json").read_text())
-    assert {"floor: second rendering", "mean volume", "nearest training photo", "model"} <= set(
-        report["summary"]
-    )
+    assert {"floor: rescan", "mean volume", "nearest training photo", "model"} <= set(report["summary"])
     assert "model, shuffled photos" in (run / "report/report.md").read_text()
     page = (run / "report/report.html").read_text()
     assert page.count("<img ") == 7 and "data:image/gif;base64," in page

@@ -107,10 +107,10 @@ def test_the_page_holds_the_values_of_the_file(shown):
 
 def test_slices_are_compared_where_the_first_ones_retina_lies(shown):
     values = "[...sliceInFrame(eye.sources[{}], eyeFrame(), 2, '{}')]"
-    lies, real, flat = (
-        np.array(shown.run(values.format(1, pose))).reshape(Z, X) for pose in ("lies", "real", "flat")
+    posed, real, flat = (
+        np.array(shown.run(values.format(1, pose))).reshape(Z, X) for pose in ("posed", "real", "flat")
     )
-    assert np.unravel_index(lies.argmax(), lies.shape) == (19, 20)
+    assert np.unravel_index(posed.argmax(), posed.shape) == (19, 20)
     assert np.unravel_index(real.argmax(), real.shape) == (14, 20)  # its own retina begins four rows lower
     # Flattened, the pose lies at 0.6 of the height, row 24: seven rows higher than at 31.
     assert np.unravel_index(flat.argmax(), flat.shape) == (7, 20)
@@ -145,6 +145,23 @@ def test_maps_and_slabs_have_the_values_of_the_anatomy(shown):
     fields = shown.run("fieldMeans(planeOf(eye.sources[0], thicknessOf(eye.sources[0])), "
                        "eyeFrame().lines.placement).map((f) => f.mean)")  # fmt: skip
     assert fields == pytest.approx([100] * 9, abs=0.3)
+
+
+def test_what_is_finer_than_the_gap_between_the_lines_is_not_drawn_as_rings(shown):
+    # Every other vertex is bright: on the lines that is shown, and halfway between the outer ends it is grey.
+    contrast = """(() => {
+        const source = eye.sources[0], { nLines, nVertices, shares, mixed } = source.lines;
+        const values = Float32Array.from({ length: nLines * source.columns },
+          (_, at) => Math.floor((at % source.columns + 0.5) * nVertices / source.columns) % 2);
+        const found = perVertex(values, source), first = nLines * nVertices;
+        const outer = [...shares.keys()].filter((at) => Math.abs(shares[at] - 0.5) < 0.2
+          && Math.min(mixed[2 * at] % nVertices, nVertices - 1 - mixed[2 * at] % nVertices) < 10);
+        const mean = (all) => all.reduce((sum, one) => sum + one) / all.length;
+        const off = (places) => mean(places.map((at) => Math.abs(found[at] - 0.5)));
+        return [off(outer.map((at) => mixed[2 * at])), off(outer.map((at) => first + at))];
+    })()"""
+    on_lines, between = shown.run(contrast)
+    assert on_lines > 0.3 and between < 0.05
 
 
 def test_a_click_on_the_photo_goes_to_the_nearest_line(shown):

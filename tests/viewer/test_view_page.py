@@ -102,7 +102,11 @@ def test_one_bright_voxel_stays_where_it_is_and_a_wide_slice_is_made_smaller(tmp
     eye = eye_of("a", rng)
     eye.volume[:] = 0
     eye.volume[4, 12:14, 24:28] = 255
-    write_page([write(tmp_path / "eyes.h5", eye)], tmp_path / "view.html", width_px=16, quality=100)
+    write_page([write(tmp_path / "eyes.h5", eye)], tmp_path / "view.html")
+    write_page([tmp_path / "eyes.h5"], tmp_path / "view.html", width_px=16, quality=100)
+    (tmp_path / "mine.html").write_text("<!doctype html><p>my thesis")
+    with pytest.raises(DataError, match=r"mine.html: exists, and is no page that fund2oct made"):
+        write_page([tmp_path / "eyes.h5"], tmp_path / "mine.html")
     (source,) = tags(tmp_path / "view.html")["eye-0"]["sources"]
     assert source["shape"] == [S, Z // 2, X // 2] and source["spacingUm"] == pytest.approx([10, 500])
     slices = np.stack([picture(url)[..., 0] for url in source["slices"]])

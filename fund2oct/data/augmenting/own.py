@@ -14,10 +14,25 @@ Transform = Callable[[dict[str, Array], np.random.Generator], dict[str, Array]]
 
 
 def load_transform(transform: str | Transform | None) -> Transform | None:
-    """The function of a ``transform=``, which may be its import path.
+    """Import an augmentation that an experiment file names by its import path.
+
+    Args:
+        transform: the augmentation, a function as :func:`apply_transform` calls it; or its import path, as
+            ``"my_module.my_function"``; or None for no augmentation.
+
+    Returns:
+        The function; None where none was given.
 
     Raises:
         ValueError: if it cannot be imported or called.
+
+    Example:
+        >>> load_transform("numpy.fliplr").__name__
+        'fliplr'
+        >>> load_transform("my_module.darker")
+        Traceback (most recent call last):
+            ...
+        ValueError: transform: ...
     """
     try:
         found = import_by_path(transform) if isinstance(transform, str) else transform
@@ -29,18 +44,17 @@ def load_transform(transform: str | Transform | None) -> Transform | None:
 
 
 def apply_transform(transform: Transform, pictures: dict[str, Array], rng: np.random.Generator) -> None:
-    """Change the pictures of an eye in place.
+    """Augment the pictures of an eye by a function of the user's own.
 
     Args:
-        transform: is given copies of the pictures by name, uint8: ``fundus`` ``(H, H, 3)`` and ``volume``
-            ``(S, Z, X)``, as far as there are such, and random numbers that belong to eye and epoch. It
-            returns those that it changed, of the same shape: it changes light, not places, for the places
-            of the A-scans stay.
-        pictures: that are changed.
-        rng: the random numbers.
+        transform: the function, called as ``transform(pictures, rng)``. It gets copies of the pictures by
+            name, and returns those that it changed, of the same type and shape. It may change light and
+            colour, but move nothing, for the A-scans keep their places on the photo.
+        pictures: uint8, ``fundus`` ``(H, H, 3)``, ``volume`` ``(S, Z, X)`` or both; changed in place.
+        rng: random numbers that depend on the seed, the epoch and the eye alone.
 
     Raises:
-        ValueError: if it returns something else.
+        ValueError: if the function returns something else.
 
     Example:
         >>> eye = {"fundus": np.full((2, 2, 3), 100, np.uint8)}

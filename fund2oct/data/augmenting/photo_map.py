@@ -13,6 +13,7 @@ from torch.nn import functional as F
 
 from fund2oct.data.augmenting.symmetry import move_sample
 from fund2oct.geometry import Symmetry
+from fund2oct.geometry.symmetry import put_beside
 
 _TURN_DEG = 30.0
 _SHIFT = 0.06
@@ -28,7 +29,7 @@ Wave = tuple[float, float, float, float, float]
 class PhotoMap:
     r"""A turn, zoom, shift and mild bend of a photo, in its grid units.
 
-    Defined by where each place :math:`q` of the moved photo lay before,
+    It is defined by where each place :math:`q` of the moved photo lay before,
 
     .. math:: p(q) = \frac{1}{z} R(-\varphi) (q - t) + \sum_i a_i \sin(k_i \cdot q + \phi_i)
 
@@ -37,16 +38,19 @@ class PhotoMap:
     whole width, so that the map folds nowhere and each step has a seventh of the error of the one before.
 
     Args:
-        turn_deg: clockwise as displayed.
-        zoom: above 1 enlarges.
-        shift: of the centre, in grid units ``(x, y)``.
-        waves: each ``(k_x, k_y, phase, a_x, a_y)``.
+        turn_deg: turn in degrees, clockwise as displayed.
+        zoom: above 1 enlarges what the photo shows.
+        shift: where the centre of the photo moves to, in grid units ``(x, y)``.
+        waves: the bend, a sum of waves, each ``(k_x, k_y, phase, a_x, a_y)``: wave vector
+            :math:`k_i`, phase :math:`\phi_i` in radians and amplitude :math:`a_i` in grid units.
 
-    Example::
-
-        photo_map = PhotoMap.draw(np.random.default_rng(0), strength=1.0)
-        moved = photo_map.apply_to_fundus(fundus)
-        grid = photo_map.place(grid)  # sampling ``moved`` there gives what ``fundus`` had at the old places
+    Example:
+        >>> photo_map = PhotoMap(turn_deg=90.0)
+        >>> fundus = torch.rand(1, 3, 8, 8)
+        >>> bool(torch.allclose(photo_map.apply_to_fundus(fundus), fundus.rot90(-1, (2, 3)), atol=1e-5))
+        True
+        >>> photo_map.place(torch.tensor([1.0, 0.0])).round().tolist()  # from the right edge to the lower one
+        [0.0, 1.0]
     """
 
     turn_deg: float = 0.0
@@ -83,7 +87,7 @@ class PhotoMap:
         """Where places ``(..., 2)`` of the moved photo lay before, in grid units."""
         turn = math.radians(self.turn_deg)
         cos, sin = math.cos(turn) / self.zoom, math.sin(turn) / self.zoom
-        x, y = (places - places.new_tensor(self.shift)).unbind(-1)
+        x, y = (places - put_beside(places, self.shift)).unbind(-1)
         return torch.stack([cos * x + sin * y, cos * y - sin * x], -1) + self._bend(places)
 
     def place(self, points: Tensor) -> Tensor:
@@ -95,7 +99,7 @@ class PhotoMap:
         for _ in range(_ITERATIONS):
             x, y = (exact - self._bend(places)).unbind(-1)
             places = torch.stack([cos * x - sin * y, cos * y + sin * x], -1)
-            places = places + places.new_tensor(self.shift)
+            places = places + put_beside(places, self.shift)
         return places.to(points)
 
     def apply_to_fundus(self, fundus: Tensor, after: Symmetry | None = None) -> Tensor:
@@ -109,19 +113,22 @@ class PhotoMap:
         size = [1, 1, *fundus.shape[-2:]]
         positions = self.source(F.affine_grid(identity, size, align_corners=False))
         if after is not None:
-            positions = positions @ positions.new_tensor(after.matrix)  # of rows: the inverse
+            positions = positions @ put_beside(positions, after.matrix)  # of rows: the inverse
         return F.grid_sample(fundus, positions.expand(len(fundus), -1, -1, -1), align_corners=False)
 
     def _bend(self, places: Tensor) -> Tensor:
         bend = torch.zeros_like(places)
         x, y = places.unbind(-1)
         for k_x, k_y, phase, a_x, a_y in self.waves:
-            bend = bend + torch.sin(k_x * x + k_y * y + phase)[..., None] * places.new_tensor((a_x, a_y))
+            bend = bend + torch.sin(k_x * x + k_y * y + phase)[..., None] * put_beside(places, (a_x, a_y))
         return bend
 
 
 def check_strength(strength: float) -> None:
-    """Refuse what is no strength of the maps.
+    """Refuse a strength of :meth:`PhotoMap.draw` that is out of its range.
+
+    Args:
+        strength: what was given; sound in [0, 1].
 
     Raises:
         ValueError: if it is not in [0, 1].
@@ -138,7 +145,25 @@ def _vector(rng: np.random.Generator, length: float) -> tuple[float, float]:
 def moved_sample(
     sample: dict[str, Any], symmetry: Symmetry | None, photo_map: PhotoMap | None
 ) -> dict[str, Any]:
-    """A sample without its pictures, moved by a symmetry and then by a map of the photo."""
+    """Move all of a sample but its pictures, by a symmetry and then by a map of the photo.
+
+    A loader moves the pictures themselves later, all of a batch at once and on the device.
+
+    Args:
+        sample: what :class:`~fund2oct.data.loading.dataset.FundusOCTDataset` returns, without ``fundus`` and
+            ``volume``.
+        symmetry: a symmetry of the sample's scan; None leaves the order of slices and A-scans.
+        photo_map: how the photo is moved after that; None leaves it.
+
+    Returns:
+        A new sample, whose ``grid`` says where each A-scan lies on the moved photo.
+
+    Example:
+        >>> sample = {"grid": torch.zeros(6, 48, 2)}  # every A-scan at the centre of the photo
+        >>> moved = moved_sample(sample, None, PhotoMap(shift=(0.5, 0.0)))
+        >>> moved["grid"][0, 0].tolist()  # halfway from the centre to the right edge
+        [0.5, 0.0]
+    """
     if symmetry is not None:
         sample = move_sample(sample, symmetry)
     if photo_map is not None and "grid" in sample:

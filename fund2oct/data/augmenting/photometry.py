@@ -17,10 +17,16 @@ class FundusPhotometry:
     """Vary a photo as cameras, flashes and files do: light, colour, blur, noise, compression.
 
     Args:
-        strength: 0 changes nothing, 1 is the strongest that still looks like a photo.
+        strength: in [0, 1]: 0 changes nothing, 1 is the strongest change that still looks like a photo.
 
     Raises:
         ValueError: if ``strength`` is not in [0, 1].
+
+    Example:
+        >>> photo = np.full((64, 64, 3), 120, np.uint8)
+        >>> varied = FundusPhotometry(strength=0.5)(photo, seed=7)
+        >>> varied.shape, varied.dtype.name, bool((varied == photo).all())
+        ((64, 64, 3), 'uint8', False)
     """
 
     def __init__(self, strength: float) -> None:

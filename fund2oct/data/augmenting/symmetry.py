@@ -14,12 +14,23 @@ _OTHER_SIDE = {"OD": "OS", "OS": "OD", "": ""}
 
 
 def allowed_symmetries(scan: ScanPattern, allowed: Symmetries) -> tuple[Symmetry, ...]:
-    """Symmetries of a scan to draw from, the identity first.
+    """Choose the symmetries of a scan that an augmentation may draw from.
 
     Args:
         scan: pattern of the lines.
-        allowed: ``"all"`` of them, the ``"flips"`` (left-right, up-down and both, as far as the scan
-            has them), which do not resample the photo either, or ``"none"`` but the identity.
+        allowed: ``"all"`` symmetries; the ``"flips"``, which are left-right, up-down and both, as far as the
+            scan has them, and do not resample the photo; or ``"none"``, which leaves the identity alone.
+
+    Returns:
+        The symmetries, the identity first.
+
+    Raises:
+        ValueError: if ``allowed`` is another word.
+
+    Example:
+        >>> from fund2oct import RadialScan
+        >>> [len(allowed_symmetries(RadialScan(6), allowed)) for allowed in ("all", "flips", "none")]
+        [24, 4, 1]
     """
     if allowed == "none":
         return (Symmetry(((1.0, 0.0), (0.0, 1.0)), tuple(range(scan.n_slices)), (False,) * scan.n_slices),)
@@ -32,7 +43,7 @@ def allowed_symmetries(scan: ScanPattern, allowed: Symmetries) -> tuple[Symmetry
 
 
 def move_sample(sample: dict[str, Any], symmetry: Symmetry) -> dict[str, Any]:
-    """Move the photo, the scan and all that belongs to them.
+    """Move a sample by a symmetry of its scan: the photo, the volume and all that belongs to them.
 
     Args:
         sample: what :class:`~fund2oct.data.loading.dataset.FundusOCTDataset` returns, or a part of it.
@@ -40,11 +51,18 @@ def move_sample(sample: dict[str, Any], symmetry: Symmetry) -> dict[str, Any]:
 
     Returns:
         A new sample, in which each A-scan still lies over the same retina.
+
+    Example:
+        >>> from fund2oct import RadialScan
+        >>> half_turn = next(one for one in RadialScan(2).symmetries() if one.matrix == ((-1, 0), (0, -1)))
+        >>> volume = torch.tensor([1.0, 2.0, 3.0]).expand(1, 2, 1, 3)  # its A-scans are 1, 2 and 3
+        >>> move_sample({"volume": volume}, half_turn)["volume"][0, :, 0].tolist()
+        [[3.0, 2.0, 1.0], [3.0, 2.0, 1.0]]
     """
     moved = dict(sample)
     if "fundus" in sample:
         moved["fundus"] = symmetry.apply_to_fundus(sample["fundus"][None])[0]
-    for name in ("volume", "second", "boundaries_um", "surfaces_um"):
+    for name in ("volume", "rescan", "boundaries_um", "surfaces_um"):
         if name in sample:
             moved[name] = symmetry.apply_to_scan(sample[name], slice_dim=1)
     if "surface_confidence" in sample:

@@ -26,23 +26,29 @@ class Exam:
 
     Args:
         volume: B-scans, numbers of any type, shape ``(S, Z, X)``; None where there is a photo alone.
-        spacing_mm: ``(s, z, x)``; None where the file does not tell it.
+        spacing_mm: distance of neighbouring slices, rows and A-scans ``(s, z, x)``, NaN for what the file
+            does not tell; None where it tells none of them.
         laterality: ``"OD"``, ``"OS"`` or empty.
         patient: what tells patients apart in the files, empty where there is nothing. It is hashed and
             never stored.
-        source: the format.
+        source: name of the file's format, which the eye is stored with.
         levels: the numbers that are black and white; None where the file does not tell it.
         lines: where the slices lie; None where the file does not tell it.
-        localizer: grey, uint8, shape ``(L, L)``.
-        localizer_placement: where the lines lie on it.
-        photo: RGB, uint8, shape ``(rows, columns, 3)``.
-        sha256: of the file that holds the photo.
+        localizer: the scanner's own infrared picture, grey, uint8, shape ``(L, L)``.
+        localizer_placement: where the lines lie on the localizer.
+        photo: colour photo, RGB, uint8, shape ``(rows, columns, 3)``.
+        sha256: SHA-256 of the file that holds the photo, empty where there is none.
         photo_file: name of that file, for messages alone.
-        volume_file: name of the file that holds the volume, likewise.
-        boundaries_um: as in :class:`~fund2oct.data.Eye`.
-        metadata: what else is kept of the visit.
-        history: how the values were converted.
+        volume_file: name of the file that holds the volume, for messages alone.
+        boundaries_um: the vendor's boundaries, as :class:`~fund2oct.data.Eye` holds them.
+        metadata: plain values by name that are to be stored with the eye, such as ``age_years``.
+        history: plain values by name that say how the numbers of the file were converted.
         notes: what is worth knowing of the file.
+
+    Example:
+        >>> exam = Exam(volume=np.zeros((5, 64, 80)), spacing_mm=(0.24, 0.004, 0.075), laterality="OD")
+        >>> exam.volume.shape, exam.lines  # without lines, an importer takes a raster from above to below
+        ((5, 64, 80), None)
     """
 
     volume: Array | None = None
@@ -90,8 +96,8 @@ def regular_scan(ends_mm: Array, tolerance_mm: float) -> ScanPattern:
     """Lines as a raster or a star around the origin where they are one, else as they are.
 
     Args:
-        ends_mm: as :func:`centred_scan`.
-        tolerance_mm: likewise.
+        ends_mm: first and last point of each line around the origin, shape ``(S, 2, 2)``.
+        tolerance_mm: how far the end of a line may lie from that of a raster or a star.
 
     Raises:
         DataError: if a line has no length, or is not finite.

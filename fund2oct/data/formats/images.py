@@ -12,7 +12,7 @@ import tifffile
 from PIL import Image, ImageOps
 
 from fund2oct.eye import Array, DataError
-from fund2oct.file_kinds import kind_of, why_not_a_file
+from fund2oct.file_kinds import is_made_here, kind_of, why_not_a_file
 from fund2oct.levels import Levels, find_levels, to_bytes
 
 _TRANSPARENT = ("RGBA", "LA", "PA", "RGBa", "La")
@@ -26,24 +26,42 @@ def read_rgb(path: str | os.PathLike[str]) -> Array:
     Transparent parts become black. More than eight bits are brought to eight by the smallest usual
     depth that holds the largest value, so that 12 bits stored in 16 do not come out black.
 
+    Args:
+        path: a picture file of any size: JPEG, PNG, TIFF or BMP, grey or in colour.
+
     Returns:
-        RGB, uint8, shape ``(rows, columns, 3)``.
+        RGB, uint8, shape ``(rows, columns, 3)``; a grey picture has three equal channels.
 
     Raises:
-        DataError: if the file is missing, damaged or no picture, or nothing tells its black and white.
+        DataError: if the file is missing, damaged or no picture, or one that fund2oct made, or
+            nothing tells its black and white.
+
+    Example:
+        >>> photo = read_rgb("photo.png")
+        >>> photo.shape, photo.dtype.name
+        ((144, 176, 3), 'uint8')
     """
     values = _eight_bits(path)
+    if is_made_here(path):
+        raise DataError(f"{path}: is a picture that fund2oct made, expected a photo")
     return values if values.ndim == 3 else np.repeat(values[..., None], 3, -1)
 
 
 def read_grey(path: str | os.PathLike[str]) -> Array:
     """Read a picture by itself in grey; slices of one volume are read by :func:`read_slice`.
 
+    Args:
+        path: a picture file, as :func:`read_rgb`; colours are weighted by their brightness to the eye.
+
     Returns:
         Grey, uint8, shape ``(rows, columns)``.
 
     Raises:
-        DataError: as :func:`read_rgb`.
+        DataError: as :func:`read_rgb`, but for what fund2oct made: it may be a B-scan.
+
+    Example:
+        >>> read_grey("photo.png").shape
+        (144, 176)
     """
     values = _eight_bits(path)
     return values if values.ndim == 2 else np.asarray(Image.fromarray(values).convert("L"))
@@ -52,18 +70,42 @@ def read_grey(path: str | os.PathLike[str]) -> Array:
 def read_slice(path: str | os.PathLike[str]) -> tuple[Array, Levels | None]:
     """Read a B-scan with its numbers as they are, so that all slices of a volume get one black and white.
 
+    Args:
+        path: a picture file, as :func:`read_rgb`.
+
     Returns:
-        Grey numbers, shape ``(rows, columns)``, and black and white where the file tells them.
+        Grey numbers, shape ``(rows, columns)``, and the numbers that are black and white, where the file
+        tells them; else None, and :func:`fund2oct.levels.find_levels` finds them in the whole volume.
 
     Raises:
         DataError: if the file is missing, damaged or no picture.
+
+    Example:
+        >>> deep = np.array([[0, 4095], [1000, 2000]], np.uint16)  # 12 bits
+        >>> Image.fromarray(deep).save("slice_0.png")
+        >>> bscan, levels = read_slice("slice_0.png")
+        >>> int(bscan.max()), levels
+        (4095, None)
     """
     values, levels = _read(path)
     return (values, levels) if values.ndim == 2 else (read_grey(path), None)
 
 
 def resize(image: Array, rows: int, columns: int) -> Array:
-    """Resize an 8-bit grey or RGB picture, antialiased where it shrinks."""
+    """Resize a picture by bicubic interpolation, antialiased where it shrinks.
+
+    Args:
+        image: uint8, grey ``(rows, columns)`` or RGB ``(rows, columns, 3)``.
+        rows: height of the result in pixels.
+        columns: width of the result in pixels.
+
+    Returns:
+        uint8, shape ``(rows, columns)`` or ``(rows, columns, 3)``; the picture itself where it has this size.
+
+    Example:
+        >>> resize(np.zeros((496, 768), np.uint8), 320, 448).shape
+        (320, 448)
+    """
     if image.shape[:2] == (rows, columns):
         return image
     return np.asarray(Image.fromarray(image).resize((columns, rows), Image.Resampling.BICUBIC))

@@ -19,7 +19,7 @@ def laterality_of(name: str) -> str:
     name behind a digit (``011574-64L``).
 
     Args:
-        name: of a file, without its folder and its ending, or the cell of a table.
+        name: the name of a file, without its folder and its ending, or the cell of a table.
     """
     words = [word for word in re.split(r"[^A-Za-z]+", re.sub(r"\d", " ", name).lower()) if word]
     found = {_WORDS[word] for word in words if word in _WORDS and len(word) > 1}

@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+from fund2oct.data.formats.by_library import by_library
 from fund2oct.eye import Array, DataError
 from fund2oct.levels import Levels
 
@@ -26,29 +27,31 @@ def read_nifti(path: Path) -> tuple[Array, Levels | None, tuple[float, float, fl
 
     Raises:
         ImportError: if nibabel is not installed.
-        DataError: if it is no single grey volume.
+        DataError: if it cannot be read, or is no single grey volume.
     """
     try:
         import nibabel
     except ImportError:
         raise ImportError('NIfTI needs nibabel: pip install "fund2oct[nifti]"') from None
-    image: Any = nibabel.load(path)
-    header = image.header
-    values = np.asanyarray(image.dataobj)
+    with by_library(path, "a volume"):
+        image: Any = nibabel.load(path)
+        header = image.header
+        values = np.asanyarray(image.dataobj)
+        low, high = float(header["cal_min"]), float(header["cal_max"])
+        zooms = [float(zoom) for zoom in header.get_zooms()[:3]]
+        unit = header.get_xyzt_units()[0]
+        directions = nibabel.aff2axcodes(image.affine)
     if values.dtype.names:
         raise DataError(f"{path}: expected a grey volume, found one of colours; save it in grey")
     while values.ndim > 3 and values.shape[-1] == 1:
         values = values[..., 0]
-    low, high = float(header["cal_min"]), float(header["cal_max"])
     levels = (low, high) if low < high else None
-    zooms = [float(zoom) for zoom in header.get_zooms()[:3]]
-    unit = header.get_xyzt_units()[0]
     spacing = None
     unstated = unit == "unknown" and zooms == [1, 1, 1]
     if len(zooms) == 3 and all(zoom > 0 for zoom in zooms) and not unstated:
         a, b, c = (zoom * _MM[unit] for zoom in zooms)
         spacing = (a, b, c)
-    return values, levels, spacing, _direction_notes(image, nibabel.aff2axcodes(image.affine))
+    return values, levels, spacing, _direction_notes(image, directions)
 
 
 def _direction_notes(image: Any, codes: tuple[str | None, ...]) -> tuple[str, ...]:

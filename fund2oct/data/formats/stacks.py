@@ -5,7 +5,6 @@ from __future__ import annotations
 import glob
 import os
 import re
-import zipfile
 from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import pairwise
@@ -13,6 +12,7 @@ from pathlib import Path
 
 import numpy as np
 
+from fund2oct.data.formats.by_library import by_library
 from fund2oct.data.formats.images import read_slice
 from fund2oct.data.formats.naming import natural_order
 from fund2oct.data.formats.nifti import read_nifti
@@ -33,10 +33,16 @@ class Stack:
 
     Args:
         volume: numbers as they lie in the file, shape ``(S, Z, X)``.
-        files: what it was read from.
-        spacing_mm: ``(s, z, x)`` where the file tells it, NaN for what it does not.
-        levels: black and white, where the file tells them.
+        files: the files that it was read from.
+        spacing_mm: distance of neighbouring slices, rows and A-scans ``(s, z, x)``, NaN for what the file
+            does not tell; None where it tells none of them.
+        levels: the numbers that are black and white; None where the file does not tell them.
         notes: what is worth knowing of the file.
+
+    Example:
+        >>> stack = Stack(np.zeros((5, 64, 80), np.uint16), (Path("eye7.tif"),), levels=(0, 4095))
+        >>> stack.volume.shape, stack.spacing_mm
+        ((5, 64, 80), None)
     """
 
     volume: Array
@@ -47,10 +53,23 @@ class Stack:
 
 
 def stack_files(path: StackPath) -> list[Path]:
-    """The files of a volume: itself, the pictures of a folder, those that a pattern finds, or a list.
+    """List the files that hold a volume.
+
+    Args:
+        path: a file; a folder, of which every picture counts; a pattern such as ``"eye7/*.png"``; or a
+            sequence of files, which stay in their order.
+
+    Returns:
+        The files; of a folder or a pattern in natural order, in which 2 comes before 10.
 
     Raises:
         DataError: if there are none.
+
+    Example:
+        >>> for number in (10, 2, 1):
+        ...     Path(f"slice_{number}.png").touch()
+        >>> [file.name for file in stack_files("slice_*.png")]
+        ['slice_1.png', 'slice_2.png', 'slice_10.png']
     """
     if not isinstance(path, (str, os.PathLike)):
         return [Path(file) for file in path]
@@ -83,8 +102,16 @@ def read_stack(path: StackPath, axes: str | None = None, flip: str = "") -> Stac
         flip: letters of the axes that run the other way in the file: ``"z"`` for frames that stand on
             their heads.
 
+    Returns:
+        The volume, its axes in the order ``(S, Z, X)``, with what its file tells of it.
+
     Raises:
         DataError: if it cannot be read, or is no volume.
+
+    Example:
+        >>> np.save("eye7.npy", np.zeros((80, 64, 5)))  # A-scans, rows, slices
+        >>> read_stack("eye7.npy", axes="xzs").volume.shape
+        (5, 64, 80)
     """
     if axes is not None and sorted(axes) != ["s", "x", "z"]:
         raise DataError(f"axes: expected an order of s, z and x such as szx, found {axes!r}")
@@ -103,20 +130,14 @@ def read_stack(path: StackPath, axes: str | None = None, flip: str = "") -> Stac
 def _file(file: Path, axes: str) -> Stack:
     levels, told = None, None
     notes: tuple[str, ...] = ()
-    try:
-        if file.name.lower().endswith(TIFF):
-            values, levels, told = read_tiff(file)
-        elif file.name.lower().endswith(_NUMPY):
-            values = _numpy(file)
-        elif file.name.lower().endswith(_NIFTI):
-            values, levels, told, notes = read_nifti(file)
-        else:
-            raise DataError(f"{file}: expected {', '.join(STACKS)} or a folder of pictures")
-    except (DataError, ImportError):
-        raise
-    # A damaged file makes its library raise whatever it stumbles over.
-    except Exception as error:
-        raise DataError(f"{file}: cannot be read as a volume, it is damaged or none ({error})") from error
+    if file.name.lower().endswith(TIFF):
+        values, levels, told = read_tiff(file)
+    elif file.name.lower().endswith(_NUMPY):
+        values = _numpy(file)
+    elif file.name.lower().endswith(_NIFTI):
+        values, levels, told, notes = read_nifti(file)
+    else:
+        raise DataError(f"{file}: expected {', '.join(STACKS)} or a folder of pictures")
     if values.ndim != 3 or 0 in values.shape or values.dtype.kind not in "buif":
         raise DataError(
             f"{file}: expected numbers of three axes ({axes}), found {values.dtype} {values.shape}"
@@ -157,13 +178,11 @@ def _gap_notes(files: list[Path]) -> tuple[str, ...]:
 
 
 def _numpy(file: Path) -> Array:
-    try:
+    with by_library(file, "an array of numbers"):
         loaded = np.load(file, allow_pickle=False)
-    except (ValueError, zipfile.BadZipFile) as error:
-        raise DataError(f"{file}: cannot be read as an array of numbers ({error})") from error
-    if isinstance(loaded, np.ndarray):
-        return loaded
-    with loaded:
-        if len(loaded.files) != 1 and "volume" not in loaded.files:
-            raise DataError(f"{file}: expected one array, or one named 'volume', found {loaded.files}")
-        return np.asarray(loaded["volume" if "volume" in loaded.files else loaded.files[0]])
+        if isinstance(loaded, np.ndarray):
+            return loaded
+        with loaded:
+            if len(loaded.files) != 1 and "volume" not in loaded.files:
+                raise DataError(f"{file}: expected one array, or one named 'volume', found {loaded.files}")
+            return np.asarray(loaded["volume" if "volume" in loaded.files else loaded.files[0]])

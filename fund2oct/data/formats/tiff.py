@@ -10,6 +10,7 @@ import numpy as np
 import tifffile
 from PIL import Image, ImageSequence
 
+from fund2oct.data.formats.by_library import by_library
 from fund2oct.eye import Array, DataError
 from fund2oct.levels import Levels, find_levels
 
@@ -28,33 +29,30 @@ def read_tiff(path: Path) -> tuple[Array, Levels | None, tuple[float, float, flo
         the millimetres between neighbours along each axis, NaN where unknown, None where all are.
 
     Raises:
-        DataError: if it holds no stack, several, or pages that cannot be decoded.
+        DataError: if it is damaged, or holds no stack, several, or pages that cannot be decoded.
     """
-    with tifffile.TiffFile(path) as tif:
+    # What the file says of itself is parsed as it is asked for.
+    with by_library(path, "a volume"), tifffile.TiffFile(path) as tif:
         series = _stack(path, tif)
         page: Any = series.keyframe
         if page.photometric == tifffile.PHOTOMETRIC.PALETTE and not tif.is_imagej:
             raise DataError(f"{path}: its pages have a palette of colours; save them in grey")
-        axes, spacing = series.get_axes(squeeze=True), None
-        levels: Levels | None = None
-        try:
-            values = np.asarray(series.asarray()).reshape(series.get_shape(squeeze=True))
-        except ValueError as error:
-            if "imagecodecs" not in str(error):
-                raise
-            values, levels = _by_pillow(path, page.compression.name), None
-        else:
-            if page.photometric == tifffile.PHOTOMETRIC.MINISWHITE:
-                levels = _inverted(values, page.bitspersample)
-            if "S" in axes:
-                values = np.moveaxis(values, axes.index("S"), -1)
-                values, axes = _grey(values), axes.replace("S", "")
-        sizes = _sizes_mm(tif)
-        if sizes and len(axes) == 3:
-            # A stack that calls its pages time or nothing at all has no distance of them.
-            a, b, c = (sizes.get(axis, math.nan) for axis in axes)
-            spacing = (a, b, c)
-    return values, levels, spacing
+        axes, sizes = series.get_axes(squeeze=True), _sizes_mm(tif)
+        values, decoded = _pages(path, series, page)
+        inverted = decoded and page.photometric == tifffile.PHOTOMETRIC.MINISWHITE
+        bits = page.bitspersample
+    try:
+        levels = _inverted(values, bits) if inverted else None
+    except DataError as error:
+        raise DataError(f"{path}: {error}") from error
+    if decoded and "S" in axes:
+        values = np.moveaxis(values, axes.index("S"), -1)
+        values, axes = _grey(values), axes.replace("S", "")
+    if not sizes or len(axes) != 3:
+        return values, levels, None
+    # A stack that calls its pages time or nothing at all has no distance of them.
+    a, b, c = (sizes.get(axis, math.nan) for axis in axes)
+    return values, levels, (a, b, c)
 
 
 def n_pages(path: Path) -> int:
@@ -78,6 +76,16 @@ def _stack(path: Path, tif: tifffile.TiffFile) -> Any:
     shapes = ", ".join("x".join(map(str, shape)) + ("" if "S" not in axes else " in colour")
                        for _, shape, axes in found[:4])  # fmt: skip
     raise DataError(f"{path}: expected one stack of B-scans, a page each, found {shapes or 'no pages'}")
+
+
+def _pages(path: Path, series: Any, page: Any) -> tuple[Array, bool]:
+    """The numbers as they are stored, and True; or, where a codec is missing, in grey from black to white."""
+    try:
+        return np.asarray(series.asarray()).reshape(series.get_shape(squeeze=True)), True
+    except ValueError as error:
+        if "imagecodecs" not in str(error):
+            raise
+        return _by_pillow(path, page.compression.name), False
 
 
 def _by_pillow(path: Path, compression: str) -> Array:

@@ -19,7 +19,8 @@ import numpy as np
 from fund2oct.data.formats.exam import Exam
 from fund2oct.data.formats.images import read_grey, resize
 from fund2oct.data.importing.assemble import ImportOptions, make_eye, read_files
-from fund2oct.data.importing.engine import Candidate, ImportReport, fingerprint_of, import_eyes
+from fund2oct.data.importing.engine import Candidate, fingerprint_of, import_eyes
+from fund2oct.data.importing.report import ImportReport
 from fund2oct.data.preparing.scans import ScanOptions
 from fund2oct.data.store.layout import Compression
 from fund2oct.eye import Array, DataError, Eye
@@ -46,7 +47,7 @@ def import_aptos(
     workers: int = 1,
     compression: Compression = "none",
 ) -> ImportReport:
-    """Import the challenge's eyes.
+    r"""Import the challenge's eyes.
 
     An eye whose files are missing or damaged is left out and named in the report. Rows that name no
     B-scans, as those of the validation set, give a photo without a volume.
@@ -61,11 +62,21 @@ def import_aptos(
         scan: the lines of the scan, in the order of the files.
         depth_mm: height of a B-scan as exported.
         workers: processes to read eyes in.
-        compression: as :class:`~fund2oct.data.EyeWriter`.
+        compression: how the file is compressed, see :class:`~fund2oct.data.EyeWriter`.
+
+    Returns:
+        What became of each eye.
 
     Raises:
         DataError: if there is no such folder, its CSV cannot be read, or no eye could be imported.
         ValueError: if ``depth_mm`` is not positive.
+
+    Example:
+        >>> Path("aptos/val/CF").mkdir(parents=True)
+        >>> _ = Path("photo.png").rename("aptos/val/CF/011574-64L.png")
+        >>> _ = Path("aptos/val/val.csv").write_text("PID,CF_path\n64,011574-64L.png\n")
+        >>> import_aptos("aptos", "aptos.h5").imported
+        ['011574-64L']
     """
     if not depth_mm > 0:
         raise ValueError(f"depth_mm: expected a positive height, found {depth_mm}")
@@ -91,6 +102,10 @@ def bscan_of(export: Array) -> Array:
 
     Returns:
         The B-scan, 496 x 768 where the export was wider than that.
+
+    Example:
+        >>> bscan_of(np.zeros((596, 1264), np.uint8)).shape, bscan_of(np.zeros((320, 448), np.uint8)).shape
+        ((496, 768), (320, 448))
     """
     rows, columns = export.shape
     if rows >= BSCAN_ROWS and columns > BSCAN_COLUMNS:

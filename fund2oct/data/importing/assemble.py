@@ -14,10 +14,10 @@ import numpy as np
 from fund2oct.data.formats.exam import Exam
 from fund2oct.data.formats.images import read_rgb
 from fund2oct.data.formats.stacks import StackPath, read_stack
-from fund2oct.data.preparing.illumination import LEVELS, normalise_intensity
-from fund2oct.data.preparing.landmarks import PhotoPlacement
+from fund2oct.data.preparing.light_and_levels import LEVELS, even_levels
 from fund2oct.data.preparing.lines import LocatedScan, locate_lines
 from fund2oct.data.preparing.photo import PhotoOptions, PreparedPhoto, prepare_photo
+from fund2oct.data.preparing.placing import PhotoPlacement
 from fund2oct.data.preparing.scans import PreparedScan, ScanOptions, prepare_scan
 from fund2oct.data.preparing.surfaces import searched_fields
 from fund2oct.data.tables.eyes import GivenLines
@@ -28,15 +28,24 @@ from fund2oct.plausible import check_half_width
 
 @dataclass(frozen=True)
 class ImportOptions:
-    """What to do with photos and volumes.
+    """What an import does to photos and volumes.
 
     Args:
-        scan: with the volumes.
-        fundus_px: width to resize photos to, once cropped to the circle of retina.
-        placement: where the scan lies on the photo, or that it is to be estimated from each photo.
+        scan: what to do with the volumes.
+        fundus_px: width to resize photos to, once they are cropped to the circle of retina.
+        placement: where the scan lies on the photo; a
+            :class:`~fund2oct.data.PhotoPlacement` estimates it from each photo.
         even_light: whether to even out the photos' illumination.
         even_levels: whether to bring volumes of all devices to the same levels.
         salt: hashed with a patient's name, so that the name is not stored; empty stores it as it is.
+
+    Raises:
+        ValueError: if ``fundus_px`` is not positive, or no eye has the placement's half width.
+
+    Example:
+        >>> options = ImportOptions(ScanOptions(n_slices=6, shape=(320, 448)), even_light=True, salt="k7")
+        >>> options.fundus_px, options.scan.shape
+        (448, (320, 448))
     """
 
     scan: ScanOptions = field(default_factory=ScanOptions)
@@ -59,16 +68,24 @@ class ImportOptions:
 
 
 def read_files(photo: Path | None, volume: StackPath | None, options: ImportOptions, **known: Any) -> Exam:
-    """Read the files of an eye that are no scanner's own: a picture, a volume, or both.
+    """Read a picture, a volume or both from files of common formats, not those of scanners.
 
     Args:
         photo: a picture file, or None.
         volume: what :func:`~fund2oct.data.formats.stacks.read_stack` takes, or None.
-        options: order and direction of a volume's axes.
+        options: say in which order and direction the file has the volume's axes.
         known: further fields of the :class:`~fund2oct.data.formats.exam.Exam`.
+
+    Returns:
+        What the files hold, as they hold it.
 
     Raises:
         DataError: if a file cannot be read.
+
+    Example:
+        >>> exam = read_files(Path("photo.png"), None, ImportOptions(), laterality="OD")
+        >>> exam.photo.shape, exam.laterality, exam.volume
+        ((144, 176, 3), 'OD', None)
     """
     if photo is not None:
         known |= {"photo": read_rgb(photo), "photo_file": str(photo)}
@@ -98,9 +115,9 @@ def make_eye(
 
     Args:
         exam: photo, volume or both.
-        options: what to do with them.
-        key: of the eye.
-        patient: hashed if there is a salt.
+        options: what to do with photo and volume.
+        key: name of the eye.
+        patient: name of the patient, which is hashed if the options have a salt.
         lines: where the user says that the slices lie; None leaves it to the options and the file.
         known: further fields of the :class:`~fund2oct.data.Eye`.
 
@@ -110,6 +127,13 @@ def make_eye(
     Raises:
         NotAFundusError: if its photo shows no retina.
         DataError: if its volume cannot be used.
+
+    Example:
+        >>> options = ImportOptions(fundus_px=64)
+        >>> exam = read_files(Path("photo.png"), None, options, laterality="OD")
+        >>> eye, notes = make_eye(exam, options, key="7-OD", patient="7")
+        >>> eye
+        Eye('7-OD', OD, fundus 64 px, volume None)
     """
     notes, history = [*exam.notes], dict(exam.history)
     fields: dict[str, Any] = {}
@@ -178,7 +202,20 @@ def _located(
 
 
 def hashed_patient(patient: str, salt: str) -> str:
-    """What is stored in place of a patient's name."""
+    """Hash a patient's name, so that it is not stored but the patient's eyes still belong together.
+
+    Args:
+        patient: the name or number.
+        salt: a secret word of your own. Without it, names that are guessed can be recognised; with another
+            one, the same patient gets another hash.
+
+    Returns:
+        The first 16 hexadecimal digits of a SHA-256.
+
+    Example:
+        >>> hashed_patient("Ada Lovelace", "k7")
+        '05aff6725e9f19f9'
+    """
     return hashlib.sha256(f"{salt}:{patient}".encode()).hexdigest()[:16]
 
 
@@ -190,14 +227,14 @@ def _volume_fields(
     Args:
         scan: the volume.
         options: whether to bring it to even levels.
-        history: is added to.
-        notes: is added to.
+        history: the eye's; what is done is added to it.
+        notes: the eye's; what is worth knowing is added to them.
     """
     history |= scan.history
     notes += scan.notes
     voxels = scan.volume
     if options.even_levels:
-        voxels = normalise_intensity(voxels)
+        voxels = even_levels(voxels)
         history[LEVELS[0]] = LEVELS[1]
     return {
         "volume": voxels,

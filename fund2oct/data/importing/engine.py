@@ -7,21 +7,20 @@ import that was interrupted, however, finds the eyes that it had made, and goes 
 
 from __future__ import annotations
 
-import csv
 import hashlib
-import io
 import logging
 import os
 import shutil
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures.process import BrokenProcessPool
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from functools import partial
 from itertools import starmap
 from pathlib import Path
 
 import fund2oct
 from fund2oct.data.importing.parts import assemble, identities, locked, parts_folder, read_part, write_part
+from fund2oct.data.importing.report import COLUMNS, ImportReport, named
 from fund2oct.data.store.layout import Compression, check_compression, read_text
 from fund2oct.data.store.reader import EyeReader
 from fund2oct.data.store.shards import open_checked
@@ -32,21 +31,25 @@ from fund2oct.outputs import OutputError, check_files
 from fund2oct.processes import process_pool
 from fund2oct.progress import with_progress
 
-_COLUMNS = ("name", "key", "state", "remark")
-_LISTED = 5
-
 
 @dataclass(frozen=True)
 class Candidate:
-    """An eye that may be imported; ``read`` raises :class:`~fund2oct.data.DataError` where it cannot be.
-
-    What ``read`` returns beside the eye are notes: nothing that keeps the eye out, but worth knowing.
+    """An eye that is to be imported: its name, and how to read it.
 
     Args:
-        name: in the report, unique among the candidates.
-        read: makes the eye; it has to be picklable, for it may be called in another process.
-        fingerprint: of all that the eye is made from, see :func:`fingerprint_of`. Without one, the eye
-            is made again each time.
+        name: what the report calls the eye; unique among the candidates.
+        read: makes the eye. It returns the eye and notes, which are worth knowing but do not keep the eye
+            out, and raises :class:`~fund2oct.data.DataError` where the eye cannot be used. It has to be
+            picklable, for it may be called in another process.
+        fingerprint: tells whether what the eye is made from has changed, see :func:`fingerprint_of`. Without
+            one, the eye is made again in each import.
+
+    Example:
+        >>> from fund2oct.phantom import simulate_eye
+        >>> candidate = Candidate("first eye", lambda: (simulate_eye(0, 0), ["simulated"]))
+        >>> eye, notes = candidate.read()
+        >>> eye.key, notes
+        ('sim-0000000-OD', ['simulated'])
     """
 
     name: str
@@ -56,64 +59,6 @@ class Candidate:
     def identity(self, compression: Compression) -> str:
         """A name for what the eye is made from; empty where that is not known."""
         return _sha256(self.name, self.fingerprint, compression)[:32] if self.fingerprint else ""
-
-
-@dataclass
-class ImportReport:
-    """What became of each eye.
-
-    Args:
-        path: the file that was written.
-        imported: keys of the eyes in it.
-        skipped: ``(name, reason)`` of each eye that was left out.
-        notes: ``(key, note)`` on eyes that were imported.
-        remarks: on the whole.
-        names: the candidate's name of each key.
-        reused: how many eyes were there from an earlier import.
-        passed_over: names of files that were no candidates, being of another kind.
-        unchanged: whether the file held these very eyes already, and was left as it is.
-    """
-
-    path: Path
-    imported: list[str] = field(default_factory=list)
-    skipped: list[tuple[str, str]] = field(default_factory=list)
-    notes: list[tuple[str, str]] = field(default_factory=list)
-    remarks: list[str] = field(default_factory=list)
-    names: dict[str, str] = field(default_factory=dict)
-    reused: int = 0
-    passed_over: list[str] = field(default_factory=list)
-    unchanged: bool = False
-
-    def lines(self) -> list[str]:
-        """The report as text, what went wrong first."""
-        if self.unchanged:
-            return [f"{self.path}: holds these {len(self.imported)} eyes already; nothing to do"]
-        reused = f", {self.reused} of them by an earlier run" if self.reused else ""
-        return [
-            *(f"left out {_named(name, reason)}" for name, reason in self.skipped),
-            *(f"note on {key}: {note}" for key, note in self.notes),
-            *self._other_files(),
-            *(f"note: {remark}" for remark in self.remarks),
-            f"{self.path}: {len(self.imported)} eyes imported{reused}, {len(self.skipped)} left out",
-        ]
-
-    def _other_files(self) -> list[str]:
-        if not self.passed_over:
-            return []
-        more = ", ..." if len(self.passed_over) > _LISTED else ""
-        count = f"{len(self.passed_over)} file{'s' * (len(self.passed_over) > 1)} of other kinds"
-        return [f"passed over {count}: {', '.join(self.passed_over[:_LISTED])}{more}"]
-
-    def table(self) -> str:
-        """The report as CSV: name, key, state, and the reason or the notes of each eye."""
-        text = io.StringIO()
-        writer = csv.writer(text, lineterminator="\n")
-        writer.writerow(_COLUMNS)
-        for key in self.imported:
-            remark = "; ".join(note for of, note in self.notes if of == key) if self.notes else ""
-            writer.writerow((self.names[key], key, "imported", remark))
-        writer.writerows((name, "", "left out", reason) for name, reason in self.skipped)
-        return text.getvalue()
 
 
 @dataclass(frozen=True)
@@ -135,6 +80,14 @@ def fingerprint_of(paths: Iterable[str | os.PathLike[str]], *settings: object) -
 
     Returns:
         A hash, which is another for another version of fund2oct.
+
+    Example:
+        >>> before = fingerprint_of(["photo.png"], "even light")
+        >>> fingerprint_of(["photo.png"], "even light") == before
+        True
+        >>> Path("photo.png").touch()  # saved again
+        >>> fingerprint_of(["photo.png"], "even light") == before
+        False
     """
     files = (
         file for path in map(Path, paths) for file in (sorted(path.iterdir()) if path.is_dir() else [path])
@@ -153,23 +106,35 @@ def import_eyes(
 ) -> ImportReport:
     """Write all eyes that can be read to a file, and a table of what became of each beside it.
 
-    The file is the same whatever the number of workers and the interruptions. Where it is there
-    already, made from the very same, nothing is done; with ``overwrite`` the eyes in it that are made
-    from the same are taken from it.
+    The file depends neither on the number of workers nor on interruptions. Where it is there already, and
+    nothing that it was made from has changed, it is left as it is. With ``overwrite``, eyes that have not
+    changed are taken over from the old file.
 
     Args:
         candidates: the eyes, in the order of the report.
         out: the file to make; the table is its name with ``.import.csv`` in place of ``.h5``.
         overwrite: whether ``out`` may be replaced; until the new file is complete, the old one stays.
         workers: processes to read eyes in.
-        compression: as :class:`~fund2oct.data.EyeWriter`.
+        compression: how the file is compressed, see :class:`~fund2oct.data.EyeWriter`.
+
+    Returns:
+        What became of each eye.
 
     Raises:
-        DataError: if there is none, if ``out`` exists or cannot be made, if another process is making
+        DataError: if no eye can be used, if ``out`` exists or cannot be made, if another process is making
             it, or if the disk is full.
+        OutputError: if a file that is no report has the table's name.
+
+    Example:
+        >>> from fund2oct.phantom import simulate_eye
+        >>> def read(number):
+        ...     return simulate_eye(7, number), []
+        >>> eyes = [Candidate(f"eye {number}", partial(read, number)) for number in range(2)]
+        >>> import_eyes(eyes, "mine.h5").imported
+        ['sim7-0000000-OD', 'sim7-0000001-OS']
     """
     table = Path(out).with_suffix(".import.csv")
-    if table.is_file() and not table.read_bytes().startswith(",".join(_COLUMNS).encode()):
+    if table.is_file() and not table.read_bytes().startswith(",".join(COLUMNS).encode()):
         raise OutputError(f"{table}: exists, and is no report of an import; choose another name for the file")
     report = make_file(candidates, out, overwrite, workers=workers, compression=compression)
     if not report.unchanged:
@@ -187,14 +152,30 @@ def make_file(
     wait: bool = False,
     description: str = "importing eyes",
 ) -> ImportReport:
-    """As :func:`import_eyes`, without the table; ``wait`` waits for another process that makes it."""
+    """Write all eyes that can be read to a file, as :func:`import_eyes`, without the table beside it.
+
+    Args:
+        candidates: the eyes, in the order of the report.
+        out: the file to make.
+        overwrite: whether ``out`` may be replaced.
+        workers: processes to read eyes in.
+        compression: how the file is compressed, see :class:`~fund2oct.data.EyeWriter`.
+        wait: whether to wait where another process is making the file, instead of raising an error.
+        description: what the progress bar says.
+
+    Returns:
+        What became of each eye.
+
+    Raises:
+        DataError: as :func:`import_eyes`.
+        ValueError: if ``workers`` is not positive.
+    """
     out = Path(out)
     if workers < 1:
         raise ValueError(f"workers: expected at least 1, found {workers}")
     check_compression(compression)
-    if not out.parent.is_dir():
-        raise DataError(f"{out}: its folder does not exist; make {out.parent} first")
     check_files([out], overwrite=True, kind=HDF5)  # what may be replaced is told below
+    out.parent.mkdir(parents=True, exist_ok=True)
     with locked(out, wait), parts_folder(out) as folder:
         ids = [candidate.identity(compression) for candidate in candidates]
         made_from = _sha256(ids) if all(ids) else ""
@@ -247,7 +228,7 @@ def _make(
         report.notes += [(outcome.key, note) for note in outcome.notes]
         report.reused += outcome.reused
     if not parts:
-        first = f"; the first, {_named(*report.skipped[0])}" if report.skipped else ""
+        first = f"; the first, {named(*report.skipped[0])}" if report.skipped else ""
         raise DataError(f"{out}: not written, none of {len(candidates)} eyes could be imported{first}")
     needed = sum(path.stat().st_size for path, _ in parts)
     if shutil.disk_usage(out.parent).free < needed:
@@ -338,8 +319,3 @@ def _size_and_time(file: Path) -> tuple[int, int]:
 
 def _sha256(*values: object) -> str:
     return hashlib.sha256("\n".join(map(repr, values)).encode(errors="surrogateescape")).hexdigest()
-
-
-def _named(name: str, reason: str) -> str:
-    """The reason behind the name, unless it begins with it."""
-    return reason if reason.startswith(name) else f"{name}: {reason}"

@@ -29,9 +29,9 @@ def write_part(
     Args:
         path: the file to make.
         eye: what it holds.
-        notes: of the importer.
+        notes: what the importer noted on the eye.
         identity: what the eye was made from, see :func:`fund2oct.data.importing.engine.Candidate`.
-        compression: as :class:`EyeWriter`.
+        compression: how the part is compressed, see :class:`EyeWriter`.
 
     Raises:
         DataError: if the eye has a problem.
@@ -60,7 +60,7 @@ def read_part(path: Path, key: str | None = None) -> tuple[Eye, list[str]] | Non
 
     Args:
         path: a part, or a whole file.
-        key: of the eye; None for that of a part.
+        key: name of the eye; None for the only one of a part.
     """
     if not path.is_file():
         return None
@@ -90,7 +90,7 @@ def assemble(parts: Sequence[tuple[Path, str]], out: Path, made_from: str, compr
         parts: file and key of each eye.
         out: the file to make or replace.
         made_from: what the whole is made from.
-        compression: of the parts.
+        compression: how the parts are compressed.
 
     Raises:
         OSError: if it cannot be written, as on a full disk; ``out`` is then as it was.

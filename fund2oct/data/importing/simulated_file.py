@@ -6,7 +6,8 @@ import os
 from dataclasses import replace
 from functools import partial
 
-from fund2oct.data.importing.engine import Candidate, ImportReport, fingerprint_of, make_file
+from fund2oct.data.importing.engine import Candidate, fingerprint_of, make_file
+from fund2oct.data.importing.report import ImportReport
 from fund2oct.data.preparing.surfaces import searched_fields
 from fund2oct.data.store.layout import Compression
 from fund2oct.eye import Eye
@@ -37,12 +38,20 @@ def simulate_file(
         config: sizes, scan and diseases.
         workers: processes to simulate in.
         overwrite: whether ``out`` may be replaced.
-        compression: as :class:`~fund2oct.data.EyeWriter`.
+        compression: how the file is compressed, see :class:`~fund2oct.data.EyeWriter`.
         wait: whether to wait where another process is making the file.
+
+    Returns:
+        What became of each eye; here every one is imported.
 
     Raises:
         DataError: if ``out`` exists, or cannot be made.
         ValueError: if ``n_eyes`` or ``workers`` is not positive.
+
+    Example:
+        >>> small = PhantomConfig(n_depth=32, n_ascans=48, fundus_px=48)
+        >>> simulate_file("mine.h5", 1, seed=7, config=small).imported
+        ['sim7-0000000-OD']
     """
     if n_eyes < 1 or workers < 1:
         raise ValueError(f"n_eyes and workers: expected at least 1, found {n_eyes} and {workers}")

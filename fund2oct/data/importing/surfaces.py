@@ -6,7 +6,8 @@ import os
 from dataclasses import replace
 from functools import partial
 
-from fund2oct.data.importing.engine import Candidate, ImportReport, fingerprint_of, make_file
+from fund2oct.data.importing.engine import Candidate, fingerprint_of, make_file
+from fund2oct.data.importing.report import ImportReport
 from fund2oct.data.preparing.surfaces import searched_fields
 from fund2oct.data.store.layout import Compression
 from fund2oct.data.store.reader import EyeReader
@@ -31,11 +32,21 @@ def add_surfaces(
         path: a file, a folder or pattern of files, or several of these, which become one.
         out: the file to make, another than those that are read.
         overwrite: whether ``out`` may be replaced.
-        workers: processes.
-        compression: of the new file, as :class:`~fund2oct.data.EyeWriter`.
+        workers: number of processes that search.
+        compression: how the new file is compressed, see :class:`~fund2oct.data.EyeWriter`.
+
+    Returns:
+        What became of each eye.
 
     Raises:
         DataError: if no eye can be read, or ``out`` cannot be made.
+
+    Example:
+        >>> from fund2oct.data import EyeWriter
+        >>> with EyeReader("eyes.h5") as reader, EyeWriter("without.h5") as writer:
+        ...     writer.add(reader.read("sim3-0000000-OD", skip=SEARCHED))
+        >>> add_surfaces("without.h5", "mine.h5").notes
+        [('sim3-0000000-OD', 'pose and surfaces searched in the volume')]
     """
     with EyeReader(path) as reader:
         candidates = [

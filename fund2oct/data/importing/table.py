@@ -10,7 +10,8 @@ from typing import NoReturn
 
 from fund2oct.data.formats.naming import laterality_of
 from fund2oct.data.importing.assemble import ImportOptions, make_eye, read_files
-from fund2oct.data.importing.engine import Candidate, ImportReport, fingerprint_of, import_eyes
+from fund2oct.data.importing.engine import Candidate, fingerprint_of, import_eyes
+from fund2oct.data.importing.report import ImportReport
 from fund2oct.data.store.layout import Compression
 from fund2oct.data.tables.eyes import COLUMNS, EyeRow, read_eyes, with_lines
 from fund2oct.data.tables.files import files_of, find_file, find_volume
@@ -31,7 +32,7 @@ def import_table(
     workers: int = 1,
     compression: Compression = "none",
 ) -> ImportReport:
-    """Import the eyes of a table, a row each: a photo, a volume, or both.
+    r"""Import the eyes that a table lists, each row with a photo, a volume, or both.
 
     Paths are relative to the table. A volume is a file, a folder of pictures, a pattern as in
     ``eye7/*.png``, or pictures with bars between them. A table may also have a row for each B-scan, with its
@@ -39,9 +40,9 @@ def import_table(
     key; without a laterality, the name may tell it. Further columns become metadata.
 
     Args:
-        table: CSV with commas or semicolons, or TSV.
+        table: a text file with a header: CSV with commas or semicolons, or TSV.
         out: the file to make.
-        options: slices, spacing, sizes.
+        options: what to do with photos and volumes.
         overwrite: whether ``out`` may be replaced.
         columns: the table's own name of each of :data:`~fund2oct.data.tables.eyes.COLUMNS`, where it is
             another.
@@ -49,10 +50,19 @@ def import_table(
         no_patients: whether each eye is a patient of its own where the table has no column ``patient``. If
             not, names of right and left eyes have to tell it.
         workers: processes to read in.
-        compression: as :class:`~fund2oct.data.EyeWriter`.
+        compression: how the file is compressed, see :class:`~fund2oct.data.EyeWriter`.
+
+    Returns:
+        What became of each eye.
 
     Raises:
         DataError: if the table cannot be read, lacks a column, or no eye could be imported.
+
+    Example:
+        >>> _ = Path("eyes.csv").write_text("photo,patient,laterality,age\nphoto.png,7,OD,61\n")
+        >>> report = import_table("eyes.csv", "mine.h5")
+        >>> report.imported, report.remarks
+        (['photo'], ['eyes.csv: kept as metadata, as they are: age'])
     """
     path, options = Path(table), options or ImportOptions()
     read = renamed(read_table(path), columns or {}, COLUMNS)

@@ -18,14 +18,15 @@ from fund2oct.data.formats.exam import Exam
 from fund2oct.data.formats.naming import natural_order
 from fund2oct.data.formats.scanners import dicom, e2e, heyex, topcon, zeiss
 from fund2oct.data.importing.assemble import ImportOptions, hashed_patient, make_eye
-from fund2oct.data.importing.engine import Candidate, ImportReport, fingerprint_of, import_eyes
+from fund2oct.data.importing.engine import Candidate, fingerprint_of, import_eyes
+from fund2oct.data.importing.report import ImportReport
 from fund2oct.data.preparing.circle import NotAFundusError
 from fund2oct.data.store.layout import Compression
 from fund2oct.eye import DataError, Eye
 
 
 @dataclass(frozen=True)
-class Format:
+class ScannerFormat:
     """How a format is read: how many scans a file holds, and one of them."""
 
     count: Callable[[Path], int]
@@ -40,12 +41,12 @@ def _single(read: Callable[[Path], Exam], path: Path, number: int) -> Exam:
     return read(path)
 
 
-FORMATS = {
-    ".vol": Format(_one, partial(_single, heyex.read_vol)),
-    ".e2e": Format(e2e.count_scans, e2e.read_scan),
-    ".fda": Format(_one, partial(_single, topcon.read_fda)),
-    ".img": Format(_one, partial(_single, zeiss.read_img)),
-    ".dcm": Format(dicom.count_scans, partial(_single, dicom.read_opt)),
+SCANNER_FORMATS = {
+    ".vol": ScannerFormat(_one, partial(_single, heyex.read_vol)),
+    ".e2e": ScannerFormat(e2e.count_scans, e2e.read_scan),
+    ".fda": ScannerFormat(_one, partial(_single, topcon.read_fda)),
+    ".img": ScannerFormat(_one, partial(_single, zeiss.read_img)),
+    ".dcm": ScannerFormat(dicom.count_scans, partial(_single, dicom.read_opt)),
 }
 """By the ending of the file; DICOM is also known by what it begins with."""
 
@@ -59,7 +60,7 @@ def import_vendor(
     workers: int = 1,
     compression: Compression = "none",
 ) -> ImportReport:
-    """Import the files of scanners, an eye each scan.
+    """Import the files that scanners write; each scan becomes an eye.
 
     An eye's key is made from the file's content, and its patient is a hash; both depend on the salt. The
     report and the table beside the file name the source of each key.
@@ -70,11 +71,22 @@ def import_vendor(
         options: slices, sizes, salt. ``spacing_mm`` and ``radial`` go before what the files say.
         overwrite: whether ``out`` may be replaced.
         workers: processes to read in.
-        compression: as :class:`~fund2oct.data.EyeWriter`.
+        compression: how the file is compressed, see :class:`~fund2oct.data.EyeWriter`.
+
+    Returns:
+        What became of each scan.
 
     Raises:
         DataError: if there is no file, or no scan could be imported.
         ImportError: if a format needs a package that is not installed.
+
+    Example:
+        >>> from fund2oct.data import EyeReader
+        >>> from fund2oct.export import export_eye
+        >>> eye = EyeReader("eyes.h5").read("sim3-0000000-OD")
+        >>> _ = export_eye(eye, ".", "scan", "dicom")  # scan.dcm, as a scanner writes it
+        >>> print(import_vendor("scan.dcm", "mine.h5").lines()[-1])
+        mine.h5: 1 eyes imported, 0 left out
     """
     options = options or ImportOptions()
     # These files mark what is empty themselves.
@@ -93,7 +105,9 @@ def import_vendor(
             candidates.append(Candidate(name, read, fingerprint_of([path], number, options)))
     if not candidates:
         others = f"; passed over {', '.join(passed_over[:5])}" if passed_over else ""
-        raise DataError(f"{source}: expected files with B-scans ({', '.join(FORMATS)}), found none{others}")
+        raise DataError(
+            f"{source}: expected files with B-scans ({', '.join(SCANNER_FORMATS)}), found none{others}"
+        )
     report = import_eyes(candidates, out, overwrite, workers=workers, compression=compression)
     report.passed_over = passed_over
     return report
@@ -118,15 +132,15 @@ def _find_files(source: Path, out: Path) -> list[Path]:
 
 def _is_known(path: Path) -> bool:
     try:
-        return path.suffix.lower() in FORMATS or dicom.is_dicom(path)
+        return path.suffix.lower() in SCANNER_FORMATS or dicom.is_dicom(path)
     except OSError:
         return True  # what is wrong is said when it is read
 
 
-def _format_of(path: Path) -> Format:
+def _format_of(path: Path) -> ScannerFormat:
     if not _is_known(path):
-        raise DataError(f"{path}: expected {', '.join(FORMATS)} or DICOM, found another kind of file")
-    return FORMATS.get(path.suffix.lower(), FORMATS[".dcm"])
+        raise DataError(f"{path}: expected {', '.join(SCANNER_FORMATS)} or DICOM, found another kind of file")
+    return SCANNER_FORMATS.get(path.suffix.lower(), SCANNER_FORMATS[".dcm"])
 
 
 def _count(path: Path) -> int:

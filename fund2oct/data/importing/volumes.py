@@ -10,7 +10,8 @@ from fund2oct.data.formats.naming import laterality_of, natural_order
 from fund2oct.data.formats.stacks import PICTURES, STACKS, TIFF
 from fund2oct.data.formats.tiff import n_pages
 from fund2oct.data.importing.assemble import ImportOptions, make_eye, read_files
-from fund2oct.data.importing.engine import Candidate, ImportReport, fingerprint_of, import_eyes
+from fund2oct.data.importing.engine import Candidate, fingerprint_of, import_eyes
+from fund2oct.data.importing.report import ImportReport
 from fund2oct.data.store.layout import Compression
 from fund2oct.eye import DataError, Eye
 
@@ -24,9 +25,9 @@ def import_volumes(
     workers: int = 1,
     compression: Compression = "none",
 ) -> ImportReport:
-    """Import volumes, an eye each; every file, and every folder of pictures, is one.
+    """Import volumes without photos; each file, and each folder of pictures, becomes an eye.
 
-    The eye's key and patient are the name of the file or folder, and its side what the name tells.
+    The eye's key and its patient are the name of the file or folder. The name may tell its side.
 
     Args:
         source: a file, a folder of pictures (one volume), or a folder of files and such folders.
@@ -34,10 +35,22 @@ def import_volumes(
         options: slices, spacing and sizes.
         overwrite: whether ``out`` may be replaced.
         workers: processes to read in.
-        compression: as :class:`~fund2oct.data.EyeWriter`.
+        compression: how the file is compressed, see :class:`~fund2oct.data.EyeWriter`.
+
+    Returns:
+        What became of each volume.
 
     Raises:
         DataError: if there is no volume, or none could be imported.
+
+    Example:
+        >>> from fund2oct.data import EyeReader
+        >>> from fund2oct.data.preparing.scans import ScanOptions
+        >>> eye = EyeReader("eyes.h5").read("sim3-0000000-OD")
+        >>> np.save("eye7_OD.npy", eye.volume)  # six radial slices
+        >>> options = ImportOptions(ScanOptions(spacing_mm=eye.spacing_mm, radial=True))
+        >>> import_volumes("eye7_OD.npy", "mine.h5", options).imported
+        ['eye7_OD']
     """
     options = options or ImportOptions()
     found, passed_over = _find_volumes(Path(source), Path(out))

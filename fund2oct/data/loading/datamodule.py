@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from functools import cached_property
 from typing import Any, Literal
 
@@ -47,8 +46,8 @@ class FundusOCTDataModule(pl.LightningDataModule):
         num_workers: processes that read ahead; the batches do not depend on it.
         val_fraction: expected share of the patients to validate on.
         test_fraction: expected share of the patients to test on; 0 keeps none back.
-        seed: seed of the order and the augmentation.
-        split_seed: another one gives another split; nothing else moves a patient to another part.
+        seed: decides the order of the training eyes and how they are augmented. It changes neither the split
+            nor the weights that a model begins with.
         symmetries: exact paired symmetries to draw from: ``"all"``, the ``"flips"`` or ``"none"``.
         photometric: strength of the change of the photo's light and colour, in [0, 1].
         photo_maps: strength of turns, shifts, zooms and bends of the photo, in [0, 1], with which the
@@ -62,8 +61,8 @@ class FundusOCTDataModule(pl.LightningDataModule):
         weights: share of each entry of ``path`` in an epoch's training eyes, in any unit; None shows
             each eye once.
         content: ``"pairs"`` of photo and volume, or all ``"photos"`` or all ``"volumes"``.
-        normalise_photos: whether to even out the illumination of photos, where the importer has not.
-        normalise_volumes: whether to bring volumes of different scanners to like intensities, likewise.
+        even_light: whether to even out the illumination of photos, where the importer has not.
+        even_levels: whether to bring volumes of different scanners to like intensities, likewise.
         vessel_network: a network that draws a photo's vessels, which join the batch as ``vessels``
             ``(B, 1, H, H)``: a TorchScript file, or the import path of a class or function that makes
             it; see :func:`~fund2oct.data.loading.finish.load_vessel_network`.
@@ -74,11 +73,19 @@ class FundusOCTDataModule(pl.LightningDataModule):
         drop_last: whether to leave out a last smaller training batch, unless it is the only one. If
             not, every eye is seen exactly once an epoch; a group of processes may then need batches of
             another size, so that all have as many.
+        split_seed: decides which patients are in which part; another one gives another split. Beside the two
+            fractions, nothing else moves a patient to another part.
         split: keys of the eyes of each part, ``"train"``, ``"val"`` and ``"test"``, in place of a split by
             patient; a part may be empty.
 
     Raises:
         ValueError: if an argument is out of its range.
+
+    Example:
+        >>> data = FundusOCTDataModule("eyes.h5", batch_size=2)
+        >>> data.setup()
+        >>> data.n_eyes_of("train"), next(iter(data.train_dataloader()))["volume"].shape
+        (18, torch.Size([2, 1, 6, 32, 48]))
     """
 
     def __init__(
@@ -97,8 +104,8 @@ class FundusOCTDataModule(pl.LightningDataModule):
         volume_shape: tuple[int, int, int] | None = None,
         weights: list[float] | None = None,
         content: Content = "pairs",
-        normalise_photos: bool = False,
-        normalise_volumes: bool = False,
+        even_light: bool = False,
+        even_levels: bool = False,
         vessel_network: str | None = None,
         on_corrupt: Literal["raise", "skip"] = "raise",
         start_method: StartMethod | None = None,
@@ -125,10 +132,6 @@ class FundusOCTDataModule(pl.LightningDataModule):
         self.seed = seed
         self.split_seed = split_seed
         self.split = split
-        self.symmetries: Symmetries = symmetries
-        self.photometric = photometric
-        self.photo_maps = photo_maps
-        self.transform = load_transform(transform)
         self.weights = weights
         self.content: Content = content
         self.on_corrupt: Literal["raise", "skip"] = on_corrupt
@@ -137,12 +140,18 @@ class FundusOCTDataModule(pl.LightningDataModule):
         self.vessel_network = vessel_network
         self.corrupt: dict[str, str] = {}
         """Why each eye that was skipped could not be read, by key, as far as this process met it."""
+        self._augmentation: dict[str, Any] = {
+            "symmetries": symmetries,
+            "photometric": photometric,
+            "photo_maps": photo_maps,
+            "transform": load_transform(transform),
+        }
         self._options: dict[str, Any] = {
             "content": content,
             "fundus_px": fundus_px,
             "volume_shape": volume_shape,
-            "normalise_photos": normalise_photos,
-            "normalise_volumes": normalise_volumes,
+            "even_light": even_light,
+            "even_levels": even_levels,
             "seed": seed,
         }
 
@@ -162,15 +171,10 @@ class FundusOCTDataModule(pl.LightningDataModule):
     @cached_property
     def train_dataset(self) -> FundusOCTDataset:
         """The eyes to train on."""
-        dataset = self._dataset(
-            "train",
-            symmetries=self.symmetries,
-            photometric=self.photometric,
-            photo_maps=self.photo_maps,
-            transform=self.transform,
-            on_corrupt=self.on_corrupt,
-        )
-        dataset.order = self._order(dataset.keys)
+        dataset = self._dataset("train", **self._augmentation, on_corrupt=self.on_corrupt)
+        if self.weights is not None:
+            paths = [self.path] if isinstance(self.path, str) else self.path
+            dataset.order = EpochOrder(numbers_by_file(paths, dataset.keys), tuple(self.weights), self.seed)
         return dataset
 
     @cached_property
@@ -231,7 +235,7 @@ class FundusOCTDataModule(pl.LightningDataModule):
         return self.train_dataset.simulated
 
     def poses(self) -> Tensor:
-        """Poses of the training eyes, in micrometres, shape ``(N, S, 3)``."""
+        """Poses of the training eyes, in micrometres, shape ``(N, S, 7)``."""
         return self.train_dataset.poses()
 
     def train_dataloader(self) -> DataLoader[Any]:
@@ -301,12 +305,6 @@ class FundusOCTDataModule(pl.LightningDataModule):
     def _leave_out(self, key: str, error: DataError) -> None:
         self.corrupt[key] = str(error)
         rank_zero_warn(f"{error}; it is left out ({len(self.corrupt)} so far)")
-
-    def _order(self, keys: Sequence[str]) -> EpochOrder:
-        if self.weights is None:
-            return EpochOrder((range(len(keys)),), seed=self.seed)
-        paths = [self.path] if isinstance(self.path, str) else self.path
-        return EpochOrder(numbers_by_file(paths, keys), tuple(self.weights), self.seed)
 
     @property
     def _some_dataset(self) -> FundusOCTDataset:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import zlib
-from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 from statistics import fmean
 from typing import Any, Literal, TypeVar
@@ -22,14 +21,13 @@ from fund2oct.data.loading.index import EyeIndex
 from fund2oct.data.loading.order import Draw, EpochOrder
 from fund2oct.data.loading.regularity import NEEDED, Content, check_complete, common_fundus_px, common_shape
 from fund2oct.data.loading.split import EyeName, Part, SeenEyes
-from fund2oct.data.preparing.illumination import normalise_illumination, normalise_intensity
+from fund2oct.data.preparing.light_and_levels import even_levels, even_light
 from fund2oct.data.preparing.preparation import Preparation
-from fund2oct.data.preparing.slices import kept_lines
 from fund2oct.data.preparing.surfaces import resample_ascans
 from fund2oct.data.store.reader import EyeReader
 from fund2oct.data.store.shards import EyePaths
 from fund2oct.eye import Array, DataError
-from fund2oct.geometry import RadialScan, ScanPattern, Symmetry
+from fund2oct.geometry import ScanPattern, Symmetry
 
 T = TypeVar("T")
 
@@ -37,17 +35,12 @@ T = TypeVar("T")
 class FundusOCTDataset(Dataset[dict[str, Any]]):
     r"""Pairs of photo and volume, or one side of them alone.
 
-    A plain index gives an eye as it is. A :class:`~fund2oct.data.loading.order.Draw` gives it augmented, by a
-    draw that depends on nothing but the seed, the epoch and the eye's key: not on the order, the number
-    of workers, or what was drawn before.
+    ``dataset[3]`` gives the fourth eye as it is. ``dataset[Draw(3, epoch=0)]`` gives it augmented, see
+    :class:`~fund2oct.data.loading.order.Draw`. How an eye is augmented depends on nothing but the seed, the
+    epoch and the eye's key: not on the order of the eyes, the number of workers, or the eyes before it.
 
-    A sample holds ``fundus`` :math:`(3, H, H)` and ``volume`` :math:`(1, S, Z, X)` in [0, 1]; ``grid``
-    :math:`(S, X, 2)`, the A-scans' positions on the photo in grid units; ``pose_um`` :math:`(S, 3)`;
-    ``surfaces_um`` :math:`(n, S, X)`, the depths of :data:`fund2oct.retina.SURFACES` as found in the
-    volume, NaN where they were not, and ``surface_confidence`` :math:`(S, X)`; ``spacing_z_mm`` and
-    ``spacing_x_mm``; ``key``, ``laterality`` and ``diagnosis``; and, where each eye has them, ``second``
-    :math:`(1, S, Z, X)` and ``boundaries_um`` :math:`(n, S, X)`. Without volumes, what belongs to them
-    is absent; without photos, ``fundus`` and ``grid`` are.
+    A sample holds what :class:`fund2oct.models.Batch` says, of one eye. Without volumes, what belongs to
+    them is absent; without photos, ``fundus`` and ``grid`` are.
 
     A loader asks for many at once, as bytes (:meth:`fetch`), which are made a batch where the model is
     (``finish``).
@@ -67,14 +60,20 @@ class FundusOCTDataset(Dataset[dict[str, Any]]):
         fundus_px: width to resize photos to; None leaves them, and they must agree.
         volume_shape: ``(S, Z, X)`` to resize volumes to along Z and X; None leaves them, and they must
             agree. Of an eye with more slices, evenly spaced ones are taken; none may have fewer.
-        normalise_photos: whether to even out the illumination of photos, where the importer has not.
-        normalise_volumes: whether to bring volumes of different scanners to like intensities, likewise.
+        even_light: whether to even out the illumination of photos, where the importer has not.
+        even_levels: whether to bring volumes of different scanners to like intensities, likewise.
         on_corrupt: whether a damaged eye raises, or is replaced by the next readable one in the order of
             the epoch; a plain index always raises.
-        seed: seed of the augmentation.
+        seed: decides how the eyes are augmented; another seed augments them otherwise.
 
     Raises:
         DataError: if the file, or one of the eyes, cannot be used.
+
+    Example:
+        >>> dataset = FundusOCTDataset("eyes.h5", fundus_px=32)
+        >>> sample = dataset[0]
+        >>> len(dataset), sample["fundus"].shape, sample["volume"].shape
+        (24, torch.Size([3, 32, 32]), torch.Size([1, 6, 32, 48]))
     """
 
     def __init__(
@@ -89,15 +88,15 @@ class FundusOCTDataset(Dataset[dict[str, Any]]):
         transform: Transform | None = None,
         fundus_px: int | None = None,
         volume_shape: tuple[int, int, int] | None = None,
-        normalise_photos: bool = False,
-        normalise_volumes: bool = False,
+        even_light: bool = False,
+        even_levels: bool = False,
         on_corrupt: Literal["raise", "skip"] = "raise",
         seed: int = 0,
     ) -> None:
         self.content: Content = content
         self.symmetries: Symmetries = symmetries
         self.photometry = FundusPhotometry(photometric)
-        self._wanted = Preparation(normalise_photos, normalise_volumes)
+        self._wanted = Preparation(even_light, even_levels)
         check_strength(photo_maps)
         self.photo_maps = photo_maps
         self.transform = transform
@@ -113,11 +112,11 @@ class FundusOCTDataset(Dataset[dict[str, Any]]):
             common_shape(self._index, volume_shape, self._where) if self._wants("volume") else (0, 0, 0)
         )
         self.fundus_px = common_fundus_px(self._index, fundus_px, self._where) if self._wants("fundus") else 0
-        self.scan: ScanPattern = self._lines(self._usual_number())[1]
-        optional = ("second", "boundaries_um") if self._wants("volume") else ()
+        self.scan: ScanPattern = self._lines(self._index.usual_number(self.shape[0]))[1]
+        optional = ("rescan", "boundaries_um") if self._wants("volume") else ()
         self._optional = [name for name in optional if self._index.has(name).all()]
         self._pictures = [name for name in ("fundus", "volume") if self._wants(name)]
-        self._pictures += [name for name in ("second",) if name in self._optional]
+        self._pictures += [name for name in ("rescan",) if name in self._optional]
         self._stored = {name: self._common_stored(name) for name in self._pictures}
         self.order = EpochOrder((range(len(self)),), seed=seed)
         self.finish = Finish(self.fundus_px, self.shape[1:])
@@ -186,7 +185,7 @@ class FundusOCTDataset(Dataset[dict[str, Any]]):
         return shown[0]
 
     def poses(self) -> Tensor:
-        """Poses of all eyes as stored, in micrometres, shape ``(N, S, 3)``."""
+        """Poses of all eyes as stored, in micrometres, shape ``(N, S, 7)``."""
         with self._reader:
             return torch.stack([self._pose(number) for number in range(len(self))])
 
@@ -206,7 +205,7 @@ class FundusOCTDataset(Dataset[dict[str, Any]]):
         """Shares of the photos and of the volumes that come with even light and common levels."""
         photos, volumes = self._index.prepared.mean(0).tolist()
         wanted = self._wanted
-        return (1.0 if wanted.normalise_photos else photos), (1.0 if wanted.normalise_volumes else volumes)
+        return (1.0 if wanted.even_light else photos), (1.0 if wanted.even_levels else volumes)
 
     @property
     def spacing_mm(self) -> tuple[float, float, float]:
@@ -252,8 +251,8 @@ class FundusOCTDataset(Dataset[dict[str, Any]]):
         for name, picture in pictures.items():
             slices = None if name == "fundus" else self._lines(number)[0]
             self._reader.read_into(self.keys[number], name, picture, slices)
-            if self._to_normalise(number, name):
-                picture[...] = _normalised(name, picture)
+            if self._to_even(number, name):
+                picture[...] = _evened(name, picture)
 
     def _augment(self, draw: Draw, pictures: dict[str, Tensor]) -> tuple[Symmetry | None, PhotoMap | None]:
         """Vary the photo's light, and draw by what to move the eye, and then its photo; None leaves it."""
@@ -265,7 +264,7 @@ class FundusOCTDataset(Dataset[dict[str, Any]]):
             photo = pictures["fundus"].numpy()
             photo[...] = self.photometry(photo, seed=int(rng.integers(2**31)))
         if self.transform is not None:
-            own = {name: each.numpy() for name, each in pictures.items() if name != "second"}
+            own = {name: each.numpy() for name, each in pictures.items() if name != "rescan"}
             apply_transform(self.transform, own, rng)
         photo_map = PhotoMap.draw(rng, self.photo_maps) if "fundus" in pictures and self.photo_maps else None
         return choices[choice] if choice else None, photo_map  # the identity comes first
@@ -309,25 +308,13 @@ class FundusOCTDataset(Dataset[dict[str, Any]]):
 
     def _lines(self, number: int) -> tuple[tuple[int, ...] | None, ScanPattern]:
         """The slices to read, None for all of them, and the lines under them."""
-        scan = self._index.scan(number) if self._wants("volume") else None
-        # A photo alone may be turned and mirrored as the challenge's star may.
-        return kept_lines(RadialScan() if scan is None else scan, self.shape[0])
+        return self._index.lines(number, self.shape[0])
 
-    def _usual_number(self) -> int:
-        """An eye of the most frequent scan; where eyes have lines of their own, one with typical lines."""
-        numbers = self._index.scan_numbers.tolist()
-        (usual, count), *_ = Counter(numbers).most_common(1)
-        if 10 * count >= len(numbers) or not self._wants("volume"):
-            return numbers.index(usual)
-        ends = [self._lines(number)[1].points(torch.tensor([0.0, 0.5, 1.0])) for number in range(len(self))]
-        away = torch.stack(ends) - torch.stack(ends).mean(0)
-        return int(away.square().flatten(1).sum(1).argmin())
-
-    def _to_normalise(self, number: int, name: str) -> bool:
+    def _to_even(self, number: int, name: str) -> bool:
         photo_done, volume_done = self._index.prepared[number]
         if name == "fundus":
-            return self._wanted.normalise_photos and not photo_done
-        return self._wanted.normalise_volumes and not volume_done
+            return self._wanted.even_light and not photo_done
+        return self._wanted.even_levels and not volume_done
 
     def _wants(self, name: str) -> bool:
         return name in NEEDED[self.content]
@@ -344,7 +331,7 @@ class FundusOCTDataset(Dataset[dict[str, Any]]):
         return self._picture_shape(0, name) if (sizes == sizes[0]).all() else None
 
 
-def _normalised(name: str, picture: Array) -> Array:
+def _evened(name: str, picture: Array) -> Array:
     if name == "fundus":
-        return normalise_illumination(picture)
-    return normalise_intensity(picture)
+        return even_light(picture)
+    return even_levels(picture)

@@ -20,7 +20,7 @@ Pictures = Tensor | list[Tensor]
 
 
 def empty_bytes(shape: tuple[int, ...], shared: bool) -> Tensor:
-    """A uint8 tensor of nothing in particular; what other processes see too, if ``shared``."""
+    """A uint8 tensor whose values are not set yet; in memory that all processes see, if ``shared``."""
     if not shared:
         return torch.empty(shape, dtype=torch.uint8)
     # As torch's own collate does it: a worker hands its batch over without copying it once more.
@@ -30,16 +30,16 @@ def empty_bytes(shape: tuple[int, ...], shared: bool) -> Tensor:
 
 @dataclass(frozen=True)
 class RawBatch:
-    """Eyes as a loader's worker reads them: a quarter of the bytes of what a model sees.
+    """A batch as the processes of a loader read it: bytes, which take a quarter of the room of floats.
 
     Args:
-        pictures: uint8; ``fundus`` :math:`(B, H, H, 3)`, ``volume`` and ``second`` :math:`(B, S, Z, X)`,
+        pictures: uint8; ``fundus`` :math:`(B, H, H, 3)`, ``volume`` and ``rescan`` :math:`(B, S, Z, X)`,
             each a list of B where the sizes differ.
         values: the other entries of the batch, moved by the symmetries already.
-        texts: names, and other text of each eye.
-        symmetries: by which to move each eye's pictures; None leaves them.
-        photo_maps: by which to move each eye's photo after that; None leaves it.
-        skipped: why each damaged eye was replaced, by key.
+        texts: keys, lateralities and diagnoses of the eyes.
+        symmetries: for each eye, how its pictures are still to be moved; None leaves them.
+        photo_maps: for each eye, how its photo is to be moved after that; None leaves it.
+        skipped: keys of damaged eyes that others took the place of, with the reason of each.
     """
 
     pictures: dict[str, Pictures]
@@ -122,8 +122,20 @@ def load_vessel_network(name: str) -> nn.Module:
         name: path of a TorchScript file (``.pt``), or import path of a class or function without
             arguments that returns a module.
 
+    Returns:
+        The network, frozen and in evaluation mode. It takes photos ``(B, 3, H, H)`` in [0, 1] and returns
+        vessel maps ``(B, 1, H, H)`` in [0, 1].
+
     Raises:
         ValueError: if there is no such file or name, or it is no network.
+
+    Example:
+        >>> class RedChannel(nn.Module):
+        ...     def forward(self, photo: torch.Tensor) -> torch.Tensor:
+        ...         return photo[:, :1]
+        >>> torch.jit.trace(RedChannel(), torch.rand(1, 3, 48, 48)).save("vessels.pt")
+        >>> load_vessel_network("vessels.pt")(torch.rand(2, 3, 64, 64)).shape
+        torch.Size([2, 1, 64, 64])
     """
     check_named_by_user(name)
     if Path(name).is_file():

@@ -4,17 +4,20 @@ from __future__ import annotations
 
 import json
 import sys
+from collections import Counter
 from collections.abc import Callable, Collection, Iterable, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 
 import numpy as np
+import torch
 
 from fund2oct.data.loading.split import EyeName
-from fund2oct.data.preparing.illumination import LEVELS, LIGHT, is_done
+from fund2oct.data.preparing.light_and_levels import LEVELS, LIGHT, is_done
+from fund2oct.data.preparing.slices import kept_lines
 from fund2oct.data.store.reader import EyeReader
 from fund2oct.eye import ARRAYS, SIMULATED, Array, DataError
-from fund2oct.geometry import Placement, ScanPattern
+from fund2oct.geometry import Placement, RadialScan, ScanPattern
 
 _COLUMNS = ("key", "who", "placement", "spacing", "scan", "photo", "prepared", "simulated")
 
@@ -28,16 +31,16 @@ class EyeIndex:
     whenever it is read.
 
     Args:
-        keys: of the eyes.
-        patients: of the eyes.
-        lateralities: of the eyes.
-        diagnoses: of the eyes.
+        keys: names of the eyes.
+        patients: name of each eye's patient.
+        lateralities: ``"OD"``, ``"OS"`` or empty, for each eye.
+        diagnoses: free text, for each eye.
         placements: shift x and y, rotation and half width of each, shape ``(N, 4)``.
         spacings_mm: ``(s, z, x)`` of each, shape ``(N, 3)``.
         scans: the different scans as JSON, one behind the other, bytes.
         scan_starts: where each begins, and where the last one ends, shape ``(n + 1,)``.
-        scan_numbers: of each eye, -1 where it has none, shape ``(N,)``.
-        shapes: of each array by name, 0 where the eye has none, shape ``(N, dimensions)``.
+        scan_numbers: number of each eye's scan among these, -1 where it has none, shape ``(N,)``.
+        shapes: by the array's name, its shape in each eye, 0 where the eye has none, ``(N, dimensions)``.
         photos: digest of each photo, see :attr:`fund2oct.data.EyeInfo.photo_digest`, bytes, shape
             ``(N,)``.
         prepared: what was done of :class:`fund2oct.data.preparing.preparation.Preparation` at import: to
@@ -173,6 +176,24 @@ class EyeIndex:
             return None
         start, stop = self.scan_starts[chosen : chosen + 2]
         return _scan_of(self.scans[start:stop].tobytes())
+
+    def lines(self, number: int, n_slices: int) -> tuple[tuple[int, ...] | None, ScanPattern]:
+        """Numbers of an eye's slices that a batch of so many slices shows, None for all, and their lines.
+
+        Of a photo alone, whose scan is not known or not wanted, the lines are those of the challenge's star.
+        """
+        scan = self.scan(number) if n_slices else None
+        return kept_lines(RadialScan() if scan is None else scan, n_slices)
+
+    def usual_number(self, n_slices: int) -> int:
+        """Number of an eye of the most frequent scan; where lines differ, of one with typical lines."""
+        numbers = self.scan_numbers.tolist()
+        (usual, count), *_ = Counter(numbers).most_common(1)
+        if 10 * count >= len(numbers) or not n_slices:
+            return numbers.index(usual)
+        thirds = torch.tensor([0.0, 0.5, 1.0])
+        points = torch.stack([self.lines(number, n_slices)[1].points(thirds) for number in range(len(self))])
+        return int((points - points.mean(0)).square().flatten(1).sum(1).argmin())
 
     def placement(self, number: int) -> Placement:
         """Placement of an eye's scan on its photo."""

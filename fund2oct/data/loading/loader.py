@@ -58,10 +58,12 @@ class EyeLoader(DataLoader[Any]):
             random number from torch's global generator, which would change what a model draws.
         drop_last: whether a last batch of fewer eyes is left out.
 
-    Example::
-
-        loader = EyeLoader(dataset, TrainSampler(dataset), batch_size=8, num_workers=2)
-        raw = next(iter(loader))  # eight eyes, still bytes
+    Example:
+        >>> dataset = FundusOCTDataset("eyes.h5")
+        >>> loader = EyeLoader(dataset, TrainSampler(dataset), batch_size=8)
+        >>> raw = next(iter(loader))  # eight eyes, still bytes
+        >>> raw.pictures["volume"].shape, raw.pictures["volume"].dtype
+        (torch.Size([8, 6, 32, 48]), torch.uint8)
     """
 
     def __init__(

@@ -1,4 +1,4 @@
-"""The order of the training eyes, known to whoever knows the seed and the epoch."""
+"""The order of the training eyes, which follows from the seed and the number of the epoch."""
 
 from __future__ import annotations
 
@@ -11,13 +11,20 @@ import torch
 
 @dataclass(frozen=True)
 class Draw:
-    """An eye to augment.
+    """One showing of an eye in a training: which eye, and all that its augmentation depends on.
 
     Args:
-        index: of the eye.
-        epoch: that the augmentation is drawn for.
-        repeat: how often the eye was drawn in this epoch before; above 0 only where files are weighted.
-        position: in the order of the epoch, where another eye is sought if this one is damaged.
+        index: number of the eye in its dataset.
+        epoch: number of the epoch; in another epoch the eye is augmented otherwise.
+        repeat: how often this epoch has shown the eye before; above 0 only where files are weighted.
+        position: place in the order of the epoch; the eye at the next place is taken if this one is damaged.
+
+    Example:
+        >>> from fund2oct.data import FundusOCTDataset
+        >>> dataset = FundusOCTDataset("eyes.h5", symmetries="all")
+        >>> one, again, other = (dataset[Draw(index=3, epoch=epoch)]["volume"] for epoch in (0, 0, 2))
+        >>> one.equal(again), one.equal(other)
+        (True, False)
     """
 
     index: int
@@ -28,16 +35,25 @@ class Draw:
 
 @dataclass(frozen=True)
 class EpochOrder:
-    r"""Which eyes an epoch shows, in which order.
+    r"""Which eyes an epoch of a training shows, and in which order.
 
-    Without weights each eye comes once. With weights :math:`w_k`, an epoch is as long and file k has
-    the share :math:`w_k / \sum_j w_j` of it. It then goes through its own eyes round after round, over
-    the epochs, so that none of its eyes comes a second time before all others came once.
+    Without weights, an epoch shows each eye once. With weights, it shows as many eyes as without, and
+    :math:`w_k / \sum_j w_j` of them come from file k. A small file with a large weight is then shown several
+    times in an epoch, and of a large file with a small weight each epoch shows other eyes: no eye of a file
+    comes a second time before all others of that file came once.
 
     Args:
-        files: indices of the eyes of each file.
-        weights: of the files; None shows each eye once.
-        seed: seed of the order.
+        files: for each file, the numbers of its eyes in the dataset.
+        weights: for each file, its weight :math:`w_k` above 0, in any unit; None shows each eye once.
+        seed: another seed gives another order. The order depends on nothing else but the epoch, so that
+            processes agree on it, and a training that is resumed goes on in it.
+
+    Example:
+        >>> order = EpochOrder((range(4), range(4, 6)), weights=(1, 2))  # two files: four eyes and two
+        >>> order.quotas()
+        [2, 4]
+        >>> sorted(draw.index for draw in order.draws(epoch=0))
+        [1, 2, 4, 4, 5, 5]
     """
 
     files: tuple[tuple[int, ...] | range, ...]

@@ -9,6 +9,7 @@ from typing import Any, Literal
 from fund2oct.data.loading.datamodule import FundusOCTDataModule
 from fund2oct.data.store.reader import EyeReader
 from fund2oct.eye import DataError
+from fund2oct.phantom import PhantomConfig
 
 
 class PhantomDataModule(FundusOCTDataModule):
@@ -22,7 +23,14 @@ class PhantomDataModule(FundusOCTDataModule):
         n_ascans: A-scans of a simulated B-scan.
         simulated_fundus_px: width of a simulated photo.
         population: ``"ordinary"`` eyes under a star of 8.8 mm, or ``"long"`` ones under one of 12 mm.
-        options: as :class:`FundusOCTDataModule`.
+        options: further arguments of :class:`FundusOCTDataModule`.
+
+    Example:
+        >>> data = PhantomDataModule("eyes.h5", n_eyes=24, batch_size=2)  # the file is there already
+        >>> data.prepare_data()
+        >>> data.setup()
+        >>> next(iter(data.val_dataloader()))["volume"].shape
+        torch.Size([2, 1, 6, 32, 48])
     """
 
     def __init__(
@@ -37,13 +45,10 @@ class PhantomDataModule(FundusOCTDataModule):
         **options: Any,
     ) -> None:
         super().__init__(path, **options)
-        self.file = path
-        self.n_eyes = n_eyes
-        self.phantom_seed = phantom_seed
-        self.n_depth = n_depth
-        self.n_ascans = n_ascans
-        self.simulated_fundus_px = simulated_fundus_px
-        self.population = population
+        self.file, self.n_eyes, self.phantom_seed = path, n_eyes, phantom_seed
+        self.config = PhantomConfig.of(
+            population, fundus_px=simulated_fundus_px, n_depth=n_depth, n_ascans=n_ascans
+        )
 
     def prepare_data(self) -> None:
         """Simulate the eyes, on one process, unless the file is there."""
@@ -55,10 +60,10 @@ class PhantomDataModule(FundusOCTDataModule):
             # Eyes without a word on their population are ordinary.
             history = reader.info(reader.keys[0]).history if n_found else {}
         found = history.get("population", "ordinary")
-        if found != self.population:
+        if found != self.config.population:
             raise DataError(
-                f"{path}: expected simulated eyes of the population {self.population!r}, found {found!r}; "
-                f"set population={found}, or give another path"
+                f"{path}: expected simulated eyes of the population {self.config.population!r}, "
+                f"found {found!r}; set population={found}, or give another path"
             )
         if n_found != self.n_eyes:
             raise DataError(
@@ -68,14 +73,7 @@ class PhantomDataModule(FundusOCTDataModule):
 
     def _simulate(self, path: Path) -> None:
         from fund2oct.data.importing.simulated_file import simulate_file
-        from fund2oct.phantom import PhantomConfig
 
         path.parent.mkdir(parents=True, exist_ok=True)
-        config = PhantomConfig.of(
-            self.population,
-            fundus_px=self.simulated_fundus_px,
-            n_depth=self.n_depth,
-            n_ascans=self.n_ascans,
-        )
         workers = os.cpu_count() or 1
-        simulate_file(path, self.n_eyes, self.phantom_seed, config, workers=workers, wait=True)
+        simulate_file(path, self.n_eyes, self.phantom_seed, self.config, workers=workers, wait=True)

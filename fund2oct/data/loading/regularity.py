@@ -43,12 +43,12 @@ def irregularities(dataset: FundusOCTDataset) -> list[str]:
     if dataset.content != "volumes" and 0 < photos < 1:
         found.append(
             f"{photos:.0%} of the photos had their light evened at import, the others not; set "
-            "normalise_photos=true to do it to all"
+            "even_light=true to do it to all"
         )
     if dataset.content != "photos" and 0 < volumes < 1:
         found.append(
             f"{volumes:.0%} of the volumes were brought to common levels at import, the others not; set "
-            "normalise_volumes=true to do it to all"
+            "even_levels=true to do it to all"
         )
     return found
 
@@ -76,10 +76,10 @@ def usable_eyes(
     """Which eyes of a file can be taken.
 
     Args:
-        index: of the eyes.
+        index: what is known of the eyes.
         content: what is needed of each.
         shape: ``(S, Z, X)`` that volumes are brought to, of which none may have fewer slices.
-        name: of the data, for messages.
+        name: what messages call the data.
 
     Returns:
         Whether each can, bool, shape ``(N,)``; and what to say of the others.
@@ -108,7 +108,7 @@ def check_complete(index: EyeIndex, content: Content, where: Callable[[int], str
     """Refuse an eye that lacks photo, volume, or the pose and surfaces that the search finds.
 
     Args:
-        index: of the eyes.
+        index: what is known of the eyes.
         content: what is needed of each.
         where: names the eye of a number.
     """

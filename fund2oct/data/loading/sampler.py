@@ -28,6 +28,12 @@ class TrainSampler(DistributedSampler[Any]):
         world_size: number of processes in the group; 1 without a group.
         even: whether every process gets equally many eyes. The last eyes of the epoch's order, fewer than
             there are processes, are then left out. Otherwise some processes get one eye more.
+
+    Example:
+        >>> dataset = FundusOCTDataset("eyes.h5")
+        >>> first, second = (TrainSampler(dataset, rank, world_size=2) for rank in range(2))
+        >>> len(first), {draw.index for draw in first} & {draw.index for draw in second}
+        (12, set())
     """
 
     def __init__(
@@ -49,7 +55,20 @@ class TrainSampler(DistributedSampler[Any]):
 
 
 class EvaluationSampler(DistributedSampler[Any]):
-    """Every eye exactly once over the group: an eye that is repeated would bias a metric."""
+    """Which eyes this process measures in an evaluation.
+
+    Every eye is measured exactly once by the whole group of processes, since one that is measured twice
+    would bias a metric.
+
+    Args:
+        dataset: the eyes to measure.
+        rank: number of this process in the group, from 0.
+        world_size: number of processes in the group; 1 without a group.
+
+    Example:
+        >>> list(EvaluationSampler(FundusOCTDataset("eyes.h5"), rank=1, world_size=5))
+        [1, 6, 11, 16, 21]
+    """
 
     def __init__(self, dataset: FundusOCTDataset, rank: int = 0, world_size: int = 1) -> None:
         super().__init__(dataset, num_replicas=world_size, rank=rank, shuffle=False)
@@ -63,9 +82,17 @@ class EvaluationSampler(DistributedSampler[Any]):
 
 
 def even_batch_size(n_eyes: int, world_size: int, batch_size: int) -> int:
-    """The size nearest to ``batch_size`` at which each process has as many batches as the others.
+    """Find the batch size nearest to the wanted one at which all processes have equally many batches.
 
     A process with one batch more would wait for ever for the others to run theirs.
+
+    Args:
+        n_eyes: how many eyes all processes share.
+        world_size: how many processes there are.
+        batch_size: the wanted size of a batch of one process.
+
+    Returns:
+        The size to use.
 
     Raises:
         DataError: if there are fewer eyes than processes.

@@ -16,7 +16,18 @@ _HIDDEN = "sha256:"
 
 
 class Split(NamedTuple):
-    """Patients of each part."""
+    """Patients of each part of a data set; no patient is in two of them.
+
+    Args:
+        train: names of the patients to train on.
+        val: names of those to validate on, while a model is trained and chosen.
+        test: names of those that are kept back to judge the finished model.
+
+    Example:
+        >>> split = split_patients(f"patient {number}" for number in range(100))
+        >>> len(split.train), len(split.val), len(split.test)
+        (82, 11, 7)
+    """
 
     train: frozenset[str]
     val: frozenset[str]
@@ -24,7 +35,22 @@ class Split(NamedTuple):
 
 
 def patient_number(patient: str, seed: int = 0) -> float:
-    """A number in [0, 1) that depends on nothing but the patient's name and the seed."""
+    """Turn a patient's name into a number, by which the patient falls into a part of the split.
+
+    The number depends on nothing but the name and the seed: not on the other patients, the order of the
+    files or the machine. The names of many patients are spread evenly.
+
+    Args:
+        patient: the name.
+        seed: another one gives every patient another number.
+
+    Returns:
+        A number in [0, 1).
+
+    Example:
+        >>> round(patient_number("patient 7"), 4)
+        0.7136
+    """
     digest = hashlib.sha256(f"{seed}:{patient}".encode()).digest()
     # A float holds 53 bits exactly; all 64 could round up to 1.
     return (int.from_bytes(digest[:8], "big") >> 11) / 2**53
@@ -45,8 +71,17 @@ def split_patients(
         test_fraction: expected share of the patients to test on; 0 tests on none.
         seed: another seed gives another split.
 
+    Returns:
+        The patients of each part.
+
     Raises:
         ValueError: if there is no patient, or the fractions leave none to train on.
+
+    Example:
+        >>> names = [f"patient {number}" for number in range(100)]
+        >>> before, after = split_patients(names), split_patients([*names, "a new one"])
+        >>> before.test <= after.test  # nobody leaves a part when others come
+        True
     """
     if not (val_fraction > 0 and test_fraction >= 0 and val_fraction + test_fraction < 1):
         raise ValueError(
@@ -69,12 +104,18 @@ def split_patients(
 
 
 class EyeName(NamedTuple):
-    """By what an eye is known in any file.
+    """What an eye is recognised by, whatever file it is in: its key, its patient or its photo.
 
     Args:
         key: name of the eye.
         patient: name of the patient.
         photo: :attr:`fund2oct.data.EyeInfo.photo_digest`, empty where there is no photo.
+
+    Example:
+        >>> from fund2oct.data import EyeReader
+        >>> info = EyeReader("eyes.h5").info("sim3-0000000-OD")
+        >>> EyeName(info.key, info.patient, info.photo_digest).patient
+        'sim3-0000000'
     """
 
     key: str
@@ -83,11 +124,17 @@ class EyeName(NamedTuple):
 
 
 class HeldOut(NamedTuple):
-    """Eyes that may judge a model.
+    """Eyes of a file that a model has not seen, so that they may judge it.
 
     Args:
-        keys: of the eyes, in the order of their file.
+        keys: names of the eyes, in the order of their file.
         how: how they were chosen, a sentence or two for the report.
+
+    Example:
+        >>> seen = SeenEyes.of_keys(train=["7-OD", "7-OS", "8-OD"])
+        >>> names = [EyeName(key, key[0], "") for key in ("7-OD", "8-OD", "9-OD")]
+        >>> seen.held_out(names, digest="34cd", path="others.h5").keys
+        ('9-OD',)
     """
 
     keys: tuple[str, ...]
@@ -100,7 +147,7 @@ class SeenEyes:
 
     Args:
         path: the file or files, as given.
-        digest: of all their eyes, see :meth:`fund2oct.data.EyeReader.digest`.
+        digest: tells whether a file holds these very eyes, see :meth:`fund2oct.data.EyeReader.digest`.
         split: how the eyes were parted, in words.
         parts: the eyes that were trained on, validated on and kept for the test.
 
@@ -124,12 +171,12 @@ class SeenEyes:
     def of_keys(
         cls, train: Sequence[str], val: Sequence[str] = (), test: Sequence[str] = (), path: str = "own data"
     ) -> SeenEyes:
-        """Eyes that are known by their keys alone, as those of a loader of one's own.
+        """Describe the eyes of a loader of your own, which are known by their keys alone.
 
         Args:
             train: keys of the eyes that are trained on.
-            val: likewise of those that are validated on.
-            test: likewise of those that are kept for the test.
+            val: keys of the eyes that are validated on.
+            test: keys of the eyes that are kept for the test.
             path: what the data are called.
         """
         keys = dict(zip(PARTS, (train, val, test), strict=True))
@@ -144,8 +191,8 @@ class SeenEyes:
 
         Args:
             names: the eyes of the file.
-            digest: of the file.
-            path: of the file, for the words.
+            digest: the file's, see :meth:`fund2oct.data.EyeReader.digest`.
+            path: what the report calls the file.
         """
         if digest == self.digest:
             kept = {hidden(name.key) for name in self.parts["test"]}
@@ -179,13 +226,15 @@ class SeenEyes:
         return ""
 
     def trained(self, names: Iterable[EyeName]) -> set[str]:
-        """Keys of those of some eyes, known by their keys, that the model was trained on."""
+        """Keys of those of the given eyes that the model was trained on; eyes are known by their keys."""
         keys = {hidden(name.key) for name in self.parts["train"]}
         return {name.key for name in names if hidden(name.key) in keys}
 
     def for_publishing(self) -> SeenEyes:
-        """The same without a name that can be read: of the data's files no folder, of eyes and patients a
-        digest, by which they are still recognised."""
+        """The same without names that can be read.
+
+        Eyes and patients are known by digests of their names, and files by their names without the folder.
+        """
         parts = {
             part: tuple(EyeName(hidden(key), hidden(patient), photo) for key, patient, photo in names)
             for part, names in self.parts.items()
@@ -220,7 +269,13 @@ class SeenEyes:
 
 
 def hidden(name: str) -> str:
-    """A name of an eye or a patient as a digest: it can be recognised, but not read.
+    """Turn the name of an eye or a patient into a digest, which can be recognised but not read.
+
+    Args:
+        name: the name, or its digest, which stays as it is.
+
+    Returns:
+        ``sha256:`` and 16 hexadecimal digits.
 
     Example:
         >>> hidden("011574-64L")

@@ -26,13 +26,20 @@ class UnpairedDataModule(pl.LightningDataModule):
         volumes: the same for the volumes.
         batch_size: photos, and volumes, in a batch of each process.
         num_workers: processes that read ahead, for each side.
-        seed: seed of the orders and the augmentation.
+        seed: decides the orders of the training eyes and their augmentation.
         on_corrupt: see :class:`~fund2oct.data.loading.datamodule.FundusOCTDataModule`.
-        start_method: as there.
-        split_seed: as there, of both sides.
+        start_method: how the processes are started, as there.
+        split_seed: decides which patients are in which part, for both sides.
 
     Raises:
         ValueError: if an argument is unknown or out of its range.
+
+    Example:
+        >>> data = UnpairedDataModule({"path": "eyes.h5"}, {"path": "eyes.h5"}, batch_size=2)
+        >>> data.setup()
+        >>> batch, *_ = next(iter(data.train_dataloader()))
+        >>> batch["photos"]["fundus"].shape, batch["volumes"]["volume"].shape
+        (torch.Size([2, 3, 48, 48]), torch.Size([2, 1, 6, 32, 48]))
     """
 
     content = "unpaired"

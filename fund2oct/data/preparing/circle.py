@@ -31,10 +31,19 @@ class NotAFundusError(DataError):
 
 @dataclass(frozen=True)
 class RetinaCircle:
-    """The edge of the visible retina, in pixels of the photo; (0, 0) is its outer corner.
+    """The edge of the visible retina in a photo, in pixels; (0, 0) is the photo's outer corner.
 
-    ``confidence`` is the share of the circle inside the photo along which an edge was found. ``notes``
-    say what is unusual: no circle, an ellipse, a small retina, a photo that is not red.
+    Args:
+        x: column of the centre, to the right.
+        y: row of the centre, downwards.
+        radius: distance from the centre to the edge.
+        confidence: share, in [0, 1], of the circle inside the photo along which an edge was found.
+        notes: what is unusual: no circle, an ellipse, a small retina, a photo that is not red.
+
+    Example:
+        >>> circle = RetinaCircle(x=88.0, y=72.0, radius=64.0, confidence=0.95)
+        >>> circle.found, circle.box
+        (True, (24.0, 8.0, 152.0, 136.0))
     """
 
     x: float
@@ -66,8 +75,17 @@ def find_retina(photo: Array) -> RetinaCircle:
     Args:
         photo: RGB uint8, shape ``(rows, columns, 3)``, of any size.
 
+    Returns:
+        The circle, with its confidence and notes on what is unusual.
+
     Raises:
-        NotAFundusError: if it shows no retina.
+        NotAFundusError: if the photo shows no retina.
+        ValueError: if it is no RGB picture of bytes.
+
+    Example:
+        >>> circle = find_retina(np.asarray(Image.open("photo.png")))
+        >>> round(circle.x), round(circle.y), round(circle.radius)
+        (88, 72, 64)
     """
     if photo.ndim != 3 or photo.shape[2] != 3 or photo.dtype != np.uint8:
         raise ValueError(f"photo: expected RGB uint8 (rows, columns, 3), found {photo.dtype} {photo.shape}")
@@ -83,12 +101,17 @@ def crop_retina(photo: Array, circle: RetinaCircle, size_px: int) -> Array:
 
     Args:
         photo: RGB uint8, shape ``(rows, columns, 3)``.
-        circle: from :func:`find_retina`.
+        circle: the circle of retina, from :func:`find_retina`.
         size_px: width of the result.
 
     Returns:
         RGB uint8, shape ``(size_px, size_px, 3)``, black outside the photo and, where the circle was
         found, outside the circle.
+
+    Example:
+        >>> photo = np.asarray(Image.open("photo.png"))
+        >>> photo.shape, crop_retina(photo, find_retina(photo), size_px=64).shape
+        ((144, 176, 3), (64, 64, 3))
     """
     left, top = math.floor(circle.box[0]), math.floor(circle.box[1])
     right, bottom = math.ceil(circle.box[2]), math.ceil(circle.box[3])

@@ -1,4 +1,4 @@
-"""The disc and the fovea in a photo, and the placement of a scan that follows from them."""
+"""The disc and the fovea in a photo."""
 
 from __future__ import annotations
 
@@ -10,13 +10,12 @@ import numpy as np
 from PIL import Image
 from scipy import ndimage
 
-from fund2oct.eye import Array, Plain
-from fund2oct.geometry import Placement, Point
+from fund2oct.eye import Array
+from fund2oct.geometry import Point
 
 _WORK_PX = 160
 _N_DISCS = 6
 _SAME_MM = 0.5
-_SURE = 0.5
 
 # What the eyes of the studies cited below have in common; the spreads allow for a tilted head.
 _DISC_FOVEA_MM, _DISTANCE_SD = 4.76, 0.08
@@ -43,7 +42,12 @@ class Landmarks:
         fovea: ``(x, y)``.
         disc_confidence: from 0 to 1: the weight of all hypotheses whose disc is within half a
             millimetre of the most likely one.
-        fovea_confidence: likewise, of the fovea.
+        fovea_confidence: from 0 to 1: the same for the fovea.
+
+    Example:
+        >>> found = Landmarks(disc=(0.7, -0.1), fovea=(0.0, 0.0), disc_confidence=0.98, fovea_confidence=0.9)
+        >>> round(found.half_width_mm, 2)
+        6.73
     """
 
     disc: Point
@@ -55,75 +59,6 @@ class Landmarks:
     def half_width_mm(self) -> float:
         """Millimetres of retina under half the photo's width, if disc and fovea are 4.76 mm apart."""
         return _DISC_FOVEA_MM / math.dist(self.disc, self.fovea)
-
-
-@dataclass(frozen=True)
-class PhotoPlacement:
-    """A placement that is estimated from each photo: the scan lies around the fovea, upright.
-
-    Args:
-        half_width_mm: millimetres of retina under half the photo's width, which the camera's field
-            gives; None takes the distance between disc and fovea for the measure, which differs by 7%
-            between eyes.
-    """
-
-    half_width_mm: float | None = None
-
-    def __post_init__(self) -> None:
-        if self.half_width_mm is not None:
-            self.otherwise()
-
-    def otherwise(self) -> Placement:
-        """The placement where the photo tells none: around its centre."""
-        return Placement() if self.half_width_mm is None else Placement(half_width_mm=self.half_width_mm)
-
-
-def place_on(
-    photo: Array | None,
-    laterality: str,
-    wanted: Placement | PhotoPlacement,
-    history: dict[str, Plain],
-    notes: list[str],
-) -> Placement:
-    """The placement of a scan on a photo, as given or as found.
-
-    Args:
-        photo: RGB uint8, the square around the circle of retina; None where there is only a scan.
-        laterality: ``"OD"``, ``"OS"`` or empty.
-        wanted: a placement, or that it is to be estimated.
-        history: is added to: what was found, and with what confidence.
-        notes: is added to, if the fovea was not found for sure. The scan is laid around the photo's centre
-            then, unless that is the disc.
-    """
-    if isinstance(wanted, Placement):
-        return wanted
-    if photo is None:
-        return wanted.otherwise()
-    found = find_landmarks(photo, laterality, wanted.half_width_mm)
-    history |= {
-        "disc_x": round(found.disc[0], 4),
-        "disc_y": round(found.disc[1], 4),
-        "disc_confidence": round(found.disc_confidence, 3),
-        "fovea_x": round(found.fovea[0], 4),
-        "fovea_y": round(found.fovea[1], 4),
-        "fovea_confidence": round(found.fovea_confidence, 3),
-    }
-    sure_of_disc, sure_of_fovea = (
-        confidence >= _SURE for confidence in (found.disc_confidence, found.fovea_confidence)
-    )
-    if not sure_of_fovea or not (sure_of_disc or wanted.half_width_mm):
-        # Half way to the disc and nearer to it, the centre cannot be the fovea.
-        at_disc = sure_of_disc and 2 * math.hypot(*found.disc) < math.dist(found.disc, found.fovea)
-        where = "where it most likely is, for the photo is centred on the disc"
-        notes.append(
-            f"the fovea is uncertain (confidence {found.fovea_confidence:.3f}, that of the disc "
-            f"{found.disc_confidence:.3f}); the scan is laid {where if at_disc else 'around the centre'}"
-        )
-        if not at_disc:
-            history["placement"] = "centre"
-            return wanted.otherwise()
-    history["placement"] = "photo"
-    return Placement(found.fovea, half_width_mm=wanted.half_width_mm or found.half_width_mm)
 
 
 def find_landmarks(photo: Array, laterality: str = "", half_width_mm: float | None = None) -> Landmarks:
@@ -146,12 +81,25 @@ def find_landmarks(photo: Array, laterality: str = "", half_width_mm: float | No
         half_width_mm: where it is known; otherwise half widths from 4.2 to 8.1 mm are tried, those of
             cameras of 30 to 60 degrees.
 
+    Returns:
+        Centres of disc and fovea, with the confidence of each.
+
+    Raises:
+        ValueError: if it is no square RGB picture of bytes.
+
     References:
         Jonas et al.: Optic disc - fovea distance, axial length and parapapillary zones, PLoS ONE 10
         (2015), e0138701 (4.76 mm, standard deviation 0.34). Jonas et al.: Optic disc-fovea angle, PLoS
         ONE 10 (2015), e0141771 (7.8 degrees, standard deviation 3.6). Foracchia, Grisan, Ruggeri:
         Detection of optic disc in retinal images by means of a geometrical model of vessel structure,
         IEEE TMI 23 (2004) (vessels that converge).
+
+    Example:
+        >>> from fund2oct.data import crop_retina, find_retina
+        >>> photo = np.asarray(Image.open("photo.png"))
+        >>> found = find_landmarks(crop_retina(photo, find_retina(photo), 128), "OD", half_width_mm=6.5)
+        >>> [round(place, 1) for place in found.disc], [round(place, 1) for place in found.fovea]
+        ([0.6, -0.1], [-0.1, 0.0])
     """
     if photo.ndim != 3 or photo.shape[0] != photo.shape[1] or photo.shape[2] != 3 or photo.dtype != np.uint8:
         raise ValueError(f"photo: expected RGB uint8 (H, H, 3), found {photo.dtype} {photo.shape}")

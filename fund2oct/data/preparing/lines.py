@@ -24,13 +24,19 @@ _UNEVEN = 0.1
 
 @dataclass(frozen=True)
 class LocatedScan:
-    """Where a scan lies.
+    """A scan whose lines a user gave, and where it lies on the cropped photo.
 
     Args:
         scan: its lines, around their own centre where they were given in pixels.
-        spacing_mm: ``(s, z, x)`` that fits the lines.
-        placement: on the cropped photo; None where the lines do not tell it, as those in millimetres.
+        spacing_mm: distance of slices, rows and A-scans ``(s, z, x)`` that fits the lines.
+        placement: where they lie on the cropped photo; None for lines in millimetres, which do not tell it.
         notes: what is worth knowing.
+
+    Example:
+        >>> from fund2oct import RadialScan
+        >>> located = LocatedScan(RadialScan(6), (math.nan, 0.004, 0.0115), Placement((0.02, 0.0)), ())
+        >>> located.scan.n_slices, located.placement.shift
+        (6, (0.02, 0.0))
     """
 
     scan: ScanPattern
@@ -47,7 +53,7 @@ def locate_lines(
     photo_size: tuple[int, int],
     half_width_mm: float | None,
 ) -> LocatedScan:
-    """Bring given lines into the frame of the scan.
+    """Turn the lines that a user gave into a scan pattern and its place on the cropped photo.
 
     Pixels need a scale. Where the distance of A-scans is known, a line's length in pixels and in
     millimetres gives it; where it is not, ``half_width_mm`` does.
@@ -55,13 +61,23 @@ def locate_lines(
     Args:
         given: the lines.
         spacing_mm: ``(s, z, x)`` of the volume as far as it is known, NaN for what is not.
-        n_ascans: A-scans of a line.
+        n_ascans: number of A-scans of a line.
         circle: the retina's circle in the photo, to which it is cropped; None without a photo.
         photo_size: rows and columns of the photo.
         half_width_mm: retina from the circle's centre to its edge; None where it is not told.
 
+    Returns:
+        The lines as a scan, with the placement and the spacing that follow from them.
+
     Raises:
         DataError: if the lines cannot be used; the message says why.
+
+    Example:
+        >>> circle = RetinaCircle(x=400.0, y=300.0, radius=250.0, confidence=1.0)
+        >>> cross = GivenLines((((400, 400), (400, 200)), ((300, 300), (500, 300))), unit="px")
+        >>> located = locate_lines(cross, (math.nan, 0.004, 0.05), 100, circle, (600, 800), None)
+        >>> located.scan.length_mm, located.placement.half_width_mm  # 100 A-scans of 0.05 mm over 200 pixels
+        ((5.0, 5.0), 6.25)
     """
     _, z_mm, x_mm = spacing_mm or (math.nan,) * 3
     if not z_mm > 0:

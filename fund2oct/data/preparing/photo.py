@@ -10,8 +10,8 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from fund2oct.data.preparing.circle import RetinaCircle, crop_retina, find_retina
-from fund2oct.data.preparing.illumination import LIGHT, normalise_illumination
-from fund2oct.data.preparing.landmarks import PhotoPlacement, place_on
+from fund2oct.data.preparing.light_and_levels import LIGHT, even_light
+from fund2oct.data.preparing.placing import PhotoPlacement, place_on
 from fund2oct.eye import Array, Plain
 from fund2oct.geometry import Placement
 
@@ -23,8 +23,16 @@ class PhotoOptions:
     Args:
         size_px: width to which the square around the circle of retina is resized.
         even_light: whether the illumination is evened out, see
-            :func:`~fund2oct.data.preparing.illumination.normalise_illumination`.
+            :func:`~fund2oct.data.preparing.light_and_levels.even_light`.
         placement: where the scan lies on the square, or that it is to be estimated from the photo.
+
+    Raises:
+        ValueError: if ``size_px`` is not positive.
+
+    Example:
+        >>> options = PhotoOptions(size_px=256, placement=PhotoPlacement(half_width_mm=6.5))
+        >>> options.even_light  # as long as nothing else is said, the light stays as it is
+        False
     """
 
     size_px: int = 448
@@ -46,6 +54,12 @@ class PreparedPhoto:
         circle: the circle of retina in the picture as it came.
         notes: what is unusual, or uncertain.
         history: what was done, for the eye's ``history``.
+
+    Example:
+        >>> from fund2oct.data.formats.images import read_rgb
+        >>> photo = prepare_photo(read_rgb("photo.png"), PhotoOptions(size_px=64))
+        >>> photo.history["photo_size"], photo.circle.found, photo.notes
+        ('176x144', True, ())
     """
 
     fundus: Array
@@ -67,12 +81,17 @@ def prepare_photo(picture: Array, options: PhotoOptions, laterality: str = "") -
         options: what to do.
         laterality: ``"OD"``, ``"OS"`` or empty; tells where the disc is sought.
 
+    Returns:
+        The square photo, where the scan lies on it, and what was done.
+
     Raises:
         NotAFundusError: if it is no photo of a retina.
 
-    Example::
-
-        photo = prepare_photo(read_rgb("eye.jpg"), PhotoOptions(size_px=256, even_light=True))
+    Example:
+        >>> from fund2oct.data.formats.images import read_rgb
+        >>> photo = prepare_photo(read_rgb("photo.png"), PhotoOptions(size_px=64, even_light=True))
+        >>> photo.fundus.shape, photo.history["light"]
+        ((64, 64, 3), 'evened')
     """
     circle = find_retina(picture)
     notes = list(circle.notes)
@@ -85,7 +104,7 @@ def prepare_photo(picture: Array, options: PhotoOptions, laterality: str = "") -
     fundus = crop_retina(picture, circle, options.size_px)
     placement = place_on(fundus, laterality, options.placement, history, notes)
     if options.even_light:
-        fundus = normalise_illumination(fundus)
+        fundus = even_light(fundus)
         history[LIGHT[0]] = LIGHT[1]
     return PreparedPhoto(fundus, placement, circle, tuple(notes), history)
 
@@ -96,6 +115,14 @@ def resize(images: Tensor, size: tuple[int, int]) -> Tensor:
     Args:
         images: in [0, 1], shape ``(B, C, rows, columns)``; colours or B-scans are resized each by itself.
         size: wanted rows and columns.
+
+    Returns:
+        Pictures in [0, 1], shape ``(B, C, *size)``.
+
+    Example:
+        >>> stripes = torch.tensor([0.0, 1.0]).repeat(32).expand(1, 1, 64, 64)  # too fine for 16 pixels
+        >>> resize(stripes, (16, 16))[0, 0, 0, 4:7]
+        tensor([0.5000, 0.5000, 0.5000])
     """
     if tuple(images.shape[-2:]) == size:
         return images
@@ -111,6 +138,12 @@ def resize_photo(photo: Array, size_px: int) -> Array:
 
     Returns:
         RGB, uint8, shape ``(size_px, size_px, 3)``.
+
+    Example:
+        >>> from fund2oct.data import EyeReader
+        >>> photo = EyeReader("eyes.h5").read("sim3-0000000-OD").fundus
+        >>> photo.shape, resize_photo(photo, 32).shape
+        ((48, 48, 3), (32, 32, 3))
     """
     if photo.shape[0] == size_px:
         return photo

@@ -25,10 +25,11 @@ _LEAST_CONTRAST = 8
 
 @dataclass(frozen=True)
 class ScanOptions:
-    """How a volume is brought into a file.
+    """What an import does to a volume.
 
     Args:
-        spacing_mm: ``(s, z, x)`` of the volume as it lies on disk; None takes what the file says.
+        spacing_mm: distance of slices, rows and A-scans ``(s, z, x)`` of the volume as it lies on disk; None
+            takes what the file says.
         radial: whether the slices are a star, the first vertical and the others clockwise, instead of
             a raster from above to below.
         n_slices: how many evenly spaced slices to keep; None keeps them all.
@@ -36,10 +37,18 @@ class ScanOptions:
         shape: ``(Z, X)`` to resize B-scans to; None keeps their size.
         mask_borders: whether to blacken what a registration filled with white.
         axes: order of the axes in a file, see :func:`~fund2oct.data.formats.stacks.read_stack`.
-        flip: letters of the axes that run the other way in a file.
+        flip: letters of the axes that run the other way in a file, such as ``"z"``.
         levels: the numbers that are black and white; None takes what the file, or else its type and range,
             tells, see :func:`~fund2oct.levels.find_levels`.
         pattern: where the slices lie; goes before what the file says, and before ``radial``.
+
+    Raises:
+        ValueError: if options contradict each other, or a size is too small.
+
+    Example:
+        >>> options = ScanOptions(spacing_mm=(0.12, 0.004, 0.0115), n_slices=6, shape=(320, 448))
+        >>> options.mask_borders, options.levels
+        (True, None)
     """
 
     spacing_mm: Spacing | None = None
@@ -65,7 +74,23 @@ class ScanOptions:
 
 @dataclass(frozen=True)
 class PreparedScan:
-    """A volume as it is stored, and what was done to it; ``slices`` are those kept, None once cut anew."""
+    """A volume as it is stored, and what was done to it.
+
+    Args:
+        volume: B-scans, uint8, shape ``(S, Z, X)``.
+        scan: where its slices lie.
+        spacing_mm: ``(s, z, x)``; s is NaN where the slices are not parallel.
+        history: what was done, for the eye's ``history``.
+        slices: numbers of the slices in the file that were kept, shape ``(S,)``; None where the slices were
+            cut anew out of a raster.
+        notes: what is worth knowing.
+
+    Example:
+        >>> raster = np.random.default_rng(0).integers(0, 256, (5, 40, 60), np.uint8)
+        >>> kept = prepare_scan(raster, (1.0, 0.05, 0.1), ScanOptions(n_slices=3))
+        >>> kept.slices, kept.spacing_mm[0]  # every second slice, twice as far apart
+        ((0, 2, 4), 2.0)
+    """
 
     volume: Array
     scan: ScanPattern
@@ -82,7 +107,7 @@ def prepare_scan(
     lines: ScanPattern | None = None,
     levels: Levels | None = None,
 ) -> PreparedScan:
-    """Bring a volume to bytes, mask, choose or cut slices, and resize.
+    """Bring a volume to the form that it is stored in: bytes, the wanted slices, and the wanted size.
 
     Args:
         volume: numbers of any type, shape ``(S, Z, X)``.
@@ -91,9 +116,18 @@ def prepare_scan(
         lines: where the file says that its slices lie; None takes a raster from above to below.
         levels: what the file says of black and white; ``options.levels`` goes before it.
 
+    Returns:
+        The volume as bytes, with its scan and spacing.
+
     Raises:
         DataError: if there is no spacing or no retina has it, nothing tells black and white, the volume is
             black, of less than 8 rows or A-scans, or has fewer slices than wanted.
+
+    Example:
+        >>> deep = np.random.default_rng(0).integers(0, 4096, (5, 40, 60), np.uint16)  # 12 bits
+        >>> scan = prepare_scan(deep, (1.0, 0.05, 0.1), ScanOptions(shape=(20, 30)))
+        >>> scan.volume.shape, scan.volume.dtype.name, scan.spacing_mm
+        ((5, 20, 30), 'uint8', (1.0, 0.1, 0.2))
     """
     if min(volume.shape[1:]) < _SMALLEST:
         raise DataError(
@@ -190,7 +224,7 @@ def _bytes(volume: Array, levels: Levels | None, history: dict[str, Plain], note
 
 
 def cut_scan(volume: Array, spacing_mm: Spacing, scan: ScanPattern, n_ascans: int | None = None) -> Array:
-    """Cut the B-scans of other lines out of a raster, linear between its A-scans.
+    """Cut B-scans along other lines out of a raster, by linear interpolation between its A-scans.
 
     Args:
         volume: uint8, shape ``(S, Z, X)``, a raster from above to below, centred on the fovea.
@@ -203,6 +237,11 @@ def cut_scan(volume: Array, spacing_mm: Spacing, scan: ScanPattern, n_ascans: in
 
     Raises:
         DataError: if a line leaves the raster by more than half a slice.
+
+    Example:
+        >>> raster = np.zeros((21, 4, 40), np.uint8)  # 6 x 6 mm
+        >>> cut_scan(raster, (0.3, 0.004, 0.15), RadialScan(6, length_mm=5.0)).shape
+        (6, 4, 33)
     """
     s_mm, _, x_mm = spacing_mm
     n_slices, n_depth, columns = volume.shape

@@ -21,15 +21,17 @@ def searched_fields(
     Args:
         volume: B-scans, uint8, shape ``(S, Z, X)``.
         spacing_mm: distance of two slices, rows and A-scans.
-        notes: is added to where the outer retina is uncertain.
+        notes: a line is added if the outer retina is uncertain in some slices.
 
     Returns:
         The fields :data:`fund2oct.eye.SEARCHED` of an :class:`~fund2oct.data.Eye`.
 
-    Example::
-
-        notes = []
-        eye = dataclasses.replace(eye, **searched_fields(eye.volume, eye.spacing_mm, notes))
+    Example:
+        >>> from fund2oct.data import EyeReader
+        >>> eye = EyeReader("eyes.h5").read("sim3-0000000-OD")
+        >>> found = searched_fields(eye.volume, eye.spacing_mm, [])
+        >>> {name: array.shape for name, array in found.items()}
+        {'pose_um': (6, 7), 'surfaces_um': (4, 6, 48), 'surface_confidence': (6, 48)}
     """
     surfaces, pose = find_retina(volume, spacing_mm)
     if not pose.ok.all():
@@ -50,10 +52,15 @@ def resample_ascans(values: Tensor, n_ascans: int) -> Tensor:
 
     Args:
         values: NaN where unknown, shape ``(n, S, X)``.
-        n_ascans: of the result.
+        n_ascans: number of A-scans of the result.
 
     Returns:
         Shape ``(n, S, n_ascans)``.
+
+    Example:
+        >>> heights_um = torch.tensor([[[100.0, 200.0, torch.nan, 400.0, torch.nan, torch.nan]]])
+        >>> resample_ascans(heights_um, 3).isnan()  # two of the last three A-scans are unknown
+        tensor([[[False, False,  True]]])
     """
     if values.shape[-1] == n_ascans:
         return values

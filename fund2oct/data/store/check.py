@@ -37,6 +37,10 @@ def check_file(path: EyePaths) -> list[str]:
 
     Raises:
         DataError: if there is no such file, or a folder or pattern names none.
+
+    Example:
+        >>> check_file("eyes.h5")  # nothing is wrong with it
+        []
     """
     found: list[str] = []
     files: dict[str, Path] = {}

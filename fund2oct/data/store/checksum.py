@@ -21,7 +21,7 @@ def blocks_of(name: str, array: Array) -> Sequence[Array]:
     """The parts of an array that have a checksum each: the whole picture, or each slice.
 
     Args:
-        name: of the array in :data:`fund2oct.eye.ARRAYS`.
+        name: name of the array in :data:`fund2oct.eye.ARRAYS`.
         array: contiguous.
     """
     return [array] if name in PICTURES else list(array)

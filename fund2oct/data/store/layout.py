@@ -34,7 +34,21 @@ _WORTH_COMPRESSING = 4096
 
 @dataclass(frozen=True)
 class StoredArray:
-    """What the record says of an array: its type, its shape, and the checksum of each block."""
+    """What a file says of one of an eye's arrays, so that the array can be read and verified.
+
+    Args:
+        dtype: name of its type, ``"uint8"`` or ``"float32"``.
+        shape: its shape, which of a volume is ``(S, Z, X)``.
+        crc32: checksums of its bytes: one for a picture, and one for each slice of a volume, so that slices
+            can be read and verified alone.
+
+    Example:
+        >>> from fund2oct.data import EyeReader
+        >>> with EyeReader("eyes.h5") as reader:
+        ...     volume = reader.info("sim3-0000000-OD").stored["volume"]
+        >>> volume.dtype, volume.shape, len(volume.crc32)
+        ('uint8', (6, 32, 48), 6)
+    """
 
     dtype: str
     shape: tuple[int, ...]
@@ -48,7 +62,14 @@ class EyeInfo:
     Args:
         key: name of the eye.
         fields: what is not an array, by the names of the arguments of :class:`~fund2oct.eye.Eye`.
-        stored: what the file says of each array.
+        stored: what the file says of each array, by the array's name.
+
+    Example:
+        >>> from fund2oct.data import EyeReader
+        >>> with EyeReader("eyes.h5") as reader:
+        ...     info = reader.info("sim3-0000000-OD")
+        >>> info.laterality, info.diagnosis, info.arrays["volume"]
+        ('OD', 'SRF', (6, 32, 48))
     """
 
     key: str
@@ -187,8 +208,8 @@ def read_into(
     """Read an array, or some of its slices in this order, into a buffer, and verify it.
 
     Args:
-        group: of the eye.
-        name: of the array.
+        group: the eye's place in the file.
+        name: name of the array.
         stored: what the record says of it.
         out: contiguous, of the type and shape of what is read.
         slices: indices along the first axis; None reads all.

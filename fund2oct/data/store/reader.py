@@ -35,6 +35,11 @@ class EyeReader:
     Args:
         path: a file written by :class:`EyeWriter`, a folder of such files, a pattern such as
             ``data/*.h5``, or a sequence of these.
+
+    Example:
+        >>> with EyeReader("eyes.h5") as reader:
+        ...     print(len(reader.keys), reader.read(reader.keys[0]))
+        24 Eye('sim3-0000000-OD', OD, fundus 48 px, volume (6, 32, 48))
     """
 
     def __init__(self, path: EyePaths) -> None:
@@ -111,8 +116,8 @@ class EyeReader:
         """Read an array straight into a buffer that is there already.
 
         Args:
-            key: of the eye.
-            name: of the array, as ``"volume"``.
+            key: name of the eye.
+            name: name of the array, such as ``"volume"``.
             out: contiguous and writable, of the array's type; its shape is the array's, but for as many
                 slices as are asked for.
             slices: indices along the first axis, in the wanted order; None reads all.

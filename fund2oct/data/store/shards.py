@@ -54,7 +54,7 @@ class Shard:
     """One file of eyes, opened at the first use in each process.
 
     Args:
-        path: of the file.
+        path: the file.
     """
 
     def __init__(self, path: Path) -> None:
@@ -149,7 +149,7 @@ def open_checked(path: Path) -> h5py.File:
         DataError: if there is none, or it is something else, or of another version.
     """
     if reason := why_not_a_file(path):
-        absent = f"; `fund2oct simulate {path} --eyes 800` makes one of simulated eyes"
+        absent = f"; `fund2oct simulate {path} --eyes 600` makes one of simulated eyes"
         raise DataError(f"{path}: {reason}{absent if not os.path.lexists(path) else ''}")
     kind = kind_of(path)
     if kind and not kind.startswith(HDF5):

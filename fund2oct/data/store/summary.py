@@ -17,16 +17,16 @@ class FileSummary:
     """What a file of eyes, or several that are read as one, hold.
 
     Args:
-        path: the file; of several, what they have in common.
-        n_files: how many files.
-        n_bytes: their size on disk.
-        n_eyes: how many eyes.
-        n_patients: of how many patients.
-        n_pairs: eyes with a photo and a volume.
-        n_photos_alone: eyes without a volume.
-        n_volumes_alone: eyes without a photo.
-        n_with_pose: volumes whose pose is stored.
-        n_with_surfaces: of these, volumes whose surfaces are stored too.
+        path: the file; where there are several, the folder, the pattern or the first one.
+        n_files: number of files.
+        n_bytes: size of all files on disk.
+        n_eyes: number of eyes.
+        n_patients: number of patients that the eyes belong to.
+        n_pairs: number of eyes with a photo and a volume.
+        n_photos_alone: number of eyes without a volume.
+        n_volumes_alone: number of eyes without a photo.
+        n_with_pose: number of volumes whose pose is stored.
+        n_with_surfaces: number of volumes whose pose and surfaces are stored.
         counts: for each thing that differs from eye to eye (``laterality``, ``diagnosis``, ``photo`` and
             ``volume`` by their shape, ``scan``, ``also``, ``metadata``, ``source``, ``compression``), the
             number of eyes with each value, most often first.

@@ -23,13 +23,8 @@ _ROOM_TO_END = 1 << 16
 class EyeWriter:
     """Write eyes to a file that appears under its name only once it is complete.
 
-    Example::
-
-        with EyeWriter("eyes.h5") as writer:
-            writer.add(eye)
-
     Args:
-        path: the file to make.
+        path: the file to make, and its folder where there is none.
         overwrite: whether a file of that name may be replaced.
         compression: ``"none"``, the fastest to read; ``"gzip"``, which any program reads; or ``"zstd"``,
             which is faster and needs hdf5plugin.
@@ -37,6 +32,14 @@ class EyeWriter:
     Raises:
         DataError: if the file exists and ``overwrite`` is false, if no eye was added, or if the disk is
             full.
+
+    Example:
+        >>> from fund2oct.data import EyeReader
+        >>> from fund2oct.phantom import simulate_eye
+        >>> with EyeWriter("mine.h5") as writer:
+        ...     writer.add(simulate_eye(0, 0))
+        >>> EyeReader("mine.h5").keys
+        ('sim-0000000-OD',)
     """
 
     def __init__(
@@ -50,11 +53,10 @@ class EyeWriter:
         self.n_eyes = 0
         check_compression(compression)
         check_files([self.path], overwrite, kind=HDF5 if overwrite else "")
-        if not self.path.parent.is_dir():
-            raise DataError(f"{self.path}: its folder does not exist; make {self.path.parent} first")
         self._partial = self.path.with_name(f".{self.path.name}.{os.getpid()}.part")
 
     def __enter__(self) -> EyeWriter:
+        self.path.parent.mkdir(parents=True, exist_ok=True)
         self._file = begin_file(self._partial, self.compression)
         return self
 
@@ -115,8 +117,8 @@ def reserve(file: h5py.File, partial: Path, n_bytes: int) -> None:
 
     Args:
         file: open to write.
-        partial: its name.
-        n_bytes: of the next eye, at most; room for the end of the file is taken as well.
+        partial: the file's name while it is written.
+        n_bytes: the most that the next eye takes; room for the end of the file is taken as well.
 
     Raises:
         OSError: if the disk is full.

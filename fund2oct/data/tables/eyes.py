@@ -41,6 +41,11 @@ class GivenLines:
         ends: first and last point of each, x to the right and y down.
         unit: ``"px"``: pixels of the photo as it is displayed, where (0, 0) is the centre of the first one;
             ``"mm"``: millimetres around the fovea.
+
+    Example:
+        >>> cross = GivenLines((((400, 400), (400, 200)), ((300, 300), (500, 300))), unit="px")
+        >>> len(cross.ends), cross.ends[0]  # the first line runs upwards through (400, 300)
+        (2, ((400, 400), (400, 200)))
     """
 
     ends: tuple[Line, ...]
@@ -56,9 +61,9 @@ class EyeRow:
         photo: name of the file, empty where there is none.
         volume: name of the file, the folder or the pattern, or the pictures with bars between them.
         key: empty where the table names none.
-        patient: likewise.
-        laterality: as the table spells it.
-        diagnosis: likewise.
+        patient: name of the patient, empty where the table names none.
+        laterality: side of the eye as the table spells it, such as ``R``; empty where it names none.
+        diagnosis: free text, empty where the table names none.
         metadata: all other columns.
         lines: where the slices lie; None where the table does not tell it.
     """
@@ -133,7 +138,7 @@ def with_lines(eyes: list[EyeRow], table: Table) -> tuple[list[EyeRow], list[tup
     """Eyes with the lines, and the pictures, that a second table gives for their B-scans.
 
     Args:
-        eyes: of the first table.
+        eyes: what the first table says, from :func:`read_eyes`.
         table: the second, under our names, a row for each B-scan, with ``key`` or ``photo`` as the first has
             them.
 

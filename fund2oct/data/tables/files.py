@@ -21,7 +21,7 @@ def find_file(folder: Path, name: str) -> tuple[Path, str]:
     too, if there is one file only that it can mean.
 
     Args:
-        folder: of the table, where relative paths begin.
+        folder: the table's folder, where relative paths begin.
         name: the cell, as in ``photos\01.JPG``.
 
     Returns:

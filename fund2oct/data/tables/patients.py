@@ -21,7 +21,7 @@ def with_patients(eyes: list[EyeRow], table: Table, no_patients: bool) -> tuple[
     and ``p12_OS``.
 
     Args:
-        eyes: of a table.
+        eyes: what a table says of each eye.
         table: the table.
         no_patients: whether each eye without a patient counts as a patient of its own.
 

@@ -26,7 +26,7 @@ class Table:
     """The cells of a table as text, and what was remarkable about them.
 
     Args:
-        path: of the file.
+        path: the file that was read.
         columns: their names, without the spaces around them.
         rows: the number of each row as a spreadsheet counts, where the header is row 1, and its cells by
             column. Empty rows are left out.
@@ -125,7 +125,7 @@ def renamed(table: Table, columns: Mapping[str, str], ours: Sequence[str]) -> Ta
     says so; any other keeps its name.
 
     Args:
-        table: as it is.
+        table: the table under its own names.
         columns: the table's own name of ours.
         ours: the names that mean something.
 

@@ -131,5 +131,5 @@ def _noise(model: VolumeModel, batch: Batch, seed: int) -> NoiseSource:
     return NoiseSource.of_keys(batch["key"], seed, model.device)
 
 
-def _draw(model: VolumeModel, fundus: Tensor, batch: Batch, noise: NoiseSource) -> Given:
-    return Given.placed(model(fundus, batch["grid"], batch["volume"].shape[3], rng=noise), batch)
+def _draw(model: VolumeModel, fundus: Tensor, batch: Batch, rng: NoiseSource) -> Given:
+    return Given.placed(model(fundus, batch["grid"], batch["volume"].shape[3], rng=rng), batch)

@@ -10,18 +10,18 @@ from fund2oct.metrics.eyes.layers import Surfaces
 from fund2oct.models import Batch
 from fund2oct.retina import align
 
-SECOND = "floor: second rendering"
+RESCAN = "floor: rescan"
 ONE_TWIN = "floor: one twin"
 MEDIAN_OF_TWINS = "floor: median of twins"
 
 
-def second_rendering() -> Answer:
+def rescan() -> Answer:
     """The same eye scanned again, at the same pose: other speckle and nothing else."""
 
-    def second(batch: Batch) -> Given:
-        return Given(batch["second"], align(batch["second"], batch["pose_um"], batch["spacing_z_mm"]))
+    def again(batch: Batch) -> Given:
+        return Given(batch["rescan"], align(batch["rescan"], batch["pose_um"], batch["spacing_z_mm"]))
 
-    return Answer(SECOND, second, as_set=True)
+    return Answer(RESCAN, again, as_set=True)
 
 
 def twin_answers(twins: TwinSet) -> list[Answer]:

@@ -16,6 +16,7 @@ from fund2oct.evaluation.answers.answer import heights_of
 from fund2oct.geometry import Symmetry
 from fund2oct.metrics.eyes.layers import Surfaces
 from fund2oct.models import Batch, VolumeModel
+from fund2oct.models.batch import to_device
 from fund2oct.progress import with_progress
 
 _PHOTO_PX = 32
@@ -51,8 +52,7 @@ class TrainingEyes:
     def batch(self, numbers: Sequence[int]) -> Batch:
         """Some eyes, with what :meth:`fund2oct.models.VolumeModel.prepare` adds."""
         batch = default_collate([self._dataset[number] for number in numbers])
-        moved = {name: v.to(self._device) if isinstance(v, Tensor) else v for name, v in batch.items()}
-        return VolumeModel.prepare(moved)
+        return VolumeModel.prepare(to_device(batch, self._device))
 
     @property
     def mean(self) -> Tensor:

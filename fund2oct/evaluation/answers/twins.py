@@ -123,12 +123,12 @@ def twins_of_test_eyes(datamodule: FundusOCTDataModule, pool: Executor) -> TwinS
     """
     dataset = datamodule.test_dataset
     path = Path(datamodule.path) if isinstance(datamodule.path, str) else None
-    if dataset.preparation.normalise_volumes:
+    if dataset.preparation.even_levels:
         return None
     with EyeReader(datamodule.path) as reader:
         if any(reader.info(key).arrays["volume"] != dataset.shape for key in dataset.keys):
             return None
-        eyes = (reader.read(key, skip=("second", "lesions", "boundaries_um")) for key in dataset.keys)
+        eyes = (reader.read(key, skip=("rescan", "lesions", "boundaries_um")) for key in dataset.keys)
         cache = path.with_suffix(".twins.h5") if path is not None and path.is_file() else None
         return find_twins(eyes, cache, pool)
 

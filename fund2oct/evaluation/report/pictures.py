@@ -116,11 +116,11 @@ def _panel(
 
 def _beside(name: str, answers: dict[str, Answer]) -> list[str]:
     """The answer, one floor and the answer without noise; a picture of them all would be too tall."""
-    floors = [other for other in ("floor: one twin", "floor: second rendering") if other in answers]
+    floors = [other for other in ("floor: one twin", "floor: rescan") if other in answers]
     return [other for other in (*floors[:1], name, f"{name}, noise off") if other in answers]
 
 
 def _note(row: Row) -> str:
     error_um = row[RANKED_BY]
     error = f"{error_um:.0f} µm off" if math.isfinite(error_um) else "no thickness"
-    return f"{error},\nSSIM {row['lying/ssim']:.2f}"
+    return f"{error},\nSSIM {row['posed/ssim']:.2f}"

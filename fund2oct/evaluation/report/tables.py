@@ -19,15 +19,15 @@ Summary = Mapping[str, Mapping[str, Mapping[str, float]]]
 
 # As they lie beside aligned: the same measure with and without the pose.
 _QUALITY = {
-    "lying/psnr": ("PSNR, dB ↑", "{:.2f}"),
+    "posed/psnr": ("PSNR, dB ↑", "{:.2f}"),
     "aligned/psnr": ("aligned", "{:.2f}"),
-    "lying/ssim": ("SSIM ↑", "{:.3f}"),
+    "posed/ssim": ("SSIM ↑", "{:.3f}"),
     "aligned/ssim": ("aligned", "{:.3f}"),
-    "lying/ms_ssim": ("MS-SSIM ↑", "{:.3f}"),
+    "posed/ms_ssim": ("MS-SSIM ↑", "{:.3f}"),
     "aligned/ms_ssim": ("aligned", "{:.3f}"),
-    "lying/l1": ("L1 ↓", "{:.4f}"),
+    "posed/l1": ("L1 ↓", "{:.4f}"),
     "aligned/l1": ("aligned", "{:.4f}"),
-    "lying/perceptual_unweighted": ("perceptual ↓", "{:.3f}"),
+    "posed/perceptual_unweighted": ("perceptual ↓", "{:.3f}"),
     "aligned/perceptual_unweighted": ("aligned", "{:.3f}"),
     "aligned/retina_local_mean": ("local-mean L1 of the retina ↓", "{:.4f}"),
     "sharpness": ("sharpness", "{:.2f}"),
@@ -58,7 +58,7 @@ SCATTER = {
     "thickness/error_um": "thickness error, µm",
     "aligned/retina_local_mean": "local-mean L1 of the retina",
     "shadow/agreement": "agreement of vessel shadows",
-    "lying/ssim": "SSIM as they lie",
+    "posed/ssim": "SSIM as they lie",
 }
 """Values drawn eye by eye."""
 
@@ -102,8 +102,8 @@ itself on the real volumes against the truth: what an answer can be trusted by."
 _DISTANCES_TEXT = """\
 Distances are between the sets, not between eyes. The brackets hold 95% of the sampling error at this
 number of eyes. A distance of few eyes is too large even between two halves of the real set, so each
-number is read beside the floor at the *same* number of eyes: the value of all eyes beside the second
-rendering, that of half of them beside the floor. A distance whose shuffled slices come out at the
+number is read beside the floor at the *same* number of eyes: the value of all eyes beside the
+rescan, that of half of them beside the floor. A distance whose shuffled slices come out at the
 floor does not notice their order. *Many eyes* extrapolates in 1/N."""
 
 
@@ -212,7 +212,7 @@ def _distance_table(results: Mapping[str, DistanceResult]) -> list[str]:
     titles = [
         f"{first.n_real} eyes",
         "95%",
-        "second rendering",
+        "rescan",
         f"{first.floor_n} eyes" if first.floor_n else "half of the eyes",
         "floor",
         "slices shuffled",
@@ -221,7 +221,7 @@ def _distance_table(results: Mapping[str, DistanceResult]) -> list[str]:
     lines = [row_of(["answer", *titles]), "|---|" + "---:|" * len(titles)]
     for name, one in results.items():
         interval = "-" if one.interval is None else f"{one.interval[0]:.4g} to {one.interval[1]:.4g}"
-        numbers = [one.second_floor, one.value_at_floor_n, one.floor, one.shuffle_control, one.extrapolated]
-        second, *rest = ["-" if number is None else f"{number:.4g}" for number in numbers]
-        lines.append(row_of([name, f"{one.value:.4g}", interval, second, *rest]))
+        numbers = [one.rescan_floor, one.value_at_floor_n, one.floor, one.shuffle_control, one.extrapolated]
+        rescan, *rest = ["-" if number is None else f"{number:.4g}" for number in numbers]
+        lines.append(row_of([name, f"{one.value:.4g}", interval, rescan, *rest]))
     return lines

@@ -123,8 +123,8 @@ def retinal_thickness_um(
 
     Example:
         >>> from fund2oct.phantom import simulate_eye
-        >>> eye = simulate_eye(seed=0, number=0)  # ``second`` is the same scan with other speckle
-        >>> scans = torch.from_numpy(np.stack([eye.volume, eye.second]))[:, None] / 255
+        >>> eye = simulate_eye(seed=0, number=0)  # ``rescan`` is the same scan with other speckle
+        >>> scans = torch.from_numpy(np.stack([eye.volume, eye.rescan]))[:, None] / 255
         >>> first, second = retinal_thickness_um(scans, *eye.spacing_mm[1:])
         >>> f"{(first - second).abs().nanmean().item():.1f} um"
         '6.4 um'

@@ -57,7 +57,7 @@ def measure_eyes(
 
     * ``aligned/l1`` (brightness), ``aligned/psnr`` (dB), ``aligned/ssim`` and ``aligned/ms_ssim``: in the
       aligned frame, over the voxels that were scanned, see :func:`fund2oct.metrics.volume_psnr` and its like;
-    * ``lying/l1``, ``lying/psnr``, ``lying/ssim`` and ``lying/ms_ssim``: of the volumes as they lie;
+    * ``posed/l1``, ``posed/psnr``, ``posed/ssim`` and ``posed/ms_ssim``: of the volumes as they lie;
     * ``aligned/retina_local_mean`` (brightness): see :func:`retina_local_mean`;
     * ``energy/fake`` and ``energy/real`` (squared brightness): see :func:`high_frequency_energy`; the ratio
       of their sums over a set is the sharpness;
@@ -90,7 +90,7 @@ def measure_eyes(
         >>> from fund2oct.geometry import RadialScan
         >>> from fund2oct.phantom import PhantomConfig, simulate_eye
         >>> eye = simulate_eye(seed=0, number=0, config=PhantomConfig(scan=RadialScan(n_lines=2)))
-        >>> real, fake = (torch.from_numpy(each)[None, None] / 255 for each in (eye.volume, eye.second))
+        >>> real, fake = (torch.from_numpy(each)[None, None] / 255 for each in (eye.volume, eye.rescan))
         >>> from fund2oct.retina import align, aligned_mask
         >>> pose_um, (z_mm, x_mm) = torch.from_numpy(eye.pose_um)[None], eye.spacing_mm[1:]
         >>> aligned = [align(volume, pose_um, z_mm) for volume in (fake, real)]
@@ -216,7 +216,7 @@ def measure_perceptual(
         network: feature network whose features are compared, on the volumes' device.
 
     Returns:
-        ``aligned/perceptual_unweighted`` and ``lying/perceptual_unweighted``, each in [0, 4], shape ``(B,)``.
+        ``aligned/perceptual_unweighted`` and ``posed/perceptual_unweighted``, each in [0, 4], shape ``(B,)``.
 
     Raises:
         ValueError: if the shapes differ.
@@ -228,12 +228,12 @@ def measure_perceptual(
         >>> real = torch.rand(1, 1, 2, 12, 16)
         >>> values = measure_perceptual(1 - real, real, real, real, torch.ones_like(real).bool(), Edges())
         >>> {name: round(value.item(), 2) for name, value in values.items()}
-        {'aligned/perceptual_unweighted': 0.0, 'lying/perceptual_unweighted': 4.0}
+        {'aligned/perceptual_unweighted': 0.0, 'posed/perceptual_unweighted': 4.0}
     """
     distance = unweighted_perceptual_distance
     return {
         "aligned/perceptual_unweighted": distance(fake_aligned, real_aligned, network, mask),
-        "lying/perceptual_unweighted": distance(fake, real, network),
+        "posed/perceptual_unweighted": distance(fake, real, network),
     }
 
 
@@ -241,7 +241,7 @@ def _voxels(
     fake: Tensor, real: Tensor, fake_aligned: Tensor, real_aligned: Tensor, mask: Tensor
 ) -> dict[str, Tensor]:
     """Voxel metrics in the aligned frame and as the volumes lie."""
-    frames = {"aligned": (fake_aligned, real_aligned, mask), "lying": (fake, real, None)}
+    frames = {"aligned": (fake_aligned, real_aligned, mask), "posed": (fake, real, None)}
     return {
         f"{frame}/{name}": metric(*parts)
         for frame, parts in frames.items()
@@ -299,7 +299,7 @@ def measure_lesions(
         >>> from fund2oct.geometry import RadialScan
         >>> from fund2oct.phantom import PhantomConfig, simulate_eye
         >>> eye = simulate_eye(seed=0, number=0, config=PhantomConfig(scan=RadialScan(n_lines=2)))
-        >>> real, fake = (torch.from_numpy(each)[None, None] / 255 for each in (eye.volume, eye.second))
+        >>> real, fake = (torch.from_numpy(each)[None, None] / 255 for each in (eye.volume, eye.rescan))
         >>> fake, real = (Findings(volume, *eye.spacing_mm[1:]) for volume in (fake, real))
         >>> values = measure_lesions(fake, real, scan=eye.scan)
         >>> [round(values[f"SRF/{name}_mm"].item(), 1) for name in ("fake", "real", "both")]

@@ -24,12 +24,12 @@ class DistanceResult(NamedTuple):
     r"""A distance of two sets of eyes, its sampling error, and the values to compare it with.
 
     All numbers count **eyes**, not B-scans: the B-scans of one eye are not independent, so an eye is always
-    drawn as a whole. With fewer than four eyes only :attr:`value` and :attr:`second_floor` are measured; the
+    drawn as a whole. With fewer than four eyes only :attr:`value` and :attr:`rescan_floor` are measured; the
     other fields are None.
 
     **Bias.** The Frechet distance of few samples is too large: far above 0 even for two sets from one
     distribution. It is lower where both sets hold the same eyes. So compare only values with the same number
-    of eyes and the same pairing: :attr:`value` with :attr:`second_floor`, and :attr:`value_at_floor_n` with
+    of eyes and the same pairing: :attr:`value` with :attr:`rescan_floor`, and :attr:`value_at_floor_n` with
     :attr:`floor` and :attr:`shuffle_control`. Volumes that vary too little have less bias, and can lie
     *below* the floor. The kernel distance of independent samples has no bias. Where both sets hold the same
     eyes its :attr:`value` is too small by an amount of order 1 / N, which matters near 0 (0.003 instead of
@@ -60,7 +60,7 @@ class DistanceResult(NamedTuple):
         value_at_floor_n: distance of the same real eyes from the *generated* volumes of the other eyes.
         shuffle_control: distance of the same real eyes from the real volumes of the other eyes with their
             slices in random order. If it is close to the floor, the distance does not notice the order.
-        second_floor: distance of the real volumes from second renderings of the same eyes, which differ in
+        rescan_floor: distance of the real volumes from rescans of the same eyes, which differ in
             speckle alone.
         extrapolated: extrapolation to infinitely many eyes.
         curve: points of the extrapolation, each a number of eyes (of the smaller side) and a mean value.
@@ -84,7 +84,7 @@ class DistanceResult(NamedTuple):
     floor: float | None = None
     value_at_floor_n: float | None = None
     shuffle_control: float | None = None
-    second_floor: float | None = None
+    rescan_floor: float | None = None
     extrapolated: float | None = None
     curve: tuple[tuple[int, float], ...] = ()
     constant_fake_slices: int = 0
@@ -101,8 +101,8 @@ class DistanceResult(NamedTuple):
             parts.append(f"[{self.interval[0]:.5g}, {self.interval[1]:.5g}]")
         eyes = f"{self.n_real}" if self.n_real == self.n_fake else f"{self.n_real} and {self.n_fake}"
         notes = [f"{eyes} eyes"]
-        if self.second_floor is not None:
-            notes.append(f"second rendering {self.second_floor:.5g}")
+        if self.rescan_floor is not None:
+            notes.append(f"rescan {self.rescan_floor:.5g}")
         if self.floor is not None:
             notes.append(f"at {self.floor_n} eyes {self.value_at_floor_n:.5g}, floor {self.floor:.5g}")
         if self.shuffle_control is not None:
@@ -118,7 +118,7 @@ def compare_eyes(
     real: Tensor,
     fake: Tensor,
     *,
-    second: Tensor | None = None,
+    rescan: Tensor | None = None,
     shuffled: Tensor | None = None,
     paired: bool = True,
     resamples: int = 200,
@@ -131,10 +131,10 @@ def compare_eyes(
         distance: between two sets of feature vectors.
         real: features of the real eyes, shape ``(N, rows, d)``; the rows of an eye stay together.
         fake: features of the generated eyes, shape ``(M, rows, d)``.
-        second: of the second renderings, ``(N, rows, d)``, in the order of ``real``.
+        rescan: of the rescans, ``(N, rows, d)``, in the order of ``real``.
         shuffled: of the real volumes with shuffled slices, likewise.
         paired: whether ``fake[i]`` and ``real[i]`` are of one eye and are drawn together.
-        resamples: half sets drawn for the interval; 0 measures the value and second floor alone.
+        resamples: half sets drawn for the interval; 0 measures the value and the rescan floor alone.
         seed: seed of the draws.
 
     Returns:
@@ -151,8 +151,8 @@ def compare_eyes(
     eyes = _Eyes(distance, real.double(), fake.double(), paired, torch.Generator().manual_seed(seed))
     value = eyes.measure(eyes.real, eyes.fake)
     result = DistanceResult(name, value, len(real), len(fake))
-    if second is not None:
-        result = result._replace(second_floor=eyes.measure(eyes.real, second.double()))
+    if rescan is not None:
+        result = result._replace(rescan_floor=eyes.measure(eyes.real, rescan.double()))
     if resamples == 0 or min(len(real), len(fake)) < 4:
         return result
     curve = _curve(eyes, value, min(resamples, _SPLITS))
@@ -172,15 +172,15 @@ class _Eyes:
     real: Tensor
     fake: Tensor
     paired: bool
-    generator: torch.Generator
+    rng: torch.Generator
 
     def measure(self, real: Tensor, fake: Tensor) -> float:
         return self.distance(real.flatten(0, 1), fake.flatten(0, 1)).item()
 
     def orders(self) -> tuple[Tensor, Tensor]:
         """Random orders of the real and of the fake eyes, the same one where they are paired."""
-        real = torch.randperm(len(self.real), generator=self.generator)
-        return real, real if self.paired else torch.randperm(len(self.fake), generator=self.generator)
+        real = torch.randperm(len(self.real), generator=self.rng)
+        return real, real if self.paired else torch.randperm(len(self.fake), generator=self.rng)
 
     def draw(self, fraction: float) -> float:
         """Distance of a random part of both sets."""

@@ -25,11 +25,12 @@ from fund2oct.metrics.sets.frechet import frechet_distance
 from fund2oct.metrics.sets.kernel import kernel_distance
 from fund2oct.metrics.sets.resize import Resize, check_resize, resize_images
 from fund2oct.networks.features import FeatureNetwork, load_feature_network
+from fund2oct.precision import no_autocast
 
-Role = Literal["real", "fake", "second"]
-"""Real volumes, generated ones, and second renderings of the real ones."""
+Role = Literal["real", "fake", "rescan"]
+"""Real volumes, generated ones, and rescans of the real ones."""
 
-_ROLES = ("real", "fake", "second")
+_ROLES = ("real", "fake", "rescan")
 _KINDS: dict[str, SetDistance] = {"frechet": frechet_distance, "kernel": kernel_distance}
 
 
@@ -40,7 +41,7 @@ class EyeComparison(NamedTuple):
     kind: str | SetDistance
     real: Tensor
     fake: Tensor
-    second: Tensor | None
+    rescan: Tensor | None
     shuffled: Tensor | None
     paired: bool
     resamples: int
@@ -54,7 +55,7 @@ class EyeComparison(NamedTuple):
             _KINDS[self.kind] if isinstance(self.kind, str) else self.kind,
             self.real,
             self.fake,
-            second=self.second,
+            rescan=self.rescan,
             shuffled=self.shuffled,
             paired=self.paired,
             resamples=self.resamples,
@@ -74,13 +75,13 @@ class EyeDistance(Metric):
 
     def __init__(
         self,
-        network: FeatureNetwork | str,
-        output: str | None,
-        kind: str | SetDistance,
-        resize: Resize,
-        paired: bool,
-        resamples: int,
-        seed: int,
+        network: FeatureNetwork | str = "efficientnet_lite0",
+        output: str | None = None,
+        kind: Literal["frechet", "kernel"] | SetDistance = "frechet",
+        resize: Resize = "antialias",
+        paired: bool = True,
+        resamples: int = 200,
+        seed: int = 0,
         **kwargs: Any,
     ) -> None:
         super().__init__(**kwargs)
@@ -129,7 +130,7 @@ class EyeDistance(Metric):
 
         Args:
             volume: intensities in [0, 1], shape ``(B, 1, S, Z, X)``. Rounding errors beyond are clamped.
-            role: ``"real"`` or ``"fake"`` for real or generated volumes, ``"second"`` for second renderings.
+            role: ``"real"`` or ``"fake"`` for real or generated volumes, ``"rescan"`` for rescans.
             keys: names of the eyes, the same for the real and the generated volume of an eye. An eye may be
                 given twice, as padded distributed samplers do; it counts once.
 
@@ -145,7 +146,7 @@ class EyeDistance(Metric):
         check_same_size(role, str(keys[0]), tuple(volume.shape[2:]), size)
         volume = volume.to(self.device, torch.float32).clamp(0, 1)
         # One eye at a time, so that no rounding depends on the batch's size.
-        with torch.autocast(volume.device.type, enabled=False):
+        with no_autocast(volume.device):
             features = [self._rows(eye[None], role, key) for eye, key in zip(volume, keys, strict=True)]
         for key, rows in zip(keys, features, strict=True):
             if not rows.isfinite().all():
@@ -196,7 +197,7 @@ class EyeDistance(Metric):
         """The checked input of :meth:`compute`, without the network, so that another process can compute.
 
         Args:
-            beside: another distance of the same protocol, whose real eyes and second renderings are used
+            beside: another distance of the same protocol, whose real eyes and rescans are used
                 instead of this one's. So several distances share the features of the real eyes.
 
         Returns:
@@ -206,26 +207,26 @@ class EyeDistance(Metric):
             ValueError: in the same cases as :meth:`compute`.
         """
         source = self if beside is None else beside
-        real, second, fake = source.gathered("real"), source.gathered("second"), self._eyes("fake")
+        real, rescan, fake = source.gathered("real"), source.gathered("rescan"), self._eyes("fake")
         name = self._name(real.size)
         for role, eyes in (("real", real), ("fake", fake)):
             if len(eyes.names) < 2:
                 raise ValueError(f"{name}: expected at least two {role} eyes, found {len(eyes.names)}")
         assert real.size is not None
-        for role, eyes in (("fake", fake), ("second", second)):
+        for role, eyes in (("fake", fake), ("rescan", rescan)):
             if eyes.size is not None:
                 check_same_size(role, next(iter(eyes.names.values())), eyes.size, real.size)
         if self.paired:
             check_same_eyes(real, fake, "fake", "answer each real eye, or compare with paired=False")
-        if second.names:
-            check_same_eyes(real, second, "second", "render each real eye a second time, or none")
+        if rescan.names:
+            check_same_eyes(real, rescan, "rescan", "render each real eye a second time, or none")
         features, shuffled = self._without_control(real.features)
         return EyeComparison(
             name,
             self.kind,
             features,
             fake.features,
-            second.features if second.names else None,
+            rescan.features if rescan.names else None,
             shuffled,
             self.paired,
             self.resamples,

@@ -60,19 +60,6 @@ class ImageDistance(EyeDistance):
     _subject = "image_distance"
     _ndim = 4
 
-    def __init__(
-        self,
-        network: FeatureNetwork | str = "efficientnet_lite0",
-        output: str | None = None,
-        kind: Literal["frechet", "kernel"] | SetDistance = "frechet",
-        resize: Resize = "antialias",
-        paired: bool = True,
-        resamples: int = 200,
-        seed: int = 0,
-        **kwargs: Any,
-    ) -> None:
-        super().__init__(network, output, kind, resize, paired, resamples, seed, **kwargs)
-
     def _rows(self, volume: Tensor, role: str, key: str) -> Tensor:
         return self._features(volume[0].transpose(0, 1))
 
@@ -170,10 +157,10 @@ class VideoDistance(EyeDistance):
 
 def _shuffled_order(n_slices: int, seed: int) -> list[int]:
     """A random order of the slices, neither their own nor its reverse unless there are two."""
-    generator = torch.Generator().manual_seed(seed % 2**63)
+    rng = torch.Generator().manual_seed(seed % 2**63)
     own = list(range(n_slices))
     if n_slices == 2:
         return [1, 0]
-    while (order := torch.randperm(n_slices, generator=generator).tolist()) in (own, own[::-1]):
+    while (order := torch.randperm(n_slices, generator=rng).tolist()) in (own, own[::-1]):
         pass
     return order

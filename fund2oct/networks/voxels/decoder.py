@@ -10,6 +10,7 @@ from torch.nn import functional as F
 
 from fund2oct.networks.blocks import Noise, ResidualBlock, SliceMixer, norm
 from fund2oct.networks.noise import NoiseSource
+from fund2oct.precision import no_autocast
 
 
 class DecoderLevel(nn.Module):
@@ -51,7 +52,7 @@ class SpeckleHead(nn.Module):
         x = self.normed(x)
         speckle = self.speckle[:-1](self.noise(x, rng))
         # In bfloat16 an image has 186 grey levels, which a discriminator sees.
-        with torch.autocast(x.device.type, enabled=False):
+        with no_autocast(x.device):
             return torch.sigmoid(self.anatomy(x.float()) + self.speckle[-1](speckle.float()))
 
 

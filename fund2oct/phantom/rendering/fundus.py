@@ -10,7 +10,7 @@ from scipy import ndimage
 from fund2oct.phantom.anatomy import Anatomy
 from fund2oct.phantom.grid import Array, PhotoGrid, smoothstep
 from fund2oct.phantom.lesions import LesionMaps
-from fund2oct.phantom.long import LongEye
+from fund2oct.phantom.long_eyes import LongEye
 from fund2oct.phantom.rendering.texture import Texture
 
 _DRUSEN = (0.88, 0.67, 0.25)

@@ -10,7 +10,7 @@ import numpy as np
 from fund2oct.phantom.grid import Array
 from fund2oct.phantom.lesions import LESIONS, LesionMaps
 from fund2oct.phantom.rendering.scanner import DYNAMIC_RANGE_DB, Optics, linear
-from fund2oct.phantom.surfaces import Surfaces
+from fund2oct.phantom.surfaces import TrueSurfaces
 
 # How bright each tissue is displayed, from the inner to the outer retina, averaged over speckle.
 _BRIGHT = {
@@ -47,7 +47,7 @@ class VitreousLine:
 
     Attributes:
         height_um: above Bruch's membrane, ``(S, X)``.
-        opacity: from 0 where it is not seen to 1, ``(S, X)``.
+        opacity: how much of it is seen, from 0 to 1, ``(S, X)``.
         bright: displayed brightness.
     """
 
@@ -71,7 +71,7 @@ class Columns:
         vitreous: lines above the retina.
     """
 
-    surfaces: Surfaces
+    surfaces: TrueSurfaces
     lesions: LesionMaps
     vessels: Array
     lumens: Array

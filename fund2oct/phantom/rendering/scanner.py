@@ -18,14 +18,23 @@ _LEAST_SIGMA_PX = 0.3
 
 @dataclass(frozen=True)
 class Optics:
-    """The scanner.
+    """The simulated scanner: how sharp it sees, and how much speckle and noise it adds.
 
     Args:
         axial_um: axial point spread, full width at half maximum.
         lateral_um: lateral point spread, full width at half maximum.
-        looks: independent speckle patterns averaged in each B-scan.
-        noise_floor: displayed brightness of the noise alone, of 1.
+        looks: number of independent speckle patterns that are averaged in each B-scan.
+        noise_floor: brightness of the noise alone as displayed, in [0, 0.5).
         roll_off_db: loss of sensitivity from the top to the bottom of the frame.
+
+    Raises:
+        ValueError: if a width is not positive, or a number is out of its range.
+
+    Example:
+        >>> from fund2oct.phantom import PhantomConfig, simulate_eye
+        >>> clean = PhantomConfig(optics=Optics(looks=64, noise_floor=0.0))  # hardly any speckle
+        >>> simulate_eye(0, 0, clean).volume.shape
+        (6, 80, 112)
     """
 
     axial_um: float = 7.0
@@ -48,7 +57,7 @@ class Optics:
 def acquire(rng: np.random.Generator, signal: Array, dz_um: float, dx_um: float, optics: Optics) -> Array:
     """One scan of a mean signal ``(S, Z, X)``: speckle, noise, log compression; uint8.
 
-    The second rendering of an eye is this function with another ``rng``.
+    The rescan of an eye is this function with another ``rng``.
 
     Speckle is the power of circular complex Gaussian fields as wide as the point spread, averaged
     over ``optics.looks`` of them (Schmitt, Xiang and Yung, J Biomed Opt 1999).

@@ -71,7 +71,7 @@ nothing.
 """
 
 _FIGURES = """\
-Of the {n_eyes} eyes that were kept for the test. The floors are what no model can beat: a second rendering
+Of the {n_eyes} eyes that were kept for the test. The floors are what no model can beat: a rescan
 of the same eye, and *twins*, eyes with the very same photo and other hidden anatomy. The controls know
 nothing of the photo, or are given another eye's.
 

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from fund2oct.models.published import WEIGHTS, models_in_the_box, read_config
+from fund2oct.models.published import WEIGHTS, read_config, shipped_models
 from fund2oct.run.publishing.record import FIGURES, RunRecord
 
 
@@ -31,7 +31,7 @@ def models_at_hand(runs: Path) -> list[ModelAtHand]:
         runs: a folder of runs, ``EXPERIMENT/NUMBER`` each; it need not be there.
     """
     found: list[ModelAtHand] = []
-    for folder in models_in_the_box():
+    for folder in shipped_models():
         config = read_config(folder)
         size = f"{config['class'].rpartition('.')[2]}, {(folder / WEIGHTS).stat().st_size / 1e6:.1f} MB"
         where = (

@@ -31,7 +31,7 @@ class RunRecord:
         checkpoint: the model.
         about: ``hours``, ``device``, ``n_eyes`` and ``figures`` of the model's report, what of them is known.
         answers: the report's means by answer and value, the model's controls and floors among them.
-        picture: of a test eye; None where there is none.
+        picture: a picture of a test eye; None where there is none.
     """
 
     checkpoint: Path

@@ -33,9 +33,14 @@ class Published:
     """What was published.
 
     Args:
-        folder: where.
-        n_bytes: of all its files.
+        folder: where it lies.
+        n_bytes: size of all its files together.
         check: in a sentence, how what was read back compares with the checkpoint.
+
+    Example:
+        >>> published = Published(Path("my-model"), 2_014_875, "Read back, they change nothing.")
+        >>> f"{published.folder}: {published.n_bytes / 2**20:.1f} MiB"
+        'my-model: 1.9 MiB'
     """
 
     folder: Path
@@ -59,22 +64,26 @@ def publish(
 
     Args:
         run: the folder of a run, whose newest checkpoint is taken, or a checkpoint.
-        folder: to make.
+        folder: the folder to make.
         half: whether numbers are written as float16, half as large.
         with_encoder: whether a frozen photo encoder that comes from a package is written too, so that the
             folder is all that use needs.
-        licence: of the weights, as the hub calls it, such as ``"apache-2.0"``; empty leaves it open.
+        licence: licence of the weights, as the hub calls it, such as ``"apache-2.0"``; empty leaves it open.
         model: import path of the model's class, where it is not of this package.
         overwrite: whether an earlier publication in ``folder`` may be replaced.
+
+    Returns:
+        Where it lies, how large it is, and how it compares with the checkpoint.
 
     Raises:
         ValueError: if there is no run, its files are damaged, or float16 would change what the model draws.
         fund2oct.models.CheckpointError: if the checkpoint cannot be used.
         fund2oct.outputs.OutputError: if the folder holds something else.
 
-    Example::
-
-        publish("runs/pix2vol/001", "my-model", half=True, with_encoder=True)
+    Example:
+        >>> published = publish("model.ckpt", "my-model", half=True, licence="apache-2.0")
+        >>> sorted(path.name for path in published.folder.iterdir())
+        ['README.md', 'config.json', 'model.safetensors']
     """
     record = RunRecord.read(Path(run))
     folder = Path(folder)

@@ -38,6 +38,11 @@ def check_submission(submission: str | os.PathLike[str], folder: str | os.PathLi
 
     Raises:
         DataError: if the file is no zip, or the folder has no photos.
+
+    Example:
+        >>> zipfile.ZipFile("submission.zip", "w").close()  # an empty one
+        >>> check_submission("submission.zip", ".")  # this folder holds photo.png
+        ['photos without slices: photo']
     """
     wanted = find_photos(folder)
     path = Path(submission)

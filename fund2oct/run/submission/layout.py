@@ -13,7 +13,13 @@ _PICTURES = (".jpg", ".jpeg", ".png", ".bmp", ".tif", ".tiff")
 
 
 def slice_names(stem: str) -> list[str]:
-    """Names of a photo's slices in the zip.
+    """Tell how a photo's slices are called in the zip.
+
+    Args:
+        stem: name of the photo's file, without its ending.
+
+    Returns:
+        The six names, with the folder, in the order of the slices.
 
     Example:
         >>> slice_names("011574-64L")[:2]
@@ -23,14 +29,21 @@ def slice_names(stem: str) -> list[str]:
 
 
 def find_photos(folder: str | os.PathLike[str]) -> dict[str, Path]:
-    """The photos that an upload has to answer, by their names without ending, sorted.
+    """Find the photos that an upload has to answer.
 
     Args:
         folder: the challenge's folder, its ``val``, or any folder of photos. Where there is a ``val.csv``
             its rows count, else every picture in ``CF`` or in the folder itself.
 
+    Returns:
+        The files by their names without ending, sorted.
+
     Raises:
         DataError: if there are none, or two have one name.
+
+    Example:
+        >>> list(find_photos("."))  # this folder holds photo.png
+        ['photo']
     """
     folder = Path(folder)
     if not folder.is_dir():

@@ -16,7 +16,7 @@ from PIL import Image
 
 from fund2oct import __version__
 from fund2oct.data.formats.images import resize
-from fund2oct.data.preparing.landmarks import PhotoPlacement
+from fund2oct.data.preparing.placing import PhotoPlacement
 from fund2oct.eye import Array, DataError
 from fund2oct.geometry import Placement
 from fund2oct.models import VolumeModel, load_model
@@ -36,8 +36,8 @@ class SubmissionReport:
     """What came of a submission.
 
     Args:
-        n_photos: photos that had to be answered.
-        n_kept: of these, answered by an earlier call that was interrupted.
+        n_photos: number of photos that had to be answered.
+        n_kept: number of these that an earlier call, which was interrupted, had answered already.
         failed: a line for each photo that could not be answered; then there is no zip.
     """
 
@@ -64,22 +64,28 @@ def write_submission(
 
     Args:
         checkpoint: a model of six slices.
-        folder: see :func:`fund2oct.run.submission.layout.find_photos`.
+        folder: the photos, as :func:`fund2oct.run.submission.layout.find_photos` takes them.
         out: the zip.
         placement: where the scan lies on the photos; by default around the centre of the retina's circle.
-        seed: seed of the speckle and of the poses.
+        seed: decides the speckle and the poses; another seed draws others.
         model: import path of the model's class, where it is not of this package.
         device: where the model runs.
         overwrite: whether ``out`` may be replaced.
+
+    Returns:
+        How many photos were answered, and which could not be.
 
     Raises:
         DataError: if ``out`` exists or ends in no ``.zip``, or there are no photos.
         fund2oct.models.CheckpointError: if the checkpoint cannot be used.
         ValueError: if the model does not draw six slices.
 
-    Example::
-
-        write_submission("runs/final/checkpoints/last.ckpt", "challenge/val", "submission.zip")
+    Example:
+        >>> from fund2oct.run.submission import check_submission
+        >>> write_submission("model.ckpt", ".", "submission.zip")  # this folder holds photo.png
+        SubmissionReport(n_photos=1, n_kept=0, failed=())
+        >>> check_submission("submission.zip", ".")  # nothing is wrong with it
+        []
     """
     out = Path(out)
     if out.suffix.lower() != ".zip":

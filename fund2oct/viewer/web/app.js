@@ -3,7 +3,7 @@
 
 const state = {
   number: 0, slice: 0, ascan: 0, mode: "side", with: about.names[1] ?? "", mix: 50, swapped: false, play: true,
-  pose: "lies", square: false, surfaces: true, layers: false, lesions: false, black: 0, white: 255,
+  pose: "posed", square: false, surfaces: true, layers: false, lesions: false, black: 0, white: 255,
   lines: true, fields: false, map: "none", cover: 75, between: true,
   slab: 1, slabUm: [0, 0], solid: "", solidOf: SHOWN_FIRST, tall: 3, drape: true,
 };
@@ -77,7 +77,7 @@ function fillChoices() {
   const asFirst = byId("pose").querySelector("[value=real]");
   asFirst.hidden = shown.length < 2;
   asFirst.textContent = `as in ${frame?.name}`;
-  if (shown.length < 2 && state.pose === "real") state.pose = "lies";
+  if (shown.length < 2 && state.pose === "real") state.pose = "posed";
 }
 
 function fillSelect(select, options, value) {
@@ -143,7 +143,7 @@ function readLink() {
   if (!SLABS[changes.slab]) delete changes.slab;
   else changes.slabUm = SLABS[changes.slab].um;
   if (!["side", "blend", "flicker", "difference"].includes(changes.mode)) delete changes.mode;
-  if (!["lies", "real", "flat"].includes(changes.pose)) delete changes.pose;
+  if (!["posed", "real", "flat"].includes(changes.pose)) delete changes.pose;
   return [Math.max(0, about.keys.indexOf(words.get("eye"))), changes];
 }
 
@@ -202,7 +202,7 @@ function pressed(event) {
     ArrowUp: () => stepSlice(-1), ArrowDown: () => stepSlice(1),
     ArrowLeft: () => ascan(-1), ArrowRight: () => ascan(1),
     n: () => stepEye(1), p: () => stepEye(-1),
-    f: () => update({ pose: state.pose === "flat" ? "lies" : "flat" }),
+    f: () => update({ pose: state.pose === "flat" ? "posed" : "flat" }),
     "+": () => zoomBy(1.5), "=": () => zoomBy(1.5), "-": () => zoomBy(1 / 1.5), 0: reset,
     "?": () => byId("help").showModal(),
   };

@@ -3,7 +3,11 @@
 
 const PLANE = 320;
 
-/** Values at the points of the mesh: means of the known A-scans around each, and mixtures of two of these. */
+/**
+ * Values at the points of the mesh: means of the known A-scans around each vertex of a line; between the lines
+ * of a star mixtures of two of these. The farther such a point lies from the lines, the longer the stretch
+ * of a line that it takes the mean of: detail finer than the gap is not known there, and would be drawn as rings.
+ */
 function perVertex(values, source) {
   const { nLines, nVertices, mixed, shares } = source.lines;
   const found = new Float32Array(nLines * nVertices + shares.length);
@@ -20,10 +24,33 @@ function perVertex(values, source) {
     }
   }
   shares.forEach((share, at) => {
-    const [one, other] = [found[mixed[2 * at]], found[mixed[2 * at + 1]]];
-    found[nLines * nVertices + at] = one + (other - one) * share;
+    const point = nLines * nVertices + at, ends = [mixed[2 * at], mixed[2 * at + 1]];
+    const reachMm = Math.min(...ends.map((end) => distanceMm(source.lines, point, end))) / 2;
+    const [one, other] = ends.map((end) => meanAlong(found, source.lines, end, reachMm));
+    found[point] = one + (other - one) * share;
   });
   return found;
+}
+
+function distanceMm({ pointsMm }, one, other) {
+  return Math.hypot(pointsMm[2 * one] - pointsMm[2 * other], pointsMm[2 * one + 1] - pointsMm[2 * other + 1]);
+}
+
+/** The mean of the known values along a line, weighted by a Gaussian around one of its vertices. */
+function meanAlong(found, lines, vertex, sigmaMm) {
+  if (Number.isNaN(found[vertex])) return NaN;
+  const first = vertex - vertex % lines.nVertices;
+  const sigma = sigmaMm / distanceMm(lines, first, first + 1);
+  const reach = Math.ceil(2.5 * sigma);
+  const last = Math.min(first + lines.nVertices - 1, vertex + reach);
+  let sum = 0, weights = 0;
+  for (let at = Math.max(first, vertex - reach); at <= last; at++) {
+    if (Number.isNaN(found[at])) continue;
+    const weight = Math.exp(-0.5 * ((at - vertex) / sigma) ** 2);
+    sum += weight * found[at];
+    weights += weight;
+  }
+  return sum / weights;
 }
 
 /** A map of values at the A-scans of a source, shape (S, X); NaN where it does not reach. */

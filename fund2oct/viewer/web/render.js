@@ -7,11 +7,11 @@ const LAYER_COLOUR = "#7cf5a5";
 const FLAT = 0.6;
 
 /**
- * How far an A-scan is moved down, in micrometres, to lie as `pose` says: "lies", "real" or "flat".
+ * How far an A-scan is moved down, in micrometres, to lie as `pose` says: "posed", "real" or "flat".
  * `frame` is the first source.
  */
 function offsetUm(source, frame, slice, column, pose) {
-  if (pose === "lies" || !source.pose || (pose === "real" && source === frame)) return 0;
+  if (pose === "posed" || !source.pose || (pose === "real" && source === frame)) return 0;
   const own = source.pose[slice * source.columns + column];
   if (pose === "flat") return FLAT * frame.rows * frame.dz - own;
   if (!frame.pose || frame.nSlices !== source.nSlices) return 0;

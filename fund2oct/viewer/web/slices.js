@@ -19,7 +19,7 @@ function panesOf(eye, state) {
     return { frame, panes: shown.map((source, number) => ({ ...alone(source), note: number ? note : "" })) };
   }
   // Slices that lie at different heights cannot be compared voxel by voxel.
-  const pose = state.pose === "lies" && frame.pose && other.pose ? "real" : state.pose;
+  const pose = state.pose === "posed" && frame.pose && other.pose ? "real" : state.pose;
   const [one, two] = [values(frame, pose), values(other, pose)];
   const difference = {
     title: `${other.name} − ${frame.name}`, note: `${pose === state.pose ? "" : "aligned: "}blue darker, red brighter`, sources: [], pose,

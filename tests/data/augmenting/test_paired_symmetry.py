@@ -31,7 +31,7 @@ def sample_of(scan: ScanPattern, s: int, z: int, x: int) -> dict:
     return {
         "fundus": photo_with_a_mark_at(grid[s, x]),
         "volume": volume,
-        "second": volume * 0.5,
+        "rescan": volume * 0.5,
         "boundaries_um": torch.rand(11, scan.n_slices, X),
         "surfaces_um": torch.rand(4, scan.n_slices, X),
         "surface_confidence": torch.rand(scan.n_slices, X),
@@ -57,7 +57,7 @@ def test_the_mark_stays_under_its_ascan(scan):
             assert seen[s2, x2] > 0.9
             # On a star the lines meet near the fovea, where a neighbour may see the mark as well.
             assert seen[s2, x2] >= seen.max() - 0.03
-            torch.testing.assert_close(moved["second"], moved["volume"] * 0.5)
+            torch.testing.assert_close(moved["rescan"], moved["volume"] * 0.5)
 
 
 @pytest.mark.parametrize("scan", SCANS, ids=lambda scan: scan.kind)

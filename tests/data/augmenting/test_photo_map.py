@@ -118,7 +118,7 @@ def test_the_photo_under_each_ascan_stays_and_the_volume_too(smooth_eye):
         sample = dataset[Draw(0, epoch)]
         found = F.grid_sample(sample["fundus"][None], sample["grid"][None], align_corners=False)
         torch.testing.assert_close(found, wanted, atol=2 / 255, rtol=0)
-        for name in ("volume", "second", "surfaces_um", "surface_confidence", "boundaries_um", "pose_um"):
+        for name in ("volume", "rescan", "surfaces_um", "surface_confidence", "boundaries_um", "pose_um"):
             torch.testing.assert_close(sample[name], plain[name], rtol=0, atol=0)
         assert sample["laterality"] == plain["laterality"]
         turns.append(float((sample["grid"] - plain["grid"]).abs().max()))

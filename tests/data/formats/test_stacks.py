@@ -141,6 +141,16 @@ def test_what_is_no_volume_is_named(name, what, message, tmp_path):
         read_stack(tmp_path / name)
 
 
+def test_a_mistake_of_ours_is_not_told_as_damage(tmp_path, monkeypatch):
+    def mistaken(*_):
+        raise KeyError("ours")
+
+    tifffile.imwrite(tmp_path / "a.tif", np.zeros((4, 5, 6), np.uint8), photometric="miniswhite")
+    monkeypatch.setattr("fund2oct.data.formats.tiff._inverted", mistaken)
+    with pytest.raises(KeyError, match="ours"):
+        read_stack(tmp_path / "a.tif")
+
+
 def test_slices_of_other_sizes_and_empty_folders_are_named(tmp_path):
     with pytest.raises(DataError, match=r"expected pictures .* found none"):
         read_stack(tmp_path)

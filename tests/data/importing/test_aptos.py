@@ -10,7 +10,7 @@ from PIL import Image
 from fund2oct.data import DataError, EyeReader, FundusOCTDataset
 from fund2oct.data.importing.aptos import bscan_of, import_aptos
 from fund2oct.data.importing.assemble import ImportOptions
-from fund2oct.data.preparing.illumination import normalise_illumination, normalise_intensity
+from fund2oct.data.preparing.light_and_levels import even_levels, even_light
 from fund2oct.data.preparing.scans import ScanOptions
 from fund2oct.geometry import Placement, RadialScan
 
@@ -263,11 +263,11 @@ def test_the_options_of_all_importers_are_its_own(challenge, tmp_path):
     )
     import_aptos(challenge, tmp_path / "eyes.h5", options, scan=RadialScan(6, 8.8, start_deg=10))
     plain, eye = (EyeReader(tmp_path / name).read("000001-1L") for name in ("plain.h5", "eyes.h5"))
-    np.testing.assert_array_equal(eye.fundus, normalise_illumination(plain.fundus))
-    np.testing.assert_array_equal(eye.volume, normalise_intensity(plain.volume[::2]))
+    np.testing.assert_array_equal(eye.fundus, even_light(plain.fundus))
+    np.testing.assert_array_equal(eye.volume, even_levels(plain.volume[::2]))
     assert eye.scan.lines == RadialScan(6, 8.8, start_deg=10).lines[::2]
     assert eye.patient != plain.patient == "000001" and eye.laterality == "OS"
-    assert {"light": "evened", "levels": "normalised", "slices": "0,2,4"}.items() <= eye.history.items()
+    assert {"light": "evened", "levels": "evened", "slices": "0,2,4"}.items() <= eye.history.items()
 
 
 def test_real_eyes(real_data: Path, tmp_path):

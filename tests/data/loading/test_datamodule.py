@@ -31,7 +31,7 @@ def test_batches_have_the_shapes_of_the_contract(make_file):
     assert {name: tuple(value.shape) for name, value in batch.items() if isinstance(value, torch.Tensor)} == {
         "fundus": (3, 3, 16, 16),
         "volume": (3, 1, 6, 8, 10),
-        "second": (3, 1, 6, 8, 10),
+        "rescan": (3, 1, 6, 8, 10),
         "grid": (3, 6, 10, 2),
         "pose_um": (3, 6, 7),
         "surfaces_um": (3, 4, 6, 10),
@@ -110,7 +110,7 @@ def test_two_eyes_are_enough_to_try_a_run(make_file):
 
 
 def test_photos_without_a_volume_are_left_out_and_counted(tmp_path, make_eye, caplog):
-    nothing = dict.fromkeys(("volume", "second", "lesions", "boundaries_um", "pose_um", "surfaces_um"))
+    nothing = dict.fromkeys(("volume", "rescan", "lesions", "boundaries_um", "pose_um", "surfaces_um"))
     with EyeWriter(tmp_path / "eyes.h5") as writer:
         for number in range(8):
             writer.add(make_eye(number, **(nothing if number == 3 else {})))
@@ -123,7 +123,7 @@ def test_photos_without_a_volume_are_left_out_and_counted(tmp_path, make_eye, ca
 
 def test_bad_files_and_arguments(tmp_path, make_file, make_eye):
     with pytest.raises(
-        DataError, match=r"data/none.h5: no such file; `fund2oct simulate data/none.h5 --eyes 800`"
+        DataError, match=r"data/none.h5: no such file; `fund2oct simulate data/none.h5 --eyes 600`"
     ):
         FundusOCTDataModule("data/none.h5").prepare_data()
     with pytest.raises(ValueError, match=r"batch_size, num_workers, seed: expected .* found 0, 0 and 0"):
@@ -134,7 +134,7 @@ def test_bad_files_and_arguments(tmp_path, make_file, make_eye):
         FundusOCTDataModule(str(make_file(6)), test_fraction=0).test_dataloader()
     with pytest.raises(ValueError, match="symmetries: expected"):
         FundusOCTDataModule(str(make_file(6)), symmetries="rotations").setup()  # type: ignore[arg-type]
-    nothing = dict.fromkeys(("volume", "second", "lesions", "boundaries_um", "pose_um", "surfaces_um"))
+    nothing = dict.fromkeys(("volume", "rescan", "lesions", "boundaries_um", "pose_um", "surfaces_um"))
     with pytest.raises(DataError, match="expected eyes with a photo and a volume, found none in 2"):
         FundusOCTDataModule(str(make_file(2, **nothing))).setup()
     with pytest.raises(DataError, match=r"eye 'eye0.': expected its pose and surfaces .* `fund2oct surfaces"):

@@ -17,7 +17,7 @@ def test_a_plain_index_gives_the_eye_as_it_is(make_file, make_eye):
     assert (dataset.shape, dataset.fundus_px, dataset.scan) == ((6, 8, 10), 16, RadialScan())
     np.testing.assert_array_equal((sample["fundus"].permute(1, 2, 0) * 255).round(), eye.fundus)
     np.testing.assert_array_equal((sample["volume"][0] * 255).round(), eye.volume)
-    np.testing.assert_array_equal((sample["second"][0] * 255).round(), eye.second)
+    np.testing.assert_array_equal((sample["rescan"][0] * 255).round(), eye.rescan)
     np.testing.assert_array_equal(sample["boundaries_um"], eye.boundaries_um)
     np.testing.assert_array_equal(sample["pose_um"], eye.pose_um)
     np.testing.assert_array_equal(sample["grid"], eye.placement.to_grid(RadialScan().coordinates(10)))
@@ -29,9 +29,9 @@ def test_a_plain_index_gives_the_eye_as_it_is(make_file, make_eye):
 def test_what_one_eye_lacks_is_in_no_sample(tmp_path, make_eye):
     with EyeWriter(tmp_path / "eyes.h5") as writer:
         writer.add(make_eye(0))
-        writer.add(make_eye(1, second=None))
+        writer.add(make_eye(1, rescan=None))
     dataset = FundusOCTDataset(tmp_path / "eyes.h5")
-    assert "second" not in dataset[0] and "second" not in dataset[1]
+    assert "rescan" not in dataset[0] and "rescan" not in dataset[1]
     assert "boundaries_um" in dataset[0]
 
 
@@ -71,7 +71,7 @@ def test_augmented_photo_and_volume_stay_together(tmp_path, make_eye):
     seen = F.grid_sample(image, grid, align_corners=False)[0]  # (3, S, X)
     volume = seen.permute(1, 0, 2).round().numpy().astype(np.uint8)  # red, green, blue as the three rows
     eye = make_eye(
-        fundus=photo.astype(np.uint8), volume=volume, scan=scan, placement=placement, second=None,
+        fundus=photo.astype(np.uint8), volume=volume, scan=scan, placement=placement, rescan=None,
         boundaries_um=None, lesions=None, lesion_fundus=None,
         surfaces_um=np.zeros((4, 6, 11), np.float32), surface_confidence=np.ones((6, 11), np.float32),
         spacing_mm=(math.nan, 1.92 / 3, 7 / 11),
@@ -89,7 +89,7 @@ def test_resizing_keeps_lengths(make_file, make_eye):
     path = make_file(1, volume=np.full((6, 8, 10), 51, np.uint8))
     sample = FundusOCTDataset(path, fundus_px=24, volume_shape=(6, 12, 5))[0]
     assert sample["fundus"].shape == (3, 24, 24)
-    assert sample["volume"].shape == sample["second"].shape == (1, 6, 12, 5)
+    assert sample["volume"].shape == sample["rescan"].shape == (1, 6, 12, 5)
     assert sample["boundaries_um"].shape == (11, 6, 5)
     assert sample["grid"].shape == (6, 5, 2)
     assert sample["spacing_z_mm"].item() * 12 == pytest.approx(1.92)
@@ -128,7 +128,7 @@ def test_poses_are_those_stored(make_file, make_eye):
             for name in ("pose_um", "surfaces_um", "surface_confidence")
         ),
         (
-            dict.fromkeys(("volume", "second", "lesions", "boundaries_um", "pose_um", "surfaces_um"))
+            dict.fromkeys(("volume", "rescan", "lesions", "boundaries_um", "pose_um", "surfaces_um"))
             | {"scan": None},
             {},
             "eye 'eye01': has no photo and volume with its scan; leave it out of the keys",
@@ -136,7 +136,7 @@ def test_poses_are_those_stored(make_file, make_eye):
         (
             {
                 "volume": np.zeros((6, 9, 10), np.uint8),
-                "second": None,
+                "rescan": None,
                 "lesions": None,
                 "spacing_mm": (math.nan, 0.2, 0.88),
             },

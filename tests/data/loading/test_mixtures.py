@@ -8,13 +8,13 @@ import torch
 
 from fund2oct.data import DataError, EyeWriter, FundusOCTDataModule, FundusOCTDataset, UnpairedDataModule
 from fund2oct.data.loading.order import EpochOrder
-from fund2oct.data.preparing.illumination import normalise_illumination, normalise_intensity
+from fund2oct.data.preparing.light_and_levels import even_levels, even_light
 from fund2oct.geometry import RadialScan
 from fund2oct.run.config import ConfigError
 from fund2oct.run.train import build, train
 
 SURFACES = ("surfaces_um", "surface_confidence")
-SCANNED = ("volume", "second", "lesions", "boundaries_um", "pose_um", *SURFACES)
+SCANNED = ("volume", "rescan", "lesions", "boundaries_um", "pose_um", *SURFACES)
 
 
 def write(path, eyes):
@@ -34,7 +34,7 @@ def sliced(make_eye, number, n_slices, **changes):
         surfaces_um=np.sort(rng.random((4, n_slices, 10), dtype=np.float32), 0) * 1000,
         surface_confidence=rng.random((n_slices, 10), dtype=np.float32),
         scan=RadialScan(n_slices),
-        **dict.fromkeys(("second", "lesions", "boundaries_um")),
+        **dict.fromkeys(("rescan", "lesions", "boundaries_um")),
         **changes,
     )
 
@@ -211,8 +211,8 @@ def test_a_misspelt_option_of_a_side_is_named(sides):
 
 def test_photos_and_volumes_are_evened_on_the_way(make_file, make_eye):
     path = make_file(3)
-    sample = FundusOCTDataset(path, normalise_photos=True, normalise_volumes=True)[1]
-    photo, volume = normalise_illumination(make_eye(1).fundus), normalise_intensity(make_eye(1).volume)
+    sample = FundusOCTDataset(path, even_light=True, even_levels=True)[1]
+    photo, volume = even_light(make_eye(1).fundus), even_levels(make_eye(1).volume)
     np.testing.assert_array_equal((sample["fundus"].permute(1, 2, 0) * 255).round(), photo)
     np.testing.assert_array_equal((sample["volume"][0] * 255).round(), volume)
 

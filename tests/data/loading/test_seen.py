@@ -1,12 +1,10 @@
 """Which eyes a model has seen."""
 
-import doctest
 import json
 
 import pytest
 
 from fund2oct.data import EyeReader, EyeWriter
-from fund2oct.data.loading import split as seen
 from fund2oct.data.loading.index import EyeIndex
 from fund2oct.data.loading.split import EyeName, SeenEyes
 
@@ -23,10 +21,6 @@ def trained():
             "test": (EyeName("k4", "p4", "photo4"),),
         },
     )
-
-
-def test_the_examples_run():
-    assert doctest.testmod(seen).failed == 0
 
 
 @pytest.mark.parametrize(

@@ -46,7 +46,7 @@ def test_a_worker_passes_bytes_that_become_the_same_batch(make_file, make_eye):
     assert {name: (many.dtype, tuple(many.shape)) for name, many in raw.pictures.items()} == {
         "fundus": (torch.uint8, (2, 16, 16, 3)),
         "volume": (torch.uint8, (2, 6, 8, 10)),
-        "second": (torch.uint8, (2, 6, 8, 10)),
+        "rescan": (torch.uint8, (2, 6, 8, 10)),
     }
     np.testing.assert_array_equal(raw.pictures["volume"][1], make_eye(2).volume)
     draws = [Draw(1, 5), Draw(3, 5)]

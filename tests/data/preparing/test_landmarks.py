@@ -8,7 +8,7 @@ from PIL import Image
 from fund2oct.cli import main
 from fund2oct.data import EyeReader, PhotoPlacement, crop_retina, find_landmarks, find_retina
 from fund2oct.data.formats.images import read_rgb
-from fund2oct.data.preparing.landmarks import place_on
+from fund2oct.data.preparing.placing import place_on
 from fund2oct.geometry import Placement
 from fund2oct.phantom import PhantomConfig, simulate_eye
 

@@ -9,7 +9,7 @@ from fund2oct.data import FundusOCTDataset, NotAFundusError, PhotoPlacement, cro
 from fund2oct.data.importing.assemble import ImportOptions
 from fund2oct.data.importing.table import import_table
 from fund2oct.data.preparing.circle import RetinaCircle
-from fund2oct.data.preparing.illumination import normalise_illumination
+from fund2oct.data.preparing.light_and_levels import even_light
 from fund2oct.data.preparing.photo import PhotoOptions, prepare_photo, resize, resize_photo
 from fund2oct.data.preparing.preparation import Preparation
 from fund2oct.geometry import Placement
@@ -30,7 +30,7 @@ def test_the_order_is_crop_then_place_then_light(picture):
     evened = prepare_photo(picture, PhotoOptions(64, even_light=True, placement=PhotoPlacement(6.5)), "OS")
     circle = find_retina(picture)
     np.testing.assert_array_equal(plain.fundus, crop_retina(picture, circle, 64))
-    np.testing.assert_array_equal(evened.fundus, normalise_illumination(plain.fundus))
+    np.testing.assert_array_equal(evened.fundus, even_light(plain.fundus))
     assert plain.circle == circle and plain.placement == Placement()
     assert plain.history["photo_size"] == "210x150" and "light" not in plain.history
     assert evened.history["light"] == "evened" and "fovea_x" in evened.history
@@ -62,13 +62,13 @@ def test_a_prediction_sees_the_pixels_that_the_training_saw(picture, tmp_path):
     Image.fromarray(picture).save(tmp_path / "a-OD.png")
     (tmp_path / "t.csv").write_text("photo,patient\na-OD.png,p\n")
     import_table(tmp_path / "t.csv", tmp_path / "eyes.h5", ImportOptions(fundus_px=64))
-    dataset = FundusOCTDataset(tmp_path / "eyes.h5", content="photos", fundus_px=48, normalise_photos=True)
+    dataset = FundusOCTDataset(tmp_path / "eyes.h5", content="photos", fundus_px=48, even_light=True)
     assert dataset.photo_px == 64
-    preparation = Preparation(normalise_photos=True, photo_px=dataset.photo_px)
+    preparation = Preparation(even_light=True, photo_px=dataset.photo_px)
     photo = prepare_photo(picture, preparation.photo_options(Placement(), 48), "OD").fundus
     assert photo.shape == (64, 64, 3)
     given = torch.from_numpy(resize_photo(photo, 48)).permute(2, 0, 1) / 255
     assert (given - dataset[0]["fundus"]).abs().max() <= 0.5 / 255 + 1e-6
     # Light evened at the network's own size is another picture.
-    other = normalise_illumination(crop_retina(picture, find_retina(picture), 48))
+    other = even_light(crop_retina(picture, find_retina(picture), 48))
     assert np.abs(other.astype(int) - resize_photo(photo, 48)).max() > 3

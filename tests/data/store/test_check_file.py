@@ -28,7 +28,7 @@ def test_what_a_file_holds(make_file, tmp_path, make_eye):
         "photo: 16x16 (4)",
         "volume (S, Z, X): 6x8x10 (4); 4 with pose, 4 with pose and surfaces",
         "scan: radial (4)",
-        "also: second (4), boundaries_um (4), lesions (4), lesion_fundus (4)",
+        "also: rescan (4), boundaries_um (4), lesions (4), lesion_fundus (4)",
         "metadata: none",
         "source: made up (4)",
         f"on disk: {mib:.1f} MiB, compression none (1)",
@@ -48,7 +48,7 @@ def test_each_problem_is_reported_with_its_eye(tmp_path, make_eye):
     blank = make_eye(0).volume.copy()
     blank[[1, 4]] = 7
     path = tmp_path / "eyes.h5"
-    nothing = dict.fromkeys(("volume", "second", "lesions", "boundaries_um", "pose_um", "surfaces_um"))
+    nothing = dict.fromkeys(("volume", "rescan", "lesions", "boundaries_um", "pose_um", "surfaces_um"))
     with EyeWriter(path) as writer:
         writer.add(make_eye(0, volume=blank))
         writer.add(make_eye(1, pose_um=None))
@@ -134,7 +134,7 @@ def test_simulated_eyes_are_written_as_simulated(tmp_path):
     for number, key in enumerate(reader.keys):
         found, wanted = reader.read(key), simulate_eye(5, number, config)
         assert found.key == wanted.key
-        for name in ("fundus", "volume", "second", "boundaries_um", "lesions", "lesion_fundus"):
+        for name in ("fundus", "volume", "rescan", "boundaries_um", "lesions", "lesion_fundus"):
             np.testing.assert_array_equal(getattr(found, name), getattr(wanted, name), err_msg=name)
         # The phantom's truth is for tests: what is trained on is found in the volume, as in a real one.
         surfaces, pose = find_retina(wanted.volume, wanted.spacing_mm)

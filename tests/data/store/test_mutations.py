@@ -20,7 +20,7 @@ def large_arrays(number):
     absent = dict.fromkeys(("lesions", "lesion_fundus", "boundaries_um"))
     depths = np.float32([600, 800, 850, 950])[:, None, None] + np.zeros((4, 6, 50), np.float32)
     found = {"surfaces_um": depths, "surface_confidence": np.ones((6, 50), np.float32)}
-    arrays = {"volume": volume, "second": 255 - volume, "fundus": None if number % 3 == 2 else photo}
+    arrays = {"volume": volume, "rescan": 255 - volume, "fundus": None if number % 3 == 2 else photo}
     return absent | arrays | found | {"spacing_mm": (math.nan, 0.05, 8.8 / 50)}
 
 

@@ -9,7 +9,7 @@ from fund2oct.data import FundusOCTDataModule
 from fund2oct.evaluation.answers import training_eyes
 from fund2oct.evaluation.answers.answer import Answer, Given, heights_of
 from fund2oct.evaluation.answers.controls import MEDIAN_SURFACES, controls, model_answers, surface_answers
-from fund2oct.evaluation.answers.floors import second_rendering
+from fund2oct.evaluation.answers.floors import rescan
 from fund2oct.evaluation.answers.training_eyes import TrainingEyes
 from fund2oct.evaluation.checkpoints import HeldOutEyes
 from fund2oct.evaluation.compare import REAL, compare
@@ -21,18 +21,6 @@ from fund2oct.networks.noise import NoNoise
 from fund2oct.processes import Here, processes_beside
 
 CPU = torch.device("cpu")
-
-
-@pytest.fixture(scope="module")
-def datamodule(tiny_eyes):
-    datamodule = FundusOCTDataModule(str(tiny_eyes), test_fraction=0.4)
-    datamodule.setup()
-    return datamodule
-
-
-@pytest.fixture(scope="module")
-def eyes(datamodule):
-    return HeldOutEyes(datamodule, CPU)
 
 
 def found_in(batch):
@@ -60,7 +48,7 @@ def test_an_eye_is_measured_alike_in_any_place_of_its_batch(eyes):
     batch = next(eyes.batches())
     key = batch["key"][1]
     alone = eyes.batch(key)
-    answer = second_rendering()
+    answer = rescan()
     here = measured(batch, answer.give(batch), eyes.scan, 1).values
     there = measured(alone, answer.give(alone), eyes.scan).values
     for name, value in here.items():
@@ -174,12 +162,12 @@ def test_sets_are_compared_over_all_eyes(eyes):
         drawn = torch.linspace(0, 1, 48).expand_as(batch["aligned"]).contiguous()
         return Given.placed(drawn, batch)
 
-    answers = [second_rendering(), Answer("fence", fence)]
+    answers = [rescan(), Answer("fence", fence)]
     found = compare(eyes, answers, Distances([]), Here())
     assert found.sets["fence"]["deep/in_common"] == pytest.approx(1, abs=1e-4)
     assert abs(found.sets[REAL]["deep/in_common"]) < 0.2
     lifted = [eye for eye in found.eyes["fence"] if {"PED", "drusen"} & set(eye["diagnosis"].split("+"))]
-    assert lifted and found.sets["floor: second rendering"]["epithelium/correlation"] > 0.8
+    assert lifted and found.sets["floor: rescan"]["epithelium/correlation"] > 0.8
     assert [row["key"] for row in found.eyes["fence"]] == list(eyes.keys)
     assert "epithelium/correlation" in found.sets["fence"]
 

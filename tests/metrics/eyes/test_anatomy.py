@@ -20,7 +20,7 @@ def _eyes() -> tuple[Tensor, Tensor, Surfaces, Surfaces]:
     eyes = [simulate_eye(35, number) for number in range(4)]
     volume, second = (
         torch.from_numpy(np.stack([getattr(eye, name) for eye in eyes]))[:, None] / 255
-        for name in ("volume", "second")
+        for name in ("volume", "rescan")
     )
     return volume, second, find_surfaces(volume, Z_MM, X_MM), find_surfaces(second, Z_MM, X_MM)
 

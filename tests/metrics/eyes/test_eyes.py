@@ -26,7 +26,7 @@ from fund2oct.retina import align, aligned_mask, unalign
 
 X_MM = 8.8 / 112
 ALWAYS = {
-    *(f"{frame}/{name}" for frame in ("aligned", "lying") for name in ("l1", "psnr", "ssim", "ms_ssim")),
+    *(f"{frame}/{name}" for frame in ("aligned", "posed") for name in ("l1", "psnr", "ssim", "ms_ssim")),
     "aligned/retina_local_mean",
     "energy/fake",
     "energy/real",
@@ -52,9 +52,9 @@ ERRORS = (
     "ilm/error_um",
     "ilm/truth_error_um",
     "thickness/truth_error_um",
-    "lying/l1",
+    "posed/l1",
 )
-AGREEMENTS = ("aligned/psnr", "aligned/ssim", "aligned/ms_ssim", "lying/psnr", "lying/ssim", "lying/ms_ssim")
+AGREEMENTS = ("aligned/psnr", "aligned/ssim", "aligned/ms_ssim", "posed/psnr", "posed/ssim", "posed/ms_ssim")
 DIAGNOSES = ("normal", "SRF", "PED", "IRF", "drusen", "normal")
 
 
@@ -70,9 +70,9 @@ def _real() -> dict[str, Any]:
     eyes = [simulate_eye(51, n, PhantomConfig(diagnosis=name)) for n, name in enumerate(DIAGNOSES)]
     arrays = {
         name: torch.from_numpy(np.stack([getattr(eye, name) for eye in eyes]))
-        for name in ("volume", "second", "pose_um", "boundaries_um", "lesions")
+        for name in ("volume", "rescan", "pose_um", "boundaries_um", "lesions")
     }
-    arrays |= {name: arrays[name][:, None] / 255 for name in ("volume", "second")}
+    arrays |= {name: arrays[name][:, None] / 255 for name in ("volume", "rescan")}
     where = arrays["pose_um"], 0.024
     return arrays | {
         "aligned": align(arrays["volume"], *where),
@@ -87,7 +87,7 @@ def _aligned(answer: str) -> Tensor:
     # Of the other eyes: an eye's own speckle must not be in it.
     mean = (real["aligned"].sum(0) - real["aligned"]) / (len(DIAGNOSES) - 1)
     return {
-        "rescan": align(real["second"], real["pose_um"], 0.024),
+        "rescan": align(real["rescan"], real["pose_um"], 0.024),
         "other": real["aligned"].roll(1, 0),
         "mean": mean,
         "nothing": torch.zeros_like(mean),
@@ -96,7 +96,7 @@ def _aligned(answer: str) -> Tensor:
 
 def _volume(answer: str) -> Tensor:
     real = _real()
-    return real["second"] if answer == "rescan" else unalign(_aligned(answer), real["pose_um"], 0.024)
+    return real["rescan"] if answer == "rescan" else unalign(_aligned(answer), real["pose_um"], 0.024)
 
 
 def _measure(answer: str, **optional: Any) -> dict[str, Tensor]:
@@ -129,7 +129,7 @@ def test_names_follow_what_is_given() -> None:
     assert set(_lesions("rescan", scan=real["scan"])) == KIND_LENGTHS | WITH_SCAN
     everything = _lesions("rescan", scan=real["scan"], lesions=real["lesions"])
     assert set(everything) == KIND_LENGTHS | KIND_TRUTHS | WITH_SCAN | WITH_LESIONS
-    network = {"aligned/perceptual_unweighted", "lying/perceptual_unweighted"}
+    network = {"aligned/perceptual_unweighted", "posed/perceptual_unweighted"}
     frames = (_volume("rescan"), _aligned("rescan"), real["volume"], real["aligned"], real["mask"])
     assert set(measure_perceptual(*frames, Blur())) == network
     for value in _everything("rescan").values():
@@ -227,12 +227,12 @@ def test_kinds_of_a_rescan_are_those_of_the_eye() -> None:
 def test_an_eye_has_the_same_values_in_any_batch() -> None:
     real = _real()
     where = real["pose_um"], 0.024
-    answer = align(real["second"], *where)
+    answer = align(real["rescan"], *where)
     whole = _everything("rescan")
     for eye in (1, 4):
         one = slice(eye, eye + 1)
         spacing = torch.tensor([0.024]), torch.tensor([X_MM])
-        found = [Findings(real[name][one], *spacing) for name in ("second", "volume")]
+        found = [Findings(real[name][one], *spacing) for name in ("rescan", "volume")]
         aligned = answer[one], real["aligned"][one], real["mask"][one]
         alone = measure_eyes(*found, *aligned, boundaries_um=real["boundaries_um"][one])
         alone |= measure_lesions(*found, scan=real["scan"], lesions=real["lesions"][one])
@@ -248,7 +248,7 @@ def test_the_aligned_values_are_those_inside_the_mask() -> None:
 
 def test_volumes_that_do_not_fit_are_refused() -> None:
     real = _real()
-    good = [real[name] for name in ("second", "volume", "aligned", "aligned", "mask")]
+    good = [real[name] for name in ("rescan", "volume", "aligned", "aligned", "mask")]
     for place in (0, 2, 4):
         bad = list(good)
         bad[place] = bad[place][:, :, 1:]

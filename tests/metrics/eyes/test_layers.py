@@ -22,13 +22,13 @@ X_MM = 8.8 / 112
 
 def _eyes(n: int = 3) -> tuple[Tensor, Tensor, Tensor, Tensor]:
     eyes = [simulate_eye(21, number) for number in range(n)]
-    volume, second = (
+    volume, rescan = (
         torch.from_numpy(np.stack([getattr(eye, name) for eye in eyes]))[:, None] / 255
-        for name in ("volume", "second")
+        for name in ("volume", "rescan")
     )
     truth = [eye.boundaries_um[boundary_index("IZ_RPE")] - eye.boundaries_um[0] for eye in eyes]
     poses = torch.from_numpy(np.stack([eye.pose_um for eye in eyes]))
-    return volume, second, torch.from_numpy(np.stack(truth)), poses
+    return volume, rescan, torch.from_numpy(np.stack(truth)), poses
 
 
 def _thickness(volume: Tensor) -> Tensor:
@@ -47,12 +47,12 @@ def _thicker(volume: Tensor, rows: int) -> Tensor:
 
 
 def test_rescans_are_near_and_the_truth_not_far_and_other_eyes_differ_more():
-    volume, second, truth, _ = _eyes()
+    volume, rescan, truth, _ = _eyes()
     assert _error_um(volume, volume) == 0
     assert _thickness(volume).isfinite().float().mean() > 0.95
-    assert _error_um(second, volume) < 10
-    assert surface_error_um(_thickness(second), truth).mean() < 25
-    assert _error_um(volume.roll(1, 0), volume) > 2 * _error_um(second, volume)
+    assert _error_um(rescan, volume) < 10
+    assert surface_error_um(_thickness(rescan), truth).mean() < 25
+    assert _error_um(volume.roll(1, 0), volume) > 2 * _error_um(rescan, volume)
 
 
 def test_two_rows_of_thickness_are_48_micrometres():
@@ -63,9 +63,9 @@ def test_two_rows_of_thickness_are_48_micrometres():
 
 def test_the_aligned_frame_has_the_same_thickness():
     volume, _, _, pose = _eyes(2)
-    lying, flat = (retinal_thickness_um(v, 0.024, X_MM) for v in (volume, align(volume, pose, 0.024)))
-    assert (lying - flat).abs().nanmedian() < 5
-    assert lying.shape == (2, 6, 112)
+    posed, flat = (retinal_thickness_um(v, 0.024, X_MM) for v in (volume, align(volume, pose, 0.024)))
+    assert (posed - flat).abs().nanmedian() < 5
+    assert posed.shape == (2, 6, 112)
 
 
 @pytest.mark.parametrize("nothing", [0.0, math.nan])

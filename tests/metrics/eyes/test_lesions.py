@@ -171,7 +171,7 @@ def test_estimates_follow_the_truth_of_simulated_eyes(kind: int, slope: tuple[fl
 
 
 def test_two_scans_of_an_eye_have_one_volume() -> None:
-    (first, truth), (second, _) = _estimates("volume"), _estimates("second")
+    (first, truth), (second, _) = _estimates("volume"), _estimates("rescan")
     assert ((first - second).abs().mean(1) < 0.15 * truth.mean(1)).all()
     assert ((first - first.roll(1, 1)).abs().mean(1) > 5 * (first - second).abs().mean(1)).all()
 

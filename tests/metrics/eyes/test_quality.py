@@ -28,11 +28,9 @@ FUNCTIONS = [volume_l1, volume_psnr, volume_ssim]
 
 
 def _pair(batch: int = 5) -> tuple[Tensor, Tensor]:
-    generator = torch.Generator().manual_seed(3)
-    real = torch.rand(batch, 1, 3, 20, 31, generator=generator)
-    noise = torch.linspace(0.05, 0.4, batch).view(-1, 1, 1, 1, 1) * torch.randn(
-        real.shape, generator=generator
-    )
+    rng = torch.Generator().manual_seed(3)
+    real = torch.rand(batch, 1, 3, 20, 31, generator=rng)
+    noise = torch.linspace(0.05, 0.4, batch).view(-1, 1, 1, 1, 1) * torch.randn(real.shape, generator=rng)
     return (real + noise).clamp(0, 1), real
 
 

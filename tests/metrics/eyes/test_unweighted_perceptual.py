@@ -80,12 +80,12 @@ def test_the_published_network_orders_blur_rescans_and_other_eyes() -> None:
     from fund2oct.phantom import simulate_eye
 
     eyes = [simulate_eye(33, number) for number in range(3)]
-    real, second = (
+    real, rescanned = (
         torch.from_numpy(np.stack([getattr(eye, name) for eye in eyes]))[:, None] / 255
-        for name in ("volume", "second")
+        for name in ("volume", "rescan")
     )
     network = EfficientNetLite0()
-    rescan = unweighted_perceptual_distance(second, real, network)
+    rescan = unweighted_perceptual_distance(rescanned, real, network)
     other = unweighted_perceptual_distance(real.roll(1, 0), real, network)
     blurred = [
         unweighted_perceptual_distance(

@@ -11,16 +11,16 @@ from fund2oct.metrics.sets.kernel import kernel_distance
 
 def _eyes(count: int = 12, rows: int = 3, width: int = 8, shift: float = 0.0, seed: int = 0) -> Tensor:
     """Eyes ``(count, rows, width)`` whose rows are alike within an eye, as B-scans are."""
-    generator = torch.Generator().manual_seed(seed)
-    eye = torch.randn(count, 1, width, generator=generator)
-    return eye + 0.5 * torch.randn(count, rows, width, generator=generator) + shift
+    rng = torch.Generator().manual_seed(seed)
+    eye = torch.randn(count, 1, width, generator=rng)
+    return eye + 0.5 * torch.randn(count, rows, width, generator=rng) + shift
 
 
 def test_value_and_second_floor_are_the_distances_of_all_rows() -> None:
-    real, fake, second = _eyes(), _eyes(shift=0.5, seed=1), _eyes(seed=2)
-    found = compare_eyes("name", frechet_distance, real, fake, second=second)
+    real, fake, rescan = _eyes(), _eyes(shift=0.5, seed=1), _eyes(seed=2)
+    found = compare_eyes("name", frechet_distance, real, fake, rescan=rescan)
     assert found.value == frechet_distance(real.flatten(0, 1), fake.flatten(0, 1)).item()
-    assert found.second_floor == frechet_distance(real.flatten(0, 1), second.flatten(0, 1)).item()
+    assert found.rescan_floor == frechet_distance(real.flatten(0, 1), rescan.flatten(0, 1)).item()
     assert (found.name, found.n_real, found.n_fake, found.floor_n) == ("name", 12, 12, 6)
 
 
@@ -103,10 +103,10 @@ def test_odd_and_unequal_numbers() -> None:
 
 def test_few_eyes_and_no_draws_leave_out_what_needs_them() -> None:
     real = _eyes(3)
-    few = compare_eyes("name", frechet_distance, real, real, second=real, shuffled=real)
-    none = compare_eyes("name", frechet_distance, _eyes(), _eyes(seed=1), second=_eyes(), resamples=0)
+    few = compare_eyes("name", frechet_distance, real, real, rescan=real, shuffled=real)
+    none = compare_eyes("name", frechet_distance, _eyes(), _eyes(seed=1), rescan=_eyes(), resamples=0)
     for found in (few, none):
-        assert found.second_floor == pytest.approx(0, abs=1e-9)
+        assert found.rescan_floor == pytest.approx(0, abs=1e-9)
         assert found.interval is found.floor is found.extrapolated is found.shuffle_control is None
         assert found.curve == ()
     four = compare_eyes("name", frechet_distance, _eyes(4), _eyes(4, seed=1))
@@ -124,7 +124,7 @@ def test_same_seed_same_numbers() -> None:
 
 
 def test_json_and_line() -> None:
-    found = compare_eyes("name", kernel_distance, _eyes(), _eyes(seed=1), second=_eyes(), shuffled=_eyes())
+    found = compare_eyes("name", kernel_distance, _eyes(), _eyes(seed=1), rescan=_eyes(), shuffled=_eyes())
     plain = json.loads(json.dumps(found.to_dict(), allow_nan=False))
     assert plain["unit"] == "eyes"
     assert plain["interval"] == list(found.interval)
@@ -132,7 +132,7 @@ def test_json_and_line() -> None:
     assert set(plain) == {*DistanceResult._fields, "unit"}
     line = str(DistanceResult("d/p", 812.34, 56, 56, (790, 840), 28, 350.1, 901.2, 380, 120.3, 610))
     assert line == (
-        "d/p: 812.34 [790, 840] (56 eyes; second rendering 120.3; "
+        "d/p: 812.34 [790, 840] (56 eyes; rescan 120.3; "
         "at 28 eyes 901.2, floor 350.1, shuffled 380; many eyes 610)"
     )
     assert str(DistanceResult("d/p", 1.5, 2, 3)) == "d/p: 1.5 (2 and 3 eyes)"

@@ -14,7 +14,7 @@ from fund2oct.metrics.sets.image_video import ImageDistance, VideoDistance
 
 
 def test_all_that_are_compared_with_real_eyes_share_their_features() -> None:
-    real, one, other = filled(tiny_image(), second=True), tiny_image(), tiny_image()
+    real, one, other = filled(tiny_image(), rescan=True), tiny_image(), tiny_image()
     one.update(made_volumes(seed=1), "fake", made_keys())
     other.update(made_volumes(seed=3), "fake", made_keys())
     shared, again = (metric.comparison(beside=real) for metric in (one, other))
@@ -61,15 +61,15 @@ UPDATES = {
         made_keys(3),
         r"real eye '000001-R': expected .* \[0, 1\], found .* to 1.5",
     ),
-    "below 0": (_with(-0.1), "second", made_keys(3), "second eye '000001-R': .* found -0.1"),
+    "below 0": (_with(-0.1), "rescan", made_keys(3), "rescan eye '000001-R': .* found -0.1"),
     "real slice": (_constant_slice(), "real", made_keys(3), "real eye '000001-R': slice 4 is of one grey"),
-    "second slice": (_constant_slice(), "second", made_keys(3), "second eye '000001-R': slice 4 is of one"),
+    "rescan slice": (_constant_slice(), "rescan", made_keys(3), "rescan eye '000001-R': slice 4 is of one"),
     "bytes": (torch.ones(3, 1, S, Z, X, dtype=torch.uint8), "real", made_keys(3), "floating point.*uint8"),
     "channels": (torch.rand(3, 3, S, Z, X), "real", made_keys(3), r"expected \(B, 1, S, Z, X\)"),
     "no batch": (torch.rand(1, S, Z, X), "real", made_keys(1), r"expected \(B, 1, S, Z, X\)"),
     "keys": (made_volumes(3), "real", made_keys(2), "one key for each of 3 eyes"),
     "one key": (made_volumes(3), "real", "abc", "one key for each of 3 eyes, found 'abc'"),
-    "role": (made_volumes(3), "generated", made_keys(3), "role: expected one of real, fake, second"),
+    "role": (made_volumes(3), "generated", made_keys(3), "role: expected one of real, fake, rescan"),
 }
 
 
@@ -106,14 +106,14 @@ SETS = {
     "no fake": (3, 0, 0, "at least two fake eyes, found 0"),
     "missing fake": (9, 3, 0, "fake eyes: 6 of 9 are missing: 000003-R, 000004-L, .*, 000007-R, ...; answer"),
     "missing real": (3, 4, 0, "real eyes: 1 of 4 are missing: 000003-R; answer each"),
-    "missing second": (3, 3, 2, "second eyes: 1 of 3 are missing: 000002-L; render"),
+    "missing rescan": (3, 3, 2, "rescan eyes: 1 of 3 are missing: 000002-L; render"),
 }
 
 
-@pytest.mark.parametrize(("real", "fake", "second", "message"), SETS.values(), ids=SETS.keys())
-def test_bad_sets(real: int, fake: int, second: int, message: str) -> None:
+@pytest.mark.parametrize(("real", "fake", "rescan", "message"), SETS.values(), ids=SETS.keys())
+def test_bad_sets(real: int, fake: int, rescan: int, message: str) -> None:
     metric = tiny_image()
-    for role, count in (("real", real), ("fake", fake), ("second", second)):
+    for role, count in (("real", real), ("fake", fake), ("rescan", rescan)):
         if count:
             metric.update(made_volumes(count), role, made_keys(count))
     with pytest.raises(ValueError, match=message):
@@ -121,9 +121,9 @@ def test_bad_sets(real: int, fake: int, second: int, message: str) -> None:
 
 
 @METRICS
-@pytest.mark.parametrize("role", ["real", "fake", "second"])
+@pytest.mark.parametrize("role", ["real", "fake", "rescan"])
 def test_one_eye_given_twice_with_other_content(build, role: str) -> None:
-    metric = filled(build(), second=True)
+    metric = filled(build(), rescan=True)
     metric.update(made_volumes(1, seed=7), role, ["000004-L"])
     with pytest.raises(ValueError, match=f"{role} eye '000004-L': given twice with different volumes"):
         metric.compute()
@@ -192,7 +192,7 @@ def test_two_processes_give_exactly_what_one_gives(tmp_path: Path) -> None:
     torch.multiprocessing.start_processes(_worker, (str(tmp_path),), nprocs=2, start_method="spawn")
     expected = []
     for build, _ in itertools.product((tiny_image, tiny_video), SHARES):
-        metric = filled(build(), second=True)
+        metric = filled(build(), rescan=True)
         expected.append(metric.compute().to_dict())
         for seed, role in enumerate(ROLES):
             metric.update(made_volumes(11, seed)[9:], role, ["more 0", "more 1"])

@@ -19,10 +19,10 @@ SIZES = {
 
 
 def _sets(n_real: int, n_fake: int, width: int, rank: int | None = None) -> tuple[Tensor, Tensor]:
-    generator = torch.Generator().manual_seed(n_real + width)
-    mixing = torch.randn(rank or width, width, generator=generator, dtype=torch.float64) / width**0.5
-    real = torch.randn(n_real, len(mixing), generator=generator, dtype=torch.float64) @ mixing
-    fake = 0.7 * torch.randn(n_fake, len(mixing), generator=generator, dtype=torch.float64) @ mixing
+    rng = torch.Generator().manual_seed(n_real + width)
+    mixing = torch.randn(rank or width, width, generator=rng, dtype=torch.float64) / width**0.5
+    real = torch.randn(n_real, len(mixing), generator=rng, dtype=torch.float64) @ mixing
+    fake = 0.7 * torch.randn(n_fake, len(mixing), generator=rng, dtype=torch.float64) @ mixing
     return real, fake + 0.3
 
 

@@ -19,15 +19,15 @@ from fund2oct.metrics.sets.slices import slice_protocol
 
 @pytest.mark.parametrize(("kind", "function"), [("frechet", frechet_distance), ("kernel", kernel_distance)])
 def test_image_distance_is_that_of_all_bscans(kind, function) -> None:
-    found = filled(tiny_image(kind=kind, output="second"), second=True).compute()
+    found = filled(tiny_image(kind=kind, output="second"), rescan=True).compute()
 
     def described(volume: Tensor) -> Tensor:
         bscans = resize_images(volume.transpose(1, 2).flatten(0, 1), (8, 8), "antialias")
         return Tiny(4).features(bscans)["second"]
 
-    real, fake, second = (described(made_volumes(seed=seed)) for seed in range(3))
+    real, fake, rescan = (described(made_volumes(seed=seed)) for seed in range(3))
     assert found.value == pytest.approx(function(real, fake).item(), rel=1e-5)
-    assert found.second_floor == pytest.approx(function(real, second).item(), rel=1e-5)
+    assert found.rescan_floor == pytest.approx(function(real, rescan).item(), rel=1e-5)
     assert (found.n_real, found.n_fake, found.floor_n) == (9, 9, 4)
     assert found.shuffle_control is None
 
@@ -108,11 +108,11 @@ def test_name_before_the_first_eye_leaves_out_what_it_cannot_know() -> None:
 
 @METRICS
 def test_batches_order_and_repeated_eyes_do_not_matter(build) -> None:
-    expected = filled(build(), second=True).compute()
+    expected = filled(build(), rescan=True).compute()
     orders = random.Random(0)
     for batch in (1, 2, 4):
         metric = build()
-        for seed, role in ((1, "fake"), (0, "real"), (2, "second")):
+        for seed, role in ((1, "fake"), (0, "real"), (2, "rescan")):
             order = orders.sample(range(9), 9)
             order.append(order[0])  # as a distributed sampler pads
             volumes, keys = made_volumes(seed=seed), made_keys()

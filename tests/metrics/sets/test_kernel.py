@@ -7,9 +7,9 @@ from fund2oct.metrics.sets.kernel import kernel_distance
 
 
 def _sets(n_real: int = 9, n_fake: int = 13, width: int = 5) -> tuple[Tensor, Tensor]:
-    generator = torch.Generator().manual_seed(2)
-    real = torch.randn(n_real, width, generator=generator)
-    return real, torch.randn(n_fake, width, generator=generator) + 0.2
+    rng = torch.Generator().manual_seed(2)
+    real = torch.randn(n_real, width, generator=rng)
+    return real, torch.randn(n_fake, width, generator=rng) + 0.2
 
 
 def _by_loops(real: Tensor, fake: Tensor, degree: int, gamma: float, coefficient: float) -> float:

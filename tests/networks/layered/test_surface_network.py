@@ -17,9 +17,9 @@ B, N, K, S, X = 2, 4, 5, 3, 7
 
 @pytest.fixture
 def distribution():
-    generator = torch.Generator().manual_seed(0)
-    increments = 60 * torch.randn(B, N, S, X, generator=generator)
-    return SurfaceDistribution(increments, 20 * torch.randn(B, N, K, S, X, generator=generator))
+    rng = torch.Generator().manual_seed(0)
+    increments = 60 * torch.randn(B, N, S, X, generator=rng)
+    return SurfaceDistribution(increments, 20 * torch.randn(B, N, K, S, X, generator=rng))
 
 
 def test_heights_are_piled_up_from_the_deepest_surface():

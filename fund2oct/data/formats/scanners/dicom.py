@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 
+from fund2oct.data.formats.by_library import by_library
 from fund2oct.data.formats.exam import Exam, age_years, between_slices_mm, centred_scan, square_localizer
 from fund2oct.data.formats.naming import laterality_of
 from fund2oct.data.formats.scanners.curved import scan_of_curves
@@ -92,15 +93,11 @@ def _pydicom() -> Any:
 
 def _read(path: Path, **options: Any) -> Any:
     pydicom = _pydicom()
-    try:
+    with by_library(path, "DICOM"):
         image = pydicom.dcmread(path, **options)
         # pydicom converts an element when it is first asked for: here, so that damage is met in this place.
         for _ in image.iterall():
             pass
-    # A damaged file makes its library raise whatever it stumbles over.
-    except Exception as error:
-        found = f"{type(error).__name__}: {' '.join(str(error).split())}"
-        raise DataError(f"{path}: cannot be read as DICOM, it is damaged or none ({found})") from error
     return image
 
 
@@ -112,11 +109,8 @@ def _pixels(path: Path, image: Any) -> tuple[Array, Levels | None]:
     """
     if not image.get("PixelData"):
         raise DataError(f"{path}: expected pixels, found none; it is truncated or holds only a description")
-    try:
+    with by_library(path, "pixels of DICOM"):
         values = _pydicom().pixels.pixel_array(image)  # in RGB, whatever colours are stored
-    except Exception as error:
-        found = " ".join(str(error).split())
-        raise DataError(f"{path}: its pixels cannot be read ({found})") from error
     if image.get("PhotometricInterpretation") == "PALETTE COLOR":
         raise DataError(f"{path}: expected grey frames, found a palette of colours; export it in grey")
     slope, intercept = (_number(image.get(name), default) for name, default in _RESCALE.items())
@@ -131,9 +125,16 @@ def _pixels(path: Path, image: Any) -> tuple[Array, Levels | None]:
     if (slope, intercept) != (1, 0):
         values = values * slope + intercept
     if image.get("PhotometricInterpretation") == "MONOCHROME1":
-        black, white = levels or find_levels(values)
+        black, white = levels or _found_levels(path, values)
         levels = white, black
     return values, levels
+
+
+def _found_levels(path: Path, values: Array) -> Levels:
+    try:
+        return find_levels(values)
+    except DataError as error:
+        raise DataError(f"{path}: {error}") from error
 
 
 def _number(value: Any, default: float) -> float:
@@ -188,7 +189,7 @@ def _located(
     if photo is None:
         return fields, ["the photograph that it refers to is not beside it"] if uid else []
     values, levels = _pixels(photo, _read(photo))
-    pixels = to_bytes(values, levels or find_levels(values))
+    pixels = to_bytes(values, levels or _found_levels(photo, values))
     grey = pixels if pixels.ndim == 2 else np.asarray(pixels[..., :3].mean(-1).round(), np.uint8)
     if grey.ndim == 2:
         square, placement = square_localizer(grey, (pixel_mm, pixel_mm), centre)

@@ -7,12 +7,13 @@ millimetres, nor the localizer's field: they are taken for those of an eye of me
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
 
+from fund2oct.data.formats.by_library import by_library
 from fund2oct.data.formats.exam import Exam, between_slices_mm, centred_scan, square_localizer
 from fund2oct.data.formats.naming import laterality_of
 from fund2oct.data.formats.scanners.curved import heidelberg_circles
@@ -23,6 +24,7 @@ from fund2oct.geometry import Point, ScanPattern
 MM_A_DEGREE = 0.2896
 LOCALIZER_DEG = 30.0
 
+_WHAT = "a Heidelberg .e2e"
 _CIRCLE = 2
 _EMPTY = 1.99
 
@@ -66,30 +68,24 @@ def _open(path: Path) -> Any:
         from eyepy.io.he.e2e_reader import HeE2eReader
     except ImportError:
         raise ImportError('.e2e files need eyepy: pip install "fund2oct[vendor]"') from None
-    return _of_eyepy(path, lambda: HeE2eReader(path))
-
-
-def _of_eyepy(path: Path, ask: Callable[[], Any]) -> Any:
-    """What eyepy answers, which parses a file bit by bit as it is asked."""
-    try:
-        return ask()
-    # A damaged file makes its library raise whatever it stumbles over.
-    except Exception as error:
-        found = f"{type(error).__name__}: {' '.join(str(error).split())}"
-        raise DataError(
-            f"{path}: cannot be read as a Heidelberg .e2e, it is damaged or none ({found})"
-        ) from error
+    with by_library(path, _WHAT):
+        return HeE2eReader(path)
 
 
 def _scans(path: Path, reader: Any) -> list[Any]:
-    return list(_of_eyepy(path, lambda: [series for series in reader.series if series.n_bscans]))
+    with by_library(path, _WHAT):
+        return [series for series in reader.series if series.n_bscans]
 
 
 def _exam(path: Path, series: Any) -> Exam:
-    bscans = _of_eyepy(path, lambda: [_meta(meta) for meta in series.get_bscan_meta()])
+    with by_library(path, _WHAT):
+        bscans = [_meta(meta) for meta in series.get_bscan_meta()]
+        reflectance = np.asarray(series.get_bscans())
+        side = str(series.laterality())
+        layers = _layers(series)
+        patient = dict(series.get_heyex_metadata()["Patient"])
     if not bscans:
         raise DataError(f"{path}: expected a position for each B-scan, found none")
-    reflectance = np.asarray(_of_eyepy(path, series.get_bscans))
     if reflectance.ndim != 3:
         raise DataError(f"{path}: expected B-scans of one size, found an array of {reflectance.shape}")
     volume = displayed(np.where(reflectance < _EMPTY, reflectance, 0))
@@ -97,7 +93,7 @@ def _exam(path: Path, series: Any) -> Exam:
     degrees = np.array([meta.ends for meta in bscans], np.float64)
     if len(degrees) != n_slices:
         raise DataError(f"{path}: expected a position for each of {n_slices} B-scans, found {len(degrees)}")
-    laterality = laterality_of(str(_of_eyepy(path, series.laterality)).rpartition(".")[2])
+    laterality = laterality_of(side.rpartition(".")[2])
     try:
         scan, centre, notes = _scan(bscans, degrees * MM_A_DEGREE, laterality)
     except DataError as error:
@@ -105,7 +101,8 @@ def _exam(path: Path, series: Any) -> Exam:
     z_mm, x_mm = bscans[0].z_mm, float(np.mean(scan.length_mm)) / n_ascans
     fields: dict[str, Any] = {}
     try:
-        picture = _of_eyepy(path, lambda: np.asarray(series.get_localizer().data, np.uint8))
+        with by_library(path, _WHAT):
+            picture = np.asarray(series.get_localizer().data, np.uint8)
     except DataError:  # not every scan has one
         notes += ("its localizer could not be read",)
     else:
@@ -114,9 +111,10 @@ def _exam(path: Path, series: Any) -> Exam:
         from_corner = (centre[0] + size_mm / 2, centre[1] + size_mm / 2)
         square, placement = square_localizer(picture, pixel_mm, from_corner)
         fields = {"localizer": square, "localizer_placement": placement}
-    layers = _layers(path, series, n_slices)
-    boundaries, dropped = boundaries_of(layers, z_mm, n_ascans)
-    patient = _of_eyepy(path, lambda: dict(series.get_heyex_metadata()["Patient"]))
+    if wrong := [number for number, rows in layers.items() if len(rows) != n_slices]:
+        raise DataError(f"{path}: expected boundaries of {n_slices} B-scans, found others of {wrong}")
+    of_bscan = [{number: rows[place] for number, rows in layers.items()} for place in range(n_slices)]
+    boundaries, dropped = boundaries_of(of_bscan, z_mm, n_ascans)
     names = [patient.get(name) for name in ("Patient ID", "Surname", "First Name")]
     return Exam(
         volume=volume,
@@ -133,6 +131,7 @@ def _exam(path: Path, series: Any) -> Exam:
 
 
 def _meta(meta: Any) -> _Bscan:
+    """What eyepy says of a B-scan, which it parses as it is asked."""
     (x0, y0), (x1, y1) = meta["start_pos"], meta["end_pos"]
     ends = (float(x0), float(y0)), (float(x1), float(y1))
     pattern = int(meta["scan_pattern"])
@@ -157,16 +156,10 @@ def _scan(
     return *centred_scan(ends_mm), ()
 
 
-def _layers(path: Path, series: Any, n_slices: int) -> list[dict[int, Any]]:
-    def found() -> dict[int, Any]:
-        try:
-            return dict(series.get_layers())
-        except KeyError:  # a scan without boundaries
-            return {}
-
-    rows = {
-        number: np.where(np.asarray(row) > 0, row, np.nan) for number, row in _of_eyepy(path, found).items()
-    }
-    if wrong := [number for number, row in rows.items() if len(row) != n_slices]:
-        raise DataError(f"{path}: expected boundaries of {n_slices} B-scans, found others of {wrong}")
-    return [{int(number): row[place] for number, row in rows.items()} for place in range(n_slices)]
+def _layers(series: Any) -> dict[int, Array]:
+    """The rows of each boundary by eyepy's number, ``(S, X)``; NaN where they are not known."""
+    try:
+        found = dict(series.get_layers())
+    except KeyError:  # a scan without boundaries
+        return {}
+    return {int(number): np.where(np.asarray(rows) > 0, rows, np.nan) for number, rows in found.items()}

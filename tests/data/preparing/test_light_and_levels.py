@@ -6,7 +6,7 @@ from scipy import ndimage
 
 from fund2oct.data.formats.images import read_grey, read_rgb
 from fund2oct.data.preparing.circle import crop_retina, find_retina
-from fund2oct.data.preparing.illumination import normalise_illumination, normalise_intensity
+from fund2oct.data.preparing.light_and_levels import even_levels, even_light
 from fund2oct.phantom import PhantomConfig, simulate_eye
 
 
@@ -30,14 +30,14 @@ def test_shade_is_undone(eyes):
     for eye in eyes:
         photo, dark = eye.fundus, shaded(eye.fundus)
         before = np.abs(photo[inside(photo)].astype(float) - dark[inside(photo)]).mean()
-        a, b = normalise_illumination(photo), normalise_illumination(dark)
+        a, b = even_light(photo), even_light(dark)
         after = np.abs(a[inside(photo)].astype(float) - b[inside(photo)]).mean()
         assert after < 0.25 * before, (before, after)
 
 
 def test_the_background_is_level_and_the_hue_kept(eyes):
     for eye in eyes:
-        even = normalise_illumination(shaded(eye.fundus)).astype(float)
+        even = even_light(shaded(eye.fundus)).astype(float)
         left, right = (
             np.median(half.mean(-1)[inside(even, 0.7)[:, columns]])
             for half, columns in ((even[:, :64], slice(0, 64)), (even[:, 64:], slice(64, 128)))
@@ -51,19 +51,19 @@ def test_black_stays_black_and_sizes_and_vessels_stay():
     photo = np.zeros((90, 120, 3), np.uint8)
     photo[10:80, 20:100] = (150, 80, 40)
     photo[44:47, 20:100] = (90, 30, 20)
-    even = normalise_illumination(photo)
+    even = even_light(photo)
     assert even.shape == photo.shape and even.dtype == np.uint8
     assert not even[:8].any() and not even[:, :18].any()
     assert even[45, 60].sum() < 0.65 * even[30, 60].sum()
     blank = np.zeros((40, 50, 3), np.uint8)
-    assert normalise_illumination(blank) is blank
+    assert even_light(blank) is blank
 
 
 @pytest.mark.parametrize(("gain", "offset"), [(0.6, 0), (0.6, 35), (1.0, 25), (0.8, -6), (1.15, 0)])
 def test_gain_and_offset_of_the_device_are_undone(eyes, gain, offset):
     for eye in eyes:
         other = (eye.volume * gain + offset).round().clip(1, 255).astype(np.uint8)
-        a, b = (normalise_intensity(volume).astype(float) for volume in (eye.volume, other))
+        a, b = (even_levels(volume).astype(float) for volume in (eye.volume, other))
         seen = (eye.volume > 6) & (other < 250) & (a < 250) & (a > 0)
         assert np.abs(a - b)[seen].mean() < 3
 
@@ -71,29 +71,29 @@ def test_gain_and_offset_of_the_device_are_undone(eyes, gain, offset):
 def test_height_of_the_frame_matters_little(eyes):
     volume = eyes[0].volume
     room = np.random.default_rng(0).choice(volume[:, :8].ravel(), (6, 40, volume.shape[2]))
-    a = normalise_intensity(volume)
-    b = normalise_intensity(np.concatenate([room, volume], 1))[:, 40:]
+    a = even_levels(volume)
+    b = even_levels(np.concatenate([room, volume], 1))[:, 40:]
     assert np.abs(a.astype(float) - b).mean() < 6
 
 
 def test_fill_does_not_count_and_zeros_stay(eyes):
     volume = eyes[1].volume
     framed = np.pad(volume, ((0, 0), (20, 20), (10, 10)), constant_values=0)
-    even = normalise_intensity(framed)
+    even = even_levels(framed)
     assert not even[:, :18].any()
     inner = even[:, 20:-20, 10:-10].astype(float)
-    assert np.abs(inner - normalise_intensity(volume)).mean() < 4
+    assert np.abs(inner - even_levels(volume)).mean() < 4
     blank = np.full((2, 9, 11), 40, np.uint8)
-    assert normalise_intensity(blank) is blank
+    assert even_levels(blank) is blank
 
 
 @pytest.mark.parametrize(
     ("function", "array", "message"),
     [
-        (normalise_illumination, np.zeros((9, 9, 3)), "photo: expected RGB uint8 .* found float64"),
-        (normalise_illumination, np.zeros((9, 9), np.uint8), r"photo: .* found uint8 \(9, 9\)"),
-        (normalise_intensity, np.zeros((9, 9), np.uint8), r"volume: expected uint8 \(S, Z, X\), found"),
-        (normalise_intensity, np.zeros((2, 9, 9)), "volume: .* found float64"),
+        (even_light, np.zeros((9, 9, 3)), "photo: expected RGB uint8 .* found float64"),
+        (even_light, np.zeros((9, 9), np.uint8), r"photo: .* found uint8 \(9, 9\)"),
+        (even_levels, np.zeros((9, 9), np.uint8), r"volume: expected uint8 \(S, Z, X\), found"),
+        (even_levels, np.zeros((2, 9, 9)), "volume: .* found float64"),
     ],
 )
 def test_the_wrong_type_is_refused(function, array, message):
@@ -107,7 +107,7 @@ def test_real_photos_become_alike(real_data: Path):
         photo = read_rgb(path)
         photos.append(crop_retina(photo, find_retina(photo), 160))
     before = [np.median(photo[inside(photo)].mean(-1)) for photo in photos]
-    after = [np.median(normalise_illumination(photo)[inside(photo)].mean(-1)) for photo in photos]
+    after = [np.median(even_light(photo)[inside(photo)].mean(-1)) for photo in photos]
     assert np.ptp(after) < 8 < np.ptp(before)
 
 
@@ -124,6 +124,6 @@ def test_real_bscans_become_alike(real_data: Path):
         return np.median(ndimage.uniform_filter(tissue, (3, 5)).max(0))
 
     before = [band(read_grey(path)) for path in paths]
-    after = [band(normalise_intensity(read_grey(path)[None])[0]) for path in paths]
+    after = [band(even_levels(read_grey(path)[None])[0]) for path in paths]
     print(np.round(before), np.round(after))
     assert np.std(after) < 0.7 * np.std(before)

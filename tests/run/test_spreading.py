@@ -6,7 +6,7 @@ import os
 import pytest
 import torch
 
-from fund2oct.run.devices import spread
+from fund2oct.run.spreading import spread
 
 SPREAD = {"accelerator": "cpu", "devices": 2, "strategy": "ddp_find_unused_parameters_true"}
 

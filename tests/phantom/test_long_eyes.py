@@ -11,7 +11,7 @@ from fund2oct.geometry import Placement, RadialScan
 from fund2oct.phantom import PhantomConfig, simulate_eye
 from fund2oct.phantom.anatomy import sample_anatomy
 from fund2oct.phantom.grid import PhotoGrid
-from fund2oct.phantom.long import LongEye, lengthen, sample_long_eye
+from fund2oct.phantom.long_eyes import LongEye, lengthen, sample_long_eye
 from fund2oct.phantom.pose import pose_surface
 from fund2oct.retina import BOUNDARIES, N_POSE, estimate_pose, pose_surface_um, retinal_boundaries
 

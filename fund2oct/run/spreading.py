@@ -19,8 +19,14 @@ def spread(config: dict[str, Any]) -> None:
     ``strategy`` stays, and so does all of it under a cluster's launcher.
 
     Args:
-        config: of :func:`fund2oct.run.config.load_experiment`; its ``trainer`` and the ``batch_size`` of its
-            ``data`` are changed in place.
+        config: from :func:`fund2oct.run.config.load_experiment`. Its ``trainer``, and the ``batch_size`` of
+            its ``data``, are changed in place.
+
+    Example:
+        >>> config = {"trainer": {"devices": 1}, "data": {"init_args": {"batch_size": 4}}}
+        >>> spread(config)
+        >>> config["trainer"]  # what was chosen stays, however many cores or GPUs there are
+        {'devices': 1}
     """
     import torch
 

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from fund2oct.export.fields import save_fields, save_predicted_fields
+from fund2oct.export.etdrs_fields import save_fields, save_predicted_fields
 from fund2oct.export.film import save_gif, save_mp4
 from fund2oct.export.meshes import save_ply, save_vtk
 from fund2oct.export.volumes import save_hdf5, save_nifti, save_png, save_tiff

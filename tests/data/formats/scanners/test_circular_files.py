@@ -5,7 +5,7 @@ import math
 import numpy as np
 import pytest
 import torch
-from vendor_files import S, X, volume_with_one_bright_voxel, write_dicom, write_vol
+from vendor_files import S, X, play_e2e, volume_with_one_bright_voxel, write_dicom, write_vol
 
 from fund2oct.data.formats.scanners.curved import heidelberg_circles, scan_of_curves
 from fund2oct.data.formats.scanners.e2e import MM_A_DEGREE, read_scan
@@ -94,49 +94,15 @@ def test_circles_that_cannot_be_placed(ends, side, message):
 
 
 def test_e2e_has_circles_of_a_point_and_the_centre(tmp_path, monkeypatch):
-    """No real .e2e is at hand, so that eyepy's part is played; what is made of it is tested."""
-    ends = circle_ends(90.0) / MM_A_DEGREE
-
-    class Series:
-        n_bscans = S
-        kinds = (2,) * S
-
-        def get_bscan_meta(self):
-            (x, y) = ends[0, 1].tolist()
-            meta = {"end_pos": (0, 0), "center_x": x, "center_y": y, "scale_y": 0.0039}
-            return [
-                meta | {"scan_pattern": kind, "start_pos": start}
-                for kind, (start, _) in zip(self.kinds, ends.tolist(), strict=True)
-            ]
-
-        def get_bscans(self):
-            return volume_with_one_bright_voxel(np.float32, 1.0)
-
-        def get_localizer(self):
-            raise KeyError("no localizer")
-
-        get_layers = get_localizer
-
-        def get_heyex_metadata(self):
-            return {"Patient": {}}
-
-        def laterality(self):
-            return "Laterality.OS"
-
-    class Reader:
-        series = (Series(),)
-
-        def __enter__(self):
-            return self
-
-        def __exit__(self, *_):
-            return None
-
-    monkeypatch.setattr("fund2oct.data.formats.scanners.e2e._open", lambda path: Reader())
+    ends = (circle_ends(90.0) / MM_A_DEGREE).tolist()
+    x, y = ends[0][1]
+    circle = {"scan_pattern": 2, "end_pos": (0, 0), "center_x": x, "center_y": y, "scale_y": 0.0039}
+    metas = [circle | {"start_pos": start} for start, _ in ends]
+    play_e2e(monkeypatch, metas)
     exam = read_scan(tmp_path / "a.e2e", 0)
     assert isinstance(exam.lines, CircularScan) and not exam.lines.clockwise
     assert exam.lines.radius_mm == pytest.approx(RADII.tolist())
     assert exam.spacing_mm[2] == pytest.approx(2 * math.pi * RADII.mean() / X)
-    Series.kinds = (2, *(3,) * (S - 1))
+    play_e2e(monkeypatch, [metas[0], *(meta | {"scan_pattern": 3} for meta in metas[1:])])
     with pytest.raises(DataError, match=f"expected B-scans of one kind, found 1 circles among {S}"):
         read_scan(tmp_path / "a.e2e", 0)

@@ -7,23 +7,23 @@ from pathlib import Path
 import fund2oct
 from fund2oct.models.published.files import is_published
 
-_BOX = Path(fund2oct.__file__).parent / "weights"
+_SHIPPED = Path(fund2oct.__file__).parent / "weights"
 _FIRST = "pix2vol"
 
 
-def models_in_the_box() -> list[Path]:
+def shipped_models() -> list[Path]:
     """Published folders that are part of the package, the one to begin with first."""
-    found = [path for path in _BOX.glob("*") if is_published(path)]
+    found = [path for path in _SHIPPED.glob("*") if is_published(path)]
     return sorted(found, key=lambda path: (path.name != _FIRST, path.name))
 
 
-def box_model() -> Path:
+def shipped_model() -> Path:
     """The model to use where none is named.
 
     Raises:
         ValueError: if the installation holds none.
     """
-    found = models_in_the_box()
+    found = shipped_models()
     if not found:
         raise ValueError(
             "no model was named, and none came with this installation: name one, as in fund2oct predict "

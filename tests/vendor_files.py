@@ -173,3 +173,46 @@ def write_dicom(folder: Path, *, localizer=True, sixteen=False) -> Path:
     image.PerFrameFunctionalGroupsSequence = Sequence(frames)
     image.save_as(folder / "opt.dcm", enforce_file_format=True)
     return folder / "opt.dcm"
+
+
+def play_e2e(monkeypatch, metas, *, laterality="OS", layers=None, patient=None):
+    """Stand in for eyepy, for no real .e2e is at hand: one scan of these B-scans.
+
+    ``layers`` are rows by eyepy's numbers, and ``patient`` what it reads of them.
+    """
+
+    class Series:
+        n_bscans = len(metas)
+
+        def get_bscan_meta(self):
+            return metas
+
+        def get_bscans(self):
+            reflectance = volume_with_one_bright_voxel(np.float32, 1.0)
+            reflectance[0, 0, 0] = 2.0  # eyepy's value for what is absent
+            return reflectance
+
+        def get_localizer(self):
+            raise KeyError("no localizer")
+
+        def get_layers(self):
+            if layers is None:
+                raise KeyError("no layers")
+            return layers
+
+        def get_heyex_metadata(self):
+            return {"Patient": patient or {}}
+
+        def laterality(self):
+            return f"Laterality.{laterality}"
+
+    class Reader:
+        series = (Series(),)
+
+        def __enter__(self):
+            return self
+
+        def __exit__(self, *_):
+            return None
+
+    monkeypatch.setattr("fund2oct.data.formats.scanners.e2e._open", lambda path: Reader())

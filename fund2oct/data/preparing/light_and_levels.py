@@ -13,7 +13,7 @@ from fund2oct.retina.working import find_fill
 
 LIGHT = ("light", "evened")
 """What an eye's history says of a photo whose illumination was evened out already."""
-LEVELS = ("levels", "normalised")
+LEVELS = ("levels", "evened")
 """What it says of a volume that was brought to the levels that all devices share."""
 
 _WORK_PX = 96
@@ -27,7 +27,7 @@ _LEAST_RANGE = 8.0
 _MOST_VOXELS = 2_000_000
 
 
-def normalise_illumination(photo: Array) -> Array:
+def even_light(photo: Array) -> Array:
     r"""Even out a photo's illumination and bring it to one brightness, hue and black surround kept.
 
     .. math:: P'(x, y, c) = P(x, y, c) \cdot 110 / L(x, y)
@@ -42,9 +42,18 @@ def normalise_illumination(photo: Array) -> Array:
     Returns:
         RGB uint8 of the same shape.
 
+    Raises:
+        ValueError: if it is no RGB picture of bytes.
+
     References:
         Foracchia, Grisan, Ruggeri: Luminosity and contrast normalization in retinal images,
         Medical Image Analysis 9 (2005); its estimate of the luminosity, here as a factor.
+
+    Example:
+        >>> bright = np.asarray(Image.open("photo.png"))
+        >>> dark = bright // 2  # half the light
+        >>> bool(abs(even_light(dark).mean() - even_light(bright).mean()) < 1)
+        True
     """
     if photo.ndim != 3 or photo.shape[2] != 3 or photo.dtype != np.uint8:
         raise ValueError(f"photo: expected RGB uint8 (rows, columns, 3), found {photo.dtype} {photo.shape}")
@@ -62,7 +71,7 @@ def normalise_illumination(photo: Array) -> Array:
     return (photo * full[..., None] + 0.5).clip(0, 255).astype(np.uint8)
 
 
-def normalise_intensity(volume: Array) -> Array:
+def even_levels(volume: Array) -> Array:
     r"""Bring a volume's noise floor and bright band to levels that all devices share.
 
     .. math:: V' = 24 + (V - f) \cdot 176 / (b - f)
@@ -76,6 +85,16 @@ def normalise_intensity(volume: Array) -> Array:
 
     Returns:
         uint8 of the same shape; a volume without contrast comes back as it is.
+
+    Raises:
+        ValueError: if it is no volume of bytes.
+
+    Example:
+        >>> from fund2oct.data import EyeReader
+        >>> volume = EyeReader("eyes.h5").read("sim3-0000000-OD").volume
+        >>> dark = volume // 2  # as of a device that shows everything half as bright
+        >>> bool(abs(even_levels(dark).mean() - even_levels(volume).mean()) < 1)
+        True
     """
     if volume.ndim != 3 or volume.dtype != np.uint8:
         raise ValueError(f"volume: expected uint8 (S, Z, X), found {volume.dtype} {volume.shape}")
@@ -114,5 +133,13 @@ def _smooth(values: Array, kept: Array, sigma: float) -> Array:
 
 
 def is_done(history: Mapping[str, Plain], what: tuple[str, str]) -> bool:
-    """Whether an eye's history tells of evened light, or of levels."""
+    """Tell whether a photo's light was evened out, or a volume brought to common levels, already.
+
+    Args:
+        history: what was done to the eye.
+        what: :data:`LIGHT` or :data:`LEVELS`.
+
+    Returns:
+        Whether the history says so.
+    """
     return history.get(what[0]) == what[1]

@@ -1,0 +1,89 @@
+"""Where a scan lies on a photo: as given, or as disc and fovea tell it."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+from fund2oct.data.preparing.landmarks import find_landmarks
+from fund2oct.eye import Array, Plain
+from fund2oct.geometry import Placement
+
+_SURE = 0.5
+
+
+@dataclass(frozen=True)
+class PhotoPlacement:
+    """A placement that is estimated from each photo: the scan lies around the fovea, upright.
+
+    Args:
+        half_width_mm: millimetres of retina under half the photo's width, which the camera's field
+            gives; None takes the distance between disc and fovea for the measure, which differs by 7%
+            between eyes.
+
+    Example:
+        >>> from fund2oct.data.formats.images import read_rgb
+        >>> from fund2oct.data.preparing.photo import PhotoOptions, prepare_photo
+        >>> options = PhotoOptions(size_px=128, placement=PhotoPlacement(half_width_mm=6.5))
+        >>> photo = prepare_photo(read_rgb("photo.png"), options, "OD")
+        >>> [round(place, 1) for place in photo.placement.shift]  # the fovea, not the centre of the photo
+        [-0.1, 0.0]
+    """
+
+    half_width_mm: float | None = None
+
+    def __post_init__(self) -> None:
+        if self.half_width_mm is not None:
+            self.otherwise()
+
+    def otherwise(self) -> Placement:
+        """The placement where the photo tells none: around its centre."""
+        return Placement() if self.half_width_mm is None else Placement(half_width_mm=self.half_width_mm)
+
+
+def place_on(
+    photo: Array | None,
+    laterality: str,
+    wanted: Placement | PhotoPlacement,
+    history: dict[str, Plain],
+    notes: list[str],
+) -> Placement:
+    """The placement of a scan on a photo, as given or as found.
+
+    Args:
+        photo: RGB uint8, the square around the circle of retina; None where there is only a scan.
+        laterality: ``"OD"``, ``"OS"`` or empty.
+        wanted: a placement, or that it is to be estimated.
+        history: the eye's; what was found, and with what confidence, is added to it.
+        notes: a line is added if the fovea was not found for sure. The scan is laid around the photo's centre
+            then, unless that is the disc.
+    """
+    if isinstance(wanted, Placement):
+        return wanted
+    if photo is None:
+        return wanted.otherwise()
+    found = find_landmarks(photo, laterality, wanted.half_width_mm)
+    history |= {
+        "disc_x": round(found.disc[0], 4),
+        "disc_y": round(found.disc[1], 4),
+        "disc_confidence": round(found.disc_confidence, 3),
+        "fovea_x": round(found.fovea[0], 4),
+        "fovea_y": round(found.fovea[1], 4),
+        "fovea_confidence": round(found.fovea_confidence, 3),
+    }
+    sure_of_disc, sure_of_fovea = (
+        confidence >= _SURE for confidence in (found.disc_confidence, found.fovea_confidence)
+    )
+    if not sure_of_fovea or not (sure_of_disc or wanted.half_width_mm):
+        # Half way to the disc and nearer to it, the centre cannot be the fovea.
+        at_disc = sure_of_disc and 2 * math.hypot(*found.disc) < math.dist(found.disc, found.fovea)
+        where = "where it most likely is, for the photo is centred on the disc"
+        notes.append(
+            f"the fovea is uncertain (confidence {found.fovea_confidence:.3f}, that of the disc "
+            f"{found.disc_confidence:.3f}); the scan is laid {where if at_disc else 'around the centre'}"
+        )
+        if not at_disc:
+            history["placement"] = "centre"
+            return wanted.otherwise()
+    history["placement"] = "photo"
+    return Placement(found.fovea, half_width_mm=wanted.half_width_mm or found.half_width_mm)

@@ -1,0 +1,147 @@
+"""How much memory a training step takes, found out before it takes any."""
+
+from __future__ import annotations
+
+import copy
+import weakref
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Any, cast
+
+import torch
+from torch import Tensor
+from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils.data import default_collate
+
+from fund2oct.models.batch import Batch, Losses
+from fund2oct.models.training.stepping import SteppingModule
+from fund2oct.networks.noise import NoiseSource
+
+_META = torch.device("meta")
+_MOMENTS = 2
+
+
+@dataclass(frozen=True)
+class StepMemory:
+    """What a training step holds in the memory of the device that it runs on, in bytes.
+
+    Args:
+        weights: parameters and buffers, those of the averaged generator among them.
+        training: the gradient of each trained weight, and Adam's two moments.
+        step: the batch, and what is computed from it and kept for the backward pass, where it is most.
+    """
+
+    weights: int
+    training: int
+    step: int
+
+    @property
+    def total(self) -> int:
+        """All of it."""
+        return self.weights + self.training + self.step
+
+
+def step_memory(model: SteppingModule, batch: Batch) -> StepMemory:
+    """Estimate the memory of a training step by running it on tensors without values.
+
+    Each part of the training is run once: before the adversaries join, and after. It is the memory of a
+    step in float32, hence the most that one in half precision takes. What a convolution needs for a
+    moment, what lies unused between two tensors, and CUDA itself are not in it.
+
+    Args:
+        model: built for a training.
+        batch: as :func:`batch_without_values` makes it.
+
+    Returns:
+        The memory.
+    """
+    trained = sum(_size(weight) for weight in model.parameters() if weight.requires_grad)
+    parts = {0.0, 1.0} if getattr(model, "adversaries_from", 0) else {1.0}
+    return StepMemory(
+        weights=_sizes((*model.parameters(), *model.buffers())),
+        training=(1 + _MOMENTS) * trained,
+        step=max(_run(model, batch, share) for share in parts),
+    )
+
+
+def batch_without_values(dataset: Any, n_eyes: int) -> Batch:
+    """A batch of so many eyes like the first one of a dataset, as tensors that hold nothing."""
+    sample = default_collate([dataset[0]])
+    entries = {
+        name: torch.empty((n_eyes, *value.shape[1:]), dtype=value.dtype, device=_META)
+        if isinstance(value, Tensor)
+        else value * n_eyes
+        for name, value in sample.items()
+    }
+    return cast(Batch, entries)
+
+
+def _run(model: SteppingModule, batch: Batch, share: float) -> int:
+    """Bytes that a step holds at most beside the weights, at a share of the training."""
+    ghost = object.__new__(type(model))
+    ghost.__dict__ = dict(model.__dict__)
+    ghost._modules = {
+        name: copy.deepcopy(part).to(_META)
+        for name, part in model._modules.items()
+        if part is not None and name != "generator_ema" and any(True for _ in part.parameters())
+    }
+    ghost._device = _META
+
+    def backward(losses: Losses) -> None:
+        torch.stack(list(losses.values())).sum().backward()
+
+    for name, instead in {
+        "share_done": lambda step=None: share,
+        "step_noise": NoiseSource,
+        "step_generator": backward,
+        "_step_discriminators": backward,
+    }.items():
+        object.__setattr__(ghost, name, instead)
+    with _Held() as held:
+        held.add(ghost.parameters())
+        held.add(ghost.buffers())
+        weights = held.now
+        held.add(value for value in batch.values() if isinstance(value, Tensor))
+        ghost.training_step(dict(batch), 0)
+    return held.most - weights
+
+
+class _Held(TorchDispatchMode):
+    """Counts the bytes of the tensors that are alive, now and at most."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.now = self.most = 0
+        self._alive: dict[int, Any] = {}
+
+    def __torch_dispatch__(self, function: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        out = function(*args, **(kwargs or {}))
+        self.add(out if isinstance(out, (tuple, list)) else (out,))
+        return out
+
+    def add(self, values: Iterable[Any]) -> None:
+        """Count tensors until they are gone; a view of one that is counted takes nothing."""
+        for value in values:
+            if not isinstance(value, Tensor):
+                continue
+            storage = value.untyped_storage()
+            name, size = storage._cdata, storage.nbytes()
+            if name in self._alive:
+                continue
+
+            def gone(_: Any, name: int = name, size: int = size) -> None:
+                del self._alive[name]
+                self.now -= size
+
+            self._alive[name] = weakref.ref(storage, gone)
+            self.now += size
+            self.most = max(self.most, self.now)
+
+
+def _sizes(tensors: Iterable[Tensor]) -> int:
+    """Bytes of tensors, of which some may be the same."""
+    return sum({tensor.untyped_storage()._cdata: _size(tensor) for tensor in tensors}.values())
+
+
+def _size(tensor: Tensor) -> int:
+    return tensor.numel() * tensor.element_size()
