@@ -167,6 +167,8 @@ def _add_predict(commands: Commands) -> None:
 
 
 def _train(options: argparse.Namespace) -> int:
+    from pytorch_lightning.utilities import rank_zero_only
+
     from fund2oct.run.folder import last_checkpoint
     from fund2oct.run.train import train
 
@@ -178,7 +180,7 @@ def _train(options: argparse.Namespace) -> int:
         overwrite=options.overwrite,
         spread_out=options.from_shell,
     )
-    if run.is_dir():
+    if run.is_dir() and rank_zero_only.rank == 0:  # of several processes one tells
         report = f": its report in {run}/report/report.html, panels in {run}/panels"
         say(f"\nThe run lies in {run}{report if (run / 'report').is_dir() else ''}.")
         checkpoint = last_checkpoint(run)
