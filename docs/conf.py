@@ -52,5 +52,5 @@ nitpick_ignore_regex = [
     (r"py:class", r"(os|pathlib)\..*|Path"),
     (r"py:class", r"Array|Call|Compression|Content|Distance|EyeIndex|EyePaths|RawBatch|Resize"),
     (r"py:class", r"Spacing|StartMethod|Symmetries|Tensors|Transform"),
-    (r"py:class", r"Figure|Sampler|Tensor|nn\.Module"),
+    (r"py:class", r"Figure|Sampler|Tensor|nn\.Module|fund2oct\.precision\.F"),
 ]

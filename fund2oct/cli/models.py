@@ -167,6 +167,8 @@ def _add_predict(commands: Commands) -> None:
 
 
 def _train(options: argparse.Namespace) -> int:
+    from pytorch_lightning.utilities import rank_zero_only
+
     from fund2oct.run.folder import last_checkpoint
     from fund2oct.run.train import train
 
@@ -178,14 +180,19 @@ def _train(options: argparse.Namespace) -> int:
         overwrite=options.overwrite,
         spread_out=options.from_shell,
     )
-    if run.is_dir():
-        report = f": its report in {run}/report/report.html, panels in {run}/panels"
-        say(f"\nThe run lies in {run}{report if (run / 'report').is_dir() else ''}.")
-        checkpoint = last_checkpoint(run)
-        if checkpoint is not None:
-            suggest(f"fund2oct predict {checkpoint} PHOTO.jpg --out predictions")
-        say(f"      tensorboard --logdir {run.parent}")
+    rank_zero_only(_tell_of)(run, last_checkpoint(run))
     return 0
+
+
+def _tell_of(run: Path, checkpoint: Path | None) -> None:
+    """Say where a run lies and what to do with it."""
+    if not run.is_dir():
+        return
+    report = f": its report in {run}/report/report.html, panels in {run}/panels"
+    say(f"\nThe run lies in {run}{report if (run / 'report').is_dir() else ''}.")
+    if checkpoint is not None:
+        suggest(f"fund2oct predict {checkpoint} PHOTO.jpg --out predictions")
+    say(f"      tensorboard --logdir {run.parent}")
 
 
 def _evaluate(options: argparse.Namespace) -> int:

@@ -1,4 +1,4 @@
-"""What every model shares: the task, the averaged generator, the training step, checkpoints."""
+"""The base of every model: its task, the averaged generator, the training step, checkpoints."""
 
 from __future__ import annotations
 
@@ -28,39 +28,48 @@ from fund2oct.retina import unalign
 
 
 class VolumeModel(SteppingModule):
-    """What training, evaluation, prediction and checkpoints need of any model.
+    """Base class of all models: what training, evaluation, prediction and checkpoints need of a model.
 
-    A model is a subclass that says what its network is, :meth:`build_generator`, and what it minimises,
-    :meth:`losses`; it may also override :meth:`generate` and ``configure_optimizers``. One with
-    adversaries is a :class:`fund2oct.models.VolumeGAN`.
+    A subclass defines its network, :meth:`build_generator`, and what it minimises, :meth:`losses`. It may
+    also override :meth:`generate` and ``configure_optimizers``. For a model with discriminators, subclass
+    :class:`fund2oct.models.VolumeGAN`.
 
-    Constructor arguments are plain values, and are saved in the checkpoint.
+    The arguments of a constructor have to be plain values. They are saved in the checkpoint.
 
     Args:
-        shape: slices, depth and A-scans ``(S, Z, X)`` of the volumes.
+        shape: numbers of slices, rows and A-scans ``(S, Z, X)`` of the volumes.
         learning_rate: step size of Adam.
-        betas: Adam's two decay rates.
-        decay_from: share of the training after which the rate falls linearly to zero; 1 keeps it
-            constant.
-        ema_decay: decay, in batches, of the averaged generator that is validated and saved for use.
-        gradient_clip: largest norm of a network's gradient; 0 turns it off.
-        seed: seed of the noise: in training by step and process, in validation by the eye's key.
-        init_from: file of weights to begin a training with, as far as names and shapes agree, see
+        betas: the two decay rates of Adam.
+        decay_from: share of the training, in [0, 1], after which the learning rate falls linearly to 0. With
+            1 it stays constant.
+        ema_decay: share of the old average that the averaged generator keeps at each batch, in [0, 1). The
+            averaged generator is the one that is validated and used.
+        gradient_clip: largest norm of the gradient of a network; larger ones are scaled down. 0 does not
+            clip.
+        seed: seed of the noise. In training the noise also depends on step and process, in validation on the
+            key of the eye.
+        init_from: file of weights with which a training begins, where names and shapes agree, see
             :func:`fund2oct.models.training.init_from.init_from`.
 
     Example:
-        A regression model, whole::
+        A regression model of your own, ready to be trained:
 
-            class Regression(VolumeModel):
-                def build_generator(self):
-                    return VolumeGenerator(*self.shape[:2])
-
-                def losses(self, batch, fake):
-                    return {"l1": l1_loss(fake.aligned, batch["aligned"])}
+        >>> import torch
+        >>> from fund2oct.losses import l1_loss
+        >>> from fund2oct.networks.voxels.generator import VolumeGenerator
+        >>> class Regression(VolumeModel):
+        ...     def build_generator(self):
+        ...         return VolumeGenerator(*self.shape[:2])
+        ...
+        ...     def losses(self, batch, fake):
+        ...         return {"l1": l1_loss(fake.aligned, batch["aligned"])}
+        >>> model = Regression(shape=(6, 32, 48))
+        >>> model(torch.rand(1, 3, 64, 64), torch.zeros(1, 6, 48, 2)).shape
+        torch.Size([1, 1, 6, 32, 48])
     """
 
     draws_volumes: ClassVar[bool] = True
-    """False for a model of which only ``surfaces`` is to be asked."""
+    """False for a model that predicts surfaces and draws no volumes."""
 
     def __init__(
         self,
@@ -81,7 +90,7 @@ class VolumeModel(SteppingModule):
         """The checkpoint that the hyper-parameters were read from, which then name nothing to import."""
 
     def configure_model(self) -> None:
-        """Build what use and validation need, once the subclass's constructor is done."""
+        """Build the networks that prediction and validation need."""
         if hasattr(self, "generator_ema"):
             return
         self.generator = self.build_generator()
@@ -89,13 +98,13 @@ class VolumeModel(SteppingModule):
         self.validation_metrics = ValidationMetrics()
 
     def configure_training(self) -> None:
-        """Build what training alone needs; a model that is loaded for use does without."""
+        """Build what only training needs. It is not called when a model is loaded for use."""
 
     def rebuilt(self) -> tuple[str, ...]:
-        """Beginnings of the names of weights that come along each time the model is built.
+        """Prefixes of the names of weights that are there whenever the model is built.
 
-        They are neither saved in checkpoints nor read from them. By default these are the frozen
-        :class:`fund2oct.networks.features.FeatureNetwork` parts, whose weights lie in packages.
+        They are neither saved in checkpoints nor read from them. By default these are the weights of frozen
+        :class:`fund2oct.networks.features.FeatureNetwork` parts, which come from packages.
         """
         return frozen_features(self)
 
@@ -107,10 +116,13 @@ class VolumeModel(SteppingModule):
         """Return the weighted terms of the generator's loss by name; their sum is optimised.
 
         Args:
-            batch: what the datamodule gives and, added here: ``aligned``, the real volume in the aligned
-                frame, ``mask``, the aligned voxels that were scanned, and ``lines``, the photo under each
-                A-scan, shape ``(B, 3, S, X)``.
-            fake: what :meth:`generate` made of it.
+            batch: the batch of the datamodule, to which were added: ``aligned``, the real volume in the
+                aligned frame; ``mask``, the aligned voxels that were scanned; and ``lines``, the photo under
+                each A-scan, shape ``(B, 3, S, X)``.
+            fake: volumes that :meth:`generate` drew for it.
+
+        Returns:
+            Scalar tensors by name.
         """
         raise NotImplementedError(f"{type(self).__name__} does not say what its losses are")
 
@@ -125,9 +137,10 @@ class VolumeModel(SteppingModule):
 
         Args:
             fundus: photos in [0, 1], shape ``(B, 3, H, W)``.
-            grid: A-scan positions in grid units, shape ``(B, S, X, 2)``.
-            n_depth: axial samples; those of ``shape`` when absent.
-            rng: source of the noise; torch's own when absent, which cannot be repeated.
+            grid: positions of the A-scans, -1 to 1 from one edge of the photo to the other, as (x, y), shape
+                ``(B, S, X, 2)``.
+            n_depth: number of rows Z; None takes that of ``shape``.
+            rng: source of the noise; None takes torch's global generator.
 
         Returns:
             Aligned volumes in [0, 1], shape ``(B, 1, S, Z, X)``. :func:`fund2oct.retina.unalign`
@@ -148,18 +161,18 @@ class VolumeModel(SteppingModule):
         """Generate the volume of one photo.
 
         Args:
-            photo: a picture file, or RGB bytes, uint8, shape ``(rows, columns, 3)``, as they came from the
-                camera: the model knows how to prepare them.
-            placement: where the scan lies on the square around the circle of retina, by default around its
-                centre; or that it is to be estimated from the photo.
-            rng: seed of the speckle and of the pose; with the eye's key, the file's name, it decides them.
-            draw: whether the surfaces are drawn from their distribution; the median ones are the best
-                single answer.
+            photo: a picture file, or an array, RGB, uint8, shape ``(rows, columns, 3)``, as it came from the
+                camera. It is prepared like the photos of the training.
+            placement: where the scan lies on the square around the circle of retina; None puts its centre in
+                the centre of the square, and a ``PhotoPlacement`` estimates it from the photo.
+            rng: seed of the speckle and of the pose, which also depend on the name of the file.
+            draw: True draws the surfaces from their distribution, as a real eye might have them; False takes
+                the median, which is the best single prediction.
             lines: where the B-scans lie, as many as the model has slices; None takes those of the training.
 
         Returns:
-            The photo, cropped and prepared as those of the training, and the generated volume, at a pose
-            sampled from the training set's; a model that draws no volumes leaves it out.
+            The prepared photo and the generated volume, at a pose drawn from the poses of the training. A
+            model that draws no volumes leaves the volume out.
 
         Raises:
             DataError: if the file is absent or damaged, or it is no fundus photograph.
@@ -173,20 +186,29 @@ class VolumeModel(SteppingModule):
         return predict(self, photo, placement, rng, draw, lines)
 
     def spacing_z_mm(self, n_depth: int) -> float:
-        """Distance of the rows of a volume of so many; NaN while the model knows nothing of its data."""
+        """Distance of two rows, in millimetres, of a volume of ``n_depth`` rows; NaN before training."""
         return self.task.spacing_mm[1] * self.shape[1] / n_depth if self.task else math.nan
 
     def training_batch(self, batch: Batch) -> Batch:
-        """What of a batch a training step is to see; all of it unless a subclass says otherwise."""
+        """Choose the part of a batch that a training step uses; all of it, unless overridden."""
         return batch
 
     @staticmethod
     def prepare(batch: Mapping[str, Any]) -> Batch:
-        """Add what losses and discriminators compare with, see :meth:`~VolumeGAN.generator_losses`."""
+        """Add to a batch the tensors that losses and discriminators compare with, see :class:`Batch`."""
         return prepare_batch(batch)
 
     def generate(self, network: nn.Module, batch: Batch, rng: NoiseSource) -> Fake:
-        """Draw a batch with ``network`` and put it at the poses of the real scans."""
+        """Draw volumes for a batch and move them to the poses of the real scans.
+
+        Args:
+            network: the generator or its average.
+            batch: the batch, see :meth:`losses`.
+            rng: source of the noise.
+
+        Returns:
+            The volumes.
+        """
         n_depth = batch["volume"].shape[3]
         aligned = network(batch["fundus"], batch["grid"], batch["spacing_z_mm"], n_depth, rng=rng).float()
         return Fake(aligned, unalign(aligned, batch["pose_um"], batch["spacing_z_mm"]))
@@ -250,8 +272,9 @@ class VolumeModel(SteppingModule):
             raise NotFiniteError(
                 f"step {self.global_step}: not a finite number: {name}; {advice(self.trainer)}"
             )
+        rebuilt = self.rebuilt_names()
         checkpoint["state_dict"] = {
-            name: value for name, value in checkpoint["state_dict"].items() if not self.is_rebuilt(name)
+            name: value for name, value in checkpoint["state_dict"].items() if name not in rebuilt
         }
         checkpoint[TASK_KEY] = {
             "class": f"{type(self).__module__}.{type(self).__qualname__}",
@@ -262,10 +285,10 @@ class VolumeModel(SteppingModule):
         """Restore the task, and leave to ``load_state_dict`` the weights of the parts that are built."""
         states = checkpoint.get("callbacks", {})
         states.update({name: without_strange_paths(state) for name, state in states.items()})
-        own = self.state_dict()
+        own, rebuilt = self.state_dict(), self.rebuilt_names()
         saved = checkpoint["state_dict"]
         # What was built stays, but where the file holds it too.
-        checkpoint["state_dict"] = {name: value for name, value in own.items() if self.is_rebuilt(name)} | {
+        checkpoint["state_dict"] = {name: value for name, value in own.items() if name in rebuilt} | {
             name: value for name, value in saved.items() if name.partition(".")[0] in self._modules
         }
         stored = checkpoint[TASK_KEY]["task"]
@@ -274,6 +297,11 @@ class VolumeModel(SteppingModule):
             task.check_same_split(self.task)
         self.task = task
 
-    def is_rebuilt(self, name: str) -> bool:
-        """Whether a weight of this name is brought along by the network, see :meth:`rebuilt`."""
-        return name.replace("generator_ema.module.", "generator.", 1).startswith(self.rebuilt())
+    def rebuilt_names(self) -> set[str]:
+        """Names of the weights that come along each time the model is built, see :meth:`rebuilt`."""
+        beginnings = self.rebuilt()
+        return {
+            name
+            for name in self.state_dict()
+            if name.replace("generator_ema.module.", "generator.", 1).startswith(beginnings)
+        }

@@ -1,4 +1,4 @@
-"""What passes between data, model and losses: the batch, what was drawn for it, and terms by name."""
+"""The batch, the volumes generated for it, and the terms of a loss: what data, model and losses exchange."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from fund2oct.networks.lift import sample_lines
 from fund2oct.retina import align, aligned_mask
 
 Losses = dict[str, Tensor]
-"""Weighted terms by name, each a scalar; their sum is optimised."""
+"""Weighted terms of a loss by name, each a scalar tensor. Their sum is optimised."""
 
 
 class Batch(TypedDict, total=False):
@@ -78,12 +78,21 @@ class Batch(TypedDict, total=False):
 
 
 class Fake(NamedTuple):
-    """What the generator made for a batch.
+    """Volumes that the generator drew for a batch.
 
     Args:
-        aligned: the retina in the aligned frame, as the generator draws it, ``(B, 1, S, Z, X)``.
-        volume: the same, put back at the pose of the real scan, ``(B, 1, S, Z, X)``.
-        anatomy: what the generator knew before it drew texture, where it tells the two apart.
+        aligned: volumes in the aligned frame, as the generator draws them, in [0, 1], shape
+            ``(B, 1, S, Z, X)``.
+        volume: the same volumes moved to the poses of the real scans, same shape.
+        anatomy: surfaces and tissue before texture was drawn; None for a generator without them.
+
+    Example:
+        >>> import torch
+        >>> from fund2oct.retina import unalign
+        >>> aligned, pose_um = torch.rand(1, 1, 6, 32, 48), torch.zeros(1, 6, 3)
+        >>> fake = Fake(aligned, unalign(aligned, pose_um + 900, spacing_z_mm=0.06))
+        >>> fake.volume.shape
+        torch.Size([1, 1, 6, 32, 48])
     """
 
     aligned: Tensor

@@ -50,20 +50,19 @@ def load_model(
 ) -> VolumeModel:
     """Load a trained model for use, in evaluation mode.
 
-    The file is read as tensors and plain values; a file that holds anything else is refused. The class is
-    looked up, never imported by a name that the file gives, and only the networks that use needs are built:
-    no text in the file is an import path, a path to open or an address to fetch from.
+    Only tensors and plain values are read; a file that holds anything else is refused. A file never decides
+    what is imported, opened or downloaded. Only the networks that are needed for use are built.
 
     Args:
-        path: a checkpoint written in training; a folder that ``fund2oct publish`` wrote; such a folder on
-            the Hugging Face hub, ``hf://OWNER/NAME`` or ``hf://OWNER/NAME@REVISION``; or None for the model
-            that comes with the package.
-        model_class: the class that was trained, where it is not one of this package; or several, of which,
-            and of this package's, the one is taken that the file names.
-        device: where to put the model.
+        path: a checkpoint of a training; a folder that ``fund2oct publish`` wrote; the address of such a
+            folder on the Hugging Face hub, ``hf://OWNER/NAME`` or ``hf://OWNER/NAME@REVISION``; or None for
+            the model that comes with the package.
+        model_class: class of the model if it is your own; or several classes, of which the file names one.
+            The classes of this package need not be given.
+        device: device to which the model is moved.
 
     Returns:
-        The model; call it with photos and A-scan positions.
+        The model. Its ``predict`` takes a photo.
 
     Raises:
         CheckpointError: if the file is absent, damaged, not a model of this package, or of
@@ -71,9 +70,10 @@ def load_model(
         ModuleNotFoundError: if a frozen network is neither in the file nor installed; the message says how
             to get it.
 
-    Example::
-
-        fund2oct.load_model("runs/pix2vol/001/checkpoints/last.ckpt")
+    Example:
+        >>> model = load_model("model.ckpt")
+        >>> model.predict("photo.png").volume.shape  # slices, rows and A-scans
+        (6, 32, 48)
     """
     path = find_model(path)
     checkpoint = _read(path)
@@ -108,10 +108,13 @@ def load_model(
 
 
 def find_model(name: str | os.PathLike[str] | None) -> Path:
-    """Where a model lies on this machine: a checkpoint, or a published folder.
+    """Find a model on this machine, a checkpoint or a published folder, or fetch it from the hub.
 
     Args:
-        name: as :func:`load_model` takes it; a model on the hub is fetched.
+        name: path, address or None, see :func:`load_model`.
+
+    Returns:
+        Its path.
 
     Raises:
         CheckpointError: if there is none.

@@ -18,21 +18,47 @@ from fund2oct.models.training.optimisation import (
 
 
 class VolumeGAN(VolumeModel):
-    r"""A generator of OCT volumes, its discriminators, and the loop that trains them.
+    r"""Base class of models with discriminators: a generator, its discriminators, and the training loop.
 
-    A model is a subclass that overrides what it does differently:
-
-    * :meth:`~VolumeModel.build_generator` and :meth:`build_discriminators`,
-    * :meth:`generator_losses` and :meth:`discriminator_losses`,
-    * ``configure_optimizers``.
+    A subclass defines :meth:`~VolumeModel.build_generator` and :meth:`build_discriminators`, and
+    :meth:`generator_losses` and :meth:`discriminator_losses`. It may also override
+    ``configure_optimizers``.
 
     Args:
-        shape: slices, depth and A-scans ``(S, Z, X)`` of the volumes.
-        discriminator_learning_rate: Adam's step size for the discriminators.
-        adversaries_from: share of the training after which the discriminators join. Before, the
-            generator learns anatomy from the other losses, which a beginner's speckle would disturb.
-        betas: Adam's two decay rates, for both sides; GANs train with less momentum than classifiers do.
-        options: as :class:`VolumeModel`.
+        shape: numbers of slices, rows and A-scans ``(S, Z, X)`` of the volumes.
+        discriminator_learning_rate: step size of Adam for the discriminators.
+        adversaries_from: share of the training, in [0, 1], after which the discriminators are used. Before,
+            the generator learns the anatomy from the other losses.
+        betas: the two decay rates of Adam, for both sides. GANs need less momentum than classifiers.
+        options: further arguments, those of :class:`VolumeModel`.
+
+    Example:
+        A small GAN of your own, ready to be trained:
+
+        >>> from fund2oct.losses import HingeLoss
+        >>> from fund2oct.networks.adversaries.discriminators import BScanPatchDiscriminator
+        >>> from fund2oct.networks.voxels.generator import VolumeGenerator
+        >>> class SmallGAN(VolumeGAN):
+        ...     def build_generator(self):
+        ...         return VolumeGenerator(*self.shape[:2])
+        ...
+        ...     def build_discriminators(self):
+        ...         return nn.ModuleDict({"bscan": BScanPatchDiscriminator(n_layers=2)})
+        ...
+        ...     def generator_losses(self, batch, fake):
+        ...         scores = self.discriminators["bscan"](fake.volume, batch["lines"])
+        ...         return {"adversarial": HingeLoss().generator([scale.logits for scale in scores])}
+        ...
+        ...     def discriminator_losses(self, batch, fake):
+        ...         judge = self.discriminators["bscan"]
+        ...         sides = batch["volume"], fake.volume
+        ...         real, generated = (
+        ...             [scale.logits for scale in judge(side, batch["lines"])] for side in sides
+        ...         )
+        ...         return {"bscan": HingeLoss().discriminator(real, generated)}
+        >>> model = SmallGAN(shape=(6, 32, 48))
+        >>> model(torch.rand(1, 3, 64, 64), torch.zeros(1, 6, 48, 2)).shape
+        torch.Size([1, 1, 6, 32, 48])
     """
 
     discriminators: nn.ModuleDict
@@ -50,27 +76,40 @@ class VolumeGAN(VolumeModel):
         self.adversaries_from = adversaries_from
 
     def configure_training(self) -> None:
-        """Build what training alone needs; a model that is loaded for use does without."""
+        """Build the discriminators. It is not called when a model is loaded for use."""
         if not hasattr(self, "discriminators"):
             self.discriminators = self.build_discriminators()
 
     def build_discriminators(self) -> nn.ModuleDict:
-        """Return the discriminators by name; without any, the model is trained on its losses alone."""
+        """Return the discriminators by name; none by default, so that only the other losses train."""
         return nn.ModuleDict()
 
     def generator_losses(self, batch: Batch, fake: Fake) -> Losses:
         """Return the weighted terms of the generator's loss by name; their sum is optimised.
 
-        As :meth:`VolumeModel.losses`. Ask a discriminator only if :attr:`adversaries_joined`.
+        Args:
+            batch: the batch, see :meth:`VolumeModel.losses`.
+            fake: generated volumes. Use a discriminator only if :attr:`adversaries_joined`.
+
+        Returns:
+            Scalar tensors by name.
         """
         raise NotImplementedError(f"{type(self).__name__} does not say what its generator's losses are")
 
     def discriminator_losses(self, batch: Batch, fake: Fake) -> Losses:
-        """Return the weighted terms of the discriminators' loss by name; ``fake`` has no gradient."""
+        """Return the weighted terms of the discriminators' loss by name; their sum is optimised.
+
+        Args:
+            batch: the batch, see :meth:`VolumeModel.losses`.
+            fake: generated volumes, without a gradient into the generator.
+
+        Returns:
+            Scalar tensors by name.
+        """
         raise NotImplementedError(f"{type(self).__name__} does not say what its discriminators' losses are")
 
     def losses(self, batch: Batch, fake: Fake) -> Losses:
-        """The generator's."""
+        """The losses of the generator, see :meth:`generator_losses`."""
         return self.generator_losses(batch, fake)
 
     def configure_optimizers(self) -> Any:
@@ -87,7 +126,7 @@ class VolumeGAN(VolumeModel):
 
     @property
     def adversaries_joined(self) -> bool:
-        """Whether the discriminators train, and judge the generator, in this batch."""
+        """Whether the discriminators are trained, and used by the generator, in this batch."""
         return bool(self.discriminators) and self.share_done() >= self.adversaries_from
 
     def on_fit_start(self) -> None:

@@ -1,4 +1,4 @@
-"""The library's own model: surfaces and tissue regressed from the photo, texture taught by an adversary."""
+"""The library's own model: surfaces and tissue are regressed from the photo, texture is learned as a GAN."""
 
 from __future__ import annotations
 
@@ -8,15 +8,14 @@ from typing import Any, cast
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional as F
 
-from fund2oct.losses import adversarial_loss, shadow_loss, slab_loss
+from fund2oct.losses import adversarial_loss
 from fund2oct.models.base import Batch, Fake, Losses
 from fund2oct.models.gan import VolumeGAN
+from fund2oct.models.pix2vol_losses import N_CONDITION, anatomy_losses, photo_and_anatomy
 from fund2oct.models.surface_model import (
     SURFACE_WEIGHTS,
     heights_above_pose,
-    surface_losses,
 )
 from fund2oct.models.training.optimisation import each_step, falling
 from fund2oct.models.training.terms import chosen_weights, own_terms
@@ -36,10 +35,8 @@ WEIGHTS = {
     "shadow": 20000.0,
     "adversarial": 1.0,
 }
-"""Weights of the terms of :class:`Pix2Vol`, by name."""
+"""Default weights of the terms of :class:`Pix2Vol`, by name."""
 
-_CONDITION = 4
-"""Channels of what the patch discriminators compare with: the photo's colours and the anatomy."""
 _PER_SLICE = {
     "volume": 2, "rescan": 2, "grid": 1, "pose_um": 1, "surfaces_um": 2, "surface_confidence": 1,
     "boundaries_um": 2,
@@ -48,51 +45,63 @@ _PER_SLICE = {
 
 
 class Pix2Vol(VolumeGAN):
-    r"""A GAN from a photo to a volume, of which all that a photo decides is regressed.
+    r"""The model of this library: its anatomy is regressed from the photo, its texture drawn by a GAN.
 
-    A training has two parts. In the first the *anatomy* is learned: where the surfaces lie, as a
-    distribution, and how bright the tissue between them is. The terms are
+    A training has two parts. In the first the *anatomy* is learned: the distribution of the surfaces, and the
+    brightness of the tissue between them. Its terms:
 
-    * ``surfaces``, a Huber loss of the median heights;
-    * ``energy`` and ``crps``, proper scores of the heights' distribution, in micrometres;
-    * ``tissue``, the squared difference from the real volume in the aligned frame, of tissue that is
-      drawn between the *real* surfaces;
-    * ``pockets``, the cross entropy of where fluid lies within the retina;
-    * ``slab`` and ``shadow``, the light from below the epithelium, broad and narrow.
+    * ``surfaces``: Huber loss of the median heights;
+    * ``energy`` and ``crps``: proper scores of the distribution of the heights;
+    * ``tissue``: squared difference from the real volume in the aligned frame. The tissue is drawn between
+      the *real* surfaces here, so that it is compared with the right layer;
+    * ``pockets``: cross entropy of the fluid within the retina;
+    * ``slab`` and ``shadow``: losses of the light from below the epithelium, see
+      :func:`fund2oct.losses.slab_loss` and :func:`fund2oct.losses.shadow_loss`.
 
-    In the second part the anatomy rests, and the *texture* is learned from the adversaries alone, on
-    some slices of each eye: ``adversarial``, by discriminators of frozen features, of patches of
-    B-scans, or of patches of volumes; the latter two see photo and anatomy beside the image. Real and
-    generated volumes have the same surfaces there, so that the discriminators judge tissue.
+    In the second part the anatomy does not change, and the *texture* is learned with ``adversarial``, on some
+    slices of each eye. The discriminators see frozen features, patches of B-scans, or patches of volumes; the
+    last two also see the photo and the anatomy. Real and generated volumes have the same surfaces there,
+    so that the discriminators judge tissue alone.
 
     Args:
-        shape: slices, depth and A-scans ``(S, Z, X)``.
-        encoder: ``"efficientnet_lite0"``, pre-trained on ImageNet; ``"own"``, which starts from nothing;
-            or ``"auto"``, the first if its weights are at hand.
-        fine_tune: whether a pre-trained encoder is trained too.
-        encoder_px: the width in pixels at which a pre-trained encoder sees the photo.
-        surface_width: channels of an A-scan's features in the surface network.
-        tissue_width: likewise in the tissue network.
-        texture: widths of the texture's levels, finest first.
-        weights: of the terms, by name, in place of the usual ones; a name left out weighs nothing, and the
-            import path of a loss of your own is a name too, see
-            :func:`fund2oct.models.training.terms.own_terms`; it counts in both parts.
-            Without an adversarial one the whole training is one of anatomy.
-        adversarial: ``"hinge"``, ``"least_squares"`` or ``"non_saturating"``.
-        feature_width: channels of the feature discriminator's heads; 0 leaves it out.
-        bscan_width: channels of the B-scan patch discriminator's first layer; 0 leaves it out.
-        volume_width: likewise of the volume patch discriminator, which needs all slices.
-        judged_slices: slices of each eye that the adversaries see in a step; 0 shows all.
-        anatomy_learning_rate: Adam's step size for the anatomy; it falls linearly to 0 over the second
-            half of the first part.
-        anatomy_betas: Adam's two decay rates for the anatomy.
-        adversaries_from: share of the training that is spent on the anatomy.
-        learning_rate: Adam's step size for the texture, which falls to 0 likewise.
-        options: as :class:`VolumeGAN`.
+        shape: numbers of slices, rows and A-scans ``(S, Z, X)`` of the volumes.
+        encoder: photo encoder: ``"efficientnet_lite0"``, pre-trained on ImageNet; ``"own"``, with random
+            weights; or ``"auto"``, the first if its weights are installed, else the second.
+        fine_tune: True to train the weights of a pre-trained encoder too.
+        encoder_px: width in pixels to which photos are resized for a pre-trained encoder.
+        surface_width: number of channels of an A-scan's features in the surface network.
+        tissue_width: the same in the tissue network.
+        texture: numbers of channels of the texture's levels, finest first.
+        weights: weights of the terms by name, instead of the default ones. A term that is left out is not
+            used. A name can also be the import path of a loss of your own, see
+            :func:`fund2oct.models.training.terms.own_terms`, which is used in both parts. Without
+            ``adversarial`` the whole training is one of the anatomy.
+        adversarial: ``"hinge"``, ``"least_squares"`` or ``"non_saturating"``, see
+            :data:`fund2oct.losses.ADVERSARIAL`.
+        feature_width: number of channels of the heads of the feature discriminator; 0 for none.
+        bscan_width: number of channels of the first layer of the B-scan discriminator; 0 for none.
+        volume_width: number of channels of the first layer of the volume discriminator, which needs all
+            slices; 0 for none.
+        judged_slices: number of slices of each eye that the discriminators see in a step; 0 for all.
+        anatomy_learning_rate: step size of Adam for the anatomy. It falls linearly to 0 until the end of the
+            first part.
+        anatomy_betas: the two decay rates of Adam for the anatomy.
+        adversaries_from: share of the training, in [0, 1], that is spent on the anatomy.
+        learning_rate: step size of Adam for the texture. It falls linearly to 0 until the end.
+        discriminator_learning_rate: step size of Adam for the discriminators, likewise.
+        options: further arguments, those of :class:`VolumeGAN`.
 
     References:
-        Isola et al., pix2pix, CVPR 2017, arXiv:1611.07004; Sauer et al., Projected GANs, NeurIPS 2021,
-        arXiv:2111.01007.
+        Isola et al., pix2pix, CVPR 2017, arXiv:1611.07004 (patch discriminators); Sauer et al., Projected
+        GANs, NeurIPS 2021, arXiv:2111.01007 (discriminators on frozen features).
+
+    Example:
+        >>> model = Pix2Vol(shape=(6, 32, 48), encoder="own")  # untrained
+        >>> photo, grid = torch.rand(1, 3, 64, 64), torch.zeros(1, 6, 48, 2)
+        >>> model.surfaces(photo, grid).median_um.shape  # heights of four surfaces
+        torch.Size([1, 4, 6, 48])
+        >>> model.anatomy(photo, grid, spacing_z_mm=0.06).image.shape
+        torch.Size([1, 1, 6, 32, 48])
     """
 
     def __init__(
@@ -141,7 +150,7 @@ class Pix2Vol(VolumeGAN):
         self.anatomy_betas = anatomy_betas
 
     def build_generator(self) -> nn.Module:
-        """Surfaces, tissue and texture, see :class:`fund2oct.networks.layered.generator.LayeredGenerator`."""
+        """Build a :class:`fund2oct.networks.layered.generator.LayeredGenerator`."""
         return LayeredGenerator(
             self.shape[1],
             self.encoder,
@@ -153,7 +162,12 @@ class Pix2Vol(VolumeGAN):
         )
 
     def build_discriminators(self) -> nn.ModuleDict:
-        """A discriminator of each kind that has a width, as far as its weights are at hand.
+        """Build a discriminator of each kind that has a width.
+
+        Without the weights of the feature discriminator the others are used, with a warning.
+
+        Returns:
+            The discriminators by name.
 
         Raises:
             ModuleNotFoundError: if the frozen features are missing, and no other discriminator is wanted.
@@ -169,18 +183,18 @@ class Pix2Vol(VolumeGAN):
                     raise
                 warnings.warn(f"trained without the feature discriminator, for want of {error}", stacklevel=2)
         if self.bscan_width:
-            found["bscan"] = BScanPatchDiscriminator(_CONDITION, self.bscan_width, n_scales=1)
+            found["bscan"] = BScanPatchDiscriminator(N_CONDITION, self.bscan_width, n_scales=1)
         if self.volume_width:
-            found["volume"] = VolumePatchDiscriminator(_CONDITION, self.volume_width, n_scales=1)
+            found["volume"] = VolumePatchDiscriminator(N_CONDITION, self.volume_width, n_scales=1)
         return found
 
     def configure_training(self) -> None:
-        """Build the discriminators, and import losses of the user's own."""
+        """Build the discriminators, and import the losses of your own that ``weights`` names."""
         super().configure_training()
         self.own_terms = own_terms(self.weights)
 
     def configure_optimizers(self) -> Any:
-        """Adam; the anatomy's rate falls to 0 before the adversaries join, the others' at the end."""
+        """Adam, with a learning rate of the anatomy that falls to 0 before the discriminators are used."""
         network = self.generator
         assert isinstance(network, LayeredGenerator)
         texture = [each for each in network.texture.parameters() if each.requires_grad]
@@ -215,16 +229,19 @@ class Pix2Vol(VolumeGAN):
         rng: NoiseSource | None = None,
         draw_surfaces: bool = False,
     ) -> Tensor:
-        """As that of :class:`VolumeGAN`; between the median surfaces, or between drawn ones.
-
-        The median surfaces are the best single answer. Drawn ones spread as those of real eyes do.
+        """Draw volumes in the aligned frame with the averaged generator.
 
         Args:
             fundus: photos in [0, 1], shape ``(B, 3, H, W)``.
-            grid: A-scan positions in grid units, shape ``(B, S, X, 2)``.
-            n_depth: axial samples; those of ``shape`` when absent.
-            rng: source of the noise; torch's own when absent.
-            draw_surfaces: whether to draw the surfaces too.
+            grid: positions of the A-scans, -1 to 1 from one edge of the photo to the other, as (x, y), shape
+                ``(B, S, X, 2)``.
+            n_depth: number of rows Z; None takes that of ``shape``.
+            rng: source of the noise; None takes torch's global generator.
+            draw_surfaces: True draws the surfaces from their distribution, so that they vary like those of
+                real eyes; False takes the median, which is the best single prediction.
+
+        Returns:
+            Aligned volumes in [0, 1], shape ``(B, 1, S, Z, X)``.
         """
         self.configure_model()
         n_depth = n_depth or self.shape[1]
@@ -233,21 +250,21 @@ class Pix2Vol(VolumeGAN):
         return drawn
 
     def surfaces(self, fundus: Tensor, grid: Tensor) -> SurfaceDistribution:
-        """Predict the surfaces alone, with the averaged network; the arguments are those of ``forward``."""
+        """Predict the surfaces without drawing a volume; the arguments are those of ``forward``."""
         self.configure_model()
         network = self.generator_ema.module
         assert isinstance(network, LayeredGenerator)
         return network.surfaces(fundus, network.encoder(fundus), grid)
 
     def anatomy(self, fundus: Tensor, grid: Tensor, spacing_z_mm: Tensor | float) -> PredictedAnatomy:
-        """Surfaces and tissue without noise, of the averaged network, in the aligned frame."""
+        """Predict surfaces and tissue without noise; the arguments are those of ``forward``."""
         self.configure_model()
         network = self.generator_ema.module
         assert isinstance(network, LayeredGenerator)
         return network.anatomy(fundus, grid, spacing_z_mm)
 
     def training_batch(self, batch: Batch) -> Batch:
-        """Once the adversaries have joined, keep the slices that they see."""
+        """Keep only some slices of each eye while the discriminators are used."""
         if not self.adversaries_joined or not self.judged_slices or self.volume_width:
             return batch
         n_slices = batch["volume"].shape[2]
@@ -263,7 +280,16 @@ class Pix2Vol(VolumeGAN):
         return cast(Batch, entries | {"centre": batch["grid"].mean((1, 2))})
 
     def generate(self, network: nn.Module, batch: Batch, rng: NoiseSource) -> Fake:
-        """Draw a batch; in training between the real surfaces, and only the part that is learned."""
+        """Draw volumes for a batch; in training between the real surfaces.
+
+        Args:
+            network: the generator or its average.
+            batch: the batch, see :meth:`VolumeModel.losses`.
+            rng: source of the noise.
+
+        Returns:
+            The volumes, with texture only while the discriminators are used.
+        """
         if network is not self.generator:
             return super().generate(network, batch, rng)
         assert isinstance(network, LayeredGenerator) and self.task is not None
@@ -278,8 +304,12 @@ class Pix2Vol(VolumeGAN):
         return Fake(aligned, unalign(aligned, batch["pose_um"], batch["spacing_z_mm"]), anatomy)
 
     def generator_losses(self, batch: Batch, fake: Fake) -> Losses:
-        """The terms of the part of the training that it is in."""
-        losses = self._adversarial(batch, fake) if self.adversaries_joined else self._anatomy(batch, fake)
+        """The weighted terms of the current part of the training."""
+        losses = (
+            self._adversarial(batch, fake)
+            if self.adversaries_joined
+            else anatomy_losses(batch, fake, self.step_noise())
+        )
         losses |= {name: loss(batch, fake) for name, loss in self.own_terms.items()}
         return {
             name: self.weights[name.partition("/")[0]] * loss
@@ -290,37 +320,18 @@ class Pix2Vol(VolumeGAN):
     def discriminator_losses(self, batch: Batch, fake: Fake) -> Losses:
         """Each discriminator's adversarial loss."""
         losses = {}
-        condition = _condition(batch, fake)
+        condition = photo_and_anatomy(batch, fake)
         for name, discriminator in self.discriminators.items():
             real = [scale.logits for scale in discriminator(batch["volume"], condition)]
             generated = [scale.logits for scale in discriminator(fake.volume, condition)]
             losses[name] = self.adversarial.discriminator(real, generated)
         return losses
 
-    def _anatomy(self, batch: Batch, fake: Fake) -> Losses:
-        assert fake.anatomy is not None
-        losses = surface_losses(fake.anatomy.surfaces, heights_above_pose(batch), self.step_noise())
-        assert fake.anatomy.real_pockets is not None
-        losses["pockets"] = F.binary_cross_entropy_with_logits(
-            fake.anatomy.pockets, fake.anatomy.real_pockets
-        )
-        losses["tissue"] = (fake.aligned - batch["aligned"]).square().mean()
-        light = fake.aligned, batch["aligned"], batch["spacing_z_mm"]
-        return losses | {"slab": slab_loss(*light), "shadow": shadow_loss(*light)}
-
     def _adversarial(self, batch: Batch, fake: Fake) -> Losses:
-        condition = _condition(batch, fake)
+        condition = photo_and_anatomy(batch, fake)
         return {
             f"adversarial/{name}": self.adversarial.generator(
                 [scale.logits for scale in discriminator(fake.volume, condition)]
             )
             for name, discriminator in self.discriminators.items()
         }
-
-
-def _condition(batch: Batch, fake: Fake) -> Tensor:
-    """The photo above and the anatomy at each voxel, ``(B, 4, S, Z, X)``."""
-    assert fake.anatomy is not None
-    anatomy = unalign(fake.anatomy.image.detach(), batch["pose_um"], batch["spacing_z_mm"])
-    photo = batch["lines"].unsqueeze(3).expand(-1, -1, -1, anatomy.shape[3], -1)
-    return torch.cat([photo, anatomy], 1)

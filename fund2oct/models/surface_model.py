@@ -39,16 +39,22 @@ def heights_above_pose(batch: Batch) -> Tensor:
 
 
 def surface_losses(found: SurfaceDistribution, heights_um: Tensor, rng: NoiseSource) -> Losses:
-    """What a prediction of the surfaces costs.
+    """Losses of a predicted distribution of the surfaces.
 
-    * ``surfaces``: the Huber loss of the medians, :func:`fund2oct.losses.height_loss`;
-    * ``energy``: the energy score of draws of the whole eye, and ``crps``: the score of each increment
-      by itself. Both teach the spread alone: what the medians leave over is to be a likely draw.
+    * ``surfaces``: Huber loss of the medians, :func:`fund2oct.losses.height_loss`;
+    * ``energy``: energy score of draws of all surfaces of an eye, :func:`fund2oct.losses.energy_score`;
+    * ``crps``: score of each increment alone, :func:`fund2oct.losses.normal_crps`.
+
+    The two scores train the loadings only. They compare the errors of the medians with the predicted spread.
 
     Args:
         found: the prediction.
-        heights_um: above the pose's surface, NaN where unknown, shape ``(B, n, S, X)``.
+        heights_um: real heights above the pose's surface in micrometres, NaN where unknown, shape
+            ``(B, n, S, X)``.
         rng: source of the draws.
+
+    Returns:
+        The losses by name, without weights.
     """
     increments = increments_of(heights_um)
     known = increments.isfinite()
@@ -86,20 +92,28 @@ class SurfaceGenerator(nn.Module):
 
 
 class SurfaceModel(VolumeModel):
-    """Predicts where the retina's surfaces lie, as a distribution, and draws no volume.
+    """Predicts the distribution of the retina's surfaces, and draws no volume.
 
-    What it learns is the first half of :class:`fund2oct.models.Pix2Vol`, for those who want the map of the
-    thickness and no picture: it trains in a fraction of the time.
+    Use it for maps of the thickness without a volume. It predicts the same surfaces as
+    :class:`fund2oct.models.Pix2Vol`, and trains in a fraction of the time.
 
     Args:
-        shape: slices, depth and A-scans ``(S, Z, X)`` of the volumes that it learns from.
-        encoder: as :class:`fund2oct.models.Pix2Vol`.
-        fine_tune: whether a pre-trained encoder is trained too.
-        encoder_px: the width in pixels at which a pre-trained encoder sees the photo.
-        surface_width: channels of an A-scan's features.
-        weights: weights of the terms ``surfaces``, ``energy`` and ``crps``, in place of the usual ones.
+        shape: numbers of slices, rows and A-scans ``(S, Z, X)`` of the volumes that it learns from.
+        encoder: photo encoder: ``"efficientnet_lite0"``, pre-trained on ImageNet; ``"own"``, with random
+            weights; or ``"auto"``, the first if its weights are installed, else the second.
+        fine_tune: True to train the weights of a pre-trained encoder too.
+        encoder_px: width in pixels to which photos are resized for a pre-trained encoder.
+        surface_width: number of channels of an A-scan's features.
+        weights: weights of the terms ``surfaces``, ``energy`` and ``crps``, instead of the default ones.
         learning_rate: step size of Adam.
-        options: as :class:`VolumeModel`.
+        options: further arguments, those of :class:`VolumeModel`.
+
+    Example:
+        >>> model = SurfaceModel(shape=(6, 32, 48), encoder="own")
+        >>> found = model.surfaces(torch.rand(1, 3, 64, 64), torch.zeros(1, 6, 48, 2))
+        >>> median_um, deviation_um = thickness_um(found)
+        >>> median_um.shape, 200 < median_um.mean() < 330  # untrained, it begins at a healthy eye
+        (torch.Size([1, 6, 48]), tensor(True))
     """
 
     draws_volumes = False
@@ -132,7 +146,7 @@ class SurfaceModel(VolumeModel):
             self.means = nn.ModuleDict({name: EyeMean() for name in names})
 
     def configure_training(self) -> None:
-        """Import losses of the user's own."""
+        """Import the losses of your own that ``weights`` names."""
         self.own_terms = own_terms(self.weights)
 
     def build_generator(self) -> nn.Module:
@@ -140,7 +154,16 @@ class SurfaceModel(VolumeModel):
         return SurfaceGenerator(self.encoder, self.fine_tune, self.encoder_px, self.surface_width)
 
     def surfaces(self, fundus: Tensor, grid: Tensor) -> SurfaceDistribution:
-        """Predict the surfaces with the averaged network; the arguments are those of ``forward``."""
+        """Predict the surfaces with the averaged network.
+
+        Args:
+            fundus: photos in [0, 1], shape ``(B, 3, H, W)``.
+            grid: positions of the A-scans, -1 to 1 from one edge of the photo to the other, as (x, y), shape
+                ``(B, S, X, 2)``.
+
+        Returns:
+            Their distribution.
+        """
         self.configure_model()
         found: SurfaceDistribution = self.generator_ema(fundus, grid)
         return found

@@ -1,4 +1,4 @@
-"""What a trained model has to know of the data it was trained on, to be used without them."""
+"""Description of the training data that a model needs to be used without them."""
 
 from __future__ import annotations
 
@@ -15,20 +15,20 @@ from fund2oct.retina import PoseModel
 TASK_KEY = "fund2oct"
 """Where a checkpoint stores the model's class and task."""
 DEMONSTRATION = "trained on simulated eyes; a demonstration of the machinery"
-"""What is said of a model that has learned from eyes that nobody has."""
+"""Note on all results of a model that was trained on simulated eyes."""
 
 
 class TrainingData(Protocol):
-    """What a model asks of the data of a training: of the datamodule, or of a plain loader's dataset.
+    """Attributes that a datamodule, or the dataset of a plain loader, needs for training a model.
 
-    :class:`fund2oct.data.FundusOCTDataModule` and :class:`fund2oct.data.FundusOCTDataset` offer it. Of
-    ``preparation`` and ``simulated``, which may be left out, see :class:`Task`.
+    :class:`fund2oct.data.FundusOCTDataModule` and :class:`fund2oct.data.FundusOCTDataset` have them; data of
+    your own need them too. ``preparation`` and ``simulated`` are optional, see :class:`Task`.
 
     Attributes:
-        shape: of the volumes ``(S, Z, X)``.
-        fundus_px: width of the photos.
-        scan: the lines of the volumes.
-        spacing_mm: distance of neighbouring slices, rows and A-scans ``(s, z, x)``.
+        shape: numbers of slices, rows and A-scans ``(S, Z, X)`` of the volumes.
+        fundus_px: width of the photos in pixels.
+        scan: lines of the B-scans.
+        spacing_mm: distance of neighbouring slices, rows and A-scans ``(s, z, x)`` in millimetres.
     """
 
     shape: tuple[int, int, int]
@@ -37,7 +37,7 @@ class TrainingData(Protocol):
     spacing_mm: tuple[float, float, float]
 
     def poses(self) -> Tensor:
-        """Poses of the training eyes, in micrometres, shape ``(N, S, K)``."""
+        """Poses of the training eyes, their coefficients in micrometres, shape ``(N, S, K)``."""
 
     def seen(self) -> SeenEyes:
         """The eyes to train on, to validate on and to test on.
@@ -47,7 +47,7 @@ class TrainingData(Protocol):
 
 
 def lacking(data: Any) -> list[str]:
-    """What some data do not offer of :class:`TrainingData`."""
+    """Names of the attributes of :class:`TrainingData` that some data lack."""
     return [name for name in _ASKED if not hasattr(data, name)]
 
 
@@ -56,17 +56,34 @@ _ASKED = ("shape", "fundus_px", "scan", "spacing_mm", "poses", "seen")
 
 @dataclass(frozen=True)
 class Task:
-    """The translation a model was trained for.
+    """Description of the data that a model was trained on, stored in its checkpoint.
+
+    With it, prediction and evaluation prepare photos and volumes as in the training, and know which eyes the
+    model has seen.
 
     Args:
-        scan: the lines of its volumes; of several patterns in the training, that of most eyes.
-        spacing_mm: distance of neighbouring slices, rows and A-scans ``(s, z, x)``; that of rows is the
-            median of the training eyes.
-        fundus_px: width of its photos.
-        poses: distribution of the training volumes' poses.
-        preparation: what has to be done to photos and volumes.
-        seen: the eyes that it was trained on, validated on, and that were kept for the test.
-        simulated: whether any of the training eyes was simulated.
+        scan: lines of the B-scans; if the training eyes had several patterns, the most frequent one.
+        spacing_mm: distance of neighbouring slices, rows and A-scans ``(s, z, x)`` in millimetres; that of
+            rows is the median of the training eyes.
+        fundus_px: width of the photos in pixels.
+        poses: distribution of the poses of the training volumes.
+        preparation: how photos and volumes were prepared.
+        seen: eyes of the training, of the validation and of the test.
+        simulated: True if any training eye was simulated.
+
+    Example:
+        >>> import torch
+        >>> from fund2oct.geometry import RadialScan
+        >>> task = Task(
+        ...     scan=RadialScan(),
+        ...     spacing_mm=(float("nan"), 0.024, 0.0786),
+        ...     fundus_px=128,
+        ...     poses=PoseModel.fit(torch.zeros(2, 6, 3)),
+        ...     preparation=Preparation(),
+        ...     seen=SeenEyes.of_keys(train=["eye1", "eye2"], path="eyes.h5"),
+        ... )
+        >>> task.provenance()
+        'Trained on eyes.h5 (2 eyes).'
     """
 
     scan: ScanPattern
@@ -79,12 +96,15 @@ class Task:
 
     @classmethod
     def of(cls, data: Any, shape: tuple[int, int, int]) -> Task:
-        """Read the task off the data of a training.
+        """Read the description from the data of a training.
 
         Args:
-            data: a :class:`TrainingData`, as :class:`fund2oct.data.FundusOCTDataModule` is once set up; or
-                the datasets of the loaders that are trained and validated on, the first such one.
-            shape: of the model's volumes.
+            data: a :class:`TrainingData`, such as a :class:`fund2oct.data.FundusOCTDataModule` that was set
+                up; or a tuple of the datasets of training and validation, of which the first is one.
+            shape: numbers of slices, rows and A-scans ``(S, Z, X)`` of the model's volumes.
+
+        Returns:
+            The description.
 
         Raises:
             ValueError: if something is missing, or its volumes have another shape.
@@ -127,16 +147,11 @@ class Task:
             )
 
     def for_publishing(self) -> Task:
-        """The same without a name of an eye, a patient or a folder, see ``SeenEyes.for_publishing``."""
+        """A copy without names of eyes, patients and folders."""
         return replace(self, seen=self.seen.for_publishing())
 
     def provenance(self) -> str:
-        """Say on what the model was trained, for the footer of a picture and the head of a report.
-
-        Example:
-            >>> task.provenance()  # doctest: +SKIP
-            'Trained on eyes.h5 (482 eyes): trained on simulated eyes; a demonstration of the machinery.'
-        """
+        """A sentence on the training data, for the footer of a picture and the head of a report."""
         trained = f"Trained on {self.seen.path} ({len(self.seen.parts['train'])} eyes)"
         return f"{trained}: {DEMONSTRATION}." if self.simulated else f"{trained}."
 

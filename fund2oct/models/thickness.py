@@ -1,4 +1,4 @@
-"""The thickness of the retina as a map on the photo, with its interval: what a clinician asks for first."""
+"""Maps of the retina's thickness on the photo, with an interval at each place."""
 
 from __future__ import annotations
 
@@ -21,21 +21,28 @@ if TYPE_CHECKING:
     from fund2oct.models import VolumeModel
 
 INTERVAL = 0.8
-"""Share of the eyes whose thickness is expected to lie within the interval, at each place."""
+"""Probability with which an interval holds the thickness."""
 _PITCH_MM = 0.08
 
 
 @dataclass(frozen=True)
 class ThicknessMap:
-    """Thickness from the inner limiting membrane to the pigment epithelium.
+    """Map of the thickness from the inner limiting membrane to the pigment epithelium.
 
     Args:
-        median_um: micrometres, NaN outside the scanned circle, shape ``(N, N)``; rows run down and
-            columns to the right, as on the photo turned by the placement's rotation.
-        low_um: lower end of the interval, same shape.
+        median_um: median thickness in micrometres, NaN outside the scanned circle, shape ``(N, N)``. Rows run
+            down and columns to the right, as on the photo turned by the placement's rotation.
+        low_um: lower end of the 80% interval in micrometres, same shape.
         high_um: upper end of the interval, same shape.
-        grid: where each value lies on the photo, in grid units, shape ``(N, N, 2)``.
-        pitch_mm: distance of neighbouring values.
+        grid: position of each value on the photo, -1 to 1 from one edge to the other, as (x, y), shape
+            ``(N, N, 2)``.
+        pitch_mm: distance of neighbouring values in millimetres.
+
+    Example:
+        >>> thick_um = np.full((60, 60), 280.0)
+        >>> thickness = ThicknessMap(thick_um, thick_um - 20, thick_um + 20, np.zeros((60, 60, 2)), 0.1)
+        >>> round(thickness.fields_um()["centre"])  # mean of the central ETDRS field
+        280
     """
 
     median_um: Array
@@ -46,15 +53,15 @@ class ThicknessMap:
 
     @property
     def points_mm(self) -> Array:
-        """Where each value lies around the fovea, shape ``(N, N, 2)``."""
+        """Position of each value relative to the fovea in millimetres, shape ``(N, N, 2)``."""
         n = len(self.median_um)
         line = (np.arange(n) + 0.5 - n / 2) * self.pitch_mm
         return np.stack(np.meshgrid(line, line), -1)
 
     def fields_um(self) -> dict[str, float]:
-        """Mean thickness of the nine ETDRS fields, NaN where the map does not reach.
+        """Mean thickness of the nine ETDRS fields in micrometres, NaN for a field beyond the map.
 
-        The fields are named as they lie on the photo, see :data:`fund2oct.geometry.etdrs.FIELDS`.
+        The fields are named by their place on the photo, see :data:`fund2oct.geometry.etdrs.FIELDS`.
         """
         return field_means_um(self.median_um, self.points_mm)
 
@@ -62,19 +69,27 @@ class ThicknessMap:
 def predict_thickness(
     model: VolumeModel, fundus: Array, placement: Placement, scan: ScanPattern
 ) -> ThicknessMap | None:
-    """Predict the thickness at every place of a photo that the scan surrounds.
+    """Predict the thickness at every place of a photo within the reach of a scan.
 
-    A surface is predicted at each point by itself, so that the map is no interpolation between the lines
-    of a scan. It is read along rows and along columns, as a scan runs in any direction.
+    It is predicted at each place, not interpolated between the lines of the scan. The lines of the map are
+    given to the model as B-scans, once along rows and once along columns, and the two results averaged.
 
     Args:
-        model: one that predicts surfaces.
-        fundus: cropped and prepared as the model's photos, RGB, uint8, shape ``(H, H, 3)``.
-        placement: where the scan lies on it.
-        scan: its lines, whose reach the map has.
+        model: a model that predicts surfaces, such as :class:`fund2oct.models.Pix2Vol`.
+        fundus: photo, cropped and prepared as in the training, RGB, uint8, shape ``(H, H, 3)``.
+        placement: where the scan lies on the photo.
+        scan: lines of the scan; the map reaches as far as they do.
 
     Returns:
-        The map; None where the model predicts no surfaces.
+        The map; None if the model predicts no surfaces.
+
+    Example:
+        >>> from fund2oct.geometry import RadialScan
+        >>> from fund2oct.models import SurfaceModel
+        >>> model = SurfaceModel(shape=(6, 32, 48), encoder="own", surface_width=8)  # untrained
+        >>> photo, scan = np.zeros((64, 64, 3), np.uint8), RadialScan(length_mm=3.2)
+        >>> predict_thickness(model, photo, Placement(), scan).median_um.shape  # 0.08 mm apart
+        (40, 40)
     """
     predict = getattr(model, "surfaces", None)
     if predict is None:
@@ -98,13 +113,20 @@ def predict_interval_um(model: VolumeModel, fundus: Tensor, grid: Tensor) -> Ten
     """Predict the interval of the thickness at each A-scan.
 
     Args:
-        model: one that predicts surfaces.
-        fundus: photo in [0, 1], prepared as the model's, shape ``(3, H, H)``.
-        grid: positions of the A-scans in grid units, shape ``(S, X, 2)``.
+        model: a model that predicts surfaces, such as :class:`fund2oct.models.Pix2Vol`.
+        fundus: photo in [0, 1], prepared as in the training, shape ``(3, H, H)``.
+        grid: positions of the A-scans, -1 to 1 from one edge of the photo to the other, as (x, y), shape
+            ``(S, X, 2)``.
 
     Returns:
         Lower and upper end of the 80% interval in micrometres, shape ``(2, S, X)``, on the
-        CPU; None where the model predicts no surfaces.
+        CPU; None if the model predicts no surfaces.
+
+    Example:
+        >>> from fund2oct.models import SurfaceModel
+        >>> model = SurfaceModel(shape=(6, 32, 48), encoder="own", surface_width=8)  # untrained
+        >>> predict_interval_um(model, torch.rand(3, 64, 64), torch.zeros(6, 48, 2)).shape
+        torch.Size([2, 6, 48])
     """
     predict = getattr(model, "surfaces", None)
     if predict is None:
@@ -115,7 +137,19 @@ def predict_interval_um(model: VolumeModel, fundus: Tensor, grid: Tensor) -> Ten
 
 
 def save_thickness(found: ThicknessMap, path: Path) -> None:
-    """Write median, lower and upper end as the three pages of a float32 TIFF, in micrometres."""
+    """Write a map as a float32 TIFF with three pages: median, lower and upper end in micrometres.
+
+    Args:
+        found: the map.
+        path: the file to write.
+
+    Example:
+        >>> thick_um = np.full((60, 60), 280.0)
+        >>> found = ThicknessMap(thick_um, thick_um - 20, thick_um + 20, np.zeros((60, 60, 2)), 0.1)
+        >>> save_thickness(found, Path("thickness.tif"))
+        >>> load_thickness(Path("thickness.tif"), Placement()).high_um.max()
+        np.float32(300.0)
+    """
     import tifffile
 
     pages = np.stack([found.median_um, found.low_um, found.high_um]).astype(np.float32)
@@ -128,14 +162,24 @@ def save_thickness(found: ThicknessMap, path: Path) -> None:
 
 
 def load_thickness(path: Path, placement: Placement) -> ThicknessMap:
-    """Read what :func:`save_thickness` wrote.
+    """Read a map that :func:`save_thickness` wrote.
 
     Args:
         path: the TIFF.
-        placement: where the scan lies on the photo, which the file does not hold.
+        placement: where the scan lies on the photo; the file does not say it.
+
+    Returns:
+        The map.
 
     Raises:
         DataError: if the file is no such map.
+
+    Example:
+        >>> thick_um = np.full((60, 60), 280.0)
+        >>> found = ThicknessMap(thick_um, thick_um - 20, thick_um + 20, np.zeros((60, 60, 2)), 0.1)
+        >>> save_thickness(found, Path("thickness.tif"))
+        >>> load_thickness(Path("thickness.tif"), Placement()).pitch_mm
+        0.1
     """
     import tifffile
 

@@ -1,4 +1,4 @@
-"""The baseline that draws voxels: geometry lift, speckle drawn at the end, conditional discriminators."""
+"""A baseline that draws voxels without knowing surfaces, with conditional discriminators."""
 
 from __future__ import annotations
 
@@ -46,36 +46,50 @@ TERMS = ("adversarial", "feature_matching", "perceptual", *RECONSTRUCTION)
 
 
 class VoxelGAN(VolumeGAN):
-    r"""A conditional GAN from a photo to a volume, in the manner of pix2pix and X2CT-GAN.
+    r"""A conditional GAN that draws the voxels of a volume from a photo, like pix2pix and X2CT-GAN.
 
-    The generator's loss is the weighted sum of the terms that ``weights`` names:
+    It is a baseline for :class:`Pix2Vol`, and knows nothing of surfaces. The generator's loss is the weighted
+    sum of the terms that ``weights`` names:
 
-    * ``adversarial`` and ``feature_matching``, on whole slices as they lie;
-    * ``local_square``, ``local_mean``, ``l1``, ``charbonnier``, ``ssim`` and ``projection``, in the
-      aligned frame;
-    * ``perceptual``, on aligned B-scans, by the network that ``perceptual`` names.
+    * ``adversarial`` and ``feature_matching``: by the discriminators, on volumes at the poses of the real
+      scans;
+    * ``local_square``, ``local_mean``, ``l1``, ``charbonnier``, ``ssim`` and ``projection``: losses of
+      :mod:`fund2oct.losses`, in the aligned frame;
+    * ``perceptual``: :class:`fund2oct.losses.PerceptualLoss`, in the aligned frame.
 
-    Without an adversarial weight it has no discriminator.
+    Without a weight of ``adversarial`` or ``feature_matching`` there are no discriminators.
 
     Args:
-        shape: slices, depth and A-scans ``(S, Z, X)``.
-        channels: widths of the generator's levels, finest first.
-        lift: ``"geometry"``, ``"repeat"`` or ``"channels"``, see :mod:`fund2oct.networks.lift`.
-        weights: of the generator's terms, by name; a name left out weighs nothing, and the import path of
-            a loss of your own is a name too, see :func:`fund2oct.models.training.terms.own_terms`.
-        adversarial: ``"hinge"``, ``"least_squares"`` or ``"non_saturating"``.
-        r1_gamma: weight of the R1 penalty on real volumes; 0 turns it off.
-        bscan_width: channels of the B-scan discriminator's first layer; 0 leaves it out.
-        volume_width: channels of the volume discriminator's first layer; 0 leaves it out.
-        n_layers: strided layers of each discriminator.
-        n_scales: scales of each discriminator.
-        perceptual: name or import path of the frozen network of the perceptual term, see
+        shape: numbers of slices, rows and A-scans ``(S, Z, X)`` of the volumes.
+        channels: numbers of channels of the generator's levels, finest first.
+        lift: ``"geometry"``, ``"repeat"`` or ``"channels"``, see :data:`fund2oct.networks.lift.LIFTS`.
+        weights: weights of the generator's terms by name, instead of the default ones. A term that is left
+            out is not used. A name can also be the import path of a loss of your own, see
+            :func:`fund2oct.models.training.terms.own_terms`.
+        adversarial: ``"hinge"``, ``"least_squares"`` or ``"non_saturating"``, see
+            :data:`fund2oct.losses.ADVERSARIAL`.
+        r1_gamma: weight of the R1 penalty on real volumes, see :func:`fund2oct.losses.r1_penalty`; 0 for
+            none.
+        bscan_width: number of channels of the first layer of the B-scan discriminator; 0 for none.
+        volume_width: number of channels of the first layer of the volume discriminator; 0 for none.
+        n_layers: number of strided layers of each discriminator.
+        n_scales: number of scales of each discriminator.
+        perceptual: name or import path of the network of the perceptual term, see
             :func:`fund2oct.networks.features.load_feature_network`.
-        options: as :class:`VolumeGAN`.
+        options: further arguments, those of :class:`VolumeGAN`.
+
+    Raises:
+        ValueError: if there is no lift, adversarial loss or term of that name.
 
     References:
-        Isola et al., pix2pix, CVPR 2017, arXiv:1611.07004; Ying et al., X2CT-GAN, CVPR 2019,
-        arXiv:1905.06902.
+        Isola et al., pix2pix, CVPR 2017, arXiv:1611.07004, equation 4; Ying et al., X2CT-GAN, CVPR 2019,
+        arXiv:1905.06902, equation 6.
+
+    Example:
+        >>> import torch
+        >>> model = VoxelGAN(shape=(6, 32, 48), weights={"adversarial": 1.0, "l1": 100.0})
+        >>> model(torch.rand(1, 3, 64, 64), torch.zeros(1, 6, 48, 2)).shape
+        torch.Size([1, 1, 6, 32, 48])
     """
 
     def __init__(

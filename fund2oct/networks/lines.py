@@ -15,8 +15,10 @@ _PATCH = 7
 _PATCH_CHANNELS = 128
 _CONTRAST = 8.0
 """Factor of a pixel's difference from the mean of its patch: a thin vessel is only a little darker."""
-_FOVEA = 8.0
-"""Sharpness of the bump that marks the scan's centre: a fifth of the photo's half width."""
+_BUMPS = (2.0, 8.0, 32.0, 128.0, 512.0)
+"""Sharpness of the bumps that mark the scan's centre: half to a thirtieth of the photo's half width."""
+N_PLACE = 3 + 3 * len(_BUMPS)
+"""Channels of :func:`place_features`."""
 
 
 def sample_patches(fundus: Tensor, grid: Tensor, size: int = _PATCH) -> Tensor:
@@ -45,6 +47,32 @@ def sample_patches(fundus: Tensor, grid: Tensor, size: int = _PATCH) -> Tensor:
     places = (grid[:, :, None] + offsets).flatten(1, 2)  # (B, S * size**2, X, 2)
     read = sample_lines(fundus, places)
     return read.unflatten(2, (grid.shape[1], -1)).transpose(2, 3).flatten(1, 2)
+
+
+def place_features(grid: Tensor, centre: Tensor) -> Tensor:
+    """Where an A-scan lies around the scan's centre, so that a shape as small as the fovea's pit is told.
+
+    Args:
+        grid: positions of the A-scans in grid units, shape ``(B, S, X, 2)``.
+        centre: position of the scan's centre, likewise, shape ``(B, 2)``.
+
+    Returns:
+        Offset and distance, then bumps of several widths around the centre, and the same times the offset;
+        shape ``(B, N_PLACE, S, X)``.
+
+    Example:
+        >>> grid = torch.tensor([[-0.5, 0.0], [0.0, 0.0], [0.5, 0.0]]).view(1, 1, 3, 2)
+        >>> features = place_features(grid, torch.zeros(1, 2))
+        >>> features[0, 2, 0], features[0, -3, 0]  # the distance, and the narrowest bump
+        (tensor([0.5000, 0.0000, 0.5000]), tensor([0., 1., 0.]))
+    """
+    offset = (grid - centre[:, None, None]).permute(0, 3, 1, 2)
+    distance = offset.norm(dim=1, keepdim=True)
+    found = [offset, distance]
+    for sharpness in _BUMPS:
+        bump = (-sharpness * distance.square()).exp()
+        found += [bump, sharpness**0.5 * offset * bump]
+    return torch.cat(found, 1)
 
 
 class LineEncoder(nn.Module):
@@ -82,7 +110,7 @@ class LineEncoder(nn.Module):
         for projection in self.projections:
             # Each scale starts with the same weight in the sum, however many channels it has.
             nn.init.normal_(projection.weight, 0, 0.5 * projection.in_channels**-0.5)  # type: ignore[operator, arg-type]
-        self.position = nn.Conv2d(4, width, 1)
+        self.position = nn.Conv2d(N_PLACE, width, 1)
         self.norm = norm(width)
         self.layers = nn.ModuleList(nn.Conv2d(width, width, (1, 5), padding=(0, 2)) for _ in range(n_layers))
 
@@ -113,11 +141,7 @@ class LineEncoder(nn.Module):
         scales = [self.patch(torch.cat([mean, _CONTRAST * (pixels - mean)], 2).flatten(1, 2))]
         scales += [sample_lines(each, grid) for each in maps]
         read = [projection(each) for projection, each in zip(self.projections, scales, strict=True)]
-        if centre is None:
-            centre = grid.mean((1, 2))
-        place = (grid - centre[:, None, None]).permute(0, 3, 1, 2)
-        distance = place.norm(dim=1, keepdim=True)
-        where = torch.cat([place, distance, (-_FOVEA * distance.square()).exp()], 1)
+        where = place_features(grid, grid.mean((1, 2)) if centre is None else centre)
         x = self.norm(torch.stack(read).sum(0) + self.position(where))
         if beside is not None:
             x = x + beside

@@ -38,7 +38,8 @@ def check_resumable(path: str | Path, model: VolumeModel, trainer: pl.Trainer) -
     model.configure_model()
     model.configure_training()
     wanted, saved = _shapes(model.state_dict()), _shapes(checkpoint["state_dict"])
-    if any(saved.get(name) != shape for name, shape in wanted.items() if not model.is_rebuilt(name)):
+    rebuilt = model.rebuilt_names()
+    if any(saved.get(name) != shape for name, shape in wanted.items() if name not in rebuilt):
         different = _different(checkpoint["hyper_parameters"], dict(model.hparams))
         raise CheckpointError(
             f"{path}: holds another network than the experiment builds ({different or 'another version'}); "

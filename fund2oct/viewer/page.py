@@ -30,7 +30,7 @@ _COLORMAPS = ("viridis", "magma", "RdBu_r")
 
 @dataclass(frozen=True)
 class PageReport:
-    """What a call of :func:`write_page` wrote.
+    """What a call of :func:`fund2oct.viewer.write_page` wrote.
 
     Args:
         path: the page.

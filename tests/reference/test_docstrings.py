@@ -107,6 +107,12 @@ def raised(one: object) -> set[str]:
     return {name for name in names if name[0].isupper()} - {"NotImplementedError", "AssertionError"}
 
 
+def is_never_called(one: object) -> bool:
+    """Whether users only name it: an error that they catch, a form that their own objects have."""
+    form = typing.is_typeddict(one) or getattr(one, "_is_protocol", False)
+    return form or (inspect.isclass(one) and issubclass(one, BaseException))
+
+
 def missing(one: object) -> list[str]:
     """What a reader of a docstring would ask for in vain."""
     doc = inspect.cleandoc(one.__doc__ or "")
@@ -132,7 +138,7 @@ def missing(one: object) -> list[str]:
     found += [f"Raises: {error}" for error in sorted(raised(one)) if error not in parts.get("Raises", "")]
     if OF_A_PAPER.search(doc) and "References" not in parts:
         found.append("References")
-    if ">>>" not in doc and not (inspect.isclass(one) and issubclass(one, BaseException)):
+    if ">>>" not in doc and not is_never_called(one):
         found.append("Example")
     return found
 

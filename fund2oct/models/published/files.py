@@ -70,10 +70,11 @@ def write_published(
         "task": task,
         "about": _plain(about, "about"),
     }
+    rebuilt = set() if with_encoder else model.rebuilt_names()
     tensors = {
         name: _halved(name, value) if half else value
         for name, value in model.state_dict().items()
-        if not name.startswith(_TRAINED) and (with_encoder or not model.is_rebuilt(name))
+        if not name.startswith(_TRAINED) and name not in rebuilt
     } | poses
     # safetensors wants each tensor in memory of its own, in C order.
     own = {

@@ -19,18 +19,26 @@ def is_address(name: str | os.PathLike[str]) -> bool:
 
 
 def fetch_from_hub(address: str | os.PathLike[str]) -> Path:
-    """Bring a published model to this machine, or find it where an earlier call brought it.
+    """Download a published model, unless an earlier call has.
+
+    Only the configuration, the tensors and the card are downloaded.
 
     Args:
-        address: ``hf://OWNER/NAME``, of the newest version, or ``hf://OWNER/NAME@REVISION``. It is given by
-            the user; none that stands in a file is ever followed.
+        address: ``hf://OWNER/NAME`` for the newest version, or ``hf://OWNER/NAME@REVISION``. It has to come
+            from the user; addresses in files are refused.
 
     Returns:
-        The folder. Nothing but the configuration, the tensors and the card is brought.
+        The folder on this machine.
 
     Raises:
         ValueError: if it is no such address, or there is no such model.
         ImportError: if ``huggingface_hub`` is not installed.
+
+    Example:
+        >>> fetch_from_hub("https://example.org/model")
+        Traceback (most recent call last):
+        ValueError: https://example.org/model: expected hf://OWNER/NAME, or hf://OWNER/NAME@REVISION
+        >>> folder = fetch_from_hub("hf://OWNER/NAME")  # doctest: +SKIP
     """
     check_named_by_user(str(address))
     repository, revision = _parse(address)
@@ -47,19 +55,23 @@ def fetch_from_hub(address: str | os.PathLike[str]) -> Path:
 
 
 def push_to_hub(folder: str | Path, address: str, private: bool = True) -> str:
-    """Put a published folder on the hub.
+    """Upload a published folder to the hub.
 
     Args:
-        folder: written by ``fund2oct publish``.
-        address: ``hf://OWNER/NAME``; made if it is not there.
-        private: whether a repository that is made is for its owner alone.
+        folder: a folder that ``fund2oct publish`` wrote.
+        address: ``hf://OWNER/NAME``; the repository is created if it does not exist.
+        private: True if a repository that is created can be seen by its owner only.
 
     Returns:
-        Where it can be looked at.
+        Address of the web page of the upload.
 
     Raises:
-        ValueError: if the folder is none, or the address has another form.
+        ValueError: if it is no such folder, or the address has another form.
         ImportError: if ``huggingface_hub`` is not installed.
+
+    Example:
+        >>> push_to_hub("published/pix2vol", "hf://OWNER/NAME")  # doctest: +SKIP
+        'https://huggingface.co/OWNER/NAME/tree/main'
     """
     read_config(Path(folder))
     repository, _ = _parse(address)

@@ -1,4 +1,4 @@
-"""The models that come with the installation, to begin with before one has trained any."""
+"""Models that come with the installation."""
 
 from __future__ import annotations
 
@@ -12,7 +12,15 @@ _FIRST = "pix2vol"
 
 
 def shipped_models() -> list[Path]:
-    """Published folders that are part of the package, the one to begin with first."""
+    """List the published models that come with this installation, the default one first.
+
+    Returns:
+        Their folders; empty if the installation has none.
+
+    Example:
+        >>> all(is_published(folder) for folder in shipped_models())
+        True
+    """
     found = [path for path in _SHIPPED.glob("*") if is_published(path)]
     return sorted(found, key=lambda path: (path.name != _FIRST, path.name))
 

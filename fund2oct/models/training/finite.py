@@ -1,4 +1,4 @@
-"""Losses and gradients that are no finite numbers, noticed before they reach a checkpoint."""
+"""Detection of losses and gradients that are NaN or infinite, before they reach a checkpoint."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ class NotFiniteError(ValueError):
 class FiniteWatch:
     """Remembers the first step in which each value was NaN or infinite.
 
-    :meth:`note` leaves everything on the device, so that no step waits for it; :meth:`check` reads it.
+    :meth:`note` keeps everything on the device, so that no step has to wait. :meth:`check` reads it.
 
     Example:
         >>> watch = FiniteWatch()
@@ -31,11 +31,11 @@ class FiniteWatch:
         self._first: dict[tuple[str, ...], Tensor] = {}
 
     def note(self, step: int, values: Mapping[str, Tensor]) -> None:
-        """Look at the values of a step, each a number.
+        """Look at the values of a step.
 
         Args:
-            step: its number.
-            values: by the words in which the error names them.
+            step: number of the step.
+            values: scalar tensors, by the names that the error shows.
         """
         names = tuple(values)
         stacked = torch.stack([value.detach().float() for value in values.values()])
@@ -57,7 +57,10 @@ class FiniteWatch:
         return int(first), [name for name, step in steps.items() if step == first]
 
     def check(self, advice: str = "") -> None:
-        """Stop where a value was not finite.
+        """Refuse to go on if a value was not finite.
+
+        Args:
+            advice: end of the message, what to do.
 
         Raises:
             NotFiniteError: if there was one.

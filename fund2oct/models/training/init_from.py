@@ -21,18 +21,22 @@ _NAMED = 3
 
 @dataclass
 class Taken:
-    """What became of the weights of a file and of a model.
+    """Report on which weights of a model were taken from a file.
 
     Args:
         path: the file.
-        n_weights: weights that the model has.
-        there: beginning of the names in the file, in whose place ``here`` stands in the model.
-        here: likewise.
-        taken: names of the model's weights that came from the file.
-        resized: those of them whose depth was another.
-        unlike: names of the model's weights of which the file has one of another shape, with both shapes.
-        left: names of the model's weights of which the file has none.
+        n_weights: number of weights of the model.
+        there: prefix of the names in the file that is replaced by ``here``.
+        here: prefix of the names in the model.
+        taken: names of the model's weights that were taken from the file.
+        resized: names of those that were resized, because the file has them for another depth.
+        unlike: names of the model's weights that have another shape in the file, with both shapes.
+        left: names of the model's weights that are not in the file.
         unused: names of the file's weights that were not taken.
+
+    Example:
+        >>> print(Taken(Path("a.pth"), 2, taken=["generator.0.weight"], left=["generator.0.bias"]))
+        init_from a.pth: 1 of 2 weights taken; 1 left as they were, not in the file (generator.0.bias)
     """
 
     path: Path
@@ -62,23 +66,23 @@ class Taken:
 
 @torch.no_grad()
 def init_from(path: str | Path, networks: Mapping[str, nn.Module], kept: tuple[str, ...] = ()) -> Taken:
-    """Give networks the weights of a file, as far as names and shapes agree.
+    """Replace the weights of networks by those of a file, where names and shapes agree.
 
-    Names agree that end alike: of all ways to put one beginning in the place of another, as in
-    ``backbone.`` for ``generator.encoder.``, the one is taken by which most weights agree. Of a checkpoint
-    of this library the averaged generator is taken.
+    The names in the file can have another prefix, such as ``backbone.`` for ``generator.encoder.``. The
+    prefix with which most weights agree is found. From a checkpoint of this library the averaged generator is
+    taken.
 
-    A weight with a depth axis is resized where that alone differs: a module names such weights and the
-    axis in ``depth_axes``, as ``{"weight": 2}``.
+    If a weight differs only in the length of a depth axis, it is resized. A module declares such weights and
+    their axis in ``depth_axes``, for example ``{"weight": 2}``.
 
     Args:
-        path: ``.safetensors``, or a file of ``torch.save`` that holds tensors by name, perhaps within a
-            dictionary, as Lightning, timm and MAE write it. It is read as tensors and plain values.
-        networks: whose weights are replaced in place, by name.
-        kept: beginnings of the names of weights that are not to be replaced.
+        path: a ``.safetensors`` file, or a file of ``torch.save`` with tensors by name, which can lie in a
+            dictionary, as Lightning, timm and MAE write it. Only tensors and plain values are read.
+        networks: networks by name, whose weights are replaced in place.
+        kept: prefixes of the names of weights that are not replaced.
 
     Returns:
-        What was taken and what was left.
+        Which weights were taken and which were not.
 
     Raises:
         ValueError: if the file cannot be read, or nothing in it fits.

@@ -1,4 +1,4 @@
-"""Terms of a loss: which of them weigh something, and those of a user's own file."""
+"""Terms of a loss: their weights, and losses of your own that an experiment names."""
 
 from __future__ import annotations
 
@@ -11,15 +11,18 @@ from fund2oct.by_path import import_by_path
 
 
 def chosen_weights(given: Mapping[str, float] | None, known: Mapping[str, float]) -> dict[str, float]:
-    """Weights of a model's terms by name; a name that is left out, or is 0, weighs nothing.
+    """Check the weights of a model's terms, and leave out those that are 0.
 
     Args:
-        given: what the user gave; None takes those of ``known``. A name with a dot is the import path of a
-            loss of the user's own, see :func:`own_terms`.
-        known: the model's own terms.
+        given: weights by name; None takes ``known``. A name with a dot is the import path of a loss of your
+            own, see :func:`own_terms`.
+        known: default weights of the model's own terms, by name.
+
+    Returns:
+        The weights that are not 0, by name.
 
     Raises:
-        ValueError: if a name is not known, or nothing weighs anything.
+        ValueError: if a name is not known, or all weights are 0.
 
     Example:
         >>> chosen_weights({"l1": 2.0, "ssim": 0.0, "my_losses.smoothness": 0.1}, {"l1": 1.0, "ssim": 1.0})
@@ -38,16 +41,26 @@ def chosen_weights(given: Mapping[str, float] | None, known: Mapping[str, float]
 
 
 def own_terms(weights: Mapping[str, float]) -> dict[str, Callable[..., Tensor]]:
-    """Import the losses that are named by their import path.
+    """Import the losses of your own that are named by their import path.
 
-    Each is called as ``loss(batch, fake)``, with what :meth:`fund2oct.models.VolumeModel.losses` is given,
-    and returns a tensor without dimensions.
+    A model calls each as ``loss(batch, fake)``, with the arguments of
+    :meth:`fund2oct.models.VolumeModel.losses`. It returns a scalar tensor.
 
     Args:
-        weights: by name.
+        weights: weights by name; names with a dot are import paths.
+
+    Returns:
+        The imported losses, by name.
 
     Raises:
         ValueError: if one cannot be imported, or its name was read from a checkpoint.
+
+    Example:
+        >>> _ = open("my_losses.py", "w").write("def brightness(batch, fake): return fake.volume.mean()")
+        >>> import sys
+        >>> sys.path.insert(0, ".")
+        >>> list(own_terms({"tissue": 1000.0, "my_losses.brightness": 0.1}))
+        ['my_losses.brightness']
     """
     try:
         return {name: import_by_path(name) for name in weights if "." in name}

@@ -19,13 +19,14 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-from fund2oct.networks.lines import LineEncoder
+from fund2oct.networks.lines import N_PLACE, LineEncoder, place_features
 from fund2oct.networks.noise import NoiseSource
 from fund2oct.retina.layers import SURFACES
 
 _UM = 100.0
 """Micrometres for an output of 1, so that outputs are about as large as weights."""
 _LOADING_UM = 30.0
+_SHARED_WIDTH = 64
 _USUAL_UM = {"ILM": 265.0, "OS": 0.0, "RPE": 26.0, "BM": 0.0}
 """Increments of a healthy eye, from which the training starts; from 0 it takes hundreds of steps more."""
 
@@ -139,10 +140,16 @@ class SurfaceNetwork(nn.Module):
         self.encoder = LineEncoder(map_channels, width)
         self.median = nn.Conv2d(width, len(names), 1)
         self.loading = nn.Conv2d(width, len(names) * n_numbers, 1)
+        # The shape that all eyes share, the pit above all: it need not be told apart from photos.
+        self.shared = nn.Sequential(
+            nn.Conv2d(N_PLACE, _SHARED_WIDTH, 1), nn.SiLU(), nn.Conv2d(_SHARED_WIDTH, len(names), 1)
+        )
         usual = torch.tensor([_USUAL_UM.get(name, 0.0) for name in reversed(names)]) / _UM
         with torch.no_grad():
             self.median.weight.mul_(0.1)
             self.median.bias.copy_(usual)  # type: ignore[union-attr]
+            self.shared[-1].weight.mul_(0.1)  # type: ignore[operator]
+            self.shared[-1].bias.zero_()  # type: ignore[operator]
             self.loading.weight.mul_(0.3)
             self.loading.bias.mul_(0.1)  # type: ignore[union-attr]
 
@@ -164,7 +171,9 @@ class SurfaceNetwork(nn.Module):
         """
         features = self.encoder(fundus, maps, grid, centre)
         loadings = self.loading(features).unflatten(1, (-1, self.n_numbers))
-        return SurfaceDistribution(_UM * self.median(features).float(), _LOADING_UM * loadings.float())
+        where = place_features(grid, grid.mean((1, 2)) if centre is None else centre)
+        median = self.median(features) + self.shared(where)
+        return SurfaceDistribution(_UM * median.float(), _LOADING_UM * loadings.float())
 
 
 def thickness_um(found: SurfaceDistribution) -> tuple[Tensor, Tensor]:

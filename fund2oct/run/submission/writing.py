@@ -33,12 +33,17 @@ _DATE = (1980, 1, 1, 0, 0, 0)
 
 @dataclass(frozen=True)
 class SubmissionReport:
-    """What came of a submission.
+    """What became of the photos of a submission.
 
     Args:
         n_photos: number of photos that had to be answered.
         n_kept: number of these that an earlier call, which was interrupted, had answered already.
-        failed: a line for each photo that could not be answered; then there is no zip.
+        failed: a line for each photo that could not be answered; if there is any, no zip is written.
+
+    Example:
+        >>> report = SubmissionReport(n_photos=2, n_kept=0, failed=("7L.jpg: shows no retina",))
+        >>> report.n_photos - len(report.failed)  # photos that are answered
+        1
     """
 
     n_photos: int

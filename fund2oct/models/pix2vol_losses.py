@@ -1,0 +1,52 @@
+"""Losses of the anatomy of :class:`fund2oct.models.Pix2Vol`, and the condition of its discriminators."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from fund2oct.losses import shadow_loss, slab_loss
+from fund2oct.models.batch import Batch, Fake, Losses
+from fund2oct.models.surface_model import heights_above_pose, surface_losses
+from fund2oct.networks.noise import NoiseSource
+from fund2oct.retina import unalign
+
+N_CONDITION = 4
+"""Channels of :func:`photo_and_anatomy`."""
+
+
+def anatomy_losses(batch: Batch, fake: Fake, rng: NoiseSource) -> Losses:
+    """Losses of surfaces, tissue and fluid, without weights; :class:`fund2oct.models.Pix2Vol` lists them.
+
+    Args:
+        batch: the batch, see :meth:`fund2oct.models.VolumeModel.losses`.
+        fake: predicted anatomy, and the volume drawn from it without texture.
+        rng: source of the draws of the surfaces.
+
+    Returns:
+        Scalar tensors by name.
+    """
+    assert fake.anatomy is not None
+    losses = surface_losses(fake.anatomy.surfaces, heights_above_pose(batch), rng)
+    assert fake.anatomy.real_pockets is not None
+    losses["pockets"] = F.binary_cross_entropy_with_logits(fake.anatomy.pockets, fake.anatomy.real_pockets)
+    losses["tissue"] = (fake.aligned - batch["aligned"]).square().mean()
+    light = fake.aligned, batch["aligned"], batch["spacing_z_mm"]
+    return losses | {"slab": slab_loss(*light), "shadow": shadow_loss(*light)}
+
+
+def photo_and_anatomy(batch: Batch, fake: Fake) -> Tensor:
+    """Condition of the patch discriminators: the photo's colours over each voxel, and the anatomy there.
+
+    Args:
+        batch: the batch, see :meth:`fund2oct.models.VolumeModel.losses`.
+        fake: predicted anatomy.
+
+    Returns:
+        Values in [0, 1] at the pose of the real volumes, shape ``(B, 4, S, Z, X)``.
+    """
+    assert fake.anatomy is not None
+    anatomy = unalign(fake.anatomy.image.detach(), batch["pose_um"], batch["spacing_z_mm"])
+    photo = batch["lines"].unsqueeze(3).expand(-1, -1, -1, anatomy.shape[3], -1)
+    return torch.cat([photo, anatomy], 1)
