@@ -69,10 +69,21 @@ def kind_of(path: str | os.PathLike[str]) -> str:
 
 
 def is_made_here(path: str | os.PathLike[str]) -> bool:
-    """Whether a picture or a page carries :data:`MADE_HERE`: it is a result, and no photo.
+    """Tell whether a picture or a page was written by this library: it is a result then, and no photo.
+
+    Args:
+        path: the file.
+
+    Returns:
+        Whether it carries the mark :data:`MADE_HERE`.
 
     Raises:
         OSError: if it cannot be opened.
+
+    Example:
+        >>> from fund2oct.visual.style import new_figure, save_figure
+        >>> is_made_here(save_figure(new_figure(1, 1), "figure.png")), is_made_here("photo.png")
+        (True, False)
     """
     with open(path, "rb") as file:
         return MADE_HERE.encode() in file.read(_READ_FOR_MARK)

@@ -22,6 +22,11 @@ class MemoryCallback(pl.Callback):
     It is an estimate, see :func:`fund2oct.models.training.memory.step_memory`. It is made of a datamodule's
     ``train_dataset`` and ``batch_size``; without them, and of a step that cannot be run on tensors
     without values, nothing is said.
+
+    Example:
+        >>> need = StepMemory(weights=2**28, training=2**27, step=2**30)  # bytes, as it estimates them
+        >>> memory_line(need, torch.device("cpu"), n_eyes=4, n_workers=0, ahead=0)[:46]
+        'memory: about 1.9 GiB of main memory a process'
     """
 
     @rank_zero_only
