@@ -123,20 +123,30 @@ def evaluate(
     """Compare models with their controls on the test eyes, and write the report.
 
     Args:
-        models: by name, in evaluation mode.
-        datamodule: set up; its test part is evaluated, its training part gives the controls. Of one that
-            is no :class:`fund2oct.data.FundusOCTDataModule` the ``test_dataloader()`` is evaluated, without
-            these controls.
-        out: folder of the report, see :func:`fund2oct.evaluation.report.folder.write_report`.
-        seed: seed of the models' noise and of the distances' draws.
-        distances: between the sets; the default is what a training run can afford.
-        notes: what a reader has to know, such as how the eyes were chosen.
-        own: measures and answers of the user's own.
-        pictures: further ones, such as the training's curves.
-        figure_formats: in which figures are written too, see :data:`fund2oct.visual.FIGURE_FORMATS`.
+        models: models by name, in evaluation mode.
+        datamodule: a datamodule that was set up. Its test eyes are evaluated, and its training eyes give the
+            controls. If it is not a :class:`fund2oct.data.FundusOCTDataModule`, its ``test_dataloader()`` is
+            evaluated without these controls.
+        out: folder of the report. It gets ``report.html`` and ``report.md``, the pictures, and
+            ``metrics.json`` with all values of all eyes.
+        seed: seed of the models' noise and of the draws of the distances.
+        distances: distances between the sets; the default takes little time.
+        notes: what a reader of the report has to know, such as how the eyes were chosen.
+        own: measures and answers of your own.
+        pictures: further pictures, such as the curves of the training.
+        figure_formats: formats in which the figures are written too, see
+            :data:`fund2oct.visual.FIGURE_FORMATS`.
 
     Returns:
-        What ``metrics.json`` holds.
+        The content of ``metrics.json``.
+
+    Example:
+        >>> from fund2oct.data import FundusOCTDataModule
+        >>> datamodule = FundusOCTDataModule("eyes.h5")
+        >>> datamodule.setup("test")  # doctest: +SKIP
+        >>> found = evaluate({"mine": load_model("model.ckpt")}, datamodule, "report")  # doctest: +SKIP
+        >>> found["protocol"]["n_eyes"]  # doctest: +SKIP
+        96
     """
     device = next(iter(models.values())).device
     of_file = isinstance(datamodule, FundusOCTDataModule)
@@ -200,22 +210,29 @@ def evaluate_checkpoints(
     are prepared as in the training.
 
     Args:
-        checkpoints: files written in training, of models of one volume shape, one photo size and one
-            preparation.
+        checkpoints: checkpoints of models with the same volume shape, photo size and preparation.
         data: the file of eyes.
-        out: folder of the report.
-        model: import paths of the models' classes that are not of this package; each checkpoint takes the
-            one that it names.
-        distances: between the sets.
-        seed: seed of the models' noise and of the distances' draws.
-        device: where the models run.
-        overwrite: whether an earlier report in ``out`` may be replaced.
-        own: measures and answers of the user's own.
-        figure_formats: as :func:`evaluate`.
+        out: folder of the report, see :func:`evaluate`.
+        model: import paths of your own models' classes. Each checkpoint takes the one that it names.
+        distances: distances between the sets.
+        seed: seed of the models' noise and of the draws of the distances.
+        device: device on which the models run.
+        overwrite: True to replace an earlier report in ``out``.
+        own: measures and answers of your own.
+        figure_formats: formats in which the figures are written too, see
+            :data:`fund2oct.visual.FIGURE_FORMATS`.
+
+    Returns:
+        The content of ``metrics.json``.
 
     Raises:
         fund2oct.data.DataError: if the file cannot be used, or the models were trained on all its eyes.
-        ValueError: if the models do not go together.
+        ValueError: if the models cannot be compared.
+
+    Example:
+        >>> found = evaluate_checkpoints(["model.ckpt"], "eyes.h5", "report")  # doctest: +SKIP
+        >>> sorted(path.name for path in Path("report").glob("report.*"))  # doctest: +SKIP
+        ['report.html', 'report.md']
     """
     check_folder(out, "report.md", overwrite)
     classes = [import_class(path) for path in model]

@@ -1,4 +1,4 @@
-"""Measure every answer for every eye, once, whatever the answers are."""
+"""The measurement of all answers for all eyes."""
 
 from __future__ import annotations
 
@@ -35,10 +35,11 @@ LIFTING = frozenset({"PED", "drusen"})
 
 
 class EyeSet(Protocol):
-    """Real eyes, as batches on the device that the answers are drawn on.
+    """Form of the real eyes of a report: batches on the device of the models.
 
     A batch needs ``key``, ``diagnosis``, ``volume``, ``aligned``, ``mask``, ``pose_um``, ``spacing_z_mm``
-    and ``spacing_x_mm`` of :class:`fund2oct.models.Batch`; what else of it is there is measured too.
+    and ``spacing_x_mm`` of :class:`fund2oct.models.Batch`. What needs its other entries is measured if they
+    are there.
     """
 
     keys: tuple[str, ...]
@@ -85,15 +86,18 @@ def compare(
 ) -> Comparison:
     """Measure all answers.
 
-    The answers are drawn, and described for the distances, in this process; the eyes are measured in
-    others meanwhile.
+    Volumes are drawn, and their features computed, in this process. Other processes measure the eyes
+    meanwhile.
 
     Args:
-        eyes: the real ones.
-        answers: under different names.
-        distances: to measure between the sets.
-        pool: processes to measure in.
-        measures: the user's own, by name.
+        eyes: the real eyes.
+        answers: the answers, each with another name.
+        distances: distances between the sets.
+        pool: processes that measure the eyes.
+        measures: measures of the user's own, pairs of a name and a function.
+
+    Returns:
+        All values.
     """
     found = _Rows([answer.name for answer in answers])
     pending: deque[Future[dict[str, Measured]]] = deque()

@@ -1,4 +1,4 @@
-"""Which distances of sets are measured, and between which sets."""
+"""Choice of the distances between sets, and their measurement for many answers."""
 
 from __future__ import annotations
 
@@ -33,15 +33,22 @@ _MAX_DRAWS, _MIN_DRAWS = 200, 20
 
 @dataclass(frozen=True)
 class Wanted:
-    """Distances to measure.
+    """Choice of the distances between sets that a report measures.
 
     Args:
-        specs: ``image`` or ``video``, the same with ``/kernel`` for the kernel distance, and with
-            ``:NETWORK`` for another network than the default, as in ``video/kernel:oct3d``; or the import
-            path of a function of your own that makes an :class:`fund2oct.metrics.ImageDistance` or
-            :class:`fund2oct.metrics.VideoDistance` with the options that it is given.
-        required: whether one whose weights are not at hand is an error; else it is left out.
-        thorough: whether the controls are measured as sets too, and each eye's perceptual distance.
+        specs: names of distances: ``image`` or ``video``, with ``/kernel`` for the kernel distance, with
+            ``:NETWORK`` for another network than the default, for example ``video/kernel:oct3d``; or the
+            import path of a function of your own that makes a :class:`fund2oct.metrics.ImageDistance` or
+            :class:`fund2oct.metrics.VideoDistance` with the options that it gets.
+        required: True raises an error if the weights of a network are missing; False leaves the distance out.
+        thorough: True also measures the distances of the controls, and the perceptual distance of each eye.
+
+    Raises:
+        ValueError: if there is no such distance.
+
+    Example:
+        >>> Wanted.parse(["image", "video/kernel:oct3d"]).specs
+        ('image', 'video/kernel:oct3d')
     """
 
     specs: tuple[str, ...]
@@ -58,13 +65,13 @@ class Wanted:
 
     @classmethod
     def parse(cls, words: Sequence[str]) -> Wanted:
-        """What was asked for by name; ``none`` is nothing."""
+        """The distances of these names; ``none`` alone is no distance."""
         return cls(() if list(words) == ["none"] else tuple(dict.fromkeys(words)), required=True)
 
 
 DEFAULT = Wanted(("image", "video"), required=False)
 CHEAP = Wanted(("image",), required=False, thorough=False)
-"""What a training's own report can afford: describing a set takes as long as all else about it."""
+"""Distances of the report after a training; more would double its time."""
 
 
 class Distances:

@@ -49,32 +49,38 @@ def evaluate_files(
 ) -> dict[str, Any]:
     """Compare generated volumes with the real ones of the same eyes, and write the report.
 
-    Beside the generated set stand the floor, where the real file has rescans, and the
-    generated volumes given to *other eyes*: they must be worse, or the set is one face of one retina.
+    The report has two more rows. The floor is there if the real file has rescans. The other row compares each
+    real eye with the generated volume of *another* eye: if that is not worse, the generated volumes do not
+    depend on the eye.
 
     Args:
         real: an HDF5 file of eyes, or a folder or zip of slices, see
             :func:`fund2oct.evaluation.sources.open_source`.
-        fake: likewise, or a checkpoint, which then translates the photos of ``real``, but for the eyes
-            that it was trained or validated on.
-        out: folder of the report.
-        protocol: a name of :data:`fund2oct.evaluation.PROTOCOLS`; None compares the files as
-            they lie.
-        model: import paths of classes that are not of this package, the checkpoint's among them.
-        distances: between the sets.
-        seed: seed of the model's noise and of the distances' draws.
-        device: where models and feature networks run.
-        overwrite: whether an earlier report in ``out`` may be replaced.
-        own: measures and answers of the user's own.
-        figure_formats: in which figures are written too, see :data:`fund2oct.visual.FIGURE_FORMATS`.
+        fake: the generated volumes, likewise; or a checkpoint, which translates the photos of ``real``,
+            except those of eyes that it was trained or validated on.
+        out: folder of the report, see :func:`fund2oct.evaluation.evaluate`.
+        protocol: a name of :data:`fund2oct.evaluation.PROTOCOLS`; None compares the files as they are.
+        model: import paths of your own models' classes. The checkpoint takes the one that it names.
+        distances: distances between the sets.
+        seed: seed of the model's noise and of the draws of the distances.
+        device: device on which models and feature networks run.
+        overwrite: True to replace an earlier report in ``out``.
+        own: measures and answers of your own.
+        figure_formats: formats in which the figures are written too, see
+            :data:`fund2oct.visual.FIGURE_FORMATS`.
 
     Returns:
-        What ``metrics.json`` holds.
+        The content of ``metrics.json``.
 
     Raises:
         fund2oct.data.DataError: if a file cannot be used, or does not fit the other, or fewer than two eyes
             are left that the checkpoint was not trained on.
         ValueError: if the protocol or a distance is not known.
+
+    Example:
+        >>> found = evaluate_files("real.h5", "generated.h5", "report")  # doctest: +SKIP
+        >>> sorted(path.name for path in Path("report").glob("report.*"))  # doctest: +SKIP
+        ['report.html', 'report.md']
     """
     chosen = find_protocol(protocol)
     check_folder(out, "report.md", overwrite)

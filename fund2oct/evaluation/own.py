@@ -1,4 +1,4 @@
-"""What users bring to a report: measures of an eye, answers, and eyes of a datamodule of their own."""
+"""Measures, answers and test eyes of your own in a report."""
 
 from __future__ import annotations
 
@@ -19,20 +19,31 @@ from fund2oct.models import Batch, VolumeModel
 from fund2oct.models.batch import to_device
 
 Measure = Callable[[Findings, Findings], float]
-"""Called as ``measure(fake, real)`` with what is found in the generated and in the real volume of one eye;
-returns a number, NaN where there is none. It runs in another process: it is a function of a module."""
+"""A function ``measure(fake, real)`` that gets the :class:`fund2oct.metrics.Findings` in the generated and in
+the real volume of one eye, and returns a number, NaN if it cannot be measured. It runs in another process, so
+it has to be a function of a module."""
 
 PREFIX = "own/"
-"""Begins the names of the users' measures among an eye's values."""
+"""Prefix of the names of your own measures among the values of an eye."""
 
 
 @dataclass(frozen=True)
 class Own:
-    """A user's measures and answers.
+    """Measures and answers of your own, for a report.
 
     Args:
-        measures: by their names in the report.
-        answers: rows beside the others.
+        measures: pairs of a name in the report and a function ``measure(fake, real)`` of two
+            :class:`fund2oct.metrics.Findings`.
+        answers: further rows of the report.
+
+    Example:
+        >>> def brightness(fake, real):
+        ...     return float(fake.volume.mean() - real.volume.mean())
+        >>> own = Own(measures=(("brightness", brightness),))
+        >>> from fund2oct.metrics import Findings
+        >>> fake, real = (Findings(torch.full((1, 1, 2, 32, 48), value), 0.06, 0.18) for value in (0.5, 0.25))
+        >>> measure_own(own.measures, fake, real)
+        {'own/brightness': 0.25}
     """
 
     measures: tuple[tuple[str, Measure], ...] = ()
@@ -40,12 +51,15 @@ class Own:
 
     @classmethod
     def load(cls, measures: Sequence[str] = (), controls: Sequence[str] = ()) -> Own:
-        """Import them.
+        """Import measures and answers by their import paths.
 
         Args:
-            measures: import paths of functions ``measure(fake, real)`` of :class:`fund2oct.metrics.Findings`;
-                a measure is named after its function.
+            measures: import paths of functions ``measure(fake, real)``; a measure has the name of its
+                function.
             controls: import paths of :class:`fund2oct.evaluation.answers.answer.Answer` objects.
+
+        Returns:
+            The measures and answers.
 
         Raises:
             ValueError: if one cannot be imported, or is something else.
@@ -66,7 +80,7 @@ class Own:
         return cls(tuple(functions), tuple(answers))
 
     def notes(self) -> list[str]:
-        """For each measure what its docstring says in its first line."""
+        """A line for each measure: its name, and the first line of its docstring."""
         said = {name: (inspect.getdoc(measure) or "").partition("\n")[0] for name, measure in self.measures}
         return [f"*{name}*, a measure of your own: {line}" for name, line in said.items() if line]
 
@@ -109,10 +123,18 @@ class LoadedEyes:
 def measure_own(
     measures: Sequence[tuple[str, Measure]], fake: Findings | None, real: Findings
 ) -> dict[str, float]:
-    """The values of a user's measures for one eye; NaN where the answer has no volume.
+    """Values of your own measures for one eye.
+
+    Args:
+        measures: pairs of a name and a function.
+        fake: findings in the generated volume; None if there is no volume, whose values are NaN.
+        real: findings in the real volume.
+
+    Returns:
+        Values by name, after the prefix ``own/``.
 
     Raises:
-        ValueError: if one fails, naming it: a number that is missing in silence would be missed too late.
+        ValueError: if a measure fails; the message names it.
     """
     values = {}
     for name, measure in measures:

@@ -1,4 +1,4 @@
-"""Named ways to compare files: the sizes both sides must have, and what the report has to say of it."""
+"""Protocols of the comparison of files: the sizes of both sides, and the statement in the report."""
 
 from __future__ import annotations
 
@@ -12,15 +12,20 @@ from fund2oct.eye import Array
 
 @dataclass(frozen=True)
 class Protocol:
-    """How two sets of volumes are compared.
+    """A protocol by which two sets of volumes are compared.
 
     Args:
-        name: as given to ``--protocol``.
+        name: name for ``--protocol``.
         statement: what a reader of the numbers has to know, in Markdown.
-        shape: slices, rows and A-scans ``(S, Z, X)`` that each volume must have; None takes those of
-            the first real volume.
-        advice: how to get files of that shape.
-        adapt_real: what is done to each real picture of a folder; None leaves it as it lies.
+        shape: numbers of slices, rows and A-scans ``(S, Z, X)`` that each volume must have; None takes those
+            of the first real volume.
+        advice: advice for files of another shape, how to get this one.
+        adapt_real: a function of each real picture of a folder, uint8 ``(rows, columns)``, that returns the
+            B-scan; None takes the picture as it is.
+
+    Example:
+        >>> PROTOCOLS["aptos2024"].shape
+        (6, 320, 448)
     """
 
     name: str
@@ -58,7 +63,7 @@ APTOS2024 = Protocol(
 )
 
 PROTOCOLS = {protocol.name: protocol for protocol in (APTOS2024,)}
-"""What ``--protocol`` may name."""
+"""The protocols, by the name that ``--protocol`` takes."""
 
 ASSUMED_DEPTH_MM = DEPTH_MM
 ASSUMED_SCAN = SCAN

@@ -1,4 +1,4 @@
-"""Volumes to compare, from wherever they lie: files of eyes, folders of slices, submissions."""
+"""Sources of volumes to compare: files of eyes, folders of slices, submissions."""
 
 from __future__ import annotations
 
@@ -31,11 +31,15 @@ _DAMAGED = (zipfile.BadZipFile, zlib.error, EOFError, RuntimeError, NotImplement
 
 @dataclass(frozen=True)
 class Scan:
-    """The volume of an eye, and what its source knows beside it.
+    """The volume of an eye, and its record if the source has one.
 
     Args:
-        volume: uint8, shape ``(S, Z, X)``.
-        eye: the whole record, where the source is a file of eyes.
+        volume: B-scans, uint8, shape ``(S, Z, X)``.
+        eye: the record of the eye; None for slices in a folder or zip.
+
+    Example:
+        >>> Scan(np.zeros((6, 320, 448), np.uint8)).scan.n_slices  # of slices the challenge's scan is assumed
+        6
     """
 
     volume: Array
@@ -43,28 +47,39 @@ class Scan:
 
     @property
     def scan(self) -> ScanPattern:
-        """The scan's lines; pictures do not say, and the challenge's are assumed."""
+        """Lines of the scan; those of the challenge if the source does not tell."""
         return ASSUMED_SCAN if self.eye is None or self.eye.scan is None else self.eye.scan
 
 
 class VolumeSource(Protocol):
-    """Volumes by the name of their eye."""
+    """Form of a source: volumes by the name of their eye.
+
+    Attributes:
+        name: name of the source in messages.
+        keys: names of the eyes.
+    """
 
     name: str
     keys: tuple[str, ...]
 
     def read(self, key: str) -> Scan:
-        """Read one volume; :class:`~fund2oct.data.DataError` where it cannot be."""
+        """Read the volume of an eye; a :class:`~fund2oct.data.DataError` says why it cannot be read."""
 
 
 class EyeFiles:
-    """The eyes with a volume of one or more HDF5 files.
+    """Eyes of one or more HDF5 files, those with a volume.
 
     Args:
-        paths: files written by :class:`fund2oct.data.EyeWriter`, as by ``fund2oct predict``.
+        paths: files that :class:`fund2oct.data.EyeWriter` or ``fund2oct predict`` wrote.
+        name: name of the source in messages.
 
     Raises:
         DataError: if a file cannot be used, two hold an eye of one name, or none holds a volume.
+
+    Example:
+        >>> eyes = EyeFiles([Path("eyes.h5")], name="test eyes")
+        >>> eyes.read(eyes.keys[0]).volume.shape
+        (6, 32, 48)
     """
 
     def __init__(self, paths: Sequence[Path], name: str) -> None:
@@ -116,15 +131,24 @@ class PreparedEyes:
 
 
 class SliceFiles:
-    """Pictures ``<eye>/<eye>_0.jpg`` to ``_5``, a folder an eye, in a folder or a zip.
+    """Slices as pictures ``<eye>/<eye>_0.jpg`` to ``_5``, with a folder for each eye, in a folder or a zip.
 
     Args:
         path: the folder or the zip.
-        n_slices: pictures an eye has to have, numbered from 0.
-        adapt: what is done to each B-scan, uint8 ``(rows, columns)``, once it is read.
+        n_slices: number of pictures of each eye, numbered from 0.
+        adapt: a function of each picture, uint8 ``(rows, columns)``, that returns the B-scan; None takes the
+            picture as it is.
 
     Raises:
-        DataError: if there are no such pictures, a number is missing or one too many is there.
+        DataError: if there are no such pictures, or an eye has too few or too many.
+
+    Example:
+        >>> from PIL import Image
+        >>> Path("slices/eye1").mkdir(parents=True)
+        >>> for number in range(6):
+        ...     Image.new("L", (448, 320)).save(f"slices/eye1/eye1_{number}.png")
+        >>> SliceFiles(Path("slices")).read("eye1").volume.shape
+        (6, 320, 448)
     """
 
     def __init__(self, path: Path, n_slices: int = 6, adapt: Callable[[Array], Array] | None = None) -> None:
@@ -156,16 +180,24 @@ class SliceFiles:
 def open_source(
     path: str | Path, n_slices: int = 6, adapt: Callable[[Array], Array] | None = None
 ) -> VolumeSource:
-    """Open what holds volumes.
+    """Open a file, folder or zip with volumes.
 
     Args:
         path: an HDF5 file of eyes, a folder of such files, or a folder or zip of slices, see
             :class:`SliceFiles`.
-        n_slices: slices an eye has in a folder or zip.
-        adapt: what is done to each B-scan of a folder or zip.
+        n_slices: number of slices of each eye in a folder or zip of slices.
+        adapt: a function of each picture of a folder or zip, see :class:`SliceFiles`.
+
+    Returns:
+        The volumes.
 
     Raises:
         DataError: if it is none of these, or cannot be read.
+
+    Example:
+        >>> source = open_source("eyes.h5")
+        >>> source.read(source.keys[0]).volume.shape
+        (6, 32, 48)
     """
     path = Path(path)
     if path.is_dir():

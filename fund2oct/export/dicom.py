@@ -42,8 +42,21 @@ _RESAMPLED = ("113085", "DCM", "Spatial resampling")
 def save_dicom(eye: Eye, path: Path) -> None:
     """Write the volume, and ``NAME.photo.dcm`` beside it where the eye has a photo.
 
+    Args:
+        eye: an eye with a volume.
+        path: the file to write.
+
     Raises:
         DataError: if the side of the eye is not known: DICOM has no ophthalmic image without one.
+
+    Example:
+        >>> from fund2oct.data import EyeReader
+        >>> with EyeReader("eyes.h5") as reader:
+        ...     eye = reader.read(reader.keys[0])
+        >>> save_dicom(eye, Path("eye.dcm"))
+        >>> import pydicom
+        >>> pydicom.dcmread("eye.dcm").pixel_array.shape
+        (6, 32, 48)
     """
     if eye.laterality not in _SIDES:
         raise DataError(

@@ -26,6 +26,19 @@ def save_fields(eye: Eye, path: Path) -> None:
 
     From inner limiting membrane to pigment epithelium, interpolated between the A-scans: a plain mean over
     the A-scans of a star would count its centre most. A field is NaN where no more than half of it is known.
+
+    Args:
+        eye: an eye with a volume.
+        path: the file to write.
+
+    Example:
+        >>> from fund2oct.data import EyeReader
+        >>> with EyeReader("eyes.h5") as reader:
+        ...     eye = reader.read(reader.keys[0])
+        >>> save_fields(eye, Path("fields.csv"))
+        >>> table = list(csv.DictReader(open("fields.csv")))
+        >>> len(table), table[0]["field"], table[0]["known_from"]
+        (9, 'centre', 'volume')
     """
     interpolate_on = triangulate(eye)
     eye = with_surfaces(eye)
@@ -38,7 +51,24 @@ def save_fields(eye: Eye, path: Path) -> None:
 
 
 def save_predicted_fields(eye: Eye, found: ThicknessMap, path: Path) -> None:
-    """Write the thickness as predicted from the photo, with the means of its interval's two ends."""
+    """Write the thickness as predicted from the photo, with the means of its interval's two ends.
+
+    Args:
+        eye: an eye with a volume.
+        found: map of the thickness that a model predicted.
+        path: the file to write.
+
+    Example:
+        >>> from fund2oct.data import EyeReader
+        >>> with EyeReader("eyes.h5") as reader:
+        ...     eye = reader.read(reader.keys[0])
+        >>> from fund2oct.models.thickness import ThicknessMap
+        >>> thick_um = np.full((60, 60), 280.0)
+        >>> found = ThicknessMap(thick_um, thick_um - 20, thick_um + 20, np.zeros((60, 60, 2)), 0.1)
+        >>> save_predicted_fields(eye, found, Path("fields.csv"))
+        >>> next(csv.DictReader(open("fields.csv")))["thickness_um"]
+        '280.0'
+    """
     ends = (found.median_um, found.low_um, found.high_um)
     means = tuple(field_means_um(values, found.points_mm) for values in ends)
     assert eye.volume is not None

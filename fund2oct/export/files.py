@@ -21,23 +21,28 @@ def export_files(
     keys: Sequence[str] = (),
     overwrite: bool = False,
 ) -> tuple[list[Path], list[str]]:
-    """Export the eyes of files.
+    """Export the eyes of files, as ``fund2oct export`` does.
 
-    An eye that cannot be exported is passed over; the others are still done.
+    An eye that cannot be exported is left out; the others are still exported.
 
     Args:
         files: files of eyes, read as one set.
-        out: folder of the results, made if need be.
-        formats: keys of :data:`fund2oct.export.FORMATS`.
-        keys: the eyes; none takes all that have a volume.
-        overwrite: whether what an earlier export wrote may be replaced.
+        out: folder of the results; it is made if it does not exist.
+        formats: names of formats, see :data:`fund2oct.export.FORMATS`.
+        keys: names of the eyes; none takes all that have a volume.
+        overwrite: True to replace the files of an earlier export.
 
     Returns:
-        What was written, and a line for each eye that was passed over, which says why.
+        Paths of the written files, and for each eye that was left out a line that says why.
 
     Raises:
         ValueError: if a format is unknown.
         DataError: if a file cannot be read, or has no eye of a key.
+
+    Example:
+        >>> written, failed = export_files(["eyes.h5"], "exports", ["tiff"])
+        >>> written[0].name.endswith(".ome.tif"), failed
+        (True, [])
     """
     if unknown := [name for name in formats if name not in FORMATS]:
         raise ValueError(f"format {unknown[0]!r}: expected one of {', '.join(sorted(FORMATS))}")

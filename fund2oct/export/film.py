@@ -21,7 +21,20 @@ _SECONDS = 3.0
 
 
 def save_gif(eye: Eye, path: Path) -> None:
-    """Write the flight as a GIF that runs without end."""
+    """Write the flight as a GIF that runs without end.
+
+    Args:
+        eye: an eye with a volume.
+        path: the file to write.
+
+    Example:
+        >>> from fund2oct.data import EyeReader
+        >>> with EyeReader("eyes.h5") as reader:
+        ...     eye = reader.read(reader.keys[0])
+        >>> save_gif(eye, Path("eye.gif"))
+        >>> Image.open("eye.gif").n_frames  # six slices there and back
+        10
+    """
     assert eye.volume is not None
     frames = [Image.fromarray(frame) for frame in flight(eye)]
     duration_ms = 10 * round(100 / frames_a_second(len(eye.volume)))  # GIF counts in hundredths
@@ -31,8 +44,20 @@ def save_gif(eye: Eye, path: Path) -> None:
 def save_mp4(eye: Eye, path: Path) -> None:
     """Write the flight as a film (H.264), which browsers and slides play.
 
+    Args:
+        eye: an eye with a volume.
+        path: the file to write.
+
     References:
         PyAV, https://pyav.basswood-io.com.
+
+    Example:
+        >>> from fund2oct.data import EyeReader
+        >>> with EyeReader("eyes.h5") as reader:
+        ...     eye = reader.read(reader.keys[0])
+        >>> save_mp4(eye, Path("eye.mp4"))
+        >>> Path("eye.mp4").stat().st_size > 1000
+        True
     """
     import av
 

@@ -23,14 +23,20 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Format:
-    """A format that eyes are exported to.
+    """A format to which eyes are exported.
 
     Args:
-        ending: of the file; ``/`` for a folder of files.
-        holds: what a reader of the file finds in it.
-        save: writes the eye, at a path that does not exist yet.
-        save_predicted: writes a prediction with the map of its thickness, where that adds something.
-        extra: what has to be installed for it, as in ``pip install "fund2oct[nifti]"``; empty for none.
+        ending: ending of the file; ``/`` for a folder of files.
+        holds: content of the file, in words.
+        save: a function that writes an eye to a path that does not exist yet.
+        extra: extra of this library that the format needs, as in ``pip install "fund2oct[nifti]"``; empty for
+            none.
+        save_predicted: a function that writes an eye with the map of its predicted thickness; None if the
+            format does not hold the map.
+
+    Example:
+        >>> FORMATS["nifti"].ending, FORMATS["nifti"].extra
+        ('.nii.gz', 'nifti')
     """
 
     ending: str
@@ -85,15 +91,15 @@ def export_eye(
     overwrite: bool = False,
     thickness: ThicknessMap | None = None,
 ) -> Path:
-    """Write an eye in a format; the files appear complete or not at all.
+    """Write an eye in a format. The files appear complete or not at all.
 
     Args:
-        eye: with a volume.
+        eye: an eye with a volume.
         folder: an existing folder.
-        name: of the file, without its ending.
-        format: a key of :data:`FORMATS`.
-        overwrite: whether what an earlier export wrote under that name may be replaced.
-        thickness: the map that a model predicted for the eye.
+        name: name of the file, without its ending.
+        format: name of the format, see :data:`FORMATS`.
+        overwrite: True to replace the files of an earlier export with that name.
+        thickness: map of the thickness that a model predicted for the eye; None if there is none.
 
     Returns:
         The file, or the folder of a format of several files.
@@ -103,9 +109,12 @@ def export_eye(
         DataError: if the eye does not have what the format holds, or the file exists.
         ImportError: if the format needs a package that is not installed.
 
-    Example::
-
-        export_eye(eye, "exports", eye.key, "nifti")
+    Example:
+        >>> from fund2oct.data import EyeReader
+        >>> with EyeReader("eyes.h5") as reader:
+        ...     eye = reader.read(reader.keys[0])
+        >>> export_eye(eye, ".", "eye1", "tiff").name
+        'eye1.ome.tif'
     """
     if format not in FORMATS:
         raise ValueError(f"format {format!r}: expected one of {', '.join(sorted(FORMATS))}")

@@ -52,6 +52,21 @@ def save_ply(eye: Eye, folder: Path) -> None:
     A point is ``(x, y, z)`` in millimetres: to the right and down of the fovea as the photo is displayed,
     and depth below the frame's top edge. Triangles face the vitreous. Where a surface was not found, the
     mesh has a hole.
+
+    Args:
+        eye: an eye with a volume.
+        folder: the folder to make, with a file for each surface that was found.
+
+    Raises:
+        DataError: if the scan spans no area, or no surface was found.
+
+    Example:
+        >>> from fund2oct.data import EyeReader
+        >>> with EyeReader("eyes.h5") as reader:
+        ...     eye = reader.read(reader.keys[0])
+        >>> save_ply(eye, Path("meshes"))
+        >>> Path("meshes/ILM.ply").read_bytes()[:3]
+        b'ply'
     """
     for name, points, triangles, _ in _meshes(eye, folder):
         header = [
@@ -68,8 +83,23 @@ def save_ply(eye: Eye, folder: Path) -> None:
 def save_vtk(eye: Eye, folder: Path) -> None:
     """Write the meshes of :func:`save_ply` as legacy VTK, with the retina's thickness at each point.
 
+    Args:
+        eye: an eye with a volume.
+        folder: the folder to make, with a file for each surface that was found.
+
+    Raises:
+        DataError: if the scan spans no area, or no surface was found.
+
     References:
         VTK file formats, https://docs.vtk.org/en/latest/vtk_file_formats/vtk_legacy_file_format.html.
+
+    Example:
+        >>> from fund2oct.data import EyeReader
+        >>> with EyeReader("eyes.h5") as reader:
+        ...     eye = reader.read(reader.keys[0])
+        >>> save_vtk(eye, Path("meshes"))
+        >>> Path("meshes/ILM.vtk").read_bytes()[:26]
+        b'# vtk DataFile Version 3.0'
     """
     for name, points, triangles, thickness_um in _meshes(eye, folder):
         title = " ".join(_lines_on(eye, name))[:255]

@@ -23,7 +23,20 @@ _NO_SPACING_MM = 1.0
 
 
 def save_hdf5(eye: Eye, path: Path) -> None:
-    """Write all that is known of the eye in this library's own schema."""
+    """Write all that is known of the eye in this library's own schema.
+
+    Args:
+        eye: an eye with a volume.
+        path: the file to write.
+
+    Example:
+        >>> from fund2oct.data import EyeReader
+        >>> with EyeReader("eyes.h5") as reader:
+        ...     eye = reader.read(reader.keys[0])
+        >>> save_hdf5(eye, Path("export.h5"))
+        >>> EyeReader("export.h5").keys == (eye.key,)
+        True
+    """
     with EyeWriter(path) as writer:
         writer.add(eye)
 
@@ -34,6 +47,19 @@ def save_nifti(eye: Eye, path: Path) -> None:
     World coordinates are millimetres around the fovea towards the patient's right, front and top, as
     NIfTI has them; :func:`raster_affine` says how they follow from the scan. A star has no such place:
     both codes of its header are 0 (unknown), and the distance of its slices is stated as 1 mm.
+
+    Args:
+        eye: an eye with a volume.
+        path: the file to write.
+
+    Example:
+        >>> from fund2oct.data import EyeReader
+        >>> with EyeReader("eyes.h5") as reader:
+        ...     eye = reader.read(reader.keys[0])
+        >>> save_nifti(eye, Path("eye.nii.gz"))
+        >>> import nibabel
+        >>> nibabel.load("eye.nii.gz").shape  # A-scans, rows and slices
+        (48, 32, 6)
     """
     import nibabel
 
@@ -55,16 +81,17 @@ def save_nifti(eye: Eye, path: Path) -> None:
 def raster_affine(
     scan: ScanPattern, shape: tuple[int, ...], spacing_mm: tuple[float, float, float]
 ) -> Array | None:
-    r"""Where the voxels of a raster lie in the patient.
+    r"""Affine matrix from voxel indices to the position in the patient, for a raster scan.
 
     The photo is seen by who stands before the patient: its right is the patient's left, whichever the
     eye. A voxel ``(x, z, s)`` at :math:`(p_x, p_y)` around the fovea, as displayed, has the world
     coordinates :math:`(-p_x, -(z + \tfrac12) \Delta z, -p_y)`, right, anterior and superior.
 
     Args:
-        scan: the lines.
-        shape: of the volume, ``(S, Z, X)``.
-        spacing_mm: ``(s, z, x)``; s counts for a single slice alone.
+        scan: lines of the scan.
+        shape: shape ``(S, Z, X)`` of the volume.
+        spacing_mm: distance of neighbouring slices, rows and A-scans ``(s, z, x)`` in millimetres; that of
+            slices is used for a single slice only.
 
     Returns:
         Affine of shape ``(4, 4)`` from voxel indices ``(x, z, s)`` to millimetres; None where the lines are
@@ -108,6 +135,18 @@ def save_tiff(eye: Eye, path: Path) -> None:
 
     The axes ``ZYX`` of the file are the slice, the depth and the A-scan; the size along Z is left out
     where slices are not parallel.
+
+    Args:
+        eye: an eye with a volume.
+        path: the file to write.
+
+    Example:
+        >>> from fund2oct.data import EyeReader
+        >>> with EyeReader("eyes.h5") as reader:
+        ...     eye = reader.read(reader.keys[0])
+        >>> save_tiff(eye, Path("eye.ome.tif"))
+        >>> tifffile.imread("eye.ome.tif").shape
+        (6, 32, 48)
     """
     assert eye.volume is not None
     sizes = dict(zip("ZYX", eye.spacing_mm, strict=True))
@@ -121,7 +160,20 @@ def save_tiff(eye: Eye, path: Path) -> None:
 
 
 def save_png(eye: Eye, folder: Path) -> None:
-    """Write a picture a slice, ``NAME_000.png`` on, with the pixels' size where programs look for it."""
+    """Write a picture a slice, ``NAME_000.png`` on, with the pixels' size where programs look for it.
+
+    Args:
+        eye: an eye with a volume.
+        folder: the folder to make, with a file for each slice.
+
+    Example:
+        >>> from fund2oct.data import EyeReader
+        >>> with EyeReader("eyes.h5") as reader:
+        ...     eye = reader.read(reader.keys[0])
+        >>> save_png(eye, Path("slices"))
+        >>> sorted(path.name for path in Path("slices").iterdir())[0]
+        'slices_000.png'
+    """
     assert eye.volume is not None
     folder.mkdir()
     _, z_mm, x_mm = eye.spacing_mm

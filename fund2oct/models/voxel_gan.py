@@ -54,7 +54,7 @@ class VoxelGAN(VolumeGAN):
     * ``adversarial`` and ``feature_matching``: by the discriminators, on volumes at the poses of the real
       scans;
     * ``local_square``, ``local_mean``, ``l1``, ``charbonnier``, ``ssim`` and ``projection``: losses of
-      :mod:`fund2oct.losses`, in the aligned frame;
+      ``fund2oct.losses``, in the aligned frame;
     * ``perceptual``: :class:`fund2oct.losses.PerceptualLoss`, in the aligned frame.
 
     Without a weight of ``adversarial`` or ``feature_matching`` there are no discriminators.

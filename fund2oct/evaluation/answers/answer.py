@@ -1,4 +1,4 @@
-"""What is measured: ways to answer the photos of a batch, by volumes or by the retina's surfaces alone."""
+"""Answers: ways to get volumes, or the retina's surfaces alone, for the photos of a batch."""
 
 from __future__ import annotations
 
@@ -14,14 +14,21 @@ from fund2oct.retina import pose_surface_um, unalign
 
 @dataclass(frozen=True, eq=False)
 class Given:
-    """What was answered for the eyes of a batch; at least a volume or surfaces.
+    """Volumes or surfaces that an :class:`Answer` gives for the eyes of a batch.
 
     Args:
-        volume: at the pose of the real scan, in [0, 1], shape ``(B, 1, S, Z, X)``; None where surfaces
-            alone are the answer.
-        aligned: the same in the aligned frame.
-        surfaces: the answer's surfaces at the real scan's pose; None finds them in the volume.
-        interval_um: lower and upper end of an 80% interval of the thickness, ``(B, 2, S, X)``.
+        volume: volumes at the poses of the real scans, in [0, 1], shape ``(B, 1, S, Z, X)``; None for
+            surfaces without a volume.
+        aligned: the same volumes in the aligned frame, same shape.
+        surfaces: surfaces at the poses of the real scans; None has them searched in the volume.
+        interval_um: lower and upper end of an 80% interval of the thickness in micrometres, shape
+            ``(B, 2, S, X)``; None if there is none.
+
+    Example:
+        >>> aligned = torch.rand(1, 1, 6, 32, 48)
+        >>> batch = {"pose_um": torch.full((1, 6, 3), 900.0), "spacing_z_mm": torch.tensor([0.06])}
+        >>> Given.placed(aligned, batch).volume.shape
+        torch.Size([1, 1, 6, 32, 48])
     """
 
     volume: Tensor | None = None
@@ -31,29 +38,34 @@ class Given:
 
     @classmethod
     def of(cls, fake: Fake) -> Given:
-        """What a model draws."""
+        """The volumes that a model drew."""
         return cls(fake.volume, fake.aligned)
 
     @classmethod
     def placed(cls, aligned: Tensor, batch: Batch) -> Given:
-        """A volume of the aligned frame, put at the poses of the real scans."""
+        """Volumes of the aligned frame, moved to the poses of the real scans.
+
+        Args:
+            aligned: volumes in the aligned frame, in [0, 1], shape ``(B, 1, S, Z, X)``.
+            batch: the eyes.
+        """
         return cls(unalign(aligned, batch["pose_um"], batch["spacing_z_mm"]), aligned)
 
     @classmethod
     def of_heights(cls, heights_um: Tensor, batch: Batch, interval_um: Tensor | None = None) -> Given:
-        """Surfaces by their heights above the pose's surface.
+        """Surfaces, given as heights above the pose's surface.
 
         Args:
-            heights_um: of inner limiting membrane, pigment epithelium and Bruch's membrane, NaN where
-                unknown in all three, shape ``(B, 3, S, X)``.
-            batch: of the eyes.
-            interval_um: of the thickness.
+            heights_um: heights of inner limiting membrane, pigment epithelium and Bruch's membrane in
+                micrometres, NaN in all three where unknown, shape ``(B, 3, S, X)``.
+            batch: the eyes.
+            interval_um: interval of the thickness in micrometres, shape ``(B, 2, S, X)``.
         """
         pose_um = pose_surface_um(batch["pose_um"], heights_um.shape[-1])
         return cls(surfaces=Surfaces(*(pose_um[:, None] - heights_um).unbind(1)), interval_um=interval_um)
 
     def eye(self, number: int) -> Given:
-        """The answer for one eye of the batch, on the CPU, in memory of its own."""
+        """A copy for one eye of the batch, on the CPU."""
 
         def one(values: Tensor | None) -> Tensor | None:
             return None if values is None else values[number : number + 1].detach().float().cpu().clone()
@@ -67,15 +79,20 @@ class Given:
 
 @dataclass(frozen=True)
 class Answer:
-    """A way to answer the photos of a batch: a model, a floor or a control.
+    """A row of a report: a model, a floor or a control.
 
     Args:
-        name: in tables and pictures.
-        give: answers a batch.
-        as_set: whether the distances of its volumes, as a set, from the real set are measured.
+        name: name in tables and pictures.
+        give: a function that gives volumes or surfaces for the eyes of a batch.
+        as_set: True to measure the distances of the set of its volumes from the set of the real ones.
 
     Example:
+        A control that answers each photo with a black volume:
+
         >>> black = Answer("black", lambda batch: Given.placed(0 * batch["aligned"], batch))
+        >>> batch = {"aligned": torch.rand(1, 1, 6, 32, 48), "pose_um": torch.zeros(1, 6, 3)}
+        >>> black.give(batch | {"spacing_z_mm": torch.tensor([0.06])}).volume.max()
+        tensor(0.)
     """
 
     name: str
@@ -83,15 +100,18 @@ class Answer:
     as_set: bool = False
 
     def measured_as_set(self) -> Answer:
-        """The same answer, with its distances measured."""
+        """A copy of which the distances are measured."""
         return replace(self, as_set=True)
 
 
 def heights_of(surfaces_um: Tensor, pose_um: Tensor) -> Tensor:
-    """Heights above the pose's surface of surfaces by their depths.
+    """Heights above the pose's surface from depths below the top of the frame.
 
     Args:
-        surfaces_um: depths, NaN where unknown, shape ``(B, n, S, X)``.
-        pose_um: pose of each slice, shape ``(B, S, 3)``.
+        surfaces_um: depths in micrometres, NaN where unknown, shape ``(B, n, S, X)``.
+        pose_um: pose of each slice, its coefficients in micrometres, shape ``(B, S, K)``.
+
+    Returns:
+        Heights in micrometres, shape ``(B, n, S, X)``.
     """
     return pose_surface_um(pose_um, surfaces_um.shape[-1])[:, None] - surfaces_um

@@ -1,7 +1,7 @@
-"""Answers that borrow real tissue from training eyes: no answers to give, for they show another patient.
+"""Controls with the real tissue of training eyes, warped to the surfaces that a model predicts.
 
-A generator has to beat both: one whose surfaces and texture are its own is worth nothing while a real
-volume, bent to the predicted surfaces, looks more real and lies as well.
+They show the tissue of another patient, so they are no predictions. A generator should be better than both:
+its own texture is of no use while a warped real volume looks more real and has the same surfaces.
 """
 
 from __future__ import annotations
@@ -23,12 +23,12 @@ from fund2oct.retina.layer_frame import warp
 
 @dataclass(frozen=True)
 class Predicted:
-    """What a model says without noise.
+    """Surfaces and anatomy that a model predicts, without noise.
 
     Args:
-        heights_um: surfaces above the pose's surface, vitreous to choroid, as many and the same as
-            :data:`fund2oct.retina.SURFACES`, shape ``(B, n, S, X)``.
-        image: the anatomy without texture, in the aligned frame, in [0, 1], ``(B, 1, S, Z, X)``.
+        heights_um: heights of :data:`fund2oct.retina.SURFACES` above the pose's surface in micrometres, shape
+            ``(B, n, S, X)``.
+        image: anatomy without texture in the aligned frame, in [0, 1], shape ``(B, 1, S, Z, X)``.
     """
 
     heights_um: Tensor
@@ -39,9 +39,12 @@ def retrieval(name: str, training: TrainingEyes, heights_um: Callable[[Batch], T
     """The volume of the training eye with the nearest photo, warped to the predicted surfaces.
 
     Args:
-        name: of the model.
-        training: the eyes to look among.
-        heights_um: predicts surfaces, as :class:`Predicted` says.
+        name: name of the model.
+        training: the eyes to choose from.
+        heights_um: a function that predicts heights of surfaces, see :class:`Predicted`.
+
+    Returns:
+        The answer.
     """
 
     def give(batch: Batch) -> Given:
@@ -55,16 +58,19 @@ def retrieval(name: str, training: TrainingEyes, heights_um: Callable[[Batch], T
 def borrowed_residual(
     name: str, training: TrainingEyes, predict: Callable[[Batch], Predicted], seed: int = 0
 ) -> Answer:
-    """The model's own anatomy, and on it what its anatomy leaves over of a random training eye.
+    """The anatomy that the model predicts, with the real texture of a random training eye.
 
-    The other eye's anatomy is put on that eye's found surfaces and taken from its real volume; what is left
-    is warped from those surfaces to the predicted ones. The other eye is drawn by the key of the eye.
+    The texture is the difference of the training eye's real volume and the anatomy predicted for it, warped
+    from that eye's surfaces to the predicted ones.
 
     Args:
-        name: of the model.
-        training: the eyes to borrow from.
-        predict: surfaces and anatomy of the model.
-        seed: another one borrows from other eyes.
+        name: name of the model.
+        training: the eyes to choose from.
+        predict: a function that predicts surfaces and anatomy.
+        seed: seed of the choice, which also depends on the key of the eye.
+
+    Returns:
+        The answer.
     """
 
     def give(batch: Batch) -> Given:
@@ -83,10 +89,14 @@ def warp_heights(volume: Tensor, from_um: Tensor, to_um: Tensor, spacing_z_mm: T
     """Move the tissue of aligned volumes between surfaces that are given by their heights.
 
     Args:
-        volume: in the aligned frame, shape ``(B, C, S, Z, X)``.
-        from_um: heights of its surfaces above the pose's surface, vitreous to choroid, ``(B, n, S, X)``.
-        to_um: the wanted heights, likewise.
-        spacing_z_mm: distance of two rows, shape ``(B,)``.
+        volume: volumes in the aligned frame, shape ``(B, C, S, Z, X)``.
+        from_um: heights of their surfaces above the pose's surface in micrometres, vitreous to choroid, shape
+            ``(B, n, S, X)``.
+        to_um: heights to which the surfaces are moved, same shape.
+        spacing_z_mm: distance of two rows in millimetres, shape ``(B,)``.
+
+    Returns:
+        Warped volumes, shape ``(B, C, S, Z, X)``.
     """
     base_um = ALIGNED_DEPTH * volume.shape[3] * 1000 * spacing_z_mm.view(-1, 1, 1, 1)
     return warp(volume, base_um - from_um, base_um - to_um, spacing_z_mm)

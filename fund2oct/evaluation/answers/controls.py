@@ -1,4 +1,4 @@
-"""Answers that use no model, or use one wrongly: what a model has to beat."""
+"""Controls: answers without a model, or with the wrong photos. A model has to be better than these."""
 
 from __future__ import annotations
 
@@ -23,24 +23,30 @@ MEDIAN_SURFACES = "median surfaces, no photo"
 
 @runtime_checkable
 class PredictsSurfaces(Protocol):
-    """A model that predicts surfaces."""
+    """Form of a model that predicts surfaces. A report then also measures these surfaces."""
 
     def surfaces(self, fundus: Tensor, grid: Tensor) -> Any:
-        """Distribution with ``median_um`` ``(B, n, S, X)`` and ``distance_um(first, last)``."""
+        """Return a distribution like :class:`~fund2oct.networks.layered.surfaces.SurfaceDistribution`."""
 
 
 @runtime_checkable
 class DrawsAnatomy(PredictsSurfaces, Protocol):
-    """A model that draws tissue between the surfaces that it predicts."""
+    """Form of a model that also draws tissue between its surfaces, without texture."""
 
     def anatomy(self, fundus: Tensor, grid: Tensor, spacing_z_mm: Tensor | float) -> Any:
-        """Its ``heights_um`` ``(B, n, S, X)`` and noise-free ``image`` ``(B, 1, S, Z, X)``."""
+        """Return an object with ``heights_um``, ``(B, n, S, X)``, and ``image``, ``(B, 1, S, Z, X)``."""
 
 
 def controls(training: TrainingEyes) -> list[Answer]:
-    """Answers made of the training eyes: median surfaces, mean volume and nearest photo.
+    """Controls from the training eyes: median surfaces, mean volume, and the eye with the nearest photo.
 
-    The first two need no photo. A model that is no better than these has not learned to read it.
+    The first two do not use the photo. A model that is no better has not learned to read it.
+
+    Args:
+        training: the training eyes.
+
+    Returns:
+        The three controls.
     """
 
     def surfaces(batch: Batch) -> Given:
@@ -56,15 +62,17 @@ def controls(training: TrainingEyes) -> list[Answer]:
 
 
 def model_answers(models: Mapping[str, VolumeModel], photos: Mapping[str, Tensor], seed: int) -> list[Answer]:
-    """Each model as it is, with its noise off, and with the photos of other patients.
+    """Three answers of each model: as it is, without noise, and with the photos of other patients.
 
-    The photos are shuffled by half the test set, so that none is that of the same patient's other
-    eye, which follows it in the file.
+    The photos are shifted by half the test set, because the other eye of a patient is the next in the file.
 
     Args:
-        models: by name.
-        photos: of all test eyes by their key, in the order of the file, ``(3, H, H)``.
-        seed: seed of the models' noise, which an eye draws by its key.
+        models: models by name.
+        photos: photos of all test eyes by key, in the order of the file, each ``(3, H, H)`` in [0, 1].
+        seed: seed of the noise, which also depends on the key of the eye.
+
+    Returns:
+        The answers.
     """
     keys = list(photos)
     other = {key: keys[(i + len(keys) // 2) % len(keys)] for i, key in enumerate(keys)}
@@ -95,13 +103,16 @@ def model_answers(models: Mapping[str, VolumeModel], photos: Mapping[str, Tensor
 def surface_answers(
     name: str, model: PredictsSurfaces, training: TrainingEyes | None, seed: int
 ) -> list[Answer]:
-    """What the surfaces of a model are worth by themselves, and under tissue that is not its own.
+    """Answers with the surfaces of a model: alone, and with tissue of training eyes.
 
     Args:
-        name: of the model.
-        model: it predicts :data:`fund2oct.retina.SURFACES`.
-        training: to borrow tissue from; None leaves these answers out.
-        seed: seed of the eyes that are borrowed from.
+        name: name of the model.
+        model: a model that predicts :data:`fund2oct.retina.SURFACES`.
+        training: eyes whose tissue is used; None leaves these answers out.
+        seed: seed of the choice of these eyes.
+
+    Returns:
+        The answers.
     """
     ilm, rpe, bm = (SURFACES.index(surface) for surface in ("ILM", "RPE", "BM"))
 

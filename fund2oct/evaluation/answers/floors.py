@@ -1,4 +1,4 @@
-"""Answers that no model can be expected to beat: the same eye again, and its twins."""
+"""Floors: rescans and twins of the test eyes. No model can be expected to be better than these."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ MEDIAN_OF_TWINS = "floor: median of twins"
 
 
 def rescan() -> Answer:
-    """The same eye scanned again, at the same pose: other speckle and nothing else."""
+    """A second scan of the same eye at the same pose, which differs in speckle alone."""
 
     def again(batch: Batch) -> Given:
         return Given(batch["rescan"], align(batch["rescan"], batch["pose_um"], batch["spacing_z_mm"]))
@@ -25,11 +25,16 @@ def rescan() -> Answer:
 
 
 def twin_answers(twins: TwinSet) -> list[Answer]:
-    """An eye with the same photo, and the best guess over many such eyes.
+    """Eyes with the same photo but other hidden anatomy, and the median over many of them.
 
-    *One twin* is a sample of what the photo leaves open: a model that draws as well as can be drawn has its
-    numbers. *Median of twins* is the least error that any model can have; it is a map of surfaces,
-    no volume.
+    *One twin* has the numbers of a model that draws as well as the photo allows. *Median of twins* has the
+    least error that is possible from the photo; it has surfaces only, no volume.
+
+    Args:
+        twins: twins of the test eyes, by key.
+
+    Returns:
+        The two answers.
     """
 
     def one(batch: Batch) -> Given:

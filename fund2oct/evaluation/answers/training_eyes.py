@@ -1,4 +1,4 @@
-"""The training eyes as controls need them: read one after the other, none of them kept."""
+"""Training eyes for the controls, read one after the other so that memory does not grow."""
 
 from __future__ import annotations
 
@@ -35,11 +35,11 @@ class _Summary(NamedTuple):
 
 
 class TrainingEyes:
-    """The training eyes of a datamodule, as they are.
+    """The training eyes of a datamodule, not augmented.
 
     Args:
-        datamodule: set up.
-        device: where to answer.
+        datamodule: a datamodule that was set up.
+        device: device of the batches.
     """
 
     def __init__(self, datamodule: FundusOCTDataModule, device: torch.device) -> None:

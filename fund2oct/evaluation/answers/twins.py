@@ -31,12 +31,13 @@ _RECIPE = f"twins 1, {SCANNED} of {DRAWN}"
 
 @dataclass(frozen=True, eq=False)
 class TwinAnswer:
-    """What the twins of one eye answer.
+    """A twin of one eye, and the median surfaces of many.
 
     Args:
-        volume: of the first twin at the eye's pose, uint8, shape ``(S, Z, X)``.
-        surfaces_um: median over the twins of inner limiting membrane, pigment epithelium and Bruch's
-            membrane, as the search would find them, float32, NaN where it would not, shape ``(3, S, X)``.
+        volume: volume of the first twin at the eye's pose, uint8, shape ``(S, Z, X)``.
+        surfaces_um: median depths of inner limiting membrane, pigment epithelium and Bruch's membrane over
+            the twins in micrometres, as the search would find them, float32, NaN where it would not find
+            them, shape ``(3, S, X)``.
     """
 
     volume: Array

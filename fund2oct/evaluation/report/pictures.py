@@ -26,11 +26,18 @@ class Picture:
     """A picture of a report.
 
     Args:
-        section: heading of the report that it stands under.
-        name: of its file, without its ending.
-        caption: below.
-        content: a figure, or what a file with the ending ``ending`` holds.
-        ending: of the file that the report shows.
+        section: heading of the report under which it stands.
+        name: name of its file, without the ending.
+        caption: text below the picture.
+        content: a matplotlib figure, or the bytes of a file.
+        ending: ending of the file that the report shows.
+
+    Example:
+        >>> from matplotlib.figure import Figure
+        >>> curves = Picture("Training", "curves", "Losses of the training.", Figure())
+        >>> shown = curves.write(Path("."), formats=())
+        >>> curves.file, Path("curves.png").is_file()
+        ('curves.png', True)
     """
 
     section: str
