@@ -169,7 +169,6 @@ def _add_predict(commands: Commands) -> None:
 def _train(options: argparse.Namespace) -> int:
     from pytorch_lightning.utilities import rank_zero_only
 
-    from fund2oct.run.folder import last_checkpoint
     from fund2oct.run.train import train
 
     run = train(
@@ -180,14 +179,20 @@ def _train(options: argparse.Namespace) -> int:
         overwrite=options.overwrite,
         spread_out=options.from_shell,
     )
-    if run.is_dir() and rank_zero_only.rank == 0:  # of several processes one tells
-        report = f": its report in {run}/report/report.html, panels in {run}/panels"
-        say(f"\nThe run lies in {run}{report if (run / 'report').is_dir() else ''}.")
-        checkpoint = last_checkpoint(run)
-        if checkpoint is not None:
-            suggest(f"fund2oct predict {checkpoint} PHOTO.jpg --out predictions")
-        say(f"      tensorboard --logdir {run.parent}")
+    if run.is_dir():
+        rank_zero_only(_tell_where)(run)  # of several processes the first
     return 0
+
+
+def _tell_where(run: Path) -> None:
+    from fund2oct.run.folder import last_checkpoint
+
+    report = f": its report in {run}/report/report.html, panels in {run}/panels"
+    say(f"\nThe run lies in {run}{report if (run / 'report').is_dir() else ''}.")
+    checkpoint = last_checkpoint(run)
+    if checkpoint is not None:
+        suggest(f"fund2oct predict {checkpoint} PHOTO.jpg --out predictions")
+    say(f"      tensorboard --logdir {run.parent}")
 
 
 def _evaluate(options: argparse.Namespace) -> int:
