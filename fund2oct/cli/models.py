@@ -169,7 +169,6 @@ def _add_predict(commands: Commands) -> None:
 def _train(options: argparse.Namespace) -> int:
     from pytorch_lightning.utilities import rank_zero_only
 
-    from fund2oct.run.folder import last_checkpoint
     from fund2oct.run.train import train
 
     run = train(
@@ -180,16 +179,17 @@ def _train(options: argparse.Namespace) -> int:
         overwrite=options.overwrite,
         spread_out=options.from_shell,
     )
-    rank_zero_only(_tell_of)(run, last_checkpoint(run))
+    if run.is_dir():
+        rank_zero_only(_tell_where)(run)  # of several processes the first
     return 0
 
 
-def _tell_of(run: Path, checkpoint: Path | None) -> None:
-    """Say where a run lies and what to do with it."""
-    if not run.is_dir():
-        return
+def _tell_where(run: Path) -> None:
+    from fund2oct.run.folder import last_checkpoint
+
     report = f": its report in {run}/report/report.html, panels in {run}/panels"
     say(f"\nThe run lies in {run}{report if (run / 'report').is_dir() else ''}.")
+    checkpoint = last_checkpoint(run)
     if checkpoint is not None:
         suggest(f"fund2oct predict {checkpoint} PHOTO.jpg --out predictions")
     say(f"      tensorboard --logdir {run.parent}")
