@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import math
+from concurrent.futures import Executor
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -23,7 +25,13 @@ from fund2oct.models.training.init_from import start_from
 from fund2oct.models.training.stepping import SteppingModule
 from fund2oct.networks.average import AveragedNetwork
 from fund2oct.networks.noise import NoiseSource
+from fund2oct.processes import Here, processes_beside
 from fund2oct.retina import unalign
+
+_S_A_VOXEL = 2.8e-6
+"""Time to measure an eye on one core, by its voxels."""
+_WORTH_S = 30.0
+"""Time to measure all eyes from which on processes pay, which have to be started for it."""
 
 
 class VolumeModel(SteppingModule):
@@ -78,6 +86,8 @@ class VolumeModel(SteppingModule):
         self.init_from = init_from
         self.from_file = ""
         """The checkpoint that the hyper-parameters were read from, which then name nothing to import."""
+        self._pool: Executor = Here()
+        self._pool_ends = ExitStack()
 
     def configure_model(self) -> None:
         """Build what use and validation need, once the subclass's constructor is done."""
@@ -205,20 +215,52 @@ class VolumeModel(SteppingModule):
         return self.measure(batch, "test")
 
     def measure(self, batch: Batch, part: str) -> dict[str, Tensor]:
-        """Measure the averaged generator on a batch of a part; returns what it drew."""
+        """Measure the averaged generator on a batch of a part, ``"val"`` or ``"test"``; returns what it drew.
+
+        A subclass that measures something else logs it here, as ``PART/NAME``.
+        """
         batch = self.prepare(batch)
         fake = self.generate(
             self.generator_ema, batch, NoiseSource.of_keys(batch["key"], self.seed, self.device)
         )
         self.validation_metrics.update(
             fake.volume, batch["volume"], fake.aligned, batch["aligned"], batch["mask"],
-            batch["spacing_z_mm"], batch["spacing_x_mm"],
+            batch["spacing_z_mm"], batch["spacing_x_mm"], self._pool,
         )  # fmt: skip
-        named = self.validation_metrics.named()
-        # Lightning reads the metrics, and resets them, at the end of the epoch.
-        logged = {f"{part}/{name}": metric for name, metric in named.items()}
-        self.log_dict(logged, batch_size=len(fake.volume))
         return fake._asdict()
+
+    def on_validation_start(self) -> None:
+        """Start processes to measure in, where there is enough to measure and a core for them."""
+        super().on_validation_start()
+        self._begin_measuring(self.trainer.num_val_batches)
+
+    def on_test_start(self) -> None:
+        """The same for the test eyes."""
+        self._begin_measuring(self.trainer.num_test_batches)
+
+    def on_validation_epoch_end(self) -> None:
+        """Wait for what is still being measured, and log it as ``val/...``."""
+        self._end_measuring("val")
+
+    def on_test_epoch_end(self) -> None:
+        """The same, as ``test/...``."""
+        self._end_measuring("test")
+
+    def _begin_measuring(self, n_batches: list[int | float]) -> None:
+        batch_size = getattr(getattr(self.trainer, "datamodule", None), "batch_size", 1)
+        n_eyes = min(sum(n_batches) * batch_size, 1e9)  # a loader without a length has infinitely many
+        if self.draws_volumes and n_eyes * math.prod(self.shape) * _S_A_VOXEL > _WORTH_S:
+            pool = processes_beside(int(n_eyes), self.trainer.num_devices)
+            self._pool = self._pool_ends.enter_context(pool)
+
+    def _end_measuring(self, part: str) -> None:
+        self.validation_metrics.finish()
+        self._pool = Here()
+        self._pool_ends.close()
+        # Lightning reads the metrics and resets them. Logged in a step they would be read too early.
+        if self.validation_metrics.sharpness.update_called:
+            named = self.validation_metrics.named()
+            self.log_dict({f"{part}/{name}": metric for name, metric in named.items()})
 
     def setup(self, stage: str) -> None:
         """Take from the data what the model has to know of them, once, to be used without them."""

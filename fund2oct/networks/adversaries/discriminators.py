@@ -29,7 +29,7 @@ class DiscriminatorOutput(NamedTuple):
     features: list[Tensor]
 
 
-class PatchDiscriminator(nn.Module):
+class PatchDiscriminator(Recomputing):
     r"""Scores overlapping patches of a volume at several scales.
 
     Every scale has its own stack: ``n_layers`` convolutions of 4 x 4 voxels and stride 2 in Z and
@@ -129,14 +129,22 @@ class PatchDiscriminator(nn.Module):
         head = nn.Conv3d(widths[-1], 1, (depth, 3, 3), padding=(depth // 2, 1, 1))
         return nn.ModuleList([*(spectral_norm(layer) if spectral else layer for layer in hidden), head])
 
-    @staticmethod
-    def _score(stack: nn.Module, inputs: Tensor) -> DiscriminatorOutput:
+    def _score(self, stack: nn.Module, inputs: Tensor) -> DiscriminatorOutput:
         assert isinstance(stack, nn.ModuleList)
-        features = []
-        for layer in stack[:-1]:
-            inputs = _GAIN * F.leaky_relu(layer(inputs), _SLOPE)
-            features.append(inputs)
-        return DiscriminatorOutput(stack[-1](inputs), features)
+        n_slices, in_slices = inputs.shape[2], self.slice_kernel == 1
+
+        def outputs(x: Tensor, *weights: Tensor) -> list[Tensor]:
+            found = []
+            for layer, weight, bias in zip(stack, weights[::2], weights[1::2], strict=True):
+                x = _convolve(layer, _GAIN * F.leaky_relu(x, _SLOPE) if found else x, weight, bias)
+                found.append(x)
+            return found
+
+        # Looked at once, for spectral normalisation moves a weight at each look.
+        weights = [value for layer in stack for value in (layer.weight, layer.bias)]
+        found = self.part(outputs, fold(inputs) if in_slices else inputs, *weights)
+        *features, logits = (unfold(each, n_slices) if in_slices else each for each in found)
+        return DiscriminatorOutput(logits, features)
 
     def _check(self, volume: Tensor, condition: Tensor | None) -> None:
         if volume.ndim != 5 or volume.shape[1] != 1:
