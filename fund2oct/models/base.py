@@ -24,6 +24,7 @@ from fund2oct.models.training.finite import NotFiniteError, advice, first_not_fi
 from fund2oct.models.training.init_from import start_from
 from fund2oct.models.training.stepping import SteppingModule
 from fund2oct.networks.average import AveragedNetwork
+from fund2oct.networks.blocks import Recomputing
 from fund2oct.networks.noise import NoiseSource
 from fund2oct.processes import Here, processes_beside
 from fund2oct.retina import unalign
@@ -54,6 +55,8 @@ class VolumeModel(SteppingModule):
         seed: seed of the noise: in training by step and process, in validation by the eye's key.
         init_from: file of weights to begin a training with, as far as names and shapes agree, see
             :func:`fund2oct.models.training.init_from.init_from`.
+        recompute: whether to compute the parts of the networks once more in the backward pass in place of
+            keeping all of them: a third more time, and less memory.
 
     Example:
         A regression model, whole::
@@ -79,11 +82,13 @@ class VolumeModel(SteppingModule):
         gradient_clip: float = 5.0,
         seed: int = 0,
         init_from: str | None = None,
+        recompute: bool = False,
     ) -> None:
         super().__init__(shape, learning_rate, betas, decay_from, ema_decay, gradient_clip, seed)
         # Where a training began is not part of the model: no checkpoint names a file to open.
         self.save_hyperparameters(ignore=["init_from"])
         self.init_from = init_from
+        self.recompute = recompute
         self.from_file = ""
         """The checkpoint that the hyper-parameters were read from, which then name nothing to import."""
         self._pool: Executor = Here()
@@ -268,6 +273,9 @@ class VolumeModel(SteppingModule):
             with values_of_a_file(self.from_file):
                 self.configure_model()
                 self.configure_training()
+            for part in self.modules():
+                if isinstance(part, Recomputing):
+                    part.recompute = self.recompute
             if self.init_from and not self.from_file:
                 start_from(self.init_from, self, self.rebuilt())
                 self.init_from = None  # once: a second fit() goes on from the first

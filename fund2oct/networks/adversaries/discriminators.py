@@ -10,6 +10,8 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.nn.utils.parametrizations import spectral_norm
 
+from fund2oct.networks.blocks import Recomputing, fold, unfold
+
 _SLOPE = 0.2
 _GAIN = (2 / (1 + _SLOPE**2)) ** 0.5
 """Keeps the variance through a LeakyReLU (He et al. 2015), which spectral normalisation cannot."""
@@ -136,7 +138,9 @@ class PatchDiscriminator(Recomputing):
         def outputs(x: Tensor, *weights: Tensor) -> list[Tensor]:
             found = []
             for layer, weight, bias in zip(stack, weights[::2], weights[1::2], strict=True):
-                x = _convolve(layer, _GAIN * F.leaky_relu(x, _SLOPE) if found else x, weight, bias)
+                x = _convolve(layer, x, weight, bias)
+                if layer is not stack[-1]:
+                    x = _GAIN * F.leaky_relu(x, _SLOPE)
                 found.append(x)
             return found
 
@@ -186,6 +190,14 @@ class BScanPatchDiscriminator(PatchDiscriminator):
     """
 
     slice_kernel = 1
+
+
+def _convolve(layer: nn.Module, x: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
+    """Apply a layer to a volume; or one whose kernel measures one slice to folded B-scans, which is faster."""
+    assert isinstance(layer, nn.Conv3d)
+    if x.ndim == 5:
+        return F.conv3d(x, weight, bias, layer.stride, layer.padding)  # type: ignore[arg-type]
+    return F.conv2d(x, weight[:, :, 0], bias, layer.stride[1:], layer.padding[1:])  # type: ignore[arg-type]
 
 
 def _detail(volume: Tensor) -> Tensor:
