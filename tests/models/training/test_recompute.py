@@ -82,5 +82,4 @@ def test_all_of_64_slices_fit_into_24_gib():
     kept = step_memory(model, batch).total
     set_recompute(model, True)
     recomputed = step_memory(model, batch).total
-    print("GIB", kept / GIB, recomputed / GIB)
-    assert recomputed < 0.7 * kept and recomputed < 20 * GIB  # what CUDA takes itself comes on top
+    assert kept > 20 * GIB and recomputed < 10 * GIB  # what CUDA takes itself comes on top
