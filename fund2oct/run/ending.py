@@ -66,8 +66,9 @@ def explained(run: Path, command: str) -> Iterator[None]:
         raise ConfigError(f"training: {_monitored(str(error)) or with_our_names(_line(error))}") from error
     except torch.OutOfMemoryError as error:
         raise MemoryError(
-            f"the device's memory is too small: lower data.init_args.batch_size, or set "
-            f"model.init_args.recompute=true or trainer.precision=bf16-mixed ({_line(error)}); {_how(run, command)}"
+            "the device's memory is too small: lower data.init_args.batch_size, or set "
+            "model.init_args.recompute=true or trainer.precision=bf16-mixed "
+            f"({_line(error)}); {_how(run, command)}"
         ) from error
     except OSError as error:
         if error.errno not in _NO_ROOM:
