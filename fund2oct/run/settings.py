@@ -95,9 +95,12 @@ def with_our_names(text: str) -> str:
         >>> with_our_names("The argument `max_epochs` must be positive.")
         'The argument `max_epochs` must be positive; set trainer.max_epochs'
     """
-    named = [
-        name for name in _arguments(pl.Trainer) if re.search(rf"`{name}\b|\b{name}\s?=|\({name}\b", text)
-    ]
+    named = []
+    for name in _arguments(pl.Trainer):
+        # A word of plain English counts only where it is written as an argument.
+        pattern = rf"\b{name}\b" if "_" in name else rf"`{name}\b|\b{name}\s?=|\({name}\b"
+        if re.search(pattern, text):
+            named.append(name)
     if "You requested gpu" in text:
         named.append("devices")
     keys = ", ".join(f"trainer.{name}" for name in sorted(set(named)) if f"trainer.{name}" not in text)
