@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections import deque
+from collections.abc import Sequence
 from concurrent.futures import Executor, Future
 
 import torch
@@ -85,7 +86,7 @@ class ValidationMetrics(nn.Module):
             own = [part[number : number + 1].clone() for part in parts]
             name = hashlib.blake2b(b"".join(own[n].numpy().tobytes() for n in (1, 5, 6))).digest()
             names.append(name)
-            pending.append(pool.submit(_measure, *own, self._found.get(name)))
+            pending.append(pool.submit(_measure, own, self._found.get(name)))
         self._names.append(names)
         self._pending.append(pending)
         while self._pending and (
@@ -108,21 +109,13 @@ class ValidationMetrics(nn.Module):
         self._found.update(zip(self._names.popleft(), (found for _, found in measured), strict=True))
         for name, mean in self.means.items():
             values = torch.cat([values[name] for values, _ in measured])
-            mean.update(values.to(mean.total.device))  # type: ignore[operator, union-attr, arg-type]
+            mean.update(values.to(mean.total.device))  # type: ignore[operator, arg-type]
 
 
 @torch.no_grad()
-def _measure(
-    fake: Tensor,
-    real: Tensor,
-    fake_aligned: Tensor,
-    real_aligned: Tensor,
-    mask: Tensor,
-    spacing_z_mm: Tensor,
-    spacing_x_mm: Tensor,
-    found: Surfaces | None,
-) -> tuple[dict[str, Tensor], Surfaces]:
+def _measure(eye: Sequence[Tensor], found: Surfaces | None) -> tuple[dict[str, Tensor], Surfaces]:
     """Measure one eye on the CPU; the surfaces of the real volume come back too."""
+    fake, real, fake_aligned, real_aligned, mask, spacing_z_mm, spacing_x_mm = eye
     drawn = Findings(fake, spacing_z_mm, spacing_x_mm)
     measured = Findings(real, spacing_z_mm, spacing_x_mm, found)
     values = measure_eyes(drawn, measured, fake_aligned, real_aligned, mask)

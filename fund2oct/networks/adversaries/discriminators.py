@@ -196,8 +196,8 @@ def _convolve(layer: nn.Module, x: Tensor, weight: Tensor, bias: Tensor) -> Tens
     """Apply a layer to a volume, or, where its kernel measures one slice, to folded B-scans: 2D is faster."""
     assert isinstance(layer, nn.Conv3d)
     if x.ndim == 5:
-        return F.conv3d(x, weight, bias, layer.stride, layer.padding)  # type: ignore[arg-type]
-    return F.conv2d(x, weight[:, :, 0], bias, layer.stride[1:], layer.padding[1:])  # type: ignore[arg-type]
+        return F.conv3d(x, weight, bias, layer.stride, layer.padding)
+    return F.conv2d(x, weight[:, :, 0], bias, layer.stride[1:], layer.padding[1:])
 
 
 def _detail(volume: Tensor) -> Tensor:
