@@ -193,7 +193,7 @@ class BScanPatchDiscriminator(PatchDiscriminator):
 
 
 def _convolve(layer: nn.Module, x: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
-    """Apply a layer to a volume, or, where its kernel measures one slice, to folded B-scans: 2D is faster."""
+    """Apply a layer to a volume, or, where its kernel measures one slice, to folded B-scans in 2D."""
     assert isinstance(layer, nn.Conv3d)
     if x.ndim == 5:
         return F.conv3d(x, weight, bias, layer.stride, layer.padding)
