@@ -66,20 +66,27 @@ class Here(Executor):
         return future
 
 
+def n_cores() -> int:
+    """Cores that this process may use; on a cluster a job's, not the machine's."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
 @contextmanager
-def processes_beside(n_tasks: int) -> Iterator[Executor]:
+def processes_beside(n_tasks: int, n_alike: int = 1) -> Iterator[Executor]:
     """Processes that share the machine with this one, while this one works too.
 
     Half of the cores are this process's, in threads; the others, and one more, have a process each, for
-    this one may have to wait. For fewer than 16 tasks none is started.
+    this one may have to wait. For fewer than 16 tasks, or on a single core, none is started.
 
     Args:
         n_tasks: how much there is to do.
+        n_alike: processes on the machine that do the same, this one among them; they share the cores.
     """
-    if n_tasks < _WORTH_A_PROCESS:
+    cores = n_cores() // n_alike
+    if n_tasks < _WORTH_A_PROCESS or cores < 2:
         yield Here()
         return
-    half = max(1, (os.cpu_count() or 1) // 2)
+    half = cores // 2
     before = torch.get_num_threads()
     torch.set_num_threads(min(before, half))
     try:

@@ -2,12 +2,21 @@
 
 from __future__ import annotations
 
+import hashlib
+from collections import deque
+from collections.abc import Sequence
+from concurrent.futures import Executor, Future
+from contextlib import ExitStack
+
+import torch
 from torch import Tensor, nn
 from torchmetrics import Metric
 
 from fund2oct.metrics.eyes.findings import Findings
+from fund2oct.metrics.eyes.layers import Surfaces
 from fund2oct.metrics.eyes.measuring import EyeMean, measure_eyes
 from fund2oct.metrics.eyes.sharpness import SharpnessRatio
+from fund2oct.processes import Here, processes_beside
 
 LOGGED = (
     *(f"{frame}/{name}" for frame in ("aligned", "posed") for name in ("l1", "psnr", "ssim")),
@@ -22,11 +31,19 @@ LOGGED = (
 )
 """Values of :func:`fund2oct.metrics.measure_eyes` whose means over the eyes are logged."""
 
+_S_A_VOXEL = 2.8e-6
+"""Time to measure an eye on one core, by its voxels."""
+_WORTH_S = 30.0
+"""Time to measure all eyes from which on processes pay, which have to be started for it."""
+_MOST_PENDING = 16
+"""Batches that wait to be measured at most, for each holds its volumes."""
+
 
 class ValidationMetrics(nn.Module):
     """Means over eyes of what :func:`fund2oct.metrics.measure_eyes` measures, and the sharpness of the set.
 
-    A training logs them after each epoch. The report at the end of a run measures with the same function.
+    A training logs them after each epoch. The report at the end of a run measures with the same function. The
+    surfaces of a real volume are searched when it is first seen, and kept.
 
     Example:
         >>> import torch
@@ -47,6 +64,24 @@ class ValidationMetrics(nn.Module):
         super().__init__()
         self.means = nn.ModuleDict({name: EyeMean() for name in LOGGED})
         self.sharpness = SharpnessRatio()
+        self._pending: deque[list[Future[tuple[dict[str, Tensor], Surfaces]]]] = deque()
+        self._names: deque[list[bytes]] = deque()
+        self._found: dict[bytes, Surfaces] = {}
+        self._pool: Executor = Here()
+        self._pool_ends = ExitStack()
+
+    def start(self, n_eyes: int, n_voxels: int, n_alike: int = 1) -> None:
+        """Start processes to measure in, where there is enough to measure and a core for them.
+
+        The means are the same as without, but hold all eyes only after :meth:`finish`.
+
+        Args:
+            n_eyes: number of eyes that will be measured.
+            n_voxels: number of voxels of a volume.
+            n_alike: number of trainings on this machine, which share its cores.
+        """
+        if n_eyes * n_voxels * _S_A_VOXEL > _WORTH_S:
+            self._pool = self._pool_ends.enter_context(processes_beside(n_eyes, n_alike))
 
     def update(
         self,
@@ -69,12 +104,51 @@ class ValidationMetrics(nn.Module):
             spacing_z_mm: distance of two rows in millimetres, one number or one for each eye, ``(B,)``.
             spacing_x_mm: distance of two A-scans in millimetres, likewise.
         """
-        drawn, measured = (Findings(volume, spacing_z_mm, spacing_x_mm) for volume in (fake, real))
-        values = measure_eyes(drawn, measured, fake_aligned, real_aligned, mask)
-        for name, mean in self.means.items():
-            mean.update(values[name])  # type: ignore[operator]
         self.sharpness.update(fake, real)
+        spacings = (
+            torch.as_tensor(spacing).float().expand(len(fake)) for spacing in (spacing_z_mm, spacing_x_mm)
+        )
+        volumes = (fake.float(), real.float(), fake_aligned.float(), real_aligned.float(), mask)
+        parts = [each.detach().cpu() for each in (*volumes, *spacings)]
+        names, pending = [], []
+        for number in range(len(fake)):
+            # Cloned, or the whole batch would be sent with each eye.
+            own = [part[number : number + 1].clone() for part in parts]
+            name = hashlib.blake2b(b"".join(own[n].numpy().tobytes() for n in (1, 5, 6))).digest()
+            names.append(name)
+            pending.append(self._pool.submit(_measure, own, self._found.get(name)))
+        self._names.append(names)
+        self._pending.append(pending)
+        while self._pending and (
+            len(self._pending) > _MOST_PENDING or all(one.done() for one in self._pending[0])
+        ):
+            self._take()
+
+    def finish(self) -> None:
+        """Wait for all that is still being measured, and end the processes."""
+        while self._pending:
+            self._take()
+        self._pool = Here()
+        self._pool_ends.close()
 
     def named(self) -> dict[str, Metric]:
         """The metrics by the names under which they are logged and reported."""
         return {**self.means, "sharpness": self.sharpness}  # type: ignore[dict-item]
+
+    def _take(self) -> None:
+        # In the order of the eyes, so that the sums do not depend on who was done first.
+        measured = [one.result() for one in self._pending.popleft()]
+        self._found.update(zip(self._names.popleft(), (found for _, found in measured), strict=True))
+        for name, mean in self.means.items():
+            values = torch.cat([values[name] for values, _ in measured])
+            mean.update(values.to(mean.total.device))  # type: ignore[operator, arg-type]
+
+
+@torch.no_grad()
+def _measure(eye: Sequence[Tensor], found: Surfaces | None) -> tuple[dict[str, Tensor], Surfaces]:
+    """Measure one eye on the CPU; the surfaces of the real volume come back too."""
+    fake, real, fake_aligned, real_aligned, mask, spacing_z_mm, spacing_x_mm = eye
+    drawn = Findings(fake, spacing_z_mm, spacing_x_mm)
+    measured = Findings(real, spacing_z_mm, spacing_x_mm, found)
+    values = measure_eyes(drawn, measured, fake_aligned, real_aligned, mask)
+    return {name: values[name] for name in LOGGED}, measured.surfaces

@@ -23,6 +23,7 @@ from fund2oct.models.training.finite import NotFiniteError, advice, first_not_fi
 from fund2oct.models.training.init_from import start_from
 from fund2oct.models.training.stepping import SteppingModule
 from fund2oct.networks.average import AveragedNetwork
+from fund2oct.networks.blocks import Recomputing
 from fund2oct.networks.noise import NoiseSource
 from fund2oct.retina import unalign
 
@@ -50,6 +51,8 @@ class VolumeModel(SteppingModule):
             key of the eye.
         init_from: file of weights with which a training begins, where names and shapes agree, see
             :func:`fund2oct.models.training.init_from.init_from`.
+        recompute: whether to compute the parts of the networks once more in the backward pass in place of
+            keeping all of them: a third more time, and less memory.
 
     Example:
         A regression model of your own, ready to be trained:
@@ -81,11 +84,13 @@ class VolumeModel(SteppingModule):
         gradient_clip: float = 5.0,
         seed: int = 0,
         init_from: str | None = None,
+        recompute: bool = False,
     ) -> None:
         super().__init__(shape, learning_rate, betas, decay_from, ema_decay, gradient_clip, seed)
         # Where a training began is not part of the model: no checkpoint names a file to open.
         self.save_hyperparameters(ignore=["init_from"])
         self.init_from = init_from
+        self.recompute = recompute
         self.from_file = ""
         """The checkpoint that the hyper-parameters were read from, which then name nothing to import."""
 
@@ -228,7 +233,10 @@ class VolumeModel(SteppingModule):
         return self.measure(batch, "test")
 
     def measure(self, batch: Batch, part: str) -> dict[str, Tensor]:
-        """Measure the averaged generator on a batch of a part; returns what it drew."""
+        """Measure the averaged generator on a batch of a part, ``"val"`` or ``"test"``; returns what it drew.
+
+        A subclass that measures something else logs it here, as ``PART/NAME``.
+        """
         batch = self.prepare(batch)
         fake = self.generate(
             self.generator_ema, batch, NoiseSource.of_keys(batch["key"], self.seed, self.device)
@@ -237,11 +245,37 @@ class VolumeModel(SteppingModule):
             fake.volume, batch["volume"], fake.aligned, batch["aligned"], batch["mask"],
             batch["spacing_z_mm"], batch["spacing_x_mm"],
         )  # fmt: skip
-        named = self.validation_metrics.named()
-        # Lightning reads the metrics, and resets them, at the end of the epoch.
-        logged = {f"{part}/{name}": metric for name, metric in named.items()}
-        self.log_dict(logged, batch_size=len(fake.volume))
         return fake._asdict()
+
+    def on_validation_start(self) -> None:
+        """Start processes to measure in, where there is enough to measure and a core for them."""
+        super().on_validation_start()
+        self._begin_measuring(self.trainer.num_val_batches)
+
+    def on_test_start(self) -> None:
+        """The same for the test eyes."""
+        self._begin_measuring(self.trainer.num_test_batches)
+
+    def on_validation_epoch_end(self) -> None:
+        """Wait for what is still being measured, and log it as ``val/...``."""
+        self._end_measuring("val")
+
+    def on_test_epoch_end(self) -> None:
+        """The same, as ``test/...``."""
+        self._end_measuring("test")
+
+    def _begin_measuring(self, n_batches: list[int | float]) -> None:
+        batch_size = getattr(getattr(self.trainer, "datamodule", None), "batch_size", 1)
+        n_eyes = min(sum(n_batches) * batch_size, 1e9)  # a loader without a length has infinitely many
+        if self.draws_volumes:
+            self.validation_metrics.start(int(n_eyes), math.prod(self.shape), self.trainer.num_devices)
+
+    def _end_measuring(self, part: str) -> None:
+        self.validation_metrics.finish()
+        # Lightning reads the metrics and resets them. Logged in a step they would be read too early.
+        if self.validation_metrics.sharpness.update_called:
+            named = self.validation_metrics.named()
+            self.log_dict({f"{part}/{name}": metric for name, metric in named.items()})
 
     def setup(self, stage: str) -> None:
         """Take from the data what the model has to know of them, once, to be used without them."""
@@ -249,6 +283,9 @@ class VolumeModel(SteppingModule):
             with values_of_a_file(self.from_file):
                 self.configure_model()
                 self.configure_training()
+            for part in self.modules():
+                if isinstance(part, Recomputing):
+                    part.recompute = self.recompute
             if self.init_from and not self.from_file:
                 start_from(self.init_from, self, self.rebuilt())
                 self.init_from = None  # once: a second fit() goes on from the first

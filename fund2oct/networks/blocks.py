@@ -7,10 +7,34 @@ Inside the networks a volume is *folded*: its slices stand in the batch dimensio
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from typing import Any
+
 import torch
 from torch import Tensor, nn
+from torch.utils.checkpoint import checkpoint
 
 from fund2oct.networks.noise import NoiseSource
+
+
+class Recomputing(nn.Module):
+    """A network that computes its parts once more in the backward pass, where it is told to, and keeps less.
+
+    What a part returns must depend on its inputs and on trained weights alone. Noise is drawn outside it, and
+    weights that move by themselves are looked at outside it.
+
+    References:
+        Chen et al., Training deep nets with sublinear memory cost, arXiv:1604.06174.
+    """
+
+    recompute: bool = False
+
+    def part(self, function: Callable[..., Any], *inputs: Any) -> Any:
+        """Compute ``function(*inputs)``; where ``recompute`` is set, nothing between the two is kept."""
+        if not (self.recompute and torch.is_grad_enabled()):
+            return function(*inputs)
+        return checkpoint(function, *inputs, use_reentrant=False, preserve_rng_state=False)
+
 
 _GROUP = 8  # channels a normalisation group
 

@@ -18,6 +18,7 @@ from pytorch_lightning.utilities.exceptions import SIGTERMException
 
 from fund2oct.run.config import ConfigError, nearest
 from fund2oct.run.folder import is_first_process, last_checkpoint
+from fund2oct.run.settings import with_our_names
 from fund2oct.stopping import INTERRUPTED, Stopped, Terminated, hangup_as_sigterm
 
 _NO_ROOM = (errno.ENOSPC, errno.EDQUOT)
@@ -64,11 +65,12 @@ def explained(run: Path, command: str) -> Iterator[None]:
             raise _stopped(f"stopped by {cause.name}; {_how(run, command)}", cause.status) from None
         raise _stopped(f"interrupted; {_how(run, command)}", INTERRUPTED) from None
     except MisconfigurationException as error:
-        raise ConfigError(f"training: {_monitored(str(error)) or _line(error)}") from error
+        raise ConfigError(f"training: {_monitored(str(error)) or with_our_names(_line(error))}") from error
     except torch.OutOfMemoryError as error:
         raise MemoryError(
-            f"the device's memory is too small: lower data.init_args.batch_size or the network's widths, or "
-            f"train with trainer.precision=bf16-mixed ({_line(error)}); {_how(run, command)}"
+            "the device's memory is too small: lower data.init_args.batch_size, or set "
+            "model.init_args.recompute=true or trainer.precision=bf16-mixed "
+            f"({_line(error)}); {_how(run, command)}"
         ) from error
     except OSError as error:
         if error.errno not in _NO_ROOM:

@@ -85,7 +85,26 @@ def explain(error: Exception) -> str:
     where = re.match(r'Parser key "([\w.]+)"', text)
     tried = re.search(r"Errors:(.*?)- (?:Expected a <class 'NoneType'>|Not a valid subclass)", text)
     line = (tried[1] if tried else text).replace("- ", "", 1).strip()
-    return f"{where[1]}: {line}" if where and tried else line
+    return f"{where[1]}: {line}" if where and tried else with_our_names(line)
+
+
+def with_our_names(text: str) -> str:
+    """What Lightning says is wrong, with our keys of the arguments that it names.
+
+    Example:
+        >>> with_our_names("The argument `max_epochs` must be positive.")
+        'The argument `max_epochs` must be positive; set trainer.max_epochs'
+    """
+    named = []
+    for name in _arguments(pl.Trainer):
+        # A word of plain English counts only where it is written as an argument.
+        pattern = rf"\b{name}\b" if "_" in name else rf"`{name}\b|\b{name}\s?=|\({name}\b"
+        if re.search(pattern, text):
+            named.append(name)
+    if "You requested gpu" in text:
+        named.append("devices")
+    keys = ", ".join(f"trainer.{name}" for name in sorted(set(named)) if f"trainer.{name}" not in text)
+    return f"{text.rstrip('. ')}; set {keys}" if keys else text
 
 
 def _class_of(path: str) -> type:

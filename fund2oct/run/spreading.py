@@ -5,6 +5,8 @@ from __future__ import annotations
 import os
 from typing import Any
 
+from fund2oct.processes import n_cores
+
 # A GAN's discriminators rest until they join, which DDP has to be told.
 _STRATEGY = "ddp_find_unused_parameters_true"
 _LAUNCHED_BY_OTHERS = ("SLURM_NTASKS", "TORCHELASTIC_RUN_ID", "OMPI_COMM_WORLD_SIZE")
@@ -43,8 +45,7 @@ def spread(config: dict[str, Any]) -> None:
         return
     arguments = config.get("data", {}).get("init_args", {})
     batch_size = arguments.get("batch_size", 1)
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    n_processes = max(n for n in range(1, min(cores, batch_size) + 1) if batch_size % n == 0)
+    n_processes = max(n for n in range(1, min(n_cores(), batch_size) + 1) if batch_size % n == 0)
     if n_processes > 1:
         trainer |= {"accelerator": "cpu", "devices": n_processes, "strategy": _STRATEGY}
         arguments["batch_size"] = batch_size // n_processes

@@ -1,13 +1,15 @@
 """Settings do what they say, or are refused with the name that was meant."""
 
 import pytest
+import pytorch_lightning as pl
+from lightning_fabric.utilities.exceptions import MisconfigurationException
 from pytorch_lightning.callbacks import LearningRateMonitor, ModelCheckpoint
 from pytorch_lightning.loggers import CSVLogger, TensorBoardLogger
 
 from fund2oct.callbacks import PanelCallback, RunRecordCallback
 from fund2oct.cli import main
 from fund2oct.run.config import ConfigError, load_experiment
-from fund2oct.run.settings import loggers_of
+from fund2oct.run.settings import explain, loggers_of, with_our_names
 from fund2oct.run.train import _build, build
 
 CALLBACK = "trainer.callbacks=[{class_path: pytorch_lightning.callbacks."
@@ -105,3 +107,24 @@ def test_what_is_wanted_of_the_trainer_reaches_it(quick, tmp_path):
     )
     trainer = _build(without, tmp_path / "run").trainer
     assert not trainer.checkpoint_callbacks and not trainer.loggers
+
+
+@pytest.mark.parametrize(
+    ("options", "key"),
+    [
+        ({"accelerator": "magic"}, "trainer.accelerator"),
+        ({"accelerator": "cpu", "fast_dev_run": -1}, "trainer.fast_dev_run"),
+        ({"accelerator": "cpu", "overfit_batches": 2.5}, "trainer.overfit_batches"),
+    ],
+)
+def test_what_lightning_refuses_is_named_by_our_key(options, key):
+    with pytest.raises((MisconfigurationException, ValueError)) as caught:
+        pl.Trainer(**options)
+    assert key in explain(caught.value)
+
+
+def test_a_missing_gpu_is_named_by_our_key():
+    assert explain(ValueError("You requested gpu: [3]\n But your machine only has: [0]")).endswith(
+        "only has: [0]; set trainer.devices"
+    )
+    assert with_our_names("set trainer.devices, of `devices`") == "set trainer.devices, of `devices`"

@@ -18,10 +18,10 @@ from fund2oct.data.loading.dataset import FundusOCTDataset
 from fund2oct.data.loading.finish import Finish, RawBatch, load_vessel_network
 from fund2oct.data.loading.index import EyeIndex, numbers_by_file
 from fund2oct.data.loading.loader import EyeLoader, StartMethod, as_they_are
-from fund2oct.data.loading.order import EpochOrder
+from fund2oct.data.loading.order import EpochOrder, check_weights
 from fund2oct.data.loading.regularity import Content, irregularities, usable_eyes
 from fund2oct.data.loading.sampler import EvaluationSampler, TrainSampler, even_batch_size
-from fund2oct.data.loading.split import PARTS, Part, SeenEyes, split_patients
+from fund2oct.data.loading.split import PARTS, Part, SeenEyes, of_many_patients, split_patients
 from fund2oct.data.preparing.preparation import Preparation
 from fund2oct.data.store.reader import EyeReader
 from fund2oct.eye import DataError
@@ -68,8 +68,7 @@ class FundusOCTDataModule(pl.LightningDataModule):
             it; see :func:`~fund2oct.data.loading.finish.load_vessel_network`.
         on_corrupt: whether a damaged eye stops a training, or is replaced by the next readable one of
             the epoch, named and counted. In an evaluation it always raises.
-        start_method: how workers are started: ``"fork"``, ``"spawn"`` or ``"forkserver"``; None leaves
-            it to Python.
+        start_method: how workers are started, ``"fork"``, ``"spawn"`` or ``"forkserver"``; None: as usual.
         drop_last: whether to leave out a last smaller training batch, unless it is the only one. If
             not, every eye is seen exactly once an epoch; a group of processes may then need batches of
             another size, so that all have as many.
@@ -77,6 +76,7 @@ class FundusOCTDataModule(pl.LightningDataModule):
             fractions, nothing else moves a patient to another part.
         split: keys of the eyes of each part, ``"train"``, ``"val"`` and ``"test"``, in place of a split by
             patient; a part may be empty.
+        n_validation_eyes: eyes to validate on at most, the same each time, of as many patients as can be.
 
     Raises:
         ValueError: if an argument is out of its range.
@@ -112,18 +112,15 @@ class FundusOCTDataModule(pl.LightningDataModule):
         drop_last: bool = True,
         split_seed: int = 0,
         split: dict[str, list[str]] | None = None,
+        n_validation_eyes: int = 200,
     ) -> None:
         super().__init__()
-        if batch_size < 1 or num_workers < 0 or seed < 0:
+        if min(batch_size, n_validation_eyes) < 1 or num_workers < 0 or seed < 0:
             raise ValueError(
-                "batch_size, num_workers, seed: expected at least 1, 0 and 0, "
-                f"found {batch_size}, {num_workers} and {seed}"
+                "batch_size, n_validation_eyes, num_workers, seed: expected at least 1, 1, 0 and 0, "
+                f"found {batch_size}, {n_validation_eyes}, {num_workers} and {seed}"
             )
-        n_paths = 1 if isinstance(path, str) else len(path)
-        if weights is not None and (len(weights) != n_paths or not all(weight > 0 for weight in weights)):
-            raise ValueError(
-                f"weights: expected a positive number for each of {n_paths} paths, found {weights}"
-            )
+        check_weights(path, weights)
         self.path = path
         self.batch_size = batch_size
         self.num_workers = num_workers
@@ -137,6 +134,7 @@ class FundusOCTDataModule(pl.LightningDataModule):
         self.on_corrupt: Literal["raise", "skip"] = on_corrupt
         self.start_method: StartMethod | None = start_method
         self.drop_last = drop_last
+        self.n_validation_eyes = n_validation_eyes
         self.vessel_network = vessel_network
         self.corrupt: dict[str, str] = {}
         """Why each eye that was skipped could not be read, by key, as far as this process met it."""
@@ -166,7 +164,8 @@ class FundusOCTDataModule(pl.LightningDataModule):
             _ = self.train_dataset, self.val_dataset
         for warning in irregularities(self._some_dataset):
             rank_zero_warn(f"{self._name}: {warning}")
-        rank_zero_info(f"{self._name}: {n_train} eyes to train, {n_val} to validate, {n_test} to test")
+        of = f" on {self.n_validation_eyes} of {n_val}" if self.n_validation_eyes < n_val else f" {n_val}"
+        rank_zero_info(f"{self._name}: {n_train} eyes to train, to validate{of}, {n_test} to test")
 
     @cached_property
     def train_dataset(self) -> FundusOCTDataset:
@@ -179,8 +178,8 @@ class FundusOCTDataModule(pl.LightningDataModule):
 
     @cached_property
     def val_dataset(self) -> FundusOCTDataset:
-        """The eyes to validate on."""
-        return self._dataset("val")
+        """The eyes to validate on, at most ``n_validation_eyes``."""
+        return self._dataset("val", self.n_validation_eyes)
 
     @cached_property
     def test_dataset(self) -> FundusOCTDataset:
@@ -313,10 +312,12 @@ class FundusOCTDataModule(pl.LightningDataModule):
             return self.train_dataset
         return self.test_dataset if len(self._parts["test"]) else self.val_dataset
 
-    def _dataset(self, part: Part, **options: Any) -> FundusOCTDataset:
-        if not len(self._parts[part]):
+    def _dataset(self, part: Part, most: int | None = None, **options: Any) -> FundusOCTDataset:
+        eyes = self._parts[part]
+        if not len(eyes):
             raise DataError(f"{self._name}: there are no eyes to {part}; raise {part}_fraction")
-        return FundusOCTDataset(self.path, self._parts[part], **options, **self._options)
+        eyes = eyes.subset(of_many_patients(eyes.patients, most or len(eyes)))
+        return FundusOCTDataset(self.path, eyes, **options, **self._options)
 
     @property
     def _process(self) -> tuple[int, int]:

@@ -33,6 +33,17 @@ class Draw:
     position: int = 0
 
 
+def check_weights(path: str | Sequence[str], weights: Sequence[float] | None) -> None:
+    """Refuse weights of files that are not positive, or not one a path.
+
+    Raises:
+        ValueError: if they are not.
+    """
+    n_paths = 1 if isinstance(path, str) else len(path)
+    if weights is not None and (len(weights) != n_paths or not all(weight > 0 for weight in weights)):
+        raise ValueError(f"weights: expected a positive number for each of {n_paths} paths, found {weights}")
+
+
 @dataclass(frozen=True)
 class EpochOrder:
     r"""Which eyes an epoch of a training shows, and in which order.

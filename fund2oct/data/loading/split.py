@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -54,6 +55,28 @@ def patient_number(patient: str, seed: int = 0) -> float:
     digest = hashlib.sha256(f"{seed}:{patient}".encode()).digest()
     # A float holds 53 bits exactly; all 64 could round up to 1.
     return (int.from_bytes(digest[:8], "big") >> 11) / 2**53
+
+
+def of_many_patients(patients: Sequence[str], most: int) -> list[int]:
+    """Choose some eyes, of as many patients as can be; those of the same patients whenever it is asked.
+
+    Args:
+        patients: of each eye.
+        most: how many eyes to choose.
+
+    Returns:
+        Numbers of the eyes, in their order; all where there are no more.
+
+    Example:
+        >>> of_many_patients(["a", "a", "a", "b", "b"], 3)
+        [0, 1, 3]
+    """
+    before: Counter[str] = Counter()
+    ranks = []
+    for patient in patients:
+        ranks.append((before[patient], patient_number(patient), patient))
+        before[patient] += 1
+    return sorted(sorted(range(len(ranks)), key=ranks.__getitem__)[:most])
 
 
 def split_patients(

@@ -10,6 +10,8 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.nn.utils.parametrizations import spectral_norm
 
+from fund2oct.networks.blocks import Recomputing, fold, unfold
+
 _SLOPE = 0.2
 _GAIN = (2 / (1 + _SLOPE**2)) ** 0.5
 """Keeps the variance through a LeakyReLU (He et al. 2015), which spectral normalisation cannot."""
@@ -35,7 +37,7 @@ class DiscriminatorOutput(NamedTuple):
     features: list[Tensor]
 
 
-class PatchDiscriminator(nn.Module):
+class PatchDiscriminator(Recomputing):
     r"""Scores overlapping patches of a volume at several scales.
 
     Use a subclass: :class:`BScanPatchDiscriminator` judges each B-scan alone,
@@ -145,14 +147,24 @@ class PatchDiscriminator(nn.Module):
         head = nn.Conv3d(widths[-1], 1, (depth, 3, 3), padding=(depth // 2, 1, 1))
         return nn.ModuleList([*(spectral_norm(layer) if spectral else layer for layer in hidden), head])
 
-    @staticmethod
-    def _score(stack: nn.Module, inputs: Tensor) -> DiscriminatorOutput:
+    def _score(self, stack: nn.Module, inputs: Tensor) -> DiscriminatorOutput:
         assert isinstance(stack, nn.ModuleList)
-        features = []
-        for layer in stack[:-1]:
-            inputs = _GAIN * F.leaky_relu(layer(inputs), _SLOPE)
-            features.append(inputs)
-        return DiscriminatorOutput(stack[-1](inputs), features)
+        n_slices, in_slices = inputs.shape[2], self.slice_kernel == 1
+
+        def outputs(x: Tensor, *weights: Tensor) -> list[Tensor]:
+            found = []
+            for layer, weight, bias in zip(stack, weights[::2], weights[1::2], strict=True):
+                x = _convolve(layer, x, weight, bias)
+                if layer is not stack[-1]:
+                    x = _GAIN * F.leaky_relu(x, _SLOPE)
+                found.append(x)
+            return found
+
+        # Looked at once, for spectral normalisation moves a weight at each look.
+        weights = [value for layer in stack for value in (layer.weight, layer.bias)]
+        found = self.part(outputs, fold(inputs) if in_slices else inputs, *weights)
+        *features, logits = (unfold(each, n_slices) if in_slices else each for each in found)
+        return DiscriminatorOutput(logits, features)
 
     def _check(self, volume: Tensor, condition: Tensor | None) -> None:
         if volume.ndim != 5 or volume.shape[1] != 1:
@@ -205,6 +217,14 @@ class BScanPatchDiscriminator(PatchDiscriminator):
     """
 
     slice_kernel = 1
+
+
+def _convolve(layer: nn.Module, x: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
+    """Apply a layer to a volume, or, where its kernel measures one slice, to folded B-scans in 2D."""
+    assert isinstance(layer, nn.Conv3d)
+    if x.ndim == 5:
+        return F.conv3d(x, weight, bias, layer.stride, layer.padding)
+    return F.conv2d(x, weight[:, :, 0], bias, layer.stride[1:], layer.padding[1:])
 
 
 def _detail(volume: Tensor) -> Tensor:

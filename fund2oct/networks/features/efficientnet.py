@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.nn.utils.fusion import fuse_conv_bn_eval
 
+from fund2oct.networks.blocks import Recomputing
 from fund2oct.networks.features.base import FeatureNetwork, weights_are_to_follow
 from fund2oct.networks.features.padding import pad_same
 from fund2oct.networks.features.weights import load_weights
@@ -40,7 +41,7 @@ _CLASSES = 1000
 _LEVELS = (1, 2, 3, 5, 6)
 
 
-class EfficientNetLite(FeatureNetwork):
+class EfficientNetLite(FeatureNetwork, Recomputing):
     r"""A network of the EfficientNet-Lite family, trained on ImageNet; see its subclasses.
 
     A call returns the feature maps of the first six stages, at 1/2 to 1/32 of the image's size.
@@ -151,7 +152,7 @@ class EfficientNetLite(FeatureNetwork):
         x = F.relu6(self._conv_stem(x), inplace=True)
         maps = []
         for number, block in enumerate(self._blocks[: self._ends[last] + 1]):
-            x = block(x)
+            x = self.part(block, x)
             if number in self._ends:
                 maps.append(x)
         return maps

@@ -9,7 +9,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor, nn
 
-from fund2oct.networks.blocks import fold, unfold
+from fund2oct.networks.blocks import Recomputing, fold, unfold
 from fund2oct.networks.encoder import build_encoder
 from fund2oct.networks.layered.pockets import dark_pockets
 from fund2oct.networks.layered.surfaces import SurfaceDistribution, SurfaceNetwork, increments_of
@@ -91,7 +91,7 @@ def aligned_depth_um(heights_um: Tensor, row_um: Tensor, n_depth: int) -> Tensor
     return ALIGNED_DEPTH * n_depth * row_um - heights_um
 
 
-class LayeredGenerator(nn.Module):
+class LayeredGenerator(Recomputing):
     """Generator that predicts surfaces, draws the tissue between them, and adds texture.
 
     The surfaces are heights in micrometres, one for each A-scan. The tissue is drawn in layer coordinates, in
@@ -219,7 +219,7 @@ class LayeredGenerator(nn.Module):
             layers = to_layers(real.aligned, depth_um, spacing_z_mm, frame)
             pockets = dark_pockets(layers, frame, real.spacing_x_mm)
         columns = tissue.drawn(frame.edges[0], pockets)
-        logits = from_layers(columns, depth_um, spacing_z_mm, n_depth, frame)
+        logits = self.part(from_layers, columns, depth_um, spacing_z_mm, n_depth, frame)
         return PredictedAnatomy(found, heights, logits, row_um, tissue.pockets, pockets)
 
     def dress(self, anatomy: PredictedAnatomy, rng: NoiseSource) -> Tensor:

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from fund2oct.networks.blocks import Recomputing
 from fund2oct.networks.noise import NoiseSource
 
 _POINTS, _COLUMNS, _WHOLE = 4, 2, 1
@@ -16,7 +17,7 @@ _POINTS, _COLUMNS, _WHOLE = 4, 2, 1
 _NEAR_UM, _FAR_UM = 100.0, 300.0
 
 
-class TextureNetwork(nn.Module):
+class TextureNetwork(Recomputing):
     """Draw the texture of B-scans from coarse to fine, with noise at every level.
 
     There are three kinds of noise: with a value for each pixel, for speckle; with one for each A-scan, for
@@ -60,14 +61,19 @@ class TextureNetwork(nn.Module):
         x: Tensor | None = None
         for level in reversed(range(len(self.channels))):
             size = -(-n_depth // 2**level), -(-n_ascans // 2**level)
-            parts = [given if level == 0 else F.adaptive_avg_pool2d(given, size)]
-            for kind, shape in ((_POINTS, size), (_COLUMNS, (1, size[1])), (_WHOLE, (1, 1))):
-                noise = rng.randn((n_slices, kind, *shape), given.device, given.dtype)
-                parts.append(noise.expand(-1, -1, *size))
-            entered = self.enter[level](torch.cat(parts, 1))
-            if x is not None:
-                entered = entered + F.interpolate(self.refine[level](x), size, mode="nearest")
-            x = F.silu(entered)
-            x = x + F.silu(self.block[level](x))
+            shown = given if level == 0 else F.adaptive_avg_pool2d(given, size)
+            noise = [
+                rng.randn((n_slices, kind, *shape), given.device, given.dtype)
+                for kind, shape in ((_POINTS, size), (_COLUMNS, (1, size[1])), (_WHOLE, (1, 1)))
+            ]
+            x = self.part(self._level, level, x, shown, *noise)
         assert x is not None
         return self.out(x)
+
+    def _level(self, level: int, coarser: Tensor | None, *inputs: Tensor) -> Tensor:
+        size = inputs[0].shape[-2:]
+        x = self.enter[level](torch.cat([each.expand(-1, -1, *size) for each in inputs], 1))
+        if coarser is not None:
+            x = x + F.interpolate(self.refine[level](coarser), size, mode="nearest")
+        x = F.silu(x)
+        return x + F.silu(self.block[level](x))

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from fund2oct.networks.blocks import Noise, ResidualBlock, SliceMixer, norm
+from fund2oct.networks.blocks import Noise, Recomputing, ResidualBlock, SliceMixer, norm
 from fund2oct.networks.noise import NoiseSource
 from fund2oct.precision import no_autocast
 
@@ -56,7 +56,7 @@ class SpeckleHead(nn.Module):
             return torch.sigmoid(self.anatomy(x.float()) + self.speckle[-1](speckle.float()))
 
 
-class VolumeDecoder(nn.Module):
+class VolumeDecoder(Recomputing):
     """Draw a volume from lifted features, from coarse to fine.
 
     Z and X double from level to level; the number of slices does not change.
@@ -99,5 +99,5 @@ class VolumeDecoder(nn.Module):
         """
         x: Tensor | None = None
         for level, features in zip(reversed(self.levels), reversed(lifted), strict=True):
-            x = level(features, x, n_slices)
+            x = self.part(level, features, x, n_slices)
         return self.head(x, rng)

@@ -1,0 +1,76 @@
+"""Validation in processes is that of one, on some of the eyes, each real volume searched once."""
+
+import contextlib
+import logging
+import pickle
+from concurrent.futures import Executor, ThreadPoolExecutor
+
+import pytest
+import pytorch_lightning as pl
+
+from fund2oct.data import FundusOCTDataModule
+from fund2oct.metrics import validation
+from fund2oct.metrics.eyes import findings
+from fund2oct.models import load_model
+
+
+class Elsewhere(Executor):
+    """Threads that are given copies, as processes are, and are done in any order."""
+
+    def __init__(self):
+        self.threads, self.n_tasks = ThreadPoolExecutor(2), 0
+
+    def submit(self, function, /, *args):
+        self.n_tasks += 1
+        return self.threads.submit(pickle.loads(pickle.dumps(function)), *pickle.loads(pickle.dumps(args)))
+
+
+def validated(model, path):
+    data = FundusOCTDataModule(str(path), batch_size=2, val_fraction=0.25)
+    trainer = pl.Trainer(
+        accelerator="cpu", devices=1, logger=False, enable_checkpointing=False, enable_progress_bar=False,
+        enable_model_summary=False,
+    )  # fmt: skip
+    (found,) = trainer.validate(model, datamodule=data, verbose=False)
+    return found, data
+
+
+def test_values_are_those_of_one_process_and_real_volumes_are_searched_once(
+    tiny_eyes, tiny_checkpoint, monkeypatch
+):
+    searched, search = [], findings.find_surfaces
+    monkeypatch.setattr(findings, "find_surfaces", lambda *given: searched.append(1) or search(*given))
+    elsewhere, asked = Elsewhere(), []
+
+    @contextlib.contextmanager
+    def beside(n_tasks, n_alike):
+        asked.append((n_tasks, n_alike))
+        yield elsewhere
+
+    monkeypatch.setattr(validation, "processes_beside", beside)
+    model = load_model(tiny_checkpoint)
+    here, data = validated(model, tiny_eyes)
+    n_eyes = len(data.val_dataset)
+    assert n_eyes > 2 and len(searched) == 2 * n_eyes
+    assert validated(model, tiny_eyes)[0] == pytest.approx(here, rel=1e-6, nan_ok=True)
+    assert len(searched) == 3 * n_eyes  # of the real ones, none
+    assert not asked  # for so little work no process is started
+    monkeypatch.setattr(validation, "_WORTH_S", 0.0)
+    model = load_model(tiny_checkpoint)  # knows no surface of any eye
+    assert validated(model, tiny_eyes)[0] == pytest.approx(here, rel=0, nan_ok=True)
+    assert elsewhere.n_tasks == n_eyes and asked == [(n_eyes + n_eyes % 2, 1)]
+
+
+def test_some_eyes_are_validated_on_of_as_many_patients_as_can_be(tiny_eyes, caplog):
+    data, few = (FundusOCTDataModule(str(tiny_eyes), val_fraction=0.4, n_validation_eyes=n) for n in (200, 3))
+    with caplog.at_level(logging.INFO):
+        few.setup()
+    whole, kept = data.val_dataset, few.val_dataset
+    assert len(whole) > 4 and len(kept) == 3 and set(kept.keys) < set(whole.keys)
+    assert f"to validate on 3 of {len(whole)}, " in caplog.text
+    patients = dict(zip(whole._index.keys, whole._index.patients, strict=True))
+    assert len({patients[key] for key in kept.keys}) == 3
+    # All of the part are kept from the training, and said to be so.
+    assert few.seen().parts == data.seen().parts
+    with pytest.raises(ValueError, match="n_validation_eyes"):
+        FundusOCTDataModule(str(tiny_eyes), n_validation_eyes=0)
