@@ -197,13 +197,14 @@ def test_a_bad_file_of_eyes_is_named(tmp_path, tiny_eyes, capsys, make, message)
         (["predict", "absent.ckpt", "photo.jpg", "--out", "out"], "absent.ckpt: no such file"),
         (["import", "aptos", "absent", "out.h5"], "absent"),
         (["simulate", "eyes.h5", "--eyes", "0"], "n_eyes"),
-        (["simulate", "absent/eyes.h5", "--eyes", "1"], "absent"),
+        (["simulate", "taken/eyes.h5", "--eyes", "1"], "taken"),
         (["simulate", "eyes.h5", "--eyes", "1", "--diagnosis", "flu"], "flu"),
         (["evaluate", "absent.ckpt", "--data", "eyes.h5", "--out", "out"], "absent.ckpt"),
     ],
 )
 def test_bad_input_is_one_line(tmp_path, monkeypatch, capfd, arguments, message):
     monkeypatch.chdir(tmp_path)
+    (tmp_path / "taken").touch()  # a file where a folder would have to be
     assert main(arguments) == 1
     (line,) = [line for line in capfd.readouterr().err.splitlines() if line.startswith("fund2oct: ")]
     assert message in line
