@@ -31,8 +31,9 @@ def no_autocast(device: torch.device) -> contextlib.AbstractContextManager[Any]:
 def full_precision(function: F) -> F:
     """Run a function of tensors in float32: no autocast in it, and half precision widened before.
 
-    For metrics and geometry: bfloat16 keeps 8 bits, so that a position in 448 A-scans is up to 0.44 off, a
-    brightness above one half has steps of 1/256, and the variances of SSIM, small differences of large numbers, are lost.
+    For metrics and geometry: bfloat16 keeps 8 bits, so that a position in 448 A-scans is up to 0.44 off,
+    a brightness above one half has steps of 1/256, and the variances of SSIM, small differences of large
+    numbers, are lost.
 
     Args:
         function: the function. Its arguments that are tensors of half precision are made float32; all
