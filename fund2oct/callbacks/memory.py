@@ -39,7 +39,8 @@ class MemoryCallback(pl.Callback):
         try:
             need = step_memory(pl_module, batch_without_values(dataset, n_eyes))
         except Exception as error:  # a user's own step may do anything; an estimate must not stop a training
-            rank_zero_info(f"memory: not estimated, for the step reads values ({type(error).__name__})")
+            first, *_ = [*str(error).splitlines(), ""]
+            rank_zero_info(f"memory: not estimated ({type(error).__name__}: {first})")
             return
         device, n_workers = trainer.strategy.root_device, getattr(data, "num_workers", 0)
         ahead = 2 * n_workers * _bytes_read(dataset, n_eyes)
@@ -66,11 +67,11 @@ def memory_line(need: StepMemory, device: torch.device, n_eyes: int, n_workers: 
     Example:
         >>> need = StepMemory(weights=2**28, training=2**27, step=2**30)
         >>> memory_line(need, torch.device("cpu"), n_eyes=4, n_workers=0, ahead=0)
-        'memory: about 1.9 GiB of main memory a process: weights 0.2, gradients and moments 0.1, a step of 4 eyes 1.0, Python and libraries 0.5'
+        'memory: about 1.9 GiB of main memory a process: weights 0.25, gradients and moments 0.12, a step of 4 eyes 1.00, Python and libraries 0.5'
     """  # noqa: E501
     step = (
-        f"weights {need.weights / _GIB:.1f}, gradients and moments {need.training / _GIB:.1f}, a step of "
-        f"{n_eyes} eyes {need.step / _GIB:.1f}"
+        f"weights {need.weights / _GIB:.2f}, gradients and moments {need.training / _GIB:.2f}, a step of "
+        f"{n_eyes} eyes {need.step / _GIB:.2f}"
     )
     own = (1 + n_workers) * _PROCESS + ahead
     libraries = f"Python and libraries {(1 + n_workers) * _PROCESS / _GIB:.1f}"
