@@ -75,7 +75,7 @@ def is_made_here(path: str | os.PathLike[str]) -> bool:
         path: the file.
 
     Returns:
-        Whether it carries the mark :data:`MADE_HERE`.
+        Whether it carries the mark ``MADE_HERE``.
 
     Raises:
         OSError: if it cannot be opened.

@@ -19,7 +19,7 @@ _PROCESS = _GIB // 2
 class MemoryCallback(pl.Callback):
     """Say before a training how much memory it will need, and warn where a GPU has less.
 
-    It is an estimate, see :func:`fund2oct.models.training.memory.step_memory`. It is made of a datamodule's
+    It is an estimate, see ``step_memory`` in ``fund2oct/models/training/memory.py``. It is made of a datamodule's
     ``train_dataset`` and ``batch_size``; without them, and of a step that cannot be run on tensors
     without values, nothing is said.
 

@@ -22,19 +22,19 @@ class Batch(TypedDict, total=False):
 
     The first axis is that of the eyes. A sample of a dataset holds the same of one eye, without that axis.
     All pictures are float32 in [0, 1]. An entry is there where each eye has it; a training needs those
-    that are marked *. A user's own data may hold more.
+    that are marked (needed). A user's own data may hold more.
 
     Attributes:
-        key: names of the eyes. *
+        key: names of the eyes. (needed)
         laterality: ``"OD"``, ``"OS"`` or empty, of each.
         diagnosis: free text of each, empty where unknown.
-        fundus: photos, ``(B, 3, H, H)``. *
-        volume: scans, ``(B, 1, S, Z, X)``. *
+        fundus: photos, ``(B, 3, H, H)``. (needed)
+        volume: scans, ``(B, 1, S, Z, X)``. (needed)
         rescan: the same eyes scanned again, with other speckle, ``(B, 1, S, Z, X)``.
-        grid: place of each A-scan on the photo, in [-1, 1] from edge to edge, ``(B, S, X, 2)``. *
-        pose_um: coefficients of the pose of each slice, in micrometres, ``(B, S, K)``. *
-        spacing_z_mm: distance of neighbouring rows, ``(B,)``. *
-        spacing_x_mm: distance of neighbouring A-scans, ``(B,)``. *
+        grid: place of each A-scan on the photo, in [-1, 1] from edge to edge, ``(B, S, X, 2)``. (needed)
+        pose_um: coefficients of the pose of each slice, in micrometres, ``(B, S, K)``. (needed)
+        spacing_z_mm: distance of neighbouring rows, ``(B,)``. (needed)
+        spacing_x_mm: distance of neighbouring A-scans, ``(B,)``. (needed)
         surfaces_um: depths of :data:`fund2oct.retina.SURFACES` as found in the volume, ``(B, n, S, X)``,
             NaN where they were not.
         surface_confidence: trust in them, in [0, 1], ``(B, S, X)``.

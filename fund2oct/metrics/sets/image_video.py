@@ -19,7 +19,7 @@ class ImageDistance(EyeDistance):
     """Distance between the real and the generated B-scans of a set of eyes.
 
     A feature network makes a vector of each B-scan, and the two sets of vectors are compared. Give the real
-    and the generated volumes with :meth:`update`, then call :meth:`compute`, which returns a
+    and the generated volumes with ``update``, then call ``compute``, which returns a
     :class:`DistanceResult`; ``forward`` is not for use.
 
     The result does not depend on the batch size, the order of the eyes or the number of processes (on one

@@ -45,7 +45,7 @@ class EfficientNetLite(FeatureNetwork, Recomputing):
     r"""A network of the EfficientNet-Lite family, trained on ImageNet; see its subclasses.
 
     A call returns the feature maps of the first six stages, at 1/2 to 1/32 of the image's size.
-    :meth:`features` returns vectors after all seven stages:
+    Its method ``features`` returns vectors after all seven stages:
 
     * ``pooled``, the 1280 channels after the last convolution, averaged over the image;
     * ``logits``, those of the 1000 classes.
@@ -169,7 +169,7 @@ class EfficientNetLite0(EfficientNetLite):
     """EfficientNet-Lite0, trained on ImageNet with images of 224 x 224 pixels.
 
     It is the default network of :class:`fund2oct.metrics.ImageDistance`. A call returns feature maps;
-    :meth:`features` returns the vectors ``pooled`` (1280) and ``logits`` (1000).
+    Its method ``features`` returns the vectors ``pooled`` (1280) and ``logits`` (1000).
 
     Raises:
         ModuleNotFoundError: if the weights are missing; the message says how to get them.
@@ -195,7 +195,7 @@ class EfficientNetLite1(EfficientNetLite):
 
     It is the network of
     :class:`~fund2oct.networks.adversaries.feature_discriminator.FeatureDiscriminator`, which must not use
-    the network that evaluates (Lite0). A call returns feature maps; :meth:`features` returns the vectors
+    the network that evaluates (Lite0). A call returns feature maps; ``features`` returns the vectors
     ``pooled`` (1280) and ``logits`` (1000).
 
     Raises:

@@ -21,7 +21,7 @@ _PROBE_SIZE = (224, 224)
 class UserNetwork(FeatureNetwork):
     """A feature network made from any module.
 
-    A call returns what the module returns. :meth:`features` returns it by names: the outputs of a dictionary
+    A call returns what the module returns. ``features`` returns it by names: the outputs of a dictionary
     by their keys, those of a list or tuple as ``level1``, ``level2`` and so on, a single tensor as
     ``features``. An output has shape ``(N, d)``, or ``(N, d, ...)``, which is averaged over all further
     dimensions.
