@@ -27,7 +27,7 @@ weights: install
 test: weights
 	OMP_NUM_THREADS=1 OMP_WAIT_POLICY=PASSIVE $(BIN)/python -m pytest -n auto $(ARGS)
 
-# Every command of every tutorial, in small; about three minutes.
+# Every command of every tutorial, in small; about four minutes.
 tutorials: weights
 	OMP_NUM_THREADS=1 OMP_WAIT_POLICY=PASSIVE $(BIN)/python -m pytest -m "slow or not slow" tests/docs/test_tutorials.py
 
