@@ -60,9 +60,9 @@ class Pix2Vol(VolumeGAN):
       :func:`fund2oct.losses.slab_loss` and :func:`fund2oct.losses.shadow_loss`.
 
     In the second part the anatomy does not change, and the *texture* is learned on some slices of each eye,
-    with ``adversarial`` and with ``spread``, see :func:`fund2oct.losses.spread_loss`. The discriminators see frozen features, patches of B-scans, or patches of volumes; the
-    last two also see the photo and the anatomy. Real and generated volumes have the same surfaces there,
-    so that the discriminators judge tissue alone.
+    with ``adversarial`` and with ``spread``, see :func:`fund2oct.losses.spread_loss`. The discriminators see
+    frozen features, patches of B-scans, or patches of volumes; the last two also see the photo and the anatomy.
+    Real and generated volumes have the same surfaces there, so that the discriminators judge tissue alone.
 
     Args:
         shape: numbers of slices, rows and A-scans ``(S, Z, X)`` of the volumes.

@@ -1,4 +1,4 @@
-"""The spread of residuals: its value by hand, what it sees and what it does not, and that it can be learned."""
+"""The spread of residuals: its value by hand, what it sees and what it does not."""
 
 import math
 
