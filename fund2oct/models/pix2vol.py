@@ -61,8 +61,8 @@ class Pix2Vol(VolumeGAN):
 
     In the second part the anatomy does not change, and the *texture* is learned on some slices of each eye,
     with ``adversarial`` and with ``spread``, see :func:`fund2oct.losses.spread_loss`. The discriminators see
-    frozen features, patches of B-scans, or patches of volumes; the last two also see the photo and the anatomy.
-    Real and generated volumes have the same surfaces there, so that the discriminators judge tissue alone.
+    frozen features, patches of B-scans, or patches of volumes; the last two also see photo and anatomy. Real
+    and generated volumes have the same surfaces there, so that the discriminators judge tissue alone.
 
     Args:
         shape: numbers of slices, rows and A-scans ``(S, Z, X)`` of the volumes.
