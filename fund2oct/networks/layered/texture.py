@@ -54,7 +54,7 @@ class TextureNetwork(Recomputing):
             rng: source of the noise.
 
         Returns:
-            The texture, to be added to the logits, shape ``(N, 1, Z, X)``.
+            The texture, to be added to the intensities, shape ``(N, 1, Z, X)``.
         """
         given = torch.cat([anatomy / 2, (distances_um / _NEAR_UM).tanh(), (distances_um / _FAR_UM).tanh()], 1)
         n_slices, _, n_depth, n_ascans = given.shape
