@@ -1,9 +1,9 @@
-"""A training step of `pix2vol` beside those of the 3D baselines: python benchmarks/step.py [--parameters 1.6e6]
+"""A training step of `pix2vol` beside those of the 3D baselines: python benchmarks/step.py [--threads 1]
 
-Each model is trained for some steps on simulated eyes of the given shape, in one run, with the optimisers and
-all. `x2ct` and `unet3d` have about as many trained weights in their generator as `pix2vol`, or as many as asked
-for. Of each step the time is printed, the floating-point operations of convolutions and matrix products, their
-share of the peak of a large matrix product on the same threads, and the memory.
+Each model is trained for some steps on simulated eyes of the given shape, in one run, with its optimisers.
+`x2ct` and `unet3d` have about as many trained weights in their generator as `pix2vol`, or as many as are
+asked for. Of each step the time is printed, the floating-point operations of convolutions and products,
+their share of the peak of a large matrix product on the same threads, and the memory.
 """
 
 from __future__ import annotations
@@ -38,9 +38,7 @@ def x2ct(shape: tuple[int, int, int], width: int) -> X2CT:
     dense_layers = (6, 12, 24, 16, 6, 6)[:n_levels]
     channels = [max(2, width * share // 2) for share in (1, 1, 2, 4, 8, 16, 16)][: n_levels + 1]
     n_blocks = [1, *[2] * (n_levels - 1), 0]
-    return X2CT(
-        shape, 2 * width, dense_layers, width, channels, n_blocks, discriminator_width=2 * width
-    )
+    return X2CT(shape, 2 * width, dense_layers, width, channels, n_blocks, discriminator_width=2 * width)
 
 
 def unet3d(shape: tuple[int, int, int], width: int) -> UNet3D:
@@ -72,12 +70,14 @@ class Steps(pl.Callback):
         self.seconds: list[float] = []
 
     def on_train_batch_start(self, trainer: pl.Trainer, module: Any, batch: Any, number: int) -> None:
+        """Start the clock."""
         if number == 0:
             self.counter.__enter__()
         _wait(module.device)
         self.start = time.perf_counter()
 
     def on_train_batch_end(self, trainer: pl.Trainer, module: Any, out: Any, batch: Any, number: int) -> None:
+        """Stop it."""
         _wait(module.device)
         self.seconds.append(time.perf_counter() - self.start)
         if number == 0:
@@ -107,8 +107,9 @@ def measure(model: VolumeModel, path: Path, given: argparse.Namespace) -> tuple[
     steps = Steps()
     data = FundusOCTDataModule(str(path), batch_size=given.batch_size, num_workers=0)
     trainer = pl.Trainer(
-        accelerator=given.accelerator, devices=1, max_steps=given.steps + 2, limit_val_batches=0, logger=False,
-        enable_checkpointing=False, enable_progress_bar=False, enable_model_summary=False, callbacks=[steps],
+        accelerator=given.accelerator, devices=1, max_steps=given.steps + 2, limit_val_batches=0,
+        logger=False, callbacks=[steps], enable_checkpointing=False, enable_progress_bar=False,
+        enable_model_summary=False,
         precision="bf16-mixed" if given.precision == "bf16" else "32-true",
     )  # fmt: skip
     trainer.fit(model, datamodule=data)
@@ -146,11 +147,9 @@ def main() -> None:
     dtype = torch.bfloat16 if given.precision == "bf16" else torch.float32
     size = 8192 if device.type == "cuda" else 2048
     peak = peak_flops(device, dtype, size)
-    print(
-        f"{shape[0]}x{shape[1]}x{shape[2]}, batch of {given.batch_size}, {device.type}, {given.threads} threads, "
-        f"{given.precision}; peak {peak / 1e9:.0f} GFLOP/s"
-    )
-    print(f"{'':18s} {'weights':>10s} {'ms/step':>9s} {'ms/eye':>8s} {'GFLOP':>8s} {'of peak':>8s} {'MiB':>8s}")
+    where = f"{device.type}, threads: {given.threads}, {given.precision}, peak: {peak / 1e9:.0f} GFLOP/s"
+    print(f"{'x'.join(map(str, shape))}, batch of {given.batch_size}, {where}")
+    print(f"{'':18s} {'weights':>10s} {'ms':>9s} {'ms/eye':>8s} {'GFLOP':>8s} {'of peak':>8s} {'MiB':>8s}")
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "eyes.h5"
         simulate_file(path, N_EYES, config=PhantomConfig(n_depth=shape[1], n_ascans=shape[2]))

@@ -1,4 +1,4 @@
-"""Where the time of a training step goes: python benchmarks/step_parts.py [--experiment pix2vol] [--precision bf16]
+"""Where the time of a training step of `pix2vol` goes: python benchmarks/step_parts.py [--precision bf16]
 
 Each part is run by itself on one thread, on a batch of the experiment's own data, as often as its time
 allows, and its median is printed. The parts of the anatomy and of the adversaries are those of the two

@@ -28,15 +28,16 @@ KINDS = (nn.Conv2d, nn.Conv3d, nn.ConvTranspose3d, nn.Linear)
 
 DIFFERENCES = """
 Different on purpose:
-* Biases. Ours has none where a normalisation follows, which takes them out, nor in the encoder's dense layers.
-* Volumes. An axis is halved as long as four samples remain, where the published code asks for cubes; the kernels
-  of the discriminator and of the last convolution are no longer than the volume.
+* Biases. Ours has none where a normalisation follows, which takes them out, nor in the dense layers.
+* Volumes. An axis is halved as long as four samples remain, where the published code asks for cubes. The
+  kernels of the discriminator and of the last convolution are no longer than the volume.
 * Photo. Three channels, resized to the plane of a slice; the published code has one and asks for squares.
 * Last activation. A sigmoid; the published one is a ReLU in training, clamped to [0, 1] in use.
 * Adversarial loss. Half the published one, on both sides: the paper's formula has the half.
 * Normalisation. The published one keeps running means, and uses them in place of an eye's own once trained.
 * Initial weights. Those of PyTorch; the published ones are normal with a deviation of 0.02.
-* A step. The discriminator comes first, the published one is second; gradients are clipped and weights averaged."""
+* A step. The discriminator is stepped first, in the published code second. Gradients are clipped, and
+  weights averaged."""
 
 
 def layers(parts: Iterable[nn.Module]) -> list[Any]:
@@ -53,7 +54,10 @@ def grouped(ours: X2CTGenerator, published: nn.Module) -> dict[str, tuple[list[A
         encoder += [level, *ours.encoder.compressions[number : number + 1]]
     decoder = [part for level in reversed(ours.levels) for part in (level.blocks, level.up)]
     return {
-        "encoder": (layers(encoder), layers([of["encoder_layer"], *(of[f"encoder_layer{i}"] for i in range(n))])),
+        "encoder": (
+            layers(encoder),
+            layers([of["encoder_layer"], *(of[f"encoder_layer{i}"] for i in range(n))]),
+        ),
         "connection A": (layers([ours.bridge]), layers([of["base_link"]])),
         "connection B": (
             layers(level.connection for level in ours.levels[:-1]),
@@ -68,14 +72,15 @@ def compare(name: str, ours: list[Any], published: list[Any], shapes: dict[Any, 
     """Print how two lists of layers agree, and give the published weights to ours."""
     if len(ours) != len(published):
         raise SystemExit(f"{name}: {len(ours)} layers, published {len(published)}")
+    sides, n = (ours, published), len(ours)
     same_kernels = [a.weight.shape == b.weight.shape for a, b in zip(ours, published, strict=True)]
     same_shapes = [shapes[a] == shapes[b] for a, b in zip(ours, published, strict=True)]
     weights, biases = (
-        [sum(getattr(one, kind).numel() for one in side if getattr(one, kind) is not None) for side in (ours, published)]
+        [sum(getattr(one, kind).numel() for one in side if getattr(one, kind) is not None) for side in sides]
         for kind in ("weight", "bias")
     )
     print(
-        f"{name:17s} {sum(same_kernels):3d} of {len(ours):3d} kernels and {sum(same_shapes):3d} of {len(ours):3d} "
+        f"{name:17s} {sum(same_kernels):3d} of {n:3d} kernels and {sum(same_shapes):3d} of {n:3d} "
         f"output shapes agree; weights {weights[0]:>10,d} and {weights[1]:>10,d}, "
         f"biases {biases[0]:>8,d} and {biases[1]:>8,d}"
     )
@@ -140,7 +145,9 @@ def main() -> None:
         ours(photo, grid)
         volume = published(photo)
         difference = (F.relu(logits[0]) - volume).abs().max()
-        print(f"\nwith the published weights, before the last activation: largest difference {difference:.1e}")
+        print(
+            f"\nwith the published weights, before the last activation: largest difference {difference:.1e}"
+        )
         print(f"of volumes up to {volume.max():.2f}. Losses of one batch, ours and published:")
         fake = volume / volume.max()
         least_squares, gan = LeastSquaresLoss(), GANLoss()

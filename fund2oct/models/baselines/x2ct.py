@@ -55,12 +55,12 @@ class X2CT(VolumeGAN):
         \min_D \lambda_1 L_{LSGAN}(D), \qquad
         \min_G \lambda_1 L_{LSGAN}(G) + \lambda_2 E (\hat V - V)^2 + \lambda_3 L_{projection}
 
-    with the least-squares losses of the paper, :class:`fund2oct.losses.LeastSquaresLoss`, a discriminator that
-    also sees the photo, and :func:`three_projections_loss`. The defaults are those of the paper. What differs
-    from it, because a star of six B-scans is no cube and a fundus photo no projection of it:
+    with the paper's least squares, :class:`fund2oct.losses.LeastSquaresLoss`, a discriminator that also sees
+    the photo, and :func:`three_projections_loss`. The defaults are those of the paper. What differs from it,
+    because a star of six B-scans is no cube and a fundus photo no projection of it:
 
-    * Single view (figure 3). The photo is resized to the plane of a slice and has three channels. Its rows and
-      columns are rows and A-scans of every slice, where an X-ray's are two axes of the volume.
+    * Single view (figure 3). The photo has three channels and is resized to the plane of a slice. Its rows
+      and columns are rows and A-scans of every slice, where an X-ray's are two axes of the volume.
     * Encoder, decoder, discriminator (figures 3 and 4). An axis is halved as long as four samples remain, so
       that six slices stay six. No kernel is longer than the volume. The last convolution is followed by a
       sigmoid, for volumes lie in [0, 1].

@@ -106,8 +106,8 @@ class X2CTGenerator(Recomputing):
         Ying et al., X2CT-GAN, CVPR 2019, arXiv:1905.06902, figures 3 and 4.
 
     Example:
-        >>> sizes = {"stem": 8, "dense_layers": (2, 3), "growth": 4, "channels": (4, 4, 8), "n_blocks": (1, 1, 0)}
-        >>> generator = X2CTGenerator((6, 32, 48), **sizes)
+        >>> encoder = {"stem": 8, "dense_layers": (2, 3), "growth": 4}
+        >>> generator = X2CTGenerator((6, 32, 48), channels=(4, 4, 8), n_blocks=(1, 1, 0), **encoder)
         >>> generator(torch.rand(1, 3, 64, 64), torch.zeros(1, 6, 48, 2)).shape
         torch.Size([1, 1, 6, 32, 48])
     """

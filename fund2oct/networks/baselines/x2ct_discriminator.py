@@ -24,8 +24,8 @@ class X2CTDiscriminator(nn.Module):
         n_layers: number of strided convolutions.
 
     References:
-        Ying et al., X2CT-GAN, CVPR 2019, arXiv:1905.06902, the 3D patch discriminator; Isola et al., pix2pix, CVPR 2017,
-        arXiv:1611.07004, section 3.2.2.
+        Ying et al., X2CT-GAN, CVPR 2019, arXiv:1905.06902, the 3D patch discriminator; Isola et al.,
+        pix2pix, CVPR 2017, arXiv:1611.07004, section 3.2.2.
 
     Example:
         >>> discriminator = X2CTDiscriminator((6, 32, 48), width=8)

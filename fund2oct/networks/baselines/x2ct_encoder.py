@@ -46,8 +46,8 @@ class DenseEncoder(nn.Module):
         growth: number of channels that a layer adds.
 
     References:
-        Ying et al., X2CT-GAN, CVPR 2019, arXiv:1905.06902, the encoder of figure 3; Huang et
-        al., Densely connected convolutional networks, CVPR 2017, arXiv:1608.06993, section 3.
+        Ying et al., X2CT-GAN, CVPR 2019, arXiv:1905.06902, the encoder of figure 3; Huang et al., Densely
+        connected convolutional networks, CVPR 2017, arXiv:1608.06993, section 3.
 
     Example:
         >>> encoder = DenseEncoder([(1, 2, 2), (1, 2, 2)], stem=8, dense_layers=(2, 3), growth=4)
@@ -56,9 +56,7 @@ class DenseEncoder(nn.Module):
         ([(1, 8, 32, 48), (1, 8, 16, 24)], torch.Size([1, 20]))
     """
 
-    def __init__(
-        self, strides: Sequence[Shape], stem: int, dense_layers: Sequence[int], growth: int
-    ) -> None:
+    def __init__(self, strides: Sequence[Shape], stem: int, dense_layers: Sequence[int], growth: int) -> None:
         super().__init__()
         self.stem = nn.Sequential(
             nn.ReflectionPad2d(3), nn.Conv2d(3, stem, 7, bias=False), nn.InstanceNorm2d(stem), nn.ReLU()

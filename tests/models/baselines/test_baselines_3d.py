@@ -7,8 +7,9 @@ import torch
 from torch import nn
 
 from fund2oct.data import FundusOCTDataModule
-from fund2oct.evaluation import evaluate_checkpoints
-from fund2oct.evaluation.distances import Wanted
+from fund2oct.evaluation.answers.controls import model_answers
+from fund2oct.evaluation.checkpoints import HeldOutEyes
+from fund2oct.evaluation.measuring import EyeTask, measure_eye
 from fund2oct.models import Fake, load_model
 from fund2oct.models.baselines.unet3d import UNet3D
 from fund2oct.models.baselines.x2ct import X2CT, three_projections_loss
@@ -100,22 +101,28 @@ def test_each_experiment_steps_all_that_it_trains(name, kind, tiny_overrides, tm
     assert [key for key in still if not key.endswith("bias")] == []
 
 
-def test_trained_models_predict_and_are_evaluated(tiny_eyes, tmp_path):
+def test_trained_models_predict_and_are_measured(tiny_eyes, tmp_path):
     data = FundusOCTDataModule(str(tiny_eyes), batch_size=2, test_fraction=0.1)
+    models = {}
     for kind, small in SMALL.items():
         trainer = pl.Trainer(
             accelerator="cpu", devices=1, max_steps=1, limit_val_batches=0, logger=False,
             enable_checkpointing=False, enable_progress_bar=False, enable_model_summary=False,
         )  # fmt: skip
         trainer.fit(kind(SHAPE, **small), datamodule=data)
-        path = tmp_path / f"{kind.__name__}.ckpt"
-        trainer.save_checkpoint(path)
-        loaded = load_model(path)
+        trainer.save_checkpoint(tmp_path / "last.ckpt")
+        models[kind.__name__] = loaded = load_model(tmp_path / "last.ckpt")
         assert type(loaded) is kind and not loaded.training
-        photo = (torch.rand(48, 48, 3) * 255).byte().numpy()
+        photo = (255 * data.test_dataset[0]["fundus"].permute(1, 2, 0)).byte().numpy()
         one, other = (loaded.predict(photo, rng=0).volume for _ in range(2))
         assert one.shape == SHAPE and one.dtype == np.uint8 and (one == other).all()
-    checkpoints = [str(path) for path in tmp_path.glob("*.ckpt")]
-    nothing = Wanted((), required=True, thorough=False)
-    found = evaluate_checkpoints(checkpoints, str(tiny_eyes), tmp_path / "report", distances=nothing)
-    assert {"floor: rescan", "mean volume", "X2CT", "UNet3D"} < set(found["summary"])
+    # One eye as an evaluation measures it; floors and controls, which take most of its time, need no model.
+    eyes = HeldOutEyes(data, torch.device("cpu"))
+    batch = eyes.batch(eyes.keys[0])
+    given = {
+        answer.name: answer.give(batch).eye(0) for answer in model_answers(models, eyes.photos(), seed=0)
+    }
+    assert {name for name in given if "shuffled photos" in name} and set(models) <= set(given)
+    measured = measure_eye(EyeTask.of(batch, 0, given, eyes.scan))
+    for name in models:
+        assert 0 < measured[name].values["aligned/l1"] < 1

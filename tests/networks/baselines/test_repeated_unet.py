@@ -14,7 +14,7 @@ def test_it_draws_its_shape_and_all_its_weights_learn(shape):
     photo, grid = torch.rand(2, 3, 40, 40), torch.zeros(2, shape[0], shape[2], 2)
     volume = generator(photo, grid)
     assert volume.shape == (2, 1, *shape)
-    assert 0 <= volume.min() and volume.max() <= 1
+    assert volume.min() >= 0 and volume.max() <= 1
     (volume * torch.rand_like(volume)).sum().backward()
     still = [name for name, weight in generator.named_parameters() if not weight.grad.abs().sum() > 0]
     # The convolutions before a normalisation have a bias, which that takes out.
