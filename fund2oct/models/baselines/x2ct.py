@@ -78,6 +78,7 @@ class X2CT(VolumeGAN):
         channels: numbers of channels of the decoder, finest first, one more than there are levels.
         n_blocks: number of further 3D blocks at each of these sizes, finest first.
         dropout: share of the values of connection A that is set to 0 in training, in [0, 1).
+        head_kernel: size of the generator's last convolution, an odd number.
         discriminator_width: number of channels of the discriminator's first layer.
         weights: :math:`\lambda_1, \lambda_2, \lambda_3`, of the adversarial loss, the reconstruction and the
             projections. Without the first there is no discriminator, as in the paper's X2CT-CNN.
@@ -105,6 +106,7 @@ class X2CT(VolumeGAN):
         channels: Sequence[int] = (16, 16, 32, 64, 128, 256),
         n_blocks: Sequence[int] = (1, 2, 2, 2, 2, 0),
         dropout: float = 0.5,
+        head_kernel: int = 7,
         discriminator_width: int = 64,
         weights: tuple[float, float, float] = (0.1, 10.0, 10.0),
         learning_rate: float = 2e-4,
@@ -119,7 +121,7 @@ class X2CT(VolumeGAN):
         )
         self.sizes = {
             "stem": stem, "dense_layers": tuple(dense_layers), "growth": growth, "channels": tuple(channels),
-            "n_blocks": tuple(n_blocks), "dropout": dropout,
+            "n_blocks": tuple(n_blocks), "dropout": dropout, "head_kernel": head_kernel,
         }  # fmt: skip
         self.discriminator_width = discriminator_width
         self.weights = tuple(weights)

@@ -21,8 +21,6 @@ from fund2oct.networks.blocks import Recomputing
 from fund2oct.networks.noise import NoiseSource
 from fund2oct.precision import no_autocast
 
-_HEAD_KERNEL = 7
-
 
 def basic_block(before: int, after: int) -> nn.Sequential:
     """The paper's basic 3D block: convolution, instance normalisation, ReLU."""
@@ -98,6 +96,7 @@ class X2CTGenerator(Recomputing):
         channels: numbers of channels of the decoder, finest first, one more than there are levels.
         n_blocks: number of further 3D blocks at each of these sizes, finest first.
         dropout: share of the values of connection A that is set to 0 in training, in [0, 1).
+        head_kernel: size of the last convolution, an odd number.
 
     Raises:
         ValueError: if the numbers of levels do not agree.
@@ -121,6 +120,7 @@ class X2CTGenerator(Recomputing):
         channels: Sequence[int] = (16, 16, 32, 64, 128, 256),
         n_blocks: Sequence[int] = (1, 2, 2, 2, 2, 0),
         dropout: float = 0.5,
+        head_kernel: int = 7,
     ) -> None:
         super().__init__()
         n_levels = len(dense_layers)
@@ -141,7 +141,7 @@ class X2CTGenerator(Recomputing):
         encoded = [*self.encoder.channels, 0]
         self.levels = nn.ModuleList(map(DecoderLevel, encoded, channels, n_blocks, ups))
         # Along an axis shorter than the kernel most of its weights would see padding alone.
-        kernel = [min(_HEAD_KERNEL, size - 1 + size % 2) for size in shape]
+        kernel = [min(head_kernel, size - 1 + size % 2) for size in shape]
         self.head = nn.Conv3d(channels[0], 1, kernel, padding=[size // 2 for size in kernel])
 
     def forward(
