@@ -2,13 +2,16 @@
 
 Each model is trained for some steps on simulated eyes of the given shape, in one run, with its optimisers.
 `x2ct` and `unet3d` have about as many trained weights in their generator as `pix2vol`, or as many as are
-asked for. Of each step the time is printed, the floating-point operations of convolutions and products,
-their share of the peak of a large matrix product on the same threads, and the memory.
+asked for. `pix2vol` has two kinds of steps, those of the anatomy and those of the texture.
+
+Of each step the time is printed, the floating-point operations of convolutions and products, their share of
+the peak of a large matrix product on the same threads, and the memory.
 """
 
 from __future__ import annotations
 
 import argparse
+import logging
 import statistics
 import tempfile
 import time
@@ -132,6 +135,7 @@ def main() -> None:
     options.add_argument("--threads", type=int, default=1)
     given = options.parse_args()
     warnings.filterwarnings("ignore")
+    logging.getLogger("pytorch_lightning").setLevel(logging.ERROR)
     torch.set_num_threads(given.threads)
     device = torch.device("cuda" if given.accelerator == "gpu" else "cpu")
     shape = tuple(given.shape)

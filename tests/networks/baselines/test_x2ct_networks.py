@@ -126,6 +126,17 @@ def test_the_discriminator_sees_volume_and_photo_and_all_its_weights_learn():
     assert still == []
 
 
+def test_parts_that_are_computed_once_more_give_the_same_gradients():
+    generator = X2CTGenerator(SHAPE, **SMALL)
+    photo, grid = torch.rand(2, 3, 40, 40), torch.zeros(2, 6, 48, 2)
+    found = []
+    for generator.recompute in (False, True):
+        generator.zero_grad()
+        generator(photo, grid, rng=NoiseSource([torch.Generator().manual_seed(1)])).square().sum().backward()
+        found.append([weight.grad.clone() for weight in generator.parameters()])
+    assert all(torch.equal(*pair) for pair in zip(*found, strict=True))
+
+
 @pytest.mark.parametrize(
     ("photo", "grid", "n_depth", "message"),
     [
