@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -44,7 +45,8 @@ class RepeatedUNet(nn.Module):
         except ImportError as error:
             raise ImportError(f'unet3d needs MONAI: pip install "fund2oct[monai]" ({error})') from None
         self.shape = shape
-        strides = level_strides(shape, len(channels) - 1)
+        # MONAI takes a stride for each axis, and says that it takes one for all.
+        strides: Any = level_strides(shape, len(channels) - 1)
         # What is halved has to be even at every level: the network draws a little more, which is cut off.
         steps = [math.prod(along) for along in zip(*strides, strict=True)]
         self.inner = [step * -(-size // step) for size, step in zip(shape, steps, strict=True)]

@@ -141,8 +141,8 @@ class X2CTGenerator(Recomputing):
         encoded = [*self.encoder.channels, 0]
         self.levels = nn.ModuleList(map(DecoderLevel, encoded, channels, n_blocks, ups))
         # Along an axis shorter than the kernel most of its weights would see padding alone.
-        kernel = [min(head_kernel, size - 1 + size % 2) for size in shape]
-        self.head = nn.Conv3d(channels[0], 1, kernel, padding=[size // 2 for size in kernel])
+        s, z, x = (min(head_kernel, size - 1 + size % 2) for size in shape)
+        self.head = nn.Conv3d(channels[0], 1, (s, z, x), padding=(s // 2, z // 2, x // 2))
 
     def forward(
         self,
@@ -179,9 +179,9 @@ class X2CTGenerator(Recomputing):
 
 def _enlarge(before: int, after: int, small: Shape, large: Shape, stride: Shape) -> nn.Sequential:
     """The paper's up-convolution block, to the exact shape, which may be odd."""
-    beyond = [big - (step * (size - 1) + 1) for big, size, step in zip(large, small, stride, strict=True)]
+    s, z, x = (big - (step * (size - 1) + 1) for big, size, step in zip(large, small, stride, strict=True))
     return nn.Sequential(
-        nn.ConvTranspose3d(before, after, 3, stride, 1, output_padding=tuple(beyond), bias=False),
+        nn.ConvTranspose3d(before, after, 3, stride, 1, output_padding=(s, z, x), bias=False),
         nn.InstanceNorm3d(after),
         nn.ReLU(),
     )

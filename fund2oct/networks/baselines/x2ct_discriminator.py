@@ -45,9 +45,9 @@ class X2CTDiscriminator(nn.Module):
         before = 1 + 3
         for number, ((stride, wide), after) in enumerate(zip(kinds, [*widths, 1], strict=True)):
             first, last = number == 0, number == len(kinds) - 1
-            kernel = tuple(4 if step == 2 else 3 for step in wide)
-            padding = tuple(size // 2 for size in kernel)
-            layers.append(nn.Conv3d(before, after, kernel, stride, padding, bias=first or last))
+            s, z, x = (4 if step == 2 else 3 for step in wide)
+            padding = s // 2, z // 2, x // 2
+            layers.append(nn.Conv3d(before, after, (s, z, x), stride, padding, bias=first or last))
             if not (first or last):
                 layers.append(nn.InstanceNorm3d(after))
             if not last:
