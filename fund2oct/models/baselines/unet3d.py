@@ -9,7 +9,7 @@ from torch import nn
 
 from fund2oct.losses import l1_loss
 from fund2oct.models.base import Batch, Fake, Losses, VolumeModel
-from fund2oct.networks.baselines.unet3d import RepeatedUNet
+from fund2oct.networks.baselines.unet3d import RepeatedUNet, find_unet
 
 
 class UNet3D(VolumeModel):
@@ -23,6 +23,9 @@ class UNet3D(VolumeModel):
         channels: numbers of channels of the levels, finest first.
         n_residual: number of convolutions of each residual unit.
         options: further arguments, those of :class:`fund2oct.models.VolumeModel`.
+
+    Raises:
+        ImportError: if MONAI is not installed; the message says how to get it.
 
     References:
         Çiçek et al., 3D U-Net, MICCAI 2016, arXiv:1606.06650.
@@ -41,6 +44,7 @@ class UNet3D(VolumeModel):
         n_residual: int = 2,
         **options: Any,
     ) -> None:
+        find_unet()  # said before eyes are simulated and a folder is made
         super().__init__(shape, **options)
         self.channels = tuple(channels)
         self.n_residual = n_residual

@@ -14,6 +14,19 @@ from fund2oct.networks.noise import NoiseSource
 from fund2oct.precision import no_autocast
 
 
+def find_unet() -> Any:
+    """MONAI's class.
+
+    Raises:
+        ImportError: if MONAI is not installed; the message says how to get it.
+    """
+    try:
+        from monai.networks.nets import UNet
+    except ImportError as error:
+        raise ImportError(f'unet3d needs MONAI: pip install "fund2oct[monai]" ({error})') from None
+    return UNet
+
+
 class RepeatedUNet(nn.Module):
     """MONAI's 3D U-Net with residual units, from the photo in every slice to the volume.
 
@@ -40,17 +53,14 @@ class RepeatedUNet(nn.Module):
 
     def __init__(self, shape: Shape, channels: Sequence[int] = (16, 32, 64, 128, 256), n_residual: int = 2):
         super().__init__()
-        try:
-            from monai.networks.nets import UNet
-        except ImportError as error:
-            raise ImportError(f'unet3d needs MONAI: pip install "fund2oct[monai]" ({error})') from None
+        unet = find_unet()
         self.shape = shape
         # MONAI takes a stride for each axis, and says that it takes one for all.
         strides: Any = level_strides(shape, len(channels) - 1)
         # What is halved has to be even at every level: the network draws a little more, which is cut off.
         steps = [math.prod(along) for along in zip(*strides, strict=True)]
         self.inner = [step * -(-size // step) for size, step in zip(shape, steps, strict=True)]
-        self.network = UNet(3, 3, 1, channels, strides, num_res_units=n_residual)
+        self.network = unet(3, 3, 1, channels, strides, num_res_units=n_residual)
 
     def forward(
         self,

@@ -6,6 +6,8 @@ import pytest
 import torch
 
 from fund2oct.networks.baselines.unet3d import RepeatedUNet
+from fund2oct.run.config import ConfigError
+from fund2oct.run.train import build
 
 
 @pytest.mark.parametrize("shape", [(6, 32, 48), (5, 33, 47)])
@@ -25,5 +27,9 @@ def test_it_draws_its_shape_and_all_its_weights_learn(shape):
 
 def test_without_monai_the_extra_is_named(monkeypatch):
     monkeypatch.setitem(sys.modules, "monai.networks.nets", None)
-    with pytest.raises(ImportError, match=r'unet3d needs MONAI: pip install "fund2oct\[monai\]"'):
+    message = r'unet3d needs MONAI: pip install "fund2oct\[monai\]"'
+    with pytest.raises(ImportError, match=message):
         RepeatedUNet((6, 32, 48))
+    # And before a training simulates its eyes.
+    with pytest.raises(ConfigError, match=message):
+        build("unet3d", ["trainer.accelerator=cpu"])
