@@ -156,13 +156,18 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "eyes.h5"
         simulate_file(path, N_EYES, config=PhantomConfig(n_depth=shape[1], n_ascans=shape[2]))
+        taken = {}
         for name, model in models.items():
             seconds, n_flops, n_bytes = measure(model, path, given)
+            taken[name] = seconds / given.batch_size
             weights = n_trained(model.generator)
             print(
                 f"{name:18s} {weights:10,d} {1000 * seconds:9.0f} {1000 * seconds / given.batch_size:8.0f} "
                 f"{n_flops / 1e9:8.1f} {n_flops / seconds / peak:8.0%} {n_bytes / 2**20:8.0f}"
             )
+    share = ours.adversaries_from
+    mean = share * taken["pix2vol, anatomy"] + (1 - share) * taken["pix2vol, texture"]
+    print(f"pix2vol in the mean of a training ({share:.0%} anatomy): {1000 * mean:.0f} ms an eye")
 
 
 if __name__ == "__main__":
