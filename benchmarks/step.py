@@ -1,105 +1,173 @@
-"""Where the time of a training step goes: python benchmarks/step.py [--experiment pix2vol] [--precision bf16]
+"""A training step of `pix2vol` beside those of the 3D baselines: python benchmarks/step.py [--threads 1]
 
-Each part is run by itself on one thread, on a batch of the experiment's own data, as often as its time
-allows, and its median is printed. The parts of the anatomy and of the adversaries are those of the two
-halves of a training.
+Each model is trained for some steps on simulated eyes of the given shape, in one run, with its optimisers.
+`x2ct` and `unet3d` have about as many trained weights in their generator as `pix2vol`, or as many as are
+asked for. `pix2vol` has two kinds of steps, those of the anatomy and those of the texture.
+
+Of each step the time is printed, the floating-point operations of convolutions and products, their share of
+the peak of a large matrix product on the same threads, and the memory.
 """
 
+from __future__ import annotations
+
 import argparse
+import logging
 import statistics
+import tempfile
 import time
+import warnings
 from collections.abc import Callable
+from pathlib import Path
+from typing import Any
 
+import pytorch_lightning as pl
 import torch
+from torch.utils.flop_counter import FlopCounterMode
 
-from fund2oct.models.surface_model import heights_above_pose
-from fund2oct.networks.layered.generator import Real
-from fund2oct.networks.noise import NoiseSource
-from fund2oct.retina import align, unalign
-from fund2oct.run.train import build
+from fund2oct.data import FundusOCTDataModule
+from fund2oct.data.importing.simulated_file import simulate_file
+from fund2oct.models import Pix2Vol, VolumeModel
+from fund2oct.models.baselines.unet3d import UNet3D
+from fund2oct.models.baselines.x2ct import X2CT
+from fund2oct.models.training.memory import batch_without_values, step_memory
+from fund2oct.phantom import PhantomConfig
+
+N_EYES = 16
 
 
-def median_s(work: Callable[[], object], budget_s: float) -> float:
-    """Median time of a call, after one to warm up."""
-    work()
-    times: list[float] = []
-    while sum(times) < budget_s or len(times) < 3:
-        start = time.perf_counter()
-        work()
-        times.append(time.perf_counter() - start)
-    return statistics.median(times)
+def x2ct(shape: tuple[int, int, int], width: int) -> X2CT:
+    """X2CT-GAN with all its widths in the paper's proportions, of which the growth is the width."""
+    n_levels = 4 if shape[1] < 128 else 6
+    dense_layers = (6, 12, 24, 16, 6, 6)[:n_levels]
+    channels = [max(2, width * share // 2) for share in (1, 1, 2, 4, 8, 16, 16)][: n_levels + 1]
+    n_blocks = [1, *[2] * (n_levels - 1), 0]
+    return X2CT(shape, 2 * width, dense_layers, width, channels, n_blocks, discriminator_width=2 * width)
+
+
+def unet3d(shape: tuple[int, int, int], width: int) -> UNet3D:
+    """The U-Net with all its widths in its own proportions."""
+    return UNet3D(shape, [width * 2**level for level in range(5)])
+
+
+def n_trained(network: torch.nn.Module) -> int:
+    """Number of weights that are trained."""
+    return sum(weight.numel() for weight in network.parameters() if weight.requires_grad)
+
+
+def of_size(make: Callable[[Any, int], VolumeModel], shape: Any, n_parameters: float) -> VolumeModel:
+    """The model whose generator has nearest to so many weights."""
+    found = {}
+    with torch.device("meta"):
+        for width in range(2, 65):
+            found[width] = n_trained(make(shape, width).build_generator())
+            if found[width] > 2 * n_parameters:
+                break
+    return make(shape, min(found, key=lambda width: abs(found[width] - n_parameters)))
+
+
+class Steps(pl.Callback):
+    """Times the steps; counts the operations of the first one, and then warms up for one more."""
+
+    def __init__(self) -> None:
+        self.counter = FlopCounterMode(display=False)
+        self.seconds: list[float] = []
+
+    def on_train_batch_start(self, trainer: pl.Trainer, module: Any, batch: Any, number: int) -> None:
+        """Start the clock."""
+        if number == 0:
+            self.counter.__enter__()
+        self.start = now(module.device)
+
+    def on_train_batch_end(self, trainer: pl.Trainer, module: Any, out: Any, batch: Any, number: int) -> None:
+        """Stop it."""
+        self.seconds.append(now(module.device) - self.start)
+        if number == 0:
+            self.counter.__exit__(None, None, None)
+
+
+def now(device: torch.device) -> float:
+    """Seconds; on a CPU those that the processor worked, for each thread, as others may work too."""
+    if device.type == "cuda":
+        torch.cuda.synchronize()
+        return time.perf_counter()
+    return time.process_time() / torch.get_num_threads()
+
+
+def peak_flops(device: torch.device, dtype: torch.dtype, size: int, n_times: int = 10) -> float:
+    """Operations a second of a product of two large matrices, the best of some."""
+    a = torch.rand(size, size, device=device, dtype=dtype)
+    best = float("inf")
+    for _ in range(n_times + 1):
+        start = now(device)
+        _ = a @ a
+        best = min(best, now(device) - start)
+    return 2 * size**3 / best
+
+
+def measure(model: VolumeModel, path: Path, given: argparse.Namespace) -> tuple[float, float, float]:
+    """Seconds, operations and bytes of a step."""
+    steps = Steps()
+    data = FundusOCTDataModule(str(path), batch_size=given.batch_size, num_workers=0)
+    trainer = pl.Trainer(
+        accelerator=given.accelerator, devices=1, max_steps=given.steps + 2, limit_val_batches=0,
+        logger=False, callbacks=[steps], enable_checkpointing=False, enable_progress_bar=False,
+        enable_model_summary=False,
+        precision="bf16-mixed" if given.precision == "bf16" else "32-true",
+    )  # fmt: skip
+    trainer.fit(model, datamodule=data)
+    if model.device.type == "cuda":
+        n_bytes = float(torch.cuda.max_memory_allocated())
+        torch.cuda.reset_peak_memory_stats()
+    else:
+        n_bytes = step_memory(model, batch_without_values(data.train_dataset, given.batch_size)).total
+    return statistics.median(steps.seconds[2:]), steps.counter.get_total_flops(), n_bytes
 
 
 def main() -> None:
     """Measure and print."""
     options = argparse.ArgumentParser(description=__doc__)
-    options.add_argument("--experiment", default="pix2vol")
+    options.add_argument("--shape", type=int, nargs=3, default=(6, 80, 112), metavar=("S", "Z", "X"))
     options.add_argument("--batch-size", type=int, default=4)
-    options.add_argument("--seconds", type=float, default=2.0, help="for each part")
+    options.add_argument("--steps", type=int, default=8)
+    options.add_argument("--parameters", type=float, help="trained weights of each generator")
     options.add_argument("--precision", choices=("32", "bf16"), default="32")
-    options.add_argument("overrides", nargs="*", metavar="KEY=VALUE")
+    options.add_argument("--accelerator", choices=("cpu", "gpu"), default="cpu")
+    options.add_argument("--threads", type=int, default=1)
     given = options.parse_args()
-    torch.set_num_threads(1)
-    own = [f"data.init_args.batch_size={given.batch_size}", "trainer.accelerator=cpu", *given.overrides]
-    _, model, data = build(given.experiment, own)
-    data.prepare_data()
-    data.setup()
-    model.configure_model()
-    model.configure_training()
-    loader = iter(data.train_dataloader())
-    batch = next(loader)
-    network, rng = model.generator, NoiseSource([torch.Generator().manual_seed(0)])
-    where = batch["pose_um"], batch["spacing_z_mm"]
-    slices = {name: batch[name][:, :, :2] for name in ("volume",)} | {"pose": batch["pose_um"][:, :2]}
-    condition = torch.rand(given.batch_size, 4, 2, *batch["volume"].shape[3:])
-    aligned = model.prepare(batch)["aligned"]
-    real = Real(heights_above_pose(batch), aligned, data.spacing_mm[2])
-
-    def autocast() -> torch.autocast:
-        return torch.autocast("cpu", torch.bfloat16, enabled=given.precision == "bf16")
-
-    def anatomy(backward: bool) -> None:
-        with autocast(), torch.set_grad_enabled(backward):
-            found = network.anatomy(batch["fundus"], batch["grid"], batch["spacing_z_mm"], real=real)
-            total = found.logits.mean() + found.surfaces.free_um.mean() + found.surfaces.loadings_um.mean()
-        if backward:
-            total.backward()
-
-    with torch.no_grad():
-        maps = network.encoder(batch["fundus"])
-        drawn = network.anatomy(batch["fundus"], batch["grid"][:, :2], batch["spacing_z_mm"])
-
-    def surfaces() -> None:
-        with autocast():
-            network.surfaces(batch["fundus"], maps, batch["grid"]).free_um.mean().backward()
-
-    def dress() -> None:
-        with autocast():
-            image = network.dress(drawn, rng)
-        image.mean().backward()
-
-    def judge(name: str) -> Callable[[], None]:
-        def work() -> None:
-            fake = torch.rand_like(slices["volume"]).requires_grad_()
-            with autocast():
-                logits = [scale.logits.mean() for scale in model.discriminators[name](fake, condition)]
-            torch.stack(logits).sum().backward()
-
-        return work
-
-    parts: dict[str, Callable[[], object]] = {
-        "read and augment a batch": lambda: next(loader),
-        "align the real volumes": lambda: align(batch["volume"], *where),
-        "put two slices at their pose": lambda: unalign(slices["volume"], slices["pose"], where[1]),
-        "encoder": lambda: network.encoder(batch["fundus"]),
-        "surfaces, forwards and backwards": surfaces,
-        "anatomy, forwards": lambda: anatomy(False),
-        "anatomy, forwards and backwards": lambda: anatomy(True),
-        "texture of two slices, forwards and backwards": dress,
-    } | {f"discriminator {name}, forwards and backwards": judge(name) for name in model.discriminators}
-    print(f"{given.experiment}, batch of {given.batch_size}, one thread, {given.precision}")
-    for name, work in parts.items():
-        print(f"{1000 * median_s(work, given.seconds):8.1f} ms  {name}")
+    warnings.filterwarnings("ignore")
+    logging.getLogger("pytorch_lightning").setLevel(logging.ERROR)
+    torch.set_num_threads(given.threads)
+    device = torch.device("cuda" if given.accelerator == "gpu" else "cpu")
+    shape = tuple(given.shape)
+    ours = Pix2Vol(shape)
+    n_parameters = given.parameters or n_trained(ours.build_generator())
+    models: dict[str, VolumeModel] = {
+        "pix2vol, anatomy": Pix2Vol(shape, adversaries_from=1.0),
+        "pix2vol, texture": Pix2Vol(shape, adversaries_from=0.0),
+        "x2ct": of_size(x2ct, shape, n_parameters),
+        "unet3d": of_size(unet3d, shape, n_parameters),
+    }
+    dtype = torch.bfloat16 if given.precision == "bf16" else torch.float32
+    size = 8192 if device.type == "cuda" else 2048
+    peak = peak_flops(device, dtype, size)
+    where = f"{device.type}, threads: {given.threads}, {given.precision}, peak: {peak / 1e9:.0f} GFLOP/s"
+    print(f"{'x'.join(map(str, shape))}, batch of {given.batch_size}, {where}")
+    print(f"{'':18s} {'weights':>10s} {'ms':>9s} {'ms/eye':>8s} {'GFLOP':>8s} {'of peak':>8s} {'MiB':>8s}")
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "eyes.h5"
+        simulate_file(path, N_EYES, config=PhantomConfig(n_depth=shape[1], n_ascans=shape[2]))
+        taken = {}
+        for name, model in models.items():
+            seconds, n_flops, n_bytes = measure(model, path, given)
+            taken[name] = seconds / given.batch_size
+            weights = n_trained(model.generator)
+            print(
+                f"{name:18s} {weights:10,d} {1000 * seconds:9.0f} {1000 * seconds / given.batch_size:8.0f} "
+                f"{n_flops / 1e9:8.1f} {n_flops / seconds / peak:8.0%} {n_bytes / 2**20:8.0f}"
+            )
+    share = ours.adversaries_from
+    mean = share * taken["pix2vol, anatomy"] + (1 - share) * taken["pix2vol, texture"]
+    print(f"pix2vol in the mean of a training ({share:.0%} anatomy): {1000 * mean:.0f} ms an eye")
 
 
 if __name__ == "__main__":

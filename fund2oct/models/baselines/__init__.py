@@ -1,0 +1,1 @@
+"""Models from other people's papers, to compare with."""

@@ -1,0 +1,1 @@
+"""Networks of the baselines, after the papers that they are cited from."""
