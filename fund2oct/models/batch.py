@@ -8,8 +8,8 @@ from typing import Any, NamedTuple, TypedDict, cast
 import torch
 from torch import Tensor, nn
 
-from fund2oct.networks.foundation.photo_input import Backbone
 from fund2oct.networks.features import FeatureNetwork
+from fund2oct.networks.foundation.photo_input import Backbone
 from fund2oct.networks.layered.generator import PredictedAnatomy
 from fund2oct.networks.lift import sample_lines
 from fund2oct.retina import align, aligned_mask
@@ -163,7 +163,7 @@ def prepare_batch(batch: Mapping[str, Any]) -> Batch:
 
 
 def frozen_features(model: nn.Module) -> tuple[str, ...]:
-    """Beginnings of the names of a model's weights that lie in packages or on the machine, and are not trained.
+    """Beginnings of the names of a model's weights that lie outside a checkpoint, and are not trained.
 
     Of a network of which a part is trained on, these are the names of the weights that are not.
     """

@@ -236,8 +236,8 @@ def build_encoder(
         return FoundationEncoder(name, fine_tune, lora_rank, width_px)
     if lora_rank or not isinstance(fine_tune, bool):
         raise ValueError(
-            f"encoder {name}: single blocks (fine_tune {fine_tune}) and lora_rank {lora_rank} are for foundation "
-            "encoders; expected fine_tune true or false, and lora_rank 0"
+            f"encoder {name}: expected fine_tune true or false, and lora_rank 0, found {fine_tune} and "
+            f"{lora_rank}; single blocks and LoRA are for foundation encoders"
         )
     return PretrainedEncoder(fine_tune, width_px or 192) if name == "efficientnet_lite0" else FundusEncoder()
 

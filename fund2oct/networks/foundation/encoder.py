@@ -18,7 +18,7 @@ from fund2oct.networks.foundation.tuning import choose_trained
 
 
 class FoundationEncoder(nn.Module):
-    """A photo encoder on weights that lie on this machine: DINOv2, DINOv3, RETFound, ConvNeXt, any timm model.
+    """A photo encoder on weights of others: DINOv2, DINOv3, RETFound, ConvNeXt, any model of timm.
 
     What the weights are is read from where they lie:
 

@@ -2,8 +2,8 @@
 
 Nothing is ever downloaded. A user names weights by their path, or by their name in one of the folders for
 weights: the one that the environment variable ``FUND2OCT_WEIGHTS`` names, and the cache of
-``fund2oct weights``. A checkpoint names them by name and digest alone, ``NAME@sha256:DIGEST``: they are looked
-for in these folders, so that no file ever says which path is opened.
+``fund2oct weights``. A checkpoint names them by name and digest alone, ``NAME@sha256:DIGEST``, and they are
+looked for in these folders: no file ever says which path is opened.
 """
 
 from __future__ import annotations
@@ -80,9 +80,9 @@ def find_local_weights(given: str) -> LocalWeights:
             found = Path(os.path.abspath(place))  # a link keeps its name
             return LocalWeights(found, weights_sha256(found))
     raise ValueError(
-        f"encoder: no weights {given!r} on this machine, and none are downloaded; expected the path of a folder "
-        f"or file, or its name in {_folders()}. To get a folder of the Hugging Face hub once: "
-        f"hf download OWNER/NAME --local-dir FOLDER"
+        f"encoder: no weights {given!r} on this machine, and none are downloaded; expected auto, "
+        "efficientnet_lite0 or own, or the path of a folder or file of weights, or its name in "
+        f"{_folders()}. To get a folder of the hub once: hf download OWNER/NAME --local-dir FOLDER"
     )
 
 
@@ -109,7 +109,8 @@ def folder_files(folder: Path) -> list[Path]:
     if not config.is_file() or not weights:
         there = ", ".join(sorted(path.name for path in folder.iterdir())[:6]) or "nothing"
         raise ValueError(
-            f"{folder}: expected {CONFIG} and model.safetensors, as the Hugging Face hub gives them, found {there}"
+            f"encoder: {folder}: expected {CONFIG} and model.safetensors, as the Hugging Face hub gives "
+            f"them, found {there}"
         )
     return [path for path in (config, folder / PHOTO_CONFIG) if path.is_file()] + weights
 
@@ -123,14 +124,16 @@ def _find_pinned(name: str, sha256: str) -> LocalWeights:
                 return LocalWeights(place, sha256)
             others.append(f"{place} holds others (SHA-256 {found[:_SHOWN]}...)")
     raise ModuleNotFoundError(
-        f"encoder: the weights {name} with SHA-256 {sha256[:_SHOWN]}...: {'; '.join(others) or 'not found'}; put "
-        f"them as {name} into {_folders()}"
+        f"encoder: the weights {name} with SHA-256 {sha256[:_SHOWN]}...: {'; '.join(others) or 'not found'}; "
+        f"put them as {name} into {_folders()}"
     )
 
 
 def _folders() -> str:
     own, *cache = (str(folder) for folder in weight_folders())
-    return f"{own} or {cache[0]}" if cache else f"{own} (or set FUND2OCT_WEIGHTS to the folder that holds them)"
+    return (
+        f"{own} or {cache[0]}" if cache else f"{own} (or set FUND2OCT_WEIGHTS to the folder that holds them)"
+    )
 
 
 def _file_sha256(path: Path) -> str:

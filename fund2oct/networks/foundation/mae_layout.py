@@ -60,8 +60,8 @@ def load_mae(path: Path, width_px: int | None = None) -> Backbone:
         doi:10.1038/s41586-023-06555-x.
     """
     weights = read_weights(path, "encoder")
-    lacking = [name for name in ("cls_token", "pos_embed", "patch_embed.proj.weight", "blocks.0.attn.qkv.weight")
-               if name not in weights]  # fmt: skip
+    needed = "cls_token", "pos_embed", "patch_embed.proj.weight", "blocks.0.attn.qkv.weight"
+    lacking = [name for name in needed if name not in weights]
     if lacking or any(".ls1." in name for name in weights):
         found = "a layer scale, as DINOv2 has it" if not lacking else ", ".join(list(weights)[:3])
         raise ValueError(
@@ -82,7 +82,11 @@ def load_mae(path: Path, width_px: int | None = None) -> Backbone:
             layer_norm_eps=1e-6,
         )
         network, report = library.ViTModel.from_pretrained(
-            None, config=config, state_dict=renamed(weights), add_pooling_layer=False, output_loading_info=True
+            None,
+            config=config,
+            state_dict=renamed(weights),
+            add_pooling_layer=False,
+            output_loading_info=True,
         )
     check_complete(path, report)
     return TransformerBackbone(network, PhotoInput(width_px or side * patch_px, _MEAN, _DEVIATION))

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
@@ -68,9 +67,7 @@ class PhotoInput:
         if self.interpolation == "nearest":
             return F.interpolate(fundus, size, mode="nearest-exact")
         smaller = fundus.shape[-1] > self.width_px
-        resized = F.interpolate(
-            fundus, size, mode=self.interpolation, align_corners=False, antialias=smaller
-        )
+        resized = F.interpolate(fundus, size, mode=self.interpolation, align_corners=False, antialias=smaller)
         return resized.clamp(0, 1)  # bicubic weights are negative beside an edge
 
 
@@ -100,7 +97,9 @@ def blocks_below(network: nn.Module, *lists: str) -> list[list[str]]:
     """Names of the weights of each module in some lists of modules, one after the other."""
     names = [name for name, _ in network.named_parameters()]
     beginnings = [
-        f"{place}.{number}." for place in lists for number in range(len(network.get_submodule(place)))  # type: ignore[arg-type]
+        f"{place}.{number}."
+        for place in lists
+        for number in range(len(network.get_submodule(place)))  # type: ignore[arg-type]
     ]
     return [[name for name in names if name.startswith(beginning)] for beginning in beginnings]
 

@@ -47,7 +47,20 @@ def load_timm(path: Path, width_px: int | None = None) -> Backbone:
 
 
 def load_timm_folder(folder: Path, config: Mapping[str, Any], width_px: int | None = None) -> Backbone:
-    """Read a network from a folder whose ``config.json`` names an ``architecture`` of timm; as :func:`load_timm`."""
+    """Read a network of timm from a folder of the hub, whose ``config.json`` names an ``architecture``.
+
+    Args:
+        folder: with ``config.json`` and weights.
+        config: content of ``config.json``.
+        width_px: as in :func:`load_timm`.
+
+    Returns:
+        The network.
+
+    Raises:
+        ValueError: if timm does not know it, or weights are missing.
+        ModuleNotFoundError: if ``timm`` is missing.
+    """
     if not _timm().is_model(str(config["architecture"])):
         raise ValueError(f"encoder: {folder}: timm knows no architecture {config['architecture']!r}")
     return _load(folder, f"local-dir:{folder}", width_px)
@@ -91,12 +104,16 @@ class TimmBackbone(Backbone):
     def __init__(self, network: nn.Module, photo_input: PhotoInput) -> None:
         super().__init__()
         if not hasattr(network, "forward_intermediates"):
-            raise ValueError(f"encoder: timm returns no maps of a {type(network).__name__}; choose another model")
+            raise ValueError(
+                f"encoder: timm returns no maps of a {type(network).__name__}; choose another model"
+            )
         self.network = network
         self.photo_input = photo_input
         stages: Any = network.feature_info
         self.one_size = len({stage["reduction"] for stage in stages}) == 1
-        self.indices = [depth - 1 for depth in evenly(len(stages))] if self.one_size else list(range(len(stages)))
+        self.indices = (
+            [depth - 1 for depth in evenly(len(stages))] if self.one_size else list(range(len(stages)))
+        )
         self.channels = tuple(stages[index]["num_chs"] for index in self.indices)
         self.reductions = tuple(stages[index]["reduction"] for index in self.indices)
 
@@ -121,6 +138,7 @@ def _timm() -> Any:
     except (ImportError, RuntimeError) as error:  # torchvision for another torch breaks with the latter
         reason = " ".join(str(error).split())[:150]
         raise ModuleNotFoundError(
-            f'this encoder needs timm: pip install "fund2oct[timm]", with the torchvision of your torch ({reason})'
+            'this encoder needs timm: pip install "fund2oct[timm]", with the torchvision of your torch '
+            f"({reason})"
         ) from error
     return timm

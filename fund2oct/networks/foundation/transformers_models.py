@@ -62,9 +62,15 @@ def load_transformers(folder: Path, config: Mapping[str, Any], width_px: int | N
             )
         except (OSError, ValueError, RuntimeError, KeyError, TypeError, SafetensorError) as error:
             reason = " ".join(str(error).split())[:200]
-            raise ValueError(f"encoder: {folder}: damaged, or not what its config.json says ({reason})") from error
+            raise ValueError(
+                f"encoder: {folder}: damaged, or not what its config.json says ({reason})"
+            ) from error
     check_complete(folder, report)
-    return TransformerBackbone(network, photo_input) if kind in TRANSFORMERS else ConvBackbone(network, photo_input)
+    return (
+        TransformerBackbone(network, photo_input)
+        if kind in TRANSFORMERS
+        else ConvBackbone(network, photo_input)
+    )
 
 
 _OPTIONS: dict[str, Any] = {
@@ -93,7 +99,8 @@ class TransformerBackbone(Backbone):
         patch_px = config.patch_size
         if photo_input.width_px % patch_px:
             raise ValueError(
-                f"encoder_px: expected a multiple of the patch's {patch_px} pixels, found {photo_input.width_px}"
+                f"encoder_px: expected a multiple of the patch's {patch_px} pixels, found "
+                f"{photo_input.width_px}"
             )
         self.network = network
         self.photo_input = photo_input
@@ -145,7 +152,11 @@ class ConvBackbone(Backbone):
 
 def _blocks(backbone: Backbone, length: int) -> list[list[str]]:
     """Those of the outermost list of modules of this length."""
-    lists = [name for name, part in backbone.named_modules() if isinstance(part, nn.ModuleList) and len(part) == length]
+    lists = [
+        name
+        for name, part in backbone.named_modules()
+        if isinstance(part, nn.ModuleList) and len(part) == length
+    ]
     return blocks_below(backbone, *lists[:1])
 
 
@@ -161,16 +172,20 @@ def read_photo_input(folder: Path, width_px: int | None = None) -> PhotoInput:
     file = folder / PHOTO_CONFIG
     if not file.is_file():
         raise ValueError(
-            f"encoder: {folder}: has no {PHOTO_CONFIG}, which says at which size and with which normalisation "
-            "the weights want the photo; get it from where the weights come from"
+            f"encoder: {folder}: has no {PHOTO_CONFIG}, which says at which size and with which "
+            "normalisation the weights want the photo; get it from where the weights come from"
         )
     try:
-        said = {name: value for name, value in json.loads(file.read_text("utf-8")).items() if value is not None}
+        said = {
+            name: value for name, value in json.loads(file.read_text("utf-8")).items() if value is not None
+        }
         size = said["crop_size"] if said.get("do_center_crop") else said["size"]
         if isinstance(size, dict):
             size = size["height"] if "height" in size else size["shortest_edge"]
         mean, deviation = (
-            (said["image_mean"], said["image_std"]) if said.get("do_normalize", True) else (3 * [0.0], 3 * [1.0])
+            (said["image_mean"], said["image_std"])
+            if said.get("do_normalize", True)
+            else (3 * [0.0], 3 * [1.0])
         )
         scale = 255 * said.get("rescale_factor", 1 / 255) if said.get("do_rescale", True) else 255.0
         return PhotoInput(
@@ -178,7 +193,9 @@ def read_photo_input(folder: Path, width_px: int | None = None) -> PhotoInput:
         )
     except (ValueError, KeyError, TypeError, AttributeError) as error:
         reason = f"{error} is missing or unknown" if isinstance(error, KeyError) else error
-        raise ValueError(f"encoder: {file}: {reason}; expected what the weights were published with") from error
+        raise ValueError(
+            f"encoder: {file}: {reason}; expected what the weights were published with"
+        ) from error
 
 
 def check_complete(path: Path, report: Mapping[str, Any]) -> None:

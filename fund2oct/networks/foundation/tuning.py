@@ -26,7 +26,7 @@ def choose_trained(backbone: Backbone, fine_tune: bool | int, lora_rank: int) ->
     """
     if lora_rank and fine_tune:
         raise ValueError(
-            f"lora_rank {lora_rank} and fine_tune {fine_tune}: choose one; LoRA leaves the weights as they are"
+            f"lora_rank {lora_rank} and fine_tune {fine_tune}: choose one; LoRA leaves the weights alone"
         )
     if lora_rank < 0:
         raise ValueError(f"lora_rank: expected 0 for none or a positive rank, found {lora_rank}")
@@ -41,7 +41,7 @@ def _train_last(backbone: Backbone, n_blocks: int) -> None:
     blocks = backbone.blocks()
     if not 0 <= n_blocks <= len(blocks):
         raise ValueError(
-            f"fine_tune: expected true, false or up to {len(blocks)} of the network's blocks, found {n_blocks}"
+            f"fine_tune: expected true, false or up to {len(blocks)} of its blocks, found {n_blocks}"
         )
     chosen = {name for block in blocks[len(blocks) - n_blocks :] for name in block}
     for name, weight in backbone.named_parameters():

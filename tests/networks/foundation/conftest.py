@@ -74,15 +74,20 @@ def retfound(mae, tmp_path_factory):
     for number, block in enumerate(blocks):
         linear = [part for part in block.attention.modules() if isinstance(part, torch.nn.Linear)]
         query, key, value, out = linear
-        up, down = (part for part in block.modules() if isinstance(part, torch.nn.Linear) and part not in linear)
+        up, down = (
+            part for part in block.modules() if isinstance(part, torch.nn.Linear) and part not in linear
+        )
         for name in ("weight", "bias"):
             weights[f"blocks.{number}.attn.qkv.{name}"] = torch.cat(
                 [getattr(part, name) for part in (query, key, value)]
             )
         whole |= {
-            f"blocks.{number}.attn.proj": out, f"blocks.{number}.mlp.fc1": up, f"blocks.{number}.mlp.fc2": down,
-            f"blocks.{number}.norm1": block.layernorm_before, f"blocks.{number}.norm2": block.layernorm_after,
-        }  # fmt: skip
+            f"blocks.{number}.attn.proj": out,
+            f"blocks.{number}.mlp.fc1": up,
+            f"blocks.{number}.mlp.fc2": down,
+            f"blocks.{number}.norm1": block.layernorm_before,
+            f"blocks.{number}.norm2": block.layernorm_after,
+        }
     for name, part in whole.items():
         weights |= {f"{name}.weight": part.weight, f"{name}.bias": part.bias}
     path = tmp_path_factory.mktemp("weights") / "RETFound_tiny.pth"
@@ -96,7 +101,6 @@ def convnext(transformers, write, tmp_path_factory):
     """A ConvNeXt of four stages, written as the classifier that it was trained as."""
     torch.manual_seed(3)
     config = transformers.ConvNextConfig(hidden_sizes=[8, 12, 16, 24], depths=[1, 1, 2, 1])
-    return write(
-        transformers.ConvNextForImageClassification(config), tmp_path_factory.mktemp("weights") / "convnext-tiny",
-        image_processor_type="ConvNextImageProcessor", size={"shortest_edge": 64}, resample=2,
-    )  # fmt: skip
+    network = transformers.ConvNextForImageClassification(config)
+    folder = tmp_path_factory.mktemp("weights") / "convnext-tiny"
+    return write(network, folder, size={"shortest_edge": 64}, resample=2)
