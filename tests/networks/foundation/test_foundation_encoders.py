@@ -100,8 +100,8 @@ def test_a_photo_is_prepared_as_the_library_prepares_it(dinov2, transformers):
     wanted = theirs(picture, do_center_crop=False, size={"height": 42, "width": 42}, return_tensors="pt")
     photo = torch.frombuffer(bytearray(picture.tobytes()), dtype=torch.uint8).view(1, 90, 90, 3)
     mine = prepare(photo.permute(0, 3, 1, 2) / 255)
-    # It rounds to bytes in between.
-    assert (mine - wanted.pixel_values).abs().max() < 1.5 / 255 / DEVIATION.min()
+    off = 255 * (mine - wanted.pixel_values).abs() * DEVIATION.view(3, 1, 1)
+    assert off.mean() < 0.5 and off.max() < 3  # it rounds to bytes after rows and after columns
 
 
 def trained(network):
@@ -139,10 +139,11 @@ def test_lora_trains_its_own_weights_alone(name, request, photo):
     before = {one: weight.clone() for one, weight in lora.backbone.state_dict().items()}
     optimizer = torch.optim.SGD([one for one in lora.parameters() if one.requires_grad], 1.0)
     for _ in range(2):  # the second factor begins at zero, and the first one waits for it
-        gradients(lora, photo)
+        assert gradients(lora, photo) == names
         optimizer.step()
     moved = {one for one, weight in lora.backbone.state_dict().items() if not weight.equal(before[one])}
-    assert moved == names
+    assert {one for one in names if "lora_B" in one} <= moved <= names
+    assert any("lora_A" in one for one in moved)
     copied = copy.deepcopy(lora)  # as the averaged generator does
     assert torch.equal(copied(photo)[0], lora(photo)[0])
 
