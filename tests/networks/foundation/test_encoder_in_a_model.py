@@ -88,7 +88,7 @@ def test_a_checkpoint_opens_nothing_that_it_names(checkpoint, dinov2, tmp_path, 
     ):
         stored["hyper_parameters"]["encoder"] = name
         torch.save(stored, tmp_path / "hostile.ckpt")
-        with pytest.raises(CheckpointError, match="hostile.ckpt: .* was read from "):
+        with pytest.raises(CheckpointError, match=r"hostile.ckpt: .* was read from "):
             load_model(tmp_path / "hostile.ckpt")
 
 
@@ -96,7 +96,7 @@ def test_a_training_goes_on_and_its_memory_is_known(checkpoint, dinov2, tiny_eye
     model = SurfaceModel(SHAPE, encoder=str(dinov2), lora_rank=2, surface_width=8)
     trainer = fit(model, tiny_eyes, 3, ckpt_path=checkpoint)
     assert trainer.global_step == 3
-    memory = step_memory(model, batch_without_values(trainer.train_dataloader.dataset, 2))
+    memory = step_memory(model, batch_without_values(trainer.datamodule.train_dataset, 2))
     assert memory.step > 0 and memory.training < memory.weights
 
 
@@ -109,8 +109,8 @@ def test_pix2vol_trains_the_last_block_slowly(dinov2, tiny_eyes, tmp_path, monke
     moved = {name for name, one in model.generator.named_parameters() if not one.equal(before[name])}
     blocks = {name.split("layer.")[1].split(".")[0] for name in moved if ".backbone." in name}
     assert blocks == {"4"}
-    steps = [(one - before[name]).abs().max() for name, one in model.generator.named_parameters() if name in moved
-             and ".backbone." in name]  # fmt: skip
+    after = dict(model.generator.named_parameters())
+    steps = [(after[name] - before[name]).abs().max() for name in moved if ".backbone." in name]
     assert max(steps) < 1.01e-5  # Adam's first step is its rate
     with pytest.raises(
         ValueError, match="encoder dinov2-tiny: its weights come from elsewhere and are not ours"
