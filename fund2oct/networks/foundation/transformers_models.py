@@ -93,9 +93,11 @@ class TransformerBackbone(Backbone):
         ValueError: if the photo's width is no multiple of the patch's.
     """
 
-    def __init__(self, network: nn.Module, photo_input: PhotoInput) -> None:
+    network: Any
+
+    def __init__(self, network: Any, photo_input: PhotoInput) -> None:
         super().__init__()
-        config: Any = network.config
+        config = network.config
         patch_px = config.patch_size
         if photo_input.width_px % patch_px:
             raise ValueError(
@@ -122,7 +124,7 @@ class TransformerBackbone(Backbone):
 
     def blocks(self) -> list[list[str]]:
         """Names of the weights of each transformer block."""
-        return _blocks(self, self.network.config.num_hidden_layers)  # type: ignore[union-attr]
+        return _blocks(self, self.network.config.num_hidden_layers)
 
 
 class ConvBackbone(Backbone):
@@ -133,12 +135,13 @@ class ConvBackbone(Backbone):
         photo_input: how it wants the photo.
     """
 
-    def __init__(self, network: nn.Module, photo_input: PhotoInput) -> None:
+    network: Any
+
+    def __init__(self, network: Any, photo_input: PhotoInput) -> None:
         super().__init__()
         self.network = network
         self.photo_input = photo_input
-        config: Any = network.config
-        self.channels = tuple(config.hidden_sizes)
+        self.channels = tuple(network.config.hidden_sizes)
         self.reductions = tuple(4 * 2**stage for stage in range(len(self.channels)))
 
     def forward(self, prepared: Tensor) -> list[Tensor]:

@@ -100,7 +100,9 @@ def retfound(mae, tmp_path_factory):
 def convnext(transformers, write, tmp_path_factory):
     """A ConvNeXt of four stages, written as the classifier that it was trained as."""
     torch.manual_seed(3)
-    config = transformers.ConvNextConfig(hidden_sizes=[8, 12, 16, 24], depths=[1, 1, 2, 1])
+    config = transformers.ConvNextConfig(
+        hidden_sizes=[8, 12, 16, 24], depths=[1, 1, 2, 1], layer_scale_init_value=0.5
+    )
     network = transformers.ConvNextForImageClassification(config)
     folder = tmp_path_factory.mktemp("weights") / "convnext-tiny"
     return write(network, folder, size={"shortest_edge": 64}, resample=2)

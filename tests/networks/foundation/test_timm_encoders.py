@@ -67,7 +67,7 @@ def test_a_folder_of_the_hub(timm, tmp_path):
     network = saved(timm, "test_vit", tmp_path / "model.safetensors", num_classes=5)
     about = {"architecture": "test_vit", "num_classes": 5, "pretrained_cfg": {
         "input_size": [3, 160, 160], "mean": [0.1, 0.2, 0.3], "std": [0.5, 0.5, 0.5], "num_classes": 5,
-        "interpolation": "bilinear", "classifier": "head", "first_conv": "patch_embed.proj",
+        "interpolation": "bilinear", "classifier": "head", "fixed_input_size": True,
     }}  # fmt: skip
     (tmp_path / "config.json").write_text(json.dumps(about))
     encoder = build_encoder(str(tmp_path))
