@@ -154,7 +154,7 @@ def test_without_the_features_patches_judge_alone_and_it_is_said(monkeypatch):
 def test_names_that_no_term_has_are_refused():
     with pytest.raises(ValueError, match=r"weights: expected names of surfaces, .*, found l3"):
         Pix2Vol(SHAPE, weights={"l3": 1.0})
-    with pytest.raises(ValueError, match="encoder: expected auto, efficientnet_lite0 or own, found 'magic'"):
+    with pytest.raises(ValueError, match="encoder: no weights 'magic'"):
         Pix2Vol(SHAPE, encoder="magic")
 
 

@@ -74,9 +74,16 @@ def test_a_digest_says_which_weights_are_needed_and_where(weights, monkeypatch, 
 
 @pytest.mark.parametrize(
     "name",
-    ["{weights}/RETFound.pth", "RETFound.pth", "../weights/RETFound.pth@sha256:{digest}", "..@sha256:{digest}",
-     ".@sha256:{digest}", "{weights}/RETFound.pth@sha256:{digest}", "RETFound.pth@sha256:{digest}x"],
-)  # fmt: skip
+    [
+        "{weights}/RETFound.pth",
+        "RETFound.pth",
+        "{weights}/RETFound.pth@sha256:{digest}",
+        "../weights/RETFound.pth@sha256:{digest}",
+        "..@sha256:{digest}",
+        ".@sha256:{digest}",
+        "RETFound.pth@sha256:{digest}x",
+    ],
+)
 def test_a_file_names_no_path(name, weights):
     digest = sha256(b"a pickle")
     name = name.format(weights=weights, digest=digest)
