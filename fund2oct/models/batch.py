@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from fund2oct.networks.features import FeatureNetwork
-from fund2oct.networks.foundation.photo_input import Backbone
+from fund2oct.networks.foundation.backbone import Backbone
 from fund2oct.networks.layered.generator import PredictedAnatomy
 from fund2oct.networks.lift import sample_lines
 from fund2oct.retina import align, aligned_mask

@@ -12,8 +12,8 @@ from torch.nn import functional as F
 from fund2oct.networks.blocks import ResidualBlock
 from fund2oct.networks.features.efficientnet import EfficientNetLite0
 from fund2oct.networks.features.weights import find_weights
+from fund2oct.networks.foundation.backbone import Backbone
 from fund2oct.networks.foundation.local_weights import find_local_weights
-from fund2oct.networks.foundation.photo_input import Backbone
 
 
 class FundusEncoder(nn.Module):

@@ -84,9 +84,10 @@ def test_each_rate_falls_over_its_own_part(model, tiny_eyes):
             rates.append([group["lr"] for group in module.optimizers()[0].param_groups])
 
     fit(model, tiny_eyes, 8, callbacks=[Record()])
-    anatomy, texture = zip(*rates, strict=True)
+    anatomy, texture, pretrained = zip(*rates, strict=True)
     assert anatomy == pytest.approx([1.5e-3] * 3 + [0.75e-3] + [0] * 4)
     assert texture == pytest.approx([1e-3] * 7 + [0.5e-3])
+    assert pretrained == pytest.approx([1e-4] * 3 + [0.5e-4] + [0] * 4)
 
 
 def test_the_adversaries_see_some_slices_of_each_eye(tiny_eyes):

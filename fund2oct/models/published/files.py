@@ -20,7 +20,7 @@ from torch import Tensor
 from fund2oct import __version__
 from fund2oct.file_kinds import kind_of, why_not_a_file
 from fund2oct.models.task import TASK_KEY
-from fund2oct.networks.foundation.photo_input import Backbone
+from fund2oct.networks.foundation.backbone import Backbone
 
 if TYPE_CHECKING:
     from fund2oct.models.base import VolumeModel

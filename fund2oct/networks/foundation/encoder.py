@@ -8,9 +8,9 @@ from typing import Self
 
 from torch import Tensor, nn
 
+from fund2oct.networks.foundation.backbone import Backbone, normalised
 from fund2oct.networks.foundation.local_weights import CONFIG, find_local_weights
 from fund2oct.networks.foundation.mae_layout import load_mae
-from fund2oct.networks.foundation.photo_input import Backbone, normalised
 from fund2oct.networks.foundation.pyramid import TokenPyramid
 from fund2oct.networks.foundation.timm_models import is_timm_file, load_timm, load_timm_folder
 from fund2oct.networks.foundation.transformers_models import load_transformers

@@ -9,7 +9,8 @@ import torch
 from torch import Tensor
 
 from fund2oct.networks.features.weight_files import read_weights
-from fund2oct.networks.foundation.photo_input import Backbone, PhotoInput
+from fund2oct.networks.foundation.backbone import Backbone
+from fund2oct.networks.foundation.photo_input import PhotoInput
 from fund2oct.networks.foundation.transformers_models import (
     TransformerBackbone,
     check_complete,

@@ -9,7 +9,8 @@ from typing import Any
 from torch import Tensor, nn
 
 from fund2oct.networks.features.weight_files import read_weights
-from fund2oct.networks.foundation.photo_input import Backbone, PhotoInput, evenly
+from fund2oct.networks.foundation.backbone import Backbone, evenly
+from fund2oct.networks.foundation.photo_input import PhotoInput
 
 
 def is_timm_file(path: Path) -> bool:

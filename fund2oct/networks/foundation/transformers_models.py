@@ -12,15 +12,9 @@ import torch
 from safetensors import SafetensorError
 from torch import Tensor, nn
 
+from fund2oct.networks.foundation.backbone import Backbone, as_map, blocks_below, evenly
 from fund2oct.networks.foundation.local_weights import PHOTO_CONFIG
-from fund2oct.networks.foundation.photo_input import (
-    INTERPOLATIONS,
-    Backbone,
-    PhotoInput,
-    as_map,
-    blocks_below,
-    evenly,
-)
+from fund2oct.networks.foundation.photo_input import INTERPOLATIONS, PhotoInput
 
 TRANSFORMERS = ("dinov2", "dinov2_with_registers", "dinov3_vit", "vit", "vit_mae")
 """Vision transformers, by the ``model_type`` of their ``config.json``."""
@@ -56,9 +50,12 @@ def load_transformers(folder: Path, config: Mapping[str, Any], width_px: int | N
         # A masked autoencoder's encoder is a plain transformer that sees all patches.
         plain = kind in ("vit", "vit_mae")
         made_by = library.ViTModel if plain else library.AutoModel
+        options = {"add_pooling_layer": False} if plain else {}
+        # Else the file decides, which can name a kernel to be fetched.
+        attention = "sdpa" if kind in TRANSFORMERS else "eager"
         try:
             network, report = made_by.from_pretrained(
-                folder, **({"add_pooling_layer": False} if plain else {}), **_OPTIONS
+                folder, attn_implementation=attention, **options, **_OPTIONS
             )
         except (OSError, ValueError, RuntimeError, KeyError, TypeError, SafetensorError) as error:
             reason = " ".join(str(error).split())[:200]
@@ -66,11 +63,8 @@ def load_transformers(folder: Path, config: Mapping[str, Any], width_px: int | N
                 f"encoder: {folder}: damaged, or not what its config.json says ({reason})"
             ) from error
     check_complete(folder, report)
-    return (
-        TransformerBackbone(network, photo_input)
-        if kind in TRANSFORMERS
-        else ConvBackbone(network, photo_input)
-    )
+    made = TransformerBackbone if kind in TRANSFORMERS else ConvBackbone
+    return made(network, photo_input)
 
 
 _OPTIONS: dict[str, Any] = {

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from torch import nn
 
-from fund2oct.networks.foundation.photo_input import Backbone
+from fund2oct.networks.foundation.backbone import Backbone
 
 
 def choose_trained(backbone: Backbone, fine_tune: bool | int, lora_rank: int) -> None:

@@ -97,7 +97,7 @@ def test_a_training_goes_on_and_its_memory_is_known(checkpoint, dinov2, tiny_eye
     trainer = fit(model, tiny_eyes, 3, ckpt_path=checkpoint)
     assert trainer.global_step == 3
     memory = step_memory(model, batch_without_values(trainer.datamodule.train_dataset, 2))
-    assert memory.step > 0 and memory.training < memory.weights
+    assert memory.step > 0
 
 
 def test_pix2vol_trains_the_last_block_slowly(dinov2, tiny_eyes, tmp_path, monkeypatch):
