@@ -7,8 +7,9 @@ from pathlib import Path
 from typing import Self
 
 from torch import Tensor, nn
+from torch.nn import functional as F
 
-from fund2oct.networks.foundation.backbone import Backbone, normalised
+from fund2oct.networks.foundation.backbone import Backbone
 from fund2oct.networks.foundation.local_weights import CONFIG, find_local_weights
 from fund2oct.networks.foundation.mae_layout import load_mae
 from fund2oct.networks.foundation.pyramid import TokenPyramid
@@ -83,7 +84,12 @@ class FoundationEncoder(nn.Module):
             A map for each of ``channels``, the finest first.
         """
         maps = self.backbone(self.backbone.photo_input(fundus))
-        return self.pyramid(maps) if self.pyramid else [normalised(each) for each in maps]
+        return self.pyramid(maps) if self.pyramid else [_normalised(each) for each in maps]
+
+
+def _normalised(maps: Tensor) -> Tensor:
+    """Maps ``(B, C, h, w)`` whose channels have mean 0 and deviation 1 at each place."""
+    return F.layer_norm(maps.permute(0, 2, 3, 1), maps.shape[1:2], eps=1e-6).permute(0, 3, 1, 2)
 
 
 def load_backbone(path: Path, width_px: int | None = None) -> Backbone:

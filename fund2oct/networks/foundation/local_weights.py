@@ -20,7 +20,7 @@ from fund2oct.networks.features.weight_files import weight_folders
 
 CONFIG, PHOTO_CONFIG = "config.json", "preprocessor_config.json"
 ENDINGS = (".safetensors", ".pth", ".bin")
-_PINNED = re.compile(r"([^/\\:@]*[^/\\:@.][^/\\:@]*)@sha256:([0-9a-f]{64})")
+_PINNED = re.compile(r"(?!\.{1,2}@)([^/\\:@]{1,200})@sha256:([0-9a-f]{64})")
 _SHOWN = 12
 
 

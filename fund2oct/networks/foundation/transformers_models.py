@@ -12,7 +12,7 @@ import torch
 from safetensors import SafetensorError
 from torch import Tensor, nn
 
-from fund2oct.networks.foundation.backbone import Backbone, as_map, blocks_below, evenly
+from fund2oct.networks.foundation.backbone import Backbone, evenly
 from fund2oct.networks.foundation.local_weights import PHOTO_CONFIG
 from fund2oct.networks.foundation.photo_input import INTERPOLATIONS, PhotoInput
 
@@ -114,7 +114,7 @@ class TransformerBackbone(Backbone):
         norm = getattr(self.network, "norm", None) or self.network.layernorm
         n_patches = (self.photo_input.width_px // self.reductions[0]) ** 2
         found = [*(norm(out.hidden_states[depth]) for depth in self.depths[:-1]), last]
-        return [as_map(tokens, tokens.shape[1] - n_patches) for tokens in found]
+        return [_as_map(tokens, n_patches) for tokens in found]
 
     def blocks(self) -> list[list[str]]:
         """Names of the weights of each transformer block."""
@@ -147,14 +147,21 @@ class ConvBackbone(Backbone):
         return _blocks(self, len(self.channels))
 
 
+def _as_map(tokens: Tensor, n_patches: int) -> Tensor:
+    """The last tokens of ``(B, N, C)``, those of a square of patches, as a map ``(B, C, h, h)``."""
+    side = round(n_patches**0.5)
+    return tokens[:, -n_patches:].transpose(1, 2).unflatten(2, (side, side))
+
+
 def _blocks(backbone: Backbone, length: int) -> list[list[str]]:
-    """Those of the outermost list of modules of this length."""
-    lists = [
+    """Names of the weights of each module in the outermost list of modules of this length."""
+    place = next(
         name
         for name, part in backbone.named_modules()
         if isinstance(part, nn.ModuleList) and len(part) == length
-    ]
-    return blocks_below(backbone, *lists[:1])
+    )
+    names = [name for name, _ in backbone.named_parameters()]
+    return [[name for name in names if name.startswith(f"{place}.{number}.")] for number in range(length)]
 
 
 def read_photo_input(folder: Path, width_px: int | None = None) -> PhotoInput:

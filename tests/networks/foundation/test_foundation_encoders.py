@@ -60,6 +60,33 @@ def test_dinov3_leaves_out_its_registers(transformers, write, tmp_path, photo):
 
 
 @torch.no_grad()
+def test_relatives_give_the_values_of_transformers(transformers, write, tmp_path, photo):
+    small = {"hidden_sizes": [8, 12, 16, 24], "depths": [1, 1, 1, 1]}
+    vit = {
+        "hidden_size": 32,
+        "num_hidden_layers": 4,
+        "num_attention_heads": 2,
+        "image_size": 64,
+        "patch_size": 16,
+    }
+    depths = {"out_indices": [1, 2, 3, 4]}
+    for kind, config in (
+        ("ConvNextV2", transformers.ConvNextV2Config(**small, **depths)),
+        ("DINOv3ConvNext", transformers.DINOv3ConvNextConfig(**small, **depths)),
+        ("Dinov2WithRegisters", transformers.Dinov2WithRegistersConfig(**vit, **depths)),
+    ):
+        theirs = getattr(transformers, f"{kind}Backbone")(config).eval()
+        folder = write(theirs, tmp_path / kind, size={"height": 64, "width": 64})
+        encoder = FoundationEncoder(str(folder))
+        expected = theirs(by_hand(photo, 64)).feature_maps
+        found = encoder.backbone(encoder.backbone.photo_input(photo))
+        if kind == "ConvNextV2":  # its backbone normalises
+            found = encoder(photo)
+        for mine, other in zip(found, expected, strict=True):
+            torch.testing.assert_close(mine, other, msg=kind)
+
+
+@torch.no_grad()
 def test_retfound_gives_the_values_of_the_masked_autoencoder(retfound, mae, photo):
     encoder = FoundationEncoder(str(retfound))
     prepare = encoder.backbone.photo_input
