@@ -67,7 +67,8 @@ def load_mae(path: Path, width_px: int | None = None) -> Backbone:
         found = "a layer scale, as DINOv2 has it" if not lacking else ", ".join(list(weights)[:3])
         raise ValueError(
             f"encoder: {path}: expected the layout of MAE and RETFound (cls_token, pos_embed, "
-            f"patch_embed.proj, blocks.0.attn.qkv, ...), or the name of a timm model, with timm installed; found {found}"
+            f"patch_embed.proj, blocks.0.attn.qkv, ...), or the name of a timm model, "
+            f"with timm installed; found {found}"
         )
     width, _, patch_px, _ = weights["patch_embed.proj.weight"].shape
     side = round((weights["pos_embed"].shape[1] - 1) ** 0.5)

@@ -61,29 +61,23 @@ def test_dinov3_leaves_out_its_registers(transformers, write, tmp_path, photo):
 
 @torch.no_grad()
 def test_relatives_give_the_values_of_transformers(transformers, write, tmp_path, photo):
+    t = transformers
     small = {"hidden_sizes": [8, 12, 16, 24], "depths": [1, 1, 1, 1]}
-    vit = {
-        "hidden_size": 32,
-        "num_hidden_layers": 4,
-        "num_attention_heads": 2,
-        "image_size": 64,
-        "patch_size": 16,
-    }
-    depths = {"out_indices": [1, 2, 3, 4]}
-    for kind, config in (
-        ("ConvNextV2", transformers.ConvNextV2Config(**small, **depths)),
-        ("DINOv3ConvNext", transformers.DINOv3ConvNextConfig(**small, **depths)),
-        ("Dinov2WithRegisters", transformers.Dinov2WithRegistersConfig(**vit, **depths)),
-    ):
-        theirs = getattr(transformers, f"{kind}Backbone")(config).eval()
-        folder = write(theirs, tmp_path / kind, size={"height": 64, "width": 64})
+    vit = {"hidden_size": 32, "num_hidden_layers": 4, "num_attention_heads": 2, "image_size": 64}
+    for config, model, theirs in (
+        (t.ConvNextV2Config(**small), t.ConvNextV2Model, t.ConvNextV2Backbone),
+        (t.DINOv3ConvNextConfig(**small), t.DINOv3ConvNextModel, t.DINOv3ConvNextBackbone),
+        (t.Dinov2WithRegistersConfig(**vit, patch_size=16), t.Dinov2WithRegistersModel,
+         t.Dinov2WithRegistersBackbone),
+    ):  # fmt: skip
+        folder = write(model(config), tmp_path / config.model_type, size={"height": 64, "width": 64})
         encoder = FoundationEncoder(str(folder))
-        expected = theirs(by_hand(photo, 64)).feature_maps
+        expected = theirs.from_pretrained(folder, out_indices=[1, 2, 3, 4]).eval()(by_hand(photo, 64))
         found = encoder.backbone(encoder.backbone.photo_input(photo))
-        if kind == "ConvNextV2":  # its backbone normalises
+        if config.model_type == "convnextv2":  # its backbone normalises each place
             found = encoder(photo)
-        for mine, other in zip(found, expected, strict=True):
-            torch.testing.assert_close(mine, other, msg=kind)
+        for mine, other in zip(found, expected.feature_maps, strict=True):
+            torch.testing.assert_close(mine, other)
 
 
 @torch.no_grad()
