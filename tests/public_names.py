@@ -13,7 +13,8 @@ PUBLIC = {
         "PerceptualLoss", "adversarial_loss", "axial_profile", "below_epithelium", "charbonnier_loss",
         "en_face_projection", "energy_score", "feature_matching_loss", "height_loss", "l1_loss",
         "local_mean_loss", "local_square_loss", "masked_mean", "normal_crps", "projection_loss",
-        "r1_penalty", "shadow_loss", "slab_loss", "ssim_loss", "surface_distances",
+        "r1_penalty", "shadow_loss", "slab_loss", "spread_loss", "ssim_loss",
+        "surface_distances",
     },
     "fund2oct.metrics": {
         "KINDS", "DistanceResult", "EyeMean", "EyesInCommon", "Findings", "Fluid", "ImageDistance",

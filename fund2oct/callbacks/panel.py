@@ -40,7 +40,7 @@ class PanelCallback(pl.Callback):
         [{'n_eyes': 4}]
     """
 
-    def __init__(self, n_eyes: int = 2, n_epochs: int = 12) -> None:
+    def __init__(self, n_eyes: int = 1, n_epochs: int = 12) -> None:
         self.n_eyes = n_eyes
         self.n_epochs = n_epochs
 

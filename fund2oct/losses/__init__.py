@@ -23,6 +23,7 @@ from fund2oct.losses.reconstruction import (
 )
 from fund2oct.losses.scores import energy_score, normal_crps
 from fund2oct.losses.slabs import below_epithelium, shadow_loss, slab_loss
+from fund2oct.losses.spread import spread_loss
 
 __all__ = [
     "ADVERSARIAL",
@@ -48,6 +49,7 @@ __all__ = [
     "r1_penalty",
     "shadow_loss",
     "slab_loss",
+    "spread_loss",
     "ssim_loss",
     "surface_distances",
 ]

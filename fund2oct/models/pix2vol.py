@@ -9,7 +9,7 @@ from typing import Any, cast
 import torch
 from torch import Tensor, nn
 
-from fund2oct.losses import adversarial_loss
+from fund2oct.losses import adversarial_loss, spread_loss
 from fund2oct.models.base import Batch, Fake, Losses
 from fund2oct.models.gan import VolumeGAN
 from fund2oct.models.pix2vol_losses import N_CONDITION, anatomy_losses, photo_and_anatomy
@@ -31,6 +31,7 @@ WEIGHTS = {
     "slab": 200.0,
     "shadow": 20000.0,
     "adversarial": 1.0,
+    "spread": 1.0,
 }
 """Default weights of the terms of :class:`Pix2Vol`, by name."""
 
@@ -55,10 +56,10 @@ class Pix2Vol(VolumeGAN):
     * ``slab`` and ``shadow``: losses of the light from below the epithelium, see
       :func:`fund2oct.losses.slab_loss` and :func:`fund2oct.losses.shadow_loss`.
 
-    In the second part the anatomy does not change, and the *texture* is learned with ``adversarial``, on some
-    slices of each eye. The discriminators see frozen features, patches of B-scans, or patches of volumes; the
-    last two also see the photo and the anatomy. Real and generated volumes have the same surfaces there,
-    so that the discriminators judge tissue alone.
+    In the second part the anatomy does not change, and the *texture* is learned on some slices of each eye,
+    with ``adversarial`` and with ``spread``, see :func:`fund2oct.losses.spread_loss`. The discriminators see
+    frozen features, patches of B-scans, or patches of volumes; the last two also see photo and anatomy. Real
+    and generated volumes have the same surfaces there, so that the discriminators judge tissue alone.
 
     Args:
         shape: numbers of slices, rows and A-scans ``(S, Z, X)`` of the volumes.
@@ -90,6 +91,9 @@ class Pix2Vol(VolumeGAN):
         learning_rate: step size of Adam for the texture. It falls linearly to 0 until the end.
         discriminator_learning_rate: step size of Adam for the discriminators, likewise.
         options: further arguments, those of :class:`VolumeGAN`.
+
+    Raises:
+        ValueError: if a term has an unknown name, or ``spread`` a weight without ``adversarial``.
 
     References:
         Isola et al., pix2pix, CVPR 2017, arXiv:1611.07004 (patch discriminators); Sauer et al., Projected
@@ -146,6 +150,8 @@ class Pix2Vol(VolumeGAN):
         self.tissue_width = tissue_width
         self.texture = tuple(texture)
         self.weights = chosen_weights(weights, WEIGHTS)
+        if "spread" in self.weights and "adversarial" not in self.weights:
+            raise ValueError("weights: spread needs adversarial, with which alone the texture is learned")
         self.adversarial = adversarial_loss(adversarial)
         self.feature_width = feature_width
         self.bscan_width = bscan_width
@@ -331,10 +337,11 @@ class Pix2Vol(VolumeGAN):
         return losses
 
     def _adversarial(self, batch: Batch, fake: Fake) -> Losses:
+        assert fake.anatomy is not None
         condition = photo_and_anatomy(batch, fake)
-        return {
-            f"adversarial/{name}": self.adversarial.generator(
-                [scale.logits for scale in discriminator(fake.volume, condition)]
-            )
-            for name, discriminator in self.discriminators.items()
-        }
+        told = fake.anatomy.image.detach()
+        losses = {"spread": spread_loss(fake.aligned - told, batch["aligned"] - told, batch["mask"])}
+        for name, discriminator in self.discriminators.items():
+            logits = [scale.logits for scale in discriminator(fake.volume, condition)]
+            losses[f"adversarial/{name}"] = self.adversarial.generator(logits)
+        return losses

@@ -17,8 +17,9 @@ def spread(config: dict[str, Any]) -> None:
 
     A convolution of this size gains a quarter from a second thread; two processes of one thread, with
     half of the batch each, take little more than half the time. The gradient is that of the whole batch,
-    so that nothing but the draw of the noise changes. What the configuration says of ``devices`` or
-    ``strategy`` stays, and so does all of it under a cluster's launcher.
+    so that nothing but the draw of the noise changes. What the configuration says of ``devices`` stays, as
+    does the number of processes of a cluster's launcher. Several processes, whoever asked for them, get the
+    strategy that a GAN needs, unless the configuration names one.
 
     Args:
         config: from :func:`fund2oct.run.config.load_experiment`. Its ``trainer``, and the ``batch_size`` of
@@ -33,8 +34,12 @@ def spread(config: dict[str, Any]) -> None:
     import torch
 
     trainer = config.setdefault("trainer", {})
-    chosen = trainer.get("devices", "auto") != "auto" or trainer.get("strategy", "auto") != "auto"
-    if chosen or any(name in os.environ for name in _LAUNCHED_BY_OTHERS):
+    if trainer.get("strategy", "auto") != "auto":
+        return
+    devices, launched = trainer.get("devices", "auto"), [n for n in _LAUNCHED_BY_OTHERS if n in os.environ]
+    if devices != "auto" or launched:
+        if _several(devices) or trainer.get("num_nodes", 1) > 1 or _n_launched(launched) > 1:
+            trainer["strategy"] = _STRATEGY
         return
     accelerator = trainer.get("accelerator", "auto")
     if accelerator in ("auto", "gpu", "cuda") and torch.cuda.is_available():
@@ -49,3 +54,16 @@ def spread(config: dict[str, Any]) -> None:
     if n_processes > 1:
         trainer |= {"accelerator": "cpu", "devices": n_processes, "strategy": _STRATEGY}
         arguments["batch_size"] = batch_size // n_processes
+
+
+def _several(devices: int | str | list[int]) -> bool:
+    """Whether Lightning would take more than one device; -1 is all of them."""
+    if isinstance(devices, str) and "," in devices:
+        devices = [int(each) for each in devices.split(",") if each.strip()]
+    return len(devices) > 1 if isinstance(devices, list) else str(devices) not in ("0", "1", "auto")
+
+
+def _n_launched(launchers: list[str]) -> int:
+    """Processes that a cluster's launcher started."""
+    counts = {"TORCHELASTIC_RUN_ID": "WORLD_SIZE"}
+    return max((int(os.environ.get(counts.get(name, name), 1)) for name in launchers), default=1)

@@ -18,7 +18,7 @@ class Silent(VoxelGAN):
     def step_noise(self):
         return NoNoise()
 """
-DISTRIBUTED = ["trainer.devices=2", "trainer.strategy=ddp_find_unused_parameters_true"]
+DISTRIBUTED = ["trainer.devices=2"]
 
 
 def run(overrides, folder, name):

@@ -65,7 +65,7 @@ def test_anatomy_first_then_texture(model, tiny_eyes):
     assert parts.discriminators == [set()] * 2 + [{"bscan"}] * 2
     terms = ("surfaces", "energy", "crps", "tissue", "pockets", "slab", "shadow")
     assert {f"train/generator/{name}" for name in terms} < parts.logged[0]
-    assert "train/generator/adversarial/bscan" in parts.logged[3]
+    assert {f"train/generator/{name}" for name in ("adversarial/bscan", "spread")} < parts.logged[3]
 
 
 def test_the_parts_add_up_to_the_total(model, tiny_eyes):
@@ -150,6 +150,24 @@ def test_without_the_features_patches_judge_alone_and_it_is_said(monkeypatch):
         assert set(Pix2Vol(SHAPE, bscan_width=8, **options).build_discriminators()) == {"bscan"}
     with pytest.raises(ModuleNotFoundError, match="efficientnet_lite1"):
         Pix2Vol(SHAPE, bscan_width=0, **options).build_discriminators()
+
+
+def test_a_spread_without_an_adversary_would_do_nothing_and_is_refused():
+    with pytest.raises(ValueError, match="spread needs adversarial"):
+        Pix2Vol(SHAPE, weights={"surfaces": 1.0, "spread": 1.0}, **TINY)
+
+
+def test_the_spread_alone_teaches_a_texture_how_much_the_light_varies(model, tiny_eyes):
+    model.weights = {"spread": 1.0, "adversarial": 0.0}
+    model.adversaries_from, model.learning_rate = 0.0, 5e-3
+    spreads = []
+
+    class Watch(pl.Callback):
+        def on_train_batch_end(self, trainer, *_):
+            spreads.append(float(trainer.callback_metrics["train/generator/spread"]))
+
+    fit(model, tiny_eyes, 12, callbacks=[Watch()])
+    assert sum(spreads[-3:]) < 0.7 * sum(spreads[:3])
 
 
 def test_names_that_no_term_has_are_refused():

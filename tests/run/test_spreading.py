@@ -56,11 +56,36 @@ def test_what_was_chosen_or_cannot_be_shared_stays(untouched):
     assert untouched == before
 
 
-def test_a_launcher_decides_for_itself(monkeypatch):
-    monkeypatch.setenv("SLURM_NTASKS", "8")
+@pytest.mark.parametrize(
+    "chosen",
+    [
+        {"devices": 2},
+        {"devices": -1},
+        {"devices": "2"},
+        {"devices": "0,1"},
+        {"devices": [0, 1]},
+        {"num_nodes": 2, "devices": 1},
+    ],
+)
+def test_several_processes_that_were_chosen_get_the_strategy_of_a_gan(chosen):
+    wanted = config(**chosen)
+    spread(wanted)
+    assert wanted == config(**chosen, strategy=SPREAD["strategy"])
+
+
+@pytest.mark.parametrize("chosen", [{"devices": "1"}, {"devices": [0]}, {"devices": "0,"}])
+def test_one_device_that_was_chosen_needs_none(chosen):
+    wanted = config(**chosen)
+    spread(wanted)
+    assert wanted == config(**chosen)
+
+
+@pytest.mark.parametrize(("n_tasks", "trainer"), [("1", {}), ("8", {"strategy": SPREAD["strategy"]})])
+def test_a_launcher_decides_how_many(monkeypatch, n_tasks, trainer):
+    monkeypatch.setenv("SLURM_NTASKS", n_tasks)
     wanted = config()
     spread(wanted)
-    assert wanted == config()
+    assert wanted == config(**trainer)
 
 
 @pytest.mark.parametrize(("n_gpus", "trainer"), [(1, {}), (4, {"strategy": SPREAD["strategy"]})])

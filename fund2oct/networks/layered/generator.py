@@ -15,10 +15,13 @@ from fund2oct.networks.layered.pockets import dark_pockets
 from fund2oct.networks.layered.surfaces import SurfaceDistribution, SurfaceNetwork, increments_of
 from fund2oct.networks.layered.texture import TextureNetwork
 from fund2oct.networks.layered.tissue import Tissue, TissueNetwork
-from fund2oct.networks.noise import NoiseSource, NoNoise
+from fund2oct.networks.noise import NoiseSource
 from fund2oct.retina.frame import ALIGNED_DEPTH
 from fund2oct.retina.layer_frame import LayerFrame, from_layers, to_layers
 from fund2oct.retina.layers import SURFACES
+
+_STRENGTH = 0.25
+"""Intensity that a texture of 1 adds, so that an untrained one is about as strong as speckle."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -234,7 +237,9 @@ class LayeredGenerator(Recomputing):
 def dressed(texture: nn.Module, anatomy: PredictedAnatomy, rng: NoiseSource) -> Tensor:
     """Draw texture on an anatomy, without a gradient into the anatomy.
 
-    The texture that the network draws without noise is subtracted: it would be the same pattern in all eyes.
+    Texture is added to the intensities, since the speckle of a scan with logarithmic intensities is about
+    normal and as strong in the dark as in the light. Added to the logits it would be skewed in the dark, and
+    fill fluid with bright grains.
 
     Args:
         texture: a texture network, called like :class:`fund2oct.networks.layered.texture.TextureNetwork`.
@@ -248,9 +253,8 @@ def dressed(texture: nn.Module, anatomy: PredictedAnatomy, rng: NoiseSource) -> 
     n_slices, n_depth = logits.shape[2:4]
     row = torch.arange(n_depth, device=logits.device).view(1, 1, 1, -1, 1) + 0.5
     distances = row * anatomy.row_um[..., None] - anatomy.depth_um.detach()[:, :, :, None]
-    given = fold(logits), fold(distances)
-    drawn = texture(*given, rng) - texture(*given, NoNoise())
-    return (logits + unfold(drawn, n_slices).float()).sigmoid()
+    drawn = unfold(texture(fold(logits), fold(distances), rng), n_slices)
+    return (logits.sigmoid() + _STRENGTH * drawn.float()).clamp(0, 1)
 
 
 def layer_bands(n_depth: int) -> tuple[int, ...]:

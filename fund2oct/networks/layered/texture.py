@@ -23,6 +23,10 @@ class TextureNetwork(Recomputing):
     There are three kinds of noise: with a value for each pixel, for speckle; with one for each A-scan, for
     shadows and transmitted light, which run along the beam; and with one for the slice, for its brightness.
 
+    What is drawn from the noise with its sign changed is subtracted. So the mean of all textures of an
+    anatomy is 0: a texture makes no layer brighter and moves no edge, but at random. Without noise there is
+    none.
+
     Args:
         channels: numbers of channels of the levels, finest first; each level is half as fine as the one
             before.
@@ -42,7 +46,7 @@ class TextureNetwork(Recomputing):
         self.enter = nn.ModuleList(nn.Conv2d(inputs, width, 3, padding=1) for width in self.channels)
         self.refine = nn.ModuleList(nn.Conv2d(below, width, 1) for width, below in pairwise(self.channels))
         self.block = nn.ModuleList(nn.Conv2d(width, width, 3, padding=1) for width in self.channels)
-        self.out = nn.Conv2d(self.channels[0], 1, 3, padding=1)
+        self.out = nn.Conv2d(self.channels[0], 1, 3, padding=1, bias=False)
 
     def forward(self, anatomy: Tensor, distances_um: Tensor, rng: NoiseSource) -> Tensor:
         """Draw the texture.
@@ -54,20 +58,25 @@ class TextureNetwork(Recomputing):
             rng: source of the noise.
 
         Returns:
-            The texture, to be added to the logits, shape ``(N, 1, Z, X)``.
+            The texture, to be added to the intensities, shape ``(N, 1, Z, X)``.
         """
         given = torch.cat([anatomy / 2, (distances_um / _NEAR_UM).tanh(), (distances_um / _FAR_UM).tanh()], 1)
         n_slices, _, n_depth, n_ascans = given.shape
-        x: Tensor | None = None
+        shown, noise = [], []
         for level in reversed(range(len(self.channels))):
             size = -(-n_depth // 2**level), -(-n_ascans // 2**level)
-            shown = given if level == 0 else F.adaptive_avg_pool2d(given, size)
-            noise = [
-                rng.randn((n_slices, kind, *shape), given.device, given.dtype)
-                for kind, shape in ((_POINTS, size), (_COLUMNS, (1, size[1])), (_WHOLE, (1, 1)))
-            ]
-            x = self.part(self._level, level, x, shown, *noise)
-        assert x is not None
+            shown.append(given if level == 0 else F.adaptive_avg_pool2d(given, size))
+            kinds = (_POINTS, size), (_COLUMNS, (1, size[1])), (_WHOLE, (1, 1))
+            noise.append(
+                [rng.randn((n_slices, kind, *shape), given.device, given.dtype) for kind, shape in kinds]
+            )
+        mirrored = [[-each for each in kinds] for kinds in noise]
+        return (self._drawn(shown, noise) - self._drawn(shown, mirrored)) / 2
+
+    def _drawn(self, shown: list[Tensor], noise: list[list[Tensor]]) -> Tensor:
+        x: Tensor | None = None
+        for number, (given, drawn) in enumerate(zip(shown, noise, strict=True)):
+            x = self.part(self._level, len(shown) - 1 - number, x, given, *drawn)
         return self.out(x)
 
     def _level(self, level: int, coarser: Tensor | None, *inputs: Tensor) -> Tensor:

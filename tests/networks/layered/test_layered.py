@@ -46,6 +46,19 @@ def test_noise_decides_the_texture_alone(network, given):
     assert torch.equal(quiet[0], network.anatomy(*given, DZ_MM).image)
 
 
+def test_the_mean_of_all_textures_is_the_anatomy(network, given):
+    class Opposite(NoiseSource):
+        def randn(self, *args):
+            return -super().randn(*args)
+
+    keys, image = ["a", "b"], network.anatomy(*given, DZ_MM).image
+    one = network(*given, DZ_MM, rng=NoiseSource.of_keys(keys))
+    other = network(*given, DZ_MM, rng=Opposite(NoiseSource.of_keys(keys).rngs))
+    inside = (one > 0) & (one < 1) & (other > 0) & (other < 1)  # elsewhere it was clamped
+    assert inside.float().mean() > 0.9 and (one - image).abs().mean() > 1e-3
+    torch.testing.assert_close(((one + other) / 2)[inside], image[inside])
+
+
 def test_an_eye_does_not_depend_on_the_others(network, given):
     fundus, grid = given
     both = network(fundus, grid, DZ_MM, rng=NoiseSource.of_keys(["a", "b"]))
