@@ -7,7 +7,7 @@ from pathlib import Path
 
 ROOT = Path(__file__).parents[2]
 PAGES = sorted([ROOT / "README.md", *(ROOT / "docs").rglob("*.md")])
-OURS, OTHERS = "fund2oct", {"cd", "git", "hf", "make", "pip", "sbatch", "source"}
+OURS, OTHERS = "fund2oct", {"cd", "export", "git", "hf", "make", "pip", "sbatch", "source"}
 """Commands that the tests run, and those that they leave to the reader."""
 
 
@@ -25,7 +25,7 @@ def commands(block: str) -> list[list[str]]:
     lines = block.replace("\\\n", " ").splitlines()
     found = [shlex.split(line, comments=True) for line in lines]
     for words in found:
-        while words and (re.fullmatch(r"[A-Z0-9_]+=.*", words[0]) or words[0] == "srun"):
+        while words and (re.fullmatch(r"[A-Z_]+=.*", words[0]) or words[0] == "srun"):
             words.pop(0)
     return [words for words in found if words]
 
