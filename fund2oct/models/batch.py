@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from fund2oct.networks.features import FeatureNetwork
+from fund2oct.networks.foundation.backbone import Backbone
 from fund2oct.networks.layered.generator import PredictedAnatomy
 from fund2oct.networks.lift import sample_lines
 from fund2oct.retina import align, aligned_mask
@@ -162,9 +163,16 @@ def prepare_batch(batch: Mapping[str, Any]) -> Batch:
 
 
 def frozen_features(model: nn.Module) -> tuple[str, ...]:
-    """Beginnings of the names of a model's weights that lie in packages, and are not trained."""
-    return tuple(
-        f"{name}."
-        for name, part in model.named_modules()
-        if isinstance(part, FeatureNetwork) and not any(each.requires_grad for each in part.parameters())
-    )
+    """Beginnings of the names of a model's weights that lie outside a checkpoint, and are not trained.
+
+    Of a network of which a part is trained on, these are the names of the weights that are not.
+    """
+    found = []
+    for name, part in model.named_modules():
+        frozen = not any(each.requires_grad for each in part.parameters())
+        if isinstance(part, FeatureNetwork) and frozen:
+            found.append(f"{name}.")
+        elif isinstance(part, Backbone):
+            weights = [weight for weight, each in part.named_parameters() if not each.requires_grad]
+            found += [f"{name}.{weight}" for weight in (*weights, *dict(part.named_buffers()))]
+    return tuple(found)

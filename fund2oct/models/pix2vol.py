@@ -13,15 +13,12 @@ from fund2oct.losses import adversarial_loss, spread_loss
 from fund2oct.models.base import Batch, Fake, Losses
 from fund2oct.models.gan import VolumeGAN
 from fund2oct.models.pix2vol_losses import N_CONDITION, anatomy_losses, photo_and_anatomy
-from fund2oct.models.surface_model import (
-    SURFACE_WEIGHTS,
-    heights_above_pose,
-)
-from fund2oct.models.training.optimisation import each_step, falling
+from fund2oct.models.surface_model import SURFACE_WEIGHTS, heights_above_pose
+from fund2oct.models.training.optimisation import each_step, falling, trained_parts
 from fund2oct.models.training.terms import chosen_weights, own_terms
 from fund2oct.networks.adversaries.discriminators import BScanPatchDiscriminator, VolumePatchDiscriminator
 from fund2oct.networks.adversaries.feature_discriminator import FeatureDiscriminator
-from fund2oct.networks.encoder import available_encoder
+from fund2oct.networks.encoder import available_encoder, build_encoder, encoder_for_file, pretrained_parts
 from fund2oct.networks.layered.generator import LayeredGenerator, PredictedAnatomy, Real
 from fund2oct.networks.layered.surfaces import SurfaceDistribution
 from fund2oct.networks.noise import NoiseSource
@@ -67,9 +64,12 @@ class Pix2Vol(VolumeGAN):
     Args:
         shape: numbers of slices, rows and A-scans ``(S, Z, X)`` of the volumes.
         encoder: photo encoder: ``"efficientnet_lite0"``, pre-trained on ImageNet; ``"own"``, with random
-            weights; or ``"auto"``, the first if its weights are installed, else the second.
-        fine_tune: True to train the weights of a pre-trained encoder too.
-        encoder_px: width in pixels to which photos are resized for a pre-trained encoder.
+            weights; ``"auto"``, the first if its weights are installed, else the second; or path or name of
+            the weights of a :class:`~fund2oct.networks.foundation.encoder.FoundationEncoder`.
+        fine_tune: True to train the weights of a pre-trained encoder too, a number for its last blocks alone.
+        lora_rank: rank of trained low-rank changes of a foundation encoder; 0 for none.
+        encoder_px: width in pixels to which photos are resized for it; None takes that of its weights.
+        encoder_learning_rate: step size of Adam for pre-trained weights. It falls with that of the anatomy.
         surface_width: number of channels of an A-scan's features in the surface network.
         tissue_width: the same in the tissue network.
         texture: numbers of channels of the texture's levels, finest first.
@@ -112,8 +112,10 @@ class Pix2Vol(VolumeGAN):
         self,
         shape: tuple[int, int, int],
         encoder: str = "auto",
-        fine_tune: bool = False,
-        encoder_px: int = 192,
+        fine_tune: bool | int = False,
+        lora_rank: int = 0,
+        encoder_px: int | None = None,
+        encoder_learning_rate: float = 1e-4,
         surface_width: int = 96,
         tissue_width: int = 128,
         texture: Sequence[int] = (16, 24, 32),
@@ -138,9 +140,12 @@ class Pix2Vol(VolumeGAN):
             **options,
         )
         # What was chosen belongs to the checkpoint: another machine may have other weights at hand.
-        self.encoder = self.hparams["encoder"] = available_encoder(encoder)
+        self.encoder = available_encoder(encoder)
+        self.hparams["encoder"] = encoder_for_file(self.encoder)
         self.fine_tune = fine_tune
+        self.lora_rank = lora_rank
         self.encoder_px = encoder_px
+        self.encoder_learning_rate = encoder_learning_rate
         self.surface_width = surface_width
         self.tissue_width = tissue_width
         self.texture = tuple(texture)
@@ -159,9 +164,7 @@ class Pix2Vol(VolumeGAN):
         """Build a :class:`fund2oct.networks.layered.generator.LayeredGenerator`."""
         return LayeredGenerator(
             self.shape[1],
-            self.encoder,
-            self.fine_tune,
-            self.encoder_px,
+            build_encoder(self.encoder, self.fine_tune, self.encoder_px, self.lora_rank),
             self.surface_width,
             self.tissue_width,
             self.texture,
@@ -203,16 +206,16 @@ class Pix2Vol(VolumeGAN):
         """Adam, with a learning rate of the anatomy that falls to 0 before the discriminators are used."""
         network = self.generator
         assert isinstance(network, LayeredGenerator)
-        texture = [each for each in network.texture.parameters() if each.requires_grad]
-        of_texture = {id(each) for each in texture}
-        anatomy = [each for each in network.parameters() if each.requires_grad and id(each) not in of_texture]
+        pretrained, texture, anatomy = trained_parts(network, pretrained_parts(network), [network.texture])
         first = torch.optim.Adam(
             [
                 {"params": anatomy, "lr": self.anatomy_learning_rate, "betas": self.anatomy_betas},
                 {"params": texture, "lr": self.learning_rate, "betas": self.betas},
+                {"params": pretrained, "lr": self.encoder_learning_rate, "betas": self.anatomy_betas},
             ]
         )
-        optimizers, schedules = [first], [each_step(first, [self._anatomy_factor, self._texture_factor])]
+        factors = [self._anatomy_factor, self._texture_factor, self._anatomy_factor]
+        optimizers, schedules = [first], [each_step(first, factors)]
         if self.discriminators:
             judging = torch.optim.Adam(self.judging(), self.discriminator_learning_rate, self.betas)
             optimizers.append(judging)

@@ -12,8 +12,9 @@ from fund2oct.metrics.eyes.heights import interval_coverage
 from fund2oct.metrics.eyes.layers import surface_error_um
 from fund2oct.metrics.eyes.measuring import EyeMean
 from fund2oct.models.base import Batch, Losses, VolumeModel
+from fund2oct.models.training.optimisation import each_step, trained_parts
 from fund2oct.models.training.terms import chosen_weights, own_terms
-from fund2oct.networks.encoder import available_encoder, build_encoder
+from fund2oct.networks.encoder import available_encoder, build_encoder, encoder_for_file, pretrained_parts
 from fund2oct.networks.layered.surfaces import (
     SurfaceDistribution,
     SurfaceNetwork,
@@ -74,15 +75,13 @@ class SurfaceGenerator(nn.Module):
     """A photo encoder and the surface network behind it.
 
     Args:
-        encoder: name of the encoder, see :func:`fund2oct.networks.encoder.build_encoder`.
-        fine_tune: whether a pre-trained encoder is trained too.
-        encoder_px: the width in pixels at which it sees the photo.
+        encoder: the photo encoder, see :func:`fund2oct.networks.encoder.build_encoder`.
         width: channels of an A-scan's features.
     """
 
-    def __init__(self, encoder: str, fine_tune: bool, encoder_px: int, width: int) -> None:
+    def __init__(self, encoder: nn.Module, width: int) -> None:
         super().__init__()
-        self.encoder = build_encoder(encoder, fine_tune, encoder_px)
+        self.encoder = encoder
         self.surfaces = SurfaceNetwork(self.encoder.channels, SURFACES, width)  # type: ignore[arg-type]
 
     def forward(self, fundus: Tensor, grid: Tensor) -> SurfaceDistribution:
@@ -99,10 +98,11 @@ class SurfaceModel(VolumeModel):
 
     Args:
         shape: numbers of slices, rows and A-scans ``(S, Z, X)`` of the volumes that it learns from.
-        encoder: photo encoder: ``"efficientnet_lite0"``, pre-trained on ImageNet; ``"own"``, with random
-            weights; or ``"auto"``, the first if its weights are installed, else the second.
-        fine_tune: True to train the weights of a pre-trained encoder too.
-        encoder_px: width in pixels to which photos are resized for a pre-trained encoder.
+        encoder: photo encoder, see :class:`fund2oct.models.Pix2Vol`, as the four arguments that follow.
+        fine_tune: what of a pre-trained encoder is trained too.
+        lora_rank: rank of trained low-rank changes of a foundation encoder; 0 for none.
+        encoder_px: width in pixels to which photos are resized for it; None takes that of its weights.
+        encoder_learning_rate: step size of Adam for pre-trained weights.
         surface_width: number of channels of an A-scan's features.
         weights: weights of the terms ``surfaces``, ``energy`` and ``crps``, instead of the default ones.
         learning_rate: step size of Adam.
@@ -123,8 +123,10 @@ class SurfaceModel(VolumeModel):
         self,
         shape: tuple[int, int, int],
         encoder: str = "auto",
-        fine_tune: bool = False,
-        encoder_px: int = 192,
+        fine_tune: bool | int = False,
+        lora_rank: int = 0,
+        encoder_px: int | None = None,
+        encoder_learning_rate: float = 1e-4,
         surface_width: int = 96,
         weights: dict[str, float] | None = None,
         learning_rate: float = 1.5e-3,
@@ -132,9 +134,12 @@ class SurfaceModel(VolumeModel):
     ) -> None:
         super().__init__(shape, learning_rate=learning_rate, **options)
         # What was chosen belongs to the checkpoint: another machine may have other weights at hand.
-        self.encoder = self.hparams["encoder"] = available_encoder(encoder)
+        self.encoder = available_encoder(encoder)
+        self.hparams["encoder"] = encoder_for_file(self.encoder)
         self.fine_tune = fine_tune
+        self.lora_rank = lora_rank
         self.encoder_px = encoder_px
+        self.encoder_learning_rate = encoder_learning_rate
         self.surface_width = surface_width
         self.weights = chosen_weights(weights, SURFACE_WEIGHTS)
 
@@ -151,7 +156,18 @@ class SurfaceModel(VolumeModel):
 
     def build_generator(self) -> nn.Module:
         """Encoder and surface network."""
-        return SurfaceGenerator(self.encoder, self.fine_tune, self.encoder_px, self.surface_width)
+        encoder = build_encoder(self.encoder, self.fine_tune, self.encoder_px, self.lora_rank)
+        return SurfaceGenerator(encoder, self.surface_width)
+
+    def configure_optimizers(self) -> Any:
+        """Adam, with a rate of its own for pre-trained weights; both fall as that of any model."""
+        pretrained, others = trained_parts(self.generator, pretrained_parts(self.generator))
+        groups = [
+            {"params": others, "lr": self.learning_rate},
+            {"params": pretrained, "lr": self.encoder_learning_rate},
+        ]
+        optimizer = torch.optim.Adam(groups, betas=self.betas)
+        return [optimizer], [each_step(optimizer, self.rate_factor)]
 
     def surfaces(self, fundus: Tensor, grid: Tensor) -> SurfaceDistribution:
         """Predict the surfaces with the averaged network.

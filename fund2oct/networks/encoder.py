@@ -12,6 +12,8 @@ from torch.nn import functional as F
 from fund2oct.networks.blocks import ResidualBlock
 from fund2oct.networks.features.efficientnet import EfficientNetLite0
 from fund2oct.networks.features.weights import find_weights
+from fund2oct.networks.foundation.backbone import Backbone
+from fund2oct.networks.foundation.local_weights import find_local_weights
 
 
 class FundusEncoder(nn.Module):
@@ -149,7 +151,7 @@ class PretrainedEncoder(nn.Module):
 
 
 ENCODERS: tuple[str, ...] = ("efficientnet_lite0", "own")
-"""Names of the encoders that :func:`build_encoder` builds."""
+"""Names of the encoders of this library; any other name is that of weights on this machine."""
 
 
 def available_encoder(name: str) -> str:
@@ -158,13 +160,10 @@ def available_encoder(name: str) -> str:
     Without the weights a warning says how to get them.
 
     Args:
-        name: ``"auto"``, ``"efficientnet_lite0"`` or ``"own"``. The last two are returned as they are.
+        name: ``"auto"``, or a name for :func:`build_encoder`, which is returned as it is.
 
     Returns:
         A name for :func:`build_encoder`.
-
-    Raises:
-        ValueError: if the name is another.
 
     Example:
         >>> available_encoder("own")
@@ -172,10 +171,8 @@ def available_encoder(name: str) -> str:
         >>> available_encoder("auto")  # with the extra "pretrained" installed
         'efficientnet_lite0'
     """
-    if name in ENCODERS:
-        return name
     if name != "auto":
-        raise ValueError(f"encoder: expected auto, {' or '.join(ENCODERS)}, found {name!r}")
+        return name
     try:
         find_weights("efficientnet_lite0")
     except FileNotFoundError as error:
@@ -184,28 +181,78 @@ def available_encoder(name: str) -> str:
     return "efficientnet_lite0"
 
 
-def build_encoder(name: str, fine_tune: bool = False, width_px: int = 192) -> nn.Module:
+def encoder_for_file(name: str) -> str:
+    """The name under which a checkpoint holds an encoder: of weights on this machine, name and digest.
+
+    Args:
+        name: a name for :func:`build_encoder`.
+
+    Returns:
+        The same for an encoder of this library, else ``NAME@sha256:DIGEST``, without the path.
+
+    Raises:
+        ValueError: if there are no weights of this name on this machine.
+        ModuleNotFoundError: if weights with this digest are not on this machine.
+
+    Example:
+        >>> encoder_for_file("own")
+        'own'
+    """
+    return name if name in ENCODERS else find_local_weights(name).pinned
+
+
+def build_encoder(
+    name: str,
+    fine_tune: bool | int = False,
+    width_px: int | None = None,
+    lora_rank: int = 0,
+) -> nn.Module:
     """Build a photo encoder by its name.
 
     Args:
-        name: ``"efficientnet_lite0"`` for a :class:`PretrainedEncoder`, ``"own"`` for a
-            :class:`FundusEncoder`, which starts from random weights.
-        fine_tune: True to train the weights of a pre-trained encoder too.
-        width_px: width in pixels to which photos are resized for a pre-trained encoder.
+        name: ``"efficientnet_lite0"`` for a :class:`PretrainedEncoder`; ``"own"`` for a
+            :class:`FundusEncoder`, which starts from random weights; or path or name of weights on this
+            machine, for a :class:`~fund2oct.networks.foundation.encoder.FoundationEncoder`.
+        fine_tune: True to train the weights of a pre-trained encoder too; a number to train the last so many
+            blocks of a foundation encoder.
+        width_px: width in pixels to which photos are resized for a pre-trained encoder; None takes that of
+            the weights, for EfficientNet-Lite0 192.
+        lora_rank: rank of trained low-rank changes of a foundation encoder; 0 for none.
 
     Returns:
         A module with ``channels`` that maps photos ``(B, 3, H, H)`` in [0, 1] to one map for each of them.
 
     Raises:
-        ValueError: if there is no encoder of this name.
-        ModuleNotFoundError: if the weights of a pre-trained encoder are missing.
+        ValueError: if there is no encoder of this name, or it cannot be trained in this way.
+        ModuleNotFoundError: if the weights of a pre-trained encoder, or a package, are missing.
 
     Example:
         >>> build_encoder("own").channels
         (8, 24, 48, 64, 96)
     """
-    if name == "efficientnet_lite0":
-        return PretrainedEncoder(fine_tune, width_px)
-    if name == "own":
-        return FundusEncoder()
-    raise ValueError(f"encoder: expected {' or '.join(ENCODERS)}, found {name!r}")
+    if name not in ENCODERS:
+        from fund2oct.networks.foundation.encoder import FoundationEncoder
+
+        return FoundationEncoder(name, fine_tune, lora_rank, width_px)
+    if lora_rank or not isinstance(fine_tune, bool):
+        raise ValueError(
+            f"encoder {name}: expected fine_tune true or false, and lora_rank 0, found {fine_tune} and "
+            f"{lora_rank}; single blocks and LoRA are for foundation encoders"
+        )
+    return PretrainedEncoder(fine_tune, width_px or 192) if name == "efficientnet_lite0" else FundusEncoder()
+
+
+def pretrained_parts(network: nn.Module) -> list[nn.Module]:
+    """The parts of a network whose weights others have trained, which are trained on slowly if at all.
+
+    Args:
+        network: any network.
+
+    Returns:
+        The pre-trained networks of its encoders.
+
+    Example:
+        >>> pretrained_parts(FundusEncoder())
+        []
+    """
+    return [part for part in network.modules() if isinstance(part, EfficientNetLite0 | Backbone)]

@@ -7,7 +7,7 @@ from pathlib import Path
 
 ROOT = Path(__file__).parents[2]
 PAGES = sorted([ROOT / "README.md", *(ROOT / "docs").rglob("*.md")])
-OURS, OTHERS = "fund2oct", {"cd", "git", "make", "pip", "sbatch", "source"}
+OURS, OTHERS = "fund2oct", {"cd", "export", "git", "hf", "make", "pip", "sbatch", "source"}
 """Commands that the tests run, and those that they leave to the reader."""
 
 

@@ -84,9 +84,10 @@ def test_each_rate_falls_over_its_own_part(model, tiny_eyes):
             rates.append([group["lr"] for group in module.optimizers()[0].param_groups])
 
     fit(model, tiny_eyes, 8, callbacks=[Record()])
-    anatomy, texture = zip(*rates, strict=True)
+    anatomy, texture, pretrained = zip(*rates, strict=True)
     assert anatomy == pytest.approx([1.5e-3] * 3 + [0.75e-3] + [0] * 4)
     assert texture == pytest.approx([1e-3] * 7 + [0.5e-3])
+    assert pretrained == pytest.approx([1e-4] * 3 + [0.5e-4] + [0] * 4)
 
 
 def test_the_adversaries_see_some_slices_of_each_eye(tiny_eyes):
@@ -172,7 +173,7 @@ def test_the_spread_alone_teaches_a_texture_how_much_the_light_varies(model, tin
 def test_names_that_no_term_has_are_refused():
     with pytest.raises(ValueError, match=r"weights: expected names of surfaces, .*, found l3"):
         Pix2Vol(SHAPE, weights={"l3": 1.0})
-    with pytest.raises(ValueError, match="encoder: expected auto, efficientnet_lite0 or own, found 'magic'"):
+    with pytest.raises(ValueError, match="encoder: no weights 'magic'"):
         Pix2Vol(SHAPE, encoder="magic")
 
 

@@ -3,8 +3,9 @@
 import pytest
 import torch
 
+from fund2oct.models import SurfaceModel
 from fund2oct.networks import encoder as encoders
-from fund2oct.networks.encoder import FundusEncoder, available_encoder, build_encoder
+from fund2oct.networks.encoder import FundusEncoder, available_encoder, build_encoder, encoder_for_file
 
 
 def test_without_weights_the_own_encoder_is_taken_and_said(monkeypatch):
@@ -19,8 +20,10 @@ def test_without_weights_the_own_encoder_is_taken_and_said(monkeypatch):
 
 
 def test_an_unknown_encoder_is_refused():
-    for refuse in (available_encoder, build_encoder):
-        with pytest.raises(ValueError, match=r"encoder: expected .*efficientnet_lite0 or own, found 'magic'"):
+    for refuse in (build_encoder, encoder_for_file, lambda name: SurfaceModel((6, 32, 48), encoder=name)):
+        with pytest.raises(
+            ValueError, match=r"no weights 'magic' .*expected auto, efficientnet_lite0 or own"
+        ):
             refuse("magic")
 
 

@@ -20,6 +20,7 @@ from torch import Tensor
 from fund2oct import __version__
 from fund2oct.file_kinds import kind_of, why_not_a_file
 from fund2oct.models.task import TASK_KEY
+from fund2oct.networks.foundation.backbone import Backbone
 
 if TYPE_CHECKING:
     from fund2oct.models.base import VolumeModel
@@ -53,8 +54,14 @@ def write_published(
             these packages otherwise.
 
     Raises:
-        ValueError: if a hyper-parameter is no plain value, or a weight is too large for float16.
+        ValueError: if a hyper-parameter is no plain value, a weight is too large for float16, or the encoder
+            is made of weights that are not ours to hand on.
     """
+    if with_encoder and any(isinstance(part, Backbone) for part in model.modules()):
+        raise ValueError(
+            f"encoder {model.hparams['encoder'].partition('@')[0]}: its weights come from elsewhere and are "
+            "not ours to hand on; publish without --with-encoder. Who uses the model needs the same weights"
+        )
     assert model.task is not None
     task = model.task.for_publishing().to_dict()
     poses = {f"{_POSES}{name}": value for name, value in task.pop("poses").items()}

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import argparse
-import pickle
 from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -14,6 +12,8 @@ import torch
 from pytorch_lightning.utilities.rank_zero import rank_zero_info
 from torch import Tensor, nn
 from torch.nn import functional as F
+
+from fund2oct.networks.features.weight_files import read_weights
 
 _AVERAGED = "generator_ema.module."
 _NAMED = 3
@@ -99,7 +99,7 @@ def init_from(path: str | Path, networks: Mapping[str, nn.Module], kept: tuple[s
         tensor([[1., 1.]], requires_grad=True)
     """
     path = Path(path)
-    theirs = read_weights(path)
+    theirs = read_weights(path, "init_from")
     if any(name.startswith(_AVERAGED) for name in theirs):
         others = {name: value for name, value in theirs.items() if not name.startswith("generator")}
         averaged = {name: value for name, value in theirs.items() if name.startswith(_AVERAGED)}
@@ -147,45 +147,6 @@ def start_from(path: str | Path, model: Any, kept: tuple[str, ...] = ()) -> None
     found = {name: part for name, part in parts.items() if part is not None}
     rank_zero_info(str(init_from(path, found, kept)))
     model.generator_ema.update(model.generator, decay=0.0)
-
-
-def read_weights(path: Path) -> dict[str, Tensor]:
-    """Read the tensors of a file by their names, without running anything in it.
-
-    Raises:
-        ValueError: if there is no such file, it is damaged, or it holds no tensors by name.
-    """
-    if not path.is_file():
-        raise ValueError(f"init_from: {path}: no such file")
-    try:
-        if path.suffix == ".safetensors":
-            from safetensors.torch import load_file
-
-            return load_file(path)
-        # Training scripts like to save their arguments beside the weights; these are plain values.
-        with torch.serialization.safe_globals([argparse.Namespace]):
-            found = torch.load(path, map_location="cpu", weights_only=True)
-    except pickle.UnpicklingError:
-        raise ValueError(
-            f"init_from: {path}: holds more than tensors and plain values, which could run code; refused. "
-            "Where you trust it, load it yourself and save its state_dict() as .safetensors"
-        ) from None
-    except Exception as error:  # on a damaged file the readers raise whatever they stumble over
-        reason = " ".join(str(error).split())[:200]
-        raise ValueError(f"init_from: {path}: damaged or no file of weights ({reason})") from None
-    if isinstance(found, Tensor) or not isinstance(found, Mapping):
-        raise ValueError(f"init_from: {path}: expected tensors by name, found a {type(found).__name__}")
-    # Beside a network's weights there may be an optimiser's, or an average of the network.
-    weights = max((_tensors(one) for one in (found, *found.values())), key=len)
-    if not weights:
-        raise ValueError(f"init_from: {path}: expected tensors by name, found {_some(list(found)) or 'none'}")
-    return weights
-
-
-def _tensors(values: object) -> dict[str, Tensor]:
-    if not isinstance(values, Mapping):
-        return {}
-    return {name: v for name, v in values.items() if isinstance(name, str) and isinstance(v, Tensor)}
 
 
 def _beginnings(

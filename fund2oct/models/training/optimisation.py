@@ -80,6 +80,30 @@ def falling(share: float, start: float, decay_from: float) -> float:
     return min(1.0, max(0.0, left / (1 - decay_from)))
 
 
+def trained_parts(network: nn.Module, *parts: Sequence[nn.Module]) -> list[list[nn.Parameter]]:
+    """The trained weights of some parts of a network, and the trained weights of what is left of it.
+
+    Args:
+        network: the network.
+        parts: modules of it, without weights in common, for each list of weights that is wanted.
+
+    Returns:
+        A list for each of ``parts``, and that of the rest.
+
+    Example:
+        >>> network = nn.Sequential(nn.Linear(2, 3), nn.Linear(3, 1, bias=False))
+        >>> [len(weights) for weights in trained_parts(network, [network[0]])]
+        [2, 1]
+    """
+    found = [
+        [weight for part in modules for weight in part.parameters() if weight.requires_grad]
+        for modules in parts
+    ]
+    taken = {id(weight) for weights in found for weight in weights}
+    rest = [each for each in network.parameters() if each.requires_grad and id(each) not in taken]
+    return [*found, rest]
+
+
 def each_step(optimizer: Optimizer, factor: Any) -> dict[str, Any]:
     """A schedule of Lightning's kind that is asked for its factor after every batch.
 

@@ -1,18 +1,42 @@
-"""Readers of the files in which networks are published; they never run code from such a file."""
+"""Where weights lie, and readers of the files of weights; they never run code from such a file."""
 
 from __future__ import annotations
 
+import argparse
 import hashlib
 import io
 import os
 import pickle
-from collections.abc import Iterator
+import sys
+from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+if TYPE_CHECKING:
+    from torch import Tensor
+
 Tensors = dict[str, np.ndarray]
+
+
+def weight_folders() -> list[Path]:
+    """Folders in which weights are looked for: that of ``FUND2OCT_WEIGHTS`` if it is set, then the cache."""
+    own = os.environ.get("FUND2OCT_WEIGHTS")
+    return [*([Path(own)] if own else []), cache_folder()]
+
+
+def cache_folder() -> Path:
+    """The folder into which ``fund2oct weights fetch`` downloads."""
+    if os.environ.get("XDG_CACHE_HOME"):
+        folder = Path(os.environ["XDG_CACHE_HOME"])
+    elif sys.platform == "darwin":
+        folder = Path.home() / "Library" / "Caches"
+    elif sys.platform == "win32" and os.environ.get("LOCALAPPDATA"):
+        folder = Path(os.environ["LOCALAPPDATA"])
+    else:
+        folder = Path.home() / ".cache"
+    return folder / "fund2oct" / "weights"
 
 
 def read_tensors(path: Path) -> Tensors:
@@ -33,6 +57,59 @@ def parse_tensors(data: bytes, suffix: str, label: str) -> Tensors:
     except Exception as error:
         reason = " ".join(str(error).split())[:200]
         raise ValueError(f"{label}: broken or no file of weights ({reason})") from error
+
+
+def read_weights(path: Path, asked_by: str) -> dict[str, Tensor]:
+    """Read the weights of any ``.safetensors`` or ``torch.save`` file, without running anything in it.
+
+    In a file of ``torch.save`` they may lie in a dictionary, as Lightning, timm and MAE write it.
+
+    Args:
+        path: the file.
+        asked_by: the setting that names it, for messages.
+
+    Returns:
+        Tensors by their names.
+
+    Raises:
+        ValueError: if there is no such file, it is damaged, or it holds no tensors by name.
+    """
+    import torch
+
+    if not path.is_file():
+        raise ValueError(f"{asked_by}: {path}: no such file")
+    try:
+        if path.suffix == ".safetensors":
+            from safetensors.torch import load_file
+
+            return load_file(path)
+        # Training scripts like to save their arguments beside the weights; these are plain values.
+        with torch.serialization.safe_globals([argparse.Namespace]):
+            found = torch.load(path, map_location="cpu", weights_only=True)
+    except pickle.UnpicklingError:
+        raise ValueError(
+            f"{asked_by}: {path}: holds more than tensors and plain values, which could run code; refused. "
+            "Where you trust it, load it yourself and save its state_dict() as .safetensors"
+        ) from None
+    except Exception as error:  # on a damaged file the readers raise whatever they stumble over
+        reason = " ".join(str(error).split())[:200]
+        raise ValueError(f"{asked_by}: {path}: damaged or no file of weights ({reason})") from None
+    if isinstance(found, torch.Tensor) or not isinstance(found, Mapping):
+        raise ValueError(f"{asked_by}: {path}: expected tensors by name, found a {type(found).__name__}")
+    # Beside a network's weights there may be an optimiser's, or an average of the network.
+    weights = max((_by_name(one) for one in (found, *found.values())), key=len)
+    if not weights:
+        named = ", ".join(map(str, list(found)[:3])) or "none"
+        raise ValueError(f"{asked_by}: {path}: expected tensors by name, found {named}")
+    return weights
+
+
+def _by_name(values: object) -> dict[str, Tensor]:
+    import torch
+
+    if not isinstance(values, Mapping):
+        return {}
+    return {name: v for name, v in values.items() if isinstance(name, str) and isinstance(v, torch.Tensor)}
 
 
 def tensors_sha256(tensors: Tensors) -> str:

@@ -12,7 +12,6 @@ from __future__ import annotations
 
 import hashlib
 import importlib.util
-import os
 import subprocess
 import sys
 import tarfile
@@ -23,9 +22,11 @@ from pathlib import Path
 
 from fund2oct.networks.features.weight_files import (
     Tensors,
+    cache_folder,
     parse_tensors,
     read_tensors,
     tensors_sha256,
+    weight_folders,
     write_safetensors,
 )
 
@@ -244,7 +245,7 @@ def fetch_weights(name: str) -> Path:
     weights = _lookup(name)
     if weights.package is None:
         raise ValueError(f"weights {name}: no package carries them; {_how_to_get(weights)}")
-    path = _cache() / weights.files[0]
+    path = cache_folder() / weights.files[0]
     if path.is_file() and _is_whole(path, weights):
         return path
     print(
@@ -270,25 +271,13 @@ def _find(weights: Weights) -> Path | None:
 
 
 def _candidates(weights: Weights) -> list[Path]:
-    own = os.environ.get("FUND2OCT_WEIGHTS")
-    paths = [Path(own) / file for file in weights.files] if own else []
-    paths.append(_cache() / weights.files[0])
+    own = weight_folders()[:-1]
+    paths = [folder / file for folder in own for file in weights.files]
+    paths.append(cache_folder() / weights.files[0])
     spec = importlib.util.find_spec(weights.module) if weights.module else None
     if spec is not None and spec.origin is not None and weights.package is not None:
         paths.append(Path(spec.origin).parents[1] / weights.package.member)
     return paths
-
-
-def _cache() -> Path:
-    if os.environ.get("XDG_CACHE_HOME"):
-        folder = Path(os.environ["XDG_CACHE_HOME"])
-    elif sys.platform == "darwin":
-        folder = Path.home() / "Library" / "Caches"
-    elif sys.platform == "win32" and os.environ.get("LOCALAPPDATA"):
-        folder = Path(os.environ["LOCALAPPDATA"])
-    else:
-        folder = Path.home() / ".cache"
-    return folder / "fund2oct" / "weights"
 
 
 def _how_to_get(weights: Weights) -> str:

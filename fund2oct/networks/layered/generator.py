@@ -103,10 +103,8 @@ class LayeredGenerator(Recomputing):
 
     Args:
         n_depth: number of rows Z of the volumes that it is trained on.
-        encoder: name of the photo encoder, see :func:`fund2oct.networks.encoder.build_encoder`; or a module
-            of your own with ``channels``, which makes one map of the photo, of any size, for each of them.
-        fine_tune: True to train the weights of a pre-trained encoder too.
-        encoder_px: width in pixels to which photos are resized for a pre-trained encoder.
+        encoder: the photo encoder, a module with ``channels`` that makes one map of the photo, of any size,
+            for each of them; or its name, see :func:`fund2oct.networks.encoder.build_encoder`.
         surface_width: number of channels of an A-scan's features in the surface network.
         tissue_width: the same in the tissue network.
         texture: numbers of channels of the texture's levels, finest first.
@@ -123,8 +121,6 @@ class LayeredGenerator(Recomputing):
         self,
         n_depth: int,
         encoder: str | nn.Module = "efficientnet_lite0",
-        fine_tune: bool = False,
-        encoder_px: int = 192,
         surface_width: int = 96,
         tissue_width: int = 128,
         texture: Sequence[int] = (16, 24, 32),
@@ -133,7 +129,7 @@ class LayeredGenerator(Recomputing):
         super().__init__()
         self.n_depth = n_depth
         self.bands = layer_bands(n_depth)
-        self.encoder = build_encoder(encoder, fine_tune, encoder_px) if isinstance(encoder, str) else encoder
+        self.encoder = build_encoder(encoder) if isinstance(encoder, str) else encoder
         channels: Sequence[int] = self.encoder.channels  # type: ignore[assignment]
         self.surfaces = SurfaceNetwork(channels, SURFACES, surface_width, n_numbers)
         self.tissue = TissueNetwork(channels, sum(self.bands), self.bands[1], len(SURFACES), tissue_width)

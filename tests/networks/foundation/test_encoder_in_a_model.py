@@ -1,0 +1,121 @@
+"""Models on foundation encoders: what is trained, what a checkpoint holds, and how it is used elsewhere."""
+
+import json
+import shutil
+
+import pytest
+import pytorch_lightning as pl
+import torch
+from tiny_models import TINY_PIX2VOL
+
+from fund2oct.data import FundusOCTDataModule
+from fund2oct.models import CheckpointError, Pix2Vol, SurfaceModel, load_model
+from fund2oct.models.published.files import write_published
+from fund2oct.models.training.memory import batch_without_values, step_memory
+
+SHAPE = (6, 32, 48)
+QUIET = {
+    "accelerator": "cpu", "devices": 1, "logger": False, "enable_checkpointing": False,
+    "enable_progress_bar": False, "enable_model_summary": False, "limit_val_batches": 0,
+}  # fmt: skip
+
+
+def fit(model, eyes, steps=1, **options):
+    trainer = pl.Trainer(max_steps=steps, **QUIET)
+    trainer.fit(model, datamodule=FundusOCTDataModule(str(eyes), batch_size=2), **options)
+    return trainer
+
+
+@pytest.fixture(scope="module")
+def model(dinov2, tiny_eyes):
+    """A model of the surfaces with low-rank changes, trained for two steps."""
+    pytest.importorskip("peft", reason='pip install "fund2oct[foundation]"')
+    torch.manual_seed(5)
+    model = SurfaceModel(SHAPE, encoder=str(dinov2), lora_rank=2, surface_width=8)
+    fit(model, tiny_eyes, 2)
+    return model.eval()
+
+
+@pytest.fixture(scope="module")
+def checkpoint(model, tmp_path_factory):
+    path = tmp_path_factory.mktemp("models") / "surfaces.ckpt"
+    model.trainer.save_checkpoint(path)
+    return path
+
+
+@torch.no_grad()
+def seen(model):
+    torch.manual_seed(6)
+    return model.surfaces(torch.rand(1, 3, 64, 64), 2 * torch.rand(1, 6, 48, 2) - 1).median_um
+
+
+def test_a_checkpoint_holds_what_was_trained_and_no_path(checkpoint, dinov2):
+    stored = torch.load(checkpoint, weights_only=True)
+    name, _, digest = stored["hyper_parameters"]["encoder"].partition("@sha256:")
+    assert (name, len(digest)) == ("dinov2-tiny", 64)
+    assert str(dinov2.parent).encode() not in checkpoint.read_bytes()
+    backbone = {one for one in stored["state_dict"] if ".backbone." in one}
+    assert backbone and all("lora_" in one for one in backbone)
+    assert any("encoder.pyramid." in one for one in stored["state_dict"])
+
+
+def test_it_is_used_where_the_same_weights_are(checkpoint, model, dinov2, tmp_path, monkeypatch):
+    monkeypatch.setenv("FUND2OCT_WEIGHTS", str(dinov2.parent))
+    torch.testing.assert_close(seen(load_model(checkpoint)), seen(model))
+    monkeypatch.setenv("FUND2OCT_WEIGHTS", str(tmp_path))
+    with pytest.raises(
+        ModuleNotFoundError,
+        match=r"surfaces.ckpt: needs a network that it does not hold: encoder: the weights dinov2-tiny with "
+        r"SHA-256 \w{12}\.\.\.: not found; put them as dinov2-tiny into .*",
+    ):
+        load_model(checkpoint)
+    shutil.copytree(dinov2, tmp_path / "dinov2-tiny")
+    config = tmp_path / "dinov2-tiny/config.json"
+    config.write_text(json.dumps(json.loads(config.read_text()) | {"layer_norm_eps": 0.1}))
+    with pytest.raises(ModuleNotFoundError, match="dinov2-tiny holds others"):
+        load_model(checkpoint)
+
+
+def test_a_checkpoint_opens_nothing_that_it_names(checkpoint, dinov2, tmp_path, monkeypatch):
+    monkeypatch.setenv("FUND2OCT_WEIGHTS", str(dinov2.parent))
+    stored = torch.load(checkpoint, weights_only=True)
+    pinned = stored["hyper_parameters"]["encoder"]
+    for name in (
+        str(dinov2),
+        "dinov2-tiny",
+        f"{dinov2.parent}/{pinned}",
+        f"../{dinov2.parent.name}/{pinned}",
+    ):
+        stored["hyper_parameters"]["encoder"] = name
+        torch.save(stored, tmp_path / "hostile.ckpt")
+        with pytest.raises(CheckpointError, match=r"hostile.ckpt: .* was read from "):
+            load_model(tmp_path / "hostile.ckpt")
+
+
+def test_a_training_goes_on_and_its_memory_is_known(checkpoint, dinov2, tiny_eyes):
+    model = SurfaceModel(SHAPE, encoder=str(dinov2), lora_rank=2, surface_width=8)
+    trainer = fit(model, tiny_eyes, 3, ckpt_path=checkpoint)
+    assert trainer.global_step == 3
+    memory = step_memory(model, batch_without_values(trainer.datamodule.train_dataset, 2))
+    assert memory.step > 0
+
+
+def test_pix2vol_trains_the_last_block_slowly(dinov2, tiny_eyes, tmp_path, monkeypatch):
+    options = TINY_PIX2VOL | {"encoder": str(dinov2), "fine_tune": 1, "encoder_learning_rate": 1e-5}
+    model = Pix2Vol(SHAPE, **options)
+    model.configure_model()
+    before = {name: one.clone() for name, one in model.generator.named_parameters()}
+    fit(model, tiny_eyes)
+    moved = {name for name, one in model.generator.named_parameters() if not one.equal(before[name])}
+    blocks = {name.split("layer.")[1].split(".")[0] for name in moved if ".backbone." in name}
+    assert blocks == {"4"}
+    after = dict(model.generator.named_parameters())
+    steps = [(after[name] - before[name]).abs().max() for name in moved if ".backbone." in name]
+    assert max(steps) < 1.01e-5  # Adam's first step is its rate
+    with pytest.raises(
+        ValueError, match="encoder dinov2-tiny: its weights come from elsewhere and are not ours"
+    ):
+        write_published(model, tmp_path, {}, with_encoder=True)
+    write_published(model, tmp_path, {})
+    monkeypatch.setenv("FUND2OCT_WEIGHTS", str(dinov2.parent))
+    torch.testing.assert_close(seen(load_model(tmp_path)), seen(model.eval()))

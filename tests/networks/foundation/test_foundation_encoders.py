@@ -1,0 +1,264 @@
+"""Encoders on weights of others: their values are those of the library that the weights belong to."""
+
+import copy
+import json
+import shutil
+import socket
+
+import pytest
+import torch
+from PIL import Image
+from safetensors.torch import load_file, save_file
+from torch.nn import functional as F
+
+from fund2oct.networks.encoder import build_encoder
+from fund2oct.networks.foundation.encoder import FoundationEncoder
+from fund2oct.networks.foundation.pyramid import TokenPyramid
+
+MEAN, DEVIATION = torch.tensor([0.5, 0.4, 0.3]), torch.tensor([0.2, 0.25, 0.3])
+
+
+def by_hand(photo, width_px, mode="bicubic", mean=MEAN, deviation=DEVIATION):
+    """A photo of another size as the weights want it."""
+    resized = F.interpolate(photo, (width_px, width_px), mode=mode, antialias=True).clamp(0, 1)
+    return (resized - mean.view(3, 1, 1)) / deviation.view(3, 1, 1)
+
+
+@pytest.fixture
+def photo():
+    return torch.rand(2, 3, 80, 80)
+
+
+@torch.no_grad()
+def test_dinov2_gives_the_values_of_transformers_at_four_depths(dinov2, transformers, photo):
+    encoder = FoundationEncoder(str(dinov2))
+    theirs = transformers.Dinov2Backbone.from_pretrained(dinov2, out_indices=[1, 2, 3, 5]).eval()
+    expected = theirs(by_hand(photo, 42)).feature_maps
+    found = encoder.backbone(encoder.backbone.photo_input(photo))
+    assert [tuple(each.shape) for each in found] == 4 * [(2, 64, 3, 3)]
+    for mine, other in zip(found, expected, strict=True):
+        torch.testing.assert_close(mine, other)
+    maps = encoder(photo)
+    assert [tuple(each.shape[1:]) for each in maps] == [(64, 12, 12), (96, 6, 6), (128, 3, 3), (192, 2, 2)]
+    assert [each.shape[1] for each in maps] == list(encoder.channels)
+    assert encoder.train().backbone.training is False  # drop path, which the weights were trained with, rests
+
+
+@torch.no_grad()
+def test_dinov3_leaves_out_its_registers(transformers, write, tmp_path, photo):
+    config = transformers.DINOv3ViTConfig(
+        hidden_size=32, num_hidden_layers=4, num_attention_heads=2, intermediate_size=48, image_size=64,
+        patch_size=16, num_register_tokens=3,
+    )  # fmt: skip
+    network = transformers.DINOv3ViTModel(config)
+    write(network, tmp_path, size={"height": 64, "width": 64})
+    backbone = FoundationEncoder(str(tmp_path)).backbone
+    tokens = network(by_hand(photo, 64)).last_hidden_state[:, 1 + 3 :]
+    torch.testing.assert_close(
+        backbone(backbone.photo_input(photo))[-1], tokens.transpose(1, 2).reshape(2, 32, 4, 4)
+    )
+
+
+@torch.no_grad()
+def test_relatives_give_the_values_of_transformers(transformers, write, tmp_path, photo):
+    t = transformers
+    small = {"hidden_sizes": [8, 12, 16, 24], "depths": [1, 1, 1, 1]}
+    vit = {"hidden_size": 32, "num_hidden_layers": 4, "num_attention_heads": 2, "image_size": 64}
+    for config, model, theirs in (
+        (t.ConvNextV2Config(**small), t.ConvNextV2Model, t.ConvNextV2Backbone),
+        (t.DINOv3ConvNextConfig(**small), t.DINOv3ConvNextModel, t.DINOv3ConvNextBackbone),
+        (t.Dinov2WithRegistersConfig(**vit, patch_size=16), t.Dinov2WithRegistersModel,
+         t.Dinov2WithRegistersBackbone),
+    ):  # fmt: skip
+        folder = write(model(config), tmp_path / config.model_type, size={"height": 64, "width": 64})
+        encoder = FoundationEncoder(str(folder))
+        expected = theirs.from_pretrained(folder, out_indices=[1, 2, 3, 4]).eval()(by_hand(photo, 64))
+        found = encoder.backbone(encoder.backbone.photo_input(photo))
+        if config.model_type == "convnextv2":  # its backbone normalises each place
+            found = encoder(photo)
+        for mine, other in zip(found, expected.feature_maps, strict=True):
+            torch.testing.assert_close(mine, other)
+
+
+@torch.no_grad()
+def test_retfound_gives_the_values_of_the_masked_autoencoder(retfound, mae, photo):
+    encoder = FoundationEncoder(str(retfound))
+    prepare = encoder.backbone.photo_input
+    imagenet = torch.tensor([0.485, 0.456, 0.406]), torch.tensor([0.229, 0.224, 0.225])
+    prepared = by_hand(photo, 64, mean=imagenet[0], deviation=imagenet[1])
+    torch.testing.assert_close(prepare(photo), prepared)
+    tokens = mae.vit(prepared, noise=torch.arange(16.0).expand(2, -1)).last_hidden_state[:, 1:]
+    torch.testing.assert_close(encoder.backbone(prepared)[-1], tokens.transpose(1, 2).reshape(2, 128, 4, 4))
+
+
+@torch.no_grad()
+def test_a_folder_of_a_masked_autoencoder_sees_every_patch(mae, retfound, write, tmp_path, photo):
+    write(mae, tmp_path, size=64)
+    folder, file = (FoundationEncoder(str(path)).backbone for path in (tmp_path, retfound))
+    prepared = folder.photo_input(photo)
+    torch.testing.assert_close(folder(prepared), file(prepared))
+    larger = FoundationEncoder(str(retfound), width_px=96).backbone
+    assert larger(larger.photo_input(photo))[0].shape[-1] == 6
+
+
+@torch.no_grad()
+def test_convnext_gives_the_stages_of_transformers(convnext, transformers, photo):
+    encoder = FoundationEncoder(str(convnext))
+    theirs = transformers.ConvNextBackbone.from_pretrained(convnext, out_indices=[1, 2, 3, 4]).eval()
+    prepared = by_hand(photo, 64, "bilinear")
+    maps = encoder(photo)
+    assert [tuple(each.shape[1:]) for each in maps] == [(8, 16, 16), (12, 8, 8), (16, 4, 4), (24, 2, 2)]
+    # Its backbone normalises each place with weights that nobody has trained: ones and zeros.
+    for mine, other in zip(maps, theirs(prepared).feature_maps, strict=True):
+        torch.testing.assert_close(mine, other)
+
+
+def test_a_photo_is_prepared_as_the_library_prepares_it(dinov2, transformers):
+    prepare = FoundationEncoder(str(dinov2)).backbone.photo_input
+    picture = Image.effect_noise((90, 90), 64).convert("RGB")
+    theirs = transformers.BitImageProcessorPil.from_pretrained(dinov2)
+    # The whole photo, and not the centre of a larger one.
+    wanted = theirs(picture, do_center_crop=False, size={"height": 42, "width": 42}, return_tensors="pt")
+    photo = torch.frombuffer(bytearray(picture.tobytes()), dtype=torch.uint8).view(1, 90, 90, 3)
+    mine = prepare(photo.permute(0, 3, 1, 2) / 255)
+    off = 255 * (mine - wanted.pixel_values).abs() * DEVIATION.view(3, 1, 1)
+    assert off.mean() < 0.5 and off.max() < 3  # it rounds to bytes after rows and after columns
+
+
+def trained(network):
+    return {name for name, weight in network.named_parameters() if weight.requires_grad}
+
+
+def gradients(encoder, photo):
+    """Names of the weights of the network to which a gradient comes."""
+    sum(each.square().mean() for each in encoder(photo)).backward()
+    return {name for name, weight in encoder.backbone.named_parameters() if weight.grad is not None}
+
+
+def test_what_is_trained(dinov2, photo):
+    frozen, last, whole = (build_encoder(str(dinov2), how) for how in (False, 2, True))
+    assert trained(frozen.backbone) == set() and all(one.requires_grad for one in frozen.pyramid.parameters())
+    assert gradients(frozen, photo) == set()
+    blocks = {name.split(".")[3] for name in trained(last.backbone)}
+    assert blocks == {"3", "4"} and all(".layer." in name for name in trained(last.backbone))
+    assert gradients(last, photo) == trained(last.backbone)
+    assert trained(whole.backbone) == set(dict(whole.backbone.named_parameters()))
+    assert len(gradients(whole, photo)) > 0.95 * len(trained(whole.backbone))
+
+
+@pytest.mark.parametrize("name", ["dinov2", "retfound", "convnext"])
+def test_lora_trains_its_own_weights_alone(name, request, photo):
+    pytest.importorskip("peft", reason='pip install "fund2oct[foundation]"')
+    path = str(request.getfixturevalue(name))
+    plain, lora = build_encoder(path), build_encoder(path, lora_rank=3)
+    if lora.pyramid:
+        lora.pyramid.load_state_dict(plain.pyramid.state_dict())
+    for mine, other in zip(lora(photo), plain(photo), strict=True):
+        torch.testing.assert_close(mine, other)  # it begins at the weights as they are
+    names = trained(lora.backbone)
+    assert names and all("lora_" in one for one in names)
+    before = {one: weight.clone() for one, weight in lora.backbone.state_dict().items()}
+    optimizer = torch.optim.SGD([one for one in lora.parameters() if one.requires_grad], 1.0)
+    for _ in range(2):  # the second factor begins at zero, and the first one waits for it
+        assert gradients(lora, photo) == names
+        optimizer.step()
+    moved = {one for one, weight in lora.backbone.state_dict().items() if not weight.equal(before[one])}
+    assert {one for one in names if "lora_B" in one} <= moved <= names
+    assert any("lora_A" in one for one in moved)
+    copied = copy.deepcopy(lora)  # as the averaged generator does
+    assert torch.equal(copied(photo)[0], lora(photo)[0])
+
+
+def test_what_cannot_be_trained_is_said(dinov2):
+    for options, message in (
+        ({"fine_tune": 6}, "expected true, false or up to 5 of its blocks, found 6"),
+        ({"fine_tune": -1}, "up to 5 of its blocks, found -1"),
+        ({"fine_tune": 2, "lora_rank": 4}, "choose one; LoRA leaves the weights alone"),
+        ({"lora_rank": -4}, "expected 0 for none or a positive rank, found -4"),
+        ({"width_px": 50}, "expected a multiple of the patch's 14 pixels, found 50"),
+    ):
+        with pytest.raises(ValueError, match=message):
+            build_encoder(str(dinov2), **options)
+    for options in ({"fine_tune": 2}, {"lora_rank": 4}):
+        with pytest.raises(ValueError, match="encoder own: expected fine_tune true or false"):
+            build_encoder("own", **options)
+
+
+PHOTO, CONFIG, WEIGHTS = "preprocessor_config.json", "config.json", "model.safetensors"
+
+
+def changed(name, **values):
+    """What sets values of a file, or takes out those that are None."""
+
+    def spoil(folder):
+        config = json.loads((folder / name).read_text()) | values
+        kept = {key: value for key, value in config.items() if value is not None}
+        (folder / name).write_text(json.dumps(kept))
+
+    return spoil
+
+
+def without_a_weight(folder):
+    weights = load_file(folder / WEIGHTS)
+    del weights["encoder.layer.1.mlp.fc1.weight"]
+    save_file(weights, folder / WEIGHTS, {"format": "pt"})
+
+
+@pytest.mark.parametrize(
+    ("spoil", "message"),
+    [
+        (lambda folder: (folder / PHOTO).unlink(), f"has no {PHOTO}, which says at which size"),
+        (lambda folder: (folder / PHOTO).write_text("{"), f"{PHOTO}: Expecting property name"),
+        (changed(PHOTO, image_mean=[0.5]), "a mean and a positive deviation for each of three colours"),
+        (changed(PHOTO, crop_size=None), "'crop_size' is missing or unknown; expected what the weights"),
+        (changed(PHOTO, resample=1), "1 is missing or unknown"),
+        (lambda folder: (folder / CONFIG).write_text("{"), f"{CONFIG}: damaged"),
+        (changed(CONFIG, model_type="bert"), "expected a model_type out of dinov2, .*, found 'bert'"),
+        (changed(CONFIG, model_type=None), "the model_type of transformers or the architecture of timm"),
+        (changed(CONFIG, hidden_size=32), "weights are missing or of another shape|damaged, or not what"),
+        (lambda folder: (folder / WEIGHTS).unlink(), f"expected {CONFIG} and {WEIGHTS}, .*, found {CONFIG}"),
+        (lambda folder: (folder / WEIGHTS).write_bytes(b"no"), "damaged, or not what its config.json says"),
+        (without_a_weight, "1 weights are missing or of another shape .encoder.layer.1.mlp.fc1.weight"),
+    ],
+)
+def test_a_broken_folder_is_refused_by_name(spoil, message, dinov2, tmp_path):
+    folder = tmp_path / "dinov2"
+    shutil.copytree(dinov2, folder)
+    spoil(folder)
+    with pytest.raises(ValueError, match=message) as caught:
+        build_encoder(str(folder))
+    assert str(folder) in str(caught.value)
+
+
+def test_a_file_of_another_layout_is_refused(tmp_path):
+    class Spring:
+        def __reduce__(self):
+            return print, ("sprung",)
+
+    for content, message in (
+        (
+            {"model": {"conv.weight": torch.rand(2, 2)}},
+            "expected the layout of MAE and RETFound .*conv.weight",
+        ),
+        ({"model": Spring()}, "holds more than tensors and plain values, which could run code; refused"),
+        (torch.rand(2), "expected tensors by name, found a Tensor"),
+    ):
+        torch.save(content, tmp_path / "theirs.pth")
+        with pytest.raises(ValueError, match=message):
+            build_encoder(str(tmp_path / "theirs.pth"))
+
+
+def test_nothing_is_asked_of_the_network(dinov2, retfound, convnext, monkeypatch):
+    def refuse(*arguments, **options):
+        raise AssertionError("asked for an address")
+
+    monkeypatch.setattr(socket, "getaddrinfo", refuse)
+    monkeypatch.setattr(socket.socket, "connect", refuse)
+    for path in (dinov2, retfound, convnext):
+        FoundationEncoder(str(path))
+
+
+def test_a_pyramid_of_few_or_many_maps():
+    assert [each.shape[-1] for each in TokenPyramid([8, 8])([torch.rand(1, 8, 3, 3)] * 2)] == [12, 6]
+    with pytest.raises(ValueError, match="one to 4 maps, found 5"):
+        TokenPyramid([8] * 5)

@@ -1,0 +1,100 @@
+"""Encoders of timm, where it can be imported: their values are those of timm."""
+
+import json
+
+import pytest
+import torch
+from safetensors.torch import save_file
+
+from fund2oct.networks.encoder import build_encoder
+
+
+@pytest.fixture(scope="module")
+def timm():
+    try:
+        import timm
+    except (ImportError, RuntimeError) as error:  # torchvision for another torch breaks with the latter
+        pytest.skip(f'timm cannot be imported: pip install "fund2oct[timm]" ({error})')
+    return timm
+
+
+def saved(timm, name, path, **options):
+    """A network of random weights, written as a file."""
+    torch.manual_seed(4)
+    network = timm.create_model(name, pretrained=False, **options).eval()
+    save_file(network.state_dict(), path)
+    return network
+
+
+@torch.no_grad()
+def test_a_transformer_by_the_name_of_its_file(timm, tmp_path):
+    network = saved(timm, "test_vit", tmp_path / "test_vit.r160_in1k.safetensors")
+    encoder = build_encoder(str(tmp_path / "test_vit.r160_in1k.safetensors"))
+    wanted = timm.data.resolve_model_data_config(network)
+    prepare = encoder.backbone.photo_input
+    assert (3, prepare.width_px, prepare.width_px) == tuple(wanted["input_size"])
+    assert (prepare.mean, prepare.deviation) == (tuple(wanted["mean"]), tuple(wanted["std"]))
+    assert prepare.interpolation == wanted["interpolation"]
+    prepared = prepare(torch.rand(2, 3, 200, 200))
+    depths = [int(name.split(".")[1]) for name in (one["module"] for one in network.feature_info)]
+    expected = network.forward_intermediates(prepared, norm=True, intermediates_only=True)
+    for depth, mine in zip(encoder.backbone.indices, encoder.backbone(prepared), strict=True):
+        torch.testing.assert_close(mine, expected[depths.index(depth)])
+    assert [each.shape[1] for each in encoder(prepared.clamp(0, 1))] == list(encoder.channels)
+    small = build_encoder(str(tmp_path / "test_vit.r160_in1k.safetensors"), width_px=64)
+    assert small.backbone(small.backbone.photo_input(torch.rand(1, 3, 80, 80)))[0].shape[-1] == 4
+
+
+@pytest.mark.parametrize("name", ["test_convnext", "test_resnet", "test_efficientnet"])
+def test_the_stages_of_a_convolutional_network(name, timm, tmp_path):
+    network = saved(timm, name, tmp_path / f"{name}.safetensors")
+    encoder = build_encoder(str(tmp_path / f"{name}.safetensors"), fine_tune=1)
+    photo = torch.rand(1, 3, 160, 160)
+    with torch.no_grad():
+        expected = network.forward_intermediates(encoder.backbone.photo_input(photo), intermediates_only=True)
+    for mine, other in zip(encoder(photo), expected, strict=True):
+        assert mine.shape == other.shape
+        centred = other - other.mean(1, keepdim=True)
+        torch.testing.assert_close(mine, centred / (centred.square().mean(1, keepdim=True) + 1e-6).sqrt())
+    trained = {name for name, one in encoder.backbone.named_parameters() if one.requires_grad}
+    blocks = encoder.backbone.blocks()
+    assert trained == set(blocks[-1]) and 3 <= len(blocks) <= 8
+    sizes = [each.shape[-1] for each in expected]
+    assert sizes == sorted(set(sizes), reverse=True)
+
+
+def test_a_folder_of_the_hub(timm, tmp_path):
+    network = saved(timm, "test_vit", tmp_path / "model.safetensors", num_classes=5)
+    about = {"architecture": "test_vit", "num_classes": 5, "pretrained_cfg": {
+        "input_size": [3, 160, 160], "mean": [0.1, 0.2, 0.3], "std": [0.5, 0.5, 0.5], "num_classes": 5,
+        "interpolation": "bilinear", "classifier": "head", "fixed_input_size": True,
+    }}  # fmt: skip
+    (tmp_path / "config.json").write_text(json.dumps(about))
+    encoder = build_encoder(str(tmp_path))
+    assert encoder.backbone.photo_input.mean == (0.1, 0.2, 0.3)
+    assert encoder.backbone.photo_input.interpolation == "bilinear"
+    mine = encoder.backbone.network.state_dict()
+    assert all(mine[key].equal(value) for key, value in network.state_dict().items() if key in mine)
+    (tmp_path / "config.json").write_text(json.dumps(about | {"architecture": "magic"}))
+    with pytest.raises(ValueError, match="timm knows no architecture 'magic'"):
+        build_encoder(str(tmp_path))
+
+
+def test_a_weight_that_is_missing_is_not_drawn_at_random(timm, tmp_path):
+    path = tmp_path / "test_vit.pth"
+    weights = saved(timm, "test_vit", tmp_path / "all.safetensors").state_dict()
+    del weights["blocks.1.mlp.fc1.weight"]
+    torch.save(weights, path)
+    with pytest.raises(
+        ValueError, match=r"test_vit.pth: damaged, or not the weights .*blocks.1.mlp.fc1.weight"
+    ):
+        build_encoder(str(path))
+
+
+def test_lora(timm, tmp_path):
+    pytest.importorskip("peft", reason='pip install "fund2oct[foundation]"')
+    saved(timm, "test_vit", tmp_path / "test_vit.safetensors")
+    encoder = build_encoder(str(tmp_path / "test_vit.safetensors"), lora_rank=2)
+    trained = [name for name, one in encoder.backbone.named_parameters() if one.requires_grad]
+    assert trained and all("lora_" in name for name in trained)
+    encoder(torch.rand(1, 3, 160, 160))[0].sum().backward()
