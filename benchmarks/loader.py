@@ -167,7 +167,7 @@ def compare_training(folder: Path, n_steps: int) -> None:
             writer.add(simulate_eye(0, number))
     for name, path, more in (
         ("pix2vol", phantom, ["data.init_args.n_eyes=40"]),
-        ("l1", phantom, ["data.init_args.n_eyes=40"]),
+        ("regression", phantom, ["data.init_args.n_eyes=40"]),
         ("aptos2024", folder / "6" / "none.h5", []),
     ):
         overrides = [

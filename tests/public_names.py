@@ -32,6 +32,7 @@ PUBLIC = {
         "Batch", "CheckpointError", "Fake", "Losses", "Pix2Vol", "SurfaceModel", "Task", "TrainingData",
         "VolumeGAN", "VolumeModel", "VoxelGAN", "load_model",
     },
+    "fund2oct.models.baselines": {"Pix2PixHD", "UNet3D", "X2CT"},
     "fund2oct.networks.features": {
         "I3D", "OCT3D", "EfficientNetLite0", "EfficientNetLite1", "FeatureNetwork", "UserNetwork",
         "load_feature_network",

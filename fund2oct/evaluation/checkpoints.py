@@ -28,7 +28,13 @@ from torch.utils.data import DataLoader, default_collate
 from fund2oct.data import EyeReader, FundusOCTDataModule, FundusOCTDataset
 from fund2oct.data.loading.index import EyeIndex
 from fund2oct.evaluation.answers.answer import Answer
-from fund2oct.evaluation.answers.controls import PredictsSurfaces, controls, model_answers, surface_answers
+from fund2oct.evaluation.answers.controls import (
+    PredictsSurfaces,
+    controls,
+    model_answers,
+    shuffled,
+    surface_answers,
+)
 from fund2oct.evaluation.answers.floors import rescan, twin_answers
 from fund2oct.evaluation.answers.training_eyes import TrainingEyes
 from fund2oct.evaluation.answers.twins import twins_of_test_eyes
@@ -162,11 +168,15 @@ def evaluate(
         training = TrainingEyes(datamodule, device) if n_train else None
         if training is not None:
             answers += controls(training)
+        photos = eyes.photos()
         for name, model in models.items():
             if isinstance(model, PredictsSurfaces):
-                answers += surface_answers(name, model, training, seed)
+                of_surfaces = surface_answers(name, model, training, seed)
+                answers += of_surfaces
+                if not model.draws_volumes:  # all that it says has to depend on the photo
+                    answers += [shuffled(answer, photos) for answer in of_surfaces]
         drawing = {name: model for name, model in models.items() if model.draws_volumes}
-        answers += [*own.answers, *model_answers(drawing, eyes.photos(), seed)]
+        answers += [*own.answers, *model_answers(drawing, photos, seed)]
         if distances.thorough:
             answers = [answer.measured_as_set() for answer in answers]
         found = compare(eyes, answers, chosen, pool, own.measures)

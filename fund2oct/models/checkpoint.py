@@ -15,8 +15,7 @@ import torch
 from fund2oct.by_path import import_by_path, values_of_a_file
 from fund2oct.file_kinds import kind_of, why_not_a_file
 from fund2oct.models.base import VolumeModel
-from fund2oct.models.baselines.unet3d import UNet3D
-from fund2oct.models.baselines.x2ct import X2CT
+from fund2oct.models.baselines import X2CT, Pix2PixHD, UNet3D
 from fund2oct.models.pix2vol import Pix2Vol
 from fund2oct.models.published import fetch_from_hub, is_address, is_published, read_published, shipped_model
 from fund2oct.models.surface_model import SurfaceModel
@@ -30,7 +29,7 @@ def _import_path(model: type) -> str:
 
 
 MODELS: dict[str, type[VolumeModel]] = {
-    _import_path(model): model for model in (Pix2Vol, SurfaceModel, VoxelGAN, X2CT, UNet3D)
+from fund2oct.models.baselines import X2CT, Pix2PixHD, UNet3D
 }
 
 

@@ -166,7 +166,7 @@ def test_too_few_patients_to_hold_any_back_is_said(tiny_eyes, tmp_path):
 def test_the_report_of_a_training_says_how_its_eyes_were_chosen(tiny_overrides, tmp_path):
     from fund2oct.run.train import train
 
-    run = train("l1", [*tiny_overrides, "data.init_args.split_seed=5"], tmp_path / "run")
+    run = train("regression", [*tiny_overrides, "data.init_args.split_seed=5"], tmp_path / "run")
     notes = json.loads((run / "report" / "metrics.json").read_text())["protocol"]["notes"]
     assert "split_seed 5" in notes[0] and "to test" in notes[0]
 
@@ -299,7 +299,7 @@ def test_models_of_different_preparation_do_not_go_together(evened, split_otherw
 
 def test_a_shape_unlike_the_datas_is_refused_before_training(tiny_overrides, tmp_path, capsys):
     overrides = [*tiny_overrides, "model.init_args.shape=[6,24,48]"]
-    assert main(["train", "l1", "--out", str(tmp_path / "run"), *overrides]) == 1
+    assert main(["train", "regression", "--out", str(tmp_path / "run"), *overrides]) == 1
     error = capsys.readouterr().err
     assert "[6, 24, 48]" in error and "[6, 32, 48]" in error
     assert "model.init_args.shape=[6, 32, 48]" in error and "volume_shape=[6, 24, 48]" in error

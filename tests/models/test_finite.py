@@ -83,7 +83,7 @@ def test_a_diverged_training_stops_and_keeps_the_last_good_checkpoint(
         "trainer.max_epochs=4",
     ]  # fmt: skip
     overrides = [one for one in overrides if "bscan_width" not in one and "n_layers" not in one]
-    assert main(["train", "l1", "--out", str(tmp_path / "run"), *overrides]) == 1
+    assert main(["train", "regression", "--out", str(tmp_path / "run"), *overrides]) == 1
     error = capsys.readouterr().err
     last = tmp_path / "run" / "checkpoints" / "last.ckpt"
     assert found in error and f"its last good checkpoint is {last}" in error

@@ -8,7 +8,7 @@ from fund2oct.run.train import build
 
 def test_every_shipped_experiment_resolves():
     names = set(experiments()) - {"base"}
-    assert {"pix2vol", "voxels", "l1", "lift_repeat", "lift_channels", "aptos2024"} <= names
+    assert {"pix2vol", "voxels", "regression", "lift_repeat", "lift_channels", "aptos2024"} <= names
     for name in names:
         config = load_experiment(name)
         assert config["model"]["class_path"].startswith("fund2oct.models.")

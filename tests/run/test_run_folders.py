@@ -12,7 +12,7 @@ from fund2oct.run.folder import last_checkpoint, make_run_folder
 
 @pytest.fixture(scope="module")
 def trained(tmp_path_factory, tiny_eyes):
-    """The last checkpoint of one batch of the l1 experiment, and what it was trained with."""
+    """The last checkpoint of one batch of the regression experiment, and what it was trained with."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("fund2oct.run.train._report", lambda *_: None)
         patch.chdir(tmp_path_factory.mktemp("trained"))
@@ -23,8 +23,8 @@ def trained(tmp_path_factory, tiny_eyes):
             "trainer.limit_val_batches=0", "trainer.check_val_every_n_epoch=1",
             "trainer.enable_progress_bar=false", "trainer.enable_model_summary=false",
         ]  # fmt: skip
-        assert main(["train", "l1", *settings, "data.init_args.test_fraction=0"]) == 0
-        checkpoint = last_checkpoint(Path("runs/l1/001"))
+        assert main(["train", "regression", *settings, "data.init_args.test_fraction=0"]) == 0
+        checkpoint = last_checkpoint(Path("runs/regression/001"))
         assert checkpoint is not None
         return checkpoint.resolve(), settings
 
@@ -35,15 +35,15 @@ def test_a_run_has_a_number_and_is_never_written_over(trained, tmp_path, monkeyp
     assert run.name == "001" and checkpoint.name == "last.ckpt"
     before = {path: path.stat().st_mtime_ns for path in run.rglob("*")}
     monkeypatch.chdir(tmp_path)
-    assert main(["train", "l1", *settings, "--out", str(run)]) == 1
+    assert main(["train", "regression", *settings, "--out", str(run)]) == 1
     assert f"{run}: holds a config.yaml already; choose another folder, or allow" in capfd.readouterr().err
     assert {path: path.stat().st_mtime_ns for path in run.rglob("*")} == before
     # What is no run is not replaced even where the user allows to replace a run.
     (tmp_path / "photos").mkdir()
     (tmp_path / "photos/eye.png").write_text("a photo")
-    assert main(["train", "l1", *settings, "--out", "photos", "--overwrite"]) == 1
+    assert main(["train", "regression", *settings, "--out", "photos", "--overwrite"]) == 1
     assert "photos: holds other files already, and no config.yaml" in capfd.readouterr().err
-    assert main(["train", "l1", *settings, "--out", "photos/eye.png", "--overwrite"]) == 1
+    assert main(["train", "regression", *settings, "--out", "photos/eye.png", "--overwrite"]) == 1
     assert "photos/eye.png: is a file, expected the name of a folder" in capfd.readouterr().err
     assert [path.name for path in tmp_path.rglob("*")] == ["photos", "eye.png"]
 
@@ -61,34 +61,34 @@ def test_overwriting_removes_the_run_and_nothing_else(tmp_path):
         (run / name).write_text("old")
     (run / "my notes.txt").write_text("mine")
     with pytest.raises(ValueError, match="holds the checkpoint to resume from"):
-        make_run_folder("l1", run, overwrite=True, resume=run / "checkpoints/last.ckpt")
-    assert make_run_folder("l1", run, overwrite=True) == run
+        make_run_folder("regression", run, overwrite=True, resume=run / "checkpoints/last.ckpt")
+    assert make_run_folder("regression", run, overwrite=True) == run
     assert [path.name for path in run.iterdir()] == ["my notes.txt"]
 
 
 def test_the_processes_of_one_training_share_a_folder(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    first = make_run_folder("l1")
+    first = make_run_folder("regression")
     monkeypatch.setattr("fund2oct.run.folder.is_first_process", lambda: False)
-    assert make_run_folder("l1") == first and make_run_folder("l1", "mine") != first
+    assert make_run_folder("regression") == first and make_run_folder("regression", "mine") != first
     monkeypatch.setenv("TORCHELASTIC_RUN_ID", "none")
     with pytest.raises(ValueError, match="under torchrun give --out DIR"):
-        make_run_folder("l1")
+        make_run_folder("regression")
 
 
 def test_a_batch_job_has_a_folder_of_its_own_name(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("SLURM_JOB_ID", "12")
     monkeypatch.setenv("SLURM_JOB_NAME", "bash")  # interactive: several trainings in one job
-    assert [make_run_folder("l1").name for _ in range(2)] == ["001", "002"]
+    assert [make_run_folder("regression").name for _ in range(2)] == ["001", "002"]
     monkeypatch.setenv("SLURM_JOB_NAME", "oct")
-    run = make_run_folder("l1")
+    run = make_run_folder("regression")
     assert run.name == "slurm-12"
     (run / "config.yaml").write_text("old")
     with pytest.raises(ValueError, match=r"slurm-12: holds a config.yaml already"):
-        make_run_folder("l1")
+        make_run_folder("regression")
     (run / "hpc_ckpt_1.ckpt").write_text("requeued")
-    assert make_run_folder("l1") == run
+    assert make_run_folder("regression") == run
 
 
 def change(**values):
@@ -142,10 +142,10 @@ def test_what_a_training_cannot_go_on_from_is_said_first(
     monkeypatch.chdir(tmp_path)
     write(checkpoint, tmp_path / "new.ckpt")
     monkeypatch.setattr("pytorch_lightning.Trainer.fit", lambda *_, **__: pytest.fail("a training began"))
-    assert main(["train", "l1", *settings, *more, "--resume", "new.ckpt"]) == 1
+    assert main(["train", "regression", *settings, *more, "--resume", "new.ckpt"]) == 1
     (line,) = [line for line in capfd.readouterr().err.splitlines() if line.startswith("fund2oct: ")]
     assert message in line
-    assert not list((tmp_path / "runs/l1").iterdir())  # no folder is left of a run that never was
+    assert not list((tmp_path / "runs/regression").iterdir())  # no folder is left of a run that never was
 
 
 def test_a_checkpoint_never_says_which_file_to_remove(trained, tmp_path, monkeypatch):
@@ -167,12 +167,12 @@ def test_a_checkpoint_never_says_which_file_to_remove(trained, tmp_path, monkeyp
         "--out",
         "run",
     ]
-    assert main(["train", "l1", *settings, *more]) == 0
+    assert main(["train", "regression", *settings, *more]) == 0
     assert victim.read_text() == "precious"
 
 
 def test_each_epoch_is_saved_also_where_it_is_not_validated():
-    for name in ("pix2vol", "l1"):
+    for name in ("pix2vol", "regression"):
         callbacks = load_experiment(name)["trainer"]["callbacks"]
         (saver,) = [one for one in callbacks if one["class_path"].endswith("ModelCheckpoint")]
         # Lightning would wait for a validation, of which there is one in many epochs.

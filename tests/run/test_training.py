@@ -8,6 +8,7 @@ import pytorch_lightning as pl
 import torch
 
 from fund2oct.data import FundusOCTDataModule
+from fund2oct.evaluation.answers.borrowed import RETRIEVAL
 from fund2oct.models import Pix2Vol, VoxelGAN, load_model
 from fund2oct.run.train import build, train
 
@@ -192,7 +193,12 @@ def test_a_run_leaves_all_that_made_it(tiny_overrides, tiny_layers, tmp_path):
 
 @pytest.mark.parametrize(
     ("name", "lift"),
-    [("voxels", "geometry"), ("l1", "geometry"), ("lift_repeat", "repeat"), ("lift_channels", "channels")],
+    [
+        ("voxels", "geometry"),
+        ("regression", "geometry"),
+        ("lift_repeat", "repeat"),
+        ("lift_channels", "channels"),
+    ],
 )
 def test_each_voxel_experiment_runs_a_step(name, lift, tiny_overrides, tiny_voxels, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
@@ -216,6 +222,9 @@ def test_surfaces_alone_are_trained_and_reported(tiny_overrides, tmp_path):
     run = train("surfaces", [*own, *small, "trainer.limit_train_batches=3"], tmp_path / "run")
     report = json.loads((run / "report/metrics.json").read_text())
     assert {"model, median surfaces", "median surfaces, no photo"} <= set(report["summary"])
+    retrieval, shuffled = f"model, {RETRIEVAL}", f"model, {RETRIEVAL}, shuffled photos"
+    own, others = (report["summary"][name]["thickness/error_um"] for name in (retrieval, shuffled))
+    assert own != others
     assert "model" not in report["summary"]
     covered = report["summary"]["model, median surfaces"]["thickness/covered"]["mean"]
     assert 0 <= covered <= 1

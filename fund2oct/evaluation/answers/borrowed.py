@@ -20,6 +20,9 @@ from fund2oct.networks.noise import eye_seed
 from fund2oct.retina import ALIGNED_DEPTH
 from fund2oct.retina.layer_frame import warp
 
+RETRIEVAL = "nearest eye warped to its surfaces"
+"""What stands after the name of a model in the row that is the baseline `retrieval`."""
+
 
 @dataclass(frozen=True)
 class Predicted:
@@ -52,7 +55,7 @@ def retrieval(name: str, training: TrainingEyes, heights_um: Callable[[Batch], T
         warped = warp_heights(other["aligned"], _found_um(other), heights_um(batch), batch["spacing_z_mm"])
         return Given.placed(warped, batch)
 
-    return Answer(f"{name}, nearest eye warped to its surfaces", give, as_set=True)
+    return Answer(f"{name}, {RETRIEVAL}", give, as_set=True)
 
 
 def borrowed_residual(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from typing import Any, Protocol, runtime_checkable
 
 import torch
@@ -64,18 +65,14 @@ def controls(training: TrainingEyes) -> list[Answer]:
 def model_answers(models: Mapping[str, VolumeModel], photos: Mapping[str, Tensor], seed: int) -> list[Answer]:
     """Three answers of each model: as it is, without noise, and with the photos of other patients.
 
-    The photos are shifted by half the test set, because the other eye of a patient is the next in the file.
-
     Args:
         models: models by name.
-        photos: photos of all test eyes by key, in the order of the file, each ``(3, H, H)`` in [0, 1].
+        photos: photos of all test eyes by key, see :func:`shuffled`.
         seed: seed of the noise, which also depends on the key of the eye.
 
     Returns:
         The answers.
     """
-    keys = list(photos)
-    other = {key: keys[(i + len(keys) // 2) % len(keys)] for i, key in enumerate(keys)}
 
     def right(model: VolumeModel) -> Callable[[Batch], Given]:
         return lambda batch: _draw(model, batch["fundus"], batch, _noise(model, batch, seed))
@@ -83,21 +80,33 @@ def model_answers(models: Mapping[str, VolumeModel], photos: Mapping[str, Tensor
     def silent(model: VolumeModel) -> Callable[[Batch], Given]:
         return lambda batch: _draw(model, batch["fundus"], batch, NoNoise())
 
-    def shuffled(model: VolumeModel) -> Callable[[Batch], Given]:
-        def give(batch: Batch) -> Given:
-            given = torch.stack([photos[other[key]] for key in batch["key"]])
-            return _draw(model, given.to(batch["fundus"]), batch, _noise(model, batch, seed))
-
-        return give
-
     answers = []
     for name, model in models.items():
-        answers += [
-            Answer(name, right(model), as_set=True),
-            Answer(f"{name}, noise off", silent(model)),
-            Answer(f"{name}, shuffled photos", shuffled(model), as_set=True),
-        ]
+        own = Answer(name, right(model), as_set=True)
+        answers += [own, Answer(f"{name}, noise off", silent(model)), shuffled(own, photos)]
     return answers
+
+
+def shuffled(answer: Answer, photos: Mapping[str, Tensor]) -> Answer:
+    """The same answer, given the photos of other patients.
+
+    The photos are shifted by half the test set, because the other eye of a patient is the next in the file.
+
+    Args:
+        answer: an answer that reads the photos.
+        photos: photos of all test eyes by key, in the order of the file, each ``(3, H, H)`` in [0, 1].
+
+    Returns:
+        The answer.
+    """
+    keys = list(photos)
+    other = {key: keys[(i + len(keys) // 2) % len(keys)] for i, key in enumerate(keys)}
+
+    def give(batch: Batch) -> Given:
+        given = torch.stack([photos[other[key]] for key in batch["key"]])
+        return answer.give({**batch, "fundus": given.to(batch["fundus"])})
+
+    return replace(answer, name=f"{answer.name}, shuffled photos", give=give)
 
 
 def surface_answers(

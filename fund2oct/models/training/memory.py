@@ -9,9 +9,10 @@ from dataclasses import dataclass
 from typing import Any, cast
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils.data import default_collate
+from torchmetrics import Metric
 
 from fund2oct.models.batch import Batch, Losses
 from fund2oct.models.training.stepping import SteppingModule
@@ -83,7 +84,7 @@ def _run(model: SteppingModule, batch: Batch, share: float) -> int:
     ghost._modules = {
         name: copy.deepcopy(part).to(_META)
         for name, part in model._modules.items()
-        if part is not None and name != "generator_ema" and any(True for _ in part.parameters())
+        if part is not None and name != "generator_ema" and not _measures(part)
     }
     ghost._device = _META
 
@@ -136,6 +137,10 @@ class _Held(TorchDispatchMode):
             self._alive[name] = weakref.ref(storage, gone)
             self.now += size
             self.most = max(self.most, self.now)
+
+
+def _measures(part: nn.Module) -> bool:
+    return any(isinstance(each, Metric) for each in part.modules())
 
 
 def _sizes(tensors: Iterable[Tensor]) -> int:

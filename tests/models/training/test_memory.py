@@ -11,7 +11,7 @@ from tiny_models import TINY_PIX2VOL
 from fund2oct.callbacks import MemoryCallback
 from fund2oct.callbacks.memory import memory_line
 from fund2oct.data import FundusOCTDataModule
-from fund2oct.models import Pix2Vol
+from fund2oct.models import Pix2Vol, VoxelGAN
 from fund2oct.models.training.memory import StepMemory, batch_without_values, step_memory
 
 SHAPE, BATCH = (6, 32, 48), 4
@@ -60,6 +60,18 @@ def test_the_estimate_is_what_a_step_takes(tiny_eyes, adversaries_from, caplog):
     # And the model is as it was, on its own device, and will draw what it would have drawn.
     assert torch.equal(numbers, torch.get_rng_state())
     assert all(torch.equal(value, before[name]) for name, value in model.state_dict().items())
+
+
+def test_a_model_without_discriminators_is_estimated_too(tiny_eyes):
+    data = FundusOCTDataModule(str(tiny_eyes), batch_size=BATCH)
+    data.setup()
+    model = VoxelGAN(SHAPE, channels=(8, 8), weights={"l1": 1.0})
+    model.configure_model()
+    model.configure_training()
+    batch = batch_without_values(data.train_dataset, BATCH)
+    # At least the batch and one map of the finest level.
+    held = sum(value.nbytes for value in batch.values() if isinstance(value, torch.Tensor))
+    assert step_memory(model, batch).step > held + BATCH * 8 * 6 * 32 * 48 * 4
 
 
 class Reading(Pix2Vol):

@@ -5,6 +5,7 @@ import torch
 
 from fund2oct.data import FundusOCTDataModule
 from fund2oct.models import Pix2Vol, VoxelGAN
+from fund2oct.models.baselines import Pix2PixHD
 from fund2oct.models.task import Task
 from fund2oct.models.training.memory import step_memory
 from fund2oct.networks.blocks import Recomputing
@@ -47,6 +48,7 @@ def gradients(model, batch, share):
     [
         (Pix2Vol, {"encoder": "own", "feature_width": 8, "bscan_width": 8, "volume_width": 8}),
         (VoxelGAN, {"channels": (8, 8, 16), "volume_width": 8, "n_layers": 2}),
+        (Pix2PixHD, {"width": 4, "n_halvings": 2, "n_blocks": 2, "discriminator_width": 4, "n_scales": 2}),
     ],
 )
 def test_gradients_are_the_same(tiny_eyes, monkeypatch, kind, options):
