@@ -29,7 +29,7 @@ def _import_path(model: type) -> str:
 
 
 MODELS: dict[str, type[VolumeModel]] = {
-from fund2oct.models.baselines import X2CT, Pix2PixHD, UNet3D
+    _import_path(model): model for model in (Pix2Vol, SurfaceModel, VoxelGAN, Pix2PixHD, X2CT, UNet3D)
 }
 
 
