@@ -279,6 +279,7 @@ class VolumeModel(SteppingModule):
 
     def setup(self, stage: str) -> None:
         """Take from the data what the model has to know of them, once, to be used without them."""
+        begun = None
         if stage == "fit":
             with values_of_a_file(self.from_file):
                 self.configure_model()
@@ -287,7 +288,7 @@ class VolumeModel(SteppingModule):
                 if isinstance(part, Recomputing):
                     part.recompute = self.recompute
             if self.init_from and not self.from_file:
-                start_from(self.init_from, self, self.rebuilt())
+                begun = start_from(self.init_from, self, self.rebuilt())
                 self.init_from = None  # once: a second fit() goes on from the first
             # What an earlier validation left lies in inference mode, where nothing can be added to.
             for metric in self.modules():
@@ -301,6 +302,8 @@ class VolumeModel(SteppingModule):
             return  # its loaders are asked, once they are there
         if stage == "fit" or self.task is None:
             self.task = Task.of(datamodule, self.shape)
+        if begun is not None and self.task is not None:
+            begun.check_apart(self.task.seen)
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Store the class and the task beside the weights; refuse to save what diverged."""

@@ -234,6 +234,23 @@ class SeenEyes:
         )
         return HeldOut(keys, how)
 
+    def check_apart(self, later: SeenEyes) -> None:
+        """Refuse a training that begins with weights which already know the eyes that are to judge it.
+
+        Args:
+            later: the eyes of the training that begins; ``self`` are those of the weights' own training.
+
+        Raises:
+            ValueError: if test eyes of the later training were trained on in the earlier one.
+        """
+        known = [name.key for name in later.parts["test"] if self._knows(name)]
+        if known:
+            raise ValueError(
+                f"init_from: its model was trained on {len(known)} of the {len(later.parts['test'])} eyes "
+                f"that this training keeps for the test ({_some(known)}), by key, patient or photo; the report "
+                f"would flatter. Split the data as then ({self.path}: {self.split}), or leave these eyes out"
+            )
+
     def how(self) -> str:
         """How the test eyes of the training's own data were chosen."""
         return (

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -13,6 +14,8 @@ from pytorch_lightning.utilities.rank_zero import rank_zero_info
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from fund2oct.data.loading.split import SeenEyes
+from fund2oct.models.task import TASK_KEY
 from fund2oct.networks.features.weight_files import read_weights
 
 _AVERAGED = "generator_ema.module."
@@ -141,12 +144,26 @@ def init_from(path: str | Path, networks: Mapping[str, nn.Module], kept: tuple[s
     return report
 
 
-def start_from(path: str | Path, model: Any, kept: tuple[str, ...] = ()) -> None:
-    """Give a model's generator, its average and its discriminators the weights of a file, and say it."""
+def start_from(path: str | Path, model: Any, kept: tuple[str, ...] = ()) -> SeenEyes | None:
+    """Give a model's generator, its average and its discriminators the weights of a file, and say it.
+
+    Returns:
+        The eyes that the file's model was trained on, where it is a checkpoint of this library.
+    """
     parts = {name: getattr(model, name, None) for name in ("generator", "discriminators")}
     found = {name: part for name, part in parts.items() if part is not None}
     rank_zero_info(str(init_from(path, found, kept)))
     model.generator_ema.update(model.generator, decay=0.0)
+    return _seen_by(Path(path))
+
+
+def _seen_by(path: Path) -> SeenEyes | None:
+    if path.suffix == ".safetensors":
+        return None
+    with torch.serialization.safe_globals([argparse.Namespace]):
+        found = torch.load(path, map_location="cpu", weights_only=True)
+    task = found.get(TASK_KEY, {}).get("task") if isinstance(found.get(TASK_KEY), dict) else None
+    return SeenEyes.from_dict(task["seen"]) if task else None
 
 
 def _beginnings(

@@ -41,6 +41,21 @@ def test_an_eye_is_known_by_key_patient_or_photo(trained, name, is_left_out):
     assert ("1 of its 1 eyes are left out" in held.how) is is_left_out
 
 
+@pytest.mark.parametrize("known", [("k1", "x", "x"), ("x", "p2", "x"), ("x", "x", "photo3")])
+def test_weights_that_know_a_test_eye_begin_no_training(trained, known):
+    parts = {
+        "train": (EyeName("n1", "n1", ""),),
+        "val": (),
+        "test": (EyeName("n2", "n2", ""), EyeName(*known)),
+    }
+    expected = (
+        "trained on 1 of the 2 eyes that this training keeps .* Split the data as then .a.h5: split_seed 3"
+    )
+    with pytest.raises(ValueError, match=expected):
+        trained.check_apart(SeenEyes("b.h5", "other", "split_seed 0", parts))
+    trained.check_apart(trained)
+
+
 def test_of_the_very_same_data_the_test_part_is_taken(trained):
     names = [name for part in trained.parts.values() for name in part]
     held = trained.held_out([*names, EyeName("new", "new", "new")], "digest", "moved.h5")
