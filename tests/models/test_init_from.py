@@ -130,9 +130,7 @@ def test_a_model_that_was_trained_on_the_test_eyes_begins_no_training(tiny_eyes,
     path = tmp_path / "first.ckpt"
     fit(0).save_checkpoint(path)
     fit(0, init_from=str(path))
-    with pytest.raises(
-        ValueError, match="init_from: its model was trained on .* eyes that this training keeps"
-    ):
+    with pytest.raises(ValueError, match="init_from: its model was trained on"):
         fit(1, init_from=str(path))
 
 
