@@ -248,7 +248,7 @@ class SeenEyes:
             raise ValueError(
                 f"init_from: its model was trained on {len(known)} of the {len(later.parts['test'])} eyes "
                 f"that this training keeps for the test ({_some(known)}), by key, patient or photo; its "
-                f"report would flatter. Split the data as then ({self.path}: {self.split}), or leave these eyes out"
+                f"report would flatter. Split the data as then ({self.path}: {self.split})"
             )
 
     def how(self) -> str:
