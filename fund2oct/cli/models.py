@@ -19,6 +19,7 @@ from fund2oct.cli.options import (
     add_placement,
     add_seed,
     device_option,
+    metadata_option,
     placement_option,
     trainer_overrides,
 )
@@ -143,6 +144,11 @@ def _add_predict(commands: Commands) -> None:
         help="processes that prepare photos ahead, where there are 16 photos or more",
     )  # fmt: skip
     model = predict.add_argument_group("model")
+    photos.add_argument(
+        "--set", action="append", default=[], metavar="NAME=VALUE", dest="metadata",
+        help="what is known of the eyes, as in age_years=63, where the model was trained with it; may be "
+        "given more than once",
+    )  # fmt: skip
     model.add_argument("--checkpoint", metavar="MODEL", help="the model, in place of the first word")
     model.add_argument(
         "--draw", action="store_true",
@@ -259,6 +265,7 @@ def _predict(options: argparse.Namespace) -> int:
         placement=placement,
         draw=options.draw,
         lines=options.lines,
+        metadata=metadata_option(options.metadata),
         overwrite=options.overwrite,
         skip_done=options.skip_done,
         workers=options.workers,

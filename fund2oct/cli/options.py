@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import os
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, TypeAlias
 
 if TYPE_CHECKING:
@@ -135,6 +136,28 @@ def placement_option(options: argparse.Namespace, fovea: Point = (0.0, 0.0)) -> 
     if options.placement == "photo":
         return PhotoPlacement(options.half_width_mm)
     return Placement(fovea) if options.half_width_mm is None else Placement(fovea, 0.0, options.half_width_mm)
+
+
+def metadata_option(words: Sequence[str]) -> dict[str, str | float]:
+    """What is known of an eye by name, from ``NAME=VALUE``; a value that is a number is one.
+
+    Raises:
+        ValueError: if a word has no equals sign.
+
+    Example:
+        >>> metadata_option(["age_years=63", "device=Maestro"])
+        {'age_years': 63.0, 'device': 'Maestro'}
+    """
+    found: dict[str, str | float] = {}
+    for word in words:
+        name, equals, value = word.partition("=")
+        if not (name and equals and value):
+            raise ValueError(f"--set {word}: expected NAME=VALUE, as in age_years=63")
+        try:
+            found[name] = float(value)
+        except ValueError:
+            found[name] = value
+    return found
 
 
 def device_option(name: str) -> str:

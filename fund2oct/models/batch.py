@@ -28,6 +28,7 @@ class Batch(TypedDict, total=False):
         key: names of the eyes. (needed)
         laterality: ``"OD"``, ``"OS"`` or empty, of each.
         diagnosis: free text of each, empty where unknown.
+        metadata: what else is known of each, plain values by name as JSON, such as ``'{"age_years": 63}'``.
         fundus: photos, ``(B, 3, H, H)``. (needed)
         volume: scans, ``(B, 1, S, Z, X)``. (needed)
         rescan: the same eyes scanned again, with other speckle, ``(B, 1, S, Z, X)``.
@@ -57,6 +58,7 @@ class Batch(TypedDict, total=False):
     key: list[str]
     laterality: list[str]
     diagnosis: list[str]
+    metadata: list[str]
     fundus: Tensor
     volume: Tensor
     rescan: Tensor

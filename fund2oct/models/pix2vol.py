@@ -13,15 +13,13 @@ from fund2oct.losses import adversarial_loss
 from fund2oct.models.base import Batch, Fake, Losses
 from fund2oct.models.gan import VolumeGAN
 from fund2oct.models.pix2vol_losses import N_CONDITION, anatomy_losses, photo_and_anatomy
-from fund2oct.models.surface_model import (
-    SURFACE_WEIGHTS,
-    heights_above_pose,
-)
+from fund2oct.models.surface_model import SURFACE_WEIGHTS, heights_above_pose
 from fund2oct.models.training.optimisation import each_step, falling
 from fund2oct.models.training.terms import chosen_weights, own_terms
 from fund2oct.networks.adversaries.discriminators import BScanPatchDiscriminator, VolumePatchDiscriminator
 from fund2oct.networks.adversaries.feature_discriminator import FeatureDiscriminator
 from fund2oct.networks.encoder import available_encoder
+from fund2oct.networks.known import Known
 from fund2oct.networks.layered.generator import LayeredGenerator, PredictedAnatomy, Real
 from fund2oct.networks.layered.surfaces import SurfaceDistribution
 from fund2oct.networks.noise import NoiseSource
@@ -72,6 +70,9 @@ class Pix2Vol(VolumeGAN):
         surface_width: number of channels of an A-scan's features in the surface network.
         tissue_width: the same in the tissue network.
         texture: numbers of channels of the texture's levels, finest first.
+        conditions: scalars that it is told of an eye beside the photo, see
+            :class:`fund2oct.networks.known.Conditions`.
+        masks: masks of the photo that it is told, entries of the batch such as ``vessels``.
         weights: weights of the terms by name, instead of the default ones. A term that is left out is not
             used. A name can also be the import path of a loss of your own, see
             :func:`fund2oct.models.training.terms.own_terms`, which is used in both parts. Without
@@ -113,6 +114,8 @@ class Pix2Vol(VolumeGAN):
         surface_width: int = 96,
         tissue_width: int = 128,
         texture: Sequence[int] = (16, 24, 32),
+        conditions: Sequence[str] = (),
+        masks: Sequence[str] = (),
         weights: dict[str, float] | None = None,
         adversarial: str = "hinge",
         feature_width: int = 48,
@@ -140,6 +143,7 @@ class Pix2Vol(VolumeGAN):
         self.surface_width = surface_width
         self.tissue_width = tissue_width
         self.texture = tuple(texture)
+        self.conditions, self.masks = tuple(conditions), tuple(masks)
         self.weights = chosen_weights(weights, WEIGHTS)
         self.adversarial = adversarial_loss(adversarial)
         self.feature_width = feature_width
@@ -151,15 +155,9 @@ class Pix2Vol(VolumeGAN):
 
     def build_generator(self) -> nn.Module:
         """Build a :class:`fund2oct.networks.layered.generator.LayeredGenerator`."""
-        return LayeredGenerator(
-            self.shape[1],
-            self.encoder,
-            self.fine_tune,
-            self.encoder_px,
-            self.surface_width,
-            self.tissue_width,
-            self.texture,
-        )
+        encoder = self.encoder, self.fine_tune, self.encoder_px
+        widths = self.surface_width, self.tissue_width, self.texture
+        return LayeredGenerator(self.shape[1], *encoder, *widths, n_known=self.n_known)
 
     def build_discriminators(self) -> nn.ModuleDict:
         """Build a discriminator of each kind that has a width.
@@ -228,6 +226,7 @@ class Pix2Vol(VolumeGAN):
         n_depth: int | None = None,
         rng: NoiseSource | None = None,
         draw_surfaces: bool = False,
+        known: Known | None = None,
     ) -> Tensor:
         """Draw volumes in the aligned frame with the averaged generator.
 
@@ -239,29 +238,32 @@ class Pix2Vol(VolumeGAN):
             rng: source of the noise; None takes torch's global generator.
             draw_surfaces: True draws the surfaces from their distribution, so that they vary like those of
                 real eyes; False takes the median, which is the best single prediction.
+            known: what is known of the eyes beside their photos, see :meth:`known`.
 
         Returns:
             Aligned volumes in [0, 1], shape ``(B, 1, S, Z, X)``.
         """
         self.configure_model()
         n_depth = n_depth or self.shape[1]
-        spacing_z_mm = self.spacing_z_mm(n_depth)
-        drawn: Tensor = self.generator_ema(fundus, grid, spacing_z_mm, n_depth, rng, draw_surfaces)
+        given = fundus, grid, self.spacing_z_mm(n_depth), n_depth
+        drawn: Tensor = self.generator_ema(*given, rng, draw_surfaces, known)
         return drawn
 
-    def surfaces(self, fundus: Tensor, grid: Tensor) -> SurfaceDistribution:
+    def surfaces(self, fundus: Tensor, grid: Tensor, known: Known | None = None) -> SurfaceDistribution:
         """Predict the surfaces without drawing a volume; the arguments are those of ``forward``."""
         self.configure_model()
         network = self.generator_ema.module
         assert isinstance(network, LayeredGenerator)
-        return network.surfaces(fundus, network.encoder(fundus), grid)
+        return network.surfaces(fundus, network.encoder(fundus), grid, known=known)
 
-    def anatomy(self, fundus: Tensor, grid: Tensor, spacing_z_mm: Tensor | float) -> PredictedAnatomy:
+    def anatomy(
+        self, fundus: Tensor, grid: Tensor, spacing_z_mm: Tensor | float, known: Known | None = None
+    ) -> PredictedAnatomy:
         """Predict surfaces and tissue without noise; the arguments are those of ``forward``."""
         self.configure_model()
         network = self.generator_ema.module
         assert isinstance(network, LayeredGenerator)
-        return network.anatomy(fundus, grid, spacing_z_mm)
+        return network.anatomy(fundus, grid, spacing_z_mm, known=known)
 
     def training_batch(self, batch: Batch) -> Batch:
         """Keep only some slices of each eye while the discriminators are used."""
@@ -298,7 +300,7 @@ class Pix2Vol(VolumeGAN):
             anatomy = network.anatomy(
                 batch["fundus"], batch["grid"], batch["spacing_z_mm"], batch["volume"].shape[3],
                 real=Real(heights_above_pose(batch), batch["aligned"], self.task.spacing_mm[2]),
-                centre=batch.get("centre"),
+                centre=batch.get("centre"), **self.known(batch, withhold=True),
             )  # fmt: skip
         aligned = network.dress(anatomy, rng) if dressed else anatomy.image
         return Fake(aligned, unalign(aligned, batch["pose_um"], batch["spacing_z_mm"]), anatomy)

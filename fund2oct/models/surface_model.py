@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import torch
@@ -14,6 +15,7 @@ from fund2oct.metrics.eyes.measuring import EyeMean
 from fund2oct.models.base import Batch, Losses, VolumeModel
 from fund2oct.models.training.terms import chosen_weights, own_terms
 from fund2oct.networks.encoder import available_encoder, build_encoder
+from fund2oct.networks.known import Known
 from fund2oct.networks.layered.surfaces import (
     SurfaceDistribution,
     SurfaceNetwork,
@@ -78,16 +80,20 @@ class SurfaceGenerator(nn.Module):
         fine_tune: whether a pre-trained encoder is trained too.
         encoder_px: the width in pixels at which it sees the photo.
         width: channels of an A-scan's features.
+        n_known: numbers of scalars and of masks that it may be told.
     """
 
-    def __init__(self, encoder: str, fine_tune: bool, encoder_px: int, width: int) -> None:
+    def __init__(
+        self, encoder: str, fine_tune: bool, encoder_px: int, width: int, n_known: tuple[int, int] = (0, 0)
+    ) -> None:
         super().__init__()
         self.encoder = build_encoder(encoder, fine_tune, encoder_px)
-        self.surfaces = SurfaceNetwork(self.encoder.channels, SURFACES, width)  # type: ignore[arg-type]
+        channels: Sequence[int] = self.encoder.channels  # type: ignore[assignment]
+        self.surfaces = SurfaceNetwork(channels, SURFACES, width, n_known=n_known)
 
-    def forward(self, fundus: Tensor, grid: Tensor) -> SurfaceDistribution:
+    def forward(self, fundus: Tensor, grid: Tensor, known: Known | None = None) -> SurfaceDistribution:
         """Predict the surfaces of photos ``(B, 3, H, W)`` at the places ``(B, S, X, 2)``."""
-        found: SurfaceDistribution = self.surfaces(fundus, self.encoder(fundus), grid)
+        found: SurfaceDistribution = self.surfaces(fundus, self.encoder(fundus), grid, known=known)
         return found
 
 
@@ -104,6 +110,9 @@ class SurfaceModel(VolumeModel):
         fine_tune: True to train the weights of a pre-trained encoder too.
         encoder_px: width in pixels to which photos are resized for a pre-trained encoder.
         surface_width: number of channels of an A-scan's features.
+        conditions: scalars that it is told of an eye beside the photo, see
+            :class:`fund2oct.networks.known.Conditions`.
+        masks: masks of the photo that it is told, entries of the batch such as ``vessels``.
         weights: weights of the terms ``surfaces``, ``energy`` and ``crps``, instead of the default ones.
         learning_rate: step size of Adam.
         options: further arguments, those of :class:`VolumeModel`.
@@ -126,6 +135,8 @@ class SurfaceModel(VolumeModel):
         fine_tune: bool = False,
         encoder_px: int = 192,
         surface_width: int = 96,
+        conditions: Sequence[str] = (),
+        masks: Sequence[str] = (),
         weights: dict[str, float] | None = None,
         learning_rate: float = 1.5e-3,
         **options: Any,
@@ -136,6 +147,7 @@ class SurfaceModel(VolumeModel):
         self.fine_tune = fine_tune
         self.encoder_px = encoder_px
         self.surface_width = surface_width
+        self.conditions, self.masks = tuple(conditions), tuple(masks)
         self.weights = chosen_weights(weights, SURFACE_WEIGHTS)
 
     def configure_model(self) -> None:
@@ -151,26 +163,28 @@ class SurfaceModel(VolumeModel):
 
     def build_generator(self) -> nn.Module:
         """Encoder and surface network."""
-        return SurfaceGenerator(self.encoder, self.fine_tune, self.encoder_px, self.surface_width)
+        chosen = self.encoder, self.fine_tune, self.encoder_px, self.surface_width
+        return SurfaceGenerator(*chosen, self.n_known)
 
-    def surfaces(self, fundus: Tensor, grid: Tensor) -> SurfaceDistribution:
+    def surfaces(self, fundus: Tensor, grid: Tensor, known: Known | None = None) -> SurfaceDistribution:
         """Predict the surfaces with the averaged network.
 
         Args:
             fundus: photos in [0, 1], shape ``(B, 3, H, W)``.
             grid: positions of the A-scans, -1 to 1 from one edge of the photo to the other, as (x, y), shape
                 ``(B, S, X, 2)``.
+            known: what is known of the eyes beside their photos, see :meth:`known`.
 
         Returns:
             Their distribution.
         """
         self.configure_model()
-        found: SurfaceDistribution = self.generator_ema(fundus, grid)
+        found: SurfaceDistribution = self.generator_ema(fundus, grid, known)
         return found
 
     def training_step(self, batch: Batch, batch_idx: int) -> None:
         """Predict a batch and step the network."""
-        found = self.generator(batch["fundus"], batch["grid"])
+        found = self.generator(batch["fundus"], batch["grid"], **self.known(batch, withhold=True))
         losses = surface_losses(found, heights_above_pose(batch), self.step_noise())
         losses |= {name: loss(batch, found) for name, loss in self.own_terms.items()}
         self.step_generator(
@@ -179,7 +193,8 @@ class SurfaceModel(VolumeModel):
 
     def measure(self, batch: Batch, part: str) -> dict[str, Tensor]:
         """Measure the median thickness and its interval against the surfaces found in the real volumes."""
-        found, heights = self.surfaces(batch["fundus"], batch["grid"]), heights_above_pose(batch)
+        found = self.surfaces(batch["fundus"], batch["grid"], **self.known(batch))
+        heights = heights_above_pose(batch)
         thickness, _ = thickness_um(found)
         real = heights[:, _ILM] - heights[:, _RPE]
         values = {

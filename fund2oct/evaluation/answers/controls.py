@@ -12,6 +12,7 @@ from fund2oct.evaluation.answers.answer import Answer, Given
 from fund2oct.evaluation.answers.borrowed import Predicted, borrowed_residual, retrieval
 from fund2oct.evaluation.answers.training_eyes import TrainingEyes
 from fund2oct.models import Batch, VolumeModel
+from fund2oct.networks.known import Known
 from fund2oct.networks.layered.surfaces import thickness_interval_um
 from fund2oct.networks.noise import NoiseSource, NoNoise
 from fund2oct.retina.layers import SURFACES
@@ -25,7 +26,7 @@ MEDIAN_SURFACES = "median surfaces, no photo"
 class PredictsSurfaces(Protocol):
     """Form of a model that predicts surfaces. A report then also measures these surfaces."""
 
-    def surfaces(self, fundus: Tensor, grid: Tensor) -> Any:
+    def surfaces(self, fundus: Tensor, grid: Tensor, **known: Any) -> Any:
         """Return a distribution like :class:`~fund2oct.networks.layered.surfaces.SurfaceDistribution`."""
 
 
@@ -33,7 +34,7 @@ class PredictsSurfaces(Protocol):
 class DrawsAnatomy(PredictsSurfaces, Protocol):
     """Form of a model that also draws tissue between its surfaces, without texture."""
 
-    def anatomy(self, fundus: Tensor, grid: Tensor, spacing_z_mm: Tensor | float) -> Any:
+    def anatomy(self, fundus: Tensor, grid: Tensor, spacing_z_mm: Tensor | float, **known: Any) -> Any:
         """Return an object with ``heights_um``, ``(B, n, S, X)``, and ``image``, ``(B, 1, S, Z, X)``."""
 
 
@@ -117,11 +118,12 @@ def surface_answers(
     ilm, rpe, bm = (SURFACES.index(surface) for surface in ("ILM", "RPE", "BM"))
 
     def surfaces(batch: Batch) -> Given:
-        found = model.surfaces(batch["fundus"], batch["grid"])
+        found = model.surfaces(batch["fundus"], batch["grid"], **_known(model, batch))
         return Given.of_heights(found.median_um[:, [ilm, rpe, bm]], batch, thickness_interval_um(found))
 
     def heights_um(batch: Batch) -> Tensor:
-        median_um: Tensor = model.surfaces(batch["fundus"], batch["grid"]).median_um
+        found = model.surfaces(batch["fundus"], batch["grid"], **_known(model, batch))
+        median_um: Tensor = found.median_um
         return median_um
 
     answers = [Answer(f"{name}, median surfaces", surfaces)]
@@ -132,10 +134,15 @@ def surface_answers(
         return answers
 
     def predict(batch: Batch) -> Predicted:
-        anatomy = model.anatomy(batch["fundus"], batch["grid"], batch["spacing_z_mm"])
+        given = batch["fundus"], batch["grid"], batch["spacing_z_mm"]
+        anatomy = model.anatomy(*given, **_known(model, batch))
         return Predicted(anatomy.heights_um, anatomy.image)
 
     return [*answers, borrowed_residual(name, training, predict, seed)]
+
+
+def _known(model: Any, batch: Batch) -> dict[str, Known]:
+    return model.known(batch) if isinstance(model, VolumeModel) else {}
 
 
 def _noise(model: VolumeModel, batch: Batch, seed: int) -> NoiseSource:
@@ -143,4 +150,6 @@ def _noise(model: VolumeModel, batch: Batch, seed: int) -> NoiseSource:
 
 
 def _draw(model: VolumeModel, fundus: Tensor, batch: Batch, rng: NoiseSource) -> Given:
-    return Given.placed(model(fundus, batch["grid"], batch["volume"].shape[3], rng=rng), batch)
+    n_depth = batch["volume"].shape[3]
+    drawn = model(fundus, batch["grid"], n_depth, rng=rng, **_known(model, batch))
+    return Given.placed(drawn, batch)
