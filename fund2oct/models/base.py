@@ -175,7 +175,7 @@ class VolumeModel(KnowingModule):
             draw: True draws the surfaces from their distribution, as a real eye might have them; False takes
                 the median, which is the best single prediction.
             lines: where the B-scans lie, as many as the model has slices; None takes those of the training.
-            metadata: what is known of the eye by name, such as ``{"age_years": 63}``, of the model's conditions.
+            metadata: what is known of the eye, of the model's ``conditions``, such as ``{"age_years": 63}``.
 
         Returns:
             The prepared photo and the generated volume, at a pose drawn from the poses of the training. A

@@ -138,7 +138,9 @@ class Task:
             seen = replace(seen, parts={**seen.parts, "val": val.seen().parts["train"]})
         simulated = bool(getattr(data, "simulated", False))
         if conditions and not hasattr(data, "metadata"):
-            raise ValueError(f"conditions: a {type(data).__name__} tells nothing of its eyes; it needs metadata()")
+            raise ValueError(
+                f"conditions: a {type(data).__name__} tells nothing of its eyes; it needs metadata()"
+            )
         told = Conditions.of(conditions, data.metadata() if conditions else ())
         return cls(data.scan, (s, z, x), data.fundus_px, poses, preparation, seen, simulated, told)
 

@@ -113,7 +113,9 @@ class Conditions:
         fields = [name.partition("=")[0] for name in self.names]
         for name in given:
             if name not in fields:
-                known = f"one of {', '.join(fields)}" if fields else "nothing, for the model takes only photos"
+                known = (
+                    f"one of {', '.join(fields)}" if fields else "nothing, for the model takes only photos"
+                )
                 raise ValueError(f"{name}: expected {known}")
         self.read([given])
 
@@ -148,7 +150,9 @@ def _scale(name: str, eyes: Sequence[Mapping[str, Plain]]) -> tuple[float, float
     field, is_text, _ = name.partition("=")
     if not known.numel():
         fields = sorted({field for eye in eyes for field, value in eye.items() if value != ""})
-        raise ValueError(f"conditions: no training eye has {field}; they have {', '.join(fields) or 'nothing'}")
+        raise ValueError(
+            f"conditions: no training eye has {field}; they have {', '.join(fields) or 'nothing'}"
+        )
     if not is_text:
         return float(known.mean()), float(known.std(correction=0)) or 1.0
     if not known.any():
@@ -186,9 +190,11 @@ class KnownFeatures(nn.Module):
         super().__init__()
         self.n_conditions, self.n_masks = n_conditions, n_masks
         with torch.random.fork_rng(devices=[]):
-            self.scale_and_shift = nn.Sequential(
-                nn.Linear(2 * n_conditions, _HIDDEN), nn.SiLU(), nn.Linear(_HIDDEN, 2 * width)
-            ) if n_conditions else None
+            self.scale_and_shift = (
+                nn.Sequential(nn.Linear(2 * n_conditions, _HIDDEN), nn.SiLU(), nn.Linear(_HIDDEN, 2 * width))
+                if n_conditions
+                else None
+            )
             self.masks = nn.Conv2d(3 * n_masks, width, 1) if n_masks else None
         for last in (self.scale_and_shift and self.scale_and_shift[-1], self.masks):
             if last is not None:

@@ -13,6 +13,7 @@ from fund2oct.networks.lines import LineEncoder
 from fund2oct.networks.noise import NoiseSource
 
 S, X, H = 2, 5, 12
+_STEPS = 80
 
 
 def eyes_of(n, seed, share):
@@ -20,8 +21,8 @@ def eyes_of(n, seed, share):
     rng = torch.Generator().manual_seed(seed)
     photos = torch.rand(n, 3, H, H, generator=rng)
     scalars = torch.randn(n, 1, generator=rng)
-    masks = (torch.rand(n, 1, 1, 1, generator=rng) < 0.5).float().expand(-1, -1, H, H)
-    moved = scalars if share == "conditions" else 2 * masks[:, :, 0, 0] - 1
+    masks = torch.rand(n, 1, 1, 1, generator=rng).expand(-1, -1, H, H)
+    moved = scalars if share == "conditions" else 12**0.5 * (masks[:, :, 0, 0] - 0.5)
     heights = torch.tensor([300.0, 40.0, 26.0, 0.0]).view(1, 4, 1, 1) + torch.zeros(n, 4, S, X)
     heights[:, 0] += 60 * moved[:, :, None]
     return photos, {"conditions": scalars, "masks": masks}[share], heights
@@ -34,42 +35,41 @@ def found_by(network, photos, known):
     return network(photos, [], GRID.expand(len(photos), -1, -1, -1), known=known)
 
 
-def trained(share, order=None, told=True):
-    """A network after some seconds; ``order`` shuffles what it is told."""
+def trained(share, shuffled=0, told=True):
+    """A network after a second; ``shuffled`` tells it what is known of another eye."""
     torch.manual_seed(0)
     n_known = (int(share == "conditions"), int(share == "masks")) if told else (0, 0)
     network = SurfaceNetwork((), width=16, n_known=n_known)
     optimizer = torch.optim.Adam(network.parameters(), 5e-3)
-    photos, values, heights = eyes_of(64, 1, share)
-    values = values if order is None else values[order]
-    for step in range(150):
-        chosen = torch.randperm(64, generator=torch.Generator().manual_seed(step))[:16]
+    schedule = torch.optim.lr_scheduler.LinearLR(optimizer, 1.0, 0.02, _STEPS)
+    for step in range(_STEPS):
+        photos, values, heights = eyes_of(24, 1000 + step, share)
         noise = NoiseSource([torch.Generator().manual_seed(step)])
-        known = Known(**{share: values[chosen]}).withheld(noise) if told else None
-        loss = height_loss(found_by(network, photos[chosen], known).free_um, heights[chosen])
+        known = Known(**{share: values.roll(shuffled, 0)}).withheld(noise) if told else None
+        loss = height_loss(found_by(network, photos, known).free_um, heights)
         optimizer.zero_grad()
         loss.backward()
         optimizer.step()
+        schedule.step()
     return network.eval()
 
 
 @torch.no_grad()
-def error_um(network, share, order=None, told=True):
-    photos, values, heights = eyes_of(64, 2, share)
-    known = Known(**{share: values if order is None else values[order]}) if told else None
+def error_um(network, share, shuffled=0, told=True):
+    photos, values, heights = eyes_of(200, 2, share)
+    known = Known(**{share: values.roll(shuffled, 0)}) if told else None
     return float((found_by(network, photos, known).median_um - heights)[:, 0].abs().mean())
 
 
 @pytest.mark.parametrize("share", ["conditions", "masks"])
 def test_the_truth_helps_the_shuffled_does_not_and_the_missing_does_no_harm(share):
-    shuffled = torch.randperm(64, generator=torch.Generator().manual_seed(5))
     plain = error_um(trained(share, told=False), share, told=False)
     network = trained(share)
     assert error_um(network, share) < 0.5 * plain
     assert error_um(network, share, told=False) < 1.01 * plain
-    assert error_um(network, share, shuffled) > plain
+    assert error_um(network, share, shuffled=1) > plain
     # Nor does a network gain by what was shuffled when it learned.
-    assert error_um(trained(share, shuffled), share) > 0.99 * plain
+    assert error_um(trained(share, shuffled=1), share) > 0.99 * plain
 
 
 @pytest.fixture
@@ -93,7 +93,8 @@ def test_untrained_it_changes_nothing_and_takes_no_random_number(given):
     }  # fmt: skip
     known = Known(torch.tensor([[1.0, math.nan], [0.3, -2.0]]), torch.rand(2, 1, 32, 32))
     drawn = [
-        network.anatomy(*given, 0.048, known=one).image for network, one in ((plain, None), (told, known), (told, None))
+        network.anatomy(*given, 0.048, known=one).image
+        for network, one in ((plain, None), (told, known), (told, None))
     ]
     assert torch.equal(drawn[0], drawn[1]) and torch.equal(drawn[0], drawn[2])
 
@@ -125,7 +126,7 @@ def test_an_ascan_is_told_the_mask_under_it():
     mask[0, 0, 2, 11] = 1.0
     places = torch.tensor([[[(11 + 0.5) / 8 - 1, (2 + 0.5) / 4 - 1], [0.0, 0.9]]])[None]
     x = torch.zeros(1, 4, 1, 2)
-    assert encoder.known(x, places[0], Known(masks=mask))[0, 0, 0].tolist() == pytest.approx([1, 0], abs=1e-6)
+    assert encoder.known(x, places, Known(masks=mask))[0, 0, 0].tolist() == pytest.approx([1, 0], abs=1e-6)
 
 
 def test_what_is_withheld():

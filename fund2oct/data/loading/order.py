@@ -61,9 +61,9 @@ class EpochOrder:
     r"""Which eyes an epoch of a training shows, and in which order.
 
     Without weights, an epoch shows each eye once. With weights, it shows as many eyes as without, and
-    :math:`w_k / \sum_j w_j` of them come from group k, such as a file or a diagnosis. A small group with a large
-    weight is then shown several times in an epoch, and of a large group with a small weight each epoch shows
-    other eyes: no eye of a group comes a second time before all others of that group came once.
+    :math:`w_k / \sum_j w_j` of them come from group k, such as a file or a diagnosis. A small group with a
+    large weight is then shown several times in an epoch, and of a large group with a small weight each epoch
+    shows other eyes: no eye of a group comes a second time before all others of that group came once.
 
     Args:
         groups: for each group, the numbers of its eyes in the dataset.
@@ -149,8 +149,8 @@ def mixed_order(
 ) -> EpochOrder:
     """Order the training eyes so that files come by their weights, and diagnoses equally often.
 
-    With both, the diagnoses are balanced within each file. An eye of several diagnoses, joined by ``+``, counts
-    as one of the rarest of them; eyes without a diagnosis are one more.
+    With both, the diagnoses are balanced within each file. An eye of several diagnoses, joined by ``+``,
+    counts as the rarest of them; eyes without a diagnosis are one more.
 
     Args:
         index: the training eyes.

@@ -18,7 +18,7 @@ from fund2oct.networks.noise import NoiseSource
 
 
 class KnowingModule(SteppingModule):
-    """A module whose networks may be told scalars and masks of an eye, see :class:`fund2oct.models.VolumeModel`.
+    """A module whose networks may be told scalars and masks of an eye.
 
     A model of your own that can be told sets ``conditions`` and ``masks``, builds its network with
     ``n_known``, and passes ``**self.known(batch)`` to it.
@@ -52,7 +52,11 @@ class KnowingModule(SteppingModule):
 
     def known_of(self, eye: Eye) -> dict[str, Known]:
         """The same of one eye, whose masks are missing."""
-        told = {"metadata": json.dumps(eye.metadata), "laterality": eye.laterality, "diagnosis": eye.diagnosis}
+        told = {
+            "metadata": json.dumps(eye.metadata),
+            "laterality": eye.laterality,
+            "diagnosis": eye.diagnosis,
+        }
         return self.known({name: [text] for name, text in told.items()})
 
     def _conditions(self, batch: Mapping[str, Any]) -> Tensor | None:

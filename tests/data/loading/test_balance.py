@@ -39,7 +39,9 @@ def test_every_diagnosis_is_shown_equally_often(path):
 
 
 def test_two_processes_share_a_balanced_epoch_by_its_number(path):
-    data = FundusOCTDataModule(str(path), balance="diagnosis", split={"train": [f"eye{n:02d}" for n in range(20)]})
+    data = FundusOCTDataModule(
+        str(path), balance="diagnosis", split={"train": [f"eye{n:02d}" for n in range(20)]}
+    )
     samplers = [TrainSampler(data.train_dataset, rank, world_size=2) for rank in range(2)]
     epochs = []
     for epoch in range(3):
@@ -76,5 +78,7 @@ def test_what_cannot_be_balanced(make_file):
     with pytest.raises(ValueError, match=r"balance: expected diagnosis or nothing, found 'age'"):
         FundusOCTDataModule("eyes.h5", balance="age")
     data = FundusOCTDataModule(str(make_file(6, diagnosis="")), balance="diagnosis")
-    with pytest.raises(DataError, match=r"balance: none of \d training eyes has a diagnosis; leave balance out"):
+    with pytest.raises(
+        DataError, match=r"balance: none of \d training eyes has a diagnosis; leave balance out"
+    ):
         data.setup()
