@@ -92,6 +92,15 @@ def add_seed(group: Group, of: str) -> None:
     )
 
 
+def add_mask(group: Group) -> None:
+    """Add ``--mask``."""
+    group.add_argument(
+        "--mask", action="append", default=[], metavar="NAME=NETWORK", dest="masks",
+        help="a network that draws a mask of the photo, where the model was trained with it: a TorchScript "
+        "file, or an import path; may be given more than once",
+    )  # fmt: skip
+
+
 def add_placement(group: Group) -> None:
     """Add ``--placement`` and ``--half-width-mm``."""
     group.add_argument(
@@ -149,15 +158,24 @@ def metadata_option(words: Sequence[str]) -> dict[str, str | float]:
         {'age_years': 63.0, 'device': 'Maestro'}
     """
     found: dict[str, str | float] = {}
-    for word in words:
-        name, equals, value = word.partition("=")
-        if not (name and equals and value):
-            raise ValueError(f"--set {word}: expected NAME=VALUE, as in age_years=63")
+    for name, value in named_option("--set", words).items():
         try:
             found[name] = float(value)
         except ValueError:
             found[name] = value
     return found
+
+
+def named_option(option: str, words: Sequence[str]) -> dict[str, str]:
+    """Values by name, from ``NAME=VALUE``.
+
+    Raises:
+        ValueError: if a word has no equals sign.
+    """
+    pairs = [word.partition("=") for word in words]
+    if wrong := ["".join(pair) for pair in pairs if not all(pair)]:
+        raise ValueError(f"{option} {wrong[0]}: expected NAME=VALUE")
+    return {name: value for name, _, value in pairs}
 
 
 def device_option(name: str) -> str:

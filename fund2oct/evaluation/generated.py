@@ -50,7 +50,7 @@ def _answer(model: VolumeModel, eye: Eye, where: str, seed: int) -> Eye:
     if eye.scan.n_slices != n_slices:
         raise DataError(f"{where}: expected the model's {n_slices} slices, found {eye.scan.n_slices}")
     fundus = resize_photo(eye.fundus, model.task.fundus_px)
-    known = model.known_of(eye)
+    known = model.known_of(replace(eye, fundus=fundus))
     volume, pose_um = generate(model, fundus, eye.scan, eye.placement, eye.key, seed, **known)
     _, rows, columns = eye.volume.shape
     _, z_mm, _ = model.task.spacing_mm

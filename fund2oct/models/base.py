@@ -87,8 +87,8 @@ class VolumeModel(KnowingModule):
         recompute: bool = False,
     ) -> None:
         super().__init__(shape, learning_rate, betas, decay_from, ema_decay, gradient_clip, seed)
-        # Where a training began is not part of the model: no checkpoint names a file to open.
-        self.save_hyperparameters(ignore=["init_from"])
+        # No checkpoint names a file to open: neither where a training began, nor a network of its masks.
+        self.save_hyperparameters(ignore=["init_from", "mask_networks"])
         self.init_from = init_from
         self.recompute = recompute
         self.from_file = ""

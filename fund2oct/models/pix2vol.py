@@ -72,7 +72,10 @@ class Pix2Vol(VolumeGAN):
         texture: numbers of channels of the texture's levels, finest first.
         conditions: scalars that it is told of an eye beside the photo, see
             :class:`fund2oct.networks.known.Conditions`.
-        masks: masks of the photo that it is told, entries of the batch such as ``vessels``.
+        masks: names of masks of the photo that it is told likewise, such as ``vessels``.
+        mask_networks: networks that draw masks from the photo, by name, as
+            :func:`fund2oct.data.loading.finish.load_vessel_network` takes them; other masks are entries of
+            the batch. No checkpoint holds them: name them again for use.
         weights: weights of the terms by name, instead of the default ones. A term that is left out is not
             used. A name can also be the import path of a loss of your own, see
             :func:`fund2oct.models.training.terms.own_terms`, which is used in both parts. Without
@@ -116,6 +119,7 @@ class Pix2Vol(VolumeGAN):
         texture: Sequence[int] = (16, 24, 32),
         conditions: Sequence[str] = (),
         masks: Sequence[str] = (),
+        mask_networks: dict[str, str] | None = None,
         weights: dict[str, float] | None = None,
         adversarial: str = "hinge",
         feature_width: int = 48,
@@ -143,7 +147,7 @@ class Pix2Vol(VolumeGAN):
         self.surface_width = surface_width
         self.tissue_width = tissue_width
         self.texture = tuple(texture)
-        self.conditions, self.masks = tuple(conditions), tuple(masks)
+        self.tell_networks(conditions, masks, mask_networks)
         self.weights = chosen_weights(weights, WEIGHTS)
         self.adversarial = adversarial_loss(adversarial)
         self.feature_width = feature_width

@@ -112,7 +112,10 @@ class SurfaceModel(VolumeModel):
         surface_width: number of channels of an A-scan's features.
         conditions: scalars that it is told of an eye beside the photo, see
             :class:`fund2oct.networks.known.Conditions`.
-        masks: masks of the photo that it is told, entries of the batch such as ``vessels``.
+        masks: names of masks of the photo that it is told likewise, such as ``vessels``.
+        mask_networks: networks that draw masks from the photo, by name, as
+            :func:`fund2oct.data.loading.finish.load_vessel_network` takes them; other masks are entries of
+            the batch. No checkpoint holds them: name them again for use.
         weights: weights of the terms ``surfaces``, ``energy`` and ``crps``, instead of the default ones.
         learning_rate: step size of Adam.
         options: further arguments, those of :class:`VolumeModel`.
@@ -137,6 +140,7 @@ class SurfaceModel(VolumeModel):
         surface_width: int = 96,
         conditions: Sequence[str] = (),
         masks: Sequence[str] = (),
+        mask_networks: dict[str, str] | None = None,
         weights: dict[str, float] | None = None,
         learning_rate: float = 1.5e-3,
         **options: Any,
@@ -147,7 +151,7 @@ class SurfaceModel(VolumeModel):
         self.fine_tune = fine_tune
         self.encoder_px = encoder_px
         self.surface_width = surface_width
-        self.conditions, self.masks = tuple(conditions), tuple(masks)
+        self.tell_networks(conditions, masks, mask_networks)
         self.weights = chosen_weights(weights, SURFACE_WEIGHTS)
 
     def configure_model(self) -> None:

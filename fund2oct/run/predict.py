@@ -65,6 +65,7 @@ def predict(
     draw: bool = False,
     lines: str | Path | None = None,
     metadata: Mapping[str, Plain] | None = None,
+    mask_networks: Mapping[str, str] | None = None,
     overwrite: bool = False,
     skip_done: bool = False,
     workers: int = 0,
@@ -96,6 +97,7 @@ def predict(
         lines: a table that tells for each photo where its B-scans lie, a row each, as
             ``fund2oct import table`` reads it; by default they lie as in the training.
         metadata: what is known of the eyes by name, of the conditions that the model was trained with.
+        mask_networks: networks that draw the masks that the model was trained with, by name.
         overwrite: whether the results of an earlier prediction may be replaced; a photo never is.
         skip_done: whether photos whose results are there already are passed over.
         workers: processes that prepare photos while the model draws; none is started for fewer than 16
@@ -120,6 +122,7 @@ def predict(
     checkpoint = find_model(checkpoint)
     found = find_photos(photos, out)
     network = load_model(checkpoint, import_class(model) if model else None, device)
+    network.draw_masks(mask_networks or {})
     assert network.task is not None
     footer = f"{type(network).__name__}, {Path(checkpoint).name}. {network.task.provenance()} {_FOOTER}"
     results = Results(Path(out), formats, figure_formats, theme, footer, overwrite)

@@ -12,7 +12,7 @@ from tiny_models import TINY_PIX2VOL
 from torch.utils.data import DataLoader
 
 from fund2oct.data import EyeReader, EyeWriter, FundusOCTDataModule, FundusOCTDataset
-from fund2oct.evaluation.answers.controls import surface_answers
+from fund2oct.evaluation.answers.controls import surface_answers, told_otherwise
 from fund2oct.evaluation.checkpoints import HeldOutEyes
 from fund2oct.models import Pix2Vol, SurfaceModel, load_model
 from fund2oct.models.published import write_published
@@ -111,6 +111,12 @@ def test_an_evaluation_tells_what_the_file_knows(checkpoint, path):
     with torch.inference_mode():
         unknown = batch | {"metadata": ["{}"] * len(batch["key"])}
         found, other = (answer.give(one).surfaces.rpe_um for one in (batch, unknown))
+        eyes = HeldOutEyes(data, torch.device("cpu"))
+        shuffled, nothing = (
+            one.give(batch).surfaces.rpe_um for one in told_otherwise(answer, eyes.metadata())
+        )
+    assert torch.equal(nothing, answer.give({**unknown, "laterality": [""] * len(found)}).surfaces.rpe_um)
+    assert not torch.equal(shuffled, found) and not torch.equal(shuffled, nothing)
     aged = torch.tensor(["age_years" in one for one in batch["metadata"]])
     assert [not torch.equal(*pair) for pair in zip(found, other, strict=True)] == aged.tolist()
 
@@ -140,6 +146,34 @@ def test_loaders_without_a_datamodule(path):
     model = SurfaceModel(SHAPE, encoder="own", surface_width=8, conditions=["age_years"])
     fit(model, None, 1, train_dataloaders=loader)
     assert model.task.conditions.names == ("age_years",)
+
+
+class Green(torch.nn.Module):
+    def forward(self, photos: torch.Tensor) -> torch.Tensor:
+        return photos[:, 1:2]
+
+
+def test_masks_are_drawn_by_networks_that_no_checkpoint_names(path, tmp_path):
+    torch.jit.script(Green()).save(str(tmp_path / "green.pt"))
+    networks = {"vessels": str(tmp_path / "green.pt")}
+    model = SurfaceModel(
+        SHAPE, encoder="own", surface_width=8, masks=["vessels", "drusen"], mask_networks=networks,
+        learning_rate=0.02, ema_decay=0.0,
+    )  # fmt: skip
+    batch = {"key": ["a", "b"], "fundus": torch.rand(2, 3, 48, 48)}
+    masks = model.known(batch)["known"].masks
+    assert torch.equal(masks[:, 0], batch["fundus"][:, 1]) and masks[:, 1].isnan().all()
+    drusen = torch.rand(2, 1, 48, 48)  # of a loader of one's own
+    assert torch.equal(model.known({**batch, "drusen": drusen})["known"].masks[:, 1:], drusen)
+    fit(model, FundusOCTDataModule(str(path), batch_size=4), 3).save_checkpoint(tmp_path / "masks.ckpt")
+    assert b"green.pt" not in (tmp_path / "masks.ckpt").read_bytes()
+    loaded = load_model(tmp_path / "masks.ckpt")
+    eye = EyeReader(path).read(loaded.task.seen.parts["test"][0].key)
+    assert loaded.known_of(eye)["known"].masks is None
+    loaded.draw_masks(networks)
+    np.testing.assert_allclose(loaded.known_of(eye)["known"].masks[0, 0] * 255, eye.fundus[..., 1], atol=1e-3)
+    with pytest.raises(ValueError, match=r"^mask disc: expected one of vessels, drusen$"):
+        loaded.draw_masks({"disc": str(tmp_path / "green.pt")})
 
 
 def test_one_line_of_configuration(tiny_overrides, tiny_layers):

@@ -12,8 +12,8 @@ from fund2oct.networks.layered.surfaces import SurfaceNetwork
 from fund2oct.networks.lines import LineEncoder
 from fund2oct.networks.noise import NoiseSource
 
-S, X, H = 2, 5, 12
-_STEPS = 80
+S, X, H = 2, 3, 12
+_STEPS = {"conditions": 80, "masks": 140}
 
 
 def eyes_of(n, seed, share):
@@ -40,10 +40,10 @@ def trained(share, shuffled=0, told=True):
     torch.manual_seed(0)
     n_known = (int(share == "conditions"), int(share == "masks")) if told else (0, 0)
     network = SurfaceNetwork((), width=16, n_known=n_known)
-    optimizer = torch.optim.Adam(network.parameters(), 5e-3)
-    schedule = torch.optim.lr_scheduler.LinearLR(optimizer, 1.0, 0.02, _STEPS)
-    for step in range(_STEPS):
-        photos, values, heights = eyes_of(24, 1000 + step, share)
+    optimizer = torch.optim.Adam(network.parameters(), 0.015)
+    schedule = torch.optim.lr_scheduler.LinearLR(optimizer, 1.0, 0.02, _STEPS[share])
+    for step in range(_STEPS[share]):
+        photos, values, heights = eyes_of(20, 1000 + step, share)
         noise = NoiseSource([torch.Generator().manual_seed(step)])
         known = Known(**{share: values.roll(shuffled, 0)}).withheld(noise) if told else None
         loss = height_loss(found_by(network, photos, known).free_um, heights)

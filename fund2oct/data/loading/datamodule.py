@@ -275,8 +275,9 @@ class FundusOCTDataModule(pl.LightningDataModule):
                 continue
             self.corrupt[key] = reason
             rank_zero_warn(f"{reason}; another eye takes its place ({len(self.corrupt)} so far)")
-            for logger in self.trainer.loggers if self.trainer else ():
-                logger.log_metrics({"data/corrupt_eyes": len(self.corrupt)}, self.trainer.global_step)
+            if self.trainer:
+                for logger in self.trainer.loggers:
+                    logger.log_metrics({"data/corrupt_eyes": len(self.corrupt)}, self.trainer.global_step)
 
     @cached_property
     def _finish(self) -> Finish:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+import json
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Protocol, runtime_checkable
 
 import torch
@@ -11,8 +12,8 @@ from torch import Tensor
 from fund2oct.evaluation.answers.answer import Answer, Given
 from fund2oct.evaluation.answers.borrowed import Predicted, borrowed_residual, retrieval
 from fund2oct.evaluation.answers.training_eyes import TrainingEyes
+from fund2oct.eye import Plain
 from fund2oct.models import Batch, VolumeModel
-from fund2oct.networks.known import Known
 from fund2oct.networks.layered.surfaces import thickness_interval_um
 from fund2oct.networks.noise import NoiseSource, NoNoise
 from fund2oct.retina.layers import SURFACES
@@ -65,8 +66,6 @@ def controls(training: TrainingEyes) -> list[Answer]:
 def model_answers(models: Mapping[str, VolumeModel], photos: Mapping[str, Tensor], seed: int) -> list[Answer]:
     """Three answers of each model: as it is, without noise, and with the photos of other patients.
 
-    The photos are shifted by half the test set, because the other eye of a patient is the next in the file.
-
     Args:
         models: models by name.
         photos: photos of all test eyes by key, in the order of the file, each ``(3, H, H)`` in [0, 1].
@@ -75,8 +74,7 @@ def model_answers(models: Mapping[str, VolumeModel], photos: Mapping[str, Tensor
     Returns:
         The answers.
     """
-    keys = list(photos)
-    other = {key: keys[(i + len(keys) // 2) % len(keys)] for i, key in enumerate(keys)}
+    other = _of_others(list(photos))
 
     def right(model: VolumeModel) -> Callable[[Batch], Given]:
         return lambda batch: _draw(model, batch["fundus"], batch, _noise(model, batch, seed))
@@ -141,7 +139,39 @@ def surface_answers(
     return [*answers, borrowed_residual(name, training, predict, seed)]
 
 
-def _known(model: Any, batch: Batch) -> dict[str, Known]:
+def told_otherwise(answer: Answer, known: Mapping[str, Mapping[str, Plain]]) -> list[Answer]:
+    """An answer of a model that is told metadata, once with those of other patients, and once without any.
+
+    Args:
+        answer: of the model.
+        known: what is known of all test eyes by key, in the order of the file.
+
+    Returns:
+        The two answers. Shuffled metadata must not help.
+    """
+    other = _of_others(list(known))
+
+    def shuffled(batch: Batch) -> Given:
+        told = [known[other[key]] for key in batch["key"]]
+        texts: Any = {name: [str(eye[name]) for eye in told] for name in ("laterality", "diagnosis")}
+        return answer.give(batch | texts | {"metadata": [json.dumps(dict(eye)) for eye in told]})
+
+    def nothing(batch: Batch) -> Given:
+        rest: Any = {name: value for name, value in batch.items() if name != "metadata"}
+        return answer.give(rest)
+
+    return [
+        Answer(f"{answer.name}, shuffled metadata", shuffled),
+        Answer(f"{answer.name}, no metadata", nothing),
+    ]
+
+
+def _of_others(keys: Sequence[str]) -> dict[str, str]:
+    """For each eye that of another patient: half the set further, for a patient's other eye is the next."""
+    return {key: keys[(i + len(keys) // 2) % len(keys)] for i, key in enumerate(keys)}
+
+
+def _known(model: Any, batch: Batch) -> dict[str, Any]:
     return model.known(batch) if isinstance(model, VolumeModel) else {}
 
 

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
+from fund2oct.data.loading.finish import draw_mask, load_vessel_network
 from fund2oct.data.loading.index import known_values
 from fund2oct.eye import Eye
 from fund2oct.models.training.stepping import SteppingModule
@@ -20,27 +21,60 @@ from fund2oct.networks.noise import NoiseSource
 class KnowingModule(SteppingModule):
     """A module whose networks may be told scalars and masks of an eye.
 
-    A model of your own that can be told sets ``conditions`` and ``masks``, builds its network with
-    ``n_known``, and passes ``**self.known(batch)`` to it.
+    A model of your own that can be told calls :meth:`tell_networks` in its constructor, builds its network
+    with ``n_known``, and passes ``**self.known(batch)`` to it.
     """
 
     masks: tuple[str, ...] = ()
-    """Names of entries of the batch that are masks of the photo."""
+    """Names of the masks of the photo that the networks are told."""
+    mask_networks: Mapping[str, nn.Module] = {}
+    """Networks that draw them from the photo, by their names."""
+
+    def tell_networks(
+        self, conditions: Sequence[str], masks: Sequence[str], mask_networks: Mapping[str, str] | None
+    ) -> None:
+        """Say what the networks are told.
+
+        Args:
+            conditions: names of scalars, see :class:`fund2oct.networks.known.Conditions`.
+            masks: names of masks. One without a network is an entry of the batch.
+            mask_networks: see :meth:`draw_masks`.
+        """
+        self.conditions, self.masks = tuple(conditions), tuple(masks)
+        self.draw_masks(mask_networks or {})
+
+    def draw_masks(self, mask_networks: Mapping[str, str]) -> None:
+        """Have masks drawn from the photo. Networks are not stored in checkpoints: name them again for use.
+
+        Args:
+            mask_networks: by the name of a mask a network, as
+                :func:`fund2oct.data.loading.finish.load_vessel_network` takes it.
+
+        Raises:
+            ValueError: if the model takes no such mask, or there is no such network.
+        """
+        for name in mask_networks:
+            if name not in self.masks:
+                known = (
+                    f"one of {', '.join(self.masks)}" if self.masks else "none, for the model takes no masks"
+                )
+                raise ValueError(f"mask {name}: expected {known}")
+        self.mask_networks = {name: load_vessel_network(path) for name, path in mask_networks.items()}
 
     @property
     def n_known(self) -> tuple[int, int]:
         """Numbers of scalars and of masks."""
         return len(self.conditions), len(self.masks)
 
-    def known(self, batch: Mapping[str, Any], withhold: bool = False) -> dict[str, Known]:
-        """What is known of the eyes of a batch, as the argument ``known`` of networks; nothing without names.
+    def known(self, batch: Mapping[str, Any], withhold: bool = False) -> dict[str, Any]:
+        """What is known of the eyes of a batch, as the argument ``known`` of networks.
 
         Args:
             batch: the batch. What it does not hold is missing.
             withhold: True in training steps, to leave things out at random.
 
         Returns:
-            The argument by its name; empty for a model that knows photos alone.
+            The argument by its name; empty for a model that is told nothing but photos.
         """
         if not any(self.n_known):
             return {}
@@ -50,14 +84,18 @@ class KnowingModule(SteppingModule):
             known = known.withheld(noise)
         return {"known": known}
 
-    def known_of(self, eye: Eye) -> dict[str, Known]:
-        """The same of one eye, whose masks are missing."""
+    def known_of(self, eye: Eye) -> dict[str, Any]:
+        """The same of one eye with a photo."""
         told = {
             "metadata": json.dumps(eye.metadata),
             "laterality": eye.laterality,
             "diagnosis": eye.diagnosis,
         }
-        return self.known({name: [text] for name, text in told.items()})
+        batch: dict[str, Any] = {name: [text] for name, text in told.items()}
+        if self.mask_networks and eye.fundus is not None:
+            photo = torch.from_numpy(eye.fundus.copy()).permute(2, 0, 1)
+            batch["fundus"] = photo[None].to(self.device) / 255
+        return self.known(batch)
 
     def _conditions(self, batch: Mapping[str, Any]) -> Tensor | None:
         if not self.conditions or self.task is None or "metadata" not in batch:
@@ -68,6 +106,8 @@ class KnowingModule(SteppingModule):
 
     def _masks(self, batch: Mapping[str, Any]) -> Tensor | None:
         found = {name: batch[name] for name in self.masks if name in batch}
+        if "fundus" in batch:
+            found |= {name: draw_mask(one, batch["fundus"], name) for name, one in self.mask_networks.items()}
         if not found:
             return None
         missing = torch.full_like(next(iter(found.values())), math.nan)
