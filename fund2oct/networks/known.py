@@ -42,7 +42,7 @@ class Known(NamedTuple):
         """Leave things out at random, so that a network learns to do without them.
 
         Args:
-            rng: source of the choice.
+            rng: source of the choice, on the CPU.
 
         Returns:
             The rest.
@@ -52,8 +52,8 @@ class Known(NamedTuple):
 
 def _withheld(values: Tensor, rng: NoiseSource) -> Tensor:
     n_eyes, n_things = values.shape[:2]
-    drawn = rng.randn((n_eyes, 1 + n_things), values.device)
-    gone = (drawn[:, :1] < _ALL) | (drawn[:, 1:] < _EACH)
+    drawn = rng.randn((n_eyes, 1 + n_things))
+    gone = ((drawn[:, :1] < _ALL) | (drawn[:, 1:] < _EACH)).to(values.device, non_blocking=True)
     return values.masked_fill(gone.view(n_eyes, n_things, *[1] * (values.ndim - 2)), math.nan)
 
 

@@ -80,8 +80,7 @@ class KnowingModule(SteppingModule):
             return {}
         known = Known(self._conditions(batch), self._masks(batch))
         if withhold:
-            noise = NoiseSource.of_keys(batch["key"], self.seed + self.global_step, self.device)
-            known = known.withheld(noise)
+            known = known.withheld(NoiseSource.of_keys(batch["key"], self.seed + self.global_step))
         return {"known": known}
 
     def known_of(self, eye: Eye) -> dict[str, Any]:

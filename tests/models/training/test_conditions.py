@@ -11,6 +11,7 @@ from PIL import Image
 from tiny_models import TINY_PIX2VOL
 from torch.utils.data import DataLoader
 
+from fund2oct.callbacks import MemoryCallback
 from fund2oct.data import EyeReader, EyeWriter, FundusOCTDataModule, FundusOCTDataset
 from fund2oct.evaluation.answers.controls import surface_answers, told_otherwise
 from fund2oct.evaluation.checkpoints import HeldOutEyes
@@ -35,10 +36,11 @@ def path(tiny_eyes, tmp_path_factory):
     return told
 
 
-def fit(model, data, n_steps, **options):
+def fit(model, data, n_steps, callbacks=(), **options):
     trainer = pl.Trainer(
         accelerator="cpu", devices=1, max_steps=n_steps, limit_val_batches=0, logger=False,
         enable_checkpointing=False, enable_progress_bar=False, enable_model_summary=False,
+        callbacks=[*callbacks],
     )  # fmt: skip
     trainer.fit(model, **({"datamodule": data} | options))
     return trainer
@@ -153,23 +155,26 @@ class Green(torch.nn.Module):
         return photos[:, 1:2]
 
 
-def test_masks_are_drawn_by_networks_that_no_checkpoint_names(path, tmp_path):
+def test_masks_are_drawn_by_networks_that_no_checkpoint_names(path, tmp_path, caplog):
     torch.jit.script(Green()).save(str(tmp_path / "green.pt"))
     networks = {"vessels": str(tmp_path / "green.pt")}
     model = SurfaceModel(
-        SHAPE, encoder="own", surface_width=8, masks=["vessels", "drusen"], mask_networks=networks,
-        learning_rate=0.02, ema_decay=0.0,
+        SHAPE, encoder="own", surface_width=8, conditions=NAMES, masks=["vessels", "drusen"],
+        mask_networks=networks, learning_rate=0.02, ema_decay=0.0,
     )  # fmt: skip
     batch = {"key": ["a", "b"], "fundus": torch.rand(2, 3, 48, 48)}
     masks = model.known(batch)["known"].masks
     assert torch.equal(masks[:, 0], batch["fundus"][:, 1]) and masks[:, 1].isnan().all()
     drusen = torch.rand(2, 1, 48, 48)  # of a loader of one's own
     assert torch.equal(model.known({**batch, "drusen": drusen})["known"].masks[:, 1:], drusen)
-    fit(model, FundusOCTDataModule(str(path), batch_size=4), 3).save_checkpoint(tmp_path / "masks.ckpt")
+    with caplog.at_level("INFO"):
+        trainer = fit(model, FundusOCTDataModule(str(path), batch_size=4), 3, [MemoryCallback()])
+    assert "memory: " in caplog.text and "not estimated" not in caplog.text
+    trainer.save_checkpoint(tmp_path / "masks.ckpt")
     assert b"green.pt" not in (tmp_path / "masks.ckpt").read_bytes()
     loaded = load_model(tmp_path / "masks.ckpt")
     eye = EyeReader(path).read(loaded.task.seen.parts["test"][0].key)
-    assert loaded.known_of(eye)["known"].masks is None
+    assert loaded.known_of(eye)["known"].masks is None  # nor does it, until it is told
     loaded.draw_masks(networks)
     np.testing.assert_allclose(loaded.known_of(eye)["known"].masks[0, 0] * 255, eye.fundus[..., 1], atol=1e-3)
     with pytest.raises(ValueError, match=r"^mask disc: expected one of vessels, drusen$"):
