@@ -139,15 +139,19 @@ def _value(name: str, eye: Mapping[str, Plain]) -> float:
     if is_text:
         return float(str(value) == wanted)
     if isinstance(value, str):
-        raise ValueError(f"{name}: expected a number, found {value!r}; a text is told as in {name}={value}")
+        raise ValueError(f"{name}: expected a number, found {value!r}")
     return float(value)
 
 
 def _scale(name: str, eyes: Sequence[Mapping[str, Plain]]) -> tuple[float, float]:
     """Mean and standard deviation; those of a coin for a text."""
+    field, is_text, _ = name.partition("=")
+    texts = [value for eye in eyes if isinstance(value := eye.get(name), str) and value]
+    if texts:
+        one = texts[0]
+        raise ValueError(f"conditions: {name} is a text, {one!r}; name it with a value, as in {name}={one}")
     values = torch.tensor([_value(name, eye) for eye in eyes], dtype=torch.float64)
     known = values[~values.isnan()]
-    field, is_text, _ = name.partition("=")
     if not known.numel():
         fields = sorted({field for eye in eyes for field, value in eye.items() if value != ""})
         raise ValueError(

@@ -158,7 +158,7 @@ def test_scalars_are_scaled_as_in_the_training_and_survive_a_checkpoint():
     ("name", "message"),
     [
         ("age", r"no training eye has age; they have age_years, device, laterality, myope"),
-        ("device", r"device: expected a number, found 'Maestro'; a text is told as in device=Maestro"),
+        ("device", r"device is a text, 'Maestro'; name it with a value, as in device=Maestro"),
         ("device=Spectralis", r"device=Spectralis: no training eye has it, but Cirrus, Maestro"),
     ],
 )
