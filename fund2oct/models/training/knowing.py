@@ -75,11 +75,19 @@ class KnowingModule(SteppingModule):
 
         Returns:
             The argument by its name; empty for a model that is told nothing but photos.
+
+        Raises:
+            ValueError: if a training batch lacks the metadata of a model with conditions.
         """
         if not any(self.n_known):
             return {}
         known = Known(self._conditions(batch), self._masks(batch))
         if withhold:
+            if self.conditions and "metadata" not in batch:
+                raise ValueError(
+                    "batch: metadata: expected a JSON object of each eye, for the model has conditions; "
+                    "fund2oct.data.FundusOCTDataset gives them"
+                )
             known = known.withheld(NoiseSource.of_keys(batch["key"], self.seed + self.global_step))
         return {"known": known}
 
@@ -99,8 +107,9 @@ class KnowingModule(SteppingModule):
     def _conditions(self, batch: Mapping[str, Any]) -> Tensor | None:
         if not self.conditions or self.task is None or "metadata" not in batch:
             return None
-        texts = zip(batch["metadata"], batch["laterality"], batch["diagnosis"], strict=True)
-        eyes = [known_values(*text) for text in texts]
+        empty = [""] * len(batch["metadata"])
+        texts = batch["metadata"], batch.get("laterality", empty), batch.get("diagnosis", empty)
+        eyes = [known_values(*of_eye) for of_eye in zip(*texts, strict=True)]
         return self.task.conditions.read(eyes).to(self.device, non_blocking=True)
 
     def _masks(self, batch: Mapping[str, Any]) -> Tensor | None:

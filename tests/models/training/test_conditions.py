@@ -181,13 +181,40 @@ def test_masks_are_drawn_by_networks_that_no_checkpoint_names(path, tmp_path, ca
         loaded.draw_masks({"disc": str(tmp_path / "green.pt")})
 
 
-def test_one_line_of_configuration(tiny_overrides, tiny_layers):
+def test_a_line_of_configuration_each(tiny_overrides, tiny_layers, tmp_path):
+    torch.jit.script(Green()).save(str(tmp_path / "green.pt"))
     lines = ["model.init_args.conditions=[age_years,laterality=OD]", "data.init_args.balance=diagnosis"]
-    _, model, data = build("pix2vol", [*tiny_overrides, *tiny_layers, *lines])
+    masks = ["model.init_args.masks=[vessels]", f"model.init_args.mask_networks.vessels={tmp_path}/green.pt"]
+    _, model, data = build("pix2vol", [*tiny_overrides, *tiny_layers, *lines, *masks])
+    assert model.n_known == (2, 1) and [*model.mask_networks] == ["vessels"]
     assert model.conditions == ("age_years", "laterality=OD") and data.balance == "diagnosis"
     assert model.hparams["conditions"] == ["age_years", "laterality=OD"]
     with pytest.raises(ConfigError, match="balance"):
         build("pix2vol", [*tiny_overrides, *tiny_layers, "data.init_args.balance=age"])
+
+
+class Silent(FundusOCTDataset):
+    """A dataset of one's own that says nothing of its eyes, or not in its batches."""
+
+    def __getitem__(self, item):
+        return {name: value for name, value in super().__getitem__(item).items() if name != "metadata"}
+
+
+class Mute(Silent):
+    metadata = property(lambda self: getattr(object(), "metadata"))  # noqa: B009
+
+
+@pytest.mark.parametrize(
+    ("dataset", "message"),
+    [
+        (Silent, "batch: metadata: expected a JSON object of each eye"),
+        (Mute, r"conditions: a Mute tells nothing of its eyes; it needs metadata\(\)"),
+    ],
+)
+def test_data_of_ones_own_that_tell_nothing(path, dataset, message):
+    model = SurfaceModel(SHAPE, encoder="own", surface_width=8, conditions=["age_years"])
+    with pytest.raises(ValueError, match=message):
+        fit(model, None, 1, train_dataloaders=DataLoader(dataset(path), batch_size=2))
 
 
 def test_a_condition_that_the_data_lack_is_named(tiny_eyes):
