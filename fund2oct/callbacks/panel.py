@@ -82,7 +82,8 @@ class PanelCallback(pl.Callback):
         with torch.no_grad(), trainer.precision_plugin.forward_context():
             noise = NoiseSource.of_keys([key], model.seed, model.device)
             drawn = model.generate(network, batch, noise).volume[0, 0]
-            interval_um = predict_interval_um(model, batch["fundus"][0], batch["grid"][0])
+            given = batch["fundus"][0], batch["grid"][0]
+            interval_um = predict_interval_um(model, *given, **model.known(batch))
         network.train(was_training)
         spacing_mm = float(batch["spacing_z_mm"][0]), float(batch["spacing_x_mm"][0])
         epoch = trainer.current_epoch + 1
@@ -92,8 +93,7 @@ class PanelCallback(pl.Callback):
                 "generated": ShownVolume.searched(drawn, spacing_mm, interval_um),
             },
             spacing_mm,
-            batch["fundus"][0],
-            batch["grid"][0],
+            *given,
             minus=("generated", "real"),
             title=", ".join(filter(None, (key, diagnosis, f"epoch {epoch}"))),
             footer=model.task.provenance() if model.task else "",

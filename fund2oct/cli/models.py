@@ -15,10 +15,13 @@ from fund2oct.cli.options import (
     add_figures,
     add_format,
     add_json,
+    add_mask,
     add_overwrite,
     add_placement,
     add_seed,
     device_option,
+    metadata_option,
+    named_option,
     placement_option,
     trainer_overrides,
 )
@@ -76,6 +79,7 @@ def _add_evaluate(commands: Commands) -> None:
         help="a class of your own; may be given more than once, each checkpoint takes the one that it names",
     )  # fmt: skip
     add_seed(models, "the models' noise and the draws")
+    add_mask(models)
     add_device(models)
     files = evaluate.add_argument_group("files")
     files.add_argument(
@@ -143,6 +147,12 @@ def _add_predict(commands: Commands) -> None:
         help="processes that prepare photos ahead, where there are 16 photos or more",
     )  # fmt: skip
     model = predict.add_argument_group("model")
+    photos.add_argument(
+        "--set", action="append", default=[], metavar="NAME=VALUE", dest="metadata",
+        help="what is known of the eyes, as in age_years=63, where the model was trained with it; may be "
+        "given more than once",
+    )  # fmt: skip
+    add_mask(photos)
     model.add_argument("--checkpoint", metavar="MODEL", help="the model, in place of the first word")
     model.add_argument(
         "--draw", action="store_true",
@@ -219,7 +229,8 @@ def _evaluate(options: argparse.Namespace) -> int:
         "figure_formats": options.figure_formats or [],
     }
     if of_models:
-        evaluate_checkpoints(options.checkpoints, options.data, options.out, **shared)
+        masks = named_option("--mask", options.masks)
+        evaluate_checkpoints(options.checkpoints, options.data, options.out, mask_networks=masks, **shared)
     else:
         evaluate_files(options.real, options.fake, options.out, options.protocol, **shared)
     report = Path(options.out) / "report.html"
@@ -259,6 +270,8 @@ def _predict(options: argparse.Namespace) -> int:
         placement=placement,
         draw=options.draw,
         lines=options.lines,
+        metadata=metadata_option(options.metadata),
+        mask_networks=named_option("--mask", options.masks),
         overwrite=options.overwrite,
         skip_done=options.skip_done,
         workers=options.workers,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import os
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, TypeAlias
 
 if TYPE_CHECKING:
@@ -91,6 +92,15 @@ def add_seed(group: Group, of: str) -> None:
     )
 
 
+def add_mask(group: Group) -> None:
+    """Add ``--mask``."""
+    group.add_argument(
+        "--mask", action="append", default=[], metavar="NAME=NETWORK", dest="masks",
+        help="a network that draws a mask of the photo, where the model was trained with it: a TorchScript "
+        "file, or an import path; may be given more than once",
+    )  # fmt: skip
+
+
 def add_placement(group: Group) -> None:
     """Add ``--placement`` and ``--half-width-mm``."""
     group.add_argument(
@@ -135,6 +145,37 @@ def placement_option(options: argparse.Namespace, fovea: Point = (0.0, 0.0)) -> 
     if options.placement == "photo":
         return PhotoPlacement(options.half_width_mm)
     return Placement(fovea) if options.half_width_mm is None else Placement(fovea, 0.0, options.half_width_mm)
+
+
+def metadata_option(words: Sequence[str]) -> dict[str, str | float]:
+    """What is known of an eye by name, from ``NAME=VALUE``; a value that is a number is one.
+
+    Raises:
+        ValueError: if a word has no equals sign.
+
+    Example:
+        >>> metadata_option(["age_years=63", "device=Maestro"])
+        {'age_years': 63.0, 'device': 'Maestro'}
+    """
+    found: dict[str, str | float] = {}
+    for name, value in named_option("--set", words).items():
+        try:
+            found[name] = float(value)
+        except ValueError:
+            found[name] = value
+    return found
+
+
+def named_option(option: str, words: Sequence[str]) -> dict[str, str]:
+    """Values by name, from ``NAME=VALUE``.
+
+    Raises:
+        ValueError: if a word has no equals sign.
+    """
+    pairs = [word.partition("=") for word in words]
+    if wrong := ["".join(pair) for pair in pairs if not all(pair)]:
+        raise ValueError(f"{option} {wrong[0]}: expected NAME=VALUE")
+    return {name: value for name, _, value in pairs}
 
 
 def device_option(name: str) -> str:

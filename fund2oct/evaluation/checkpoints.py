@@ -8,7 +8,9 @@ A score alone says little. Beside the model stand
 * the *median surfaces* and the *mean volume* of the training eyes, answers that need no photo;
 * the *nearest photo*: the volume of the training eye whose photo is most alike;
 * the model with its *noise off*, which must not draw one pattern in all eyes;
-* the model given *shuffled photos*, those of other patients: it must get worse, or it ignores them.
+* the model given *shuffled photos*, those of other patients: it must get worse, or it ignores them;
+* a model that is told metadata with *shuffled metadata* and with *none*: the first must not help, the second
+  must not harm.
 
 All volumes are put at the real scan's pose before they are compared as they lie.
 """
@@ -34,6 +36,7 @@ from fund2oct.evaluation.answers.controls import (
     model_answers,
     shuffled,
     surface_answers,
+    told_otherwise,
 )
 from fund2oct.evaluation.answers.floors import rescan, twin_answers
 from fund2oct.evaluation.answers.training_eyes import TrainingEyes
@@ -44,6 +47,7 @@ from fund2oct.evaluation.held_out import choose_eyes, common_preparation, prepar
 from fund2oct.evaluation.own import LoadedEyes, Own
 from fund2oct.evaluation.report.folder import write_report
 from fund2oct.evaluation.report.pictures import Picture
+from fund2oct.eye import Plain
 from fund2oct.geometry import ScanPattern
 from fund2oct.models import Batch, VolumeModel, load_model
 from fund2oct.models.batch import to_device
@@ -90,6 +94,10 @@ class HeldOutEyes:
     def photos(self) -> Mapping[str, Tensor]:
         """Photos by key, ``(3, H, H)``, each read when it is asked for."""
         return _Photos(self._dataset)
+
+    def metadata(self) -> Mapping[str, Mapping[str, Plain]]:
+        """What is known of each eye by key, see :func:`fund2oct.data.loading.index.known_values`."""
+        return dict(zip(self.keys, self._dataset.metadata(), strict=True))
 
     def _prepared(self, batch: Batch) -> Batch:
         if self._labelled:
@@ -173,6 +181,8 @@ def evaluate(
             if isinstance(model, PredictsSurfaces):
                 of_surfaces = surface_answers(name, model, training, seed)
                 answers += of_surfaces
+                if isinstance(eyes, HeldOutEyes) and model.conditions:
+                    answers += told_otherwise(of_surfaces[0], eyes.metadata())
                 if not model.draws_volumes:  # all that it says has to depend on the photo
                     answers += [shuffled(answer, photos) for answer in of_surfaces]
         drawing = {name: model for name, model in models.items() if model.draws_volumes}
@@ -212,6 +222,7 @@ def evaluate_checkpoints(
     overwrite: bool = False,
     own: Own = _NOTHING,
     figure_formats: Sequence[str] = (),
+    mask_networks: Mapping[str, str] | None = None,
 ) -> dict[str, Any]:
     """Evaluate checkpoints on eyes of a file that they were not trained on; see :func:`evaluate`.
 
@@ -231,6 +242,7 @@ def evaluate_checkpoints(
         own: measures and answers of your own.
         figure_formats: formats in which the figures are written too, see
             :data:`fund2oct.visual.FIGURE_FORMATS`.
+        mask_networks: networks that draw the masks that the models were trained with, by name.
 
     Returns:
         The content of ``metrics.json``.
@@ -248,7 +260,10 @@ def evaluate_checkpoints(
     classes = [import_class(path) for path in model]
     models: dict[str, VolumeModel] = {}
     for checkpoint in checkpoints:
-        models[_unique_name(Path(checkpoint), models)] = load_model(checkpoint, classes, device)
+        name = _unique_name(Path(checkpoint), models)
+        models[name] = load_model(checkpoint, classes, device)
+        wanted = {mask: path for mask, path in (mask_networks or {}).items() if mask in models[name].masks}
+        models[name].draw_masks(wanted)
     shape = next(iter(models.values())).shape
     fundus_px = {loaded.task.fundus_px for loaded in models.values() if loaded.task}
     if any(loaded.shape != shape for loaded in models.values()) or len(fundus_px) > 1:

@@ -20,8 +20,8 @@ from fund2oct.progress import with_progress
 def write_generated(model: VolumeModel, real: VolumeSource, path: Path, seed: int = 0) -> None:
     """Draw a volume for each eye and write them to a file, at the size of the real ones.
 
-    Nothing but photo and scan lines of the real eye is used: the pose is sampled, as by
-    ``fund2oct predict``.
+    Nothing but photo and scan lines of the real eye is used, and what the model is told of eyes: the pose is
+    sampled, as by ``fund2oct predict``.
 
     Args:
         model: from :func:`fund2oct.models.load_model`.
@@ -50,7 +50,8 @@ def _answer(model: VolumeModel, eye: Eye, where: str, seed: int) -> Eye:
     if eye.scan.n_slices != n_slices:
         raise DataError(f"{where}: expected the model's {n_slices} slices, found {eye.scan.n_slices}")
     fundus = resize_photo(eye.fundus, model.task.fundus_px)
-    volume, pose_um = generate(model, fundus, eye.scan, eye.placement, eye.key, seed)
+    known = model.known_of(replace(eye, fundus=fundus))
+    volume, pose_um = generate(model, fundus, eye.scan, eye.placement, eye.key, seed, **known)
     _, rows, columns = eye.volume.shape
     _, z_mm, _ = model.task.spacing_mm
     return replace(

@@ -13,7 +13,7 @@ from torchmetrics import Metric
 from fund2oct.by_path import values_of_a_file, without_strange_paths
 from fund2oct.data.preparing.placing import PhotoPlacement
 from fund2oct.data.tables.eyes import GivenLines
-from fund2oct.eye import Array, Eye
+from fund2oct.eye import Array, Eye, Plain
 from fund2oct.geometry import Placement
 from fund2oct.metrics.validation import ValidationMetrics
 from fund2oct.models.batch import Batch, Fake, Losses, frozen_features, prepare_batch
@@ -21,14 +21,14 @@ from fund2oct.models.generate import predict
 from fund2oct.models.task import TASK_KEY, Task, lacking
 from fund2oct.models.training.finite import NotFiniteError, advice, first_not_finite
 from fund2oct.models.training.init_from import start_from
-from fund2oct.models.training.stepping import SteppingModule
+from fund2oct.models.training.knowing import KnowingModule
 from fund2oct.networks.average import AveragedNetwork
 from fund2oct.networks.blocks import Recomputing
 from fund2oct.networks.noise import NoiseSource
 from fund2oct.retina import unalign
 
 
-class VolumeModel(SteppingModule):
+class VolumeModel(KnowingModule):
     """Base class of all models: what training, evaluation, prediction and checkpoints need of a model.
 
     A subclass defines its network, :meth:`build_generator`, and what it minimises, :meth:`losses`. It may
@@ -87,8 +87,8 @@ class VolumeModel(SteppingModule):
         recompute: bool = False,
     ) -> None:
         super().__init__(shape, learning_rate, betas, decay_from, ema_decay, gradient_clip, seed)
-        # Where a training began is not part of the model: no checkpoint names a file to open.
-        self.save_hyperparameters(ignore=["init_from"])
+        # No checkpoint names a file to open: neither where a training began, nor a network of its masks.
+        self.save_hyperparameters(ignore=["init_from", "mask_networks"])
         self.init_from = init_from
         self.recompute = recompute
         self.from_file = ""
@@ -162,6 +162,7 @@ class VolumeModel(SteppingModule):
         rng: int = 0,
         draw: bool = False,
         lines: GivenLines | None = None,
+        metadata: Mapping[str, Plain] | None = None,
     ) -> Eye:
         """Generate the volume of one photo.
 
@@ -174,6 +175,7 @@ class VolumeModel(SteppingModule):
             draw: True draws the surfaces from their distribution, as a real eye might have them; False takes
                 the median, which is the best single prediction.
             lines: where the B-scans lie, as many as the model has slices; None takes those of the training.
+            metadata: what is known of the eye, of the model's ``conditions``, such as ``{"age_years": 63}``.
 
         Returns:
             The prepared photo and the generated volume, at a pose drawn from the poses of the training. A
@@ -188,7 +190,7 @@ class VolumeModel(SteppingModule):
             eye = fund2oct.load_model("last.ckpt").predict("photo.jpg")
             eye.volume[0]  # the first B-scan, uint8 (Z, X)
         """
-        return predict(self, photo, placement, rng, draw, lines)
+        return predict(self, photo, placement, rng, draw, lines, metadata)
 
     def spacing_z_mm(self, n_depth: int) -> float:
         """Distance of two rows, in millimetres, of a volume of ``n_depth`` rows; NaN before training."""
@@ -215,7 +217,8 @@ class VolumeModel(SteppingModule):
             The volumes.
         """
         n_depth = batch["volume"].shape[3]
-        aligned = network(batch["fundus"], batch["grid"], batch["spacing_z_mm"], n_depth, rng=rng).float()
+        given = batch["fundus"], batch["grid"], batch["spacing_z_mm"], n_depth
+        aligned = network(*given, rng=rng, **self.known(batch)).float()
         return Fake(aligned, unalign(aligned, batch["pose_um"], batch["spacing_z_mm"]))
 
     def training_step(self, batch: Batch, batch_idx: int) -> None:
@@ -301,7 +304,7 @@ class VolumeModel(SteppingModule):
         if lacking(datamodule):
             return  # its loaders are asked, once they are there
         if stage == "fit" or self.task is None:
-            self.task = Task.of(datamodule, self.shape)
+            self.task = Task.of(datamodule, self.shape, self.conditions)
         if begun is not None and self.task is not None:
             begun.check_apart(self.task.seen)
 

@@ -29,6 +29,7 @@ class Batch(TypedDict, total=False):
         key: names of the eyes. (needed)
         laterality: ``"OD"``, ``"OS"`` or empty, of each.
         diagnosis: free text of each, empty where unknown.
+        metadata: what else is known of each, plain values by name as JSON, such as ``'{"age_years": 63}'``.
         fundus: photos, ``(B, 3, H, H)``. (needed)
         volume: scans, ``(B, 1, S, Z, X)``. (needed)
         rescan: the same eyes scanned again, with other speckle, ``(B, 1, S, Z, X)``.
@@ -58,6 +59,7 @@ class Batch(TypedDict, total=False):
     key: list[str]
     laterality: list[str]
     diagnosis: list[str]
+    metadata: list[str]
     fundus: Tensor
     volume: Tensor
     rescan: Tensor
@@ -105,6 +107,11 @@ class Fake(NamedTuple):
         return Fake(self.aligned.detach(), self.volume.detach(), self.anatomy)
 
 
+_PER_SLICE = {
+    "volume": 2, "rescan": 2, "grid": 1, "pose_um": 1, "surfaces_um": 2, "surface_confidence": 1,
+    "boundaries_um": 2,
+}  # fmt: skip
+"""Entries of a batch that have a slice dimension, and which it is."""
 _IN_A_BATCH = {"fundus": 4, "volume": 5, "grid": 4, "pose_um": 3, "spacing_z_mm": 1, "spacing_x_mm": 1}
 
 
@@ -160,6 +167,23 @@ def prepare_batch(batch: Mapping[str, Any]) -> Batch:
         "lines": sample_lines(batch["fundus"], batch["grid"]),
     }
     return cast(Batch, {**batch, **added})
+
+
+def some_slices(batch: Batch, chosen: Tensor) -> Batch:
+    """Some slices of each eye.
+
+    Args:
+        batch: of some eyes.
+        chosen: numbers of the slices, on the device of the batch.
+
+    Returns:
+        The batch with these slices alone, and with ``centre``.
+    """
+    entries: dict[str, Any] = dict(batch)
+    entries |= {
+        name: entries[name].index_select(dim, chosen) for name, dim in _PER_SLICE.items() if name in entries
+    }
+    return cast(Batch, entries | {"centre": batch["grid"].mean((1, 2))})
 
 
 def frozen_features(model: nn.Module) -> tuple[str, ...]:

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import hashlib
 import warnings
-from dataclasses import dataclass, replace
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
@@ -17,7 +18,7 @@ from fund2oct.data.preparing.lines import locate_lines
 from fund2oct.data.preparing.photo import PhotoOptions, prepare_photo, resize_photo
 from fund2oct.data.preparing.placing import PhotoPlacement
 from fund2oct.data.tables.eyes import GivenLines
-from fund2oct.eye import Array, DataError, Eye
+from fund2oct.eye import Array, DataError, Eye, Plain
 from fund2oct.geometry import Placement, ScanPattern
 from fund2oct.networks.noise import NoiseSource, eye_seed
 from fund2oct.retina import unalign
@@ -56,6 +57,7 @@ class PhotoReader:
         scan: the lines of the training.
         spacing_mm: of its volumes ``(s, z, x)``, in millimetres.
         shape: of the model's volumes, ``(S, Z, X)``.
+        metadata: what is known of the eyes, plain values by name.
     """
 
     options: PhotoOptions
@@ -63,15 +65,22 @@ class PhotoReader:
     scan: ScanPattern
     spacing_mm: tuple[float, float, float]
     shape: tuple[int, int, int]
+    metadata: Mapping[str, Plain] = field(default_factory=dict)
 
     @classmethod
-    def of(cls, model: VolumeModel, placement: Placement | PhotoPlacement | None = None) -> PhotoReader:
-        """The reader of the photos of a trained model."""
+    def of(
+        cls,
+        model: VolumeModel,
+        placement: Placement | PhotoPlacement | None = None,
+        metadata: Mapping[str, Plain] | None = None,
+    ) -> PhotoReader:
+        """The reader of the photos of a trained model, see :meth:`VolumeModel.predict`."""
         if model.task is None:
             raise ValueError("model: knows nothing of its data; load it with fund2oct.load_model")
         task = model.task
+        task.conditions.check(metadata or {})
         options = task.preparation.photo_options(placement or Placement(), task.fundus_px)
-        return cls(options, task.fundus_px, task.scan, task.spacing_mm, model.shape)
+        return cls(options, task.fundus_px, task.scan, task.spacing_mm, model.shape, dict(metadata or {}))
 
     def read(self, photo: str | Path | Array, lines: GivenLines | None = None) -> ReadyPhoto:
         """Read and prepare a photo.
@@ -86,7 +95,8 @@ class PhotoReader:
         path = None if isinstance(photo, np.ndarray) else Path(photo)
         picture = _checked(photo) if isinstance(photo, np.ndarray) else read_rgb(photo)
         key = path.stem if path else f"photo-{hashlib.sha256(picture.tobytes()).hexdigest()[:12]}"
-        laterality = laterality_of(key) if path else ""
+        metadata = dict(self.metadata)
+        laterality = str(metadata.pop("laterality", laterality_of(key) if path else ""))
         prepared = prepare_photo(picture, self.options, laterality)
         notes, placed = list(prepared.notes), prepared.placement
         scan, spacing_mm = self.scan, self.spacing_mm
@@ -114,6 +124,8 @@ class PhotoReader:
             laterality=laterality,
             fundus=resize_photo(prepared.fundus, self.fundus_px),
             placement=placed,
+            diagnosis=str(metadata.pop("diagnosis", "")),
+            metadata=metadata,
             source=f"generated from {path.name if path else 'an array'}",
             history=prepared.history,
             sha256=hashlib.sha256(path.read_bytes()).hexdigest() if path else "",
@@ -128,9 +140,10 @@ def predict(
     rng: int = 0,
     draw: bool = False,
     lines: GivenLines | None = None,
+    metadata: Mapping[str, Plain] | None = None,
 ) -> Eye:
     """Generate the volume of one photo, see :meth:`VolumeModel.predict`."""
-    ready = PhotoReader.of(model, placement).read(photo, lines)
+    ready = PhotoReader.of(model, placement, metadata).read(photo, lines)
     for note in ready.notes:
         warnings.warn(note, stacklevel=3)
     return complete(model, ready, rng, draw)
@@ -143,7 +156,10 @@ def complete(model: VolumeModel, ready: ReadyPhoto, seed: int = 0, draw: bool = 
         return eye
     assert eye.fundus is not None
     was_training = model.training
-    volume, pose_um = generate(model.eval(), eye.fundus, ready.scan, eye.placement, eye.key, seed, draw)
+    known = model.known_of(eye)
+    volume, pose_um = generate(
+        model.eval(), eye.fundus, ready.scan, eye.placement, eye.key, seed, draw, **known
+    )
     model.train(was_training)
     return replace(eye, scan=ready.scan, spacing_mm=ready.spacing_mm, volume=volume, pose_um=pose_um)
 
@@ -165,6 +181,7 @@ def generate(
     key: str,
     seed: int = 0,
     draw: bool = False,
+    **known: Any,
 ) -> tuple[Array, Array]:
     """Generate the volume of a cropped photo, at a pose sampled from the training set's.
 
@@ -176,6 +193,7 @@ def generate(
         key: of the eye; with ``seed`` it decides the speckle and the pose.
         seed: another seed gives another volume.
         draw: whether the surfaces are drawn from their distribution in place of the median ones.
+        known: what is known of the eye, see :meth:`VolumeModel.known_of`.
 
     Returns:
         The volume, uint8 ``(S, Z, X)``, and its pose in micrometres, float32 ``(S, K)``.
@@ -193,7 +211,7 @@ def generate(
     image = torch.from_numpy(fundus.copy()).permute(2, 0, 1)[None].to(model.device) / 255
     pose_um = model.task.poses.sample(1, torch.Generator().manual_seed(eye_seed(key, seed)))
     with torch.inference_mode():
-        aligned = model(image, grid, n_depth, rng=noise, **options)
+        aligned = model(image, grid, n_depth, rng=noise, **options, **known)
         volume = unalign(aligned, pose_um.to(aligned), model.task.spacing_mm[1])
     if not volume.isfinite().all():
         raise DataError(f"{key}: the model's volume holds NaN or infinity; use an earlier checkpoint")

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Sequence
-from typing import Any, cast
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from fund2oct.losses import adversarial_loss, spread_loss
 from fund2oct.models.base import Batch, Fake, Losses
+from fund2oct.models.batch import some_slices
 from fund2oct.models.gan import VolumeGAN
 from fund2oct.models.pix2vol_losses import N_CONDITION, anatomy_losses, photo_and_anatomy
 from fund2oct.models.surface_model import SURFACE_WEIGHTS, heights_above_pose
@@ -19,6 +20,7 @@ from fund2oct.models.training.terms import chosen_weights, own_terms
 from fund2oct.networks.adversaries.discriminators import BScanPatchDiscriminator, VolumePatchDiscriminator
 from fund2oct.networks.adversaries.feature_discriminator import FeatureDiscriminator
 from fund2oct.networks.encoder import available_encoder, build_encoder, encoder_for_file, pretrained_parts
+from fund2oct.networks.known import Known
 from fund2oct.networks.layered.generator import LayeredGenerator, PredictedAnatomy, Real
 from fund2oct.networks.layered.surfaces import SurfaceDistribution
 from fund2oct.networks.noise import NoiseSource
@@ -34,12 +36,6 @@ WEIGHTS = {
     "spread": 1.0,
 }
 """Default weights of the terms of :class:`Pix2Vol`, by name."""
-
-_PER_SLICE = {
-    "volume": 2, "rescan": 2, "grid": 1, "pose_um": 1, "surfaces_um": 2, "surface_confidence": 1,
-    "boundaries_um": 2,
-}  # fmt: skip
-"""Entries of a batch that have a slice dimension, and which it is."""
 
 
 class Pix2Vol(VolumeGAN):
@@ -73,6 +69,12 @@ class Pix2Vol(VolumeGAN):
         surface_width: number of channels of an A-scan's features in the surface network.
         tissue_width: the same in the tissue network.
         texture: numbers of channels of the texture's levels, finest first.
+        conditions: scalars that it is told of an eye beside the photo, see
+            :class:`fund2oct.networks.known.Conditions`.
+        masks: names of masks of the photo that it is told likewise, such as ``vessels``.
+        mask_networks: networks that draw masks from the photo, by name, as
+            :func:`fund2oct.data.loading.finish.load_vessel_network` takes them; other masks are entries of
+            the batch. No checkpoint holds them: name them again for use.
         weights: weights of the terms by name, instead of the default ones. A term that is left out is not
             used. A name can also be the import path of a loss of your own, see
             :func:`fund2oct.models.training.terms.own_terms`, which is used in both parts. Without
@@ -119,6 +121,9 @@ class Pix2Vol(VolumeGAN):
         surface_width: int = 96,
         tissue_width: int = 128,
         texture: Sequence[int] = (16, 24, 32),
+        conditions: Sequence[str] = (),
+        masks: Sequence[str] = (),
+        mask_networks: dict[str, str] | None = None,
         weights: dict[str, float] | None = None,
         adversarial: str = "hinge",
         feature_width: int = 48,
@@ -149,6 +154,7 @@ class Pix2Vol(VolumeGAN):
         self.surface_width = surface_width
         self.tissue_width = tissue_width
         self.texture = tuple(texture)
+        self.tell_networks(conditions, masks, mask_networks)
         self.weights = chosen_weights(weights, WEIGHTS)
         if "spread" in self.weights and "adversarial" not in self.weights:
             raise ValueError("weights: spread needs adversarial, with which alone the texture is learned")
@@ -162,13 +168,9 @@ class Pix2Vol(VolumeGAN):
 
     def build_generator(self) -> nn.Module:
         """Build a :class:`fund2oct.networks.layered.generator.LayeredGenerator`."""
-        return LayeredGenerator(
-            self.shape[1],
-            build_encoder(self.encoder, self.fine_tune, self.encoder_px, self.lora_rank),
-            self.surface_width,
-            self.tissue_width,
-            self.texture,
-        )
+        encoder = build_encoder(self.encoder, self.fine_tune, self.encoder_px, self.lora_rank)
+        widths = self.surface_width, self.tissue_width, self.texture
+        return LayeredGenerator(self.shape[1], encoder, *widths, n_known=self.n_known)
 
     def build_discriminators(self) -> nn.ModuleDict:
         """Build a discriminator of each kind that has a width.
@@ -237,6 +239,7 @@ class Pix2Vol(VolumeGAN):
         n_depth: int | None = None,
         rng: NoiseSource | None = None,
         draw_surfaces: bool = False,
+        known: Known | None = None,
     ) -> Tensor:
         """Draw volumes in the aligned frame with the averaged generator.
 
@@ -248,29 +251,32 @@ class Pix2Vol(VolumeGAN):
             rng: source of the noise; None takes torch's global generator.
             draw_surfaces: True draws the surfaces from their distribution, so that they vary like those of
                 real eyes; False takes the median, which is the best single prediction.
+            known: what is known of the eyes beside their photos, see :meth:`known`.
 
         Returns:
             Aligned volumes in [0, 1], shape ``(B, 1, S, Z, X)``.
         """
         self.configure_model()
         n_depth = n_depth or self.shape[1]
-        spacing_z_mm = self.spacing_z_mm(n_depth)
-        drawn: Tensor = self.generator_ema(fundus, grid, spacing_z_mm, n_depth, rng, draw_surfaces)
+        given = fundus, grid, self.spacing_z_mm(n_depth), n_depth
+        drawn: Tensor = self.generator_ema(*given, rng, draw_surfaces, known)
         return drawn
 
-    def surfaces(self, fundus: Tensor, grid: Tensor) -> SurfaceDistribution:
+    def surfaces(self, fundus: Tensor, grid: Tensor, known: Known | None = None) -> SurfaceDistribution:
         """Predict the surfaces without drawing a volume; the arguments are those of ``forward``."""
         self.configure_model()
         network = self.generator_ema.module
         assert isinstance(network, LayeredGenerator)
-        return network.surfaces(fundus, network.encoder(fundus), grid)
+        return network.surfaces(fundus, network.encoder(fundus), grid, known=known)
 
-    def anatomy(self, fundus: Tensor, grid: Tensor, spacing_z_mm: Tensor | float) -> PredictedAnatomy:
+    def anatomy(
+        self, fundus: Tensor, grid: Tensor, spacing_z_mm: Tensor | float, known: Known | None = None
+    ) -> PredictedAnatomy:
         """Predict surfaces and tissue without noise; the arguments are those of ``forward``."""
         self.configure_model()
         network = self.generator_ema.module
         assert isinstance(network, LayeredGenerator)
-        return network.anatomy(fundus, grid, spacing_z_mm)
+        return network.anatomy(fundus, grid, spacing_z_mm, known=known)
 
     def training_batch(self, batch: Batch) -> Batch:
         """Keep only some slices of each eye while the discriminators are used."""
@@ -279,14 +285,7 @@ class Pix2Vol(VolumeGAN):
         n_slices = batch["volume"].shape[2]
         rng = torch.Generator().manual_seed(self.seed + self.global_step)
         chosen = torch.randperm(n_slices, generator=rng)[: self.judged_slices]
-        chosen = chosen.to(self.device, non_blocking=True)
-        entries: dict[str, Any] = dict(batch)
-        entries |= {
-            name: entries[name].index_select(dim, chosen)
-            for name, dim in _PER_SLICE.items()
-            if name in entries
-        }
-        return cast(Batch, entries | {"centre": batch["grid"].mean((1, 2))})
+        return some_slices(batch, chosen.to(self.device, non_blocking=True))
 
     def generate(self, network: nn.Module, batch: Batch, rng: NoiseSource) -> Fake:
         """Draw volumes for a batch; in training between the real surfaces.
@@ -307,7 +306,7 @@ class Pix2Vol(VolumeGAN):
             anatomy = network.anatomy(
                 batch["fundus"], batch["grid"], batch["spacing_z_mm"], batch["volume"].shape[3],
                 real=Real(heights_above_pose(batch), batch["aligned"], self.task.spacing_mm[2]),
-                centre=batch.get("centre"),
+                centre=batch.get("centre"), **self.known(batch, withhold=True),
             )  # fmt: skip
         aligned = network.dress(anatomy, rng) if dressed else anatomy.image
         return Fake(aligned, unalign(aligned, batch["pose_um"], batch["spacing_z_mm"]), anatomy)

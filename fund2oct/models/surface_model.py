@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import torch
@@ -15,6 +16,7 @@ from fund2oct.models.base import Batch, Losses, VolumeModel
 from fund2oct.models.training.optimisation import each_step, trained_parts
 from fund2oct.models.training.terms import chosen_weights, own_terms
 from fund2oct.networks.encoder import available_encoder, build_encoder, encoder_for_file, pretrained_parts
+from fund2oct.networks.known import Known
 from fund2oct.networks.layered.surfaces import (
     SurfaceDistribution,
     SurfaceNetwork,
@@ -77,16 +79,18 @@ class SurfaceGenerator(nn.Module):
     Args:
         encoder: the photo encoder, see :func:`fund2oct.networks.encoder.build_encoder`.
         width: channels of an A-scan's features.
+        n_known: numbers of scalars and of masks that it may be told.
     """
 
-    def __init__(self, encoder: nn.Module, width: int) -> None:
+    def __init__(self, encoder: nn.Module, width: int, n_known: tuple[int, int] = (0, 0)) -> None:
         super().__init__()
         self.encoder = encoder
-        self.surfaces = SurfaceNetwork(self.encoder.channels, SURFACES, width)  # type: ignore[arg-type]
+        channels: Sequence[int] = self.encoder.channels  # type: ignore[assignment]
+        self.surfaces = SurfaceNetwork(channels, SURFACES, width, n_known=n_known)
 
-    def forward(self, fundus: Tensor, grid: Tensor) -> SurfaceDistribution:
+    def forward(self, fundus: Tensor, grid: Tensor, known: Known | None = None) -> SurfaceDistribution:
         """Predict the surfaces of photos ``(B, 3, H, W)`` at the places ``(B, S, X, 2)``."""
-        found: SurfaceDistribution = self.surfaces(fundus, self.encoder(fundus), grid)
+        found: SurfaceDistribution = self.surfaces(fundus, self.encoder(fundus), grid, known=known)
         return found
 
 
@@ -104,6 +108,12 @@ class SurfaceModel(VolumeModel):
         encoder_px: width in pixels to which photos are resized for it; None takes that of its weights.
         encoder_learning_rate: step size of Adam for pre-trained weights.
         surface_width: number of channels of an A-scan's features.
+        conditions: scalars that it is told of an eye beside the photo, see
+            :class:`fund2oct.networks.known.Conditions`.
+        masks: names of masks of the photo that it is told likewise, such as ``vessels``.
+        mask_networks: networks that draw masks from the photo, by name, as
+            :func:`fund2oct.data.loading.finish.load_vessel_network` takes them; other masks are entries of
+            the batch. No checkpoint holds them: name them again for use.
         weights: weights of the terms ``surfaces``, ``energy`` and ``crps``, instead of the default ones.
         learning_rate: step size of Adam.
         options: further arguments, those of :class:`VolumeModel`.
@@ -128,6 +138,9 @@ class SurfaceModel(VolumeModel):
         encoder_px: int | None = None,
         encoder_learning_rate: float = 1e-4,
         surface_width: int = 96,
+        conditions: Sequence[str] = (),
+        masks: Sequence[str] = (),
+        mask_networks: dict[str, str] | None = None,
         weights: dict[str, float] | None = None,
         learning_rate: float = 1.5e-3,
         **options: Any,
@@ -141,6 +154,7 @@ class SurfaceModel(VolumeModel):
         self.encoder_px = encoder_px
         self.encoder_learning_rate = encoder_learning_rate
         self.surface_width = surface_width
+        self.tell_networks(conditions, masks, mask_networks)
         self.weights = chosen_weights(weights, SURFACE_WEIGHTS)
 
     def configure_model(self) -> None:
@@ -157,7 +171,7 @@ class SurfaceModel(VolumeModel):
     def build_generator(self) -> nn.Module:
         """Encoder and surface network."""
         encoder = build_encoder(self.encoder, self.fine_tune, self.encoder_px, self.lora_rank)
-        return SurfaceGenerator(encoder, self.surface_width)
+        return SurfaceGenerator(encoder, self.surface_width, self.n_known)
 
     def configure_optimizers(self) -> Any:
         """Adam, with a rate of its own for pre-trained weights; both fall as that of any model."""
@@ -169,24 +183,25 @@ class SurfaceModel(VolumeModel):
         optimizer = torch.optim.Adam(groups, betas=self.betas)
         return [optimizer], [each_step(optimizer, self.rate_factor)]
 
-    def surfaces(self, fundus: Tensor, grid: Tensor) -> SurfaceDistribution:
+    def surfaces(self, fundus: Tensor, grid: Tensor, known: Known | None = None) -> SurfaceDistribution:
         """Predict the surfaces with the averaged network.
 
         Args:
             fundus: photos in [0, 1], shape ``(B, 3, H, W)``.
             grid: positions of the A-scans, -1 to 1 from one edge of the photo to the other, as (x, y), shape
                 ``(B, S, X, 2)``.
+            known: what is known of the eyes beside their photos, see :meth:`known`.
 
         Returns:
             Their distribution.
         """
         self.configure_model()
-        found: SurfaceDistribution = self.generator_ema(fundus, grid)
+        found: SurfaceDistribution = self.generator_ema(fundus, grid, known)
         return found
 
     def training_step(self, batch: Batch, batch_idx: int) -> None:
         """Predict a batch and step the network."""
-        found = self.generator(batch["fundus"], batch["grid"])
+        found = self.generator(batch["fundus"], batch["grid"], **self.known(batch, withhold=True))
         losses = surface_losses(found, heights_above_pose(batch), self.step_noise())
         losses |= {name: loss(batch, found) for name, loss in self.own_terms.items()}
         self.step_generator(
@@ -195,7 +210,8 @@ class SurfaceModel(VolumeModel):
 
     def measure(self, batch: Batch, part: str) -> dict[str, Tensor]:
         """Measure the median thickness and its interval against the surfaces found in the real volumes."""
-        found, heights = self.surfaces(batch["fundus"], batch["grid"]), heights_above_pose(batch)
+        found = self.surfaces(batch["fundus"], batch["grid"], **self.known(batch))
+        heights = heights_above_pose(batch)
         thickness, _ = thickness_um(found)
         real = heights[:, _ILM] - heights[:, _RPE]
         values = {

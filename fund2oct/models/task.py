@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
 from typing import Any, Protocol
 
 from torch import Tensor
@@ -10,6 +11,7 @@ from torch import Tensor
 from fund2oct.data.loading.split import SeenEyes
 from fund2oct.data.preparing.preparation import Preparation
 from fund2oct.geometry import ScanPattern
+from fund2oct.networks.known import Conditions
 from fund2oct.retina import PoseModel
 
 TASK_KEY = "fund2oct"
@@ -22,7 +24,8 @@ class TrainingData(Protocol):
     """Attributes that a datamodule, or the dataset of a plain loader, needs for training a model.
 
     :class:`fund2oct.data.FundusOCTDataModule` and :class:`fund2oct.data.FundusOCTDataset` have them; data of
-    your own need them too. ``preparation`` and ``simulated`` are optional, see :class:`Task`.
+    your own need them too. ``preparation`` and ``simulated`` are optional, see :class:`Task`, and so is
+    ``metadata()``, what is known of each training eye by name, for models with ``conditions``.
 
     Attributes:
         shape: numbers of slices, rows and A-scans ``(S, Z, X)`` of the volumes.
@@ -70,6 +73,7 @@ class Task:
         preparation: how photos and volumes were prepared.
         seen: eyes of the training, of the validation and of the test.
         simulated: True if any training eye was simulated.
+        conditions: the scalars that the model is told of an eye beside its photo.
 
     Example:
         >>> import torch
@@ -93,21 +97,23 @@ class Task:
     preparation: Preparation
     seen: SeenEyes
     simulated: bool = False
+    conditions: Conditions = field(default_factory=Conditions)
 
     @classmethod
-    def of(cls, data: Any, shape: tuple[int, int, int]) -> Task:
+    def of(cls, data: Any, shape: tuple[int, int, int], conditions: Sequence[str] = ()) -> Task:
         """Read the description from the data of a training.
 
         Args:
             data: a :class:`TrainingData`, such as a :class:`fund2oct.data.FundusOCTDataModule` that was set
                 up; or a tuple of the datasets of training and validation, of which the first is one.
             shape: numbers of slices, rows and A-scans ``(S, Z, X)`` of the model's volumes.
+            conditions: names of the scalars that the model is told.
 
         Returns:
             The description.
 
         Raises:
-            ValueError: if something is missing, or its volumes have another shape.
+            ValueError: if something is missing, or its volumes have another shape, or no eye has a condition.
         """
         data, val = data if isinstance(data, tuple) else (data, None)
         missing = lacking(data)
@@ -131,7 +137,12 @@ class Task:
         if hasattr(val, "seen"):
             seen = replace(seen, parts={**seen.parts, "val": val.seen().parts["train"]})
         simulated = bool(getattr(data, "simulated", False))
-        return cls(data.scan, (s, z, x), data.fundus_px, poses, preparation, seen, simulated)
+        if conditions and not hasattr(data, "metadata"):
+            raise ValueError(
+                f"conditions: a {type(data).__name__} tells nothing of its eyes; it needs metadata()"
+            )
+        told = Conditions.of(conditions, data.metadata() if conditions else ())
+        return cls(data.scan, (s, z, x), data.fundus_px, poses, preparation, seen, simulated, told)
 
     def check_same_split(self, other: Task) -> None:
         """Refuse to go on with a training whose test eyes were training eyes before.
@@ -165,6 +176,7 @@ class Task:
             "preparation": self.preparation.to_dict(),
             "seen": self.seen.to_dict(),
             "simulated": self.simulated,
+            "conditions": self.conditions.to_dict(),
         }
 
     @classmethod
@@ -179,4 +191,5 @@ class Task:
             Preparation(**values["preparation"]),
             SeenEyes.from_dict(values["seen"]),
             bool(values.get("simulated", False)),
+            Conditions.from_dict(values.get("conditions", {})),
         )

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
@@ -67,7 +67,7 @@ class ThicknessMap:
 
 
 def predict_thickness(
-    model: VolumeModel, fundus: Array, placement: Placement, scan: ScanPattern
+    model: VolumeModel, fundus: Array, placement: Placement, scan: ScanPattern, **known: Any
 ) -> ThicknessMap | None:
     """Predict the thickness at every place of a photo within the reach of a scan.
 
@@ -79,6 +79,7 @@ def predict_thickness(
         fundus: photo, cropped and prepared as in the training, RGB, uint8, shape ``(H, H, 3)``.
         placement: where the scan lies on the photo.
         scan: lines of the scan; the map reaches as far as they do.
+        known: what is known of the eye, see :meth:`fund2oct.models.VolumeModel.known_of`.
 
     Returns:
         The map; None if the model predicts no surfaces.
@@ -101,7 +102,7 @@ def predict_thickness(
     photo = torch.from_numpy(fundus.copy()).permute(2, 0, 1)[None].to(model.device) / 255
     grid = placement.to_grid(rows)
     with torch.inference_mode():
-        along = [predict(photo, grid[None]), predict(photo, grid.transpose(0, 1)[None])]
+        along = [predict(photo, each[None], **known) for each in (grid, grid.transpose(0, 1))]
     read = [torch.cat([thickness_interval_um(f, INTERVAL), thickness_um(f)[0][:, None]], 1)[0] for f in along]
     outside = (rows.norm(dim=-1) > reach_mm) | (grid.norm(dim=-1) > 1)
     mean = ((read[0] + read[1].transpose(-1, -2)) / 2).masked_fill(outside, torch.nan)
@@ -109,7 +110,7 @@ def predict_thickness(
     return ThicknessMap(middle, low, high, grid.cpu().numpy(), _PITCH_MM)
 
 
-def predict_interval_um(model: VolumeModel, fundus: Tensor, grid: Tensor) -> Tensor | None:
+def predict_interval_um(model: VolumeModel, fundus: Tensor, grid: Tensor, **known: Any) -> Tensor | None:
     """Predict the interval of the thickness at each A-scan.
 
     Args:
@@ -117,6 +118,7 @@ def predict_interval_um(model: VolumeModel, fundus: Tensor, grid: Tensor) -> Ten
         fundus: photo in [0, 1], prepared as in the training, shape ``(3, H, H)``.
         grid: positions of the A-scans, -1 to 1 from one edge of the photo to the other, as (x, y), shape
             ``(S, X, 2)``.
+        known: what is known of the eye, see :meth:`fund2oct.models.VolumeModel.known_of`.
 
     Returns:
         Lower and upper end of the 80% interval in micrometres, shape ``(2, S, X)``, on the
@@ -132,7 +134,7 @@ def predict_interval_um(model: VolumeModel, fundus: Tensor, grid: Tensor) -> Ten
     if predict is None:
         return None
     with torch.inference_mode():
-        found = predict(fundus[None].to(model.device), grid[None].to(model.device))
+        found = predict(fundus[None].to(model.device), grid[None].to(model.device), **known)
     return thickness_interval_um(found, INTERVAL)[0].float().cpu()
 
 

@@ -9,6 +9,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from fund2oct.networks.blocks import norm
+from fund2oct.networks.known import Known, KnownFeatures
 from fund2oct.networks.lift import sample_lines
 
 _PATCH = 7
@@ -87,6 +88,8 @@ class LineEncoder(nn.Module):
         map_channels: number of channels of each of the encoder's maps.
         width: number of channels of the result.
         n_layers: number of convolutions along the slice.
+        n_known: numbers of scalars and of masks by which the features are changed before these, see
+            :class:`~fund2oct.networks.known.KnownFeatures`.
 
     Example:
         >>> encoder = LineEncoder(map_channels=(16, 24), width=32)
@@ -96,7 +99,13 @@ class LineEncoder(nn.Module):
         torch.Size([2, 32, 6, 40])
     """
 
-    def __init__(self, map_channels: Sequence[int], width: int = 96, n_layers: int = 3) -> None:
+    def __init__(
+        self,
+        map_channels: Sequence[int],
+        width: int = 96,
+        n_layers: int = 3,
+        n_known: tuple[int, int] = (0, 0),
+    ) -> None:
         super().__init__()
         self.patch = nn.Sequential(
             nn.Conv2d(3 * (1 + _PATCH**2), _PATCH_CHANNELS, 1),
@@ -113,6 +122,7 @@ class LineEncoder(nn.Module):
         self.position = nn.Conv2d(N_PLACE, width, 1)
         self.norm = norm(width)
         self.layers = nn.ModuleList(nn.Conv2d(width, width, (1, 5), padding=(0, 2)) for _ in range(n_layers))
+        self.known = KnownFeatures(width, *n_known) if any(n_known) else None
 
     def forward(
         self,
@@ -121,6 +131,7 @@ class LineEncoder(nn.Module):
         grid: Tensor,
         centre: Tensor | None = None,
         beside: Tensor | None = None,
+        known: Known | None = None,
     ) -> Tensor:
         """Read the features.
 
@@ -132,6 +143,7 @@ class LineEncoder(nn.Module):
             centre: position of the scan's centre, likewise, shape ``(B, 2)``; None takes the mean of
                 ``grid``.
             beside: other features of the A-scans that are added, shape ``(B, width, S, X)``.
+            known: what is known of the eyes beside their photos.
 
         Returns:
             Features, shape ``(B, width, S, X)``.
@@ -145,6 +157,8 @@ class LineEncoder(nn.Module):
         x = self.norm(torch.stack(read).sum(0) + self.position(where))
         if beside is not None:
             x = x + beside
+        if self.known is not None:
+            x = self.known(x, grid, known)
         for layer in self.layers:
             x = x + layer(F.silu(x))
         return F.silu(x)

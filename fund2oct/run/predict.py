@@ -15,7 +15,7 @@ from fund2oct.data import Eye
 from fund2oct.data.preparing.placing import PhotoPlacement
 from fund2oct.data.tables.eyes import COLUMNS, GivenLines, lines_of_photos
 from fund2oct.data.tables.spreadsheet import read_table, renamed
-from fund2oct.eye import DataError
+from fund2oct.eye import DataError, Plain
 from fund2oct.geometry import Placement
 from fund2oct.models import VolumeModel, load_model
 from fund2oct.models.checkpoint import find_model, import_class
@@ -64,6 +64,8 @@ def predict(
     placement: Placement | PhotoPlacement | None = None,
     draw: bool = False,
     lines: str | Path | None = None,
+    metadata: Mapping[str, Plain] | None = None,
+    mask_networks: Mapping[str, str] | None = None,
     overwrite: bool = False,
     skip_done: bool = False,
     workers: int = 0,
@@ -94,6 +96,8 @@ def predict(
             single answer.
         lines: a table that tells for each photo where its B-scans lie, a row each, as
             ``fund2oct import table`` reads it; by default they lie as in the training.
+        metadata: what is known of the eyes by name, of the conditions that the model was trained with.
+        mask_networks: networks that draw the masks that the model was trained with, by name.
         overwrite: whether the results of an earlier prediction may be replaced; a photo never is.
         skip_done: whether photos whose results are there already are passed over.
         workers: processes that prepare photos while the model draws; none is started for fewer than 16
@@ -118,6 +122,7 @@ def predict(
     checkpoint = find_model(checkpoint)
     found = find_photos(photos, out)
     network = load_model(checkpoint, import_class(model) if model else None, device)
+    network.draw_masks(mask_networks or {})
     assert network.task is not None
     footer = f"{type(network).__name__}, {Path(checkpoint).name}. {network.task.provenance()} {_FOOTER}"
     results = Results(Path(out), formats, figure_formats, theme, footer, overwrite)
@@ -132,7 +137,7 @@ def predict(
     check_files([path for path in written if not path.is_dir()], overwrite, [checkpoint, *found])
     results.folder.mkdir(parents=True, exist_ok=True)
     given = lines_of_photos(renamed(read_table(Path(lines)), {}, COLUMNS)) if lines else None
-    read = partial(_read, PhotoReader.of(network, placement), given, lines)
+    read = partial(_read, PhotoReader.of(network, placement, metadata), given, lines)
     n_ahead = 2 * workers if len(todo) >= _WORTH_A_PROCESS else 0
     with process_pool(workers) if n_ahead else nullcontext(Here()) as pool:
         for photo, name, ready in with_progress(_ahead(pool, read, todo, n_ahead), len(todo), "translating"):

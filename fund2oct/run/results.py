@@ -56,7 +56,8 @@ class Results:
     def write(self, model: VolumeModel, eye: Eye, name: str) -> None:
         """Write the results of a photo; what stops it leaves no half of them behind."""
         assert eye.fundus is not None and model.task is not None
-        thickness = predict_thickness(model, eye.fundus, eye.placement, eye.scan or model.task.scan)
+        scan, known = eye.scan or model.task.scan, model.known_of(eye)
+        thickness = predict_thickness(model, eye.fundus, eye.placement, scan, **known)
         with self._all_or_nothing(name):
             for part, figure in self._draw(model, eye, thickness).items():
                 save_figures(figure, self.folder / f"{name}{part}", self.figure_formats)
@@ -75,7 +76,7 @@ class Results:
             assert eye.scan is not None
             fundus = torch.from_numpy(eye.fundus.copy()).permute(2, 0, 1) / 255
             grid = eye.placement.to_grid(eye.scan.coordinates(eye.volume.shape[-1]))
-            interval_um = predict_interval_um(model, fundus, grid)
+            interval_um = predict_interval_um(model, fundus, grid, **model.known_of(eye))
             spacing_mm = eye.spacing_mm[1:]
             shown = ShownVolume.searched(torch.from_numpy(eye.volume) / 255, spacing_mm, interval_um)
             figures[_PANEL] = draw_panel(

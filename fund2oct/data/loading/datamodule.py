@@ -16,15 +16,15 @@ from fund2oct.data.augmenting.own import Transform, load_transform
 from fund2oct.data.augmenting.symmetry import Symmetries
 from fund2oct.data.loading.dataset import FundusOCTDataset
 from fund2oct.data.loading.finish import Finish, RawBatch, load_vessel_network
-from fund2oct.data.loading.index import EyeIndex, numbers_by_file
+from fund2oct.data.loading.index import EyeIndex
 from fund2oct.data.loading.loader import EyeLoader, StartMethod, as_they_are
-from fund2oct.data.loading.order import EpochOrder, check_weights
+from fund2oct.data.loading.order import Balance, check_mixture, mixed_order
 from fund2oct.data.loading.regularity import Content, irregularities, usable_eyes
 from fund2oct.data.loading.sampler import EvaluationSampler, TrainSampler, even_batch_size
 from fund2oct.data.loading.split import PARTS, Part, SeenEyes, of_many_patients, split_patients
 from fund2oct.data.preparing.preparation import Preparation
 from fund2oct.data.store.reader import EyeReader
-from fund2oct.eye import DataError
+from fund2oct.eye import DataError, Plain
 from fund2oct.geometry import ScanPattern
 
 
@@ -50,9 +50,8 @@ class FundusOCTDataModule(pl.LightningDataModule):
             nor the weights that a model begins with.
         symmetries: exact paired symmetries to draw from: ``"all"``, the ``"flips"`` or ``"none"``.
         photometric: strength of the change of the photo's light and colour, in [0, 1].
-        photo_maps: strength of turns, shifts, zooms and bends of the photo, in [0, 1], with which the
-            A-scans' places move and the volume stays; 1 turns by up to 30 degrees, see
-            :meth:`~fund2oct.data.augmenting.photo_map.PhotoMap.draw`.
+        photo_maps: strength of turns, shifts, zooms and bends of the photo, in [0, 1], with which the A-scans
+            move and the volume stays, see :meth:`~fund2oct.data.augmenting.photo_map.PhotoMap.draw`.
         transform: an augmentation of your own, or its import path; only of training eyes, see
             :func:`~fund2oct.data.augmenting.own.apply_transform`.
         fundus_px: width to resize photos to; None keeps the stored one.
@@ -60,6 +59,8 @@ class FundusOCTDataModule(pl.LightningDataModule):
             eye with more slices evenly spaced ones are taken, and one with fewer is left out.
         weights: share of each entry of ``path`` in an epoch's training eyes, in any unit; None shows
             each eye once.
+        balance: ``"diagnosis"`` shows each diagnosis equally often in training, see
+            :func:`~fund2oct.data.loading.order.mixed_order`; None leaves them as frequent as they are.
         content: ``"pairs"`` of photo and volume, or all ``"photos"`` or all ``"volumes"``.
         even_light: whether to even out the illumination of photos, where the importer has not.
         even_levels: whether to bring volumes of different scanners to like intensities, likewise.
@@ -72,8 +73,7 @@ class FundusOCTDataModule(pl.LightningDataModule):
         drop_last: whether to leave out a last smaller training batch, unless it is the only one. If
             not, every eye is seen exactly once an epoch; a group of processes may then need batches of
             another size, so that all have as many.
-        split_seed: decides which patients are in which part; another one gives another split. Beside the two
-            fractions, nothing else moves a patient to another part.
+        split_seed: decides which patients are in which part; nothing else does, beside the two fractions.
         split: keys of the eyes of each part, ``"train"``, ``"val"`` and ``"test"``, in place of a split by
             patient; a part may be empty.
         n_validation_eyes: eyes to validate on at most, the same each time, of as many patients as can be.
@@ -103,6 +103,7 @@ class FundusOCTDataModule(pl.LightningDataModule):
         fundus_px: int | None = None,
         volume_shape: tuple[int, int, int] | None = None,
         weights: list[float] | None = None,
+        balance: Balance | None = None,
         content: Content = "pairs",
         even_light: bool = False,
         even_levels: bool = False,
@@ -120,8 +121,9 @@ class FundusOCTDataModule(pl.LightningDataModule):
                 "batch_size, n_validation_eyes, num_workers, seed: expected at least 1, 1, 0 and 0, "
                 f"found {batch_size}, {n_validation_eyes}, {num_workers} and {seed}"
             )
-        check_weights(path, weights)
+        check_mixture(path, weights, balance)
         self.path = path
+        self._name = path if isinstance(path, str) else ", ".join(path)
         self.batch_size = batch_size
         self.num_workers = num_workers
         self.val_fraction = val_fraction
@@ -130,6 +132,7 @@ class FundusOCTDataModule(pl.LightningDataModule):
         self.split_seed = split_seed
         self.split = split
         self.weights = weights
+        self.balance: Balance | None = balance
         self.content: Content = content
         self.on_corrupt: Literal["raise", "skip"] = on_corrupt
         self.start_method: StartMethod | None = start_method
@@ -171,9 +174,9 @@ class FundusOCTDataModule(pl.LightningDataModule):
     def train_dataset(self) -> FundusOCTDataset:
         """The eyes to train on."""
         dataset = self._dataset("train", **self._augmentation, on_corrupt=self.on_corrupt)
-        if self.weights is not None:
-            paths = [self.path] if isinstance(self.path, str) else self.path
-            dataset.order = EpochOrder(numbers_by_file(paths, dataset.keys), tuple(self.weights), self.seed)
+        if self.weights is not None or self.balance is not None:
+            eyes = self._parts["train"]
+            dataset.order = mixed_order(eyes, self.path, self.weights, self.balance, self.seed)
         return dataset
 
     @cached_property
@@ -237,6 +240,10 @@ class FundusOCTDataModule(pl.LightningDataModule):
         """Poses of the training eyes, in micrometres, shape ``(N, S, 7)``."""
         return self.train_dataset.poses()
 
+    def metadata(self) -> list[dict[str, Plain]]:
+        """What is known of each training eye beside its pictures, by name."""
+        return self.train_dataset.metadata()
+
     def train_dataloader(self) -> DataLoader[Any]:
         """Augmented training eyes in a new order each epoch."""
         dataset = self.train_dataset
@@ -275,12 +282,7 @@ class FundusOCTDataModule(pl.LightningDataModule):
     @cached_property
     def _finish(self) -> Finish:
         vessels = load_vessel_network(self.vessel_network) if self.vessel_network else None
-        dataset = self._some_dataset
-        return Finish(dataset.fundus_px, dataset.shape[1:], vessels)
-
-    @property
-    def _name(self) -> str:
-        return self.path if isinstance(self.path, str) else ", ".join(self.path)
+        return Finish(self.fundus_px, self.shape[1:], vessels)
 
     @cached_property
     def _parts(self) -> dict[Part, EyeIndex]:

@@ -26,7 +26,7 @@ from fund2oct.data.preparing.preparation import Preparation
 from fund2oct.data.preparing.surfaces import resample_ascans
 from fund2oct.data.store.reader import EyeReader
 from fund2oct.data.store.shards import EyePaths
-from fund2oct.eye import Array, DataError
+from fund2oct.eye import Array, DataError, Plain
 from fund2oct.geometry import ScanPattern, Symmetry
 
 T = TypeVar("T")
@@ -189,6 +189,10 @@ class FundusOCTDataset(Dataset[dict[str, Any]]):
         with self._reader:
             return torch.stack([self._pose(number) for number in range(len(self))])
 
+    def metadata(self) -> list[dict[str, Plain]]:
+        """What is known of each eye, see :func:`~fund2oct.data.loading.index.known_values`."""
+        return self._index.known()
+
     def spacings_mm(self) -> Array:
         """Distance of rows and of A-scans ``(z, x)`` in the batches, shape ``(N, 2)``."""
         _, n_depth, n_ascans = self.shape
@@ -288,6 +292,7 @@ class FundusOCTDataset(Dataset[dict[str, Any]]):
         sample["key"] = index.keys[number]
         sample["laterality"] = index.lateralities[number]
         sample["diagnosis"] = index.diagnoses[number]
+        sample["metadata"] = index.metadata[number]
         return sample
 
     def _pose(self, number: int) -> Tensor:

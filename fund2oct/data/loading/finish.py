@@ -36,7 +36,7 @@ class RawBatch:
         pictures: uint8; ``fundus`` :math:`(B, H, H, 3)`, ``volume`` and ``rescan`` :math:`(B, S, Z, X)`,
             each a list of B where the sizes differ.
         values: the other entries of the batch, moved by the symmetries already.
-        texts: keys, lateralities and diagnoses of the eyes.
+        texts: keys, lateralities, diagnoses and metadata of the eyes.
         symmetries: for each eye, how its pictures are still to be moved; None leaves them.
         photo_maps: for each eye, how its photo is to be moved after that; None leaves it.
         skipped: keys of damaged eyes that others took the place of, with the reason of each.
@@ -100,19 +100,34 @@ class Finish:
                 scans = _moved_scans(many, raw.symmetries)
                 batch[name] = _stacked(scans, lambda stack: stack, self.size)[:, None]
         if self.vessels is not None and "fundus" in batch:
-            batch["vessels"] = self._vessel_maps(batch["fundus"])
+            batch["vessels"] = draw_mask(self.vessels, batch["fundus"], "vessel_network")
         return batch | raw.values | raw.texts
 
-    def _vessel_maps(self, photos: Tensor) -> Tensor:
-        assert self.vessels is not None
-        # Made here, and no part of a model: it has to be told where the photos are.
-        with torch.no_grad():
-            maps = self.vessels.to(photos.device)(photos)
-        wanted = (len(photos), 1, *photos.shape[-2:])
-        if not isinstance(maps, Tensor) or tuple(maps.shape) != wanted:
-            found = tuple(maps.shape) if isinstance(maps, Tensor) else type(maps).__name__
-            raise ValueError(f"vessel_network: expected maps of shape {wanted}, found {found}")
-        return maps.float()
+
+def draw_mask(network: nn.Module, photos: Tensor, name: str) -> Tensor:
+    """Draw a mask of photos, such as their vessels.
+
+    Args:
+        network: from :func:`load_vessel_network`.
+        photos: in [0, 1], shape ``(B, 3, H, H)``.
+        name: of the mask or of the option, for errors.
+
+    Returns:
+        Masks in [0, 1], shape ``(B, 1, H, H)``.
+
+    Raises:
+        ValueError: if the network returns something else.
+    """
+    if photos.is_meta:  # a step that is only weighed: the network would lose its weights there
+        return photos[:, :1]
+    # No part of a model: it has to be told where the photos are.
+    with torch.no_grad():
+        maps = network.to(photos.device)(photos)
+    wanted = (len(photos), 1, *photos.shape[-2:])
+    if not isinstance(maps, Tensor) or tuple(maps.shape) != wanted:
+        found = tuple(maps.shape) if isinstance(maps, Tensor) else type(maps).__name__
+        raise ValueError(f"{name}: expected maps of shape {wanted}, found {found}")
+    return maps.float()
 
 
 def load_vessel_network(name: str) -> nn.Module:

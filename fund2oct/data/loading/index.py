@@ -16,7 +16,7 @@ from fund2oct.data.loading.split import EyeName
 from fund2oct.data.preparing.light_and_levels import LEVELS, LIGHT, is_done
 from fund2oct.data.preparing.slices import kept_lines
 from fund2oct.data.store.reader import EyeReader
-from fund2oct.eye import ARRAYS, SIMULATED, Array, DataError
+from fund2oct.eye import ARRAYS, SIMULATED, Array, DataError, Plain
 from fund2oct.geometry import Placement, RadialScan, ScanPattern
 
 _COLUMNS = ("key", "who", "placement", "spacing", "scan", "photo", "prepared", "simulated")
@@ -35,6 +35,7 @@ class EyeIndex:
         patients: name of each eye's patient.
         lateralities: ``"OD"``, ``"OS"`` or empty, for each eye.
         diagnoses: free text, for each eye.
+        metadata: of each eye, plain values by name as JSON.
         placements: shift x and y, rotation and half width of each, shape ``(N, 4)``.
         spacings_mm: ``(s, z, x)`` of each, shape ``(N, 3)``.
         scans: the different scans as JSON, one behind the other, bytes.
@@ -52,6 +53,7 @@ class EyeIndex:
     patients: tuple[str, ...]
     lateralities: tuple[str, ...]
     diagnoses: tuple[str, ...]
+    metadata: tuple[str, ...]
     placements: Array
     spacings_mm: Array
     scans: Array
@@ -90,7 +92,8 @@ class EyeIndex:
                 continue
             found["key"].append(key)
             fields, shape_of = info.fields, info.arrays
-            found["who"].append(tuple(map(sys.intern, (info.patient, info.laterality, info.diagnosis))))
+            told = info.patient, info.laterality, info.diagnosis, json.dumps(fields["metadata"])
+            found["who"].append(tuple(map(sys.intern, told)))
             place, scan = fields["placement"], info.scan
             found["placement"].append((*place.shift, place.rotation_deg, place.half_width_mm))
             found["spacing"].append(fields["spacing_mm"])
@@ -101,12 +104,14 @@ class EyeIndex:
             for name, (_, dims) in ARRAYS.items():
                 shapes[name].append(shape_of.get(name, (0,) * len(dims)))
         texts = [json.dumps(scan.to_dict()).encode() for scan in scans]
-        patients, lateralities, diagnoses = zip(*found["who"], strict=True) if found["who"] else ((), (), ())
+        who = zip(*found["who"], strict=True) if found["who"] else ((),) * 4
+        patients, lateralities, diagnoses, metadata = who
         return cls(
             tuple(found["key"]),
             patients,
             lateralities,
             diagnoses,
+            metadata,
             np.array(found["placement"], np.float64).reshape(-1, 4),
             np.array(found["spacing"], np.float64).reshape(-1, 3),
             np.frombuffer(b"".join(texts), np.uint8),
@@ -136,6 +141,7 @@ class EyeIndex:
             pick(self.patients),
             pick(self.lateralities),
             pick(self.diagnoses),
+            pick(self.metadata),
             self.placements[rows],
             self.spacings_mm[rows],
             self.scans,
@@ -160,6 +166,10 @@ class EyeIndex:
         """By what each eye is known in any file."""
         columns = zip(self.keys, self.patients, self.photos.tolist(), strict=True)
         return [EyeName(key, patient, photo.decode()) for key, patient, photo in columns]
+
+    def known(self) -> list[dict[str, Plain]]:
+        """What is known of each eye beside its pictures, see :func:`known_values`."""
+        return [*map(known_values, self.metadata, self.lateralities, self.diagnoses)]
 
     def has(self, name: str) -> Array:
         """Which eyes have the array, bool, shape ``(N,)``."""
@@ -199,6 +209,21 @@ class EyeIndex:
         """Placement of an eye's scan on its photo."""
         x, y, rotation_deg, half_width_mm = self.placements[number].tolist()
         return Placement((x, y), rotation_deg, half_width_mm)
+
+
+def known_values(metadata: str, laterality: str, diagnosis: str) -> dict[str, Plain]:
+    """What is known of an eye beside its pictures, by name; texts are empty where unknown.
+
+    Args:
+        metadata: plain values by name, as JSON.
+        laterality: ``"OD"``, ``"OS"`` or empty.
+        diagnosis: free text.
+
+    Example:
+        >>> known_values('{"age_years": 63}', "OD", "")
+        {'age_years': 63, 'laterality': 'OD', 'diagnosis': ''}
+    """
+    return {**json.loads(metadata), "laterality": laterality, "diagnosis": diagnosis}
 
 
 @lru_cache(maxsize=1024)

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+import json
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any, Protocol, runtime_checkable
 
@@ -12,6 +13,7 @@ from torch import Tensor
 from fund2oct.evaluation.answers.answer import Answer, Given
 from fund2oct.evaluation.answers.borrowed import Predicted, borrowed_residual, retrieval
 from fund2oct.evaluation.answers.training_eyes import TrainingEyes
+from fund2oct.eye import Plain
 from fund2oct.models import Batch, VolumeModel
 from fund2oct.networks.layered.surfaces import thickness_interval_um
 from fund2oct.networks.noise import NoiseSource, NoNoise
@@ -26,7 +28,7 @@ MEDIAN_SURFACES = "median surfaces, no photo"
 class PredictsSurfaces(Protocol):
     """Form of a model that predicts surfaces. A report then also measures these surfaces."""
 
-    def surfaces(self, fundus: Tensor, grid: Tensor) -> Any:
+    def surfaces(self, fundus: Tensor, grid: Tensor, **known: Any) -> Any:
         """Return a distribution like :class:`~fund2oct.networks.layered.surfaces.SurfaceDistribution`."""
 
 
@@ -34,7 +36,7 @@ class PredictsSurfaces(Protocol):
 class DrawsAnatomy(PredictsSurfaces, Protocol):
     """Form of a model that also draws tissue between its surfaces, without texture."""
 
-    def anatomy(self, fundus: Tensor, grid: Tensor, spacing_z_mm: Tensor | float) -> Any:
+    def anatomy(self, fundus: Tensor, grid: Tensor, spacing_z_mm: Tensor | float, **known: Any) -> Any:
         """Return an object with ``heights_um``, ``(B, n, S, X)``, and ``image``, ``(B, 1, S, Z, X)``."""
 
 
@@ -99,8 +101,7 @@ def shuffled(answer: Answer, photos: Mapping[str, Tensor]) -> Answer:
     Returns:
         The answer.
     """
-    keys = list(photos)
-    other = {key: keys[(i + len(keys) // 2) % len(keys)] for i, key in enumerate(keys)}
+    other = _of_others(list(photos))
 
     def give(batch: Batch) -> Given:
         given = torch.stack([photos[other[key]] for key in batch["key"]])
@@ -126,11 +127,12 @@ def surface_answers(
     ilm, rpe, bm = (SURFACES.index(surface) for surface in ("ILM", "RPE", "BM"))
 
     def surfaces(batch: Batch) -> Given:
-        found = model.surfaces(batch["fundus"], batch["grid"])
+        found = model.surfaces(batch["fundus"], batch["grid"], **_known(model, batch))
         return Given.of_heights(found.median_um[:, [ilm, rpe, bm]], batch, thickness_interval_um(found))
 
     def heights_um(batch: Batch) -> Tensor:
-        median_um: Tensor = model.surfaces(batch["fundus"], batch["grid"]).median_um
+        found = model.surfaces(batch["fundus"], batch["grid"], **_known(model, batch))
+        median_um: Tensor = found.median_um
         return median_um
 
     answers = [Answer(f"{name}, median surfaces", surfaces)]
@@ -141,10 +143,47 @@ def surface_answers(
         return answers
 
     def predict(batch: Batch) -> Predicted:
-        anatomy = model.anatomy(batch["fundus"], batch["grid"], batch["spacing_z_mm"])
+        given = batch["fundus"], batch["grid"], batch["spacing_z_mm"]
+        anatomy = model.anatomy(*given, **_known(model, batch))
         return Predicted(anatomy.heights_um, anatomy.image)
 
     return [*answers, borrowed_residual(name, training, predict, seed)]
+
+
+def told_otherwise(answer: Answer, known: Mapping[str, Mapping[str, Plain]]) -> list[Answer]:
+    """An answer of a model that is told metadata, once with those of other patients, and once without any.
+
+    Args:
+        answer: of the model.
+        known: what is known of all test eyes by key, in the order of the file.
+
+    Returns:
+        The two answers. Shuffled metadata must not help.
+    """
+    other = _of_others(list(known))
+
+    def shuffled(batch: Batch) -> Given:
+        told = [known[other[key]] for key in batch["key"]]
+        texts: Any = {name: [str(eye[name]) for eye in told] for name in ("laterality", "diagnosis")}
+        return answer.give(batch | texts | {"metadata": [json.dumps(dict(eye)) for eye in told]})
+
+    def nothing(batch: Batch) -> Given:
+        rest: Any = {name: value for name, value in batch.items() if name != "metadata"}
+        return answer.give(rest)
+
+    return [
+        Answer(f"{answer.name}, shuffled metadata", shuffled),
+        Answer(f"{answer.name}, no metadata", nothing),
+    ]
+
+
+def _of_others(keys: Sequence[str]) -> dict[str, str]:
+    """For each eye that of another patient: half the set further, for a patient's other eye is the next."""
+    return {key: keys[(i + len(keys) // 2) % len(keys)] for i, key in enumerate(keys)}
+
+
+def _known(model: Any, batch: Batch) -> dict[str, Any]:
+    return model.known(batch) if isinstance(model, VolumeModel) else {}
 
 
 def _noise(model: VolumeModel, batch: Batch, seed: int) -> NoiseSource:
@@ -152,4 +191,6 @@ def _noise(model: VolumeModel, batch: Batch, seed: int) -> NoiseSource:
 
 
 def _draw(model: VolumeModel, fundus: Tensor, batch: Batch, rng: NoiseSource) -> Given:
-    return Given.placed(model(fundus, batch["grid"], batch["volume"].shape[3], rng=rng), batch)
+    n_depth = batch["volume"].shape[3]
+    drawn = model(fundus, batch["grid"], n_depth, rng=rng, **_known(model, batch))
+    return Given.placed(drawn, batch)

@@ -43,6 +43,8 @@ class SteppingModule(pl.LightningModule):
         seed: seed of the noise.
     """
 
+    conditions: tuple[str, ...] = ()
+    """Names of scalars that the networks are told, see :class:`fund2oct.networks.known.Conditions`."""
     monitored: ClassVar[str] = "val/aligned/l1"
     """What a ``ReduceLROnPlateau`` of ``configure_optimizers`` watches."""
     generator: nn.Module
@@ -116,7 +118,7 @@ class SteppingModule(pl.LightningModule):
         datamodule = getattr(self.trainer, "datamodule", None)
         # Photos alone, or unpaired, are no translation.
         if self.task is None and getattr(datamodule, "content", "pairs") == "pairs":
-            self.task = Task.of(datasets_of(self.trainer), self.shape)
+            self.task = Task.of(datasets_of(self.trainer), self.shape, self.conditions)
 
     def on_train_epoch_end(self) -> None:
         """Step the schedules; stop where the training diverged."""

@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from fund2oct.networks.blocks import Recomputing, fold, unfold
 from fund2oct.networks.encoder import build_encoder
+from fund2oct.networks.known import Known
 from fund2oct.networks.layered.pockets import dark_pockets
 from fund2oct.networks.layered.surfaces import SurfaceDistribution, SurfaceNetwork, increments_of
 from fund2oct.networks.layered.texture import TextureNetwork
@@ -109,6 +110,8 @@ class LayeredGenerator(Recomputing):
         tissue_width: the same in the tissue network.
         texture: numbers of channels of the texture's levels, finest first.
         n_numbers: number of random numbers from which the surfaces of an eye are drawn.
+        n_known: numbers of scalars and of masks that it may be told, see
+            :class:`fund2oct.networks.known.Known`.
 
     Example:
         >>> generator = LayeredGenerator(n_depth=32, encoder="own")
@@ -125,14 +128,17 @@ class LayeredGenerator(Recomputing):
         tissue_width: int = 128,
         texture: Sequence[int] = (16, 24, 32),
         n_numbers: int = 16,
+        n_known: tuple[int, int] = (0, 0),
     ) -> None:
         super().__init__()
         self.n_depth = n_depth
         self.bands = layer_bands(n_depth)
         self.encoder = build_encoder(encoder) if isinstance(encoder, str) else encoder
         channels: Sequence[int] = self.encoder.channels  # type: ignore[assignment]
-        self.surfaces = SurfaceNetwork(channels, SURFACES, surface_width, n_numbers)
-        self.tissue = TissueNetwork(channels, sum(self.bands), self.bands[1], len(SURFACES), tissue_width)
+        self.surfaces = SurfaceNetwork(channels, SURFACES, surface_width, n_numbers, n_known)
+        self.tissue = TissueNetwork(
+            channels, sum(self.bands), self.bands[1], len(SURFACES), tissue_width, n_known
+        )
         self.texture = TextureNetwork(texture, len(SURFACES))
 
     def forward(
@@ -143,6 +149,7 @@ class LayeredGenerator(Recomputing):
         n_depth: int | None = None,
         rng: NoiseSource | None = None,
         draw_surfaces: bool = False,
+        known: Known | None = None,
     ) -> Tensor:
         """Draw the retina in the aligned frame.
 
@@ -154,6 +161,7 @@ class LayeredGenerator(Recomputing):
             n_depth: number of rows Z of the volume; None takes that of the constructor.
             rng: source of the noise; None takes torch's global generator.
             draw_surfaces: True draws the surfaces from their distribution, False takes the median.
+            known: what is known of the eyes beside their photos.
 
         Returns:
             Volumes in [0, 1], shape ``(B, 1, S, Z, X)``.
@@ -162,7 +170,8 @@ class LayeredGenerator(Recomputing):
             ValueError: if the grid does not belong to the photos or the spacing is not positive.
         """
         rng = rng or NoiseSource()
-        anatomy = self.anatomy(fundus, grid, spacing_z_mm, n_depth, draw=rng if draw_surfaces else None)
+        draw = rng if draw_surfaces else None
+        anatomy = self.anatomy(fundus, grid, spacing_z_mm, n_depth, draw=draw, known=known)
         return self.dress(anatomy, rng)
 
     def anatomy(
@@ -174,6 +183,7 @@ class LayeredGenerator(Recomputing):
         real: Real | None = None,
         draw: NoiseSource | None = None,
         centre: Tensor | None = None,
+        known: Known | None = None,
     ) -> PredictedAnatomy:
         """Predict surfaces, and draw the tissue between them without noise.
 
@@ -186,6 +196,7 @@ class LayeredGenerator(Recomputing):
                 fluid.
             draw: source of noise to draw the surfaces from their distribution; None takes the median.
             centre: position of the scan's centre, see :class:`fund2oct.networks.lines.LineEncoder`.
+            known: what is known of the eyes beside their photos.
 
         Returns:
             The anatomy.
@@ -197,7 +208,7 @@ class LayeredGenerator(Recomputing):
         if grid.ndim != 4 or grid.shape[-1] != 2 or len(grid) != len(fundus):
             raise ValueError(f"grid: expected ({len(fundus)}, S, X, 2), found {tuple(grid.shape)}")
         maps = self.encoder(fundus)
-        found = self.surfaces(fundus, maps, grid, centre)
+        found = self.surfaces(fundus, maps, grid, centre, known)
         # Tissue is taught on real surfaces; it must not bend the surfaces to its own ends.
         heights = (found.median_um if draw is None else found.draw(draw)).detach()
         if real is not None:
@@ -207,7 +218,7 @@ class LayeredGenerator(Recomputing):
                 f"spacing: expected a positive distance of rows in millimetres, found {spacing_z_mm}; a "
                 "model that was not trained knows none"
             )
-        tissue: Tissue = self.tissue(fundus, maps, grid, increments_of(heights), centre)
+        tissue: Tissue = self.tissue(fundus, maps, grid, increments_of(heights), centre, known)
         row_um = 1000 * torch.as_tensor(spacing_z_mm, dtype=torch.float32, device=grid.device).view(
             -1, 1, 1, 1
         )

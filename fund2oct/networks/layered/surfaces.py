@@ -19,6 +19,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
+from fund2oct.networks.known import Known
 from fund2oct.networks.lines import N_PLACE, LineEncoder, place_features
 from fund2oct.networks.noise import NoiseSource
 from fund2oct.retina.layers import SURFACES
@@ -119,6 +120,8 @@ class SurfaceNetwork(nn.Module):
         names: names of the surfaces, from vitreous to choroid.
         width: number of channels of the features of an A-scan.
         n_numbers: number of random numbers from which the surfaces of an eye are drawn.
+        n_known: numbers of scalars and of masks that it may be told, see
+            :class:`~fund2oct.networks.lines.LineEncoder`.
 
     Example:
         >>> network = SurfaceNetwork(map_channels=(8,))
@@ -134,10 +137,11 @@ class SurfaceNetwork(nn.Module):
         names: Sequence[str] = SURFACES,
         width: int = 96,
         n_numbers: int = 16,
+        n_known: tuple[int, int] = (0, 0),
     ) -> None:
         super().__init__()
         self.n_numbers = n_numbers
-        self.encoder = LineEncoder(map_channels, width)
+        self.encoder = LineEncoder(map_channels, width, n_known=n_known)
         self.median = nn.Conv2d(width, len(names), 1)
         self.loading = nn.Conv2d(width, len(names) * n_numbers, 1)
         # The shape that all eyes share, the pit above all: it need not be told apart from photos.
@@ -154,7 +158,12 @@ class SurfaceNetwork(nn.Module):
             self.loading.bias.mul_(0.1)  # type: ignore[union-attr]
 
     def forward(
-        self, fundus: Tensor, maps: Sequence[Tensor], grid: Tensor, centre: Tensor | None = None
+        self,
+        fundus: Tensor,
+        maps: Sequence[Tensor],
+        grid: Tensor,
+        centre: Tensor | None = None,
+        known: Known | None = None,
     ) -> SurfaceDistribution:
         """Predict the surfaces.
 
@@ -165,11 +174,12 @@ class SurfaceNetwork(nn.Module):
                 ``(B, S, X, 2)``.
             centre: position of the scan's centre, likewise, shape ``(B, 2)``; None takes the mean of
                 ``grid``.
+            known: what is known of the eyes beside their photos.
 
         Returns:
             The distribution.
         """
-        features = self.encoder(fundus, maps, grid, centre)
+        features = self.encoder(fundus, maps, grid, centre, known=known)
         loadings = self.loading(features).unflatten(1, (-1, self.n_numbers))
         where = place_features(grid, grid.mean((1, 2)) if centre is None else centre)
         median = self.median(features) + self.shared(where)

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from fund2oct.networks.known import Known
 from fund2oct.networks.lines import LineEncoder
 
 _FLUID_LOGIT, _RARE_LOGIT = -2.5, -4.0
@@ -67,6 +68,8 @@ class TissueNetwork(nn.Module):
         n_inner: number of rows of its inner band, which can hold pockets of fluid.
         n_surfaces: number of surfaces. Their heights are an input, for the tissue depends on them.
         width: number of channels of the features of an A-scan.
+        n_known: numbers of scalars and of masks that it may be told, see
+            :class:`~fund2oct.networks.lines.LineEncoder`.
 
     Example:
         >>> network = TissueNetwork(map_channels=(8,), n_rows=84, n_inner=28, n_surfaces=4)
@@ -81,10 +84,16 @@ class TissueNetwork(nn.Module):
     )
 
     def __init__(
-        self, map_channels: Sequence[int], n_rows: int, n_inner: int, n_surfaces: int, width: int = 128
+        self,
+        map_channels: Sequence[int],
+        n_rows: int,
+        n_inner: int,
+        n_surfaces: int,
+        width: int = 128,
+        n_known: tuple[int, int] = (0, 0),
     ) -> None:
         super().__init__()
-        self.encoder = LineEncoder(map_channels, width, n_layers=2)
+        self.encoder = LineEncoder(map_channels, width, n_layers=2, n_known=n_known)
         self.heights = nn.Conv2d(2 * n_surfaces, width, 1)
         self.columns = nn.Conv2d(width, n_rows, 1)
         self.pockets = nn.Conv2d(width, n_inner, 1)
@@ -100,6 +109,7 @@ class TissueNetwork(nn.Module):
         grid: Tensor,
         increments_um: Tensor,
         centre: Tensor | None = None,
+        known: Known | None = None,
     ) -> Tissue:
         """Draw the tissue.
 
@@ -111,13 +121,14 @@ class TissueNetwork(nn.Module):
             increments_um: surfaces in micrometres, see
                 :class:`~fund2oct.networks.layered.surfaces.SurfaceDistribution`, shape ``(B, n, S, X)``.
             centre: position of the scan's centre, shape ``(B, 2)``; None takes the mean of ``grid``.
+            known: what is known of the eyes beside their photos.
 
         Returns:
             The tissue.
         """
         # A druse of 30 um and a detachment of 300 um are both to be seen in the input.
         heights = torch.cat([increments_um / 100, (increments_um / 30).tanh()], 1)
-        features = self.encoder(fundus, maps, grid, centre, beside=self.heights(heights))
+        features = self.encoder(fundus, maps, grid, centre, self.heights(heights), known)
         columns, pockets = (
             head(features).transpose(1, 2)[:, None].float() for head in (self.columns, self.pockets)
         )

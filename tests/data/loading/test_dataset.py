@@ -22,6 +22,7 @@ def test_a_plain_index_gives_the_eye_as_it_is(make_file, make_eye):
     np.testing.assert_array_equal(sample["pose_um"], eye.pose_um)
     np.testing.assert_array_equal(sample["grid"], eye.placement.to_grid(RadialScan().coordinates(10)))
     assert (sample["key"], sample["laterality"], sample["diagnosis"]) == ("eye01", "OS", "SRF")
+    assert sample["metadata"] == "{}"
     assert sample["spacing_z_mm"].item() == pytest.approx(0.24)
     assert all(value.dtype == torch.float32 for value in sample.values() if isinstance(value, torch.Tensor))
 

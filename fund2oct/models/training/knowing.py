@@ -1,0 +1,122 @@
+"""A module that may know more of an eye than its photo, such as the age."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from fund2oct.data.loading.finish import draw_mask, load_vessel_network
+from fund2oct.data.loading.index import known_values
+from fund2oct.eye import Eye
+from fund2oct.models.training.stepping import SteppingModule
+from fund2oct.networks.known import Known
+from fund2oct.networks.noise import NoiseSource
+
+
+class KnowingModule(SteppingModule):
+    """A module whose networks may be told scalars and masks of an eye.
+
+    A model of your own that can be told calls :meth:`tell_networks` in its constructor, builds its network
+    with ``n_known``, and passes ``**self.known(batch)`` to it.
+    """
+
+    masks: tuple[str, ...] = ()
+    """Names of the masks of the photo that the networks are told."""
+    mask_networks: Mapping[str, nn.Module] = {}
+    """Networks that draw them from the photo, by their names."""
+
+    def tell_networks(
+        self, conditions: Sequence[str], masks: Sequence[str], mask_networks: Mapping[str, str] | None
+    ) -> None:
+        """Say what the networks are told.
+
+        Args:
+            conditions: names of scalars, see :class:`fund2oct.networks.known.Conditions`.
+            masks: names of masks. One without a network is an entry of the batch.
+            mask_networks: see :meth:`draw_masks`.
+        """
+        self.conditions, self.masks = tuple(conditions), tuple(masks)
+        self.draw_masks(mask_networks or {})
+
+    def draw_masks(self, mask_networks: Mapping[str, str]) -> None:
+        """Have masks drawn from the photo. Networks are not stored in checkpoints: name them again for use.
+
+        Args:
+            mask_networks: by the name of a mask a network, as
+                :func:`fund2oct.data.loading.finish.load_vessel_network` takes it.
+
+        Raises:
+            ValueError: if the model takes no such mask, or there is no such network.
+        """
+        for name in mask_networks:
+            if name not in self.masks:
+                known = (
+                    f"one of {', '.join(self.masks)}" if self.masks else "none, for the model takes no masks"
+                )
+                raise ValueError(f"mask {name}: expected {known}")
+        self.mask_networks = {name: load_vessel_network(path) for name, path in mask_networks.items()}
+
+    @property
+    def n_known(self) -> tuple[int, int]:
+        """Numbers of scalars and of masks."""
+        return len(self.conditions), len(self.masks)
+
+    def known(self, batch: Mapping[str, Any], withhold: bool = False) -> dict[str, Any]:
+        """What is known of the eyes of a batch, as the argument ``known`` of networks.
+
+        Args:
+            batch: the batch. What it does not hold is missing.
+            withhold: True in training steps, to leave things out at random.
+
+        Returns:
+            The argument by its name; empty for a model that is told nothing but photos.
+
+        Raises:
+            ValueError: if a training batch lacks the metadata of a model with conditions.
+        """
+        if not any(self.n_known):
+            return {}
+        known = Known(self._conditions(batch), self._masks(batch))
+        if withhold:
+            if self.conditions and "metadata" not in batch:
+                raise ValueError(
+                    "batch: metadata: expected a JSON object of each eye, for the model has conditions; "
+                    "fund2oct.data.FundusOCTDataset gives them"
+                )
+            known = known.withheld(NoiseSource.of_keys(batch["key"], self.seed + self.global_step))
+        return {"known": known}
+
+    def known_of(self, eye: Eye) -> dict[str, Any]:
+        """The same of one eye with a photo."""
+        told = {
+            "metadata": json.dumps(eye.metadata),
+            "laterality": eye.laterality,
+            "diagnosis": eye.diagnosis,
+        }
+        batch: dict[str, Any] = {name: [text] for name, text in told.items()}
+        if self.mask_networks and eye.fundus is not None:
+            photo = torch.from_numpy(eye.fundus.copy()).permute(2, 0, 1)
+            batch["fundus"] = photo[None].to(self.device) / 255
+        return self.known(batch)
+
+    def _conditions(self, batch: Mapping[str, Any]) -> Tensor | None:
+        if not self.conditions or self.task is None or "metadata" not in batch:
+            return None
+        empty = [""] * len(batch["metadata"])
+        texts = batch["metadata"], batch.get("laterality", empty), batch.get("diagnosis", empty)
+        eyes = [known_values(*of_eye) for of_eye in zip(*texts, strict=True)]
+        return self.task.conditions.read(eyes).to(self.device, non_blocking=True)
+
+    def _masks(self, batch: Mapping[str, Any]) -> Tensor | None:
+        found = {name: batch[name] for name in self.masks if name in batch}
+        if "fundus" in batch:
+            found |= {name: draw_mask(one, batch["fundus"], name) for name, one in self.mask_networks.items()}
+        if not found:
+            return None
+        missing = torch.full_like(next(iter(found.values())), math.nan)
+        return torch.cat([found.get(name, missing) for name in self.masks], 1)

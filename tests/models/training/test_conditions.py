@@ -1,0 +1,223 @@
+"""A model that is told of its eyes, from the configuration to a prediction."""
+
+import json
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import pytorch_lightning as pl
+import torch
+from PIL import Image
+from tiny_models import TINY_PIX2VOL
+from torch.utils.data import DataLoader
+
+from fund2oct.callbacks import MemoryCallback
+from fund2oct.data import EyeReader, EyeWriter, FundusOCTDataModule, FundusOCTDataset
+from fund2oct.evaluation.answers.controls import surface_answers, told_otherwise
+from fund2oct.evaluation.checkpoints import HeldOutEyes
+from fund2oct.models import Pix2Vol, SurfaceModel, load_model
+from fund2oct.models.published import write_published
+from fund2oct.run.config import ConfigError
+from fund2oct.run.predict import predict
+from fund2oct.run.train import build
+
+SHAPE = (6, 32, 48)
+NAMES = ["age_years", "laterality=OD"]
+
+
+@pytest.fixture(scope="module")
+def path(tiny_eyes, tmp_path_factory):
+    """The tiny eyes with an age, which one in five has not."""
+    told = tmp_path_factory.mktemp("told") / "eyes.h5"
+    with EyeReader(tiny_eyes) as reader, EyeWriter(told) as writer:
+        for number, key in enumerate(reader.keys):
+            metadata = {"age_years": 40 + 2 * number} if number % 5 else {}
+            writer.add(replace(reader.read(key), metadata=metadata))
+    return told
+
+
+def fit(model, data, n_steps, callbacks=(), **options):
+    trainer = pl.Trainer(
+        accelerator="cpu", devices=1, max_steps=n_steps, limit_val_batches=0, logger=False,
+        enable_checkpointing=False, enable_progress_bar=False, enable_model_summary=False,
+        callbacks=[*callbacks],
+    )  # fmt: skip
+    trainer.fit(model, **({"datamodule": data} | options))
+    return trainer
+
+
+@pytest.fixture(scope="module")
+def checkpoint(path):
+    model = SurfaceModel(
+        SHAPE, encoder="own", surface_width=8, conditions=NAMES, learning_rate=0.02, ema_decay=0.0
+    )
+    trainer = fit(model, FundusOCTDataModule(str(path), batch_size=4), 4)
+    trainer.save_checkpoint(path.with_name("told.ckpt"))
+    return path.with_name("told.ckpt")
+
+
+def told(**values):
+    return {"metadata": [json.dumps(values)], "laterality": [""], "diagnosis": [""]}
+
+
+def test_a_checkpoint_keeps_what_it_is_told_and_its_scale(checkpoint, path):
+    model = load_model(checkpoint)
+    eyes = FundusOCTDataModule(str(path)).metadata()
+    ages = [eye["age_years"] for eye in eyes if "age_years" in eye]
+    assert model.conditions == tuple(NAMES) == model.task.conditions.names
+    assert model.task.conditions.means == pytest.approx((np.mean(ages), 0.5))
+    assert model.task.conditions.deviations == pytest.approx((np.std(ages), 0.5))
+    given = torch.rand(1, 3, 48, 48), torch.rand(1, 6, 48, 2) - 0.5
+    young, old, unknown, nothing = (
+        model.surfaces(*given, **known).median_um
+        for known in (
+            model.known(told(age_years=45)),
+            model.known(told(age_years=80)),
+            model.known(told()),
+            {},
+        )
+    )
+    assert not torch.allclose(young, old) and not torch.allclose(young, unknown)
+    assert torch.equal(unknown, nothing)
+    folder = checkpoint.with_name("published")
+    folder.mkdir()
+    write_published(model, folder, {})
+    assert load_model(folder).task.conditions == model.task.conditions
+
+
+def test_a_prediction_takes_what_is_known(checkpoint, tmp_path):
+    y, x = np.mgrid[-1:1:120j, -1:1:120j]
+    photo = (np.hypot(x, y) < 0.95)[..., None] * np.array([180.0, 90, 40])
+    Image.fromarray(photo.astype(np.uint8)).save(tmp_path / "eye.png")
+    maps = []
+    for number, metadata in enumerate(({"age_years": 45.0}, None)):
+        out = tmp_path / f"out{number}"
+        (done,) = predict(checkpoint, [tmp_path / "eye.png"], out, metadata=metadata, figure_formats=[])
+        assert not done.problem
+        maps.append((out / "eye.thickness.tif").read_bytes())
+    assert len(set(maps)) == 2
+    eye = load_model(checkpoint).predict(
+        tmp_path / "eye.png", metadata={"age_years": 45.0, "laterality": "OS"}
+    )
+    assert eye.metadata == {"age_years": 45.0} and eye.laterality == "OS"
+    with pytest.raises(ValueError, match=r"^sex: expected one of age_years, laterality$"):
+        predict(checkpoint, [tmp_path / "eye.png"], tmp_path / "not", metadata={"sex": "f"})
+
+
+def test_an_evaluation_tells_what_the_file_knows(checkpoint, path):
+    model = load_model(checkpoint)
+    data = FundusOCTDataModule(str(path), batch_size=3)
+    data.setup()
+    batch = next(iter(HeldOutEyes(data, torch.device("cpu")).batches()))
+    (answer,) = surface_answers("told", model, None, seed=0)
+    with torch.inference_mode():
+        unknown = batch | {"metadata": ["{}"] * len(batch["key"])}
+        found, other = (answer.give(one).surfaces.rpe_um for one in (batch, unknown))
+        eyes = HeldOutEyes(data, torch.device("cpu"))
+        shuffled, nothing = (
+            one.give(batch).surfaces.rpe_um for one in told_otherwise(answer, eyes.metadata())
+        )
+    assert torch.equal(nothing, answer.give({**unknown, "laterality": [""] * len(found)}).surfaces.rpe_um)
+    assert not torch.equal(shuffled, found) and not torch.equal(shuffled, nothing)
+    aged = torch.tensor(["age_years" in one for one in batch["metadata"]])
+    assert [not torch.equal(*pair) for pair in zip(found, other, strict=True)] == aged.tolist()
+
+
+def test_both_parts_of_the_main_model_are_told_and_withheld_the_same_in_a_step(path):
+    seen = []
+
+    class Watching(Pix2Vol):
+        def known(self, batch, withhold=False):
+            found = super().known(batch, withhold)
+            assert withhold
+            again = super().known(batch, withhold)["known"].conditions
+            torch.testing.assert_close(found["known"].conditions, again, equal_nan=True)
+            seen.append(found["known"].conditions)
+            return found
+
+    model = Watching(SHAPE, conditions=NAMES, adversaries_from=0.5, **TINY_PIX2VOL)
+    fit(model, FundusOCTDataModule(str(path), batch_size=4, balance="diagnosis"), 2)
+    assert [tuple(one.shape) for one in seen] == [(4, 2), (4, 2)]
+    weights = dict(model.generator.named_parameters())
+    for part in ("surfaces", "tissue"):
+        assert weights[f"{part}.encoder.known.scale_and_shift.2.weight"].any()
+
+
+def test_loaders_without_a_datamodule(path):
+    loader = DataLoader(FundusOCTDataset(path), batch_size=2)
+    model = SurfaceModel(SHAPE, encoder="own", surface_width=8, conditions=["age_years"])
+    fit(model, None, 1, train_dataloaders=loader)
+    assert model.task.conditions.names == ("age_years",)
+
+
+class Green(torch.nn.Module):
+    def forward(self, photos: torch.Tensor) -> torch.Tensor:
+        return photos[:, 1:2]
+
+
+def test_masks_are_drawn_by_networks_that_no_checkpoint_names(path, tmp_path, caplog):
+    torch.jit.script(Green()).save(str(tmp_path / "green.pt"))
+    networks = {"vessels": str(tmp_path / "green.pt")}
+    model = SurfaceModel(
+        SHAPE, encoder="own", surface_width=8, conditions=NAMES, masks=["vessels", "drusen"],
+        mask_networks=networks, learning_rate=0.02, ema_decay=0.0,
+    )  # fmt: skip
+    batch = {"key": ["a", "b"], "fundus": torch.rand(2, 3, 48, 48)}
+    masks = model.known(batch)["known"].masks
+    assert torch.equal(masks[:, 0], batch["fundus"][:, 1]) and masks[:, 1].isnan().all()
+    drusen = torch.rand(2, 1, 48, 48)  # of a loader of one's own
+    assert torch.equal(model.known({**batch, "drusen": drusen})["known"].masks[:, 1:], drusen)
+    with caplog.at_level("INFO"):
+        trainer = fit(model, FundusOCTDataModule(str(path), batch_size=4), 3, [MemoryCallback()])
+    assert "memory: " in caplog.text and "not estimated" not in caplog.text
+    trainer.save_checkpoint(tmp_path / "masks.ckpt")
+    assert b"green.pt" not in (tmp_path / "masks.ckpt").read_bytes()
+    loaded = load_model(tmp_path / "masks.ckpt")
+    eye = EyeReader(path).read(loaded.task.seen.parts["test"][0].key)
+    assert loaded.known_of(eye)["known"].masks is None  # nor does it, until it is told
+    loaded.draw_masks(networks)
+    np.testing.assert_allclose(loaded.known_of(eye)["known"].masks[0, 0] * 255, eye.fundus[..., 1], atol=1e-3)
+    with pytest.raises(ValueError, match=r"^mask disc: expected one of vessels, drusen$"):
+        loaded.draw_masks({"disc": str(tmp_path / "green.pt")})
+
+
+def test_a_line_of_configuration_each(tiny_overrides, tiny_layers, tmp_path):
+    torch.jit.script(Green()).save(str(tmp_path / "green.pt"))
+    lines = ["model.init_args.conditions=[age_years,laterality=OD]", "data.init_args.balance=diagnosis"]
+    masks = ["model.init_args.masks=[vessels]", f"model.init_args.mask_networks.vessels={tmp_path}/green.pt"]
+    _, model, data = build("pix2vol", [*tiny_overrides, *tiny_layers, *lines, *masks])
+    assert model.n_known == (2, 1) and [*model.mask_networks] == ["vessels"]
+    assert model.conditions == ("age_years", "laterality=OD") and data.balance == "diagnosis"
+    assert model.hparams["conditions"] == ["age_years", "laterality=OD"]
+    with pytest.raises(ConfigError, match="balance"):
+        build("pix2vol", [*tiny_overrides, *tiny_layers, "data.init_args.balance=age"])
+
+
+class Silent(FundusOCTDataset):
+    """A dataset of one's own that says nothing of its eyes, or not in its batches."""
+
+    def __getitem__(self, item):
+        return {name: value for name, value in super().__getitem__(item).items() if name != "metadata"}
+
+
+class Mute(Silent):
+    metadata = property(lambda self: getattr(object(), "metadata"))  # noqa: B009
+
+
+@pytest.mark.parametrize(
+    ("dataset", "message"),
+    [
+        (Silent, "batch: metadata: expected a JSON object of each eye"),
+        (Mute, r"conditions: a Mute tells nothing of its eyes; it needs metadata\(\)"),
+    ],
+)
+def test_data_of_ones_own_that_tell_nothing(path, dataset, message):
+    model = SurfaceModel(SHAPE, encoder="own", surface_width=8, conditions=["age_years"])
+    with pytest.raises(ValueError, match=message):
+        fit(model, None, 1, train_dataloaders=DataLoader(dataset(path), batch_size=2))
+
+
+def test_a_condition_that_the_data_lack_is_named(tiny_eyes):
+    model = SurfaceModel(SHAPE, encoder="own", surface_width=8, conditions=["age_years"])
+    with pytest.raises(ValueError, match="no training eye has age_years; they have diagnosis, laterality"):
+        fit(model, FundusOCTDataModule(str(tiny_eyes), batch_size=2), 1)
