@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from fund2oct.networks.lines import LineEncoder
+from fund2oct.networks.lines import LineEncoder, place_features
 
 _FLUID_LOGIT, _RARE_LOGIT = -2.5, -4.0
 _CRISP = 4.0
@@ -117,7 +117,9 @@ class TissueNetwork(nn.Module):
         """
         # A druse of 30 um and a detachment of 300 um are both to be seen in the input.
         heights = torch.cat([increments_um / 100, (increments_um / 30).tanh()], 1)
-        features = self.encoder(fundus, maps, grid, centre, beside=self.heights(heights))
+        features = self.encoder(
+            fundus, maps, grid, place_features(grid, centre), beside=self.heights(heights)
+        )
         columns, pockets = (
             head(features).transpose(1, 2)[:, None].float() for head in (self.columns, self.pockets)
         )
