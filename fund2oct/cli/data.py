@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from fund2oct.data import EyeInfo
 
 _LARGE = 160 * 224
-"""Voxels of a B-scan, half way between the experiments pix2vol and aptos2024, from which the latter fits better."""
+"""Voxels of a B-scan from which on aptos2024 fits better than pix2vol: half way between their sizes."""
 
 
 def add_commands(commands: Commands) -> None:
@@ -138,7 +138,9 @@ def _after_check(files: Sequence[str]) -> str:
 
     with EyeReader(files) as reader:
         infos = [reader.info(key) for key in reader.keys]
-    pairs = [info for info in infos if {"fundus", "volume"} <= info.arrays.keys() and not _is_from(info, GENERATED)]
+    pairs = [
+        info for info in infos if {"fundus", "volume"} <= info.arrays.keys() and not _is_from(info, GENERATED)
+    ]
     if not pairs:
         return f"fund2oct info {shlex.join(files)} --out sheet.png"
     if not all(info.arrays.keys() >= set(SEARCHED) for info in pairs):
@@ -148,7 +150,7 @@ def _after_check(files: Sequence[str]) -> str:
 
 
 def _training(files: Sequence[str], pairs: Sequence[EyeInfo], n_eyes: int) -> list[str]:
-    """The experiment and the overrides that fit the pairs: their number, their size and where they come from."""
+    """The experiment and the overrides that fit the pairs: their size, number and origin."""
     from fund2oct.eye import SIMULATED
     from fund2oct.run.config import load_experiment
 

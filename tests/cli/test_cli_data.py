@@ -12,6 +12,7 @@ from PIL import Image
 from fund2oct.cli import main
 from fund2oct.data import Eye, EyeReader, EyeWriter
 from fund2oct.data.preparing.surfaces import searched_fields
+from fund2oct.eye import SEARCHED
 from fund2oct.geometry import RadialScan
 from fund2oct.phantom import PhantomConfig, simulate_eye
 from fund2oct.run.config import load_experiment
@@ -124,13 +125,15 @@ def test_after_a_check_comes_the_training_that_fits(tiny_eyes, tmp_path, capsys)
 
 def test_after_a_check_the_challenge_at_its_own_size_only(tiny_eyes, tmp_path, capsys):
     def large(n_slices):
-        """An eye in the challenge's size; nothing is searched in it, and nothing trained on it."""
-        volume = np.repeat(np.repeat(eye.volume, 10, 1), 10, 2)[:n_slices, :, :448]
-        sizes = {"surfaces_um": (4, n_slices, 448), "surface_confidence": (4, n_slices, 448)}
-        known = {name: np.resize(getattr(eye, name), size) for name, size in sizes.items()}
-        return replace(
-            eye, source="table", volume=volume, scan=RadialScan(n_slices), pose_um=eye.pose_um[:n_slices],
-            spacing_mm=(np.nan, eye.spacing_mm[1] / 10, 0.02), **known,
+        """The eye with ten times the rows and A-scans."""
+        across = {
+            name: np.repeat(getattr(eye, name)[..., :n_slices, :], 10, -1)[..., :448] for name in SEARCHED[1:]
+        }
+        return Eye(
+            key="large", patient="a", laterality="OD", fundus=eye.fundus, source="table",
+            scan=RadialScan(n_slices),
+            volume=np.kron(eye.volume, np.ones((1, 10, 10), np.uint8))[:n_slices, :, :448],
+            spacing_mm=(np.nan, eye.spacing_mm[1] / 10, 0.02), pose_um=eye.pose_um[:n_slices], **across,
         )  # fmt: skip
 
     with EyeReader(tiny_eyes) as reader:

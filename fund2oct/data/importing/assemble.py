@@ -94,7 +94,9 @@ def read_files(photo: Path | None, volume: StackPath | None, options: ImportOpti
         known["sha256"] = hashlib.sha256(photo.read_bytes()).hexdigest()
         if white is not None:
             known["history"] = {GUESSED["photo"]: white}
-            note = f"the photo's white was taken for {white:g}; save it with 8 bits a channel to choose another"
+            note = (
+                f"the photo's white was taken for {white:g}; save it with 8 bits a channel to choose another"
+            )
             known["notes"] = (*known.get("notes", ()), note)
     if volume is not None:
         stack = read_stack(volume, options.scan.axes, options.scan.flip)

@@ -17,7 +17,10 @@ COLUMNS = ("name", "key", "state", "remark")
 """Columns of the table that lies beside the imported file."""
 _LISTED = 5
 _WHAT_TO_DO = {
-    "photo": (LIGHT, "save all photos with 8 bits a channel by one white, or even them out with --even-light"),
+    "photo": (
+        LIGHT,
+        "save all photos with 8 bits a channel by one white, or even them out with --even-light",
+    ),
     "volume": (
         LEVELS,
         "if one scanner made them, import again with --overwrite --levels 0 {:g}, the white of the largest; "

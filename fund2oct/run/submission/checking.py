@@ -31,7 +31,8 @@ def check_submission(submission: str | os.PathLike[str], folder: str | os.PathLi
 
     Args:
         submission: the zip.
-        folder: the photos that it has to answer, as :func:`fund2oct.run.submission.layout.find_challenge_photos`.
+        folder: the photos that it has to answer, see
+            :func:`fund2oct.run.submission.layout.find_challenge_photos`.
 
     Returns:
         A line for each thing that is wrong; empty for an upload as it should be.

@@ -69,4 +69,6 @@ def test_unlike_whites_of_photos_are_one_line(tmp_path):
     assert [key for key, note in report.notes if "white" in note] == ["a", "b"]
     (line,) = report.remarks
     assert "the white of each photo was guessed: 1023 for 1 eye ('a'), 4095 for 1 eye ('b'), so that" in line
-    assert line.endswith("save all photos with 8 bits a channel by one white, or even them out with --even-light")
+    assert line.endswith(
+        "save all photos with 8 bits a channel by one white, or even them out with --even-light"
+    )
