@@ -22,7 +22,7 @@ class TrainingData(Protocol):
     """Attributes that a datamodule, or the dataset of a plain loader, needs for training a model.
 
     :class:`fund2oct.data.FundusOCTDataModule` and :class:`fund2oct.data.FundusOCTDataset` have them; data of
-    your own need them too. ``preparation`` and ``simulated`` are optional, see :class:`Task`.
+    your own need them too. ``preparation``, ``simulated`` and ``real`` are optional, see :class:`Task`.
 
     Attributes:
         shape: numbers of slices, rows and A-scans ``(S, Z, X)`` of the volumes.
@@ -70,6 +70,7 @@ class Task:
         preparation: how photos and volumes were prepared.
         seen: eyes of the training, of the validation and of the test.
         simulated: True if any training eye was simulated.
+        real: True if any eye of the training, the validation or the test was not simulated.
 
     Example:
         >>> import torch
@@ -93,6 +94,7 @@ class Task:
     preparation: Preparation
     seen: SeenEyes
     simulated: bool = False
+    real: bool = True
 
     @classmethod
     def of(cls, data: Any, shape: tuple[int, int, int]) -> Task:
@@ -131,7 +133,8 @@ class Task:
         if hasattr(val, "seen"):
             seen = replace(seen, parts={**seen.parts, "val": val.seen().parts["train"]})
         simulated = bool(getattr(data, "simulated", False))
-        return cls(data.scan, (s, z, x), data.fundus_px, poses, preparation, seen, simulated)
+        real = bool(getattr(data, "real", not simulated))
+        return cls(data.scan, (s, z, x), data.fundus_px, poses, preparation, seen, simulated, real)
 
     def check_same_split(self, other: Task) -> None:
         """Refuse to go on with a training whose test eyes were training eyes before.
@@ -165,6 +168,7 @@ class Task:
             "preparation": self.preparation.to_dict(),
             "seen": self.seen.to_dict(),
             "simulated": self.simulated,
+            "real": self.real,
         }
 
     @classmethod
@@ -179,4 +183,5 @@ class Task:
             Preparation(**values["preparation"]),
             SeenEyes.from_dict(values["seen"]),
             bool(values.get("simulated", False)),
+            bool(values.get("real", not values.get("simulated", False))),
         )
