@@ -255,7 +255,8 @@ def _run(
         except BrokenProcessPool:
             raise DataError(
                 f"{out}: not written, one of {workers} processes was killed, perhaps for want of memory; "
-                "run it again with fewer workers, it goes on from here"
+                "run it again with fewer workers, it goes on from here (a script of yours has to call this "
+                'below `if __name__ == "__main__":`, for each process imports the script)'
             ) from None
 
 
