@@ -192,8 +192,16 @@ def _tell_where(run: Path) -> None:
     say(f"\nThe run lies in {run}{': ' if told else ''}{', '.join(told)}.")
     checkpoint = last_checkpoint(run)
     if checkpoint is not None:
-        suggest(f"fund2oct predict {checkpoint} PHOTO.jpg --out predictions")
+        suggest(f"fund2oct predict {checkpoint} PHOTO.jpg --out predictions{_own_class(run)}")
     say(f"      tensorboard --logdir {run.parent}")
+
+
+def _own_class(run: Path) -> str:
+    """What names the class of a user's own model at the command line."""
+    from omegaconf import OmegaConf
+
+    path = str(OmegaConf.select(OmegaConf.load(run / "config.yaml"), "model.class_path"))
+    return "" if path.startswith("fund2oct.") else f" --model {path}"
 
 
 def _evaluate(options: argparse.Namespace) -> int:
@@ -230,7 +238,8 @@ def _evaluate(options: argparse.Namespace) -> int:
     measured = {"report": str(report), **_measured(report.parent)}
     answer(options, measured, f"The report lies in {report}, its tables in {report.with_suffix('.md')}")
     if of_models:
-        suggest(f"fund2oct predict {options.checkpoints[0]} PHOTO.jpg --out predictions")
+        own = f" --model {options.model[0]}" if len(options.model) == 1 else ""
+        suggest(f"fund2oct predict {options.checkpoints[0]} PHOTO.jpg --out predictions{own}")
     return 0
 
 
