@@ -39,8 +39,9 @@ def save_gif(eye: Eye, path: Path) -> None:
     assert eye.volume is not None
     frames = [Image.fromarray(frame) for frame in flight(eye)]
     duration_ms = 10 * round(100 / frames_a_second(len(eye.volume)))  # GIF counts in hundredths
-    more = {"append_images": frames[1:], "duration": duration_ms, "loop": 0, "comment": MADE_HERE}
-    frames[0].save(path, save_all=True, **more)
+    frames[0].save(
+        path, save_all=True, append_images=frames[1:], duration=duration_ms, loop=0, comment=MADE_HERE
+    )
 
 
 def save_mp4(eye: Eye, path: Path) -> None:
