@@ -19,6 +19,8 @@ LATERALITIES = ("OD", "OS", "")
 
 SIMULATED = "fund2oct phantom"
 """How the source of a simulated eye begins."""
+GENERATED = "generated"
+"""How the source of an eye begins whose volume a model made."""
 
 Array = np.ndarray[Any, Any]
 Plain = str | int | float | bool

@@ -7,7 +7,8 @@ from pathlib import Path
 
 HDF5 = "an HDF5 file"
 MADE_HERE = "made by fund2oct"
-"""The mark in what fund2oct draws (PNG and TIFF: the tag Software), by which it is told from photos."""
+"""The mark in what fund2oct draws, by which it is told from photos (PNG and TIFF: the tag Software; GIF: the
+comment)."""
 _STARTS: tuple[tuple[bytes, str], ...] = (
     (b"\xff\xd8\xff", "a JPEG picture"),
     (b"\x89PNG\r\n", "a PNG picture"),

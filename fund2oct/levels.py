@@ -9,6 +9,9 @@ from fund2oct.eye import Array, DataError
 Levels = tuple[float, float]
 """The numbers that are black and white. White is the lower one where a file stores light as little."""
 
+GUESSED = {"photo": "photo_white_guessed", "volume": "volume_white_guessed"}
+"""Where an eye's history has the white that was taken for its photo or its volume, if that was a guess."""
+
 _DEPTHS = (8, 10, 12, 14, 16)
 # Interpolation overshoots a little, and rounding does.
 _SLACK = 0.01
@@ -56,6 +59,24 @@ def find_levels(values: Array) -> Levels:
         "expected numbers from 0 to 1, or whole numbers of 8 to 16 bits, found "
         f"{values.dtype} from {low:.5g} to {high:.5g}, of which nothing tells black and white"
     )
+
+
+def is_guessed(values: Array, levels: Levels) -> bool:
+    """Tell whether white follows from the largest number, so that a darker picture gets another white.
+
+    Args:
+        values: numbers of any shape and type.
+        levels: what :func:`find_levels` found in them.
+
+    Returns:
+        True for more than eight bits, and for fractions that run to 255.
+
+    Example:
+        >>> deep = np.array([0, 3000], np.uint16)
+        >>> is_guessed(deep, find_levels(deep)), is_guessed(deep / 4095, (0.0, 1.0))
+        (True, False)
+    """
+    return values.dtype.itemsize > 1 and levels[1] > 1
 
 
 def to_bytes(values: Array, levels: Levels) -> Array:

@@ -11,7 +11,7 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from fund2oct.eye import DataError
-from fund2oct.file_kinds import kind_of
+from fund2oct.file_kinds import is_made_here, kind_of
 
 AnyPath = str | os.PathLike[str]
 _NAMED = 3
@@ -31,7 +31,8 @@ def check_files(
 
     Args:
         paths: the files that a call is going to make.
-        overwrite: whether those of an earlier call may be replaced.
+        overwrite: whether those of an earlier call may be replaced. A picture without the mark
+            :data:`fund2oct.file_kinds.MADE_HERE` was made by none.
         inputs: what the call reads. None of it is replaced, whatever ``overwrite`` says, nor what is
             another name (a link) of it.
         kind: what :func:`fund2oct.file_kinds.kind_of` says of files that may be replaced, or its beginning;
@@ -50,7 +51,8 @@ def check_files(
     there = [path for path in map(Path, paths) if os.path.lexists(path)]
     read = [path for path in map(Path, inputs) if path.exists()]
     for path in there:
-        if path.is_file() and not (found := kind_of(path)).startswith(kind):
+        found = kind_of(path) if path.is_file() else ""
+        if path.is_file() and not found.startswith(kind):
             raise OutputError(
                 f"{path}: exists, and is {found or 'something else'}, not {kind}; choose another name"
             )
@@ -58,6 +60,8 @@ def check_files(
             raise OutputError(f"{path}: is a folder, expected the name of a file to make")
         if path.exists() and any(path.samefile(source) for source in read):
             raise OutputError(f"{path}: is read by this very command; choose another place for the results")
+        if overwrite and path.is_file() and found.endswith("picture") and not is_made_here(path):
+            raise OutputError(f"{path}: is {found} that fund2oct did not make; choose another place")
     if there and not overwrite:
         more = f" and {len(there) - _NAMED} more" if len(there) > _NAMED else ""
         verb = "exists" if len(there) == 1 else "exist"

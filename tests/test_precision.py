@@ -34,7 +34,7 @@ def test_ascans_lie_where_the_grid_says():
     torch.testing.assert_close(means[0, 0, :, 0], grid[0, 0, :, 0].view(112, 4).mean(1))
 
 
-def test_an_image_has_all_grey_levels():
+def test_a_bright_pixel_has_no_steps():
     head = SpeckleHead(8)
     with torch.no_grad():
         head.anatomy.weight.mul_(6)
@@ -43,8 +43,9 @@ def test_an_image_has_all_grey_levels():
         drawn = head(x, NoiseSource.of_keys(["eye"]))
     assert drawn.dtype == torch.float32
     assert drawn.min() < 0.02 and drawn.max() > 0.98
-    levels = (drawn * 255).round().unique()
-    assert len(levels) > 250  # of 256; half precision has 186
+    bright = torch.arange(0x3F00, 0x3F80 + 1).to(torch.int16).view(torch.bfloat16)  # its bits, one by one
+    assert bright[0] == 0.5 and bright[-1] == 1 and len(bright) == 129
+    assert len(drawn[drawn >= 0.5].unique()) > 100 * len(bright)
     assert len(drawn.unique()) > 0.5 * drawn.numel()
 
 

@@ -3,12 +3,22 @@
 from __future__ import annotations
 
 import argparse
+import shlex
 import sys
+from collections import Counter
+from collections.abc import Iterable, Sequence
 from dataclasses import asdict
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from fund2oct.cli.commands import GOES_ON, Commands, add_command, answer, say, suggest
 from fund2oct.cli.options import add_json, add_making, add_overwrite, add_seed
+
+if TYPE_CHECKING:
+    from fund2oct.data import EyeInfo
+
+_LARGE = 160 * 224
+"""Voxels of a B-scan from which on aptos2024 fits better than pix2vol: half way between their sizes."""
 
 
 def add_commands(commands: Commands) -> None:
@@ -116,9 +126,62 @@ def _check(options: argparse.Namespace) -> int:
     for problem in problems:
         print(problem)
     say(f"{len(problems)} problems")
-    if summary and summary.n_pairs:
-        suggest(f"fund2oct train aptos2024 data.init_args.path={options.files[0]}")
+    if not problems:
+        suggest(_after_check(options.files))
     return 1 if problems else 0
+
+
+def _after_check(files: Sequence[str]) -> str:
+    """The command that suits what sound files hold: pairs are trained on, other eyes are looked at."""
+    from fund2oct.data import EyeReader
+    from fund2oct.eye import GENERATED, SEARCHED
+
+    with EyeReader(files) as reader:
+        infos = [reader.info(key) for key in reader.keys]
+    pairs = [
+        info for info in infos if {"fundus", "volume"} <= info.arrays.keys() and not _is_from(info, GENERATED)
+    ]
+    if not pairs:
+        return f"fund2oct info {shlex.join(files)} --out sheet.png"
+    if not all(info.arrays.keys() >= set(SEARCHED) for info in pairs):
+        new = Path(files[0]).with_suffix("")
+        return f"fund2oct surfaces {shlex.join([*files, f'{new}-surfaces.h5'])}"
+    return shlex.join(["fund2oct", "train", *_training(files, pairs, len(infos))])
+
+
+def _training(files: Sequence[str], pairs: Sequence[EyeInfo], n_eyes: int) -> list[str]:
+    """The experiment and the overrides that fit the pairs: their size, number and origin."""
+    from fund2oct.eye import SIMULATED
+    from fund2oct.run.config import load_experiment
+
+    shapes = Counter(info.arrays["volume"] for info in pairs)
+    widths = Counter(info.arrays["fundus"][0] for info in pairs)
+    (shape, _), *_ = shapes.most_common(1)
+    experiment = "aptos2024" if shape[1] * shape[2] > _LARGE else "pix2vol"
+    settings: dict[str, object] = {}
+    simulated = Path(files[0]).is_file() and all(_is_from(info, SIMULATED) for info in pairs)
+    if experiment == "pix2vol" and len(files) == 1 and simulated:
+        settings["data.init_args.n_eyes"] = n_eyes
+        if population := pairs[0].history.get("population"):
+            settings["data.init_args.population"] = population
+    elif experiment == "pix2vol":
+        settings["data.class_path"] = "fund2oct.data.FundusOCTDataModule"
+    settings["data.init_args.path"] = files[0] if len(files) == 1 else _listed(files)
+    if len(shapes) > 1:
+        settings["data.init_args.volume_shape"] = _listed(shape)
+    if len(widths) > 1:
+        settings["data.init_args.fundus_px"] = widths.most_common(1)[0][0]
+    if list(shape) != load_experiment(experiment)["model"]["init_args"]["shape"]:
+        settings["model.init_args.shape"] = _listed(shape)
+    return [experiment, *(f"{name}={value}" for name, value in settings.items())]
+
+
+def _is_from(info: EyeInfo, source: str) -> bool:
+    return str(info.fields["source"]).startswith(source)
+
+
+def _listed(values: Iterable[object]) -> str:
+    return f"[{','.join(map(str, values))}]"
 
 
 def _info(options: argparse.Namespace) -> int:

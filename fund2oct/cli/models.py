@@ -197,28 +197,40 @@ def _train(options: argparse.Namespace) -> int:
 def _tell_where(run: Path) -> None:
     from fund2oct.run.folder import last_checkpoint
 
-    report = f": its report in {run}/report/report.html, panels in {run}/panels"
-    say(f"\nThe run lies in {run}{report if (run / 'report').is_dir() else ''}.")
+    held = {"report": f"its report in {run}/report/report.html", "panels": f"panels in {run}/panels"}
+    told = [what for folder, what in held.items() if (run / folder).is_dir()]
+    say(f"\nThe run lies in {run}{': ' if told else ''}{', '.join(told)}.")
     checkpoint = last_checkpoint(run)
     if checkpoint is not None:
-        suggest(f"fund2oct predict {checkpoint} PHOTO.jpg --out predictions")
+        suggest(f"fund2oct predict {checkpoint} PHOTO.jpg --out predictions{_own_class(run)}")
     say(f"      tensorboard --logdir {run.parent}")
 
 
-def _evaluate(options: argparse.Namespace) -> int:
-    from fund2oct.evaluation import evaluate_checkpoints, evaluate_files
-    from fund2oct.evaluation.distances import DEFAULT, Wanted
-    from fund2oct.evaluation.own import Own
+def _own_class(run: Path) -> str:
+    """What names the class of a user's own model at the command line."""
+    from omegaconf import OmegaConf
 
+    path = str(OmegaConf.select(OmegaConf.load(run / "config.yaml"), "model.class_path"))
+    return "" if path.startswith("fund2oct.") else f" --model {path}"
+
+
+def _evaluate(options: argparse.Namespace) -> int:
     of_models = bool(options.checkpoints) and options.data is not None
     of_files = options.real is not None and options.fake is not None
     given = [options.checkpoints, options.data, options.real, options.fake]
     if of_models == of_files or sum(map(bool, given)) != 2:
         raise ValueError(
-            "evaluate: expected checkpoints and --data, or --real and --fake; see fund2oct evaluate --help"
+            "evaluate: expected checkpoints and --data FILE.h5, whose test eyes judge them, or --real and "
+            "--fake; see fund2oct evaluate --help"
         )
     if of_models and options.protocol is not None:
         raise ValueError("evaluate: --protocol is for --real and --fake; checkpoints have one of their own")
+
+    # They take seconds to import; what is missing is said at once.
+    from fund2oct.evaluation import evaluate_checkpoints, evaluate_files
+    from fund2oct.evaluation.distances import DEFAULT, Wanted
+    from fund2oct.evaluation.own import Own
+
     shared = {
         "model": options.model,
         "distances": Wanted.parse(options.distances) if options.distances else DEFAULT,
@@ -237,7 +249,8 @@ def _evaluate(options: argparse.Namespace) -> int:
     measured = {"report": str(report), **_measured(report.parent)}
     answer(options, measured, f"The report lies in {report}, its tables in {report.with_suffix('.md')}")
     if of_models:
-        suggest(f"fund2oct predict {options.checkpoints[0]} PHOTO.jpg --out predictions")
+        own = f" --model {options.model[0]}" if len(options.model) == 1 else ""
+        suggest(f"fund2oct predict {options.checkpoints[0]} PHOTO.jpg --out predictions{own}")
     return 0
 
 

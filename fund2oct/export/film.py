@@ -11,6 +11,7 @@ from PIL import Image, ImageDraw, ImageFont
 
 from fund2oct.export.origin import statement_on
 from fund2oct.eye import Array, Eye
+from fund2oct.file_kinds import MADE_HERE
 
 _HEIGHT_PX, _SLICE_PX, _GAP_PX, _CAPTION_PX = 360, 560, 8, 28
 _PAPER, _INK, _LINE, _CURRENT = "white", "#404040", "#b0b0b0", "#e69f00"
@@ -38,7 +39,9 @@ def save_gif(eye: Eye, path: Path) -> None:
     assert eye.volume is not None
     frames = [Image.fromarray(frame) for frame in flight(eye)]
     duration_ms = 10 * round(100 / frames_a_second(len(eye.volume)))  # GIF counts in hundredths
-    frames[0].save(path, save_all=True, append_images=frames[1:], duration=duration_ms, loop=0)
+    frames[0].save(
+        path, save_all=True, append_images=frames[1:], duration=duration_ms, loop=0, comment=MADE_HERE
+    )
 
 
 def save_mp4(eye: Eye, path: Path) -> None:

@@ -27,7 +27,6 @@ class Format:
 
     Args:
         ending: ending of the file; ``/`` for a folder of files.
-        holds: content of the file, in words.
         save: a function that writes an eye to a path that does not exist yet.
         extra: extra of this library that the format needs, as in ``pip install "fund2oct[nifti]"``; empty for
             none.
@@ -40,7 +39,6 @@ class Format:
     """
 
     ending: str
-    holds: str
     save: Callable[[Eye, Path], None]
     extra: str = ""
     save_predicted: Callable[[Eye, ThicknessMap, Path], None] | None = None
@@ -57,28 +55,16 @@ def _save_dicom(eye: Eye, path: Path) -> None:
 
 
 FORMATS: dict[str, Format] = {
-    "hdf5": Format(".h5", "all that is known of the eye, in this library's schema", save_hdf5),
-    "nifti": Format(
-        ".nii.gz", "voxels, their size, and the place of a raster in the patient", save_nifti, "nifti"
-    ),
-    "tiff": Format(".ome.tif", "voxels and their size, a page a B-scan", save_tiff),
-    "dicom": Format(
-        ".dcm",
-        "an ophthalmic tomogram, its frames placed on the photo, which lies beside it as NAME.photo.dcm",
-        _save_dicom,
-        "dicom",
-    ),
-    "png": Format("/", "a picture a B-scan, with the size of its pixels", save_png),
-    "gif": Format(".gif", "a flight through the slices there and back, beside the photo", save_gif),
-    "mp4": Format(".mp4", "the same flight as a film", save_mp4, "film"),
-    "ply": Format("_ply/", "a mesh a surface of the retina, in millimetres", save_ply),
-    "vtk": Format("_vtk/", "the same meshes, with the retina's thickness at each point", save_vtk),
-    "csv": Format(
-        ".etdrs.csv",
-        "thickness in the nine ETDRS fields, with its interval where a model predicted it",
-        save_fields,
-        save_predicted=save_predicted_fields,
-    ),
+    "hdf5": Format(".h5", save_hdf5),
+    "nifti": Format(".nii.gz", save_nifti, "nifti"),
+    "tiff": Format(".ome.tif", save_tiff),
+    "dicom": Format(".dcm", _save_dicom, "dicom"),
+    "png": Format("/", save_png),
+    "gif": Format(".gif", save_gif),
+    "mp4": Format(".mp4", save_mp4, "film"),
+    "ply": Format("_ply/", save_ply),
+    "vtk": Format("_vtk/", save_vtk),
+    "csv": Format(".etdrs.csv", save_fields, save_predicted=save_predicted_fields),
 }
 """By the name that ``--format`` takes."""
 

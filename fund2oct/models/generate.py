@@ -18,7 +18,7 @@ from fund2oct.data.preparing.lines import locate_lines
 from fund2oct.data.preparing.photo import PhotoOptions, prepare_photo, resize_photo
 from fund2oct.data.preparing.placing import PhotoPlacement
 from fund2oct.data.tables.eyes import GivenLines
-from fund2oct.eye import Array, DataError, Eye, Plain
+from fund2oct.eye import GENERATED, Array, DataError, Eye, Plain
 from fund2oct.geometry import Placement, ScanPattern
 from fund2oct.networks.noise import NoiseSource, eye_seed
 from fund2oct.retina import unalign
@@ -126,7 +126,7 @@ class PhotoReader:
             placement=placed,
             diagnosis=str(metadata.pop("diagnosis", "")),
             metadata=metadata,
-            source=f"generated from {path.name if path else 'an array'}",
+            source=f"{GENERATED} from {path.name if path else 'an array'}",
             history=prepared.history,
             sha256=hashlib.sha256(path.read_bytes()).hexdigest() if path else "",
         )

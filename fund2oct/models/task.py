@@ -24,8 +24,8 @@ class TrainingData(Protocol):
     """Attributes that a datamodule, or the dataset of a plain loader, needs for training a model.
 
     :class:`fund2oct.data.FundusOCTDataModule` and :class:`fund2oct.data.FundusOCTDataset` have them; data of
-    your own need them too. ``preparation`` and ``simulated`` are optional, see :class:`Task`, and so is
-    ``metadata()``, what is known of each training eye by name, for models with ``conditions``.
+    your own need them too. ``preparation``, ``simulated`` and ``real`` are optional, see :class:`Task`, and so
+    is ``metadata()``, what is known of each training eye by name, for models with ``conditions``.
 
     Attributes:
         shape: numbers of slices, rows and A-scans ``(S, Z, X)`` of the volumes.
@@ -73,6 +73,7 @@ class Task:
         preparation: how photos and volumes were prepared.
         seen: eyes of the training, of the validation and of the test.
         simulated: True if any training eye was simulated.
+        real: True if any eye of the training, the validation or the test was not simulated.
         conditions: the scalars that the model is told of an eye beside its photo.
 
     Example:
@@ -97,6 +98,7 @@ class Task:
     preparation: Preparation
     seen: SeenEyes
     simulated: bool = False
+    real: bool = True
     conditions: Conditions = field(default_factory=Conditions)
 
     @classmethod
@@ -137,12 +139,13 @@ class Task:
         if hasattr(val, "seen"):
             seen = replace(seen, parts={**seen.parts, "val": val.seen().parts["train"]})
         simulated = bool(getattr(data, "simulated", False))
+        real = bool(getattr(data, "real", not simulated))
         if conditions and not hasattr(data, "metadata"):
             raise ValueError(
                 f"conditions: a {type(data).__name__} tells nothing of its eyes; it needs metadata()"
             )
         told = Conditions.of(conditions, data.metadata() if conditions else ())
-        return cls(data.scan, (s, z, x), data.fundus_px, poses, preparation, seen, simulated, told)
+        return cls(data.scan, (s, z, x), data.fundus_px, poses, preparation, seen, simulated, real, told)
 
     def check_same_split(self, other: Task) -> None:
         """Refuse to go on with a training whose test eyes were training eyes before.
@@ -177,6 +180,7 @@ class Task:
             "seen": self.seen.to_dict(),
             "simulated": self.simulated,
             "conditions": self.conditions.to_dict(),
+            "real": self.real,
         }
 
     @classmethod
@@ -191,5 +195,6 @@ class Task:
             Preparation(**values["preparation"]),
             SeenEyes.from_dict(values["seen"]),
             bool(values.get("simulated", False)),
+            bool(values.get("real", not values.get("simulated", False))),
             Conditions.from_dict(values.get("conditions", {})),
         )

@@ -50,12 +50,12 @@ def sample_patches(fundus: Tensor, grid: Tensor, size: int = _PATCH) -> Tensor:
     return read.unflatten(2, (grid.shape[1], -1)).transpose(2, 3).flatten(1, 2)
 
 
-def place_features(grid: Tensor, centre: Tensor) -> Tensor:
+def place_features(grid: Tensor, centre: Tensor | None = None) -> Tensor:
     """Where an A-scan lies around the scan's centre, so that a shape as small as the fovea's pit is told.
 
     Args:
         grid: positions of the A-scans in grid units, shape ``(B, S, X, 2)``.
-        centre: position of the scan's centre, likewise, shape ``(B, 2)``.
+        centre: position of the scan's centre, likewise, shape ``(B, 2)``; None takes the mean of ``grid``.
 
     Returns:
         Offset and distance, then bumps of several widths around the centre, and the same times the offset;
@@ -63,10 +63,11 @@ def place_features(grid: Tensor, centre: Tensor) -> Tensor:
 
     Example:
         >>> grid = torch.tensor([[-0.5, 0.0], [0.0, 0.0], [0.5, 0.0]]).view(1, 1, 3, 2)
-        >>> features = place_features(grid, torch.zeros(1, 2))
+        >>> features = place_features(grid)
         >>> features[0, 2, 0], features[0, -3, 0]  # the distance, and the narrowest bump
         (tensor([0.5000, 0.0000, 0.5000]), tensor([0., 1., 0.]))
     """
+    centre = grid.mean((1, 2)) if centre is None else centre
     offset = (grid - centre[:, None, None]).permute(0, 3, 1, 2)
     distance = offset.norm(dim=1, keepdim=True)
     found = [offset, distance]
@@ -129,7 +130,7 @@ class LineEncoder(nn.Module):
         fundus: Tensor,
         maps: Sequence[Tensor],
         grid: Tensor,
-        centre: Tensor | None = None,
+        where: Tensor | None = None,
         beside: Tensor | None = None,
         known: Known | None = None,
     ) -> Tensor:
@@ -140,8 +141,8 @@ class LineEncoder(nn.Module):
             maps: the encoder's maps of the photos, each of shape ``(B, C_l, H_l, W_l)``.
             grid: positions of the A-scans, -1 to 1 from one edge of the photo to the other, as (x, y), shape
                 ``(B, S, X, 2)``.
-            centre: position of the scan's centre, likewise, shape ``(B, 2)``; None takes the mean of
-                ``grid``.
+            where: places of the A-scans around the scan's centre, see :func:`place_features`, shape
+                ``(B, N_PLACE, S, X)``; None takes those around the mean of ``grid``.
             beside: other features of the A-scans that are added, shape ``(B, width, S, X)``.
             known: what is known of the eyes beside their photos.
 
@@ -153,7 +154,7 @@ class LineEncoder(nn.Module):
         scales = [self.patch(torch.cat([mean, _CONTRAST * (pixels - mean)], 2).flatten(1, 2))]
         scales += [sample_lines(each, grid) for each in maps]
         read = [projection(each) for projection, each in zip(self.projections, scales, strict=True)]
-        where = place_features(grid, grid.mean((1, 2)) if centre is None else centre)
+        where = place_features(grid) if where is None else where
         x = self.norm(torch.stack(read).sum(0) + self.position(where))
         if beside is not None:
             x = x + beside

@@ -16,7 +16,7 @@ PICTURES = (".jpg", ".jpeg", ".png", ".tif", ".tiff", ".bmp")
 _OURS = "; pictures that fund2oct made are passed over"
 
 
-def find_photos(given: Iterable[str | os.PathLike[str]], out: str | os.PathLike[str]) -> list[Path]:
+def expand_photos(given: Iterable[str | os.PathLike[str]], out: str | os.PathLike[str]) -> list[Path]:
     """Find the photos that a user names, each once.
 
     Args:
@@ -33,7 +33,7 @@ def find_photos(given: Iterable[str | os.PathLike[str]], out: str | os.PathLike[
         DataError: if a folder or a pattern has no photos.
 
     Example:
-        >>> [photo.name for photo in find_photos(["*.png", "photo.png"], out="predictions")]
+        >>> [photo.name for photo in expand_photos(["*.png", "photo.png"], out="predictions")]
         ['photo.png']
     """
     results = Path(out).resolve()

@@ -23,7 +23,7 @@ from fund2oct.models.generate import PhotoReader, ReadyPhoto, complete
 from fund2oct.outputs import check_files
 from fund2oct.processes import Here, process_pool
 from fund2oct.progress import with_progress
-from fund2oct.run.photos import find_photos, name_eyes
+from fund2oct.run.photos import expand_photos, name_eyes
 from fund2oct.run.results import Results
 from fund2oct.visual import LIGHT, Theme
 
@@ -82,7 +82,7 @@ def predict(
     Args:
         checkpoint: a trained model, as :func:`fund2oct.models.load_model` takes it; None for the model that
             comes with the package.
-        photos: picture files, folders of them, or patterns, see :func:`fund2oct.run.photos.find_photos`.
+        photos: picture files, folders of them, or patterns, see :func:`fund2oct.run.photos.expand_photos`.
         out: folder of the results, made if need be: for ``NAME.jpg`` the volume ``NAME.h5``, its panel
             ``NAME.png``, the thickness map ``NAME.thickness.png`` and its numbers in micrometres,
             ``NAME.thickness.tif``: median, lower and upper end of the 80% interval. Photos of one name are
@@ -120,7 +120,7 @@ def predict(
         ['photo.h5', 'photo.thickness.tif']
     """
     checkpoint = find_model(checkpoint)
-    found = find_photos(photos, out)
+    found = expand_photos(photos, out)
     network = load_model(checkpoint, import_class(model) if model else None, device)
     network.draw_masks(mask_networks or {})
     assert network.task is not None

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -40,6 +41,8 @@ _NO_NEWS = (
     r"`isinstance\(treespec, LeafSpec\)` is deprecated",  # Lightning's own code
 )
 """Beginnings of warnings that would alarm without a reason."""
+_ADVERTISING = "litlogger"
+"""What Lightning recommends at the start of each training is a service of its makers."""
 
 
 @dataclass(frozen=True)
@@ -134,6 +137,7 @@ def train(
 
 
 def _train(config: dict[str, Any], run: Path, resume: str | Path | None, command: str) -> None:
+    logging.getLogger("pytorch_lightning.utilities.rank_zero").addFilter(_is_no_advertising)
     cli = _build(config, run)
     if resume is not None:
         check_resumable(resume, cli.model, cli.trainer)
@@ -156,6 +160,10 @@ def _train(config: dict[str, Any], run: Path, resume: str | Path | None, command
     if reported:
         torch.set_num_threads(n_threads)  # Lightning shared them out among the processes
         _report(cli, run, own, distances)
+
+
+def _is_no_advertising(record: logging.LogRecord) -> bool:
+    return _ADVERTISING not in record.getMessage()
 
 
 def build(experiment: str, overrides: Sequence[str] = ()) -> tuple[pl.Trainer, VolumeModel, Any]:

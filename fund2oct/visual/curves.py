@@ -75,7 +75,7 @@ def draw_curves(curves: Mapping[str, Curve], theme: Theme = LIGHT) -> Figure:
         axes = figure.add_subplot(grid[divmod(number, columns)])
         colour, _ = _GROUPS[prefixes[name]]
         _draw(axes, *curves[name], colour, theme)
-        axes.set_xlim(0, last)
+        axes.set_xlim(0, max(last, 1))  # a single step has no width
         axes.set_title(
             name.removeprefix(prefixes[name]), fontsize=SMALL_PT + 0.5, color=theme.ink, loc="left", pad=3
         )  # fmt: skip

@@ -1,7 +1,9 @@
 """``fund2oct simulate``, ``info``, ``check`` and ``surfaces`` from the command line."""
 
+import shlex
 import subprocess
 import sys
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -9,6 +11,11 @@ from PIL import Image
 
 from fund2oct.cli import main
 from fund2oct.data import Eye, EyeReader, EyeWriter
+from fund2oct.data.preparing.surfaces import searched_fields
+from fund2oct.eye import SEARCHED
+from fund2oct.geometry import RadialScan
+from fund2oct.phantom import PhantomConfig, simulate_eye
+from fund2oct.run.config import load_experiment
 from fund2oct.visual import draw_contact_sheet
 
 SIZES = ("--shape", "32", "48", "--fundus-px", "48", "--workers", "1")
@@ -72,3 +79,80 @@ def test_bad_input_of_data_commands_is_one_line(tmp_path, monkeypatch, capsys, a
     assert main(arguments) == 1
     (line,) = capsys.readouterr().err.splitlines()
     assert message in line
+
+
+def after_check(capsys, *paths):
+    """What ``check`` suggests, as words."""
+    assert main(["check", *map(str, paths)]) == 0
+    last = capsys.readouterr().out.splitlines()[-1]
+    assert last.startswith("Next: fund2oct ")
+    return shlex.split(last.removeprefix("Next: fund2oct "))
+
+
+def write_eyes(path, *eyes):
+    with EyeWriter(path) as writer:
+        for number, eye in enumerate(eyes):
+            writer.add(replace(eye, key=f"{path.stem}-{number}", patient=f"{path.stem}-{number}"))
+    return path
+
+
+def test_after_a_check_comes_the_training_that_fits(tiny_eyes, tmp_path, capsys):
+    with EyeReader(tiny_eyes) as reader:
+        simulated = [reader.read(key) for key in reader.keys[:3]]
+    scanned = [replace(eye, source="table") for eye in simulated]
+    module = "data.class_path=fund2oct.data.FundusOCTDataModule"
+    path, shape = f"data.init_args.path={tiny_eyes}", "model.init_args.shape=[6,32,48]"
+    assert after_check(capsys, tiny_eyes) == ["train", "pix2vol", "data.init_args.n_eyes=24", path, shape]
+    clinic = write_eyes(tmp_path / "my clinic.h5", *scanned)
+    words = after_check(capsys, clinic)
+    assert words == ["train", "pix2vol", module, f"data.init_args.path={clinic}", shape]
+    config = load_experiment(words[1], words[2:])
+    assert config["data"] == {
+        "class_path": "fund2oct.data.FundusOCTDataModule", "init_args": {"path": str(clinic)},
+    }  # fmt: skip
+    assert config["model"]["init_args"]["shape"] == [6, 32, 48]
+    # Two files of one set, an eye of another size among them.
+    other = simulate_eye(1, 0, PhantomConfig(fundus_px=64, n_depth=40, n_ascans=56))
+    fields = searched_fields(other.volume, other.spacing_mm, [])
+    more = write_eyes(tmp_path / "more.h5", replace(other, source="table", **fields))
+    words = after_check(capsys, clinic, more)
+    assert words[3:] == [
+        f"data.init_args.path=[{clinic},{more}]", "data.init_args.volume_shape=[6,32,48]",
+        "data.init_args.fundus_px=48", shape,
+    ]  # fmt: skip
+    assert load_experiment(words[1], words[2:])["data"]["init_args"]["path"] == [str(clinic), str(more)]
+
+
+def test_after_a_check_the_challenge_at_its_own_size_only(tiny_eyes, tmp_path, capsys):
+    def large(n_slices):
+        """The eye with ten times the rows and A-scans."""
+        across = {
+            name: np.repeat(getattr(eye, name)[..., :n_slices, :], 10, -1)[..., :448] for name in SEARCHED[1:]
+        }
+        return Eye(
+            key="large", patient="a", laterality="OD", fundus=eye.fundus, source="table",
+            scan=RadialScan(n_slices),
+            volume=np.kron(eye.volume, np.ones((1, 10, 10), np.uint8))[:n_slices, :, :448],
+            spacing_mm=(np.nan, eye.spacing_mm[1] / 10, 0.02), pose_um=eye.pose_um[:n_slices], **across,
+        )  # fmt: skip
+
+    with EyeReader(tiny_eyes) as reader:
+        eye = reader.read(reader.keys[0])
+    challenge = write_eyes(tmp_path / "challenge.h5", large(6))
+    assert after_check(capsys, challenge) == ["train", "aptos2024", f"data.init_args.path={challenge}"]
+    two = write_eyes(tmp_path / "two.h5", large(2))
+    shape = "model.init_args.shape=[2,320,448]"
+    assert after_check(capsys, two) == ["train", "aptos2024", f"data.init_args.path={two}", shape]
+
+
+def test_after_a_check_of_what_cannot_be_trained_on(tiny_eyes, tmp_path, capsys):
+    with EyeReader(tiny_eyes) as reader:
+        eye = reader.read(reader.keys[0])
+    empty = {"surfaces_um": None, "surface_confidence": None}
+    without = write_eyes(tmp_path / "without.h5", replace(eye, source="table", **empty))
+    assert after_check(capsys, without) == ["surfaces", str(without), str(tmp_path / "without-surfaces.h5")]
+    drawn = write_eyes(tmp_path / "drawn.h5", replace(eye, source="generated from a.jpg", **empty))
+    photo = Eye(key="photo", patient="a", laterality="", fundus=eye.fundus)
+    photos = write_eyes(tmp_path / "photos.h5", photo)
+    for path in (drawn, photos):
+        assert after_check(capsys, path) == ["info", str(path), "--out", "sheet.png"]

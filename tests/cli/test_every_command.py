@@ -17,6 +17,7 @@ from PIL import Image
 from fund2oct.cli import main
 from fund2oct.cli.commands import leaves
 from fund2oct.cli.main import build_parser
+from fund2oct.cli.models import _tell_where
 from fund2oct.data import EyeReader
 from fund2oct.phantom import PhantomConfig, simulate_eye
 from fund2oct.processes import Here
@@ -70,6 +71,19 @@ def test_quiet_says_nothing_but_what_is_wrong(words, tiny_eyes, tmp_path, capsys
     (tmp_path / "bad.h5").write_bytes(tiny_eyes.read_bytes()[:9000])
     assert main(["check", str(tmp_path / "bad.h5"), *words]) == 1
     assert "bad.h5" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("path", "words"), [("my_model.Smoother", " --model my_model.Smoother"), ("fund2oct.models.Pix2Vol", "")]
+)
+def test_after_a_training_comes_a_call_that_finds_its_class(path, words, tmp_path, capsys):
+    (tmp_path / "checkpoints").mkdir()
+    (tmp_path / "checkpoints/last.ckpt").touch()
+    (tmp_path / "config.yaml").write_text(f"model: {{class_path: {path}}}")
+    _tell_where(tmp_path)
+    run, following, _ = capsys.readouterr().out.splitlines()[1:]
+    assert run == f"The run lies in {tmp_path}."
+    assert following.endswith(f"{tmp_path}/checkpoints/last.ckpt PHOTO.jpg --out predictions{words}")
 
 
 def test_info_and_check_answer_programs(tiny_eyes, tmp_path, capsys):

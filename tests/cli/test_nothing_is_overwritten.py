@@ -46,6 +46,27 @@ def test_predict_never_replaces_a_photo(ending, format, fundus, tiny_checkpoint,
         assert contents(tmp_path) == before
 
 
+@pytest.mark.parametrize("ending", ["png", "gif"])
+def test_predict_replaces_no_photo_beside_the_one_that_it_reads(
+    ending, fundus, tiny_checkpoint, tmp_path, capfd
+):
+    for name in ("eye.tif", f"eye.{ending}"):
+        Image.fromarray(fundus).save(tmp_path / name)
+    before = contents(tmp_path)
+    command = [
+        "predict",
+        str(tiny_checkpoint),
+        str(tmp_path / "eye.tif"),
+        "--out",
+        str(tmp_path),
+        "--overwrite",
+    ]
+    assert main([*command, "--format", {"png": "hdf5", "gif": "gif"}[ending]]) == 1
+    kind = f"eye.{ending}: is a {ending.upper()} picture"
+    assert line_of(capfd).endswith(f"{kind} that fund2oct did not make; choose another place")
+    assert contents(tmp_path) == before
+
+
 def test_predict_replaces_a_prediction_where_it_is_allowed(fundus, tiny_checkpoint, tmp_path, capfd):
     Image.fromarray(fundus).save(tmp_path / "eye.png")
     out = tmp_path / "out"

@@ -217,12 +217,14 @@ TABLE = [
     (
         nothing,
         ["model.ckpt", "--real", "real.h5"],
-        "evaluate: expected checkpoints and --data, or --real and --fake; see fund2oct evaluate --help",
+        "evaluate: expected checkpoints and --data FILE.h5, whose test eyes judge them, or --real and "
+        "--fake; see fund2oct evaluate --help",
     ),
     (
         nothing,
         [],
-        "evaluate: expected checkpoints and --data, or --real and --fake; see fund2oct evaluate --help",
+        "evaluate: expected checkpoints and --data FILE.h5, whose test eyes judge them, or --real and "
+        "--fake; see fund2oct evaluate --help",
     ),
     (
         nothing,

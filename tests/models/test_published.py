@@ -277,7 +277,7 @@ def test_a_folder_is_put_on_the_hub(published, tmp_path, monkeypatch):
 
     monkeypatch.setattr(hub, "HfApi", Api)
     assert push_to_hub(published, "hf://owner/eyes") == "https://hub/owner/eyes"
-    files = {"config.json", "model.safetensors", "README.md", "*.png"}
+    files = {"config.json", "model.safetensors", "README.md", "*.webp"}
     assert calls == [("owner/eyes", True, True), ("owner/eyes", str(published), files)]
     with pytest.raises(
         ValueError, match=r"config.json: no such file; expected a folder that fund2oct publish"

@@ -28,7 +28,7 @@ def wheel(tmp_path_factory):
     shutil.rmtree(source / "fund2oct/weights", ignore_errors=True)
     model = source / "fund2oct/weights/pix2vol"
     model.mkdir(parents=True)
-    for file in ("config.json", "model.safetensors", "README.md", "eye.png"):
+    for file in ("config.json", "model.safetensors", "README.md", "eye.webp"):
         (model / file).write_text("a model")
     build = "import setuptools.build_meta as b, sys; b.build_wheel(sys.argv[1])"
     command = [sys.executable, "-W", "ignore", "-c", build, str(out)]
@@ -49,7 +49,7 @@ def test_it_holds_every_module_and_all_data(wheel):
     expected |= {
         f"fund2oct/experiments/{path}" for path in files("experiments", "*.*") if path.suffix != ".pyc"
     }
-    model = ("config.json", "model.safetensors", "README.md", "eye.png")
+    model = ("config.json", "model.safetensors", "README.md", "eye.webp")
     expected |= {"fund2oct/py.typed", *(f"fund2oct/weights/pix2vol/{file}" for file in model)}
     found = {name for name in wheel.namelist() if ".dist-info/" not in name}
     assert found == expected

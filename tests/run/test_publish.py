@@ -5,6 +5,7 @@ import shutil
 
 import numpy as np
 import pytest
+import torch
 from PIL import Image
 
 from fund2oct.cli import main
@@ -76,8 +77,9 @@ def test_the_card_says_what_it_is_and_what_it_is_not(published):
     assert "mean volume" not in card, "of which nothing of this was measured"
     assert "1.25 hours of training on cpu" in card and "float16" in card and "![" in card
     assert {path.name for path in published.iterdir()} == {
-        "README.md", "config.json", "eye.png", "model.safetensors",
+        "README.md", "config.json", "eye.webp", "model.safetensors",
     }  # fmt: skip
+    assert Image.open(published / "eye.webp").size == (8, 4)
     assert "/tmp" not in card and "/tmp" not in (published / "config.json").read_text()
 
 
@@ -86,6 +88,19 @@ def test_a_checkpoint_alone_is_published_without_figures(tiny_checkpoint, tmp_pa
     assert "99.9% of the voxels by at most 0 of 255 grey levels" in made.check
     assert "Its run has no report: nobody knows." in (tmp_path / "alone/README.md").read_text()
     assert made.n_bytes == sum(path.stat().st_size for path in (tmp_path / "alone").iterdir())
+
+
+def test_no_patient_is_pictured(run, tmp_path):
+    shutil.copytree(run, tmp_path / "run")
+    path = tmp_path / "run/checkpoints/last.ckpt"
+    contents = torch.load(path, weights_only=True)
+    assert contents["fund2oct"]["task"]["real"] is False
+    contents["fund2oct"]["task"]["real"] = True  # as of simulated eyes mixed with scanned ones
+    torch.save(contents, path)
+    publish(tmp_path / "run", tmp_path / "out")
+    card = (tmp_path / "out/README.md").read_text()
+    assert not (tmp_path / "out/eye.webp").exists() and "![" not in card
+    assert "Some of the eyes that it was trained on are simulated" in card and "never seen" not in card
 
 
 def test_nothing_else_is_replaced(run, tiny_checkpoint, tmp_path):
@@ -98,7 +113,7 @@ def test_nothing_else_is_replaced(run, tiny_checkpoint, tmp_path):
     with pytest.raises(OutputError, match=r"holds a config.json already"):
         publish(tiny_checkpoint, tmp_path / "one")
     publish(run, tmp_path / "one", overwrite=True)
-    assert (tmp_path / "one/eye.png").is_file()
+    assert (tmp_path / "one/eye.webp").is_file()
 
 
 @pytest.mark.parametrize(

@@ -1,5 +1,7 @@
 """What is written: figures, films, curves and the page of a report."""
 
+import warnings
+
 import numpy as np
 import pytest
 import torch
@@ -56,6 +58,8 @@ def test_curves_hold_what_was_logged(tmp_path):
     figure = draw_curves(curves)
     assert [axes.get_title(loc="left") for axes in figure.axes] == ["ssim", "l1"]
     assert all(len(axes.lines[0].get_xdata()) for axes in figure.axes)
+    with warnings.catch_warnings(action="error"):  # a training of one step has no width
+        draw_curves({"val/ssim": (np.zeros(1), np.ones(1))})
     with pytest.raises(ValueError, match="expected at least one value"):
         draw_curves({})
 

@@ -13,7 +13,7 @@ from PIL import Image, ImageOps
 
 from fund2oct.eye import Array, DataError
 from fund2oct.file_kinds import is_made_here, kind_of, why_not_a_file
-from fund2oct.levels import Levels, find_levels, to_bytes
+from fund2oct.levels import Levels, find_levels, is_guessed, to_bytes
 
 _TRANSPARENT = ("RGBA", "LA", "PA", "RGBa", "La")
 _MINISWHITE = 0
@@ -41,10 +41,31 @@ def read_rgb(path: str | os.PathLike[str]) -> Array:
         >>> photo.shape, photo.dtype.name
         ((144, 176, 3), 'uint8')
     """
-    values = _eight_bits(path)
+    return read_photo(path)[0]
+
+
+def read_photo(path: str | os.PathLike[str]) -> tuple[Array, float | None]:
+    """Read a picture as :func:`read_rgb`, and tell which number was taken for its white.
+
+    Args:
+        path: a picture file, as :func:`read_rgb`.
+
+    Returns:
+        The picture, and its white where that follows from its largest number; None where the file or its
+        type tells it.
+
+    Raises:
+        DataError: as :func:`read_rgb`.
+
+    Example:
+        >>> Image.fromarray(np.array([[0, 3000]], np.uint16)).save("deep.png")
+        >>> read_photo("deep.png")[1], read_photo("photo.png")[1]
+        (4095.0, None)
+    """
+    values, white = _eight_bits(path)
     if is_made_here(path):
         raise DataError(f"{path}: is a picture that fund2oct made, expected a photo")
-    return values if values.ndim == 3 else np.repeat(values[..., None], 3, -1)
+    return (values if values.ndim == 3 else np.repeat(values[..., None], 3, -1)), white
 
 
 def read_grey(path: str | os.PathLike[str]) -> Array:
@@ -63,7 +84,7 @@ def read_grey(path: str | os.PathLike[str]) -> Array:
         >>> read_grey("photo.png").shape
         (144, 176)
     """
-    values = _eight_bits(path)
+    values, _ = _eight_bits(path)
     return values if values.ndim == 2 else np.asarray(Image.fromarray(values).convert("L"))
 
 
@@ -111,10 +132,12 @@ def resize(image: Array, rows: int, columns: int) -> Array:
     return np.asarray(Image.fromarray(image).resize((columns, rows), Image.Resampling.BICUBIC))
 
 
-def _eight_bits(path: str | os.PathLike[str]) -> Array:
-    values, levels = _read(path)
+def _eight_bits(path: str | os.PathLike[str]) -> tuple[Array, float | None]:
+    values, stated = _read(path)
     try:
-        return to_bytes(values, levels or find_levels(values))
+        levels = stated or find_levels(values)
+        guessed = levels[1] if stated is None and is_guessed(values, levels) else None
+        return to_bytes(values, levels), guessed
     except DataError as error:
         raise DataError(f"{path}: {error}; save it with 8 bits a channel") from error
 

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from fund2oct.data.formats.exam import Exam
-from fund2oct.data.formats.images import read_rgb
+from fund2oct.data.formats.images import read_photo
 from fund2oct.data.formats.stacks import StackPath, read_stack
 from fund2oct.data.preparing.light_and_levels import LEVELS, even_levels
 from fund2oct.data.preparing.lines import LocatedScan, locate_lines
@@ -23,6 +23,7 @@ from fund2oct.data.preparing.surfaces import searched_fields
 from fund2oct.data.tables.eyes import GivenLines
 from fund2oct.eye import Array, DataError, Eye, Plain
 from fund2oct.geometry import Placement
+from fund2oct.levels import GUESSED
 from fund2oct.plausible import check_half_width
 
 
@@ -88,8 +89,15 @@ def read_files(photo: Path | None, volume: StackPath | None, options: ImportOpti
         ((144, 176, 3), 'OD', None)
     """
     if photo is not None:
-        known |= {"photo": read_rgb(photo), "photo_file": str(photo)}
+        picture, white = read_photo(photo)
+        known |= {"photo": picture, "photo_file": str(photo)}
         known["sha256"] = hashlib.sha256(photo.read_bytes()).hexdigest()
+        if white is not None:
+            known["history"] = {GUESSED["photo"]: white}
+            note = (
+                f"the photo's white was taken for {white:g}; save it with 8 bits a channel to choose another"
+            )
+            known["notes"] = (*known.get("notes", ()), note)
     if volume is not None:
         stack = read_stack(volume, options.scan.axes, options.scan.flip)
         name = stack.files[0] if len(stack.files) > 1 else volume

@@ -11,21 +11,21 @@ import hashlib
 import logging
 import os
 import shutil
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures.process import BrokenProcessPool
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
 from itertools import starmap
 from pathlib import Path
 
 import fund2oct
 from fund2oct.data.importing.parts import assemble, identities, locked, parts_folder, read_part, write_part
-from fund2oct.data.importing.report import COLUMNS, ImportReport, named
+from fund2oct.data.importing.report import COLUMNS, ImportReport, named, unlike_whites
 from fund2oct.data.store.layout import Compression, check_compression, read_text
 from fund2oct.data.store.reader import EyeReader
 from fund2oct.data.store.shards import open_checked
 from fund2oct.data.store.writer import is_disk_full
-from fund2oct.eye import SCHEMA_VERSION, DataError, Eye
+from fund2oct.eye import SCHEMA_VERSION, DataError, Eye, Plain
 from fund2oct.file_kinds import HDF5
 from fund2oct.outputs import OutputError, check_files
 from fund2oct.processes import process_pool
@@ -63,12 +63,13 @@ class Candidate:
 
 @dataclass(frozen=True)
 class _Outcome:
-    """What became of one candidate: a key and notes, or the reason why it was left out."""
+    """What became of one candidate: key, notes and history, or the reason why it was left out."""
 
     key: str = ""
     notes: tuple[str, ...] = ()
     reason: str = ""
     reused: bool = False
+    history: Mapping[str, Plain] = field(default_factory=dict)
 
 
 def fingerprint_of(paths: Iterable[str | os.PathLike[str]], *settings: object) -> str:
@@ -214,6 +215,7 @@ def _make(
     ]
     report = ImportReport(out)
     parts: list[tuple[Path, str]] = []
+    histories: dict[str, Mapping[str, Plain]] = {}
     outcomes = with_progress(_run(make, jobs, workers, out), len(jobs), description)
     for candidate, path, outcome in zip(candidates, paths, outcomes, strict=True):
         if outcome.key in report.names:
@@ -227,6 +229,8 @@ def _make(
         report.names[outcome.key] = candidate.name
         report.notes += [(outcome.key, note) for note in outcome.notes]
         report.reused += outcome.reused
+        histories[outcome.key] = outcome.history
+    report.remarks += unlike_whites(histories)
     if not parts:
         first = f"; the first, {named(*report.skipped[0])}" if report.skipped else ""
         raise DataError(f"{out}: not written, none of {len(candidates)} eyes could be imported{first}")
@@ -251,7 +255,8 @@ def _run(
         except BrokenProcessPool:
             raise DataError(
                 f"{out}: not written, one of {workers} processes was killed, perhaps for want of memory; "
-                "run it again with fewer workers, it goes on from here"
+                "run it again with fewer workers, it goes on from here (a script of yours has to call this "
+                'below `if __name__ == "__main__":`, for each process imports the script)'
             ) from None
 
 
@@ -260,14 +265,14 @@ def _make_part(
 ) -> _Outcome:
     """Make the part of one eye, unless a sound one is there or in the file to be replaced."""
     if identity and (kept := read_part(path)):
-        return _Outcome(kept[0].key, tuple(kept[1]), reused=True)
+        return _Outcome(kept[0].key, tuple(kept[1]), reused=True, history=kept[0].history)
     kept = read_part(out, earlier) if earlier else None
     try:
         eye, notes = kept or _read(candidate)
         write_part(path, eye, notes, identity, compression)
     except DataError as error:
         return _Outcome(reason=str(error))
-    return _Outcome(eye.key, tuple(notes), reused=kept is not None)
+    return _Outcome(eye.key, tuple(notes), reused=kept is not None, history=eye.history)
 
 
 def _read(candidate: Candidate) -> tuple[Eye, list[str]]:

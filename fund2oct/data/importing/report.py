@@ -4,12 +4,29 @@ from __future__ import annotations
 
 import csv
 import io
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+
+from fund2oct.data.preparing.light_and_levels import LEVELS, LIGHT, is_done
+from fund2oct.eye import Plain
+from fund2oct.levels import GUESSED
 
 COLUMNS = ("name", "key", "state", "remark")
 """Columns of the table that lies beside the imported file."""
 _LISTED = 5
+_WHAT_TO_DO = {
+    "photo": (
+        LIGHT,
+        "save all photos with 8 bits a channel by one white, or even them out with --even-light",
+    ),
+    "volume": (
+        LEVELS,
+        "if one scanner made them, import again with --overwrite --levels 0 {:g}, the white of the largest; "
+        "if several did, with --overwrite --even-levels",
+    ),
+}
 
 
 @dataclass
@@ -80,3 +97,39 @@ class ImportReport:
 def named(name: str, reason: str) -> str:
     """The reason behind the name, unless it begins with it."""
     return reason if reason.startswith(name) else f"{name}: {reason}"
+
+
+def unlike_whites(histories: Mapping[str, Mapping[str, Plain]]) -> list[str]:
+    """Say where eyes of one import differ in brightness, because the white of each was guessed.
+
+    Args:
+        histories: what was done to each eye, by its key.
+
+    Returns:
+        A line for photos and one for volumes, where guesses differ. Photos whose light was evened and
+        volumes that were brought to common levels do not count.
+
+    Example:
+        >>> guesses = {"a": 1023.0, "b": 4095.0, "c": 4095.0}
+        >>> (line,) = unlike_whites({key: {"volume_white_guessed": guess} for key, guess in guesses.items()})
+        >>> line.partition(", so that")[0]
+        "the white of each volume was guessed: 1023 for 1 eye ('a'), 4095 for 2 eyes (such as 'b')"
+    """
+    found = []
+    for kind, (evened, what_to_do) in _WHAT_TO_DO.items():
+        eyes: dict[float, list[str]] = defaultdict(list)
+        for key, history in histories.items():
+            if GUESSED[kind] in history and not is_done(history, evened):
+                eyes[float(history[GUESSED[kind]])].append(key)
+        if len(eyes) > 1:
+            each = ", ".join(f"{white:g} for {_such_as(keys)}" for white, keys in sorted(eyes.items()))
+            found.append(
+                f"the white of each {kind} was guessed: {each}, so that the same tissue may be "
+                f"{max(eyes) / min(eyes):.2g} times as bright in one as in another; "
+                + what_to_do.format(max(eyes))
+            )
+    return found
+
+
+def _such_as(keys: Sequence[str]) -> str:
+    return f"{len(keys)} eyes (such as {keys[0]!r})" if len(keys) > 1 else f"1 eye ({keys[0]!r})"

@@ -15,6 +15,8 @@ from fund2oct.data.importing.report import ImportReport
 from fund2oct.data.store.layout import Compression
 from fund2oct.eye import DataError, Eye
 
+_OME = (".ome.tif", ".ome.tiff")
+
 
 def import_volumes(
     source: str | os.PathLike[str],
@@ -100,7 +102,7 @@ def _is_volume(folder: Path) -> bool:
 
 def _read(path: Path, options: ImportOptions) -> tuple[Eye, list[str]]:
     name = path.name
-    for ending in STACKS:
+    for ending in (*_OME, *STACKS):
         name = name[: -len(ending)] if name.lower().endswith(ending) and path.is_file() else name
     exam = read_files(None, path, options, laterality=laterality_of(name), source=f"volume {path.name}")
     return make_eye(exam, options, name, name)

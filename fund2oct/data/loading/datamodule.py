@@ -50,8 +50,8 @@ class FundusOCTDataModule(pl.LightningDataModule):
             nor the weights that a model begins with.
         symmetries: exact paired symmetries to draw from: ``"all"``, the ``"flips"`` or ``"none"``.
         photometric: strength of the change of the photo's light and colour, in [0, 1].
-        photo_maps: strength of turns, shifts, zooms and bends of the photo, in [0, 1], with which the A-scans
-            move and the volume stays, see :meth:`~fund2oct.data.augmenting.photo_map.PhotoMap.draw`.
+        photo_maps: strength in [0, 1] of turns (up to 30 degrees), shifts, zooms and bends of the photo, with
+            which A-scans' places move, see :meth:`~fund2oct.data.augmenting.photo_map.PhotoMap.draw`.
         transform: an augmentation of your own, or its import path; only of training eyes, see
             :func:`~fund2oct.data.augmenting.own.apply_transform`.
         fundus_px: width to resize photos to; None keeps the stored one.
@@ -70,10 +70,9 @@ class FundusOCTDataModule(pl.LightningDataModule):
         on_corrupt: whether a damaged eye stops a training, or is replaced by the next readable one of
             the epoch, named and counted. In an evaluation it always raises.
         start_method: how workers are started, ``"fork"``, ``"spawn"`` or ``"forkserver"``; None: as usual.
-        drop_last: whether to leave out a last smaller training batch, unless it is the only one. If
-            not, every eye is seen exactly once an epoch; a group of processes may then need batches of
-            another size, so that all have as many.
-        split_seed: decides which patients are in which part; nothing else does, beside the two fractions.
+        drop_last: whether to leave out a last smaller training batch, unless it is the only one. If not, each
+            eye is seen exactly once an epoch, by a group of processes in batches of another size if need be.
+        split_seed: decides which patients are in which part, together with the two fractions alone.
         split: keys of the eyes of each part, ``"train"``, ``"val"`` and ``"test"``, in place of a split by
             patient; a part may be empty.
         n_validation_eyes: eyes to validate on at most, the same each time, of as many patients as can be.
@@ -235,6 +234,11 @@ class FundusOCTDataModule(pl.LightningDataModule):
     def simulated(self) -> bool:
         """Whether any of the training eyes was simulated."""
         return self.train_dataset.simulated
+
+    @property
+    def real(self) -> bool:
+        """Whether any eye, of whatever part, was not simulated."""
+        return not all(eyes.simulated.all() for eyes in self._parts.values())
 
     def poses(self) -> Tensor:
         """Poses of the training eyes, in micrometres, shape ``(N, S, 7)``."""

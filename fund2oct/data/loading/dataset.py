@@ -205,6 +205,11 @@ class FundusOCTDataset(Dataset[dict[str, Any]]):
         """Whether any of the eyes was simulated."""
         return bool(self._index.simulated.any())
 
+    @property
+    def real(self) -> bool:
+        """Whether any of the eyes was not simulated."""
+        return not self._index.simulated.all()
+
     def prepared(self) -> tuple[float, float]:
         """Shares of the photos and of the volumes that come with even light and common levels."""
         photos, volumes = self._index.prepared.mean(0).tolist()

@@ -14,7 +14,7 @@ from fund2oct.data.formats.stacks import Spacing
 from fund2oct.data.preparing.slices import chosen_scan, spaced_slices
 from fund2oct.eye import Array, DataError, Plain
 from fund2oct.geometry import LineScan, RadialScan, RasterScan, ScanPattern
-from fund2oct.levels import Levels, find_levels, to_bytes
+from fund2oct.levels import GUESSED, Levels, find_levels, is_guessed, to_bytes
 from fund2oct.plausible import check_spacing
 
 _WHITE = 250
@@ -211,7 +211,8 @@ def _bytes(volume: Array, levels: Levels | None, history: dict[str, Plain], note
             f"expected B-scans, found {volume.dtype} from {volume.min():.5g} to {volume.max():.5g}, of one "
             f"brightness where {black:g} is black and {white:g} white; give --levels BLACK WHITE"
         )
-    if levels is None and volume.dtype.itemsize > 1 and white > 1:
+    if levels is None and is_guessed(volume, (black, white)):
+        history[GUESSED["volume"]] = white
         notes.append(
             f"white was taken for {white:g}, for its largest number is {np.nanmax(volume):g}; "
             "--levels BLACK WHITE takes others"

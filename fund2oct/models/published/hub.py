@@ -77,7 +77,7 @@ def push_to_hub(folder: str | Path, address: str, private: bool = True) -> str:
     repository, _ = _parse(address)
     api = _hub().HfApi()
     api.create_repo(repository, private=private, exist_ok=True)
-    allowed = [CONFIG, WEIGHTS, CARD, "*.png"]
+    allowed = [CONFIG, WEIGHTS, CARD, "*.webp"]
     return str(api.upload_folder(repo_id=repository, folder_path=str(folder), allow_patterns=allowed))
 
 

@@ -179,9 +179,9 @@ class SurfaceNetwork(nn.Module):
         Returns:
             The distribution.
         """
-        features = self.encoder(fundus, maps, grid, centre, known=known)
+        where = place_features(grid, centre)
+        features = self.encoder(fundus, maps, grid, where, known=known)
         loadings = self.loading(features).unflatten(1, (-1, self.n_numbers))
-        where = place_features(grid, grid.mean((1, 2)) if centre is None else centre)
         median = self.median(features) + self.shared(where)
         return SurfaceDistribution(_UM * median.float(), _LOADING_UM * loadings.float())
 

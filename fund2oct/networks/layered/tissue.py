@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from fund2oct.networks.known import Known
-from fund2oct.networks.lines import LineEncoder
+from fund2oct.networks.lines import LineEncoder, place_features
 
 _FLUID_LOGIT, _RARE_LOGIT = -2.5, -4.0
 _CRISP = 4.0
@@ -128,7 +128,8 @@ class TissueNetwork(nn.Module):
         """
         # A druse of 30 um and a detachment of 300 um are both to be seen in the input.
         heights = torch.cat([increments_um / 100, (increments_um / 30).tanh()], 1)
-        features = self.encoder(fundus, maps, grid, centre, self.heights(heights), known)
+        where = place_features(grid, centre)
+        features = self.encoder(fundus, maps, grid, where, self.heights(heights), known)
         columns, pockets = (
             head(features).transpose(1, 2)[:, None].float() for head in (self.columns, self.pockets)
         )

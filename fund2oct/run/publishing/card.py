@@ -7,6 +7,7 @@ from typing import Any
 
 from fund2oct.models import VolumeModel
 from fund2oct.models.published import CONFIG, WEIGHTS
+from fund2oct.models.task import Task
 from fund2oct.run.publishing.record import FIGURES, OWN, RunRecord
 
 _CARD = """\
@@ -70,6 +71,12 @@ nothing.
 
 """
 
+_MIXED = """\
+**Some of the eyes that it was trained on are simulated.** Their photos and scans look only somewhat like real
+ones.
+
+"""
+
 _FIGURES = """\
 Of the {n_eyes} eyes that were kept for the test. The floors are what no model can beat: a rescan
 of the same eye, and *twins*, eyes with the very same photo and other hidden anatomy. The controls know
@@ -110,11 +117,17 @@ def model_card(
         does=_does(model),
         kind=type(model).__name__,
         fund2oct=about["fund2oct"],
-        limits=(_SIMULATED if model.task.simulated else "") + _LIMITS,
+        limits=_origin(model.task) + _LIMITS,
         picture=f"\n![An eye that was kept for the test]({picture})\n" if picture else "",
         figures=_figures(record, about),
         made="\n".join(_made(model, about)),
     )
+
+
+def _origin(task: Task) -> str:
+    if not task.simulated:
+        return ""
+    return _MIXED if task.real else _SIMULATED
 
 
 def _does(model: VolumeModel) -> str:

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-import shutil
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
+from PIL import Image
 
 from fund2oct import __version__
 from fund2oct.eye import Array
@@ -22,7 +23,9 @@ from fund2oct.phantom import PhantomConfig, simulate_eye
 from fund2oct.run.publishing.card import model_card
 from fund2oct.run.publishing.record import RunRecord
 
-_PICTURE = "eye.png"
+_PICTURE = "eye.webp"
+_LIKE_THE_PNG: dict[str, Any] = {"quality": 95, "method": 6, "use_sharp_yuv": True}
+"""Looks the same at a quarter of the size."""
 _MOST_GREY = 0.5
 _MOST_UM = 1.0
 _ALMOST_ALL = 0.999
@@ -60,6 +63,7 @@ def publish(
     """Write a trained model as a folder that others can use: tensors, configuration, card, picture.
 
     The averaged generator alone is written: no discriminator, no optimiser, no name of an eye or a patient.
+    A test eye is pictured only where all eyes were simulated.
     What was written is read back and compared with the checkpoint on a simulated eye.
 
     Args:
@@ -112,9 +116,10 @@ def publish(
         _clear(folder)
         raise
     picture = None
-    if record.picture is not None:
+    # Photo and scan of a patient are not ours to publish.
+    if record.picture is not None and not network.task.real:
         picture = _PICTURE
-        shutil.copyfile(record.picture, folder / picture)
+        Image.open(record.picture).convert("RGB").save(folder / picture, "WEBP", **_LIKE_THE_PNG)
     (folder / CARD).write_text(model_card(folder.resolve().name, network, record, about, picture), "utf-8")
     return Published(folder, sum(path.stat().st_size for path in folder.iterdir()), check)
 

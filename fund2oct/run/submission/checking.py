@@ -15,7 +15,7 @@ import numpy as np
 from PIL import Image
 
 from fund2oct.eye import DataError
-from fund2oct.run.submission.layout import HEIGHT_PX, N_SLICES, WIDTH_PX, find_photos, slice_names
+from fund2oct.run.submission.layout import HEIGHT_PX, N_SLICES, WIDTH_PX, find_challenge_photos, slice_names
 
 _MOST_BYTES = 4 << 20
 """Of one slice: a JPG of this size is smaller by far, and a bomb is not unpacked."""
@@ -31,7 +31,8 @@ def check_submission(submission: str | os.PathLike[str], folder: str | os.PathLi
 
     Args:
         submission: the zip.
-        folder: the photos that it has to answer, as :func:`fund2oct.run.submission.layout.find_photos`.
+        folder: the photos that it has to answer, see
+            :func:`fund2oct.run.submission.layout.find_challenge_photos`.
 
     Returns:
         A line for each thing that is wrong; empty for an upload as it should be.
@@ -44,7 +45,7 @@ def check_submission(submission: str | os.PathLike[str], folder: str | os.PathLi
         >>> check_submission("submission.zip", ".")  # this folder holds photo.png
         ['photos without slices: photo']
     """
-    wanted = find_photos(folder)
+    wanted = find_challenge_photos(folder)
     path = Path(submission)
     if not path.is_file():
         raise DataError(f"{path}: no such file")

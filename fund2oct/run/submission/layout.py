@@ -28,7 +28,7 @@ def slice_names(stem: str) -> list[str]:
     return [f"{stem}/{stem}_{number}.jpg" for number in range(N_SLICES)]
 
 
-def find_photos(folder: str | os.PathLike[str]) -> dict[str, Path]:
+def find_challenge_photos(folder: str | os.PathLike[str]) -> dict[str, Path]:
     """Find the photos that an upload has to answer.
 
     Args:
@@ -42,7 +42,7 @@ def find_photos(folder: str | os.PathLike[str]) -> dict[str, Path]:
         DataError: if there are none, or two have one name.
 
     Example:
-        >>> list(find_photos("."))  # this folder holds photo.png
+        >>> list(find_challenge_photos("."))  # this folder holds photo.png
         ['photo']
     """
     folder = Path(folder)

@@ -24,7 +24,7 @@ from fund2oct.models.checkpoint import find_model, import_class
 from fund2oct.models.published import CONFIG, WEIGHTS, is_published
 from fund2oct.outputs import check_files
 from fund2oct.progress import with_progress
-from fund2oct.run.submission.layout import HEIGHT_PX, N_SLICES, WIDTH_PX, find_photos, slice_names
+from fund2oct.run.submission.layout import HEIGHT_PX, N_SLICES, WIDTH_PX, find_challenge_photos, slice_names
 
 _QUALITY = 95
 _DATE = (1980, 1, 1, 0, 0, 0)
@@ -69,7 +69,7 @@ def write_submission(
 
     Args:
         checkpoint: a model of six slices.
-        folder: the photos, as :func:`fund2oct.run.submission.layout.find_photos` takes them.
+        folder: the photos, as :func:`fund2oct.run.submission.layout.find_challenge_photos` takes them.
         out: the zip.
         placement: where the scan lies on the photos; by default around the centre of the retina's circle.
         seed: decides the speckle and the poses; another seed draws others.
@@ -95,7 +95,7 @@ def write_submission(
     out = Path(out)
     if out.suffix.lower() != ".zip":
         raise DataError(f"{out}: expected the name of a .zip file")
-    photos = find_photos(folder)
+    photos = find_challenge_photos(folder)
     check_files([out], overwrite, [checkpoint, *photos.values()])
     checkpoint = find_model(checkpoint)
     network = load_model(checkpoint, import_class(model) if model else None, device)

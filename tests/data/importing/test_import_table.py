@@ -180,13 +180,14 @@ def test_volumes_of_a_folder(folder, capsys):
     source.mkdir()
     for name in ("volume_01L.tif", "slices_02R", "broken.tif"):
         (folder / name).rename(source / name)
+    (folder / "volume_03L.tif").rename(source / "volume_03L.ome.tif")
     status = main(["import", "volumes", str(source), str(out), "--workers", "1", *SPACING])
     text = capsys.readouterr().out
     assert status == 1 and "left out" in text and "broken.tif: cannot be read as a volume" in text
     with EyeReader(out) as reader:
-        assert reader.keys == ("slices_02R", "volume_01L")
-        assert [reader.info(key).laterality for key in reader.keys] == ["OD", "OS"]
-    assert (folder / "volumes.import.csv").read_text().count("\n") == 4
+        assert reader.keys == ("slices_02R", "volume_01L", "volume_03L")
+        assert [reader.info(key).laterality for key in reader.keys] == ["OD", "OS", "OS"]
+    assert (folder / "volumes.import.csv").read_text().count("\n") == 5
 
 
 def test_real_volumes(real_data: Path, tmp_path):
