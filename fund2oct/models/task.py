@@ -24,8 +24,8 @@ class TrainingData(Protocol):
     """Attributes that a datamodule, or the dataset of a plain loader, needs for training a model.
 
     :class:`fund2oct.data.FundusOCTDataModule` and :class:`fund2oct.data.FundusOCTDataset` have them; data of
-    your own need them too. ``preparation``, ``simulated`` and ``real`` are optional, see :class:`Task`, and so
-    is ``metadata()``, what is known of each training eye by name, for models with ``conditions``.
+    your own need them too. ``preparation``, ``simulated`` and ``real`` are optional, see :class:`Task`, and
+    so is ``metadata()``, what is known of each training eye by name, for models with ``conditions``.
 
     Attributes:
         shape: numbers of slices, rows and A-scans ``(S, Z, X)`` of the volumes.

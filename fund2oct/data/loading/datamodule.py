@@ -31,17 +31,15 @@ from fund2oct.geometry import ScanPattern
 class FundusOCTDataModule(pl.LightningDataModule):
     """Photos and volumes of one or several files, split by a hash of the patient.
 
-    Eyes that lack what is wanted, a photo, a volume or slices, are left out and counted. Only the
-    training eyes are augmented. With fewer than three patients nothing can be held back, and each part
-    holds every eye: good to try a run, not to judge it.
+    Eyes that lack a photo, a volume or slices are left out and counted. Only training eyes are augmented. With
+    fewer than three patients each part holds every eye: good to try a run, not to judge it.
 
     In a trainer, a loader passes bytes on, which become the batch of
     :class:`~fund2oct.data.loading.dataset.FundusOCTDataset` on the device
     (:meth:`on_after_batch_transfer`). Elsewhere it gives that batch itself.
 
     Args:
-        path: a file written by ``fund2oct simulate`` or ``fund2oct import``, a folder or a glob of
-            them, or a list of such.
+        path: a file of ``fund2oct simulate`` or ``fund2oct import``, a folder or a glob of them, or a list.
         batch_size: eyes in a batch of each process.
         num_workers: processes that read ahead; the batches do not depend on it.
         val_fraction: expected share of the patients to validate on.
@@ -57,16 +55,14 @@ class FundusOCTDataModule(pl.LightningDataModule):
         fundus_px: width to resize photos to; None keeps the stored one.
         volume_shape: ``(S, Z, X)`` to resize volumes to along Z and X; None keeps the stored one. Of an
             eye with more slices evenly spaced ones are taken, and one with fewer is left out.
-        weights: share of each entry of ``path`` in an epoch's training eyes, in any unit; None shows
-            each eye once.
+        weights: share of each entry of ``path`` in an epoch, in any unit; None shows each eye once.
         balance: ``"diagnosis"`` shows each diagnosis equally often in training, see
             :func:`~fund2oct.data.loading.order.mixed_order`; None leaves them as frequent as they are.
         content: ``"pairs"`` of photo and volume, or all ``"photos"`` or all ``"volumes"``.
         even_light: whether to even out the illumination of photos, where the importer has not.
         even_levels: whether to bring volumes of different scanners to like intensities, likewise.
-        vessel_network: a network that draws a photo's vessels, which join the batch as ``vessels``
-            ``(B, 1, H, H)``: a TorchScript file, or the import path of a class or function that makes
-            it; see :func:`~fund2oct.data.loading.finish.load_vessel_network`.
+        vessel_network: a network that draws a photo's vessels, which join the batch as ``vessels``, see
+            :func:`~fund2oct.data.loading.finish.load_vessel_network`.
         on_corrupt: whether a damaged eye stops a training, or is replaced by the next readable one of
             the epoch, named and counted. In an evaluation it always raises.
         start_method: how workers are started, ``"fork"``, ``"spawn"`` or ``"forkserver"``; None: as usual.
