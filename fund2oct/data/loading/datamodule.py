@@ -31,8 +31,8 @@ from fund2oct.geometry import ScanPattern
 class FundusOCTDataModule(pl.LightningDataModule):
     """Photos and volumes of one or several files, split by a hash of the patient.
 
-    Eyes that lack a photo, a volume or slices are left out and counted. Only training eyes are augmented. With
-    fewer than three patients each part holds every eye: good to try a run, not to judge it.
+    Eyes that lack a photo, a volume or slices are left out and counted. Training eyes alone are augmented.
+    With fewer than three patients each part holds every eye: good to try a run, not to judge it.
 
     In a trainer, a loader passes bytes on, which become the batch of
     :class:`~fund2oct.data.loading.dataset.FundusOCTDataset` on the device
