@@ -32,7 +32,7 @@ def check_files(
     Args:
         paths: the files that a call is going to make.
         overwrite: whether those of an earlier call may be replaced. A picture without the mark
-            :data:`fund2oct.file_kinds.MADE_HERE` was made by none.
+            ``fund2oct.file_kinds.MADE_HERE`` was made by none.
         inputs: what the call reads. None of it is replaced, whatever ``overwrite`` says, nor what is
             another name (a link) of it.
         kind: what :func:`fund2oct.file_kinds.kind_of` says of files that may be replaced, or its beginning;

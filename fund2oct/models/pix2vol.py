@@ -251,7 +251,7 @@ class Pix2Vol(VolumeGAN):
             rng: source of the noise; None takes torch's global generator.
             draw_surfaces: True draws the surfaces from their distribution, so that they vary like those of
                 real eyes; False takes the median, which is the best single prediction.
-            known: what is known of the eyes beside their photos, see :meth:`known`.
+            known: what is known of the eyes beside their photos, see ``known``.
 
         Returns:
             Aligned volumes in [0, 1], shape ``(B, 1, S, Z, X)``.

@@ -190,7 +190,7 @@ class SurfaceModel(VolumeModel):
             fundus: photos in [0, 1], shape ``(B, 3, H, W)``.
             grid: positions of the A-scans, -1 to 1 from one edge of the photo to the other, as (x, y), shape
                 ``(B, S, X, 2)``.
-            known: what is known of the eyes beside their photos, see :meth:`known`.
+            known: what is known of the eyes beside their photos, see ``known``.
 
         Returns:
             Their distribution.

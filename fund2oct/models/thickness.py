@@ -79,7 +79,7 @@ def predict_thickness(
         fundus: photo, cropped and prepared as in the training, RGB, uint8, shape ``(H, H, 3)``.
         placement: where the scan lies on the photo.
         scan: lines of the scan; the map reaches as far as they do.
-        known: what is known of the eye, see :meth:`fund2oct.models.VolumeModel.known_of`.
+        known: what is known of the eye, see ``VolumeModel.known_of``.
 
     Returns:
         The map; None if the model predicts no surfaces.
@@ -118,7 +118,7 @@ def predict_interval_um(model: VolumeModel, fundus: Tensor, grid: Tensor, **know
         fundus: photo in [0, 1], prepared as in the training, shape ``(3, H, H)``.
         grid: positions of the A-scans, -1 to 1 from one edge of the photo to the other, as (x, y), shape
             ``(S, X, 2)``.
-        known: what is known of the eye, see :meth:`fund2oct.models.VolumeModel.known_of`.
+        known: what is known of the eye, see ``VolumeModel.known_of``.
 
     Returns:
         Lower and upper end of the 80% interval in micrometres, shape ``(2, S, X)``, on the

@@ -19,7 +19,7 @@ _CONTRAST = 8.0
 _BUMPS = (2.0, 8.0, 32.0, 128.0, 512.0)
 """Sharpness of the bumps that mark the scan's centre: half to a thirtieth of the photo's half width."""
 N_PLACE = 3 + 3 * len(_BUMPS)
-"""Channels of :func:`place_features`."""
+"""Channels of ``place_features``."""
 
 
 def sample_patches(fundus: Tensor, grid: Tensor, size: int = _PATCH) -> Tensor:
@@ -141,7 +141,7 @@ class LineEncoder(nn.Module):
             maps: the encoder's maps of the photos, each of shape ``(B, C_l, H_l, W_l)``.
             grid: positions of the A-scans, -1 to 1 from one edge of the photo to the other, as (x, y), shape
                 ``(B, S, X, 2)``.
-            where: places of the A-scans around the scan's centre, see :func:`place_features`, shape
+            where: places of the A-scans around the scan's centre, see ``place_features``, shape
                 ``(B, N_PLACE, S, X)``; None takes those around the mean of ``grid``.
             beside: other features of the A-scans that are added, shape ``(B, width, S, X)``.
             known: what is known of the eyes beside their photos.

@@ -190,7 +190,7 @@ class FundusOCTDataset(Dataset[dict[str, Any]]):
             return torch.stack([self._pose(number) for number in range(len(self))])
 
     def metadata(self) -> list[dict[str, Plain]]:
-        """What is known of each eye, see :func:`~fund2oct.data.loading.index.known_values`."""
+        """What is known of each eye, see ``fund2oct.data.loading.index.known_values``."""
         return self._index.known()
 
     def spacings_mm(self) -> Array:

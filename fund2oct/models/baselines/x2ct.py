@@ -56,9 +56,9 @@ class X2CT(VolumeGAN):
         \min_G \lambda_1 L_{LSGAN}(G) + \lambda_2 E (\hat V - V)^2 + \lambda_3 L_{projection}
 
     with the paper's least squares, :class:`fund2oct.losses.LeastSquaresLoss`, a discriminator that also sees
-    the photo, and :func:`three_projections_loss`. The defaults are the paper's; sizes that it leaves open are
-    those of its authors' published configuration. What differs, because a star of six B-scans is no cube and
-    a fundus photo no projection of it:
+    the photo, and :func:`~fund2oct.models.baselines.x2ct.three_projections_loss`. The defaults are the
+    paper's; sizes that it leaves open are those of its authors' published configuration. What differs,
+    because a star of six B-scans is no cube and a fundus photo no projection of it:
 
     * Single view (figure 3). The photo has three channels and is resized to the plane of a slice. Its rows
       and columns are rows and A-scans of every slice, where an X-ray's are two axes of the volume.

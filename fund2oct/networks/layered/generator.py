@@ -195,7 +195,7 @@ class LayeredGenerator(Recomputing):
             real: real volumes in training. The tissue is then drawn between their surfaces and around their
                 fluid.
             draw: source of noise to draw the surfaces from their distribution; None takes the median.
-            centre: position of the scan's centre, see :func:`fund2oct.networks.lines.place_features`.
+            centre: position of the scan's centre, see ``fund2oct.networks.lines.place_features``.
             known: what is known of the eyes beside their photos.
 
         Returns:
