@@ -54,7 +54,8 @@ def test_validation_of_two_processes_is_that_of_one(tiny_overrides, tiny_voxels,
     two = validated(run([*still, *DISTRIBUTED], tmp_path, "two"))
     assert set(one) == set(two)
     for name, value in one.items():
-        assert two[name] == pytest.approx(value, rel=1e-5, abs=1e-6), name
+        # Batches of another size are summed in another order; an eye more or less would be a hundredth.
+        assert two[name] == pytest.approx(value, rel=1e-4, abs=1e-6), name
 
 
 def test_two_processes_learn_what_one_learns_of_the_whole_batch(tiny_overrides, tmp_path):
