@@ -7,7 +7,7 @@ import json
 import os
 import sys
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 from fund2oct.cli.commands import Commands, add_command, answer, say, suggest
 from fund2oct.cli.options import (
@@ -191,7 +191,20 @@ def _train(options: argparse.Namespace) -> int:
     )
     if run.is_dir():
         rank_zero_only(_tell_where)(run)  # of several processes the first
+    if options.from_shell and int(os.environ.get("LOCAL_RANK", "0")) > 0:
+        _leave()
     return 0
+
+
+def _leave() -> NoReturn:
+    """End a process that Lightning started beside the first one.
+
+    The interpreter is not taken down: a thread of torch that still runs would abort the process, and Lightning
+    would kill the first one, which is writing the report.
+    """
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(0)
 
 
 def _tell_where(run: Path) -> None:
