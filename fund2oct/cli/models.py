@@ -199,8 +199,8 @@ def _train(options: argparse.Namespace) -> int:
 def _leave() -> NoReturn:
     """End a process that Lightning started beside the first one.
 
-    The interpreter is not taken down: a thread of torch that still runs would abort the process, and Lightning
-    would kill the first one, which is writing the report.
+    The interpreter is not taken down: a thread of torch that still runs would abort the process, and
+    Lightning would then kill the first one, which is writing the report.
     """
     sys.stdout.flush()
     sys.stderr.flush()
