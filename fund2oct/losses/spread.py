@@ -49,14 +49,14 @@ def spread_loss(fake: Tensor, real: Tensor, mask: Tensor | None = None) -> Tenso
         tensor(1.9000)
     """
     check_pair(fake, real, mask)
+    if mask is not None:
+        fake, real = fake * mask, real * mask
     n_depth, n_ascans = fake.shape[3:]
     terms = []
     for n_boxes in (n_ascans, *_BROAD):
         size = min(_BANDS, n_depth), min(n_boxes, n_ascans)
-        of_fake, of_real = (
-            _mean_squares(each if mask is None else each * mask, size) for each in (fake, real)
-        )
-        terms.append((of_fake.log() - of_real.log()).square().mean())
+        ratio = _mean_squares(fake, size).log() - _mean_squares(real, size).log()
+        terms.append(ratio.square().mean())
     return sum(terms[1:], terms[0]) / len(terms)
 
 

@@ -73,7 +73,7 @@ class Pix2Vol(VolumeGAN):
             :class:`fund2oct.networks.known.Conditions`.
         masks: names of masks of the photo that it is told likewise, such as ``vessels``.
         mask_networks: networks that draw masks from the photo, by name, as
-            :func:`fund2oct.data.loading.finish.load_vessel_network` takes them; other masks are entries of
+            :func:`fund2oct.data.loading.finish.load_mask_network` takes them; other masks are entries of
             the batch. No checkpoint holds them: name them again for use.
         weights: weights of the terms by name, instead of the default ones. A term that is left out is not
             used. A name can also be the import path of a loss of your own, see

@@ -15,7 +15,7 @@ from torch.utils.data import DataLoader
 from fund2oct.data.augmenting.own import Transform, load_transform
 from fund2oct.data.augmenting.symmetry import Symmetries
 from fund2oct.data.loading.dataset import FundusOCTDataset
-from fund2oct.data.loading.finish import Finish, RawBatch, load_vessel_network
+from fund2oct.data.loading.finish import Finish, RawBatch, load_mask_network
 from fund2oct.data.loading.index import EyeIndex
 from fund2oct.data.loading.loader import EyeLoader, StartMethod, as_they_are
 from fund2oct.data.loading.order import Balance, check_mixture, mixed_order
@@ -62,7 +62,7 @@ class FundusOCTDataModule(pl.LightningDataModule):
         even_light: whether to even out the illumination of photos, where the importer has not.
         even_levels: whether to bring volumes of different scanners to like intensities, likewise.
         vessel_network: a network that draws a photo's vessels, which join the batch as ``vessels``, see
-            :func:`~fund2oct.data.loading.finish.load_vessel_network`.
+            :func:`~fund2oct.data.loading.finish.load_mask_network`.
         on_corrupt: whether a damaged eye stops a training, or is replaced by the next readable one of
             the epoch, named and counted. In an evaluation it always raises.
         start_method: how workers are started, ``"fork"``, ``"spawn"`` or ``"forkserver"``; None: as usual.
@@ -281,7 +281,7 @@ class FundusOCTDataModule(pl.LightningDataModule):
 
     @cached_property
     def _finish(self) -> Finish:
-        vessels = load_vessel_network(self.vessel_network) if self.vessel_network else None
+        vessels = load_mask_network(self.vessel_network) if self.vessel_network else None
         return Finish(self.fundus_px, self.shape[1:], vessels)
 
     @cached_property

@@ -108,7 +108,7 @@ def draw_mask(network: nn.Module, photos: Tensor, name: str) -> Tensor:
     """Draw a mask of photos, such as their vessels.
 
     Args:
-        network: from :func:`load_vessel_network`.
+        network: from :func:`load_mask_network`.
         photos: in [0, 1], shape ``(B, 3, H, H)``.
         name: of the mask or of the option, for errors.
 
@@ -130,8 +130,8 @@ def draw_mask(network: nn.Module, photos: Tensor, name: str) -> Tensor:
     return maps.float()
 
 
-def load_vessel_network(name: str) -> nn.Module:
-    """Load a network that draws vessels, ready for use.
+def load_mask_network(name: str) -> nn.Module:
+    """Load a network that draws a mask of the photo, such as its vessels, ready for use.
 
     Args:
         name: path of a TorchScript file (``.pt``), or import path of a class or function without
@@ -139,7 +139,7 @@ def load_vessel_network(name: str) -> nn.Module:
 
     Returns:
         The network, frozen and in evaluation mode. It takes photos ``(B, 3, H, H)`` in [0, 1] and returns
-        vessel maps ``(B, 1, H, H)`` in [0, 1].
+        masks ``(B, 1, H, H)`` in [0, 1].
 
     Raises:
         ValueError: if there is no such file or name, or it is no network.
@@ -149,7 +149,7 @@ def load_vessel_network(name: str) -> nn.Module:
         ...     def forward(self, photo: torch.Tensor) -> torch.Tensor:
         ...         return photo[:, :1]
         >>> torch.jit.trace(RedChannel(), torch.rand(1, 3, 48, 48)).save("vessels.pt")
-        >>> load_vessel_network("vessels.pt")(torch.rand(2, 3, 64, 64)).shape
+        >>> load_mask_network("vessels.pt")(torch.rand(2, 3, 64, 64)).shape
         torch.Size([2, 1, 64, 64])
     """
     check_named_by_user(name)

@@ -11,8 +11,9 @@ from fund2oct.losses import LeastSquaresLoss, feature_matching_loss
 from fund2oct.models.base import Batch, Fake, Losses
 from fund2oct.models.gan import VolumeGAN
 from fund2oct.networks.adversaries.discriminators import DiscriminatorOutput
-from fund2oct.networks.baselines.coarse_to_fine import CoarseToFineGenerator, halved, resized_photo
+from fund2oct.networks.baselines.coarse_to_fine import CoarseToFineGenerator, halved
 from fund2oct.networks.baselines.multi_scale import MultiScaleDiscriminator
+from fund2oct.networks.baselines.plane import photo_plane
 from fund2oct.networks.noise import NoiseSource
 from fund2oct.retina import unalign
 
@@ -205,6 +206,6 @@ class Pix2PixHD(VolumeGAN):
             slices = halved(slices)
         finest = 0 if size == batch["volume"].shape[-2:] else 1
         judged: list[DiscriminatorOutput] = self.discriminators["slices"](
-            slices, resized_photo(batch["fundus"], size), finest
+            slices, photo_plane(batch["fundus"], *size), finest
         )
         return judged

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import argparse
 from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -16,7 +15,7 @@ from torch.nn import functional as F
 
 from fund2oct.data.loading.split import SeenEyes
 from fund2oct.models.task import TASK_KEY
-from fund2oct.networks.features.weight_files import read_weights
+from fund2oct.networks.features.weight_files import read_saved, read_weights
 
 _AVERAGED = "generator_ema.module."
 _NAMED = 3
@@ -154,16 +153,8 @@ def start_from(path: str | Path, model: Any, kept: tuple[str, ...] = ()) -> Seen
     found = {name: part for name, part in parts.items() if part is not None}
     rank_zero_info(str(init_from(path, found, kept)))
     model.generator_ema.update(model.generator, decay=0.0)
-    return _seen_by(Path(path))
-
-
-def _seen_by(path: Path) -> SeenEyes | None:
-    if path.suffix == ".safetensors":
-        return None
-    with torch.serialization.safe_globals([argparse.Namespace]):
-        found = torch.load(path, map_location="cpu", weights_only=True)
-    task = found.get(TASK_KEY, {}).get("task") if isinstance(found.get(TASK_KEY), dict) else None
-    return SeenEyes.from_dict(task["seen"]) if task else None
+    about = read_saved(Path(path), "init_from").get(TASK_KEY) or {}
+    return SeenEyes.from_dict(about["task"]["seen"]) if about.get("task") else None
 
 
 def _beginnings(

@@ -10,7 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from fund2oct.data.loading.finish import draw_mask, load_vessel_network
+from fund2oct.data.loading.finish import draw_mask, load_mask_network
 from fund2oct.data.loading.index import known_values
 from fund2oct.eye import Eye
 from fund2oct.models.training.stepping import SteppingModule
@@ -48,7 +48,7 @@ class KnowingModule(SteppingModule):
 
         Args:
             mask_networks: by the name of a mask a network, as
-                :func:`fund2oct.data.loading.finish.load_vessel_network` takes it.
+                :func:`fund2oct.data.loading.finish.load_mask_network` takes it.
 
         Raises:
             ValueError: if the model takes no such mask, or there is no such network.
@@ -59,7 +59,7 @@ class KnowingModule(SteppingModule):
                     f"one of {', '.join(self.masks)}" if self.masks else "none, for the model takes no masks"
                 )
                 raise ValueError(f"mask {name}: expected {known}")
-        self.mask_networks = {name: load_vessel_network(path) for name, path in mask_networks.items()}
+        self.mask_networks = {name: load_mask_network(path) for name, path in mask_networks.items()}
 
     @property
     def n_known(self) -> tuple[int, int]:

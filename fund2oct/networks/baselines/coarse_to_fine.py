@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from fund2oct.networks.baselines.plane import photo_plane
 from fund2oct.networks.blocks import Recomputing
 from fund2oct.networks.noise import NoiseSource
 from fund2oct.precision import no_autocast
@@ -228,7 +229,7 @@ class CoarseToFineGenerator(nn.Module):
                 f"generator: built for {self.n_slices} slices, found {grid.shape[1]}; its slices are the "
                 "channels of one image"
             )
-        photo = resized_photo(fundus, (n_depth, grid.shape[2]))
+        photo = photo_plane(fundus, n_depth, grid.shape[2])
         return 2 * photo - 1, 2 * halved(photo) - 1
 
     def forward(
@@ -260,11 +261,6 @@ class CoarseToFineGenerator(nn.Module):
         else:
             drawn = F.interpolate(self.coarse(small), photo.shape[-2:], mode="bilinear", align_corners=False)
         return drawn[:, None]
-
-
-def resized_photo(fundus: Tensor, size: tuple[int, int]) -> Tensor:
-    """Photos at the rows and columns of a slice: ``(B, 3, H, W)`` to ``(B, 3, *size)``, antialiased."""
-    return F.interpolate(fundus, size, mode="bilinear", antialias=True, align_corners=False)
 
 
 def halved(image: Tensor) -> Tensor:

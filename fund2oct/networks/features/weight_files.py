@@ -59,20 +59,18 @@ def parse_tensors(data: bytes, suffix: str, label: str) -> Tensors:
         raise ValueError(f"{label}: broken or no file of weights ({reason})") from error
 
 
-def read_weights(path: Path, asked_by: str) -> dict[str, Tensor]:
-    """Read the weights of any ``.safetensors`` or ``torch.save`` file, without running anything in it.
-
-    In a file of ``torch.save`` they may lie in a dictionary, as Lightning, timm and MAE write it.
+def read_saved(path: Path, asked_by: str) -> Mapping[Any, Any]:
+    """Read any ``.safetensors`` or ``torch.save`` file, without running anything in it.
 
     Args:
         path: the file.
         asked_by: the setting that names it, for messages.
 
     Returns:
-        Tensors by their names.
+        What it holds by name: tensors and plain values.
 
     Raises:
-        ValueError: if there is no such file, it is damaged, or it holds no tensors by name.
+        ValueError: if there is no such file, it is damaged, or it holds nothing by name.
     """
     import torch
 
@@ -96,6 +94,25 @@ def read_weights(path: Path, asked_by: str) -> dict[str, Tensor]:
         raise ValueError(f"{asked_by}: {path}: damaged or no file of weights ({reason})") from None
     if isinstance(found, torch.Tensor) or not isinstance(found, Mapping):
         raise ValueError(f"{asked_by}: {path}: expected tensors by name, found a {type(found).__name__}")
+    return found
+
+
+def read_weights(path: Path, asked_by: str) -> dict[str, Tensor]:
+    """Read the weights in a file, see :func:`read_saved`.
+
+    In a file of ``torch.save`` they may lie in a dictionary, as Lightning, timm and MAE write it.
+
+    Args:
+        path: the file.
+        asked_by: the setting that names it, for messages.
+
+    Returns:
+        Tensors by their names.
+
+    Raises:
+        ValueError: if the file cannot be read, or it holds no tensors by name.
+    """
+    found = read_saved(path, asked_by)
     # Beside a network's weights there may be an optimiser's, or an average of the network.
     weights = max((_by_name(one) for one in (found, *found.values())), key=len)
     if not weights:
