@@ -125,6 +125,15 @@ def few_twins(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.fixture
+def plain_pictures(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Empty panels and maps, for tests that look at other files: to draw one takes a second or two."""
+    from fund2oct.visual.style import new_figure
+
+    for caller in ("callbacks.panel.draw_panel", "run.results.draw_panel", "run.results.draw_thickness"):
+        monkeypatch.setattr(f"fund2oct.{caller}", lambda *_, **__: new_figure(1, 1))
+
+
+@pytest.fixture
 def make_eye() -> Callable[..., Eye]:
     """Eyes without an anatomy, of S != Z != X, a call each."""
     s, z, x, h, n = 6, 8, 10, 16, 11

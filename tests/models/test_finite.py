@@ -64,6 +64,7 @@ def test_the_first_step_counts_and_the_terms_may_change():
         watch.check("do this")
 
 
+@pytest.mark.usefixtures("plain_pictures")
 @pytest.mark.parametrize(
     "name, step, found",
     [

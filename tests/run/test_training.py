@@ -150,11 +150,13 @@ def test_bfloat16_trains_and_is_measured_in_full_precision(tiny_eyes):
         assert half[f"val/{name}"] == pytest.approx(full[f"val/{name}"], rel=0.02, abs=0.002), name
 
 
+@pytest.mark.usefixtures("plain_pictures")
 def test_resume_equals_uninterrupted(tiny_overrides, tiny_layers, tmp_path):
     # What is set as a share of the training depends on its length. Without test eyes there is no report.
     constant = [
-        *tiny_overrides, *tiny_layers, "model.init_args.decay_from=1.0", "model.init_args.adversaries_from=0.0",
-        "trainer.limit_train_batches=3", "data.init_args.test_fraction=0",
+        *tiny_overrides, *tiny_layers, "model.init_args.decay_from=1.0",
+        "model.init_args.adversaries_from=0.0", "trainer.limit_train_batches=3",
+        "data.init_args.test_fraction=0",
     ]  # fmt: skip
     twice = [*constant, "trainer.max_epochs=2"]
     train("pix2vol", twice, tmp_path / "once")
