@@ -126,11 +126,16 @@ def few_twins(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.fixture
 def plain_pictures(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Empty panels and maps, for tests that look at other files: to draw one takes a second or two."""
+    """Empty panels and maps, and reports without pictures, for tests that look at something else.
+
+    To draw a panel takes a second or two.
+    """
     from fund2oct.visual.style import new_figure
 
     for caller in ("callbacks.panel.draw_panel", "run.results.draw_panel", "run.results.draw_thickness"):
         monkeypatch.setattr(f"fund2oct.{caller}", lambda *_, **__: new_figure(1, 1))
+    for pictures in ("chart_pictures", "eye_pictures"):
+        monkeypatch.setattr(f"fund2oct.evaluation.report.folder.{pictures}", lambda *_: iter(()))
 
 
 @pytest.fixture

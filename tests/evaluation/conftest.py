@@ -39,13 +39,6 @@ def slices(tmp_path: Path, volumes: dict[str, np.ndarray]) -> Callable[..., Path
     return lambda name="slices", ending=".png": save_slices(tmp_path / name, volumes, ending)
 
 
-@pytest.fixture
-def no_pictures(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Reports without pictures, where the numbers and the words alone are looked at."""
-    for name in ("chart_pictures", "eye_pictures"):
-        monkeypatch.setattr(f"fund2oct.evaluation.report.folder.{name}", lambda *_: iter(()))
-
-
 @pytest.fixture(scope="session")
 def real_slices(tiny_eyes: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The volumes of the first six tiny eyes as a folder of slices."""

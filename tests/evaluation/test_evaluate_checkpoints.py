@@ -119,7 +119,7 @@ def test_the_report_ranks_floor_before_mean_before_nothing(datamodule, tmp_path)
     assert "| - |" in rows[1]
 
 
-@pytest.mark.usefixtures("no_pictures")
+@pytest.mark.usefixtures("plain_pictures")
 def test_a_diverged_model_takes_nobody_else_with_it(datamodule, tmp_path, monkeypatch):
     monkeypatch.setattr("fund2oct.evaluation.distances._perceptual", lambda *_: None)
     wanted = Wanted(("image:tiny_network:build",), required=True)
@@ -138,7 +138,7 @@ def test_a_diverged_model_takes_nobody_else_with_it(datamodule, tmp_path, monkey
     assert distance["value"] == distance["rescan_floor"]
 
 
-@pytest.mark.usefixtures("no_pictures")
+@pytest.mark.usefixtures("plain_pictures")
 def test_checkpoints_are_compared_in_one_table(tiny_checkpoint, tiny_eyes, tmp_path):
     evaluate_checkpoints([str(tiny_checkpoint)] * 2, str(tiny_eyes), tmp_path, distances=NOTHING)
     table = (tmp_path / "report.md").read_text()
@@ -160,7 +160,7 @@ class Second(Pix2Vol):
 """
 
 
-@pytest.mark.usefixtures("no_pictures")
+@pytest.mark.usefixtures("plain_pictures")
 def test_models_of_different_classes_are_compared_in_one_table(
     tiny_checkpoint, tiny_eyes, tmp_path, monkeypatch, capsys
 ):

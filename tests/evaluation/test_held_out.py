@@ -16,7 +16,7 @@ from fund2oct.evaluation.sources import PreparedEyes, open_source
 from fund2oct.models import VoxelGAN, load_model
 from fund2oct.phantom import PhantomConfig
 
-pytestmark = pytest.mark.usefixtures("few_twins", "no_pictures", "plain_pictures")
+pytestmark = pytest.mark.usefixtures("few_twins", "plain_pictures")
 NOTHING = Wanted((), required=True, thorough=False)
 SHAPE = (6, 32, 48)
 
