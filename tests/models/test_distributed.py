@@ -58,7 +58,7 @@ def trained(tiny_overrides, tmp_path_factory):
         shared = [*overrides, "trainer.devices=2", "data.init_args.batch_size=1"]
         done = subprocess.run(
             [sys.executable, "-m", "fund2oct", "train", "voxels", "--out", "two", *shared],
-            env=environment, capture_output=True, text=True, timeout=300,
+            env=environment, capture_output=True, text=True, timeout=900,
         )  # fmt: skip
     assert done.returncode == 0, done.stderr[-3000:]
     return [
