@@ -4,7 +4,7 @@
 
 PLAN.yaml is `small.yaml` beside this file (default), `full.yaml` or your own; KEY=VALUE differs from it, as
 in `minutes=1 seeds=[0]`. What is done is not done again: stop it when you like, and give the same command to
-go on. Models and reports go to `runs/leaderboard` (`--out`), the table to `docs/results/leaderboard.md` and
+go on. Models and reports go to `runs/leaderboard` (`--out`), the table to `docs/results/leaderboard.txt` and
 the pictures to `docs/images` (`--docs`).
 """
 
@@ -35,6 +35,13 @@ DOCS = HERE.parents[1] / "docs"
 sys.path.append(str(DOCS))
 SHOWN = "PED"
 """Diagnosis of the eye that is drawn: what a model without the photo cannot know."""
+_PICTURES = (
+    "### Pictures",
+    "",
+    "![Values of the entries with their intervals, and lines for floors and controls](images/leaderboard.webp)",
+    "",
+    "![One test eye: the real volume, and that of each entry](images/leaderboard_eye.webp)",
+)
 
 
 def main(words: list[str] | None = None) -> None:
@@ -74,7 +81,8 @@ def write(plan: Plan, trainings: list[Training], standings: Standings, docs: Pat
     )
     text = [told, "", *results(standings, lines), "", "### Budget and tuning", ""]
     text += budget(known, {name: entry.tuning for name, entry in plan.entries.items()})
-    table = docs / "results" / "leaderboard.md"
+    text += ["", *_PICTURES]
+    table = docs / "results" / "leaderboard.txt"
     table.parent.mkdir(parents=True, exist_ok=True)
     table.write_text("\n".join(text) + "\n", encoding="utf-8")
     images = docs / "images"

@@ -5,7 +5,7 @@
 PLAN.yaml is `curves.yaml` beside this file, or your own: as for the leaderboard, with `sizes`, the numbers of
 training eyes. Each smaller set is part of the larger ones, and all are judged on the same test eyes. What is
 done is not done again. Models and reports go to `runs/learning_curves` (`--out`), the table to
-`docs/results/learning_curves.md` and the picture to `docs/images` (`--docs`).
+`docs/results/learning_curves.txt` and the picture to `docs/images` (`--docs`).
 """
 
 from __future__ import annotations
@@ -25,13 +25,14 @@ from plan import Plan
 from tables import learning_table
 from trainings import train_all, trainings_of
 
+_PICTURE = "![Each measure over the number of training eyes](images/learning_curves.webp)"
 DRAWN = ("thickness/error_um", "epithelium/correlation", "lesions", "shadow/agreement", "image", "sharpness")
 
 
 def main(words: list[str] | None = None) -> None:
     """Train, judge and write."""
-    text = argparse.RawDescriptionHelpFormatter
-    options = argparse.ArgumentParser(description=__doc__, formatter_class=text)
+    as_written = argparse.RawDescriptionHelpFormatter
+    options = argparse.ArgumentParser(description=__doc__, formatter_class=as_written)
     options.add_argument("plan", nargs="?", default=str(HERE / "curves.yaml"), metavar="PLAN.yaml")
     options.add_argument("changes", nargs="*", metavar="KEY=VALUE")
     options.add_argument("--out", type=Path, default=Path("runs/learning_curves"))
@@ -56,9 +57,10 @@ def main(words: list[str] | None = None) -> None:
         f"{plan.minutes:g} minutes for each training, seeds: {len(plan.seeds)}, "
         f"{standings.n_eyes} test eyes, which are the same for all."
     )
-    table = given.docs / "results" / "learning_curves.md"
+    table = given.docs / "results" / "learning_curves.txt"
     table.parent.mkdir(parents=True, exist_ok=True)
-    table.write_text("\n".join([told, "", *learning_table(standings, curves, measures)]) + "\n", "utf-8")
+    text = [told, "", *learning_table(standings, curves, measures), "", _PICTURE]
+    table.write_text("\n".join(text) + "\n", encoding="utf-8")
     picture = given.docs / "images" / "learning_curves.webp"
     picture.parent.mkdir(exist_ok=True)
     sys.path.append(str(DOCS))

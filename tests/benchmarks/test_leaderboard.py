@@ -73,11 +73,12 @@ def test_each_training_of_a_shipped_plan_can_be_built(name, tmp_path):
 def test_a_leaderboard_is_made_and_goes_on(plan, tmp_path):
     words = [str(plan), "--out", str(tmp_path / "runs"), "--docs", str(tmp_path / "docs")]
     leaderboard.main(words)
-    table = (tmp_path / "docs/results/leaderboard.md").read_text().splitlines()
+    table = (tmp_path / "docs/results/leaderboard.txt").read_text().splitlines()
     named = [line.split("|")[1].strip() for line in table if line.startswith("| `")]
     assert sorted(named[:3]) == ["`regression`", "`retrieval`", "`surfaces`"] and named[2] == "`surfaces`"
     assert [line for line in table if line.startswith("| floor: one twin")]
-    assert "none at all" in table[-2] and "`missing`" not in "".join(table)
+    text = "".join(table)
+    assert "none at all" in text and "`missing`" not in text
     pictures = {path.name for path in (tmp_path / "docs/images").iterdir()}
     assert pictures == {"leaderboard.webp", "leaderboard_eye.webp"}
     known = json.loads((tmp_path / "runs/surfaces/1/training.json").read_text())
@@ -91,7 +92,7 @@ def test_a_leaderboard_is_made_and_goes_on(plan, tmp_path):
 def test_learning_curves_are_of_the_same_test_eyes(plan, tmp_path):
     words = [str(plan), "sizes=[4,8]", "--out", str(tmp_path / "runs"), "--docs", str(tmp_path / "docs")]
     learning_curves.main(words)
-    table = (tmp_path / "docs/results/learning_curves.md").read_text()
+    table = (tmp_path / "docs/results/learning_curves.txt").read_text()
     assert "| `regression` | 4 |" in table and "| `regression` | 8 |" in table
     assert {path.name for path in (tmp_path / "docs/images").iterdir()} == {"learning_curves.webp"}
     split = [
