@@ -17,15 +17,17 @@ PYTHON=${PYTHON:-python}
 OUT=${OUT:-runs/gpu}
 MINUTES=${MINUTES:-4}
 CORES=$(nproc)
+PATIENCE=1
 export PYTHONPATH=$PWD PYTHONUNBUFFERED=1
 mkdir -p "$OUT"
 failed=()
 
 if [ -n "${SMALL:-}" ]; then
+  PATIENCE=10  # of a machine that does other things too
   tests=(tests/models/training/test_on_a_device.py)
   first=(--shape 6 32 48 --batch-size 2 --steps 1 --accelerator cpu)
   second=(--shape 9 32 48 --batch-size 1 --steps 1 --accelerator cpu)
-  loader=(--steps 2 --experiments pix2vol trainer.accelerator=cpu)
+  loader=(trainer.accelerator=cpu --steps 2 --experiments pix2vol)
   eyes=(--eyes 16 --shape 32 48 --fundus-px 48)
   training=('model.init_args.shape=[6,32,48]' model.init_args.encoder=own 'model.init_args.texture=[8,8]'
     model.init_args.feature_width=0 data.init_args.batch_size=2 trainer.accelerator=cpu trainer.devices=1)
@@ -34,7 +36,7 @@ else
   tests=(-n auto)
   first=(--shape 6 320 448 --batch-size 8 --steps 20 --accelerator gpu --precision bf16)
   second=(--shape 64 320 448 --batch-size 1 --steps 6 --accelerator gpu --precision bf16 --models pix2vol)
-  loader=(--steps 24 --experiments aptos2024 trainer.precision=bf16-mixed data.init_args.num_workers=8)
+  loader=(trainer.precision=bf16-mixed data.init_args.num_workers=8 --steps 24 --experiments aptos2024)
   eyes=(--eyes 240 --shape 320 448 --fundus-px 448 --workers "$CORES")
   training=(trainer.precision=bf16-mixed data.init_args.num_workers=8)
   length=(trainer.max_epochs=-1 "trainer.max_time=00:00:$(printf %02d "$MINUTES"):00")
@@ -45,7 +47,7 @@ part() {
   local name=$1 limit_s=$2 began=$SECONDS
   shift 2
   echo "== $name"
-  timeout "$limit_s" "$@" 2>&1 | tee "$OUT/$name.log"
+  timeout $((PATIENCE * limit_s)) "$@" 2>&1 | tee "$OUT/$name.log"
   local status=$?
   echo "== $name: status $status, $((SECONDS - began)) s"
   [ $status -eq 0 ] || failed+=("$name")
@@ -61,7 +63,7 @@ steps() {
 }
 
 loader() {
-  part loader 120 "$PYTHON" benchmarks/loader.py --parts training "${loader[@]}"
+  part loader 120 "$PYTHON" benchmarks/loader.py "${loader[@]}" --parts training
 }
 
 training() {

@@ -1,6 +1,6 @@
 """Volumes a second from a file of eyes and from other formats, and what it takes of a training.
 
-python benchmarks/loader.py [--parts formats workers training] [KEY=VALUE ...]
+python benchmarks/loader.py [KEY=VALUE ...] [--parts formats workers training]
 
 KEY=VALUE are settings of the trainings, as in data.init_args.num_workers=8 or trainer.precision=bf16-mixed.
 
@@ -47,7 +47,9 @@ def main() -> None:
     parser.add_argument("--experiments", nargs="+", choices=EXPERIMENTS, default=EXPERIMENTS)
     parser.add_argument("settings", nargs="*", default=[], metavar="KEY=VALUE")
     options = parser.parse_args()
-    simulated = [simulate_eye(0, number, _CONFIG) for number in range(_N_SIMULATED)]
+    wanted = {*options.parts, *(options.experiments if "training" in options.parts else ())}
+    at_full_size = bool(wanted & {"formats", "workers", "aptos2024"})
+    simulated = [simulate_eye(0, number, _CONFIG) for number in range(_N_SIMULATED * at_full_size)]
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         for n_slices, n_eyes in ((6, 48), (64, 12)) if "formats" in options.parts else ():
@@ -55,9 +57,10 @@ def main() -> None:
             print(f"\n{n_slices}x320x448, {n_eyes} volumes", flush=True)
             compare_formats(eyes, folder / str(n_slices))
         many = folder / "many.h5"
-        with EyeWriter(many) as writer:
-            for eye in repeated(simulated, 200, 6):
-                writer.add(eye)
+        if wanted & {"workers", "aptos2024"}:
+            with EyeWriter(many) as writer:
+                for eye in repeated(simulated, 200, 6):
+                    writer.add(eye)
         if "workers" in options.parts:
             print("\nloader of photos and volumes, 6x320x448, batches of 2", flush=True)
             compare_workers(many)

@@ -38,7 +38,7 @@ SHOWN = "PED"
 _PICTURES = (
     "### Pictures",
     "",
-    "![Values of the entries with their intervals, and lines for floors and controls](images/leaderboard.webp)",
+    "![Values of the entries with their intervals; lines: floors and controls](images/leaderboard.webp)",
     "",
     "![One test eye: the real volume, and that of each entry](images/leaderboard_eye.webp)",
 )
