@@ -71,7 +71,8 @@ def budget(trained: Mapping[str, Sequence[Mapping[str, Any]]], tuning: Mapping[s
     text = [row_of([*titles, "tuning"]), "|---|" + "---:|" * (len(titles) - 1) + "---|"]
     for name, known in trained.items():
         minutes, steps = (fmean(one[key] for one in known) for key in ("minutes", "steps"))
-        weights = (f"{known[0][side] / 1e6:.2f} M" for side in ("generator", "discriminators"))
+        sizes = (known[0][side] for side in ("generator", "discriminators"))
+        weights = (f"{size / 1e6:.2f} M" if size else "none" for size in sizes)
         cells = [f"{minutes:.1f}", f"{steps:,.0f}", str(known[0]["batch_size"]), ", ".join(weights)]
         text.append(row_of([f"`{name}`", *cells, tuning[name]]))
     return text
@@ -123,7 +124,7 @@ def _table(
         if about_photo:
             of_entry = standings.has(line.answer + SHUFFLED, measures[0])
             cells.append(_photo(standings, line) if of_entry else "")
-        name = line.name if rank in others else f"`{line.name}`"
+        name = line.name if rank in ("floor", "control") else f"`{line.name}`"
         text.append(row_of([name, rank if rank not in others else "-", *cells]))
     return text
 
