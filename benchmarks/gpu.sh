@@ -30,7 +30,7 @@ if [ -n "${SMALL:-}" ]; then
   loader=(trainer.accelerator=cpu --steps 2 --experiments pix2vol)
   eyes=(--eyes 16 --shape 32 48 --fundus-px 48)
   training=('model.init_args.shape=[6,32,48]' model.init_args.encoder=own 'model.init_args.texture=[8,8]'
-    model.init_args.feature_width=0 data.init_args.batch_size=2 trainer.accelerator=cpu trainer.devices=1)
+    model.init_args.feature_width=0 data.init_args.batch_size=2 data.init_args.test_fraction=0.3 trainer.accelerator=cpu trainer.devices=1)
   length=(trainer.max_steps=2)
 else
   tests=(-n auto)
