@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import time
 from concurrent.futures import Executor
 from contextlib import AbstractContextManager, nullcontext
@@ -16,6 +17,7 @@ from plan import Plan
 
 from fund2oct.processes import Here, process_pool
 from fund2oct.run.train import build
+from fund2oct.stopping import INTERRUPTED
 
 _NO_PANELS = "{class_path: fund2oct.callbacks.PanelCallback, init_args: {n_eyes: 0}}"
 _FIXED = (
@@ -60,11 +62,22 @@ class Training:
 
     @property
     def is_done(self) -> bool:
-        """Whether it came to its end."""
-        return (self.folder / "training.json").is_file()
+        """Whether it came to its end.
+
+        Raises:
+            ValueError: if the folder holds a training with other settings.
+        """
+        if not (self.folder / "training.json").is_file():
+            return False
+        if self.known()["settings"] != [self.experiment, *self.settings]:
+            raise ValueError(
+                f"{self.folder}: was trained with other settings or minutes; give another folder (--out), or "
+                "delete this one"
+            )
+        return True
 
     def known(self) -> dict[str, Any]:
-        """Steps, minutes, batch size, weights and device of the finished training."""
+        """Settings, steps, minutes, batch size, weights and device of the finished training."""
         found: dict[str, Any] = json.loads((self.folder / "training.json").read_text())
         return found
 
@@ -107,8 +120,12 @@ def train_all(trainings: list[Training], at_once: int) -> None:
     build(missing[0].experiment, missing[0].settings)[2].prepare_data()  # simulates the eyes, once
     pool: AbstractContextManager[Executor] = process_pool(at_once) if at_once > 1 else nullcontext(Here())
     with pool as processes:
-        asked = {training.answer: processes.submit(train_one, training) for training in missing}
-        failed = {answer: error for answer, future in asked.items() if (error := future.exception())}
+        try:
+            asked = {training.answer: processes.submit(train_one, training) for training in missing}
+            failed = {answer: error for answer, future in asked.items() if (error := future.exception())}
+        except KeyboardInterrupt:
+            print("interrupted; the same command goes on")
+            os._exit(INTERRUPTED)  # the other processes end with this one, in the middle of their trainings
     if failed:
         said = "; ".join(f"{answer}: {type(error).__name__}: {error}" for answer, error in failed.items())
         raise RuntimeError(f"{len(failed)} of {len(asked)} trainings failed, run again to go on: {said}")
@@ -122,6 +139,7 @@ def train_one(training: Training) -> None:
     trainer.fit(model, datamodule=data)
     trainer.save_checkpoint(training.checkpoint)
     known = {
+        "settings": [training.experiment, *training.settings],
         "steps": trainer.global_step,
         "minutes": (time.monotonic() - began) / 60,
         "batch_size": data.batch_size,

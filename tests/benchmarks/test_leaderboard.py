@@ -60,6 +60,18 @@ def test_a_training_ends_by_the_clock_and_looks_at_no_other_eye(plan, tmp_path):
     assert seeds < {*first.settings} and set(VOXELS) < {*first.settings} and seeds < {*second.settings}
 
 
+def test_a_training_of_other_settings_is_not_taken_for_done(plan, tmp_path):
+    first, _ = trainings_of(Plan.read(plan), tmp_path)
+    assert not first.is_done
+    first.folder.mkdir(parents=True)
+    settings = {"settings": [first.experiment, *first.settings]}
+    (first.folder / "training.json").write_text(json.dumps(settings))
+    assert first.is_done
+    longer, _ = trainings_of(Plan.read(plan, ["minutes=2"]), tmp_path)
+    with pytest.raises(ValueError, match="regression/1: was trained with other settings or minutes"):
+        _ = longer.is_done
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("name", ["small", "full", "curves"])
 def test_each_training_of_a_shipped_plan_can_be_built(name, tmp_path):
