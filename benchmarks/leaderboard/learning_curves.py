@@ -73,13 +73,13 @@ def main(words: list[str] | None = None) -> None:
 def of_sizes(plan: Plan, out: Path) -> Plan:
     """The plan with an entry for each variant and each number of training eyes."""
     data = eyes_of(trainings_of(plan, out)[0])
-    train, test = list(data.train_dataset.keys), list(data.test_dataset.keys)
+    train, val, test = (list(each.keys) for each in (data.train_dataset, data.val_dataset, data.test_dataset))
     if not plan.sizes or max(plan.sizes) > len(train):
         raise ValueError(f"sizes: expected some of at most {len(train)} training eyes, found {plan.sizes}")
     entries = {}
     for size in plan.sizes:
         # The two eyes of a patient are neighbours in the file.
-        split = json.dumps({"train": train[:size], "val": [], "test": test})
+        split = json.dumps({"train": train[:size], "val": val, "test": test})
         for name, entry in plan.entries.items():
             settings = [*entry.settings, f"data.init_args.split={split}"]
             entries[f"{name}-{size}"] = replace(entry, settings=settings)
