@@ -48,9 +48,9 @@ def main(words: list[str] | None = None) -> None:
     train_all(trainings, sized.at_once)
     standings = judge(sized, trainings, given.out / "reports")
     curves = {
-        name: {size: f"{name}-{size} {{seed}}{end}" for size in plan.sizes}
+        row: {size: f"{name}-{size} {{seed}}{end}" for size in plan.sizes}
         for name, entry in plan.entries.items()
-        for end in [next(iter(entry.rows.values()), "")]
+        for row, end in (entry.rows or {name: ""}).items()
     }
     measures = [one for one in (*ANATOMY, *REALISM) if one.key in DRAWN]
     told = (

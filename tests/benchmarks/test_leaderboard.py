@@ -105,7 +105,8 @@ def test_learning_curves_are_of_the_same_test_eyes(plan, tmp_path):
     words = [str(plan), "sizes=[4,8]", "--out", str(tmp_path / "runs"), "--docs", str(tmp_path / "docs")]
     learning_curves.main(words)
     table = (tmp_path / "docs/results/learning_curves.txt").read_text()
-    assert "| `regression` | 4 |" in table and "| `regression` | 8 |" in table
+    rows = [f"| `{row}` | {size} |" for row in ("regression", "surfaces", "retrieval") for size in (4, 8)]
+    assert [row for row in rows if row not in table] == []
     assert {path.name for path in (tmp_path / "docs/images").iterdir()} == {"learning_curves.webp"}
     split = [
         yaml.safe_load((tmp_path / f"runs/regression-{n}/1/config.yaml").read_text())["data"]["init_args"]
