@@ -33,13 +33,15 @@ PUBLIC = {
         "VolumeGAN", "VolumeModel", "VoxelGAN", "load_model",
     },
     "fund2oct.models.baselines": {"Pix2PixHD", "UNet3D", "X2CT"},
+    "fund2oct.models.pretraining": {"MaskedModel", "MaskedPairs", "MaskedPhotos", "MaskedVolumes"},
     "fund2oct.networks.features": {
         "I3D", "OCT3D", "EfficientNetLite0", "EfficientNetLite1", "FeatureNetwork", "UserNetwork",
         "load_feature_network",
         "load_torch_fidelity", "load_torchscript", "load_torchvision",
     },
     "fund2oct.phantom": {
-        "DIAGNOSES", "LESIONS", "Optics", "PhantomConfig", "simulate_eye", "simulate_eyes",
+        "DIAGNOSES", "LESIONS", "Optics", "PhantomConfig", "SeenAnatomy", "simulate_behind_photo",
+        "simulate_eye", "simulate_eyes",
         "simulate_twins", "twin_boundaries",
     },
     "fund2oct.retina": {

@@ -76,6 +76,10 @@ def _add_simulate(commands: Commands) -> None:
         "--population", choices=("ordinary", "long"), default="ordinary",
         help="long eyes are steep, with staphylomas, crescents and detached hyaloids, under a star of 12 mm",
     )  # fmt: skip
+    eyes.add_argument(
+        "--photos", metavar="PHOTOS.h5",
+        help="a file of healthy eyes: volumes are simulated behind their photos",
+    )  # fmt: skip
     sizes = simulate.add_argument_group("sizes")
     sizes.add_argument(
         "--shape", type=int, nargs=2, default=(80, 112), metavar=("Z", "X"),
@@ -106,6 +110,7 @@ def _simulate(options: argparse.Namespace) -> int:
         options.workers,
         options.overwrite,
         options.compression,
+        photos=options.photos,
     )
     say(*report.lines())
     suggest(f"fund2oct view {options.out} --out view.html")

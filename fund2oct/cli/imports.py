@@ -145,6 +145,10 @@ def _add_scan_options(parser: argparse.ArgumentParser) -> None:
     scan.add_argument("--radial", action="store_true", help="the slices are a star, not a raster")
     scan.add_argument("--star", type=int, metavar="LINES", help="cut a star out of the raster")
     scan.add_argument("--star-mm", type=float, default=5.5, metavar="MM", help="length of its lines")
+    scan.add_argument(
+        "--en-face", action="store_true",
+        help="let the en face projection of a raster stand in for a photo that is missing",
+    )  # fmt: skip
 
 
 def _add_slice_options(parser: argparse.ArgumentParser) -> None:
@@ -229,6 +233,7 @@ def _import_options(options: argparse.Namespace) -> ImportOptions:
         placement=placement,
         even_light=getattr(options, "even_light", False),
         even_levels=options.even_levels,
+        en_face=getattr(options, "en_face", False),
         salt=options.salt,
     )
 

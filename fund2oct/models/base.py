@@ -49,8 +49,8 @@ class VolumeModel(KnowingModule):
             clip.
         seed: seed of the noise. In training the noise also depends on step and process, in validation on the
             key of the eye.
-        init_from: file of weights with which a training begins, where names and shapes agree, see
-            :func:`fund2oct.models.training.init_from.init_from`.
+        init_from: file of weights with which a training begins, or several, where names and shapes agree,
+            see :func:`fund2oct.models.training.init_from.init_from`.
         recompute: whether to compute the parts of the networks once more in the backward pass in place of
             keeping all of them: a third more time, and less memory.
 
@@ -73,6 +73,8 @@ class VolumeModel(KnowingModule):
 
     draws_volumes: ClassVar[bool] = True
     """False for a model that predicts surfaces and draws no volumes."""
+    translates: ClassVar[bool] = True
+    """False for a pre-training, with whose weights another training begins."""
 
     def __init__(
         self,
@@ -83,13 +85,13 @@ class VolumeModel(KnowingModule):
         ema_decay: float = 0.995,
         gradient_clip: float = 5.0,
         seed: int = 0,
-        init_from: str | None = None,
+        init_from: str | list[str] | None = None,
         recompute: bool = False,
     ) -> None:
         super().__init__(shape, learning_rate, betas, decay_from, ema_decay, gradient_clip, seed)
-        # No checkpoint names a file to open: neither where a training began, nor a network of its masks.
+        # No checkpoint names a file to open.
         self.save_hyperparameters(ignore=["init_from", "mask_networks"])
-        self.init_from = init_from
+        self.init_from = [init_from] if isinstance(init_from, str) else init_from
         self.recompute = recompute
         self.from_file = ""
         """The checkpoint that the hyper-parameters were read from, which then name nothing to import."""
@@ -282,7 +284,7 @@ class VolumeModel(KnowingModule):
 
     def setup(self, stage: str) -> None:
         """Take from the data what the model has to know of them, once, to be used without them."""
-        begun = None
+        begun = []
         if stage == "fit":
             with values_of_a_file(self.from_file):
                 self.configure_model()
@@ -291,22 +293,20 @@ class VolumeModel(KnowingModule):
                 if isinstance(part, Recomputing):
                     part.recompute = self.recompute
             if self.init_from and not self.from_file:
-                begun = start_from(self.init_from, self, self.rebuilt())
-                self.init_from = None  # once: a second fit() goes on from the first
+                begun, self.init_from = start_from(self.init_from, self, self.rebuilt()), None  # once
             # What an earlier validation left lies in inference mode, where nothing can be added to.
             for metric in self.modules():
                 if isinstance(metric, Metric):
                     metric.reset()
         datamodule = getattr(self.trainer, "datamodule", None)
-        # Photos alone, or unpaired, are no translation yet.
-        if datamodule is None or getattr(datamodule, "content", "pairs") != "pairs":
+        # Photos alone, or unpaired, are no translation yet; where it lacks something, its loaders are asked.
+        pairs = datamodule is not None and getattr(datamodule, "content", "pairs") == "pairs"
+        if not pairs or lacking(datamodule):
             return
-        if lacking(datamodule):
-            return  # its loaders are asked, once they are there
         if stage == "fit" or self.task is None:
             self.task = Task.of(datamodule, self.shape, self.conditions)
-        if begun is not None and self.task is not None:
-            begun.check_apart(self.task.seen)
+        for earlier in begun:
+            earlier.check_apart(self.task.seen)
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Store the class and the task beside the weights; refuse to save what diverged."""

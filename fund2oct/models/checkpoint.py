@@ -17,6 +17,7 @@ from fund2oct.file_kinds import kind_of, why_not_a_file
 from fund2oct.models.base import VolumeModel
 from fund2oct.models.baselines import X2CT, Pix2PixHD, UNet3D
 from fund2oct.models.pix2vol import Pix2Vol
+from fund2oct.models.pretraining import MaskedPairs, MaskedPhotos, MaskedVolumes
 from fund2oct.models.published import fetch_from_hub, is_address, is_published, read_published, shipped_model
 from fund2oct.models.surface_model import SurfaceModel
 from fund2oct.models.task import TASK_KEY
@@ -31,6 +32,9 @@ def _import_path(model: type) -> str:
 MODELS: dict[str, type[VolumeModel]] = {
     _import_path(model): model for model in (Pix2Vol, SurfaceModel, VoxelGAN, Pix2PixHD, X2CT, UNet3D)
 }
+
+
+_PRETRAININGS = {_import_path(model) for model in (MaskedPhotos, MaskedVolumes, MaskedPairs)}
 
 
 _CHECKPOINTS = ("a zip archive", "a Python pickle")
@@ -156,6 +160,11 @@ def _find_class(path: Path, name: str, own: Sequence[type[VolumeModel]]) -> type
     known = MODELS | {_import_path(one): one for one in own}
     if name in known:
         return known[name]
+    if name in _PRETRAININGS:
+        raise CheckpointError(
+            f"{path}: is a pre-training ({name}), which translates no photo; begin a training with it: "
+            f"fund2oct train pix2vol model.init_args.init_from={path}"
+        )
     # A class in a user's own file has another module name when that file is run as a script.
     alike = [one for one in own if one.__qualname__ == name.rpartition(".")[2]]
     if len(alike) == 1:

@@ -77,6 +77,18 @@ def place_features(grid: Tensor, centre: Tensor | None = None) -> Tensor:
     return torch.cat(found, 1)
 
 
+def slice_layers(width: int, n_layers: int) -> nn.ModuleList:
+    """Convolutions along the slice, five A-scans wide, for :func:`along_slices`."""
+    return nn.ModuleList(nn.Conv2d(width, width, (1, 5), padding=(0, 2)) for _ in range(n_layers))
+
+
+def along_slices(layers: nn.ModuleList, features: Tensor) -> Tensor:
+    """Exchange features ``(B, width, S, X)`` between neighbouring A-scans of a slice."""
+    for layer in layers:
+        features = features + layer(F.silu(features))
+    return F.silu(features)
+
+
 class LineEncoder(nn.Module):
     """Features of the retina under each A-scan, from the maps of a photo encoder.
 
@@ -122,7 +134,7 @@ class LineEncoder(nn.Module):
             nn.init.normal_(projection.weight, 0, 0.5 * projection.in_channels**-0.5)  # type: ignore[operator, arg-type]
         self.position = nn.Conv2d(N_PLACE, width, 1)
         self.norm = norm(width)
-        self.layers = nn.ModuleList(nn.Conv2d(width, width, (1, 5), padding=(0, 2)) for _ in range(n_layers))
+        self.layers = slice_layers(width, n_layers)
         self.known = KnownFeatures(width, *n_known) if any(n_known) else None
 
     def forward(
@@ -160,6 +172,4 @@ class LineEncoder(nn.Module):
             x = x + beside
         if self.known is not None:
             x = self.known(x, grid, known)
-        for layer in self.layers:
-            x = x + layer(F.silu(x))
-        return F.silu(x)
+        return along_slices(self.layers, x)

@@ -1,6 +1,7 @@
 """Simulated eyes: a photo and a volume rendered from one anatomy, with the truth beside them."""
 
 from fund2oct.phantom.config import PhantomConfig
+from fund2oct.phantom.from_photo import SeenAnatomy, simulate_behind_photo
 from fund2oct.phantom.lesions import DIAGNOSES, LESIONS
 from fund2oct.phantom.rendering.scanner import Optics
 from fund2oct.phantom.simulate import simulate_eye, simulate_eyes
@@ -11,6 +12,8 @@ __all__ = [
     "LESIONS",
     "Optics",
     "PhantomConfig",
+    "SeenAnatomy",
+    "simulate_behind_photo",
     "simulate_eye",
     "simulate_eyes",
     "simulate_twins",

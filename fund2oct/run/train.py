@@ -149,7 +149,8 @@ def _train(config: dict[str, Any], run: Path, resume: str | Path | None, command
     report = cli.config["report"]
     own = Own.load(report["measures"], report["controls"])
     distances = CHEAP if report["distances"] is None else Wanted.parse(report["distances"])
-    reported = _has_test_eyes(cli.datamodule) and not config["trainer"].get("fast_dev_run")
+    reported = cli.model.translates and _has_test_eyes(cli.datamodule)
+    reported = reported and not config["trainer"].get("fast_dev_run")
     with explained(run, command):
         cli.trainer.fit(
             cli.model,

@@ -169,4 +169,15 @@ def test_a_weight_that_comes_from_a_package_is_kept(tmp_path):
     before = net.backbone[0].weight.clone()
     report = init_from(tmp_path / "a.pth", {"generator": net}, kept=("generator.backbone.",))
     assert torch.equal(net.backbone[0].weight, before) and (net.head.weight == 1).all()
-    assert report.n_weights == 2
+    assert report.n_weights == 2 and len(report.frozen) == 9
+    assert "9 left as they were, for they are frozen: fine_tune takes them (generator.backbone" in str(report)
+
+
+def test_nothing_is_taken_by_chance_where_all_that_fits_is_frozen(tmp_path):
+    """The last layers of both are 5 x 2, and have nothing to do with each other."""
+    state = {f"generator.backbone.{name}": value for name, value in Net().backbone.state_dict().items()}
+    torch.save(state | {"generator.other.mix.weight": torch.ones(2, 5)}, tmp_path / "a.pth")
+    net = Net()
+    with pytest.raises(ValueError, match=r"none of its 10 .*; 9 belong to frozen weights .* fine_tune takes"):
+        init_from(tmp_path / "a.pth", {"generator": net}, kept=("generator.backbone.",))
+    assert not (net.head.weight == 1).any()

@@ -14,6 +14,7 @@ import numpy as np
 from fund2oct.data.formats.exam import Exam
 from fund2oct.data.formats.images import read_photo
 from fund2oct.data.formats.stacks import StackPath, read_stack
+from fund2oct.data.importing.en_face import en_face_photo
 from fund2oct.data.preparing.light_and_levels import LEVELS, even_levels
 from fund2oct.data.preparing.lines import LocatedScan, locate_lines
 from fund2oct.data.preparing.photo import PhotoOptions, PreparedPhoto, prepare_photo
@@ -38,6 +39,8 @@ class ImportOptions:
             :class:`~fund2oct.data.PhotoPlacement` estimates it from each photo.
         even_light: whether to even out the photos' illumination.
         even_levels: whether to bring volumes of all devices to the same levels.
+        en_face: whether the en face projection of a raster stands in for a photo that is missing, see
+            :func:`~fund2oct.data.importing.en_face.en_face_photo`.
         salt: hashed with a patient's name, so that the name is not stored; empty stores it as it is.
 
     Raises:
@@ -54,6 +57,7 @@ class ImportOptions:
     placement: Placement | PhotoPlacement = field(default_factory=Placement)
     even_light: bool = False
     even_levels: bool = False
+    en_face: bool = False
     salt: str = ""
 
     def __post_init__(self) -> None:
@@ -167,6 +171,12 @@ def make_eye(
                 placement = located.placement or placement
             scan = prepare_scan(exam.volume, exam.spacing_mm, scan_options, exam.lines, exam.levels)
             fields |= _volume_fields(scan, options, history, notes)
+            if options.en_face and photo is None:
+                # The whole raster, of which the scan may be a part that was cut out.
+                whole = replace(scan_options, star=None, n_slices=None, shape=None)
+                raster = prepare_scan(exam.volume, exam.spacing_mm, whole, exam.lines, exam.levels)
+                fields["fundus"], placement = en_face_photo(raster.volume, raster.scan, options.fundus_px)
+                history["photo"] = "the en face projection of the volume"
         if exam.boundaries_um is not None:
             fields["boundaries_um"] = _boundaries(exam.boundaries_um, scan, notes)
     eye = Eye(

@@ -8,10 +8,14 @@ from functools import partial
 
 from fund2oct.data.importing.engine import Candidate, fingerprint_of, make_file
 from fund2oct.data.importing.report import ImportReport
+from fund2oct.data.preparing.landmarks import find_landmarks
 from fund2oct.data.preparing.surfaces import searched_fields
 from fund2oct.data.store.layout import Compression
-from fund2oct.eye import Eye
-from fund2oct.phantom import PhantomConfig, simulate_eye
+from fund2oct.data.store.reader import EyeReader
+from fund2oct.eye import DataError, Eye
+from fund2oct.phantom import PhantomConfig, SeenAnatomy, simulate_behind_photo, simulate_eye
+
+_SURE = 0.5
 
 
 def simulate_file(
@@ -23,6 +27,7 @@ def simulate_file(
     overwrite: bool = False,
     compression: Compression = "none",
     wait: bool = False,
+    photos: str | os.PathLike[str] | None = None,
 ) -> ImportReport:
     """Write a file of simulated eyes with their truth.
 
@@ -40,9 +45,11 @@ def simulate_file(
         overwrite: whether ``out`` may be replaced.
         compression: how the file is compressed, see :class:`~fund2oct.data.EyeWriter`.
         wait: whether to wait where another process is making the file.
+        photos: a file of eyes, behind whose photos volumes are simulated, see
+            :func:`fund2oct.phantom.simulate_behind_photo`. They come in turn, until there are ``n_eyes``.
 
     Returns:
-        What became of each eye; here every one is imported.
+        What became of each eye; every one is imported but those whose photo shows no disc for sure.
 
     Raises:
         DataError: if ``out`` exists, or cannot be made.
@@ -56,14 +63,29 @@ def simulate_file(
     if n_eyes < 1 or workers < 1:
         raise ValueError(f"n_eyes and workers: expected at least 1, found {n_eyes} and {workers}")
     config = config or PhantomConfig()
-    candidates = [
-        Candidate(
-            f"simulated eye {number}",
-            partial(_simulate, seed, number, config),
-            fingerprint_of((), "phantom", seed, number, config),
-        )
-        for number in range(n_eyes)
-    ]
+    if photos is None:
+        candidates = [
+            Candidate(
+                f"simulated eye {number}",
+                partial(_simulate, seed, number, config),
+                fingerprint_of((), "phantom", seed, number, config),
+            )
+            for number in range(n_eyes)
+        ]
+    else:
+        with EyeReader(photos) as reader:
+            keys = [key for key in reader.keys if "fundus" in reader.info(key).arrays]
+            digest = reader.digest()
+        if not keys:
+            raise DataError(f"{photos}: expected eyes with a photo, found none")
+        candidates = [
+            Candidate(
+                f"eye {draw} behind the photo {key}",
+                partial(_simulate_behind, str(photos), key, seed, draw, config),
+                fingerprint_of((), "behind a photo", digest, key, seed, draw, config),
+            )
+            for draw, key in ((number // len(keys), keys[number % len(keys)]) for number in range(n_eyes))
+        ]
     return make_file(
         candidates,
         out,
@@ -76,6 +98,33 @@ def simulate_file(
 
 
 def _simulate(seed: int, number: int, config: PhantomConfig) -> tuple[Eye, list[str]]:
-    eye, notes = simulate_eye(seed, number, config), list[str]()
+    return _searched(simulate_eye(seed, number, config))
+
+
+def _simulate_behind(
+    path: str, key: str, seed: int, number: int, config: PhantomConfig
+) -> tuple[Eye, list[str]]:
+    with EyeReader(path) as reader:
+        photographed = reader.read(key)
+    assert photographed.fundus is not None
+    found = find_landmarks(photographed.fundus, photographed.laterality)
+    if found.disc_confidence < _SURE:
+        raise DataError(
+            f"{path}: eye {key!r}: expected a photo that shows the disc, found it with a confidence of "
+            f"{found.disc_confidence:.2f}"
+        )
+    seen = SeenAnatomy(photographed.fundus, found.fovea, found.disc, found.half_width_mm)
+    eye, notes = _searched(simulate_behind_photo(seen, seed, number, config, key, photographed.patient))
+    if found.fovea_confidence < _SURE:
+        notes.append(
+            f"the fovea is uncertain (confidence {found.fovea_confidence:.2f}); the scan lies where disc and "
+            "fovea most likely are"
+        )
+    return replace(eye, sha256=photographed.sha256), notes
+
+
+def _searched(eye: Eye) -> tuple[Eye, list[str]]:
+    """The eye with the pose and the surfaces that the search finds in its volume."""
+    notes = list[str]()
     assert eye.volume is not None
     return replace(eye, **searched_fields(eye.volume, eye.spacing_mm, notes)), notes

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -34,6 +34,8 @@ class Taken:
         resized: names of those that were resized, because the file has them for another depth.
         unlike: names of the model's weights that have another shape in the file, with both shapes.
         left: names of the model's weights that are not in the file.
+        frozen: names of the model's frozen weights, which come from a package and were not replaced, although
+            the file has them.
         unused: names of the file's weights that were not taken.
 
     Example:
@@ -49,6 +51,7 @@ class Taken:
     resized: list[str] = field(default_factory=list)
     unlike: list[str] = field(default_factory=list)
     left: list[str] = field(default_factory=list)
+    frozen: list[str] = field(default_factory=list)
     unused: list[str] = field(default_factory=list)
 
     def __str__(self) -> str:
@@ -61,6 +64,11 @@ class Taken:
             parts.append(f"{len(self.unlike)} left as they were, of another shape ({_some(self.unlike)})")
         if self.left:
             parts.append(f"{len(self.left)} left as they were, not in the file ({_some(self.left)})")
+        if self.frozen:
+            parts.append(
+                f"{len(self.frozen)} left as they were, for they are frozen: fine_tune takes them "
+                f"({_some(self.frozen)})"
+            )
         if self.unused:
             parts.append(f"{len(self.unused)} of the file not used ({_some(self.unused)})")
         return f"init_from {self.path}: {'; '.join(parts)}"
@@ -108,19 +116,20 @@ def init_from(path: str | Path, networks: Mapping[str, nn.Module], kept: tuple[s
         theirs = others | {
             name.replace(_AVERAGED, "generator.", 1): value for name, value in averaged.items()
         }
-    ours = {
+    every = {
         f"{part}.{name}": value
         for part, network in networks.items()
         for name, value in network.state_dict(keep_vars=True).items()
-        if not f"{part}.{name}".startswith(kept or ("\0",))
     }
+    ours = {name: value for name, value in every.items() if not name.startswith(kept or ("\0",))}
     axes = {
         f"{part}.{prefix}{'.' if prefix else ''}{name}": axis
         for part, network in networks.items()
         for prefix, module in network.named_modules()
         for name, axis in getattr(module, "depth_axes", {}).items()
     }
-    there, here = _beginnings(theirs, ours, axes)
+    # Frozen weights tell the prefix too: without them chance agreements might.
+    there, here = _beginnings(theirs, every, axes)
     report = Taken(path, len(ours), there, here)
     for name, weight in ours.items():
         given = theirs.get(there + name[len(here) :]) if name.startswith(here) else None
@@ -133,28 +142,36 @@ def init_from(path: str | Path, networks: Mapping[str, nn.Module], kept: tuple[s
             report.taken.append(name)
             if given.shape != weight.shape:
                 report.resized.append(f"{name} {tuple(given.shape)} to {tuple(weight.shape)}")
-    used = {there + name[len(here) :] for name in report.taken}
+    matched = {here + name[len(there) :] for name in theirs if name.startswith(there)}
+    report.frozen = [name for name in every if name not in ours and name in matched]
+    used = {there + name[len(here) :] for name in (*report.taken, *report.frozen)}
     report.unused = [name for name in theirs if name not in used]
     if not report.taken:
+        hint = f"; {len(report.frozen)} belong to frozen weights of the model: fine_tune takes them"
         raise ValueError(
             f"init_from: {path}: none of its {len(theirs)} weights ({_some(list(theirs))}) fits one of the "
-            f"model's {len(ours)} ({_some(list(ours))}) by name and shape"
+            f"model's {len(ours)} ({_some(list(ours))}) by name and shape{hint if report.frozen else ''}"
         )
     return report
 
 
-def start_from(path: str | Path, model: Any, kept: tuple[str, ...] = ()) -> SeenEyes | None:
-    """Give a model's generator, its average and its discriminators the weights of a file, and say it.
+def start_from(paths: Iterable[str | Path], model: Any, kept: tuple[str, ...] = ()) -> list[SeenEyes]:
+    """Give a model's generator, its average and its discriminators the weights of files, and say it.
 
     Returns:
-        The eyes that the file's model was trained on, where it is a checkpoint of this library.
+        The eyes that each file's model was trained on, where it is a checkpoint of this library.
     """
     parts = {name: getattr(model, name, None) for name in ("generator", "discriminators")}
-    found = {name: part for name, part in parts.items() if part is not None}
-    rank_zero_info(str(init_from(path, found, kept)))
+    networks = {name: part for name, part in parts.items() if part is not None}
+    seen = []
+    for path in paths:
+        rank_zero_info(str(init_from(path, networks, kept)))
+        about = read_saved(Path(path), "init_from").get(TASK_KEY) or {}
+        of_task = about["task"]["seen"] if about.get("task") else None
+        if found := about.get("seen") or of_task:
+            seen.append(SeenEyes.from_dict(found))
     model.generator_ema.update(model.generator, decay=0.0)
-    about = read_saved(Path(path), "init_from").get(TASK_KEY) or {}
-    return SeenEyes.from_dict(about["task"]["seen"]) if about.get("task") else None
+    return seen
 
 
 def _beginnings(

@@ -95,11 +95,11 @@ class SteppingModule(pl.LightningModule):
         """
         return self._progress.share_done(self.trainer, self.global_step if step is None else step)
 
-    def step_generator(self, losses: Losses) -> None:
-        """Step the generator, its average and the schedules."""
+    def step_generator(self, losses: Losses, *others: nn.Module) -> None:
+        """Step the generator, its average, the schedules, and ``others`` that are optimised with it."""
         first = as_list(self.optimizers())[0]
         first.zero_grad()
-        self.backward_of("generator", losses, self.generator)
+        self.backward_of("generator", losses, nn.ModuleList([self.generator, *others]))
         first.step()
         self.generator_ema.update(self.generator, self._decay(self.global_step - 1))
         step_schedules(self.trainer, "step")

@@ -222,14 +222,8 @@ class LayeredGenerator(Recomputing):
         row_um = 1000 * torch.as_tensor(spacing_z_mm, dtype=torch.float32, device=grid.device).view(
             -1, 1, 1, 1
         )
-        depth_um = aligned_depth_um(heights, row_um, n_depth)
-        frame = LayerFrame(self.bands, n_depth / self.n_depth)
-        pockets = None
-        if real is not None:
-            layers = to_layers(real.aligned, depth_um, spacing_z_mm, frame)
-            pockets = dark_pockets(layers, frame, real.spacing_x_mm)
-        columns = tissue.drawn(frame.edges[0], pockets)
-        logits = self.part(from_layers, columns, depth_um, spacing_z_mm, n_depth, frame)
+        given = heights, row_um, spacing_z_mm, n_depth, LayerFrame(self.bands, n_depth / self.n_depth)
+        logits, pockets = self.part(tissue_between, tissue, *given, real)
         return PredictedAnatomy(found, heights, logits, row_um, tissue.pockets, pockets)
 
     def dress(self, anatomy: PredictedAnatomy, rng: NoiseSource) -> Tensor:
@@ -266,6 +260,39 @@ def dressed(texture: nn.Module, anatomy: PredictedAnatomy, rng: NoiseSource) -> 
     distances = row * anatomy.row_um[..., None] - anatomy.depth_um.detach()[:, :, :, None]
     drawn = unfold(texture(fold(logits), fold(distances), rng), n_slices)
     return (logits.sigmoid() + _STRENGTH * drawn.float()).clamp(0, 1)
+
+
+def tissue_between(
+    tissue: Tissue,
+    heights_um: Tensor,
+    row_um: Tensor,
+    spacing_z_mm: Tensor | float,
+    n_depth: int,
+    frame: LayerFrame,
+    real: Real | None = None,
+) -> tuple[Tensor, Tensor | None]:
+    """Put tissue between surfaces.
+
+    Args:
+        tissue: tissue in the layer frame.
+        heights_um: surfaces in micrometres above the pose's surface, shape ``(B, n, S, X)``.
+        row_um: height of a row in micrometres, shape ``(B, 1, 1, 1)``.
+        spacing_z_mm: the same in millimetres, one number or one for each eye, shape ``(B,)``.
+        n_depth: number of rows Z.
+        frame: the layer frame.
+        real: real volumes in training, whose fluid is drawn in place of the predicted one.
+
+    Returns:
+        Logits of the intensities in the aligned frame, shape ``(B, 1, S, Z, X)``, and 1 where the real
+        volumes show fluid, see :attr:`PredictedAnatomy.real_pockets`.
+    """
+    depth_um = aligned_depth_um(heights_um, row_um, n_depth)
+    pockets = None
+    if real is not None:
+        layers = to_layers(real.aligned, depth_um, spacing_z_mm, frame)
+        pockets = dark_pockets(layers, frame, real.spacing_x_mm)
+    columns = tissue.drawn(frame.edges[0], pockets)
+    return from_layers(columns, depth_um, spacing_z_mm, n_depth, frame), pockets
 
 
 def layer_bands(n_depth: int) -> tuple[int, ...]:

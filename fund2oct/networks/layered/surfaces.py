@@ -112,6 +112,20 @@ def increments_of(heights_um: Tensor) -> Tensor:
     return torch.cat([upwards[:, :1], upwards.diff(dim=1)], 1)
 
 
+def usual_heights_um(device: torch.device | str = "cpu") -> Tensor:
+    """Heights of a healthy eye's surfaces, for where none was found, shape ``(1, n, 1, 1)``.
+
+    Example:
+        >>> usual_heights_um().flatten()
+        tensor([291.,  26.,  26.,   0.])
+    """
+    return pile_up(_usual_increments(SURFACES).to(device).view(1, -1, 1, 1))
+
+
+def _usual_increments(names: Sequence[str]) -> Tensor:
+    return torch.tensor([_USUAL_UM.get(name, 0.0) for name in reversed(names)])
+
+
 class SurfaceNetwork(nn.Module):
     """Predict the distribution of the surfaces from the maps of a photo encoder.
 
@@ -148,7 +162,7 @@ class SurfaceNetwork(nn.Module):
         self.shared = nn.Sequential(
             nn.Conv2d(N_PLACE, _SHARED_WIDTH, 1), nn.SiLU(), nn.Conv2d(_SHARED_WIDTH, len(names), 1)
         )
-        usual = torch.tensor([_USUAL_UM.get(name, 0.0) for name in reversed(names)]) / _UM
+        usual = _usual_increments(names) / _UM
         with torch.no_grad():
             self.median.weight.mul_(0.1)
             self.median.bias.copy_(usual)  # type: ignore[union-attr]

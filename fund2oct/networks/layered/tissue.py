@@ -13,6 +13,8 @@ from fund2oct.networks.known import Known
 from fund2oct.networks.lines import LineEncoder, place_features
 
 _FLUID_LOGIT, _RARE_LOGIT = -2.5, -4.0
+N_LAYERS = 2
+"""Convolutions along the slice that the features of an A-scan go through."""
 _CRISP = 4.0
 """Factor of the logits of fluid that makes the drawn edge of a pocket sharper."""
 
@@ -55,12 +57,57 @@ class Tissue(NamedTuple):
         return self.columns + share * (self.fluid - self.columns)
 
 
-class TissueNetwork(nn.Module):
-    """Draw the tissue under each A-scan, without noise.
+class TissueDecoder(nn.Module):
+    """Draw the tissue under each A-scan from its features, without noise.
 
     In the layer frame the surfaces are flat. So the whole column of an A-scan is one linear function of its
     features: the layers, the shadow of a vessel, the light that atrophy lets through, and the pockets of
     fluid.
+
+    Args:
+        encoder: the module that makes the features. It is called by subclasses and by users of this class.
+        n_rows: number of rows of the layer frame.
+        n_inner: number of rows of its inner band, which can hold pockets of fluid.
+        n_surfaces: number of surfaces. Their heights are an input, for the tissue depends on them.
+        width: number of channels of the features of an A-scan.
+
+    Example:
+        >>> decoder = TissueDecoder(nn.Identity(), n_rows=84, n_inner=28, n_surfaces=4, width=16)
+        >>> tissue = decoder.draw(torch.rand(1, 16, 6, 40))
+        >>> tissue.columns.shape, tissue.pockets.shape
+        (torch.Size([1, 1, 6, 84, 40]), torch.Size([1, 1, 6, 28, 40]))
+    """
+
+    depth_axes: ClassVar[dict[str, int]] = dict.fromkeys(
+        ("columns.weight", "columns.bias", "pockets.weight", "pockets.bias"), 0
+    )
+
+    def __init__(self, encoder: nn.Module, n_rows: int, n_inner: int, n_surfaces: int, width: int) -> None:
+        super().__init__()
+        self.encoder = encoder
+        self.heights = nn.Conv2d(2 * n_surfaces, width, 1)
+        self.columns = nn.Conv2d(width, n_rows, 1)
+        self.pockets = nn.Conv2d(width, n_inner, 1)
+        self.fluid = nn.Parameter(torch.tensor(_FLUID_LOGIT))
+        with torch.no_grad():
+            self.pockets.weight.mul_(0.1)
+            self.pockets.bias.fill_(_RARE_LOGIT)  # type: ignore[union-attr]
+
+    def told(self, increments_um: Tensor) -> Tensor:
+        """Features ``(B, width, S, X)`` of the surfaces' increments ``(B, n, S, X)``."""
+        # A druse of 30 um and a detachment of 300 um are both to be seen in the input.
+        return self.heights(torch.cat([increments_um / 100, (increments_um / 30).tanh()], 1))
+
+    def draw(self, features: Tensor) -> Tissue:
+        """Draw the tissue from features ``(B, width, S, X)``."""
+        columns, pockets = (
+            head(features).transpose(1, 2)[:, None].float() for head in (self.columns, self.pockets)
+        )
+        return Tissue(columns, pockets, self.fluid)
+
+
+class TissueNetwork(TissueDecoder):
+    """Draw the tissue under each A-scan from the photo, see :class:`TissueDecoder`.
 
     Args:
         map_channels: number of channels of each of the photo encoder's maps.
@@ -79,10 +126,6 @@ class TissueNetwork(nn.Module):
         (torch.Size([1, 1, 6, 84, 40]), torch.Size([1, 1, 6, 28, 40]))
     """
 
-    depth_axes: ClassVar[dict[str, int]] = dict.fromkeys(
-        ("columns.weight", "columns.bias", "pockets.weight", "pockets.bias"), 0
-    )
-
     def __init__(
         self,
         map_channels: Sequence[int],
@@ -92,15 +135,29 @@ class TissueNetwork(nn.Module):
         width: int = 128,
         n_known: tuple[int, int] = (0, 0),
     ) -> None:
-        super().__init__()
-        self.encoder = LineEncoder(map_channels, width, n_layers=2, n_known=n_known)
-        self.heights = nn.Conv2d(2 * n_surfaces, width, 1)
-        self.columns = nn.Conv2d(width, n_rows, 1)
-        self.pockets = nn.Conv2d(width, n_inner, 1)
-        self.fluid = nn.Parameter(torch.tensor(_FLUID_LOGIT))
-        with torch.no_grad():
-            self.pockets.weight.mul_(0.1)
-            self.pockets.bias.fill_(_RARE_LOGIT)  # type: ignore[union-attr]
+        reader = LineEncoder(map_channels, width, n_layers=N_LAYERS, n_known=n_known)
+        super().__init__(reader, n_rows, n_inner, n_surfaces, width)
+
+    def features(
+        self,
+        fundus: Tensor,
+        maps: Sequence[Tensor],
+        grid: Tensor,
+        increments_um: Tensor,
+        centre: Tensor | None = None,
+        known: Known | None = None,
+        beside: Tensor | None = None,
+    ) -> Tensor:
+        """Features of the A-scans, ``(B, width, S, X)``; ``beside`` are others that are added before.
+
+        The other arguments are those of :meth:`forward`.
+        """
+        told = self.told(increments_um)
+        where = place_features(grid, centre)
+        features: Tensor = self.encoder(
+            fundus, maps, grid, where, told if beside is None else told + beside, known
+        )
+        return features
 
     def forward(
         self,
@@ -126,11 +183,4 @@ class TissueNetwork(nn.Module):
         Returns:
             The tissue.
         """
-        # A druse of 30 um and a detachment of 300 um are both to be seen in the input.
-        heights = torch.cat([increments_um / 100, (increments_um / 30).tanh()], 1)
-        where = place_features(grid, centre)
-        features = self.encoder(fundus, maps, grid, where, self.heights(heights), known)
-        columns, pockets = (
-            head(features).transpose(1, 2)[:, None].float() for head in (self.columns, self.pockets)
-        )
-        return Tissue(columns, pockets, self.fluid)
+        return self.draw(self.features(fundus, maps, grid, increments_um, centre, known))

@@ -1,0 +1,117 @@
+"""What all pre-trainings have in common: hide, fill in, and compare what was hidden."""
+
+from __future__ import annotations
+
+from typing import Any, ClassVar
+
+import torch
+from torch import Tensor, nn
+
+from fund2oct.data.loading.split import SeenEyes
+from fund2oct.models.base import VolumeModel
+from fund2oct.models.batch import Batch, Losses
+from fund2oct.models.task import TASK_KEY
+from fund2oct.models.training.optimisation import each_step, trained_parts
+from fund2oct.networks.encoder import pretrained_parts
+from fund2oct.networks.noise import NoiseSource
+
+
+class MaskedModel(VolumeModel):
+    """Base class of the pre-trainings by masking: parts of an eye are hidden, and a network fills them in.
+
+    It translates no photo. A later training begins with its weights, see
+    :func:`fund2oct.models.training.init_from.init_from`. The eyes that it saw are in its checkpoint, so that
+    a later training is refused which would be judged by them.
+
+    A subclass builds its network, ``build_generator``, and says what was hidden and how wrong the network
+    was, :meth:`filling_losses`.
+
+    Args:
+        shape: numbers of slices, rows and A-scans ``(S, Z, X)`` of the volumes.
+        encoder_learning_rate: step size of Adam for weights that others have trained before.
+        options: further arguments, those of :class:`fund2oct.models.VolumeModel`.
+
+    Example:
+        A pre-training of your own, which hides the green light:
+
+        >>> from fund2oct.networks.encoder import FundusEncoder
+        >>> from fund2oct.networks.masked.photo import PhotoAutoencoder
+        >>> class WithoutGreen(MaskedModel):
+        ...     def build_generator(self):
+        ...         return PhotoAutoencoder(FundusEncoder((8, 16)))
+        ...
+        ...     def filling_losses(self, network, batch, rng):
+        ...         seen = batch["fundus"] * torch.tensor([1.0, 0.0, 1.0]).view(3, 1, 1)
+        ...         drawn = network(seen, torch.zeros_like(seen[:, :1], dtype=torch.bool))
+        ...         return {"green": (drawn - batch["fundus"])[:, 1].abs().mean()}
+        >>> model = WithoutGreen(shape=(6, 32, 48))
+        >>> model.configure_model()
+        >>> model.filling_losses(model.generator, {"fundus": torch.rand(1, 3, 32, 32)}, NoiseSource()).keys()
+        dict_keys(['green'])
+    """
+
+    draws_volumes = False
+    translates: ClassVar[bool] = False
+    monitored: ClassVar[str] = "val/total"
+
+    def __init__(
+        self, shape: tuple[int, int, int], encoder_learning_rate: float = 1e-4, **options: Any
+    ) -> None:
+        super().__init__(shape, **options)
+        self.encoder_learning_rate = encoder_learning_rate
+        self.seen: SeenEyes | None = None
+
+    def filling_losses(self, network: nn.Module, batch: Batch, rng: NoiseSource) -> Losses:
+        """Hide parts of a batch, fill them in, and compare.
+
+        Args:
+            network: the network or its average.
+            batch: the batch, as the datamodule gives it.
+            rng: source of the noise that decides what is hidden.
+
+        Returns:
+            Weighted scalar tensors by name; their sum is optimised.
+        """
+        raise NotImplementedError(f"{type(self).__name__} does not say what is hidden and filled in")
+
+    def judges(self) -> list[nn.Module]:
+        """Networks that are trained beside the generator: discriminators whose layers are the encoder."""
+        found = getattr(self, "discriminators", None)
+        return [] if found is None else [found]
+
+    def configure_optimizers(self) -> Any:
+        """Adam over all networks, with a rate of its own for weights that others have trained."""
+        networks = nn.ModuleList([self.generator, *self.judges()])
+        pretrained, others = trained_parts(networks, pretrained_parts(networks))
+        groups = [
+            {"params": others, "lr": self.learning_rate},
+            {"params": pretrained, "lr": self.encoder_learning_rate},
+        ]
+        optimizer = torch.optim.Adam(groups, betas=self.betas)
+        return [optimizer], [each_step(optimizer, self.rate_factor)]
+
+    def training_step(self, batch: Batch, batch_idx: int) -> None:
+        """Fill in a batch and step the networks."""
+        losses = self.filling_losses(self.generator, batch, self.step_noise())
+        self.step_generator(losses, *self.judges())
+
+    def measure(self, batch: Batch, part: str) -> dict[str, Tensor]:
+        """Measure how well the averaged network fills in, the same parts each time."""
+        rng = NoiseSource.of_keys(batch["key"], self.seed, self.device)
+        losses = self.filling_losses(self.generator_ema, batch, rng)
+        losses["total"] = torch.stack(list(losses.values())).sum()
+        logged: dict[str, Any] = {f"{part}/{name}": value for name, value in losses.items()}
+        self.log_dict(logged, batch_size=len(batch["key"]))
+        return losses
+
+    def setup(self, stage: str) -> None:
+        """Remember which eyes are seen."""
+        super().setup(stage)
+        seen = getattr(getattr(self.trainer, "datamodule", None), "seen", None)
+        if stage == "fit" and seen is not None:
+            self.seen = seen()
+
+    def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Store these eyes beside the weights."""
+        super().on_save_checkpoint(checkpoint)
+        checkpoint[TASK_KEY]["seen"] = self.seen.to_dict() if self.seen else None

@@ -1,0 +1,1 @@
+"""Networks that fill in what is hidden of photos and volumes, to learn from eyes without pairs."""

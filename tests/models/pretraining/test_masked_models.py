@@ -1,0 +1,165 @@
+"""Pre-trainings: what they compare, and what a later training takes of them."""
+
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+import pytorch_lightning as pl
+import torch
+from tiny_models import TINY_PIX2VOL
+
+from fund2oct.data import FundusOCTDataModule
+from fund2oct.models import CheckpointError, Pix2Vol, load_model
+from fund2oct.models.pretraining.photos import hidden_photo_loss
+from fund2oct.models.pretraining.volumes import MaskedVolumes, hidden_tissue_losses, hide_voxels
+from fund2oct.networks.layered.surfaces import increments_of, usual_heights_um
+from fund2oct.networks.layered.tissue import Tissue
+from fund2oct.networks.noise import NoiseSource
+from fund2oct.run.train import build
+
+SHAPE = (6, 32, 48)
+QUIET = {
+    "accelerator": "cpu", "devices": 1, "logger": False, "enable_checkpointing": False,
+    "enable_progress_bar": False, "enable_model_summary": False,
+}  # fmt: skip
+SMALL = {
+    "photos": ["encoder=own"],
+    "volumes": ["shape=[6,32,48]", "tissue_width=16", "bscan_width=8", "cells=[4,6]"],
+    "pairs": ["encoder=own", "shape=[6,32,48]", "tissue_width=16", "bscan_width=8", "cells=[4,6]"],
+}
+
+
+# --- what is compared -----------------------------------------------------------------------------
+
+
+def test_the_loss_of_a_photo_is_that_of_its_hidden_retina():
+    rng = np.random.default_rng(0)
+    photo, drawn = rng.random((2, 2, 3, 8, 9), np.float32)
+    photo[:, :, :, :3] = 0.01  # beside the retina
+    hidden = rng.random((2, 1, 8, 9)) < 0.5
+    found = hidden_photo_loss(*map(torch.from_numpy, (drawn, photo, hidden)))
+    counted = np.broadcast_to(hidden & (photo.max(1, keepdims=True) > 0.06), photo.shape)
+    np.testing.assert_allclose(found, np.abs(drawn - photo)[counted].mean(), rtol=1e-6)
+
+
+@pytest.fixture
+def scanned():
+    """A volume of noise, in which nothing is dark enough to be fluid."""
+    n_depth, n_ascans = 40, 24
+    batch = {
+        "volume": 0.4 + 0.2 * torch.rand(2, 1, 3, n_depth, n_ascans),
+        "pose_um": torch.zeros(2, 3, 7),
+        "spacing_z_mm": torch.full((2,), 0.04),
+        "spacing_x_mm": torch.full((2,), 0.08),
+    }
+    batch["pose_um"][..., 0] = 0.6 * n_depth * 40  # where the aligned frame has it: nothing is moved
+    heights = usual_heights_um().expand(2, 4, 3, n_ascans)
+    return batch, heights
+
+
+def test_the_loss_of_a_volume_is_that_of_its_hidden_voxels(scanned):
+    batch, heights = scanned
+    aligned, hidden = batch["volume"], torch.rand(batch["volume"].shape) < 0.5
+    tissue = Tissue(torch.zeros(2, 1, 3, 42, 24), torch.zeros(2, 1, 3, 14, 24), torch.zeros(()))
+    found = hidden_tissue_losses(tissue, heights, aligned, hidden, batch)
+    assert set(found) == {"tissue", "pockets"}
+    expected = ((0.5 - aligned) ** 2)[hidden].mean()  # logits of 0 are grey, between any surfaces
+    torch.testing.assert_close(found["tissue"], 1000 * expected, rtol=1e-4, atol=0)
+    torch.testing.assert_close(found["pockets"], torch.tensor(100 * np.log(2)).float())
+    other = torch.where(hidden, aligned, aligned + 0.01)
+    batch["volume"] = other
+    assert torch.equal(hidden_tissue_losses(tissue, heights, other, hidden, batch)["tissue"], found["tissue"])
+
+
+def test_a_volume_is_filled_in_from_what_is_seen_of_it():
+    model = MaskedVolumes(SHAPE, tissue_width=16, bscan_width=8, cells=(4, 6))
+    model.configure_model()
+    model.eval()  # spectral normalisation moves a weight at each look
+    volume = torch.rand(2, 1, *SHAPE)
+    hidden = model.hidden_voxels(volume, 0.5, NoiseSource())
+    assert hidden.shape == volume.shape and hidden.float().mean() == 0.5
+    increments = increments_of(usual_heights_um().expand(2, 4, 6, 48))
+
+    def drawn(given):
+        with torch.no_grad():
+            return model.generator(model.read(hide_voxels(given, hidden)), increments)
+
+    first, same = drawn(volume), drawn(torch.where(hidden, torch.rand_like(volume), volume))
+    assert torch.equal(first.columns, same.columns) and torch.equal(first.pockets, same.pockets)
+    other = drawn(torch.where(hidden, volume, torch.rand_like(volume)))
+    assert not torch.allclose(first.columns, other.columns)
+
+
+# --- trainings ------------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module", params=list(SMALL))
+def pretrained(request, tiny_eyes, tmp_path_factory):
+    """A checkpoint of each shipped pre-training after two steps, and its weights before."""
+    name = request.param
+    data = [f"path={tiny_eyes}", "batch_size=2", "photo_maps=0.5"]
+    data += {"photos": ["fundus_px=48"], "volumes": ["volume_shape=[6,32,48]"], "pairs": ["n_eyes=24"]}[name]
+    lines = [f"data.init_args.{line}" for line in data] + [f"model.init_args.{each}" for each in SMALL[name]]
+    _, model, datamodule = build(f"pretrain_{name}", [*lines, "trainer.accelerator=cpu"])
+    model.configure_model()
+    before = {key: value.clone() for key, value in model.state_dict().items()}
+    trainer = pl.Trainer(**QUIET, max_epochs=1, limit_train_batches=2, limit_val_batches=1)
+    trainer.fit(model, datamodule=datamodule)
+    path = tmp_path_factory.mktemp("pretrained") / f"{name}.ckpt"
+    trainer.save_checkpoint(path)
+    return name, path, model, before, trainer
+
+
+def test_all_of_it_learns_and_is_validated(pretrained):
+    name, _, model, before, trainer = pretrained
+    after = model.state_dict()
+    moved = {key for key in before if not torch.equal(after[key], before[key])}
+    trained = {key for key, weight in model.named_parameters() if weight.requires_grad}
+    assert len(trained & moved) > 0.9 * len(trained)
+    terms = {"photos": {"photo"}, "volumes": {"tissue", "pockets"}}
+    wanted = terms.get(name, {"photo", "colours", "tissue", "pockets"})
+    assert {f"val/{term}" for term in {*wanted, "total"}} <= set(trainer.callback_metrics)
+
+
+def begun(tiny_eyes, paths, split_seed=0):
+    """A Pix2Vol that begins with files, as it is before its first step."""
+    model = Pix2Vol(SHAPE, **TINY_PIX2VOL, init_from=[str(path) for path in paths])
+    data = FundusOCTDataModule(str(tiny_eyes), batch_size=2, split_seed=split_seed)
+    model._fabric, model._trainer = None, SimpleNamespace(datamodule=data)
+    model.setup("fit")
+    return model
+
+
+TAKEN = {
+    "photos": ("generator.encoder.",),
+    "volumes": (
+        "generator.tissue.encoder.norm.", "generator.tissue.encoder.layers.", "generator.tissue.heights.",
+        "generator.tissue.columns.", "generator.tissue.pockets.", "generator.tissue.fluid",
+        "discriminators.bscan.",
+    ),
+    "pairs": ("generator.encoder.", "generator.tissue.", "discriminators.bscan."),
+}  # fmt: skip
+
+
+def test_a_translation_begins_with_it_and_says_so(pretrained, tiny_eyes, caplog):
+    name, path, model, _, _ = pretrained
+    with caplog.at_level("INFO"):
+        later = begun(tiny_eyes, [path])
+    given, taken = model.state_dict(), later.state_dict()
+    wanted = {key for key in taken if key.startswith(TAKEN[name]) and not key.startswith("generator_ema")}
+    for key in wanted:
+        source = key.replace("generator.", "generator_ema.module.", 1) if "generator" in key else key
+        assert torch.equal(taken[key], given[source]), key
+    n_ours = sum(key.startswith(("generator.", "discriminators.")) for key in taken)
+    (line,) = [one.message for one in caplog.records if one.message.startswith("init_from")]
+    assert f": {len(wanted)} of {n_ours} weights taken;" in line
+
+
+def test_no_translation_is_judged_by_eyes_of_its_pretraining(pretrained, tiny_eyes):
+    with pytest.raises(ValueError, match=r"init_from: its model was trained on .* for the test"):
+        begun(tiny_eyes, [pretrained[1]], split_seed=1)
+
+
+def test_a_pretraining_is_no_translation(pretrained):
+    with pytest.raises(CheckpointError, match=r"is a pre-training .* model\.init_args\.init_from="):
+        load_model(pretrained[1])
