@@ -74,9 +74,9 @@ def place_on(
             history |= _recorded(found) | {"placement": ON_DISC}
             notes.append(
                 f"the optic disc lies under the scan, {off_mm:.1f} mm from its centre (confidence "
-                f"{found.disc_confidence:.2f}); expected it {DISC_FOVEA_MM:.1f} mm away, for scans lie around "
-                "the fovea, and a model draws nonsense over a disc; take a photo that is centred on the "
-                "macula, or have the fovea looked for with --placement photo"
+                f"{found.disc_confidence:.2f}); expected it {DISC_FOVEA_MM:.1f} mm away, for scans lie "
+                "around the fovea, and a model draws nonsense over a disc; take a photo that is centred on "
+                "the macula, or have the fovea looked for with --placement photo"
             )
         return wanted
     history |= _recorded(found)

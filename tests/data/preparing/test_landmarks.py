@@ -101,7 +101,8 @@ def test_the_placement_follows_or_stays_at_the_centre_with_a_note():
     assert place_on(grey, "", PhotoPlacement(5.0), history, notes) == Placement(half_width_mm=5.0)
     assert history["placement"] == "centre" and "around the centre" in notes[0]
     given = Placement((0.1, 0.2), 3.0, 6.0)
-    assert place_on(grey, "", given, {}, notes := []) is given and not notes
+    notes = []
+    assert place_on(grey, "", given, {}, notes) is given and not notes
     assert place_on(None, "", PhotoPlacement(), {}, []) == Placement()
     with pytest.raises(ValueError, match="half_width_mm"):
         PhotoPlacement(0.0)
