@@ -20,7 +20,7 @@ from fund2oct.models.thickness import predict_thickness, save_thickness
 from fund2oct.viewer import write_page
 
 sys.path.append(str(Path(__file__).parents[1] / "tests/viewer"))
-from headless_chromium import Chromium  # noqa: E402  # it lies with the tests
+from headless_chromium import Chromium  # it lies with the tests
 
 _READY = "typeof eye === 'object' && eye && !waiting && byId('main').getAttribute('aria-busy') === 'false'"
 
