@@ -29,8 +29,8 @@ _HALF_WIDTHS_MM = tuple(4.2 * 1.14**step for step in range(6))
 # What a unit of each measurement adds to the logarithm of the odds; these of a photo that shows
 # neither; and the contrast, in standard deviations of the photo, below which a match counts for less.
 _BRIGHT, _CONVERGING, _DARK, _BLOODLESS = 10.0, 15.0, 8.0, 3.0
-# Added where vessels run across a place, as over an atrophy as pale and large as a disc.
-_CROSSED = 60.0
+# Added where vessels run across a place, as over an atrophy as pale and large as a disc; less is chance.
+_CROSSED, _BY_CHANCE = 60.0, 0.01
 _NEITHER = 3.0
 _FAINT = 1.0
 
@@ -74,9 +74,9 @@ def find_landmarks(photo: Array, laterality: str = "", half_width_mm: float | No
     where :math:`b` and :math:`k` are correlations with a bright disc and with a dark, blurred spot,
     :math:`c` says how far the vessels around run towards the place, :math:`v` is the share of vessels on
     it, and the prior knows how far apart disc and fovea are, at what angle, and where cameras aim. Where
-    :math:`c` is negative, vessels run across the place, and it is weighed by 75. The result is the mean of
-    the hypotheses near the most likely one. A disc or a fovea outside the photo is not found; diseases of
-    the macula lower the confidence.
+    :math:`c < -0.01`, vessels run across the place, and what is below counts fivefold. The result is the
+    mean of the hypotheses near the most likely one. A disc or a fovea outside the photo is not found;
+    diseases of the macula lower the confidence.
 
     Args:
         photo: RGB uint8, shape ``(H, H, 3)``, the square around the circle of retina, of any width.
@@ -174,7 +174,7 @@ def _disc_odds(seen: _Seen, pixel_mm: float) -> Array:
     votes = _convolve(seen.ridge_cos, cos) + _convolve(seen.ridge_sin, sin)
     visible = _convolve(seen.retina.astype(float), weight)
     converging = votes / np.maximum(visible, 0.4 * weight.sum())
-    vessels = _CONVERGING * converging + _CROSSED * np.minimum(converging, 0)
+    vessels = _CONVERGING * converging + _CROSSED * np.minimum(converging + _BY_CHANCE, 0)
     return np.where(seen.retina, _BRIGHT * bright + vessels, -np.inf)
 
 

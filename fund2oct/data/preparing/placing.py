@@ -12,6 +12,8 @@ from fund2oct.geometry import Placement
 ON_DISC = "on the disc"
 """What the history of an eye says of its placement if the scan lies over the optic disc."""
 _SURE = 0.5
+# Fluid and atrophies in the macula of simulated eyes are taken for the disc with up to 0.5.
+_SURE_TO_WARN = 0.55
 
 
 @dataclass(frozen=True)
@@ -70,7 +72,7 @@ def place_on(
     )
     if isinstance(wanted, Placement):
         off_mm = wanted.half_width_mm * math.dist(found.disc, wanted.shift)
-        if sure_of_disc and off_mm < DISC_FOVEA_MM / 2:
+        if found.disc_confidence >= _SURE_TO_WARN and off_mm < DISC_FOVEA_MM / 2:
             history |= _recorded(found) | {"placement": ON_DISC}
             notes.append(
                 f"the optic disc lies under the scan, {off_mm:.1f} mm from its centre (confidence "
