@@ -13,7 +13,7 @@ ON_DISC = "on the disc"
 """What the history of an eye says of its placement if the scan lies over the optic disc."""
 _SURE = 0.5
 # Fluid and atrophies in the macula of simulated eyes are taken for the disc with up to 0.5.
-_SURE_TO_WARN = 0.55
+_SURE_TO_WARN = 0.53
 
 
 @dataclass(frozen=True)
