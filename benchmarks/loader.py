@@ -30,7 +30,7 @@ from PIL import Image
 from fund2oct.data import Eye, EyeReader, EyeWriter, FundusOCTDataModule
 from fund2oct.data.loading.loader import EyeLoader
 from fund2oct.data.loading.sampler import TrainSampler
-from fund2oct.geometry import RadialScan, RasterScan
+from fund2oct.geometry import RadialScan, RasterScan, ScanPattern
 from fund2oct.phantom import PhantomConfig, simulate_eye
 from fund2oct.run.train import build
 
@@ -48,36 +48,17 @@ def main() -> None:
     parser.add_argument("--experiments", nargs="+", choices=EXPERIMENTS, default=EXPERIMENTS)
     parser.add_argument("settings", nargs="*", default=[], metavar="KEY=VALUE")
     options = parser.parse_args()
-<<<<<<< HEAD
-    with tempfile.TemporaryDirectory() as name:
-        folder = Path(name)
-        for scan, n_eyes in ((RasterScan(64, 8.0, 6.0), 12), (RadialScan(), 48)):
-            config = dataclasses.replace(_CONFIG, scan=scan)
-            simulated = [simulate_eye(0, number, config) for number in range(_N_SIMULATED)]
-            print(f"\n{scan.n_slices}x320x448, {n_eyes} volumes", flush=True)
-            compare_formats(list(repeated(simulated, n_eyes)), folder / str(scan.n_slices))
-        print("\nloader of photos and volumes, 6x320x448, batches of 2", flush=True)
-        many = folder / "many.h5"
-        with EyeWriter(many) as writer:
-            for eye in repeated(simulated, 200):
-                writer.add(eye)
-        compare_workers(many)
-        print("\ntraining", flush=True)
-        compare_training(folder, options.steps)
-=======
     wanted = {*options.parts, *(options.experiments if "training" in options.parts else ())}
-    at_full_size = bool(wanted & {"formats", "workers", "aptos2024"})
-    simulated = [simulate_eye(0, number, _CONFIG) for number in range(_N_SIMULATED * at_full_size)]
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
-        for n_slices, n_eyes in ((6, 48), (64, 12)) if "formats" in options.parts else ():
-            eyes = list(repeated(simulated, n_eyes, n_slices))
-            print(f"\n{n_slices}x320x448, {n_eyes} volumes", flush=True)
-            compare_formats(eyes, folder / str(n_slices))
+        scans = ((RadialScan(), 48), (RasterScan(64, 8.0, 6.0), 12)) if "formats" in options.parts else ()
+        for scan, n_eyes in scans:
+            print(f"\n{scan.n_slices}x320x448, {n_eyes} volumes", flush=True)
+            compare_formats(list(repeated(scan, n_eyes)), folder / str(scan.n_slices))
         many = folder / "many.h5"
         if wanted & {"workers", "aptos2024"}:
             with EyeWriter(many) as writer:
-                for eye in repeated(simulated, 200, 6):
+                for eye in repeated(RadialScan(), 200):
                     writer.add(eye)
         if "workers" in options.parts:
             print("\nloader of photos and volumes, 6x320x448, batches of 2", flush=True)
@@ -85,11 +66,12 @@ def main() -> None:
         if "training" in options.parts:
             print("\ntraining", flush=True)
             compare_training(many, options)
->>>>>>> mf
 
 
-def repeated(simulated: list[Eye], n_eyes: int) -> Iterator[Eye]:
-    """Photos, volumes and poses of simulated eyes, over and over, under names of their own."""
+def repeated(scan: ScanPattern, n_eyes: int) -> Iterator[Eye]:
+    """Photos, volumes and poses of four simulated eyes, over and over, under names of their own."""
+    config = dataclasses.replace(_CONFIG, scan=scan)
+    simulated = [simulate_eye(0, number, config) for number in range(_N_SIMULATED)]
     for number in range(n_eyes):
         eye = simulated[number % len(simulated)]
         yield Eye(
