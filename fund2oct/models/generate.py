@@ -97,7 +97,10 @@ class PhotoReader:
         key = path.stem if path else f"photo-{hashlib.sha256(picture.tobytes()).hexdigest()[:12]}"
         metadata = dict(self.metadata)
         laterality = str(metadata.pop("laterality", laterality_of(key) if path else ""))
-        prepared = prepare_photo(picture, self.options, laterality)
+        # Lines in pixels of the photo say themselves where they lie.
+        told = lines is not None and lines.unit == "px"
+        options = replace(self.options, placement=None) if told else self.options
+        prepared = prepare_photo(picture, options, laterality)
         notes, placed = list(prepared.notes), prepared.placement
         scan, spacing_mm = self.scan, self.spacing_mm
         n_slices, _, n_ascans = self.shape
@@ -107,7 +110,7 @@ class PhotoReader:
                     f"expected {n_slices} lines, as the model has slices, found {len(lines.ends)}"
                 )
             # Lines in pixels are taken to be as long as those of the training.
-            half_width_mm = self.options.placement.half_width_mm
+            half_width_mm = self.options.placement.half_width_mm if self.options.placement else None
             located = locate_lines(
                 lines, spacing_mm, n_ascans, prepared.circle, picture.shape[:2], half_width_mm
             )

@@ -10,12 +10,14 @@ from pathlib import Path
 import torch
 from matplotlib.figure import Figure
 
+from fund2oct.data.preparing.placing import ON_DISC
 from fund2oct.export import FORMATS, export_eye
 from fund2oct.eye import Eye
 from fund2oct.models import VolumeModel
 from fund2oct.models.thickness import ThicknessMap, predict_interval_um, predict_thickness, save_thickness
 from fund2oct.visual import ShownVolume, Theme, draw_panel, draw_thickness, save_figures
 
+_OVER_DISC = "The optic disc lies under the scan: what is drawn there means nothing."
 _PANEL, _MAP, _NUMBERS = "", ".thickness", ".thickness.tif"
 
 
@@ -70,8 +72,9 @@ class Results:
     def _draw(self, model: VolumeModel, eye: Eye, thickness: ThicknessMap | None) -> dict[str, Figure]:
         assert eye.fundus is not None
         figures = {}
+        footer = f"{_OVER_DISC} {self.footer}" if eye.history.get("placement") == ON_DISC else self.footer
         if thickness is not None:
-            figures[_MAP] = draw_thickness(eye.fundus, thickness, eye.key, self.footer, self.theme)
+            figures[_MAP] = draw_thickness(eye.fundus, thickness, eye.key, footer, self.theme)
         if eye.volume is not None:
             assert eye.scan is not None
             fundus = torch.from_numpy(eye.fundus.copy()).permute(2, 0, 1) / 255
@@ -81,7 +84,7 @@ class Results:
             shown = ShownVolume.searched(torch.from_numpy(eye.volume) / 255, spacing_mm, interval_um)
             figures[_PANEL] = draw_panel(
                 {"generated": shown}, spacing_mm, fundus, grid,
-                thickness=thickness, title=eye.key, footer=self.footer, theme=self.theme,
+                thickness=thickness, title=eye.key, footer=footer, theme=self.theme,
             )  # fmt: skip
         return figures
 

@@ -25,7 +25,7 @@ def commands(block: str) -> list[list[str]]:
     lines = block.replace("\\\n", " ").splitlines()
     found = [shlex.split(line, comments=True) for line in lines]
     for words in found:
-        while words and (re.fullmatch(r"[A-Z_]+=.*", words[0]) or words[0] == "srun"):
+        while words and re.fullmatch(r"[A-Z_]+=.*|srun|--cpus-per-task=\d+", words[0]):
             words.pop(0)
     return [words for words in found if words]
 

@@ -149,11 +149,11 @@ def make_eye(
     """
     notes, history = [*exam.notes], dict(exam.history)
     fields: dict[str, Any] = {}
-    photo, placement = None, options.photo.placement
+    photo, placement = None, options.placement
     if exam.photo is not None:
         # Lines in pixels of the photo say themselves where they lie.
         told = lines is not None and lines.unit == "px"
-        wanted = replace(options.photo, placement=Placement()) if told else options.photo
+        wanted = replace(options.photo, placement=None) if told else options.photo
         with _named(exam.photo_file):
             photo = prepare_photo(exam.photo, wanted, exam.laterality)
         notes += photo.notes

@@ -24,7 +24,8 @@ class PhotoOptions:
         size_px: width to which the square around the circle of retina is resized.
         even_light: whether the illumination is evened out, see
             :func:`~fund2oct.data.preparing.light_and_levels.even_light`.
-        placement: where the scan lies on the square, or that it is to be estimated from the photo.
+        placement: where the scan lies on the square, or that it is to be estimated from the photo; None
+            where that is known from elsewhere, as from lines in pixels of the photo.
 
     Raises:
         ValueError: if ``size_px`` is not positive.
@@ -37,7 +38,7 @@ class PhotoOptions:
 
     size_px: int = 448
     even_light: bool = False
-    placement: Placement | PhotoPlacement = field(default_factory=Placement)
+    placement: Placement | PhotoPlacement | None = field(default_factory=Placement)
 
     def __post_init__(self) -> None:
         if self.size_px < 1:

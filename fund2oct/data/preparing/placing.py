@@ -5,11 +5,15 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 
-from fund2oct.data.preparing.landmarks import find_landmarks
+from fund2oct.data.preparing.landmarks import DISC_FOVEA_MM, Landmarks, find_landmarks
 from fund2oct.eye import Array, Plain
 from fund2oct.geometry import Placement
 
+ON_DISC = "on the disc"
+"""What the history of an eye says of its placement if the scan lies over the optic disc."""
 _SURE = 0.5
+# Fluid and atrophies in the macula of simulated eyes are taken for the disc with up to 0.5.
+_SURE_TO_WARN = 0.53
 
 
 @dataclass(frozen=True)
@@ -44,7 +48,7 @@ class PhotoPlacement:
 def place_on(
     photo: Array | None,
     laterality: str,
-    wanted: Placement | PhotoPlacement,
+    wanted: Placement | PhotoPlacement | None,
     history: dict[str, Plain],
     notes: list[str],
 ) -> Placement:
@@ -53,27 +57,31 @@ def place_on(
     Args:
         photo: RGB uint8, the square around the circle of retina; None where there is only a scan.
         laterality: ``"OD"``, ``"OS"`` or empty.
-        wanted: a placement, or that it is to be estimated.
+        wanted: a placement, or that it is to be estimated; None where it comes from elsewhere.
         history: the eye's; what was found, and with what confidence, is added to it.
-        notes: a line is added if the fovea was not found for sure. The scan is laid around the photo's centre
-            then, unless that is the disc.
+        notes: a line is added if the scan lies over the optic disc, or the fovea was not found for sure. In
+            the second case the scan is laid around the photo's centre, unless that is the disc.
     """
-    if isinstance(wanted, Placement):
-        return wanted
+    if wanted is None:
+        return Placement()
     if photo is None:
-        return wanted.otherwise()
+        return wanted if isinstance(wanted, Placement) else wanted.otherwise()
     found = find_landmarks(photo, laterality, wanted.half_width_mm)
-    history |= {
-        "disc_x": round(found.disc[0], 4),
-        "disc_y": round(found.disc[1], 4),
-        "disc_confidence": round(found.disc_confidence, 3),
-        "fovea_x": round(found.fovea[0], 4),
-        "fovea_y": round(found.fovea[1], 4),
-        "fovea_confidence": round(found.fovea_confidence, 3),
-    }
     sure_of_disc, sure_of_fovea = (
         confidence >= _SURE for confidence in (found.disc_confidence, found.fovea_confidence)
     )
+    if isinstance(wanted, Placement):
+        off_mm = wanted.half_width_mm * math.dist(found.disc, wanted.shift)
+        if found.disc_confidence >= _SURE_TO_WARN and off_mm < DISC_FOVEA_MM / 2:
+            history |= _recorded(found) | {"placement": ON_DISC}
+            notes.append(
+                f"the optic disc lies under the scan, {off_mm:.1f} mm from its centre (confidence "
+                f"{found.disc_confidence:.2f}); expected it {DISC_FOVEA_MM:.1f} mm away, for scans lie "
+                "around the fovea, and a model draws nonsense over a disc; take a photo that is centred on "
+                "the macula, or have the fovea looked for with --placement photo"
+            )
+        return wanted
+    history |= _recorded(found)
     if not sure_of_fovea or not (sure_of_disc or wanted.half_width_mm):
         # Half way to the disc and nearer to it, the centre cannot be the fovea.
         at_disc = sure_of_disc and 2 * math.hypot(*found.disc) < math.dist(found.disc, found.fovea)
@@ -87,3 +95,14 @@ def place_on(
             return wanted.otherwise()
     history["placement"] = "photo"
     return Placement(found.fovea, half_width_mm=wanted.half_width_mm or found.half_width_mm)
+
+
+def _recorded(found: Landmarks) -> dict[str, Plain]:
+    return {
+        "disc_x": round(found.disc[0], 4),
+        "disc_y": round(found.disc[1], 4),
+        "disc_confidence": round(found.disc_confidence, 3),
+        "fovea_x": round(found.fovea[0], 4),
+        "fovea_y": round(found.fovea[1], 4),
+        "fovea_confidence": round(found.fovea_confidence, 3),
+    }
