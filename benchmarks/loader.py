@@ -27,10 +27,12 @@ import torch
 from PIL import Image
 
 from fund2oct.data import Eye, EyeReader, EyeWriter, FundusOCTDataModule
+from fund2oct.data.importing.simulated_file import simulate_file
 from fund2oct.data.loading.loader import EyeLoader
 from fund2oct.data.loading.sampler import TrainSampler
 from fund2oct.geometry import RasterScan
-from fund2oct.phantom import PhantomConfig, simulate_eye
+from fund2oct.phantom import PhantomConfig
+from fund2oct.processes import n_cores
 from fund2oct.run.train import build
 
 _CONFIG = PhantomConfig(fundus_px=448, n_depth=320, n_ascans=448)
@@ -49,9 +51,9 @@ def main() -> None:
     options = parser.parse_args()
     wanted = {*options.parts, *(options.experiments if "training" in options.parts else ())}
     at_full_size = bool(wanted & {"formats", "workers", "aptos2024"})
-    simulated = [simulate_eye(0, number, _CONFIG) for number in range(_N_SIMULATED * at_full_size)]
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
+        simulated = simulate_full_size(folder / "simulated.h5") if at_full_size else []
         for n_slices, n_eyes in ((6, 48), (64, 12)) if "formats" in options.parts else ():
             eyes = list(repeated(simulated, n_eyes, n_slices))
             print(f"\n{n_slices}x320x448, {n_eyes} volumes", flush=True)
@@ -69,18 +71,29 @@ def main() -> None:
             compare_training(many, options)
 
 
+def simulate_full_size(path: Path) -> list[Eye]:
+    """Some eyes of 6x320x448, with the surfaces that the search finds."""
+    simulate_file(path, _N_SIMULATED, config=_CONFIG, workers=n_cores())
+    with EyeReader(path) as reader:
+        return [reader.read(key) for key in reader.keys]
+
+
 def repeated(simulated: list[Eye], n_eyes: int, n_slices: int) -> Iterator[Eye]:
     """Simulated eyes, their slices repeated to make up the number."""
     for number in range(n_eyes):
         eye = simulated[number % len(simulated)]
         assert eye.volume is not None and eye.pose_um is not None
+        assert eye.surfaces_um is not None and eye.surface_confidence is not None
+        slices = np.arange(n_slices) % len(eye.volume)
         yield Eye(
             key=f"eye-{number}",
             patient=f"patient-{number}",
             laterality=eye.laterality,
             fundus=eye.fundus,
-            volume=np.resize(eye.volume, (n_slices, *eye.volume.shape[1:])),
-            pose_um=np.resize(eye.pose_um, (n_slices, eye.pose_um.shape[1])),
+            volume=eye.volume[slices],
+            pose_um=eye.pose_um[slices],
+            surfaces_um=eye.surfaces_um[:, slices],
+            surface_confidence=eye.surface_confidence[slices],
             scan=eye.scan if n_slices == 6 else RasterScan(n_slices, 448 * eye.spacing_mm[2], 6.0),
             spacing_mm=eye.spacing_mm if n_slices == 6 else (6 / (n_slices - 1), *eye.spacing_mm[1:]),
         )
@@ -187,9 +200,7 @@ def compare_training(many: Path, options: argparse.Namespace) -> None:
     """
     folder = many.parent
     phantom = folder / "phantom.h5"
-    with EyeWriter(phantom) as writer:
-        for number in range(40):
-            writer.add(simulate_eye(0, number))
+    simulate_file(phantom, 40, workers=n_cores())
     for name in options.experiments:
         path, more = (many, []) if name == "aptos2024" else (phantom, ["data.init_args.n_eyes=40"])
         overrides = [
