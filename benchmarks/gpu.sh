@@ -25,12 +25,13 @@ failed=()
 if [ -n "${SMALL:-}" ]; then
   PATIENCE=10  # of a machine that does other things too
   tests=(tests/models/training/test_on_a_device.py)
-  first=(--shape 6 32 48 --batch-size 2 --steps 1 --accelerator cpu)
-  second=(--shape 9 32 48 --batch-size 1 --steps 1 --accelerator cpu)
+  first=(--shape 6 32 48 --batch-size 2 --steps 1 --accelerator cpu --models pix2vol)
+  second=(--shape 9 32 48 --batch-size 1 --steps 1 --accelerator cpu --models pix2vol)
   loader=(trainer.accelerator=cpu --steps 2 --experiments pix2vol)
   eyes=(--eyes 16 --shape 32 48 --fundus-px 48)
   training=('model.init_args.shape=[6,32,48]' model.init_args.encoder=own 'model.init_args.texture=[8,8]'
-    model.init_args.feature_width=0 data.init_args.batch_size=2 data.init_args.test_fraction=0.3 trainer.accelerator=cpu trainer.devices=1)
+    model.init_args.feature_width=0 data.init_args.batch_size=2 data.init_args.test_fraction=0.3
+    trainer.accelerator=cpu trainer.devices=1)
   length=(trainer.max_steps=2)
 else
   tests=(-n auto)
@@ -69,12 +70,14 @@ loader() {
 training() {
   part eyes 180 "$PYTHON" -m fund2oct simulate "$OUT/eyes.h5" --overwrite "${eyes[@]}"
   part training $((60 * MINUTES + 240)) "$PYTHON" -m fund2oct train aptos2024 --out "$OUT/training" --overwrite \
-    "data.init_args.path=$OUT/eyes.h5" "${length[@]}" "${training[@]}" trainer.limit_val_batches=0 \
+    "data.init_args.path=$OUT/eyes.h5" "${length[@]}" "${training[@]}" \
+    trainer.limit_val_batches=0 trainer.enable_progress_bar=false \
     'trainer.callbacks=[{class_path: fund2oct.callbacks.PanelCallback, init_args: {n_eyes: 0}}]'
   [ ! -f "$OUT/training/report/report.md" ] || cp "$OUT/training/report/report.md" "$OUT/training.md"
 }
 
-"$PYTHON" -c 'import torch; print("torch", torch.__version__, *(torch.cuda.get_device_name(n) for n in range(torch.cuda.device_count())))'
+"$PYTHON" -c 'import torch
+print("torch", torch.__version__, *map(torch.cuda.get_device_name, range(torch.cuda.device_count())))'
 for name in "${@:-suite}"; do
   case $name in
     suite | steps | loader | training) ;;

@@ -28,10 +28,12 @@ import torch
 from PIL import Image
 
 from fund2oct.data import Eye, EyeReader, EyeWriter, FundusOCTDataModule
+from fund2oct.data.importing.simulated_file import simulate_file
 from fund2oct.data.loading.loader import EyeLoader
 from fund2oct.data.loading.sampler import TrainSampler
 from fund2oct.geometry import RadialScan, RasterScan, ScanPattern
-from fund2oct.phantom import PhantomConfig, simulate_eye
+from fund2oct.phantom import PhantomConfig
+from fund2oct.processes import n_cores
 from fund2oct.run.train import build
 
 _CONFIG = PhantomConfig(fundus_px=448, n_depth=320, n_ascans=448)
@@ -54,11 +56,11 @@ def main() -> None:
         scans = ((RadialScan(), 48), (RasterScan(64, 8.0, 6.0), 12)) if "formats" in options.parts else ()
         for scan, n_eyes in scans:
             print(f"\n{scan.n_slices}x320x448, {n_eyes} volumes", flush=True)
-            compare_formats(list(repeated(scan, n_eyes)), folder / str(scan.n_slices))
+            compare_formats(list(repeated(scan, n_eyes, folder)), folder / str(scan.n_slices))
         many = folder / "many.h5"
         if wanted & {"workers", "aptos2024"}:
             with EyeWriter(many) as writer:
-                for eye in repeated(RadialScan(), 200):
+                for eye in repeated(RadialScan(), 200, folder):
                     writer.add(eye)
         if "workers" in options.parts:
             print("\nloader of photos and volumes, 6x320x448, batches of 2", flush=True)
@@ -68,10 +70,13 @@ def main() -> None:
             compare_training(many, options)
 
 
-def repeated(scan: ScanPattern, n_eyes: int) -> Iterator[Eye]:
-    """Photos, volumes and poses of four simulated eyes, over and over, under names of their own."""
-    config = dataclasses.replace(_CONFIG, scan=scan)
-    simulated = [simulate_eye(0, number, config) for number in range(_N_SIMULATED)]
+def repeated(scan: ScanPattern, n_eyes: int, folder: Path) -> Iterator[Eye]:
+    """Four simulated eyes, with the surfaces that the search finds, over and over, under other names."""
+    path = folder / f"simulated-{scan.n_slices}.h5"
+    if not path.exists():
+        simulate_file(path, _N_SIMULATED, config=dataclasses.replace(_CONFIG, scan=scan), workers=n_cores())
+    with EyeReader(path) as reader:
+        simulated = [reader.read(key) for key in reader.keys]
     for number in range(n_eyes):
         eye = simulated[number % len(simulated)]
         yield Eye(
@@ -81,6 +86,8 @@ def repeated(scan: ScanPattern, n_eyes: int) -> Iterator[Eye]:
             fundus=eye.fundus,
             volume=eye.volume,
             pose_um=eye.pose_um,
+            surfaces_um=eye.surfaces_um,
+            surface_confidence=eye.surface_confidence,
             scan=eye.scan,
             spacing_mm=eye.spacing_mm,
         )
@@ -189,9 +196,7 @@ def compare_training(many: Path, options: argparse.Namespace) -> None:
     """
     folder = many.parent
     phantom = folder / "phantom.h5"
-    with EyeWriter(phantom) as writer:
-        for number in range(40):
-            writer.add(simulate_eye(0, number))
+    simulate_file(phantom, 40, workers=n_cores())
     for name in options.experiments:
         path, more = (many, []) if name == "aptos2024" else (phantom, ["data.init_args.n_eyes=40"])
         overrides = [
