@@ -87,7 +87,7 @@ class VolumeModel(KnowingModule):
         recompute: bool = False,
     ) -> None:
         super().__init__(shape, learning_rate, betas, decay_from, ema_decay, gradient_clip, seed)
-        # No checkpoint names a file to open: neither where a training began, nor a network of its masks.
+        # No checkpoint names a file to open.
         self.save_hyperparameters(ignore=["init_from", "mask_networks"])
         self.init_from = init_from
         self.recompute = recompute
@@ -290,9 +290,8 @@ class VolumeModel(KnowingModule):
             for part in self.modules():
                 if isinstance(part, Recomputing):
                     part.recompute = self.recompute
-            if self.init_from and not self.from_file:
-                begun = start_from(self.init_from, self, self.rebuilt())
-                self.init_from = None  # once: a second fit() goes on from the first
+            if self.init_from and not self.from_file:  # once: a second fit() goes on from the first
+                begun, self.init_from = start_from(self.init_from, self, self.rebuilt()), None
             # What an earlier validation left lies in inference mode, where nothing can be added to.
             for metric in self.modules():
                 if isinstance(metric, Metric):
@@ -315,6 +314,7 @@ class VolumeModel(KnowingModule):
             raise NotFiniteError(
                 f"step {self.global_step}: not a finite number: {name}; {advice(self.trainer)}"
             )
+        self.know_photos()
         rebuilt = self.rebuilt_names()
         checkpoint["state_dict"] = {
             name: value for name, value in checkpoint["state_dict"].items() if name not in rebuilt

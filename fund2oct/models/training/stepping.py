@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 from typing import Any, ClassVar
 
 import pytorch_lightning as pl
@@ -26,6 +27,7 @@ from fund2oct.models.training.optimisation import (
     warn_without_end,
 )
 from fund2oct.models.training.terms import check_terms
+from fund2oct.models.uncertainty.familiar import PhotoMemory
 from fund2oct.networks.average import AveragedNetwork
 from fund2oct.networks.noise import NoiseSource
 
@@ -72,6 +74,7 @@ class SteppingModule(pl.LightningModule):
         self.task: Task | None = None
         self._finite = FiniteWatch()
         self._progress = Progress()
+        self._photos: PhotoMemory | None = None
 
     def configure_optimizers(self) -> Any:
         """Adam, with a rate that falls linearly after ``decay_from`` of the training.
@@ -115,10 +118,19 @@ class SteppingModule(pl.LightningModule):
         """Put what is frozen into evaluation mode, and learn of loaders what no datamodule told."""
         warn_without_end(self.trainer, self.decay_from)
         rest_frozen(*networks)
+        if self._photos:
+            self._photos.forget()
+        self._photos = PhotoMemory.of(networks[0])
         datamodule = getattr(self.trainer, "datamodule", None)
         # Photos alone, or unpaired, are no translation.
         if self.task is None and getattr(datamodule, "content", "pairs") == "pairs":
             self.task = Task.of(datasets_of(self.trainer), self.shape, self.conditions)
+
+    def know_photos(self) -> None:
+        """Note in the task how the photos of the training look, as soon as enough were seen."""
+        photos = self._photos.learned() if self._photos else None
+        if self.task is not None and photos is not None:
+            self.task = replace(self.task, photos=photos)
 
     def on_train_epoch_end(self) -> None:
         """Step the schedules; stop where the training diverged."""

@@ -1,0 +1,177 @@
+"""How much a photo is like those that a model was trained on, as its encoder sees them."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch import Tensor, nn
+
+from fund2oct.eye import Array
+
+if TYPE_CHECKING:
+    from fund2oct.models.base import VolumeModel
+
+UNLIKE = 1.5
+"""Distance from which on a photo counts as unlike; on simulated eyes no photo of the kind of the training has it."""
+_N_KEPT = 1024
+_LEAST = 64
+"""Photos, below which there are too few to tell what is usual."""
+_N_DIRECTIONS = 16
+_TINY = 1e-6
+
+
+@dataclass(frozen=True, eq=False)
+class FamiliarPhotos:
+    r"""Distribution of the encoder's features over the photos of a training.
+
+    Each of the encoder's maps is averaged over the photo. The features, divided by their standard deviations,
+    are taken as normal, with a covariance of few directions and the same variance :math:`r` in all
+    others [1]. With the directions :math:`v_k`, their variances :math:`\lambda_k`, and :math:`D` scaled
+    features :math:`z`, the distance of a photo is that of Mahalanobis, as it tells photos of another kind
+    apart in [2],
+
+    .. math::
+        d^2 = \frac1D \left( \sum_k \frac{(v_k \cdot z)^2}{\lambda_k} +
+        \frac1r \Bigl| z - \sum_k (v_k \cdot z) \, v_k \Bigr|^2 \right)
+
+    so that its mean square over the photos of the training is 1.
+
+    Args:
+        mean: of the features, shape ``(D,)``.
+        scale: their standard deviations, same shape.
+        directions: unit vectors, shape ``(K, D)``.
+        variances: along these, shape ``(K,)``.
+        rest: variance along all others.
+
+    References:
+        [1] Tipping and Bishop, Probabilistic principal component analysis, J R Stat Soc B 1999.
+
+        [2] Lee et al., A simple unified framework for detecting out-of-distribution samples, NeurIPS 2018,
+        arXiv:1807.03888, equation 2.
+
+    Example:
+        >>> features = torch.randn(500, 40)
+        >>> usual = FamiliarPhotos.fit(features)
+        >>> round(float(usual.distance(features).square().mean()), 3)
+        1.0
+        >>> bool(usual.distance(features[:5] + 4).min() > UNLIKE)
+        True
+    """
+
+    mean: Tensor
+    scale: Tensor
+    directions: Tensor
+    variances: Tensor
+    rest: float
+
+    @classmethod
+    def fit(cls, features: Tensor) -> FamiliarPhotos:
+        """Learn from the features ``(N, D)`` of training photos, see :func:`photo_features`."""
+        features = features.detach().double().cpu()
+        mean, scale = features.mean(0), features.std(0, correction=0).clamp(min=_TINY)
+        scaled = (features - mean) / scale
+        variances, directions = torch.linalg.eigh(scaled.T @ scaled / len(scaled))
+        kept = min(_N_DIRECTIONS, len(variances) - 1)
+        rest = max(float(variances[:-kept].mean()), _TINY)
+        parts = mean, scale, directions[:, -kept:].T.contiguous(), variances[-kept:].clamp(min=_TINY)
+        return cls(*(part.float() for part in parts), rest)
+
+    def distance(self, features: Tensor) -> Tensor:
+        """Distances of photos ``(N, D)``, shape ``(N,)``; 1 is usual, and from :data:`UNLIKE` on unlike."""
+        scaled = (features.detach().float().cpu() - self.mean) / self.scale
+        along = scaled @ self.directions.T
+        others = (scaled.square().sum(1) - along.square().sum(1)).clamp(min=0)
+        return (((along.square() / self.variances).sum(1) + others / self.rest) / len(self.mean)).sqrt()
+
+    def to_dict(self) -> dict[str, Any]:
+        """Tensors by name, as stored in a checkpoint."""
+        return self.__dict__ | {"rest": torch.tensor(self.rest)}
+
+    @classmethod
+    def from_dict(cls, values: dict[str, Any]) -> FamiliarPhotos:
+        """Read what :meth:`to_dict` wrote."""
+        parts = (torch.as_tensor(values[name]) for name in ("mean", "scale", "directions", "variances"))
+        return cls(*parts, float(values["rest"]))
+
+
+def photo_features(maps: Sequence[Tensor]) -> Tensor:
+    """Means of an encoder's maps over the photo, shape ``(B, D)``."""
+    return torch.cat([each.detach().float().mean((2, 3)) for each in maps], 1)
+
+
+class PhotoMemory:
+    """Remembers how the last photos of a training looked to an encoder.
+
+    Args:
+        encoder: the encoder, which is watched from now on.
+    """
+
+    def __init__(self, encoder: nn.Module) -> None:
+        self._seen: deque[Tensor] = deque()
+        self._n_seen = 0
+        self._watch = encoder.register_forward_hook(self._remember)
+
+    @classmethod
+    def of(cls, network: nn.Module) -> PhotoMemory | None:
+        """The memory of a generator's encoder; None if it has none that makes maps of the photo."""
+        encoder = getattr(network, "encoder", None)
+        return cls(encoder) if isinstance(encoder, nn.Module) and hasattr(encoder, "channels") else None
+
+    def learned(self) -> FamiliarPhotos | None:
+        """What was usual; None after too few photos."""
+        return FamiliarPhotos.fit(torch.cat(tuple(self._seen))) if self._n_seen >= _LEAST else None
+
+    def forget(self) -> None:
+        """Watch no longer."""
+        self._watch.remove()
+
+    def _remember(self, encoder: nn.Module, given: Any, maps: Sequence[Tensor]) -> None:
+        # An encoder of a user's own may return anything; a step that is only weighed has no values.
+        if not isinstance(maps, list | tuple) or any(each.ndim != 4 or each.is_meta for each in maps):
+            return
+        self._seen.append(photo_features(maps))
+        self._n_seen += len(self._seen[-1])
+        while self._n_seen - len(self._seen[0]) >= _N_KEPT:
+            self._n_seen -= len(self._seen.popleft())
+
+
+@torch.inference_mode()
+def photo_distance(model: VolumeModel, fundus: Array) -> float | None:
+    """How far a photo is from those that a model was trained on.
+
+    It tells other cameras, blur and eyes of another kind. It does not tell how wrong the model is there, and
+    a usual photo may still hide a disease that the training did not have.
+
+    Args:
+        model: a trained model.
+        fundus: photo, cropped and prepared as in the training, RGB, uint8, shape ``(H, H, 3)``.
+
+    Returns:
+        The distance: 1 is usual, and from :data:`UNLIKE` on unlike; None if the model does not know it.
+
+    Example:
+        >>> from fund2oct.models import load_model
+        >>> import numpy as np
+        >>> photo_distance(load_model("model.ckpt"), np.zeros((48, 48, 3), np.uint8))  # of too few photos
+    """
+    usual = model.task.photos if model.task else None
+    if usual is None:
+        return None
+    encoder: nn.Module = model.generator_ema.module.encoder  # type: ignore[assignment]
+    photo = torch.from_numpy(fundus.copy()).permute(2, 0, 1)[None].to(model.device) / 255
+    return float(usual.distance(photo_features(encoder(photo))))
+
+
+def unlike_note(model: VolumeModel, fundus: Array) -> str:
+    """A warning if a photo is unlike those that a model was trained on, else empty; see :func:`photo_distance`."""
+    distance = photo_distance(model, fundus)
+    if distance is None or distance < UNLIKE:
+        return ""
+    return (
+        f"the photo is unlike those of the training (distance {distance:.1f}; usual 1, unlike from {UNLIKE:g}): "
+        "the result and its intervals cannot be trusted"
+    )
