@@ -14,9 +14,11 @@ from fund2oct.export import FORMATS, export_eye
 from fund2oct.eye import Eye
 from fund2oct.models import VolumeModel
 from fund2oct.models.thickness import ThicknessMap, predict_interval_um, predict_thickness, save_thickness
+from fund2oct.models.uncertainty.draws import predict_intervals
 from fund2oct.visual import ShownVolume, Theme, draw_panel, draw_thickness, save_figures
+from fund2oct.visual.thickness import draw_intervals
 
-_PANEL, _MAP, _NUMBERS = "", ".thickness", ".thickness.tif"
+_PANEL, _MAP, _NUMBERS, _INTERVALS = "", ".thickness", ".thickness.tif", ".intervals"
 
 
 @dataclass(frozen=True)
@@ -30,6 +32,7 @@ class Results:
         theme: colours of their paper and ink.
         footer: what stands under each picture.
         overwrite: whether the results of an earlier prediction may be replaced.
+        intervals_seed: seed of the draws from which mean and intervals are found; None leaves these out.
     """
 
     folder: Path
@@ -38,11 +41,15 @@ class Results:
     theme: Theme
     footer: str
     overwrite: bool
+    intervals_seed: int | None = None
 
     def names(self, name: str) -> list[str]:
         """The files, or folders, that may be written for an eye of a name."""
-        figures = [f"{part}.{ending}" for part in (_PANEL, _MAP) for ending in self.figure_formats]
-        return [name + ending for ending in (*map(_ending, self.formats), *figures, _NUMBERS)]
+        parts, numbers = [_PANEL, _MAP], [_NUMBERS]
+        if self.intervals_seed is not None:
+            parts, numbers = [*parts, _INTERVALS], [*numbers, f"{_INTERVALS}.npz"]
+        figures = [f"{part}.{ending}" for part in parts for ending in self.figure_formats]
+        return [name + ending for ending in (*map(_ending, self.formats), *figures, *numbers)]
 
     def there(self, name: str) -> tuple[Path, ...]:
         """Those of them that are there."""
@@ -64,8 +71,17 @@ class Results:
             if thickness is not None:
                 save_thickness(thickness, self.folder / f"{name}{_NUMBERS}")
             if eye.volume is not None:
+                if self.intervals_seed is not None:
+                    self._write_intervals(model, eye, name)
                 for format in self.formats:
                     export_eye(eye, self.folder, name, format, self.overwrite, thickness)
+
+    def _write_intervals(self, model: VolumeModel, eye: Eye, name: str) -> None:
+        assert self.intervals_seed is not None
+        found = predict_intervals(model, eye, self.intervals_seed)
+        figure = draw_intervals(eye, found, eye.key, self.footer, self.theme)
+        save_figures(figure, self.folder / f"{name}{_INTERVALS}", self.figure_formats)
+        found.save(self.folder / f"{name}{_INTERVALS}.npz")
 
     def _draw(self, model: VolumeModel, eye: Eye, thickness: ThicknessMap | None) -> dict[str, Figure]:
         assert eye.fundus is not None
