@@ -70,6 +70,34 @@ class Similarity(NamedTuple):
         return cls(centre, shift, torch.stack([1 + along, across], -1))
 
 
+def registered(
+    network: RegistrationNetwork | None, maps: Sequence[Tensor], grid: Tensor, whole: Tensor | None = None
+) -> tuple[Tensor, Tensor]:
+    """Positions of A-scans after their correction, and the centre of the scan.
+
+    Args:
+        network: finds the correction; None leaves the positions as they are.
+        maps: the encoder's maps of the photos, each of shape ``(B, C_l, H_l, W_l)``.
+        grid: positions of the A-scans in grid units, shape ``(B, S, X, 2)``.
+        whole: positions of all A-scans of the scan, by which it is registered, where ``grid`` holds others;
+            shape ``(B, S', X', 2)``.
+
+    Returns:
+        Positions, shape ``(B, S, X, 2)``, and centres, shape ``(B, 2)``.
+
+    Example:
+        >>> grid = 0.5 * torch.rand(2, 6, 40, 2)
+        >>> some, centre = registered(None, [], grid[:, :2], whole=grid)
+        >>> some.shape, bool(centre.allclose(grid.mean((1, 2))))
+        (torch.Size([2, 2, 40, 2]), True)
+    """
+    whole = grid if whole is None else whole
+    if network is not None:
+        correction = network(maps, whole)
+        grid, whole = correction.moved(grid), correction.moved(whole)
+    return grid, whole.mean((1, 2))
+
+
 class RegistrationNetwork(nn.Module):
     """Correct where a scan lies on a photo: shift, turn and scale.
 
