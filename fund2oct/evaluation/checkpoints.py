@@ -203,7 +203,9 @@ def evaluate(
     }
     shown = {name: model.task.provenance() if model.task else "" for name, model in drawing.items()}
     reliability = measure_reliability(models, eyes, seed)
-    return write_report(Path(out), protocol, eyes, answers, found, shown, pictures, figure_formats, reliability)
+    return write_report(
+        Path(out), protocol, eyes, answers, found, shown, pictures, figure_formats, reliability
+    )
 
 
 def _floors(eyes: HeldOutEyes, datamodule: FundusOCTDataModule, pool: Executor) -> list[Answer]:

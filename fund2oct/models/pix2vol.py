@@ -271,7 +271,7 @@ class Pix2Vol(VolumeGAN):
     def surfaces(
         self, fundus: Tensor, grid: Tensor, known: Known | None = None, whole: Tensor | None = None
     ) -> SurfaceDistribution:
-        """Predict the surfaces without a volume; ``whole`` is that of ``anatomy``, the rest of ``forward``."""
+        """Predict the surfaces without drawing a volume; the arguments are those of ``SurfaceModel``."""
         self.configure_model()
         network = self.generator_ema.module
         assert isinstance(network, LayeredGenerator)

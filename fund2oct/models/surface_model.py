@@ -206,7 +206,8 @@ class SurfaceModel(VolumeModel):
             grid: positions of the A-scans, -1 to 1 from one edge of the photo to the other, as (x, y), shape
                 ``(B, S, X, 2)``.
             known: what is known of the eyes beside their photos, see ``known``.
-            whole: positions of all A-scans of the scan, by which it is registered, where ``grid`` holds others.
+            whole: positions of all A-scans of the scan, by which it is registered, where ``grid`` holds
+                others.
 
         Returns:
             Their distribution.

@@ -63,7 +63,8 @@ class Similarity(NamedTuple):
         """
         weights = weights[..., None]
         centre, shift = (weights * grid).sum(1), (weights * moves).sum(1)
-        (x, y), (u, v) = ((part - mean[:, None]).unbind(-1) for part, mean in ((grid, centre), (moves, shift)))
+        x, y = (grid - centre[:, None]).unbind(-1)
+        u, v = (moves - shift[:, None]).unbind(-1)
         spread = (weights[..., 0] * (x * x + y * y)).sum(1) + _LEAST_SPREAD
         along = (weights[..., 0] * (x * u + y * v)).sum(1) / spread
         across = (weights[..., 0] * (x * v - y * u)).sum(1) / spread
@@ -144,8 +145,10 @@ class RegistrationNetwork(nn.Module):
         grid = coarsen(grid, min(_ALONG, grid.shape[2]))
         offset = grid - grid.mean((1, 2), keepdim=True)
         where = torch.cat([grid, offset], -1).permute(0, 3, 1, 2)
-        read = [project(sample_lines(each, grid)) for project, each in zip(self.projections, maps, strict=True)]
-        x = F.silu(torch.stack(read).mean(0) + self.position(where))
+        read = [sample_lines(each, grid) for each in maps]
+        scales = [project(each) for project, each in zip(self.projections, read, strict=True)]
+        x = F.silu(torch.stack(scales).mean(0) + self.position(where))
         x = F.silu(self.own(x) + self.others(x.mean((2, 3), keepdim=True)))
         votes = self.vote(x).float().flatten(2)
-        return Similarity.fitted(grid.flatten(1, 2), _STEP * votes[:, :2].transpose(1, 2), votes[:, 2].softmax(1))
+        moves, weights = _STEP * votes[:, :2].transpose(1, 2), votes[:, 2].softmax(1)
+        return Similarity.fitted(grid.flatten(1, 2), moves, weights)

@@ -79,9 +79,7 @@ def draw_distances(distances: Mapping[str, Sequence[DistanceResult]]) -> Figure:
     return figure
 
 
-def draw_reliability(
-    found: Mapping[str, Mapping[str, Sequence[float]]], levels: Sequence[float]
-) -> Figure:
+def draw_reliability(found: Mapping[str, Mapping[str, Sequence[float]]], levels: Sequence[float]) -> Figure:
     """Draw how many intervals of each level hold the real value: a curve an answer, a panel a quantity.
 
     On the dashed diagonal an interval holds what it promises; below it the answer is too sure.
@@ -106,8 +104,9 @@ def draw_reliability(
         dress(axes)
     panels[0].set_ylabel("real values that it holds")
     handles, labels = panels[0].get_legend_handles_labels()
+    n_columns = min(4, len(handles))
     figure.legend(
-        handles, labels, loc="outside lower center", ncols=min(4, len(handles)), fontsize=TEXT_PT, frameon=False
+        handles, labels, loc="outside lower center", ncols=n_columns, fontsize=TEXT_PT, frameon=False
     )
     return figure
 

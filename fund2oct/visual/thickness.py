@@ -152,7 +152,8 @@ def draw_intervals(
     grid = eye.placement.to_grid(eye.scan.coordinates(found.mean.shape[-1]))
     places = grid_to_pixels(grid, size).flatten(0, 1)
     wide = found.high - found.low
-    maps = {f"{name}, µm": width for name, width in found.widths.items()} | {"voxels, grey value": wide.mean(1)}
+    maps = {f"{name}, µm": width for name, width in found.widths.items()}
+    maps["voxels, grey value"] = wide.mean(1)
     slices = shown_slices(len(wide))
     figure = new_figure(13, 6.4, theme, layout="constrained")
     figure.suptitle(title, fontsize=TITLE_PT, color=theme.ink, fontweight="bold", x=0.01, ha="left")
@@ -164,7 +165,8 @@ def draw_intervals(
         bar = upper.colorbar(drawn, ax=axes, orientation="horizontal", shrink=0.8, pad=0.02)
         bar.ax.tick_params(labelsize=SMALL_PT, colors=theme.muted)
     rows = {"mean of the draws": found.mean, "width of the 80% interval": wide / wide.max().clamp(min=1e-6)}
-    for row, (caption, volume) in zip(lower.subplots(2, len(slices), squeeze=False), rows.items(), strict=True):
+    boxes = lower.subplots(2, len(slices), squeeze=False)
+    for row, (caption, volume) in zip(boxes, rows.items(), strict=True):
         for axes, number in zip(row, slices, strict=True):
             draw_bscan(axes, volume[number], eye.spacing_mm[1:])
         row[0].set_title(caption, fontsize=SMALL_PT, color=theme.ink, loc="left")

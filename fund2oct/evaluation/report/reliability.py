@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from collections import defaultdict
 from collections.abc import Mapping
 from typing import Any
 
@@ -30,11 +29,11 @@ Reliability = dict[str, dict[str, list[float]]]
 """For each model and each quantity, the share of the real values that the intervals of each level hold."""
 
 RELIABILITY_TEXT = f"""\
-Of all intervals of a level, that share should hold the real value. Where less do, the model is too sure; where
-more do, it is not sure enough. Thickness and heights above the pose's surface are intervals of the predicted
-distribution, at all A-scans of all eyes, against the surfaces as found. A voxel's interval lies between two of
-{N_DRAWS} draws; they are counted in the first {_EYES_DRAWN} eyes, in the aligned frame. Few eyes make these shares
-uncertain, for the A-scans of one eye err together."""
+Of all intervals of a level, that share should hold the real value. Where fewer do, the model is too sure;
+where more do, it is not sure enough. Thickness and heights above the pose's surface are intervals of the
+predicted distribution, at all A-scans of all eyes, against the surfaces as found. A voxel's interval lies
+between two of {N_DRAWS} draws; voxels are counted in about {_EYES_DRAWN} eyes, in the aligned frame. Few eyes
+make these shares uncertain, for the A-scans of one eye err together."""
 
 
 def level_of_normal(real: Tensor, median: Tensor, deviation: Tensor) -> Tensor:
@@ -93,8 +92,8 @@ def measure_reliability(models: Mapping[str, VolumeModel], eyes: EyeSet, seed: i
     Returns:
         For each model and each quantity the share at each of :data:`LEVELS`.
     """
-    held: dict[str, dict[str, Tensor]] = {name: defaultdict(lambda: torch.zeros(len(LEVELS))) for name in models}
-    known: dict[str, dict[str, int]] = {name: defaultdict(int) for name in models}
+    # Of each model and quantity how many values there are, and how many of them each level holds.
+    counts: dict[str, dict[str, Tensor]] = {name: {} for name in models}
     n_drawn = 0
     for batch in eyes.batches():
         for name, model in models.items():
@@ -102,15 +101,15 @@ def measure_reliability(models: Mapping[str, VolumeModel], eyes: EyeSet, seed: i
             if n_drawn < _EYES_DRAWN:
                 levels |= _voxel_levels(model, batch, seed)
             for what, level in levels.items():
-                level = level[level.isfinite()].cpu()
-                held[name][what] += torch.stack([(level <= most + _ROUNDING).sum() for most in LEVELS])
-                known[name][what] += level.numel()
+                level = level[level.isfinite()]
+                count = torch.stack([(level <= most + _ROUNDING).sum() for most in (*LEVELS, 1.0)]).cpu()
+                counts[name][what] = counts[name].get(what, 0) + count
         n_drawn += len(batch["key"])
-    shares = {
-        name: {what: (count / known[name][what]).tolist() for what, count in by_what.items() if known[name][what]}
-        for name, by_what in held.items()
+    return {
+        name: {what: (count[:-1] / count[-1]).tolist() for what, count in by_what.items() if count[-1]}
+        for name, by_what in counts.items()
+        if by_what
     }
-    return {name: by_what for name, by_what in shares.items() if by_what}
 
 
 def reliability_table(found: Reliability) -> list[str]:
@@ -118,7 +117,8 @@ def reliability_table(found: Reliability) -> list[str]:
     lines = [row_of(["answer", "interval of", *(f"{level:.0%}" for level in LEVELS)])]
     lines.append("|---|---|" + "---:|" * len(LEVELS))
     for name, by_what in found.items():
-        lines += [row_of([name, what, *(f"{share:.0%}" for share in shares)]) for what, shares in by_what.items()]
+        for what, shares in by_what.items():
+            lines.append(row_of([name, what, *(f"{share:.0%}" for share in shares)]))
     return lines
 
 

@@ -59,8 +59,9 @@ class Intervals:
 
     def save(self, path: Path) -> None:
         """Write all as a NumPy archive: voxels as bytes, surfaces as float32, both by their names here."""
-        voxels = {name: getattr(self, name).mul(255).round().byte().numpy() for name in ("mean", "low", "high")}
-        np.savez_compressed(path, **voxels, names=np.array(self.names), surfaces_um=self.surfaces_um.numpy())
+        mean, low, high = (part.mul(255).round().byte().numpy() for part in (self.mean, self.low, self.high))
+        names, surfaces_um = np.array(self.names), self.surfaces_um.numpy()
+        np.savez_compressed(path, mean=mean, low=low, high=high, names=names, surfaces_um=surfaces_um)
 
 
 @torch.inference_mode()
@@ -87,17 +88,21 @@ def draw_volumes(
         torch.Size([9, 1, 1, 6, 32, 48])
     """
     options = {"draw_surfaces": True} if hasattr(model, "surfaces") else {}
-    noises = [NoiseSource.of_keys([f"{key}, draw {n}" for key in keys], seed, model.device) for n in range(N_DRAWS)]
-    return torch.stack([model(fundus, grid, rng=noise, **options, **known).float() for noise in noises])
+    draws = []
+    for number in range(N_DRAWS):
+        noise = NoiseSource.of_keys([f"{key}, draw {number}" for key in keys], seed, model.device)
+        draws.append(model(fundus, grid, rng=noise, **options, **known).float())
+    return torch.stack(draws)
 
 
 @torch.inference_mode()
 def predict_intervals(model: VolumeModel, eye: Eye, seed: int = 0) -> Intervals:
     """Find mean and interval of what a model draws for the photo of an eye.
 
-    The interval of a voxel is that of :data:`N_DRAWS` draws: from the least to the greatest. It holds one more
-    draw with a probability of 80%, and the real voxel as often, if the model is calibrated. The intervals of
-    surfaces are those of the predicted distribution; of a model without one, they are searched in the draws.
+    The interval of a voxel is that of :data:`N_DRAWS` draws: from the least to the greatest. It holds one
+    more draw with a probability of 80%, and the real voxel as often if the model is calibrated. The intervals
+    of surfaces are those of the predicted distribution; of a model without one, they are searched in the
+    draws.
 
     Args:
         model: a model that draws volumes.
@@ -129,9 +134,13 @@ def predict_intervals(model: VolumeModel, eye: Eye, seed: int = 0) -> Intervals:
     else:
         found = find_surfaces(draws, spacing_mm[1], spacing_mm[2])
         depths = torch.stack([found.ilm_um, found.rpe_um, found.bm_um], 1).float()
-        ends = torch.nan_to_num(depths, nan=torch.inf).amin(0), torch.nan_to_num(depths, nan=-torch.inf).amax(0)
-        low, high = (end.masked_fill(end.isinf(), torch.nan) for end in ends)
-        names, surfaces_um = _SEARCHED, torch.stack([depths.nanmedian(0).values, low, high])
+        gone = depths.isnan()
+        least, most = (
+            depths.masked_fill(gone, torch.inf).amin(0),
+            depths.masked_fill(gone, -torch.inf).amax(0),
+        )
+        ends = [end.masked_fill(gone.all(0), torch.nan) for end in (least, most)]
+        names, surfaces_um = _SEARCHED, torch.stack([depths.nanmedian(0).values, *ends])
     voxels = draws[:, 0]
     return Intervals(voxels.mean(0), voxels.amin(0), voxels.amax(0), names, surfaces_um.float())
 

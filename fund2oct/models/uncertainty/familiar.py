@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from fund2oct.models.base import VolumeModel
 
 UNLIKE = 1.5
-"""Distance from which on a photo counts as unlike; on simulated eyes no photo of the kind of the training has it."""
+"""Distance from which on a photo counts as unlike; simulated photos like those of the training stay below."""
 _N_KEPT = 1024
 _LEAST = 64
 """Photos, below which there are too few to tell what is usual."""
@@ -167,11 +167,11 @@ def photo_distance(model: VolumeModel, fundus: Array) -> float | None:
 
 
 def unlike_note(model: VolumeModel, fundus: Array) -> str:
-    """A warning if a photo is unlike those that a model was trained on, else empty; see :func:`photo_distance`."""
+    """A warning if a photo is unlike those of a model's training, else empty; see :func:`photo_distance`."""
     distance = photo_distance(model, fundus)
     if distance is None or distance < UNLIKE:
         return ""
     return (
-        f"the photo is unlike those of the training (distance {distance:.1f}; usual 1, unlike from {UNLIKE:g}): "
-        "the result and its intervals cannot be trusted"
+        f"the photo is unlike those of the training (distance {distance:.1f}; 1 is usual, {UNLIKE:g} and more "
+        "unlike): the result and its intervals cannot be trusted"
     )
