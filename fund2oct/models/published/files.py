@@ -1,7 +1,7 @@
 """A published model: tensors in one file, plain values in another, and nothing that runs.
 
-``model.safetensors`` holds the averaged networks that use needs, and statistics of the poses and photos of the
-training; ``config.json`` the class, the hyper-parameters, the task, and what the card says in numbers.
+``model.safetensors`` holds the averaged networks that use needs, and statistics of the training's poses and
+photos; ``config.json`` the class, the hyper-parameters, the task, and what the card says in numbers.
 """
 
 from __future__ import annotations

@@ -172,6 +172,6 @@ def unlike_note(model: VolumeModel, fundus: Array) -> str:
     if distance is None or distance < UNLIKE:
         return ""
     return (
-        f"the photo is unlike those of the training (distance {distance:.1f}; 1 is usual, {UNLIKE:g} and more "
-        "unlike): the result and its intervals cannot be trusted"
+        f"the photo is unlike those of the training (distance {distance:.1f}; 1 is usual, {UNLIKE:g} or "
+        "more is unlike): the result and its intervals cannot be trusted"
     )
