@@ -120,6 +120,7 @@ def row(name: str, distances: Sequence[Tensor], widths: Sequence[Tensor], found:
 
 
 def main() -> None:
+    """Measure and print."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("checkpoint")
     parser.add_argument("--data", help="file of eyes (default: that of the training)")
