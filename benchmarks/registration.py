@@ -12,20 +12,21 @@ photo        where ``--placement photo`` lays the scan: around the fovea, or the
              (half a second a photo)
 photo+       the same, from which a registration network starts
 
-For each it prints the thickness error of the test eyes and how far an A-scan is from its true place. The share
-that is recovered is (misplaced - registered) / (misplaced - true).
+For each it prints the thickness error of the test eyes and how far an A-scan is from its true place. The
+share that is recovered is (misplaced - registered) / (misplaced - true).
 """
 
 import argparse
 import math
 import time
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 
-from fund2oct.data import FundusOCTDataModule
+from fund2oct.data import EyeReader, FundusOCTDataModule
 from fund2oct.data.loading.dataset import FundusOCTDataset
 from fund2oct.data.preparing.placing import PhotoPlacement, place_on
 from fund2oct.geometry import Placement
@@ -72,7 +73,7 @@ class Eyes:
 
     @classmethod
     @torch.inference_mode()
-    def of(cls, dataset: FundusOCTDataset, encoder: nn.Module, arms: list[str]) -> "Eyes":
+    def of(cls, dataset: FundusOCTDataset, path: Path, encoder: nn.Module, arms: list[str]) -> "Eyes":
         """Read and encode the eyes of a dataset once."""
         batches = []
         for first in range(0, len(dataset), BATCH):
@@ -81,13 +82,14 @@ class Eyes:
             batches.append((batch["fundus"], heights_above_pose(batch)[..., ::EVERY], *maps))
         photos, heights, *maps = map(torch.cat, zip(*batches, strict=True))
         places = dataset.scan.coordinates(dataset.shape[2])[:, ::EVERY]
-        true = [dataset._index.placement(number) for number in range(len(dataset))]
-        sides = dataset._index.lateralities
+        with EyeReader(path) as reader:
+            known = [reader.info(key) for key in dataset.keys]
+        true = [one.fields["placement"] for one in known]
         grids = {
             arm: torch.stack(
                 [
-                    wanted(arm, one, number, photos[number], sides[number]).to_grid(places)
-                    for number, one in enumerate(true)
+                    wanted(arm, placement, number, photos[number], known[number].laterality).to_grid(places)
+                    for number, placement in enumerate(true)
                 ]
             )
             for arm in {"true", *arms}
@@ -162,17 +164,17 @@ def main() -> None:
     data = FundusOCTDataModule(options.data)
     data.setup()
     encoder, arms = PretrainedEncoder().eval(), list(options.arms)
-    training, test = (Eyes.of(each, encoder, arms) for each in (data.train_dataset, data.test_dataset))
+    training, test = (
+        Eyes.of(each, data.path, encoder, arms) for each in (data.train_dataset, data.test_dataset)
+    )
     for arm in arms:
         for seed in range(options.seeds):
             began = time.process_time()
             network = train(arm, training, options.steps, seed)
             errors, before, after = measure(network, test, arm)
-            print(
-                f"{arm}, seed {seed}: {errors.mean():.2f} ± {errors.std() / len(errors) ** 0.5:.2f} µm; A-scans "
-                f"{before.mean():.2f} mm off, then {after.mean():.2f}; {time.process_time() - began:.0f} s",
-                flush=True,
-            )
+            error = f"{errors.mean():.2f} ± {errors.std() / len(errors) ** 0.5:.2f} µm"
+            off = f"A-scans {before.mean():.2f} mm off, then {after.mean():.2f}"
+            print(f"{arm}, seed {seed}: {error}; {off}; {time.process_time() - began:.0f} s", flush=True)
 
 
 if __name__ == "__main__":
