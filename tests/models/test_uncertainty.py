@@ -16,6 +16,7 @@ from fund2oct.models.uncertainty import familiar
 from fund2oct.models.uncertainty.draws import draw_volumes, predict_intervals
 from fund2oct.models.uncertainty.familiar import UNLIKE, FamiliarPhotos, PhotoMemory, photo_features
 from fund2oct.networks.encoder import FundusEncoder
+from fund2oct.phantom import simulate_eye
 from fund2oct.retina import pose_surface_um
 
 N_FEATURES = 30
@@ -65,28 +66,35 @@ def test_a_checkpoint_knows_the_photos_of_its_training(tiny_eyes, tmp_path, monk
     assert again.photos.rest == pytest.approx(loaded.task.photos.rest)
 
 
-def test_a_photo_unlike_those_of_the_training_is_told(tiny_checkpoint):
+@pytest.fixture(scope="module")
+def photo():
+    """A photo as a camera gives it, wider than tall."""
+    return np.pad(simulate_eye(0, 0).fundus, ((8, 8), (24, 24), (0, 0)))
+
+
+def test_a_photo_unlike_those_of_the_training_is_told(tiny_checkpoint, photo):
     model = load_model(tiny_checkpoint)
-    usual, strange = np.full((2, 48, 48, 3), 90, np.uint8)
-    strange[::2] = 250
-    photos = torch.from_numpy(usual).permute(2, 0, 1) / 255 + 0.02 * torch.randn(80, 3, 1, 1)
+    eye = model.predict(photo)
+    assert familiar.unlike_note(model, eye.fundus) == ""  # it does not know
     with torch.no_grad():
-        features = photo_features(model.generator_ema.module.encoder(photos))
-    assert familiar.unlike_note(model, strange) == ""  # it does not know
-    model.task = replace(model.task, photos=FamiliarPhotos.fit(features))
-    assert familiar.photo_distance(model, usual) < UNLIKE
+        shown = torch.from_numpy(eye.fundus.copy()).permute(2, 0, 1)[None] / 255
+        seen = photo_features(model.generator_ema.module.encoder(shown))
+    photos = FamiliarPhotos.fit(seen + 0.1 * torch.randn(80, seen.shape[1]))
+    model.task = replace(model.task, photos=photos)
+    assert familiar.photo_distance(model, eye.fundus) < UNLIKE
+    assert familiar.unlike_note(model, eye.fundus) == ""
+    model.task = replace(model.task, photos=replace(photos, mean=photos.mean + 5 * photos.scale))
     with pytest.warns(UserWarning, match=r"photo-\w+: the photo is unlike those of the training \(distance"):
-        model.predict(strange)
+        model.predict(photo)
 
 
 @pytest.mark.parametrize("kind", ["surfaces predicted", "surfaces searched"])
-def test_intervals_hold_the_draws(kind, tiny_checkpoint, tmp_path):
+def test_intervals_hold_the_draws(kind, photo, tiny_checkpoint, tmp_path):
     model = load_model(tiny_checkpoint)
     if kind == "surfaces searched":
         other = VoxelGAN((6, 32, 48), channels=[8, 8, 16])
         other.configure_model()
         other.task, model = model.task, other
-    photo = np.random.default_rng(0).integers(0, 255, (60, 60, 3), np.uint8)
     eye = model.eval().predict(photo)
     found = predict_intervals(model, eye)
     assert found.mean.shape == (6, 32, 48)
