@@ -57,8 +57,10 @@ class Results:
 
     def are_done(self, name: str, model: VolumeModel) -> bool:
         """Whether the last of them is there."""
-        last = _ending(self.formats[-1]) if model.draws_volumes else _NUMBERS
-        return (self.folder / f"{name}{last}").exists()
+        last = [_ending(self.formats[-1]) if model.draws_volumes else _NUMBERS]
+        if model.draws_volumes and self.intervals_seed is not None:
+            last.append(f"{_INTERVALS}.npz")
+        return all((self.folder / f"{name}{ending}").exists() for ending in last)
 
     def write(self, model: VolumeModel, eye: Eye, name: str) -> None:
         """Write the results of a photo; what stops it leaves no half of them behind."""
