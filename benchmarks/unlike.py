@@ -27,7 +27,6 @@ from torch import Tensor
 from fund2oct.data import EyeReader, FundusOCTDataModule
 from fund2oct.data.augmenting.photometry import FundusPhotometry
 from fund2oct.data.formats.images import read_rgb
-from fund2oct.data.loading.order import Draw
 from fund2oct.data.preparing.photo import PhotoOptions, prepare_photo, resize_photo
 from fund2oct.eye import Array
 from fund2oct.models import VolumeModel, load_model
@@ -75,15 +74,10 @@ def look(model: VolumeModel, photos: Array, grid: Tensor, real_um: Tensor | None
     return {name: torch.cat(parts) for name, parts in found.items() if parts}
 
 
-@torch.inference_mode()
-def training_features(model: VolumeModel, data: FundusOCTDataModule) -> Tensor:
-    """Features of the training photos, augmented as in the training."""
-    dataset, network = data.train_dataset, model.generator_ema.module
-    parts = []
-    for eyes in chunks(len(dataset)):
-        batch = dataset.finish(dataset.fetch([Draw(number, epoch=0) for number in eyes]))
-        parts.append(photo_features(network.encoder(batch["fundus"])))  # type: ignore[operator]
-    return torch.cat(parts)
+def photos_of(path: Path, keys: Sequence[str]) -> Array:
+    """Photos ``(N, H, H, 3)`` of some eyes of a file."""
+    with EyeReader(path) as reader:
+        return np.stack([reader.array(key, "fundus") for key in keys])  # type: ignore[type-var, list-item]
 
 
 def changed(photos: Array, data: FundusOCTDataModule, real: Path | None) -> dict[str, Array]:
@@ -125,24 +119,19 @@ def main() -> None:
     parser.add_argument("checkpoint")
     parser.add_argument("--data", help="file of eyes (default: that of the training)")
     parser.add_argument("--real", type=Path, help="folder of real photos")
-    parser.add_argument("--photometric", type=float, default=0.15, help="of the training")
-    parser.add_argument("--photo-maps", type=float, default=0.5, help="of the training")
     options = parser.parse_args()
     model = load_model(options.checkpoint).eval()
     assert model.task is not None
     names = {part: [eye.key for eye in eyes] for part, eyes in model.task.seen.parts.items()}
-    data = FundusOCTDataModule(
-        options.data or model.task.seen.path, volume_shape=model.shape, split=names,
-        photometric=options.photometric, photo_maps=options.photo_maps, fundus_px=model.task.fundus_px,
-    )  # fmt: skip
+    path = options.data or model.task.seen.path
+    data = FundusOCTDataModule(path, volume_shape=model.shape, split=names, fundus_px=model.task.fundus_px)
     data.setup()
     test = data.test_dataset
     batches = [test.finish(test.fetch(list(eyes))) for eyes in chunks(len(test))]
-    with EyeReader(data.path) as reader:
-        photos = np.stack([reader.array(key, "fundus") for key in test.keys])  # type: ignore[type-var, list-item]
+    photos = photos_of(data.path, test.keys)
     heights = torch.cat([heights_above_pose(batch) for batch in batches])
     grid, real_um = torch.cat([batch["grid"] for batch in batches]), heights[:, ILM] - heights[:, RPE]
-    training = training_features(model, data)
+    training = look(model, photos_of(data.path, data.train_dataset.keys), grid[:1])["features"]
     usual, own = FamiliarPhotos.fit(training), look(model, photos, grid, real_um)
     away = usual.distance(own["features"])
     print("| photos | distance: AUROC | width: AUROC | distance, median | thickness error, µm | 80% covers |")

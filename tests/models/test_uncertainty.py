@@ -14,8 +14,7 @@ from fund2oct.models.published.files import read_published, write_published
 from fund2oct.models.task import TASK_KEY, Task
 from fund2oct.models.uncertainty import familiar
 from fund2oct.models.uncertainty.draws import draw_volumes, predict_intervals
-from fund2oct.models.uncertainty.familiar import UNLIKE, FamiliarPhotos, PhotoMemory, photo_features
-from fund2oct.networks.encoder import FundusEncoder
+from fund2oct.models.uncertainty.familiar import UNLIKE, FamiliarPhotos, photo_features
 from fund2oct.phantom import simulate_eye
 from fund2oct.retina import pose_surface_um
 
@@ -34,20 +33,6 @@ def test_the_distance_is_that_of_mahalanobis():
     assert usual.distance(features).square().mean().item() == pytest.approx(1, abs=1e-3)
 
 
-def test_the_last_photos_of_a_training_are_remembered_once_enough_were_seen(monkeypatch):
-    monkeypatch.setattr(familiar, "_LEAST", 6)
-    monkeypatch.setattr(familiar, "_N_KEPT", 8)
-    encoder = FundusEncoder((4, 8))
-    memory = PhotoMemory(encoder)
-    batches = torch.rand(5, 3, 3, 16, 16)
-    encoder(batches[0])
-    assert memory.learned() is None
-    features = [photo_features(encoder(batch)) for batch in batches[1:]]
-    memory.forget()
-    encoder(batches[0])
-    torch.testing.assert_close(memory.learned().mean, torch.cat(features[-3:]).mean(0))
-
-
 def test_a_checkpoint_knows_the_photos_of_its_training(tiny_eyes, tmp_path, monkeypatch):
     monkeypatch.setattr(familiar, "_LEAST", 6)
     model = SurfaceModel((6, 32, 48), encoder="own", surface_width=8)
@@ -58,7 +43,10 @@ def test_a_checkpoint_knows_the_photos_of_its_training(tiny_eyes, tmp_path, monk
     trainer.fit(model, datamodule=FundusOCTDataModule(str(tiny_eyes), batch_size=2))
     trainer.save_checkpoint(tmp_path / "a.ckpt")
     loaded = load_model(tmp_path / "a.ckpt")
-    assert loaded.task.photos is not None
+    with torch.no_grad():
+        encoder, training = loaded.generator_ema.module.encoder, trainer.datamodule.train_dataset
+        seen = photo_features(encoder(torch.stack([training.photo(number) for number in range(18)])))
+    torch.testing.assert_close(loaded.task.photos.mean, seen.mean(0))
     torch.testing.assert_close(loaded.task.photos.directions, model.task.photos.directions)
     write_published(loaded, tmp_path, {})
     again = Task.from_dict(read_published(tmp_path)[TASK_KEY]["task"])

@@ -27,7 +27,7 @@ from fund2oct.models.training.optimisation import (
     warn_without_end,
 )
 from fund2oct.models.training.terms import check_terms
-from fund2oct.models.uncertainty.familiar import PhotoMemory
+from fund2oct.models.uncertainty.familiar import familiar_photos
 from fund2oct.networks.average import AveragedNetwork
 from fund2oct.networks.noise import NoiseSource
 
@@ -74,7 +74,6 @@ class SteppingModule(pl.LightningModule):
         self.task: Task | None = None
         self._finite = FiniteWatch()
         self._progress = Progress()
-        self._photos: PhotoMemory | None = None
 
     def configure_optimizers(self) -> Any:
         """Adam, with a rate that falls linearly after ``decay_from`` of the training.
@@ -118,19 +117,21 @@ class SteppingModule(pl.LightningModule):
         """Put what is frozen into evaluation mode, and learn of loaders what no datamodule told."""
         warn_without_end(self.trainer, self.decay_from)
         rest_frozen(*networks)
-        if self._photos:
-            self._photos.forget()
-        self._photos = PhotoMemory.of(networks[0])
         datamodule = getattr(self.trainer, "datamodule", None)
         # Photos alone, or unpaired, are no translation.
         if self.task is None and getattr(datamodule, "content", "pairs") == "pairs":
             self.task = Task.of(datasets_of(self.trainer), self.shape, self.conditions)
 
     def know_photos(self) -> None:
-        """Note in the task how the photos of the training look, as soon as enough were seen."""
-        photos = self._photos.learned() if self._photos else None
-        if self.task is not None and photos is not None:
-            self.task = replace(self.task, photos=photos)
+        """Note in the task how the photos of the training look to the encoder, once that is trained."""
+        encoder = getattr(self.generator_ema.module, "encoder", None)
+        if self.task is None or not isinstance(encoder, nn.Module) or not hasattr(encoder, "channels"):
+            return
+        trained = any(weight.requires_grad for weight in self.generator.encoder.parameters())  # type: ignore[union-attr]
+        if self.share_done() < 1 if trained else self.task.photos is not None:
+            return
+        dataset = getattr(self.trainer.train_dataloader, "dataset", None)
+        self.task = replace(self.task, photos=familiar_photos(encoder, dataset, self.device))
 
     def on_train_epoch_end(self) -> None:
         """Step the schedules; stop where the training diverged."""

@@ -2,24 +2,23 @@
 
 from __future__ import annotations
 
-from collections import deque
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor, nn
 
-from fund2oct.eye import Array
+from fund2oct.eye import Array, DataError
 
 if TYPE_CHECKING:
     from fund2oct.models.base import VolumeModel
 
 UNLIKE = 1.5
 """Distance from which on a photo counts as unlike; simulated photos like those of the training stay below."""
-_N_KEPT = 1024
-_LEAST = 64
-"""Photos, below which there are too few to tell what is usual."""
+_LEAST, _MOST, _BATCH = 64, 512, 16
+"""Photos of a training: fewer cannot tell what is usual, more are not needed; and as many at a time."""
 _N_DIRECTIONS = 16
 _TINY = 1e-6
 
@@ -103,40 +102,28 @@ def photo_features(maps: Sequence[Tensor]) -> Tensor:
     return torch.cat([each.detach().float().mean((2, 3)) for each in maps], 1)
 
 
-class PhotoMemory:
-    """Remembers how the last photos of a training looked to an encoder.
+@torch.no_grad()
+def familiar_photos(encoder: nn.Module, dataset: Any, device: torch.device) -> FamiliarPhotos | None:
+    """How the photos of a training look to an encoder, as they are, without augmentation.
 
     Args:
-        encoder: the encoder, which is watched from now on.
+        encoder: makes maps of photos.
+        dataset: the eyes of the training, with ``photo(number)`` like
+            :class:`fund2oct.data.FundusOCTDataset`.
+        device: where the encoder is.
+
+    Returns:
+        What is usual; None if the dataset has no such photos, or too few.
     """
-
-    def __init__(self, encoder: nn.Module) -> None:
-        self._seen: deque[Tensor] = deque()
-        self._n_seen = 0
-        self._watch = encoder.register_forward_hook(self._remember)
-
-    @classmethod
-    def of(cls, network: nn.Module) -> PhotoMemory | None:
-        """The memory of a generator's encoder; None if it has none that makes maps of the photo."""
-        encoder = getattr(network, "encoder", None)
-        return cls(encoder) if isinstance(encoder, nn.Module) and hasattr(encoder, "channels") else None
-
-    def learned(self) -> FamiliarPhotos | None:
-        """What was usual; None after too few photos."""
-        return FamiliarPhotos.fit(torch.cat(tuple(self._seen))) if self._n_seen >= _LEAST else None
-
-    def forget(self) -> None:
-        """Watch no longer."""
-        self._watch.remove()
-
-    def _remember(self, encoder: nn.Module, given: Any, maps: Sequence[Tensor]) -> None:
-        # An encoder of a user's own may return anything; a step that is only weighed has no values.
-        if not isinstance(maps, list | tuple) or any(each.ndim != 4 or each.is_meta for each in maps):
-            return
-        self._seen.append(photo_features(maps))
-        self._n_seen += len(self._seen[-1])
-        while self._n_seen - len(self._seen[0]) >= _N_KEPT:
-            self._n_seen -= len(self._seen.popleft())
+    if not hasattr(dataset, "photo") or len(dataset) < _LEAST:
+        return None
+    seen = []
+    for numbers in torch.linspace(0, len(dataset) - 1, min(len(dataset), _MOST)).long().split(_BATCH):
+        with suppress(DataError):  # a damaged eye is the loader's to tell of
+            photos = torch.stack([dataset.photo(number) for number in numbers.tolist()])
+            seen.append(photo_features(encoder(photos.to(device))))
+    features = torch.cat(seen) if seen else torch.empty(0)
+    return FamiliarPhotos.fit(features) if len(features) >= _LEAST else None
 
 
 @torch.inference_mode()
