@@ -112,6 +112,8 @@ class Pix2Vol(VolumeGAN):
         torch.Size([1, 1, 6, 32, 48])
     """
 
+    encodes_photos = True
+
     def __init__(
         self,
         shape: tuple[int, int, int],

@@ -138,6 +138,7 @@ class SurfaceModel(VolumeModel):
     """
 
     draws_volumes = False
+    encodes_photos = True
     monitored = "val/thickness/error_um"
 
     def __init__(

@@ -155,9 +155,11 @@ def draw_intervals(
     maps = {f"{name}, µm": width for name, width in found.widths.items()}
     maps["voxels, grey value"] = wide.mean(1)
     slices = shown_slices(len(wide))
-    figure = new_figure(13, 6.4, theme, layout="constrained")
+    z_mm, x_mm = eye.spacing_mm[1] * found.mean.shape[1], eye.spacing_mm[2] * found.mean.shape[2]
+    high = 2 * (0.35 + 13 / len(slices) * z_mm / x_mm)
+    figure = new_figure(13, 4.1 + high, theme, layout="constrained")
     figure.suptitle(title, fontsize=TITLE_PT, color=theme.ink, fontweight="bold", x=0.01, ha="left")
-    upper, lower, below = figure.subfigures(3, 1, height_ratios=(1.25, 1, 0.08), facecolor="none")
+    upper, lower, below = figure.subfigures(3, 1, height_ratios=(3.5, high, 0.25), facecolor="none")
     for axes, (caption, width) in zip(upper.subplots(1, len(maps)), maps.items(), strict=True):
         draw_photo(axes, photo, grey=True)
         drawn = axes.scatter(*places.T, c=width.flatten(), s=4, cmap=WIDTH_MAP, vmin=0)

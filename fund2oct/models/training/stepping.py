@@ -47,6 +47,8 @@ class SteppingModule(pl.LightningModule):
 
     conditions: tuple[str, ...] = ()
     """Names of scalars that the networks are told, see :class:`fund2oct.networks.known.Conditions`."""
+    encodes_photos: ClassVar[bool] = False
+    """True where ``generator.encoder`` makes maps of photos, by which photos of another kind are told."""
     monitored: ClassVar[str] = "val/aligned/l1"
     """What a ``ReduceLROnPlateau`` of ``configure_optimizers`` watches."""
     generator: nn.Module
@@ -124,13 +126,14 @@ class SteppingModule(pl.LightningModule):
 
     def know_photos(self) -> None:
         """Note in the task how the photos of the training look to the encoder, once that is trained."""
-        encoder = getattr(self.generator_ema.module, "encoder", None)
-        if self.task is None or not isinstance(encoder, nn.Module) or not hasattr(encoder, "channels"):
+        encoder = getattr(self.generator, "encoder", None)
+        if self.task is None or not self.encodes_photos or not isinstance(encoder, nn.Module):
             return
-        trained = any(weight.requires_grad for weight in self.generator.encoder.parameters())  # type: ignore[union-attr]
+        trained = any(weight.requires_grad for weight in encoder.parameters())
         if self.share_done() < 1 if trained else self.task.photos is not None:
             return
         dataset = getattr(self.trainer.train_dataloader, "dataset", None)
+        encoder = self.generator_ema.module.encoder  # type: ignore[assignment]
         self.task = replace(self.task, photos=familiar_photos(encoder, dataset, self.device))
 
     def on_train_epoch_end(self) -> None:
