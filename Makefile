@@ -29,9 +29,10 @@ train: install
 weights: develop
 	-$(BIN)/fund2oct weights fetch i3d
 
-# A process a core, one thread each: more threads than cores are many times slower.
+# A process a core, one thread each: more threads than cores are many times slower. Each process gets files
+# that lie side by side, which share what they stand on, and takes of the others' when it is done.
 test: weights
-	OMP_NUM_THREADS=1 OMP_WAIT_POLICY=PASSIVE $(BIN)/python -m pytest -n auto $(ARGS)
+	OMP_NUM_THREADS=1 OMP_WAIT_POLICY=PASSIVE $(BIN)/python -m pytest -n auto --dist worksteal $(ARGS)
 
 # Every command of every tutorial, in small; about four minutes.
 tutorials: weights

@@ -3,7 +3,7 @@
 The anatomy of a trained ``pix2vol`` is drawn once for each eye of its own data, between the real surfaces
 for training eyes and the predicted ones for test eyes. Then the texture alone is trained from nothing, for
 so many steps of 16 slices on one thread, once under each kind of adversary; the image distance of the test
-eyes, the sharpness and the processor's time are printed.
+eyes, the sharpness and the processor's time are printed. ``spread_loss`` is added to each, as in ``pix2vol``.
 
 hinge          the discriminators of ``pix2vol`` as they are: frozen features and patches
 features       frozen features alone
@@ -25,7 +25,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from fund2oct.data import FundusOCTDataModule
-from fund2oct.losses import HingeLoss
+from fund2oct.losses import HingeLoss, spread_loss
 from fund2oct.metrics import frechet_distance, high_frequency_energy
 from fund2oct.metrics.sets.resize import resize_images
 from fund2oct.models import load_model
@@ -158,7 +158,8 @@ def train(kind: str, slices: Slices, steps: int, seed: int) -> nn.Module:
                 terms.append(paired(of_fake, ask(judge, shown, context)))
             else:
                 terms.append(hinge.generator(of_fake))
-        loss = torch.stack(terms).sum()
+        told = condition[:, -1:]
+        loss = torch.stack(terms).sum() + spread_loss(fake - told, real - told)
         optimizers[0].zero_grad()
         loss.backward()
         nn.utils.clip_grad_norm_(texture.parameters(), 5.0)

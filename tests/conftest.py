@@ -2,7 +2,7 @@
 
 import math
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Generator
 from pathlib import Path
 from typing import Any
 
@@ -34,6 +34,16 @@ def _fixed_seed() -> None:
     torch.manual_seed(0)
 
 
+@pytest.hookimpl(wrapper=True)
+def pytest_fixture_setup(fixturedef: pytest.FixtureDef[Any]) -> Generator[None, Any, Any]:
+    """Seed what several tests share: otherwise it would depend on which of them comes first."""
+    if fixturedef.scope == "function":
+        return (yield)
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        return (yield)
+
+
 TINY = {"n_depth": 32, "n_ascans": 48, "fundus_px": 48}
 """Sizes of :func:`tiny_eyes`, where S != Z != X."""
 
@@ -49,7 +59,7 @@ def tiny_eyes(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return path
 
 
-@pytest.fixture
+@pytest.fixture(scope="session")
 def tiny_overrides(tiny_eyes: Path) -> list[str]:
     """What makes any experiment on simulated eyes a matter of seconds."""
     return [
@@ -67,7 +77,7 @@ def tiny_overrides(tiny_eyes: Path) -> list[str]:
     ]
 
 
-@pytest.fixture
+@pytest.fixture(scope="session")
 def tiny_layers() -> list[str]:
     """Overrides that make a Pix2Vol small, which needs nobody's weights then."""
     return [
@@ -76,7 +86,7 @@ def tiny_layers() -> list[str]:
     ]
 
 
-@pytest.fixture
+@pytest.fixture(scope="session")
 def tiny_voxels() -> list[str]:
     """Overrides that make a VoxelGAN small."""
     return ["model.init_args.channels=[8,8,16]", "model.init_args.n_layers=2"]
@@ -105,6 +115,27 @@ def tiny_checkpoint(tiny_eyes: Path, tmp_path_factory: pytest.TempPathFactory) -
     path = tmp_path_factory.mktemp("models") / "tiny.ckpt"
     trainer.save_checkpoint(path)
     return path
+
+
+@pytest.fixture
+def few_twins(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A few twins of each test eye, for reports whose twins are not looked at: many take longest of all."""
+    monkeypatch.setattr("fund2oct.evaluation.answers.twins.SCANNED", 1)
+    monkeypatch.setattr("fund2oct.evaluation.answers.twins.DRAWN", 2)
+
+
+@pytest.fixture
+def plain_pictures(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Empty panels and maps, and reports without pictures, for tests that look at something else.
+
+    To draw a panel takes a second or two.
+    """
+    from fund2oct.visual.style import new_figure
+
+    for caller in ("callbacks.panel.draw_panel", "run.results.draw_panel", "run.results.draw_thickness"):
+        monkeypatch.setattr(f"fund2oct.{caller}", lambda *_, **__: new_figure(1, 1))
+    for pictures in ("chart_pictures", "eye_pictures"):
+        monkeypatch.setattr(f"fund2oct.evaluation.report.folder.{pictures}", lambda *_: iter(()))
 
 
 @pytest.fixture

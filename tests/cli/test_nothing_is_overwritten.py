@@ -11,6 +11,7 @@ from fund2oct.cli import main
 from fund2oct.outputs import OutputError, check_files, check_folder
 from fund2oct.phantom import PhantomConfig, simulate_eye
 
+pytestmark = pytest.mark.usefixtures("plain_pictures")
 SIZES = ["--shape", "32", "48", "--fundus-px", "48", "--workers", "1"]
 
 

@@ -5,13 +5,14 @@ import importlib
 import json
 import re
 import shutil
-import subprocess
 import sys
+import warnings
 from pathlib import Path
 
 import numpy as np
 import pytest
 
+from fund2oct.cli import main
 from fund2oct.data import DataError, EyeReader
 from fund2oct.data.importing.assemble import ImportOptions
 from fund2oct.data.preparing.scans import ScanOptions
@@ -124,6 +125,7 @@ def small(tiny_overrides):
     ]
 
 
+@pytest.mark.usefixtures("plain_pictures")
 def test_a_flow_is_trained_used_and_evaluated(here, tiny_eyes, tiny_overrides, tmp_path, monkeypatch):
     # Its report is asked for by itself below; twins take longer than all else, and have tests of their own.
     monkeypatch.setattr("fund2oct.run.train._has_test_eyes", lambda datamodule: False)
@@ -154,6 +156,7 @@ def test_a_flow_is_trained_used_and_evaluated(here, tiny_eyes, tiny_overrides, t
     assert report["summary"][f"{tmp_path.name} run"]["posed/l1"]["n_eyes"] == 2
 
 
+@pytest.mark.usefixtures("plain_pictures")
 def test_own_data_train_a_regression_and_are_reported(here, tiny_overrides, tmp_path):
     kept = [one for one in small(tiny_overrides) if not one.startswith("data.init_args.n_eyes")]
     overrides = own_report(["model.class_path=my_regression.Regression", *kept])
@@ -215,13 +218,18 @@ def test_a_training_begins_with_weights_from_elsewhere(
     assert f"{n_taken} of {n_weights} weights taken" in line
 
 
-def test_the_command_finds_what_lies_beside_it(folder, tiny_overrides, tmp_path):
+def test_the_command_finds_what_lies_beside_it(folder, tiny_overrides, tmp_path, monkeypatch, capfd):
     for name in ("my_model.py", "smoother.yaml"):
         shutil.copy(folder / name, tmp_path)
-    command = [str(Path(sys.executable).with_name("fund2oct")), "train", "smoother.yaml", *tiny_overrides]
-    misspelt = subprocess.run(
-        [*command, "model.init_args.variaton=1"], cwd=tmp_path, capture_output=True, text=True
-    )
+    # As the shell calls it, in a folder that nothing else has put on Python's path.
+    command = ["fund2oct", "train", "smoother.yaml", *tiny_overrides, "model.init_args.variaton=1"]
+    monkeypatch.setattr(sys, "argv", command)
+    monkeypatch.setattr(sys, "path", [one for one in sys.path if one not in ("", str(folder))])
+    monkeypatch.setattr(warnings, "formatwarning", warnings.formatwarning)
+    monkeypatch.delitem(sys.modules, "my_model", raising=False)
+    monkeypatch.chdir(tmp_path)
+    assert main() == 1
     # The class was found, and what it does not take was refused.
-    assert misspelt.returncode == 1 and "variaton" in misspelt.stderr
-    assert "my_model.Smoother" in misspelt.stderr and len(misspelt.stderr.strip().splitlines()) == 1
+    (line,) = capfd.readouterr().err.strip().splitlines()
+    assert "variaton" in line and "my_model.Smoother" in line
+    assert Path(sys.modules["my_model"].__file__).parent == tmp_path

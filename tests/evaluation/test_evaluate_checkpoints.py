@@ -19,6 +19,7 @@ from fund2oct.evaluation.measuring import EyeTask, measure_eye
 from fund2oct.metrics import KINDS
 from fund2oct.models import VolumeGAN, load_model
 
+pytestmark = pytest.mark.usefixtures("few_twins")
 NOTHING = Wanted((), required=True, thorough=False)
 CPU = torch.device("cpu")
 
@@ -118,6 +119,7 @@ def test_the_report_ranks_floor_before_mean_before_nothing(datamodule, tmp_path)
     assert "| - |" in rows[1]
 
 
+@pytest.mark.usefixtures("plain_pictures")
 def test_a_diverged_model_takes_nobody_else_with_it(datamodule, tmp_path, monkeypatch):
     monkeypatch.setattr("fund2oct.evaluation.distances._perceptual", lambda *_: None)
     wanted = Wanted(("image:tiny_network:build",), required=True)
@@ -136,6 +138,7 @@ def test_a_diverged_model_takes_nobody_else_with_it(datamodule, tmp_path, monkey
     assert distance["value"] == distance["rescan_floor"]
 
 
+@pytest.mark.usefixtures("plain_pictures")
 def test_checkpoints_are_compared_in_one_table(tiny_checkpoint, tiny_eyes, tmp_path):
     evaluate_checkpoints([str(tiny_checkpoint)] * 2, str(tiny_eyes), tmp_path, distances=NOTHING)
     table = (tmp_path / "report.md").read_text()
@@ -157,6 +160,7 @@ class Second(Pix2Vol):
 """
 
 
+@pytest.mark.usefixtures("plain_pictures")
 def test_models_of_different_classes_are_compared_in_one_table(
     tiny_checkpoint, tiny_eyes, tmp_path, monkeypatch, capsys
 ):

@@ -50,6 +50,7 @@ def test_volumes_beside_themselves_have_no_error(six_eyes, real_slices, zipped, 
     assert files == {"metrics.json", "report.html", "report.md", "scatter.png"} | figures
 
 
+@pytest.mark.usefixtures("plain_pictures")
 def test_every_kind_of_file_gives_the_same_numbers(six_eyes, rescan_slices, tmp_path, tiny_eyes):
     split = tmp_path / "split"
     split.mkdir()
@@ -75,6 +76,7 @@ def test_every_kind_of_file_gives_the_same_numbers(six_eyes, rescan_slices, tmp_
     assert summaries[0] == summaries[1]
 
 
+@pytest.mark.usefixtures("plain_pictures")
 def test_a_shift_of_the_whole_eye_is_pose(six_eyes, tmp_path):
     with EyeReader(six_eyes) as reader:
         volumes = {key: reader.read(key).volume for key in reader.keys}
@@ -91,6 +93,7 @@ def test_a_shift_of_the_whole_eye_is_pose(six_eyes, tmp_path):
     assert own["aligned/l1"]["mean"] < 0.5 * own["posed/l1"]["mean"]
 
 
+@pytest.mark.usefixtures("plain_pictures")
 def test_a_checkpoint_translates_the_photos_of_the_real_file(six_eyes, tiny_checkpoint, tmp_path):
     result = evaluate_files(six_eyes, tiny_checkpoint, tmp_path / "out", distances=NOTHING, seed=1)
     assert result["protocol"]["fake"] == str(tiny_checkpoint)
@@ -127,6 +130,7 @@ def challenge(tmp_path_factory):
     return folder
 
 
+@pytest.mark.usefixtures("plain_pictures")
 def test_a_challenge_submission(challenge, zipped, tmp_path, capsys):
     arguments = ["--real", str(challenge / "real"), "--fake", str(zipped(challenge / "fake"))]
     arguments += [

@@ -1,8 +1,6 @@
 """The public names are as agreed."""
 
 import importlib
-import subprocess
-import sys
 
 import pytest
 from public_names import PUBLIC, TOP
@@ -25,9 +23,3 @@ def test_what_a_notebook_wants_is_at_the_top():
     assert fund2oct.load_model is importlib.import_module("fund2oct.models").load_model
     with pytest.raises(AttributeError, match="'fund2oct' has no attribute 'pix2vol'"):
         _ = fund2oct.pix2vol
-
-
-def test_importing_the_package_stays_light():
-    code = "import sys, fund2oct; print(sorted({'torch', 'numpy', 'h5py', 'kornia'} & set(sys.modules)))"
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-    assert done.stdout.strip() == "[]"

@@ -139,6 +139,7 @@ def test_float16_that_can_be_seen_is_refused(run, tmp_path, monkeypatch):
     assert not [*(tmp_path / "out").iterdir()]
 
 
+@pytest.mark.usefixtures("plain_pictures")
 def test_a_photo_alone_is_translated_by_the_shipped_model(shipped, published, photo, tmp_path, capsys):
     assert main(["predict", photo, "--out", str(tmp_path / "alone")]) == 0
     assert "1 of 1 photos translated" in capsys.readouterr().out

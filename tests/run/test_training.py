@@ -150,14 +150,14 @@ def test_bfloat16_trains_and_is_measured_in_full_precision(tiny_eyes):
         assert half[f"val/{name}"] == pytest.approx(full[f"val/{name}"], rel=0.02, abs=0.002), name
 
 
+@pytest.mark.usefixtures("plain_pictures")
 def test_resume_equals_uninterrupted(tiny_overrides, tiny_layers, tmp_path):
-    # What is set as a share of the training depends on its length.
+    # What is set as a share of the training depends on its length. Without test eyes there is no report.
     constant = [
-        *tiny_overrides,
-        *tiny_layers,
-        "model.init_args.decay_from=1.0",
-        "model.init_args.adversaries_from=0.0",
-    ]
+        *tiny_overrides, *tiny_layers, "model.init_args.decay_from=1.0",
+        "model.init_args.adversaries_from=0.0", "trainer.limit_train_batches=3",
+        "data.init_args.test_fraction=0",
+    ]  # fmt: skip
     twice = [*constant, "trainer.max_epochs=2"]
     train("pix2vol", twice, tmp_path / "once")
     train("pix2vol", constant, tmp_path / "first")
@@ -172,8 +172,10 @@ def test_resume_equals_uninterrupted(tiny_overrides, tiny_layers, tmp_path):
         assert torch.equal(value, resumed["state_dict"][name]), name
 
 
+@pytest.mark.usefixtures("few_twins")
 def test_a_run_leaves_all_that_made_it(tiny_overrides, tiny_layers, tmp_path):
-    run = train("pix2vol", [*tiny_overrides, *tiny_layers], tmp_path / "run")
+    short = ["trainer.limit_train_batches=2", "trainer.log_every_n_steps=1"]
+    run = train("pix2vol", [*tiny_overrides, *tiny_layers, *short], tmp_path / "run")
     assert {"config.yaml", "run.json", "metrics.csv", "checkpoints", "panels", "report"} <= {
         path.name for path in run.iterdir()
     }
@@ -216,6 +218,7 @@ def test_the_main_experiment_runs_a_step(tiny_overrides, tiny_layers, tmp_path, 
     assert trainer.global_step == 1 and isinstance(model, Pix2Vol)
 
 
+@pytest.mark.usefixtures("few_twins")
 def test_surfaces_alone_are_trained_and_reported(tiny_overrides, tmp_path):
     own = [line for line in tiny_overrides if "bscan_width" not in line]
     small = ["model.init_args.encoder=own", "model.init_args.surface_width=16"]

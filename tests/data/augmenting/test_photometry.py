@@ -1,6 +1,4 @@
 import pickle
-import subprocess
-import sys
 
 import numpy as np
 import pytest
@@ -53,9 +51,3 @@ def test_a_higher_strength_changes_more(photo):
 def test_bad_strength(strength):
     with pytest.raises(ValueError, match="photometric: expected a strength in"):
         FundusPhotometry(strength)
-
-
-def test_importing_the_data_package_imports_no_albumentations():
-    code = "import sys, fund2oct.data; print({'albumentations', 'cv2', 'pytorch_lightning'} & {*sys.modules})"
-    found = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-    assert found.stdout.strip() == "set()"

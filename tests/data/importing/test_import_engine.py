@@ -2,12 +2,10 @@
 
 import multiprocessing
 import os
-import random
 import shutil
 import signal
 import subprocess
-import sys
-import time
+import threading
 from functools import partial
 
 import h5py
@@ -17,6 +15,7 @@ from mutations import same
 
 from fund2oct.cli import main
 from fund2oct.data import DataError, Eye, EyeReader, EyeWriter
+from fund2oct.data.importing import engine
 from fund2oct.data.importing.engine import Candidate, fingerprint_of, import_eyes
 from fund2oct.data.importing.parts import locked
 from fund2oct.data.importing.simulated_file import simulate_file
@@ -24,6 +23,9 @@ from fund2oct.data.importing.surfaces import add_surfaces
 from fund2oct.data.store.check import check_file
 from fund2oct.phantom import PhantomConfig
 from fund2oct.retina import find_retina
+
+FORK = multiprocessing.get_context("fork")
+"""Starts a process without importing everything anew."""
 
 
 def read(number: int, key: str = "", fails: str = "", log: str = "") -> tuple[Eye, list[str]]:
@@ -132,9 +134,8 @@ def _hold(path, held, done):
 
 def test_two_imports_of_one_file(tmp_path):
     out = tmp_path / "eyes.h5"
-    context = multiprocessing.get_context("spawn")
-    held, done = context.Event(), context.Event()
-    other = context.Process(target=_hold, args=(out, held, done))
+    held, done = FORK.Event(), FORK.Event()
+    other = FORK.Process(target=_hold, args=(out, held, done))
     other.start()
     assert held.wait(60)
     with pytest.raises(DataError, match=r"eyes.h5: is being made by another process; wait for it to end"):
@@ -167,24 +168,32 @@ def test_a_fingerprint_follows_the_files_and_the_settings(tmp_path):
     assert fingerprint_of([tmp_path / "a.jpg", tmp_path], 448, "RadialScan") != before
 
 
-SIZES = ("--shape", "24", "28", "--fundus-px", "32")
+def _killed(path, config, workers, n_eyes, later_s):
+    """Simulate until a signal ends the process without warning, a moment after so many eyes are done."""
+    told = engine.with_progress
+
+    def watched(items, *rest):
+        for number, item in enumerate(told(items, *rest), start=1):
+            yield item
+            if number == n_eyes:
+                threading.Timer(later_s, os.kill, (os.getpid(), signal.SIGKILL)).start()
+            elif number == n_eyes + 4:
+                os.kill(os.getpid(), signal.SIGKILL)
+
+    engine.with_progress = watched
+    simulate_file(path, 12, config=config, workers=workers)
 
 
-@pytest.mark.parametrize("workers", ["1", "2"])
+@pytest.mark.parametrize("workers", [1, 2])
 def test_killed_and_resumed_is_the_same_as_left_alone(tmp_path, workers):
     killed, whole = tmp_path / "killed.h5", tmp_path / "whole.h5"
     config = PhantomConfig(fundus_px=32, n_depth=24, n_ascans=28)
     simulate_file(whole, 12, config=config)
-    command = [sys.executable, "-m", "fund2oct", "simulate", str(killed), "--eyes", "12", *SIZES]
-    parts, rng = tmp_path / ".killed.h5.parts", random.Random(0)
-    for at_least in (1, 4):
-        process = subprocess.Popen([*command, "--workers", workers])
-        while process.poll() is None and len(list(parts.glob("*.h5"))) < at_least:
-            time.sleep(0.002)
-        time.sleep(rng.uniform(0, 0.1))
-        process.send_signal(signal.SIGKILL)
-        assert process.wait() == -signal.SIGKILL
-        assert not killed.exists()
+    for n_eyes, later_s in ((1, 0.03), (4, 0.01)):
+        process = FORK.Process(target=_killed, args=(killed, config, workers, n_eyes, later_s))
+        process.start()
+        process.join()
+        assert process.exitcode == -signal.SIGKILL and not killed.exists()
     report = simulate_file(killed, 12, config=config)
     assert report.reused >= 4
     assert killed.read_bytes() == whole.read_bytes()

@@ -186,11 +186,11 @@ def _read_all(reader: EyeReader) -> list[int]:
     return [int(reader.read(key).volume.sum()) for key in reader.keys]
 
 
-@pytest.mark.parametrize("method", ["fork", "spawn"])
-def test_a_reader_in_use_works_in_another_process(make_file, method):
+@pytest.mark.parametrize(("method", "n_processes"), [("fork", 2), ("spawn", 1)])
+def test_a_reader_in_use_works_in_another_process(make_file, method, n_processes):
     reader = EyeReader(make_file())
     wanted = _read_all(reader)
-    with multiprocessing.get_context(method).Pool(2) as pool:
+    with multiprocessing.get_context(method).Pool(n_processes) as pool:
         assert pool.map(_read_all, [reader] * 4) == [wanted] * 4
     assert _read_all(reader) == wanted
 
@@ -209,7 +209,7 @@ def test_a_reader_inherited_by_a_fork_opens_its_own_file(make_file):
     with multiprocessing.get_context("fork").Pool(2) as pool:
         results = [pool.apply_async(_read_inherited) for _ in range(6)]
         assert all(_read_all(reader) == wanted for _ in range(6))
-        assert [result.get(10) for result in results] == [wanted] * 6
+        assert [result.get(60) for result in results] == [wanted] * 6
 
 
 def test_spacing_of_a_star_is_nan_between_slices(make_file):

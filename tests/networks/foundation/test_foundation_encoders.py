@@ -115,14 +115,16 @@ def test_convnext_gives_the_stages_of_transformers(convnext, transformers, photo
 
 def test_a_photo_is_prepared_as_the_library_prepares_it(dinov2, transformers):
     prepare = FoundationEncoder(str(dinov2)).backbone.photo_input
-    picture = Image.effect_noise((90, 90), 64).convert("RGB")
+    # Away from black and white: between the two directions it cuts off what lies beyond a byte.
+    levels = torch.randint(64, 192, (90, 90, 3), dtype=torch.uint8)
+    picture = Image.fromarray(levels.numpy())
     theirs = transformers.BitImageProcessorPil.from_pretrained(dinov2)
     # The whole photo, and not the centre of a larger one.
     wanted = theirs(picture, do_center_crop=False, size={"height": 42, "width": 42}, return_tensors="pt")
-    photo = torch.frombuffer(bytearray(picture.tobytes()), dtype=torch.uint8).view(1, 90, 90, 3)
-    mine = prepare(photo.permute(0, 3, 1, 2) / 255)
+    mine = prepare(levels.permute(2, 0, 1)[None] / 255)
     off = 255 * (mine - wanted.pixel_values).abs() * DEVIATION.view(3, 1, 1)
-    assert off.mean() < 0.5 and off.max() < 3  # it rounds to bytes after rows and after columns
+    # It rounds to bytes after rows and after columns, with bicubic weights whose absolute values sum to 1.3.
+    assert off.mean() < 0.5 and off.max() < 1.5
 
 
 def trained(network):
