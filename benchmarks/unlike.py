@@ -88,7 +88,7 @@ def changed(photos: Array, data: FundusOCTDataModule, real: Path | None) -> dict
         f"blurred, sigma {sigma:g} pixels": np.stack(
             [ndimage.gaussian_filter(photo, (sigma, sigma, 0)) for photo in photos]
         )
-        for sigma in (0.7, 1.0)
+        for sigma in (0.7, 1.0, 2.0)
     }
     kinds["another camera's light and colour"] = np.stack(
         [strong(photo, seed=number) for number, photo in enumerate(photos)]
