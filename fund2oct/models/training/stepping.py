@@ -133,7 +133,7 @@ class SteppingModule(pl.LightningModule):
         if self.share_done() < 1 if trained else self.task.photos is not None:
             return
         dataset = getattr(self.trainer.train_dataloader, "dataset", None)
-        encoder = self.generator_ema.module.encoder  # type: ignore[assignment]
+        encoder = self.generator_ema.module.encoder
         self.task = replace(self.task, photos=familiar_photos(encoder, dataset, self.device))
 
     def on_train_epoch_end(self) -> None:

@@ -76,8 +76,8 @@ class FamiliarPhotos:
         variances, directions = torch.linalg.eigh(scaled.T @ scaled / len(scaled))
         kept = min(_N_DIRECTIONS, len(variances) - 1)
         rest = max(float(variances[:-kept].mean()), _TINY)
-        parts = mean, scale, directions[:, -kept:].T.contiguous(), variances[-kept:].clamp(min=_TINY)
-        return cls(*(part.float() for part in parts), rest)
+        directions, variances = directions[:, -kept:].T.contiguous(), variances[-kept:].clamp(min=_TINY)
+        return cls(mean.float(), scale.float(), directions.float(), variances.float(), rest)
 
     def distance(self, features: Tensor) -> Tensor:
         """Distances of photos ``(N, D)``, shape ``(N,)``; 1 is usual, and from :data:`UNLIKE` on unlike."""
@@ -93,8 +93,7 @@ class FamiliarPhotos:
     @classmethod
     def from_dict(cls, values: dict[str, Any]) -> FamiliarPhotos:
         """Read what :meth:`to_dict` wrote."""
-        parts = (torch.as_tensor(values[name]) for name in ("mean", "scale", "directions", "variances"))
-        return cls(*parts, float(values["rest"]))
+        return cls(**{**values, "rest": float(values["rest"])})
 
 
 def photo_features(maps: Sequence[Tensor]) -> Tensor:
