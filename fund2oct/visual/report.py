@@ -96,7 +96,7 @@ def draw_reliability(found: Mapping[str, Mapping[str, Sequence[float]]], levels:
         for place, (name, by_what) in enumerate(found.items()):
             if what in by_what:
                 axes.plot(levels, by_what[what], "o-", color=_colour(place), markersize=4, label=name)
-        axes.set(xlim=(0, 1), ylim=(0, 1), aspect="equal")
+        axes.set(xlim=(0, 1), ylim=(0, 1), aspect="equal", xticks=levels, yticks=levels)
         axes.set_title(what, fontsize=TEXT_PT, color=LIGHT.ink)
         axes.set_xlabel("level of the interval")
         for axis in (axes.xaxis, axes.yaxis):

@@ -157,9 +157,9 @@ def draw_intervals(
     slices = shown_slices(len(wide))
     z_mm, x_mm = eye.spacing_mm[1] * found.mean.shape[1], eye.spacing_mm[2] * found.mean.shape[2]
     high = 2 * (0.35 + 13 / len(slices) * z_mm / x_mm)
-    figure = new_figure(13, 4.1 + high, theme, layout="constrained")
+    figure = new_figure(13, 3.7 + high, theme, layout="constrained")
     figure.suptitle(title, fontsize=TITLE_PT, color=theme.ink, fontweight="bold", x=0.01, ha="left")
-    upper, lower, below = figure.subfigures(3, 1, height_ratios=(3.5, high, 0.25), facecolor="none")
+    upper, lower, below = figure.subfigures(3, 1, height_ratios=(3.1, high, 0.25), facecolor="none")
     for axes, (caption, width) in zip(upper.subplots(1, len(maps)), maps.items(), strict=True):
         draw_photo(axes, photo, grey=True)
         drawn = axes.scatter(*places.T, c=width.flatten(), s=4, cmap=WIDTH_MAP, vmin=0)
