@@ -132,7 +132,8 @@ class SteppingModule(pl.LightningModule):
         trained = any(weight.requires_grad for weight in encoder.parameters())
         if self.share_done() < 1 if trained else self.task.photos is not None:
             return
-        dataset = getattr(self.trainer.train_dataloader, "dataset", None)
+        of_loader = getattr(self.trainer.train_dataloader, "dataset", None)
+        dataset = getattr(getattr(self.trainer, "datamodule", None), "train_dataset", of_loader)
         encoder = self.generator_ema.module.encoder
         self.task = replace(self.task, photos=familiar_photos(encoder, dataset, self.device))
 
