@@ -94,12 +94,15 @@ def measure_reliability(models: Mapping[str, VolumeModel], eyes: EyeSet, seed: i
     """
     # Of each model and quantity how many values there are, and how many of them each level holds.
     counts: dict[str, dict[str, Tensor]] = {name: {} for name in models}
-    n_drawn = 0
+    n_drawn, noisy = 0, {name for name, model in models.items() if model.draws_volumes}
     for batch in eyes.batches():
         for name, model in models.items():
             levels = _surface_levels(model, batch)
-            if n_drawn < _EYES_DRAWN:
-                levels |= _voxel_levels(model, batch, seed)
+            if n_drawn < _EYES_DRAWN and name in noisy:
+                voxels = _voxel_levels(model, batch, seed)
+                levels |= voxels
+                if not voxels:
+                    noisy.remove(name)
             for what, level in levels.items():
                 level = level[level.isfinite()]
                 count = torch.stack([(level <= most + _ROUNDING).sum() for most in (*LEVELS, 1.0)]).cpu()
@@ -134,8 +137,6 @@ def _surface_levels(model: Any, batch: Batch) -> dict[str, Tensor]:
 
 
 def _voxel_levels(model: VolumeModel, batch: Batch, seed: int) -> dict[str, Tensor]:
-    if not model.draws_volumes:
-        return {}
     draws = draw_volumes(model, batch["fundus"], batch["grid"], batch["key"], seed, **model.known(batch))
     if (draws[0] == draws[1]).all():  # no noise: it has one answer, and no interval
         return {}
