@@ -134,8 +134,8 @@ class SteppingModule(pl.LightningModule):
             return
         of_loader = getattr(self.trainer.train_dataloader, "dataset", None)
         dataset = getattr(getattr(self.trainer, "datamodule", None), "train_dataset", of_loader)
-        encoder = self.generator_ema.module.encoder
-        self.task = replace(self.task, photos=familiar_photos(encoder, dataset, self.device))
+        averaged: Any = self.generator_ema.module
+        self.task = replace(self.task, photos=familiar_photos(averaged.encoder, dataset, self.device))
 
     def on_train_epoch_end(self) -> None:
         """Step the schedules; stop where the training diverged."""
