@@ -40,7 +40,7 @@ def level_of_normal(real: Tensor, median: Tensor, deviation: Tensor) -> Tensor:
     """Least level of an interval of a normal distribution that holds a value.
 
     Args:
-        real: the values, NaN where unknown.
+        real: the values, NaN where unknown, of any shape.
         median: of the distributions, same shape.
         deviation: their standard deviations, same shape.
 
@@ -62,7 +62,7 @@ def level_of_draws(real: Tensor, draws: Tensor) -> Tensor:
     others with a probability of ``1 - 2 k / (n + 1)``, whatever their distribution.
 
     Args:
-        real: the values.
+        real: the values, of any shape.
         draws: draws of the same, shape ``(n, ...)``.
 
     Returns:
