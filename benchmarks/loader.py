@@ -1,6 +1,8 @@
 """Volumes a second from a file of eyes and from other formats, and what it takes of a training.
 
-python benchmarks/loader.py
+python benchmarks/loader.py [KEY=VALUE ...] [--parts formats workers training]
+
+KEY=VALUE are settings of the trainings, as in data.init_args.num_workers=8 or trainer.precision=bf16-mixed.
 
 All files are read once before they are timed, so that the disk's speed does not count: what is compared
 is the work of reading. Each figure is the best of three passes over the same voxels.
@@ -21,6 +23,7 @@ from typing import Any
 import h5py
 import numpy as np
 import pytorch_lightning as pl
+import torch
 from PIL import Image
 
 from fund2oct.data import Eye, EyeReader, EyeWriter, FundusOCTDataModule
@@ -32,28 +35,38 @@ from fund2oct.run.train import build
 
 _CONFIG = PhantomConfig(fundus_px=448, n_depth=320, n_ascans=448)
 _N_SIMULATED = 4
+PARTS = ("formats", "workers", "training")
+EXPERIMENTS = ("pix2vol", "regression", "aptos2024")
 
 
 def main() -> None:
-    """Print the three tables."""
+    """Print the tables."""
     parser = argparse.ArgumentParser()
+    parser.add_argument("--parts", nargs="+", choices=PARTS, default=PARTS)
     parser.add_argument("--steps", type=int, default=12, help="training steps of each experiment")
+    parser.add_argument("--experiments", nargs="+", choices=EXPERIMENTS, default=EXPERIMENTS)
+    parser.add_argument("settings", nargs="*", default=[], metavar="KEY=VALUE")
     options = parser.parse_args()
-    simulated = [simulate_eye(0, number, _CONFIG) for number in range(_N_SIMULATED)]
+    wanted = {*options.parts, *(options.experiments if "training" in options.parts else ())}
+    at_full_size = bool(wanted & {"formats", "workers", "aptos2024"})
+    simulated = [simulate_eye(0, number, _CONFIG) for number in range(_N_SIMULATED * at_full_size)]
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
-        for n_slices, n_eyes in ((6, 48), (64, 12)):
+        for n_slices, n_eyes in ((6, 48), (64, 12)) if "formats" in options.parts else ():
             eyes = list(repeated(simulated, n_eyes, n_slices))
             print(f"\n{n_slices}x320x448, {n_eyes} volumes", flush=True)
             compare_formats(eyes, folder / str(n_slices))
-        print("\nloader of photos and volumes, 6x320x448, batches of 2", flush=True)
         many = folder / "many.h5"
-        with EyeWriter(many) as writer:
-            for eye in repeated(simulated, 200, 6):
-                writer.add(eye)
-        compare_workers(many)
-        print("\ntraining", flush=True)
-        compare_training(folder, options.steps)
+        if wanted & {"workers", "aptos2024"}:
+            with EyeWriter(many) as writer:
+                for eye in repeated(simulated, 200, 6):
+                    writer.add(eye)
+        if "workers" in options.parts:
+            print("\nloader of photos and volumes, 6x320x448, batches of 2", flush=True)
+            compare_workers(many)
+        if "training" in options.parts:
+            print("\ntraining", flush=True)
+            compare_training(many, options)
 
 
 def repeated(simulated: list[Eye], n_eyes: int, n_slices: int) -> Iterator[Eye]:
@@ -153,34 +166,43 @@ class _Steps(pl.Callback):
         self.since = 0.0
 
     def on_train_batch_start(self, *_: Any) -> None:
-        self.since = time.perf_counter()
+        self.since = _now()
 
     def on_train_batch_end(self, *_: Any) -> None:
-        self.seconds.append(time.perf_counter() - self.since)
+        self.seconds.append(_now() - self.since)
 
 
-def compare_training(folder: Path, n_steps: int) -> None:
-    """The loader's rate over the training's, for the shipped experiments, augmentation included."""
+def _now() -> float:
+    if torch.cuda.is_available():  # which goes on by itself
+        torch.cuda.synchronize()
+    return time.perf_counter()
+
+
+def compare_training(many: Path, options: argparse.Namespace) -> None:
+    """The loader's rate over the training's, for the shipped experiments, augmentation included.
+
+    Args:
+        many: a file of eyes of 6x320x448.
+        options: steps, experiments and settings.
+    """
+    folder = many.parent
     phantom = folder / "phantom.h5"
     with EyeWriter(phantom) as writer:
         for number in range(40):
             writer.add(simulate_eye(0, number))
-    for name, path, more in (
-        ("pix2vol", phantom, ["data.init_args.n_eyes=40"]),
-        ("regression", phantom, ["data.init_args.n_eyes=40"]),
-        ("aptos2024", folder / "6" / "none.h5", []),
-    ):
+    for name in options.experiments:
+        path, more = (many, []) if name == "aptos2024" else (phantom, ["data.init_args.n_eyes=40"])
         overrides = [
             f"data.init_args.path={path}", f"trainer.default_root_dir={folder}",
-            f"trainer.max_steps={n_steps}", "trainer.limit_val_batches=0",
+            f"trainer.max_steps={options.steps}", "trainer.devices=1", "trainer.limit_val_batches=0",
             "trainer.callbacks=[]", "trainer.enable_checkpointing=false",
-            "trainer.enable_progress_bar=false", *more,
+            "trainer.enable_progress_bar=false", *more, *options.settings,
         ]  # fmt: skip
         trainer, model, data = build(name, overrides)
         steps = _Steps()
         trainer.callbacks.append(steps)  # type: ignore[attr-defined]
         trainer.fit(model, datamodule=data)
-        step = float(np.median(steps.seconds[n_steps // 2 :]))
+        step = float(np.median(steps.seconds[options.steps // 2 :]))
         _, _, fresh = build(name, overrides)
         loader = fresh.train_dataloader()
         batch = _best(lambda it=loader: [None for _ in it]) / len(loader)

@@ -26,13 +26,16 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from fund2oct.data import FundusOCTDataModule
 from fund2oct.data.importing.simulated_file import simulate_file
+from fund2oct.geometry import RadialScan
 from fund2oct.models import Pix2Vol, VolumeModel
 from fund2oct.models.baselines.unet3d import UNet3D
 from fund2oct.models.baselines.x2ct import X2CT
 from fund2oct.models.training.memory import batch_without_values, step_memory
 from fund2oct.phantom import PhantomConfig
+from fund2oct.processes import n_cores
 
 N_EYES = 16
+MODELS = ("pix2vol", "x2ct", "unet3d")
 
 
 def x2ct(shape: tuple[int, int, int], width: int) -> X2CT:
@@ -133,6 +136,7 @@ def main() -> None:
     options.add_argument("--precision", choices=("32", "bf16"), default="32")
     options.add_argument("--accelerator", choices=("cpu", "gpu"), default="cpu")
     options.add_argument("--threads", type=int, default=1)
+    options.add_argument("--models", nargs="+", choices=MODELS, default=MODELS)
     given = options.parse_args()
     warnings.filterwarnings("ignore")
     logging.getLogger("pytorch_lightning").setLevel(logging.ERROR)
@@ -141,12 +145,13 @@ def main() -> None:
     shape = tuple(given.shape)
     ours = Pix2Vol(shape)
     n_parameters = given.parameters or n_trained(ours.build_generator())
-    models: dict[str, VolumeModel] = {
-        "pix2vol, anatomy": Pix2Vol(shape, adversaries_from=1.0),
-        "pix2vol, texture": Pix2Vol(shape, adversaries_from=0.0),
-        "x2ct": of_size(x2ct, shape, n_parameters),
-        "unet3d": of_size(unet3d, shape, n_parameters),
-    }
+    models: dict[str, VolumeModel] = {}
+    if "pix2vol" in given.models:
+        models["pix2vol, anatomy"] = Pix2Vol(shape, adversaries_from=1.0)
+        models["pix2vol, texture"] = Pix2Vol(shape, adversaries_from=0.0)
+    for name, make in (("x2ct", x2ct), ("unet3d", unet3d)):
+        if name in given.models:
+            models[name] = of_size(make, shape, n_parameters)
     dtype = torch.bfloat16 if given.precision == "bf16" else torch.float32
     size = 8192 if device.type == "cuda" else 2048
     peak = peak_flops(device, dtype, size)
@@ -155,7 +160,8 @@ def main() -> None:
     print(f"{'':18s} {'weights':>10s} {'ms':>9s} {'ms/eye':>8s} {'GFLOP':>8s} {'of peak':>8s} {'MiB':>8s}")
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "eyes.h5"
-        simulate_file(path, N_EYES, config=PhantomConfig(n_depth=shape[1], n_ascans=shape[2]))
+        config = PhantomConfig(n_depth=shape[1], n_ascans=shape[2], scan=RadialScan(shape[0]))
+        simulate_file(path, N_EYES, config=config, workers=n_cores())
         taken = {}
         for name, model in models.items():
             seconds, n_flops, n_bytes = measure(model, path, given)
@@ -165,6 +171,8 @@ def main() -> None:
                 f"{name:18s} {weights:10,d} {1000 * seconds:9.0f} {1000 * seconds / given.batch_size:8.0f} "
                 f"{n_flops / 1e9:8.1f} {n_flops / seconds / peak:8.0%} {n_bytes / 2**20:8.0f}"
             )
+    if "pix2vol" not in given.models:
+        return
     share = ours.adversaries_from
     mean = share * taken["pix2vol, anatomy"] + (1 - share) * taken["pix2vol, texture"]
     print(f"pix2vol in the mean of a training ({share:.0%} anatomy): {1000 * mean:.0f} ms an eye")

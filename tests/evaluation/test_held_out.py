@@ -167,7 +167,7 @@ def test_too_few_patients_to_hold_any_back_is_said(tiny_eyes, tmp_path):
 def test_the_report_of_a_training_says_how_its_eyes_were_chosen(tiny_overrides, tmp_path):
     from fund2oct.run.train import train
 
-    short = ["trainer.limit_train_batches=1", "trainer.limit_val_batches=0"]
+    short = ["trainer.limit_train_batches=1", "trainer.limit_val_batches=0", "report.distances=[none]"]
     run = train("regression", [*tiny_overrides, *short, "data.init_args.split_seed=5"], tmp_path / "run")
     notes = json.loads((run / "report" / "metrics.json").read_text())["protocol"]["notes"]
     assert "split_seed 5" in notes[0] and "to test" in notes[0]

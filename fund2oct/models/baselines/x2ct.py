@@ -35,7 +35,7 @@ def three_projections_loss(fake: Tensor, real: Tensor) -> Tensor:
         ValueError: if the shapes differ.
 
     References:
-        Ying et al., X2CT-GAN, CVPR 2019, arXiv:1905.06902, equation 5.
+        Ying et al., X2CT-GAN, CVPR 2019, arXiv:1905.06902, the projection loss.
 
     Example:
         >>> import torch
@@ -88,7 +88,7 @@ class X2CT(VolumeGAN):
         options: further arguments, those of :class:`fund2oct.models.VolumeGAN`.
 
     References:
-        Ying et al., X2CT-GAN, CVPR 2019, arXiv:1905.06902, equations 1 to 6.
+        Ying et al., X2CT-GAN, CVPR 2019, arXiv:1905.06902.
 
     Example:
         >>> import torch

@@ -1,0 +1,81 @@
+"""The plan of a leaderboard: entries, budget and settings, as a YAML file says them."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from importlib.util import find_spec
+from pathlib import Path
+
+from omegaconf import MISSING, OmegaConf
+from omegaconf.errors import OmegaConfBaseException
+
+
+@dataclass
+class Entry:
+    """An experiment that is trained, and the rows that it gives the table.
+
+    Args:
+        experiment: a shipped experiment's name or the path of a YAML file.
+        settings: ``key=value`` of this entry, after those of all entries.
+        rows: for each row the end of its answer's name in a report, such as ``, median surfaces``; empty for
+            one row with the volumes that the model draws.
+        tuning: how much it was tuned, in words.
+        needs: a package without which the entry is left out; empty for none.
+    """
+
+    experiment: str = MISSING
+    settings: list[str] = field(default_factory=list)
+    rows: dict[str, str] = field(default_factory=dict)
+    tuning: str = "none"
+    needs: str = ""
+
+
+@dataclass
+class Plan:
+    """What is trained and how it is judged.
+
+    Args:
+        entries: by name.
+        minutes: of each training.
+        at_once: trainings side by side, each with one thread; 1 trains in this process with all of them.
+        seeds: of the trainings; the eyes and their split are the same for all.
+        distances: between real and generated sets, see :class:`fund2oct.evaluation.distances.Wanted`.
+        thorough: whether the distances of all controls are measured too.
+        settings: ``key=value`` of all trainings.
+        sizes: numbers of training eyes, for learning curves; empty for all eyes.
+    """
+
+    entries: dict[str, Entry] = field(default_factory=dict)
+    minutes: float = 13.0
+    at_once: int = 1
+    seeds: list[int] = field(default_factory=lambda: [0, 1, 2])
+    distances: list[str] = field(default_factory=lambda: ["image"])
+    thorough: bool = False
+    settings: list[str] = field(default_factory=list)
+    sizes: list[int] = field(default_factory=list)
+
+    @classmethod
+    def read(cls, path: str | Path, changes: Sequence[str] = ()) -> Plan:
+        """Read a plan.
+
+        Args:
+            path: the YAML file.
+            changes: ``key=value`` that differ, as in ``minutes=1``.
+
+        Raises:
+            ValueError: if the file or a change says something that a plan does not have.
+        """
+        try:
+            given = OmegaConf.merge(
+                OmegaConf.structured(cls), OmegaConf.load(path), OmegaConf.from_dotlist([*changes])
+            )
+            plan = OmegaConf.to_object(given)
+        except (OmegaConfBaseException, OSError) as error:
+            raise ValueError(f"{path}: {' '.join(str(error).split())}") from None
+        assert isinstance(plan, cls)
+        for name, entry in list(plan.entries.items()):
+            if entry.needs and find_spec(entry.needs) is None:
+                print(f"{name} is left out: {entry.needs} is not installed")
+                del plan.entries[name]
+        return plan

@@ -1,0 +1,157 @@
+"""Trainings under one budget, one after the other or side by side; what is done is not done again."""
+
+from __future__ import annotations
+
+import json
+import os
+import time
+from concurrent.futures import Executor
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+import torch
+from plan import Plan
+
+from fund2oct.processes import Here, process_pool
+from fund2oct.run.train import build
+from fund2oct.stopping import INTERRUPTED
+
+_NO_PANELS = "{class_path: fund2oct.callbacks.PanelCallback, init_args: {n_eyes: 0}}"
+_FIXED = (
+    "trainer.devices=1",
+    "trainer.max_epochs=-1",
+    "trainer.limit_val_batches=0",
+    "trainer.enable_checkpointing=false",
+    "trainer.enable_progress_bar=false",
+    "trainer.enable_model_summary=false",
+    f"trainer.callbacks=[{_NO_PANELS}]",
+)
+"""A training ends by the clock, and looks at no eye but the training eyes."""
+
+
+@dataclass(frozen=True)
+class Training:
+    """One training of an entry.
+
+    Args:
+        name: the entry's.
+        seed: of weights, noise and order of the eyes.
+        experiment: what is trained.
+        settings: ``key=value`` that differ from the experiment.
+        folder: where the checkpoint and what is known of the training go.
+    """
+
+    name: str
+    seed: int
+    experiment: str
+    settings: tuple[str, ...]
+    folder: Path
+
+    @property
+    def answer(self) -> str:
+        """Its name in a report."""
+        return f"{self.name} {self.seed}"
+
+    @property
+    def checkpoint(self) -> Path:
+        """The trained model; a report calls it by the two folders above."""
+        return self.folder / "checkpoints" / "last.ckpt"
+
+    @property
+    def is_done(self) -> bool:
+        """Whether it came to its end.
+
+        Raises:
+            ValueError: if the folder holds a training with other settings.
+        """
+        if not (self.folder / "training.json").is_file():
+            return False
+        if self.known()["settings"] != [self.experiment, *self.settings]:
+            raise ValueError(
+                f"{self.folder}: was trained with other settings or minutes; give another folder (--out), or "
+                "delete this one"
+            )
+        return True
+
+    def known(self) -> dict[str, Any]:
+        """Settings, steps, minutes, batch size, weights and device of the finished training."""
+        found: dict[str, Any] = json.loads((self.folder / "training.json").read_text())
+        return found
+
+
+def trainings_of(plan: Plan, out: Path) -> list[Training]:
+    """All trainings of a plan; those of one seed stand together.
+
+    Args:
+        plan: the plan.
+        out: folder under which each gets its own.
+    """
+    minutes = timedelta(seconds=round(60 * plan.minutes))
+    hours, rest = divmod(int(minutes.total_seconds()), 3600)
+    time_limit = f"trainer.max_time={hours // 24:02d}:{hours % 24:02d}:{rest // 60:02d}:{rest % 60:02d}"
+    found = []
+    for seed in plan.seeds:
+        seeded = [
+            f"{key}={seed}" for key in ("seed_everything", "model.init_args.seed", "data.init_args.seed")
+        ]
+        for name, entry in plan.entries.items():
+            folder = out / name / str(seed)
+            settings = [*plan.settings, *entry.settings, *_FIXED, *seeded, time_limit]
+            found.append(Training(name, seed, entry.experiment, (*settings,), folder))
+    return found
+
+
+def train_all(trainings: list[Training], at_once: int) -> None:
+    """Train what is not trained yet; a training that fails does not stop the others.
+
+    Args:
+        trainings: all of them.
+        at_once: how many run side by side.
+
+    Raises:
+        RuntimeError: if some failed, with what each said.
+    """
+    missing = [training for training in trainings if not training.is_done]
+    if not missing:
+        return
+    build(missing[0].experiment, missing[0].settings)[2].prepare_data()  # simulates the eyes, once
+    pool: AbstractContextManager[Executor] = process_pool(at_once) if at_once > 1 else nullcontext(Here())
+    with pool as processes:
+        try:
+            asked = {training.answer: processes.submit(train_one, training) for training in missing}
+            failed = {answer: error for answer, future in asked.items() if (error := future.exception())}
+        except KeyboardInterrupt:
+            print("interrupted; the same command goes on")
+            os._exit(INTERRUPTED)  # the other processes end with this one, in the middle of their trainings
+    if failed:
+        said = "; ".join(f"{answer}: {type(error).__name__}: {error}" for answer, error in failed.items())
+        raise RuntimeError(f"{len(failed)} of {len(asked)} trainings failed, run again to go on: {said}")
+
+
+def train_one(training: Training) -> None:
+    """Train, and write the model and what is known of the training."""
+    began = time.monotonic()
+    where = f"trainer.default_root_dir={training.folder}"
+    trainer, model, data = build(training.experiment, [*training.settings, where])
+    trainer.fit(model, datamodule=data)
+    trainer.save_checkpoint(training.checkpoint)
+    known = {
+        "settings": [training.experiment, *training.settings],
+        "steps": trainer.global_step,
+        "minutes": (time.monotonic() - began) / 60,
+        "batch_size": data.batch_size,
+        "n_train": data.n_eyes_of("train"),
+        "generator": _n_trained(model.generator),
+        "discriminators": _n_trained(getattr(model, "discriminators", torch.nn.ModuleDict())),
+        "device": str(trainer.strategy.root_device),
+        "threads": torch.get_num_threads(),
+    }
+    (training.folder / "training.json").write_text(json.dumps(known, indent=1) + "\n")
+    print(f"{training.answer}: {known['steps']} steps in {known['minutes']:.1f} minutes", flush=True)
+
+
+def _n_trained(network: torch.nn.Module) -> int:
+    return sum(weight.numel() for weight in network.parameters() if weight.requires_grad)
