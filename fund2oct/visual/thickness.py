@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import textwrap
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
@@ -159,7 +159,8 @@ def draw_intervals(
     high = 2 * (0.35 + 13 / len(slices) * z_mm / x_mm)
     figure = new_figure(13, 3.7 + high, theme, layout="constrained")
     figure.suptitle(title, fontsize=TITLE_PT, color=theme.ink, fontweight="bold", x=0.01, ha="left")
-    upper, lower, below = figure.subfigures(3, 1, height_ratios=(3.1, high, 0.25), facecolor="none")
+    parts: Any = figure.subfigures(3, 1, height_ratios=(3.1, high, 0.25), facecolor="none")
+    upper, lower, below = parts
     for axes, (caption, width) in zip(upper.subplots(1, len(maps)), maps.items(), strict=True):
         draw_photo(axes, photo, grey=True)
         drawn = axes.scatter(*places.T, c=width.flatten(), s=4, cmap=WIDTH_MAP, vmin=0)

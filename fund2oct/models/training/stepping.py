@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import replace
-from typing import Any, ClassVar
+from typing import Any, ClassVar, cast
 
 import pytorch_lightning as pl
 import torch
@@ -134,8 +134,8 @@ class SteppingModule(pl.LightningModule):
             return
         of_loader = getattr(self.trainer.train_dataloader, "dataset", None)
         dataset = getattr(getattr(self.trainer, "datamodule", None), "train_dataset", of_loader)
-        averaged: Any = self.generator_ema.module
-        self.task = replace(self.task, photos=familiar_photos(averaged.encoder, dataset, self.device))
+        averaged = cast(nn.Module, self.generator_ema.module.encoder)
+        self.task = replace(self.task, photos=familiar_photos(averaged, dataset, self.device))
 
     def on_train_epoch_end(self) -> None:
         """Step the schedules; stop where the training diverged."""
