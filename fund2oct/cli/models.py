@@ -158,6 +158,10 @@ def _add_predict(commands: Commands) -> None:
         "--draw", action="store_true",
         help="draw the surfaces from their distribution (default: the median ones, the best single answer)",
     )  # fmt: skip
+    model.add_argument(
+        "--intervals", action="store_true",
+        help="also write mean and 80%% interval of each voxel and each surface, and draw them on the photo",
+    )  # fmt: skip
     add_seed(model, "the speckle and the poses")
     model.add_argument("--model", default=None, metavar="MODULE.CLASS", help="a class of your own")
     add_device(model)
@@ -295,6 +299,7 @@ def _predict(options: argparse.Namespace) -> int:
         model=options.model,
         placement=placement,
         draw=options.draw,
+        intervals=options.intervals,
         lines=options.lines,
         metadata=metadata_option(options.metadata),
         mask_networks=named_option("--mask", options.masks),

@@ -47,6 +47,7 @@ from fund2oct.evaluation.held_out import choose_eyes, common_preparation, prepar
 from fund2oct.evaluation.own import LoadedEyes, Own
 from fund2oct.evaluation.report.folder import write_report
 from fund2oct.evaluation.report.pictures import Picture
+from fund2oct.evaluation.report.reliability import measure_reliability
 from fund2oct.eye import Plain
 from fund2oct.geometry import ScanPattern
 from fund2oct.models import Batch, VolumeModel, load_model
@@ -201,7 +202,10 @@ def evaluate(
         "notes": notes,
     }
     shown = {name: model.task.provenance() if model.task else "" for name, model in drawing.items()}
-    return write_report(Path(out), protocol, eyes, answers, found, shown, pictures, figure_formats)
+    reliability = measure_reliability(models, eyes, seed)
+    return write_report(
+        Path(out), protocol, eyes, answers, found, shown, pictures, figure_formats, reliability
+    )
 
 
 def _floors(eyes: HeldOutEyes, datamodule: FundusOCTDataModule, pool: Executor) -> list[Answer]:

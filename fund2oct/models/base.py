@@ -293,7 +293,7 @@ class VolumeModel(KnowingModule):
                 if isinstance(part, Recomputing):
                     part.recompute = self.recompute
             if self.init_from and not self.from_file:
-                begun, self.init_from = start_from(self.init_from, self, self.rebuilt()), None  # once
+                begun, self.init_from = start_from(self.init_from, self, self.rebuilt()), None  # once: a second fit() goes on
             # What an earlier validation left lies in inference mode, where nothing can be added to.
             for metric in self.modules():
                 if isinstance(metric, Metric):
@@ -315,6 +315,7 @@ class VolumeModel(KnowingModule):
             raise NotFiniteError(
                 f"step {self.global_step}: not a finite number: {name}; {advice(self.trainer)}"
             )
+        self.know_photos()
         rebuilt = self.rebuilt_names()
         checkpoint["state_dict"] = {
             name: value for name, value in checkpoint["state_dict"].items() if name not in rebuilt

@@ -47,7 +47,7 @@ class Batch(TypedDict, total=False):
             :meth:`VolumeModel.prepare`.
         mask: the aligned voxels that were scanned, ``(B, 1, S, Z, X)``.
         lines: the photo under each A-scan, ``(B, 3, S, X)``.
-        centre: mean place of all A-scans of the eye on the photo, ``(B, 2)``, where only some slices
+        whole: places of all A-scans of the eye on the photo, ``(B, S, X, 2)``, where only some slices
             are in the batch.
         fake: volumes that answer for the eyes, ``(B, 1, S, Z, X)``, where files are compared.
         fake_pose_um: their poses, ``(B, S, K)``.
@@ -75,7 +75,7 @@ class Batch(TypedDict, total=False):
     aligned: Tensor
     mask: Tensor
     lines: Tensor
-    centre: Tensor
+    whole: Tensor
     fake: Tensor
     fake_pose_um: Tensor
 
@@ -177,13 +177,13 @@ def some_slices(batch: Batch, chosen: Tensor) -> Batch:
         chosen: numbers of the slices, on the device of the batch.
 
     Returns:
-        The batch with these slices alone, and with ``centre``.
+        The batch with these slices alone, and with ``whole``.
     """
     entries: dict[str, Any] = dict(batch)
     entries |= {
         name: entries[name].index_select(dim, chosen) for name, dim in _PER_SLICE.items() if name in entries
     }
-    return cast(Batch, entries | {"centre": batch["grid"].mean((1, 2))})
+    return cast(Batch, entries | {"whole": batch["grid"]})
 
 
 def frozen_features(model: nn.Module) -> tuple[str, ...]:

@@ -75,6 +75,8 @@ class Pix2Vol(VolumeGAN):
         mask_networks: networks that draw masks from the photo, by name, as
             :func:`fund2oct.data.loading.finish.load_mask_network` takes them; other masks are entries of
             the batch. No checkpoint holds them: name them again for use.
+        registration: whether to learn to correct where the scan lies on the photo, see
+            :class:`fund2oct.networks.registration.RegistrationNetwork`.
         weights: weights of the terms by name, instead of the default ones. A term that is left out is not
             used. A name can also be the import path of a loss of your own, see
             :func:`fund2oct.models.training.terms.own_terms`, which is used in both parts. Without
@@ -110,6 +112,8 @@ class Pix2Vol(VolumeGAN):
         torch.Size([1, 1, 6, 32, 48])
     """
 
+    encodes_photos = True
+
     def __init__(
         self,
         shape: tuple[int, int, int],
@@ -124,6 +128,7 @@ class Pix2Vol(VolumeGAN):
         conditions: Sequence[str] = (),
         masks: Sequence[str] = (),
         mask_networks: dict[str, str] | None = None,
+        registration: bool = False,
         weights: dict[str, float] | None = None,
         adversarial: str = "hinge",
         feature_width: int = 48,
@@ -154,6 +159,7 @@ class Pix2Vol(VolumeGAN):
         self.surface_width = surface_width
         self.tissue_width = tissue_width
         self.texture = tuple(texture)
+        self.registration = registration
         self.tell_networks(conditions, masks, mask_networks)
         self.weights = chosen_weights(weights, WEIGHTS)
         if "spread" in self.weights and "adversarial" not in self.weights:
@@ -170,7 +176,9 @@ class Pix2Vol(VolumeGAN):
         """Build a :class:`fund2oct.networks.layered.generator.LayeredGenerator`."""
         encoder = build_encoder(self.encoder, self.fine_tune, self.encoder_px, self.lora_rank)
         widths = self.surface_width, self.tissue_width, self.texture
-        return LayeredGenerator(self.shape[1], encoder, *widths, n_known=self.n_known)
+        return LayeredGenerator(
+            self.shape[1], encoder, *widths, n_known=self.n_known, registration=self.registration
+        )
 
     def build_discriminators(self) -> nn.ModuleDict:
         """Build a discriminator of each kind that has a width.
@@ -262,12 +270,14 @@ class Pix2Vol(VolumeGAN):
         drawn: Tensor = self.generator_ema(*given, rng, draw_surfaces, known)
         return drawn
 
-    def surfaces(self, fundus: Tensor, grid: Tensor, known: Known | None = None) -> SurfaceDistribution:
-        """Predict the surfaces without drawing a volume; the arguments are those of ``forward``."""
+    def surfaces(
+        self, fundus: Tensor, grid: Tensor, known: Known | None = None, whole: Tensor | None = None
+    ) -> SurfaceDistribution:
+        """Predict the surfaces without drawing a volume; the arguments are those of ``SurfaceModel``."""
         self.configure_model()
         network = self.generator_ema.module
         assert isinstance(network, LayeredGenerator)
-        return network.surfaces(fundus, network.encoder(fundus), grid, known=known)
+        return network.predict_surfaces(fundus, grid, known, whole)
 
     def anatomy(
         self, fundus: Tensor, grid: Tensor, spacing_z_mm: Tensor | float, known: Known | None = None
@@ -288,15 +298,8 @@ class Pix2Vol(VolumeGAN):
         return some_slices(batch, chosen.to(self.device, non_blocking=True))
 
     def generate(self, network: nn.Module, batch: Batch, rng: NoiseSource) -> Fake:
-        """Draw volumes for a batch; in training between the real surfaces.
-
-        Args:
-            network: the generator or its average.
-            batch: the batch, see :meth:`VolumeModel.losses`.
-            rng: source of the noise.
-
-        Returns:
-            The volumes, with texture only while the discriminators are used.
+        """Draw volumes for a batch; in training between the real surfaces, and with texture only while the
+        discriminators are used. The arguments are those of :meth:`VolumeModel.generate`.
         """
         if network is not self.generator:
             return super().generate(network, batch, rng)
@@ -306,7 +309,7 @@ class Pix2Vol(VolumeGAN):
             anatomy = network.anatomy(
                 batch["fundus"], batch["grid"], batch["spacing_z_mm"], batch["volume"].shape[3],
                 real=Real(heights_above_pose(batch), batch["aligned"], self.task.spacing_mm[2]),
-                centre=batch.get("centre"), **self.known(batch, withhold=True),
+                whole=batch.get("whole"), **self.known(batch, withhold=True),
             )  # fmt: skip
         aligned = network.dress(anatomy, rng) if dressed else anatomy.image
         return Fake(aligned, unalign(aligned, batch["pose_um"], batch["spacing_z_mm"]), anatomy)

@@ -25,6 +25,7 @@ from fund2oct.networks.layered.surfaces import (
     thickness_um,
 )
 from fund2oct.networks.noise import NoiseSource
+from fund2oct.networks.registration import RegistrationNetwork, registered
 from fund2oct.retina import SURFACES, pose_surface_um
 
 SURFACE_WEIGHTS = {"surfaces": 100.0, "energy": 1 / 30, "crps": 1 / 30}
@@ -80,17 +81,25 @@ class SurfaceGenerator(nn.Module):
         encoder: the photo encoder, see :func:`fund2oct.networks.encoder.build_encoder`.
         width: channels of an A-scan's features.
         n_known: numbers of scalars and of masks that it may be told.
+        registration: whether it corrects where the scan lies on the photo.
     """
 
-    def __init__(self, encoder: nn.Module, width: int, n_known: tuple[int, int] = (0, 0)) -> None:
+    def __init__(
+        self, encoder: nn.Module, width: int, n_known: tuple[int, int] = (0, 0), registration: bool = False
+    ) -> None:
         super().__init__()
         self.encoder = encoder
         channels: Sequence[int] = self.encoder.channels  # type: ignore[assignment]
         self.surfaces = SurfaceNetwork(channels, SURFACES, width, n_known=n_known)
+        self.registration = RegistrationNetwork(channels) if registration else None
 
-    def forward(self, fundus: Tensor, grid: Tensor, known: Known | None = None) -> SurfaceDistribution:
+    def forward(
+        self, fundus: Tensor, grid: Tensor, known: Known | None = None, whole: Tensor | None = None
+    ) -> SurfaceDistribution:
         """Predict the surfaces of photos ``(B, 3, H, W)`` at the places ``(B, S, X, 2)``."""
-        found: SurfaceDistribution = self.surfaces(fundus, self.encoder(fundus), grid, known=known)
+        maps = self.encoder(fundus)
+        grid, centre = registered(self.registration, maps, grid, whole)
+        found: SurfaceDistribution = self.surfaces(fundus, maps, grid, centre, known)
         return found
 
 
@@ -114,6 +123,8 @@ class SurfaceModel(VolumeModel):
         mask_networks: networks that draw masks from the photo, by name, as
             :func:`fund2oct.data.loading.finish.load_mask_network` takes them; other masks are entries of
             the batch. No checkpoint holds them: name them again for use.
+        registration: whether it learns to correct where the scan lies on the photo, see
+            :class:`fund2oct.networks.registration.RegistrationNetwork`.
         weights: weights of the terms ``surfaces``, ``energy`` and ``crps``, instead of the default ones.
         learning_rate: step size of Adam.
         options: further arguments, those of :class:`VolumeModel`.
@@ -127,6 +138,7 @@ class SurfaceModel(VolumeModel):
     """
 
     draws_volumes = False
+    encodes_photos = True
     monitored = "val/thickness/error_um"
 
     def __init__(
@@ -141,6 +153,7 @@ class SurfaceModel(VolumeModel):
         conditions: Sequence[str] = (),
         masks: Sequence[str] = (),
         mask_networks: dict[str, str] | None = None,
+        registration: bool = False,
         weights: dict[str, float] | None = None,
         learning_rate: float = 1.5e-3,
         **options: Any,
@@ -154,6 +167,7 @@ class SurfaceModel(VolumeModel):
         self.encoder_px = encoder_px
         self.encoder_learning_rate = encoder_learning_rate
         self.surface_width = surface_width
+        self.registration = registration
         self.tell_networks(conditions, masks, mask_networks)
         self.weights = chosen_weights(weights, SURFACE_WEIGHTS)
 
@@ -171,7 +185,7 @@ class SurfaceModel(VolumeModel):
     def build_generator(self) -> nn.Module:
         """Encoder and surface network."""
         encoder = build_encoder(self.encoder, self.fine_tune, self.encoder_px, self.lora_rank)
-        return SurfaceGenerator(encoder, self.surface_width, self.n_known)
+        return SurfaceGenerator(encoder, self.surface_width, self.n_known, self.registration)
 
     def configure_optimizers(self) -> Any:
         """Adam, with a rate of its own for pre-trained weights; both fall as that of any model."""
@@ -183,7 +197,9 @@ class SurfaceModel(VolumeModel):
         optimizer = torch.optim.Adam(groups, betas=self.betas)
         return [optimizer], [each_step(optimizer, self.rate_factor)]
 
-    def surfaces(self, fundus: Tensor, grid: Tensor, known: Known | None = None) -> SurfaceDistribution:
+    def surfaces(
+        self, fundus: Tensor, grid: Tensor, known: Known | None = None, whole: Tensor | None = None
+    ) -> SurfaceDistribution:
         """Predict the surfaces with the averaged network.
 
         Args:
@@ -191,12 +207,14 @@ class SurfaceModel(VolumeModel):
             grid: positions of the A-scans, -1 to 1 from one edge of the photo to the other, as (x, y), shape
                 ``(B, S, X, 2)``.
             known: what is known of the eyes beside their photos, see ``known``.
+            whole: positions of all A-scans of the scan, by which it is registered, where ``grid`` holds
+                others.
 
         Returns:
             Their distribution.
         """
         self.configure_model()
-        found: SurfaceDistribution = self.generator_ema(fundus, grid, known)
+        found: SurfaceDistribution = self.generator_ema(fundus, grid, known, whole)
         return found
 
     def training_step(self, batch: Batch, batch_idx: int) -> None:

@@ -11,6 +11,7 @@ from torch import Tensor
 from fund2oct.data.loading.split import SeenEyes
 from fund2oct.data.preparing.preparation import Preparation
 from fund2oct.geometry import ScanPattern
+from fund2oct.models.uncertainty.familiar import FamiliarPhotos
 from fund2oct.networks.known import Conditions
 from fund2oct.retina import PoseModel
 
@@ -75,6 +76,7 @@ class Task:
         simulated: True if any training eye was simulated.
         real: True if any eye of the training, the validation or the test was not simulated.
         conditions: the scalars that the model is told of an eye beside its photo.
+        photos: how the photos of the training look to the model; None before it was trained.
 
     Example:
         >>> import torch
@@ -100,6 +102,7 @@ class Task:
     simulated: bool = False
     real: bool = True
     conditions: Conditions = field(default_factory=Conditions)
+    photos: FamiliarPhotos | None = None
 
     @classmethod
     def of(cls, data: Any, shape: tuple[int, int, int], conditions: Sequence[str] = ()) -> Task:
@@ -181,6 +184,7 @@ class Task:
             "simulated": self.simulated,
             "conditions": self.conditions.to_dict(),
             "real": self.real,
+            "photos": self.photos.to_dict() if self.photos else None,
         }
 
     @classmethod
@@ -197,4 +201,5 @@ class Task:
             bool(values.get("simulated", False)),
             bool(values.get("real", not values.get("simulated", False))),
             Conditions.from_dict(values.get("conditions", {})),
+            FamiliarPhotos.from_dict(values["photos"]) if values.get("photos") else None,
         )

@@ -101,6 +101,8 @@ def predict_thickness(
     rows = torch.stack(torch.meshgrid(line, line, indexing="xy"), -1)
     photo = torch.from_numpy(fundus.copy()).permute(2, 0, 1)[None].to(model.device) / 255
     grid = placement.to_grid(rows)
+    if getattr(model, "registration", False):  # the scan is registered, and the map moves with it
+        known["whole"] = placement.to_grid(scan.coordinates(model.shape[2], model.device))[None]
     with torch.inference_mode():
         along = [predict(photo, each[None], **known) for each in (grid, grid.transpose(0, 1))]
     read = [torch.cat([thickness_interval_um(f, INTERVAL), thickness_um(f)[0][:, None]], 1)[0] for f in along]

@@ -92,6 +92,8 @@ class VoxelGAN(VolumeGAN):
         torch.Size([1, 1, 6, 32, 48])
     """
 
+    encodes_photos = True
+
     def __init__(
         self,
         shape: tuple[int, int, int],

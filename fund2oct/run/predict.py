@@ -19,7 +19,7 @@ from fund2oct.eye import DataError, Plain
 from fund2oct.geometry import Placement
 from fund2oct.models import VolumeModel, load_model
 from fund2oct.models.checkpoint import find_model, import_class
-from fund2oct.models.generate import PhotoReader, ReadyPhoto, complete
+from fund2oct.models.generate import PhotoReader, ReadyPhoto, complete, notes_on
 from fund2oct.outputs import check_files
 from fund2oct.processes import Here, process_pool
 from fund2oct.progress import with_progress
@@ -63,6 +63,7 @@ def predict(
     model: str | None = None,
     placement: Placement | PhotoPlacement | None = None,
     draw: bool = False,
+    intervals: bool = False,
     lines: str | Path | None = None,
     metadata: Mapping[str, Plain] | None = None,
     mask_networks: Mapping[str, str] | None = None,
@@ -94,6 +95,9 @@ def predict(
             circle, as on a macula-centred photo of 45 to 50 degrees. It may be estimated from each photo.
         draw: whether the surfaces are drawn from their distribution; the median ones are the best
             single answer.
+        intervals: whether mean and 80% interval of each voxel and each surface are written too, as
+            ``NAME.intervals.npz`` and a picture, see
+            :func:`fund2oct.models.uncertainty.draws.predict_intervals`.
         lines: a table that tells for each photo where its B-scans lie, a row each, as
             ``fund2oct import table`` reads it; by default they lie as in the training.
         metadata: what is known of the eyes by name, of the conditions that the model was trained with.
@@ -125,7 +129,8 @@ def predict(
     network.draw_masks(mask_networks or {})
     assert network.task is not None
     footer = f"{type(network).__name__}, {Path(checkpoint).name}. {network.task.provenance()} {_FOOTER}"
-    results = Results(Path(out), formats, figure_formats, theme, footer, overwrite)
+    wanted = seed if intervals else None
+    results = Results(Path(out), formats, figure_formats, theme, footer, overwrite, wanted)
     todo, done = list[tuple[Path, str]](), dict[Path, PredictedPhoto]()
     for photo, name in zip(found, name_eyes(found, results.names), strict=True):
         if skip_done and results.are_done(name, network):
@@ -170,7 +175,7 @@ def _read(
 
 
 def _complete(network: VolumeModel, ready: ReadyPhoto, name: str, seed: int, draw: bool) -> Eye:
-    for note in ready.notes:
+    for note in notes_on(network, ready):
         warnings.warn(note, stacklevel=2)
     # Drawn by the name of its file, and then called so that it differs from its namesakes.
     return replace(complete(network, ready, seed, draw), key=name, patient=name)

@@ -15,10 +15,12 @@ from fund2oct.export import FORMATS, export_eye
 from fund2oct.eye import Eye
 from fund2oct.models import VolumeModel
 from fund2oct.models.thickness import ThicknessMap, predict_interval_um, predict_thickness, save_thickness
+from fund2oct.models.uncertainty.draws import predict_intervals
 from fund2oct.visual import ShownVolume, Theme, draw_panel, draw_thickness, save_figures
+from fund2oct.visual.thickness import draw_intervals
 
 _OVER_DISC = "The optic disc lies under the scan: what is drawn there means nothing."
-_PANEL, _MAP, _NUMBERS = "", ".thickness", ".thickness.tif"
+_PANEL, _MAP, _NUMBERS, _INTERVALS = "", ".thickness", ".thickness.tif", ".intervals"
 
 
 @dataclass(frozen=True)
@@ -32,6 +34,7 @@ class Results:
         theme: colours of their paper and ink.
         footer: what stands under each picture.
         overwrite: whether the results of an earlier prediction may be replaced.
+        intervals_seed: seed of the draws from which mean and intervals are found; None leaves these out.
     """
 
     folder: Path
@@ -40,11 +43,15 @@ class Results:
     theme: Theme
     footer: str
     overwrite: bool
+    intervals_seed: int | None = None
 
     def names(self, name: str) -> list[str]:
         """The files, or folders, that may be written for an eye of a name."""
-        figures = [f"{part}.{ending}" for part in (_PANEL, _MAP) for ending in self.figure_formats]
-        return [name + ending for ending in (*map(_ending, self.formats), *figures, _NUMBERS)]
+        parts, numbers = [_PANEL, _MAP], [_NUMBERS]
+        if self.intervals_seed is not None:
+            parts, numbers = [*parts, _INTERVALS], [*numbers, f"{_INTERVALS}.npz"]
+        figures = [f"{part}.{ending}" for part in parts for ending in self.figure_formats]
+        return [name + ending for ending in (*map(_ending, self.formats), *figures, *numbers)]
 
     def there(self, name: str) -> tuple[Path, ...]:
         """Those of them that are there."""
@@ -52,8 +59,10 @@ class Results:
 
     def are_done(self, name: str, model: VolumeModel) -> bool:
         """Whether the last of them is there."""
-        last = _ending(self.formats[-1]) if model.draws_volumes else _NUMBERS
-        return (self.folder / f"{name}{last}").exists()
+        last = [_ending(self.formats[-1]) if model.draws_volumes else _NUMBERS]
+        if model.draws_volumes and self.intervals_seed is not None:
+            last.append(f"{_INTERVALS}.npz")
+        return all((self.folder / f"{name}{ending}").exists() for ending in last)
 
     def write(self, model: VolumeModel, eye: Eye, name: str) -> None:
         """Write the results of a photo; what stops it leaves no half of them behind."""
@@ -66,8 +75,17 @@ class Results:
             if thickness is not None:
                 save_thickness(thickness, self.folder / f"{name}{_NUMBERS}")
             if eye.volume is not None:
+                if self.intervals_seed is not None:
+                    self._write_intervals(model, eye, name)
                 for format in self.formats:
                     export_eye(eye, self.folder, name, format, self.overwrite, thickness)
+
+    def _write_intervals(self, model: VolumeModel, eye: Eye, name: str) -> None:
+        assert self.intervals_seed is not None
+        found = predict_intervals(model, eye, self.intervals_seed)
+        figure = draw_intervals(eye, found, eye.key, self.footer, self.theme)
+        save_figures(figure, self.folder / f"{name}{_INTERVALS}", self.figure_formats)
+        found.save(self.folder / f"{name}{_INTERVALS}.npz")
 
     def _draw(self, model: VolumeModel, eye: Eye, thickness: ThicknessMap | None) -> dict[str, Figure]:
         assert eye.fundus is not None

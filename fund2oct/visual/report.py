@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 from matplotlib.figure import Figure
-from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
+from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter, PercentFormatter
 
 from fund2oct.metrics.sets.estimate import DistanceResult
 from fund2oct.visual.style import LIGHT, SERIES_COLOURS, TEXT_PT, dress, new_figure
@@ -76,6 +76,38 @@ def draw_distances(distances: Mapping[str, Sequence[DistanceResult]]) -> Figure:
         figure.legend(
             handles, labels, loc="outside lower right", ncols=len(handles), fontsize=TEXT_PT, frameon=False
         )
+    return figure
+
+
+def draw_reliability(found: Mapping[str, Mapping[str, Sequence[float]]], levels: Sequence[float]) -> Figure:
+    """Draw how many intervals of each level hold the real value: a curve an answer, a panel a quantity.
+
+    On the dashed diagonal an interval holds what it promises; below it the answer is too sure.
+
+    Args:
+        found: for each answer and each quantity, a share for each level.
+        levels: the probabilities, in (0, 1).
+    """
+    quantities = list(dict.fromkeys(what for by_what in found.values() for what in by_what))
+    figure = new_figure(2.6 * len(quantities) + 0.5, 3.3, layout="constrained")
+    panels = figure.subplots(1, len(quantities), sharey=True, squeeze=False)[0]
+    for axes, what in zip(panels, quantities, strict=True):
+        axes.plot([0, 1], [0, 1], color=LIGHT.muted, linestyle="--", linewidth=1, label="as promised")
+        for place, (name, by_what) in enumerate(found.items()):
+            if what in by_what:
+                axes.plot(levels, by_what[what], "o-", color=_colour(place), markersize=4, label=name)
+        axes.set(xlim=(0, 1), ylim=(0, 1), aspect="equal", xticks=levels, yticks=levels)
+        axes.set_title(what, fontsize=TEXT_PT, color=LIGHT.ink)
+        axes.set_xlabel("level of the interval")
+        for axis in (axes.xaxis, axes.yaxis):
+            axis.set_major_formatter(PercentFormatter(1, decimals=0))
+        dress(axes)
+    panels[0].set_ylabel("real values that it holds")
+    handles, labels = panels[0].get_legend_handles_labels()
+    n_columns = min(4, len(handles))
+    figure.legend(
+        handles, labels, loc="outside lower center", ncols=n_columns, fontsize=TEXT_PT, frameon=False
+    )
     return figure
 
 

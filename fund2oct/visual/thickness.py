@@ -1,9 +1,9 @@
-"""The map of the retina's thickness on the photo."""
+"""Maps on the photo: how thick the retina is, and how sure a volume and its surfaces are."""
 
 from __future__ import annotations
 
 import textwrap
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
@@ -13,7 +13,9 @@ from matplotlib.image import AxesImage
 from matplotlib.transforms import Affine2D
 from torch import Tensor
 
-from fund2oct.eye import Array
+from fund2oct.eye import Array, Eye
+from fund2oct.geometry import grid_to_pixels
+from fund2oct.visual.bscan import draw_bscan, shown_slices
 from fund2oct.visual.photo import draw_photo
 from fund2oct.visual.style import (
     LIGHT,
@@ -29,6 +31,7 @@ from fund2oct.visual.style import (
 
 if TYPE_CHECKING:
     from fund2oct.models.thickness import ThicknessMap
+    from fund2oct.models.uncertainty.draws import Intervals
 
 _RANGE_UM = (200.0, 450.0)
 _LEAST_WIDTH_UM = 100.0
@@ -127,6 +130,51 @@ def draw_bar(axes: Axes, drawn: AxesImage, theme: Theme = LIGHT) -> None:
     bar.ax.set_xticklabels([f"{tick:g} µm" if tick == last else f"{tick:g}" for tick in bar.get_ticks()])
     bar.ax.tick_params(labelsize=SMALL_PT, length=2, pad=1.5, colors=theme.muted)
     bar.outline.set(edgecolor=theme.muted, linewidth=0.5)
+
+
+def draw_intervals(
+    eye: Eye, found: Intervals, title: str = "", footer: str = "", theme: Theme = LIGHT
+) -> Figure:
+    """Draw how wide the intervals of surfaces and voxels are on the photo, and in each slice.
+
+    Args:
+        eye: with the photo, and the scan of the volume.
+        found: from :func:`fund2oct.models.uncertainty.draws.predict_intervals`.
+        title: what stands above.
+        footer: what stands below, in small letters.
+        theme: colours of paper and ink.
+
+    Returns:
+        A figure, see :func:`fund2oct.visual.save_figure`.
+    """
+    assert eye.fundus is not None and eye.scan is not None
+    photo, size = torch.from_numpy(eye.fundus.copy()).permute(2, 0, 1) / 255, eye.fundus.shape[0]
+    grid = eye.placement.to_grid(eye.scan.coordinates(found.mean.shape[-1]))
+    places = grid_to_pixels(grid, size).flatten(0, 1)
+    wide = found.high - found.low
+    maps = {f"{name}, µm": width for name, width in found.widths.items()}
+    maps["voxels, grey value"] = wide.mean(1)
+    slices = shown_slices(len(wide))
+    z_mm, x_mm = eye.spacing_mm[1] * found.mean.shape[1], eye.spacing_mm[2] * found.mean.shape[2]
+    high = 2 * (0.35 + 13 / len(slices) * z_mm / x_mm)
+    figure = new_figure(13, 3.7 + high, theme, layout="constrained")
+    figure.suptitle(title, fontsize=TITLE_PT, color=theme.ink, fontweight="bold", x=0.01, ha="left")
+    parts: Any = figure.subfigures(3, 1, height_ratios=(3.1, high, 0.25), facecolor="none")
+    upper, lower, below = parts
+    for axes, (caption, width) in zip(upper.subplots(1, len(maps)), maps.items(), strict=True):
+        draw_photo(axes, photo, grey=True)
+        drawn = axes.scatter(*places.T, c=width.flatten(), s=4, cmap=WIDTH_MAP, vmin=0)
+        axes.set_title(f"width of the 80% interval: {caption}", fontsize=SMALL_PT, color=theme.ink)
+        bar = upper.colorbar(drawn, ax=axes, orientation="horizontal", shrink=0.8, pad=0.02)
+        bar.ax.tick_params(labelsize=SMALL_PT, colors=theme.muted)
+    rows = {"mean of the draws": found.mean, "width of the 80% interval": wide / wide.max().clamp(min=1e-6)}
+    boxes = lower.subplots(2, len(slices), squeeze=False)
+    for row, (caption, volume) in zip(boxes, rows.items(), strict=True):
+        for axes, number in zip(row, slices, strict=True):
+            draw_bscan(axes, volume[number], eye.spacing_mm[1:])
+        row[0].set_title(caption, fontsize=SMALL_PT, color=theme.ink, loc="left")
+    below.text(0.01, 0.5, footer, fontsize=SMALL_PT, color=theme.muted, va="center")
+    return figure
 
 
 def _ticks(low: float, high: float) -> Array:

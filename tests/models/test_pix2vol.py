@@ -68,6 +68,13 @@ def test_anatomy_first_then_texture(model, tiny_eyes):
     assert {f"train/generator/{name}" for name in ("adversarial/bscan", "spread")} < parts.logged[3]
 
 
+def test_a_scan_is_registered_with_the_anatomy(tiny_eyes):
+    parts = Parts()
+    model = Pix2Vol(SHAPE, bscan_width=8, adversaries_from=0.5, registration=True, **TINY)
+    fit(model, tiny_eyes, 2, callbacks=[parts])
+    assert parts.generator == [{"encoder", "registration", "surfaces", "tissue"}, {"texture"}]
+
+
 def test_the_parts_add_up_to_the_total(model, tiny_eyes):
     logged = fit(model, tiny_eyes, 1).logged_metrics
     terms = {name: value for name, value in logged.items() if name.startswith("train/generator/")}

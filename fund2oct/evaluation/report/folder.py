@@ -16,6 +16,7 @@ from fund2oct.evaluation.compare import Comparison, EyeSet
 from fund2oct.evaluation.report.groups import thickness_by_group
 from fund2oct.evaluation.report.lesions import detector_summary, lesion_summary
 from fund2oct.evaluation.report.pictures import Picture, chart_pictures, eye_pictures
+from fund2oct.evaluation.report.reliability import Reliability
 from fund2oct.evaluation.report.tables import report_text
 from fund2oct.visual.page import write_page
 
@@ -31,6 +32,7 @@ def write_report(
     shown: Mapping[str, str],
     pictures: Sequence[Picture] = (),
     figure_formats: Sequence[str] = (),
+    reliability: Reliability | None = None,
 ) -> dict[str, Any]:
     """Write what was measured.
 
@@ -50,6 +52,7 @@ def write_report(
         shown: the answers for which eyes are drawn, and what is said below each picture of them.
         pictures: further ones.
         figure_formats: of :data:`fund2oct.visual.FIGURE_FORMATS`, in which figures are written too.
+        reliability: how often the models' intervals hold the real value.
 
     Returns:
         What ``metrics.json`` holds, with the numbers that are not finite.
@@ -68,10 +71,11 @@ def write_report(
         },
         "detectors": detector_summary(next(iter(found.eyes.values()))),
         "distances": {name: [one.to_dict() for one in each] for name, each in found.distances.items()},
+        "reliability": reliability or {},
         "eyes": found.eyes,
     }
     (out / "metrics.json").write_text(json.dumps(_plain(result), indent=1, allow_nan=False) + "\n")
-    drawn = [*chart_pictures(found), *pictures]
+    drawn = [*chart_pictures(found, reliability or {}), *pictures]
     for name, footer in shown.items():
         drawn += eye_pictures(name, eyes, answers, found, footer)
     contents = {picture.file: picture.write(out, figure_formats) for picture in drawn}

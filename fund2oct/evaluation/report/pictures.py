@@ -12,9 +12,10 @@ from matplotlib.figure import Figure
 
 from fund2oct.evaluation.answers.answer import Answer
 from fund2oct.evaluation.compare import Comparison, EyeSet, Row
+from fund2oct.evaluation.report.reliability import LEVELS, Reliability
 from fund2oct.evaluation.report.tables import SCATTER
 from fund2oct.visual import ShownVolume, draw_panel
-from fund2oct.visual.report import draw_distances, draw_scatter
+from fund2oct.visual.report import draw_distances, draw_reliability, draw_scatter
 from fund2oct.visual.style import figure_bytes, save_figure
 
 RANKED_BY = "thickness/error_um"
@@ -62,10 +63,13 @@ class Picture:
         return shown
 
 
-def chart_pictures(found: Comparison) -> Iterator[Picture]:
-    """Every eye of every answer, and the distances of the sets, where there are any."""
+def chart_pictures(found: Comparison, reliability: Reliability) -> Iterator[Picture]:
+    """Every eye of every answer, and where there are any, intervals and the distances of the sets."""
     caption = "Each point is an eye; the line is the median, the band holds the middle half of the eyes."
     yield Picture("Quality", "scatter", caption, draw_scatter(found.eyes, SCATTER))
+    if reliability:
+        caption = "On the dashed line an interval holds what it promises; below it a model is too sure."
+        yield Picture("Reliability", "reliability", caption, draw_reliability(reliability, LEVELS))
     if found.distances:
         caption = "Full points: all eyes, with 95% intervals. Hollow points: half of them, beside the floor."
         yield Picture("Distances", "distances", caption, draw_distances(found.distances))

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from fund2oct.evaluation.own import PREFIX
 from fund2oct.evaluation.report.lesion_tables import group_table, lesion_table, row_of
+from fund2oct.evaluation.report.reliability import RELIABILITY_TEXT, reliability_table
 from fund2oct.metrics.eyes.quality import ms_ssim_scales
 from fund2oct.metrics.sets.estimate import DistanceResult
 from fund2oct.visual.page import picture as show
@@ -157,6 +158,9 @@ def report_text(
         lines += ["", "### Thickness error by disease, µm", ""]
         lines += [*group_table(result["thickness_by_disease"]), "", _GROUPS_TEXT]
     lines += ["", "## Lesions", "", *lesion_table(result["lesions"], result["detectors"]), "", _LESIONS_TEXT]
+    if result["reliability"]:
+        lines += ["", "## Reliability", "", *reliability_table(result["reliability"]), "", RELIABILITY_TEXT]
+        lines += pictures_of("Reliability")
     if distances:
         lines += ["", "## Distances", "", _DISTANCES_TEXT]
         for number, first in enumerate(next(iter(distances.values()))):

@@ -1,7 +1,7 @@
 """A published model: tensors in one file, plain values in another, and nothing that runs.
 
-``model.safetensors`` holds the averaged networks that use needs, and the poses of the training eyes;
-``config.json`` the class, the hyper-parameters, the task, and what the card says in numbers.
+``model.safetensors`` holds the averaged networks that use needs, and statistics of the training's poses and
+photos; ``config.json`` the class, the hyper-parameters, the task, and what the card says in numbers.
 """
 
 from __future__ import annotations
@@ -27,7 +27,8 @@ if TYPE_CHECKING:
 
 CONFIG, WEIGHTS, CARD = "config.json", "model.safetensors", "README.md"
 _FORMAT = 1
-_POSES = "task.poses."
+_TASK, _OF_TENSORS = "task.", ("poses", "photos")
+"""Entries of the task that hold tensors."""
 _TRAINED, _AVERAGED = "generator.", "generator_ema.module."
 
 
@@ -64,7 +65,11 @@ def write_published(
         )
     assert model.task is not None
     task = model.task.for_publishing().to_dict()
-    poses = {f"{_POSES}{name}": value for name, value in task.pop("poses").items()}
+    stored = {
+        f"{_TASK}{part}.{name}": value
+        for part in _OF_TENSORS
+        for name, value in (task.pop(part) or {}).items()
+    }
     # Slices of a star have no distance; JSON has no NaN.
     task["spacing_mm"] = [None if math.isnan(length) else length for length in task["spacing_mm"]]
     arguments = {name: value for name, value in model.hparams.items() if not name.startswith("_")}
@@ -82,7 +87,7 @@ def write_published(
         name: _halved(name, value) if half else value
         for name, value in model.state_dict().items()
         if not name.startswith(_TRAINED) and name not in rebuilt
-    } | poses
+    } | stored
     # safetensors wants each tensor in memory of its own, in C order.
     own = {
         name: value.detach().cpu().clone(memory_format=torch.contiguous_format)
@@ -134,8 +139,10 @@ def read_published(folder: Path) -> dict[str, Any]:
         found = kind_of(path)
         reason = f"damaged ({error})" if not found or "safetensors" in found else found
         raise ValueError(f"{path}: is {reason}; expected the model's tensors") from None
-    poses = {name.removeprefix(_POSES): tensors.pop(name) for name in [*tensors] if name.startswith(_POSES)}
     task: dict[str, Any] = config["task"]
+    for name in [name for name in tensors if name.startswith(_TASK)]:
+        part, _, value = name.removeprefix(_TASK).partition(".")
+        task.setdefault(part, {})[value] = tensors.pop(name)
     spacing = task.get("spacing_mm")
     if isinstance(spacing, list):
         task["spacing_mm"] = [math.nan if length is None else length for length in spacing]
@@ -143,7 +150,7 @@ def read_published(folder: Path) -> dict[str, Any]:
     # A training that goes on from it begins with the average.
     trained = {name.replace(_AVERAGED, _TRAINED, 1): value for name, value in averaged.items()}
     return {
-        TASK_KEY: {"class": config["class"], "task": {**task, "poses": poses}},
+        TASK_KEY: {"class": config["class"], "task": task},
         "hyper_parameters": config["hyper_parameters"],
         "state_dict": trained | tensors,
         "with_encoder": config["with_encoder"],

@@ -17,6 +17,7 @@ from fund2oct.networks.layered.surfaces import SurfaceDistribution, SurfaceNetwo
 from fund2oct.networks.layered.texture import TextureNetwork
 from fund2oct.networks.layered.tissue import Tissue, TissueNetwork
 from fund2oct.networks.noise import NoiseSource
+from fund2oct.networks.registration import RegistrationNetwork, registered
 from fund2oct.retina.frame import ALIGNED_DEPTH
 from fund2oct.retina.layer_frame import LayerFrame, from_layers, to_layers
 from fund2oct.retina.layers import SURFACES
@@ -112,6 +113,8 @@ class LayeredGenerator(Recomputing):
         n_numbers: number of random numbers from which the surfaces of an eye are drawn.
         n_known: numbers of scalars and of masks that it may be told, see
             :class:`fund2oct.networks.known.Known`.
+        registration: whether it corrects where the scan lies on the photo, see
+            :class:`fund2oct.networks.registration.RegistrationNetwork`.
 
     Example:
         >>> generator = LayeredGenerator(n_depth=32, encoder="own")
@@ -129,6 +132,7 @@ class LayeredGenerator(Recomputing):
         texture: Sequence[int] = (16, 24, 32),
         n_numbers: int = 16,
         n_known: tuple[int, int] = (0, 0),
+        registration: bool = False,
     ) -> None:
         super().__init__()
         self.n_depth = n_depth
@@ -140,6 +144,7 @@ class LayeredGenerator(Recomputing):
             channels, sum(self.bands), self.bands[1], len(SURFACES), tissue_width, n_known
         )
         self.texture = TextureNetwork(texture, len(SURFACES))
+        self.registration = RegistrationNetwork(channels) if registration else None
 
     def forward(
         self,
@@ -182,7 +187,7 @@ class LayeredGenerator(Recomputing):
         n_depth: int | None = None,
         real: Real | None = None,
         draw: NoiseSource | None = None,
-        centre: Tensor | None = None,
+        whole: Tensor | None = None,
         known: Known | None = None,
     ) -> PredictedAnatomy:
         """Predict surfaces, and draw the tissue between them without noise.
@@ -195,7 +200,8 @@ class LayeredGenerator(Recomputing):
             real: real volumes in training. The tissue is then drawn between their surfaces and around their
                 fluid.
             draw: source of noise to draw the surfaces from their distribution; None takes the median.
-            centre: position of the scan's centre, see ``fund2oct.networks.lines.place_features``.
+            whole: positions of all A-scans of the scan, where ``grid`` holds only some, see
+                :func:`fund2oct.networks.registration.registered`.
             known: what is known of the eyes beside their photos.
 
         Returns:
@@ -208,6 +214,7 @@ class LayeredGenerator(Recomputing):
         if grid.ndim != 4 or grid.shape[-1] != 2 or len(grid) != len(fundus):
             raise ValueError(f"grid: expected ({len(fundus)}, S, X, 2), found {tuple(grid.shape)}")
         maps = self.encoder(fundus)
+        grid, centre = registered(self.registration, maps, grid, whole)
         found = self.surfaces(fundus, maps, grid, centre, known)
         # Tissue is taught on real surfaces; it must not bend the surfaces to its own ends.
         heights = (found.median_um if draw is None else found.draw(draw)).detach()
@@ -225,6 +232,15 @@ class LayeredGenerator(Recomputing):
         given = heights, row_um, spacing_z_mm, n_depth, LayerFrame(self.bands, n_depth / self.n_depth)
         logits, pockets = self.part(tissue_between, tissue, *given, real)
         return PredictedAnatomy(found, heights, logits, row_um, tissue.pockets, pockets)
+
+    def predict_surfaces(
+        self, fundus: Tensor, grid: Tensor, known: Known | None = None, whole: Tensor | None = None
+    ) -> SurfaceDistribution:
+        """Predict the surfaces alone; the arguments are those of :meth:`anatomy`."""
+        maps = self.encoder(fundus)
+        grid, centre = registered(self.registration, maps, grid, whole)
+        found: SurfaceDistribution = self.surfaces(fundus, maps, grid, centre, known)
+        return found
 
     def dress(self, anatomy: PredictedAnatomy, rng: NoiseSource) -> Tensor:
         """Draw texture on an anatomy.

@@ -78,6 +78,11 @@ class SurfaceDistribution:
         z = rng.randn((n_eyes, n_numbers), self.loadings_um.device)
         return pile_up(self.increments_um + torch.einsum("bk,bnksx->bnsx", z, self.loadings_um))
 
+    @property
+    def deviation_um(self) -> Tensor:
+        """Standard deviations of the heights in micrometres, where no surfaces touch, ``(B, n, S, X)``."""
+        return self.loadings_um.cumsum(1).flip(1).square().sum(2).sqrt()
+
     def distance_um(self, first: int, last: int) -> tuple[Tensor, Tensor]:
         """Median and standard deviation of the distance between two surfaces.
 
@@ -237,6 +242,26 @@ def thickness_interval_um(found: SurfaceDistribution, share: float = 0.8) -> Ten
     median, deviation = thickness_um(found)
     reach = normal_quantile(0.5 + share / 2) * deviation
     return torch.stack([(median - reach).clamp(min=0), median + reach], 1)
+
+
+def surface_intervals_um(found: SurfaceDistribution, share: float = 0.8) -> Tensor:
+    """Interval that holds the height of each surface with a given probability, at each A-scan.
+
+    Args:
+        found: distribution of the surfaces.
+        share: the probability, in (0, 1).
+
+    Returns:
+        Lower and upper end in micrometres above the pose's surface, shape ``(B, n, 2, S, X)``.
+
+    Example:
+        >>> increments_um = torch.tensor([0.0, 280.0]).view(1, 2, 1, 1)
+        >>> found = SurfaceDistribution(increments_um, torch.tensor([6.0, 8.0]).view(1, 2, 1, 1, 1))
+        >>> surface_intervals_um(found, share=0.9).flatten(1).round()  # of the inner surface, then the outer
+        tensor([[257., 303., -10.,  10.]])
+    """
+    reach = normal_quantile(0.5 + share / 2) * found.deviation_um
+    return torch.stack([found.median_um - reach, found.median_um + reach], 2)
 
 
 def normal_quantile(share: float) -> float:

@@ -1,0 +1,1 @@
+"""How sure a model's answer is: intervals of what it draws, and photos unlike those of its training."""

@@ -1,0 +1,150 @@
+"""Mean and interval of what a model draws for a photo: of each voxel, and of each surface."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from fund2oct.eye import Eye
+from fund2oct.metrics.eyes.layers import find_surfaces
+from fund2oct.models.thickness import INTERVAL
+from fund2oct.networks.layered.surfaces import surface_intervals_um
+from fund2oct.networks.noise import NoiseSource
+from fund2oct.retina import SURFACES, pose_surface_um, unalign
+
+if TYPE_CHECKING:
+    from fund2oct.models.base import VolumeModel
+
+N_DRAWS = 9
+"""Draws of an eye. Of nine draws and a tenth, the tenth lies between the others 8 times of 10."""
+_SEARCHED = ("ILM", "RPE", "BM")
+
+
+@dataclass(frozen=True, eq=False)
+class Intervals:
+    """What a model draws for a photo, and between which ends it lies with a probability of 80%.
+
+    Args:
+        mean: of each voxel over the draws, in [0, 1], shape ``(S, Z, X)``.
+        low: lower end of its interval, same shape.
+        high: upper end, same shape.
+        names: of the surfaces, vitreous to choroid.
+        surfaces_um: their depths below the top of the volume in micrometres: median, upper (inner) end and
+            lower (outer) end of the interval, shape ``(3, n, S, X)``; NaN where not known.
+
+    Example:
+        >>> flat = torch.zeros(6, 32, 48)
+        >>> depths_um = torch.tensor([300.0, 280.0, 320.0]).view(3, 1, 1, 1).expand(-1, -1, 6, 48)
+        >>> Intervals(flat, flat, flat + 0.2, ("ILM",), depths_um).widths["ILM"].mean()
+        tensor(40.)
+    """
+
+    mean: Tensor
+    low: Tensor
+    high: Tensor
+    names: tuple[str, ...]
+    surfaces_um: Tensor
+
+    @property
+    def widths(self) -> dict[str, Tensor]:
+        """Widths of the surfaces' intervals at each A-scan in micrometres, by name, each ``(S, X)``."""
+        wide = self.surfaces_um[2] - self.surfaces_um[1]
+        return dict(zip(self.names, wide.unbind(0), strict=True))
+
+    def save(self, path: Path) -> None:
+        """Write all as a NumPy archive: voxels as bytes, surfaces as float32, both by their names here."""
+        mean, low, high = (part.mul(255).round().byte().numpy() for part in (self.mean, self.low, self.high))
+        names, surfaces_um = np.array(self.names), self.surfaces_um.numpy()
+        np.savez_compressed(path, mean=mean, low=low, high=high, names=names, surfaces_um=surfaces_um)
+
+
+@torch.inference_mode()
+def draw_volumes(
+    model: VolumeModel, fundus: Tensor, grid: Tensor, keys: Sequence[str], seed: int = 0, **known: Any
+) -> Tensor:
+    """Draw volumes for photos several times, each with other noise, and other surfaces where it has some.
+
+    Args:
+        model: a model that draws volumes.
+        fundus: photos in [0, 1], shape ``(B, 3, H, H)``.
+        grid: positions of the A-scans in grid units, shape ``(B, S, X, 2)``.
+        keys: of the eyes; with ``seed`` they decide the noise.
+        seed: another seed gives other draws.
+        known: what is known of the eyes, see ``VolumeModel.known``.
+
+    Returns:
+        Volumes in the aligned frame, in [0, 1], shape ``(N_DRAWS, B, 1, S, Z, X)``.
+
+    Example:
+        >>> from fund2oct.models import VoxelGAN
+        >>> model = VoxelGAN((6, 32, 48), channels=[8, 8, 16])  # untrained
+        >>> draw_volumes(model, torch.rand(1, 3, 48, 48), torch.zeros(1, 6, 48, 2), ["eye"]).shape
+        torch.Size([9, 1, 1, 6, 32, 48])
+    """
+    options = {"draw_surfaces": True} if hasattr(model, "surfaces") else {}
+    draws = []
+    for number in range(N_DRAWS):
+        noise = NoiseSource.of_keys([f"{key}, draw {number}" for key in keys], seed, model.device)
+        draws.append(model(fundus, grid, rng=noise, **options, **known).float())
+    return torch.stack(draws)
+
+
+@torch.inference_mode()
+def predict_intervals(model: VolumeModel, eye: Eye, seed: int = 0) -> Intervals:
+    """Find mean and interval of what a model draws for the photo of an eye.
+
+    The interval of a voxel is that of :data:`N_DRAWS` draws: from the least to the greatest. It holds one
+    more draw with a probability of 80%, and the real voxel as often if the model is calibrated. The intervals
+    of surfaces are those of the predicted distribution; of a model without one, they are searched in the
+    draws.
+
+    Args:
+        model: a model that draws volumes.
+        eye: with the prepared photo, and the generated volume whose pose is taken.
+        seed: of the draws.
+
+    Returns:
+        The intervals, at the pose of the eye's volume, on the CPU.
+
+    Example:
+        >>> from fund2oct.models import load_model
+        >>> model = load_model("model.ckpt")
+        >>> found = predict_intervals(model, model.predict("photo.png"))
+        >>> found.mean.shape, found.names, found.surfaces_um.shape
+        (torch.Size([6, 32, 48]), ('ILM', 'OS', 'RPE', 'BM'), torch.Size([3, 4, 6, 48]))
+    """
+    assert eye.fundus is not None and eye.volume is not None and eye.scan is not None
+    n_ascans, spacing_mm, known = eye.volume.shape[-1], eye.spacing_mm, model.known_of(eye)
+    fundus = torch.from_numpy(eye.fundus.copy()).permute(2, 0, 1)[None].to(model.device) / 255
+    grid = eye.placement.to_grid(eye.scan.coordinates(n_ascans, model.device))[None]
+    pose_um = torch.from_numpy(np.array(eye.pose_um))[None].to(model.device)
+    aligned = draw_volumes(model, fundus, grid, [eye.key], seed, **known)[:, 0]
+    draws = unalign(aligned, pose_um.expand(N_DRAWS, -1, -1), spacing_mm[1]).cpu()
+    predict = getattr(model, "surfaces", None)
+    if predict is not None:
+        pose = pose_surface_um(pose_um, n_ascans).cpu()
+        middle, (low, high) = _heights_um(predict(fundus, grid, **known))
+        names, surfaces_um = SURFACES, torch.cat([pose - middle, pose - high, pose - low])
+    else:
+        found = find_surfaces(draws, spacing_mm[1], spacing_mm[2])
+        depths = torch.stack([found.ilm_um, found.rpe_um, found.bm_um], 1).float()
+        gone = depths.isnan()
+        least, most = (
+            depths.masked_fill(gone, torch.inf).amin(0),
+            depths.masked_fill(gone, -torch.inf).amax(0),
+        )
+        ends = [end.masked_fill(gone.all(0), torch.nan) for end in (least, most)]
+        names, surfaces_um = _SEARCHED, torch.stack([depths.nanmedian(0).values, *ends])
+    voxels = draws[:, 0]
+    return Intervals(voxels.mean(0), voxels.amin(0), voxels.amax(0), names, surfaces_um.float())
+
+
+def _heights_um(found: Any) -> tuple[Tensor, tuple[Tensor, Tensor]]:
+    low, high = surface_intervals_um(found, INTERVAL).cpu().unbind(2)
+    return found.median_um.cpu(), (low, high)

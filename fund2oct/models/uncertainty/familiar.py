@@ -1,0 +1,163 @@
+"""How much a photo is like those that a model was trained on, as its encoder sees them."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch import Tensor, nn
+
+from fund2oct.eye import Array, DataError
+
+if TYPE_CHECKING:
+    from fund2oct.models.base import VolumeModel
+
+UNLIKE = 1.5
+"""Distance from which on a photo counts as unlike; simulated photos like those of the training stay below."""
+_LEAST, _MOST, _BATCH = 64, 512, 16
+"""Photos of a training: fewer cannot tell what is usual, more are not needed; and as many at a time."""
+_N_DIRECTIONS = 16
+_TINY = 1e-6
+
+
+@dataclass(frozen=True, eq=False)
+class FamiliarPhotos:
+    r"""Distribution of the encoder's features over the photos of a training.
+
+    Each of the encoder's maps is averaged over the photo. The features, divided by their standard deviations,
+    are taken as normal, with a covariance of few directions and the same variance :math:`r` in all
+    others [1]. With the directions :math:`v_k`, their variances :math:`\lambda_k`, and :math:`D` scaled
+    features :math:`z`, the distance of a photo is that of Mahalanobis, as it tells photos of another kind
+    apart in [2],
+
+    .. math::
+        d^2 = \frac1D \left( \sum_k \frac{(v_k \cdot z)^2}{\lambda_k} +
+        \frac1r \Bigl| z - \sum_k (v_k \cdot z) \, v_k \Bigr|^2 \right)
+
+    so that its mean square over the photos of the training is 1.
+
+    Args:
+        mean: of the features, shape ``(D,)``.
+        scale: their standard deviations, same shape.
+        directions: unit vectors, shape ``(K, D)``.
+        variances: along these, shape ``(K,)``.
+        rest: variance along all others.
+
+    References:
+        [1] Tipping and Bishop, Probabilistic principal component analysis, J R Stat Soc B 1999.
+
+        [2] Lee et al., A simple unified framework for detecting out-of-distribution samples, NeurIPS 2018,
+        arXiv:1807.03888, equation 2.
+
+    Example:
+        >>> features = torch.randn(500, 40)
+        >>> usual = FamiliarPhotos.fit(features)
+        >>> round(float(usual.distance(features).square().mean()), 3)
+        1.0
+        >>> bool(usual.distance(features[:5] + 4).min() > UNLIKE)
+        True
+    """
+
+    mean: Tensor
+    scale: Tensor
+    directions: Tensor
+    variances: Tensor
+    rest: float
+
+    @classmethod
+    def fit(cls, features: Tensor) -> FamiliarPhotos:
+        """Learn from the features ``(N, D)`` of training photos, see :func:`photo_features`."""
+        features = features.detach().double().cpu()
+        mean, scale = features.mean(0), features.std(0, correction=0).clamp(min=_TINY)
+        scaled = (features - mean) / scale
+        variances, directions = torch.linalg.eigh(scaled.T @ scaled / len(scaled))
+        kept = min(_N_DIRECTIONS, len(variances) - 1)
+        rest = max(float(variances[:-kept].mean()), _TINY)
+        directions, variances = directions[:, -kept:].T.contiguous(), variances[-kept:].clamp(min=_TINY)
+        return cls(mean.float(), scale.float(), directions.float(), variances.float(), rest)
+
+    def distance(self, features: Tensor) -> Tensor:
+        """Distances of photos ``(N, D)``, shape ``(N,)``; 1 is usual, and from :data:`UNLIKE` on unlike."""
+        scaled = (features.detach().float().cpu() - self.mean) / self.scale
+        along = scaled @ self.directions.T
+        others = (scaled.square().sum(1) - along.square().sum(1)).clamp(min=0)
+        return (((along.square() / self.variances).sum(1) + others / self.rest) / len(self.mean)).sqrt()
+
+    def to_dict(self) -> dict[str, Any]:
+        """Tensors by name, as stored in a checkpoint."""
+        return self.__dict__ | {"rest": torch.tensor(self.rest)}
+
+    @classmethod
+    def from_dict(cls, values: dict[str, Any]) -> FamiliarPhotos:
+        """Read what :meth:`to_dict` wrote."""
+        return cls(**{**values, "rest": float(values["rest"])})
+
+
+def photo_features(maps: Sequence[Tensor]) -> Tensor:
+    """Means of an encoder's maps over the photo, shape ``(B, D)``."""
+    return torch.cat([each.detach().float().mean((2, 3)) for each in maps], 1)
+
+
+@torch.no_grad()
+def familiar_photos(encoder: nn.Module, dataset: Any, device: torch.device) -> FamiliarPhotos | None:
+    """How the photos of a training look to an encoder, as they are, without augmentation.
+
+    Args:
+        encoder: makes maps of photos.
+        dataset: the eyes of the training, with ``photo(number)`` like
+            :class:`fund2oct.data.FundusOCTDataset`.
+        device: where the encoder is.
+
+    Returns:
+        What is usual; None if the dataset has no such photos, or too few.
+    """
+    if not hasattr(dataset, "photo") or len(dataset) < _LEAST:
+        return None
+    seen = []
+    for numbers in torch.linspace(0, len(dataset) - 1, min(len(dataset), _MOST)).long().split(_BATCH):
+        with suppress(DataError):  # a damaged eye is the loader's to tell of
+            photos = torch.stack([dataset.photo(number) for number in numbers.tolist()])
+            seen.append(photo_features(encoder(photos.to(device))))
+    features = torch.cat(seen) if seen else torch.empty(0)
+    return FamiliarPhotos.fit(features) if len(features) >= _LEAST else None
+
+
+@torch.inference_mode()
+def photo_distance(model: VolumeModel, fundus: Array) -> float | None:
+    """How far a photo is from those that a model was trained on.
+
+    It tells other cameras, blur and eyes of another kind. It does not tell how wrong the model is there, and
+    a usual photo may still hide a disease that the training did not have.
+
+    Args:
+        model: a trained model.
+        fundus: photo, cropped and prepared as in the training, RGB, uint8, shape ``(H, H, 3)``.
+
+    Returns:
+        The distance: 1 is usual, and from :data:`UNLIKE` on unlike; None if the model does not know it.
+
+    Example:
+        >>> from fund2oct.models import load_model
+        >>> import numpy as np
+        >>> photo_distance(load_model("model.ckpt"), np.zeros((48, 48, 3), np.uint8))  # of too few photos
+    """
+    usual = model.task.photos if model.task else None
+    if usual is None:
+        return None
+    encoder: nn.Module = model.generator_ema.module.encoder  # type: ignore[assignment]
+    photo = torch.from_numpy(fundus.copy()).permute(2, 0, 1)[None].to(model.device) / 255
+    return float(usual.distance(photo_features(encoder(photo))))
+
+
+def unlike_note(model: VolumeModel, fundus: Array) -> str:
+    """A warning if a photo is unlike those of a model's training, else empty; see :func:`photo_distance`."""
+    distance = photo_distance(model, fundus)
+    if distance is None or distance < UNLIKE:
+        return ""
+    return (
+        f"the photo is unlike those of the training (distance {distance:.1f}; 1 is usual, {UNLIKE:g} or "
+        "more is unlike): the result and its intervals cannot be trusted"
+    )

@@ -1,0 +1,83 @@
+"""Reliability: intervals of a level hold the real value as often as they say, if the model is right."""
+
+import numpy as np
+import pytest
+import torch
+from scipy.stats import norm
+
+from fund2oct.evaluation.report.reliability import (
+    LEVELS,
+    level_of_draws,
+    level_of_normal,
+    measure_reliability,
+    reliability_table,
+)
+from fund2oct.networks.layered.surfaces import SurfaceDistribution
+from fund2oct.visual.report import draw_reliability
+
+N_SURFACES, N_NUMBERS, S, X = 4, 3, 6, 40
+
+
+def test_the_level_of_a_normal_interval():
+    real, median, deviation = torch.randn(3, 50)
+    deviation = deviation.abs() + 0.1
+    expected = 2 * norm.cdf(((real - median).abs() / deviation).numpy()) - 1
+    np.testing.assert_allclose(level_of_normal(real, median, deviation), expected, atol=1e-6)
+
+
+def test_draws_of_the_same_distribution_hold_as_many_as_they_promise():
+    numbers = torch.randn(10, 40_000) ** 3  # not normal
+    level = level_of_draws(numbers[0], numbers[1:])
+    found = [(level <= promised + 1e-6).float().mean().item() for promised in LEVELS]
+    assert found == pytest.approx(LEVELS, abs=0.01)
+
+
+class Knows:
+    """Predicts the distribution from which the eyes were drawn, of a spread that may be wrong."""
+
+    draws_volumes = False
+
+    def __init__(self, spread: float) -> None:
+        self.spread = spread
+
+    def surfaces(self, fundus, grid):
+        loadings = self.spread * torch.ones(len(fundus), N_SURFACES, N_NUMBERS, S, X)
+        increments = torch.tensor([0.0, 400.0, 400.0, 400.0]).view(1, -1, 1, 1).expand(len(fundus), -1, S, X)
+        return SurfaceDistribution(increments, loadings)
+
+
+class Eyes:
+    """Eyes of flat pose, whose surfaces are drawn by :class:`Knows`."""
+
+    def __init__(self, n_batches: int) -> None:
+        self.n_batches = n_batches
+
+    def batches(self):
+        for number in range(self.n_batches):
+            fundus, pose_um = torch.zeros(20, 3, 8, 8), torch.zeros(20, S, 3)
+            pose_um[..., 0] = 900
+            drawn = Knows(10.0).surfaces(fundus, None)
+            rng = torch.Generator().manual_seed(number)
+            z = torch.randn(20, N_NUMBERS, generator=rng)
+            increments = drawn.increments_um + torch.einsum("bk,bnksx->bnsx", z, drawn.loadings_um)
+            heights = increments.cumsum(1).flip(1)
+            surfaces_um = 900 - heights
+            surfaces_um[0, :, 0] = torch.nan
+            yield {
+                "key": [str(eye) for eye in range(20)], "fundus": fundus, "pose_um": pose_um,
+                "surfaces_um": surfaces_um, "grid": torch.zeros(20, S, X, 2),
+            }  # fmt: skip
+
+
+def test_a_model_that_is_too_sure_holds_less_than_it_promises():
+    found = measure_reliability({"right": Knows(10.0), "too sure": Knows(5.0)}, Eyes(40))
+    assert set(found["right"]) == {"thickness", "inner limiting membrane", "pigment epithelium"}
+    for shares in found["right"].values():
+        assert shares == pytest.approx(LEVELS, abs=0.06)
+    expected = [2 * norm.cdf(norm.ppf(0.5 + level / 2) / 2) - 1 for level in LEVELS]
+    for shares in found["too sure"].values():
+        assert shares == pytest.approx(expected, abs=0.06)
+    table = reliability_table(found)
+    assert table[0] == "| answer | interval of | 20% | 40% | 60% | 80% |" and len(table) == 2 + 6
+    figure = draw_reliability(found, LEVELS)
+    assert [axes.get_title() for axes in figure.axes] == list(found["right"])

@@ -1,0 +1,118 @@
+"""Photos unlike those of a training, and intervals of voxels and surfaces."""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import pytorch_lightning as pl
+import torch
+from scipy.stats import norm
+
+from fund2oct.data import FundusOCTDataModule
+from fund2oct.models import SurfaceModel, VoxelGAN, load_model
+from fund2oct.models.published.files import read_published, write_published
+from fund2oct.models.task import TASK_KEY, Task
+from fund2oct.models.uncertainty import familiar
+from fund2oct.models.uncertainty.draws import draw_volumes, predict_intervals
+from fund2oct.models.uncertainty.familiar import UNLIKE, FamiliarPhotos, photo_features
+from fund2oct.phantom import simulate_eye
+from fund2oct.retina import pose_surface_um
+
+N_FEATURES = 30
+
+
+def test_the_distance_is_that_of_mahalanobis():
+    features = torch.randn(200, 5) @ torch.randn(5, N_FEATURES) + 0.3 * torch.randn(200, N_FEATURES) + 2
+    usual = FamiliarPhotos.fit(features)
+    v, kept = usual.directions.numpy().astype(float), usual.variances.numpy()
+    covariance = v.T @ np.diag(kept) @ v + usual.rest * (np.eye(N_FEATURES) - v.T @ v)
+    others = torch.randn(7, N_FEATURES).double().numpy()
+    scaled = (others - features.mean(0).numpy()) / features.std(0, correction=0).numpy()
+    expected = np.sqrt(np.einsum("nd,de,ne->n", scaled, np.linalg.inv(covariance), scaled) / N_FEATURES)
+    np.testing.assert_allclose(usual.distance(torch.from_numpy(others)), expected, rtol=1e-4)
+    assert usual.distance(features).square().mean().item() == pytest.approx(1, abs=1e-3)
+
+
+def test_a_checkpoint_knows_the_photos_of_its_training(tiny_eyes, tmp_path, monkeypatch):
+    monkeypatch.setattr(familiar, "_LEAST", 6)
+    model = SurfaceModel((6, 32, 48), encoder="own", surface_width=8)
+    options = {"logger": False, "enable_progress_bar": False, "enable_model_summary": False}
+    trainer = pl.Trainer(
+        accelerator="cpu", devices=1, max_steps=4, limit_val_batches=0, enable_checkpointing=False, **options
+    )
+    trainer.fit(model, datamodule=FundusOCTDataModule(str(tiny_eyes), batch_size=2))
+    trainer.save_checkpoint(tmp_path / "a.ckpt")
+    loaded = load_model(tmp_path / "a.ckpt")
+    with torch.no_grad():
+        encoder, training = loaded.generator_ema.module.encoder, trainer.datamodule.train_dataset
+        seen = photo_features(encoder(torch.stack([training.photo(number) for number in range(18)])))
+    torch.testing.assert_close(loaded.task.photos.mean, seen.mean(0))
+    torch.testing.assert_close(loaded.task.photos.directions, model.task.photos.directions)
+    write_published(loaded, tmp_path, {})
+    again = Task.from_dict(read_published(tmp_path)[TASK_KEY]["task"])
+    assert torch.equal(again.photos.mean, loaded.task.photos.mean)
+    assert again.photos.rest == pytest.approx(loaded.task.photos.rest)
+
+
+@pytest.fixture(scope="module")
+def photo():
+    """A photo as a camera gives it, wider than tall."""
+    return np.pad(simulate_eye(0, 0).fundus, ((8, 8), (24, 24), (0, 0)))
+
+
+def test_a_photo_unlike_those_of_the_training_is_told(tiny_checkpoint, photo):
+    model = load_model(tiny_checkpoint)
+    eye = model.predict(photo)
+    assert familiar.unlike_note(model, eye.fundus) == ""  # it does not know
+    with torch.no_grad():
+        shown = torch.from_numpy(eye.fundus.copy()).permute(2, 0, 1)[None] / 255
+        seen = photo_features(model.generator_ema.module.encoder(shown))
+    photos = FamiliarPhotos.fit(seen + 0.1 * torch.randn(80, seen.shape[1]))
+    model.task = replace(model.task, photos=photos)
+    assert familiar.photo_distance(model, eye.fundus) < UNLIKE
+    assert familiar.unlike_note(model, eye.fundus) == ""
+    model.task = replace(model.task, photos=replace(photos, mean=photos.mean + 5 * photos.scale))
+    with pytest.warns(UserWarning, match=r"photo-\w+: the photo is unlike those of the training \(distance"):
+        model.predict(photo)
+
+
+@pytest.mark.parametrize("kind", ["surfaces predicted", "surfaces searched"])
+def test_intervals_hold_the_draws(kind, photo, tiny_checkpoint, tmp_path):
+    model = load_model(tiny_checkpoint)
+    if kind == "surfaces searched":
+        other = VoxelGAN((6, 32, 48), channels=[8, 8, 16])
+        other.configure_model()
+        other.task, model = model.task, other
+    eye = model.eval().predict(photo)
+    found = predict_intervals(model, eye)
+    assert found.mean.shape == (6, 32, 48)
+    assert (found.low <= found.mean + 1e-6).all() and (found.mean <= found.high + 1e-6).all()
+    assert (found.high - found.low).mean() > 0.005
+    found.save(tmp_path / "eye.npz")
+    with np.load(tmp_path / "eye.npz") as read:
+        np.testing.assert_allclose(read["low"] / 255, found.low, atol=0.5 / 255 + 1e-6)
+        assert list(read["names"]) == list(found.names) and read["surfaces_um"].shape[1:] == (
+            len(found.names), 6, 48,
+        )  # fmt: skip
+    middle, upper, lower = found.surfaces_um
+    if kind == "surfaces searched":
+        known = middle.isfinite()
+        assert (upper <= middle + 1e-3)[known].all() and (middle <= lower + 1e-3)[known].all()
+        return
+    fundus = torch.from_numpy(eye.fundus.copy()).permute(2, 0, 1)[None] / 255
+    with torch.no_grad():
+        said = model.surfaces(fundus, eye.placement.to_grid(eye.scan.coordinates(48))[None])
+    pose = pose_surface_um(torch.from_numpy(eye.pose_um)[None], 48)
+    torch.testing.assert_close(middle, (pose - said.median_um[0]).float())
+    # Of the innermost surface every increment counts.
+    deviation = said.loadings_um.sum(1).square().sum(1).sqrt()[0]
+    torch.testing.assert_close(lower[0] - middle[0], norm.ppf(0.9) * deviation, rtol=1e-4, atol=1e-3)
+
+
+def test_draws_of_an_eye_depend_on_its_key_and_not_on_its_batch():
+    model = VoxelGAN((6, 32, 48), channels=[8, 8, 16]).eval()
+    photos, grid = torch.rand(2, 3, 48, 48), torch.rand(2, 6, 48, 2)
+    both = draw_volumes(model, photos, grid, ["a", "b"])
+    alone = draw_volumes(model, photos[1:], grid[1:], ["b"])
+    torch.testing.assert_close(both[:, 1:], alone)
+    assert not torch.equal(both[0], both[1])
