@@ -293,7 +293,7 @@ class VolumeModel(KnowingModule):
                 if isinstance(part, Recomputing):
                     part.recompute = self.recompute
             if self.init_from and not self.from_file:
-                begun, self.init_from = start_from(self.init_from, self, self.rebuilt()), None  # once: a second fit() goes on
+                begun, self.init_from = start_from(self.init_from, self, self.rebuilt()), None  # once
             # What an earlier validation left lies in inference mode, where nothing can be added to.
             for metric in self.modules():
                 if isinstance(metric, Metric):
