@@ -329,8 +329,7 @@ class VolumeModel(KnowingModule):
         """Restore the task, and leave to ``load_state_dict`` the weights of the parts that are built."""
         states = checkpoint.get("callbacks", {})
         states.update({name: without_strange_paths(state) for name, state in states.items()})
-        own, rebuilt = self.state_dict(), self.rebuilt_names()
-        saved = checkpoint["state_dict"]
+        own, saved, rebuilt = self.state_dict(), checkpoint["state_dict"], self.rebuilt_names()
         # What was built stays, but where the file holds it too.
         checkpoint["state_dict"] = {name: value for name, value in own.items() if name in rebuilt} | {
             name: value for name, value in saved.items() if name.partition(".")[0] in self._modules
