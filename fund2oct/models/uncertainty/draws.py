@@ -99,7 +99,7 @@ def draw_volumes(
 def predict_intervals(model: VolumeModel, eye: Eye, seed: int = 0) -> Intervals:
     """Find mean and interval of what a model draws for the photo of an eye.
 
-    The interval of a voxel is that of :data:`N_DRAWS` draws: from the least to the greatest. It holds one
+    The interval of a voxel is that of nine draws: from the least to the greatest. It holds one
     more draw with a probability of 80%, and the real voxel as often if the model is calibrated. The intervals
     of surfaces are those of the predicted distribution; of a model without one, they are searched in the
     draws.

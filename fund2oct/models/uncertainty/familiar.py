@@ -69,7 +69,7 @@ class FamiliarPhotos:
 
     @classmethod
     def fit(cls, features: Tensor) -> FamiliarPhotos:
-        """Learn from the features ``(N, D)`` of training photos, see :func:`photo_features`."""
+        """Learn from the features ``(N, D)`` of training photos."""
         features = features.detach().double().cpu()
         mean, scale = features.mean(0), features.std(0, correction=0).clamp(min=_TINY)
         scaled = (features - mean) / scale
@@ -80,7 +80,7 @@ class FamiliarPhotos:
         return cls(mean.float(), scale.float(), directions.float(), variances.float(), rest)
 
     def distance(self, features: Tensor) -> Tensor:
-        """Distances of photos ``(N, D)``, shape ``(N,)``; 1 is usual, and from :data:`UNLIKE` on unlike."""
+        """Distances of photos ``(N, D)``, shape ``(N,)``; 1 is usual, from 1.5 on unlike."""
         scaled = (features.detach().float().cpu() - self.mean) / self.scale
         along = scaled @ self.directions.T
         others = (scaled.square().sum(1) - along.square().sum(1)).clamp(min=0)
@@ -137,7 +137,7 @@ def photo_distance(model: VolumeModel, fundus: Array) -> float | None:
         fundus: photo, cropped and prepared as in the training, RGB, uint8, shape ``(H, H, 3)``.
 
     Returns:
-        The distance: 1 is usual, and from :data:`UNLIKE` on unlike; None if the model does not know it.
+        The distance, where 1 is usual, and 1.5 or more is unlike; None if the model does not know it.
 
     Example:
         >>> from fund2oct.models import load_model
