@@ -63,7 +63,7 @@ class SeenAnatomy:
 
     @property
     def laterality(self) -> str:
-        """The disc lies on the nasal side: to the right of the fovea in a right eye."""
+        """The eye whose nasal side the disc lies on; in a right eye it is to the right of the fovea."""
         return "OD" if self.disc[0] > self.fovea[0] else "OS"
 
     @property
