@@ -2,7 +2,7 @@
 
 import math
 import os
-from collections.abc import Callable, Generator
+from collections.abc import Callable, Generator, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -32,6 +32,15 @@ def real_data() -> Path:
 @pytest.fixture(autouse=True)
 def _fixed_seed() -> None:
     torch.manual_seed(0)
+
+
+@pytest.fixture(autouse=True, scope="session")
+def _nothing_is_left_behind() -> Iterator[None]:
+    """A test writes to folders of its own, and never to where the tests are started."""
+    before = {path.name for path in Path.cwd().iterdir()}
+    yield
+    left = {path.name for path in Path.cwd().iterdir() if not path.name.startswith(".")} - before
+    assert not left, f"left where the tests were started: {', '.join(sorted(left))}"
 
 
 @pytest.hookimpl(wrapper=True)

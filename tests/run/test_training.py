@@ -185,7 +185,7 @@ def test_a_run_leaves_all_that_made_it(tiny_overrides, tiny_layers, tmp_path):
     assert {"floor: rescan", "mean volume", "nearest training photo", "model"} <= set(report["summary"])
     assert "model, shuffled photos" in (run / "report/report.md").read_text()
     page = (run / "report/report.html").read_text()
-    assert page.count("<img ") == 7 and "data:image/gif;base64," in page
+    assert page.count("<img ") == 8 and "data:image/gif;base64," in page
     assert (
         "trained on simulated eyes; a demonstration of the machinery"
         in load_model(run / "checkpoints/last.ckpt").task.provenance()

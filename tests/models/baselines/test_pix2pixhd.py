@@ -71,6 +71,7 @@ def trained(tiny_eyes, tmp_path_factory):
             "trainer.accelerator=cpu", "trainer.devices=1", "trainer.callbacks=null",
             "trainer.max_steps=5", "trainer.max_epochs=-1", "trainer.limit_val_batches=0",
             "trainer.enable_checkpointing=false",
+            f"trainer.default_root_dir={tmp_path_factory.mktemp('run')}",
             "trainer.enable_progress_bar=false", "trainer.enable_model_summary=false",
         ],
     )  # fmt: skip
