@@ -20,7 +20,7 @@ from fund2oct.retina.layers import SURFACES
 
 LEVELS = (0.2, 0.4, 0.6, 0.8)
 """Probabilities with which intervals hold the value; those that nine draws can give."""
-_EYES_DRAWN = 16
+_EYES_DRAWN = 8
 """Eyes of which voxels are drawn: each has tens of thousands."""
 _ROUNDING = 1e-6
 _SHOWN = {"inner limiting membrane": "ILM", "pigment epithelium": "RPE"}
