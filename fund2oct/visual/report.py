@@ -89,7 +89,7 @@ def draw_reliability(found: Mapping[str, Mapping[str, Sequence[float]]], levels:
         levels: the probabilities, in (0, 1).
     """
     quantities = list(dict.fromkeys(what for by_what in found.values() for what in by_what))
-    figure = new_figure(2.6 * len(quantities) + 0.5, 3.3, layout="constrained")
+    figure = new_figure(2.6 * len(quantities) + 0.5, 3.6, layout="constrained")
     panels = figure.subplots(1, len(quantities), sharey=True, squeeze=False)[0]
     for axes, what in zip(panels, quantities, strict=True):
         axes.plot([0, 1], [0, 1], color=LIGHT.muted, linestyle="--", linewidth=1, label="as promised")

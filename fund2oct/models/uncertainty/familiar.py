@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 UNLIKE = 1.5
 """Distance from which on a photo counts as unlike; simulated photos like those of the training stay below."""
-_LEAST, _MOST, _BATCH = 64, 512, 16
+_LEAST, _MOST, _BATCH = 64, 256, 16
 """Photos of a training: fewer cannot tell what is usual, more are not needed; and as many at a time."""
 _N_DIRECTIONS = 16
 _TINY = 1e-6
