@@ -22,8 +22,9 @@ import pytorch_lightning as pl
 import torch
 from torch import Tensor, nn
 
-from fund2oct.data import EyeWriter, FundusOCTDataModule
-from fund2oct.phantom import simulate_eye
+from fund2oct.data import EyeReader, EyeWriter, FundusOCTDataModule
+from fund2oct.data.importing.simulated_file import simulate_file
+from fund2oct.processes import n_cores
 
 
 class _Smallest(pl.LightningModule):
@@ -73,13 +74,15 @@ def main() -> None:
     parser.add_argument("--workers", type=int, default=2)
     parser.add_argument("--figure")
     options = parser.parse_args()
-    simulated = [
-        dataclasses.replace(simulate_eye(0, number), rescan=None, lesions=None, lesion_fundus=None)
-        for number in range(20)
-    ]
     memory = _Memory()
     with tempfile.TemporaryDirectory() as folder:
-        path = Path(folder) / "eyes.h5"
+        path, few = Path(folder) / "eyes.h5", Path(folder) / "simulated.h5"
+        simulate_file(few, 20, workers=n_cores())
+        with EyeReader(few) as reader:
+            simulated = [
+                dataclasses.replace(reader.read(key), rescan=None, lesions=None, lesion_fundus=None)
+                for key in reader.keys
+            ]
         with EyeWriter(path) as writer:
             for number in range(options.eyes):
                 eye = simulated[number % len(simulated)]
