@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 
 import torch
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from measures import Measure
+from plan import DOCS
 from standing import Standings
 from tables import CONTROLS, FLOORS, Line
 
@@ -21,6 +24,15 @@ _NOTE = "Generated from the photo alone: no measurement and no diagnosis."
 _DASHES = {
     name: dash for names in (FLOORS, CONTROLS) for name, dash in zip(names, ("--", "-.", ":"), strict=True)
 }
+
+
+def save(figure: Figure, path: Path) -> None:
+    """Write a picture as those of the documentation are written."""
+    sys.path.append(str(DOCS))
+    from figure_files import save_webp
+
+    path.parent.mkdir(parents=True, exist_ok=True)
+    save_webp(figure, path)
 
 
 def draw_standings(standings: Standings, lines: Sequence[Line], measures: Sequence[Measure]) -> Figure:

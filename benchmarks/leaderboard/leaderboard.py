@@ -10,29 +10,25 @@ the pictures to `docs/images` (`--docs`).
 
 from __future__ import annotations
 
-import argparse
-import sys
 import warnings
 from dataclasses import replace
 from pathlib import Path
 
 import torch
-from figures import draw_eye, draw_standings
+from figures import draw_eye, draw_standings, save
 from judging import eyes_of, judge
 from measures import ANATOMY, REALISM
-from plan import Plan
+from plan import Plan, asked
 from standing import Standings
 from tables import Line, budget, results
 from trainings import Training, train_all, trainings_of
 
+from fund2oct.data import FundusOCTDataModule
 from fund2oct.evaluation.answers.answer import Answer
-from fund2oct.evaluation.answers.controls import model_answers, surface_answers
+from fund2oct.evaluation.answers.controls import PredictsSurfaces, model_answers, surface_answers
 from fund2oct.evaluation.answers.training_eyes import TrainingEyes
 from fund2oct.models import load_model
 
-HERE = Path(__file__).parent
-DOCS = HERE.parents[1] / "docs"
-sys.path.append(str(DOCS))
 SHOWN = "PED"
 """Diagnosis of the eye that is drawn: what a model without the photo cannot know."""
 _PICTURES = (
@@ -46,28 +42,16 @@ _PICTURES = (
 
 def main(words: list[str] | None = None) -> None:
     """Train, judge and write."""
-    text = argparse.RawDescriptionHelpFormatter
-    options = argparse.ArgumentParser(description=__doc__, formatter_class=text)
-    options.add_argument("plan", nargs="?", default=str(HERE / "small.yaml"), metavar="PLAN.yaml")
-    options.add_argument("changes", nargs="*", metavar="KEY=VALUE")
-    options.add_argument("--out", type=Path, default=Path("runs/leaderboard"))
-    options.add_argument("--docs", type=Path, default=DOCS)
-    given = options.parse_args(words)
-    changes, path = given.changes, given.plan
-    if "=" in path:  # no plan, and the first change in its place
-        changes, path = [path, *changes], str(HERE / "small.yaml")
-    plan = Plan.read(path, changes)
+    plan, out, docs = asked(words, __doc__, "small.yaml", "runs/leaderboard")
     warnings.filterwarnings("ignore")
-    trainings = trainings_of(plan, given.out)
+    trainings = trainings_of(plan, out)
     train_all(trainings, plan.at_once)
-    standings = judge(plan, trainings, given.out / "reports")
-    write(plan, trainings, standings, given.docs)
+    standings = judge(plan, trainings, out / "reports")
+    write(plan, trainings, standings, docs)
 
 
 def write(plan: Plan, trainings: list[Training], standings: Standings, docs: Path) -> None:
     """Write the table and the pictures of finished trainings."""
-    from figure_files import save_webp  # of the documentation
-
     lines = lines_of(plan)
     known = {name: [one.known() for one in trainings if one.name == name] for name in plan.entries}
     first = next(iter(known.values()))[0]
@@ -86,12 +70,11 @@ def write(plan: Plan, trainings: list[Training], standings: Standings, docs: Pat
     table.parent.mkdir(parents=True, exist_ok=True)
     table.write_text("\n".join(text) + "\n", encoding="utf-8")
     images = docs / "images"
-    images.mkdir(exist_ok=True)
-    save_webp(draw_standings(standings, lines, [*ANATOMY, *REALISM]), images / "leaderboard.webp")
+    save(draw_standings(standings, lines, [*ANATOMY, *REALISM]), images / "leaderboard.webp")
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     with torch.inference_mode():
         answers = answers_of(plan, trainings, data, device)
-        save_webp(draw_eye(data, answers, SHOWN, device), images / "leaderboard_eye.webp")
+        save(draw_eye(data, answers, SHOWN, device), images / "leaderboard_eye.webp")
     print(f"{table}, {images / 'leaderboard.webp'}, {images / 'leaderboard_eye.webp'}")
 
 
@@ -104,16 +87,19 @@ def lines_of(plan: Plan) -> list[Line]:
     ]
 
 
-def answers_of(plan: Plan, trainings: list[Training], data: object, device: torch.device) -> list[Answer]:
+def answers_of(
+    plan: Plan, trainings: list[Training], data: FundusOCTDataModule, device: torch.device
+) -> list[Answer]:
     """The rows of the first seed as answers, by the rows' names; those that draw no volume are left out."""
-    training_eyes = TrainingEyes(data, device)  # type: ignore[arg-type]
+    training_eyes = TrainingEyes(data, device)
     found = []
     for training in trainings[: len(plan.entries)]:
         model = load_model(training.checkpoint, device=device).eval()
         if model.draws_volumes:
             given = model_answers({training.answer: model}, {}, training.seed)
         else:
-            given = surface_answers(training.answer, model, training_eyes, training.seed)  # type: ignore[arg-type]
+            assert isinstance(model, PredictsSurfaces)
+            given = surface_answers(training.answer, model, training_eyes, training.seed)
         by_name = {answer.name: answer for answer in given}
         rows = plan.entries[training.name].rows or {training.name: ""}
         found += [replace(by_name[training.answer + end], name=row) for row, end in rows.items()]

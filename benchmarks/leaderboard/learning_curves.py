@@ -10,18 +10,15 @@ done is not done again. Models and reports go to `runs/learning_curves` (`--out`
 
 from __future__ import annotations
 
-import argparse
 import json
-import sys
 import warnings
 from dataclasses import replace
 from pathlib import Path
 
-from figures import draw_learning_curves
+from figures import draw_learning_curves, save
 from judging import eyes_of, judge
-from leaderboard import DOCS, HERE
 from measures import ANATOMY, REALISM
-from plan import Plan
+from plan import Plan, asked
 from tables import learning_table
 from trainings import train_all, trainings_of
 
@@ -31,22 +28,12 @@ DRAWN = ("thickness/error_um", "epithelium/correlation", "lesions", "shadow/agre
 
 def main(words: list[str] | None = None) -> None:
     """Train, judge and write."""
-    as_written = argparse.RawDescriptionHelpFormatter
-    options = argparse.ArgumentParser(description=__doc__, formatter_class=as_written)
-    options.add_argument("plan", nargs="?", default=str(HERE / "curves.yaml"), metavar="PLAN.yaml")
-    options.add_argument("changes", nargs="*", metavar="KEY=VALUE")
-    options.add_argument("--out", type=Path, default=Path("runs/learning_curves"))
-    options.add_argument("--docs", type=Path, default=DOCS)
-    given = options.parse_args(words)
-    changes, path = given.changes, given.plan
-    if "=" in path:  # no plan, and the first change in its place
-        changes, path = [path, *changes], str(HERE / "curves.yaml")
-    plan = Plan.read(path, changes)
+    plan, out, docs = asked(words, __doc__, "curves.yaml", "runs/learning_curves")
     warnings.filterwarnings("ignore")
-    sized = of_sizes(plan, given.out)
-    trainings = trainings_of(sized, given.out)
+    sized = of_sizes(plan, out)
+    trainings = trainings_of(sized, out)
     train_all(trainings, sized.at_once)
-    standings = judge(sized, trainings, given.out / "reports")
+    standings = judge(sized, trainings, out / "reports")
     curves = {
         row: {size: f"{name}-{size} {{seed}}{end}" for size in plan.sizes}
         for name, entry in plan.entries.items()
@@ -57,16 +44,12 @@ def main(words: list[str] | None = None) -> None:
         f"{plan.minutes:g} minutes for each training, seeds: {len(plan.seeds)}, "
         f"{standings.n_eyes} test eyes, which are the same for all."
     )
-    table = given.docs / "results" / "learning_curves.txt"
+    table = docs / "results" / "learning_curves.txt"
     table.parent.mkdir(parents=True, exist_ok=True)
     text = [told, "", *learning_table(standings, curves, measures), "", _PICTURE]
     table.write_text("\n".join(text) + "\n", encoding="utf-8")
-    picture = given.docs / "images" / "learning_curves.webp"
-    picture.parent.mkdir(exist_ok=True)
-    sys.path.append(str(DOCS))
-    from figure_files import save_webp  # of the documentation
-
-    save_webp(draw_learning_curves(standings, curves, measures), picture)
+    picture = docs / "images" / "learning_curves.webp"
+    save(draw_learning_curves(standings, curves, measures), picture)
     print(f"{table}, {picture}")
 
 

@@ -1,7 +1,8 @@
-"""The plan of a leaderboard: entries, budget and settings, as a YAML file says them."""
+"""The plan of a leaderboard: entries, budget and settings, as a YAML file and the command line say them."""
 
 from __future__ import annotations
 
+import argparse
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from importlib.util import find_spec
@@ -9,6 +10,9 @@ from pathlib import Path
 
 from omegaconf import MISSING, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
+
+HERE = Path(__file__).parent
+DOCS = HERE.parents[1] / "docs"
 
 
 @dataclass
@@ -79,3 +83,27 @@ class Plan:
                 print(f"{name} is left out: {entry.needs} is not installed")
                 del plan.entries[name]
         return plan
+
+
+def asked(words: list[str] | None, about: str, plan: str, out: str) -> tuple[Plan, Path, Path]:
+    """What a command line asks for.
+
+    Args:
+        words: of the command line; None takes those of this process.
+        about: what the command does.
+        plan: name of the plan beside this file that is taken if none is given.
+        out: folder of models and reports.
+
+    Returns:
+        The plan, the folder of models and reports, and that of table and pictures.
+    """
+    parser = argparse.ArgumentParser(description=about, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("plan", nargs="?", default=str(HERE / plan), metavar="PLAN.yaml")
+    parser.add_argument("changes", nargs="*", metavar="KEY=VALUE")
+    parser.add_argument("--out", type=Path, default=Path(out))
+    parser.add_argument("--docs", type=Path, default=DOCS)
+    given = parser.parse_args(words)
+    changes, path = given.changes, given.plan
+    if "=" in path:  # no plan, and the first change in its place
+        changes, path = [path, *changes], str(HERE / plan)
+    return Plan.read(path, changes), given.out, given.docs

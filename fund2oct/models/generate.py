@@ -15,7 +15,7 @@ import torch
 from fund2oct.data.formats.images import read_rgb
 from fund2oct.data.formats.naming import laterality_of
 from fund2oct.data.preparing.lines import locate_lines
-from fund2oct.data.preparing.photo import PhotoOptions, prepare_photo, resize_photo
+from fund2oct.data.preparing.photo import PhotoOptions, photo_tensor, prepare_photo, resize_photo
 from fund2oct.data.preparing.placing import PhotoPlacement
 from fund2oct.data.tables.eyes import GivenLines
 from fund2oct.eye import GENERATED, Array, DataError, Eye, Plain
@@ -219,7 +219,7 @@ def generate(
     noise = NoiseSource.of_keys([key], seed, model.device)
     _, n_depth, n_ascans = model.shape
     grid = placement.to_grid(scan.coordinates(n_ascans, model.device))[None]
-    image = torch.from_numpy(fundus.copy()).permute(2, 0, 1)[None].to(model.device) / 255
+    image = photo_tensor(fundus).to(model.device)
     pose_um = model.task.poses.sample(1, torch.Generator().manual_seed(eye_seed(key, seed)))
     with torch.inference_mode():
         aligned = model(image, grid, n_depth, rng=noise, **options, **known)

@@ -19,7 +19,7 @@ from fund2oct.models.training.optimisation import each_step, falling, trained_pa
 from fund2oct.models.training.terms import chosen_weights, own_terms
 from fund2oct.networks.adversaries.discriminators import BScanPatchDiscriminator, VolumePatchDiscriminator
 from fund2oct.networks.adversaries.feature_discriminator import FeatureDiscriminator
-from fund2oct.networks.encoder import available_encoder, build_encoder, encoder_for_file, pretrained_parts
+from fund2oct.networks.encoder import pretrained_parts
 from fund2oct.networks.known import Known
 from fund2oct.networks.layered.generator import LayeredGenerator, PredictedAnatomy, Real
 from fund2oct.networks.layered.surfaces import SurfaceDistribution
@@ -149,12 +149,7 @@ class Pix2Vol(VolumeGAN):
             discriminator_learning_rate=discriminator_learning_rate,
             **options,
         )
-        # What was chosen belongs to the checkpoint: another machine may have other weights at hand.
-        self.encoder = available_encoder(encoder)
-        self.hparams["encoder"] = encoder_for_file(self.encoder)
-        self.fine_tune = fine_tune
-        self.lora_rank = lora_rank
-        self.encoder_px = encoder_px
+        self.choose_encoder(encoder, fine_tune, encoder_px, lora_rank)
         self.encoder_learning_rate = encoder_learning_rate
         self.surface_width = surface_width
         self.tissue_width = tissue_width
@@ -174,10 +169,13 @@ class Pix2Vol(VolumeGAN):
 
     def build_generator(self) -> nn.Module:
         """Build a :class:`fund2oct.networks.layered.generator.LayeredGenerator`."""
-        encoder = build_encoder(self.encoder, self.fine_tune, self.encoder_px, self.lora_rank)
         widths = self.surface_width, self.tissue_width, self.texture
         return LayeredGenerator(
-            self.shape[1], encoder, *widths, n_known=self.n_known, registration=self.registration
+            self.shape[1],
+            self.chosen_encoder(),
+            *widths,
+            n_known=self.n_known,
+            registration=self.registration,
         )
 
     def build_discriminators(self) -> nn.ModuleDict:

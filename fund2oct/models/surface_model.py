@@ -15,17 +15,16 @@ from fund2oct.metrics.eyes.measuring import EyeMean
 from fund2oct.models.base import Batch, Losses, VolumeModel
 from fund2oct.models.training.optimisation import each_step, trained_parts
 from fund2oct.models.training.terms import chosen_weights, own_terms
-from fund2oct.networks.encoder import available_encoder, build_encoder, encoder_for_file, pretrained_parts
+from fund2oct.networks.encoder import pretrained_parts
 from fund2oct.networks.known import Known
+from fund2oct.networks.layered.surface_predictor import SurfacePredictor
 from fund2oct.networks.layered.surfaces import (
     SurfaceDistribution,
-    SurfaceNetwork,
     increments_of,
     thickness_interval_um,
     thickness_um,
 )
 from fund2oct.networks.noise import NoiseSource
-from fund2oct.networks.registration import RegistrationNetwork, registered
 from fund2oct.retina import SURFACES, pose_surface_um
 
 SURFACE_WEIGHTS = {"surfaces": 100.0, "energy": 1 / 30, "crps": 1 / 30}
@@ -72,35 +71,6 @@ def surface_losses(found: SurfaceDistribution, heights_um: Tensor, rng: NoiseSou
         "energy": energy_score(draws, off, known).mean(),
         "crps": (score * known).sum() / known.sum().clamp(min=1),
     }
-
-
-class SurfaceGenerator(nn.Module):
-    """A photo encoder and the surface network behind it.
-
-    Args:
-        encoder: the photo encoder, see :func:`fund2oct.networks.encoder.build_encoder`.
-        width: channels of an A-scan's features.
-        n_known: numbers of scalars and of masks that it may be told.
-        registration: whether it corrects where the scan lies on the photo.
-    """
-
-    def __init__(
-        self, encoder: nn.Module, width: int, n_known: tuple[int, int] = (0, 0), registration: bool = False
-    ) -> None:
-        super().__init__()
-        self.encoder = encoder
-        channels: Sequence[int] = self.encoder.channels  # type: ignore[assignment]
-        self.surfaces = SurfaceNetwork(channels, SURFACES, width, n_known=n_known)
-        self.registration = RegistrationNetwork(channels) if registration else None
-
-    def forward(
-        self, fundus: Tensor, grid: Tensor, known: Known | None = None, whole: Tensor | None = None
-    ) -> SurfaceDistribution:
-        """Predict the surfaces of photos ``(B, 3, H, W)`` at the places ``(B, S, X, 2)``."""
-        maps = self.encoder(fundus)
-        grid, centre = registered(self.registration, maps, grid, whole)
-        found: SurfaceDistribution = self.surfaces(fundus, maps, grid, centre, known)
-        return found
 
 
 class SurfaceModel(VolumeModel):
@@ -159,12 +129,7 @@ class SurfaceModel(VolumeModel):
         **options: Any,
     ) -> None:
         super().__init__(shape, learning_rate=learning_rate, **options)
-        # What was chosen belongs to the checkpoint: another machine may have other weights at hand.
-        self.encoder = available_encoder(encoder)
-        self.hparams["encoder"] = encoder_for_file(self.encoder)
-        self.fine_tune = fine_tune
-        self.lora_rank = lora_rank
-        self.encoder_px = encoder_px
+        self.choose_encoder(encoder, fine_tune, encoder_px, lora_rank)
         self.encoder_learning_rate = encoder_learning_rate
         self.surface_width = surface_width
         self.registration = registration
@@ -184,8 +149,9 @@ class SurfaceModel(VolumeModel):
 
     def build_generator(self) -> nn.Module:
         """Encoder and surface network."""
-        encoder = build_encoder(self.encoder, self.fine_tune, self.encoder_px, self.lora_rank)
-        return SurfaceGenerator(encoder, self.surface_width, self.n_known, self.registration)
+        return SurfacePredictor(
+            self.chosen_encoder(), self.surface_width, n_known=self.n_known, registration=self.registration
+        )
 
     def configure_optimizers(self) -> Any:
         """Adam, with a rate of its own for pre-trained weights; both fall as that of any model."""
@@ -214,12 +180,16 @@ class SurfaceModel(VolumeModel):
             Their distribution.
         """
         self.configure_model()
-        found: SurfaceDistribution = self.generator_ema(fundus, grid, known, whole)
-        return found
+        network = self.generator_ema.module
+        assert isinstance(network, SurfacePredictor)
+        return network.predict_surfaces(fundus, grid, known, whole)
 
     def training_step(self, batch: Batch, batch_idx: int) -> None:
         """Predict a batch and step the network."""
-        found = self.generator(batch["fundus"], batch["grid"], **self.known(batch, withhold=True))
+        assert isinstance(self.generator, SurfacePredictor)
+        found = self.generator.predict_surfaces(
+            batch["fundus"], batch["grid"], **self.known(batch, withhold=True)
+        )
         losses = surface_losses(found, heights_above_pose(batch), self.step_noise())
         losses |= {name: loss(batch, found) for name, loss in self.own_terms.items()}
         self.step_generator(

@@ -10,6 +10,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from fund2oct.data.preparing.photo import photo_tensor
 from fund2oct.eye import Array, DataError
 from fund2oct.file_kinds import MADE_HERE
 from fund2oct.geometry import Placement, ScanPattern
@@ -99,7 +100,7 @@ def predict_thickness(
     n = 2 * round(reach_mm / _PITCH_MM)
     line = (torch.arange(n, device=model.device) + 0.5 - n / 2) * _PITCH_MM
     rows = torch.stack(torch.meshgrid(line, line, indexing="xy"), -1)
-    photo = torch.from_numpy(fundus.copy()).permute(2, 0, 1)[None].to(model.device) / 255
+    photo = photo_tensor(fundus).to(model.device)
     grid = placement.to_grid(rows)
     if getattr(model, "registration", False):  # the scan is registered, and the map moves with it
         known["whole"] = placement.to_grid(scan.coordinates(model.shape[2], model.device))[None]

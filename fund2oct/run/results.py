@@ -10,6 +10,7 @@ from pathlib import Path
 import torch
 from matplotlib.figure import Figure
 
+from fund2oct.data.preparing.photo import photo_tensor
 from fund2oct.data.preparing.placing import ON_DISC
 from fund2oct.export import FORMATS, export_eye
 from fund2oct.eye import Eye
@@ -80,22 +81,26 @@ class Results:
                 for format in self.formats:
                     export_eye(eye, self.folder, name, format, self.overwrite, thickness)
 
+    def _footer_of(self, eye: Eye) -> str:
+        over_disc = eye.history.get("placement") == ON_DISC
+        return f"{_OVER_DISC} {self.footer}" if over_disc else self.footer
+
     def _write_intervals(self, model: VolumeModel, eye: Eye, name: str) -> None:
         assert self.intervals_seed is not None
         found = predict_intervals(model, eye, self.intervals_seed)
-        figure = draw_intervals(eye, found, eye.key, self.footer, self.theme)
+        figure = draw_intervals(eye, found, eye.key, self._footer_of(eye), self.theme)
         save_figures(figure, self.folder / f"{name}{_INTERVALS}", self.figure_formats)
         found.save(self.folder / f"{name}{_INTERVALS}.npz")
 
     def _draw(self, model: VolumeModel, eye: Eye, thickness: ThicknessMap | None) -> dict[str, Figure]:
         assert eye.fundus is not None
         figures = {}
-        footer = f"{_OVER_DISC} {self.footer}" if eye.history.get("placement") == ON_DISC else self.footer
+        footer = self._footer_of(eye)
         if thickness is not None:
             figures[_MAP] = draw_thickness(eye.fundus, thickness, eye.key, footer, self.theme)
         if eye.volume is not None:
             assert eye.scan is not None
-            fundus = torch.from_numpy(eye.fundus.copy()).permute(2, 0, 1) / 255
+            fundus = photo_tensor(eye.fundus)[0]
             grid = eye.placement.to_grid(eye.scan.coordinates(eye.volume.shape[-1]))
             interval_um = predict_interval_um(model, fundus, grid, **model.known_of(eye))
             spacing_mm = eye.spacing_mm[1:]

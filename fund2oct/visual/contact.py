@@ -8,6 +8,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from fund2oct.data import EyeReader
+from fund2oct.data.preparing.photo import photo_tensor
 from fund2oct.eye import Eye
 from fund2oct.geometry import grid_to_pixels
 from fund2oct.retina.pose import pose_surface_um
@@ -106,7 +107,7 @@ def _draw_photo(axes: Axes, eye: Eye, shown: list[int], theme: Theme) -> None:
         _say(axes, "no photo", theme)
         return
     size = len(picture)
-    draw_photo(axes, torch.from_numpy(picture.copy()).permute(2, 0, 1) / 255)
+    draw_photo(axes, photo_tensor(picture)[0])
     if picture is eye.fundus:
         _mark_landmarks(axes, eye, size)
     if eye.scan is not None and eye.volume is not None:

@@ -6,13 +6,13 @@ import textwrap
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import torch
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.image import AxesImage
 from matplotlib.transforms import Affine2D
 from torch import Tensor
 
+from fund2oct.data.preparing.photo import photo_tensor
 from fund2oct.eye import Array, Eye
 from fund2oct.geometry import grid_to_pixels
 from fund2oct.visual.bscan import draw_bscan, shown_slices
@@ -75,7 +75,7 @@ def draw_thickness(
             x / width, y / height, text, fontsize=size, color=colour, fontweight=weight, va="center"
         )  # fmt: skip
 
-    photo = torch.from_numpy(fundus.copy()).permute(2, 0, 1) / 255
+    photo = photo_tensor(fundus)[0]
     lefts = [_GAP + number * (_SIDE + _GAP) for number in range(3)]
     boxes = [add_axes(left, _BELOW, _SIDE, _SIDE) for left in lefts]
     for left, caption in zip(lefts, _CAPTIONS, strict=True):
@@ -148,7 +148,7 @@ def draw_intervals(
         A figure, see :func:`fund2oct.visual.save_figure`.
     """
     assert eye.fundus is not None and eye.scan is not None
-    photo, size = torch.from_numpy(eye.fundus.copy()).permute(2, 0, 1) / 255, eye.fundus.shape[0]
+    photo, size = photo_tensor(eye.fundus)[0], eye.fundus.shape[0]
     grid = eye.placement.to_grid(eye.scan.coordinates(found.mean.shape[-1]))
     places = grid_to_pixels(grid, size).flatten(0, 1)
     wide = found.high - found.low

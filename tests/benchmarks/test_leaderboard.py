@@ -6,7 +6,7 @@ import leaderboard
 import learning_curves
 import pytest
 import yaml
-from plan import Plan
+from plan import HERE, Plan
 from trainings import trainings_of
 
 from fund2oct.run.train import build
@@ -75,7 +75,7 @@ def test_a_training_of_other_settings_is_not_taken_for_done(plan, tmp_path):
 @pytest.mark.slow
 @pytest.mark.parametrize("name", ["small", "full", "curves"])
 def test_each_training_of_a_shipped_plan_can_be_built(name, tmp_path):
-    plan = Plan.read(leaderboard.HERE / f"{name}.yaml", ["seeds=[0]"])
+    plan = Plan.read(HERE / f"{name}.yaml", ["seeds=[0]"])
     for training in trainings_of(plan, tmp_path):
         trainer, model, _ = build(training.experiment, [*training.settings, "trainer.precision=32"])
         assert trainer.max_epochs == -1 and model.shape[0] == 6

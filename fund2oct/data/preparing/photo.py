@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
-import numpy as np
 import torch
 from torch import Tensor
 from torch.nn import functional as F
@@ -130,6 +129,23 @@ def resize(images: Tensor, size: tuple[int, int]) -> Tensor:
     return F.interpolate(images, size, mode="bilinear", antialias=True, align_corners=False)
 
 
+def photo_tensor(photo: Array) -> Tensor:
+    """A photo as networks take it.
+
+    Args:
+        photo: RGB, uint8, shape ``(H, W, 3)``.
+
+    Returns:
+        Its intensities in [0, 1], shape ``(1, 3, H, W)``, in memory of their own.
+
+    Example:
+        >>> tensor = photo_tensor(np.full((32, 48, 3), 51, np.uint8))
+        >>> tensor.shape, tensor.max()
+        (torch.Size([1, 3, 32, 48]), tensor(0.2000))
+    """
+    return torch.from_numpy(photo.copy()).permute(2, 0, 1)[None] / 255
+
+
 def resize_photo(photo: Array, size_px: int) -> Array:
     """Resize a prepared photo as :func:`resize` does in training, rounded to bytes.
 
@@ -148,6 +164,5 @@ def resize_photo(photo: Array, size_px: int) -> Array:
     """
     if photo.shape[0] == size_px:
         return photo
-    image = torch.from_numpy(np.ascontiguousarray(photo)).permute(2, 0, 1)[None] / 255
-    resized = resize(image, (size_px, size_px))[0]
+    resized = resize(photo_tensor(photo), (size_px, size_px))[0]
     return (resized * 255).round().byte().permute(1, 2, 0).contiguous().numpy()

@@ -187,19 +187,22 @@ def read_info(group: h5py.Group, key: str) -> EyeInfo:
         raise DataError(f"its record makes no sense: {type(error).__name__}: {error}") from error
 
 
-def has_own(group: h5py.Group, name: str) -> bool:
-    """Whether something of a name is there; what a file says of another file is refused, and never opened.
+def own(group: h5py.Group, name: str) -> h5py.Group | h5py.Dataset | None:
+    """What lies in a group under a name; what a file says of another file is refused, and never opened.
+
+    Returns:
+        A group or an array; None where there is nothing of that name.
 
     Raises:
         DataError: if the name is a link, or the array's bytes lie elsewhere.
     """
     link = group.get(name, getlink=True)
     if link is None:
-        return False
+        return None
     node = group[name] if isinstance(link, h5py.HardLink) else None
     if node is None or (isinstance(node, h5py.Dataset) and (node.external or node.is_virtual)):
         raise DataError(f"{name}: lies in another file, and a file of eyes holds all of its own; refused")
-    return True
+    return node
 
 
 def read_into(
@@ -217,9 +220,9 @@ def read_into(
     Raises:
         DataError: if the array is not what the record says.
     """
-    if not has_own(group, name):
+    dataset = own(group, name)
+    if dataset is None:
         raise DataError(f"{name}: expected an array, found none, the file is damaged; make it again")
-    dataset = group[name]
     if not isinstance(dataset, h5py.Dataset) or str(dataset.dtype) != stored.dtype:
         raise DataError(f"{name}: expected {stored.dtype}, found {getattr(dataset, 'dtype', 'no array')}")
     if dataset.shape != stored.shape:

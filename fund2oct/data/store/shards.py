@@ -14,7 +14,7 @@ import numpy as np
 
 import fund2oct
 from fund2oct.data.store.checksum import keys_digest
-from fund2oct.data.store.layout import EyeInfo, check_compression, has_own, read_info, read_text
+from fund2oct.data.store.layout import EyeInfo, check_compression, own, read_info, read_text
 from fund2oct.eye import SCHEMA_VERSION, DataError
 from fund2oct.file_kinds import HDF5, kind_of, why_not_a_file
 
@@ -66,6 +66,7 @@ class Shard:
         self._pid = 0
         self._keys: tuple[str, ...] | None = None
         self._infos: OrderedDict[str, EyeInfo] = OrderedDict()
+        self._last: tuple[str, h5py.Group] | None = None
 
     @property
     def file(self) -> h5py.File:
@@ -103,12 +104,15 @@ class Shard:
         return self._keys
 
     def group(self, key: str) -> h5py.Group:
-        """The group of an eye."""
-        eyes = self.file["eyes"]
-        group = eyes[key] if has_own(eyes, key) else None
-        if not isinstance(group, h5py.Group):
-            raise DataError("there is no eye of that key")
-        return group
+        """The group of an eye; it is kept for the next array of the same eye."""
+        file = self.file  # a fork's is the one that it opens, and it has no last group yet
+        last = self._last
+        if last is None or last[0] != key:
+            group = own(file["eyes"], key)
+            if not isinstance(group, h5py.Group):
+                raise DataError("there is no eye of that key")
+            last = self._last = key, group
+        return last[1]
 
     def info(self, key: str) -> EyeInfo:
         """All of an eye but its arrays, verified."""
@@ -174,7 +178,7 @@ def open_checked(path: Path) -> h5py.File:
 def _check_format(path: Path, file: h5py.File) -> None:
     found = read_text(file.attrs.get("format"))
     try:
-        holds_eyes = has_own(file, "eyes") and isinstance(file["eyes"], h5py.Group)
+        holds_eyes = isinstance(own(file, "eyes"), h5py.Group)
     except DataError as error:
         raise DataError(f"{path}: {error}") from error
     if found != FORMAT or not holds_eyes:

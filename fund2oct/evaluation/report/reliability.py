@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from typing import Any
 
 import torch
 from torch import Tensor
@@ -125,11 +124,11 @@ def reliability_table(found: Reliability) -> list[str]:
     return lines
 
 
-def _surface_levels(model: Any, batch: Batch) -> dict[str, Tensor]:
+def _surface_levels(model: VolumeModel, batch: Batch) -> dict[str, Tensor]:
     if not isinstance(model, PredictsSurfaces) or "surfaces_um" not in batch:
         return {}
-    known = model.known(batch) if isinstance(model, VolumeModel) else {}
-    found, real = model.surfaces(batch["fundus"], batch["grid"], **known), heights_above_pose(batch)
+    found = model.surfaces(batch["fundus"], batch["grid"], **model.known(batch))
+    real = heights_above_pose(batch)
     ilm, rpe = SURFACES.index("ILM"), SURFACES.index("RPE")
     levels = {"thickness": level_of_normal(real[:, ilm] - real[:, rpe], *thickness_um(found))}
     each = level_of_normal(real, found.median_um, found.deviation_um)

@@ -12,7 +12,7 @@ from fund2oct.models.base import VolumeModel
 from fund2oct.models.batch import Batch, Losses
 from fund2oct.models.task import TASK_KEY
 from fund2oct.models.training.optimisation import each_step, trained_parts
-from fund2oct.networks.encoder import pretrained_parts
+from fund2oct.networks.encoder import available_encoder, pretrained_parts
 from fund2oct.networks.noise import NoiseSource
 
 
@@ -73,6 +73,13 @@ class MaskedModel(VolumeModel):
             Weighted scalar tensors by name; their sum is optimised.
         """
         raise NotImplementedError(f"{type(self).__name__} does not say what is hidden and filled in")
+
+    def choose_encoder(
+        self, encoder: str, fine_tune: bool | int, encoder_px: int | None, lora_rank: int
+    ) -> None:
+        """Choose the photo encoder; the library's own is trained whatever ``fine_tune`` says."""
+        name = available_encoder(encoder)
+        super().choose_encoder(name, fine_tune if name != "own" else False, encoder_px, lora_rank)
 
     def judges(self) -> list[nn.Module]:
         """Networks that are trained beside the generator: discriminators whose layers are the encoder."""

@@ -17,7 +17,6 @@ from fund2oct.models.pretraining.volumes import (
     hide_voxels,
     known_heights_um,
 )
-from fund2oct.networks.encoder import available_encoder, build_encoder, encoder_for_file
 from fund2oct.networks.layered.surfaces import increments_of
 from fund2oct.networks.lift import sample_lines
 from fund2oct.networks.masked.hiding import enlarged, hidden_cells, hide
@@ -85,17 +84,12 @@ class MaskedPairs(MaskedVolumes):
         super().__init__(shape, tissue_width=tissue_width, cells=cells, hidden=hidden, **options)
         if not 0.5 <= hidden <= 1:
             raise ValueError(f"hidden: expected a mean share in [0.5, 1], found {hidden}")
-        self.encoder = available_encoder(encoder)
-        self.hparams["encoder"] = encoder_for_file(self.encoder)
-        self.fine_tune = fine_tune if self.encoder != "own" else False
-        self.lora_rank = lora_rank
-        self.encoder_px = encoder_px
+        self.choose_encoder(encoder, fine_tune, encoder_px, lora_rank)
         self.photo_cells = photo_cells, photo_cells
 
     def build_generator(self) -> nn.Module:
         """Encoder, tissue network, and what fills in the photo."""
-        encoder = build_encoder(self.encoder, self.fine_tune, self.encoder_px, self.lora_rank)
-        return PairAutoencoder(encoder, *self.sizes())
+        return PairAutoencoder(self.chosen_encoder(), *self.sizes())
 
     def filling_losses(self, network: nn.Module, batch: Batch, rng: NoiseSource) -> Losses:
         """The terms of what was hidden of photo and volume."""

@@ -9,7 +9,6 @@ from torch import Tensor, nn
 from fund2oct.losses import masked_mean
 from fund2oct.models.batch import Batch, Losses
 from fund2oct.models.pretraining.masked import MaskedModel
-from fund2oct.networks.encoder import available_encoder, build_encoder, encoder_for_file
 from fund2oct.networks.masked.hiding import enlarged, hidden_cells
 from fund2oct.networks.masked.photo import PhotoAutoencoder
 from fund2oct.networks.noise import NoiseSource
@@ -66,17 +65,13 @@ class MaskedPhotos(MaskedModel):
     ) -> None:
         super().__init__(shape=(0, 0, 0), **options)
         self.hparams.pop("shape", None)  # of no use here: there are no volumes
-        self.encoder = available_encoder(encoder)
-        self.hparams["encoder"] = encoder_for_file(self.encoder)
-        self.fine_tune = fine_tune if self.encoder != "own" else False
-        self.lora_rank = lora_rank
-        self.encoder_px = encoder_px
+        self.choose_encoder(encoder, fine_tune, encoder_px, lora_rank)
         self.cells = cells, cells
         self.hidden = hidden
 
     def build_generator(self) -> nn.Module:
         """The encoder and a small decoder."""
-        return PhotoAutoencoder(build_encoder(self.encoder, self.fine_tune, self.encoder_px, self.lora_rank))
+        return PhotoAutoencoder(self.chosen_encoder())
 
     def filling_losses(self, network: nn.Module, batch: Batch, rng: NoiseSource) -> Losses:
         """L1 of the hidden retina."""

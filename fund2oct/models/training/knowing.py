@@ -12,13 +12,14 @@ from torch import Tensor, nn
 
 from fund2oct.data.loading.finish import draw_mask, load_mask_network
 from fund2oct.data.loading.index import known_values
+from fund2oct.data.preparing.photo import photo_tensor
 from fund2oct.eye import Eye
-from fund2oct.models.training.stepping import SteppingModule
+from fund2oct.models.training.encoding import EncodingModule
 from fund2oct.networks.known import Known
 from fund2oct.networks.noise import NoiseSource
 
 
-class KnowingModule(SteppingModule):
+class KnowingModule(EncodingModule):
     """A module whose networks may be told scalars and masks of an eye.
 
     A model of your own that can be told calls :meth:`tell_networks` in its constructor, builds its network
@@ -100,8 +101,7 @@ class KnowingModule(SteppingModule):
         }
         batch: dict[str, Any] = {name: [text] for name, text in told.items()}
         if self.mask_networks and eye.fundus is not None:
-            photo = torch.from_numpy(eye.fundus.copy()).permute(2, 0, 1)
-            batch["fundus"] = photo[None].to(self.device) / 255
+            batch["fundus"] = photo_tensor(eye.fundus).to(self.device)
         return self.known(batch)
 
     def _conditions(self, batch: Mapping[str, Any]) -> Tensor | None:

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import math
-from dataclasses import replace
-from typing import Any, ClassVar, cast
+from typing import Any, ClassVar
 
 import pytorch_lightning as pl
 import torch
@@ -27,7 +26,6 @@ from fund2oct.models.training.optimisation import (
     warn_without_end,
 )
 from fund2oct.models.training.terms import check_terms
-from fund2oct.models.uncertainty.familiar import familiar_photos
 from fund2oct.networks.average import AveragedNetwork
 from fund2oct.networks.noise import NoiseSource
 
@@ -47,8 +45,6 @@ class SteppingModule(pl.LightningModule):
 
     conditions: tuple[str, ...] = ()
     """Names of scalars that the networks are told, see :class:`fund2oct.networks.known.Conditions`."""
-    encodes_photos: ClassVar[bool] = False
-    """True where ``generator.encoder`` makes maps of photos, by which photos of another kind are told."""
     monitored: ClassVar[str] = "val/aligned/l1"
     """What a ``ReduceLROnPlateau`` of ``configure_optimizers`` watches."""
     generator: nn.Module
@@ -123,19 +119,6 @@ class SteppingModule(pl.LightningModule):
         # Photos alone, or unpaired, are no translation.
         if self.task is None and getattr(datamodule, "content", "pairs") == "pairs":
             self.task = Task.of(datasets_of(self.trainer), self.shape, self.conditions)
-
-    def know_photos(self) -> None:
-        """Note in the task how the photos of the training look to the encoder, once that is trained."""
-        encoder = getattr(self.generator, "encoder", None)
-        if self.task is None or not self.encodes_photos or not isinstance(encoder, nn.Module):
-            return
-        trained = any(weight.requires_grad for weight in encoder.parameters())
-        if self.share_done() < 1 if trained else self.task.photos is not None:
-            return
-        of_loader = getattr(self.trainer.train_dataloader, "dataset", None)
-        dataset = getattr(getattr(self.trainer, "datamodule", None), "train_dataset", of_loader)
-        averaged = cast(nn.Module, self.generator_ema.module.encoder)
-        self.task = replace(self.task, photos=familiar_photos(averaged, dataset, self.device))
 
     def on_train_epoch_end(self) -> None:
         """Step the schedules; stop where the training diverged."""

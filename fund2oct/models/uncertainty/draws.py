@@ -11,6 +11,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from fund2oct.data.preparing.photo import photo_tensor
 from fund2oct.eye import Eye
 from fund2oct.metrics.eyes.layers import find_surfaces
 from fund2oct.models.thickness import INTERVAL
@@ -121,7 +122,7 @@ def predict_intervals(model: VolumeModel, eye: Eye, seed: int = 0) -> Intervals:
     """
     assert eye.fundus is not None and eye.volume is not None and eye.scan is not None
     n_ascans, spacing_mm, known = eye.volume.shape[-1], eye.spacing_mm, model.known_of(eye)
-    fundus = torch.from_numpy(eye.fundus.copy()).permute(2, 0, 1)[None].to(model.device) / 255
+    fundus = photo_tensor(eye.fundus).to(model.device)
     grid = eye.placement.to_grid(eye.scan.coordinates(n_ascans, model.device))[None]
     pose_um = torch.from_numpy(np.array(eye.pose_um))[None].to(model.device)
     aligned = draw_volumes(model, fundus, grid, [eye.key], seed, **known)[:, 0]

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor, nn
 
+from fund2oct.data.preparing.photo import photo_tensor
 from fund2oct.eye import Array, DataError
 
 if TYPE_CHECKING:
@@ -148,7 +149,7 @@ def photo_distance(model: VolumeModel, fundus: Array) -> float | None:
     if usual is None:
         return None
     encoder: nn.Module = model.generator_ema.module.encoder  # type: ignore[assignment]
-    photo = torch.from_numpy(fundus.copy()).permute(2, 0, 1)[None].to(model.device) / 255
+    photo = photo_tensor(fundus).to(model.device)
     return float(usual.distance(photo_features(encoder(photo))))
 
 

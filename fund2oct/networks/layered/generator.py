@@ -13,11 +13,11 @@ from fund2oct.networks.blocks import Recomputing, fold, unfold
 from fund2oct.networks.encoder import build_encoder
 from fund2oct.networks.known import Known
 from fund2oct.networks.layered.pockets import dark_pockets
-from fund2oct.networks.layered.surfaces import SurfaceDistribution, SurfaceNetwork, increments_of
+from fund2oct.networks.layered.surface_predictor import SurfacePredictor
+from fund2oct.networks.layered.surfaces import SurfaceDistribution, increments_of
 from fund2oct.networks.layered.texture import TextureNetwork
 from fund2oct.networks.layered.tissue import Tissue, TissueNetwork
 from fund2oct.networks.noise import NoiseSource
-from fund2oct.networks.registration import RegistrationNetwork, registered
 from fund2oct.retina.frame import ALIGNED_DEPTH
 from fund2oct.retina.layer_frame import LayerFrame, from_layers, to_layers
 from fund2oct.retina.layers import SURFACES
@@ -96,7 +96,7 @@ def aligned_depth_um(heights_um: Tensor, row_um: Tensor, n_depth: int) -> Tensor
     return ALIGNED_DEPTH * n_depth * row_um - heights_um
 
 
-class LayeredGenerator(Recomputing):
+class LayeredGenerator(SurfacePredictor, Recomputing):
     """Generator that predicts surfaces, draws the tissue between them, and adds texture.
 
     The surfaces are heights in micrometres, one for each A-scan. The tissue is drawn in layer coordinates, in
@@ -134,17 +134,15 @@ class LayeredGenerator(Recomputing):
         n_known: tuple[int, int] = (0, 0),
         registration: bool = False,
     ) -> None:
-        super().__init__()
+        photo_encoder = build_encoder(encoder) if isinstance(encoder, str) else encoder
+        super().__init__(photo_encoder, surface_width, n_numbers, n_known, registration)
         self.n_depth = n_depth
         self.bands = layer_bands(n_depth)
-        self.encoder = build_encoder(encoder) if isinstance(encoder, str) else encoder
-        channels: Sequence[int] = self.encoder.channels  # type: ignore[assignment]
-        self.surfaces = SurfaceNetwork(channels, SURFACES, surface_width, n_numbers, n_known)
+        channels: Sequence[int] = photo_encoder.channels  # type: ignore[assignment]
         self.tissue = TissueNetwork(
             channels, sum(self.bands), self.bands[1], len(SURFACES), tissue_width, n_known
         )
         self.texture = TextureNetwork(texture, len(SURFACES))
-        self.registration = RegistrationNetwork(channels) if registration else None
 
     def forward(
         self,
@@ -213,8 +211,7 @@ class LayeredGenerator(Recomputing):
         n_depth = n_depth or self.n_depth
         if grid.ndim != 4 or grid.shape[-1] != 2 or len(grid) != len(fundus):
             raise ValueError(f"grid: expected ({len(fundus)}, S, X, 2), found {tuple(grid.shape)}")
-        maps = self.encoder(fundus)
-        grid, centre = registered(self.registration, maps, grid, whole)
+        maps, grid, centre = self.read(fundus, grid, whole)
         found = self.surfaces(fundus, maps, grid, centre, known)
         # Tissue is taught on real surfaces; it must not bend the surfaces to its own ends.
         heights = (found.median_um if draw is None else found.draw(draw)).detach()
@@ -232,15 +229,6 @@ class LayeredGenerator(Recomputing):
         given = heights, row_um, spacing_z_mm, n_depth, LayerFrame(self.bands, n_depth / self.n_depth)
         logits, pockets = self.part(tissue_between, tissue, *given, real)
         return PredictedAnatomy(found, heights, logits, row_um, tissue.pockets, pockets)
-
-    def predict_surfaces(
-        self, fundus: Tensor, grid: Tensor, known: Known | None = None, whole: Tensor | None = None
-    ) -> SurfaceDistribution:
-        """Predict the surfaces alone; the arguments are those of :meth:`anatomy`."""
-        maps = self.encoder(fundus)
-        grid, centre = registered(self.registration, maps, grid, whole)
-        found: SurfaceDistribution = self.surfaces(fundus, maps, grid, centre, known)
-        return found
 
     def dress(self, anatomy: PredictedAnatomy, rng: NoiseSource) -> Tensor:
         """Draw texture on an anatomy.

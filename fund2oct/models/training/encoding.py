@@ -1,0 +1,50 @@
+"""A module with a photo encoder, chosen by name, that knows how the photos of its training look to it."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import ClassVar, cast
+
+from torch import nn
+
+from fund2oct.models.training.stepping import SteppingModule
+from fund2oct.models.uncertainty.familiar import familiar_photos
+from fund2oct.networks.encoder import available_encoder, build_encoder, encoder_for_file
+
+
+class EncodingModule(SteppingModule):
+    """A module whose photo encoder may be chosen by name.
+
+    A model of your own that has such an encoder calls :meth:`choose_encoder` in its constructor, and builds
+    it by :meth:`chosen_encoder`.
+    """
+
+    encodes_photos: ClassVar[bool] = False
+    """True where ``generator.encoder`` makes maps of photos, by which photos of another kind are told."""
+
+    def choose_encoder(
+        self, encoder: str, fine_tune: bool | int, encoder_px: int | None, lora_rank: int
+    ) -> None:
+        """Choose the photo encoder; the arguments are those of :class:`fund2oct.models.Pix2Vol`."""
+        self.encoder = available_encoder(encoder)
+        # What was chosen belongs to the checkpoint: another machine may have other weights at hand.
+        self.hparams["encoder"] = encoder_for_file(self.encoder)
+        self._encoder_options = fine_tune, encoder_px, lora_rank
+
+    def chosen_encoder(self) -> nn.Module:
+        """Build it."""
+        return build_encoder(self.encoder, *self._encoder_options)
+
+    def know_photos(self) -> None:
+        """Note in the task how the photos of the training look to the encoder, once that is trained."""
+        if self.task is None or not self.encodes_photos:
+            return
+        encoder = cast(nn.Module, self.generator.encoder)
+        trained = any(weight.requires_grad for weight in encoder.parameters())
+        ready = self.share_done() >= 1 if trained else self.task.photos is None
+        if not ready:
+            return
+        of_loader = getattr(self.trainer.train_dataloader, "dataset", None)
+        dataset = getattr(getattr(self.trainer, "datamodule", None), "train_dataset", of_loader)
+        averaged = cast(nn.Module, self.generator_ema.module.encoder)
+        self.task = replace(self.task, photos=familiar_photos(averaged, dataset, self.device))
