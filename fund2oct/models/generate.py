@@ -20,7 +20,7 @@ from fund2oct.data.preparing.placing import PhotoPlacement
 from fund2oct.data.tables.eyes import GivenLines
 from fund2oct.eye import GENERATED, Array, DataError, Eye, Plain
 from fund2oct.geometry import Placement, ScanPattern
-from fund2oct.models.uncertainty.familiar import unlike_note
+from fund2oct.models.uncertainty.familiar import photo_distance, unlike_note
 from fund2oct.networks.noise import NoiseSource, eye_seed
 from fund2oct.retina import unalign
 
@@ -147,17 +147,23 @@ def predict(
     metadata: Mapping[str, Plain] | None = None,
 ) -> Eye:
     """Generate the volume of one photo, see :meth:`VolumeModel.predict`."""
-    ready = PhotoReader.of(model, placement, metadata).read(photo, lines)
-    for note in notes_on(model, ready):
+    ready = compared(model, PhotoReader.of(model, placement, metadata).read(photo, lines))
+    for note in ready.notes:
         warnings.warn(note, stacklevel=3)
     return complete(model, ready, rng, draw)
 
 
-def notes_on(model: VolumeModel, ready: ReadyPhoto) -> list[str]:
-    """What is unusual of a photo that was read, and whether it is unlike those of the training."""
-    assert ready.eye.fundus is not None
-    unlike = unlike_note(model, ready.eye.fundus)
-    return [*ready.notes, *([f"{ready.eye.key}: {unlike}"] if unlike else [])]
+def compared(model: VolumeModel, ready: ReadyPhoto) -> ReadyPhoto:
+    """Note how far a photo that was read is from those of the training, and warn where that is far."""
+    eye = ready.eye
+    assert eye.fundus is not None
+    distance = photo_distance(model, eye.fundus)
+    if distance is None:
+        return ready
+    unlike = unlike_note(distance)
+    notes = (*ready.notes, f"{eye.key}: {unlike}") if unlike else ready.notes
+    history = eye.history | {"photo_distance": round(distance, 2)}
+    return replace(ready, eye=replace(eye, history=history), notes=notes)
 
 
 def complete(model: VolumeModel, ready: ReadyPhoto, seed: int = 0, draw: bool = False) -> Eye:

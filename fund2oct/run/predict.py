@@ -19,7 +19,7 @@ from fund2oct.eye import DataError, Plain
 from fund2oct.geometry import Placement
 from fund2oct.models import VolumeModel, load_model
 from fund2oct.models.checkpoint import find_model, import_class
-from fund2oct.models.generate import PhotoReader, ReadyPhoto, complete, notes_on
+from fund2oct.models.generate import PhotoReader, ReadyPhoto, compared, complete
 from fund2oct.outputs import check_files
 from fund2oct.processes import Here, process_pool
 from fund2oct.progress import with_progress
@@ -175,7 +175,8 @@ def _read(
 
 
 def _complete(network: VolumeModel, ready: ReadyPhoto, name: str, seed: int, draw: bool) -> Eye:
-    for note in notes_on(network, ready):
+    ready = compared(network, ready)
+    for note in ready.notes:
         warnings.warn(note, stacklevel=2)
     # Drawn by the name of its file, and then called so that it differs from its namesakes.
     return replace(complete(network, ready, seed, draw), key=name, patient=name)

@@ -17,10 +17,12 @@ from fund2oct.eye import Eye
 from fund2oct.models import VolumeModel
 from fund2oct.models.thickness import ThicknessMap, predict_interval_um, predict_thickness, save_thickness
 from fund2oct.models.uncertainty.draws import predict_intervals
+from fund2oct.models.uncertainty.familiar import UNLIKE
 from fund2oct.visual import ShownVolume, Theme, draw_panel, draw_thickness, save_figures
 from fund2oct.visual.thickness import draw_intervals
 
 _OVER_DISC = "The optic disc lies under the scan: what is drawn there means nothing."
+_UNLIKE = "The photo is unlike those of the training: the quality of what is drawn is unknown."
 _PANEL, _MAP, _NUMBERS, _INTERVALS = "", ".thickness", ".thickness.tif", ".intervals"
 
 
@@ -81,21 +83,24 @@ class Results:
                 for format in self.formats:
                     export_eye(eye, self.folder, name, format, self.overwrite, thickness)
 
-    def _footer_of(self, eye: Eye) -> str:
-        over_disc = eye.history.get("placement") == ON_DISC
-        return f"{_OVER_DISC} {self.footer}" if over_disc else self.footer
+    def footer_of(self, eye: Eye) -> str:
+        """What stands under the pictures of an eye: first of all what is wrong with its photo."""
+        told = [_OVER_DISC] if eye.history.get("placement") == ON_DISC else []
+        if float(eye.history.get("photo_distance") or 0) >= UNLIKE:
+            told.append(_UNLIKE)
+        return " ".join([*told, self.footer])
 
     def _write_intervals(self, model: VolumeModel, eye: Eye, name: str) -> None:
         assert self.intervals_seed is not None
         found = predict_intervals(model, eye, self.intervals_seed)
-        figure = draw_intervals(eye, found, eye.key, self._footer_of(eye), self.theme)
+        figure = draw_intervals(eye, found, eye.key, self.footer_of(eye), self.theme)
         save_figures(figure, self.folder / f"{name}{_INTERVALS}", self.figure_formats)
         found.save(self.folder / f"{name}{_INTERVALS}.npz")
 
     def _draw(self, model: VolumeModel, eye: Eye, thickness: ThicknessMap | None) -> dict[str, Figure]:
         assert eye.fundus is not None
         figures = {}
-        footer = self._footer_of(eye)
+        footer = self.footer_of(eye)
         if thickness is not None:
             figures[_MAP] = draw_thickness(eye.fundus, thickness, eye.key, footer, self.theme)
         if eye.volume is not None:

@@ -157,9 +157,9 @@ def draw_intervals(
     slices = shown_slices(len(wide))
     z_mm, x_mm = eye.spacing_mm[1] * found.mean.shape[1], eye.spacing_mm[2] * found.mean.shape[2]
     high = 2 * (0.35 + 13 / len(slices) * z_mm / x_mm)
-    figure = new_figure(13, 3.7 + high, theme, layout="constrained")
+    figure = new_figure(13, 3.85 + high, theme, layout="constrained")
     figure.suptitle(title, fontsize=TITLE_PT, color=theme.ink, fontweight="bold", x=0.01, ha="left")
-    parts: Any = figure.subfigures(3, 1, height_ratios=(3.1, high, 0.25), facecolor="none")
+    parts: Any = figure.subfigures(3, 1, height_ratios=(3.1, high, 0.4), facecolor="none")
     upper, lower, below = parts
     for axes, (caption, width) in zip(upper.subplots(1, len(maps)), maps.items(), strict=True):
         draw_photo(axes, photo, grey=True)
@@ -173,7 +173,8 @@ def draw_intervals(
         for axes, number in zip(row, slices, strict=True):
             draw_bscan(axes, volume[number], eye.spacing_mm[1:])
         row[0].set_title(caption, fontsize=SMALL_PT, color=theme.ink, loc="left")
-    below.text(0.01, 0.5, footer, fontsize=SMALL_PT, color=theme.muted, va="center")
+    wrapped = textwrap.fill(footer, _FOOTER_LETTERS)
+    below.text(0.01, 0.5, wrapped, fontsize=SMALL_PT, color=theme.muted, va="center")
     return figure
 
 

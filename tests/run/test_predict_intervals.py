@@ -1,11 +1,19 @@
 """``predict --intervals``: its files are there, and hold what they say."""
 
+from dataclasses import replace
+from pathlib import Path
+
 import numpy as np
 from PIL import Image, ImageOps
 
 from fund2oct.data import EyeReader
+from fund2oct.data.preparing.placing import ON_DISC
+from fund2oct.eye import Eye
+from fund2oct.models.uncertainty.familiar import UNLIKE
 from fund2oct.phantom import simulate_eye
 from fund2oct.run.predict import predict
+from fund2oct.run.results import Results
+from fund2oct.visual.style import LIGHT
 
 
 def test_intervals_are_written_beside_the_volume(tiny_checkpoint, tmp_path):
@@ -28,3 +36,12 @@ def test_intervals_are_written_beside_the_volume(tiny_checkpoint, tmp_path):
         assert found["surfaces_um"].shape == (3, 4, 6, 48)
     (again,) = predict(**given, intervals=True, skip_done=True)
     assert again.skipped
+
+
+def test_a_picture_says_what_is_wrong_with_its_photo():
+    results = Results(Path("out"), ("hdf5",), ("png",), LIGHT, "A model.", overwrite=False)
+    eye = Eye(key="a", patient="a", laterality="", fundus=np.zeros((8, 8, 3), np.uint8))
+    assert results.footer_of(eye) == "A model."
+    told = replace(eye, history={"placement": ON_DISC, "photo_distance": UNLIKE})
+    assert results.footer_of(told).startswith("The optic disc lies under the scan")
+    assert results.footer_of(told).endswith("quality of what is drawn is unknown. A model.")

@@ -153,12 +153,11 @@ def photo_distance(model: VolumeModel, fundus: Array) -> float | None:
     return float(usual.distance(photo_features(encoder(photo))))
 
 
-def unlike_note(model: VolumeModel, fundus: Array) -> str:
-    """A warning if a photo is unlike those of a model's training, else empty; see :func:`photo_distance`."""
-    distance = photo_distance(model, fundus)
-    if distance is None or distance < UNLIKE:
+def unlike_note(distance: float) -> str:
+    """A warning if a photo at this distance, see :func:`photo_distance`, is unlike the others; else empty."""
+    if distance < UNLIKE:
         return ""
     return (
         f"the photo is unlike those of the training (distance {distance:.1f}; 1 is usual, {UNLIKE:g} or "
-        "more is unlike): the result and its intervals cannot be trusted"
+        "more is unlike): the quality of the result and of its intervals is unknown"
     )

@@ -63,17 +63,18 @@ def photo():
 def test_a_photo_unlike_those_of_the_training_is_told(tiny_checkpoint, photo):
     model = load_model(tiny_checkpoint)
     eye = model.predict(photo)
-    assert familiar.unlike_note(model, eye.fundus) == ""  # it does not know
+    assert familiar.photo_distance(model, eye.fundus) is None and "photo_distance" not in eye.history
     with torch.no_grad():
         shown = torch.from_numpy(eye.fundus.copy()).permute(2, 0, 1)[None] / 255
         seen = photo_features(model.generator_ema.module.encoder(shown))
     photos = FamiliarPhotos.fit(seen + 0.1 * torch.randn(80, seen.shape[1]))
     model.task = replace(model.task, photos=photos)
-    assert familiar.photo_distance(model, eye.fundus) < UNLIKE
-    assert familiar.unlike_note(model, eye.fundus) == ""
+    distance = familiar.photo_distance(model, eye.fundus)
+    assert distance < UNLIKE and familiar.unlike_note(distance) == ""
+    assert model.predict(photo).history["photo_distance"] == round(distance, 2)
     model.task = replace(model.task, photos=replace(photos, mean=photos.mean + 5 * photos.scale))
     with pytest.warns(UserWarning, match=r"photo-\w+: the photo is unlike those of the training \(distance"):
-        model.predict(photo)
+        assert model.predict(photo).history["photo_distance"] >= UNLIKE
 
 
 @pytest.mark.parametrize("kind", ["surfaces predicted", "surfaces searched"])
