@@ -25,6 +25,7 @@ from torch import Tensor, nn
 from fund2oct.data import EyeReader, EyeWriter, FundusOCTDataModule
 from fund2oct.data.importing.simulated_file import simulate_file
 from fund2oct.processes import n_cores
+from fund2oct.visual.style import LIGHT, SERIES_COLOURS, TEXT_PT, TITLE_PT, dress, new_figure
 
 
 class _Smallest(pl.LightningModule):
@@ -112,17 +113,17 @@ def main() -> None:
 
 
 def _draw(seconds: Any, epochs: Any, mib: Any, title: str, out: Path) -> None:
-    from matplotlib.figure import Figure
-
-    figure = Figure(figsize=(6.4, 3.2), layout="constrained")
+    figure = new_figure(6.4, 3.2, layout="constrained")
     axes = figure.subplots()
-    axes.plot(seconds, mib, color="#1f4e79")
-    for begin in seconds[1:][np.diff(epochs) > 0]:
-        axes.axvline(begin, color="0.7", linewidth=1)
-    axes.set(xlabel="time, s", ylabel="memory, MiB", title=title)
-    axes.set(xlim=(0, seconds[-1]), ylim=(0, 1.15 * mib.max()))
-    axes.text(0.99, 0.03, "grey lines: epochs begin", transform=axes.transAxes, ha="right", color="0.4")
-    figure.savefig(out, dpi=150, pil_kwargs={"lossless": True})
+    dress(axes)
+    axes.grid(False, axis="x")  # upright lines are the epochs
+    axes.plot(seconds, mib, color=SERIES_COLOURS[0])
+    for number, begin in enumerate([seconds[0], *seconds[1:][np.diff(epochs) > 0]]):
+        axes.axvline(begin, color=LIGHT.muted, linewidth=0.8)
+        axes.text(begin, 0.02 * mib.max(), f" epoch {number}", color=LIGHT.muted, fontsize=TEXT_PT)
+    axes.set(xlabel="time, s", ylabel="memory, MiB", xlim=(0, seconds[-1]), ylim=(0, 1.15 * mib.max()))
+    axes.set_title(title, fontsize=TITLE_PT, color=LIGHT.ink, loc="left")
+    figure.savefig(out, pil_kwargs={"lossless": True})
 
 
 if __name__ == "__main__":

@@ -99,7 +99,8 @@ def surfaces(eye: Eye) -> Figure:
     _picture(right, layers, "tissue in the layer frame: every surface is flat", aspect="auto")
     for name, edge, colour in zip(SURFACES, frame.edges, COLOURS, strict=False):
         right.axhline(edge, color=colour, lw=1.2)
-        right.text(2, edge - 2, name, color=colour, fontsize=8, weight="bold")
+        name_on = {"facecolor": colour, "linewidth": 0, "pad": 1.5}
+        right.text(5, edge - 3, name, color="white", fontsize=7, weight="bold", va="bottom", bbox=name_on)
     figure.tight_layout()
     return figure
 

@@ -128,13 +128,14 @@ function drawDepths(context, source, frame, slice, pose, depths, colours, view, 
   }
 }
 
-/** Bars of a round length along and across the retina. */
-function drawScale(context, frame, view, size) {
+/** Bars of a round length along and across the retina: light ones, or dark ones on a light picture. */
+function drawScale(context, frame, view, size, dark) {
+  const [ink, edge] = dark ? ["#1a1a1a", "rgb(255 255 255 / 75%)"] : ["#ffffff", "rgb(0 0 0 / 75%)"];
   const [umAcross, umDown] = [view.wide * frame.dx / size.width, view.high * frame.dz / size.height];
   const across = roundLength(umAcross * size.width / 5), down = roundLength(umDown * size.height / 5);
   const [x, y] = [size.width - 12, size.height - 12];
   const [wide, high] = [across / umAcross, down / umDown];
-  for (const [colour, line] of [["rgb(0 0 0 / 70%)", 4], ["#ffffff", 2]]) {
+  for (const [colour, line] of [[edge, 4], [ink, 2]]) {
     context.strokeStyle = colour;
     context.lineWidth = line;
     context.beginPath();
@@ -147,10 +148,10 @@ function drawScale(context, frame, view, size) {
   context.textAlign = "right";
   context.textBaseline = "middle";
   for (const [text, height] of [[`${across} µm`, y - 11], [`${down} µm`, Math.max(8, y - high)]]) {
-    context.strokeStyle = "rgb(0 0 0 / 75%)";
+    context.strokeStyle = edge;
     context.lineWidth = 3;
     context.strokeText(text, x - 8, height);
-    context.fillStyle = "#ffffff";
+    context.fillStyle = ink;
     context.fillText(text, x - 8, height);
   }
 }

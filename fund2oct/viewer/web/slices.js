@@ -22,7 +22,7 @@ function panesOf(eye, state) {
   const pose = state.pose === "posed" && frame.pose && other.pose ? "real" : state.pose;
   const [one, two] = [values(frame, pose), values(other, pose)];
   const difference = {
-    title: `${other.name} − ${frame.name}`, note: `${pose === state.pose ? "" : "aligned: "}blue darker, red brighter`, sources: [], pose,
+    title: `${other.name} − ${frame.name}`, note: `${pose === state.pose ? "" : "aligned: "}blue darker, red brighter`, sources: [], pose, light: true,
     image: differencePixels(one, two, frame.columns),
   };
   if (state.mode === "difference") return { frame, panes: [difference] };
@@ -111,7 +111,7 @@ function drawPane(figure, pane, frame, state) {
   context.lineTo(x, size.height);
   context.stroke();
   context.setLineDash([]);
-  drawScale(context, frame, part, size);
+  drawScale(context, frame, part, size, pane.light);
 }
 
 /** The part of the frame that the zoom leaves, in its columns and rows. */
