@@ -40,6 +40,9 @@ class Knows:
     def __init__(self, spread: float) -> None:
         self.spread = spread
 
+    def known(self, batch):
+        return {}
+
     def surfaces(self, fundus, grid):
         loadings = self.spread * torch.ones(len(fundus), N_SURFACES, N_NUMBERS, S, X)
         increments = torch.tensor([0.0, 400.0, 400.0, 400.0]).view(1, -1, 1, 1).expand(len(fundus), -1, S, X)
