@@ -9,6 +9,7 @@ import argparse
 import statistics
 import time
 from collections.abc import Callable
+from itertools import chain, repeat
 
 import torch
 
@@ -46,7 +47,7 @@ def main() -> None:
     data.setup()
     model.configure_model()
     model.configure_training()
-    loader = iter(data.train_dataloader())
+    loader = chain.from_iterable(repeat(data.train_dataloader()))  # epoch after epoch
     batch = next(loader)
     network, rng = model.generator, NoiseSource([torch.Generator().manual_seed(0)])
     where = batch["pose_um"], batch["spacing_z_mm"]

@@ -196,13 +196,18 @@ def own(group: h5py.Group, name: str) -> h5py.Group | h5py.Dataset | None:
     Raises:
         DataError: if the name is a link, or the array's bytes lie elsewhere.
     """
-    link = group.get(name, getlink=True)
-    if link is None:
+    # By h5py's lower level, which takes a third of the time: five arrays of each eye are asked for.
+    place, encoded = group.id, name.encode(errors="surrogateescape")
+    if not place.links.exists(encoded):
         return None
-    node = group[name] if isinstance(link, h5py.HardLink) else None
-    if node is None or (isinstance(node, h5py.Dataset) and (node.external or node.is_virtual)):
-        raise DataError(f"{name}: lies in another file, and a file of eyes holds all of its own; refused")
-    return node
+    node = h5py.h5o.open(place, encoded) if place.links.get_info(encoded).type == h5py.h5l.TYPE_HARD else None
+    if isinstance(node, h5py.h5g.GroupID):
+        return h5py.Group(node)
+    if isinstance(node, h5py.h5d.DatasetID):
+        made = node.get_create_plist()
+        if made.get_layout() != h5py.h5d.VIRTUAL and not made.get_external_count():
+            return h5py.Dataset(node)
+    raise DataError(f"{name}: lies in another file, and a file of eyes holds all of its own; refused")
 
 
 def read_into(
@@ -223,12 +228,12 @@ def read_into(
     dataset = own(group, name)
     if dataset is None:
         raise DataError(f"{name}: expected an array, found none, the file is damaged; make it again")
-    if not isinstance(dataset, h5py.Dataset) or str(dataset.dtype) != stored.dtype:
+    if not isinstance(dataset, h5py.Dataset) or dataset.id.dtype != stored.dtype:
         raise DataError(f"{name}: expected {stored.dtype}, found {getattr(dataset, 'dtype', 'no array')}")
-    if dataset.shape != stored.shape:
+    if dataset.id.shape != stored.shape:
         raise DataError(f"{name}: expected the shape {stored.shape}, found {dataset.shape}")
     if slices is None:
-        dataset.read_direct(out)
+        dataset.id.read(h5py.h5s.ALL, h5py.h5s.ALL, out)
     else:
         breaks = [place for place, (a, b) in enumerate(pairwise(slices), 1) if b != a + 1]
         for start, stop in pairwise([0, *breaks, len(slices)]):

@@ -1,0 +1,52 @@
+"""Each benchmark runs, on small eyes; its figures mean nothing here."""
+
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[2]
+CHECKPOINT, EYES, FOLDER = "CHECKPOINT", "EYES", "FOLDER"
+SMALL_DATA = f"data.init_args.path={EYES} data.init_args.n_eyes=24"
+SMALL_STEP = "--shape 6 32 48 --batch-size 2 --steps 1"
+COMMANDS = {
+    "adversaries": (f"{CHECKPOINT} --data {EYES} --steps 2", r"relativistic +seed 0 2 steps: image distance"),
+    "frechet": ("32", r"\| \d+ \| 32 \|"),
+    "i3d": ("", r"of the peak"),
+    "kill_and_resume": ("--eyes 24 --kills 2", r"eyes that differ: 0; problems: 0"),
+    "loader": ("--parts workers", r"2 workers .* eyes/s"),
+    "memory": (f"--eyes 200 --epochs 1 --figure {FOLDER}/memory.webp", r"MiB a minute"),
+    "registration": (f"{EYES} --steps 2", r"misplaced, seed 0: .* µm"),
+    "simulate": ("", r"448 px.* eyes per CPU second"),
+    "step": (f"{SMALL_STEP} --models pix2vol x2ct", r"x2ct"),
+    "step_parts": (
+        f"--seconds 0.1 --batch-size 2 data.init_args.path={EYES} data.init_args.n_eyes=24",
+        r"discriminator",
+    ),
+    "unlike": (f"{CHECKPOINT} --data {EYES}", r"long eyes"),
+}
+NOT_HERE = {"x2ct_reference": "needs the published code"}
+
+
+def test_every_benchmark_is_tried():
+    there = {path.stem for path in (ROOT / "benchmarks").glob("*.py")}
+    assert there == {*COMMANDS, *NOT_HERE}
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", COMMANDS)
+def test_it_runs_in_small(name, tiny_checkpoint, tiny_eyes, tmp_path):
+    words, expected = COMMANDS[name]
+    given = {CHECKPOINT: tiny_checkpoint, EYES: tiny_eyes, FOLDER: tmp_path}
+    for word, path in given.items():
+        words = words.replace(word, str(path))
+    run = subprocess.run(
+        [sys.executable, ROOT / "benchmarks" / f"{name}.py", *words.split()],
+        cwd=tmp_path, env=os.environ | {"PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"},
+        capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    assert run.returncode == 0, run.stderr[-2000:]
+    assert re.search(expected, run.stdout), run.stdout
