@@ -285,7 +285,7 @@ class FundusOCTDataset(Dataset[dict[str, Any]]):
             _, scan = self._lines(number)
             _, n_depth, n_ascans = self.shape
             if self._wants("fundus"):
-                sample["grid"] = index.placement(number).to_grid(scan.coordinates(n_ascans))
+                sample["grid"] = index.grid(number, scan, n_ascans)
             sample["pose_um"] = self._pose(number)
             rows = index.shape(number, "volume")[1]
             sample["spacing_z_mm"] = torch.tensor(float(index.spacings_mm[number, 1]) * rows / n_depth)

@@ -11,6 +11,7 @@ from functools import lru_cache
 
 import numpy as np
 import torch
+from torch import Tensor
 
 from fund2oct.data.loading.split import EyeName
 from fund2oct.data.preparing.light_and_levels import LEVELS, LIGHT, is_done
@@ -210,6 +211,10 @@ class EyeIndex:
         x, y, rotation_deg, half_width_mm = self.placements[number].tolist()
         return Placement((x, y), rotation_deg, half_width_mm)
 
+    def grid(self, number: int, lines: ScanPattern, n_ascans: int) -> Tensor:
+        """Where A-scans along such lines lie on an eye's photo, in its grid units, shape ``(S, X, 2)``."""
+        return self.placement(number).to_grid(_places_mm(lines, n_ascans))
+
 
 def known_values(metadata: str, laterality: str, diagnosis: str) -> dict[str, Plain]:
     """What is known of an eye beside its pictures, by name; texts are empty where unknown.
@@ -224,6 +229,11 @@ def known_values(metadata: str, laterality: str, diagnosis: str) -> dict[str, Pl
         {'age_years': 63, 'laterality': 'OD', 'diagnosis': ''}
     """
     return {**json.loads(metadata), "laterality": laterality, "diagnosis": diagnosis}
+
+
+@lru_cache(maxsize=64)  # most eyes of a file have the same lines
+def _places_mm(lines: ScanPattern, n_ascans: int) -> Tensor:
+    return lines.coordinates(n_ascans)
 
 
 @lru_cache(maxsize=1024)
