@@ -77,6 +77,9 @@ class Pix2Vol(VolumeGAN):
             the batch. No checkpoint holds them: name them again for use.
         registration: whether to learn to correct where the scan lies on the photo, see
             :class:`fund2oct.networks.registration.RegistrationNetwork`.
+        position: places that an attention across all A-scans of the scan is told: ``"none"``, ``"learned"``,
+            ``"sincos"`` or ``"rope"``, see :class:`fund2oct.networks.attention.ScanAttention`; None has no
+            attention.
         weights: weights of the terms by name, instead of the default ones. A term that is left out is not
             used. A name can also be the import path of a loss of your own, see
             :func:`fund2oct.models.training.terms.own_terms`, which is used in both parts. Without
@@ -129,6 +132,7 @@ class Pix2Vol(VolumeGAN):
         masks: Sequence[str] = (),
         mask_networks: dict[str, str] | None = None,
         registration: bool = False,
+        position: str | None = None,
         weights: dict[str, float] | None = None,
         adversarial: str = "hinge",
         feature_width: int = 48,
@@ -155,6 +159,7 @@ class Pix2Vol(VolumeGAN):
         self.tissue_width = tissue_width
         self.texture = tuple(texture)
         self.registration = registration
+        self.position = position
         self.tell_networks(conditions, masks, mask_networks)
         self.weights = chosen_weights(weights, WEIGHTS)
         if "spread" in self.weights and "adversarial" not in self.weights:
@@ -170,13 +175,8 @@ class Pix2Vol(VolumeGAN):
     def build_generator(self) -> nn.Module:
         """Build a :class:`fund2oct.networks.layered.generator.LayeredGenerator`."""
         widths = self.surface_width, self.tissue_width, self.texture
-        return LayeredGenerator(
-            self.shape[1],
-            self.chosen_encoder(),
-            *widths,
-            n_known=self.n_known,
-            registration=self.registration,
-        )
+        options = {name: getattr(self, name) for name in ("n_known", "registration", "position")}
+        return LayeredGenerator(self.shape[1], self.chosen_encoder(), *widths, **options)
 
     def build_discriminators(self) -> nn.ModuleDict:
         """Build a discriminator of each kind that has a width.

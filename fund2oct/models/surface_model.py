@@ -95,6 +95,9 @@ class SurfaceModel(VolumeModel):
             the batch. No checkpoint holds them: name them again for use.
         registration: whether it learns to correct where the scan lies on the photo, see
             :class:`fund2oct.networks.registration.RegistrationNetwork`.
+        position: places that an attention across all A-scans of the scan is told: ``"none"``, ``"learned"``,
+            ``"sincos"`` or ``"rope"``, see :class:`fund2oct.networks.attention.ScanAttention`; None has no
+            attention.
         weights: weights of the terms ``surfaces``, ``energy`` and ``crps``, instead of the default ones.
         learning_rate: step size of Adam.
         options: further arguments, those of :class:`VolumeModel`.
@@ -124,6 +127,7 @@ class SurfaceModel(VolumeModel):
         masks: Sequence[str] = (),
         mask_networks: dict[str, str] | None = None,
         registration: bool = False,
+        position: str | None = None,
         weights: dict[str, float] | None = None,
         learning_rate: float = 1.5e-3,
         **options: Any,
@@ -133,6 +137,7 @@ class SurfaceModel(VolumeModel):
         self.encoder_learning_rate = encoder_learning_rate
         self.surface_width = surface_width
         self.registration = registration
+        self.position = position
         self.tell_networks(conditions, masks, mask_networks)
         self.weights = chosen_weights(weights, SURFACE_WEIGHTS)
 
@@ -150,7 +155,11 @@ class SurfaceModel(VolumeModel):
     def build_generator(self) -> nn.Module:
         """Encoder and surface network."""
         return SurfacePredictor(
-            self.chosen_encoder(), self.surface_width, n_known=self.n_known, registration=self.registration
+            self.chosen_encoder(),
+            self.surface_width,
+            n_known=self.n_known,
+            registration=self.registration,
+            position=self.position,
         )
 
     def configure_optimizers(self) -> Any:

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from fund2oct.networks.attention import MM_PER_UNIT, ScanAttention
 from fund2oct.networks.blocks import norm
 from fund2oct.networks.known import Known, KnownFeatures
 from fund2oct.networks.lift import sample_lines
@@ -103,6 +104,8 @@ class LineEncoder(nn.Module):
         n_layers: number of convolutions along the slice.
         n_known: numbers of scalars and of masks by which the features are changed before these, see
             :class:`~fund2oct.networks.known.KnownFeatures`.
+        position: places that an attention across all A-scans is told, see
+            :class:`~fund2oct.networks.attention.ScanAttention`; None has no attention.
 
     Example:
         >>> encoder = LineEncoder(map_channels=(16, 24), width=32)
@@ -118,6 +121,7 @@ class LineEncoder(nn.Module):
         width: int = 96,
         n_layers: int = 3,
         n_known: tuple[int, int] = (0, 0),
+        position: str | None = None,
     ) -> None:
         super().__init__()
         self.patch = nn.Sequential(
@@ -135,6 +139,7 @@ class LineEncoder(nn.Module):
         self.position = nn.Conv2d(N_PLACE, width, 1)
         self.norm = norm(width)
         self.layers = slice_layers(width, n_layers)
+        self.attention = None if position is None else ScanAttention(width, position)
         self.known = KnownFeatures(width, *n_known) if any(n_known) else None
 
     def forward(
@@ -145,6 +150,7 @@ class LineEncoder(nn.Module):
         where: Tensor | None = None,
         beside: Tensor | None = None,
         known: Known | None = None,
+        whole: Tensor | None = None,
     ) -> Tensor:
         """Read the features.
 
@@ -157,19 +163,30 @@ class LineEncoder(nn.Module):
                 ``(B, N_PLACE, S, X)``; None takes those around the mean of ``grid``.
             beside: other features of the A-scans that are added, shape ``(B, width, S, X)``.
             known: what is known of the eyes beside their photos.
+            whole: positions of all A-scans of the scan, which an attention asks, where ``grid`` holds others;
+                shape ``(B, S', X', 2)``.
 
         Returns:
             Features, shape ``(B, width, S, X)``.
         """
-        pixels = sample_patches(2 * fundus - 1, grid).unflatten(1, (fundus.shape[1], -1))
-        mean = pixels.mean(2, keepdim=True)
-        scales = [self.patch(torch.cat([mean, _CONTRAST * (pixels - mean)], 2).flatten(1, 2))]
-        scales += [sample_lines(each, grid) for each in maps]
-        read = [projection(each) for projection, each in zip(self.projections, scales, strict=True)]
-        where = place_features(grid) if where is None else where
-        x = self.norm(torch.stack(read).sum(0) + self.position(where))
+        x = self.read(fundus, maps, grid, place_features(grid) if where is None else where)
+        if self.attention is not None:
+            others = x if whole is None else self.read(fundus, maps, whole, place_features(whole))
+            whole = grid if whole is None else whole
+            centre = whole.mean((1, 2), keepdim=True)
+            x = x + self.attention(x, MM_PER_UNIT * (grid - centre), others, MM_PER_UNIT * (whole - centre))
         if beside is not None:
             x = x + beside
         if self.known is not None:
             x = self.known(x, grid, known)
         return along_slices(self.layers, x)
+
+    def read(self, fundus: Tensor, maps: Sequence[Tensor], grid: Tensor, where: Tensor) -> Tensor:
+        """Features of A-scans by what the photo shows there alone; the arguments are those of a call."""
+        pixels = sample_patches(2 * fundus - 1, grid).unflatten(1, (fundus.shape[1], -1))
+        mean = pixels.mean(2, keepdim=True)
+        scales = [self.patch(torch.cat([mean, _CONTRAST * (pixels - mean)], 2).flatten(1, 2))]
+        scales += [sample_lines(each, grid) for each in maps]
+        read = [projection(each) for projection, each in zip(self.projections, scales, strict=True)]
+        features: Tensor = self.norm(torch.stack(read).sum(0) + self.position(where))
+        return features

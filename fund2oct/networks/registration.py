@@ -73,8 +73,8 @@ class Similarity(NamedTuple):
 
 def registered(
     network: RegistrationNetwork | None, maps: Sequence[Tensor], grid: Tensor, whole: Tensor | None = None
-) -> tuple[Tensor, Tensor]:
-    """Positions of A-scans after their correction, and the centre of the scan.
+) -> tuple[Tensor, Tensor | None]:
+    """Positions of A-scans, and of all A-scans of their scan, after their correction.
 
     Args:
         network: finds the correction; None leaves the positions as they are.
@@ -84,19 +84,19 @@ def registered(
             shape ``(B, S', X', 2)``.
 
     Returns:
-        Positions, shape ``(B, S, X, 2)``, and centres, shape ``(B, 2)``.
+        Positions, shape ``(B, S, X, 2)``, and those of all, shape ``(B, S', X', 2)``; None where ``whole``
+        is None and they are the same.
 
     Example:
         >>> grid = 0.5 * torch.rand(2, 6, 40, 2)
-        >>> some, centre = registered(None, [], grid[:, :2], whole=grid)
-        >>> some.shape, bool(centre.allclose(grid.mean((1, 2))))
+        >>> some, whole = registered(None, [], grid[:, :2], whole=grid)  # without a correction
+        >>> some.shape, whole.equal(grid)
         (torch.Size([2, 2, 40, 2]), True)
     """
-    whole = grid if whole is None else whole
-    if network is not None:
-        correction = network(maps, whole)
-        grid, whole = correction.moved(grid), correction.moved(whole)
-    return grid, whole.mean((1, 2))
+    if network is None:
+        return grid, whole
+    correction: Similarity = network(maps, grid if whole is None else whole)
+    return correction.moved(grid), None if whole is None else correction.moved(whole)
 
 
 class RegistrationNetwork(nn.Module):

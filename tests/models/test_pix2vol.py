@@ -75,6 +75,18 @@ def test_a_scan_is_registered_with_the_anatomy(tiny_eyes):
     assert parts.generator == [{"encoder", "registration", "surfaces", "tissue"}, {"texture"}]
 
 
+def test_an_attention_learns_with_the_anatomy_and_rests_with_it(tiny_eyes):
+    model = Pix2Vol(SHAPE, bscan_width=8, adversaries_from=0.5, position="rope", **TINY)
+    model.configure_model()
+    out = model.generator.surfaces.encoder.attention.out.weight
+    assert (out == 0).all()
+    learned = []
+    at_steps = pl.callbacks.LambdaCallback(on_train_batch_end=lambda *_: learned.append(out.detach().clone()))
+    fit(model, tiny_eyes, 4, callbacks=[at_steps])
+    assert len(learned) == 4 and learned[0].abs().max() > 0
+    assert not learned[0].equal(learned[1]) and learned[1].equal(learned[3])
+
+
 def test_the_parts_add_up_to_the_total(model, tiny_eyes):
     logged = fit(model, tiny_eyes, 1).logged_metrics
     terms = {name: value for name, value in logged.items() if name.startswith("train/generator/")}

@@ -115,6 +115,8 @@ class LayeredGenerator(SurfacePredictor, Recomputing):
             :class:`fund2oct.networks.known.Known`.
         registration: whether it corrects where the scan lies on the photo, see
             :class:`fund2oct.networks.registration.RegistrationNetwork`.
+        position: places that an attention across the scan is told, see
+            :class:`fund2oct.networks.attention.ScanAttention`; None has no attention.
 
     Example:
         >>> generator = LayeredGenerator(n_depth=32, encoder="own")
@@ -133,9 +135,10 @@ class LayeredGenerator(SurfacePredictor, Recomputing):
         n_numbers: int = 16,
         n_known: tuple[int, int] = (0, 0),
         registration: bool = False,
+        position: str | None = None,
     ) -> None:
         photo_encoder = build_encoder(encoder) if isinstance(encoder, str) else encoder
-        super().__init__(photo_encoder, surface_width, n_numbers, n_known, registration)
+        super().__init__(photo_encoder, surface_width, n_numbers, n_known, registration, position)
         self.n_depth = n_depth
         self.bands = layer_bands(n_depth)
         channels: Sequence[int] = photo_encoder.channels  # type: ignore[assignment]
@@ -211,8 +214,8 @@ class LayeredGenerator(SurfacePredictor, Recomputing):
         n_depth = n_depth or self.n_depth
         if grid.ndim != 4 or grid.shape[-1] != 2 or len(grid) != len(fundus):
             raise ValueError(f"grid: expected ({len(fundus)}, S, X, 2), found {tuple(grid.shape)}")
-        maps, grid, centre = self.read(fundus, grid, whole)
-        found = self.surfaces(fundus, maps, grid, centre, known)
+        maps, grid, whole = self.read(fundus, grid, whole)
+        found = self.surfaces(fundus, maps, grid, whole, known)
         # Tissue is taught on real surfaces; it must not bend the surfaces to its own ends.
         heights = (found.median_um if draw is None else found.draw(draw)).detach()
         if real is not None:
@@ -222,7 +225,7 @@ class LayeredGenerator(SurfacePredictor, Recomputing):
                 f"spacing: expected a positive distance of rows in millimetres, found {spacing_z_mm}; a "
                 "model that was not trained knows none"
             )
-        tissue: Tissue = self.tissue(fundus, maps, grid, increments_of(heights), centre, known)
+        tissue: Tissue = self.tissue(fundus, maps, grid, increments_of(heights), whole, known)
         row_um = 1000 * torch.as_tensor(spacing_z_mm, dtype=torch.float32, device=grid.device).view(
             -1, 1, 1, 1
         )

@@ -23,6 +23,8 @@ class SurfacePredictor(nn.Module):
             :class:`fund2oct.networks.known.Known`.
         registration: whether it corrects where the scan lies on the photo, see
             :class:`fund2oct.networks.registration.RegistrationNetwork`.
+        position: places that an attention across the scan is told, see
+            :class:`fund2oct.networks.attention.ScanAttention`; None has no attention.
 
     Example:
         >>> import torch
@@ -39,17 +41,18 @@ class SurfacePredictor(nn.Module):
         n_numbers: int = 16,
         n_known: tuple[int, int] = (0, 0),
         registration: bool = False,
+        position: str | None = None,
     ) -> None:
         super().__init__()
         self.encoder = encoder
         channels: Sequence[int] = encoder.channels  # type: ignore[assignment]
-        self.surfaces = SurfaceNetwork(channels, SURFACES, width, n_numbers, n_known)
+        self.surfaces = SurfaceNetwork(channels, SURFACES, width, n_numbers, n_known, position)
         self.registration = RegistrationNetwork(channels) if registration else None
 
     def read(
         self, fundus: Tensor, grid: Tensor, whole: Tensor | None = None
-    ) -> tuple[list[Tensor], Tensor, Tensor]:
-        """The encoder's maps of the photos, corrected positions ``(B, S, X, 2)`` and centres ``(B, 2)``.
+    ) -> tuple[list[Tensor], Tensor, Tensor | None]:
+        """The encoder's maps of the photos, and the positions in ``grid`` and ``whole``, corrected.
 
         The arguments are those of :meth:`predict_surfaces`.
         """
@@ -72,6 +75,6 @@ class SurfacePredictor(nn.Module):
         Returns:
             Their distribution.
         """
-        maps, grid, centre = self.read(fundus, grid, whole)
-        found: SurfaceDistribution = self.surfaces(fundus, maps, grid, centre, known)
+        maps, grid, whole = self.read(fundus, grid, whole)
+        found: SurfaceDistribution = self.surfaces(fundus, maps, grid, whole, known)
         return found

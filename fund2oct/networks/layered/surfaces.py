@@ -141,6 +141,7 @@ class SurfaceNetwork(nn.Module):
         n_numbers: number of random numbers from which the surfaces of an eye are drawn.
         n_known: numbers of scalars and of masks that it may be told, see
             :class:`~fund2oct.networks.lines.LineEncoder`.
+        position: places that an attention across the scan is told, likewise; None has no attention.
 
     Example:
         >>> network = SurfaceNetwork(map_channels=(8,))
@@ -157,10 +158,11 @@ class SurfaceNetwork(nn.Module):
         width: int = 96,
         n_numbers: int = 16,
         n_known: tuple[int, int] = (0, 0),
+        position: str | None = None,
     ) -> None:
         super().__init__()
         self.n_numbers = n_numbers
-        self.encoder = LineEncoder(map_channels, width, n_known=n_known)
+        self.encoder = LineEncoder(map_channels, width, n_known=n_known, position=position)
         self.median = nn.Conv2d(width, len(names), 1)
         self.loading = nn.Conv2d(width, len(names) * n_numbers, 1)
         # The shape that all eyes share, the pit above all: it need not be told apart from photos.
@@ -181,7 +183,7 @@ class SurfaceNetwork(nn.Module):
         fundus: Tensor,
         maps: Sequence[Tensor],
         grid: Tensor,
-        centre: Tensor | None = None,
+        whole: Tensor | None = None,
         known: Known | None = None,
     ) -> SurfaceDistribution:
         """Predict the surfaces.
@@ -191,15 +193,15 @@ class SurfaceNetwork(nn.Module):
             maps: the encoder's maps of the photos, each of shape ``(B, C_l, H_l, W_l)``.
             grid: positions of the A-scans, see :class:`~fund2oct.networks.lines.LineEncoder`, shape
                 ``(B, S, X, 2)``.
-            centre: position of the scan's centre, likewise, shape ``(B, 2)``; None takes the mean of
-                ``grid``.
+            whole: positions of all A-scans of the scan, where ``grid`` holds others; their mean is the scan's
+                centre, and they are what an attention asks. Shape ``(B, S', X', 2)``.
             known: what is known of the eyes beside their photos.
 
         Returns:
             The distribution.
         """
-        where = place_features(grid, centre)
-        features = self.encoder(fundus, maps, grid, where, known=known)
+        where = place_features(grid, None if whole is None else whole.mean((1, 2)))
+        features = self.encoder(fundus, maps, grid, where, known=known, whole=whole)
         loadings = self.loading(features).unflatten(1, (-1, self.n_numbers))
         median = self.median(features) + self.shared(where)
         return SurfaceDistribution(_UM * median.float(), _LOADING_UM * loadings.float())

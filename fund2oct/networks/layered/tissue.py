@@ -144,7 +144,7 @@ class TissueNetwork(TissueDecoder):
         maps: Sequence[Tensor],
         grid: Tensor,
         increments_um: Tensor,
-        centre: Tensor | None = None,
+        whole: Tensor | None = None,
         known: Known | None = None,
         beside: Tensor | None = None,
     ) -> Tensor:
@@ -153,7 +153,7 @@ class TissueNetwork(TissueDecoder):
         The other arguments are those of :meth:`forward`.
         """
         told = self.told(increments_um)
-        where = place_features(grid, centre)
+        where = place_features(grid, None if whole is None else whole.mean((1, 2)))
         features: Tensor = self.encoder(
             fundus, maps, grid, where, told if beside is None else told + beside, known
         )
@@ -165,7 +165,7 @@ class TissueNetwork(TissueDecoder):
         maps: Sequence[Tensor],
         grid: Tensor,
         increments_um: Tensor,
-        centre: Tensor | None = None,
+        whole: Tensor | None = None,
         known: Known | None = None,
     ) -> Tissue:
         """Draw the tissue.
@@ -177,10 +177,11 @@ class TissueNetwork(TissueDecoder):
                 ``(B, S, X, 2)``.
             increments_um: surfaces in micrometres, see
                 :class:`~fund2oct.networks.layered.surfaces.SurfaceDistribution`, shape ``(B, n, S, X)``.
-            centre: position of the scan's centre, shape ``(B, 2)``; None takes the mean of ``grid``.
+            whole: positions of all A-scans of the scan, where ``grid`` holds others; their mean is the scan's
+                centre. Shape ``(B, S', X', 2)``.
             known: what is known of the eyes beside their photos.
 
         Returns:
             The tissue.
         """
-        return self.draw(self.features(fundus, maps, grid, increments_um, centre, known))
+        return self.draw(self.features(fundus, maps, grid, increments_um, whole, known))

@@ -80,9 +80,10 @@ class Waits(TorchDispatchMode):
     ("make", "shares"),
     [
         (lambda: Pix2Vol(SHAPE, encoder="efficientnet_lite0"), (0.0, 1.0)),
+        (lambda: Pix2Vol(SHAPE, encoder="own", position="rope"), (0.0,)),
         (lambda: VoxelGAN(SHAPE, channels=(8, 8, 16), n_layers=2), (1.0,)),
     ],
-    ids=["pix2vol, before and after the adversaries join", "voxels"],
+    ids=["pix2vol, before and after the adversaries join", "pix2vol with attention", "voxels"],
 )
 @pytest.mark.filterwarnings("ignore:Detected call of `lr_scheduler.step")
 def test_a_step_leaves_nothing_behind_and_reads_nothing_back(data, monkeypatch, make, shares):

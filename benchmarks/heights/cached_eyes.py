@@ -1,0 +1,98 @@
+"""Eyes whose photos are encoded once, and trainings of the surfaces alone on them.
+
+Every fourth A-scan is taken, and the three coarser maps of the frozen EfficientNet-Lite0: no photo is
+augmented.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+
+from fund2oct.data.loading.dataset import FundusOCTDataset
+from fund2oct.models.surface_model import SURFACE_WEIGHTS, heights_above_pose, surface_losses
+from fund2oct.networks.average import AveragedNetwork
+from fund2oct.networks.layered.surfaces import SurfaceDistribution, thickness_um
+from fund2oct.networks.noise import NoiseSource
+from fund2oct.retina import SURFACES
+
+BATCH, EVERY, RATE = 8, 4, 1.5e-3
+ILM, RPE = SURFACES.index("ILM"), SURFACES.index("RPE")
+
+
+@dataclass
+class CachedEyes:
+    """Photos, maps and surfaces of some eyes."""
+
+    photos: Tensor
+    maps: list[Tensor]
+    heights_um: Tensor
+    grid: Tensor
+
+    @classmethod
+    @torch.inference_mode()
+    def of(cls, dataset: FundusOCTDataset, encoder: nn.Module) -> CachedEyes:
+        """Read and encode the eyes of a dataset once."""
+        parts = []
+        for first in range(0, len(dataset), BATCH):
+            batch = dataset.finish(dataset.fetch(list(range(first, min(first + BATCH, len(dataset))))))
+            maps = [each.half() for each in encoder(batch["fundus"])[2:]]
+            found = heights_above_pose(batch)[..., ::EVERY]
+            parts.append((batch["fundus"], found, batch["grid"][:, :, ::EVERY], *maps))
+        photos, heights, grid, *maps = map(torch.cat, zip(*parts, strict=True))
+        return cls(photos, maps, heights, grid)
+
+    @property
+    def map_channels(self) -> tuple[int, ...]:
+        """Numbers of channels of the maps."""
+        return tuple(each.shape[1] for each in self.maps)
+
+    def of_some(self, chosen: Tensor) -> tuple[Tensor, list[Tensor]]:
+        """Photos and maps of some of them."""
+        return self.photos[chosen], [each[chosen].float() for each in self.maps]
+
+
+Predict = Callable[[nn.Module, CachedEyes, Tensor], SurfaceDistribution]
+"""The surfaces that a network predicts for some of the eyes."""
+
+
+def train(
+    build: Callable[[], nn.Module], predict: Predict, eyes: CachedEyes, steps: int, seed: int
+) -> nn.Module:
+    """Train a network; returns its average."""
+    torch.manual_seed(seed)
+    network = build()
+    average = AveragedNetwork(network)
+    optimizer = torch.optim.Adam(network.parameters(), RATE, (0.9, 0.99))
+    rng, n_eyes = torch.Generator().manual_seed(seed), len(eyes.photos)
+    order = torch.cat([torch.randperm(n_eyes, generator=rng) for _ in range(steps * BATCH // n_eyes + 1)])
+    for step in range(steps):
+        chosen = order[BATCH * step : BATCH * (step + 1)]
+        optimizer.param_groups[0]["lr"] = RATE * min(1, 2 * (1 - step / steps))
+        noise = NoiseSource([torch.Generator().manual_seed(step)])
+        losses = surface_losses(predict(network, eyes, chosen), eyes.heights_um[chosen], noise)
+        loss = torch.stack([SURFACE_WEIGHTS[name] * value for name, value in losses.items()]).sum()
+        optimizer.zero_grad()
+        loss.backward()
+        nn.utils.clip_grad_norm_(network.parameters(), 5.0)
+        optimizer.step()
+        average.update(network, min(0.995, (1 + step) / (10 + step)))
+    return average.module
+
+
+@torch.inference_mode()
+def thickness_errors(network: nn.Module, predict: Predict, eyes: CachedEyes) -> Tensor:
+    """Thickness error of each eye in micrometres."""
+    errors = []
+    for chosen in torch.arange(len(eyes.photos)).split(BATCH):
+        found, real = predict(network, eyes, chosen), eyes.heights_um[chosen]
+        errors.append((thickness_um(found)[0] - real[:, ILM] + real[:, RPE]).abs().nanmean((1, 2)))
+    return torch.cat(errors)
+
+
+def told(errors: Tensor) -> str:
+    """Mean and standard error."""
+    return f"{errors.mean():.2f} ± {errors.std() / len(errors) ** 0.5:.2f} µm"

@@ -1,0 +1,196 @@
+"""Attention across the A-scans of a scan, which knows where they lie on the retina."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from fund2oct.networks.blocks import norm
+from fund2oct.networks.lift import sample_lines
+from fund2oct.precision import full_precision
+
+POSITIONS = ("none", "learned", "sincos", "rope")
+"""How an attention is told the places of A-scans, see :class:`ScanAttention`."""
+N_HEADS = 4
+MM_PER_UNIT = 6.5
+"""Millimetres of a grid unit, half the width of a photo of the usual field."""
+_REACH_MM = 8.0
+_CELLS = 16
+_WAVES_MM = 0.5, 32.0
+"""Shortest and longest wavelength of the phases: a druse, and twice the longest scan."""
+
+
+class ScanAttention(nn.Module):
+    r"""Exchange features between all A-scans of a scan, across its slices.
+
+    Each A-scan asks all of the scan by :math:`\mathrm{softmax}(q k^\top / \sqrt d) v` (equation 1 of Vaswani
+    et al.), in four heads. Places are counted in millimetres from the scan's centre, so that A-scans over the
+    same point of the retina have the same phases, whatever slice they belong to and however finely or in
+    which direction it was scanned.
+
+    * ``"none"``: the attention is not told the places;
+    * ``"learned"``: it adds a learned map of the retina, read at the place;
+    * ``"sincos"``: it adds sines and cosines of both coordinates, of wavelengths from 0.5 to 32 mm
+      (section 3.5 of Vaswani et al.);
+    * ``"rope"``: it turns pairs of channels of questions and keys by these phases, half of the pairs by each
+      coordinate, so that what two A-scans say to each other depends on how far apart they are (section 3.2 of
+      Su et al.).
+
+    It begins with an exchange of 0, and takes no random number from others: a network with and without begins
+    with the same weights.
+
+    Args:
+        width: number of channels of an A-scan's features, a multiple of 16.
+        position: one of :data:`POSITIONS`.
+
+    Raises:
+        ValueError: if the position is unknown, or the width does not fit.
+
+    References:
+        Vaswani et al., Attention is all you need, NeurIPS 2017, arXiv:1706.03762; Su et al., RoFormer,
+        arXiv:2104.09864.
+
+    Example:
+        >>> attention = ScanAttention(width=32, position="rope")
+        >>> features, places_mm = torch.rand(1, 32, 6, 40), torch.rand(1, 6, 40, 2)
+        >>> exchanged = attention(features, places_mm, features, places_mm)
+        >>> exchanged.shape, bool((exchanged == 0).all())  # before it is trained
+        (torch.Size([1, 32, 6, 40]), True)
+    """
+
+    open: Tensor
+
+    def __init__(self, width: int, position: str) -> None:
+        super().__init__()
+        if position not in POSITIONS:
+            raise ValueError(f"position: expected one of {', '.join(POSITIONS)}, found {position!r}")
+        if width % (4 * N_HEADS):
+            raise ValueError(
+                f"attention: expected a width that is a multiple of {4 * N_HEADS}, found {width}"
+            )
+        self.position = position
+        with torch.random.fork_rng(devices=[]):
+            self.norm = norm(width)
+            self.query, self.key, self.value, self.out = (nn.Conv2d(width, width, 1) for _ in range(4))
+            if position == "learned":
+                self.map = nn.Parameter(0.1 * torch.randn(1, width, _CELLS, _CELLS))
+        nn.init.zeros_(self.out.weight)
+        nn.init.zeros_(self.out.bias)  # type: ignore[arg-type]
+        self.register_buffer("open", torch.ones(N_HEADS), persistent=False)
+
+    def forward(self, features: Tensor, places_mm: Tensor, others: Tensor, others_mm: Tensor) -> Tensor:
+        """What each A-scan takes from those of the whole scan.
+
+        Args:
+            features: features of the A-scans that ask, shape ``(B, width, S, X)``.
+            places_mm: their places in millimetres from the scan's centre, as (x, y), shape ``(B, S, X, 2)``.
+            others: features of the A-scans that are asked, shape ``(B, width, S', X')``.
+            others_mm: their places, shape ``(B, S', X', 2)``.
+
+        Returns:
+            Features to be added to those of the A-scans that ask, shape ``(B, width, S, X)``.
+        """
+        q, k = self._asking(features, places_mm, others, others_mm)
+        v = _heads(self.value(self.norm(others)))
+        taken = F.scaled_dot_product_attention(q, k, v) * self.open.view(1, -1, 1, 1)
+        exchanged: Tensor = self.out(taken.transpose(2, 3).flatten(1, 2).unflatten(2, features.shape[2:]))
+        return exchanged
+
+    def logits(self, features: Tensor, places_mm: Tensor, others: Tensor, others_mm: Tensor) -> Tensor:
+        """How much each A-scan heeds each other one, before the softmax, ``(B, heads, S X, S' X')``.
+
+        The arguments are those of :meth:`forward`.
+        """
+        q, k = self._asking(features, places_mm, others, others_mm)
+        return q @ k.transpose(2, 3) * q.shape[-1] ** -0.5
+
+    @contextmanager
+    def without(self, head: int) -> Iterator[None]:
+        """Close a head for a while: what a model loses by it is what the head is worth."""
+        self.open[head] = 0
+        try:
+            yield
+        finally:
+            self.open[head] = 1
+
+    def _asking(
+        self, features: Tensor, places_mm: Tensor, others: Tensor, others_mm: Tensor
+    ) -> tuple[Tensor, Tensor]:
+        q = _heads(self.query(self._told(features, places_mm)))
+        k = _heads(self.key(self._told(others, others_mm)))
+        if self.position != "rope":
+            return q, k
+        return _turned(q, places_mm), _turned(k, others_mm)
+
+    def _told(self, features: Tensor, places_mm: Tensor) -> Tensor:
+        told: Tensor = self.norm(features)
+        if self.position == "learned":
+            return told + sample_lines(self.map.expand(len(told), -1, -1, -1), places_mm / _REACH_MM)
+        if self.position == "sincos":
+            angles = phases(places_mm, told.shape[1] // 4).flatten(-2)
+            return told + torch.cat([angles.sin(), angles.cos()], -1).permute(0, 3, 1, 2)
+        return told
+
+
+@full_precision
+def phases(places_mm: Tensor, n_waves: int) -> Tensor:
+    """Phases of places in radians, by coordinate and wavelength.
+
+    Args:
+        places_mm: places in millimetres, shape ``(..., 2)``.
+        n_waves: number of wavelengths, in equal ratios from 0.5 to 32 mm.
+
+    Returns:
+        Shape ``(..., 2, n_waves)``.
+
+    Example:
+        >>> phases(torch.tensor([0.125, 0.0]), n_waves=2)[0, 0]  # a quarter of the shortest wave
+        tensor(1.5708)
+    """
+    short, long = _WAVES_MM
+    steps = torch.arange(n_waves, device=places_mm.device, dtype=places_mm.dtype) / max(1, n_waves - 1)
+    return places_mm[..., None] * (2 * torch.pi / short) * (short / long) ** steps
+
+
+def effective_rank(logits: Tensor) -> Tensor:
+    r"""How many directions the logits of a head have: few, and many A-scans heed the same ones.
+
+    :math:`\exp(-\sum_i p_i \log p_i)` of the singular values :math:`p_i` over their sum (equation 4 of Roy
+    and Vetterli). The mean of each row is taken out first, since a softmax does not see it.
+
+    Args:
+        logits: shape ``(..., N, M)``.
+
+    Returns:
+        From 1 to the smaller of N and M, shape ``(...)``.
+
+    References:
+        Roy and Vetterli, The effective rank, EUSIPCO 2007.
+
+    Example:
+        >>> effective_rank(torch.eye(8) - 1 / 8)  # each heeds itself
+        tensor(7.0000)
+        >>> effective_rank(torch.arange(8.0).expand(8, 8))  # all heed the last
+        tensor(1.)
+    """
+    logits = logits.double()
+    values = torch.linalg.svdvals(logits - logits.mean(-1, keepdim=True))
+    share = values / values.sum(-1, keepdim=True).clamp(min=1e-30)
+    return torch.special.entr(share).sum(-1).exp().float()
+
+
+def _heads(features: Tensor) -> Tensor:
+    """``(B, width, S, X)`` to ``(B, heads, S X, width / heads)``."""
+    return features.flatten(2).unflatten(1, (N_HEADS, -1)).transpose(2, 3)
+
+
+def _turned(heads: Tensor, places_mm: Tensor) -> Tensor:
+    """Turn pairs of channels by the phases of the places."""
+    angles = phases(places_mm.flatten(1, 2), heads.shape[-1] // 4).flatten(-2)[:, None]
+    cos, sin = angles.cos().to(heads.dtype), angles.sin().to(heads.dtype)
+    a, b = heads.chunk(2, -1)
+    return torch.cat([cos * a - sin * b, sin * a + cos * b], -1)
