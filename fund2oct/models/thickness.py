@@ -102,7 +102,8 @@ def predict_thickness(
     rows = torch.stack(torch.meshgrid(line, line, indexing="xy"), -1)
     photo = photo_tensor(fundus).to(model.device)
     grid = placement.to_grid(rows)
-    if getattr(model, "registration", False):  # the scan is registered, and the map moves with it
+    # The scan is registered, and the map moves with it; or each place asks the A-scans of the scan.
+    if getattr(model, "registration", False) or getattr(model, "position", None):
         known["whole"] = placement.to_grid(scan.coordinates(model.shape[2], model.device))[None]
     with torch.inference_mode():
         along = [predict(photo, each[None], **known) for each in (grid, grid.transpose(0, 1))]

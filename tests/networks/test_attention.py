@@ -2,11 +2,13 @@
 
 import math
 
+import numpy as np
 import pytest
 import torch
 
 from fund2oct.geometry import Placement, RadialScan, RasterScan
 from fund2oct.models import SurfaceModel
+from fund2oct.models.thickness import predict_thickness
 from fund2oct.networks.attention import POSITIONS, ScanAttention, effective_rank, phases
 from fund2oct.networks.layered.surfaces import SurfaceNetwork
 
@@ -153,6 +155,18 @@ def test_a_model_trains_with_it_and_comes_back(position, tmp_path):
     again = SurfaceModel(**dict(model.hparams))
     again.configure_model()
     again.load_state_dict(model.state_dict())
+
+
+def test_each_place_of_a_map_asks_the_scan():
+    model = SurfaceModel((6, 32, 48), encoder="own", surface_width=WIDTH, position="rope")
+    model.configure_model()
+    asked = []
+    attention = model.generator_ema.module.surfaces.encoder.attention
+    attention.register_forward_pre_hook(lambda _, given: asked.append([one.shape for one in given]))
+    scan = RadialScan(length_mm=3.2)
+    predict_thickness(model, np.zeros((48, 48, 3), np.uint8), Placement(), scan)
+    each = [(1, WIDTH, 40, 40), (1, 40, 40, 2), (1, WIDTH, 6, 48), (1, 6, 48, 2)]
+    assert asked == [each, each]
 
 
 def test_what_does_not_fit_is_said():
