@@ -172,10 +172,10 @@ def effective_rank(logits: Tensor) -> Tensor:
         Roy and Vetterli, The effective rank, EUSIPCO 2007.
 
     Example:
-        >>> effective_rank(torch.eye(8) - 1 / 8)  # each heeds itself
-        tensor(7.0000)
-        >>> effective_rank(torch.arange(8.0).expand(8, 8))  # all heed the last
-        tensor(1.)
+        >>> round(float(effective_rank(torch.eye(8))), 3)  # each heeds itself
+        7.0
+        >>> round(float(effective_rank(torch.arange(8.0).expand(8, 8))), 3)  # all heed the last
+        1.0
     """
     logits = logits.double()
     values = torch.linalg.svdvals(logits - logits.mean(-1, keepdim=True))
