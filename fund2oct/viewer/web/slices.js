@@ -88,6 +88,10 @@ function drawPane(figure, pane, frame, state) {
   const part = shownPart(frame);
   const context = fitCanvas(canvas, size.width, size.height);
   const place = [part.left, part.top, part.wide, part.high, 0, 0, size.width, size.height];
+  if (pane.light) {  // what was not scanned is light too, for the dark scale lies over it
+    context.fillStyle = "#d5d8dc";
+    context.fillRect(0, 0, size.width, size.height);
+  }
   context.imageSmoothingEnabled = view.zoom < 6;
   context.drawImage(asCanvas(pane.image), ...place);
   for (const source of pane.sources) {
