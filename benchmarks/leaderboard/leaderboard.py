@@ -21,7 +21,7 @@ from measures import ANATOMY, REALISM
 from plan import Plan, asked
 from standing import Standings
 from tables import Line, budget, results
-from trainings import Training, train_all, trainings_of
+from trainings import Training, train_plan
 
 from fund2oct.data import FundusOCTDataModule
 from fund2oct.evaluation.answers.answer import Answer
@@ -44,8 +44,7 @@ def main(words: list[str] | None = None) -> None:
     """Train, judge and write."""
     plan, out, docs = asked(words, __doc__, "small.yaml", "runs/leaderboard")
     warnings.filterwarnings("ignore")
-    trainings = trainings_of(plan, out)
-    train_all(trainings, plan.at_once)
+    trainings = train_plan(plan, out)
     standings = judge(plan, trainings, out / "reports")
     write(plan, trainings, standings, docs)
 

@@ -20,7 +20,7 @@ from judging import eyes_of, judge
 from measures import ANATOMY, REALISM
 from plan import Plan, asked
 from tables import learning_table
-from trainings import train_all, trainings_of
+from trainings import train_plan, trainings_of
 
 _PICTURE = "![Each measure over the number of training eyes](images/learning_curves.webp)"
 DRAWN = ("thickness/error_um", "epithelium/correlation", "lesions", "shadow/agreement", "image", "sharpness")
@@ -31,8 +31,7 @@ def main(words: list[str] | None = None) -> None:
     plan, out, docs = asked(words, __doc__, "curves.yaml", "runs/learning_curves")
     warnings.filterwarnings("ignore")
     sized = of_sizes(plan, out)
-    trainings = trainings_of(sized, out)
-    train_all(trainings, sized.at_once)
+    trainings = train_plan(sized, out)
     standings = judge(sized, trainings, out / "reports")
     curves = {
         row: {size: f"{name}-{size} {{seed}}{end}" for size in plan.sizes}

@@ -26,6 +26,7 @@ class Entry:
             one row with the volumes that the model draws.
         tuning: how much it was tuned, in words.
         needs: a package without which the entry is left out; empty for none.
+        begins_with: names of the plan's pre-trainings whose weights it begins with.
     """
 
     experiment: str = MISSING
@@ -33,6 +34,7 @@ class Entry:
     rows: dict[str, str] = field(default_factory=dict)
     tuning: str = "none"
     needs: str = ""
+    begins_with: list[str] = field(default_factory=list)
 
 
 @dataclass
@@ -48,6 +50,7 @@ class Plan:
         thorough: whether the distances of all controls are measured too.
         settings: ``key=value`` of all trainings.
         sizes: numbers of training eyes, for learning curves; empty for all eyes.
+        pretrainings: by name, trained before the entries, for as long, with the first seed; not judged.
     """
 
     entries: dict[str, Entry] = field(default_factory=dict)
@@ -58,6 +61,7 @@ class Plan:
     thorough: bool = False
     settings: list[str] = field(default_factory=list)
     sizes: list[int] = field(default_factory=list)
+    pretrainings: dict[str, Entry] = field(default_factory=dict)
 
     @classmethod
     def read(cls, path: str | Path, changes: Sequence[str] = ()) -> Plan:
@@ -78,6 +82,12 @@ class Plan:
         except (OmegaConfBaseException, OSError) as error:
             raise ValueError(f"{path}: {' '.join(str(error).split())}") from None
         assert isinstance(plan, cls)
+        for name, entry in plan.entries.items():
+            if unknown := set(entry.begins_with) - set(plan.pretrainings):
+                raise ValueError(
+                    f"{path}: {name} begins with {', '.join(sorted(unknown))}; expected pre-trainings of the "
+                    f"plan, found {', '.join(plan.pretrainings) or 'none'}"
+                )
         for name, entry in list(plan.entries.items()):
             if entry.needs and find_spec(entry.needs) is None:
                 print(f"{name} is left out: {entry.needs} is not installed")

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from plan import Plan
+from plan import Entry, Plan
 
 from fund2oct.processes import Here, process_pool
 from fund2oct.run.train import build
@@ -82,26 +82,59 @@ class Training:
         return found
 
 
+def train_plan(plan: Plan, out: Path) -> list[Training]:
+    """Train what a plan says, pre-trainings first.
+
+    Args:
+        plan: the plan.
+        out: folder under which each training gets its own.
+
+    Returns:
+        The trainings of the entries, finished.
+    """
+    train_all(pretrainings_of(plan, out), plan.at_once)
+    trainings = trainings_of(plan, out)
+    train_all(trainings, plan.at_once)
+    return trainings
+
+
 def trainings_of(plan: Plan, out: Path) -> list[Training]:
-    """All trainings of a plan; those of one seed stand together.
+    """All trainings of a plan's entries; those of one seed stand together.
 
     Args:
         plan: the plan.
         out: folder under which each gets its own.
     """
+    begun = {training.name: training.checkpoint for training in pretrainings_of(plan, out)}
+    found = []
+    for seed in plan.seeds:
+        for name, entry in plan.entries.items():
+            files = ",".join(str(begun[each]) for each in entry.begins_with)
+            begins = [f"model.init_args.init_from=[{files}]"] if files else []
+            found.append(_training(plan, name, entry, seed, out, begins))
+    return found
+
+
+def pretrainings_of(plan: Plan, out: Path) -> list[Training]:
+    """The trainings whose weights others begin with.
+
+    Args:
+        plan: the plan.
+        out: folder under which each gets its own.
+    """
+    return [
+        _training(plan, name, entry, plan.seeds[0], out / "pretrained", [])
+        for name, entry in plan.pretrainings.items()
+    ]
+
+
+def _training(plan: Plan, name: str, entry: Entry, seed: int, out: Path, more: list[str]) -> Training:
     minutes = timedelta(seconds=round(60 * plan.minutes))
     hours, rest = divmod(int(minutes.total_seconds()), 3600)
     time_limit = f"trainer.max_time={hours // 24:02d}:{hours % 24:02d}:{rest // 60:02d}:{rest % 60:02d}"
-    found = []
-    for seed in plan.seeds:
-        seeded = [
-            f"{key}={seed}" for key in ("seed_everything", "model.init_args.seed", "data.init_args.seed")
-        ]
-        for name, entry in plan.entries.items():
-            folder = out / name / str(seed)
-            settings = [*plan.settings, *entry.settings, *_FIXED, *seeded, time_limit]
-            found.append(Training(name, seed, entry.experiment, (*settings,), folder))
-    return found
+    seeded = [f"{key}={seed}" for key in ("seed_everything", "model.init_args.seed", "data.init_args.seed")]
+    settings = (*plan.settings, *entry.settings, *more, *_FIXED, *seeded, time_limit)
+    return Training(name, seed, entry.experiment, settings, out / name / str(seed))
 
 
 def train_all(trainings: list[Training], at_once: int) -> None:
