@@ -84,6 +84,31 @@ def explained(run: Path, command: str) -> Iterator[None]:
         raise
 
 
+@contextmanager
+def report_explained(run: Path, data: str | None) -> Iterator[None]:
+    """Say that the training is finished where its report is stopped, and how to have the report.
+
+    Args:
+        run: its folder.
+        data: the file of its eyes; None where they are in no single file.
+
+    Raises:
+        Stopped: after Ctrl-C, SIGTERM or SIGHUP.
+    """
+    try:
+        yield
+    except KeyboardInterrupt as stop:
+        by, status = "interrupted", INTERRUPTED
+        if isinstance(stop, Terminated):
+            by, status = f"stopped by {stop.name}", stop.status
+        saved = last_checkpoint(run)
+        how = "" if saved is None else f", its model is {saved}"
+        if saved is not None and data is not None:
+            words = ["fund2oct", "evaluate", str(saved), "--data", data, "--out", str(run / "report")]
+            how += f"; have the report with: {shlex.join(words)}"
+        raise _stopped(f"{by} while the report was made; the training is finished{how}", status) from None
+
+
 def command_of(experiment: str, overrides: list[str]) -> str:
     """The command line that trains an experiment."""
     return shlex.join(["fund2oct", "train", experiment, *overrides])

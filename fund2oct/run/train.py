@@ -26,7 +26,7 @@ from fund2oct.evaluation.own import Own
 from fund2oct.models import VolumeModel
 from fund2oct.progress import is_quiet
 from fund2oct.run.config import ConfigError, load_experiment
-from fund2oct.run.ending import SaveWhenTerminated, command_of, explained
+from fund2oct.run.ending import SaveWhenTerminated, command_of, explained, report_explained
 from fund2oct.run.folder import make_run_folder, remove_if_empty
 from fund2oct.run.resuming import check_resumable
 from fund2oct.run.settings import check_sections, check_trainer, explain, loggers_of
@@ -160,7 +160,9 @@ def _train(config: dict[str, Any], run: Path, resume: str | Path | None, command
         )
     if reported:
         torch.set_num_threads(n_threads)  # Lightning shared them out among the processes
-        _report(cli, run, own, distances)
+        data = getattr(cli.datamodule, "path", None)
+        with report_explained(run, data if isinstance(data, str) else None):
+            _report(cli, run, own, distances)
 
 
 def _is_no_advertising(record: logging.LogRecord) -> bool:

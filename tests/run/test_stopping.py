@@ -2,6 +2,7 @@
 
 import errno
 import os
+import shlex
 import signal
 import stat
 import subprocess
@@ -15,6 +16,7 @@ from pytorch_lightning.callbacks import EarlyStopping
 
 from fund2oct.cli import main
 from fund2oct.outputs import make_numbered_folder
+from fund2oct.run import train
 from fund2oct.run.config import ConfigError
 from fund2oct.run.ending import SaveWhenTerminated, explained
 from fund2oct.stopping import Terminated, signals_raise
@@ -185,6 +187,26 @@ def test_ctrl_c_is_a_line_in_every_command(command, module, how, monkeypatch, ca
     assert main(command) == 130
     line = error_line(capfd)
     assert line.startswith("fund2oct: interrupted; ") and how in line
+
+
+@pytest.mark.parametrize(
+    "stop, status, by",
+    [(Terminated(signal.SIGTERM), 143, "stopped by SIGTERM"), (KeyboardInterrupt(), 130, "interrupted")],
+)
+def test_a_stopped_report_leaves_a_finished_training(quick, monkeypatch, capfd, stop, status, by):
+    def stopped(*_):
+        raise stop
+
+    with monkeypatch.context() as patch:
+        patch.setattr(train, "_report", stopped)
+        assert main(["train", "pix2vol", *quick, "--out", "run"]) == status
+    line, _, command = error_line(capfd).partition("; have the report with: fund2oct ")
+    assert line == (
+        f"fund2oct: {by} while the report was made; the training is finished, its model is "
+        "run/checkpoints/last.ckpt"
+    )
+    assert main(shlex.split(command)) == 0
+    assert os.path.isfile("run/report/report.md")
 
 
 def test_a_closed_terminal_saves_and_says_how_to_go_on(quick, monkeypatch, capfd):

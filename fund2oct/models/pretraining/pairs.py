@@ -110,7 +110,9 @@ class MaskedPairs(MaskedVolumes):
             "colours": masked_mean(off, under),
         }
         losses = {name: WEIGHTS[name] * loss for name, loss in losses.items()}
-        return losses | hidden_tissue_losses(filled.tissue, heights, aligned, hidden_voxels, batch)
+        return losses | hidden_tissue_losses(
+            filled.tissue, heights, aligned, hidden_voxels, batch, self.ascan_mm(batch)
+        )
 
     def shares(self, n_eyes: int, rng: NoiseSource, device: torch.device | str) -> tuple[Tensor, Tensor]:
         """Draw the hidden shares of photo and volume of each eye, two tensors ``(B,)``."""

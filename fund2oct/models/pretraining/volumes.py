@@ -78,6 +78,7 @@ class MaskedVolumes(MaskedModel):
         self.bscan_width = bscan_width
         self.cells = cells[0], cells[1]
         self.hidden = hidden
+        self.spacing_x_mm: float | None = None
 
     def configure_model(self) -> None:
         """Build the networks: here a discriminator is the encoder."""
@@ -98,6 +99,12 @@ class MaskedVolumes(MaskedModel):
         n_depth = self.shape[1]
         return n_depth, layer_bands(n_depth), channels, len(SURFACES), self.tissue_width
 
+    def setup(self, stage: str) -> None:
+        """Ask the datamodule how far two A-scans are apart."""
+        super().setup(stage)
+        spacing = getattr(getattr(self.trainer, "datamodule", None), "spacing_mm", None)
+        self.spacing_x_mm = None if spacing is None else spacing[2]
+
     def filling_losses(self, network: nn.Module, batch: Batch, rng: NoiseSource) -> Losses:
         """The terms of the hidden voxels."""
         aligned = align(batch["volume"], batch["pose_um"], batch["spacing_z_mm"])
@@ -105,7 +112,11 @@ class MaskedVolumes(MaskedModel):
         heights = known_heights_um(batch)
         tissue = network(self.read(hide_voxels(aligned, hidden)), increments_of(heights))
         counted = hidden if self.hidden else torch.ones_like(hidden)
-        return hidden_tissue_losses(tissue, heights, aligned, counted, batch)
+        return hidden_tissue_losses(tissue, heights, aligned, counted, batch, self.ascan_mm(batch))
+
+    def ascan_mm(self, batch: Batch) -> float:
+        """Distance of two A-scans in millimetres; loaders without a datamodule tell it in each batch."""
+        return float(batch["spacing_x_mm"].mean()) if self.spacing_x_mm is None else self.spacing_x_mm
 
     def hidden_voxels(self, aligned: Tensor, share: float | Tensor, rng: NoiseSource) -> Tensor:
         """Draw what is hidden of volumes ``(B, 1, S, Z, X)``, bool, of the same shape."""
@@ -146,7 +157,7 @@ def known_heights_um(batch: Batch) -> Tensor:
 
 
 def hidden_tissue_losses(
-    tissue: Tissue, heights_um: Tensor, aligned: Tensor, hidden: Tensor, batch: Batch
+    tissue: Tissue, heights_um: Tensor, aligned: Tensor, hidden: Tensor, batch: Batch, spacing_x_mm: float
 ) -> Losses:
     """Compare tissue with the real volume, where it was hidden.
 
@@ -156,6 +167,8 @@ def hidden_tissue_losses(
         aligned: real volume in the aligned frame, shape ``(B, 1, S, Z, X)``.
         hidden: True where it was hidden, same shape.
         batch: the batch.
+        spacing_x_mm: distance of two A-scans in millimetres; a number, for a value on a GPU would have to be
+            waited for.
 
     Returns:
         The weighted terms of :data:`WEIGHTS`.
@@ -163,7 +176,7 @@ def hidden_tissue_losses(
     spacing_z_mm, n_depth = batch["spacing_z_mm"], aligned.shape[3]
     frame = LayerFrame(layer_bands(n_depth))
     row_um = 1000 * spacing_z_mm.view(-1, 1, 1, 1)
-    real = Real(heights_um, aligned, float(batch["spacing_x_mm"].mean()))
+    real = Real(heights_um, aligned, spacing_x_mm)
     logits, pockets = tissue_between(tissue, heights_um, row_um, spacing_z_mm, n_depth, frame, real)
     assert pockets is not None
     counted = hidden & (aligned_mask(batch["volume"], batch["pose_um"], spacing_z_mm) > 0)

@@ -88,7 +88,7 @@ def _run(model: SteppingModule, batch: Batch, share: float) -> int:
     }
     ghost._device = _META
 
-    def backward(losses: Losses) -> None:
+    def backward(losses: Losses, *_: Any) -> None:
         torch.stack(list(losses.values())).sum().backward()
 
     for name, instead in {
