@@ -1,5 +1,5 @@
 #!/bin/bash
-# All that a GPU has to show, in about ten minutes on a machine with 16 cores:
+# All that a GPU has to show, in about a quarter of an hour on a machine with 16 cores:
 #
 #   benchmarks/gpu.sh [suite] [steps] [loader] [training]
 #

@@ -77,15 +77,15 @@ class Steps(pl.Callback):
 
     def on_train_batch_start(self, trainer: pl.Trainer, module: Any, batch: Any, number: int) -> None:
         """Start the clock."""
-        if number == 0:
+        if not self.seconds:  # not number == 0, which each epoch has again
             self.counter.__enter__()
         self.start = now(module.device)
 
     def on_train_batch_end(self, trainer: pl.Trainer, module: Any, out: Any, batch: Any, number: int) -> None:
         """Stop it."""
-        self.seconds.append(now(module.device) - self.start)
-        if number == 0:
+        if not self.seconds:
             self.counter.__exit__(None, None, None)
+        self.seconds.append(now(module.device) - self.start)
 
 
 def now(device: torch.device) -> float:
