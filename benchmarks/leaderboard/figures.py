@@ -67,6 +67,7 @@ def draw_standings(standings: Standings, lines: Sequence[Line], measures: Sequen
         axes.tick_params(axis="y", length=0, labelsize=TEXT_PT, labelcolor=LIGHT.ink)
         axes.set_ylim(len(lines) - 0.5, -0.5)
         axes.set_xlabel(measure.title)
+        axes.locator_params(axis="x", nbins=5)
     _legend(figure, [axes for axes in panels.flat])
     return figure
 
