@@ -45,6 +45,24 @@ class Terminated(Stopped):
         self.name = signal.Signals(number).name
 
 
+def what_stopped(stop: KeyboardInterrupt) -> tuple[str, int]:
+    """What stopped a command, in words, and the exit status that shells expect of it.
+
+    Args:
+        stop: the exception, Python's own for Ctrl-C.
+
+    Returns:
+        The words and the status.
+
+    Example:
+        >>> what_stopped(Terminated(signal.SIGTERM)), what_stopped(KeyboardInterrupt())
+        (('stopped by SIGTERM', 143), ('interrupted', 130))
+    """
+    if isinstance(stop, Terminated):
+        return f"stopped by {stop.name}", stop.status
+    return "interrupted", INTERRUPTED
+
+
 @contextmanager
 def signals_raise() -> Iterator[None]:
     """Turn SIGTERM and SIGHUP into :class:`Terminated`, so that what is half made is removed.

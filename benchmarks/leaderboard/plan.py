@@ -13,6 +13,8 @@ from omegaconf.errors import OmegaConfBaseException
 
 HERE = Path(__file__).parent
 DOCS = HERE.parents[1] / "docs"
+TAKEN = ("pretrained", "reports")
+"""Folders beside those of the entries, which have the entries' names."""
 
 
 @dataclass
@@ -83,6 +85,8 @@ class Plan:
             raise ValueError(f"{path}: {' '.join(str(error).split())}") from None
         assert isinstance(plan, cls)
         for name, entry in plan.entries.items():
+            if name in TAKEN or "/" in name:
+                raise ValueError(f"{path}: {name}: an entry's folder has its name; expected another one")
             if unknown := set(entry.begins_with) - set(plan.pretrainings):
                 raise ValueError(
                     f"{path}: {name} begins with {', '.join(sorted(unknown))}; expected pre-trainings of the "

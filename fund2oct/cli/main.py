@@ -15,7 +15,7 @@ from fund2oct.cli import completion, data, exports, imports, models, publishing,
 from fund2oct.cli.commands import Help, leaves
 from fund2oct.cli.options import add_general
 from fund2oct.progress import quiet
-from fund2oct.stopping import INTERRUPTED, Stopped, Terminated, signals_raise
+from fund2oct.stopping import Stopped, Terminated, signals_raise, what_stopped
 
 Command = Callable[[argparse.Namespace], int]
 
@@ -66,11 +66,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def _stopped(stop: KeyboardInterrupt, go_on: str) -> int:
     """One line on what stopped the command and how to go on, unless another process says it."""
-    explained = isinstance(stop, Stopped) and not isinstance(stop, Terminated)
-    by = f"stopped by {stop.name}" if isinstance(stop, Terminated) else "interrupted"
-    if message := str(stop) if explained else f"{by}; {go_on}":
+    if isinstance(stop, Stopped) and not isinstance(stop, Terminated):
+        message, status = str(stop), stop.status
+    else:
+        by, status = what_stopped(stop)
+        message = f"{by}; {go_on}"
+    if message:
         print(f"fund2oct: {message}", file=sys.stderr)
-    return stop.status if isinstance(stop, Stopped) else INTERRUPTED
+    return status
 
 
 def _format_warning(

@@ -19,7 +19,7 @@ from pytorch_lightning.utilities.exceptions import SIGTERMException
 from fund2oct.run.config import ConfigError, nearest
 from fund2oct.run.folder import is_first_process, last_checkpoint
 from fund2oct.run.settings import with_our_names
-from fund2oct.stopping import INTERRUPTED, Stopped, Terminated, hangup_as_sigterm
+from fund2oct.stopping import Stopped, Terminated, hangup_as_sigterm, what_stopped
 
 _NO_ROOM = (errno.ENOSPC, errno.EDQUOT)
 
@@ -54,16 +54,15 @@ def explained(run: Path, command: str) -> Iterator[None]:
         with hangup_as_sigterm() as hung_up:
             yield
     except SIGTERMException:
-        signalled = Terminated(hung_up[0] if hung_up else signal.SIGTERM)
-        raise _stopped(f"stopped by {signalled.name}; {_how(run, command)}", signalled.status) from None
+        by, status = what_stopped(Terminated(hung_up[0] if hung_up else signal.SIGTERM))
+        raise _stopped(f"{by}; {_how(run, command)}", status) from None
     except SystemExit as error:
         cause = error.__context__
         if not isinstance(cause, KeyboardInterrupt):
             raise
         signal.signal(signal.SIGINT, on_interrupt)  # Lightning ignores the next ones
-        if isinstance(cause, Terminated):  # before Lightning looked at signals
-            raise _stopped(f"stopped by {cause.name}; {_how(run, command)}", cause.status) from None
-        raise _stopped(f"interrupted; {_how(run, command)}", INTERRUPTED) from None
+        by, status = what_stopped(cause)  # Ctrl-C, or a signal before Lightning looked at signals
+        raise _stopped(f"{by}; {_how(run, command)}", status) from None
     except MisconfigurationException as error:
         raise ConfigError(f"training: {_monitored(str(error)) or with_our_names(_line(error))}") from error
     except torch.OutOfMemoryError as error:
@@ -98,9 +97,7 @@ def report_explained(run: Path, data: str | None) -> Iterator[None]:
     try:
         yield
     except KeyboardInterrupt as stop:
-        by, status = "interrupted", INTERRUPTED
-        if isinstance(stop, Terminated):
-            by, status = f"stopped by {stop.name}", stop.status
+        by, status = what_stopped(stop)
         saved = last_checkpoint(run)
         how = "" if saved is None else f", its model is {saved}"
         if saved is not None and data is not None:

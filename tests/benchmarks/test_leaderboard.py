@@ -49,6 +49,9 @@ def test_a_plan_says_what_it_does_not_know(plan):
         Plan.read(plan, ["minuets=3"])
     assert list(Plan.read(plan).entries) == ["regression", "surfaces"]
     assert Plan.read(plan, ["minutes=90"]).minutes == 90
+    for name in ("reports", "pretrained", "a/b"):
+        with pytest.raises(ValueError, match=f"{name}: an entry's folder has its name"):
+            Plan.read(plan, [f"entries.{name}.experiment=regression"])
 
 
 def test_a_training_ends_by_the_clock_and_looks_at_no_other_eye(plan, tmp_path):
