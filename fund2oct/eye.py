@@ -59,7 +59,7 @@ class Eye:
         surface_confidence: trust in them, in [0, 1], float32, shape ``(S, X)``.
         localizer: the scanner's own infrared picture, grey, uint8, shape ``(L, L)``; not the photo.
         localizer_placement: where the scan lies on the localizer.
-        diagnosis: free text, empty where unknown.
+        diagnosis: free text, empty where unknown; several are joined by ``+``, see :func:`diagnoses_of`.
         source: where the eye came from, free text.
         sha256: SHA-256 of the file that held the photo, empty where there was none.
         metadata: what else is known of the eye, such as ``age_years``; plain values by name.
@@ -107,6 +107,16 @@ class Eye:
 
     def __repr__(self) -> str:
         return f"Eye({self.key!r}, {self.laterality}, fundus {self.fundus_px} px, volume {self.shape})"
+
+
+def diagnoses_of(diagnosis: str) -> tuple[str, ...]:
+    """The diagnoses of an eye, which are joined by ``+``; none where it is not known.
+
+    Example:
+        >>> diagnoses_of("PED + GA"), diagnoses_of("")
+        (('PED', 'GA'), ())
+    """
+    return tuple(part for one in diagnosis.split("+") if (part := one.strip()))
 
 
 # Letters stand for sizes that must agree within an eye; the first array that has one sets it.

@@ -20,7 +20,6 @@ from fund2oct.cli.options import (
     add_placement,
     add_seed,
     device_option,
-    metadata_option,
     named_option,
     placement_option,
     trainer_overrides,
@@ -146,13 +145,18 @@ def _add_predict(commands: Commands) -> None:
         "--workers", type=int, default=max(1, (os.cpu_count() or 1) - 1), metavar="N",
         help="processes that prepare photos ahead, where there are 16 photos or more",
     )  # fmt: skip
-    model = predict.add_argument_group("model")
+    photos.add_argument(
+        "--table", metavar="EYES.csv",
+        help="a table with what is known of each eye, a row each with its photo, as fund2oct import table "
+        "reads it",
+    )  # fmt: skip
     photos.add_argument(
         "--set", action="append", default=[], metavar="NAME=VALUE", dest="metadata",
-        help="what is known of the eyes, as in age_years=63, where the model was trained with it; may be "
-        "given more than once",
+        help="what is known of all eyes, as in age_years=63, where the model was trained with it and the "
+        "table says nothing; may be given more than once",
     )  # fmt: skip
     add_mask(photos)
+    model = predict.add_argument_group("model")
     model.add_argument("--checkpoint", metavar="MODEL", help="the model, in place of the first word")
     model.add_argument(
         "--draw", action="store_true",
@@ -256,10 +260,10 @@ def _evaluate(options: argparse.Namespace) -> int:
         "overwrite": options.overwrite,
         "own": Own.load(options.measure, options.control),
         "figure_formats": options.figure_formats or [],
+        "mask_networks": named_option("--mask", options.masks),
     }
     if of_models:
-        masks = named_option("--mask", options.masks)
-        evaluate_checkpoints(options.checkpoints, options.data, options.out, mask_networks=masks, **shared)
+        evaluate_checkpoints(options.checkpoints, options.data, options.out, **shared)
     else:
         evaluate_files(options.real, options.fake, options.out, options.protocol, **shared)
     report = Path(options.out) / "report.html"
@@ -301,7 +305,8 @@ def _predict(options: argparse.Namespace) -> int:
         draw=options.draw,
         intervals=options.intervals,
         lines=options.lines,
-        metadata=metadata_option(options.metadata),
+        table=options.table,
+        metadata=named_option("--set", options.metadata),
         mask_networks=named_option("--mask", options.masks),
         overwrite=options.overwrite,
         skip_done=options.skip_done,

@@ -147,25 +147,6 @@ def placement_option(options: argparse.Namespace, fovea: Point = (0.0, 0.0)) -> 
     return Placement(fovea) if options.half_width_mm is None else Placement(fovea, 0.0, options.half_width_mm)
 
 
-def metadata_option(words: Sequence[str]) -> dict[str, str | float]:
-    """What is known of an eye by name, from ``NAME=VALUE``; a value that is a number is one.
-
-    Raises:
-        ValueError: if a word has no equals sign.
-
-    Example:
-        >>> metadata_option(["age_years=63", "device=Maestro"])
-        {'age_years': 63.0, 'device': 'Maestro'}
-    """
-    found: dict[str, str | float] = {}
-    for name, value in named_option("--set", words).items():
-        try:
-            found[name] = float(value)
-        except ValueError:
-            found[name] = value
-    return found
-
-
 def named_option(option: str, words: Sequence[str]) -> dict[str, str]:
     """Values by name, from ``NAME=VALUE``.
 

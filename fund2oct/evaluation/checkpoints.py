@@ -9,15 +9,15 @@ A score alone says little. Beside the model stand
 * the *nearest photo*: the volume of the training eye whose photo is most alike;
 * the model with its *noise off*, which must not draw one pattern in all eyes;
 * the model given *shuffled photos*, those of other patients: it must get worse, or it ignores them;
-* a model that is told metadata with *shuffled metadata* and with *none*: the first must not help, the second
-  must not harm.
+* a model that is told metadata, or masks of the photo, with those of other patients (*shuffled*) and with
+  *none*: the first must not help, the second must not harm.
 
 All volumes are put at the real scan's pose before they are compared as they lie.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence, Set
 from concurrent.futures import Executor
 from pathlib import Path
 from typing import Any
@@ -48,7 +48,6 @@ from fund2oct.evaluation.own import LoadedEyes, Own
 from fund2oct.evaluation.report.folder import write_report
 from fund2oct.evaluation.report.pictures import Picture
 from fund2oct.evaluation.report.reliability import measure_reliability
-from fund2oct.eye import Plain
 from fund2oct.geometry import ScanPattern
 from fund2oct.models import Batch, VolumeModel, load_model
 from fund2oct.models.batch import to_device
@@ -76,7 +75,7 @@ class HeldOutEyes:
         self._loader = DataLoader(dataset, datamodule.batch_size, num_workers=datamodule.num_workers)
         self.n_batches = len(self._loader)
         self.scan: ScanPattern | None = datamodule.scan
-        self._dataset, self._device = dataset, device
+        self._dataset, self._device, self._with_vessels = dataset, device, datamodule.with_vessels
         self._reader = EyeReader(datamodule.path)
         with self._reader:
             arrays = [self._reader.info(key).arrays for key in self.keys]
@@ -96,15 +95,11 @@ class HeldOutEyes:
         """Photos by key, ``(3, H, H)``, each read when it is asked for."""
         return _Photos(self._dataset)
 
-    def metadata(self) -> Mapping[str, Mapping[str, Plain]]:
-        """What is known of each eye by key, see :func:`fund2oct.data.loading.index.known_values`."""
-        return dict(zip(self.keys, self._dataset.metadata(), strict=True))
-
     def _prepared(self, batch: Batch) -> Batch:
         if self._labelled:
             labels = [self._reader.array(key, "lesions") for key in batch["key"]]
             batch["lesions"] = torch.stack([torch.from_numpy(label) for label in labels])
-        return VolumeModel.prepare(to_device(batch, self._device))
+        return VolumeModel.prepare(self._with_vessels(to_device(batch, self._device)))
 
 
 class _Photos(Mapping[str, Tensor]):
@@ -172,6 +167,8 @@ def evaluate(
     if not n_train:
         where = "The file holds" if of_file else "A datamodule of your own shows"
         notes.append(f"{where} no training eyes: the controls that answer with them are left out.")
+    at_hand = {"vessels"} if of_file and datamodule.vessel_network else set[str]()
+    notes += [note for name, model in models.items() if (note := missing_note(name, model, at_hand))]
     with processes_beside(len(eyes.keys)) as pool:
         answers = _floors(eyes, datamodule, pool) if isinstance(eyes, HeldOutEyes) else []
         training = TrainingEyes(datamodule, device) if n_train else None
@@ -182,8 +179,8 @@ def evaluate(
             if isinstance(model, PredictsSurfaces):
                 of_surfaces = surface_answers(name, model, training, seed)
                 answers += of_surfaces
-                if isinstance(eyes, HeldOutEyes) and model.conditions:
-                    answers += told_otherwise(of_surfaces[0], eyes.metadata())
+                if isinstance(eyes, HeldOutEyes):
+                    answers += told_otherwise(name, model, eyes)
                 if not model.draws_volumes:  # all that it says has to depend on the photo
                     answers += [shuffled(answer, photos) for answer in of_surfaces]
         drawing = {name: model for name, model in models.items() if model.draws_volumes}
@@ -266,8 +263,7 @@ def evaluate_checkpoints(
     for checkpoint in checkpoints:
         name = _unique_name(Path(checkpoint), models)
         models[name] = load_model(checkpoint, classes, device)
-        wanted = {mask: path for mask, path in (mask_networks or {}).items() if mask in models[name].masks}
-        models[name].draw_masks(wanted)
+    draw_masks(list(models.values()), mask_networks or {})
     shape = next(iter(models.values())).shape
     fundus_px = {loaded.task.fundus_px for loaded in models.values() if loaded.task}
     if any(loaded.shape != shape for loaded in models.values()) or len(fundus_px) > 1:
@@ -291,6 +287,32 @@ def evaluate_checkpoints(
     notes = [chosen.how, *preparation_notes(preparation, *index.prepared.mean(0).tolist())]
     with torch.inference_mode():
         return evaluate(models, datamodule, out, seed, distances, notes, own, figure_formats=figure_formats)
+
+
+def draw_masks(models: Sequence[VolumeModel], mask_networks: Mapping[str, str]) -> None:
+    """Have each model's masks drawn by the networks that a user names.
+
+    Raises:
+        ValueError: if no model takes one of them.
+    """
+    taken = {mask for model in models for mask in model.masks}
+    for name in mask_networks:
+        if name not in taken:
+            known = f"one of {', '.join(sorted(taken))}" if taken else "none, for no model here takes masks"
+            raise ValueError(f"mask {name}: expected {known}")
+    for model in models:
+        model.draw_masks({name: path for name, path in mask_networks.items() if name in model.masks})
+
+
+def missing_note(name: str, model: VolumeModel, at_hand: Set[str] = frozenset()) -> str:
+    """What a reader of a report should know of masks that nothing draws; empty where there are none."""
+    missing = [mask for mask in model.undrawn_masks if mask not in at_hand]
+    if not missing:
+        return ""
+    return (
+        f"{name} was trained with masks that are missing here, unless the batches hold them: "
+        f"{', '.join(missing)}. Name their networks, as in `--mask {missing[0]}=NETWORK`."
+    )
 
 
 def _unique_name(checkpoint: Path, taken: Mapping[str, Any]) -> str:

@@ -18,6 +18,7 @@ from fund2oct.evaluation.answers.answer import Answer, Given
 from fund2oct.evaluation.distances import Distances
 from fund2oct.evaluation.measuring import EyeTask, Measured, measure_eye
 from fund2oct.evaluation.own import Measure
+from fund2oct.eye import diagnoses_of
 from fund2oct.geometry import ScanPattern
 from fund2oct.metrics import EyesInCommon, deep_contrast, measure_perceptual, pooled_correlation
 from fund2oct.metrics.sets.estimate import DistanceResult
@@ -156,7 +157,7 @@ class _Rows:
         begun = self._rows.popleft()
         for name, one in measured.items():
             self.rows[name].append(begun[name] | one.values)
-            if LIFTING & set(begun[name]["diagnosis"].split("+")):
+            if LIFTING & set(diagnoses_of(begun[name]["diagnosis"])):
                 self._heights[name].append((one.height_um, one.real_height_um))
 
     def sets(self) -> dict[str, dict[str, float]]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +13,7 @@ from fund2oct.data.loading.index import EyeIndex
 from fund2oct.data.store.reader import EyeReader
 from fund2oct.evaluation.answers.answer import Answer, Given
 from fund2oct.evaluation.answers.floors import rescan
+from fund2oct.evaluation.checkpoints import missing_note
 from fund2oct.evaluation.compare import compare
 from fund2oct.evaluation.distances import DEFAULT, Wanted, build_distances
 from fund2oct.evaluation.generated import write_generated
@@ -46,6 +47,7 @@ def evaluate_files(
     overwrite: bool = False,
     own: Own = _NOTHING,
     figure_formats: Sequence[str] = (),
+    mask_networks: Mapping[str, str] | None = None,
 ) -> dict[str, Any]:
     """Compare generated volumes with the real ones of the same eyes, and write the report.
 
@@ -68,6 +70,7 @@ def evaluate_files(
         own: measures and answers of your own.
         figure_formats: formats in which the figures are written too, see
             :data:`fund2oct.visual.FIGURE_FORMATS`.
+        mask_networks: networks that draw the masks that the checkpoint was trained with, by name.
 
     Returns:
         The content of ``metrics.json``.
@@ -75,7 +78,7 @@ def evaluate_files(
     Raises:
         fund2oct.data.DataError: if a file cannot be used, or does not fit the other, or fewer than two eyes
             are left that the checkpoint was not trained on.
-        ValueError: if the protocol or a distance is not known.
+        ValueError: if the protocol, a distance or a mask is not known.
 
     Example:
         >>> found = evaluate_files("real.h5", "generated.h5", "report")  # doctest: +SKIP
@@ -89,7 +92,11 @@ def evaluate_files(
     loaded, notes = None, list[str]()
     if Path(fake).suffix.lower() in _CHECKPOINTS or is_published(fake) or is_address(fake):
         loaded = load_model(fake, [import_class(path) for path in model], device)
+        loaded.draw_masks(mask_networks or {})
         real_source, notes = _unseen(real_source, loaded, str(fake))
+        notes += filter(None, [missing_note(str(fake), loaded)])
+    elif mask_networks:
+        raise ValueError(f"mask {next(iter(mask_networks))}: {fake} holds volumes, which need no masks")
     first = real_source.read(real_source.keys[0])
     # Before hours of generating and checking: the weights may not be at hand.
     wanted = build_distances(distances, first.scan, len(real_source.keys), device, seed)

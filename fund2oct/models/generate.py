@@ -20,6 +20,8 @@ from fund2oct.data.preparing.placing import PhotoPlacement
 from fund2oct.data.tables.eyes import GivenLines
 from fund2oct.eye import GENERATED, Array, DataError, Eye, Plain
 from fund2oct.geometry import Placement, ScanPattern
+from fund2oct.models.conditions import Conditions
+from fund2oct.models.registering import at_given_places, find_place
 from fund2oct.models.uncertainty.familiar import photo_distance, unlike_note
 from fund2oct.networks.noise import NoiseSource, eye_seed
 from fund2oct.retina import unalign
@@ -58,7 +60,8 @@ class PhotoReader:
         scan: the lines of the training.
         spacing_mm: of its volumes ``(s, z, x)``, in millimetres.
         shape: of the model's volumes, ``(S, Z, X)``.
-        metadata: what is known of the eyes, plain values by name.
+        conditions: what the model is told of an eye beside its photo.
+        metadata: what is known of all eyes, by name.
     """
 
     options: PhotoOptions
@@ -66,6 +69,7 @@ class PhotoReader:
     scan: ScanPattern
     spacing_mm: tuple[float, float, float]
     shape: tuple[int, int, int]
+    conditions: Conditions = field(default_factory=Conditions)
     metadata: Mapping[str, Plain] = field(default_factory=dict)
 
     @classmethod
@@ -79,16 +83,32 @@ class PhotoReader:
         if model.task is None:
             raise ValueError("model: knows nothing of its data; load it with fund2oct.load_model")
         task = model.task
-        task.conditions.check(metadata or {})
+        task.conditions.told(metadata or {})  # refuse it before a photo is read
+        if model.undrawn_masks:
+            one = model.undrawn_masks[0]
+            warnings.warn(
+                f"the model was trained with masks that are missing: {', '.join(model.undrawn_masks)}; name "
+                f"their networks, as in --mask {one}=NETWORK or model.draw_masks({{{one!r}: NETWORK}})",
+                stacklevel=3,
+            )
         options = task.preparation.photo_options(placement or Placement(), task.fundus_px)
-        return cls(options, task.fundus_px, task.scan, task.spacing_mm, model.shape, dict(metadata or {}))
+        return cls(
+            options, task.fundus_px, task.scan, task.spacing_mm, model.shape, task.conditions,
+            dict(metadata or {}),
+        )  # fmt: skip
 
-    def read(self, photo: str | Path | Array, lines: GivenLines | None = None) -> ReadyPhoto:
+    def read(
+        self,
+        photo: str | Path | Array,
+        lines: GivenLines | None = None,
+        known: Mapping[str, Plain] | None = None,
+    ) -> ReadyPhoto:
         """Read and prepare a photo.
 
         Args:
             photo: a picture file, or RGB bytes.
             lines: where its B-scans lie; None takes those of the training.
+            known: what is known of this eye, by name; what the model is not told is left out.
 
         Raises:
             DataError: if the photo or its lines cannot be used.
@@ -96,13 +116,22 @@ class PhotoReader:
         path = None if isinstance(photo, np.ndarray) else Path(photo)
         picture = _checked(photo) if isinstance(photo, np.ndarray) else read_rgb(photo)
         key = path.stem if path else f"photo-{hashlib.sha256(picture.tobytes()).hexdigest()[:12]}"
-        metadata = dict(self.metadata)
-        laterality = str(metadata.pop("laterality", laterality_of(key) if path else ""))
+        own = {name: value for name, value in (known or {}).items() if name in self.conditions.fields}
+        try:
+            metadata, told_notes = self.conditions.told({**self.metadata, **own})
+        except ValueError as error:
+            raise DataError(f"{path or key}: {error}") from None
+        by_name = laterality_of(key) if path else ""
+        laterality = str(metadata.pop("laterality", by_name))
         # Lines in pixels of the photo say themselves where they lie.
         told = lines is not None and lines.unit == "px"
         options = replace(self.options, placement=None) if told else self.options
         prepared = prepare_photo(picture, options, laterality)
-        notes, placed = list(prepared.notes), prepared.placement
+        notes, placed = [*told_notes, *prepared.notes], prepared.placement
+        if by_name and laterality != by_name:
+            notes.append(
+                f"its name says {by_name}, and it is taken for {laterality or 'unknown'} as was told"
+            )
         scan, spacing_mm = self.scan, self.spacing_mm
         n_slices, _, n_ascans = self.shape
         if lines is not None:
@@ -167,16 +196,23 @@ def compared(model: VolumeModel, ready: ReadyPhoto) -> ReadyPhoto:
 
 
 def complete(model: VolumeModel, ready: ReadyPhoto, seed: int = 0, draw: bool = False) -> Eye:
-    """Generate the volume of a photo that was read; a model that draws no volumes leaves the eye as it is."""
+    """Generate the volume of a photo that was read, and say where a model that registers scans puts it.
+
+    A model that draws no volumes leaves the rest of the eye as it is.
+    """
     eye = ready.eye
-    if not model.draws_volumes:
-        return eye
     assert eye.fundus is not None
     was_training = model.training
+    model.eval()
+    placement = find_place(model, eye.fundus, eye.placement, ready.scan)
+    if placement != eye.placement:
+        eye = replace(eye, placement=placement, history=eye.history | {"registered": True})
+    if not model.draws_volumes:
+        model.train(was_training)
+        return eye
     known = model.known_of(eye)
-    volume, pose_um = generate(
-        model.eval(), eye.fundus, ready.scan, eye.placement, eye.key, seed, draw, **known
-    )
+    with at_given_places(model):
+        volume, pose_um = generate(model, eye.fundus, ready.scan, eye.placement, eye.key, seed, draw, **known)
     model.train(was_training)
     return replace(eye, scan=ready.scan, spacing_mm=ready.spacing_mm, volume=volume, pose_um=pose_um)
 

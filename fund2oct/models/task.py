@@ -11,8 +11,8 @@ from torch import Tensor
 from fund2oct.data.loading.split import SeenEyes
 from fund2oct.data.preparing.preparation import Preparation
 from fund2oct.geometry import ScanPattern
+from fund2oct.models.conditions import Conditions
 from fund2oct.models.uncertainty.familiar import FamiliarPhotos
-from fund2oct.networks.known import Conditions
 from fund2oct.retina import PoseModel
 
 TASK_KEY = "fund2oct"

@@ -15,6 +15,7 @@ from fund2oct.eye import Array, DataError
 from fund2oct.file_kinds import MADE_HERE
 from fund2oct.geometry import Placement, ScanPattern
 from fund2oct.geometry.etdrs import field_means_um
+from fund2oct.models.registering import at_given_places, find_place
 from fund2oct.networks.layered.surfaces import thickness_interval_um, thickness_um
 
 if TYPE_CHECKING:
@@ -78,7 +79,7 @@ def predict_thickness(
     Args:
         model: a model that predicts surfaces, such as :class:`fund2oct.models.Pix2Vol`.
         fundus: photo, cropped and prepared as in the training, RGB, uint8, shape ``(H, H, 3)``.
-        placement: where the scan lies on the photo.
+        placement: where the scan lies on the photo; a model with ``registration`` corrects it.
         scan: lines of the scan; the map reaches as far as they do.
         known: what is known of the eye, see ``VolumeModel.known_of``.
 
@@ -101,11 +102,11 @@ def predict_thickness(
     line = (torch.arange(n, device=model.device) + 0.5 - n / 2) * _PITCH_MM
     rows = torch.stack(torch.meshgrid(line, line, indexing="xy"), -1)
     photo = photo_tensor(fundus).to(model.device)
+    placement = find_place(model, fundus, placement, scan)
     grid = placement.to_grid(rows)
-    # The scan is registered, and the map moves with it; or each place asks the A-scans of the scan.
-    if getattr(model, "registration", False) or getattr(model, "position", None):
+    if getattr(model, "position", None):  # each place asks the A-scans of the scan
         known["whole"] = placement.to_grid(scan.coordinates(model.shape[2], model.device))[None]
-    with torch.inference_mode():
+    with torch.inference_mode(), at_given_places(model):
         along = [predict(photo, each[None], **known) for each in (grid, grid.transpose(0, 1))]
     read = [torch.cat([thickness_interval_um(f, INTERVAL), thickness_um(f)[0][:, None]], 1)[0] for f in along]
     outside = (rows.norm(dim=-1) > reach_mm) | (grid.norm(dim=-1) > 1)

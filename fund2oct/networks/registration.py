@@ -77,7 +77,7 @@ def registered(
     """Positions of A-scans, and of all A-scans of their scan, after their correction.
 
     Args:
-        network: finds the correction; None leaves the positions as they are.
+        network: finds the correction; None, or one that is not active, leaves the positions as they are.
         maps: the encoder's maps of the photos, each of shape ``(B, C_l, H_l, W_l)``.
         grid: positions of the A-scans in grid units, shape ``(B, S, X, 2)``.
         whole: positions of all A-scans of the scan, by which it is registered, where ``grid`` holds others;
@@ -93,7 +93,7 @@ def registered(
         >>> some.shape, whole.equal(grid)
         (torch.Size([2, 2, 40, 2]), True)
     """
-    if network is None:
+    if network is None or not network.active:
         return grid, whole
     correction: Similarity = network(maps, grid if whole is None else whole)
     return correction.moved(grid), None if whole is None else correction.moved(whole)
@@ -120,6 +120,9 @@ class RegistrationNetwork(nn.Module):
         >>> bool(network(maps, grid).moved(grid).allclose(grid))  # before it is trained
         True
     """
+
+    active = True
+    """Whether scans are corrected; see :func:`fund2oct.models.registering.at_given_places`."""
 
     def __init__(self, map_channels: Sequence[int]) -> None:
         super().__init__()

@@ -10,10 +10,11 @@ from contextlib import nullcontext
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
+from typing import TypeVar
 
 from fund2oct.data import Eye
 from fund2oct.data.preparing.placing import PhotoPlacement
-from fund2oct.data.tables.eyes import COLUMNS, GivenLines, lines_of_photos
+from fund2oct.data.tables.eyes import COLUMNS, GivenLines, known_of_photos, lines_of_photos
 from fund2oct.data.tables.spreadsheet import read_table, renamed
 from fund2oct.eye import DataError, Plain
 from fund2oct.geometry import Placement
@@ -29,6 +30,8 @@ from fund2oct.visual import LIGHT, Theme
 
 _FOOTER = "Predicted from the photo alone: a guess with its uncertainty, no measurement and no diagnosis."
 _WORTH_A_PROCESS = 16
+
+T = TypeVar("T")
 
 
 @dataclass(frozen=True)
@@ -65,6 +68,7 @@ def predict(
     draw: bool = False,
     intervals: bool = False,
     lines: str | Path | None = None,
+    table: str | Path | None = None,
     metadata: Mapping[str, Plain] | None = None,
     mask_networks: Mapping[str, str] | None = None,
     overwrite: bool = False,
@@ -100,7 +104,9 @@ def predict(
             :func:`fund2oct.models.uncertainty.draws.predict_intervals`.
         lines: a table that tells for each photo where its B-scans lie, a row each, as
             ``fund2oct import table`` reads it; by default they lie as in the training.
-        metadata: what is known of the eyes by name, of the conditions that the model was trained with.
+        table: what is known of each eye, a row each with its ``photo``, as ``fund2oct import table`` reads
+            it; of it is taken what the model was trained with.
+        metadata: what is known of all eyes, by name, where the table says nothing.
         mask_networks: networks that draw the masks that the model was trained with, by name.
         overwrite: whether the results of an earlier prediction may be replaced; a photo never is.
         skip_done: whether photos whose results are there already are passed over.
@@ -142,7 +148,8 @@ def predict(
     check_files([path for path in written if not path.is_dir()], overwrite, [checkpoint, *found])
     results.folder.mkdir(parents=True, exist_ok=True)
     given = lines_of_photos(renamed(read_table(Path(lines)), {}, COLUMNS)) if lines else None
-    read = partial(_read, PhotoReader.of(network, placement, metadata), given, lines)
+    known = known_of_photos(renamed(read_table(Path(table)), {}, COLUMNS)) if table else None
+    read = partial(_read, PhotoReader.of(network, placement, metadata), given, lines, known, table)
     n_ahead = 2 * workers if len(todo) >= _WORTH_A_PROCESS else 0
     with process_pool(workers) if n_ahead else nullcontext(Here()) as pool:
         for photo, name, ready in with_progress(_ahead(pool, read, todo, n_ahead), len(todo), "translating"):
@@ -169,9 +176,15 @@ def _ahead(
 
 
 def _read(
-    reader: PhotoReader, given: Mapping[str, GivenLines] | None, table: str | Path | None, photo: Path
+    reader: PhotoReader,
+    lines: Mapping[str, GivenLines] | None,
+    lines_table: str | Path | None,
+    known: Mapping[str, Mapping[str, Plain]] | None,
+    known_table: str | Path | None,
+    photo: Path,
 ) -> ReadyPhoto:
-    return reader.read(photo, _lines_of(photo, given, table))
+    of_photo = _of_photo(photo, "its lines", lines, lines_table)
+    return reader.read(photo, of_photo, _of_photo(photo, "what is known of it", known, known_table))
 
 
 def _complete(network: VolumeModel, ready: ReadyPhoto, name: str, seed: int, draw: bool) -> Eye:
@@ -182,11 +195,10 @@ def _complete(network: VolumeModel, ready: ReadyPhoto, name: str, seed: int, dra
     return replace(complete(network, ready, seed, draw), key=name, patient=name)
 
 
-def _lines_of(
-    photo: Path, given: Mapping[str, GivenLines] | None, table: str | Path | None
-) -> GivenLines | None:
-    if given is None:
+def _of_photo(photo: Path, what: str, told: Mapping[str, T] | None, table: str | Path | None) -> T | None:
+    """What a table says of a photo."""
+    if told is None:
         return None
-    if photo.name.casefold() not in given:
-        raise DataError(f"{photo}: expected its lines in {table}, found none for a photo of that name")
-    return given[photo.name.casefold()]
+    if photo.name.casefold() not in told:
+        raise DataError(f"{photo}: expected {what} in {table}, found none for a photo of that name")
+    return told[photo.name.casefold()]

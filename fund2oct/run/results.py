@@ -15,6 +15,7 @@ from fund2oct.data.preparing.placing import ON_DISC
 from fund2oct.export import FORMATS, export_eye
 from fund2oct.eye import Eye
 from fund2oct.models import VolumeModel
+from fund2oct.models.registering import at_given_places
 from fund2oct.models.thickness import ThicknessMap, predict_interval_um, predict_thickness, save_thickness
 from fund2oct.models.uncertainty.draws import predict_intervals
 from fund2oct.models.uncertainty.familiar import UNLIKE
@@ -68,7 +69,14 @@ class Results:
         return all((self.folder / f"{name}{ending}").exists() for ending in last)
 
     def write(self, model: VolumeModel, eye: Eye, name: str) -> None:
-        """Write the results of a photo; what stops it leaves no half of them behind."""
+        """Write the results of a photo, whose scan lies where the model put it.
+
+        What stops it leaves no half of them behind.
+        """
+        with at_given_places(model):
+            self._write(model, eye, name)
+
+    def _write(self, model: VolumeModel, eye: Eye, name: str) -> None:
         assert eye.fundus is not None and model.task is not None
         scan, known = eye.scan or model.task.scan, model.known_of(eye)
         thickness = predict_thickness(model, eye.fundus, eye.placement, scan, **known)

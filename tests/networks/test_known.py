@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from fund2oct.losses import height_loss
-from fund2oct.networks.known import Conditions, Known, KnownFeatures
+from fund2oct.networks.known import Known, KnownFeatures
 from fund2oct.networks.layered.generator import LayeredGenerator
 from fund2oct.networks.layered.surfaces import SurfaceNetwork
 from fund2oct.networks.lines import LineEncoder
@@ -115,6 +115,11 @@ def test_each_eye_is_changed_by_its_own_and_by_nothing_missing(given):
     assert torch.equal(told(x, grid, gone), told(x, grid, None))
     zero = Known(torch.zeros(2, 2), torch.zeros_like(masks))
     assert not torch.allclose(told(x, grid, gone), told(x, grid, zero))
+    # A mask that is unknown outside the circle of retina is there.
+    cut = masks.clone()
+    cut[:, :, 0] = math.nan
+    cut_to_zero = Known(known.conditions, cut.nan_to_num(0))
+    assert torch.equal(told(x, grid, Known(known.conditions, cut)), told(x, grid, cut_to_zero))
 
 
 def test_an_ascan_is_told_the_mask_under_it():
@@ -135,42 +140,3 @@ def test_what_is_withheld():
     assert gone.all(1).float().mean() == pytest.approx(0.25, abs=0.03)
     assert gone[~gone.all(1)].float().mean() == pytest.approx(0.1, abs=0.02)
     assert not values.isnan().any()
-
-
-EYES = [
-    {"age_years": 60, "device": "Maestro", "myope": True},
-    {"age_years": 70.0, "device": "Cirrus", "myope": False},
-    {"age_years": 80, "device": "", "laterality": "OS"},
-]
-
-
-def test_scalars_are_scaled_as_in_the_training_and_survive_a_checkpoint():
-    conditions = Conditions.of(["age_years", "device=Cirrus", "myope"], EYES)
-    again = Conditions.from_dict(conditions.to_dict())
-    assert again == conditions and Conditions.from_dict({}) == Conditions()
-    deviation = math.sqrt(200 / 3)
-    wanted = torch.tensor([[-10 / deviation, -1, 1], [0, 1, -1], [10 / deviation, math.nan, math.nan]])
-    torch.testing.assert_close(again.read(EYES), wanted, equal_nan=True)
-    assert Conditions.of(["age_years"], EYES[:1]).read(EYES[:1]).item() == 0  # all the same: no scale
-
-
-@pytest.mark.parametrize(
-    ("name", "message"),
-    [
-        ("age", r"no training eye has age; they have age_years, device, laterality, myope"),
-        ("device", r"device is a text, 'Maestro'; name it with a value, as in device=Maestro"),
-        ("device=Spectralis", r"device=Spectralis: no training eye has it, but Cirrus, Maestro"),
-    ],
-)
-def test_a_condition_that_no_eye_has(name, message):
-    with pytest.raises(ValueError, match=message):
-        Conditions.of([name], EYES)
-
-
-def test_what_a_user_tells_in_vain():
-    with pytest.raises(ValueError, match=r"^age: expected one of age_years, device$"):
-        Conditions.of(["age_years", "device=Cirrus"], EYES).check({"age": 63.0})
-    with pytest.raises(ValueError, match=r"^age: expected nothing, for the model takes only photos$"):
-        Conditions().check({"age": 63.0})
-    with pytest.raises(ValueError, match=r"^age_years: expected a number, found 'old'"):
-        Conditions.of(["age_years"], EYES).check({"age_years": "old"})

@@ -1,13 +1,18 @@
 """A scan is registered to its photo: the fit of a similarity, the conventions, and that it learns."""
 
 import math
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 import torch
 
+from fund2oct.data import Eye
 from fund2oct.geometry import Placement, RadialScan
 from fund2oct.models import SurfaceModel
+from fund2oct.models.conditions import Conditions
+from fund2oct.models.generate import ReadyPhoto, complete
+from fund2oct.models.registering import at_given_places, find_place, moved_placement
 from fund2oct.models.thickness import predict_thickness
 from fund2oct.networks.layered.generator import LayeredGenerator
 from fund2oct.networks.lift import sample_lines
@@ -56,19 +61,47 @@ def test_some_slices_are_moved_as_their_whole_scan():
     torch.testing.assert_close((some, whole), (moved[:, 2:4], moved))
 
 
-def test_a_map_of_the_thickness_moves_with_the_scan():
+@pytest.fixture
+def registering():
+    """A model that moves each scan to the right and down, whatever is seen."""
     model = SurfaceModel((S, 32, X), encoder="own", surface_width=8, registration=True)
     model.configure_model()
-    network = model.generator_ema.module
     with torch.no_grad():
-        network.registration.vote.bias.copy_(
-            torch.tensor([2.0, 1.0, 0.0])
-        )  # right and down, whatever is seen
-    fundus = torch.randint(0, 255, (48, 48, 3), dtype=torch.uint8).numpy()
-    first = predict_thickness(model, fundus, Placement(), SCAN).median_um
-    network.registration = model.registration = None
-    second = predict_thickness(model, fundus, Placement((0.2, 0.1)), SCAN).median_um
-    np.testing.assert_allclose(first[np.isfinite(second)], second[np.isfinite(second)], atol=0.05)
+        model.generator_ema.module.registration.vote.bias.copy_(torch.tensor([2.0, 1.0, 0.0]))
+    return model
+
+
+FUNDUS = np.random.default_rng(0).integers(0, 255, (48, 48, 3), np.uint8)
+
+
+def test_a_map_of_the_thickness_moves_with_the_scan(registering):
+    first = predict_thickness(registering, FUNDUS, Placement(), SCAN)
+    with at_given_places(registering):
+        second = predict_thickness(registering, FUNDUS, Placement((0.2, 0.1)), SCAN)
+        there = predict_thickness(registering, FUNDUS, Placement(), SCAN)
+    np.testing.assert_allclose(first.grid, second.grid, atol=1e-5)
+    np.testing.assert_allclose(first.median_um, second.median_um, atol=0.05)
+    assert np.abs(there.grid - first.grid).max() == pytest.approx(0.2, abs=1e-5)
+
+
+def test_the_place_that_is_found_is_that_of_the_moved_scan():
+    given = Placement((0.1, -0.05), 4.0, 6.0)
+    grid = grids([given])
+    found = Similarity.fitted(
+        grid.flatten(1, 2), (0.1 * torch.randn_like(grid)).flatten(1, 2), torch.ones(1, S * X) / (S * X)
+    )
+    torch.testing.assert_close(grids([moved_placement(given, found)]), found.moved(grid), atol=1e-5, rtol=0)
+
+
+def test_what_is_predicted_lies_where_the_scan_was_found(registering, tmp_path):
+    assert find_place(registering, FUNDUS, Placement(), SCAN).shift == pytest.approx((0.2, 0.1), abs=1e-5)
+    with at_given_places(registering):
+        assert find_place(registering, FUNDUS, Placement(), SCAN) == Placement()
+    task = SimpleNamespace(scan=SCAN, conditions=Conditions())
+    registering.task = task
+    eye = Eye(key="a", patient="a", laterality="OD", fundus=FUNDUS)
+    done = complete(registering, ReadyPhoto(eye, SCAN, (1.0, 0.01, 0.1)))
+    assert done.placement.shift == pytest.approx((0.2, 0.1), abs=1e-5) and done.history["registered"]
 
 
 def test_it_learns_where_the_scan_lies_from_what_is_seen_there():

@@ -99,9 +99,13 @@ class Finish:
             else:
                 scans = _moved_scans(many, raw.symmetries)
                 batch[name] = _stacked(scans, lambda stack: stack, self.size)[:, None]
-        if self.vessels is not None and "fundus" in batch:
-            batch["vessels"] = draw_mask(self.vessels, batch["fundus"], "vessel_network")
-        return batch | raw.values | raw.texts
+        return self.with_vessels(batch) | raw.values | raw.texts
+
+    def with_vessels(self, batch: dict[str, Any]) -> dict[str, Any]:
+        """The batch with ``vessels``, if there is a network that draws them and a photo."""
+        if self.vessels is None or "fundus" not in batch:
+            return batch
+        return batch | {"vessels": draw_mask(self.vessels, batch["fundus"], "vessel_network")}
 
 
 def draw_mask(network: nn.Module, photos: Tensor, name: str) -> Tensor:

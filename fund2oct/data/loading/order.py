@@ -9,12 +9,14 @@ from functools import lru_cache
 from typing import Literal, get_args
 
 import torch
+from pytorch_lightning.utilities.rank_zero import rank_zero_info, rank_zero_warn
 
 from fund2oct.data.loading.index import EyeIndex, numbers_by_file
-from fund2oct.eye import DataError
+from fund2oct.eye import DataError, diagnoses_of
 
 Balance = Literal["diagnosis"]
 """By what the eyes of an epoch are balanced."""
+_OFTEN = 10
 
 
 @dataclass(frozen=True)
@@ -150,7 +152,8 @@ def mixed_order(
     """Order the training eyes so that files come by their weights, and diagnoses equally often.
 
     With both, the diagnoses are balanced within each file. An eye of several diagnoses, joined by ``+``,
-    counts as the rarest of them; eyes without a diagnosis are one more.
+    counts as the rarest of them; eyes without a diagnosis are one more. Small and capital letters are one.
+    A line of the log says how often an epoch shows each.
 
     Args:
         index: the training eyes.
@@ -182,17 +185,38 @@ def mixed_order(
     classes = _rarest(index.diagnoses)
     groups: list[tuple[int, ...]] = []
     shares: list[float] = []
+    names: list[str] = []
     for file, weight in zip(files, weights or (1.0,), strict=True):
         found: dict[str, list[int]] = defaultdict(list)
         for number in file:
             found[classes[number]].append(number)
         groups += [tuple(found[name]) for name in sorted(found)]
         shares += [weight / len(found)] * len(found)
-    return EpochOrder(tuple(groups), tuple(shares), seed)
+        names += sorted(found)
+    order = EpochOrder(tuple(groups), tuple(shares), seed)
+    _tell_balance(names, order)
+    return order
+
+
+def _tell_balance(names: Sequence[str], order: EpochOrder) -> None:
+    """Say how often an epoch shows the eyes of each diagnosis, and warn where that is very often."""
+    shown = list(zip(names, map(len, order.groups), order.quotas(), strict=True))
+    told = ", ".join(f"{name or 'none'} {quota} times (of {n_eyes})" for name, n_eyes, quota in shown)
+    rank_zero_info(f"balance: an epoch shows {told}")
+    if never := [name or "none" for name, _, quota in shown if not quota]:
+        rank_zero_warn(
+            f"balance: {', '.join(never)} is never shown, for its share of an epoch is less than one eye; "
+            "join rare diagnoses in the file, or leave balance out"
+        )
+    if often := [f"{name or 'none'} ({n_eyes})" for name, n_eyes, quota in shown if quota > _OFTEN * n_eyes]:
+        rank_zero_warn(
+            f"balance: each eye of {', '.join(often)} is shown more than {_OFTEN} times in an epoch, and may "
+            "be learned by heart; join rare diagnoses in the file, or leave balance out"
+        )
 
 
 def _rarest(diagnoses: Sequence[str]) -> list[str]:
     """Of each eye the rarest of its diagnoses."""
-    of_eyes = [diagnosis.split("+") for diagnosis in diagnoses]
+    of_eyes = [[one.casefold() for one in diagnoses_of(diagnosis)] or [""] for diagnosis in diagnoses]
     counts = Counter(name for names in of_eyes for name in names)
     return [min(names, key=lambda name: (counts[name], name)) for names in of_eyes]

@@ -19,8 +19,9 @@ class TrainSampler(DistributedSampler[Any]):
     """Which eyes this process trains on in an epoch, and in which order.
 
     Every process knows the order of the whole epoch (:class:`~fund2oct.data.loading.order.EpochOrder`) and
-    takes each ``world_size``-th eye of it, beginning with the one of its own rank. So no two processes
-    train on the same eye, and nothing has to be agreed on between them.
+    takes each ``world_size``-th place of it, beginning with the one of its own rank. So no two processes
+    train on the same draw, and nothing has to be agreed on between them. Two draws may be of one eye only
+    where eyes are weighted or balanced, each time augmented anew.
 
     Args:
         dataset: the eyes to train on; its ``order`` is used.

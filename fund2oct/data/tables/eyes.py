@@ -197,6 +197,33 @@ def lines_of_photos(table: Table) -> dict[str, GivenLines]:
     return found
 
 
+def known_of_photos(table: Table) -> dict[str, dict[str, Plain]]:
+    """What a table says of the eyes of its photos, by the photo's file name in small letters.
+
+    Args:
+        table: under our names, a row for each eye or each of its B-scans, with a column ``photo``.
+
+    Returns:
+        For each photo metadata, laterality and diagnosis by name; what a row leaves empty is not there.
+
+    Raises:
+        DataError: if it is no such table, a row cannot be used, or two rows have a photo of one name.
+    """
+    if "photo" not in table.columns:
+        raise DataError(f"{table.path}: expected a column photo, found {', '.join(table.columns)}")
+    eyes, refused, _ = read_eyes(table)
+    for where, reason in refused:
+        raise DataError(f"{table.path}: {where}: {reason}")
+    found: dict[str, dict[str, Plain]] = {}
+    for eye in eyes:
+        name = _told(eye.photo).rpartition("/")[2]
+        if name in found:
+            raise DataError(f"{table.path}: {eye.where}: expected each photo once, found {name} again")
+        texts: dict[str, Plain] = {"laterality": eye.laterality, "diagnosis": eye.diagnosis}
+        found[name] = eye.metadata | {which: text for which, text in texts.items() if text}
+    return found
+
+
 def _told(name: str) -> str:
     return name.replace("\\", "/").removeprefix("./").casefold()
 

@@ -14,6 +14,8 @@ from fund2oct.eye import DataError, Plain
 
 _DELIMITERS = "\t;,|"
 _NAMED = 10
+_FEW = 0.25
+"""Share of a column's cells below which those that are no numbers are remarked."""
 _NUMBER = re.compile(r"[+-]?(0|[1-9]\d{0,14})(\.\d+)?")
 _COMMA_NUMBER = re.compile(r"[+-]?(0|[1-9]\d{0,14})(,\d+)?")
 _THOUSANDS = re.compile(r"[+-]?[1-9]\d{0,2},\d{3}")
@@ -99,6 +101,15 @@ def plain_values(table: Table, name: str) -> tuple[list[Plain | None], str]:
                 f"column {name!r}: {found!r} may have a decimal comma or one between thousands; kept as text"
             )
         return [None if cell.lower() in _NO_NUMBER else as_number(cell) for cell in cells], ""
+    wrong = [cell for cell in known if not (_NUMBER.fullmatch(cell) or _COMMA_NUMBER.fullmatch(cell))]
+    if known and not wrong:
+        return _texts(cells), f"column {name!r}: has decimals behind points and behind commas; kept as text"
+    if len(wrong) < _FEW * len(known):
+        rows = some([number for number, cells in table.rows if cells[name] == wrong[0]])
+        return _texts(cells), (
+            f"column {name!r}: kept as text, for {wrong[0]!r} in row {rows} is no number, though most cells "
+            "are; empty such cells where they should be numbers"
+        )
     return _texts(cells), ""
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any, Protocol, runtime_checkable
@@ -13,8 +12,9 @@ from torch import Tensor
 from fund2oct.evaluation.answers.answer import Answer, Given
 from fund2oct.evaluation.answers.borrowed import Predicted, borrowed_residual, retrieval
 from fund2oct.evaluation.answers.training_eyes import TrainingEyes
-from fund2oct.eye import Plain
+from fund2oct.evaluation.compare import EyeSet
 from fund2oct.models import Batch, VolumeModel
+from fund2oct.networks.known import Known
 from fund2oct.networks.layered.surfaces import thickness_interval_um
 from fund2oct.networks.noise import NoiseSource, NoNoise
 from fund2oct.retina.layers import SURFACES
@@ -124,11 +124,9 @@ def surface_answers(
     Returns:
         The answers.
     """
-    ilm, rpe, bm = (SURFACES.index(surface) for surface in ("ILM", "RPE", "BM"))
 
     def surfaces(batch: Batch) -> Given:
-        found = model.surfaces(batch["fundus"], batch["grid"], **_known(model, batch))
-        return Given.of_heights(found.median_um[:, [ilm, rpe, bm]], batch, thickness_interval_um(found))
+        return _median_surfaces(model, batch, **_known(model, batch))
 
     def heights_um(batch: Batch) -> Tensor:
         found = model.surfaces(batch["fundus"], batch["grid"], **_known(model, batch))
@@ -150,36 +148,56 @@ def surface_answers(
     return [*answers, borrowed_residual(name, training, predict, seed)]
 
 
-def told_otherwise(answer: Answer, known: Mapping[str, Mapping[str, Plain]]) -> list[Answer]:
-    """An answer of a model that is told metadata, once with those of other patients, and once without any.
+def told_otherwise(name: str, model: PredictsSurfaces, eyes: EyeSet) -> list[Answer]:
+    """The median surfaces of a model that is told metadata or masks, told those of other patients, and none.
 
     Args:
-        answer: of the model.
-        known: what is known of all test eyes by key, in the order of the file.
+        name: name of the model.
+        model: a model that predicts surfaces.
+        eyes: all test eyes.
 
     Returns:
-        The two answers. Shuffled metadata must not help.
+        Two answers for metadata, two for masks; none for a model that is told nothing but photos. What is
+        shuffled must not help, and what is missing must not harm.
     """
-    other = _of_others(list(known))
+    if not isinstance(model, VolumeModel):
+        return []
+    other = {} if not any(model.n_known) else _of_others(list(eyes.keys))
 
-    def shuffled(batch: Batch) -> Given:
-        told = [known[other[key]] for key in batch["key"]]
-        texts: Any = {name: [str(eye[name]) for eye in told] for name in ("laterality", "diagnosis")}
-        return answer.give(batch | texts | {"metadata": [json.dumps(dict(eye)) for eye in told]})
+    def of_others(batch: Batch) -> Known:
+        found = [model.known(eyes.batch(other[key]))["known"] for key in batch["key"]]
+        return Known(*(None if one[0] is None else torch.cat(one) for one in zip(*found, strict=True)))
 
-    def nothing(batch: Batch) -> Given:
-        rest: Any = {name: value for name, value in batch.items() if name != "metadata"}
-        return answer.give(rest)
+    def shuffled(part: str) -> Callable[[Batch], Given]:
+        return lambda batch: _median_surfaces(
+            model, batch, _known(model, batch)["known"]._replace(**{part: getattr(of_others(batch), part)})
+        )
 
-    return [
-        Answer(f"{answer.name}, shuffled metadata", shuffled),
-        Answer(f"{answer.name}, no metadata", nothing),
-    ]
+    def without(part: str) -> Callable[[Batch], Given]:
+        return lambda batch: _median_surfaces(
+            model, batch, _known(model, batch)["known"]._replace(**{part: None})
+        )
+
+    answers = []
+    for part, word in (("conditions", "metadata"), ("masks", "masks")):
+        if getattr(model, part):
+            answers += [
+                Answer(f"{name}, median surfaces, shuffled {word}", shuffled(part)),
+                Answer(f"{name}, median surfaces, no {word}", without(part)),
+            ]
+    return answers
 
 
 def _of_others(keys: Sequence[str]) -> dict[str, str]:
     """For each eye that of another patient: half the set further, for a patient's other eye is the next."""
     return {key: keys[(i + len(keys) // 2) % len(keys)] for i, key in enumerate(keys)}
+
+
+def _median_surfaces(model: PredictsSurfaces, batch: Batch, known: Known | None = None) -> Given:
+    told = {} if known is None else {"known": known}
+    found = model.surfaces(batch["fundus"], batch["grid"], **told)
+    heights_um = found.median_um[:, [SURFACES.index(surface) for surface in ("ILM", "RPE", "BM")]]
+    return Given.of_heights(heights_um, batch, thickness_interval_um(found))
 
 
 def _known(model: Any, batch: Batch) -> dict[str, Any]:

@@ -43,7 +43,7 @@ class TrainingEyes:
     """
 
     def __init__(self, datamodule: FundusOCTDataModule, device: torch.device) -> None:
-        self._dataset = datamodule.train_dataset
+        self._dataset, self._with_vessels = datamodule.train_dataset, datamodule.with_vessels
         self._device = device
 
     def __len__(self) -> int:
@@ -51,8 +51,8 @@ class TrainingEyes:
 
     def batch(self, numbers: Sequence[int]) -> Batch:
         """Some eyes, with what :meth:`fund2oct.models.VolumeModel.prepare` adds."""
-        batch = default_collate([self._dataset[number] for number in numbers])
-        return VolumeModel.prepare(to_device(batch, self._device))
+        batch = to_device(default_collate([self._dataset[number] for number in numbers]), self._device)
+        return VolumeModel.prepare(self._with_vessels(batch))
 
     @property
     def mean(self) -> Tensor:

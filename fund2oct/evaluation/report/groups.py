@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from fund2oct.evaluation.compare import mean_of
+from fund2oct.eye import diagnoses_of
 
 ALL = "all"
 GROUPS: dict[str, frozenset[str]] = {
@@ -27,8 +28,8 @@ def groups_of(diagnosis: str) -> list[str]:
         >>> groups_of("PED+SRF"), groups_of("GA"), groups_of("")
         (['detachment or drusen', 'subretinal fluid'], ['flat'], [])
     """
-    parts = frozenset(diagnosis.split("+"))
-    if parts <= GROUPS["flat"]:
+    parts = frozenset(diagnoses_of(diagnosis))
+    if parts and parts <= GROUPS["flat"]:
         return ["flat"]
     return [name for name, members in GROUPS.items() if name != "flat" and parts & members]
 

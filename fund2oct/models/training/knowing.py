@@ -13,10 +13,14 @@ from torch import Tensor, nn
 from fund2oct.data.loading.finish import draw_mask, load_mask_network
 from fund2oct.data.loading.index import known_values
 from fund2oct.data.preparing.photo import photo_tensor
-from fund2oct.eye import Eye
+from fund2oct.eye import DataError, Eye
+from fund2oct.models.batch import Batch
 from fund2oct.models.training.encoding import EncodingModule
 from fund2oct.networks.known import Known
 from fund2oct.networks.noise import NoiseSource
+
+_MASKS_OF_BATCHES = {"vessels"}
+"""Entries of a batch that are masks of its photos."""
 
 
 class KnowingModule(EncodingModule):
@@ -37,11 +41,18 @@ class KnowingModule(EncodingModule):
         """Say what the networks are told.
 
         Args:
-            conditions: names of scalars, see :class:`fund2oct.networks.known.Conditions`.
+            conditions: names of scalars, see :class:`fund2oct.models.conditions.Conditions`.
             masks: names of masks. One without a network is an entry of the batch.
             mask_networks: see :meth:`draw_masks`.
+
+        Raises:
+            ValueError: if a mask has the name of something else that batches hold.
         """
         self.conditions, self.masks = tuple(conditions), tuple(masks)
+        if taken := sorted((set(masks) & set(Batch.__annotations__)) - _MASKS_OF_BATCHES):
+            raise ValueError(
+                f"masks: {', '.join(taken)} names something else in a batch; choose another name"
+            )
         self.draw_masks(mask_networks or {})
 
     def draw_masks(self, mask_networks: Mapping[str, str]) -> None:
@@ -61,6 +72,11 @@ class KnowingModule(EncodingModule):
                 )
                 raise ValueError(f"mask {name}: expected {known}")
         self.mask_networks = {name: load_mask_network(path) for name, path in mask_networks.items()}
+
+    @property
+    def undrawn_masks(self) -> tuple[str, ...]:
+        """Masks that no network draws; they are missing where a batch does not hold them."""
+        return tuple(name for name in self.masks if name not in self.mask_networks)
 
     @property
     def n_known(self) -> tuple[int, int]:
@@ -110,13 +126,30 @@ class KnowingModule(EncodingModule):
         empty = [""] * len(batch["metadata"])
         texts = batch["metadata"], batch.get("laterality", empty), batch.get("diagnosis", empty)
         eyes = [known_values(*of_eye) for of_eye in zip(*texts, strict=True)]
-        return self.task.conditions.read(eyes).to(self.device, non_blocking=True)
+        try:
+            return self.task.conditions.read(eyes).to(self.device, non_blocking=True)
+        except ValueError as error:
+            raise DataError(f"metadata of {', '.join(batch.get('key', ()))}: {error}") from None
 
     def _masks(self, batch: Mapping[str, Any]) -> Tensor | None:
-        found = {name: batch[name] for name in self.masks if name in batch}
+        found = {name: _checked(name, batch[name]) for name in self.masks if name in batch}
         if "fundus" in batch:
             found |= {name: draw_mask(one, batch["fundus"], name) for name, one in self.mask_networks.items()}
         if not found:
             return None
+        sizes = {name: tuple(mask.shape[-2:]) for name, mask in found.items()}
+        if len(set(sizes.values())) > 1:
+            raise ValueError(f"masks: expected all of one size, that of the photo, found {sizes}")
         missing = torch.full_like(next(iter(found.values())), math.nan)
         return torch.cat([found.get(name, missing) for name in self.masks], 1)
+
+
+def _checked(name: str, mask: Tensor) -> Tensor:
+    """A mask of a batch as numbers.
+
+    Raises:
+        ValueError: if it has another shape than a mask of the photo.
+    """
+    if mask.ndim != 4 or mask.shape[1] != 1:
+        raise ValueError(f"batch: mask {name}: expected shape (B, 1, H, H), found {tuple(mask.shape)}")
+    return mask if mask.is_floating_point() else mask.float()

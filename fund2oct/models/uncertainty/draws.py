@@ -14,6 +14,7 @@ from torch import Tensor
 from fund2oct.data.preparing.photo import photo_tensor
 from fund2oct.eye import Eye
 from fund2oct.metrics.eyes.layers import find_surfaces
+from fund2oct.models.registering import at_given_places
 from fund2oct.models.thickness import INTERVAL
 from fund2oct.networks.layered.surfaces import surface_intervals_um
 from fund2oct.networks.noise import NoiseSource
@@ -120,6 +121,11 @@ def predict_intervals(model: VolumeModel, eye: Eye, seed: int = 0) -> Intervals:
         >>> found.mean.shape, found.names, found.surfaces_um.shape
         (torch.Size([6, 32, 48]), ('ILM', 'OS', 'RPE', 'BM'), torch.Size([3, 4, 6, 48]))
     """
+    with at_given_places(model):  # where the model put the scan
+        return _predict_intervals(model, eye, seed)
+
+
+def _predict_intervals(model: VolumeModel, eye: Eye, seed: int) -> Intervals:
     assert eye.fundus is not None and eye.volume is not None and eye.scan is not None
     n_ascans, spacing_mm, known = eye.volume.shape[-1], eye.spacing_mm, model.known_of(eye)
     fundus = photo_tensor(eye.fundus).to(model.device)

@@ -38,6 +38,28 @@ def test_every_diagnosis_is_shown_equally_often(path):
     assert sorted(rare) == [0, 1, 2, 3, 4]
 
 
+def test_a_diagnosis_is_one_however_it_is_written(tmp_path, make_eye):
+    with EyeWriter(tmp_path / "free.h5") as writer:
+        for number, diagnosis in enumerate(["normal", "Normal", "PED + GA", "ped+SRF", "PED", " GA"]):
+            writer.add(make_eye(number, diagnosis=diagnosis, patient=f"p{number}"))
+    index = EyeIndex.read(EyeReader(tmp_path / "free.h5"))
+    order = mixed_order(index, str(tmp_path / "free.h5"), None, "diagnosis", seed=1)
+    assert sorted(order.groups) == [(0, 1), (2, 5), (3,), (4,)]
+
+
+def test_a_rare_diagnosis_that_is_shown_very_often_is_told(tmp_path, make_eye, caplog):
+    with EyeWriter(tmp_path / "rare.h5") as writer:
+        for number in range(30):
+            writer.add(make_eye(number, diagnosis="normal" if number else "SRF", patient=f"p{number}"))
+    index = EyeIndex.read(EyeReader(tmp_path / "rare.h5"))
+    with (
+        caplog.at_level("INFO"),
+        pytest.warns(UserWarning, match=r"each eye of srf \(1\) is shown more than"),
+    ):
+        mixed_order(index, str(tmp_path / "rare.h5"), None, "diagnosis", seed=1)
+    assert "balance: an epoch shows normal 15 times (of 29), srf 15 times (of 1)" in caplog.text
+
+
 def test_two_processes_share_a_balanced_epoch_by_its_number(path):
     data = FundusOCTDataModule(
         str(path), balance="diagnosis", split={"train": [f"eye{n:02d}" for n in range(20)]}

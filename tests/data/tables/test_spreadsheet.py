@@ -136,6 +136,20 @@ def test_a_column_is_numbers_or_text_as_a_whole(cells, expected, tmp_path):
     assert ("decimal comma" in note) == ("1,250" in cells)
 
 
+@pytest.mark.parametrize(
+    ("cells", "note"),
+    [
+        (["23.1", "24", "22.5", "unknown", "23.8"], "'unknown' in row 5 is no number, though most cells are"),
+        (["23.1", "24,0"], "has decimals behind points and behind commas"),
+        (["a1", "24", "b2"], ""),
+    ],
+)
+def test_a_column_that_is_nearly_all_numbers_is_remarked(cells, note, tmp_path):
+    table = table_of(tmp_path, "photo;m\n" + "".join(f"a{n};{cell}\n" for n, cell in enumerate(cells)))
+    values, said = plain_values(table, "m")
+    assert values == cells and (note in said if note else said == "")
+
+
 @pytest.fixture
 def files(tmp_path):
     (tmp_path / "Fotos").mkdir()

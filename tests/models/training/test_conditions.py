@@ -14,8 +14,9 @@ from torch.utils.data import DataLoader
 from fund2oct.callbacks import MemoryCallback
 from fund2oct.data import EyeReader, EyeWriter, FundusOCTDataModule, FundusOCTDataset
 from fund2oct.evaluation.answers.controls import surface_answers, told_otherwise
-from fund2oct.evaluation.checkpoints import HeldOutEyes
+from fund2oct.evaluation.checkpoints import HeldOutEyes, evaluate_checkpoints, missing_note
 from fund2oct.models import Pix2Vol, SurfaceModel, load_model
+from fund2oct.models.generate import PhotoReader
 from fund2oct.models.published import write_published
 from fund2oct.run.config import ConfigError
 from fund2oct.run.predict import predict
@@ -65,8 +66,9 @@ def test_a_checkpoint_keeps_what_it_is_told_and_its_scale(checkpoint, path):
     eyes = FundusOCTDataModule(str(path)).metadata()
     ages = [eye["age_years"] for eye in eyes if "age_years" in eye]
     assert model.conditions == tuple(NAMES) == model.task.conditions.names
-    assert model.task.conditions.means == pytest.approx((np.mean(ages), 0.5))
-    assert model.task.conditions.deviations == pytest.approx((np.std(ages), 0.5))
+    age, side = model.task.conditions.scalars
+    assert (age.mean, age.deviation) == pytest.approx((np.mean(ages), np.std(ages)))
+    assert age.seen == (min(ages), max(ages)) and side.seen == ("OD", "OS")
     given = torch.rand(1, 3, 48, 48), torch.rand(1, 6, 48, 2) - 0.5
     young, old, unknown, nothing = (
         model.surfaces(*given, **known).median_um
@@ -97,11 +99,40 @@ def test_a_prediction_takes_what_is_known(checkpoint, tmp_path):
         maps.append((out / "eye.thickness.tif").read_bytes())
     assert len(set(maps)) == 2
     eye = load_model(checkpoint).predict(
-        tmp_path / "eye.png", metadata={"age_years": 45.0, "laterality": "OS"}
+        tmp_path / "eye.png", metadata={"age_years": "45.0", "laterality": "left"}
     )
-    assert eye.metadata == {"age_years": 45.0} and eye.laterality == "OS"
+    assert eye.metadata == {"age_years": 45} and eye.laterality == "OS"
     with pytest.raises(ValueError, match=r"^sex: expected one of age_years, laterality$"):
         predict(checkpoint, [tmp_path / "eye.png"], tmp_path / "not", metadata={"sex": "f"})
+
+
+def test_a_table_tells_each_photo_its_own(checkpoint, tmp_path, recwarn):
+    y, x = np.mgrid[-1:1:120j, -1:1:120j]
+    photo = (np.hypot(x, y) < 0.95)[..., None] * np.array([180.0, 90, 40])
+    names = ["a_OD.png", "b_OS.png", "c_OS.png", "d.png"]
+    for name in names:
+        Image.fromarray(photo.astype(np.uint8)).save(tmp_path / name)
+    rows = [
+        "photo,age_years,laterality,smoker",
+        "in/a_od.PNG,45,R,yes",
+        "b_OS.png,,right,no",
+        "c_OS.png,old,,",
+    ]
+    (tmp_path / "eyes.csv").write_text("\n".join(rows))
+    done = predict(
+        checkpoint, [tmp_path / name for name in names], tmp_path / "out", figure_formats=[],
+        table=tmp_path / "eyes.csv", metadata={"age_years": "70"},
+    )  # fmt: skip
+    assert "age_years: expected a number, found 'old'" in done[2].problem
+    assert "expected what is known of it in" in done[3].problem
+    for number, age in enumerate((45, 70)):
+        metadata = {"age_years": age, "laterality": "OD"}
+        out = tmp_path / f"alone{number}"
+        (alone,) = predict(checkpoint, [tmp_path / names[number]], out, metadata=metadata, figure_formats=[])
+        assert (
+            [file.read_bytes() for file in done[number].files] == [f.read_bytes() for f in alone.files] != []
+        )
+    assert any("its name says OS, and it is taken for OD" in str(one.message) for one in recwarn)
 
 
 def test_an_evaluation_tells_what_the_file_knows(checkpoint, path):
@@ -110,13 +141,13 @@ def test_an_evaluation_tells_what_the_file_knows(checkpoint, path):
     data.setup()
     batch = next(iter(HeldOutEyes(data, torch.device("cpu")).batches()))
     (answer,) = surface_answers("told", model, None, seed=0)
+    eyes = HeldOutEyes(data, torch.device("cpu"))
     with torch.inference_mode():
         unknown = batch | {"metadata": ["{}"] * len(batch["key"])}
         found, other = (answer.give(one).surfaces.rpe_um for one in (batch, unknown))
-        eyes = HeldOutEyes(data, torch.device("cpu"))
-        shuffled, nothing = (
-            one.give(batch).surfaces.rpe_um for one in told_otherwise(answer, eyes.metadata())
-        )
+        rows = told_otherwise("told", model, eyes)
+        shuffled, nothing = (one.give(batch).surfaces.rpe_um for one in rows)
+    assert [row.name for row in rows] == [f"told, median surfaces, {w} metadata" for w in ("shuffled", "no")]
     assert torch.equal(nothing, answer.give({**unknown, "laterality": [""] * len(found)}).surfaces.rpe_um)
     assert not torch.equal(shuffled, found) and not torch.equal(shuffled, nothing)
     aged = torch.tensor(["age_years" in one for one in batch["metadata"]])
@@ -179,6 +210,41 @@ def test_masks_are_drawn_by_networks_that_no_checkpoint_names(path, tmp_path, ca
     np.testing.assert_allclose(loaded.known_of(eye)["known"].masks[0, 0] * 255, eye.fundus[..., 1], atol=1e-3)
     with pytest.raises(ValueError, match=r"^mask disc: expected one of vessels, drusen$"):
         loaded.draw_masks({"disc": str(tmp_path / "green.pt")})
+    with pytest.raises(ValueError, match=r"mask drusen: expected shape \(B, 1, H, H\), found \(2, 48, 48\)"):
+        model.known({**batch, "drusen": drusen[:, 0]})
+    with pytest.raises(ValueError, match="masks: expected all of one size"):
+        model.known({**batch, "drusen": drusen[..., :40]})
+    flags = model.known({**batch, "drusen": drusen > 0.5})["known"].masks
+    assert flags.is_floating_point() and torch.equal(flags[:, 1:], (drusen > 0.5).float())
+    with pytest.raises(ValueError, match="masks: lesions names something else in a batch"):
+        SurfaceModel(SHAPE, encoder="own", surface_width=8, masks=["lesions"])
+
+
+def test_a_report_draws_the_masks_of_the_training_and_says_which_are_missing(path, tmp_path):
+    torch.jit.script(Green()).save(str(tmp_path / "green.pt"))
+    green = str(tmp_path / "green.pt")
+    data = FundusOCTDataModule(str(path), batch_size=4, vessel_network=green)
+    model = SurfaceModel(
+        SHAPE, encoder="own", surface_width=8, masks=["vessels"], learning_rate=0.02, ema_decay=0.0
+    )
+    fit(model, data, 3).save_checkpoint(tmp_path / "m.ckpt")
+    eyes = HeldOutEyes(data, torch.device("cpu"))
+    batch = next(iter(eyes.batches()))
+    assert torch.equal(batch["vessels"], batch["fundus"][:, 1:2])
+    with torch.inference_mode():
+        (answer,) = surface_answers("told", model.eval(), None, seed=0)
+        shuffled, nothing = told_otherwise("told", model, eyes)
+        found = [one.give(batch).surfaces.rpe_um for one in (answer, shuffled, nothing)]
+    assert not torch.equal(found[0], found[1]) and not torch.equal(found[0], found[2])
+    assert shuffled.name == "told, median surfaces, shuffled masks"
+    assert missing_note("m", model, {"vessels"}) == ""
+    assert "`--mask vessels=NETWORK`" in missing_note("m", model)
+    with pytest.raises(ValueError, match=r"^mask vesels: expected one of vessels$"):
+        evaluate_checkpoints(
+            [str(tmp_path / "m.ckpt")], str(path), tmp_path / "r", mask_networks={"vesels": green}
+        )
+    with pytest.warns(UserWarning, match="trained with masks that are missing: vessels"):
+        PhotoReader.of(load_model(tmp_path / "m.ckpt"))
 
 
 def test_a_line_of_configuration_each(tiny_overrides, tiny_layers, tmp_path):

@@ -1,0 +1,132 @@
+"""Scalars that are told of an eye: scaled as in the training, and read right however a user writes them."""
+
+import math
+
+import pytest
+import torch
+
+from fund2oct.models.conditions import Conditions
+
+EYES = [
+    {"age_years": 60, "device": "Maestro", "myope": True, "sex": 1, "diagnosis": "PED+GA"},
+    {"age_years": 70.0, "device": "Cirrus", "myope": False, "sex": 2, "diagnosis": "PED"},
+    {"age_years": 80, "device": "", "laterality": "OS", "sex": 2.0, "diagnosis": "normal"},
+]
+
+
+def one(name, eye, eyes=EYES):
+    return Conditions.of([name], eyes).read([eye]).item()
+
+
+def test_scalars_are_scaled_as_in_the_training_and_survive_a_checkpoint():
+    conditions = Conditions.of(["age_years", "device=Cirrus", "myope"], EYES)
+    again = Conditions.from_dict(conditions.to_dict())
+    assert again == conditions and Conditions.from_dict({}) == Conditions()
+    deviation = math.sqrt(200 / 3)
+    wanted = torch.tensor([[-10 / deviation, -1, 1], [0, 1, -1], [10 / deviation, math.nan, math.nan]])
+    torch.testing.assert_close(again.read(EYES), wanted, equal_nan=True)
+
+
+def test_what_all_eyes_share_has_no_scale():
+    assert one("age_years", EYES[0], EYES[:1]) == 0
+    rounded = [{"axial_length_mm": 23.4 + n * 1e-9} for n in range(5)]
+    assert one("axial_length_mm", {"axial_length_mm": 23.9}, rounded) == pytest.approx(0, abs=1e-6)
+
+
+@pytest.mark.parametrize("value", [1, 1.0, "1", " 1.0 "])
+def test_a_code_is_the_same_however_it_is_written(value):
+    assert one("sex=1", {"sex": value}) == 1
+    assert one("sex=2", {"sex": value}) == -1
+
+
+def test_a_name_that_looks_like_a_number_stays_one():
+    eyes = [{"device": "007"}, {"device": "12E4"}]
+    conditions = Conditions.of(["device=007", "device=12E4"], eyes)
+    told = [conditions.told({"device": name})[0] for name in ("007", "12E4")]
+    assert conditions.read(told).tolist() == [[1, -1], [-1, 1]]
+
+
+def test_an_eye_has_each_of_its_diagnoses():
+    assert [one("diagnosis=PED", {"diagnosis": text}) for text in ("PED", "GA + PED", "GA")] == [1, 1, -1]
+    assert one("diagnosis=GA", EYES[1]) == -1
+
+
+@pytest.mark.parametrize("word", ["", "NA", "n/a", "unknown", "-", "nan"])
+def test_words_for_nothing_are_missing(word):
+    assert math.isnan(one("device=Cirrus", {"device": word}))
+    assert math.isnan(one("age_years", {"age_years": word}))
+
+
+def test_zero_and_no_are_values():
+    assert one("age_years", {"age_years": 0}, [{"age_years": 0}, {"age_years": 2}]) == -1
+    assert one("myope", {"myope": "false"}) == -1
+
+
+def test_what_no_training_eye_had_is_missing_or_the_nearest_and_is_said():
+    conditions = Conditions.of(["age_years", "device=Cirrus", "device=Maestro"], EYES)
+    told, notes = conditions.told({"age_years": "700", "device": "maestro"})
+    age, *devices = conditions.read([told])[0].tolist()
+    assert age == pytest.approx(10 / math.sqrt(200 / 3)) and all(map(math.isnan, devices))
+    assert told == {"age_years": 700, "device": "maestro"}
+    assert notes == (
+        "age_years 700: the training eyes have 60 to 80, and it is taken for 80; is the unit right?",
+        "device 'maestro': no training eye has it, and it is taken for missing; they have Cirrus, Maestro",
+    )
+    assert conditions.told({"age_years": 61.5, "device": "Cirrus"})[1] == ()
+
+
+@pytest.mark.parametrize(("said", "side"), [("OD", "OD"), ("R", "OD"), ("left", "OS"), ("", "")])
+def test_a_side_however_it_is_spelt(said, side):
+    eyes = [{"laterality": "OD"}, {"laterality": "OS"}]
+    told, notes = Conditions.of(["laterality=OD"], eyes).told({"laterality": said})
+    assert told == {"laterality": side} and notes == ()
+
+
+@pytest.mark.parametrize(
+    ("name", "message"),
+    [
+        ("age", r"no training eye has age; they have age_years, device, diagnosis, laterality, myope, sex"),
+        ("device", r"device is a text, 'Cirrus'; name it with a value, as in device=Cirrus"),
+        ("device=Spectralis", r"device=Spectralis: no training eye has it, but Cirrus, Maestro"),
+    ],
+)
+def test_a_condition_that_no_eye_has(name, message):
+    with pytest.raises(ValueError, match=rf"^conditions: {message}$"):
+        Conditions.of([name], EYES)
+
+
+def test_a_cell_that_is_no_number_is_named_and_not_the_column():
+    eyes = [*({"axial_length_mm": f"{23 + n / 10}"} for n in range(9)), {"axial_length_mm": "24 mm"}]
+    with pytest.raises(ValueError, match=r"expected numbers, found '24 mm' in 1 of 10 training eyes"):
+        Conditions.of(["axial_length_mm"], eyes)
+    eyes[-1] = {"axial_length_mm": "unknown"}  # which made texts of all cells of the column
+    assert one("axial_length_mm", {"axial_length_mm": 23.4}, eyes) == pytest.approx(0)
+
+
+@pytest.mark.parametrize("code", [999, 0, -1])
+def test_a_number_far_from_all_others_is_remarked(code):
+    eyes = [{"axial_length_mm": 22 + n / 10} for n in range(20)] + [{"axial_length_mm": code}] * 9
+    with pytest.warns(UserWarning, match=rf"axial_length_mm: {code} in 9 of 29 training eyes lies far from"):
+        Conditions.of(["axial_length_mm"], eyes)
+
+
+def test_a_tail_and_a_code_of_two_values_are_not_remarked(recwarn):
+    Conditions.of(["age_years"], [{"age_years": age} for age in (*range(50, 80), 18, 95)])
+    Conditions.of(["smoker"], [{"smoker": n % 2} for n in range(20)])
+    assert not [one for one in recwarn if "lies far" in str(one.message)]
+
+
+@pytest.mark.parametrize(
+    ("given", "message"),
+    [
+        ({"age": 63.0}, r"^age: expected one of age_years, device, laterality$"),
+        ({"age_years": "old"}, r"^age_years: expected a number, found 'old'$"),
+        ({"age_years": "inf"}, r"^age_years: expected a number, found 'inf'$"),
+        ({"laterality": "both"}, r"^laterality: expected OD, OS, R, L, right or left, found 'both'$"),
+    ],
+)
+def test_what_a_user_tells_in_vain(given, message):
+    with pytest.raises(ValueError, match=message):
+        Conditions.of(["age_years", "device=Cirrus", "laterality=OS"], EYES).told(given)
+    with pytest.raises(ValueError, match=r"^age: expected nothing, for the model takes only photos$"):
+        Conditions().told({"age": 63.0})
