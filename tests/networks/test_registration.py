@@ -100,7 +100,7 @@ def test_what_is_predicted_lies_where_the_scan_was_found(registering, tmp_path):
     task = SimpleNamespace(scan=SCAN, conditions=Conditions())
     registering.task = task
     eye = Eye(key="a", patient="a", laterality="OD", fundus=FUNDUS)
-    done = complete(registering, ReadyPhoto(eye, SCAN, (1.0, 0.01, 0.1)))
+    done = complete(registering, ReadyPhoto(eye, SCAN, (1.0, 0.01, 0.1), ()))
     assert done.placement.shift == pytest.approx((0.2, 0.1), abs=1e-5) and done.history["registered"]
 
 
