@@ -1,4 +1,4 @@
-"""Floors: rescans and twins of the test eyes. No model can be expected to be better than these."""
+"""Floors, answers as good as they can be: the same eye scanned again, a likely eye, and the best guess."""
 
 from __future__ import annotations
 

@@ -78,9 +78,9 @@ ones.
 """
 
 _FIGURES = """\
-Of the {n_eyes} eyes that were kept for the test. The floors are what no model can beat: a rescan
-of the same eye, and *twins*, eyes with the very same photo and other hidden anatomy. The controls know
-nothing of the photo, or are given another eye's.
+Of the {n_eyes} eyes that were kept for the test. The floors are answers as good as they can be: a rescan of
+the same eye; and *twins*, eyes with the very same photo and other hidden anatomy, of which one is a likely
+eye and the median of many the best guess. The controls know nothing of the photo, or are given another eye's.
 
 """
 
