@@ -4,12 +4,13 @@ The test photos of the checkpoint's own data stand against photos of another kin
 here but for those of a folder of real photos. For each kind it prints the AUROC of two measures, 0.5 for one
 that tells nothing and 1 for one that tells every photo apart:
 
-distance    of the photo from those of the training, as ``predict`` warns by it
+distance    of the photo from those of the training that the checkpoint knows, as ``predict`` warns by it
 width       mean width of the 80% interval of the thickness, as the model predicts it
 
 and, where the volume is known, the thickness error and the share of the A-scans whose thickness lies in the
-interval. Of a disease the distance is that from training photos without it, and the other test eyes stand
-against those with it: the encoder of ``pix2vol`` is frozen and has seen neither.
+interval. All photos are prepared as ``predict`` does it. Of a disease the distance is that from the photos
+without it among those from which a checkpoint learns what is usual, and the other test eyes stand against
+those with it: the encoder of ``pix2vol`` is frozen and has seen neither.
 """
 
 import argparse
@@ -24,14 +25,13 @@ from scipy import ndimage
 from scipy.stats import rankdata
 from torch import Tensor
 
-from fund2oct.data import EyeReader, FundusOCTDataModule
+from fund2oct.data import FundusOCTDataModule, FundusOCTDataset
 from fund2oct.data.augmenting.photometry import FundusPhotometry
-from fund2oct.data.formats.images import read_rgb
-from fund2oct.data.preparing.photo import PhotoOptions, prepare_photo, resize_photo
 from fund2oct.eye import Array
 from fund2oct.models import VolumeModel, load_model
+from fund2oct.models.generate import PhotoReader
 from fund2oct.models.surface_model import heights_above_pose
-from fund2oct.models.uncertainty.familiar import FamiliarPhotos, photo_features
+from fund2oct.models.uncertainty.familiar import FamiliarPhotos, looked_at, photo_features
 from fund2oct.networks.layered.surfaces import thickness_interval_um, thickness_um
 from fund2oct.phantom import PhantomConfig, simulate_eye
 from fund2oct.retina import SURFACES
@@ -74,15 +74,15 @@ def look(model: VolumeModel, photos: Array, grid: Tensor, real_um: Tensor | None
     return {name: torch.cat(parts) for name, parts in found.items() if parts}
 
 
-def photos_of(path: Path, keys: Sequence[str]) -> Array:
-    """Photos ``(N, H, H, 3)`` of some eyes of a file."""
-    with EyeReader(path) as reader:
-        return np.stack([reader.array(key, "fundus") for key in keys])  # type: ignore[type-var, list-item]
+def photos_of(dataset: FundusOCTDataset, numbers: Sequence[int]) -> Array:
+    """Photos ``(N, H, H, 3)`` of some eyes as a batch shows them, without augmentation."""
+    shown = torch.stack([dataset.photo(number) for number in numbers])
+    return (shown * 255).round().byte().permute(0, 2, 3, 1).numpy()
 
 
-def changed(photos: Array, data: FundusOCTDataModule, real: Path | None) -> dict[str, Array]:
+def changed(photos: Array, model: VolumeModel, real: Path | None) -> dict[str, Array]:
     """Photos of other kinds, by a name."""
-    size = photos.shape[1]
+    assert model.task is not None
     strong = FundusPhotometry(1.0)
     kinds = {
         f"blurred, sigma {sigma:g} pixels": np.stack(
@@ -93,15 +93,17 @@ def changed(photos: Array, data: FundusOCTDataModule, real: Path | None) -> dict
     kinds["another camera's light and colour"] = np.stack(
         [strong(photo, seed=number) for number, photo in enumerate(photos)]
     )
-    config = replace(PhantomConfig.of("long"), fundus_px=size)
+    config = replace(PhantomConfig.of("long"), fundus_px=model.task.fundus_px)
     long = [simulate_eye(5, number, config).fundus for number in range(len(photos))]
-    kinds["long eyes, none in the training"] = np.stack([photo for photo in long if photo is not None])
+    prepare = model.task.preparation.photo
+    kinds["long eyes, none in the training"] = np.stack(
+        [prepare(photo, {})[0] for photo in long if photo is not None]
+    )
     if real is not None:
-        options = PhotoOptions()
+        reader = PhotoReader.of(model)
         files = sorted(path for path in real.iterdir() if path.suffix.lower() in (".jpg", ".png"))
-        kinds[f"real photos, {real.name}"] = np.stack(
-            [resize_photo(prepare_photo(read_rgb(file), options, "").fundus, size) for file in files]
-        )
+        found = [reader.read(file).eye.fundus for file in files]
+        kinds[f"real photos, {real.name}"] = np.stack([photo for photo in found if photo is not None])
     return kinds
 
 
@@ -122,28 +124,42 @@ def main() -> None:
     options = parser.parse_args()
     model = load_model(options.checkpoint).eval()
     assert model.task is not None
+    usual, preparation = model.task.photos, model.task.preparation
+    if usual is None:
+        raise SystemExit(
+            f"{options.checkpoint}: expected a model that knows the photos of its training, found one that "
+            "does not; take a Pix2Vol or SurfaceModel that was trained with at least 64 photos"
+        )
     names = {part: [eye.key for eye in eyes] for part, eyes in model.task.seen.parts.items()}
-    path = options.data or model.task.seen.path
-    data = FundusOCTDataModule(path, volume_shape=model.shape, split=names, fundus_px=model.task.fundus_px)
+    data = FundusOCTDataModule(
+        options.data or model.task.seen.path,
+        volume_shape=model.shape,
+        split=names,
+        fundus_px=model.task.fundus_px,
+        even_light=preparation.even_light,
+        even_levels=preparation.even_levels,
+    )
     data.setup()
-    test = data.test_dataset
+    train, test = data.train_dataset, data.test_dataset
     batches = [test.finish(test.fetch(list(eyes))) for eyes in chunks(len(test))]
-    photos = photos_of(data.path, test.keys)
+    photos = photos_of(test, range(len(test)))
     heights = torch.cat([heights_above_pose(batch) for batch in batches])
     grid, real_um = torch.cat([batch["grid"] for batch in batches]), heights[:, ILM] - heights[:, RPE]
-    training = look(model, photos_of(data.path, data.train_dataset.keys), grid[:1])["features"]
-    usual, own = FamiliarPhotos.fit(training), look(model, photos, grid, real_um)
+    own = look(model, photos, grid, real_um)
     away = usual.distance(own["features"])
     print("| photos | distance: AUROC | width: AUROC | distance, median | thickness error, µm | 80% covers |")
     print("|---|---:|---:|---:|---:|---:|")
     print(row("like the training", (away, away), (own["width"], own["width"]), own), flush=True)
     print(f"(largest distance of a test photo: {away.max():.2f})")
-    for name, strange in changed(photos, data, options.real).items():
+    for name, strange in changed(photos, model, options.real).items():
         same = len(strange) == len(photos) and not name.startswith(("long", "real"))
         found = look(model, strange, grid if same else grid[:1], real_um if same else None)
         distances = away, usual.distance(found["features"])
         print(row(name, distances, (own["width"], found["width"]), found), flush=True)
-    of_train = [eye["diagnosis"] for eye in data.train_dataset.metadata()]
+    numbers = looked_at(len(train)).tolist()
+    training = look(model, photos_of(train, numbers), grid[:1])["features"]
+    told = train.metadata()
+    of_train = [told[number]["diagnosis"] for number in numbers]
     of_test = [str(eye["diagnosis"]) for eye in test.metadata()]
     for disease in sorted({part for diagnosis in of_test for part in diagnosis.split("+")} - {"normal", ""}):
         without = torch.tensor([disease not in str(diagnosis).split("+") for diagnosis in of_train])

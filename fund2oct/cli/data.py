@@ -78,14 +78,17 @@ def _add_simulate(commands: Commands) -> None:
     )  # fmt: skip
     eyes.add_argument(
         "--photos", metavar="PHOTOS.h5",
-        help="a file of healthy eyes: volumes are simulated behind their photos",
+        help="a file of eyes: healthy, ordinary volumes are simulated behind the photos of its healthy eyes, "
+        "which stay as they are",
     )  # fmt: skip
     sizes = simulate.add_argument_group("sizes")
     sizes.add_argument(
         "--shape", type=int, nargs=2, default=(80, 112), metavar=("Z", "X"),
         help="rows and A-scans of a slice (default: 80 112)",
     )  # fmt: skip
-    sizes.add_argument("--fundus-px", type=int, default=128, metavar="PX", help="width of the photos")
+    sizes.add_argument(
+        "--fundus-px", type=int, metavar="PX", help="width of the photos that are simulated (default: 128)"
+    )
     add_making(simulate.add_argument_group("output"))
     simulate.set_defaults(command=_simulate)
 
@@ -94,10 +97,14 @@ def _simulate(options: argparse.Namespace) -> int:
     from fund2oct.data.importing.simulated_file import simulate_file
     from fund2oct.phantom import PhantomConfig
 
+    if options.photos and options.fundus_px is not None:
+        raise ValueError(
+            "simulate: expected no --fundus-px with --photos, which keep their width; leave it out"
+        )
     n_depth, n_ascans = options.shape
     config = PhantomConfig.of(
         options.population,
-        fundus_px=options.fundus_px,
+        fundus_px=PhantomConfig.fundus_px if options.fundus_px is None else options.fundus_px,
         n_depth=n_depth,
         n_ascans=n_ascans,
         diagnosis=options.diagnosis,

@@ -164,7 +164,8 @@ def _add_predict(commands: Commands) -> None:
     )  # fmt: skip
     model.add_argument(
         "--intervals", action="store_true",
-        help="also write mean and 80%% interval of each voxel and each surface, and draw them on the photo",
+        help="also write mean and 80%% interval of each voxel and each surface, and draw them on the "
+        "photo; the model has to draw volumes with noise",
     )  # fmt: skip
     add_seed(model, "the speckle and the poses")
     model.add_argument("--model", default=None, metavar="MODULE.CLASS", help="a class of your own")

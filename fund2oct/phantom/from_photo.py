@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import zlib
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -19,7 +20,8 @@ from fund2oct.phantom.rendering.texture import Texture
 from fund2oct.phantom.simulate import acquire_volume, scan_retina, streams
 
 _BEHIND = 3571
-_HEALTHY = "normal"
+HEALTHY = "normal"
+"""Diagnosis of every eye that is simulated behind a photo."""
 _CALIBRES_MM = (0.03, 0.05, 0.08)
 """Half widths of vessels that are looked for."""
 _RIM = 0.94
@@ -85,19 +87,23 @@ def simulate_behind_photo(
 
     The photo stays what it is. Its vessels cast their shadows into the B-scans, and the disc, the fovea and
     the scale are where the photo has them. All that a photo does not tell is drawn: the thickness of each
-    layer, the choroid, the pose, the speckle. The eye is healthy: what a diseased photo shows is not known to
-    the simulator, so take photos of healthy eyes.
+    layer, the choroid, the pose, the speckle. It is drawn for each photo anew: the pixels, ``seed`` and
+    ``number`` decide it together. The eye is healthy: what a diseased photo shows is not known to the
+    simulator, so take photos of healthy eyes.
 
     Args:
         seen: the photo, and its disc and fovea.
         seed: seed of the set, at least 0.
         number: number of the draw; others give other hidden anatomy behind the same photo.
-        config: sizes, scan and scanner. Its photo's width and diseases are not used.
+        config: sizes, scan and scanner. Its photo's width and its shares of diseases are not used.
         key: name of the photo; that of the eye has the number behind it.
         patient: name of the patient; empty takes that of the photo.
 
     Returns:
         The eye with the truth of its volume, marked as simulated.
+
+    Raises:
+        ValueError: if ``config`` names a diagnosis other than ``"normal"``, or long eyes.
 
     Example:
         >>> painted = np.full((64, 64, 3), 120, np.uint8)
@@ -105,8 +111,11 @@ def simulate_behind_photo(
         >>> simulate_behind_photo(seen, seed=0, number=3, config=PhantomConfig(n_depth=32, n_ascans=48))
         Eye('photo-behind3', OD, fundus 64 px, volume (6, 32, 48))
     """
-    config = replace(config or PhantomConfig(), fundus_px=len(seen.photo), diagnosis=_HEALTHY)
-    rng = streams(seed, number, _BEHIND)
+    config = config or PhantomConfig()
+    check_behind_photo(config)
+    config = replace(config, fundus_px=len(seen.photo), diagnosis=HEALTHY)
+    # Without the photo, the eyes behind all photos would be one eye with other vessels.
+    rng = streams(seed, number, _BEHIND, zlib.crc32(np.ascontiguousarray(seen.photo).data))
     retina = _retina_of(seen, rng, config)
     scan, signal = scan_retina(rng, retina, config)
     return Eye(
@@ -117,12 +126,39 @@ def simulate_behind_photo(
         scan=config.scan,
         placement=retina.grid.placement,
         lesion_fundus=np.zeros(seen.photo.shape[:2], np.uint8),
-        diagnosis=_HEALTHY,
+        diagnosis=HEALTHY,
         source=f"{SIMULATED} behind a photo, seed {seed}",
         volume=acquire_volume(rng["speckle"], signal, config),
         rescan=acquire_volume(rng["rescan"], signal, config),
         **scan,
     )
+
+
+def check_behind_photo(config: PhantomConfig) -> None:
+    """Refuse what cannot be simulated behind a photo.
+
+    Args:
+        config: how eyes are to be simulated.
+
+    Raises:
+        ValueError: if it names a diagnosis other than ``"normal"``, or long eyes.
+
+    Example:
+        >>> check_behind_photo(PhantomConfig(diagnosis="drusen"))
+        Traceback (most recent call last):
+            ...
+        ValueError: diagnosis: expected none, for eyes behind photos are healthy, found 'drusen'; leave it out
+    """
+    if config.diagnosis not in (None, HEALTHY):
+        raise ValueError(
+            f"diagnosis: expected none, for eyes behind photos are healthy, found {config.diagnosis!r}; "
+            "leave it out"
+        )
+    if config.population != "ordinary":
+        raise ValueError(
+            f"population: expected ordinary eyes behind photos, found {config.population!r}, whose form no "
+            "photo tells; leave it out"
+        )
 
 
 def _retina_of(seen: SeenAnatomy, rng: dict[str, np.random.Generator], config: PhantomConfig) -> Retina:
@@ -132,7 +168,7 @@ def _retina_of(seen: SeenAnatomy, rng: dict[str, np.random.Generator], config: P
     vessels = vessel_cover(seen.photo, seen.half_width_mm)
     fine = np.repeat(np.repeat(vessels, grid.size_px // len(vessels), 0), grid.size_px // len(vessels), 1)
     texture = Texture.sample(rng["texture"], grid)
-    lesions = sample_lesions(rng["lesions"], grid, _HEALTHY)
+    lesions = sample_lesions(rng["lesions"], grid, HEALTHY)
     return Retina(grid, anatomy, np.zeros_like(fine), fine, texture, lesions)
 
 

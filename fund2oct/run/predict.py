@@ -101,7 +101,8 @@ def predict(
             single answer.
         intervals: whether mean and 80% interval of each voxel and each surface are written too, as
             ``NAME.intervals.npz`` and a picture, see
-            :func:`fund2oct.models.uncertainty.draws.predict_intervals`.
+            :func:`fund2oct.models.uncertainty.draws.predict_intervals`. Only a model that draws volumes with
+            noise has them.
         lines: a table that tells for each photo where its B-scans lie, a row each, as
             ``fund2oct import table`` reads it; by default they lie as in the training.
         table: what is known of each eye, a row each with its ``photo``, as ``fund2oct import table`` reads
@@ -123,6 +124,7 @@ def predict(
         fund2oct.models.CheckpointError: if the checkpoint cannot be used.
         fund2oct.data.DataError: if a folder or pattern has no photos.
         fund2oct.outputs.OutputError: if a result would be written over something else.
+        ValueError: if intervals are asked of a model that has none to draw.
 
     Example:
         >>> (done,) = predict("model.ckpt", ["photo.png"], "predictions", figure_formats=[])  # no pictures
@@ -134,6 +136,11 @@ def predict(
     network = load_model(checkpoint, import_class(model) if model else None, device)
     network.draw_masks(mask_networks or {})
     assert network.task is not None
+    if intervals and not network.draws_volumes:
+        raise ValueError(
+            f"intervals: expected a model that draws volumes, found a {type(network).__name__}, which draws "
+            "none; its map and its .tif have the 80% interval of the thickness anyway; leave --intervals out"
+        )
     footer = f"{type(network).__name__}, {Path(checkpoint).name}. {network.task.provenance()} {_FOOTER}"
     wanted = seed if intervals else None
     results = Results(Path(out), formats, figure_formats, theme, footer, overwrite, wanted)

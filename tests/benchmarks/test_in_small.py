@@ -7,9 +7,13 @@ import sys
 from pathlib import Path
 
 import pytest
+import torch
+
+from fund2oct.models import load_model
+from fund2oct.models.uncertainty.familiar import FamiliarPhotos, photo_features
 
 ROOT = Path(__file__).parents[2]
-CHECKPOINT, EYES, FOLDER = "CHECKPOINT", "EYES", "FOLDER"
+CHECKPOINT, KNOWING, EYES, FOLDER = "CHECKPOINT", "KNOWING", "EYES", "FOLDER"
 SMALL_DATA = f"data.init_args.path={EYES} data.init_args.n_eyes=24"
 SMALL_STEP = "--shape 6 32 48 --batch-size 2 --steps 1"
 COMMANDS = {
@@ -31,7 +35,7 @@ COMMANDS = {
         f"--seconds 0.1 --batch-size 2 data.init_args.path={EYES} data.init_args.n_eyes=24",
         r"discriminator",
     ),
-    "unlike": (f"{CHECKPOINT} --data {EYES}", r"long eyes"),
+    "unlike": (f"{KNOWING} --data {EYES}", r"long eyes"),
 }
 NOT_HERE = {"x2ct_reference": "needs the published code", "heights/cached_eyes": "is what the others share"}
 
@@ -43,11 +47,24 @@ def test_every_benchmark_is_tried():
     assert there == {*COMMANDS, *NOT_HERE}
 
 
+@pytest.fixture(scope="module")
+def knowing_checkpoint(tiny_checkpoint, tmp_path_factory):
+    """The small model, as if it had seen the photos of a larger training."""
+    with torch.no_grad():
+        maps = load_model(tiny_checkpoint).generator_ema.module.encoder(torch.rand(1, 3, 48, 48))
+    photos = FamiliarPhotos.fit(torch.rand(80, photo_features(maps).shape[1]))
+    contents = torch.load(tiny_checkpoint, weights_only=True)
+    contents["fund2oct"]["task"]["photos"] = photos.to_dict()
+    path = tmp_path_factory.mktemp("models") / "knowing.ckpt"
+    torch.save(contents, path)
+    return path
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("name", COMMANDS)
-def test_it_runs_in_small(name, tiny_checkpoint, tiny_eyes, tmp_path):
+def test_it_runs_in_small(name, tiny_checkpoint, knowing_checkpoint, tiny_eyes, tmp_path):
     words, expected = COMMANDS[name]
-    given = {CHECKPOINT: tiny_checkpoint, EYES: tiny_eyes, FOLDER: tmp_path}
+    given = {CHECKPOINT: tiny_checkpoint, KNOWING: knowing_checkpoint, EYES: tiny_eyes, FOLDER: tmp_path}
     for word, path in given.items():
         words = words.replace(word, str(path))
     run = subprocess.run(

@@ -5,7 +5,8 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from fund2oct.data import EyeReader, EyeWriter
+from fund2oct.cli import main
+from fund2oct.data import DataError, EyeReader, EyeWriter
 from fund2oct.data.importing.simulated_file import simulate_file
 from fund2oct.eye import SIMULATED
 from fund2oct.phantom import PhantomConfig, SeenAnatomy, simulate_behind_photo
@@ -63,6 +64,28 @@ def test_the_fovea_of_the_photo_is_the_middle_of_the_scan_and_another_draw_is_an
     assert np.array_equal(first, same) and not np.array_equal(first, other)
 
 
+def test_each_photo_has_hidden_anatomy_pose_and_speckle_of_its_own():
+    photos = painted(-2.0), painted(1.5), painted(-2.0)
+    one, other, again = (
+        simulate_behind_photo(SeenAnatomy(photo, (0.0, 0.0), (0.7, -0.1), HALF_MM), 0, 0, CONFIG)
+        for photo in photos
+    )
+    for name in ("volume", "rescan", "boundaries_um", "pose_um"):
+        np.testing.assert_array_equal(getattr(one, name), getattr(again, name))
+
+    def mean_thickness_um(eye):
+        return np.nanmean(np.diff(eye.boundaries_um, axis=0), axis=(1, 2))
+
+    assert (np.abs(mean_thickness_um(one) - mean_thickness_um(other)) > 0.3).mean() > 0.7
+    assert np.abs(one.pose_um - other.pose_um).max() > 10
+    # In the vitreous, above both retinas, there is speckle and noise alone.
+    n_rows = int(min(np.nanmin(eye.boundaries_um) for eye in (one, other)) / CONFIG.pixel_um[0]) - 2
+    assert n_rows > 2
+    for name in ("volume", "rescan"):
+        above = [getattr(eye, name)[:, :n_rows].ravel() for eye in (one, other)]
+        assert abs(np.corrcoef(above)[0, 1]) < 0.2
+
+
 def test_a_disc_on_the_fovea_is_refused():
     with pytest.raises(ValueError, match="disc and fovea: expected two places"):
         SeenAnatomy(painted(), (0.1, 0.1), (0.1, 0.1), HALF_MM)
@@ -70,10 +93,11 @@ def test_a_disc_on_the_fovea_is_refused():
 
 def test_photos_of_a_file_come_in_turn_and_what_shows_no_disc_is_named(tiny_eyes, tmp_path):
     with EyeReader(tiny_eyes) as reader:
-        eye = reader.read(reader.keys[0])
-    blank = replace(eye, key="unlit", fundus=np.zeros_like(eye.fundus))
+        eye = replace(reader.read(reader.keys[0]), diagnosis="normal")
+    blank = replace(eye, key="unlit", fundus=np.zeros_like(eye.fundus), diagnosis="")
+    ill = [replace(eye, key=f"ill{number}", diagnosis="drusen") for number in range(2)]
     with EyeWriter(tmp_path / "photos.h5") as writer:
-        for one in (eye, blank):
+        for one in (eye, blank, *ill):
             writer.add(one)
     report = simulate_file(
         tmp_path / "out.h5", 3, config=PhantomConfig(n_depth=32, n_ascans=48), photos=tmp_path / "photos.h5"
@@ -81,7 +105,41 @@ def test_photos_of_a_file_come_in_turn_and_what_shows_no_disc_is_named(tiny_eyes
     assert report.imported == [f"{eye.key}-behind0", f"{eye.key}-behind1"]
     ((name, reason),) = report.skipped
     assert "unlit" in name and "expected a photo that shows the disc, found it with a confidence of" in reason
+    (remark,) = report.remarks
+    assert remark.startswith("left out 2 of 4 photos for their diagnosis (drusen 2): only healthy eyes")
     with EyeReader(tmp_path / "out.h5") as reader:
         behind = reader.read(f"{eye.key}-behind1")
     assert behind.patient == eye.patient and (behind.fundus == eye.fundus).all()
     assert behind.surfaces_um is not None
+
+
+def test_photos_of_ill_eyes_alone_are_refused(tiny_eyes, tmp_path):
+    with EyeReader(tiny_eyes) as reader:
+        eye = replace(reader.read(reader.keys[0]), diagnosis="drusen+SRF")
+    with EyeWriter(tmp_path / "photos.h5") as writer:
+        writer.add(eye)
+    with pytest.raises(
+        DataError, match=r"photos.h5: expected photos of healthy eyes, .* all 1 \(drusen\+SRF 1\)"
+    ):
+        simulate_file(tmp_path / "out.h5", 1, photos=tmp_path / "photos.h5")
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (
+            ["--diagnosis", "drusen"],
+            "diagnosis: expected none, for eyes behind photos are healthy, found 'drusen'",
+        ),
+        (["--population", "long"], "population: expected ordinary eyes behind photos, found 'long'"),
+        (
+            ["--fundus-px", "64"],
+            "expected no --fundus-px with --photos, which keep their width; leave it out",
+        ),
+    ],
+)
+def test_what_cannot_act_on_given_photos_is_refused(words, message, tiny_eyes, tmp_path, capsys):
+    out = tmp_path / "out.h5"
+    assert main(["simulate", str(out), "--photos", str(tiny_eyes), "--eyes", "1", *words]) == 1
+    (line,) = capsys.readouterr().err.splitlines()
+    assert message in line and not out.exists()

@@ -4,11 +4,13 @@ from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
+import pytest
 from PIL import Image, ImageOps
 
 from fund2oct.data import EyeReader
 from fund2oct.data.preparing.placing import ON_DISC
 from fund2oct.eye import Eye
+from fund2oct.models import SurfaceModel, load_model
 from fund2oct.models.uncertainty.familiar import UNLIKE
 from fund2oct.phantom import simulate_eye
 from fund2oct.run.predict import predict
@@ -36,6 +38,19 @@ def test_intervals_are_written_beside_the_volume(tiny_checkpoint, tmp_path):
         assert found["surfaces_um"].shape == (3, 4, 6, 48)
     (again,) = predict(**given, intervals=True, skip_done=True)
     assert again.skipped
+
+
+def test_intervals_of_a_model_without_volumes_are_refused(tiny_checkpoint, tmp_path, monkeypatch):
+    Image.fromarray(simulate_eye(0, 0).fundus).save(tmp_path / "eye.png")
+    model = SurfaceModel((6, 32, 48), encoder="own", surface_width=8)
+    model.task = load_model(tiny_checkpoint).task
+    monkeypatch.setattr("fund2oct.run.predict.load_model", lambda *_: model.eval())
+    given = {"checkpoint": tiny_checkpoint, "photos": [tmp_path / "eye.png"], "out": tmp_path / "out"}
+    with pytest.raises(
+        ValueError, match=r"found a SurfaceModel, which draws none; .*; leave --intervals out"
+    ):
+        predict(**given, intervals=True)
+    assert not (tmp_path / "out").exists()
 
 
 def test_a_picture_says_what_is_wrong_with_its_photo():

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections import Counter
 from dataclasses import replace
 from functools import partial
 
@@ -14,8 +15,10 @@ from fund2oct.data.store.layout import Compression
 from fund2oct.data.store.reader import EyeReader
 from fund2oct.eye import DataError, Eye
 from fund2oct.phantom import PhantomConfig, SeenAnatomy, simulate_behind_photo, simulate_eye
+from fund2oct.phantom.from_photo import HEALTHY, check_behind_photo
 
 _SURE = 0.5
+_NAMED = 5
 
 
 def simulate_file(
@@ -40,20 +43,23 @@ def simulate_file(
         out: the file to make; one that holds these very eyes is left as it is.
         n_eyes: how many eyes; each two are of one patient.
         seed: the same seed makes the same eyes, whatever their number.
-        config: sizes, scan and diseases.
+        config: sizes, scan and diseases; behind photos neither a diagnosis nor long eyes.
         workers: processes to simulate in.
         overwrite: whether ``out`` may be replaced.
         compression: how the file is compressed, see :class:`~fund2oct.data.EyeWriter`.
         wait: whether to wait where another process is making the file.
         photos: a file of eyes, behind whose photos volumes are simulated, see
             :func:`fund2oct.phantom.simulate_behind_photo`. They come in turn, until there are ``n_eyes``.
+            Eyes with a diagnosis other than ``"normal"`` are left out.
 
     Returns:
-        What became of each eye; every one is imported but those whose photo shows no disc for sure.
+        What became of each eye; every one is imported but those whose photo shows no disc for sure. How many
+        photos were left out for their diagnosis is among the remarks.
 
     Raises:
-        DataError: if ``out`` exists, or cannot be made.
-        ValueError: if ``n_eyes`` or ``workers`` is not positive.
+        DataError: if ``out`` exists, or cannot be made, or ``photos`` holds no photo of a healthy eye.
+        ValueError: if ``n_eyes`` or ``workers`` is not positive, or ``config`` asks for what cannot be
+            simulated behind a photo.
 
     Example:
         >>> small = PhantomConfig(n_depth=32, n_ascans=48, fundus_px=48)
@@ -63,6 +69,7 @@ def simulate_file(
     if n_eyes < 1 or workers < 1:
         raise ValueError(f"n_eyes and workers: expected at least 1, found {n_eyes} and {workers}")
     config = config or PhantomConfig()
+    remarks = list[str]()
     if photos is None:
         candidates = [
             Candidate(
@@ -73,11 +80,10 @@ def simulate_file(
             for number in range(n_eyes)
         ]
     else:
+        check_behind_photo(config)
         with EyeReader(photos) as reader:
-            keys = [key for key in reader.keys if "fundus" in reader.info(key).arrays]
+            keys = _healthy_photos(reader, remarks)
             digest = reader.digest()
-        if not keys:
-            raise DataError(f"{photos}: expected eyes with a photo, found none")
         candidates = [
             Candidate(
                 f"eye {draw} behind the photo {key}",
@@ -86,7 +92,7 @@ def simulate_file(
             )
             for draw, key in ((number // len(keys), keys[number % len(keys)]) for number in range(n_eyes))
         ]
-    return make_file(
+    report = make_file(
         candidates,
         out,
         overwrite,
@@ -95,6 +101,36 @@ def simulate_file(
         wait=wait,
         description="simulating eyes",
     )
+    report.remarks += remarks
+    return report
+
+
+def _healthy_photos(reader: EyeReader, remarks: list[str]) -> list[str]:
+    """Keys of the eyes behind whose photos a healthy eye may be simulated; a remark tells of the others."""
+    infos = [reader.info(key) for key in reader.keys]
+    photos = [info for info in infos if "fundus" in info.arrays]
+    if not photos:
+        raise DataError(f"{reader.path}: expected eyes with a photo, found none in {len(infos)}")
+    healthy = [info.key for info in photos if _is_healthy(info.diagnosis)]
+    if len(healthy) == len(photos):
+        return healthy
+    ill = Counter(info.diagnosis for info in photos if not _is_healthy(info.diagnosis))
+    named = ", ".join(f"{diagnosis} {n}" for diagnosis, n in ill.most_common(_NAMED))
+    if not healthy:
+        raise DataError(
+            f"{reader.path}: expected photos of healthy eyes, for such are simulated behind them, found a "
+            f"diagnosis with all {len(photos)} ({named}); take photos of eyes that are {HEALTHY!r}"
+        )
+    remarks.append(
+        f"left out {len(photos) - len(healthy)} of {len(photos)} photos for their diagnosis ({named}): "
+        "only healthy eyes are simulated behind photos"
+    )
+    return healthy
+
+
+def _is_healthy(diagnosis: str) -> bool:
+    """Whether nothing says that an eye is ill."""
+    return diagnosis.strip().casefold() in ("", HEALTHY)
 
 
 def _simulate(seed: int, number: int, config: PhantomConfig) -> tuple[Eye, list[str]]:

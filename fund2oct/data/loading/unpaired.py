@@ -11,6 +11,10 @@ from torch.utils.data import DataLoader
 from fund2oct.data.loading.datamodule import FundusOCTDataModule
 from fund2oct.data.loading.loader import StartMethod
 
+_VOLUMES_SEED = 7919
+"""Added to the seed of the volumes. With one seed, photos and volumes of one file would come in one order, as
+true pairs: a model would learn from pairs what it is said to learn without them."""
+
 
 class UnpairedDataModule(pl.LightningDataModule):
     """Photos without volumes beside volumes without photos.
@@ -26,7 +30,8 @@ class UnpairedDataModule(pl.LightningDataModule):
         volumes: the same for the volumes.
         batch_size: photos, and volumes, in a batch of each process.
         num_workers: processes that read ahead, for each side.
-        seed: decides the orders of the training eyes and their augmentation.
+        seed: decides the orders of the training eyes and their augmentation, those of photos and volumes
+            independently of each other.
         on_corrupt: see :class:`~fund2oct.data.loading.datamodule.FundusOCTDataModule`.
         start_method: how the processes are started, as there.
         split_seed: decides which patients are in which part, for both sides.
@@ -65,7 +70,7 @@ class UnpairedDataModule(pl.LightningDataModule):
             "split_seed": split_seed,
         }
         self.photos = _side("photos", common, photos)
-        self.volumes = _side("volumes", common, volumes)
+        self.volumes = _side("volumes", {**common, "seed": seed + _VOLUMES_SEED}, volumes)
 
     def prepare_data(self) -> None:
         """Fail early, and on one process, where a file cannot be used."""

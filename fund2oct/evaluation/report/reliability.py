@@ -13,7 +13,7 @@ from fund2oct.evaluation.compare import EyeSet
 from fund2oct.evaluation.report.lesion_tables import row_of
 from fund2oct.models import Batch, VolumeModel
 from fund2oct.models.surface_model import heights_above_pose
-from fund2oct.models.uncertainty.draws import N_DRAWS, draw_volumes
+from fund2oct.models.uncertainty.draws import N_DRAWS, draw_volumes, has_one_answer
 from fund2oct.networks.layered.surfaces import thickness_um
 from fund2oct.retina.layers import SURFACES
 
@@ -137,6 +137,6 @@ def _surface_levels(model: VolumeModel, batch: Batch) -> dict[str, Tensor]:
 
 def _voxel_levels(model: VolumeModel, batch: Batch, seed: int) -> dict[str, Tensor]:
     draws = draw_volumes(model, batch["fundus"], batch["grid"], batch["key"], seed, **model.known(batch))
-    if (draws[0] == draws[1]).all():  # no noise: it has one answer, and no interval
+    if has_one_answer(draws):
         return {}
     return {"voxels": level_of_draws(batch["aligned"], draws).masked_fill(~batch["mask"].bool(), torch.nan)}

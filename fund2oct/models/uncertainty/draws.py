@@ -97,6 +97,20 @@ def draw_volumes(
     return torch.stack(draws)
 
 
+def has_one_answer(draws: Tensor) -> bool:
+    """Whether a model draws without noise: each draw is the same, and lies in no interval.
+
+    Args:
+        draws: volumes that were drawn with other noise each, shape ``(n, ...)``.
+
+    Example:
+        >>> one = torch.rand(1, 6, 32, 48)
+        >>> has_one_answer(one.expand(9, -1, -1, -1)), has_one_answer(torch.rand(9, 6, 32, 48))
+        (True, False)
+    """
+    return torch.equal(draws[0], draws[1])
+
+
 @torch.inference_mode()
 def predict_intervals(model: VolumeModel, eye: Eye, seed: int = 0) -> Intervals:
     """Find mean and interval of what a model draws for the photo of an eye.
@@ -113,6 +127,9 @@ def predict_intervals(model: VolumeModel, eye: Eye, seed: int = 0) -> Intervals:
 
     Returns:
         The intervals, at the pose of the eye's volume, on the CPU.
+
+    Raises:
+        ValueError: if the model draws without noise and predicts no distribution of surfaces.
 
     Example:
         >>> from fund2oct.models import load_model
@@ -132,8 +149,13 @@ def _predict_intervals(model: VolumeModel, eye: Eye, seed: int) -> Intervals:
     grid = eye.placement.to_grid(eye.scan.coordinates(n_ascans, model.device))[None]
     pose_um = torch.from_numpy(np.array(eye.pose_um))[None].to(model.device)
     aligned = draw_volumes(model, fundus, grid, [eye.key], seed, **known)[:, 0]
-    draws = unalign(aligned, pose_um.expand(N_DRAWS, -1, -1), spacing_mm[1]).cpu()
     predict = getattr(model, "surfaces", None)
+    if predict is None and has_one_answer(aligned):
+        raise ValueError(
+            f"intervals: expected a model that draws with noise, found a {type(model).__name__}, which draws "
+            "without noise: it has one answer to a photo and no interval; leave --intervals out"
+        )
+    draws = unalign(aligned, pose_um.expand(N_DRAWS, -1, -1), spacing_mm[1]).cpu()
     if predict is not None:
         pose = pose_surface_um(pose_um, n_ascans).cpu()
         middle, (low, high) = _heights_um(predict(fundus, grid, **known))

@@ -102,6 +102,16 @@ def photo_features(maps: Sequence[Tensor]) -> Tensor:
     return torch.cat([each.detach().float().mean((2, 3)) for each in maps], 1)
 
 
+def looked_at(n: int) -> Tensor:
+    """Numbers of the photos, of ``n`` of a training, from which is learned what is usual.
+
+    Example:
+        >>> looked_at(3), len(looked_at(10_000))
+        (tensor([0, 1, 2]), 256)
+    """
+    return torch.linspace(0, n - 1, min(n, _MOST)).long()
+
+
 @torch.no_grad()
 def familiar_photos(encoder: nn.Module, dataset: Any, device: torch.device) -> FamiliarPhotos | None:
     """How the photos of a training look to an encoder, as they are, without augmentation.
@@ -118,7 +128,7 @@ def familiar_photos(encoder: nn.Module, dataset: Any, device: torch.device) -> F
     if not hasattr(dataset, "photo") or len(dataset) < _LEAST:
         return None
     seen = []
-    for numbers in torch.linspace(0, len(dataset) - 1, min(len(dataset), _MOST)).long().split(_BATCH):
+    for numbers in looked_at(len(dataset)).split(_BATCH):
         with suppress(DataError):  # a damaged eye is the loader's to tell of
             photos = torch.stack([dataset.photo(number) for number in numbers.tolist()])
             seen.append(photo_features(encoder(photos.to(device))))

@@ -196,6 +196,24 @@ def test_unpaired_eyes_train_by_configuration_alone(sides, tmp_path, monkeypatch
     assert len(set(epoch)) == len(epoch)
 
 
+def test_both_sides_out_of_one_file_make_no_pairs(make_file):
+    path = str(make_file(40))
+
+    def pairs(*epochs, **volumes):
+        data = UnpairedDataModule({"path": path}, {"path": path, **volumes}, batch_size=4)
+        loader, found = data.train_dataloader(), []
+        for epoch in epochs:
+            for side in loader.iterables.values():
+                side.sampler.set_epoch(epoch)
+            for batch, *_ in loader:
+                found += zip(batch["photos"]["key"], batch["volumes"]["key"], strict=True)
+        return found
+
+    found = pairs(0, 1, 2)
+    assert len(found) > 60 and sum(photo == volume for photo, volume in found) < len(found) / 8
+    assert all(photo == volume for photo, volume in pairs(0, seed=0))  # who asks for one order has it
+
+
 def test_a_misspelt_option_of_a_side_is_named(sides):
     with pytest.raises(ValueError, match=r"photos: expected arguments of FundusOCTDataModule, .*'pth'"):
         UnpairedDataModule({"pth": sides[0]}, {"path": sides[1]})

@@ -10,6 +10,8 @@ from scipy.stats import norm
 
 from fund2oct.data import FundusOCTDataModule
 from fund2oct.models import SurfaceModel, VoxelGAN, load_model
+from fund2oct.models.baselines import Pix2PixHD
+from fund2oct.models.published import shipped_models
 from fund2oct.models.published.files import read_published, write_published
 from fund2oct.models.task import TASK_KEY, Task
 from fund2oct.models.uncertainty import familiar
@@ -77,6 +79,18 @@ def test_a_photo_unlike_those_of_the_training_is_told(tiny_checkpoint, photo):
         assert model.predict(photo).history["photo_distance"] >= UNLIKE
 
 
+def test_the_model_in_the_package_knows_the_photos_of_its_training():
+    if not shipped_models():
+        pytest.skip("no model lies in fund2oct/weights; make weights-wheel puts one in")
+    model = load_model()
+    assert model.task.photos is not None
+    eyes = [simulate_eye(7, number) for number in range(2)]
+    assert max(familiar.photo_distance(model, eye.fundus) for eye in eyes) < UNLIKE
+    black = np.zeros_like(eyes[0].fundus)
+    noise = np.random.default_rng(0).integers(0, 256, black.shape, np.uint8)
+    assert min(familiar.photo_distance(model, photo) for photo in (black, noise)) > 2 * UNLIKE
+
+
 @pytest.mark.parametrize("kind", ["surfaces predicted", "surfaces searched"])
 def test_intervals_hold_the_draws(kind, photo, tiny_checkpoint, tmp_path):
     model = load_model(tiny_checkpoint)
@@ -108,6 +122,17 @@ def test_intervals_hold_the_draws(kind, photo, tiny_checkpoint, tmp_path):
     # Of the innermost surface every increment counts.
     deviation = said.loadings_um.sum(1).square().sum(1).sqrt()[0]
     torch.testing.assert_close(lower[0] - middle[0], norm.ppf(0.9) * deviation, rtol=1e-4, atol=1e-3)
+
+
+def test_a_model_that_draws_without_noise_has_no_intervals(photo, tiny_checkpoint):
+    model = Pix2PixHD((6, 32, 48), width=8, n_halvings=2, n_blocks=1, n_scales=2)
+    model.configure_model()
+    model.task = load_model(tiny_checkpoint).task
+    eye = model.eval().predict(photo)
+    with pytest.raises(
+        ValueError, match=r"found a Pix2PixHD, .* it has one answer .*; leave --intervals out"
+    ):
+        predict_intervals(model, eye)
 
 
 def test_draws_of_an_eye_depend_on_its_key_and_not_on_its_batch():
