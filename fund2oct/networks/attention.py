@@ -28,9 +28,9 @@ class ScanAttention(nn.Module):
     r"""Exchange features between all A-scans of a scan, across its slices.
 
     Each A-scan asks all of the scan by :math:`\mathrm{softmax}(q k^\top / \sqrt d) v` (equation 1 of Vaswani
-    et al.), in four heads. Places are counted in millimetres from the scan's centre, on a photo of the usual field, so
-    that A-scans over the same point of the retina have the same phases, whatever slice they belong to and
-    however finely or in which direction it was scanned. On a photo of another field they are scaled with it.
+    et al.), in four heads. Places are counted in millimetres from the scan's centre, on a photo of the usual
+    field, so that A-scans over the same point of the retina have the same phases, whatever slice they belong
+    to and however finely or in which direction it was scanned. On a photo of another field they are scaled.
 
     * ``"none"``: the attention is not told the places;
     * ``"learned"``: it adds a learned map of the retina, read at the place;
