@@ -84,6 +84,21 @@ def test_a_folder_of_the_hub(timm, tmp_path):
         build_encoder(str(tmp_path))
 
 
+def test_a_name_without_a_tag_says_too_little_where_tags_differ(timm, tmp_path):
+    saved(timm, "vit_tiny_patch16_224", tmp_path / "vit_tiny_patch16_224.safetensors")
+    with pytest.raises(
+        ValueError, match=r"its name does not say which of timm's .* as in vit_tiny_patch16_224\."
+    ):
+        build_encoder(str(tmp_path / "vit_tiny_patch16_224.safetensors"))
+
+
+@pytest.mark.parametrize(("name", "width_px"), [("test_vit", 100), ("test_convnext", 100)])
+def test_maps_that_leave_out_the_edge_of_the_photo_are_refused(name, width_px, timm, tmp_path):
+    saved(timm, name, tmp_path / f"{name}.safetensors")
+    with pytest.raises(ValueError, match="encoder_px: expected"):
+        build_encoder(str(tmp_path / f"{name}.safetensors"), width_px=width_px)(torch.rand(1, 3, 160, 160))
+
+
 def test_a_weight_that_is_missing_is_not_drawn_at_random(timm, tmp_path):
     path = tmp_path / "test_vit.pth"
     weights = saved(timm, "test_vit", tmp_path / "all.safetensors").state_dict()
