@@ -75,10 +75,16 @@ class MaskedModel(VolumeModel):
         raise NotImplementedError(f"{type(self).__name__} does not say what is hidden and filled in")
 
     def choose_encoder(
-        self, encoder: str, fine_tune: bool | int, encoder_px: int | None, lora_rank: int
+        self, encoder: str, fine_tune: bool | int | None, encoder_px: int | None, lora_rank: int
     ) -> None:
-        """Choose the photo encoder; the library's own is trained whatever ``fine_tune`` says."""
+        """Choose the photo encoder.
+
+        The library's own is trained whatever ``fine_tune`` says. Of others None trains all, or nothing beside
+        low-rank changes.
+        """
         name = available_encoder(encoder)
+        if fine_tune is None:
+            fine_tune = not lora_rank
         super().choose_encoder(name, fine_tune if name != "own" else False, encoder_px, lora_rank)
 
     def judges(self) -> list[nn.Module]:
