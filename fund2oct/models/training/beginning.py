@@ -97,7 +97,7 @@ def seen_since(seen: SeenEyes, earlier: Sequence[SeenEyes]) -> SeenEyes:
         >>> [one.parts["train"][0].key for one in seen_since(pairs, [photos]).before]
         ['a']
     """
-    before: list[SeenEyes] = []
+    before = list(seen.before)
     for one in earlier:
         if one.parts != seen.parts:
             one.check_apart(seen)

@@ -111,10 +111,8 @@ def _load(path: Path, name: str, width_px: int | None, **options: Any) -> Backbo
     network.reset_classifier(0)
     wanted = timm.data.resolve_model_data_config(network)
     _, height, width = wanted["input_size"]
-    if width_px and (width_px, width_px) != (height, width) and hasattr(network, "set_input_size"):
-        network.set_input_size(img_size=(width_px, width_px))
     interpolation = wanted["interpolation"]
-    return TimmBackbone(
+    backbone = TimmBackbone(
         network,
         PhotoInput(
             width_px or width,
@@ -123,6 +121,9 @@ def _load(path: Path, name: str, width_px: int | None, **options: Any) -> Backbo
             interpolation=interpolation if interpolation in ("nearest", "bilinear") else "bicubic",
         ),
     )
+    if width_px and (width_px, width_px) != (height, width) and hasattr(network, "set_input_size"):
+        network.set_input_size(img_size=(width_px, width_px))
+    return backbone
 
 
 class TimmBackbone(Backbone):

@@ -152,6 +152,7 @@ def test_each_earlier_training_is_remembered_once():
     third = seen_since(third, [second, first])
     assert [one.path for one in third.before] == ["a.h5", "b.h5"]
     assert seen_since(SeenEyes.of_keys(["c"], path="c.h5"), [third]) == third
+    assert seen_since(third, []) == seen_since(third, [third]) == third
     with pytest.raises(ValueError, match=r"of the 1 eyes .*\(a\)"):
         seen_since(SeenEyes.of_keys(["d"], test=["a"]), [third])
 
