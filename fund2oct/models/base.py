@@ -19,8 +19,8 @@ from fund2oct.metrics.validation import ValidationMetrics
 from fund2oct.models.batch import Batch, Fake, Losses, frozen_features, prepare_batch
 from fund2oct.models.generate import predict
 from fund2oct.models.task import TASK_KEY, Task, lacking
+from fund2oct.models.training.beginning import check_same_weights, resumed, seen_in, start_from
 from fund2oct.models.training.finite import NotFiniteError, advice, first_not_finite
-from fund2oct.models.training.init_from import start_from
 from fund2oct.models.training.knowing import KnowingModule
 from fund2oct.networks.average import AveragedNetwork
 from fund2oct.networks.blocks import Recomputing
@@ -284,7 +284,6 @@ class VolumeModel(KnowingModule):
 
     def setup(self, stage: str) -> None:
         """Take from the data what the model has to know of them, once, to be used without them."""
-        begun = []
         if stage == "fit":
             with values_of_a_file(self.from_file):
                 self.configure_model()
@@ -293,20 +292,18 @@ class VolumeModel(KnowingModule):
                 if isinstance(part, Recomputing):
                     part.recompute = self.recompute
             if self.init_from and not self.from_file:
-                begun, self.init_from = start_from(self.init_from, self, self.rebuilt()), None  # once
+                self.begun, self.init_from = start_from(self.init_from, self, self.rebuilt()), None  # once
             # What an earlier validation left lies in inference mode, where nothing can be added to.
             for metric in self.modules():
                 if isinstance(metric, Metric):
                     metric.reset()
-        datamodule = getattr(self.trainer, "datamodule", None)
+        data = getattr(self.trainer, "datamodule", None)
         # Photos alone, or unpaired, are no translation yet; where it lacks something, its loaders are asked.
-        pairs = datamodule is not None and getattr(datamodule, "content", "pairs") == "pairs"
-        if not pairs or lacking(datamodule):
-            return
-        if stage == "fit" or self.task is None:
-            self.task = Task.of(datamodule, self.shape, self.conditions)
-        for earlier in begun:
-            earlier.check_apart(self.task.seen)
+        pairs = getattr(data, "content", "pairs") == "pairs"
+        if pairs and not lacking(data) and (stage == "fit" or self.task is None):
+            self.task = Task.of(data, self.shape, self.conditions)
+        if stage == "fit":
+            self.remember(self.task if pairs else data)
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Store the class and the task beside the weights; refuse to save what diverged."""
@@ -324,6 +321,8 @@ class VolumeModel(KnowingModule):
             "class": f"{type(self).__module__}.{type(self).__qualname__}",
             "task": self.task.to_dict() if self.task else None,
         }
+        if self.task is None and self.seen_eyes:  # of photos or volumes alone
+            checkpoint[TASK_KEY] |= {"seen": self.seen_eyes.to_dict(), "fundus_px": self.photos_px}
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Restore the task, and leave to ``load_state_dict`` the weights of the parts that are built."""
@@ -334,11 +333,11 @@ class VolumeModel(KnowingModule):
         checkpoint["state_dict"] = {name: value for name, value in own.items() if name in rebuilt} | {
             name: value for name, value in saved.items() if name.partition(".")[0] in self._modules
         }
-        stored = checkpoint[TASK_KEY]["task"]
-        task = Task.from_dict(stored) if stored else None
-        if task and self.task:
-            task.check_same_split(self.task)
-        self.task = task
+        check_same_weights(checkpoint.get("hyper_parameters", {}), self, rebuilt - saved.keys())
+        about = checkpoint[TASK_KEY]
+        task = Task.from_dict(about["task"]) if about["task"] else None
+        here = self.task.seen if self.task else self.seen_eyes
+        self.task, self.seen_eyes = task, resumed(seen_in(about), here)
 
     def rebuilt_names(self) -> set[str]:
         """Names of the weights that come along each time the model is built, see :meth:`rebuilt`."""

@@ -189,7 +189,8 @@ def some_slices(batch: Batch, chosen: Tensor) -> Batch:
 def frozen_features(model: nn.Module) -> tuple[str, ...]:
     """Beginnings of the names of a model's weights that lie outside a checkpoint, and are not trained.
 
-    Of a network of which a part is trained on, these are the names of the weights that are not.
+    Of a network of which a part is trained on, these are the names of the weights that are not, and of the
+    buffers, such as batch statistics, of modules of which no weight is.
     """
     found = []
     for name, part in model.named_modules():
@@ -197,6 +198,9 @@ def frozen_features(model: nn.Module) -> tuple[str, ...]:
         if isinstance(part, FeatureNetwork) and frozen:
             found.append(f"{name}.")
         elif isinstance(part, Backbone):
-            weights = [weight for weight, each in part.named_parameters() if not each.requires_grad]
-            found += [f"{name}.{weight}" for weight in (*weights, *dict(part.named_buffers()))]
+            rest = [weight for weight, each in part.named_parameters() if not each.requires_grad]
+            for inner, module in part.named_modules(prefix=name):
+                if not any(each.requires_grad for each in module.parameters()):
+                    found += [f"{inner}.{buffer}" for buffer, _ in module.named_buffers(recurse=False)]
+            found += [f"{name}.{weight}" for weight in rest]
     return tuple(found)

@@ -72,7 +72,8 @@ class Task:
         fundus_px: width of the photos in pixels.
         poses: distribution of the poses of the training volumes.
         preparation: how photos and volumes were prepared.
-        seen: eyes of the training, of the validation and of the test.
+        seen: eyes of the training, of the validation and of the test, and those of the trainings that it
+            began with.
         simulated: True if any training eye was simulated.
         real: True if any eye of the training, the validation or the test was not simulated.
         conditions: the scalars that the model is told of an eye beside its photo.
@@ -149,19 +150,6 @@ class Task:
             )
         told = Conditions.of(conditions, data.metadata() if conditions else ())
         return cls(data.scan, (s, z, x), data.fundus_px, poses, preparation, seen, simulated, real, told)
-
-    def check_same_split(self, other: Task) -> None:
-        """Refuse to go on with a training whose test eyes were training eyes before.
-
-        Raises:
-            ValueError: if ``other``, that of the training to go on with, has other parts.
-        """
-        if self.seen.parts != other.seen.parts:
-            raise ValueError(
-                f"the checkpoint was trained on another split ({self.seen.path}, {self.seen.split}) than "
-                f"this training's ({other.seen.path}, {other.seen.split}); resume with the same data "
-                "and split, or its test eyes become training eyes"
-            )
 
     def for_publishing(self) -> Task:
         """A copy without names of eyes, patients and folders."""

@@ -12,7 +12,10 @@ from torch.nn import functional as F
 
 from fund2oct.data import FundusOCTDataModule
 from fund2oct.models import SurfaceModel, VoxelGAN
+from fund2oct.models.batch import frozen_features
 from fund2oct.models.training.init_from import init_from
+from fund2oct.networks.foundation.backbone import Backbone
+from fund2oct.networks.foundation.tuning import choose_trained
 
 
 class Net(nn.Module):
@@ -130,7 +133,7 @@ def test_a_model_that_was_trained_on_the_test_eyes_begins_no_training(tiny_eyes,
     path = tmp_path / "first.ckpt"
     fit(0).save_checkpoint(path)
     fit(0, init_from=str(path))
-    with pytest.raises(ValueError, match="init_from: its model was trained on"):
+    with pytest.raises(ValueError, match="that this training begins with were trained on"):
         fit(1, init_from=str(path))
 
 
@@ -160,24 +163,151 @@ def test_a_file_that_does_not_help_is_refused_in_a_line(write, message, tmp_path
     assert not (tmp_path / "crater").exists()
 
 
-def test_a_weight_that_comes_from_a_package_is_kept(tmp_path):
-    torch.save(
-        {f"generator.{name}": torch.ones_like(v) for name, v in Net().state_dict().items()},
-        tmp_path / "a.pth",
-    )
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float16])
+def test_frozen_weights_may_be_in_the_file_too(dtype, tmp_path):
+    """As in a model that was published with its encoder, at half precision."""
     net = Net()
+    state = {f"generator.backbone.{name}": value for name, value in net.backbone.state_dict().items()}
+    state |= {f"generator.head.{name}": torch.ones_like(v) for name, v in net.head.state_dict().items()}
+    rounded = {name: v.to(dtype) if v.is_floating_point() else v for name, v in state.items()}
+    torch.save(rounded, tmp_path / "a.pth")
     before = net.backbone[0].weight.clone()
     report = init_from(tmp_path / "a.pth", {"generator": net}, kept=("generator.backbone.",))
     assert torch.equal(net.backbone[0].weight, before) and (net.head.weight == 1).all()
     assert report.n_weights == 2 and len(report.frozen) == 9
-    assert "9 left as they were, for they are frozen: fine_tune takes them (generator.backbone" in str(report)
+    assert "9 frozen, and the same in the file (generator.backbone" in str(report)
 
 
-def test_nothing_is_taken_by_chance_where_all_that_fits_is_frozen(tmp_path):
-    """The last layers of both are 5 x 2, and have nothing to do with each other."""
-    state = {f"generator.backbone.{name}": value for name, value in Net().backbone.state_dict().items()}
-    torch.save(state | {"generator.other.mix.weight": torch.ones(2, 5)}, tmp_path / "a.pth")
+def test_a_head_is_not_put_on_frozen_weights_other_than_its_own(tmp_path):
+    state = Net().state_dict()
+    torch.save({f"generator.{name}": value for name, value in state.items()}, tmp_path / "a.pth")
     net = Net()
-    with pytest.raises(ValueError, match=r"none of its 10 .*; 9 belong to frozen weights .* fine_tune takes"):
+    before = net.head.weight.clone()
+    message = (
+        r"4 of these would be left out here .*set fine_tune=true without lora_rank, and encoder_learning"
+    )
+    with pytest.raises(ValueError, match=message):
+        # Those of the batch normalisation are the same in both.
         init_from(tmp_path / "a.pth", {"generator": net}, kept=("generator.backbone.",))
-    assert not (net.head.weight == 1).any()
+    assert torch.equal(net.head.weight, before)
+
+
+def test_what_fits_by_chance_begins_nothing(tmp_path):
+    """A norm of as many channels has nothing to do with this one."""
+    theirs = {f"stage.{number}.conv.weight": torch.rand(7, 7) for number in range(20)}
+    theirs |= {f"stage.0.bn.{name}": torch.full((4,), 9.0) for name in ("weight", "bias")}
+    torch.save(theirs, tmp_path / "a.pth")
+    net = Net()
+    with pytest.raises(
+        ValueError, match=r"only 2 .* of its 22 weights .* fit one of the model's 11 .* chance"
+    ):
+        init_from(tmp_path / "a.pth", {"generator": net})
+    assert not (net.backbone[1].weight == 9).any()
+
+
+def test_a_whole_part_of_the_model_is_sensible(tmp_path):
+    theirs = {f"backbone.{name}": value for name, value in Net().backbone.state_dict().items()}
+    torch.save(theirs | {f"text.{number}": torch.rand(9) for number in range(30)}, tmp_path / "a.pth")
+    ours = encoder()
+    ours.rest = nn.ModuleList(nn.Linear(11, 11) for _ in range(20))
+    report = init_from(tmp_path / "a.pth", {"generator": ours})
+    assert len(report.taken) == 9 and all(
+        name.startswith("generator.encoder.layers.") for name in report.taken
+    )
+
+
+# --- networks of others --------------------------------------------------------------------------------
+
+
+class Blocks(Backbone):
+    """A network of others of three blocks with batch normalisation."""
+
+    def __init__(self):
+        super().__init__()
+        self.layers = nn.ModuleList(nn.Sequential(nn.Linear(3, 3), nn.BatchNorm1d(3)) for _ in range(3))
+
+    def blocks(self):
+        return [
+            [name for name, _ in self.named_parameters() if name.startswith(f"layers.{number}.")]
+            for number in range(3)
+        ]
+
+
+def of_others(fine_tune):
+    """A network around it, and what of it comes along each time it is built."""
+    torch.manual_seed(1)  # the same weights of others
+    network = nn.Module()
+    network.backbone, network.head = Blocks(), nn.Linear(3, 3)
+    choose_trained(network.backbone, fine_tune, 0)
+    return network, frozen_features(nn.ModuleDict({"generator": network}))
+
+
+def stored(path, fine_tune):
+    """A checkpoint of it, whose trained weights are other ones."""
+    network, rebuilt = of_others(fine_tune)
+    state = {f"generator.{name}": value for name, value in network.state_dict().items()}
+    state = {name: value for name, value in state.items() if not name.startswith(rebuilt)}
+    torch.save({name: value + 1 for name, value in state.items()}, path)
+    return state
+
+
+def test_batch_statistics_are_stored_with_the_weights_that_are_trained(tmp_path):
+    state = stored(tmp_path / "last.pth", 1)
+    kept = {"weight", "bias", "running_mean", "running_var", "num_batches_tracked"}
+    of_last = {f"generator.backbone.layers.2.1.{name}" for name in kept}
+    assert {name for name in state if ".backbone." in name and ".1." in name} == of_last
+    assert not [name for name in stored(tmp_path / "none.pth", False) if ".backbone." in name]
+    whole = stored(tmp_path / "whole.pth", True)
+    network, rebuilt = of_others(True)
+    assert not rebuilt and len(whole) == len(network.state_dict())
+    init_from(tmp_path / "whole.pth", {"generator": network}, rebuilt)
+    assert (network.backbone.layers[0][1].running_var == 2).all()
+
+
+@pytest.mark.parametrize(
+    ("there", "here", "fits"),
+    [
+        (False, False, True), (False, 1, True), (False, True, True),
+        (1, False, False), (1, 1, True), (1, 2, True), (1, True, True),
+        (True, False, False), (True, 1, False), (True, True, True),
+    ],
+)  # fmt: skip
+def test_all_that_a_file_has_of_a_network_of_others_is_taken_or_nothing(there, here, fits, tmp_path):
+    state = stored(tmp_path / "a.pth", there)
+    network, rebuilt = of_others(here)
+    before = {f"generator.{name}": value.clone() for name, value in network.state_dict().items()}
+    if fits:
+        init_from(tmp_path / "a.pth", {"generator": network}, rebuilt)
+        after = {f"generator.{name}": value for name, value in network.state_dict().items()}
+        assert all(torch.equal(after[name], value + (name in state)) for name, value in before.items())
+        return
+    with pytest.raises(ValueError, match=r"would be left out here .*generator.backbone.*set fine_tune=true"):
+        init_from(tmp_path / "a.pth", {"generator": network}, rebuilt)
+    assert all(
+        torch.equal(before[f"generator.{name}"], value) for name, value in network.state_dict().items()
+    )
+
+
+def test_low_rank_changes_go_on_as_low_rank_changes(tmp_path):
+    pytest.importorskip("peft", reason='pip install "fund2oct[foundation]"')
+
+    def changed(rank):
+        network, _ = of_others(False)
+        choose_trained(network.backbone, False, rank)
+        return network, frozen_features(nn.ModuleDict({"generator": network}))
+
+    network, rebuilt = changed(2)
+    state = {f"generator.{name}": value for name, value in network.state_dict().items()}
+    lora = {name: value + 1 for name, value in state.items() if not name.startswith(rebuilt)}
+    assert any(".lora_A." in name for name in lora)
+    torch.save(lora, tmp_path / "lora.pth")
+    init_from(tmp_path / "lora.pth", {"generator": network}, rebuilt)
+    after = {f"generator.{name}": value for name, value in network.state_dict().items()}
+    assert all(torch.equal(after[name], value) for name, value in lora.items())
+    for other in (of_others(True), of_others(False), changed(1)):
+        with pytest.raises(ValueError, match=r"lora_A.*set lora_rank=2 as there, and no fine_tune"):
+            init_from(tmp_path / "lora.pth", {"generator": other[0]}, other[1])
+    stored(tmp_path / "whole.pth", True)
+    network, rebuilt = changed(2)
+    with pytest.raises(ValueError, match="set fine_tune=true without lora_rank"):
+        init_from(tmp_path / "whole.pth", {"generator": network}, rebuilt)

@@ -173,6 +173,7 @@ class SeenEyes:
         digest: tells whether a file holds these very eyes, see :meth:`fund2oct.data.EyeReader.digest`.
         split: how the eyes were parted, in words.
         parts: the eyes that were trained on, validated on and kept for the test.
+        before: the eyes of all trainings whose weights this one began with; they count as trained on.
 
     Example:
         >>> names = [EyeName(f"{n}-OD", str(n), "") for n in range(3)]
@@ -189,6 +190,7 @@ class SeenEyes:
     digest: str
     split: str
     parts: Mapping[Part, tuple[EyeName, ...]]
+    before: tuple[SeenEyes, ...] = ()
 
     @classmethod
     def of_keys(
@@ -224,7 +226,7 @@ class SeenEyes:
         seen = [name for name in names if self._knows(name)]
         known = {name.key for name in seen}
         keys = tuple(name.key for name in names if name.key not in known)
-        how = f"`{path}` holds other eyes than `{self.path}`, on which the model was trained. "
+        how = f"`{path}` holds other eyes than `{self.path}`, on which the model was trained.{self._begun()} "
         if not seen:
             how += f"None of its {len(names)} eyes was trained or validated on, by key, patient and photo."
             return HeldOut(keys, how)
@@ -241,14 +243,15 @@ class SeenEyes:
             later: the eyes of the training that begins; ``self`` are those of the weights' own training.
 
         Raises:
-            ValueError: if test eyes of the later training were trained on in the earlier one.
+            ValueError: if test eyes of the later training were trained on in the earlier one, or before it.
         """
         known = [name.key for name in later.parts["test"] if self._knows(name)]
         if known:
+            then = "; ".join(f"{one.path}: {one.split}" for one in (self, *self.before))
             raise ValueError(
-                f"init_from: its model was trained on {len(known)} of the {len(later.parts['test'])} eyes "
-                f"that this training keeps for the test ({_some(known)}), by key, patient or photo; its "
-                f"report would flatter. Split the data as then ({self.path}: {self.split})"
+                f"the weights that this training begins with were trained on {len(known)} of the "
+                f"{len(later.parts['test'])} eyes that it keeps for the test ({_some(known)}), by key, "
+                f"patient or photo; its report would flatter. Split the data as then ({then})"
             )
 
     def how(self) -> str:
@@ -256,8 +259,12 @@ class SeenEyes:
         return (
             f"The eyes are the test part of `{self.path}`, as the model was trained with it: "
             f"{self.split}, {len(self.parts['train'])} eyes to train, {len(self.parts['val'])} to validate, "
-            f"{len(self.parts['test'])} to test."
+            f"{len(self.parts['test'])} to test.{self._begun()}"
         )
+
+    def _begun(self) -> str:
+        paths = ", ".join(dict.fromkeys(f"`{one.path}`" for one in self.before))
+        return f" Its weights began with what was learned on {paths}." if paths else ""
 
     def _overlap(self) -> str:
         trained = {name.key for name in self.parts["train"]}
@@ -280,7 +287,8 @@ class SeenEyes:
             for part, names in self.parts.items()
         }
         path = ", ".join(PurePath(one).name for one in self.path.split(", "))
-        return SeenEyes(path, self.digest, self.split, parts)
+        before = tuple(one.for_publishing() for one in self.before)
+        return SeenEyes(path, self.digest, self.split, parts, before)
 
     def _knows(self, name: EyeName) -> bool:
         keys, patients, photos = self._known
@@ -292,20 +300,23 @@ class SeenEyes:
 
     @cached_property
     def _known(self) -> tuple[frozenset[str], frozenset[str], frozenset[str]]:
-        known = [*self.parts["train"], *self.parts["val"]]
+        known = [name for one in (self, *self.before) for name in (*one.parts["train"], *one.parts["val"])]
         keys, patients, photos = zip(*known, strict=True) if known else ((), (), ())
         return frozenset(map(hidden, keys)), frozenset(map(hidden, patients)), frozenset(photos)
 
     def to_dict(self) -> dict[str, Any]:
         """Plain values, as stored in a checkpoint."""
         parts = {part: [list(name) for name in self.parts[part]] for part in PARTS}
-        return {"path": self.path, "digest": self.digest, "split": self.split, "parts": parts}
+        before = [one.to_dict() for one in self.before]
+        about = {"path": self.path, "digest": self.digest, "split": self.split}
+        return {**about, "parts": parts, "before": before}
 
     @classmethod
     def from_dict(cls, values: Mapping[str, Any]) -> SeenEyes:
         """Read what :meth:`to_dict` wrote."""
         parts = {part: tuple(EyeName(*map(str, name)) for name in values["parts"][part]) for part in PARTS}
-        return cls(str(values["path"]), str(values["digest"]), str(values["split"]), parts)
+        before = tuple(map(cls.from_dict, values.get("before", ())))
+        return cls(str(values["path"]), str(values["digest"]), str(values["split"]), parts, before)
 
 
 def hidden(name: str) -> str:

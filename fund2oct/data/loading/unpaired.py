@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any, Literal
 
 import pytorch_lightning as pl
@@ -10,6 +11,7 @@ from torch.utils.data import DataLoader
 
 from fund2oct.data.loading.datamodule import FundusOCTDataModule
 from fund2oct.data.loading.loader import StartMethod
+from fund2oct.data.loading.split import SeenEyes
 
 _VOLUMES_SEED = 7919
 """Added to the seed of the volumes. With one seed, photos and volumes of one file would come in one order, as
@@ -81,6 +83,13 @@ class UnpairedDataModule(pl.LightningDataModule):
         """Split the eyes of both sides, and check each."""
         for side in self._sides:
             side.setup(stage)
+
+    def seen(self) -> SeenEyes:
+        """Which eyes are trained on, validated on and kept for the test: those of the photos.
+
+        The volumes' are among those that the weights have seen before, so that no later test has them.
+        """
+        return replace(self.photos.seen(), before=(self.volumes.seen(),))
 
     def train_dataloader(self) -> CombinedLoader:
         """Augmented photos and volumes."""

@@ -7,10 +7,8 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor, nn
 
-from fund2oct.data.loading.split import SeenEyes
 from fund2oct.models.base import VolumeModel
 from fund2oct.models.batch import Batch, Losses
-from fund2oct.models.task import TASK_KEY
 from fund2oct.models.training.optimisation import each_step, trained_parts
 from fund2oct.networks.encoder import available_encoder, pretrained_parts
 from fund2oct.networks.noise import NoiseSource
@@ -59,7 +57,6 @@ class MaskedModel(VolumeModel):
     ) -> None:
         super().__init__(shape, **options)
         self.encoder_learning_rate = encoder_learning_rate
-        self.seen: SeenEyes | None = None
 
     def filling_losses(self, network: nn.Module, batch: Batch, rng: NoiseSource) -> Losses:
         """Hide parts of a batch, fill them in, and compare.
@@ -75,10 +72,16 @@ class MaskedModel(VolumeModel):
         raise NotImplementedError(f"{type(self).__name__} does not say what is hidden and filled in")
 
     def choose_encoder(
-        self, encoder: str, fine_tune: bool | int, encoder_px: int | None, lora_rank: int
+        self, encoder: str, fine_tune: bool | int | None, encoder_px: int | None, lora_rank: int
     ) -> None:
-        """Choose the photo encoder; the library's own is trained whatever ``fine_tune`` says."""
+        """Choose the photo encoder.
+
+        The library's own is trained whatever ``fine_tune`` says. Of others None trains all, or nothing beside
+        low-rank changes.
+        """
         name = available_encoder(encoder)
+        if fine_tune is None:
+            fine_tune = not lora_rank
         super().choose_encoder(name, fine_tune if name != "own" else False, encoder_px, lora_rank)
 
     def judges(self) -> list[nn.Module]:
@@ -110,15 +113,3 @@ class MaskedModel(VolumeModel):
         logged: dict[str, Any] = {f"{part}/{name}": value for name, value in losses.items()}
         self.log_dict(logged, batch_size=len(batch["key"]))
         return losses
-
-    def setup(self, stage: str) -> None:
-        """Remember which eyes are seen."""
-        super().setup(stage)
-        seen = getattr(getattr(self.trainer, "datamodule", None), "seen", None)
-        if stage == "fit" and seen is not None:
-            self.seen = seen()
-
-    def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Store these eyes beside the weights."""
-        super().on_save_checkpoint(checkpoint)
-        checkpoint[TASK_KEY]["seen"] = self.seen.to_dict() if self.seen else None

@@ -35,7 +35,8 @@ class MaskedPairs(MaskedVolumes):
     from eye to eye: what one side shows more of, the other shows less of, so that now and then the whole
     volume is filled in from the photo, or the other way round. Its terms, of what was hidden alone:
 
-    * ``tissue`` and ``pockets``: those of :class:`MaskedVolumes`;
+    * ``tissue`` and ``pockets``: those of :class:`MaskedVolumes`. The true heights of the four surfaces are
+      given at every A-scan, hidden ones too, so that what is learned of the volume is tissue and not shape;
     * ``photo``: L1 of the photo, by the photo's encoder;
     * ``colours``: L1 of the photo's colours over each A-scan, by what is known of volume and photo there.
 
@@ -45,7 +46,8 @@ class MaskedPairs(MaskedVolumes):
     Args:
         shape: numbers of slices, rows and A-scans ``(S, Z, X)`` of the volumes.
         encoder: photo encoder, see :class:`fund2oct.models.Pix2Vol`.
-        fine_tune: what of a pre-trained encoder is trained on; all of it.
+        fine_tune: what of a pre-trained encoder is trained on: True for all, False for nothing, a number for
+            its last blocks; None for all, or nothing with ``lora_rank``.
         lora_rank: rank of trained low-rank changes of a foundation encoder; 0 for none.
         encoder_px: width in pixels to which photos are resized for it; None takes that of its weights.
         tissue_width: number of channels of an A-scan's features.
@@ -72,7 +74,7 @@ class MaskedPairs(MaskedVolumes):
         self,
         shape: tuple[int, int, int],
         encoder: str = "auto",
-        fine_tune: bool | int = True,
+        fine_tune: bool | int | None = None,
         lora_rank: int = 0,
         encoder_px: int | None = None,
         tissue_width: int = 128,

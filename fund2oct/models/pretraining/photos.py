@@ -31,7 +31,8 @@ class MaskedPhotos(MaskedModel):
 
     Args:
         encoder: photo encoder, see :class:`fund2oct.models.Pix2Vol`.
-        fine_tune: what of a pre-trained encoder is trained on; all of it.
+        fine_tune: what of a pre-trained encoder is trained on: True for all, False for nothing, a number for
+            its last blocks; None for all, or nothing with ``lora_rank``.
         lora_rank: rank of trained low-rank changes of a foundation encoder; 0 for none.
         encoder_px: width in pixels to which photos are resized for it; None takes that of its weights.
         cells: number of cells along each side of a photo.
@@ -56,7 +57,7 @@ class MaskedPhotos(MaskedModel):
     def __init__(
         self,
         encoder: str = "auto",
-        fine_tune: bool | int = True,
+        fine_tune: bool | int | None = None,
         lora_rank: int = 0,
         encoder_px: int | None = None,
         cells: int = 8,

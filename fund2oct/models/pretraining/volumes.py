@@ -36,7 +36,8 @@ class MaskedVolumes(MaskedModel):
 
     Cells of each B-scan in the aligned frame are replaced by the mean of the rest. The hidden layers of a
     B-scan discriminator read what is left, and a decoder draws the tissue of every A-scan between the real
-    surfaces. Its terms, of hidden voxels alone, are two of ``Pix2Vol``:
+    surfaces. Their true heights are given at every A-scan, hidden ones too. Its terms, of hidden voxels
+    alone, are two of ``Pix2Vol``:
 
     * ``tissue``: squared difference from the real volume, fluid left out;
     * ``pockets``: cross entropy of the fluid within the retina.

@@ -3,22 +3,22 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
 import torch
-from pytorch_lightning.utilities.rank_zero import rank_zero_info
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from fund2oct.data.loading.split import SeenEyes
-from fund2oct.models.task import TASK_KEY
-from fund2oct.networks.features.weight_files import read_saved, read_weights
+from fund2oct.networks.features.weight_files import read_weights
+from fund2oct.networks.foundation.backbone import Backbone
 
 _AVERAGED = "generator_ema.module."
 _NAMED = 3
+_LEAST_SHARE, _LEAST_PART = 0.5, 8
+"""Share of the weights, of the file or of the model, or number of weights of a whole part of the model, below
+which an agreement can be chance: two norms of one width agree by ``weight`` and ``bias``."""
 
 
 @dataclass
@@ -34,8 +34,7 @@ class Taken:
         resized: names of those that were resized, because the file has them for another depth.
         unlike: names of the model's weights that have another shape in the file, with both shapes.
         left: names of the model's weights that are not in the file.
-        frozen: names of the model's frozen weights, which come from a package and were not replaced, although
-            the file has them.
+        frozen: names of the model's frozen weights that the file has too, with the same values.
         unused: names of the file's weights that were not taken.
 
     Example:
@@ -65,10 +64,7 @@ class Taken:
         if self.left:
             parts.append(f"{len(self.left)} left as they were, not in the file ({_some(self.left)})")
         if self.frozen:
-            parts.append(
-                f"{len(self.frozen)} left as they were, for they are frozen: fine_tune takes them "
-                f"({_some(self.frozen)})"
-            )
+            parts.append(f"{len(self.frozen)} frozen, and the same in the file ({_some(self.frozen)})")
         if self.unused:
             parts.append(f"{len(self.unused)} of the file not used ({_some(self.unused)})")
         return f"init_from {self.path}: {'; '.join(parts)}"
@@ -82,6 +78,10 @@ def init_from(path: str | Path, networks: Mapping[str, nn.Module], kept: tuple[s
     prefix with which most weights agree is found. From a checkpoint of this library the averaged generator is
     taken.
 
+    What is frozen here comes from elsewhere and is not replaced; the file may have it too, if with the same
+    values. All that the file has of a network of others is taken, or nothing is: a network whose first blocks
+    are of one training and whose last are of another is none.
+
     If a weight differs only in the length of a depth axis, it is resized. A module declares such weights and
     their axis in ``depth_axes``, for example ``{"weight": 2}``.
 
@@ -89,13 +89,15 @@ def init_from(path: str | Path, networks: Mapping[str, nn.Module], kept: tuple[s
         path: a ``.safetensors`` file, or a file of ``torch.save`` with tensors by name, which can lie in a
             dictionary, as Lightning, timm and MAE write it. Only tensors and plain values are read.
         networks: networks by name, whose weights are replaced in place.
-        kept: prefixes of the names of weights that are not replaced.
+        kept: prefixes of the names of weights that are frozen and not replaced.
 
     Returns:
         Which weights were taken and which were not.
 
     Raises:
-        ValueError: if the file cannot be read, or nothing in it fits.
+        ValueError: if the file cannot be read; if nothing in it fits, or so little that it may be chance; or
+            if it has weights of a network of others that this model would leave out. Nothing is replaced
+            then.
 
     Example:
         >>> import tempfile
@@ -131,47 +133,101 @@ def init_from(path: str | Path, networks: Mapping[str, nn.Module], kept: tuple[s
     # Frozen weights tell the prefix too: without them chance agreements might.
     there, here = _beginnings(theirs, every, axes)
     report = Taken(path, len(ours), there, here)
+    found: dict[str, Tensor] = {}
+    matched = {here + name[len(there) :]: value for name, value in theirs.items() if name.startswith(there)}
     for name, weight in ours.items():
-        given = theirs.get(there + name[len(here) :]) if name.startswith(here) else None
+        given = matched.get(name)
         if given is None:
             report.left.append(name)
         elif (fitted := _fitted(given, weight, axes.get(name))) is None:
             report.unlike.append(f"{name} {tuple(given.shape)} for {tuple(weight.shape)}")
         else:
-            weight.copy_(fitted)
+            found[name] = fitted
             report.taken.append(name)
             if given.shape != weight.shape:
                 report.resized.append(f"{name} {tuple(given.shape)} to {tuple(weight.shape)}")
-    matched = {here + name[len(there) :] for name in theirs if name.startswith(there)}
     report.frozen = [name for name in every if name not in ours and name in matched]
     used = {there + name[len(here) :] for name in (*report.taken, *report.frozen)}
     report.unused = [name for name in theirs if name not in used]
-    if not report.taken:
-        hint = f"; {len(report.frozen)} belong to frozen weights of the model: fine_tune takes them"
-        raise ValueError(
-            f"init_from: {path}: none of its {len(theirs)} weights ({_some(list(theirs))}) fits one of the "
-            f"model's {len(ours)} ({_some(list(ours))}) by name and shape{hint if report.frozen else ''}"
-        )
+    _check_sensible(report, len(theirs), list(every))
+    _check_whole(report, matched, every, backbones(networks))
+    for name, fitted in found.items():
+        ours[name].copy_(fitted)
     return report
 
 
-def start_from(paths: Iterable[str | Path], model: Any, kept: tuple[str, ...] = ()) -> list[SeenEyes]:
-    """Give a model's generator, its average and its discriminators the weights of files, and say it.
+def backbones(networks: Mapping[str, nn.Module]) -> tuple[str, ...]:
+    """Beginnings of the names of the weights that belong to networks of others.
 
-    Returns:
-        The eyes that each file's model was trained on, where it is a checkpoint of this library.
+    Args:
+        networks: networks by name, which may hold such ones.
     """
-    parts = {name: getattr(model, name, None) for name in ("generator", "discriminators")}
-    networks = {name: part for name, part in parts.items() if part is not None}
-    seen = []
-    for path in paths:
-        rank_zero_info(str(init_from(path, networks, kept)))
-        about = read_saved(Path(path), "init_from").get(TASK_KEY) or {}
-        of_task = about["task"]["seen"] if about.get("task") else None
-        if found := about.get("seen") or of_task:
-            seen.append(SeenEyes.from_dict(found))
-    model.generator_ema.update(model.generator, decay=0.0)
-    return seen
+    return tuple(
+        f"{part}.{name}{'.' if name else ''}"
+        for part, network in networks.items()
+        for name, module in network.named_modules()
+        if isinstance(module, Backbone)
+    )
+
+
+def _check_sensible(report: Taken, n_theirs: int, every: list[str]) -> None:
+    """Refuse a file of which nothing fits, or what may agree by chance: a norm here and a norm there."""
+    used = [*report.taken, *report.frozen]
+    theirs = f"its {n_theirs} weights ({_some(report.unused)})"
+    model = f"the model's {len(every)} ({_some(every)})"
+    if not used:
+        raise ValueError(f"init_from: {report.path}: none of {theirs} fits one of {model} by name and shape")
+    of_part = Counter(part for name in every for part in _parts(name))
+    used_of_part = Counter(part for name in used for part in _parts(name))
+    whole = any(of_part[part] == number >= _LEAST_PART for part, number in used_of_part.items())
+    in_full = report.there == report.here  # names that agree in full are no chance
+    if not (whole or in_full) and len(used) < _LEAST_SHARE * min(n_theirs, len(every)):
+        raise ValueError(
+            f"init_from: {report.path}: only {len(used)} ({_some(used)}) of {theirs} fit one of {model} by "
+            "name and shape, which may be chance; expected half of either, or a whole part of the model: "
+            "give weights of the same network"
+        )
+
+
+def _check_whole(
+    report: Taken, matched: Mapping[str, Tensor], every: Mapping[str, Tensor], of_others: tuple[str, ...]
+) -> None:
+    """Refuse to leave out some of the weights that the file has of a network of others."""
+    changed = [name for name in report.frozen if not _same(matched[name], every[name])]
+    # Where the file has names of its own, what has no place here is a head or a decoder.
+    no_place = [name for name in matched if name not in every] if report.there == report.here else []
+    unlike = [name.partition(" ")[0] for name in report.unlike]
+    left_out = changed + [name for name in (*no_place, *unlike) if name.startswith(of_others)]
+    if not left_out:
+        if not report.taken:
+            raise ValueError(
+                f"init_from: {report.path}: all of its weights that fit are frozen here, and the same: there "
+                "is nothing to begin with"
+            )
+        return
+    lora = [matched[name] for name in left_out if ".lora_A." in name]
+    if lora:
+        advice = f"set lora_rank={len(lora[0])} as there, and no fine_tune"
+    elif any(name in every and matched[name].shape != every[name].shape for name in left_out):
+        advice = "give encoder the weights that it had there"
+    else:
+        advice = "set fine_tune=true without lora_rank, and encoder_learning_rate=0 to keep them as they are"
+    raise ValueError(
+        f"init_from: {report.path}: its training changed weights of a network that others have trained, and "
+        f"{len(left_out)} of these would be left out here ({_some(left_out)}), while the rest relies on "
+        f"them; {advice}"
+    )
+
+
+def _same(given: Tensor, weight: Tensor) -> bool:
+    """Whether two weights are the same, at the precision of the file."""
+    return given.shape == weight.shape and torch.equal(given, weight.detach().cpu().to(given.dtype))
+
+
+def _parts(name: str) -> list[str]:
+    """Names of the modules that hold a weight."""
+    words = name.split(".")
+    return [".".join(words[:n]) for n in range(1, len(words))]
 
 
 def _beginnings(

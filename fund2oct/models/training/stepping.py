@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 from typing import Any, ClassVar
 
 import pytorch_lightning as pl
@@ -10,8 +11,10 @@ import torch
 from pytorch_lightning.trainer.states import TrainerFn
 from torch import nn
 
+from fund2oct.data.loading.split import SeenEyes
 from fund2oct.models.batch import Losses
 from fund2oct.models.task import Task
+from fund2oct.models.training.beginning import Beginning, seen_since
 from fund2oct.models.training.finite import FiniteWatch, advice
 from fund2oct.models.training.optimisation import (
     Progress,
@@ -70,6 +73,12 @@ class SteppingModule(pl.LightningModule):
         self.gradient_clip = gradient_clip
         self.seed = seed
         self.task: Task | None = None
+        self.seen_eyes: SeenEyes | None = None
+        """The eyes that the weights have seen, in this training and in those that it began with."""
+        self.photos_px = 0
+        """Width in pixels of the photos of the training; 0 without photos."""
+        self.begun: list[Beginning] = []
+        """What the files of ``init_from`` say of their trainings, until the data of this one are known."""
         self._finite = FiniteWatch()
         self._progress = Progress()
 
@@ -117,8 +126,32 @@ class SteppingModule(pl.LightningModule):
         rest_frozen(*networks)
         datamodule = getattr(self.trainer, "datamodule", None)
         # Photos alone, or unpaired, are no translation.
-        if self.task is None and getattr(datamodule, "content", "pairs") == "pairs":
-            self.task = Task.of(datasets_of(self.trainer), self.shape, self.conditions)
+        if getattr(datamodule, "content", "pairs") == "pairs":
+            self.task = self.task or Task.of(datasets_of(self.trainer), self.shape, self.conditions)
+            self.remember(self.task)
+
+    def remember(self, about: Any) -> None:
+        """Remember the eyes of a training beside those that the weights have seen before it.
+
+        Args:
+            about: the task, or the datamodule of photos or volumes alone. Nothing is remembered of one that
+                does not say which eyes it has.
+
+        Raises:
+            ValueError: if the weights have seen eyes that it keeps for the test.
+        """
+        seen = getattr(about, "seen", None)
+        seen = seen() if callable(seen) else seen
+        if seen is None:
+            return
+        earlier = [self.seen_eyes, *(one.seen for one in self.begun)]
+        self.seen_eyes = seen_since(seen, [one for one in earlier if one])
+        self.photos_px = getattr(about, "fundus_px", 0)
+        if self.task and self.task is about:
+            self.task = replace(self.task, seen=self.seen_eyes)
+        for one in self.begun:
+            one.warn_of_other_photos(self.photos_px)
+        self.begun = []
 
     def on_train_epoch_end(self) -> None:
         """Step the schedules; stop where the training diverged."""

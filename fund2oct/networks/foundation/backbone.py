@@ -29,6 +29,29 @@ class Backbone(nn.Module):
         raise NotImplementedError
 
 
+def check_width(width_px: int, cell_px: int, of: str) -> None:
+    """Refuse a width of the photo whose last pixels would lie in no cell of a map.
+
+    A-scans are looked up in maps that are taken to span the whole photo.
+
+    Args:
+        width_px: of the prepared photo.
+        cell_px: its pixels along a cell.
+        of: whose cell it is, for the message.
+
+    Raises:
+        ValueError: if the cells do not fill the width.
+
+    Example:
+        >>> check_width(225, 32, "the coarsest map's")
+        Traceback (most recent call last):
+            ...
+        ValueError: encoder_px: expected a multiple of the coarsest map's 32 pixels, found 225
+    """
+    if width_px % cell_px:
+        raise ValueError(f"encoder_px: expected a multiple of {of} {cell_px} pixels, found {width_px}")
+
+
 def evenly(n_depths: int, n_maps: int = 4) -> list[int]:
     """Depths at even distances, the last of them the deepest, counted from 1.
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Collection
 from pathlib import Path
 
 import torch
@@ -26,7 +27,6 @@ _BEFORE = {
     "cls_token": "embeddings.cls_token",
     "pos_embed": "embeddings.position_embeddings",
     "patch_embed.proj": "embeddings.patch_embeddings.projection",
-    "norm": "layernorm",
 }
 _WITHIN = {
     "norm1": "layernorm_before",
@@ -36,13 +36,19 @@ _WITHIN = {
     "mlp.fc2": "output.dense",
 }
 _BLOCK = re.compile(r"blocks\.(\d+)\.(.+)\.(weight|bias)")
+_LEFT_OUT = re.compile(r"mask_token|(decoder_\w+|head|fc_norm)(\..+)?")
+"""Decoder and classifier, and the norm of the mean of all tokens, which the classifier reads."""
 
 
 def load_mae(path: Path, width_px: int | None = None) -> Backbone:
-    """Read the encoder of a masked autoencoder; its decoder is left out.
+    """Read the encoder of a masked autoencoder; a decoder, or the classifier of a fine-tuning, is left out.
 
     Only tensors and plain values are read. The layout tells the sizes of the network, and the table of
-    positions the size of the photo.
+    positions the size of the photo. Where it was fine-tuned as MAE and RETFound do it, which classify by the
+    mean of the tokens, the norm of that mean takes the place of the last layer norm, which is then not there.
+
+    Plain vision transformers of timm have the same names and may want another normalisation. They are told
+    by their classifier, and refused.
 
     Args:
         path: ``.pth`` or ``.safetensors``, such as ``RETFound_mae_natureCFP.pth``.
@@ -69,6 +75,19 @@ def load_mae(path: Path, width_px: int | None = None) -> Backbone:
             f"encoder: {path}: expected the layout of MAE and RETFound (cls_token, pos_embed, "
             f"patch_embed.proj, blocks.0.attn.qkv, ...), or the name of a timm model, "
             f"with timm installed; found {found}"
+        )
+    if "fc_norm.weight" not in weights and any(name.startswith("head.") for name in weights):
+        raise ValueError(
+            f"encoder: {path}: holds a classifier (head) beside a last norm, as transformers of timm do, "
+            "which may want the photo normalised in another way; name it as timm does, ARCHITECTURE.TAG, and "
+            "install timm. Where it is a masked autoencoder, take the classifier out"
+        )
+    known = _names(weights)
+    if unknown := [name for name in weights if name not in known and not _LEFT_OUT.fullmatch(name)]:
+        some = ", ".join(unknown[:3])
+        raise ValueError(
+            f"encoder: {path}: {len(unknown)} weights have no place in the layout of MAE and RETFound "
+            f"({some}): it is another network"
         )
     width, _, patch_px, _ = weights["patch_embed.proj.weight"].shape
     side = round((weights["pos_embed"].shape[1] - 1) ** 0.5)
@@ -100,17 +119,30 @@ def renamed(weights: dict[str, Tensor]) -> dict[str, Tensor]:
     Query, key and value of a block lie in one tensor there.
     """
     found: dict[str, Tensor] = {}
-    for name, weight in weights.items():
+    for name, theirs in _names(weights).items():
+        for own, part in zip(theirs, weights[name].chunk(len(theirs)), strict=True):
+            found[own] = part.to(torch.float32, copy=True)
+    return found
+
+
+def _names(weights: Collection[str]) -> dict[str, list[str]]:
+    """The names that the hub has, for each name of MAE's encoder: three where the weight holds three."""
+    found: dict[str, list[str]] = {}
+    # Of a fine-tuned one: the norm of the mean of the tokens.
+    last = "norm" if "norm.weight" in weights else "fc_norm"
+    for name in weights:
+        start, _, kind = name.rpartition(".") if name.endswith((".weight", ".bias")) else (name, "", "")
+        ending = f".{kind}" if kind else ""
         if match := _BLOCK.fullmatch(name):
-            number, part, kind = match.groups()
+            number, part, _ = match.groups()
             block = f"encoder.layer.{number}"
             if part == "attn.qkv":
-                for role, own in zip(("query", "key", "value"), weight.chunk(3), strict=True):
-                    found[f"{block}.attention.attention.{role}.{kind}"] = own.clone()
+                roles = "query", "key", "value"
+                found[name] = [f"{block}.attention.attention.{role}{ending}" for role in roles]
             elif part in _WITHIN:
-                found[f"{block}.{_WITHIN[part]}.{kind}"] = weight
-            continue
-        start, _, kind = name.rpartition(".") if name.endswith((".weight", ".bias")) else (name, "", "")
-        if start in _BEFORE:
-            found[_BEFORE[start] + (f".{kind}" if kind else "")] = weight
-    return {name: weight.to(torch.float32) for name, weight in found.items()}
+                found[name] = [f"{block}.{_WITHIN[part]}{ending}"]
+        elif start in _BEFORE:
+            found[name] = [f"{_BEFORE[start]}{ending}"]
+        elif start == last:
+            found[name] = [f"layernorm{ending}"]
+    return found

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -9,16 +11,29 @@ from typing import Any
 from torch import Tensor, nn
 
 from fund2oct.networks.features.weight_files import read_weights
-from fund2oct.networks.foundation.backbone import Backbone, evenly
+from fund2oct.networks.foundation.backbone import Backbone, check_width, evenly
 from fund2oct.networks.foundation.photo_input import PhotoInput
+
+_NAMED = re.compile(r"[a-z][a-z0-9_]*\.(?!\d+$)[a-z0-9_]+|(vit|deit3?|flexivit)_\w*patch\d+\w*")
+"""Names of files of timm: ARCHITECTURE.TAG, and the transformers whose weights have the names of MAE's."""
 
 
 def is_timm_file(path: Path) -> bool:
-    """Whether timm is there and knows a model of the file's name, without its ending and its tag."""
+    """Whether a file is named like a model of timm: ``ARCHITECTURE.TAG`` or ``ARCHITECTURE``, and an ending.
+
+    Raises:
+        ModuleNotFoundError: if it is named so and timm is missing. Read as something else, its photos would
+            be normalised in another way.
+    """
     try:
         timm = _timm()
-    except ModuleNotFoundError:
-        return False
+    except ModuleNotFoundError as error:
+        if not _NAMED.fullmatch(path.stem):
+            return False
+        raise ModuleNotFoundError(
+            f"encoder: {path}: is named like a model of timm; {error}. If it is a masked autoencoder in the "
+            "layout of MAE, give it another name, such as my_mae.pth"
+        ) from error
     return bool(timm.is_model(path.stem))
 
 
@@ -33,10 +48,13 @@ def load_timm(path: Path, width_px: int | None = None) -> Backbone:
         The network.
 
     Raises:
-        ValueError: if the file is damaged, or lacks weights of the network.
+        ValueError: if the file is damaged, or lacks weights of the network; or if its name has no tag, and
+            timm knows weights of this network that want different photos.
         ModuleNotFoundError: if ``timm`` is missing.
     """
     timm = _timm()
+    if "." not in path.stem:
+        _check_one_kind(timm, path)
     weights = read_weights(path, "encoder")
     known = timm.get_pretrained_cfg(path.stem.partition(".")[0])
     names = getattr(known, "classifier", None) or ()
@@ -45,6 +63,22 @@ def load_timm(path: Path, width_px: int | None = None) -> Backbone:
     n_classes = len(heads[0]) if heads and heads[0] is not None else 0
     overlay = {"state_dict": weights, "num_classes": n_classes, "label_offset": 0}
     return _load(path, path.stem, width_px, pretrained_cfg_overlay=overlay, num_classes=n_classes)
+
+
+def _check_one_kind(timm: Any, path: Path) -> None:
+    """Refuse a file without a tag where the tag alone says how the photo is wanted."""
+    tagged = timm.list_pretrained(f"{path.stem}.*")
+    wanted = set()
+    for name in tagged:
+        known = timm.get_pretrained_cfg(name)
+        wanted.add((tuple(known.input_size), tuple(known.mean), tuple(known.std), known.interpolation))
+    if len(wanted) > 1:
+        some = ", ".join(tagged[:3])
+        raise ValueError(
+            f"encoder: {path}: its name does not say which of timm's {len(tagged)} weights of this network "
+            "it holds, and they want photos of different sizes or normalisations; name it with its tag, as "
+            f"in {some}"
+        )
 
 
 def load_timm_folder(folder: Path, config: Mapping[str, Any], width_px: int | None = None) -> Backbone:
@@ -77,10 +111,8 @@ def _load(path: Path, name: str, width_px: int | None, **options: Any) -> Backbo
     network.reset_classifier(0)
     wanted = timm.data.resolve_model_data_config(network)
     _, height, width = wanted["input_size"]
-    if width_px and (width_px, width_px) != (height, width) and hasattr(network, "set_input_size"):
-        network.set_input_size(img_size=(width_px, width_px))
     interpolation = wanted["interpolation"]
-    return TimmBackbone(
+    backbone = TimmBackbone(
         network,
         PhotoInput(
             width_px or width,
@@ -89,6 +121,9 @@ def _load(path: Path, name: str, width_px: int | None, **options: Any) -> Backbo
             interpolation=interpolation if interpolation in ("nearest", "bilinear") else "bicubic",
         ),
     )
+    if width_px and (width_px, width_px) != (height, width) and hasattr(network, "set_input_size"):
+        network.set_input_size(img_size=(width_px, width_px))
+    return backbone
 
 
 class TimmBackbone(Backbone):
@@ -99,7 +134,8 @@ class TimmBackbone(Backbone):
         photo_input: how it wants the photo.
 
     Raises:
-        ValueError: if timm does not return maps of this network.
+        ValueError: if timm does not return maps of this network, or its patches do not fill the photo's
+            width.
     """
 
     def __init__(self, network: nn.Module, photo_input: PhotoInput) -> None:
@@ -117,12 +153,23 @@ class TimmBackbone(Backbone):
         )
         self.channels = tuple(stages[index]["num_chs"] for index in self.indices)
         self.reductions = tuple(stages[index]["reduction"] for index in self.indices)
+        if self.one_size:
+            check_width(photo_input.width_px, self.reductions[0], "the patch's")
 
     def forward(self, prepared: Tensor) -> list[Tensor]:
         """Maps of prepared photos, each ``(B, C, h, w)``."""
         maps: list[Tensor] = self.network.forward_intermediates(  # type: ignore[operator]
             prepared, indices=self.indices, norm=self.one_size, intermediates_only=True
         )
+        width_px = prepared.shape[-1]
+        for each, cell_px in zip(maps, self.reductions, strict=True):
+            # Rounded down, the photo's last pixels are in no cell; rounded up, its edge is padded.
+            if each.shape[-1] != math.ceil(width_px / cell_px):
+                raise ValueError(
+                    f"encoder_px: expected maps that span the whole photo of {width_px} pixels, found "
+                    f"{each.shape[-1]} cells of {cell_px}; choose a multiple of {max(self.reductions)} "
+                    "pixels, or another network"
+                )
         return maps
 
     def blocks(self) -> list[list[str]]:

@@ -12,7 +12,7 @@ import torch
 from safetensors import SafetensorError
 from torch import Tensor, nn
 
-from fund2oct.networks.foundation.backbone import Backbone, evenly
+from fund2oct.networks.foundation.backbone import Backbone, check_width, evenly
 from fund2oct.networks.foundation.local_weights import PHOTO_CONFIG
 from fund2oct.networks.foundation.photo_input import INTERPOLATIONS, PhotoInput
 
@@ -93,11 +93,7 @@ class TransformerBackbone(Backbone):
         super().__init__()
         config = network.config
         patch_px = config.patch_size
-        if photo_input.width_px % patch_px:
-            raise ValueError(
-                f"encoder_px: expected a multiple of the patch's {patch_px} pixels, found "
-                f"{photo_input.width_px}"
-            )
+        check_width(photo_input.width_px, patch_px, "the patch's")
         self.network = network
         self.photo_input = photo_input
         self.depths = evenly(config.num_hidden_layers)
@@ -127,6 +123,9 @@ class ConvBackbone(Backbone):
     Args:
         network: a model of transformers, without a head.
         photo_input: how it wants the photo.
+
+    Raises:
+        ValueError: if the photo's width is no multiple of a cell of the coarsest map.
     """
 
     network: Any
@@ -137,6 +136,8 @@ class ConvBackbone(Backbone):
         self.photo_input = photo_input
         self.channels = tuple(network.config.hidden_sizes)
         self.reductions = tuple(4 * 2**stage for stage in range(len(self.channels)))
+        # Each stage drops what is left over at the edge.
+        check_width(photo_input.width_px, self.reductions[-1], "the coarsest map's")
 
     def forward(self, prepared: Tensor) -> list[Tensor]:
         """Maps of prepared photos, ``(B, C_l, h_l, w_l)``."""

@@ -140,6 +140,18 @@ def test_photos_alone_and_volumes_alone(sides):
         FundusOCTDataModule(sides[0]).setup()
 
 
+def test_unpaired_eyes_of_both_sides_are_known_later(sides):
+    data = UnpairedDataModule({"path": sides[0]}, {"path": sides[1]})
+    data.setup()
+    seen = data.seen()
+    (volumes,) = seen.before
+    assert (seen.path, volumes.path) == sides
+    names = [name for one in (seen, volumes) for part in ("train", "val") for name in one.parts[part]]
+    tests = [name for one in (seen, volumes) for name in one.parts["test"]]
+    held = seen.held_out([*names, *tests], "another", "c.h5")
+    assert list(held.keys) == [name.key for name in tests] != []
+
+
 PRETRAIN = """
 from fund2oct.models import VoxelGAN
 

@@ -48,9 +48,7 @@ def test_weights_that_know_a_test_eye_begin_no_training(trained, known):
         "val": (),
         "test": (EyeName("n2", "n2", ""), EyeName(*known)),
     }
-    expected = (
-        "trained on 1 of the 2 eyes that this training keeps .* Split the data as then .a.h5: split_seed 3"
-    )
+    expected = "trained on 1 of the 2 eyes that it keeps .* Split the data as then .a.h5: split_seed 3"
     with pytest.raises(ValueError, match=expected):
         trained.check_apart(SeenEyes("b.h5", "other", "split_seed 0", parts))
     trained.check_apart(trained)
@@ -61,6 +59,36 @@ def test_of_the_very_same_data_the_test_part_is_taken(trained):
     held = trained.held_out([*names, EyeName("new", "new", "new")], "digest", "moved.h5")
     assert held.keys == ("k4",)
     assert "split_seed 3, 2 eyes to train, 1 to validate, 1 to test" in held.how
+
+
+@pytest.fixture
+def begun(trained):
+    """Those of a training on other eyes, which began with the weights of the first one."""
+    parts = {part: (EyeName(f"n{part}", f"m{part}", ""),) for part in ("train", "val", "test")}
+    return SeenEyes("b.h5", "other", "split_seed 0", parts, (trained,))
+
+
+def test_eyes_of_an_earlier_training_are_left_out_too(begun):
+    names = [
+        EyeName("k1", "x", ""),
+        EyeName("x", "p3", ""),
+        EyeName("k4", "p4", ""),
+        EyeName("new", "new", ""),
+    ]
+    held = begun.held_out(names, "a third", "c.h5")
+    assert held.keys == ("k4", "new")
+    assert "2 of its 4 eyes are left out" in held.how
+    assert "began with what was learned on `a.h5`." in held.how and "began" in begun.how()
+    for again in (begun.for_publishing(), SeenEyes.from_dict(json.loads(json.dumps(begun.to_dict())))):
+        assert again.held_out(names, "a third", "c.h5") == held
+
+
+def test_weights_know_what_was_seen_two_trainings_ago(begun):
+    later = SeenEyes.of_keys(["other"], test=["k2"])
+    with pytest.raises(
+        ValueError, match=r"trained on 1 of the 1 eyes .*\(k2\).*b.h5: split_seed 0; a.h5: split"
+    ):
+        begun.check_apart(later)
 
 
 def test_it_is_stored_as_plain_values(trained):

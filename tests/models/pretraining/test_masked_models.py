@@ -165,7 +165,7 @@ def test_a_translation_begins_with_it_and_says_so(pretrained, tiny_eyes, caplog)
 
 
 def test_no_translation_is_judged_by_eyes_of_its_pretraining(pretrained, tiny_eyes):
-    with pytest.raises(ValueError, match=r"init_from: its model was trained on .* for the test"):
+    with pytest.raises(ValueError, match=r"begins with were trained on .* for the test"):
         begun(tiny_eyes, [pretrained[1]], split_seed=1)
 
 

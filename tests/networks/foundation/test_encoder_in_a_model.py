@@ -10,6 +10,7 @@ from tiny_models import TINY_PIX2VOL
 
 from fund2oct.data import FundusOCTDataModule
 from fund2oct.models import CheckpointError, Pix2Vol, SurfaceModel, load_model
+from fund2oct.models.pretraining import MaskedPhotos
 from fund2oct.models.published.files import write_published
 from fund2oct.models.training.memory import batch_without_values, step_memory
 
@@ -98,6 +99,32 @@ def test_a_training_goes_on_and_its_memory_is_known(checkpoint, dinov2, tiny_eye
     assert trainer.global_step == 3
     memory = step_memory(model, batch_without_values(trainer.datamodule.train_dataset, 2))
     assert memory.step > 0
+
+
+def test_other_weights_are_nothing_to_go_on_with(checkpoint, dinov2, tiny_eyes, tmp_path):
+    """Of the network the checkpoint holds low-rank changes alone."""
+    shutil.copytree(dinov2, tmp_path / "dinov2-tiny")
+    config = tmp_path / "dinov2-tiny/config.json"
+    config.write_text(json.dumps(json.loads(config.read_text()) | {"layer_norm_eps": 0.1}))
+    options = {"encoder": str(tmp_path / "dinov2-tiny"), "lora_rank": 2, "surface_width": 8}
+    message = (
+        r"was trained upon the encoder dinov2-tiny with SHA-256 \w{12}\.\.\., and this model is built on"
+    )
+    with pytest.raises(ValueError, match=f"the checkpoint: {message}"):
+        fit(SurfaceModel(SHAPE, **options), tiny_eyes, 3, ckpt_path=checkpoint)
+    with pytest.raises(ValueError, match=rf"init_from: .*surfaces\.ckpt: {message}"):
+        fit(SurfaceModel(SHAPE, **options, init_from=str(checkpoint)), tiny_eyes)
+
+
+def test_a_pretraining_trains_all_of_it_or_low_rank_changes(dinov2):
+    pytest.importorskip("peft", reason='pip install "fund2oct[foundation]"')
+    for options, wanted in (({}, "whole"), ({"lora_rank": 2}, "lora_"), ({"fine_tune": 1}, "layer.4.")):
+        model = MaskedPhotos(encoder=str(dinov2), **options)
+        model.configure_model()
+        weights = model.generator.encoder.backbone.named_parameters()
+        trained = {name: each.requires_grad for name, each in weights}
+        assert any(trained.values())
+        assert all(each == (wanted == "whole" or wanted in name) for name, each in trained.items())
 
 
 def test_pix2vol_trains_the_last_block_slowly(dinov2, tiny_eyes, tmp_path, monkeypatch):

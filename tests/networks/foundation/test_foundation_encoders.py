@@ -91,6 +91,51 @@ def test_retfound_gives_the_values_of_the_masked_autoencoder(retfound, mae, phot
     torch.testing.assert_close(encoder.backbone(prepared)[-1], tokens.transpose(1, 2).reshape(2, 128, 4, 4))
 
 
+@pytest.fixture
+def changed_mae(retfound, tmp_path):
+    """A function that writes the masked autoencoder with other weights."""
+
+    def change(taken_out=(), **added):
+        weights = torch.load(retfound, weights_only=False)["model"]
+        kept = {name: one for name, one in weights.items() if not name.startswith(tuple(taken_out) or "-")}
+        torch.save({"model": kept | added}, tmp_path / "mine.pth")
+        return str(tmp_path / "mine.pth")
+
+    return change
+
+
+@torch.no_grad()
+def test_a_fine_tuned_retfound_has_its_last_norm_under_another_name(changed_mae, retfound, photo):
+    last = torch.load(retfound, weights_only=False)["model"]
+    fine_tuned = changed_mae(
+        ("norm.", "decoder", "mask_token"),
+        **{
+            "fc_norm.weight": last["norm.weight"],
+            "fc_norm.bias": last["norm.bias"],
+            "head.weight": torch.rand(5, 128),
+            "head.bias": torch.rand(5),
+        },
+    )
+    mine, whole = (FoundationEncoder(path).backbone for path in (fine_tuned, str(retfound)))
+    for one, other in zip(mine(mine.photo_input(photo)), whole(whole.photo_input(photo)), strict=True):
+        torch.testing.assert_close(one, other)
+
+
+@pytest.mark.parametrize(
+    ("added", "message"),
+    [
+        # Those of timm have the same names, and may want photos from -1 to 1.
+        ({"head.weight": torch.rand(5, 128)}, "holds a classifier .head. beside a last norm, .*install timm"),
+        ({"reg_token": torch.rand(1, 4, 128)}, "1 weights have no place in the layout .*reg_token"),
+        ({"blocks.0.attn.q_norm.weight": torch.rand(64)}, "no place .*blocks.0.attn.q_norm.weight"),
+        ({"norm_pre.weight": torch.rand(128)}, "no place in the layout of MAE and RETFound .norm_pre.weight"),
+    ],
+)
+def test_a_transformer_with_more_than_the_layout_has_is_another(added, message, changed_mae):
+    with pytest.raises(ValueError, match=message):
+        build_encoder(changed_mae(**added))
+
+
 @torch.no_grad()
 def test_a_folder_of_a_masked_autoencoder_sees_every_patch(mae, retfound, write, tmp_path, photo):
     write(mae, tmp_path, size=64)
@@ -125,6 +170,12 @@ def test_a_photo_is_prepared_as_the_library_prepares_it(dinov2, transformers):
     off = 255 * (mine - wanted.pixel_values).abs() * DEVIATION.view(3, 1, 1)
     # It rounds to bytes after rows and after columns, with bicubic weights whose absolute values sum to 1.3.
     assert off.mean() < 0.5 and off.max() < 1.5
+
+
+def test_maps_span_the_whole_photo(convnext):
+    assert build_encoder(str(convnext), width_px=96).backbone.reductions == (4, 8, 16, 32)
+    with pytest.raises(ValueError, match="encoder_px: expected a multiple of the coarsest map's 32 pixels"):
+        build_encoder(str(convnext), width_px=100)
 
 
 def trained(network):

@@ -9,6 +9,7 @@ from torch import nn
 
 from fund2oct.networks.encoder import build_encoder
 from fund2oct.networks.foundation.backbone import Backbone
+from fund2oct.networks.foundation.timm_models import is_timm_file
 from fund2oct.networks.foundation.tuning import choose_trained
 
 
@@ -29,6 +30,24 @@ def test_of_a_file_in_the_layout_of_mae(tmp_path):
     torch.save({"model": weights}, tmp_path / "RETFound.pth")
     with pytest.raises(ModuleNotFoundError, match=r"needs transformers: pip install .fund2oct\[foundation\]"):
         build_encoder(str(tmp_path / "RETFound.pth"))
+
+
+@pytest.mark.parametrize(
+    "name", ["vit_tiny.augreg_in1k.safetensors", "resnet50.a1_in1k.pth", "deit3_small_patch16_224.pth"]
+)
+def test_of_a_file_that_is_named_as_timm_names_them(name, tmp_path):
+    """Its weights may have the names of MAE and want photos that are normalised in another way."""
+    torch.save({"cls_token": torch.zeros(1, 1, 64)}, tmp_path / name)
+    message = r"is named like a model of timm; .*fund2oct\[timm\].* give it another name"
+    with pytest.raises(ModuleNotFoundError, match=message):
+        build_encoder(str(tmp_path / name))
+
+
+@pytest.mark.parametrize(
+    "name", ["RETFound.pth", "mae_pretrain_vit_base.pth", "checkpoint-99.pth", "vit.pth"]
+)
+def test_any_other_name_is_one_of_a_masked_autoencoder(name, tmp_path):
+    assert not is_timm_file(tmp_path / name)
 
 
 @pytest.mark.parametrize(

@@ -1,12 +1,18 @@
 """Encoders of timm, where it can be imported: their values are those of timm."""
 
 import json
+from contextlib import nullcontext
+from types import SimpleNamespace
 
 import pytest
 import torch
 from safetensors.torch import save_file
+from torch import nn
+from torch.nn import functional as F
 
 from fund2oct.networks.encoder import build_encoder
+from fund2oct.networks.foundation.photo_input import PhotoInput
+from fund2oct.networks.foundation.timm_models import TimmBackbone, _check_one_kind
 
 ROUNDING = {"rtol": 1e-4, "atol": 1e-4}
 """Of float32 features of about one, summed in another order; another block or depth is apart by about one."""
@@ -82,6 +88,61 @@ def test_a_folder_of_the_hub(timm, tmp_path):
     (tmp_path / "config.json").write_text(json.dumps(about | {"architecture": "magic"}))
     with pytest.raises(ValueError, match="timm knows no architecture 'magic'"):
         build_encoder(str(tmp_path))
+
+
+def test_a_name_without_a_tag_says_too_little_where_tags_differ(timm, tmp_path):
+    """Some of these weights want photos less the mean of ImageNet, others less one half."""
+    (tmp_path / "vit_base_patch16_224.pth").write_bytes(b"not looked at")
+    with pytest.raises(
+        ValueError, match=r"its name does not say which of timm's .* as in vit_base_patch16_224\."
+    ):
+        build_encoder(str(tmp_path / "vit_base_patch16_224.pth"))
+
+
+@pytest.mark.parametrize(("means", "refused"), [((0.5, 0.485), True), ((0.5, 0.5), False), ((0.5,), False)])
+def test_tags_differ_by_how_they_want_the_photo(means, refused, tmp_path):
+    """The same without timm."""
+
+    def wanted(mean):
+        return SimpleNamespace(input_size=[3, 8, 8], mean=3 * [mean], std=3 * [0.5], interpolation="bicubic")
+
+    known = {f"small.tag{number}": wanted(mean) for number, mean in enumerate(means)}
+    library = SimpleNamespace(list_pretrained=lambda pattern: list(known), get_pretrained_cfg=known.get)
+    with pytest.raises(ValueError, match=r"as in small.tag0, small.tag1") if refused else nullcontext():
+        _check_one_kind(library, tmp_path / "small.pth")
+
+
+class Stages(nn.Module):
+    """Maps as timm gives them, of pixels that are left over or padded."""
+
+    feature_info = ({"num_chs": 3, "reduction": 2}, {"num_chs": 3, "reduction": 4})
+
+    def __init__(self, padded):
+        super().__init__()
+        self.padded = padded
+
+    def forward_intermediates(self, photo, **options):
+        return [F.avg_pool2d(photo, cell, ceil_mode=self.padded) for cell in (2, 4)]
+
+
+@pytest.mark.parametrize(
+    ("width_px", "padded", "refused"), [(12, False, False), (10, True, False), (10, False, True)]
+)
+def test_maps_without_the_edge_of_the_photo_are_no_maps_of_it(width_px, padded, refused):
+    """The same without timm."""
+    backbone = TimmBackbone(Stages(padded), PhotoInput(width_px, 3 * (0.5,), 3 * (0.5,)))
+    message = (
+        r"expected maps that span the whole photo of 10 pixels, found 2 cells of 4; choose a multiple of 4"
+    )
+    with pytest.raises(ValueError, match=message) if refused else nullcontext():
+        assert [each.shape[-1] for each in backbone(torch.rand(1, 3, width_px, width_px))][1] == 3
+
+
+@pytest.mark.parametrize(("name", "width_px"), [("test_vit", 100), ("test_convnext", 100)])
+def test_maps_that_leave_out_the_edge_of_the_photo_are_refused(name, width_px, timm, tmp_path):
+    saved(timm, name, tmp_path / f"{name}.safetensors")
+    with pytest.raises(ValueError, match="encoder_px: expected"):
+        build_encoder(str(tmp_path / f"{name}.safetensors"), width_px=width_px)(torch.rand(1, 3, 160, 160))
 
 
 def test_a_weight_that_is_missing_is_not_drawn_at_random(timm, tmp_path):
