@@ -35,8 +35,8 @@ if [ -n "${SMALL:-}" ]; then
   length=(trainer.max_steps=2)
 else
   tests=(-n auto)
-  first=(--shape 6 320 448 --batch-size 8 --steps 20 --accelerator gpu --precision bf16)
-  second=(--shape 64 320 448 --batch-size 1 --steps 6 --accelerator gpu --precision bf16 --models pix2vol)
+  first=(--shape 6 320 448 --fundus-px 448 --batch-size 8 --steps 20 --accelerator gpu --precision bf16)
+  second=(--shape 64 320 448 --fundus-px 448 --batch-size 1 --steps 6 --accelerator gpu --precision bf16 --models pix2vol)
   loader=(trainer.precision=bf16-mixed data.init_args.num_workers=8 --steps 24 --experiments aptos2024)
   eyes=(--eyes 240 --shape 320 448 --fundus-px 448 --workers "$CORES")
   training=(trainer.precision=bf16-mixed data.init_args.num_workers=8)

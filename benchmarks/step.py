@@ -35,6 +35,8 @@ from fund2oct.phantom import PhantomConfig
 from fund2oct.processes import n_cores
 
 N_EYES = 16
+N_BEFORE = 2
+"""Steps before those that are timed."""
 MODELS = ("pix2vol", "x2ct", "unet3d")
 
 
@@ -74,11 +76,15 @@ class Steps(pl.Callback):
     def __init__(self) -> None:
         self.counter = FlopCounterMode(display=False)
         self.seconds: list[float] = []
+        self.n_bytes = 0
+        """The most that a timed step held on a GPU."""
 
     def on_train_batch_start(self, trainer: pl.Trainer, module: Any, batch: Any, number: int) -> None:
         """Start the clock."""
         if not self.seconds:  # not number == 0, which each epoch has again
             self.counter.__enter__()
+        if module.device.type == "cuda":
+            torch.cuda.reset_peak_memory_stats(module.device)
         self.start = now(module.device)
 
     def on_train_batch_end(self, trainer: pl.Trainer, module: Any, out: Any, batch: Any, number: int) -> None:
@@ -86,6 +92,9 @@ class Steps(pl.Callback):
         if not self.seconds:
             self.counter.__exit__(None, None, None)
         self.seconds.append(now(module.device) - self.start)
+        # Here, because after the training the model is on the CPU.
+        if module.device.type == "cuda" and len(self.seconds) > N_BEFORE:
+            self.n_bytes = max(self.n_bytes, torch.cuda.max_memory_allocated(module.device))
 
 
 def now(device: torch.device) -> float:
@@ -112,24 +121,24 @@ def measure(model: VolumeModel, path: Path, given: argparse.Namespace) -> tuple[
     steps = Steps()
     data = FundusOCTDataModule(str(path), batch_size=given.batch_size, num_workers=0)
     trainer = pl.Trainer(
-        accelerator=given.accelerator, devices=1, max_steps=given.steps + 2, limit_val_batches=0,
+        accelerator=given.accelerator, devices=1, max_steps=given.steps + N_BEFORE, limit_val_batches=0,
         logger=False, callbacks=[steps], enable_checkpointing=False, enable_progress_bar=False,
         enable_model_summary=False,
         precision="bf16-mixed" if given.precision == "bf16" else "32-true",
     )  # fmt: skip
     trainer.fit(model, datamodule=data)
-    if model.device.type == "cuda":
-        n_bytes = float(torch.cuda.max_memory_allocated())
-        torch.cuda.reset_peak_memory_stats()
-    else:
-        n_bytes = step_memory(model, batch_without_values(data.train_dataset, given.batch_size)).total
-    return statistics.median(steps.seconds[2:]), steps.counter.get_total_flops(), n_bytes
+    n_bytes = steps.n_bytes
+    if not n_bytes:
+        batch = batch_without_values(data.train_dataset, given.batch_size)
+        n_bytes = step_memory(model, batch, shares=[0.0]).total
+    return statistics.median(steps.seconds[N_BEFORE:]), steps.counter.get_total_flops(), n_bytes
 
 
 def main() -> None:
     """Measure and print."""
     options = argparse.ArgumentParser(description=__doc__)
     options.add_argument("--shape", type=int, nargs=3, default=(6, 80, 112), metavar=("S", "Z", "X"))
+    options.add_argument("--fundus-px", type=int, default=128, help="width of the photos")
     options.add_argument("--batch-size", type=int, default=4)
     options.add_argument("--steps", type=int, default=8)
     options.add_argument("--parameters", type=float, help="trained weights of each generator")
@@ -150,8 +159,12 @@ def main() -> None:
         models["pix2vol, anatomy"] = Pix2Vol(shape, adversaries_from=1.0)
         models["pix2vol, texture"] = Pix2Vol(shape, adversaries_from=0.0)
     for name, make in (("x2ct", x2ct), ("unet3d", unet3d)):
-        if name in given.models:
+        if name not in given.models:
+            continue
+        try:
             models[name] = of_size(make, shape, n_parameters)
+        except ImportError as error:
+            print(f"{name} is left out: {error}")
     dtype = torch.bfloat16 if given.precision == "bf16" else torch.float32
     size = 8192 if device.type == "cuda" else 2048
     peak = peak_flops(device, dtype, size)
@@ -160,7 +173,9 @@ def main() -> None:
     print(f"{'':18s} {'weights':>10s} {'ms':>9s} {'ms/eye':>8s} {'GFLOP':>8s} {'of peak':>8s} {'MiB':>8s}")
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "eyes.h5"
-        config = PhantomConfig(n_depth=shape[1], n_ascans=shape[2], scan=RadialScan(shape[0]))
+        config = PhantomConfig(
+            fundus_px=given.fundus_px, n_depth=shape[1], n_ascans=shape[2], scan=RadialScan(shape[0])
+        )
         simulate_file(path, N_EYES, config=config, workers=n_cores())
         taken = {}
         for name, model in models.items():

@@ -15,6 +15,8 @@ from trainings import Training
 from fund2oct.data import EyeReader, FundusOCTDataModule
 from fund2oct.evaluation import evaluate_checkpoints
 from fund2oct.evaluation.distances import Wanted
+from fund2oct.models.checkpoint import read_checkpoint
+from fund2oct.models.task import TASK_KEY
 from fund2oct.run.train import build
 
 
@@ -23,30 +25,41 @@ def judge(plan: Plan, trainings: Sequence[Training], out: Path) -> Standings:
 
     Args:
         plan: says which distances are measured.
-        trainings: all of them, finished.
+        trainings: all of them, finished; those that diverged are left out.
         out: folder of the reports, one a seed.
 
     Returns:
         Where all answers stand.
+
+    Raises:
+        ValueError: if all diverged, or some were trained on other eyes than those of the file.
     """
-    path = eyes_of(trainings[0]).path
+    trained = [training for training in trainings if not training.failure]
+    if not trained:
+        first = trainings[0]
+        raise ValueError(f"{out.parent}: all trainings diverged: {first.answer}: {first.failure}")
+    path = eyes_of(trained[0]).path
     assert isinstance(path, str)
+    check_same_eyes(trained, path)
     reports: dict[int, dict[str, Any]] = {}
     for seed in plan.seeds:
         folder = out / str(seed)
-        models = [training for training in trainings if training.seed == seed]
-        if not _is_done(folder, models):
+        models = [training for training in trained if training.seed == seed]
+        if not models:
+            continue
+        if not is_judged(folder, models, plan):
             evaluate_checkpoints(
                 [str(training.checkpoint) for training in models],
                 path,
                 folder,
-                distances=Wanted(tuple(plan.distances), required=True, thorough=plan.thorough),
+                distances=wanted(plan),
                 seed=seed,
                 device=torch.device("cuda" if torch.cuda.is_available() else "cpu"),
                 overwrite=True,
             )
+            (folder / "asked.json").write_text(json.dumps(asked_of(models, plan), indent=1) + "\n")
         reports[seed] = json.loads((folder / "metrics.json").read_text(encoding="utf-8"))
-    keys = [row["key"] for row in next(iter(reports[plan.seeds[0]]["eyes"].values()))]
+    keys = [row["key"] for row in next(iter(next(iter(reports.values()))["eyes"].values()))]
     with EyeReader(path) as reader:
         return Standings(reports, {key: reader.info(key).patient for key in keys})
 
@@ -59,14 +72,46 @@ def eyes_of(training: Training) -> FundusOCTDataModule:
     return data
 
 
-def _is_done(folder: Path, models: Sequence[Training]) -> bool:
-    """Whether the report holds these very models."""
-    report = folder / "metrics.json"
-    if not report.is_file():
+def check_same_eyes(trainings: Sequence[Training], path: str) -> None:
+    """Refuse to compare models that were trained on other eyes than those which the file holds.
+
+    Args:
+        trainings: finished ones, with a model each.
+        path: the file of eyes.
+
+    Raises:
+        ValueError: if there are some; the message names them.
+    """
+    with EyeReader(path) as reader:
+        digest = reader.digest()
+    others = [
+        training for training in trainings
+        if read_checkpoint(training.checkpoint)[TASK_KEY]["task"]["seen"]["digest"] != digest
+    ]  # fmt: skip
+    if others:
+        raise ValueError(
+            f"{path}: expected the eyes that all models were trained on; it holds others than "
+            f"{', '.join(one.answer for one in others)} had. Bring those back, or delete "
+            f"{', '.join(str(one.folder) for one in others)} and run again"
+        )
+
+
+def wanted(plan: Plan) -> Wanted:
+    """The distances of a plan."""
+    return Wanted(tuple(plan.distances), required=True, thorough=plan.thorough)
+
+
+def is_judged(folder: Path, models: Sequence[Training], plan: Plan) -> bool:
+    """Whether the report holds these very models, judged as the plan says."""
+    report, asked = folder / "metrics.json", folder / "asked.json"
+    if not (report.is_file() and asked.is_file()):
         return False
     made = report.stat().st_mtime
-    named = set(json.loads(report.read_text(encoding="utf-8"))["eyes"])
-    return all(
-        model.checkpoint.stat().st_mtime < made and any(name.startswith(model.answer) for name in named)
-        for model in models
-    )
+    as_asked = json.loads(asked.read_text(encoding="utf-8")) == asked_of(models, plan)
+    return as_asked and all(model.checkpoint.stat().st_mtime < made for model in models)
+
+
+def asked_of(models: Sequence[Training], plan: Plan) -> dict[str, Any]:
+    """What a report was asked for."""
+    names = [model.answer for model in models]
+    return {"models": names, "distances": [*plan.distances], "thorough": plan.thorough}

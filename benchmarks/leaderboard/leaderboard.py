@@ -11,10 +11,12 @@ the pictures to `docs/images` (`--docs`).
 from __future__ import annotations
 
 import warnings
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
 import torch
+from checks import check_plan
 from figures import draw_eye, draw_standings, save
 from judging import eyes_of, judge
 from measures import ANATOMY, REALISM
@@ -27,7 +29,9 @@ from fund2oct.data import FundusOCTDataModule
 from fund2oct.evaluation.answers.answer import Answer
 from fund2oct.evaluation.answers.controls import PredictsSurfaces, model_answers, surface_answers
 from fund2oct.evaluation.answers.training_eyes import TrainingEyes
-from fund2oct.models import load_model
+from fund2oct.models import VolumeGAN, VolumeModel, load_model
+from fund2oct.networks.features import FeatureNetwork
+from fund2oct.networks.foundation.backbone import Backbone
 
 SHOWN = "PED"
 """Diagnosis of the eye that is drawn: what a model without the photo cannot know."""
@@ -43,6 +47,7 @@ _PICTURES = (
 def main(words: list[str] | None = None) -> None:
     """Train, judge and write."""
     plan, out, docs = asked(words, __doc__, "small.yaml", "runs/leaderboard")
+    check_plan(plan, out)
     warnings.filterwarnings("ignore")
     trainings = train_plan(plan, out)
     standings = judge(plan, trainings, out / "reports")
@@ -52,9 +57,15 @@ def main(words: list[str] | None = None) -> None:
 def write(plan: Plan, trainings: list[Training], standings: Standings, docs: Path) -> None:
     """Write the table and the pictures of finished trainings."""
     lines = lines_of(plan)
-    known = {name: [one.known() for one in trainings if one.name == name] for name in plan.entries}
+    trained = {
+        name: [one for one in trainings if one.name == name and not one.failure] for name in plan.entries
+    }
+    trained = {name: each for name, each in trained.items() if each}
+    known = {name: [one.known() for one in each] for name, each in trained.items()}
     first = next(iter(known.values()))[0]
     data = eyes_of(trainings[0])
+    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    models = {name: load_model(each[0].checkpoint, device=device).eval() for name, each in trained.items()}
     what = "simulated" if data.simulated else "real"
     told = (
         f"{data.n_eyes_of('train')} {what} eyes to train, {data.n_eyes_of('test')} to test, volumes of "
@@ -62,17 +73,20 @@ def write(plan: Plan, trainings: list[Training], standings: Standings, docs: Pat
         f"{first['device']}, threads: {first['threads']}, trainings side by side: {plan.at_once}. "
         f"Seeds: {len(plan.seeds)}."
     )
-    text = [told, "", *results(standings, lines), "", "### Budget and tuning", ""]
-    text += budget(known, {name: entry.tuning for name, entry in plan.entries.items()})
+    text = [told, "", *results(standings, lines, failures(plan, trainings)), "", "### Budget and tuning", ""]
+    frozen = {
+        name: [frozen_of(model.build_generator()), frozen_of(discriminators_of(model))]
+        for name, model in models.items()
+    }
+    text += budget(known, frozen, {name: entry.tuning for name, entry in plan.entries.items()})
     text += ["", *_PICTURES]
     table = docs / "results" / "leaderboard.txt"
     table.parent.mkdir(parents=True, exist_ok=True)
     table.write_text("\n".join(text) + "\n", encoding="utf-8")
     images = docs / "images"
     save(draw_standings(standings, lines, [*ANATOMY, *REALISM]), images / "leaderboard.webp")
-    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     with torch.inference_mode():
-        answers = answers_of(plan, trainings, data, device)
+        answers = answers_of(plan, models, {name: each[0] for name, each in trained.items()}, data, device)
         save(draw_eye(data, answers, SHOWN, device), images / "leaderboard_eye.webp")
     print(f"{table}, {images / 'leaderboard.webp'}, {images / 'leaderboard_eye.webp'}")
 
@@ -86,21 +100,62 @@ def lines_of(plan: Plan) -> list[Line]:
     ]
 
 
+def failures(plan: Plan, trainings: Sequence[Training]) -> dict[str, str]:
+    """Of each row whose trainings diverged, how many did, and how the first of them said it."""
+    found = {}
+    for name, entry in plan.entries.items():
+        said = [one.failure for one in trainings if one.name == name]
+        if failed := [*filter(None, said)]:
+            told = f"failed in {len(failed)} of {len(said)} seeds, and has no rank: {failed[0]}."
+            found |= {row: told for row in entry.rows or {name: ""}}
+    return found
+
+
+def frozen_of(network: torch.nn.Module) -> str:
+    """The weights of a network that others have trained and that are not trained on, and whose they are."""
+    found = []
+    for part in network.modules():
+        size = sum(weight.numel() for weight in part.parameters() if not weight.requires_grad)
+        if size and isinstance(part, FeatureNetwork | Backbone):
+            found.append(f"{size / 1e6:.2f} M of {type(part).__name__}")
+    return " + ".join(found) or "none"
+
+
+def discriminators_of(model: VolumeModel) -> torch.nn.ModuleDict:
+    """The discriminators that a model is trained with, with random weights."""
+    return model.build_discriminators() if isinstance(model, VolumeGAN) else torch.nn.ModuleDict()
+
+
 def answers_of(
-    plan: Plan, trainings: list[Training], data: FundusOCTDataModule, device: torch.device
+    plan: Plan,
+    models: Mapping[str, VolumeModel],
+    trainings: Mapping[str, Training],
+    data: FundusOCTDataModule,
+    device: torch.device,
 ) -> list[Answer]:
-    """The rows of the first seed as answers, by the rows' names; those that draw no volume are left out."""
+    """The rows of one training of each entry as answers; those that draw no volume are left out.
+
+    Args:
+        plan: says which rows there are.
+        models: by the entries' names.
+        trainings: those that the models are of.
+        data: the eyes.
+        device: of the models.
+
+    Returns:
+        The answers, by the rows' names.
+    """
     training_eyes = TrainingEyes(data, device)
     found = []
-    for training in trainings[: len(plan.entries)]:
-        model = load_model(training.checkpoint, device=device).eval()
+    for name, model in models.items():
+        training = trainings[name]
         if model.draws_volumes:
             given = model_answers({training.answer: model}, {}, training.seed)
         else:
             assert isinstance(model, PredictsSurfaces)
             given = surface_answers(training.answer, model, training_eyes, training.seed)
         by_name = {answer.name: answer for answer in given}
-        rows = plan.entries[training.name].rows or {training.name: ""}
+        rows = plan.entries[name].rows or {name: ""}
         found += [replace(by_name[training.answer + end], name=row) for row, end in rows.items()]
     return found
 

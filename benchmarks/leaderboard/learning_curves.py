@@ -15,12 +15,15 @@ import warnings
 from dataclasses import replace
 from pathlib import Path
 
+from checks import check_plan
 from figures import draw_learning_curves, save
 from judging import eyes_of, judge
 from measures import ANATOMY, REALISM
 from plan import Plan, asked
 from tables import learning_table
 from trainings import train_plan, trainings_of
+
+from fund2oct.evaluation.answers.borrowed import BORROWED, RETRIEVAL
 
 _PICTURE = "![Each measure over the number of training eyes](images/learning_curves.webp)"
 DRAWN = ("thickness/error_um", "epithelium/correlation", "lesions", "shadow/agreement", "image", "sharpness")
@@ -29,6 +32,8 @@ DRAWN = ("thickness/error_um", "epithelium/correlation", "lesions", "shadow/agre
 def main(words: list[str] | None = None) -> None:
     """Train, judge and write."""
     plan, out, docs = asked(words, __doc__, "curves.yaml", "runs/learning_curves")
+    check_plan(plan, out)
+    check_rows(plan)
     warnings.filterwarnings("ignore")
     sized = of_sizes(plan, out)
     trainings = train_plan(sized, out)
@@ -50,6 +55,21 @@ def main(words: list[str] | None = None) -> None:
     picture = docs / "images" / "learning_curves.webp"
     save(draw_learning_curves(standings, curves, measures), picture)
     print(f"{table}, {picture}")
+
+
+def check_rows(plan: Plan) -> None:
+    """Refuse rows that look up training eyes: one report holds all sizes, and they would look among all eyes.
+
+    Raises:
+        ValueError: if there are some; the message names the first.
+    """
+    for name, entry in plan.entries.items():
+        for row, end in entry.rows.items():
+            if end.endswith((RETRIEVAL, BORROWED)):
+                raise ValueError(
+                    f"{name}: row {row}: expected an answer that needs no training eyes, found {end!r}, "
+                    "which looks among the eyes of the largest size whatever the model was trained on"
+                )
 
 
 def of_sizes(plan: Plan, out: Path) -> Plan:

@@ -35,12 +35,15 @@ class Estimate:
     n_eyes: int = 0
 
 
+_NOTHING = Estimate(math.nan, math.nan, math.nan)
+
+
 class Standings:
     """The answers of the reports of several seeds, on the same eyes.
 
     Intervals hold 95%: patients, the same ones for all answers, and seeds are drawn with replacement. A value
     of the whole set, which has no rows, has the range of the seeds; a distance has the range of its own
-    intervals over the seeds.
+    intervals over the seeds. A seed in whose report an answer is not counts nothing for this answer.
 
     Args:
         reports: of each seed, by the seed.
@@ -58,7 +61,7 @@ class Standings:
         n_patients = int(patient.max()) + 1
         self._weights = rng.multinomial(n_patients, np.full(n_patients, 1 / n_patients), n_draws)[:, patient]
         n_seeds = len(reports)
-        self._seeds = rng.multinomial(n_seeds, np.full(n_seeds, 1 / n_seeds), n_draws) / n_seeds
+        self._seeds = rng.multinomial(n_seeds, np.full(n_seeds, 1 / n_seeds), n_draws)
         self.n_eyes = len(keys)
 
     @property
@@ -66,53 +69,80 @@ class Standings:
         return next(iter(self.reports.values()))
 
     def has(self, answer: str, measure: Measure) -> bool:
-        """Whether an answer, ``{seed}`` in whose name stands for the seed, was measured by a measure."""
-        return not math.isnan(self._values(answer, measure).min())
+        """Whether an answer, ``{seed}`` in whose name stands for the seed, was measured by a measure.
+
+        True if it was in each seed in whose report the answer is.
+        """
+        values = self._values(answer, measure)[self._there(answer)]
+        return values.size > 0 and not bool(np.isnan(values).any())
 
     def estimate(self, answer: str, measure: Measure) -> Estimate:
         """The value of an answer; NaN where nothing was measured."""
-        values = self._values(answer, measure)
+        there = self._there(answer)
+        values = self._values(answer, measure)[there]
+        if not self.has(answer, measure):
+            return _NOTHING
         value = float(values.mean())
         if measure.parts is None:
             low, high = self._range(answer, measure, values)
             return Estimate(value, low, high)
-        low, high = np.percentile(self._drawn(answer, measure), _ENDS)
+        low, high = np.nanpercentile(self._drawn(answer, measure, there), _ENDS)
         known = [int((parts[1].sum(1) > 0).sum()) for parts in self._parts(answer, measure)]
-        return Estimate(value, float(low), float(high), min(known))
+        return Estimate(value, float(low), float(high), int(np.array(known)[there].min()))
+
+    def is_asked(self, answer: str, measure: Measure) -> bool:
+        """Whether an answer was measured both with its own photos and with shuffled ones."""
+        return self.has(answer, measure) and self.has(answer + SHUFFLED, measure)
 
     def gets_worse(self, answer: str, measure: Measure) -> bool:
         """Whether an answer gets worse with shuffled photos.
 
         Where there are rows, the interval of the difference, eye by eye, must lie above 0; where there are
         none, the value must be worse in each seed.
-        """
-        other = answer + SHUFFLED
-        if measure.parts is None:
-            worse = measure.cost(self._values(other, measure)) - measure.cost(self._values(answer, measure))
-            return bool((worse > 0).all())
-        drawn = measure.cost(self._drawn(other, measure)) - measure.cost(self._drawn(answer, measure))
-        return bool(np.percentile(drawn, _ENDS[0]) > 0)
 
-    def excess(self, answer: str, floor: str, measure: Measure) -> Estimate:
-        """By how much an answer is worse than a floor, eye by eye where there are rows."""
-        value = float((self._cost(answer, measure) - self._cost(floor, measure)).mean())
-        if measure.parts is None:
-            ours = self.estimate(answer, measure)
-            to = float(measure.cost(np.array(self.estimate(floor, measure).value)))
-            ends = [float(measure.cost(np.array(end))) - to for end in (ours.low, ours.high)]
-            return Estimate(value, min(ends), max(ends))
-        drawn = measure.cost(self._drawn(answer, measure)) - measure.cost(self._drawn(floor, measure))
-        low, high = np.percentile(drawn, _ENDS)
-        return Estimate(value, float(low), float(high))
+        Raises:
+            ValueError: if it was not asked with both, see :meth:`is_asked`.
+        """
+        if not self.is_asked(answer, measure):
+            raise ValueError(f"{answer}: {measure.key} was not measured with own and with shuffled photos")
+        return self.excess(answer + SHUFFLED, answer, measure).low > 0
+
+    def excess(self, answer: str, other: str, measure: Measure) -> Estimate:
+        """By how much an answer is worse than another, of which both are in the same seeds.
+
+        Where there are rows, it is taken eye by eye. A value of the whole set has the range of the seeds; a
+        distance the range of the answer's own intervals, less the other's value. NaN where one of the two was
+        not measured.
+        """
+        there = self._there(answer) & self._there(other)
+        if not (there.any() and self.has(answer, measure) and self.has(other, measure)):
+            return _NOTHING
+        costs = [measure.cost(self._values(name, measure)[there]) for name in (answer, other)]
+        each = costs[0] - costs[1]
+        ends = [float(each.min()), float(each.max())]
+        if measure.parts is not None:
+            ours, theirs = (self._drawn(name, measure, there) for name in (answer, other))
+            known = ~(np.isnan(ours) | np.isnan(theirs))
+            drawn = measure.cost(ours[known]) - measure.cost(theirs[known])
+            ends = [float(end) for end in np.percentile(drawn, _ENDS)]
+        elif intervals := self._intervals(answer, measure):
+            ends = sorted(float(end) for end in measure.cost(np.array(intervals)).flatten() - costs[1].mean())
+        return Estimate(float(each.mean()), ends[0], ends[-1])
 
     def ranks(self, answers: Sequence[str], measures: Sequence[Measure]) -> list[int]:
         """Ranks of answers by the mean of their ranks in each measure; equal means share a rank."""
-        costs = [[float(self._cost(answer, one).mean()) for answer in answers] for one in measures]
+        costs = [[self._mean_cost(answer, one) for answer in answers] for one in measures]
         each = np.stack([rankdata(row) for row in costs])
         return [int(rank) for rank in rankdata(each.mean(0).round(9), method="min")]
 
-    def _cost(self, answer: str, measure: Measure) -> Array:
-        return measure.cost(self._values(answer, measure))
+    def _mean_cost(self, answer: str, measure: Measure) -> float:
+        there = self._there(answer)
+        return float(measure.cost(self._values(answer, measure)[there]).mean()) if there.any() else math.inf
+
+    def _there(self, answer: str) -> Array:
+        """In which seeds' reports an answer is."""
+        names = ((report, answer.format(seed=seed)) for seed, report in self.reports.items())
+        return np.array([name in report["eyes"] or name in report["sets"] for report, name in names])
 
     def _parts(self, answer: str, measure: Measure) -> list[tuple[Array, Array]]:
         assert measure.parts is not None
@@ -136,26 +166,31 @@ class Standings:
             found.append(math.nan if value is None else float(value))
         return np.array(found)
 
-    def _drawn(self, answer: str, measure: Measure) -> Array:
-        """The value of each draw of eyes and seeds."""
+    def _drawn(self, answer: str, measure: Measure, there: Array) -> Array:
+        """The value of each draw of eyes and of some seeds; NaN where none of these seeds was drawn."""
         if (answer, measure.key) not in self._known:
             each = np.stack([_ratio(self._weights, *parts) for parts in self._parts(answer, measure)], 1)
-            # A seed that was not drawn counts nothing, even where it has no value.
-            self._known[answer, measure.key] = np.where(self._seeds > 0, each * self._seeds, 0).sum(1)
-        return self._known[answer, measure.key]
+            self._known[answer, measure.key] = each
+        each, seeds = self._known[answer, measure.key], self._seeds * there
+        # A seed that was not drawn counts nothing, even where it has no value.
+        total, n_drawn = np.where(seeds > 0, each * seeds, 0).sum(1), seeds.sum(1)
+        return np.where(n_drawn > 0, total / np.maximum(n_drawn, 1), np.nan)
 
     @cached_property
     def _known(self) -> dict[tuple[str, str], Array]:
         return {}
 
     def _range(self, answer: str, measure: Measure, values: Array) -> tuple[float, float]:
+        if intervals := self._intervals(answer, measure):
+            return min(low for low, _ in intervals), max(high for _, high in intervals)
+        return float(values.min()), float(values.max())
+
+    def _intervals(self, answer: str, measure: Measure) -> list[tuple[float, float]]:
+        """The intervals that a distance itself has, of each seed."""
         distances = [
             _distance(report, answer.format(seed=seed), measure) for seed, report in self.reports.items()
         ]
-        ends = [one["interval"] for one in distances if one is not None and one["interval"] is not None]
-        if ends:
-            return min(low for low, _ in ends), max(high for _, high in ends)
-        return float(values.min()), float(values.max())
+        return [one["interval"] for one in distances if one is not None and one["interval"] is not None]
 
 
 def _distance(report: Report, answer: str, measure: Measure) -> Mapping[str, Any] | None:

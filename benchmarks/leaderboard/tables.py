@@ -6,18 +6,23 @@ import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from statistics import fmean
+from types import MappingProxyType
 from typing import Any
 
 from measures import ANATOMY, REALISM, Measure
-from standing import SHUFFLED, Estimate, Standings
+from standing import Estimate, Standings
 
 from fund2oct.evaluation.report.lesion_tables import row_of
 
 FLOORS = ("floor: rescan", "floor: one twin", "floor: median of twins")
 CONTROLS = ("median surfaces, no photo", "mean volume", "nearest training photo")
-REACHABLE = "floor: one twin"
-"""What a model can reach that draws as well as the photo allows."""
-_EXCESS = ("thickness/error_um", "epithelium/correlation", "image")
+_EXCESS = {
+    "thickness/error_um": "median of twins",
+    "epithelium/correlation": "median of twins",
+    "image": "one twin",
+}
+"""The floor of each measure. Where surfaces lie can be guessed, and no guess is better than the median of
+twins; how volumes look has to be drawn, and no draw is better than one twin."""
 
 
 @dataclass(frozen=True)
@@ -33,16 +38,21 @@ class Line:
     answer: str
 
 
-def results(standings: Standings, lines: Sequence[Line]) -> list[str]:
-    """Tables of anatomy, realism, and excess over the floor, the best line first.
+def results(
+    standings: Standings, lines: Sequence[Line], failed: Mapping[str, str] = MappingProxyType({})
+) -> list[str]:
+    """Tables of anatomy, realism, differences from the first, and excess over the floor, the best line first.
 
     Args:
         standings: of all answers.
         lines: the entries.
+        failed: of each line of which a training failed, how often it did and why, in words. It has no rank,
+            and its values are those of the other seeds.
     """
     # Whatever a volume looks like, it has a sharpness; surfaces alone are in no rank.
-    whole = [line for line in lines if standings.has(line.answer, REALISM[-1])]
-    anatomy, realism = (_measured(standings, whole, measures) for measures in (ANATOMY, REALISM))
+    drawn = [line for line in lines if standings.has(line.answer, REALISM[-1])]
+    whole = [line for line in drawn if line.name not in failed]
+    anatomy, realism = (_measured(standings, drawn, measures) for measures in (ANATOMY, REALISM))
     answers = [line.answer for line in whole]
     first, second = standings.ranks(answers, anatomy), standings.ranks(answers, realism)
     order = sorted(range(len(whole)), key=lambda number: (first[number], second[number]))
@@ -52,29 +62,42 @@ def results(standings: Standings, lines: Sequence[Line]) -> list[str]:
     text = ["### Anatomy", ""]
     places = [(str(first[number]), whole[number]) for number in order]
     text += _table(standings, anatomy, places, others, "its photo")
-    text += ["", *_ignored(standings, [*ranked, *parts]), "", "### Realism", ""]
+    text += ["", *_ignored(standings, [*ranked, *parts])]
+    text += [f"* `{name}` {said}" for name, said in failed.items()]
+    text += ["", "### Realism", ""]
     places = [(str(second[number]), whole[number]) for number in order]
     text += _table(standings, realism, places, others)
-    if standings.has(REACHABLE, ANATOMY[0]):
-        text += ["", "### Excess over the floor", "", *_excess(standings, ranked)]
+    if ranked and len(lines) > 1:
+        text += ["", f"### Differences from `{ranked[0].name}`", ""]
+        text += ["By how much each entry is worse, eye by eye; below 0 it is better.", ""]
+        text += _differences(standings, [*ranked, *parts])
+    if excess := _excess(standings, ranked):
+        text += ["", "### Excess over the floor", "", *excess]
     return text
 
 
-def budget(trained: Mapping[str, Sequence[Mapping[str, Any]]], tuning: Mapping[str, str]) -> list[str]:
+def budget(
+    trained: Mapping[str, Sequence[Mapping[str, Any]]],
+    pretrained: Mapping[str, Sequence[str]],
+    tuning: Mapping[str, str],
+) -> list[str]:
     """How each entry was trained.
 
     Args:
-        trained: what is known of the trainings of each entry, see :mod:`trainings`.
+        trained: what is known of the finished trainings of each entry, see :mod:`trainings`.
+        pretrained: what generator and discriminators of each entry hold that others have trained.
         tuning: how much each was tuned.
     """
-    titles = ["training", "minutes", "steps", "eyes a step", "trained weights: generator, discriminators"]
+    of_both = "generator, discriminators"
+    titles = ["training", "minutes", "steps", "eyes a step", f"trained weights: {of_both}"]
+    titles.append(f"frozen weights that others trained: {of_both}")
     text = [row_of([*titles, "tuning"]), "|---|" + "---:|" * (len(titles) - 1) + "---|"]
     for name, known in trained.items():
         minutes, steps = (fmean(one[key] for one in known) for key in ("minutes", "steps"))
         sizes = (known[0][side] for side in ("generator", "discriminators"))
         weights = (f"{size / 1e6:.2f} M" if size else "none" for size in sizes)
         cells = [f"{minutes:.1f}", f"{steps:,.0f}", str(known[0]["batch_size"]), ", ".join(weights)]
-        text.append(row_of([f"`{name}`", *cells, tuning[name]]))
+        text.append(row_of([f"`{name}`", *cells, ", ".join(pretrained[name]), tuning[name]]))
     return text
 
 
@@ -122,8 +145,7 @@ def _table(
         if set(cells) == {"-"}:
             continue
         if about_photo:
-            of_entry = standings.has(line.answer + SHUFFLED, measures[0])
-            cells.append(_photo(standings, line) if of_entry else "")
+            cells.append("" if rank in ("floor", "control") else _photo(standings, line))
         name = line.name if rank in ("floor", "control") else f"`{line.name}`"
         text.append(row_of([name, rank if rank not in others else "-", *cells]))
     return text
@@ -146,19 +168,18 @@ def unread(standings: Standings, answer: str) -> list[Measure]:
     """The anatomical measures in which an answer does not get worse with shuffled photos."""
     return [
         measure for measure in ANATOMY
-        if standings.has(answer, measure) and not standings.gets_worse(answer, measure)
+        if standings.is_asked(answer, measure) and not standings.gets_worse(answer, measure)
     ]  # fmt: skip
 
 
 def _photo(standings: Standings, line: Line) -> str:
-    missed, asked = unread(standings, line.answer), _asked(standings, line.answer)
+    asked = sum(standings.is_asked(line.answer, measure) for measure in ANATOMY)
+    missed = unread(standings, line.answer)
+    if not asked:
+        return "not asked"
     if not missed:
         return "read"
     return f"**ignored in {'all' if len(missed) == asked else len(missed)} of {asked}**"
-
-
-def _asked(standings: Standings, answer: str) -> int:
-    return sum(standings.has(answer, measure) for measure in ANATOMY)
 
 
 def _ignored(standings: Standings, lines: Sequence[Line]) -> list[str]:
@@ -169,19 +190,41 @@ def _ignored(standings: Standings, lines: Sequence[Line]) -> list[str]:
             one.title.split(",")[0].rstrip(" ↑↓") for one in unread(standings, line.answer)
         ):
             text.append(f"* `{line.name}` does not get worse with the photos of other patients in: {names}.")
-    return text or ["Each entry gets worse in each measure with the photos of other patients."]
+    return text or ["Each entry that was asked gets worse in each measure with the photos of other patients."]
+
+
+def _differences(standings: Standings, lines: Sequence[Line]) -> list[str]:
+    """By how much each line is worse than the first one."""
+    first, *others = lines
+    measures = [one for one in _measured(standings, [first], ANATOMY) if one.parts is not None]
+    rows = [
+        (line.name, [standings.excess(line.answer, first.answer, measure) for measure in measures])
+        for line in others
+    ]
+    return _of_differences(rows, measures, [one.title.rstrip(" ↑↓") for one in measures])
 
 
 def _excess(standings: Standings, lines: Sequence[Line]) -> list[str]:
-    measures = [one for one in (*ANATOMY, *REALISM) if one.key in _EXCESS]
-    measures = [one for one in measures if standings.has(REACHABLE, one)]
-    titles = [one.title.rstrip(" ↑↓") for one in measures]
+    """By how much each line is worse than the floors; nothing where there are none."""
+    floors = {key: f"floor: {name}" for key, name in _EXCESS.items()}
+    measures = [one for one in (*ANATOMY, *REALISM) if one.key in floors]
+    measures = [one for one in measures if standings.has(floors[one.key], one)]
+    rows = [
+        (line.name, [standings.excess(line.answer, floors[one.key], one) for one in measures])
+        for line in lines
+    ]
+    titles = [f"{one.title.rstrip(' ↑↓')} (floor: {_EXCESS[one.key]})" for one in measures]
+    return _of_differences(rows, measures, titles) if measures else []
+
+
+def _of_differences(
+    rows: Sequence[tuple[str, Sequence[Estimate]]], measures: Sequence[Measure], titles: Sequence[str]
+) -> list[str]:
     text = [row_of(["entry", *titles]), "|---|" + "---:|" * len(titles)]
-    for line in lines:
-        found = [standings.excess(line.answer, REACHABLE, measure) for measure in measures]
+    for name, found in rows:
         cells = [
             _text(one, measure) if math.isfinite(one.value) else "-"
             for one, measure in zip(found, measures, strict=True)
         ]
-        text.append(row_of([f"`{line.name}`", *cells]))
+        text.append(row_of([f"`{name}`", *cells]))
     return text

@@ -5,7 +5,8 @@ from __future__ import annotations
 import json
 import os
 import time
-from concurrent.futures import Executor
+from collections.abc import Mapping
+from concurrent.futures import Executor, Future
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from datetime import timedelta
@@ -15,6 +16,7 @@ from typing import Any
 import torch
 from plan import Entry, Plan
 
+from fund2oct.models.training.finite import NotFiniteError
 from fund2oct.processes import Here, process_pool
 from fund2oct.run.train import build
 from fund2oct.stopping import INTERRUPTED
@@ -76,10 +78,21 @@ class Training:
             )
         return True
 
+    @property
+    def failure(self) -> str:
+        """Why the finished training holds no model, as where it diverged; empty where it holds one."""
+        return str(self.known().get("failed", ""))
+
     def known(self) -> dict[str, Any]:
-        """Settings, steps, minutes, batch size, weights and device of the finished training."""
+        """Settings of the finished training, and its steps, minutes, weights and so on, or why it failed."""
         found: dict[str, Any] = json.loads((self.folder / "training.json").read_text())
         return found
+
+    def write(self, known: Mapping[str, Any]) -> None:
+        """Keep what is known of the finished training."""
+        self.folder.mkdir(parents=True, exist_ok=True)
+        known = {"settings": [self.experiment, *self.settings], **known}
+        (self.folder / "training.json").write_text(json.dumps(known, indent=1) + "\n")
 
 
 def train_plan(plan: Plan, out: Path) -> list[Training]:
@@ -90,9 +103,15 @@ def train_plan(plan: Plan, out: Path) -> list[Training]:
         out: folder under which each training gets its own.
 
     Returns:
-        The trainings of the entries, finished.
+        The trainings of the entries, finished; those that diverged hold no model.
+
+    Raises:
+        RuntimeError: if a pre-training diverged, or another training failed otherwise.
     """
-    train_all(pretrainings_of(plan, out), plan.at_once)
+    pretrainings = pretrainings_of(plan, out)
+    train_all(pretrainings, plan.at_once)
+    if failed := [f"{training.answer}: {training.failure}" for training in pretrainings if training.failure]:
+        raise RuntimeError(f"others begin with what diverged, change the plan: {'; '.join(failed)}")
     trainings = trainings_of(plan, out)
     train_all(trainings, plan.at_once)
     return trainings
@@ -145,7 +164,7 @@ def train_all(trainings: list[Training], at_once: int) -> None:
         at_once: how many run side by side.
 
     Raises:
-        RuntimeError: if some failed, with what each said.
+        RuntimeError: if some failed in another way than by diverging, with what each said.
     """
     missing = [training for training in trainings if not training.is_done]
     if not missing:
@@ -154,14 +173,36 @@ def train_all(trainings: list[Training], at_once: int) -> None:
     pool: AbstractContextManager[Executor] = process_pool(at_once) if at_once > 1 else nullcontext(Here())
     with pool as processes:
         try:
-            asked = {training.answer: processes.submit(train_one, training) for training in missing}
-            failed = {answer: error for answer, future in asked.items() if (error := future.exception())}
+            asked = {training.answer: processes.submit(try_one, training) for training in missing}
+            failed = {answer: said for answer, future in asked.items() if (said := _said(future))}
         except KeyboardInterrupt:
             print("interrupted; the same command goes on")
             os._exit(INTERRUPTED)  # the other processes end with this one, in the middle of their trainings
     if failed:
-        said = "; ".join(f"{answer}: {type(error).__name__}: {error}" for answer, error in failed.items())
-        raise RuntimeError(f"{len(failed)} of {len(asked)} trainings failed, run again to go on: {said}")
+        each = "; ".join(f"{answer}: {said}" for answer, said in failed.items())
+        raise RuntimeError(f"{len(failed)} of {len(asked)} trainings failed, run again to go on: {each}")
+
+
+def try_one(training: Training) -> str:
+    """Train, and keep it where the training diverged: trained again it would do so again.
+
+    Returns:
+        Why it failed otherwise; empty where it did not. In words: an error holds the tensors of the training.
+    """
+    try:
+        train_one(training)
+    except NotFiniteError as error:
+        why = str(error).partition(";")[0]
+        training.write({"failed": why})
+        print(f"{training.answer}: {why}", flush=True)
+    except Exception as error:
+        return f"{type(error).__name__}: {error}"
+    return ""
+
+
+def _said(future: Future[str]) -> str:
+    error = future.exception()  # of the process itself, as where it was killed
+    return future.result() if error is None else f"{type(error).__name__}: {error}"
 
 
 def train_one(training: Training) -> None:
@@ -172,7 +213,6 @@ def train_one(training: Training) -> None:
     trainer.fit(model, datamodule=data)
     trainer.save_checkpoint(training.checkpoint)
     known = {
-        "settings": [training.experiment, *training.settings],
         "steps": trainer.global_step,
         "minutes": (time.monotonic() - began) / 60,
         "batch_size": data.batch_size,
@@ -182,7 +222,7 @@ def train_one(training: Training) -> None:
         "device": str(trainer.strategy.root_device),
         "threads": torch.get_num_threads(),
     }
-    (training.folder / "training.json").write_text(json.dumps(known, indent=1) + "\n")
+    training.write(known)
     print(f"{training.answer}: {known['steps']} steps in {known['minutes']:.1f} minutes", flush=True)
 
 

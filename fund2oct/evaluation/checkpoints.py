@@ -8,7 +8,8 @@ A score alone says little. Beside the model stand
 * the *median surfaces* and the *mean volume* of the training eyes, answers that need no photo;
 * the *nearest photo*: the volume of the training eye whose photo is most alike;
 * the model with its *noise off*, which must not draw one pattern in all eyes;
-* the model given *shuffled photos*, those of other patients: it must get worse, or it ignores them;
+* the model given *shuffled photos*, those of other patients' eyes of the same side: it must get worse, or it
+  ignores them;
 * a model that is told metadata, or masks of the photo, with those of other patients (*shuffled*) and with
   *none*: the first must not help, the second must not harm.
 
@@ -39,6 +40,7 @@ from fund2oct.evaluation.answers.controls import (
     told_otherwise,
 )
 from fund2oct.evaluation.answers.floors import rescan, twin_answers
+from fund2oct.evaluation.answers.others import other_eyes
 from fund2oct.evaluation.answers.training_eyes import TrainingEyes
 from fund2oct.evaluation.answers.twins import twins_of_test_eyes
 from fund2oct.evaluation.compare import compare
@@ -91,9 +93,15 @@ class HeldOutEyes:
         """One eye."""
         return self._prepared(default_collate([self._dataset[self.keys.index(key)]]))
 
-    def photos(self) -> Mapping[str, Tensor]:
-        """Photos by key, ``(3, H, H)``, each read when it is asked for."""
-        return _Photos(self._dataset)
+    def photos_of_others(self) -> Mapping[str, Tensor]:
+        """For each eye, by its key, the photo of another patient's, ``(3, H, H)``, read when it is asked for.
+
+        Which eye that is, :func:`fund2oct.evaluation.answers.others.other_eyes` says.
+        """
+        with self._reader:
+            infos = [self._reader.info(key) for key in self.keys]
+        others = other_eyes([info.patient for info in infos], [info.laterality for info in infos])
+        return _Photos(self._dataset, dict(zip(self.keys, others, strict=True)))
 
     def _prepared(self, batch: Batch) -> Batch:
         if self._labelled:
@@ -103,11 +111,11 @@ class HeldOutEyes:
 
 
 class _Photos(Mapping[str, Tensor]):
-    """The photos of a dataset, none of which is kept."""
+    """Photos of a dataset by name, each by its number; none is kept."""
 
-    def __init__(self, dataset: FundusOCTDataset) -> None:
+    def __init__(self, dataset: FundusOCTDataset, numbers: Mapping[str, int]) -> None:
         self._dataset = dataset
-        self._numbers = {key: number for number, key in enumerate(dataset.keys)}
+        self._numbers = numbers
 
     def __getitem__(self, key: str) -> Tensor:
         return self._dataset.photo(self._numbers[key])
@@ -174,7 +182,7 @@ def evaluate(
         training = TrainingEyes(datamodule, device) if n_train else None
         if training is not None:
             answers += controls(training)
-        photos = eyes.photos()
+        photos = eyes.photos_of_others()
         for name, model in models.items():
             if isinstance(model, PredictsSurfaces):
                 of_surfaces = surface_answers(name, model, training, seed)

@@ -13,6 +13,7 @@ from torch import Tensor
 
 from fund2oct.by_path import import_by_path
 from fund2oct.evaluation.answers.answer import Answer
+from fund2oct.evaluation.answers.others import other_eyes
 from fund2oct.geometry import ScanPattern
 from fund2oct.metrics import Findings
 from fund2oct.models import Batch, VolumeModel
@@ -114,10 +115,18 @@ class LoadedEyes:
         columns: dict[str, Any] = dict(batch)
         return cast(Batch, {name: values[number : number + 1] for name, values in columns.items()})
 
-    def photos(self) -> dict[str, Tensor]:
-        """Photos by key, ``(3, H, H)``."""
-        pairs = (zip(batch["key"], batch["fundus"], strict=True) for batch in self._loader)
-        return {key: photo for batch in pairs for key, photo in batch}
+    def photos_of_others(self) -> dict[str, Tensor]:
+        """For each eye, by its key, the photo of another, ``(3, H, H)``, of the same side where it is told.
+
+        Which patient an eye is of, a batch does not tell.
+        """
+        photos: list[Tensor] = []
+        sides: list[str] = []
+        for batch in self._loader:
+            photos += list(batch["fundus"])
+            sides += batch.get("laterality", [""] * len(batch["key"]))
+        others = other_eyes(self.keys, sides)
+        return {key: photos[other] for key, other in zip(self.keys, others, strict=True)}
 
 
 def measure_own(

@@ -1,14 +1,22 @@
 """A leaderboard from its plan to its page, on small simulated eyes; and learning curves, likewise."""
 
 import json
+import os
+import re
+import shutil
 
+import judging
 import leaderboard
 import learning_curves
 import pytest
+import trainings
 import yaml
-from plan import HERE, Plan
+from checks import check_plan
+from plan import DOCS, HERE, Plan
 from trainings import trainings_of
 
+from fund2oct.models.training.finite import NotFiniteError
+from fund2oct.run.config import load_experiment
 from fund2oct.run.train import build
 
 VOXELS = ["model.init_args.channels=[8,8,16]", "model.init_args.shape=[6,32,48]"]
@@ -54,6 +62,17 @@ def test_a_plan_says_what_it_does_not_know(plan):
             Plan.read(plan, [f"entries.{name}.experiment=regression"])
 
 
+def test_a_plan_of_your_own_has_eyes_and_budget_of_the_shipped_one(tmp_path):
+    page = (DOCS / "leaderboard.md").read_text("utf-8")
+    whole, entry = re.findall(r"```yaml\n(.*?)```", page, re.DOTALL)
+    (tmp_path / "mine.yaml").write_text(whole + entry)
+    mine, small = Plan.read(tmp_path / "mine.yaml"), Plan.read(HERE / "small.yaml")
+    for name in ("minutes", "at_once", "seeds", "distances", "thorough", "settings"):
+        assert getattr(mine, name) == getattr(small, name)
+    assert list(mine.entries) == ["mine", "pix2vol_own"]
+    load_experiment("pix2vol", mine.entries["pix2vol_own"].settings)
+
+
 def test_a_training_ends_by_the_clock_and_looks_at_no_other_eye(plan, tmp_path):
     first, second = trainings_of(Plan.read(plan, ["minutes=1565"]), tmp_path)
     assert (first.answer, first.folder) == ("regression 1", tmp_path / "regression" / "1")
@@ -73,6 +92,95 @@ def test_a_training_of_other_settings_is_not_taken_for_done(plan, tmp_path):
     longer, _ = trainings_of(Plan.read(plan, ["minutes=2"]), tmp_path)
     with pytest.raises(ValueError, match="regression/1: was trained with other settings or minutes"):
         _ = longer.is_done
+
+
+def failing(kind):
+    """A training of which the first entry fails, as in the middle of its first step."""
+
+    def train(training):
+        if training.name == "regression":
+            raise kind("step 7: not a finite number: l1; lower the learning rate")
+        training.write({"steps": 3})
+
+    return train
+
+
+def test_a_training_that_diverges_is_kept_and_does_not_stop_the_others(plan, tmp_path, monkeypatch):
+    first, second = both = trainings_of(Plan.read(plan), tmp_path)
+    monkeypatch.setattr(trainings, "train_one", failing(NotFiniteError))
+    trainings.train_all(both, 1)
+    assert first.is_done and first.failure == "step 7: not a finite number: l1"
+    assert second.is_done and second.failure == "" and second.known()["steps"] == 3
+    monkeypatch.setattr(trainings, "train_one", None)  # nothing is trained again
+    trainings.train_all(both, 1)
+    two_seeds = Plan.read(plan, ["seeds=[1,2]"])
+    more = trainings_of(two_seeds, tmp_path)
+    for training in more[2:]:
+        training.write({"steps": 3})
+    told = "failed in 1 of 2 seeds, and has no rank: step 7: not a finite number: l1."
+    assert leaderboard.failures(two_seeds, more) == {"regression": told}
+
+
+def test_a_training_that_fails_otherwise_is_to_be_run_again(plan, tmp_path, monkeypatch):
+    first, second = both = trainings_of(Plan.read(plan), tmp_path)
+    monkeypatch.setattr(trainings, "train_one", failing(OSError))
+    with pytest.raises(RuntimeError, match=r"1 of 2 trainings failed.*: regression 1: OSError: step 7"):
+        trainings.train_all(both, 1)
+    assert not first.is_done and second.is_done
+
+
+def test_what_a_plan_needs_is_looked_for_before_its_trainings(plan, tmp_path, monkeypatch):
+    def missing(name):
+        raise FileNotFoundError(f"weights {name}: run: fund2oct weights fetch {name}")
+
+    check_plan(Plan.read(plan), tmp_path)
+    monkeypatch.setattr("fund2oct.networks.encoder.find_weights", missing)
+    check_plan(Plan.read(plan), tmp_path)  # has an encoder of its own
+    given = yaml.safe_load(plan.read_text())
+    given["entries"]["surfaces"]["settings"] = SURFACES[1:]
+    plan.write_text(yaml.safe_dump(given))
+    with pytest.raises(ValueError, match="surfaces: would be another model, the photo encoder starts from"):
+        check_plan(Plan.read(plan), tmp_path)
+    monkeypatch.setattr("fund2oct.evaluation.distances.load_feature_network", missing)
+    with pytest.raises(FileNotFoundError, match="fund2oct weights fetch i3d"):
+        check_plan(Plan.read(plan, ["distances=[video]"]), tmp_path)
+
+
+@pytest.fixture
+def trained(plan, tmp_path, tiny_checkpoint):
+    """A training that is done, with the tiny model as its model."""
+    training, _ = trainings_of(Plan.read(plan), tmp_path)
+    training.write({"steps": 3})
+    training.checkpoint.parent.mkdir()
+    shutil.copy(tiny_checkpoint, training.checkpoint)
+    return training
+
+
+def test_models_of_other_eyes_are_not_compared(trained, tiny_eyes, make_file):
+    judging.check_same_eyes([trained], str(tiny_eyes))
+    others = str(make_file())
+    with pytest.raises(ValueError, match=r"others than regression 1 had.*delete .*regression/1 and run"):
+        judging.check_same_eyes([trained], others)
+
+
+def test_a_report_of_other_distances_or_models_is_made_again(trained, plan, tmp_path):
+    folder, as_planned = tmp_path / "reports", Plan.read(plan)
+    folder.mkdir()
+    (folder / "metrics.json").write_text("{}")
+    assert not judging.is_judged(folder, [trained], as_planned)  # nobody knows what it was asked for
+    (folder / "asked.json").write_text(json.dumps(judging.asked_of([trained], as_planned)))
+    assert judging.is_judged(folder, [trained], as_planned)
+    for change in ("distances=[image]", "thorough=true"):
+        assert not judging.is_judged(folder, [trained], Plan.read(plan, [change]))
+    assert not judging.is_judged(folder, [trained, trained], as_planned)
+    later = folder.stat().st_mtime + 60
+    os.utime(trained.checkpoint, (later, later))
+    assert not judging.is_judged(folder, [trained], as_planned)
+
+
+def test_learning_curves_have_no_row_that_looks_among_training_eyes(plan):
+    with pytest.raises(ValueError, match="surfaces: row retrieval: expected an answer that needs no"):
+        learning_curves.check_rows(Plan.read(plan))
 
 
 @pytest.mark.slow
@@ -105,10 +213,13 @@ def test_a_leaderboard_is_made_and_goes_on(plan, tmp_path):
 
 @pytest.mark.slow
 def test_learning_curves_are_of_the_same_test_eyes(plan, tmp_path):
+    given = yaml.safe_load(plan.read_text())
+    del given["entries"]["surfaces"]["rows"]["retrieval"]
+    plan.write_text(yaml.safe_dump(given))
     words = [str(plan), "sizes=[4,8]", "--out", str(tmp_path / "runs"), "--docs", str(tmp_path / "docs")]
     learning_curves.main(words)
     table = (tmp_path / "docs/results/learning_curves.txt").read_text()
-    rows = [f"| `{row}` | {size} |" for row in ("regression", "surfaces", "retrieval") for size in (4, 8)]
+    rows = [f"| `{row}` | {size} |" for row in ("regression", "surfaces") for size in (4, 8)]
     assert [row for row in rows if row not in table] == []
     assert {path.name for path in (tmp_path / "docs/images").iterdir()} == {"learning_curves.webp"}
     split = [

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from measures import ANATOMY, REALISM, of_eyes, overlap_of_lesions
 from standing import Standings
-from tables import Line, results
+from tables import Line, budget, results
 
 THICKNESS, _, HEIGHT, LESIONS, *_ = ANATOMY
 IMAGE, _, SHARPNESS = REALISM
@@ -101,6 +101,59 @@ def test_a_value_without_rows_has_to_get_worse_in_each_seed():
     assert (found.value, found.low, found.high) == pytest.approx((0.75, 0.7, 0.8))
 
 
+def test_who_was_not_asked_with_shuffled_photos_is_not_said_to_read_its_own():
+    energies = {"energy/fake": 2.0, "energy/real": 2.0}
+    answers = {"a 0": [10.0] * 4, "b 0": [12.0] * 4, "b 0, shuffled photos": [None] * 4}
+    standings = Standings({0: report(answers, {name: energies for name in answers})}, patients(4))
+    for name in ("a {seed}", "b {seed}"):  # no such answer; one in which nothing could be measured
+        assert not standings.is_asked(name, THICKNESS)
+        with pytest.raises(ValueError, match="thickness/error_um was not measured with own and"):
+            standings.gets_worse(name, THICKNESS)
+    text = results(standings, [Line("a", "a {seed}"), Line("b", "b {seed}")])
+    assert "| `a` | 1 | 10.0 | not asked |" in text and "| `b` | 2 | 12.0 | not asked |" in text
+
+
+def test_differences_are_paired_over_eyes_and_seeds():
+    rng = np.random.default_rng(4)
+    hard = rng.normal(20, 8, 80)  # what is hard in an eye is hard for both
+    reports = {
+        seed: report({f"a {seed}": hard + seed, f"b {seed}": hard + seed + rng.normal(1, 0.5, 80)})
+        for seed in range(3)
+    }
+    standings = Standings(reports, patients(80, 2))
+    a, b = (standings.estimate(name, THICKNESS) for name in ("a {seed}", "b {seed}"))
+    assert a.high > b.low  # apart the two intervals overlap
+    found = standings.excess("b {seed}", "a {seed}", THICKNESS)
+    assert found.value == pytest.approx(b.value - a.value) and 0.8 < found.low < 1 < found.high < 1.2
+    back = standings.excess("a {seed}", "b {seed}", THICKNESS)
+    assert (back.value, back.low, back.high) == pytest.approx((-found.value, -found.high, -found.low))
+    assert math.isnan(standings.excess("a {seed}", "c {seed}", THICKNESS).value)
+
+
+def test_a_correlation_differs_by_the_range_of_the_seeds():
+    def of(seed, one, other):
+        sets = {f"a {seed}": {HEIGHT.key: one}, f"b {seed}": {HEIGHT.key: other}, "floor": {HEIGHT.key: 0.99}}
+        return report({f"a {seed}": [1.0], f"b {seed}": [1.0]}, sets=sets)
+
+    standings = Standings({0: of(0, 0.9, 0.5), 1: of(1, 0.8, 0.7)}, patients(1))
+    found = standings.excess("b {seed}", "a {seed}", HEIGHT)
+    assert (found.value, found.low, found.high) == pytest.approx((0.25, 0.1, 0.4))
+    found = standings.excess("a {seed}", "floor", HEIGHT)
+    assert (found.value, found.low, found.high) == pytest.approx((0.14, 0.09, 0.19))
+
+
+def test_a_seed_that_failed_counts_nothing():
+    reports = {seed: report({f"a {seed}": [10.0 + seed] * 6, f"b {seed}": [20.0] * 6}) for seed in range(3)}
+    del reports[1]["eyes"]["b 1"]
+    standings = Standings(reports, patients(6))
+    found = standings.estimate("b {seed}", THICKNESS)
+    assert (found.value, found.low, found.high, found.n_eyes) == (20, 20, 20, 6)
+    apart = standings.excess("b {seed}", "a {seed}", THICKNESS)  # of the seeds 0 and 2
+    assert (apart.value, apart.low, apart.high) == pytest.approx((9, 8, 10))
+    del reports[0]["eyes"]["b 0"], reports[2]["eyes"]["b 2"]
+    assert not standings.has("b {seed}", THICKNESS)
+
+
 def test_a_distance_keeps_the_widest_of_its_intervals():
     def of(seed, value, interval):
         one = {"name": "image_distance/network", "value": value, "interval": interval}
@@ -129,6 +182,58 @@ def test_nearness_to_one_is_the_same_from_both_sides():
     assert SHARPNESS.cost(np.array([0.5, 2.0, 1.0, math.nan])) == pytest.approx(
         [math.log(2)] * 2 + [0, math.inf]
     )
+
+
+def test_surfaces_are_compared_with_the_median_of_twins_and_volumes_with_one_twin():
+    energies = {"energy/fake": 2.0, "energy/real": 2.0}
+    answers = {"a 0": [17.0] * 8, "b 0": [20.0] * 8}
+    floors = {"floor: one twin": [15.0] * 8, "floor: median of twins": [11.0] * 8}
+    heights = {"a 0": 0.9, "b 0": 0.5, "floor: one twin": 0.97, "floor: median of twins": 0.99}
+    distances = {"a 0": 19.0, "b 0": 34.0, "floor: one twin": 4.0}
+    made_up = report(
+        answers | floors,
+        {name: energies for name in answers},
+        {name: {HEIGHT.key: value} for name, value in heights.items()},
+        {
+            name: [{"name": "image_distance/network", "value": value, "interval": [value - 1, value + 2]}]
+            for name, value in distances.items()
+        },
+    )
+    standings = Standings({0: made_up}, patients(8))
+    text = results(standings, [Line("b", "b {seed}"), Line("a", "a {seed}")])
+    assert [line for line in text[text.index("### Excess over the floor") :] if line.startswith("|")] == [
+        "| entry | thickness error, µm (floor: median of twins) | height of the epithelium (floor: median of "
+        "twins) | image distance (floor: one twin) |",
+        "|---|---:|---:|---:|",
+        "| `a` | 6.0 | 0.09 | 15.0 (14.0 to 17.0) |",
+        "| `b` | 9.0 | 0.49 | 30.0 (29.0 to 32.0) |",
+    ]
+    differences = text[text.index("### Differences from `a`") : text.index("### Excess over the floor")]
+    assert [line for line in differences if line.startswith("|")] == [
+        "| entry | thickness error, µm |",
+        "|---|---:|",
+        "| `b` | 3.0 |",
+    ]
+
+
+def test_an_entry_that_failed_in_a_seed_has_no_rank():
+    energies = {"energy/fake": 2.0, "energy/real": 2.0}
+    reports = {}
+    for seed in range(2):
+        names = [f"a {seed}"] if seed else [f"a {seed}", f"b {seed}"]
+        values = {name: [12.0 if "a" in name else 10.0] * 4 for name in names}
+        reports[seed] = report(values, {name: energies for name in names})
+    failed = {"b": "failed in 1 of 2 seeds, and has no rank: step 7: not a finite number: l1."}
+    text = results(Standings(reports, patients(4)), [Line("a", "a {seed}"), Line("b", "b {seed}")], failed)
+    anatomy = text[: text.index("### Realism")]
+    assert "| `a` | 1 | 12.0 | not asked |" in anatomy and "| `b` | - | 10.0 | not asked |" in anatomy
+    assert f"* `b` {failed['b']}" in anatomy
+
+
+def test_the_budget_says_which_weights_others_trained():
+    known = {"minutes": 13.0, "steps": 1200, "batch_size": 8, "generator": 550_000, "discriminators": 0}
+    *_, row = budget({"a": [known]}, {"a": ["3.37 M of Network", "none"]}, {"a": "much"})
+    assert row == "| `a` | 13.0 | 1,200 | 8 | 0.55 M, none | 3.37 M of Network, none | much |"
 
 
 def test_the_table_marks_who_ignores_the_photo():

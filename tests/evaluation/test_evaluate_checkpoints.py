@@ -27,7 +27,7 @@ CPU = torch.device("cpu")
 def test_the_eyes_are_those_of_the_file(eyes, tiny_eyes):
     batches = list(eyes.batches())
     assert len(batches) == eyes.n_batches
-    assert tuple(key for batch in batches for key in batch["key"]) == eyes.keys == tuple(eyes.photos())
+    assert tuple(key for batch in batches for key in batch["key"]) == eyes.keys
     key = eyes.keys[3]
     with EyeReader(tiny_eyes) as reader:
         eye = reader.read(key)
@@ -58,17 +58,21 @@ def test_the_controls_are_what_they_are_called(datamodule, eyes):
     torch.testing.assert_close(nearest, expected, atol=1 / 255, rtol=0)
 
 
-def test_no_shuffled_photo_is_of_the_same_patient(tiny_checkpoint, eyes):
+def test_a_shuffled_photo_is_of_another_patient_and_of_the_same_side(tiny_checkpoint, datamodule, eyes):
     model = load_model(tiny_checkpoint)
     given = []
     model.forward = lambda fundus, *_, **__: given.append(fundus) or torch.zeros(len(fundus), 1, 6, 32, 48)
-    *_, shuffled = model_answers({"model": model}, eyes.photos(), seed=0)
+    *_, shuffled = model_answers({"model": model}, eyes.photos_of_others(), seed=0)
     for batch in eyes.batches():
         shuffled.give(batch)
-    photos = torch.stack(list(eyes.photos().values()))
-    for key, photo in zip(eyes.keys, torch.cat(given), strict=True):
-        source = eyes.keys[int((photos - photo).flatten(1).abs().sum(1).argmin())]
-        assert int(source[5:12]) // 2 != int(key[5:12]) // 2
+    photos = torch.stack([datamodule.test_dataset[number]["fundus"] for number in range(len(eyes.keys))])
+    with EyeReader(datamodule.path) as reader:
+        known = [reader.info(key) for key in eyes.keys]
+    for own, photo in zip(known, torch.cat(given), strict=True):
+        distances = (photos - photo).flatten(1).abs().sum(1)
+        source = known[int(distances.argmin())]
+        assert float(distances.min()) == 0
+        assert source.patient != own.patient and source.laterality == own.laterality
 
 
 def test_the_real_volume_itself_has_no_error(eyes):

@@ -1,6 +1,7 @@
 """Experiments: merged, resolved, checked."""
 
 import pytest
+import yaml
 
 from fund2oct.run.config import ConfigError, experiments, load_experiment
 from fund2oct.run.train import build
@@ -12,6 +13,15 @@ def test_every_shipped_experiment_resolves():
     for name in names:
         config = load_experiment(name)
         assert config["model"]["class_path"].startswith("fund2oct.models.")
+
+
+@pytest.mark.parametrize("name", ["regression", "slices", "x2ct", "unet3d"])
+def test_a_baseline_says_itself_how_it_is_augmented(name):
+    told = yaml.safe_load(experiments()[name].read_text())["data"]["init_args"]
+    assert {"symmetries", "photometric", "photo_maps"} <= set(told)
+    resolved = load_experiment(name)["data"]["init_args"]
+    # A map of the photo moves the grid, which they do not read; a symmetry moves photo and slices together.
+    assert resolved["symmetries"] == "flips" and resolved["photo_maps"] == 0 and resolved["photometric"] > 0
 
 
 def test_overrides_win_over_the_experiment_which_wins_over_the_base():

@@ -22,6 +22,8 @@ from fund2oct.retina.layer_frame import warp
 
 RETRIEVAL = "nearest eye warped to its surfaces"
 """What stands after the name of a model in the row that is the baseline `retrieval`."""
+BORROWED = "borrowed residual"
+"""The same in the row of its own anatomy with the texture of training eyes."""
 
 
 @dataclass(frozen=True)
@@ -85,7 +87,7 @@ def borrowed_residual(
         residual = warp_heights(other["aligned"] - there, found_um, own.heights_um, spacing)
         return Given.placed((own.image + residual).clamp(0, 1), batch)
 
-    return Answer(f"{name}, borrowed residual", give, as_set=True)
+    return Answer(f"{name}, {BORROWED}", give, as_set=True)
 
 
 def warp_heights(volume: Tensor, from_um: Tensor, to_um: Tensor, spacing_z_mm: Tensor) -> Tensor:

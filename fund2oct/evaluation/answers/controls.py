@@ -69,7 +69,7 @@ def model_answers(models: Mapping[str, VolumeModel], photos: Mapping[str, Tensor
 
     Args:
         models: models by name.
-        photos: photos of all test eyes by key, see :func:`shuffled`.
+        photos: for each test eye, by its key, the photo of another patient, see :func:`shuffled`.
         seed: seed of the noise, which also depends on the key of the eye.
 
     Returns:
@@ -92,19 +92,17 @@ def model_answers(models: Mapping[str, VolumeModel], photos: Mapping[str, Tensor
 def shuffled(answer: Answer, photos: Mapping[str, Tensor]) -> Answer:
     """The same answer, given the photos of other patients.
 
-    The photos are shifted by half the test set, because the other eye of a patient is the next in the file.
-
     Args:
         answer: an answer that reads the photos.
-        photos: photos of all test eyes by key, in the order of the file, each ``(3, H, H)`` in [0, 1].
+        photos: for each test eye, by its key, the photo of another patient's eye of the same side, see
+            :func:`~fund2oct.evaluation.answers.others.other_eyes`; each ``(3, H, H)`` in [0, 1].
 
     Returns:
         The answer.
     """
-    other = _of_others(list(photos))
 
     def give(batch: Batch) -> Given:
-        given = torch.stack([photos[other[key]] for key in batch["key"]])
+        given = torch.stack([photos[key] for key in batch["key"]])
         return answer.give({**batch, "fundus": given.to(batch["fundus"])})
 
     return replace(answer, name=f"{answer.name}, shuffled photos", give=give)

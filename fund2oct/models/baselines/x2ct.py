@@ -69,7 +69,9 @@ class X2CT(VolumeGAN):
       volumes at the poses of the real scans, as everywhere in this library.
     * Training. The averaged generator is used, gradients are clipped, and the discriminator is stepped before
       the generator, as everywhere in this library. Learning rates, Adam's decay rates and the linear decay
-      over the second half are the paper's.
+      over the second half are the paper's. Initial weights are those of PyTorch; the published code draws
+      them with a standard deviation of 0.02. Normalisation uses an eye's own mean and variance, also once it
+      is trained; the published code then uses running ones.
 
     Args:
         shape: numbers of slices, rows and A-scans ``(S, Z, X)`` of the volumes.

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 import weakref
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from dataclasses import dataclass
 from typing import Any, cast
 
@@ -42,22 +42,24 @@ class StepMemory:
         return self.weights + self.training + self.step
 
 
-def step_memory(model: SteppingModule, batch: Batch) -> StepMemory:
+def step_memory(model: SteppingModule, batch: Batch, shares: Collection[float] = ()) -> StepMemory:
     """Estimate the memory of a training step by running it on tensors without values.
 
-    Each part of the training is run once: before the adversaries join, and after. It is the memory of a
-    step in float32, hence the most that one in half precision takes. What a convolution needs for a
-    moment, what lies unused between two tensors, and CUDA itself are not in it.
+    Of several steps it is the one that takes most. It is the memory of a step in float32, hence the most that
+    one in half precision takes. What a convolution needs for a moment, what lies unused between two tensors,
+    and CUDA itself are not in it.
 
     Args:
         model: built for a training.
         batch: as :func:`batch_without_values` makes it.
+        shares: shares of the training, in [0, 1], at which a step is run; empty for one before the
+            adversaries join and one after.
 
     Returns:
         The memory.
     """
     trained = sum(_size(weight) for weight in model.parameters() if weight.requires_grad)
-    parts = {0.0, 1.0} if getattr(model, "adversaries_from", 0) else {1.0}
+    parts = shares or ({0.0, 1.0} if getattr(model, "adversaries_from", 0) else {1.0})
     return StepMemory(
         weights=_sizes((*model.parameters(), *model.buffers())),
         training=(1 + _MOMENTS) * trained,

@@ -120,7 +120,8 @@ def test_trained_models_predict_and_are_measured(tiny_eyes, tmp_path):
     eyes = HeldOutEyes(data, torch.device("cpu"))
     batch = eyes.batch(eyes.keys[0])
     given = {
-        answer.name: answer.give(batch).eye(0) for answer in model_answers(models, eyes.photos(), seed=0)
+        answer.name: answer.give(batch).eye(0)
+        for answer in model_answers(models, eyes.photos_of_others(), seed=0)
     }
     assert {name for name in given if "shuffled photos" in name} and set(models) <= set(given)
     measured = measure_eye(EyeTask.of(batch, 0, given, eyes.scan))

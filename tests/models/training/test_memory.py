@@ -55,6 +55,8 @@ def test_the_estimate_is_what_a_step_takes(tiny_eyes, adversaries_from, caplog):
     found = step_memory(model, batch)
     sizes = [value.nbytes for value in batch.values() if isinstance(value, torch.Tensor)]
     assert found.step == pytest.approx(real.most[0] + sum(sizes), rel=0.03)
+    begun = step_memory(model, batch, shares=[0.0])  # the step that was really made
+    assert begun.step == pytest.approx(real.most[0] + sum(sizes), rel=0.03)
     weights = sum(value.numel() * value.element_size() for value in state.values() if value.ndim)
     assert found.weights == pytest.approx(weights, rel=0.1)
     # And the model is as it was, on its own device, and will draw what it would have drawn.
