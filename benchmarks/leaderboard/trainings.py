@@ -18,6 +18,7 @@ from plan import Entry, Plan
 
 from fund2oct.models.training.finite import NotFiniteError
 from fund2oct.processes import Here, process_pool
+from fund2oct.run.config import load_experiment
 from fund2oct.run.train import build
 from fund2oct.stopping import INTERRUPTED
 
@@ -67,16 +68,22 @@ class Training:
         """Whether it came to its end.
 
         Raises:
-            ValueError: if the folder holds a training with other settings.
+            ValueError: if the folder holds a training with other settings, of the plan or of the experiment.
         """
         if not (self.folder / "training.json").is_file():
             return False
-        if self.known()["settings"] != [self.experiment, *self.settings]:
+        before, now = self.known(), self._asked()
+        if any(before.get(name, value) != value for name, value in now.items()):
             raise ValueError(
                 f"{self.folder}: was trained with other settings or minutes; give another folder (--out), or "
                 "delete this one"
             )
         return True
+
+    def _asked(self) -> dict[str, Any]:
+        """What the plan says, and what it makes of the experiment, which may have changed."""
+        config = load_experiment(self.experiment, self.settings)
+        return {"settings": [self.experiment, *self.settings], "config": config}
 
     @property
     def failure(self) -> str:
@@ -91,8 +98,7 @@ class Training:
     def write(self, known: Mapping[str, Any]) -> None:
         """Keep what is known of the finished training."""
         self.folder.mkdir(parents=True, exist_ok=True)
-        known = {"settings": [self.experiment, *self.settings], **known}
-        (self.folder / "training.json").write_text(json.dumps(known, indent=1) + "\n")
+        (self.folder / "training.json").write_text(json.dumps(self._asked() | {**known}, indent=1) + "\n")
 
 
 def train_plan(plan: Plan, out: Path) -> list[Training]:

@@ -94,6 +94,18 @@ def test_a_training_of_other_settings_is_not_taken_for_done(plan, tmp_path):
         _ = longer.is_done
 
 
+def test_a_training_of_an_experiment_that_changed_is_not_taken_for_done(plan, tmp_path):
+    experiment = tmp_path / "mine.yaml"
+    experiment.write_text("model: {init_args: {learning_rate: 0.001}}\n")
+    changed = [f"entries.regression.experiment={experiment}", "entries.regression.settings=[]"]
+    mine, _ = trainings_of(Plan.read(plan, changed), tmp_path)
+    mine.write({"steps": 3})
+    assert mine.is_done
+    experiment.write_text("model: {init_args: {learning_rate: 0.002}}\n")
+    with pytest.raises(ValueError, match="regression/1: was trained with other settings"):
+        _ = mine.is_done
+
+
 def failing(kind):
     """A training of which the first entry fails, as in the middle of its first step."""
 
