@@ -200,11 +200,11 @@ def complete(model: VolumeModel, ready: ReadyPhoto, seed: int = 0, draw: bool = 
 
     A model that draws no volumes leaves the rest of the eye as it is.
     """
-    eye = ready.eye
-    assert eye.fundus is not None
+    eye, fundus = ready.eye, ready.eye.fundus
+    assert fundus is not None
     was_training = model.training
     model.eval()
-    placement = find_place(model, eye.fundus, eye.placement, ready.scan)
+    placement = find_place(model, fundus, eye.placement, ready.scan)
     if placement != eye.placement:
         eye = replace(eye, placement=placement, history=eye.history | {"registered": True})
     if not model.draws_volumes:
@@ -212,7 +212,7 @@ def complete(model: VolumeModel, ready: ReadyPhoto, seed: int = 0, draw: bool = 
         return eye
     known = model.known_of(eye)
     with at_given_places(model):
-        volume, pose_um = generate(model, eye.fundus, ready.scan, eye.placement, eye.key, seed, draw, **known)
+        volume, pose_um = generate(model, fundus, ready.scan, eye.placement, eye.key, seed, draw, **known)
     model.train(was_training)
     return replace(eye, scan=ready.scan, spacing_mm=ready.spacing_mm, volume=volume, pose_um=pose_um)
 

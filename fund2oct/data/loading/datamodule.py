@@ -269,7 +269,7 @@ class FundusOCTDataModule(pl.LightningDataModule):
         self._note_skipped(batch.skipped)
         return self._finish(batch)
 
-    def with_vessels(self, batch: dict[str, Any]) -> dict[str, Any]:
+    def with_vessels(self, batch: Any) -> Any:
         """The batch of a dataset, and the map of its vessels where a network of this datamodule draws it."""
         return self._finish.with_vessels(batch)
 

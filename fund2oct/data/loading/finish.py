@@ -99,9 +99,10 @@ class Finish:
             else:
                 scans = _moved_scans(many, raw.symmetries)
                 batch[name] = _stacked(scans, lambda stack: stack, self.size)[:, None]
-        return self.with_vessels(batch) | raw.values | raw.texts
+        pictures: dict[str, Any] = self.with_vessels(batch)
+        return pictures | raw.values | raw.texts
 
-    def with_vessels(self, batch: dict[str, Any]) -> dict[str, Any]:
+    def with_vessels(self, batch: Any) -> Any:
         """The batch with ``vessels``, if there is a network that draws them and a photo."""
         if self.vessels is None or "fundus" not in batch:
             return batch
