@@ -59,7 +59,7 @@ class Eye:
         surface_confidence: trust in them, in [0, 1], float32, shape ``(S, X)``.
         localizer: the scanner's own infrared picture, grey, uint8, shape ``(L, L)``; not the photo.
         localizer_placement: where the scan lies on the localizer.
-        diagnosis: free text, empty where unknown; several are joined by ``+``, see :func:`diagnoses_of`.
+        diagnosis: free text, empty where unknown; several are joined by ``+``.
         source: where the eye came from, free text.
         sha256: SHA-256 of the file that held the photo, empty where there was none.
         metadata: what else is known of the eye, such as ``age_years``; plain values by name.
