@@ -77,7 +77,7 @@ class HeldOutEyes:
         self._loader = DataLoader(dataset, datamodule.batch_size, num_workers=datamodule.num_workers)
         self.n_batches = len(self._loader)
         self.scan: ScanPattern | None = datamodule.scan
-        self._dataset, self._device, self._with_vessels = dataset, device, datamodule.with_vessels
+        self._dataset, self._device, self._with_vessels = dataset, device, datamodule.finish.with_vessels
         self._reader = EyeReader(datamodule.path)
         with self._reader:
             arrays = [self._reader.info(key).arrays for key in self.keys]

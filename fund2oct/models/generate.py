@@ -20,10 +20,11 @@ from fund2oct.data.preparing.placing import PhotoPlacement
 from fund2oct.data.tables.eyes import GivenLines
 from fund2oct.eye import GENERATED, Array, DataError, Eye, Plain
 from fund2oct.geometry import Placement, ScanPattern
-from fund2oct.models.conditions import Conditions
-from fund2oct.models.registering import at_given_places, find_place
+from fund2oct.models.training.conditions import Conditions
 from fund2oct.models.uncertainty.familiar import photo_distance, unlike_note
+from fund2oct.networks.layered.surface_predictor import SurfacePredictor
 from fund2oct.networks.noise import NoiseSource, eye_seed
+from fund2oct.networks.registration import at_given_places
 from fund2oct.retina import unalign
 
 if TYPE_CHECKING:
@@ -215,6 +216,40 @@ def complete(model: VolumeModel, ready: ReadyPhoto, seed: int = 0, draw: bool = 
         volume, pose_um = generate(model, fundus, ready.scan, eye.placement, eye.key, seed, draw, **known)
     model.train(was_training)
     return replace(eye, scan=ready.scan, spacing_mm=ready.spacing_mm, volume=volume, pose_um=pose_um)
+
+
+def find_place(model: Any, fundus: Array, placement: Placement, scan: ScanPattern) -> Placement:
+    """Where a model finds that a scan lies on a photo.
+
+    Args:
+        model: a model, trained with ``registration`` or without.
+        fundus: photo, cropped and prepared as in the training, RGB, uint8, shape ``(H, H, 3)``.
+        placement: where the scan is said to lie.
+        scan: its lines.
+
+    Returns:
+        The corrected placement; the given one, if the model does not register scans.
+
+    Example:
+        >>> from fund2oct.geometry import RadialScan
+        >>> from fund2oct.models import SurfaceModel
+        >>> model = SurfaceModel((6, 32, 48), encoder="own", surface_width=8)  # does not register
+        >>> find_place(model, np.zeros((64, 64, 3), np.uint8), Placement((0.1, 0.0)), RadialScan())
+        Placement(shift=(0.1, 0.0), rotation_deg=0.0, half_width_mm=6.5)
+    """
+    if not getattr(model, "registration", False):
+        return placement
+    model.configure_model()
+    network = model.generator_ema.module
+    assert isinstance(network, SurfacePredictor) and network.registration is not None
+    if not network.registration.active:
+        return placement
+    n_ascans, device = model.shape[2], next(network.parameters()).device
+    grid = placement.to_grid(scan.coordinates(int(n_ascans), device))[None]
+    with torch.inference_mode():
+        correction = network.registration(network.encoder(photo_tensor(fundus).to(device)), grid)
+    found: Placement = correction.moved_placement(placement)
+    return found
 
 
 def _checked(picture: Array) -> Array:

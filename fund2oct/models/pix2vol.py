@@ -70,7 +70,7 @@ class Pix2Vol(VolumeGAN):
         tissue_width: the same in the tissue network.
         texture: numbers of channels of the texture's levels, finest first.
         conditions: scalars that it is told of an eye beside the photo, see
-            :class:`fund2oct.models.conditions.Conditions`.
+            :class:`fund2oct.models.training.conditions.Conditions`.
         masks: names of masks of the photo that it is told likewise, such as ``vessels``.
         mask_networks: networks that draw masks from the photo, by name, as
             :func:`fund2oct.data.loading.finish.load_mask_network` takes them; other masks are entries of

@@ -88,7 +88,7 @@ class SurfaceModel(VolumeModel):
         encoder_learning_rate: step size of Adam for pre-trained weights.
         surface_width: number of channels of an A-scan's features.
         conditions: scalars that it is told of an eye beside the photo, see
-            :class:`fund2oct.models.conditions.Conditions`.
+            :class:`fund2oct.models.training.conditions.Conditions`.
         masks: names of masks of the photo that it is told likewise, such as ``vessels``.
         mask_networks: networks that draw masks from the photo, by name, as
             :func:`fund2oct.data.loading.finish.load_mask_network` takes them; other masks are entries of

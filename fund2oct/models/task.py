@@ -11,7 +11,7 @@ from torch import Tensor
 from fund2oct.data.loading.split import SeenEyes
 from fund2oct.data.preparing.preparation import Preparation
 from fund2oct.geometry import ScanPattern
-from fund2oct.models.conditions import Conditions
+from fund2oct.models.training.conditions import Conditions
 from fund2oct.models.uncertainty.familiar import FamiliarPhotos
 from fund2oct.retina import PoseModel
 

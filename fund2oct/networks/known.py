@@ -23,8 +23,8 @@ class Known(NamedTuple):
     """What is known of the eyes of a batch beside their photos; NaN is missing.
 
     Args:
-        conditions: scalars, see :class:`fund2oct.models.conditions.Conditions`, shape ``(B, n)``; None if
-            none is known.
+        conditions: scalars, see :class:`fund2oct.models.training.conditions.Conditions`, shape ``(B, n)``;
+            None if none is known.
         masks: maps of the photo in [0, 1], such as its vessels, shape ``(B, m, H, H)``; None likewise. A mask
             is missing where all of it is NaN; a part of it that is NaN counts as 0.
 

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import math
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from fund2oct.geometry import Placement
 from fund2oct.networks.lift import coarsen, sample_lines
 from fund2oct.precision import full_precision
 
@@ -44,6 +47,25 @@ class Similarity(NamedTuple):
         cos, sin = (part[:, None, None] for part in self.turn.unbind(-1))
         turned = torch.stack([cos * x - sin * y, sin * x + cos * y], -1)
         return turned + (self.centre + self.shift)[:, None, None]
+
+    def moved_placement(self, placement: Placement) -> Placement:
+        """The placement of the scan of one photo after turn, scale and shift.
+
+        Args:
+            placement: where the scan was said to lie.
+
+        Returns:
+            Where it lies.
+
+        Example:
+            >>> found = Similarity(torch.zeros(1, 2), torch.tensor([[0.1, 0.0]]), torch.tensor([[0.0, 2.0]]))
+            >>> found.moved_placement(Placement((0.5, 0.0)))  # turned to the right, and twice as large
+            Placement(shift=(0.1, 1.0), rotation_deg=90.0, half_width_mm=3.25)
+        """
+        cos, sin = self.turn[0].double().tolist()
+        x, y = self.moved(self.centre.new_tensor(placement.shift).view(1, 1, 1, 2)).flatten().tolist()
+        turned = placement.rotation_deg + math.degrees(math.atan2(sin, cos))
+        return Placement((round(x, 6), round(y, 6)), turned, placement.half_width_mm / math.hypot(cos, sin))
 
     @classmethod
     @full_precision
@@ -99,6 +121,33 @@ def registered(
     return correction.moved(grid), None if whole is None else correction.moved(whole)
 
 
+@contextmanager
+def at_given_places(model: object) -> Iterator[None]:
+    """Have a model take the places of scans as they are given, for those that it corrected already.
+
+    Args:
+        model: any model; nothing happens to one that does not register scans.
+
+    Returns:
+        A context manager; the model corrects places again when its block ends.
+
+    Example:
+        >>> network = RegistrationNetwork(map_channels=(8,))
+        >>> with at_given_places(network):
+        ...     network.active
+        False
+    """
+    modules = model.modules() if isinstance(model, nn.Module) else []
+    networks = [one for one in modules if isinstance(one, RegistrationNetwork) and one.active]
+    for network in networks:
+        network.active = False
+    try:
+        yield
+    finally:
+        for network in networks:
+            network.active = True
+
+
 class RegistrationNetwork(nn.Module):
     """Correct where a scan lies on a photo: shift, turn and scale.
 
@@ -122,7 +171,7 @@ class RegistrationNetwork(nn.Module):
     """
 
     active = True
-    """Whether scans are corrected; see :func:`fund2oct.models.registering.at_given_places`."""
+    """Whether scans are corrected, see :func:`at_given_places`."""
 
     def __init__(self, map_channels: Sequence[int]) -> None:
         super().__init__()

@@ -14,7 +14,8 @@ from typing import TypeVar
 
 from fund2oct.data import Eye
 from fund2oct.data.preparing.placing import PhotoPlacement
-from fund2oct.data.tables.eyes import COLUMNS, GivenLines, known_of_photos, lines_of_photos
+from fund2oct.data.tables.eyes import COLUMNS, GivenLines
+from fund2oct.data.tables.photos import known_of_photos, lines_of_photos
 from fund2oct.data.tables.spreadsheet import read_table, renamed
 from fund2oct.eye import DataError, Plain
 from fund2oct.geometry import Placement

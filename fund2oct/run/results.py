@@ -15,10 +15,10 @@ from fund2oct.data.preparing.placing import ON_DISC
 from fund2oct.export import FORMATS, export_eye
 from fund2oct.eye import Eye
 from fund2oct.models import VolumeModel
-from fund2oct.models.registering import at_given_places
 from fund2oct.models.thickness import ThicknessMap, predict_interval_um, predict_thickness, save_thickness
 from fund2oct.models.uncertainty.draws import predict_intervals
 from fund2oct.models.uncertainty.familiar import UNLIKE
+from fund2oct.networks.registration import at_given_places
 from fund2oct.visual import ShownVolume, Theme, draw_panel, draw_thickness, save_figures
 from fund2oct.visual.thickness import draw_intervals
 

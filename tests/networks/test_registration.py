@@ -10,13 +10,12 @@ import torch
 from fund2oct.data import Eye
 from fund2oct.geometry import Placement, RadialScan
 from fund2oct.models import SurfaceModel
-from fund2oct.models.conditions import Conditions
-from fund2oct.models.generate import ReadyPhoto, complete
-from fund2oct.models.registering import at_given_places, find_place, moved_placement
+from fund2oct.models.generate import ReadyPhoto, complete, find_place
 from fund2oct.models.thickness import predict_thickness
+from fund2oct.models.training.conditions import Conditions
 from fund2oct.networks.layered.generator import LayeredGenerator
 from fund2oct.networks.lift import sample_lines
-from fund2oct.networks.registration import RegistrationNetwork, Similarity, registered
+from fund2oct.networks.registration import RegistrationNetwork, Similarity, at_given_places, registered
 
 B, S, X = 3, 6, 40
 SCAN = RadialScan()
@@ -90,7 +89,7 @@ def test_the_place_that_is_found_is_that_of_the_moved_scan():
     found = Similarity.fitted(
         grid.flatten(1, 2), (0.1 * torch.randn_like(grid)).flatten(1, 2), torch.ones(1, S * X) / (S * X)
     )
-    torch.testing.assert_close(grids([moved_placement(given, found)]), found.moved(grid), atol=1e-5, rtol=0)
+    torch.testing.assert_close(grids([found.moved_placement(given)]), found.moved(grid), atol=1e-5, rtol=0)
 
 
 def test_what_is_predicted_lies_where_the_scan_was_found(registering, tmp_path):

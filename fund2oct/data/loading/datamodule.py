@@ -267,11 +267,7 @@ class FundusOCTDataModule(pl.LightningDataModule):
         if not isinstance(batch, RawBatch):
             return batch
         self._note_skipped(batch.skipped)
-        return self._finish(batch)
-
-    def with_vessels(self, batch: Any) -> Any:
-        """The batch of a dataset, and the map of its vessels where a network of this datamodule draws it."""
-        return self._finish.with_vessels(batch)
+        return self.finish(batch)
 
     def _note_skipped(self, skipped: dict[str, str]) -> None:
         for key, reason in skipped.items():
@@ -284,7 +280,8 @@ class FundusOCTDataModule(pl.LightningDataModule):
                     logger.log_metrics({"data/corrupt_eyes": len(self.corrupt)}, self.trainer.global_step)
 
     @cached_property
-    def _finish(self) -> Finish:
+    def finish(self) -> Finish:
+        """What makes a batch of bytes, and draws the vessels if there is a network for it."""
         vessels = load_mask_network(self.vessel_network) if self.vessel_network else None
         return Finish(self.fundus_px, self.shape[1:], vessels)
 
@@ -336,9 +333,8 @@ class FundusOCTDataModule(pl.LightningDataModule):
         return self.trainer.fit_loop.epoch_loop.batch_progress.current.ready
 
     def _evaluation_loader(self, dataset: FundusOCTDataset) -> DataLoader[Any]:
-        rank, world_size = self._process
-        batch_size = even_batch_size(len(dataset), world_size, self.batch_size)
-        return self._loader(dataset, EvaluationSampler(dataset, rank, world_size), batch_size)
+        batch_size = even_batch_size(len(dataset), self._process[1], self.batch_size)
+        return self._loader(dataset, EvaluationSampler(dataset, *self._process), batch_size)
 
     def _loader(self, dataset: FundusOCTDataset, sampler: Any, batch_size: int, **options: Any) -> EyeLoader:
         in_trainer = self.trainer is not None and self.trainer.state.status == TrainerStatus.RUNNING
@@ -346,7 +342,7 @@ class FundusOCTDataModule(pl.LightningDataModule):
             dataset,
             sampler,
             batch_size,
-            collate=as_they_are if in_trainer else self._finish,
+            collate=as_they_are if in_trainer else self.finish,
             num_workers=self.num_workers,
             start_method=self.start_method,
             seed=self.seed,

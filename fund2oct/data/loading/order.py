@@ -9,7 +9,6 @@ from functools import lru_cache
 from typing import Literal, get_args
 
 import torch
-from pytorch_lightning.utilities.rank_zero import rank_zero_info, rank_zero_warn
 
 from fund2oct.data.loading.index import EyeIndex, numbers_by_file
 from fund2oct.eye import DataError, diagnoses_of
@@ -200,6 +199,9 @@ def mixed_order(
 
 def _tell_balance(names: Sequence[str], order: EpochOrder) -> None:
     """Say how often an epoch shows the eyes of each diagnosis, and warn where that is very often."""
+    # Lightning takes seconds to import.
+    from pytorch_lightning.utilities.rank_zero import rank_zero_info, rank_zero_warn
+
     shown = list(zip(names, map(len, order.groups), order.quotas(), strict=True))
     told = ", ".join(f"{name or 'none'} {quota} times (of {n_eyes})" for name, n_eyes, quota in shown)
     rank_zero_info(f"balance: an epoch shows {told}")
@@ -217,6 +219,10 @@ def _tell_balance(names: Sequence[str], order: EpochOrder) -> None:
 
 def _rarest(diagnoses: Sequence[str]) -> list[str]:
     """Of each eye the rarest of its diagnoses."""
-    of_eyes = [[one.casefold() for one in diagnoses_of(diagnosis)] or [""] for diagnosis in diagnoses]
+    spelt: dict[str, str] = {}  # as it is written first, whatever its capital letters
+    of_eyes = [
+        [spelt.setdefault(one.casefold(), one) for one in diagnoses_of(diagnosis)] or [""]
+        for diagnosis in diagnoses
+    ]
     counts = Counter(name for names in of_eyes for name in names)
     return [min(names, key=lambda name: (counts[name], name)) for names in of_eyes]

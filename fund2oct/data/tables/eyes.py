@@ -115,12 +115,12 @@ def read_eyes(table: Table) -> tuple[list[EyeRow], list[tuple[str, str]], list[s
         raise DataError(f"{table.path}: expected a row for each eye, found none")
     notes = [f"{table.path}: {note}" for note in table.notes]
     metadata = _metadata(table, notes)
-    groups = _groups(table)
+    groups = groups_of_rows(table)
     eyes, refused, uneven = [], [], set()
     for numbers in groups:
         rows = [table.rows[place] for place in numbers]
         try:
-            eye, differing = _eye(rows, [metadata[place] for place in numbers], table.columns)
+            eye, differing = eye_of_rows(rows, [metadata[place] for place in numbers], table.columns)
         except DataError as error:
             refused.append((_where([number for number, _ in rows]), str(error)))
             continue
@@ -153,13 +153,13 @@ def with_lines(eyes: list[EyeRow], table: Table) -> tuple[list[EyeRow], list[tup
     refused, notes = [], [f"{table.path}: {note}" for note in table.notes]
     by = "key" if "key" in table.columns else "photo"
     found: dict[str, EyeRow] = {}
-    for numbers in _groups(table):
+    for numbers in groups_of_rows(table):
         rows = [table.rows[place] for place in numbers]
-        eye, _ = _eye(rows, [{}] * len(rows), table.columns)
-        found[_told(eye.key if by == "key" else eye.photo)] = eye
+        eye, _ = eye_of_rows(rows, [{}] * len(rows), table.columns)
+        found[plain_name(eye.key if by == "key" else eye.photo)] = eye
     joined = []
     for eye in eyes:
-        own = found.pop(_told(eye.name if by == "key" else eye.photo), None)
+        own = found.pop(plain_name(eye.name if by == "key" else eye.photo), None)
         if own is None or own.lines is None:
             refused.append((eye.label, f"expected its lines in {table.path}, found none for this {by}"))
         elif own.volume and eye.volume:
@@ -174,57 +174,8 @@ def with_lines(eyes: list[EyeRow], table: Table) -> tuple[list[EyeRow], list[tup
     return joined, refused, notes
 
 
-def lines_of_photos(table: Table) -> dict[str, GivenLines]:
-    """The lines of a table's photos by the photo's file name in small letters.
-
-    Args:
-        table: under our names, a row for each B-scan, with a column ``photo``.
-
-    Raises:
-        DataError: if it is no such table.
-    """
-    if "photo" not in table.columns:
-        raise DataError(f"{table.path}: expected a column photo, found {', '.join(table.columns)}")
-    found = {}
-    for places in _groups(table):
-        eye, _ = _eye([table.rows[place] for place in places], [{}] * len(places), table.columns)
-        if eye.lines is None:
-            raise DataError(
-                f"{table.path}: {eye.where}: expected x0_px, y0_px, x1_px and y1_px, or the same in mm, "
-                "found none"
-            )
-        found[_told(eye.photo).rpartition("/")[2]] = eye.lines
-    return found
-
-
-def known_of_photos(table: Table) -> dict[str, dict[str, Plain]]:
-    """What a table says of the eyes of its photos, by the photo's file name in small letters.
-
-    Args:
-        table: under our names, a row for each eye or each of its B-scans, with a column ``photo``.
-
-    Returns:
-        For each photo metadata, laterality and diagnosis by name; what a row leaves empty is not there.
-
-    Raises:
-        DataError: if it is no such table, a row cannot be used, or two rows have a photo of one name.
-    """
-    if "photo" not in table.columns:
-        raise DataError(f"{table.path}: expected a column photo, found {', '.join(table.columns)}")
-    eyes, refused, _ = read_eyes(table)
-    for where, reason in refused:
-        raise DataError(f"{table.path}: {where}: {reason}")
-    found: dict[str, dict[str, Plain]] = {}
-    for eye in eyes:
-        name = _told(eye.photo).rpartition("/")[2]
-        if name in found:
-            raise DataError(f"{table.path}: {eye.where}: expected each photo once, found {name} again")
-        texts: dict[str, Plain] = {"laterality": eye.laterality, "diagnosis": eye.diagnosis}
-        found[name] = eye.metadata | {which: text for which, text in texts.items() if text}
-    return found
-
-
-def _told(name: str) -> str:
+def plain_name(name: str) -> str:
+    """A file's name as tables agree on it, in small letters and with slashes."""
     return name.replace("\\", "/").removeprefix("./").casefold()
 
 
@@ -243,7 +194,7 @@ def _metadata(table: Table, notes: list[str]) -> list[dict[str, Plain]]:
     return found
 
 
-def _groups(table: Table) -> list[list[int]]:
+def groups_of_rows(table: Table) -> list[list[int]]:
     """The places of the rows of each eye."""
     if not set(_OF_BSCANS) & set(table.columns):
         return [[place] for place in range(len(table.rows))]
@@ -259,9 +210,10 @@ def _groups(table: Table) -> list[list[int]]:
     return list(groups.values())
 
 
-def _eye(
+def eye_of_rows(
     rows: list[tuple[int, dict[str, str]]], metadata: list[dict[str, Plain]], columns: tuple[str, ...]
 ) -> tuple[EyeRow, set[str]]:
+    """The eye of some rows, and the names of metadata in which they differ."""
     if "slice" in columns:
         order = sorted(range(len(rows)), key=_in_order(rows))
         rows, metadata = [rows[place] for place in order], [metadata[place] for place in order]

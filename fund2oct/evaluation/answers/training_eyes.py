@@ -43,7 +43,7 @@ class TrainingEyes:
     """
 
     def __init__(self, datamodule: FundusOCTDataModule, device: torch.device) -> None:
-        self._dataset, self._with_vessels = datamodule.train_dataset, datamodule.with_vessels
+        self._dataset, self._with_vessels = datamodule.train_dataset, datamodule.finish.with_vessels
         self._device = device
 
     def __len__(self) -> int:

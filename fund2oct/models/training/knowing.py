@@ -41,7 +41,7 @@ class KnowingModule(EncodingModule):
         """Say what the networks are told.
 
         Args:
-            conditions: names of scalars, see :class:`fund2oct.models.conditions.Conditions`.
+            conditions: names of scalars, see :class:`fund2oct.models.training.conditions.Conditions`.
             masks: names of masks. One without a network is an entry of the batch.
             mask_networks: see :meth:`draw_masks`.
 

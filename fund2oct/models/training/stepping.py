@@ -47,7 +47,7 @@ class SteppingModule(pl.LightningModule):
     """
 
     conditions: tuple[str, ...] = ()
-    """Names of scalars that the networks are told, see :class:`fund2oct.models.conditions.Conditions`."""
+    """Names of scalars that the networks are told, see ``training.conditions.Conditions``."""
     monitored: ClassVar[str] = "val/aligned/l1"
     """What a ``ReduceLROnPlateau`` of ``configure_optimizers`` watches."""
     generator: nn.Module

@@ -14,10 +14,10 @@ from torch import Tensor
 from fund2oct.data.preparing.photo import photo_tensor
 from fund2oct.eye import Eye
 from fund2oct.metrics.eyes.layers import find_surfaces
-from fund2oct.models.registering import at_given_places
 from fund2oct.models.thickness import INTERVAL
 from fund2oct.networks.layered.surfaces import surface_intervals_um
 from fund2oct.networks.noise import NoiseSource
+from fund2oct.networks.registration import at_given_places
 from fund2oct.retina import SURFACES, pose_surface_um, unalign
 
 if TYPE_CHECKING:

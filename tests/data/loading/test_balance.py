@@ -54,10 +54,10 @@ def test_a_rare_diagnosis_that_is_shown_very_often_is_told(tmp_path, make_eye, c
     index = EyeIndex.read(EyeReader(tmp_path / "rare.h5"))
     with (
         caplog.at_level("INFO"),
-        pytest.warns(UserWarning, match=r"each eye of srf \(1\) is shown more than"),
+        pytest.warns(UserWarning, match=r"each eye of SRF \(1\) is shown more than"),
     ):
         mixed_order(index, str(tmp_path / "rare.h5"), None, "diagnosis", seed=1)
-    assert "balance: an epoch shows normal 15 times (of 29), srf 15 times (of 1)" in caplog.text
+    assert "balance: an epoch shows SRF 15 times (of 1), normal 15 times (of 29)" in caplog.text
 
 
 def test_two_processes_share_a_balanced_epoch_by_its_number(path):

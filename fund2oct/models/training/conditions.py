@@ -37,6 +37,11 @@ class Condition:
         mean: of the training eyes; half for a text.
         deviation: standard deviation of the training eyes; half for a text.
         seen: least and greatest number of the training eyes, or all values of the text.
+
+    Example:
+        >>> device = Condition.of("device=Topcon", [{"device": "Topcon"}, {"device": "Zeiss"}])
+        >>> [device.read({"device": name}) for name in ("Topcon", "Zeiss", "Heidelberg")]
+        [1.0, -1.0, nan]
     """
 
     name: str
@@ -123,9 +128,10 @@ class Condition:
         if value is None or low <= value <= high:
             return ""
         nearest = low if value < low else high
+        unit = "; is the unit right?" if abs(value - nearest) > _APART * (high - low) else ""
         return (
             f"{self.name} {value:g}: the training eyes have {low:g} to {high:g}, and it is taken for "
-            f"{nearest:g}; is the unit right?"
+            f"{nearest:g}{unit}"
         )
 
 

@@ -5,7 +5,7 @@ import math
 import pytest
 import torch
 
-from fund2oct.models.conditions import Conditions
+from fund2oct.models.training.conditions import Conditions
 
 EYES = [
     {"age_years": 60, "device": "Maestro", "myope": True, "sex": 1, "diagnosis": "PED+GA"},
