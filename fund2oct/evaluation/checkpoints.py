@@ -29,6 +29,7 @@ from torch import Tensor
 from torch.utils.data import DataLoader, default_collate
 
 from fund2oct.data import EyeReader, FundusOCTDataModule, FundusOCTDataset
+from fund2oct.data.loading.finish import load_mask_network, with_vessels
 from fund2oct.data.loading.index import EyeIndex
 from fund2oct.evaluation.answers.answer import Answer
 from fund2oct.evaluation.answers.controls import (
@@ -77,7 +78,8 @@ class HeldOutEyes:
         self._loader = DataLoader(dataset, datamodule.batch_size, num_workers=datamodule.num_workers)
         self.n_batches = len(self._loader)
         self.scan: ScanPattern | None = datamodule.scan
-        self._dataset, self._device, self._with_vessels = dataset, device, datamodule.finish.with_vessels
+        self._dataset, self._device = dataset, device
+        self._vessels = load_mask_network(datamodule.vessel_network) if datamodule.vessel_network else None
         self._reader = EyeReader(datamodule.path)
         with self._reader:
             arrays = [self._reader.info(key).arrays for key in self.keys]
@@ -107,7 +109,7 @@ class HeldOutEyes:
         if self._labelled:
             labels = [self._reader.array(key, "lesions") for key in batch["key"]]
             batch["lesions"] = torch.stack([torch.from_numpy(label) for label in labels])
-        return VolumeModel.prepare(self._with_vessels(to_device(batch, self._device)))
+        return VolumeModel.prepare(with_vessels(to_device(batch, self._device), self._vessels))
 
 
 class _Photos(Mapping[str, Tensor]):

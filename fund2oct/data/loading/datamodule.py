@@ -267,7 +267,7 @@ class FundusOCTDataModule(pl.LightningDataModule):
         if not isinstance(batch, RawBatch):
             return batch
         self._note_skipped(batch.skipped)
-        return self.finish(batch)
+        return self._finish(batch)
 
     def _note_skipped(self, skipped: dict[str, str]) -> None:
         for key, reason in skipped.items():
@@ -280,8 +280,7 @@ class FundusOCTDataModule(pl.LightningDataModule):
                     logger.log_metrics({"data/corrupt_eyes": len(self.corrupt)}, self.trainer.global_step)
 
     @cached_property
-    def finish(self) -> Finish:
-        """What makes a batch of bytes, and draws the vessels if there is a network for it."""
+    def _finish(self) -> Finish:
         vessels = load_mask_network(self.vessel_network) if self.vessel_network else None
         return Finish(self.fundus_px, self.shape[1:], vessels)
 
@@ -342,7 +341,7 @@ class FundusOCTDataModule(pl.LightningDataModule):
             dataset,
             sampler,
             batch_size,
-            collate=as_they_are if in_trainer else self.finish,
+            collate=as_they_are if in_trainer else self._finish,
             num_workers=self.num_workers,
             start_method=self.start_method,
             seed=self.seed,

@@ -99,14 +99,15 @@ class Finish:
             else:
                 scans = _moved_scans(many, raw.symmetries)
                 batch[name] = _stacked(scans, lambda stack: stack, self.size)[:, None]
-        pictures: dict[str, Any] = self.with_vessels(batch)
+        pictures: dict[str, Any] = with_vessels(batch, self.vessels)
         return pictures | raw.values | raw.texts
 
-    def with_vessels(self, batch: Any) -> Any:
-        """The batch with ``vessels``, if there is a network that draws them and a photo."""
-        if self.vessels is None or "fundus" not in batch:
-            return batch
-        return batch | {"vessels": draw_mask(self.vessels, batch["fundus"], "vessel_network")}
+
+def with_vessels(batch: Any, network: nn.Module | None) -> Any:
+    """A batch with the map ``vessels``, if there is a network that draws it, and a photo."""
+    if network is None or "fundus" not in batch:
+        return batch
+    return batch | {"vessels": draw_mask(network, batch["fundus"], "vessel_network")}
 
 
 def draw_mask(network: nn.Module, photos: Tensor, name: str) -> Tensor:

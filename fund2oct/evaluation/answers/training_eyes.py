@@ -12,6 +12,7 @@ from torch.nn import functional as F
 from torch.utils.data import default_collate
 
 from fund2oct.data import FundusOCTDataModule
+from fund2oct.data.loading.finish import load_mask_network, with_vessels
 from fund2oct.evaluation.answers.answer import heights_of
 from fund2oct.geometry import Symmetry
 from fund2oct.metrics.eyes.layers import Surfaces
@@ -43,8 +44,8 @@ class TrainingEyes:
     """
 
     def __init__(self, datamodule: FundusOCTDataModule, device: torch.device) -> None:
-        self._dataset, self._with_vessels = datamodule.train_dataset, datamodule.finish.with_vessels
-        self._device = device
+        self._dataset, self._device = datamodule.train_dataset, device
+        self._vessels = load_mask_network(datamodule.vessel_network) if datamodule.vessel_network else None
 
     def __len__(self) -> int:
         return len(self._dataset)
@@ -52,7 +53,7 @@ class TrainingEyes:
     def batch(self, numbers: Sequence[int]) -> Batch:
         """Some eyes, with what :meth:`fund2oct.models.VolumeModel.prepare` adds."""
         batch = to_device(default_collate([self._dataset[number] for number in numbers]), self._device)
-        return VolumeModel.prepare(self._with_vessels(batch))
+        return VolumeModel.prepare(with_vessels(batch, self._vessels))
 
     @property
     def mean(self) -> Tensor:

@@ -106,7 +106,7 @@ def test_a_step_leaves_nothing_behind_and_reads_nothing_back(data, monkeypatch, 
         model.trainer.strategy.setup_optimizers(model.trainer)
         for share in shares:  # noqa: B007 (asked for by the model)
             with Waits(model.trainer.optimizers) as waits:
-                model.training_step(data.finish(raw._each(there)), 0)
+                model.training_step(data._finish(raw._each(there)), 0)
             assert not waits.found, "\n".join(waits.found)
     for name, value in model.named_parameters():
         assert value.device == DEVICE
