@@ -27,7 +27,7 @@ from torch import Tensor
 
 from fund2oct.data import FundusOCTDataModule, FundusOCTDataset
 from fund2oct.data.augmenting.photometry import FundusPhotometry
-from fund2oct.eye import Array
+from fund2oct.eye import Array, diagnoses_of
 from fund2oct.models import VolumeModel, load_model
 from fund2oct.models.generate import PhotoReader
 from fund2oct.models.surface_model import heights_above_pose
@@ -161,9 +161,11 @@ def main() -> None:
     told = train.metadata()
     of_train = [told[number]["diagnosis"] for number in numbers]
     of_test = [str(eye["diagnosis"]) for eye in test.metadata()]
-    for disease in sorted({part for diagnosis in of_test for part in diagnosis.split("+")} - {"normal", ""}):
-        without = torch.tensor([disease not in str(diagnosis).split("+") for diagnosis in of_train])
-        has = torch.tensor([disease in diagnosis.split("+") for diagnosis in of_test])
+    for disease in sorted(
+        {part for diagnosis in of_test for part in diagnoses_of(diagnosis)} - {"normal", ""}
+    ):
+        without = torch.tensor([disease not in diagnoses_of(str(diagnosis)) for diagnosis in of_train])
+        has = torch.tensor([disease in diagnoses_of(diagnosis) for diagnosis in of_test])
         away = FamiliarPhotos.fit(training[without]).distance(own["features"])
         some = {name: value[has] for name, value in own.items()}
         widths = own["width"][~has], own["width"][has]

@@ -29,7 +29,7 @@ from torch import Tensor
 from torch.utils.data import DataLoader, default_collate
 
 from fund2oct.data import EyeReader, FundusOCTDataModule, FundusOCTDataset
-from fund2oct.data.loading.finish import load_mask_network, with_vessels
+from fund2oct.data.loading.finish import vessels_of, with_vessels
 from fund2oct.data.loading.index import EyeIndex
 from fund2oct.evaluation.answers.answer import Answer
 from fund2oct.evaluation.answers.controls import (
@@ -79,7 +79,7 @@ class HeldOutEyes:
         self.n_batches = len(self._loader)
         self.scan: ScanPattern | None = datamodule.scan
         self._dataset, self._device = dataset, device
-        self._vessels = load_mask_network(datamodule.vessel_network) if datamodule.vessel_network else None
+        self._vessels = vessels_of(datamodule.vessel_network)
         self._reader = EyeReader(datamodule.path)
         with self._reader:
             arrays = [self._reader.info(key).arrays for key in self.keys]

@@ -13,7 +13,7 @@ import numpy as np
 import torch
 
 from fund2oct.data.formats.images import read_rgb
-from fund2oct.data.formats.naming import laterality_of
+from fund2oct.data.formats.naming import laterality_of, side_of
 from fund2oct.data.preparing.lines import locate_lines
 from fund2oct.data.preparing.photo import PhotoOptions, photo_tensor, prepare_photo, resize_photo
 from fund2oct.data.preparing.placing import PhotoPlacement
@@ -109,7 +109,8 @@ class PhotoReader:
         Args:
             photo: a picture file, or RGB bytes.
             lines: where its B-scans lie; None takes those of the training.
-            known: what is known of this eye, by name; what the model is not told is left out.
+            known: what is known of this eye, by name. Side and diagnosis are the eye's; of the rest is taken
+                what the model is told.
 
         Raises:
             DataError: if the photo or its lines cannot be used.
@@ -120,10 +121,11 @@ class PhotoReader:
         own = {name: value for name, value in (known or {}).items() if name in self.conditions.fields}
         try:
             metadata, told_notes = self.conditions.told({**self.metadata, **own})
+            side = side_of(str((known or {}).get("laterality", "")))
         except ValueError as error:
             raise DataError(f"{path or key}: {error}") from None
         by_name = laterality_of(key) if path else ""
-        laterality = str(metadata.pop("laterality", by_name))
+        laterality = str(metadata.pop("laterality", side or by_name))
         # Lines in pixels of the photo say themselves where they lie.
         told = lines is not None and lines.unit == "px"
         options = replace(self.options, placement=None) if told else self.options
@@ -158,7 +160,7 @@ class PhotoReader:
             laterality=laterality,
             fundus=resize_photo(prepared.fundus, self.fundus_px),
             placement=placed,
-            diagnosis=str(metadata.pop("diagnosis", "")),
+            diagnosis=str(metadata.pop("diagnosis", (known or {}).get("diagnosis", ""))),
             metadata=metadata,
             source=f"{GENERATED} from {path.name if path else 'an array'}",
             history=prepared.history,

@@ -10,7 +10,7 @@ from contextlib import nullcontext
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
-from typing import TypeVar
+from typing import Any
 
 from fund2oct.data import Eye
 from fund2oct.data.preparing.placing import PhotoPlacement
@@ -31,8 +31,6 @@ from fund2oct.visual import LIGHT, Theme
 
 _FOOTER = "Predicted from the photo alone: a guess with its uncertainty, no measurement and no diagnosis."
 _WORTH_A_PROCESS = 16
-
-T = TypeVar("T")
 
 
 @dataclass(frozen=True)
@@ -155,12 +153,17 @@ def predict(
     written = [results.folder / file for _, name in todo for file in results.names(name)]
     check_files([path for path in written if not path.is_dir()], overwrite, [checkpoint, *found])
     results.folder.mkdir(parents=True, exist_ok=True)
-    given = lines_of_photos(renamed(read_table(Path(lines)), {}, COLUMNS)) if lines else None
-    known = known_of_photos(renamed(read_table(Path(table)), {}, COLUMNS)) if table else None
-    read = partial(_read, PhotoReader.of(network, placement, metadata), given, lines, known, table)
+    lines_of = lines_of_photos(renamed(read_table(Path(lines)), {}, COLUMNS)) if lines else {}
+    known_of = known_of_photos(renamed(read_table(Path(table)), {}, COLUMNS)) if table else {}
+    told = {
+        photo: tuple(each.get(photo.name.casefold()) for each in (lines_of, known_of)) for photo, _ in todo
+    }
+    read = partial(_read, PhotoReader.of(network, placement, metadata), lines, table)
     n_ahead = 2 * workers if len(todo) >= _WORTH_A_PROCESS else 0
     with process_pool(workers) if n_ahead else nullcontext(Here()) as pool:
-        for photo, name, ready in with_progress(_ahead(pool, read, todo, n_ahead), len(todo), "translating"):
+        for photo, name, ready in with_progress(
+            _ahead(pool, read, told, todo, n_ahead), len(todo), "translating"
+        ):
             try:
                 results.write(network, _complete(network, ready.result(), name, seed, draw), name)
                 done[photo] = PredictedPhoto(photo, name, results.there(name))
@@ -172,12 +175,16 @@ def predict(
 
 
 def _ahead(
-    pool: Executor, read: Callable[[Path], ReadyPhoto], photos: Sequence[tuple[Path, str]], n_ahead: int
+    pool: Executor,
+    read: Callable[..., ReadyPhoto],
+    told: Mapping[Path, tuple[Any, ...]],
+    photos: Sequence[tuple[Path, str]],
+    n_ahead: int,
 ) -> Iterator[tuple[Path, str, Future[ReadyPhoto]]]:
-    """The photos in their order, of which so many more are being read meanwhile."""
+    """The photos in their order, read with what tables tell of each; so many more are read meanwhile."""
     waiting: deque[tuple[Path, str, Future[ReadyPhoto]]] = deque()
     for photo, name in photos:
-        waiting.append((photo, name, pool.submit(read, photo)))
+        waiting.append((photo, name, pool.submit(read, photo, *told[photo])))
         if len(waiting) > n_ahead:
             yield waiting.popleft()
     yield from waiting
@@ -185,14 +192,16 @@ def _ahead(
 
 def _read(
     reader: PhotoReader,
-    lines: Mapping[str, GivenLines] | None,
     lines_table: str | Path | None,
-    known: Mapping[str, Mapping[str, Plain]] | None,
     known_table: str | Path | None,
     photo: Path,
+    lines: GivenLines | None,
+    known: Mapping[str, Plain] | None,
 ) -> ReadyPhoto:
-    of_photo = _of_photo(photo, "its lines", lines, lines_table)
-    return reader.read(photo, of_photo, _of_photo(photo, "what is known of it", known, known_table))
+    for what, told, table in (("its lines", lines, lines_table), ("what is known of it", known, known_table)):
+        if table is not None and told is None:
+            raise DataError(f"{photo}: expected {what} in {table}, found none for a photo of that name")
+    return reader.read(photo, lines, known)
 
 
 def _complete(network: VolumeModel, ready: ReadyPhoto, name: str, seed: int, draw: bool) -> Eye:
@@ -201,12 +210,3 @@ def _complete(network: VolumeModel, ready: ReadyPhoto, name: str, seed: int, dra
         warnings.warn(note, stacklevel=2)
     # Drawn by the name of its file, and then called so that it differs from its namesakes.
     return replace(complete(network, ready, seed, draw), key=name, patient=name)
-
-
-def _of_photo(photo: Path, what: str, told: Mapping[str, T] | None, table: str | Path | None) -> T | None:
-    """What a table says of a photo."""
-    if told is None:
-        return None
-    if photo.name.casefold() not in told:
-        raise DataError(f"{photo}: expected {what} in {table}, found none for a photo of that name")
-    return told[photo.name.casefold()]

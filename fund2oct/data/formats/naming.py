@@ -28,6 +28,25 @@ def laterality_of(name: str) -> str:
     return found.pop() if len(found) == 1 else ""
 
 
+def side_of(text: str) -> str:
+    """The side that somebody tells of an eye, as it is stored: ``"OD"``, ``"OS"``, or empty for nothing told.
+
+    Args:
+        text: in the words of :func:`laterality_of`.
+
+    Raises:
+        ValueError: if it is something else.
+
+    Example:
+        >>> side_of("left"), side_of("")
+        ('OS', '')
+    """
+    side = laterality_of(text)
+    if text and not side:
+        raise ValueError(f"laterality: expected OD, OS, R, L, right or left, found {text!r}")
+    return side
+
+
 def natural_order(path: Path) -> tuple[tuple[int, int | str], ...]:
     """Sort key that puts ``slice_2`` before ``slice_10``."""
     parts = re.split(r"(\d+)", path.name.lower())

@@ -8,7 +8,7 @@ from functools import partial
 from pathlib import Path
 from typing import NoReturn
 
-from fund2oct.data.formats.naming import laterality_of
+from fund2oct.data.formats.naming import laterality_of, side_of
 from fund2oct.data.importing.assemble import ImportOptions, make_eye, read_files
 from fund2oct.data.importing.engine import Candidate, fingerprint_of, import_eyes
 from fund2oct.data.importing.report import ImportReport
@@ -128,9 +128,10 @@ def _read(
     volume: Path | tuple[Path, ...] | None,
     notes: tuple[str, ...],
 ) -> tuple[Eye, list[str]]:
-    laterality = laterality_of(eye.laterality or eye.name)
-    if eye.laterality and not laterality:
-        raise DataError(f"laterality: expected OD, OS, R, L, right or left, found {eye.laterality!r}")
+    try:
+        laterality = side_of(eye.laterality) or laterality_of(eye.name)
+    except ValueError as error:
+        raise DataError(str(error)) from None
     exam = read_files(
         photo, volume, options, laterality=laterality, source="table", metadata=eye.metadata, notes=notes
     )

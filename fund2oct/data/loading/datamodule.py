@@ -15,7 +15,7 @@ from torch.utils.data import DataLoader
 from fund2oct.data.augmenting.own import Transform, load_transform
 from fund2oct.data.augmenting.symmetry import Symmetries
 from fund2oct.data.loading.dataset import FundusOCTDataset
-from fund2oct.data.loading.finish import Finish, RawBatch, load_mask_network
+from fund2oct.data.loading.finish import Finish, RawBatch, vessels_of
 from fund2oct.data.loading.index import EyeIndex
 from fund2oct.data.loading.loader import EyeLoader, StartMethod, as_they_are
 from fund2oct.data.loading.order import Balance, check_mixture, mixed_order
@@ -281,8 +281,7 @@ class FundusOCTDataModule(pl.LightningDataModule):
 
     @cached_property
     def _finish(self) -> Finish:
-        vessels = load_mask_network(self.vessel_network) if self.vessel_network else None
-        return Finish(self.fundus_px, self.shape[1:], vessels)
+        return Finish(self.fundus_px, self.shape[1:], vessels_of(self.vessel_network))
 
     @cached_property
     def _parts(self) -> dict[Part, EyeIndex]:

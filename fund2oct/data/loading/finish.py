@@ -103,6 +103,11 @@ class Finish:
         return pictures | raw.values | raw.texts
 
 
+def vessels_of(path: str | None) -> nn.Module | None:
+    """The network that the setting ``vessel_network`` names; None where it names none."""
+    return load_mask_network(path) if path else None
+
+
 def with_vessels(batch: Any, network: nn.Module | None) -> Any:
     """A batch with the map ``vessels``, if there is a network that draws it, and a photo."""
     if network is None or "fundus" not in batch:

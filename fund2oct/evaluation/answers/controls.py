@@ -187,7 +187,7 @@ def told_otherwise(name: str, model: PredictsSurfaces, eyes: EyeSet) -> list[Ans
 
 
 def _of_others(keys: Sequence[str]) -> dict[str, str]:
-    """For each eye that of another patient: half the set further, for a patient's other eye is the next."""
+    """For each eye one half the set further, of either side: the side is among what a model may be told."""
     return {key: keys[(i + len(keys) // 2) % len(keys)] for i, key in enumerate(keys)}
 
 

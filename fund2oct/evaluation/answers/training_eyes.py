@@ -12,7 +12,7 @@ from torch.nn import functional as F
 from torch.utils.data import default_collate
 
 from fund2oct.data import FundusOCTDataModule
-from fund2oct.data.loading.finish import load_mask_network, with_vessels
+from fund2oct.data.loading.finish import vessels_of, with_vessels
 from fund2oct.evaluation.answers.answer import heights_of
 from fund2oct.geometry import Symmetry
 from fund2oct.metrics.eyes.layers import Surfaces
@@ -45,7 +45,7 @@ class TrainingEyes:
 
     def __init__(self, datamodule: FundusOCTDataModule, device: torch.device) -> None:
         self._dataset, self._device = datamodule.train_dataset, device
-        self._vessels = load_mask_network(datamodule.vessel_network) if datamodule.vessel_network else None
+        self._vessels = vessels_of(datamodule.vessel_network)
 
     def __len__(self) -> int:
         return len(self._dataset)

@@ -12,8 +12,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from fund2oct.data.formats.naming import laterality_of
-from fund2oct.eye import LATERALITIES, Plain, diagnoses_of
+from fund2oct.data.formats.naming import side_of
+from fund2oct.eye import Plain, diagnoses_of
 
 _NO_VALUE = {"", "-", "n/a", "na", "nan", "null", "unknown"}
 _TRUTH = {"true": 1.0, "false": 0.0}
@@ -211,7 +211,7 @@ class Conditions:
                 if self.fields:
                     known = f"one of {', '.join(self.fields)}"
                 raise ValueError(f"{name}: expected {known}")
-            found[name] = _side(str(value)) if name == "laterality" else value
+            found[name] = side_of(str(value)) if name == "laterality" else value
         self.read([found])
         for scalar in self.scalars:
             texts = _texts(scalar.field, found)
@@ -256,18 +256,6 @@ def _number(text: str) -> float | None:
     except ValueError:
         return None
     return value if math.isfinite(value) else None
-
-
-def _side(text: str) -> str:
-    """A side as it is stored.
-
-    Raises:
-        ValueError: if it is none.
-    """
-    side = text if text in LATERALITIES else laterality_of(text)
-    if text and not side:
-        raise ValueError(f"laterality: expected OD, OS, R, L, right or left, found {text!r}")
-    return side
 
 
 def _some(values: Sequence[str]) -> str:

@@ -132,6 +132,11 @@ def test_a_table_tells_each_photo_its_own(checkpoint, tmp_path, recwarn):
         assert (
             [file.read_bytes() for file in done[number].files] == [f.read_bytes() for f in alone.files] != []
         )
+    reader = PhotoReader.of(load_model(checkpoint))
+    eye = reader.read(
+        tmp_path / "d.png", known={"laterality": "left", "diagnosis": "PED", "smoker": "no"}
+    ).eye
+    assert (eye.laterality, eye.diagnosis, eye.metadata) == ("OS", "PED", {})
     assert any("its name says OS, and it is taken for OD" in str(one.message) for one in recwarn)
 
 
