@@ -13,9 +13,7 @@ from fund2oct.metrics.eyes.heights import interval_coverage
 from fund2oct.metrics.eyes.layers import surface_error_um
 from fund2oct.metrics.eyes.measuring import EyeMean
 from fund2oct.models.base import Batch, Losses, VolumeModel
-from fund2oct.models.training.optimisation import each_step, trained_parts
 from fund2oct.models.training.terms import chosen_weights, own_terms
-from fund2oct.networks.encoder import pretrained_parts
 from fund2oct.networks.known import Known
 from fund2oct.networks.layered.surface_predictor import SurfacePredictor
 from fund2oct.networks.layered.surfaces import (
@@ -161,16 +159,6 @@ class SurfaceModel(VolumeModel):
             registration=self.registration,
             position=self.position,
         )
-
-    def configure_optimizers(self) -> Any:
-        """Adam, with a rate of its own for pre-trained weights; both fall as that of any model."""
-        pretrained, others = trained_parts(self.generator, pretrained_parts(self.generator))
-        groups = [
-            {"params": others, "lr": self.learning_rate},
-            {"params": pretrained, "lr": self.encoder_learning_rate},
-        ]
-        optimizer = torch.optim.Adam(groups, betas=self.betas)
-        return [optimizer], [each_step(optimizer, self.rate_factor)]
 
     def surfaces(
         self, fundus: Tensor, grid: Tensor, known: Known | None = None, whole: Tensor | None = None

@@ -62,6 +62,12 @@ class VoxelGAN(VolumeGAN):
     Args:
         shape: numbers of slices, rows and A-scans ``(S, Z, X)`` of the volumes.
         channels: numbers of channels of the generator's levels, finest first.
+        encoder: photo encoder: ``"own"``, with random weights and the widths of ``channels``, or another
+            name, see :class:`Pix2Vol`, as the four arguments that follow.
+        fine_tune: what of a pre-trained encoder is trained too.
+        lora_rank: rank of trained low-rank changes of a foundation encoder; 0 for none.
+        encoder_px: width in pixels to which photos are resized for it; None takes that of its weights.
+        encoder_learning_rate: step size of Adam for pre-trained weights.
         lift: ``"geometry"``, ``"repeat"`` or ``"channels"``, see :data:`fund2oct.networks.lift.LIFTS`.
         weights: weights of the generator's terms by name, instead of the default ones. A term that is left
             out is not used. A name can also be the import path of a loss of your own, see
@@ -98,6 +104,11 @@ class VoxelGAN(VolumeGAN):
         self,
         shape: tuple[int, int, int],
         channels: Sequence[int] = (8, 24, 48, 64, 96),
+        encoder: str = "own",
+        fine_tune: bool | int = False,
+        lora_rank: int = 0,
+        encoder_px: int | None = None,
+        encoder_learning_rate: float = 1e-4,
         lift: str = "geometry",
         weights: dict[str, float] | None = None,
         adversarial: str = "hinge",
@@ -111,6 +122,8 @@ class VoxelGAN(VolumeGAN):
     ) -> None:
         super().__init__(shape, **options)
         self.channels = tuple(channels)
+        self.choose_encoder(encoder, fine_tune, encoder_px, lora_rank)
+        self.encoder_learning_rate = encoder_learning_rate
         self.lift = lift
         self.weights = chosen_weights(WEIGHTS if weights is None else weights, dict.fromkeys(TERMS, 0.0))
         if lift not in LIFTS:
@@ -133,7 +146,8 @@ class VoxelGAN(VolumeGAN):
     def build_generator(self) -> nn.Module:
         """Encoder, lift and decoder."""
         n_slices, n_depth, _ = self.shape
-        return VolumeGenerator(n_slices, n_depth, self.channels, self.lift)
+        encoder = None if self.encoder == "own" else self.chosen_encoder()
+        return VolumeGenerator(n_slices, n_depth, self.channels, self.lift, encoder=encoder)
 
     def build_discriminators(self) -> nn.ModuleDict:
         """A patch discriminator over B-scans, one over volumes, or both."""

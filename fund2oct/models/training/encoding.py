@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import ClassVar, cast
+from typing import Any, ClassVar, cast
 
+import torch
 from torch import nn
 
+from fund2oct.models.training.optimisation import each_step, trained_parts
 from fund2oct.models.training.stepping import SteppingModule
 from fund2oct.models.uncertainty.familiar import familiar_photos
-from fund2oct.networks.encoder import available_encoder, build_encoder, encoder_for_file
+from fund2oct.networks.encoder import available_encoder, build_encoder, encoder_for_file, pretrained_parts
 
 
 class EncodingModule(SteppingModule):
@@ -21,6 +23,8 @@ class EncodingModule(SteppingModule):
 
     encodes_photos: ClassVar[bool] = False
     """True where ``generator.encoder`` makes maps of photos, by which photos of another kind are told."""
+    encoder_learning_rate: float = 1e-4
+    """Step size of Adam for weights that others have trained before."""
 
     def choose_encoder(
         self, encoder: str, fine_tune: bool | int, encoder_px: int | None, lora_rank: int
@@ -34,6 +38,21 @@ class EncodingModule(SteppingModule):
     def chosen_encoder(self) -> nn.Module:
         """Build it."""
         return build_encoder(self.encoder, *self._encoder_options)
+
+    def configure_optimizers(self) -> Any:
+        """Adam, with a rate of its own for pre-trained weights; both fall linearly after ``decay_from``.
+
+        A subclass returns what Lightning takes, with or without schedules. A schedule is stepped after
+        every epoch, or after every batch with ``"interval": "step"``, and a ``ReduceLROnPlateau`` after
+        every validation, by :attr:`monitored`.
+        """
+        pretrained, others = trained_parts(self.generator, pretrained_parts(self.generator))
+        groups = [
+            {"params": others, "lr": self.learning_rate},
+            {"params": pretrained, "lr": self.encoder_learning_rate},
+        ]
+        optimizer = torch.optim.Adam(groups, betas=self.betas)
+        return [optimizer], [each_step(optimizer, self.rate_factor)]
 
     def know_photos(self) -> None:
         """Note in the task how the photos of the training look to the encoder, once that is trained."""

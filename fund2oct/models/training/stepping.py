@@ -21,7 +21,6 @@ from fund2oct.models.training.optimisation import (
     as_list,
     check_optimizers,
     datasets_of,
-    each_step,
     falling,
     rest_frozen,
     step_plateaus,
@@ -81,17 +80,6 @@ class SteppingModule(pl.LightningModule):
         """What the files of ``init_from`` say of their trainings, until the data of this one are known."""
         self._finite = FiniteWatch()
         self._progress = Progress()
-
-    def configure_optimizers(self) -> Any:
-        """Adam, with a rate that falls linearly after ``decay_from`` of the training.
-
-        A subclass returns what Lightning takes, with or without schedules. A schedule is stepped after
-        every epoch, or after every batch with ``"interval": "step"``, and a ``ReduceLROnPlateau`` after
-        every validation, by :attr:`monitored`.
-        """
-        trained = [weight for weight in self.generator.parameters() if weight.requires_grad]
-        optimizer = torch.optim.Adam(trained, self.learning_rate, self.betas)
-        return [optimizer], [each_step(optimizer, self.rate_factor)]
 
     def rate_factor(self, step: int) -> float:
         """Share of the learning rate at a step: 1, then linearly to 0."""
