@@ -5,7 +5,8 @@ Each model is trained for some steps on simulated eyes of the given shape, in on
 asked for. `pix2vol` has two kinds of steps, those of the anatomy and those of the texture.
 
 Of each step the time is printed, the floating-point operations of convolutions and products, their share of
-the peak of a large matrix product on the same threads, and the memory.
+the peak of a large matrix product on the same threads, and the memory. With `--compile` the parts of the networks
+are compiled before, by torch.compile; the compilation is not in the time.
 """
 
 from __future__ import annotations
@@ -35,7 +36,7 @@ from fund2oct.phantom import PhantomConfig
 from fund2oct.processes import n_cores
 
 N_EYES = 16
-N_BEFORE = 2
+N_BEFORE = 3
 """Steps before those that are timed."""
 MODELS = ("pix2vol", "x2ct", "unet3d")
 
@@ -120,6 +121,8 @@ def measure(model: VolumeModel, path: Path, given: argparse.Namespace) -> tuple[
     """Seconds, operations and bytes of a step."""
     steps = Steps()
     data = FundusOCTDataModule(str(path), batch_size=given.batch_size, num_workers=0)
+    if given.compile:
+        compile_parts(model)
     trainer = pl.Trainer(
         accelerator=given.accelerator, devices=1, max_steps=given.steps + N_BEFORE, limit_val_batches=0,
         logger=False, callbacks=[steps], enable_checkpointing=False, enable_progress_bar=False,
@@ -134,6 +137,15 @@ def measure(model: VolumeModel, path: Path, given: argparse.Namespace) -> tuple[
     return statistics.median(steps.seconds[N_BEFORE:]), steps.counter.get_total_flops(), n_bytes
 
 
+def compile_parts(model: VolumeModel) -> None:
+    """Compile the parts of the generator and the discriminators, each for itself."""
+    model.configure_model()
+    model.configure_training()
+    for network in (model.generator, getattr(model, "discriminators", torch.nn.ModuleList())):
+        for part in network.children():
+            part.compile()
+
+
 def main() -> None:
     """Measure and print."""
     options = argparse.ArgumentParser(description=__doc__)
@@ -145,6 +157,7 @@ def main() -> None:
     options.add_argument("--precision", choices=("32", "bf16"), default="32")
     options.add_argument("--accelerator", choices=("cpu", "gpu"), default="cpu")
     options.add_argument("--threads", type=int, default=1)
+    options.add_argument("--compile", action="store_true", help="compile the networks")
     options.add_argument("--models", nargs="+", choices=MODELS, default=MODELS)
     given = options.parse_args()
     warnings.filterwarnings("ignore")
@@ -168,7 +181,8 @@ def main() -> None:
     dtype = torch.bfloat16 if given.precision == "bf16" else torch.float32
     size = 8192 if device.type == "cuda" else 2048
     peak = peak_flops(device, dtype, size)
-    where = f"{device.type}, threads: {given.threads}, {given.precision}, peak: {peak / 1e9:.0f} GFLOP/s"
+    how = "compiled, " if given.compile else ""
+    where = f"{how}{device.type}, threads: {given.threads}, {given.precision}, peak: {peak / 1e9:.0f} GFLOP/s"
     print(f"{'x'.join(map(str, shape))}, batch of {given.batch_size}, {where}")
     print(f"{'':18s} {'weights':>10s} {'ms':>9s} {'ms/eye':>8s} {'GFLOP':>8s} {'of peak':>8s} {'MiB':>8s}")
     with tempfile.TemporaryDirectory() as folder:

@@ -148,8 +148,11 @@ def draw_eye(
         device: of the models.
     """
     eyes = HeldOutEyes(datamodule, device)
-    known = eyes.metadata()
-    key = next((key for key in eyes.keys if diagnosis in str(known[key].get("diagnosis"))), eyes.keys[0])
+    known = datamodule.test_dataset.metadata()
+    of_diagnosis = (
+        key for key, told in zip(eyes.keys, known, strict=True) if diagnosis in str(told.get("diagnosis"))
+    )
+    key = next(of_diagnosis, eyes.keys[0])
     batch = eyes.batch(key)
     spacing_mm = float(batch["spacing_z_mm"].flatten()[0]), float(batch["spacing_x_mm"].flatten()[0])
     volumes = {"real": ShownVolume.searched(batch["volume"][0, 0], spacing_mm)}

@@ -5,16 +5,20 @@ import os
 import re
 import shutil
 
+import figures
 import judging
 import leaderboard
 import learning_curves
 import pytest
+import torch
 import trainings
 import yaml
 from checks import check_plan
+from matplotlib.text import Text
 from plan import DOCS, HERE, Plan
 from trainings import trainings_of
 
+from fund2oct.data import EyeReader
 from fund2oct.models.training.finite import NotFiniteError
 from fund2oct.run.config import load_experiment
 from fund2oct.run.train import build
@@ -195,8 +199,20 @@ def test_learning_curves_have_no_row_that_looks_among_training_eyes(plan):
         learning_curves.check_rows(Plan.read(plan))
 
 
+def test_the_picture_shows_the_first_test_eye_of_a_diagnosis(plan, tmp_path):
+    data = judging.eyes_of(trainings_of(Plan.read(plan), tmp_path)[0])
+    with EyeReader(data.path) as reader:
+        told = {key: reader.info(key).diagnosis for key in data.test_dataset.keys}
+    rare = [*told.values()][-1]
+    first = next(key for key, diagnosis in told.items() if diagnosis == rare)
+    for asked, key in ((rare, first), ("no such diagnosis", [*told][0])):
+        drawn = figures.draw_eye(data, [], asked, torch.device("cpu"))
+        title = f"{key}, {told[key]}: kept for the test"
+        assert any(title in text.get_text() for text in drawn.findobj(Text))
+
+
 @pytest.mark.slow
-@pytest.mark.parametrize("name", ["small", "full", "curves"])
+@pytest.mark.parametrize("name", ["small", "full", "curves", "features"])
 def test_each_training_of_a_shipped_plan_can_be_built(name, tmp_path):
     plan = Plan.read(HERE / f"{name}.yaml", ["seeds=[0]"])
     for training in trainings_of(plan, tmp_path):

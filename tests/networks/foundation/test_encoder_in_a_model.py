@@ -9,7 +9,7 @@ import torch
 from tiny_models import TINY_PIX2VOL
 
 from fund2oct.data import FundusOCTDataModule
-from fund2oct.models import CheckpointError, Pix2Vol, SurfaceModel, load_model
+from fund2oct.models import CheckpointError, Pix2Vol, SurfaceModel, VoxelGAN, load_model
 from fund2oct.models.pretraining import MaskedPhotos
 from fund2oct.models.published.files import write_published
 from fund2oct.models.training.memory import batch_without_values, step_memory
@@ -125,6 +125,21 @@ def test_a_pretraining_trains_all_of_it_or_low_rank_changes(dinov2):
         trained = {name: each.requires_grad for name, each in weights}
         assert any(trained.values())
         assert all(each == (wanted == "whole" or wanted in name) for name, each in trained.items())
+
+
+def test_voxels_are_drawn_by_any_encoder_and_train_it_slowly(dinov2, tiny_eyes):
+    options = {"channels": (8, 8, 16), "weights": {"l1": 1.0}, "encoder_learning_rate": 1e-5}
+    model = VoxelGAN(SHAPE, encoder=str(dinov2), fine_tune=1, **options)
+    model.configure_model()
+    before = {name: one.clone() for name, one in model.generator.named_parameters()}
+    fit(model, tiny_eyes)
+    after = dict(model.generator.named_parameters())
+    steps = {name: float((one - before[name]).abs().max()) for name, one in after.items()}
+    blocks = {name: step for name, step in steps.items() if ".backbone." in name and step}
+    assert {name.split("layer.")[1].split(".")[0] for name in blocks} == {"4"}
+    assert max(blocks.values()) < 1.01e-5  # Adam's first step is its rate
+    assert max(step for name, step in steps.items() if name.startswith("decoder.")) > 5e-4
+    assert VoxelGAN(SHAPE, encoder="own", **options).build_generator().encoder.channels == (8, 8, 16)
 
 
 def test_pix2vol_trains_the_last_block_slowly(dinov2, tiny_eyes, tmp_path, monkeypatch):
