@@ -4,7 +4,7 @@
 #   benchmarks/gpu.sh [suite] [steps] [loader] [training]
 #
 # suite     the tests
-# steps     a training step of 6x320x448 and of 64x320x448 in bf16, and its share of the peak of a product
+# steps     a training step of 6x320x448, the same compiled, and one of 64x320x448 in bf16, as shares of the peak
 # loader    what the loader takes of a training step
 # training  `aptos2024` on simulated eyes at full size, with its report
 #
@@ -26,6 +26,7 @@ if [ -n "${SMALL:-}" ]; then
   PATIENCE=10  # of a machine that does other things too
   tests=(tests/models/training/test_on_a_device.py)
   first=(--shape 6 32 48 --batch-size 2 --steps 1 --accelerator cpu --models pix2vol)
+  compiled=()  # takes minutes on a CPU
   second=(--shape 9 32 48 --batch-size 1 --steps 1 --accelerator cpu --models pix2vol)
   loader=(trainer.accelerator=cpu --steps 2 --experiments pix2vol)
   eyes=(--eyes 16 --shape 32 48 --fundus-px 48)
@@ -34,8 +35,9 @@ if [ -n "${SMALL:-}" ]; then
     trainer.accelerator=cpu trainer.devices=1)
   length=(trainer.max_steps=2)
 else
-  tests=(-n auto)
+  tests=(-n auto --dist worksteal -v -rf)  # the names of what fails, also where the time is up
   first=(--shape 6 320 448 --fundus-px 448 --batch-size 8 --steps 20 --accelerator gpu --precision bf16)
+  compiled=(--compile --models pix2vol)
   second=(--shape 64 320 448 --fundus-px 448 --batch-size 1 --steps 6 --accelerator gpu --precision bf16 --models pix2vol)
   loader=(trainer.precision=bf16-mixed data.init_args.num_workers=8 --steps 24 --experiments aptos2024)
   eyes=(--eyes 240 --shape 320 448 --fundus-px 448 --workers "$CORES")
@@ -60,6 +62,7 @@ suite() {
 
 steps() {
   part steps-6 120 "$PYTHON" benchmarks/step.py "${first[@]}"
+  part steps-compiled 150 "$PYTHON" benchmarks/step.py "${first[@]}" "${compiled[@]}"
   part steps-64 120 "$PYTHON" benchmarks/step.py "${second[@]}"
 }
 
@@ -68,7 +71,7 @@ loader() {
 }
 
 training() {
-  part eyes 180 "$PYTHON" -m fund2oct simulate "$OUT/eyes.h5" --overwrite "${eyes[@]}"
+  [ -f "$OUT/eyes.h5" ] || part eyes 180 "$PYTHON" -m fund2oct simulate "$OUT/eyes.h5" "${eyes[@]}"
   part training $((60 * MINUTES + 240)) "$PYTHON" -m fund2oct train aptos2024 --out "$OUT/training" --overwrite \
     "data.init_args.path=$OUT/eyes.h5" "${length[@]}" "${training[@]}" \
     trainer.limit_val_batches=0 trainer.enable_progress_bar=false \

@@ -5,8 +5,8 @@ Each model is trained for some steps on simulated eyes of the given shape, in on
 asked for. `pix2vol` has two kinds of steps, those of the anatomy and those of the texture.
 
 Of each step the time is printed, the floating-point operations of convolutions and products, their share of
-the peak of a large matrix product on the same threads, and the memory. With `--compile` the parts of the networks
-are compiled before, by torch.compile; the compilation is not in the time.
+the peak of a large matrix product on the same threads, and the memory. With `--compile` the parts of the
+networks are compiled before, by torch.compile; the time of the compilation is left out.
 """
 
 from __future__ import annotations

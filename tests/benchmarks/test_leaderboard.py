@@ -205,7 +205,7 @@ def test_the_picture_shows_the_first_test_eye_of_a_diagnosis(plan, tmp_path):
         told = {key: reader.info(key).diagnosis for key in data.test_dataset.keys}
     rare = [*told.values()][-1]
     first = next(key for key, diagnosis in told.items() if diagnosis == rare)
-    for asked, key in ((rare, first), ("no such diagnosis", [*told][0])):
+    for asked, key in ((rare, first), ("no such diagnosis", next(iter(told)))):
         drawn = figures.draw_eye(data, [], asked, torch.device("cpu"))
         title = f"{key}, {told[key]}: kept for the test"
         assert any(title in text.get_text() for text in drawn.findobj(Text))
