@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import pytorch_lightning as pl
+import torch
 
 _PACKAGES = (
     "fund2oct", "torch", "pytorch-lightning", "torchmetrics", "kornia", "albumentations", "numpy", "h5py",
@@ -26,6 +27,7 @@ def versions() -> dict[str, str]:
             found[package] = version(package)
         except PackageNotFoundError:
             found[package] = "not installed"
+    found["torch"] = str(torch.__version__)  # with its build, as in 2.11.0+cu130
     return found
 
 

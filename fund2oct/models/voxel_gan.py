@@ -85,7 +85,8 @@ class VoxelGAN(VolumeGAN):
         options: further arguments, those of :class:`VolumeGAN`.
 
     Raises:
-        ValueError: if there is no lift, adversarial loss or term of that name.
+        ValueError: if there is no lift, adversarial loss or term of that name, or the encoder has more maps
+            than there are ``channels``.
 
     References:
         Isola et al., pix2pix, CVPR 2017, arXiv:1611.07004, equation 4; Ying et al., X2CT-GAN, CVPR 2019,
@@ -147,6 +148,12 @@ class VoxelGAN(VolumeGAN):
         """Encoder, lift and decoder."""
         n_slices, n_depth, _ = self.shape
         encoder = None if self.encoder == "own" else self.chosen_encoder()
+        n_maps = 0 if encoder is None else len(tuple(encoder.channels))  # type: ignore[arg-type]
+        if len(self.channels) < n_maps:
+            raise ValueError(
+                f"channels: encoder {self.encoder!r} has {n_maps} maps, the coarsest of which "
+                f"{len(self.channels)} levels would not read; expected at least {n_maps} channels"
+            )
         return VolumeGenerator(n_slices, n_depth, self.channels, self.lift, encoder=encoder)
 
     def build_discriminators(self) -> nn.ModuleDict:

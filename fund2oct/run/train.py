@@ -73,10 +73,19 @@ class _ExperimentCLI(LightningCLI):
 
     def parse_arguments(self, parser: LightningArgumentParser, args: Any) -> None:
         self.config = parser.parse_object(args)
-        # A number of batches that comes back as a float would be a share of them: 1 would be all.
-        for key, value in args["trainer"].items():
-            if type(value) is int and isinstance(self.config["trainer"][key], float):
-                self.config["trainer"][key] = value
+        self.given = args["trainer"]
+        self._keep_counts(self.config["trainer"])
+
+    def instantiate_trainer(self, **kwargs: Any) -> pl.Trainer:
+        self._keep_counts(self.config_init["trainer"])  # types are tried once more where classes are built
+        return super().instantiate_trainer(**kwargs)
+
+    def _keep_counts(self, trainer: Any) -> None:
+        # Of int | float jsonargparse tries float first where another package has written float | int before. A
+        # number of batches that comes back as a float would be a share of them: 1 would be all.
+        for key, value in self.given.items():
+            if type(value) is int and isinstance(trainer[key], float):
+                trainer[key] = value
 
 
 def train(

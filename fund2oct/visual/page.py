@@ -107,6 +107,9 @@ def _embed(image: Token, pictures: Mapping[str, bytes], path: Path | str) -> Non
         raise ValueError(f"{path}: expected the picture {name!r}, found {', '.join(pictures) or 'none'}")
     data = base64.b64encode(pictures[name]).decode()
     image.attrs["src"] = f"data:{_TYPES[Path(name).suffix.lower()]};base64,{data}"
+    # As one text: early releases of the parser leave the escaped letters of a caption out.
+    caption = "".join(" " if child.type == "softbreak" else child.content for child in image.children or [])
+    image.children = [Token("text", "", 0, content=caption)]
 
 
 def _paragraph(usual: str, of_picture: str) -> Any:

@@ -55,6 +55,8 @@ def public_objects() -> dict[str, object]:
 
 
 OBJECTS = public_objects()
+NEEDED = {"fund2oct.export.film.save_mp4": "av"}
+"""What an example needs of the extras, where it cannot run without it."""
 
 
 def sections(text: str) -> dict[str, str]:
@@ -173,6 +175,8 @@ def working_folder(
 @pytest.mark.parametrize("name", OBJECTS)
 @pytest.mark.usefixtures("working_folder")
 def test_its_examples_run(name: str) -> None:
+    if name in NEEDED:
+        pytest.importorskip(NEEDED[name])
     module = importlib.import_module(OBJECTS[name].__module__)
     runner = doctest.DocTestRunner(optionflags=doctest.NORMALIZE_WHITESPACE | doctest.ELLIPSIS)
     known = {"np": np, "torch": torch}

@@ -37,7 +37,7 @@ def read_tiff(path: Path) -> tuple[Array, Levels | None, tuple[float, float, flo
         page: Any = series.keyframe
         if page.photometric == tifffile.PHOTOMETRIC.PALETTE and not tif.is_imagej:
             raise DataError(f"{path}: its pages have a palette of colours; save them in grey")
-        axes, sizes = series.get_axes(squeeze=True), _sizes_mm(tif)
+        (_, axes), sizes = _squeezed(series), _sizes_mm(tif)
         values, decoded = _pages(path, series, page)
         inverted = decoded and page.photometric == tifffile.PHOTOMETRIC.MINISWHITE
         bits = page.bitspersample
@@ -64,9 +64,15 @@ def n_pages(path: Path) -> int:
         return 0
 
 
+def _squeezed(series: Any) -> tuple[tuple[int, ...], str]:
+    """Shape and axes without those of one element; width and height stay. tifffile has squeezed them or not."""
+    kept = [(n, axis) for n, axis in zip(series.shape, series.axes, strict=True) if n != 1 or axis in "YX"]
+    return tuple(n for n, _ in kept), "".join(axis for _, axis in kept)
+
+
 def _stack(path: Path, tif: tifffile.TiffFile) -> Any:
     found = [
-        (series, series.get_shape(squeeze=True), series.get_axes(squeeze=True))
+        (series, *_squeezed(series))
         for series in tif.series
         if not series.keyframe.is_reduced  # a smaller copy of another one
     ]
@@ -81,7 +87,7 @@ def _stack(path: Path, tif: tifffile.TiffFile) -> Any:
 def _pages(path: Path, series: Any, page: Any) -> tuple[Array, bool]:
     """The numbers as they are stored, and True; or, where a codec is missing, in grey from black to white."""
     try:
-        return np.asarray(series.asarray()).reshape(series.get_shape(squeeze=True)), True
+        return np.asarray(series.asarray()).reshape(_squeezed(series)[0]), True
     except ValueError as error:
         if "imagecodecs" not in str(error):
             raise

@@ -168,7 +168,8 @@ def test_load_by_import_path(monkeypatch, tmp_path):
     ],
 )
 def test_missing_packages_are_named(monkeypatch, spec, module, package):
-    monkeypatch.setitem(sys.modules, module, None)
+    for name in [module, *(each for each in sys.modules if each.startswith(f"{module}."))]:
+        monkeypatch.setitem(sys.modules, name, None)
     with pytest.raises(ImportError, match=f"pip install {package}"):
         load_feature_network(spec)
 

@@ -128,18 +128,20 @@ def test_a_pretraining_trains_all_of_it_or_low_rank_changes(dinov2):
 
 
 def test_voxels_are_drawn_by_any_encoder_and_train_it_slowly(dinov2, tiny_eyes):
-    options = {"channels": (8, 8, 16), "weights": {"l1": 1.0}, "encoder_learning_rate": 1e-5}
-    model = VoxelGAN(SHAPE, encoder=str(dinov2), fine_tune=1, **options)
+    options = {"weights": {"l1": 1.0}, "encoder_learning_rate": 1e-5}
+    model = VoxelGAN(SHAPE, (8, 8, 8, 16), encoder=str(dinov2), fine_tune=1, **options)
     model.configure_model()
     before = {name: one.clone() for name, one in model.generator.named_parameters()}
     fit(model, tiny_eyes)
     after = dict(model.generator.named_parameters())
-    steps = {name: float((one - before[name]).abs().max()) for name, one in after.items()}
+    steps = {name: float((one - before[name]).detach().abs().max()) for name, one in after.items()}
     blocks = {name: step for name, step in steps.items() if ".backbone." in name and step}
     assert {name.split("layer.")[1].split(".")[0] for name in blocks} == {"4"}
     assert max(blocks.values()) < 1.01e-5  # Adam's first step is its rate
     assert max(step for name, step in steps.items() if name.startswith("decoder.")) > 5e-4
-    assert VoxelGAN(SHAPE, encoder="own", **options).build_generator().encoder.channels == (8, 8, 16)
+    assert VoxelGAN(SHAPE, (8, 16)).build_generator().encoder.channels == (8, 16)
+    with pytest.raises(ValueError, match="has 4 maps, the coarsest of which 3 levels would not read"):
+        VoxelGAN(SHAPE, (8, 8, 16), encoder=str(dinov2)).build_generator()
 
 
 def test_pix2vol_trains_the_last_block_slowly(dinov2, tiny_eyes, tmp_path, monkeypatch):
