@@ -81,8 +81,8 @@ class _ExperimentCLI(LightningCLI):
         return super().instantiate_trainer(**kwargs)
 
     def _keep_counts(self, trainer: Any) -> None:
-        # Of int | float jsonargparse tries float first where another package has written float | int before. A
-        # number of batches that comes back as a float would be a share of them: 1 would be all.
+        # Of int | float jsonargparse tries float first where another package has written float | int before.
+        # A number of batches that comes back as a float would be a share of them: 1 would be all.
         for key, value in self.given.items():
             if type(value) is int and isinstance(trainer[key], float):
                 trainer[key] = value

@@ -65,7 +65,7 @@ def n_pages(path: Path) -> int:
 
 
 def _squeezed(series: Any) -> tuple[tuple[int, ...], str]:
-    """Shape and axes without those of one element; width and height stay. tifffile has squeezed them or not."""
+    """Shape and axes without those of one element; width and height stay. Not each tifffile does it."""
     kept = [(n, axis) for n, axis in zip(series.shape, series.axes, strict=True) if n != 1 or axis in "YX"]
     return tuple(n for n, _ in kept), "".join(axis for _, axis in kept)
 
