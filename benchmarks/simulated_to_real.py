@@ -51,6 +51,8 @@ from fund2oct.retina import SURFACES
 from fund2oct.run.train import build
 
 FLUID_UM = 40
+STAR_MM = 5.5
+"""Length of the lines that are cut out of the raster."""
 ILM, OS, RPE = (SURFACES.index(name) for name in ("ILM", "OS", "RPE"))
 
 
@@ -86,7 +88,9 @@ def make_files(given: argparse.Namespace, photos: Sequence[Path], model: VolumeM
         f"behind {len(photos)} photos: {len(behind.imported)} eyes, {len(behind.skipped)} left out",
         flush=True,
     )
-    scan = ScanOptions(tuple(given.spacing_mm), star=RadialScan(model.shape[0]), shape=(n_depth, n_ascans))
+    scan = ScanOptions(
+        tuple(given.spacing_mm), star=RadialScan(model.shape[0], length_mm=STAR_MM), shape=(n_depth, n_ascans)
+    )
     import_volumes(
         given.volume, out / "cube.h5", ImportOptions(scan, fundus_px=px, en_face=True), overwrite=True
     )

@@ -37,7 +37,11 @@ COMMANDS = {
     ),
     "unlike": (f"{KNOWING} --data {EYES}", r"long eyes"),
 }
-NOT_HERE = {"x2ct_reference": "needs the published code", "heights/cached_eyes": "is what the others share"}
+NOT_HERE = {
+    "x2ct_reference": "needs the published code",
+    "simulated_to_real": "needs real photos and slices",
+    "heights/cached_eyes": "is what the others share",
+}
 
 
 def test_every_benchmark_is_tried():
