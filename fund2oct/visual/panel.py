@@ -228,7 +228,9 @@ class _Panel:
 
     def _name(self, box: Box, name: str, note: str, colour: str | None) -> None:
         x, y, _, height = box
-        lines = [line for part in name.split("\n") for line in textwrap.wrap(part, _NAME_LETTERS)]
+        # Also after an underscore: names of files and experiments have no blanks.
+        parts = name.replace("_", "_ ").split("\n")
+        lines = [line.replace("_ ", "_") for part in parts for line in textwrap.wrap(part, _NAME_LETTERS)]
         notes = [line for part in note.split("\n") for line in textwrap.wrap(part, _NAME_LETTERS + 3)]
         first = y + height - 0.1
         if colour:
