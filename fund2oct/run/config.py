@@ -29,8 +29,15 @@ def experiments() -> dict[str, Path]:
         >>> experiments()["pix2vol"].name
         'pix2vol.yaml'
     """
+    checkout = Path(__file__).parents[2]
+    if (checkout / "setup.cfg").is_file():  # its own, whether it is installed, another one is, or none
+        return _named(checkout / "experiments")
     with as_file(files("fund2oct.experiments")) as folder:
-        return {path.stem: path for path in sorted(Path(folder).glob("*.yaml"))}
+        return _named(folder)
+
+
+def _named(folder: Path) -> dict[str, Path]:
+    return {path.stem: path for path in sorted(folder.glob("*.yaml"))}
 
 
 def load_experiment(name: str, overrides: Sequence[str] = ()) -> dict[str, Any]:

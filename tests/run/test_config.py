@@ -15,6 +15,16 @@ def test_every_shipped_experiment_resolves():
         assert config["model"]["class_path"].startswith("fund2oct.models.")
 
 
+def test_a_checkout_has_its_own_experiments_and_a_package_those_that_it_brings(tmp_path, monkeypatch):
+    shipped = {name: path.read_text() for name, path in experiments().items()}
+    monkeypatch.setattr("fund2oct.run.config.__file__", str(tmp_path / "fund2oct/run/config.py"))
+    assert {name: path.read_text() for name, path in experiments().items()} == shipped
+    (tmp_path / "setup.cfg").touch()
+    (tmp_path / "experiments").mkdir()
+    (tmp_path / "experiments/mine.yaml").touch()
+    assert experiments() == {"mine": tmp_path / "experiments/mine.yaml"}
+
+
 @pytest.mark.parametrize("name", ["regression", "slices", "x2ct", "unet3d"])
 def test_a_baseline_says_itself_how_it_is_augmented(name):
     told = yaml.safe_load(experiments()[name].read_text())["data"]["init_args"]
