@@ -35,18 +35,18 @@ COMMANDS = {
         f"--seconds 0.1 --batch-size 2 data.init_args.path={EYES} data.init_args.n_eyes=24",
         r"discriminator",
     ),
-    "unlike": (f"{KNOWING} --data {EYES}", r"long eyes"),
+    "photos/unlike": (f"{KNOWING} --data {EYES}", r"long eyes"),
 }
 NOT_HERE = {
     "x2ct_reference": "needs the published code",
-    "simulated_to_real": "needs real photos and slices",
+    "photos/simulated_to_real": "needs real photos and slices",
     "heights/cached_eyes": "is what the others share",
 }
 
 
 def test_every_benchmark_is_tried():
     benchmarks = ROOT / "benchmarks"
-    paths = [*benchmarks.glob("*.py"), *benchmarks.glob("heights/*.py")]
+    paths = [*benchmarks.glob("*.py"), *benchmarks.glob("heights/*.py"), *benchmarks.glob("photos/*.py")]
     there = {path.relative_to(benchmarks).with_suffix("").as_posix() for path in paths}
     assert there == {*COMMANDS, *NOT_HERE}
 

@@ -1,4 +1,4 @@
-"""Photos unlike the training: python benchmarks/unlike.py CHECKPOINT [--data FILE] [--real DIR]
+"""Photos unlike the training: python benchmarks/photos/unlike.py CHECKPOINT [--data FILE] [--real DIR]
 
 The test photos of the checkpoint's own data stand against photos of another kind, all of them changed or made
 here but for those of a folder of real photos. For each kind it prints the AUROC of two measures, 0.5 for one

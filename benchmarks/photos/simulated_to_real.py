@@ -1,6 +1,7 @@
 """From simulated eyes to real ones: do slices from real photos come closer to real slices?
 
-    python benchmarks/simulated_to_real.py CHECKPOINT --photos DIR --volume FILE --slices DIR --other DIR
+    python benchmarks/photos/simulated_to_real.py CHECKPOINT --photos DIR --volume FILE --slices DIR
+        --other DIR
 
 A `Pix2Vol` that was trained on simulated eyes goes on for some steps: once with simulated eyes alone (the
 control), and once with a mixture, half of it these, a quarter simulated eyes behind real photos, a quarter
