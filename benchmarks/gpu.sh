@@ -71,7 +71,7 @@ loader() {
 }
 
 training() {
-  [ -f "$OUT/eyes.h5" ] || part eyes 180 "$PYTHON" -m fund2oct simulate "$OUT/eyes.h5" "${eyes[@]}"
+  part eyes 180 "$PYTHON" -m fund2oct simulate "$OUT/eyes.h5" --overwrite "${eyes[@]}"
   part training $((60 * MINUTES + 240)) "$PYTHON" -m fund2oct train aptos2024 --out "$OUT/training" --overwrite \
     "data.init_args.path=$OUT/eyes.h5" "${length[@]}" "${training[@]}" \
     trainer.limit_val_batches=0 trainer.enable_progress_bar=false \

@@ -57,11 +57,16 @@ STAR_MM = 5.5
 ILM, OS, RPE = (SURFACES.index(name) for name in ("ILM", "OS", "RPE"))
 
 
+def person_of(photo: Path) -> str:
+    """Whose photo it is: its name without the side."""
+    return re.sub(r"[LR]$", "", photo.stem)
+
+
 def people_of(folder: Path) -> tuple[list[Path], list[Path]]:
     """Photos of the first half of the people, and of the others."""
     by_person: dict[str, list[Path]] = {}
     for path in sorted(folder.glob("*.jpg")):
-        by_person.setdefault(re.sub(r"[LR]$", "", path.stem), []).append(path)
+        by_person.setdefault(person_of(path), []).append(path)
     people = list(by_person.values())
     first, others = people[: len(people) // 2], people[len(people) // 2 :]
     return [path for each in first for path in each], [path for each in others for path in each]
@@ -73,7 +78,7 @@ def make_files(given: argparse.Namespace, photos: Sequence[Path], model: VolumeM
     _, n_depth, n_ascans = model.shape
     px, out = model.task.fundus_px, given.out
     with (out / "photos.csv").open("w", newline="") as file:
-        rows = [[path.resolve(), re.sub(r"[LR]$", "", path.stem), "normal"] for path in photos]
+        rows = [[path.resolve(), person_of(path), "normal"] for path in photos]
         csv.writer(file).writerows([["photo", "patient", "diagnosis"], *rows])
     import_table(out / "photos.csv", out / "photos.h5", ImportOptions(fundus_px=px), overwrite=True)
     config = PhantomConfig(fundus_px=px, n_depth=n_depth, n_ascans=n_ascans)
