@@ -150,7 +150,8 @@ def answers_of(
     for name, model in models.items():
         training = trainings[name]
         if model.draws_volumes:
-            given = model_answers({training.answer: model}, {}, training.seed)
+            # No row is shown the photo of another eye.
+            given = model_answers({training.answer: model}, lambda key: {}, training.seed)
         else:
             assert isinstance(model, PredictsSurfaces)
             given = surface_answers(training.answer, model, training_eyes, training.seed)

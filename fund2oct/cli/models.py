@@ -224,16 +224,21 @@ def _tell_where(run: Path) -> None:
     say(f"\nThe run lies in {run}{': ' if told else ''}{', '.join(told)}.")
     checkpoint = last_checkpoint(run)
     if checkpoint is not None:
-        suggest(f"fund2oct predict {checkpoint} PHOTO.jpg --out predictions{_own_class(run)}")
+        suggest(_after_training(run, checkpoint))
     say(f"      tensorboard --logdir {run.parent}")
 
 
-def _own_class(run: Path) -> str:
-    """What names the class of a user's own model at the command line."""
+def _after_training(run: Path, checkpoint: Path) -> str:
+    """The command that uses what was trained; it names the class of a user's own model."""
     from omegaconf import OmegaConf
 
     path = str(OmegaConf.select(OmegaConf.load(run / "config.yaml"), "model.class_path"))
-    return "" if path.startswith("fund2oct.") else f" --model {path}"
+    if path.startswith("fund2oct.models.pretraining."):
+        from fund2oct.models.checkpoint import read_checkpoint, training_after
+
+        return training_after(checkpoint, read_checkpoint(checkpoint))
+    own = "" if path.startswith("fund2oct.") else f" --model {path}"
+    return f"fund2oct predict {checkpoint} PHOTO.jpg --out predictions{own}"
 
 
 def _evaluate(options: argparse.Namespace) -> int:

@@ -28,7 +28,7 @@ import torch
 from torch import Tensor
 from torch.utils.data import DataLoader, default_collate
 
-from fund2oct.data import EyeReader, FundusOCTDataModule, FundusOCTDataset
+from fund2oct.data import EyeReader, FundusOCTDataModule
 from fund2oct.data.loading.finish import vessels_of, with_vessels
 from fund2oct.data.loading.index import EyeIndex
 from fund2oct.evaluation.answers.answer import Answer
@@ -82,10 +82,12 @@ class HeldOutEyes:
         self._vessels = vessels_of(datamodule.vessel_network)
         self._reader = EyeReader(datamodule.path)
         with self._reader:
-            arrays = [self._reader.info(key).arrays for key in self.keys]
-        self.has_rescan = all("rescan" in found for found in arrays)
+            infos = [self._reader.info(key) for key in self.keys]
+        self.has_rescan = all("rescan" in info.arrays for info in infos)
         # A label map cannot be resized as a picture is.
-        self._labelled = all(found.get("lesions") == dataset.shape for found in arrays)
+        self._labelled = all(info.arrays.get("lesions") == dataset.shape for info in infos)
+        self.patients = tuple(info.patient for info in infos)
+        self._others = other_eyes(self.patients, [info.laterality for info in infos])
 
     def batches(self) -> Iterator[Batch]:
         """All eyes."""
@@ -95,38 +97,28 @@ class HeldOutEyes:
         """One eye."""
         return self._prepared(default_collate([self._dataset[self.keys.index(key)]]))
 
-    def photos_of_others(self) -> Mapping[str, Tensor]:
-        """For each eye, by its key, the photo of another patient's, ``(3, H, H)``, read when it is asked for.
+    def photo_of_another(self, key: str) -> dict[str, Tensor]:
+        """The photo of another patient's eye, under this eye's scan, and its vessels if a network draws them.
 
-        Which eye that is, :func:`fund2oct.evaluation.answers.others.other_eyes` says.
+        Which eye that is, :func:`fund2oct.evaluation.answers.others.other_eyes` says. Its fovea may lie
+        elsewhere on its photo: the scan lies there as this eye's scan lies on its own.
+
+        Args:
+            key: of an eye.
+
+        Returns:
+            Entries of a batch of one eye, by name, without the dimension of the batch.
         """
-        with self._reader:
-            infos = [self._reader.info(key) for key in self.keys]
-        others = other_eyes([info.patient for info in infos], [info.laterality for info in infos])
-        return _Photos(self._dataset, dict(zip(self.keys, others, strict=True)))
+        number = self.keys.index(key)
+        given = self._dataset.photo_under(self._others[number], number)
+        batch = {name: value[None].to(self._device) for name, value in given.items()}
+        return {name: value[0] for name, value in with_vessels(batch, self._vessels).items()}
 
     def _prepared(self, batch: Batch) -> Batch:
         if self._labelled:
             labels = [self._reader.array(key, "lesions") for key in batch["key"]]
             batch["lesions"] = torch.stack([torch.from_numpy(label) for label in labels])
         return VolumeModel.prepare(with_vessels(to_device(batch, self._device), self._vessels))
-
-
-class _Photos(Mapping[str, Tensor]):
-    """Photos of a dataset by name, each by its number; none is kept."""
-
-    def __init__(self, dataset: FundusOCTDataset, numbers: Mapping[str, int]) -> None:
-        self._dataset = dataset
-        self._numbers = numbers
-
-    def __getitem__(self, key: str) -> Tensor:
-        return self._dataset.photo(self._numbers[key])
-
-    def __iter__(self) -> Iterator[str]:
-        return iter(self._numbers)
-
-    def __len__(self) -> int:
-        return len(self._numbers)
 
 
 def evaluate(
@@ -172,6 +164,8 @@ def evaluate(
     of_file = isinstance(datamodule, FundusOCTDataModule)
     eyes = HeldOutEyes(datamodule, device) if of_file else LoadedEyes(datamodule, device)
     chosen = build_distances(distances, eyes.scan, len(eyes.keys), device, seed)
+    if isinstance(eyes, HeldOutEyes):
+        chosen.know_patients(dict(zip(eyes.keys, eyes.patients, strict=True)))
     n_train = datamodule.n_eyes_of("train") if of_file else 0
     notes = [*notes, *own.notes()]
     if not n_train:
@@ -184,17 +178,16 @@ def evaluate(
         training = TrainingEyes(datamodule, device) if n_train else None
         if training is not None:
             answers += controls(training)
-        photos = eyes.photos_of_others()
         for name, model in models.items():
             if isinstance(model, PredictsSurfaces):
                 of_surfaces = surface_answers(name, model, training, seed)
                 answers += of_surfaces
                 if isinstance(eyes, HeldOutEyes):
-                    answers += told_otherwise(name, model, eyes)
+                    answers += told_otherwise(name, model, eyes, eyes.patients)
                 if not model.draws_volumes:  # all that it says has to depend on the photo
-                    answers += [shuffled(answer, photos) for answer in of_surfaces]
+                    answers += [shuffled(answer, eyes.photo_of_another) for answer in of_surfaces]
         drawing = {name: model for name, model in models.items() if model.draws_volumes}
-        answers += [*own.answers, *model_answers(drawing, photos, seed)]
+        answers += [*own.answers, *model_answers(drawing, eyes.photo_of_another, seed)]
         if distances.thorough:
             answers = [answer.measured_as_set() for answer in answers]
         found = compare(eyes, answers, chosen, pool, own.measures)

@@ -99,6 +99,11 @@ class Distances:
     def __bool__(self) -> bool:
         return bool(self._real)
 
+    def know_patients(self, patients: Mapping[str, str]) -> None:
+        """Tell the patients of the eyes by the eyes' names; those of one are drawn together."""
+        for metric in self._real:
+            metric.patients = patients
+
     def add_real(self, batch: Batch) -> None:
         """Add real eyes and, where they have them, their rescans."""
         for metric in self._real:

@@ -6,7 +6,8 @@ import inspect
 import math
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any, cast
+from functools import cached_property
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -17,7 +18,7 @@ from fund2oct.evaluation.answers.others import other_eyes
 from fund2oct.geometry import ScanPattern
 from fund2oct.metrics import Findings
 from fund2oct.models import Batch, VolumeModel
-from fund2oct.models.batch import to_device
+from fund2oct.models.batch import eye_of, to_device
 
 Measure = Callable[[Findings, Findings], float]
 """A function ``measure(fake, real)`` that gets the :class:`fund2oct.metrics.Findings` in the generated and in
@@ -111,19 +112,30 @@ class LoadedEyes:
     def batch(self, key: str) -> Batch:
         """One eye."""
         batch = next(batch for batch in self.batches() if key in batch["key"])
-        number = list(batch["key"]).index(key)
-        columns: dict[str, Any] = dict(batch)
-        return cast(Batch, {name: values[number : number + 1] for name, values in columns.items()})
+        return eye_of(batch, list(batch["key"]).index(key))
 
-    def photos_of_others(self) -> dict[str, Tensor]:
-        """For each eye, by its key, the photo of another, ``(3, H, H)``, of the same side where it is told.
+    def photo_of_another(self, key: str) -> dict[str, Tensor]:
+        """The photo of another eye, of the same side where it is told, with its grid and its masks.
 
         Which patient an eye is of, a batch does not tell.
+
+        Args:
+            key: of an eye.
+
+        Returns:
+            Entries of a batch of one eye, by name, without the dimension of the batch.
         """
-        photos: list[Tensor] = []
+        return self._photos[key]
+
+    @cached_property
+    def _photos(self) -> dict[str, dict[str, Tensor]]:
+        photos: list[dict[str, Tensor]] = []
         sides: list[str] = []
         for batch in self._loader:
-            photos += list(batch["fundus"])
+            shape = len(batch["fundus"]), 1, *batch["fundus"].shape[-2:]
+            masks = [name for name, value in batch.items() if getattr(value, "shape", None) == shape]
+            names = ["fundus", "grid", *masks]
+            photos += [{name: batch[name][n] for name in names} for n in range(len(batch["key"]))]
             sides += batch.get("laterality", [""] * len(batch["key"]))
         others = other_eyes(self.keys, sides)
         return {key: photos[other] for key, other in zip(self.keys, others, strict=True)}

@@ -12,6 +12,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from fund2oct.evaluation.answers.others import other_eyes
 from fund2oct.evaluation.protocol import ASSUMED_DEPTH_MM, ASSUMED_SCAN, Protocol
 from fund2oct.evaluation.sources import Scan, VolumeSource
 from fund2oct.eye import Array, DataError
@@ -66,6 +67,8 @@ class PairedEyes:
             for key in with_progress(self.keys, len(self.keys), "checking volumes")
         }
         found = list(self._checked.values())
+        self.patients = {key: pair.patient for key, pair in self._checked.items()}
+        self._others = other_eyes([*self.patients.values()], [pair.laterality for pair in found])
         self._optional = frozenset.intersection(*(pair.optional for pair in found))
         self.has_rescan = "rescan" in self._optional
         scans = {pair.scan for pair in found}
@@ -82,8 +85,8 @@ class PairedEyes:
         return self._collate((key,))
 
     def other(self, key: str) -> str:
-        """An eye of another patient, where the eyes of a patient follow each other."""
-        return self.keys[(self.keys.index(key) + len(self.keys) // 2) % len(self.keys)]
+        """An eye of another patient, of the same side, as far as the source tells them."""
+        return self.keys[self._others[self.keys.index(key)]]
 
     def answer(self, key: str) -> tuple[Tensor, Tensor]:
         """The volume that answers for an eye, ``(1, S, Z, X)`` in [0, 1], and its pose ``(S, 3)``."""
@@ -136,6 +139,8 @@ class _Checked:
     uncertain: tuple[bool, bool]
     optional: frozenset[str]
     scan: ScanPattern
+    patient: str
+    laterality: str
 
 
 def _check_keys(real: VolumeSource, fake: VolumeSource) -> None:
@@ -166,6 +171,8 @@ def _check_pair(
         (not poses[0].ok.all(), not poses[1].ok.all()),
         frozenset(n for n in ("rescan", "boundaries_um", "lesions") if eye and getattr(eye, n) is not None),
         scans[0].scan,
+        (eye and eye.patient) or key,
+        (eye and eye.laterality) or "",
     )
 
 

@@ -37,11 +37,6 @@ class PerceptualLoss(nn.Module):
         network: maps images in [0, 1], shape ``(N, 1, H, W)``, to a list or dictionary of feature maps,
             each of shape ``(N, C, h, w)``; for example one from
             :func:`fund2oct.networks.features.load_feature_network`.
-        n_bscans: number of B-scans that are compared at each call in training mode, drawn at random from
-            the batch to save time. None compares all of them, as evaluation mode always does.
-
-    Raises:
-        ValueError: if ``n_bscans`` is not positive.
 
     References:
         Johnson et al., ECCV 2016, arXiv:1603.08155; Zhang et al., LPIPS, CVPR 2018,
@@ -57,11 +52,8 @@ class PerceptualLoss(nn.Module):
         (0.0, 4.0)
     """
 
-    def __init__(self, network: nn.Module, n_bscans: int | None = None) -> None:
+    def __init__(self, network: nn.Module) -> None:
         super().__init__()
-        if n_bscans is not None and n_bscans < 1:
-            raise ValueError(f"n_bscans: expected a positive number or None, found {n_bscans}")
-        self.n_bscans = n_bscans
         # A tuple hides it from nn.Module, which would register it.
         self._hidden = (network.eval().requires_grad_(False),)
 
@@ -86,9 +78,6 @@ class PerceptualLoss(nn.Module):
         if mask is not None:
             fake, real = fake * mask, real * mask
         fakes, reals = fake.flatten(0, 2).unsqueeze(1), real.flatten(0, 2).unsqueeze(1)
-        if self.training and self.n_bscans is not None and self.n_bscans < len(fakes):
-            drawn = torch.randperm(len(fakes), device=fakes.device)[: self.n_bscans]
-            fakes, reals = fakes[drawn], reals[drawn]
         with torch.no_grad():
             targets = self._features(reals)
         distances = [

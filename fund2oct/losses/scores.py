@@ -7,10 +7,13 @@ import math
 import torch
 from torch import Tensor
 
+from fund2oct.precision import full_precision
+
 _EPS = 1e-3
 """Added to a squared length, whose root has no derivative at 0."""
 
 
+@full_precision
 def energy_score(draws: Tensor, truth: Tensor, known: Tensor | None = None) -> Tensor:
     r"""Score a distribution of vectors, known by a few draws from it, against the true vector.
 
@@ -60,6 +63,7 @@ def energy_score(draws: Tensor, truth: Tensor, known: Tensor | None = None) -> T
     return length(draws - torch.where(counted, truth, 0)).mean(0) - spread
 
 
+@full_precision
 def normal_crps(mean: Tensor, deviation: Tensor, truth: Tensor) -> Tensor:
     r"""Score a normal distribution of each element against its true value (CRPS).
 

@@ -107,6 +107,17 @@ class Fake(NamedTuple):
         return Fake(self.aligned.detach(), self.volume.detach(), self.anatomy)
 
 
+def eye_of(batch: Batch, number: int) -> Batch:
+    """One eye of a batch, as a batch.
+
+    Example:
+        >>> eye_of({"key": ["a", "b"], "fundus": torch.rand(2, 3, 48, 48)}, 1)["fundus"].shape
+        torch.Size([1, 3, 48, 48])
+    """
+    columns: dict[str, Any] = dict(batch)
+    return cast(Batch, {name: values[number : number + 1] for name, values in columns.items()})
+
+
 _PER_SLICE = {
     "volume": 2, "rescan": 2, "grid": 1, "pose_um": 1, "surfaces_um": 2, "surface_confidence": 1,
     "boundaries_um": 2,

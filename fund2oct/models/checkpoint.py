@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import pickle
 import re
+import shlex
 from collections.abc import Sequence
 from contextlib import nullcontext
 from pathlib import Path
@@ -85,7 +86,7 @@ def load_model(
     name = str(checkpoint[TASK_KEY].get("class"))
     own = [model_class] if isinstance(model_class, type) else [*(model_class or ())]
     if not isinstance(model_class, type):
-        model_class = _find_class(path, name, own)
+        model_class = _find_class(path, checkpoint, own)
     expected = _import_path(model_class)
     # A class in a user's own file has another module name when that file is run as a script.
     if name.rpartition(".")[2] != model_class.__qualname__:
@@ -156,14 +157,44 @@ def _read(path: Path) -> dict[str, Any]:
         raise CheckpointError(str(error)) from error
 
 
-def _find_class(path: Path, name: str, own: Sequence[type[VolumeModel]]) -> type[VolumeModel]:
+def training_after(path: Path, checkpoint: dict[str, Any]) -> str:
+    """The command that begins a translation with a pre-training.
+
+    Args:
+        path: checkpoint of the pre-training.
+        checkpoint: what it holds, see :func:`read_checkpoint`.
+
+    Returns:
+        The command, in which the photo encoder is the same.
+
+    Example:
+        >>> training_after(Path("a.ckpt"), {"hyper_parameters": {"encoder": "own"}})
+        'fund2oct train pix2vol model.init_args.init_from=a.ckpt model.init_args.encoder=own'
+    """
+    given = checkpoint["hyper_parameters"]
+    settings: dict[str, object] = {"init_from": path}
+    if "encoder" in given:  # that of volumes alone has none
+        encoder, rank = str(given["encoder"]).partition("@")[0], given.get("lora_rank")
+        settings["encoder"] = encoder
+        if rank:
+            settings["lora_rank"] = rank
+        elif encoder != "own":
+            settings["fine_tune"] = "true"
+    words = [f"model.init_args.{name}={value}" for name, value in settings.items()]
+    return shlex.join(["fund2oct", "train", "pix2vol", *words])
+
+
+def _find_class(
+    path: Path, checkpoint: dict[str, Any], own: Sequence[type[VolumeModel]]
+) -> type[VolumeModel]:
+    name = str(checkpoint[TASK_KEY].get("class"))
     known = MODELS | {_import_path(one): one for one in own}
     if name in known:
         return known[name]
     if name in _PRETRAININGS:
         raise CheckpointError(
             f"{path}: is a pre-training ({name}), which translates no photo; begin a training with it: "
-            f"fund2oct train pix2vol model.init_args.init_from={path}"
+            f"{training_after(path, checkpoint)}"
         )
     # A class in a user's own file has another module name when that file is run as a script.
     alike = [one for one in own if one.__qualname__ == name.rpartition(".")[2]]

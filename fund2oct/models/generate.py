@@ -299,7 +299,8 @@ def generate(
     _, n_depth, n_ascans = model.shape
     grid = placement.to_grid(scan.coordinates(n_ascans, model.device))[None]
     image = photo_tensor(fundus).to(model.device)
-    pose_um = model.task.poses.sample(1, torch.Generator().manual_seed(eye_seed(key, seed)))
+    # A seed of its own: one stream for both would tie the pose to the drawn surfaces.
+    pose_um = model.task.poses.sample(1, torch.Generator().manual_seed(eye_seed(f"{key}, pose", seed)))
     with torch.inference_mode():
         aligned = model(image, grid, n_depth, rng=noise, **options, **known)
         volume = unalign(aligned, pose_um.to(aligned), model.task.spacing_mm[1])

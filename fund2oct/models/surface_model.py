@@ -23,6 +23,7 @@ from fund2oct.networks.layered.surfaces import (
     thickness_um,
 )
 from fund2oct.networks.noise import NoiseSource
+from fund2oct.precision import no_autocast
 from fund2oct.retina import SURFACES, pose_surface_um
 
 SURFACE_WEIGHTS = {"surfaces": 100.0, "energy": 1 / 30, "crps": 1 / 30}
@@ -61,7 +62,8 @@ def surface_losses(found: SurfaceDistribution, heights_um: Tensor, rng: NoiseSou
     known = increments.isfinite()
     off = torch.where(known, increments - found.increments_um.detach(), 0)
     z = rng.randn((_N_DRAWS, len(off), found.loadings_um.shape[2]), off.device)
-    draws = torch.einsum("mbk,bnksx->mbnsx", z, found.loadings_um)
+    with no_autocast(off.device):
+        draws = torch.einsum("mbk,bnksx->mbnsx", z, found.loadings_um)
     deviation = (found.loadings_um.square().sum(2) + _LEAST_DEVIATION_UM**2).sqrt()
     score = normal_crps(torch.zeros_like(off), deviation, off)
     return {

@@ -45,13 +45,16 @@ class Known(NamedTuple):
         Returns:
             The rest.
         """
-        return Known(*(None if one is None else _withheld(one, rng) for one in self))
+        given = [one for one in self if one is not None]
+        if not given:
+            return self
+        every = rng.randn((len(given[0]), 1)) < _ALL  # one choice for scalars and masks
+        return Known(*(None if one is None else _withheld(one, every, rng) for one in self))
 
 
-def _withheld(values: Tensor, rng: NoiseSource) -> Tensor:
+def _withheld(values: Tensor, every: Tensor, rng: NoiseSource) -> Tensor:
     n_eyes, n_things = values.shape[:2]
-    drawn = rng.randn((n_eyes, 1 + n_things))
-    gone = ((drawn[:, :1] < _ALL) | (drawn[:, 1:] < _EACH)).to(values.device, non_blocking=True)
+    gone = (every | (rng.randn((n_eyes, n_things)) < _EACH)).to(values.device, non_blocking=True)
     return values.masked_fill(gone.view(n_eyes, n_things, *[1] * (values.ndim - 2)), math.nan)
 
 

@@ -163,7 +163,10 @@ def _folded(row: Tensor, n_rows: int) -> Tensor:
 
 
 def _lanczos(fraction: Tensor) -> Tensor:
-    """Weights of the six rows around a position, summing to 1, shape ``(6, *fraction.shape)``."""
+    """Weights of the rows around a position, of which each side has ``_LOBES``; they sum to 1.
+
+    The shape is ``(2 * _LOBES, *fraction.shape)``.
+    """
     tap = torch.arange(1 - _LOBES, _LOBES + 1, device=fraction.device, dtype=fraction.dtype)
     distance = fraction - tap.view(-1, *[1] * fraction.ndim)
     weight = torch.sinc(distance) * torch.sinc(distance / _LOBES)

@@ -18,6 +18,13 @@ def test_energy_score_is_that_of_scoringrules():
     np.testing.assert_allclose(found.numpy() * 15**0.5, expected, rtol=1e-5)
 
 
+@pytest.mark.parametrize("half", [torch.bfloat16, torch.float16])
+def test_half_precision_is_widened(half):
+    draws, truth = (30 * torch.randn(6, 4, 3000)).to(half), (30 * torch.randn(4, 3000)).to(half)
+    torch.testing.assert_close(energy_score(draws, truth), energy_score(draws.float(), truth.float()))
+    assert energy_score(draws, truth).isfinite().all()
+
+
 def test_what_is_unknown_does_not_count():
     draws, truth = torch.randn(4, 2, 3, 5), torch.randn(2, 3, 5)
     known = torch.rand(2, 3, 5) > 0.4

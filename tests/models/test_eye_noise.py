@@ -45,7 +45,7 @@ def test_validation_draws_the_same_for_an_eye_in_any_batch(tiny_checkpoint, tiny
 def test_evaluation_shows_the_eye_that_it_measured(tiny_checkpoint, tiny_eyes):
     eyes = HeldOutEyes(held_out(tiny_eyes, 3), torch.device("cpu"))
     with torch.inference_mode():
-        for answer in model_answers({"model": load_model(tiny_checkpoint)}, eyes.photos_of_others(), seed=5):
+        for answer in model_answers({"model": load_model(tiny_checkpoint)}, eyes.photo_of_another, seed=5):
             for batch in eyes.batches():
                 for key, volume in zip(batch["key"], answer.give(batch).volume, strict=True):
                     torch.testing.assert_close(answer.give(eyes.batch(key)).volume[0], volume)

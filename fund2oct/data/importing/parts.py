@@ -8,6 +8,7 @@ search for the surfaces alone takes 230 ms. Only the whole file is waited for un
 
 from __future__ import annotations
 
+import io
 import json
 import os
 from collections.abc import Iterator, Sequence
@@ -44,18 +45,17 @@ def write_part(
         OSError: if it cannot be written, as on a full disk.
     """
     # Made in memory: HDF5 is at a loss on a full disk, a plain write is not.
-    with h5py.File("part", "w", driver="core", backing_store=False, libver=LIBVER) as file:
+    image = io.BytesIO()
+    with h5py.File(image, "w", libver=LIBVER) as file:
         write_root(file, compression)
         write_eye(file, eye, compression)
         group = file["eyes"][eye.key]
         group.attrs["identity"] = text_attribute(identity)
         group.attrs["notes"] = text_attribute(json.dumps(list(notes)))
         file.attrs["keys_digest"] = text_attribute(keys_digest([eye.key]))
-        file.flush()
-        image = file.id.get_file_image()
     temporary = path.with_suffix(f".{os.getpid()}.tmp")
     try:
-        temporary.write_bytes(image)
+        temporary.write_bytes(image.getbuffer())
         os.replace(temporary, path)
     finally:
         temporary.unlink(missing_ok=True)

@@ -184,6 +184,19 @@ class FundusOCTDataset(Dataset[dict[str, Any]]):
         shown: Tensor = self.finish(RawBatch(pictures, {}, {}, (None,), (None,), {}))["fundus"]
         return shown[0]
 
+    def photo_under(self, number: int, scanned: int) -> dict[str, Tensor]:
+        """The photo of an eye, with another eye's scan laid on it.
+
+        Args:
+            number: of the eye whose photo it is.
+            scanned: number of the eye whose scan it is; its lines keep their distances from the fovea.
+
+        Returns:
+            ``fundus``, see :meth:`photo`, and ``grid``, the positions of the A-scans on it, ``(S, X, 2)``.
+        """
+        grid = self._index.grid(number, self._lines(scanned)[1], self.shape[2])
+        return {"fundus": self.photo(number), "grid": grid}
+
     def poses(self) -> Tensor:
         """Poses of all eyes as stored, in micrometres, shape ``(N, S, 7)``."""
         with self._reader:

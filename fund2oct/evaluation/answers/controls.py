@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
-from typing import Any, Protocol, runtime_checkable
+from typing import Any, Protocol, TypeAlias, cast, runtime_checkable
 
 import torch
 from torch import Tensor
 
 from fund2oct.evaluation.answers.answer import Answer, Given
 from fund2oct.evaluation.answers.borrowed import Predicted, borrowed_residual, retrieval
+from fund2oct.evaluation.answers.others import other_eyes
 from fund2oct.evaluation.answers.training_eyes import TrainingEyes
 from fund2oct.evaluation.compare import EyeSet
 from fund2oct.models import Batch, VolumeModel
@@ -22,6 +23,9 @@ from fund2oct.retina.layers import SURFACES
 MEAN = "mean volume"
 NEAREST = "nearest training photo"
 MEDIAN_SURFACES = "median surfaces, no photo"
+
+OtherPhoto: TypeAlias = Callable[[str], dict[str, Tensor]]
+"""Gives for the key of an eye the photo of another one, see :func:`shuffled`."""
 
 
 @runtime_checkable
@@ -56,7 +60,7 @@ def controls(training: TrainingEyes) -> list[Answer]:
         return Given.of_heights(training.median_heights_um(batch["laterality"]), batch)
 
     def average(batch: Batch) -> Given:
-        return Given.placed(training.mean.expand(len(batch["volume"]), -1, -1, -1, -1), batch)
+        return Given.placed(training.mean(batch["laterality"]), batch)
 
     def nearest(batch: Batch) -> Given:
         return Given.placed(training.batch(training.nearest(batch["fundus"]))["aligned"], batch)
@@ -64,12 +68,12 @@ def controls(training: TrainingEyes) -> list[Answer]:
     return [Answer(MEDIAN_SURFACES, surfaces), Answer(MEAN, average), Answer(NEAREST, nearest)]
 
 
-def model_answers(models: Mapping[str, VolumeModel], photos: Mapping[str, Tensor], seed: int) -> list[Answer]:
+def model_answers(models: Mapping[str, VolumeModel], photo_of_another: OtherPhoto, seed: int) -> list[Answer]:
     """Three answers of each model: as it is, without noise, and with the photos of other patients.
 
     Args:
         models: models by name.
-        photos: for each test eye, by its key, the photo of another patient, see :func:`shuffled`.
+        photo_of_another: see :func:`shuffled`.
         seed: seed of the noise, which also depends on the key of the eye.
 
     Returns:
@@ -85,25 +89,30 @@ def model_answers(models: Mapping[str, VolumeModel], photos: Mapping[str, Tensor
     answers = []
     for name, model in models.items():
         own = Answer(name, right(model), as_set=True)
-        answers += [own, Answer(f"{name}, noise off", silent(model)), shuffled(own, photos)]
+        answers += [own, Answer(f"{name}, noise off", silent(model)), shuffled(own, photo_of_another)]
     return answers
 
 
-def shuffled(answer: Answer, photos: Mapping[str, Tensor]) -> Answer:
+def shuffled(answer: Answer, photo_of_another: OtherPhoto) -> Answer:
     """The same answer, given the photos of other patients.
+
+    The scan lies around the fovea of the photo that is shown. An answer that were given the grid of its own
+    photo would be worse only because the scan misses that fovea, even if it knew nothing of the eye.
 
     Args:
         answer: an answer that reads the photos.
-        photos: for each test eye, by its key, the photo of another patient's eye of the same side, see
-            :func:`~fund2oct.evaluation.answers.others.other_eyes`; each ``(3, H, H)`` in [0, 1].
+        photo_of_another: gives for the key of an eye the photo of another patient's eye of the same side, see
+            :func:`~fund2oct.evaluation.answers.others.other_eyes`, and all that belongs to it: ``fundus``,
+            ``grid`` and masks, as entries of a batch without the dimension of the batch.
 
     Returns:
         The answer.
     """
 
     def give(batch: Batch) -> Given:
-        given = torch.stack([photos[key] for key in batch["key"]])
-        return answer.give({**batch, "fundus": given.to(batch["fundus"])})
+        found = [photo_of_another(key) for key in batch["key"]]
+        given = {name: torch.stack([one[name] for one in found]).to(batch["fundus"]) for name in found[0]}
+        return answer.give(cast(Batch, {**batch, **given}))
 
     return replace(answer, name=f"{answer.name}, shuffled photos", give=give)
 
@@ -146,13 +155,14 @@ def surface_answers(
     return [*answers, borrowed_residual(name, training, predict, seed)]
 
 
-def told_otherwise(name: str, model: PredictsSurfaces, eyes: EyeSet) -> list[Answer]:
+def told_otherwise(name: str, model: PredictsSurfaces, eyes: EyeSet, patients: Sequence[str]) -> list[Answer]:
     """The median surfaces of a model that is told metadata or masks, told those of other patients, and none.
 
     Args:
         name: name of the model.
         model: a model that predicts surfaces.
         eyes: all test eyes.
+        patients: of each of them.
 
     Returns:
         Two answers for metadata, two for masks; none for a model that is told nothing but photos. What is
@@ -160,7 +170,9 @@ def told_otherwise(name: str, model: PredictsSurfaces, eyes: EyeSet) -> list[Ans
     """
     if not isinstance(model, VolumeModel):
         return []
-    other = {} if not any(model.n_known) else _of_others(list(eyes.keys))
+    # Of either side: the side is among what a model may be told.
+    others = other_eyes(patients, [""] * len(patients))
+    other = {key: eyes.keys[number] for key, number in zip(eyes.keys, others, strict=True)}
 
     def of_others(batch: Batch) -> Known:
         found = [model.known(eyes.batch(other[key]))["known"] for key in batch["key"]]
@@ -184,11 +196,6 @@ def told_otherwise(name: str, model: PredictsSurfaces, eyes: EyeSet) -> list[Ans
                 Answer(f"{name}, median surfaces, no {word}", without(part)),
             ]
     return answers
-
-
-def _of_others(keys: Sequence[str]) -> dict[str, str]:
-    """For each eye one half the set further, of either side: the side is among what a model may be told."""
-    return {key: keys[(i + len(keys) // 2) % len(keys)] for i, key in enumerate(keys)}
 
 
 def _median_surfaces(model: PredictsSurfaces, batch: Batch, known: Known | None = None) -> Given:

@@ -55,10 +55,15 @@ class TrainingEyes:
         batch = to_device(default_collate([self._dataset[number] for number in numbers]), self._device)
         return VolumeModel.prepare(with_vessels(batch, self._vessels))
 
-    @property
-    def mean(self) -> Tensor:
-        """Mean aligned volume over the voxels that were scanned, ``(1, S, Z, X)``."""
-        return self._summary.mean
+    def mean(self, lateralities: Sequence[str]) -> Tensor:
+        """Mean aligned volume over the voxels that were scanned, for eyes of some lateralities.
+
+        Eyes of the other side are mirrored, where the scan has that symmetry.
+
+        Returns:
+            Volumes in [0, 1], ``(B, 1, S, Z, X)``.
+        """
+        return self._of_sides(self._summary.mean, lateralities)
 
     def nearest(self, fundus: Tensor) -> list[int]:
         """Number of the eye whose photo, at 32 pixels, is nearest to each of ``(B, 3, H, H)``."""
@@ -75,9 +80,15 @@ class TrainingEyes:
         Returns:
             Inner limiting membrane, pigment epithelium and Bruch's membrane, ``(B, 3, S, X)``.
         """
-        right = self._summary.median_um
-        left = right if self._flip is None else self._flip.apply_to_scan(right, slice_dim=1)
+        return self._of_sides(self._summary.median_um, lateralities)
+
+    def _of_sides(self, right: Tensor, lateralities: Sequence[str]) -> Tensor:
+        """What was learned of right eyes, ``(C, S, ..., X)``, for eyes of either side."""
+        left = self._mirrored(right)
         return torch.stack([left if side == "OS" else right for side in lateralities]).to(self._device)
+
+    def _mirrored(self, scanned: Tensor) -> Tensor:
+        return scanned if self._flip is None else self._flip.apply_to_scan(scanned, slice_dim=1)
 
     @cached_property
     def _flip(self) -> Symmetry | None:
@@ -93,17 +104,18 @@ class TrainingEyes:
         kept = {number * len(self) // n_kept for number in range(n_kept)}
         for number in with_progress(range(len(self)), len(self), "reading training eyes"):
             eye = self.batch([number])
-            seen = eye["aligned"][0] * eye["mask"][0]
-            total = seen if total is None else total + seen
-            count = eye["mask"][0].float() if count is None else count + eye["mask"][0]
+            aligned, mask = eye["aligned"][0], eye["mask"][0].float()
+            if left := eye["laterality"] == ["OS"]:
+                aligned, mask = self._mirrored(aligned), self._mirrored(mask)
+            total = aligned * mask if total is None else total + aligned * mask
+            count = mask if count is None else count + mask
             thumbnails.append(_thumbnail(eye["fundus"]).cpu())
             if number not in kept:
                 continue
             found = Surfaces.of_stored(eye["surfaces_um"])
             depths = torch.stack([found.ilm_um, found.rpe_um, found.bm_um], 1)
             height = heights_of(depths, eye["pose_um"])[0].cpu()
-            mirror = eye["laterality"] == ["OS"] and self._flip is not None
-            heights.append(self._flip.apply_to_scan(height, slice_dim=1) if mirror else height)  # type: ignore[union-attr]
+            heights.append(self._mirrored(height) if left else height)
         assert total is not None and count is not None
         median_um = torch.stack(heights).nanmedian(0).values
         return _Summary(total / count.clamp(min=1), torch.cat(thumbnails), median_um)

@@ -59,6 +59,9 @@ def write_report(
     """
     out.mkdir(parents=True, exist_ok=True)
     notes = [*protocol.get("notes", []), *found.notes]
+    # Rows of surfaces alone tell nothing of lesions.
+    by_rows = found.eyes.values()
+    measured = next((rows for rows in by_rows if "PED/truth_mm" in rows[0]), next(iter(by_rows)))
     result = {
         "protocol": dict(protocol) | {"notes": notes},
         "versions": _versions(),
@@ -69,7 +72,7 @@ def write_report(
         "lesions": {
             name: lesion_summary(rows) for name, rows in found.eyes.items() if "PED/fake_mm" in rows[0]
         },
-        "detectors": detector_summary(next(iter(found.eyes.values()))),
+        "detectors": detector_summary(measured),
         "distances": {name: [one.to_dict() for one in each] for name, each in found.distances.items()},
         "reliability": reliability or {},
         "eyes": found.eyes,

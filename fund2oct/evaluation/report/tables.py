@@ -157,7 +157,9 @@ def report_text(
     if result["thickness_by_disease"]:
         lines += ["", "### Thickness error by disease, µm", ""]
         lines += [*group_table(result["thickness_by_disease"]), "", _GROUPS_TEXT]
-    lines += ["", "## Lesions", "", *lesion_table(result["lesions"], result["detectors"]), "", _LESIONS_TEXT]
+    if result["lesions"]:  # surfaces alone have none
+        lines += ["", "## Lesions", "", *lesion_table(result["lesions"], result["detectors"])]
+        lines += ["", _LESIONS_TEXT]
     if result["reliability"]:
         lines += ["", "## Reliability", "", *reliability_table(result["reliability"]), "", RELIABILITY_TEXT]
         lines += pictures_of("Reliability")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from statistics import fmean, linear_regression
 from typing import Any, NamedTuple
@@ -121,6 +121,7 @@ def compare_eyes(
     rescan: Tensor | None = None,
     shuffled: Tensor | None = None,
     paired: bool = True,
+    patients: Sequence[str] | None = None,
     resamples: int = 200,
     seed: int = 0,
 ) -> DistanceResult:
@@ -134,6 +135,8 @@ def compare_eyes(
         rescan: of the rescans, ``(N, rows, d)``, in the order of ``real``.
         shuffled: of the real volumes with shuffled slices, likewise.
         paired: whether ``fake[i]`` and ``real[i]`` are of one eye and are drawn together.
+        patients: of each real eye; the eyes of a patient are drawn together, because they are alike. None
+            takes each eye as one of another patient.
         resamples: half sets drawn for the interval; 0 measures the value and the rescan floor alone.
         seed: seed of the draws.
 
@@ -148,7 +151,11 @@ def compare_eyes(
             raise ValueError(f"{name}: expected at least two {side} eyes, found {len(features)}")
     if paired and len(real) != len(fake):
         raise ValueError(f"{name}: expected as many fake as real eyes, found {len(fake)} and {len(real)}")
-    eyes = _Eyes(distance, real.double(), fake.double(), paired, torch.Generator().manual_seed(seed))
+    named = range(len(real)) if patients is None else patients
+    number = {patient: number for number, patient in enumerate(dict.fromkeys(named))}
+    of_patient = torch.tensor([number[patient] for patient in named])
+    rng = torch.Generator().manual_seed(seed)
+    eyes = _Eyes(distance, real.double(), fake.double(), paired, of_patient, rng)
     value = eyes.measure(eyes.real, eyes.fake)
     result = DistanceResult(name, value, len(real), len(fake))
     if rescan is not None:
@@ -172,14 +179,19 @@ class _Eyes:
     real: Tensor
     fake: Tensor
     paired: bool
+    of_patient: Tensor
     rng: torch.Generator
 
     def measure(self, real: Tensor, fake: Tensor) -> float:
         return self.distance(real.flatten(0, 1), fake.flatten(0, 1)).item()
 
     def orders(self) -> tuple[Tensor, Tensor]:
-        """Random orders of the real and of the fake eyes, the same one where they are paired."""
-        real = torch.randperm(len(self.real), generator=self.rng)
+        """Random orders of the real and of the fake eyes, the same one where they are paired.
+
+        The real eyes of a patient follow each other.
+        """
+        places = torch.randperm(int(self.of_patient.max()) + 1, generator=self.rng)
+        real = places[self.of_patient].argsort(stable=True)
         return real, real if self.paired else torch.randperm(len(self.fake), generator=self.rng)
 
     def draw(self, fraction: float) -> float:

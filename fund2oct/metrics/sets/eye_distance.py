@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, ClassVar, Literal, NamedTuple, Self
 
 import torch
@@ -18,6 +18,7 @@ from fund2oct.metrics.sets.eye_records import (
     check_same_eyes,
     check_same_size,
     gather_eyes,
+    key_hash,
     no_records,
     record_eyes,
 )
@@ -44,6 +45,7 @@ class EyeComparison(NamedTuple):
     rescan: Tensor | None
     shuffled: Tensor | None
     paired: bool
+    patients: tuple[str, ...]
     resamples: int
     seed: int
     constant_slices: int
@@ -58,6 +60,7 @@ class EyeComparison(NamedTuple):
             rescan=self.rescan,
             shuffled=self.shuffled,
             paired=self.paired,
+            patients=self.patients,
             resamples=self.resamples,
             seed=self.seed,
         )
@@ -70,6 +73,9 @@ class EyeDistance(Metric):
     full_state_update = False
     higher_is_better = False
     is_differentiable = False
+    patients: Mapping[str, str] = {}
+    """Patients of the eyes by the eyes' names: eyes of one patient are drawn together for the interval. An eye
+    that is not named counts as one of another patient."""
     _subject: ClassVar[str]
     _ndim: ClassVar[int]
 
@@ -221,6 +227,7 @@ class EyeDistance(Metric):
         if rescan.names:
             check_same_eyes(real, rescan, "rescan", "render each real eye a second time, or none")
         features, shuffled = self._without_control(real.features)
+        patients = {key_hash(key): patient for key, patient in source.patients.items()}
         return EyeComparison(
             name,
             self.kind,
@@ -229,6 +236,7 @@ class EyeDistance(Metric):
             rescan.features if rescan.names else None,
             shuffled,
             self.paired,
+            tuple(patients.get(number, str(number)) for number in real.names),
             self.resamples,
             self.seed,
             fake.constant_slices,

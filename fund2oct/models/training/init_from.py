@@ -131,7 +131,7 @@ def init_from(path: str | Path, networks: Mapping[str, nn.Module], kept: tuple[s
         for name, axis in getattr(module, "depth_axes", {}).items()
     }
     # Frozen weights tell the prefix too: without them chance agreements might.
-    there, here = _beginnings(theirs, every, axes)
+    there, here = _beginnings(theirs, every, axes, tuple(networks))
     report = Taken(path, len(ours), there, here)
     found: dict[str, Tensor] = {}
     matched = {here + name[len(there) :]: value for name, value in theirs.items() if name.startswith(there)}
@@ -231,18 +231,24 @@ def _parts(name: str) -> list[str]:
 
 
 def _beginnings(
-    theirs: Mapping[str, Tensor], ours: Mapping[str, Tensor], axes: Mapping[str, int]
+    theirs: Mapping[str, Tensor], ours: Mapping[str, Tensor], axes: Mapping[str, int], parts: tuple[str, ...]
 ) -> tuple[str, str]:
-    """The beginnings of names, there and here, by which most weights agree; the shortest of them."""
+    """The beginnings of names, there and here, by which most weights agree; the shortest of them.
+
+    Where the file names a part of a model, such as ``generator``, its weights are of that part here too: the
+    encoder of a photo is no discriminator, though both may be networks of one family.
+    """
     by_end: dict[str, list[str]] = {}
     for name in ours:
         for beginning, end in _splits(name):
             by_end.setdefault(end, []).append(beginning)
     counts: Counter[tuple[str, str]] = Counter()
     for name, given in theirs.items():
+        part = name.partition(".")[0]
         for there, end in _splits(name):
             for here in by_end.get(end, ()):
-                if _fits(given, ours[here + end], axes.get(here + end)):
+                of_another = part in parts and (here + end).partition(".")[0] != part
+                if not of_another and _fits(given, ours[here + end], axes.get(here + end)):
                     counts[there, here] += 1
     if not counts:
         return "", ""

@@ -160,10 +160,12 @@ class SteppingModule(pl.LightningModule):
         check_terms(side, losses)
         total = torch.stack(list(losses.values())).sum()
         self.manual_backward(total)
-        norm = nn.utils.clip_grad_norm_(network.parameters(), self.gradient_clip or math.inf)
+        scaler = getattr(self.trainer.precision_plugin, "scaler", None)
+        scale = 1.0 if scaler is None else scaler.get_scale()  # by which the gradient is too large here
+        norm = nn.utils.clip_grad_norm_(network.parameters(), scale * (self.gradient_clip or math.inf))
         noted = {f"the {side}'s term {name}": value for name, value in losses.items()}
         # A gradient scaler skips the steps of infinite gradients by itself.
-        if getattr(self.trainer.precision_plugin, "scaler", None) is None:
+        if scaler is None:
             noted[f"the gradient of the {side}"] = norm
         self._finite.note(self.global_step, noted)
         logged = {f"train/{side}/{name}": value.detach() for name, value in losses.items()}

@@ -22,6 +22,7 @@ from torch import Tensor, nn
 from fund2oct.networks.known import Known
 from fund2oct.networks.lines import N_PLACE, LineEncoder, place_features
 from fund2oct.networks.noise import NoiseSource
+from fund2oct.precision import no_autocast
 from fund2oct.retina.layers import SURFACES
 
 _UM = 100.0
@@ -202,9 +203,11 @@ class SurfaceNetwork(nn.Module):
         """
         where = place_features(grid, None if whole is None else whole.mean((1, 2)))
         features = self.encoder(fundus, maps, grid, where, known=known, whole=whole)
-        loadings = self.loading(features).unflatten(1, (-1, self.n_numbers))
-        median = self.median(features) + self.shared(where)
-        return SurfaceDistribution(_UM * median.float(), _LOADING_UM * loadings.float())
+        with no_autocast(features.device):  # in bfloat16 a height of 300 um has steps of 2 um
+            features, where = features.float(), where.float()
+            loadings = self.loading(features).unflatten(1, (-1, self.n_numbers))
+            median = self.median(features) + self.shared(where)
+        return SurfaceDistribution(_UM * median, _LOADING_UM * loadings)
 
 
 def thickness_um(found: SurfaceDistribution) -> tuple[Tensor, Tensor]:

@@ -11,6 +11,7 @@ from torch.nn import functional as F
 
 from fund2oct.networks.blocks import Recomputing
 from fund2oct.networks.noise import NoiseSource
+from fund2oct.precision import no_autocast
 
 _POINTS, _COLUMNS, _WHOLE = 4, 2, 1
 """Channels of noise at each level: with a value for each pixel, for each A-scan, for the whole slice."""
@@ -77,7 +78,9 @@ class TextureNetwork(Recomputing):
         x: Tensor | None = None
         for number, (given, drawn) in enumerate(zip(shown, noise, strict=True)):
             x = self.part(self._level, len(shown) - 1 - number, x, given, *drawn)
-        return self.out(x)
+        assert x is not None
+        with no_autocast(x.device):
+            return self.out(x.float())
 
     def _level(self, level: int, coarser: Tensor | None, *inputs: Tensor) -> Tensor:
         size = inputs[0].shape[-2:]

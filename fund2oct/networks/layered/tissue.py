@@ -11,6 +11,7 @@ from torch.nn import functional as F
 
 from fund2oct.networks.known import Known
 from fund2oct.networks.lines import LineEncoder, place_features
+from fund2oct.precision import no_autocast
 
 _FLUID_LOGIT, _RARE_LOGIT = -2.5, -4.0
 N_LAYERS = 2
@@ -100,9 +101,10 @@ class TissueDecoder(nn.Module):
 
     def draw(self, features: Tensor) -> Tissue:
         """Draw the tissue from features ``(B, width, S, X)``."""
-        columns, pockets = (
-            head(features).transpose(1, 2)[:, None].float() for head in (self.columns, self.pockets)
-        )
+        with no_autocast(features.device):
+            columns, pockets = (
+                head(features.float()).transpose(1, 2)[:, None] for head in (self.columns, self.pockets)
+            )
         return Tissue(columns, pockets, self.fluid)
 
 

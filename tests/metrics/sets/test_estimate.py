@@ -94,6 +94,33 @@ def test_interval_holds_the_expectation(distance, width: int) -> None:
     assert 0.75 < width_sum / trials / ideal < 1.5
 
 
+def test_eyes_of_a_patient_stay_together() -> None:
+    # Both eyes of a patient are equal: a floor that split them would be below 0 here.
+    real = torch.eye(8).repeat_interleave(2, 0)[:, None]
+    patients = [f"p{number // 2}" for number in range(16)]
+
+    def shared(first: Tensor, other: Tensor) -> Tensor:
+        return (first @ other.T).sum()
+
+    assert compare_eyes("name", shared, real, real, patients=patients).floor == 0
+    assert compare_eyes("name", shared, real, real).floor > 0
+
+
+@pytest.mark.parametrize("told", [True, False])
+def test_an_interval_over_patients_is_wider_than_one_over_eyes_that_are_alike(told: bool) -> None:
+    def width(trial: int) -> float:
+        both = [_eyes(24, 1, 5, shift=shift, seed=2 * trial + n) for n, shift in enumerate((0.0, 0.5))]
+        real, fake = (eyes.repeat_interleave(2, 0) for eyes in both)
+        patients = [str(number // 2) for number in range(48)] if told else None
+        low, high = compare_eyes("", kernel_distance, real, fake, patients=patients, resamples=40).interval
+        alone = compare_eyes("", kernel_distance, *both, resamples=40).interval
+        return (high - low) / (alone[1] - alone[0])
+
+    # Twice the same eyes tell no more than once.
+    ratio = sum(width(trial) for trial in range(20)) / 20
+    assert (0.8 < ratio < 1.25) if told else ratio < 0.85
+
+
 def test_odd_and_unequal_numbers() -> None:
     found = compare_eyes("name", frechet_distance, _eyes(9), _eyes(21, seed=1), paired=False)
     assert (found.n_real, found.n_fake, found.floor_n) == (9, 21, 4)

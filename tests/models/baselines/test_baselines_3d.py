@@ -121,7 +121,7 @@ def test_trained_models_predict_and_are_measured(tiny_eyes, tmp_path):
     batch = eyes.batch(eyes.keys[0])
     given = {
         answer.name: answer.give(batch).eye(0)
-        for answer in model_answers(models, eyes.photos_of_others(), seed=0)
+        for answer in model_answers(models, eyes.photo_of_another, seed=0)
     }
     assert {name for name in given if "shuffled photos" in name} and set(models) <= set(given)
     measured = measure_eye(EyeTask.of(batch, 0, given, eyes.scan))
