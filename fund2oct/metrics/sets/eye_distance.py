@@ -74,7 +74,7 @@ class EyeDistance(Metric):
     higher_is_better = False
     is_differentiable = False
     patients: Mapping[str, str] = {}
-    """Patients of the eyes by the eyes' names: eyes of one patient are drawn together for the interval. An eye
+    """Patients of the eyes by the eyes' names. For the interval the eyes of one are drawn together. An eye
     that is not named counts as one of another patient."""
     _subject: ClassVar[str]
     _ndim: ClassVar[int]
