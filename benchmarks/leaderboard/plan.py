@@ -116,7 +116,7 @@ def asked(words: list[str] | None, about: str, plan: str, out: str) -> tuple[Pla
     parser.add_argument("changes", nargs="*", metavar="KEY=VALUE")
     parser.add_argument("--out", type=Path, default=Path(out))
     parser.add_argument("--docs", type=Path, default=DOCS)
-    given = parser.parse_args(words)
+    given = parser.parse_intermixed_args(words)
     changes, path = given.changes, given.plan
     if "=" in path:  # no plan, and the first change in its place
         changes, path = [path, *changes], str(HERE / plan)
