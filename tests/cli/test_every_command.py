@@ -12,6 +12,7 @@ from contextlib import nullcontext
 
 import numpy as np
 import pytest
+import torch
 from PIL import Image
 
 from fund2oct.cli import main
@@ -85,6 +86,26 @@ def test_after_a_training_comes_a_call_that_finds_its_class(path, words, tmp_pat
     run, following, _ = capsys.readouterr().out.splitlines()[1:]
     assert run == f"The run lies in {tmp_path}."
     assert following.endswith(f"{tmp_path}/checkpoints/last.ckpt PHOTO.jpg --out predictions{words}")
+
+
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        ({"encoder": "own"}, ["encoder=own"]),
+        ({"encoder": "efficientnet_lite0"}, ["encoder=efficientnet_lite0", "fine_tune=true"]),
+        ({"encoder": "dinov2@sha256:12", "lora_rank": 8}, ["encoder=dinov2", "lora_rank=8"]),
+        ({}, []),  # of volumes alone
+    ],
+)
+def test_after_a_pretraining_comes_a_training_that_can_begin_with_it(options, words, tmp_path, capsys):
+    (tmp_path / "checkpoints").mkdir()
+    path = tmp_path / "checkpoints/last.ckpt"
+    torch.save({"fund2oct": {"class": ""}, "state_dict": {}, "hyper_parameters": options}, path)
+    (tmp_path / "config.yaml").write_text("model: {class_path: fund2oct.models.pretraining.MaskedPhotos}")
+    _tell_where(tmp_path)
+    following = capsys.readouterr().out.splitlines()[2]
+    settings = [f"model.init_args.{word}" for word in [f"init_from={path}", *words]]
+    assert following == f"Next: {shlex.join(['fund2oct', 'train', 'pix2vol', *settings])}"
 
 
 def test_info_and_check_answer_programs(tiny_eyes, tmp_path, capsys):

@@ -6,6 +6,7 @@ import math
 import numpy as np
 import pytest
 import torch
+from torch.utils.data import DataLoader, Subset
 
 from fund2oct.cli import main
 from fund2oct.data import EyeReader
@@ -17,7 +18,7 @@ from fund2oct.evaluation.checkpoints import evaluate, evaluate_checkpoints
 from fund2oct.evaluation.distances import Wanted
 from fund2oct.evaluation.measuring import EyeTask, measure_eye
 from fund2oct.metrics import KINDS
-from fund2oct.models import VolumeGAN, load_model
+from fund2oct.models import SurfaceModel, VolumeGAN, load_model
 
 pytestmark = pytest.mark.usefixtures("few_twins")
 NOTHING = Wanted((), required=True, thorough=False)
@@ -125,6 +126,18 @@ def test_the_report_ranks_floor_before_mean_before_nothing(datamodule, tmp_path)
         line for line in (tmp_path / "report.md").read_text().splitlines() if line.startswith("| black |")
     ]
     assert "| - |" in rows[1]
+
+
+def test_a_report_on_surfaces_alone_says_nothing_of_lesions(datamodule, tmp_path):
+    class Loader:
+        def test_dataloader(self):
+            return DataLoader(Subset(datamodule.test_dataset, [0, 1]), batch_size=2)
+
+    model = SurfaceModel((6, 32, 48), encoder="own", surface_width=8)
+    result = evaluate({"thick": model}, Loader(), tmp_path, distances=NOTHING)
+    assert result["lesions"] == {} and "## Lesions" not in (tmp_path / "report.md").read_text()
+    assert result["summary"]["thick, median surfaces"]["thickness/error_um"]["n_eyes"] == 2
+    assert (tmp_path / "report.html").is_file()
 
 
 @pytest.mark.usefixtures("plain_pictures")

@@ -1,6 +1,7 @@
 """Generated files beside real ones, from every kind of file, and what a challenge submission holds."""
 
 import json
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -23,8 +24,6 @@ NOTHING = Wanted((), required=True, thorough=False)
 @pytest.fixture(scope="module")
 def six_eyes(tiny_eyes, tmp_path_factory):
     """A file of the first six tiny eyes, without their poses."""
-    from dataclasses import replace
-
     path = tmp_path_factory.mktemp("files") / "six.h5"
     with EyeReader(tiny_eyes) as reader, EyeWriter(path) as writer:
         for key in reader.keys[:6]:
@@ -77,6 +76,21 @@ def test_every_kind_of_file_gives_the_same_numbers(six_eyes, rescan_slices, tmp_
 
 
 @pytest.mark.usefixtures("plain_pictures")
+def test_the_answer_of_another_eye_is_of_another_patient_and_of_the_same_side(tiny_eyes, tmp_path):
+    path = tmp_path / "sides.h5"
+    sides = ["OD", "OS", "OD", "OS", "OS", "OD"]
+    patients = ["a", "a", "b", "b", "c", "c"]
+    with EyeReader(tiny_eyes) as reader, EyeWriter(path) as writer:
+        for key, side, patient in zip(reader.keys[:6], sides, patients, strict=True):
+            writer.add(replace(reader.read(key), laterality=side, patient=patient))
+    source = open_source(path)
+    eyes = PairedEyes(source, source, FILES, torch.device("cpu"))
+    of = dict(zip(eyes.keys, zip(patients, sides, strict=True), strict=True))
+    for key in eyes.keys:
+        other = eyes.other(key)
+        assert of[other][0] != of[key][0] and of[other][1] == of[key][1]
+
+
 def test_a_shift_of_the_whole_eye_is_pose(six_eyes, tmp_path):
     with EyeReader(six_eyes) as reader:
         volumes = {key: reader.read(key).volume for key in reader.keys}

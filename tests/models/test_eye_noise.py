@@ -11,6 +11,7 @@ from fund2oct.evaluation.answers.controls import model_answers
 from fund2oct.evaluation.checkpoints import HeldOutEyes
 from fund2oct.models import load_model
 from fund2oct.models.generate import generate
+from fund2oct.networks.noise import NoiseSource
 
 
 def held_out(path, batch_size):
@@ -49,6 +50,22 @@ def test_evaluation_shows_the_eye_that_it_measured(tiny_checkpoint, tiny_eyes):
             for batch in eyes.batches():
                 for key, volume in zip(batch["key"], answer.give(batch).volume, strict=True):
                     torch.testing.assert_close(answer.give(eyes.batch(key)).volume[0], volume)
+
+
+def test_drawn_surfaces_do_not_follow_from_the_drawn_pose(tiny_checkpoint, tiny_eyes, monkeypatch):
+    model = load_model(tiny_checkpoint)
+    with EyeReader(tiny_eyes) as reader:
+        eye = reader.read(reader.keys[0])
+    numbers = []
+    sample = model.task.poses.sample
+
+    def noted(n_eyes, rng):
+        numbers.append(torch.randn(16, generator=rng.clone_state()))
+        return sample(n_eyes, rng)
+
+    monkeypatch.setattr(type(model.task.poses), "sample", lambda self, n_eyes, rng: noted(n_eyes, rng))
+    generate(model, eye.fundus, eye.scan, eye.placement, "a", draw=True)
+    assert not torch.isin(NoiseSource.of_keys(["a"]).randn((1, 16)), numbers[0]).any()
 
 
 def test_prediction_goes_by_the_key_not_by_the_files_ending(tiny_checkpoint, tiny_eyes, tmp_path):

@@ -216,6 +216,19 @@ def test_a_whole_part_of_the_model_is_sensible(tmp_path):
     )
 
 
+def test_an_encoder_of_a_photo_begins_no_discriminator(tmp_path):
+    """Both may be networks of one family, with many weights of one name and shape."""
+    layers = {f"{n}.weight": torch.rand(4, 4) for n in range(20)}
+    torch.save({f"generator.encoder.{name}": weight for name, weight in layers.items()}, tmp_path / "a.pth")
+    theirs = nn.Sequential(*(nn.Linear(4, 4, bias=False) for _ in range(20)))
+    networks = {
+        "generator": nn.ModuleDict({"encoder": nn.Linear(7, 7)}),
+        "discriminators": nn.ModuleDict({"features": theirs}),
+    }
+    with pytest.raises(ValueError, match=r"none of its 20 weights"):
+        init_from(tmp_path / "a.pth", networks)
+
+
 # --- networks of others --------------------------------------------------------------------------------
 
 

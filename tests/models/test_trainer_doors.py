@@ -5,6 +5,7 @@ import math
 import pytest
 import pytorch_lightning as pl
 import torch
+from pytorch_lightning.plugins.precision import MixedPrecision
 from torch import nn
 from torch.utils.data import DataLoader, IterableDataset
 
@@ -42,6 +43,27 @@ def weights(module):
 
 def moved(before, module):
     return [name for name, value in module.state_dict().items() if not torch.equal(before[name], value)]
+
+
+def test_a_gradient_is_clipped_at_its_own_size_under_a_scaler(tiny_eyes):
+    left = []
+
+    class Watching(VoxelGAN):
+        def backward_of(self, side, losses, network):
+            super().backward_of(side, losses, network)
+            gradients = [one.grad for one in network.parameters() if one.grad is not None]
+            scaler = getattr(self.trainer.precision_plugin, "scaler", None)
+            scale = 1.0 if scaler is None else scaler.get_scale()
+            left.append(float(torch.stack([one.norm() for one in gradients]).norm()) / scale)
+
+    for scaled in (False, True):
+        scaler = torch.amp.GradScaler("cpu", init_scale=128.0)
+        plugins = [MixedPrecision("16-mixed", "cpu", scaler=scaler)] if scaled else []
+        pl.seed_everything(0, verbose=False)
+        model = tiny(Watching, weights={"l1": 100.0}, gradient_clip=1e-2)
+        fit(model, tiny_eyes, plugins=plugins, max_steps=1)
+    # Clipped to 0.01, which would be less than a hundredth of that if the scaled gradient were clipped.
+    assert left == pytest.approx([1e-2, 1e-2], rel=0.05)
 
 
 class OneForAll(VoxelGAN):

@@ -119,14 +119,17 @@ def test_the_photo_of_another_comes_as_a_batch_shows_it_with_the_scan_around_its
 def test_an_answer_that_knows_nothing_of_the_eye_is_no_worse_with_another_photo(datamodule, eyes):
     """It draws one retina around the fovea of whatever photo it is shown."""
     everyone = [datamodule.test_dataset[number] for number in range(len(eyes.keys))]
-    foveas = {float(one["fundus"].sum()): one["grid"].mean((0, 1)) for one in everyone}
+
+    def fovea_of(photo):
+        (found,) = (one["grid"].mean((0, 1)) for one in everyone if torch.equal(one["fundus"], photo))
+        return found
 
     class SameForAll(Surfacer):
         def __init__(self, median_um=None):
             self.median_um = median_um
 
         def surfaces(self, fundus, grid):
-            fovea = torch.stack([foveas[float(photo.sum())] for photo in fundus])
+            fovea = torch.stack([fovea_of(photo) for photo in fundus])
             far = (grid - fovea[:, None, None]).norm(dim=-1)[:, None]
             flat = torch.zeros_like(far)
             return SameForAll(torch.cat([300 - 60 * (-far / 0.1).exp(), flat + 30, flat + 26, flat], 1))

@@ -122,6 +122,20 @@ def test_all_of_it_learns_and_is_validated(pretrained):
     assert {f"val/{term}" for term in {*wanted, "total"}} <= set(trainer.callback_metrics)
 
 
+def test_what_is_validated_does_not_depend_on_the_batches(pretrained, tiny_eyes):
+    name, _, model, _, _ = pretrained
+    found = []
+    for size in (1, 4):
+        content = {"pairs": "pairs"}.get(name, name)
+        data = FundusOCTDataModule(
+            str(tiny_eyes), batch_size=size, content=content, val_fraction=0.4, fundus_px=48
+        )
+        trainer = pl.Trainer(**QUIET)
+        (values,) = trainer.validate(model, datamodule=data, verbose=False)
+        found.append(values)
+    assert found[0] == pytest.approx(found[1], rel=1e-4)
+
+
 def test_its_memory_is_estimated(pretrained):
     _, _, model, _, trainer = pretrained
     data = trainer.datamodule
