@@ -17,6 +17,7 @@ from fund2oct.geometry import grid_to_pixels
 from fund2oct.networks.lift import sample_lines
 from fund2oct.phantom import PhantomConfig, simulate_eye, simulate_twins
 from fund2oct.retina import SURFACES, LayerFrame, align, retinal_boundaries, to_layers
+from fund2oct.visual.style import SURFACE_COLOURS
 
 CONFIG = PhantomConfig(fundus_px=448, n_depth=256, n_ascans=360, diagnosis="PED")
 SEED, NUMBER = 9, 4
@@ -93,14 +94,14 @@ def surfaces(eye: Eye) -> Figure:
     figure = Figure(figsize=(9, 3.1), facecolor="white")
     left, right = figure.subplots(1, 2)
     _picture(left, eye.volume[number], "surfaces are numbers: a depth for each A-scan", "auto")
-    for name, depth_um, colour in zip(SURFACES, found[:, number], COLOURS, strict=False):
+    for name, depth_um, colour in zip(SURFACES, found[:, number], SURFACE_COLOURS.values(), strict=True):
         left.plot(depth_um / (1000 * eye.spacing_mm[1]), color=colour, lw=1.6, label=name)
     left.legend(loc="upper right", fontsize=8, framealpha=0.85)
     _picture(right, layers, "tissue in the layer frame: every surface is flat", aspect="auto")
-    for name, edge, colour in zip(SURFACES, frame.edges, COLOURS, strict=False):
+    for name, edge, colour in zip(SURFACES, frame.edges, SURFACE_COLOURS.values(), strict=True):
         right.axhline(edge, color=colour, lw=1.2)
         name_on = {"facecolor": colour, "linewidth": 0, "pad": 1.5}
-        right.text(5, edge - 3, name, color="white", fontsize=7, weight="bold", va="bottom", bbox=name_on)
+        right.text(5, edge - 3, name, color="black", fontsize=7, weight="bold", va="bottom", bbox=name_on)
     figure.tight_layout()
     return figure
 

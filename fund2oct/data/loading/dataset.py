@@ -115,8 +115,7 @@ class FundusOCTDataset(Dataset[dict[str, Any]]):
         self.scan: ScanPattern = self._lines(self._index.usual_number(self.shape[0]))[1]
         optional = ("rescan", "boundaries_um") if self._wants("volume") else ()
         self._optional = [name for name in optional if self._index.has(name).all()]
-        self._pictures = [name for name in ("fundus", "volume") if self._wants(name)]
-        self._pictures += [name for name in ("rescan",) if name in self._optional]
+        self._pictures = [*filter(self._wants, ("fundus", "volume")), *({"rescan"} & {*self._optional})]
         self._stored = {name: self._common_stored(name) for name in self._pictures}
         self.order = EpochOrder((range(len(self)),), seed=seed)
         self.finish = Finish(self.fundus_px, self.shape[1:])
@@ -185,22 +184,14 @@ class FundusOCTDataset(Dataset[dict[str, Any]]):
         return shown[0]
 
     def photo_under(self, number: int, scanned: int) -> dict[str, Tensor]:
-        """The photo of an eye, with another eye's scan laid on it.
-
-        Args:
-            number: of the eye whose photo it is.
-            scanned: number of the eye whose scan it is; its lines keep their distances from the fovea.
-
-        Returns:
-            ``fundus``, see :meth:`photo`, and ``grid``, the positions of the A-scans on it, ``(S, X, 2)``.
-        """
+        """The photo of an eye and, around its fovea, the ``grid`` of the scan of the eye ``scanned``."""
         grid = self._index.grid(number, self._lines(scanned)[1], self.shape[2])
         return {"fundus": self.photo(number), "grid": grid}
 
     def poses(self) -> Tensor:
         """Poses of all eyes as stored, in micrometres, shape ``(N, S, 7)``."""
         with self._reader:
-            return torch.stack([self._pose(number) for number in range(len(self))])
+            return torch.stack([*map(self._pose, range(len(self)))])
 
     def metadata(self) -> list[dict[str, Plain]]:
         """What is known of each eye, see ``fund2oct.data.loading.index.known_values``."""
@@ -226,8 +217,7 @@ class FundusOCTDataset(Dataset[dict[str, Any]]):
     def prepared(self) -> tuple[float, float]:
         """Shares of the photos and of the volumes that come with even light and common levels."""
         photos, volumes = self._index.prepared.mean(0).tolist()
-        wanted = self._wanted
-        return (1.0 if wanted.even_light else photos), (1.0 if wanted.even_levels else volumes)
+        return (1.0 if self._wanted.even_light else photos), (1.0 if self._wanted.even_levels else volumes)
 
     @property
     def spacing_mm(self) -> tuple[float, float, float]:

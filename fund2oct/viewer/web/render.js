@@ -1,7 +1,7 @@
 "use strict";
 // Slices as pictures: resampled to the frame of the first source, so that they can be compared.
 
-const SURFACE_COLOURS = ["#56b4e9", "#f0e442", "#ff9f1c", "#ff5fa2"];
+const SURFACE_COLOURS = ["#56b4e9", "#cc79a7", "#e69f00", "#f0e442"];
 const LESION_COLOURS = ["#f0e442", "#e69f00", "#56b4e9", "#0072b2", "#cc79a7", "#009e73", "#d55e00", "#ffffff"];
 const LAYER_COLOUR = "#7cf5a5";
 const FLAT = 0.6;
