@@ -64,6 +64,7 @@ def draw_curves(curves: Mapping[str, Curve], theme: Theme = LIGHT) -> Figure:
     if not curves:
         raise ValueError("curves: expected at least one value that was logged, found none")
     prefixes = {name: next(prefix for prefix in _GROUPS if name.startswith(prefix)) for name in curves}
+    titles = {name: name.removeprefix(prefix) for name, prefix in prefixes.items()}
     order = list(_GROUPS)
     names = sorted(curves, key=lambda name: (order.index(prefixes[name]), name))
     columns = min(_COLUMNS, len(names))
@@ -73,12 +74,13 @@ def draw_curves(curves: Mapping[str, Curve], theme: Theme = LIGHT) -> Figure:
     grid = figure.add_gridspec(rows, columns)
     for number, name in enumerate(names):
         axes = figure.add_subplot(grid[divmod(number, columns)])
-        colour, _ = _GROUPS[prefixes[name]]
+        colour, group = _GROUPS[prefixes[name]]
         _draw(axes, *curves[name], colour, theme)
         axes.set_xlim(0, max(last, 1))  # a single step has no width
-        axes.set_title(
-            name.removeprefix(prefixes[name]), fontsize=SMALL_PT + 0.5, color=theme.ink, loc="left", pad=3
-        )  # fmt: skip
+        title = titles[name]
+        if [*titles.values()].count(title) > 1:  # such as the total of each side
+            title = f"{group}: {title}"
+        axes.set_title(title, fontsize=SMALL_PT + 0.5, color=theme.ink, loc="left", pad=3)
         if number + columns < len(names):
             axes.tick_params(labelbottom=False)
     used = [group for prefix, group in _GROUPS.items() if prefix in prefixes.values()]
