@@ -19,6 +19,8 @@ _MADE = (
     "events.out.tfevents.*", "hpc_ckpt_*.ckpt",
 )  # fmt: skip
 """What a training writes into its folder."""
+_EARLIER = ".earlier"
+"""Where an earlier run lies until the one that takes its place has trained something."""
 
 
 def make_run_folder(
@@ -33,7 +35,8 @@ def make_run_folder(
     Args:
         experiment: the name.
         out: the folder.
-        overwrite: whether an earlier run in ``out`` may be removed.
+        overwrite: whether an earlier run in ``out`` may be replaced. It is set aside, until
+            :func:`end_replacing`.
         resume: the checkpoint to go on from, which is never removed.
 
     Raises:
@@ -56,7 +59,7 @@ def make_run_folder(
         else:
             check_folder(run, _MARK, overwrite)
             if overwrite and run.is_dir():
-                _remove_run(run, resume)
+                _set_aside(run, resume)
         run.mkdir(parents=True, exist_ok=True)
     # Lightning starts the other processes with the command of this one.
     os.environ[_INHERITED] = str(run)
@@ -73,6 +76,24 @@ def remove_if_empty(run: Path) -> None:
     """Leave no folder behind of a training that wrote nothing."""
     with suppress(OSError):  # it holds something, as it should
         run.rmdir()
+
+
+@rank_zero_only
+def end_replacing(run: Path, ended: bool) -> None:
+    """Remove the earlier run that was set aside, or put it back where nothing was trained in its place.
+
+    Args:
+        run: the folder.
+        ended: whether the training came to its end.
+    """
+    earlier = run / _EARLIER
+    if not earlier.is_dir():
+        return
+    if not (ended or last_checkpoint(run)):
+        _remove(_made(run))
+        for path in earlier.iterdir():
+            path.rename(run / path.name)
+    shutil.rmtree(earlier)
 
 
 def last_checkpoint(run: Path) -> Path | None:
@@ -101,10 +122,26 @@ def _keep_metrics(run: Path) -> None:
         written.rename(run / f"metrics-{number}.csv")
 
 
-def _remove_run(run: Path, resume: str | Path | None) -> None:
+def _set_aside(run: Path, resume: str | Path | None) -> None:
+    """Make room for a run; a mistake in its settings may show only after that."""
     if resume is not None and Path(resume).resolve().is_relative_to(run.resolve()):
         raise OutputError(f"{run}: holds the checkpoint to resume from; choose another folder")
-    for path in (path for pattern in _MADE for path in run.glob(pattern)):
+    earlier = run / _EARLIER
+    if earlier.is_dir() and last_checkpoint(run) is None:  # of a training that was killed at its start
+        _remove(_made(run))
+        return
+    _remove([earlier] if earlier.is_dir() else [])
+    earlier.mkdir()
+    for path in _made(run):
+        path.rename(earlier / path.name)
+
+
+def _made(run: Path) -> list[Path]:
+    return [path for pattern in _MADE for path in run.glob(pattern)]
+
+
+def _remove(paths: list[Path]) -> None:
+    for path in paths:
         if path.is_dir() and not path.is_symlink():
             shutil.rmtree(path)
         else:

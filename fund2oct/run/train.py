@@ -27,7 +27,7 @@ from fund2oct.models import VolumeModel
 from fund2oct.progress import is_quiet
 from fund2oct.run.config import ConfigError, load_experiment
 from fund2oct.run.ending import SaveWhenTerminated, command_of, explained, report_explained
-from fund2oct.run.folder import make_run_folder, remove_if_empty
+from fund2oct.run.folder import end_replacing, make_run_folder, remove_if_empty
 from fund2oct.run.resuming import check_resumable
 from fund2oct.run.settings import check_sections, check_trainer, explain, loggers_of
 from fund2oct.run.spreading import spread
@@ -108,7 +108,7 @@ def train(
         overrides: ``key=value``, as in ``trainer.max_epochs=1``.
         out: folder of the run; by default the next free number in ``runs/EXPERIMENT``.
         resume: a checkpoint to go on from; the run gets a folder of its own all the same.
-        overwrite: whether an earlier run in ``out`` may be removed.
+        overwrite: whether an earlier run in ``out`` may be replaced. It stays where nothing is trained.
         spread_out: whether to use all GPUs or cores where the configuration does not choose, see
             :func:`fund2oct.run.spreading.spread`. Each process runs the command line of this one once more,
             so that it is for commands, not for notebooks.
@@ -138,9 +138,12 @@ def train(
     run = make_run_folder(Path(experiment).stem, out, overwrite, resume)
     if any(run.glob("hpc_ckpt_*.ckpt")):  # requeued: it goes on from there, not from where it once began
         resume = None
+    ended = False
     try:
         _train(config, run, resume, command_of(experiment, list(overrides)))
+        ended = True
     finally:
+        end_replacing(run, ended)
         remove_if_empty(run)
     return run
 

@@ -1,5 +1,7 @@
 """A run has a folder of its own, and goes on from what it can go on from."""
 
+import re
+import shutil
 from pathlib import Path
 
 import pytest
@@ -7,7 +9,7 @@ import torch
 
 from fund2oct.cli import main
 from fund2oct.run.config import load_experiment
-from fund2oct.run.folder import last_checkpoint, make_run_folder
+from fund2oct.run.folder import end_replacing, last_checkpoint, make_run_folder
 
 
 @pytest.fixture(scope="module")
@@ -63,7 +65,44 @@ def test_overwriting_removes_the_run_and_nothing_else(tmp_path):
     with pytest.raises(ValueError, match="holds the checkpoint to resume from"):
         make_run_folder("regression", run, overwrite=True, resume=run / "checkpoints/last.ckpt")
     assert make_run_folder("regression", run, overwrite=True) == run
-    assert [path.name for path in run.iterdir()] == ["my notes.txt"]
+    assert {path.name for path in run.iterdir()} == {"my notes.txt", ".earlier"}
+    (run / "checkpoints").mkdir()
+    (run / "checkpoints/last.ckpt").write_text("new")
+    end_replacing(run, ended=False)  # it trained something
+    assert (run / "checkpoints/last.ckpt").read_text() == "new"
+    assert {path.name for path in run.iterdir()} == {"my notes.txt", "checkpoints"}
+
+
+@pytest.mark.parametrize(
+    "mistake",
+    [
+        "model.init_args.learning_rat=0.1",
+        "model.init_args.init_from=nothere.ckpt",
+        "data.init_args.n_eyes=13",
+    ],
+)
+def test_a_mistake_in_the_settings_leaves_the_run_that_was_to_be_replaced(mistake, trained, tmp_path, capfd):
+    checkpoint, settings = trained
+    run = tmp_path / "run"
+    shutil.copytree(checkpoint.parents[1], run)
+    before = {path.relative_to(run): path.read_bytes() for path in run.rglob("*") if path.is_file()}
+    assert main(["train", "regression", *settings, mistake, "--out", str(run), "--overwrite"]) == 1
+    assert re.split("[.=]", mistake)[2] in capfd.readouterr().err
+    after = {path.relative_to(run): path.read_bytes() for path in run.rglob("*") if path.is_file()}
+    assert after == before
+
+
+def test_what_a_killed_training_set_aside_is_not_lost(tmp_path):
+    run = tmp_path / "run"
+    (run / "checkpoints").mkdir(parents=True)
+    (run / "checkpoints/last.ckpt").write_text("old")
+    (run / "config.yaml").write_text("old")
+    for _ in range(2):  # killed at its start, and begun again
+        make_run_folder("regression", run, overwrite=True)
+        (run / "config.yaml").write_text("new")
+    end_replacing(run, ended=False)
+    assert (run / "checkpoints/last.ckpt").read_text() == (run / "config.yaml").read_text() == "old"
+    assert not (run / ".earlier").exists()
 
 
 def test_the_processes_of_one_training_share_a_folder(tmp_path, monkeypatch):
