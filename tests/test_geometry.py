@@ -42,6 +42,18 @@ def test_ascans_are_centres_of_equal_parts():
     torch.testing.assert_close(scan.coordinates(5)[0, :, 0], torch.tensor([1.0, 3, 5, 7, 9]))
 
 
+@pytest.mark.parametrize(
+    ("values", "name"),
+    [
+        ({"shift": (math.nan, 0)}, "shift"), ({"rotation_deg": math.inf}, "rotation_deg"),
+        ({"half_width_mm": math.inf}, "half_width_mm"), ({"half_width_mm": 0}, "half_width_mm"),
+    ],
+)  # fmt: skip
+def test_a_placement_is_finite(values, name):
+    with pytest.raises(ValueError, match=f"^{name}: expected"):
+        Placement(**values)
+
+
 def test_placement_maps_millimetres_to_pixel_centres():
     placement = Placement(shift=(0.5, -0.5), rotation_deg=90, half_width_mm=10)
     # One half width to the right, turned clockwise as displayed, points down.

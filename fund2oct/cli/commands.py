@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import argparse
 import json
-from collections.abc import Iterator
+import shlex
+from collections.abc import Iterator, Sequence
 from typing import Any, TypeAlias
 
 from fund2oct.progress import is_quiet
@@ -99,9 +100,9 @@ def say(*lines: str) -> None:
             print(line)
 
 
-def suggest(command: str) -> None:
-    """Name the command that comes next."""
-    say(f"Next: {command}")
+def suggest(words: Sequence[object]) -> None:
+    """Name the command that comes next, as it may be typed."""
+    say(f"Next: {shlex.join(map(str, words))}")
 
 
 def answer(options: argparse.Namespace, found: dict[str, Any], *lines: str) -> None:

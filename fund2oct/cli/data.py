@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import shlex
 import sys
 from collections import Counter
 from collections.abc import Iterable, Sequence
@@ -120,7 +119,7 @@ def _simulate(options: argparse.Namespace) -> int:
         photos=options.photos,
     )
     say(*report.lines())
-    suggest(f"fund2oct view {options.out} --out view.html")
+    suggest(["fund2oct", "view", options.out, "--out", "view.html"])
     return 0
 
 
@@ -143,7 +142,7 @@ def _check(options: argparse.Namespace) -> int:
     return 1 if problems else 0
 
 
-def _after_check(files: Sequence[str]) -> str:
+def _after_check(files: Sequence[str]) -> list[str]:
     """The command that suits what sound files hold: pairs are trained on, other eyes are looked at."""
     from fund2oct.data import EyeReader
     from fund2oct.eye import GENERATED, SEARCHED
@@ -154,11 +153,11 @@ def _after_check(files: Sequence[str]) -> str:
         info for info in infos if {"fundus", "volume"} <= info.arrays.keys() and not _is_from(info, GENERATED)
     ]
     if not pairs:
-        return f"fund2oct info {shlex.join(files)} --out sheet.png"
+        return ["fund2oct", "info", *files, "--out", "sheet.png"]
     if not all(info.arrays.keys() >= set(SEARCHED) for info in pairs):
         new = Path(files[0]).with_suffix("")
-        return f"fund2oct surfaces {shlex.join([*files, f'{new}-surfaces.h5'])}"
-    return shlex.join(["fund2oct", "train", *_training(files, pairs, len(infos))])
+        return ["fund2oct", "surfaces", *files, f"{new}-surfaces.h5"]
+    return ["fund2oct", "train", *_training(files, pairs, len(infos))]
 
 
 def _training(files: Sequence[str], pairs: Sequence[EyeInfo], n_eyes: int) -> list[str]:
@@ -215,7 +214,7 @@ def _info(options: argparse.Namespace) -> int:
         with EyeReader(options.files) as reader:
             sheet.append(str(save_figure(draw_contact_sheet(reader), options.out)))
     answer(options, asdict(summary), *summary.lines(), *sheet)
-    suggest(f"fund2oct view {' '.join(options.files)} --out view.html")
+    suggest(["fund2oct", "view", *options.files, "--out", "view.html"])
     return 0
 
 
@@ -233,5 +232,5 @@ def _surfaces(options: argparse.Namespace) -> int:
         print("\n".join(report.lines()), file=sys.stderr)
         return 1
     say(*report.lines())
-    suggest(f"fund2oct check {options.out}")
+    suggest(["fund2oct", "check", options.out])
     return 0

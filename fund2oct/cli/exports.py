@@ -117,5 +117,5 @@ def _write(options: argparse.Namespace) -> int:
         )
         return 1
     say(f"Written: {options.out}")
-    suggest(f"fund2oct submit --check {options.out} {options.folder}")
+    suggest(["fund2oct", "submit", "--check", options.out, options.folder])
     return 0

@@ -255,5 +255,5 @@ def _import(
         print("\n".join(report.lines()))
     else:
         say(*report.lines())
-    suggest(f"fund2oct check {report.path}")
+    suggest(["fund2oct", "check", report.path])
     return 1 if report.skipped else 0

@@ -228,7 +228,7 @@ def _tell_where(run: Path) -> None:
     say(f"      tensorboard --logdir {run.parent}")
 
 
-def _after_training(run: Path, checkpoint: Path) -> str:
+def _after_training(run: Path, checkpoint: Path) -> list[str]:
     """The command that uses what was trained; it names the class of a user's own model."""
     from omegaconf import OmegaConf
 
@@ -237,8 +237,8 @@ def _after_training(run: Path, checkpoint: Path) -> str:
         from fund2oct.models.checkpoint import read_checkpoint, training_after
 
         return training_after(checkpoint, read_checkpoint(checkpoint))
-    own = "" if path.startswith("fund2oct.") else f" --model {path}"
-    return f"fund2oct predict {checkpoint} PHOTO.jpg --out predictions{own}"
+    own = [] if path.startswith("fund2oct.") else ["--model", path]
+    return ["fund2oct", "predict", str(checkpoint), "PHOTO.jpg", "--out", "predictions", *own]
 
 
 def _evaluate(options: argparse.Namespace) -> int:
@@ -276,8 +276,9 @@ def _evaluate(options: argparse.Namespace) -> int:
     measured = {"report": str(report), **_measured(report.parent)}
     answer(options, measured, f"The report lies in {report}, its tables in {report.with_suffix('.md')}")
     if of_models:
-        own = f" --model {options.model[0]}" if len(options.model) == 1 else ""
-        suggest(f"fund2oct predict {options.checkpoints[0]} PHOTO.jpg --out predictions{own}")
+        own = ["--model", options.model[0]] if len(options.model) == 1 else []
+        first = options.checkpoints[0]
+        suggest(["fund2oct", "predict", first, "PHOTO.jpg", "--out", "predictions", *own])
     return 0
 
 
@@ -334,6 +335,6 @@ def _predict(options: argparse.Namespace) -> int:
     before = f", {skipped} of them by an earlier call" if skipped else ""
     n_done = f"{len(done) - len(failed)} of {len(done)} photos translated into {options.out}{before}"
     answer(options, {"out": options.out, "photos": found}, *renamed, n_done)
-    if len(failed) < len(done):
-        suggest(f"fund2oct view {options.out} --out view.html")
+    if any(file.suffix == ".h5" for one in done for file in one.files):  # what the viewer reads
+        suggest(["fund2oct", "view", options.out, "--out", "view.html"])
     return 1 if failed else 0

@@ -151,11 +151,14 @@ def named_option(option: str, words: Sequence[str]) -> dict[str, str]:
     """Values by name, from ``NAME=VALUE``.
 
     Raises:
-        ValueError: if a word has no equals sign.
+        ValueError: if a word has no equals sign, or a name is given twice.
     """
     pairs = [word.partition("=") for word in words]
     if wrong := ["".join(pair) for pair in pairs if not all(pair)]:
         raise ValueError(f"{option} {wrong[0]}: expected NAME=VALUE")
+    names = [name for name, _, _ in pairs]
+    if twice := sorted({name for name in names if names.count(name) > 1}):
+        raise ValueError(f"{option} {twice[0]}: given more than once")
     return {name: value for name, _, value in pairs}
 
 

@@ -73,7 +73,7 @@ def _publish(options: argparse.Namespace) -> int:
         found["pushed"] = push_to_hub(made.folder, options.push)
         lines.append(f"On the hub: {found['pushed']}")
     answer(options, found, *lines)
-    suggest(f"fund2oct predict {made.folder} PHOTO.jpg --out predictions")
+    suggest(["fund2oct", "predict", made.folder, "PHOTO.jpg", "--out", "predictions"])
     return 0
 
 

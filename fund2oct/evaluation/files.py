@@ -92,6 +92,11 @@ def evaluate_files(
     loaded, notes = None, list[str]()
     if Path(fake).suffix.lower() in _CHECKPOINTS or is_published(fake) or is_address(fake):
         loaded = load_model(fake, [import_class(path) for path in model], device)
+        if not loaded.draws_volumes:
+            raise ValueError(
+                f"{fake}: expected a model that draws volumes, found a {type(loaded).__name__}, which draws "
+                f"none; judge its surfaces by fund2oct evaluate {fake} --data {real} --out {out}"
+            )
         loaded.draw_masks(mask_networks or {})
         real_source, notes = _unseen(real_source, loaded, str(fake))
         notes += filter(None, [missing_note(str(fake), loaded)])

@@ -28,7 +28,7 @@ class Placement:
             a 45 to 50 degree camera whose circle of retina fills the photo.
 
     Raises:
-        ValueError: if ``half_width_mm`` is not positive.
+        ValueError: if ``half_width_mm`` is not positive, or a number is not finite.
 
     Example:
         >>> placement = Placement(shift=(0.1, 0.0), half_width_mm=6.5)
@@ -43,8 +43,11 @@ class Placement:
     half_width_mm: float = 6.5
 
     def __post_init__(self) -> None:
-        if not self.half_width_mm > 0:
+        if not 0 < self.half_width_mm < math.inf:
             raise ValueError(f"half_width_mm: expected a positive length, found {self.half_width_mm}")
+        for name, values in (("shift", self.shift), ("rotation_deg", (self.rotation_deg,))):
+            if not all(map(math.isfinite, values)):
+                raise ValueError(f"{name}: expected finite numbers, found {', '.join(map(str, values))}")
 
     def to_grid(self, points_mm: Tensor) -> Tensor:
         """Map points ``(..., 2)`` in millimetres around the fovea to grid units of the photo."""

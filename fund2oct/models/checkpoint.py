@@ -157,7 +157,7 @@ def _read(path: Path) -> dict[str, Any]:
         raise CheckpointError(str(error)) from error
 
 
-def training_after(path: Path, checkpoint: dict[str, Any]) -> str:
+def training_after(path: Path, checkpoint: dict[str, Any]) -> list[str]:
     """The command that begins a translation with a pre-training.
 
     Args:
@@ -165,11 +165,11 @@ def training_after(path: Path, checkpoint: dict[str, Any]) -> str:
         checkpoint: what it holds, see :func:`read_checkpoint`.
 
     Returns:
-        The command, in which the photo encoder is the same.
+        The words of the command, in which the photo encoder is the same.
 
     Example:
         >>> training_after(Path("a.ckpt"), {"hyper_parameters": {"encoder": "own"}})
-        'fund2oct train pix2vol model.init_args.init_from=a.ckpt model.init_args.encoder=own'
+        ['fund2oct', 'train', 'pix2vol', 'model.init_args.init_from=a.ckpt', 'model.init_args.encoder=own']
     """
     given = checkpoint["hyper_parameters"]
     settings: dict[str, object] = {"init_from": path}
@@ -181,7 +181,7 @@ def training_after(path: Path, checkpoint: dict[str, Any]) -> str:
         elif encoder != "own":
             settings["fine_tune"] = "true"
     words = [f"model.init_args.{name}={value}" for name, value in settings.items()]
-    return shlex.join(["fund2oct", "train", "pix2vol", *words])
+    return ["fund2oct", "train", "pix2vol", *words]
 
 
 def _find_class(
@@ -194,7 +194,7 @@ def _find_class(
     if name in _PRETRAININGS:
         raise CheckpointError(
             f"{path}: is a pre-training ({name}), which translates no photo; begin a training with it: "
-            f"{training_after(path, checkpoint)}"
+            f"{shlex.join(training_after(path, checkpoint))}"
         )
     # A class in a user's own file has another module name when that file is run as a script.
     alike = [one for one in own if one.__qualname__ == name.rpartition(".")[2]]

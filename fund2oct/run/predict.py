@@ -140,6 +140,11 @@ def predict(
             f"intervals: expected a model that draws volumes, found a {type(network).__name__}, which draws "
             "none; its map and its .tif have the 80% interval of the thickness anyway; leave --intervals out"
         )
+    if draw and not network.draws_volumes:
+        raise ValueError(
+            f"draw: expected a model that draws volumes, found a {type(network).__name__}, which draws none; "
+            "leave --draw out"
+        )
     footer = f"{type(network).__name__}, {Path(checkpoint).name}. {network.task.provenance()} {_FOOTER}"
     wanted = seed if intervals else None
     results = Results(Path(out), formats, figure_formats, theme, footer, overwrite, wanted)

@@ -62,11 +62,14 @@ class Results:
         return tuple(path for path in (self.folder / file for file in self.names(name)) if path.exists())
 
     def are_done(self, name: str, model: VolumeModel) -> bool:
-        """Whether the last of them is there."""
-        last = [_ending(self.formats[-1]) if model.draws_volumes else _NUMBERS]
-        if model.draws_volumes and self.intervals_seed is not None:
-            last.append(f"{_INTERVALS}.npz")
-        return all((self.folder / f"{name}{ending}").exists() for ending in last)
+        """Whether all of them are there that this model writes."""
+        made = set(self.names(name))
+        if not model.draws_volumes:
+            made -= {f"{name}{_ending(format)}" for format in self.formats}
+            made -= {f"{name}{_PANEL}.{ending}" for ending in self.figure_formats}
+        if not hasattr(model, "surfaces"):
+            made -= {f"{name}{_MAP}.{ending}" for ending in self.figure_formats} | {f"{name}{_NUMBERS}"}
+        return all((self.folder / file).exists() for file in made)
 
     def write(self, model: VolumeModel, eye: Eye, name: str) -> None:
         """Write the results of a photo, whose scan lies where the model put it.

@@ -11,6 +11,7 @@ from PIL import Image
 
 from fund2oct.cli import main
 from fund2oct.data import EyeReader, EyeWriter
+from fund2oct.models import SurfaceModel
 
 FIRST, SECOND, THIRD = (f"sim3-000000{n}-{side}" for n, side in ((0, "OD"), (1, "OS"), (2, "OD")))
 
@@ -265,3 +266,12 @@ def test_volumes_without_a_real_one_are_left_out_and_named(place, eyes):
     save("real.h5", eyes[:2])
     assert main(["evaluate", *FILES, "fake", "--out", "out", "--distances", "none"]) == 0
     assert f"* fake has 1 volumes more, left out: {THIRD}." in (place / "out" / "report.md").read_text()
+
+
+def test_a_model_of_surfaces_answers_no_volumes(place, tiny_checkpoint, monkeypatch, capsys):
+    model = SurfaceModel((6, 32, 48), encoder="own", surface_width=8)
+    monkeypatch.setattr("fund2oct.evaluation.files.load_model", lambda *_: model)
+    assert main(["evaluate", "--real", "real.h5", "--fake", "model.ckpt", "--out", "out"]) == 1
+    printed = capsys.readouterr().err
+    assert "found a SurfaceModel, which draws none; judge its surfaces by fund2oct evaluate" in printed
+    assert not (place / "out").exists()

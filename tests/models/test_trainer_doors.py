@@ -45,6 +45,12 @@ def moved(before, module):
     return [name for name, value in module.state_dict().items() if not torch.equal(before[name], value)]
 
 
+@pytest.mark.parametrize("rate", [-0.01, float("nan")])
+def test_a_rate_that_goes_uphill_is_refused(rate, tiny_eyes):
+    with pytest.raises(ValueError, match=f"learning rates: expected 0 or more, found {rate:g}"):
+        fit(tiny(learning_rate=rate), tiny_eyes)
+
+
 def test_a_gradient_is_clipped_at_its_own_size_under_a_scaler(tiny_eyes):
     left = []
 

@@ -6,6 +6,7 @@ from dataclasses import fields
 import numpy as np
 import pytest
 
+from fund2oct.data.importing.simulated_file import simulate_file
 from fund2oct.eye import Eye
 from fund2oct.geometry import RadialScan, RasterScan
 from fund2oct.phantom import DIAGNOSES, LESIONS, Optics, PhantomConfig, simulate_eye, simulate_eyes
@@ -147,3 +148,5 @@ def test_bad_arguments():
         simulate_eyes(0, 0)
     with pytest.raises(ValueError, match="n_eyes and workers"):
         simulate_eyes(0, 1, workers=0)
+    with pytest.raises(ValueError, match="seed: expected 0 or more, found -1"):
+        simulate_file("a.h5", 1, seed=-1)

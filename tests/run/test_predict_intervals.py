@@ -12,6 +12,7 @@ from fund2oct.data.preparing.placing import ON_DISC
 from fund2oct.eye import Eye
 from fund2oct.models import SurfaceModel, load_model
 from fund2oct.models.uncertainty.familiar import UNLIKE
+from fund2oct.outputs import OutputError
 from fund2oct.phantom import simulate_eye
 from fund2oct.run.predict import predict
 from fund2oct.run.results import Results
@@ -38,6 +39,8 @@ def test_intervals_are_written_beside_the_volume(tiny_checkpoint, tmp_path):
         assert found["surfaces_um"].shape == (3, 4, 6, 48)
     (again,) = predict(**given, intervals=True, skip_done=True)
     assert again.skipped
+    with pytest.raises(OutputError, match="exist"):  # what is asked for is not all there
+        predict(**given, formats=("nifti", "hdf5"), intervals=True, skip_done=True)
 
 
 def test_intervals_of_a_model_without_volumes_are_refused(tiny_checkpoint, tmp_path, monkeypatch):
@@ -50,6 +53,8 @@ def test_intervals_of_a_model_without_volumes_are_refused(tiny_checkpoint, tmp_p
         ValueError, match=r"found a SurfaceModel, which draws none; .*; leave --intervals out"
     ):
         predict(**given, intervals=True)
+    with pytest.raises(ValueError, match=r"draw: .* found a SurfaceModel, .*; leave --draw out"):
+        predict(**given, draw=True)
     assert not (tmp_path / "out").exists()
 
 

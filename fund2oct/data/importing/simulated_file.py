@@ -58,8 +58,8 @@ def simulate_file(
 
     Raises:
         DataError: if ``out`` exists, or cannot be made, or ``photos`` holds no photo of a healthy eye.
-        ValueError: if ``n_eyes`` or ``workers`` is not positive, or ``config`` asks for what cannot be
-            simulated behind a photo.
+        ValueError: if ``n_eyes`` or ``workers`` is not positive, ``seed`` is negative, or ``config`` asks for
+            what cannot be simulated behind a photo.
 
     Example:
         >>> small = PhantomConfig(n_depth=32, n_ascans=48, fundus_px=48)
@@ -68,6 +68,8 @@ def simulate_file(
     """
     if n_eyes < 1 or workers < 1:
         raise ValueError(f"n_eyes and workers: expected at least 1, found {n_eyes} and {workers}")
+    if seed < 0:
+        raise ValueError(f"seed: expected 0 or more, found {seed}")
     config = config or PhantomConfig()
     remarks = list[str]()
     if photos is None:

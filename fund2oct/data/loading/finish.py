@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 from math import prod
 from pathlib import Path
 from typing import Any
+from weakref import WeakSet
 
 import torch
 from torch import Tensor, nn
@@ -17,6 +18,10 @@ from fund2oct.data.preparing.photo import resize
 from fund2oct.geometry import Symmetry
 
 Pictures = Tensor | list[Tensor]
+
+_ROUNDING = 1e-3
+_IN_RANGE: WeakSet[nn.Module] = WeakSet()
+"""Networks whose masks were seen to lie in [0, 1]."""
 
 
 def empty_bytes(shape: tuple[int, ...], shared: bool) -> Tensor:
@@ -138,15 +143,24 @@ def draw_mask(network: nn.Module, photos: Tensor, name: str) -> Tensor:
     if not isinstance(maps, Tensor) or tuple(maps.shape) != wanted:
         found = tuple(maps.shape) if isinstance(maps, Tensor) else type(maps).__name__
         raise ValueError(f"{name}: expected maps of shape {wanted}, found {found}")
+    if network not in _IN_RANGE or photos.device.type == "cpu":  # elsewhere once: a look waits for the device
+        low, high = float(maps.min()), float(maps.max())
+        if not (low >= -_ROUNDING and high <= 1 + _ROUNDING):  # nor NaN
+            raise ValueError(
+                f"{name}: expected maps in [0, 1], found {low:.3g} to {high:.3g}; "
+                "end the network with a sigmoid"
+            )
+        _IN_RANGE.add(network)
     return maps.float()
 
 
-def load_mask_network(name: str) -> nn.Module:
+def load_mask_network(name: str, option: str = "vessel_network") -> nn.Module:
     """Load a network that draws a mask of the photo, such as its vessels, ready for use.
 
     Args:
         name: path of a TorchScript file (``.pt``), or import path of a class or function without
             arguments that returns a module.
+        option: what the user named it by, for errors.
 
     Returns:
         The network, frozen and in evaluation mode. It takes photos ``(B, 3, H, H)`` in [0, 1] and returns
@@ -169,17 +183,22 @@ def load_mask_network(name: str) -> nn.Module:
             network: Any = torch.jit.load(name, map_location="cpu")
         except (RuntimeError, ValueError) as error:
             reason = str(error).strip().splitlines()[0]
-            raise ValueError(f"vessel_network: {name}: not a TorchScript file ({reason})") from error
+            raise ValueError(f"{option}: {name}: not a TorchScript file ({reason})") from error
     else:
         try:
             factory = import_by_path(name)
         except ValueError as error:
             raise ValueError(
-                f"vessel_network: expected a TorchScript file or an import path, found {error}"
+                f"{option}: expected a TorchScript file or an import path, found {error}"
             ) from error
-        network = factory()
+        try:
+            network = factory()
+        except TypeError as error:
+            raise ValueError(
+                f"{option}: {name}: expected a class or function that needs no arguments: {error}"
+            ) from error
     if not isinstance(network, nn.Module):
-        raise ValueError(f"vessel_network: {name}: expected a network, found {type(network).__name__}")
+        raise ValueError(f"{option}: {name}: expected a network, found {type(network).__name__}")
     for parameter in network.parameters():  # one by one: TorchScript modules cannot do it at once
         parameter.requires_grad_(False)
     return network.eval()

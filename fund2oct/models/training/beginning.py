@@ -49,8 +49,8 @@ def start_from(paths: Iterable[str | Path], model: Any, kept: tuple[str, ...] = 
     """Give a model's generator, its average and its discriminators the weights of files, and say it.
 
     Args:
-        paths: see :func:`fund2oct.models.training.init_from.init_from`; beside the ``model.safetensors`` of a
-            published model lies its ``config.json``, which is read too.
+        paths: see :func:`fund2oct.models.training.init_from.init_from`, or folders of published models.
+            Beside the ``model.safetensors`` of such a one lies its ``config.json``, which is read too.
         model: whose networks are built.
         kept: prefixes of the names of weights that are not replaced.
 
@@ -65,7 +65,7 @@ def start_from(paths: Iterable[str | Path], model: Any, kept: tuple[str, ...] = 
     networks = {name: part for name, part in parts.items() if part is not None}
     names = {f"{part}.{name}" for part, network in networks.items() for name in network.state_dict()}
     found = []
-    for path in map(Path, paths):
+    for path in (one / WEIGHTS if is_published(one) else one for one in map(Path, paths)):
         about, hyper_parameters = _told(path)
         report = init_from(path, networks, kept)
         check_same_weights(hyper_parameters, model, names - set(report.taken), f"init_from: {path}")

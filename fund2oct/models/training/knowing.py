@@ -71,7 +71,9 @@ class KnowingModule(EncodingModule):
                     f"one of {', '.join(self.masks)}" if self.masks else "none, for the model takes no masks"
                 )
                 raise ValueError(f"mask {name}: expected {known}")
-        self.mask_networks = {name: load_mask_network(path) for name, path in mask_networks.items()}
+        self.mask_networks = {
+            name: load_mask_network(path, f"mask {name}") for name, path in mask_networks.items()
+        }
 
     @property
     def undrawn_masks(self) -> tuple[str, ...]:
@@ -94,7 +96,8 @@ class KnowingModule(EncodingModule):
             The argument by its name; empty for a model that is told nothing but photos.
 
         Raises:
-            ValueError: if a training batch lacks the metadata of a model with conditions.
+            ValueError: if a training batch lacks the metadata of a model with conditions, or a mask that no
+                network draws.
         """
         if not any(self.n_known):
             return {}
@@ -104,6 +107,11 @@ class KnowingModule(EncodingModule):
                 raise ValueError(
                     "batch: metadata: expected a JSON object of each eye, for the model has conditions; "
                     "fund2oct.data.FundusOCTDataset gives them"
+                )
+            if lacking := [name for name in self.undrawn_masks if name not in batch]:
+                raise ValueError(
+                    f"masks: {', '.join(lacking)}: neither in the batch nor drawn by a network; name one "
+                    "in mask_networks (data.init_args.vessel_network draws vessels), or leave the mask out"
                 )
             known = known.withheld(NoiseSource.of_keys(batch["key"], self.seed + self.global_step))
         return {"known": known}

@@ -147,8 +147,13 @@ def check_optimizers(optimizers: Sequence[Optimizer], most: int, judges: Sequenc
         judges: trained weights of the discriminators.
 
     Raises:
-        ValueError: if there are too many, or the last one holds none of the discriminators' weights.
+        ValueError: if there are too many, the last one holds none of the discriminators' weights, or a
+            learning rate is negative or NaN.
     """
+    for group in (group for optimizer in optimizers for group in optimizer.param_groups):
+        rate = group.get("initial_lr", group["lr"])
+        if not rate >= 0:  # Adam looks at its default alone, and would go uphill
+            raise ValueError(f"learning rates: expected 0 or more, found {rate:g}")
     if not 1 <= len(optimizers) <= most:
         raise ValueError(
             f"configure_optimizers: expected {'one optimiser' if most == 1 else 'one or two optimisers'}, "

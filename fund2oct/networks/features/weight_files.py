@@ -74,6 +74,10 @@ def read_saved(path: Path, asked_by: str) -> Mapping[Any, Any]:
     """
     import torch
 
+    if path.is_dir():
+        raise ValueError(
+            f"{asked_by}: {path}: is a folder; name the file in it, as a training's checkpoints/last.ckpt"
+        )
     if not path.is_file():
         raise ValueError(f"{asked_by}: {path}: no such file")
     try:

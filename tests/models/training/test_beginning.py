@@ -126,6 +126,10 @@ def test_a_published_model_says_what_it_has_seen(tiny_checkpoint, tiny_eyes, tmp
 
     model, line = start()
     assert len(model.seen_eyes.before) == 1 and "which eyes" not in line
+    folder = begun(Pix2Vol(SHAPE, **TINY_PIX2VOL, init_from=str(tmp_path)), tiny_eyes)
+    assert folder.seen_eyes.before == model.seen_eyes.before
+    with pytest.raises(ValueError, match=r": is a folder; name the file in it, as a training"):
+        begun(Pix2Vol(SHAPE, **TINY_PIX2VOL, init_from=str(tmp_path.parent)), tiny_eyes)
     with pytest.raises(ValueError, match="begins with were trained on"):
         start(split_seed=1)
     # The configuration of another library says nothing of eyes; that is said.

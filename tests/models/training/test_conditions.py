@@ -13,6 +13,7 @@ from torch.utils.data import DataLoader
 
 from fund2oct.callbacks import MemoryCallback
 from fund2oct.data import EyeReader, EyeWriter, FundusOCTDataModule, FundusOCTDataset
+from fund2oct.data.loading.finish import draw_mask, load_mask_network
 from fund2oct.evaluation.answers.controls import surface_answers, told_otherwise
 from fund2oct.evaluation.checkpoints import HeldOutEyes, evaluate_checkpoints, missing_note
 from fund2oct.models import Pix2Vol, SurfaceModel, load_model
@@ -214,8 +215,13 @@ def test_masks_are_drawn_by_networks_that_no_checkpoint_names(path, tmp_path, ca
     assert torch.equal(masks[:, 0], batch["fundus"][:, 1]) and masks[:, 1].isnan().all()
     drusen = torch.rand(2, 1, 48, 48)  # of a loader of one's own
     assert torch.equal(model.known({**batch, "drusen": drusen})["known"].masks[:, 1:], drusen)
+    data = FundusOCTDataModule(str(path), batch_size=4)
+    with pytest.raises(ValueError, match=r"^masks: drusen: neither in the batch nor drawn by a network"):
+        fit(model, data, 1)
+    model.draw_masks(networks | {"drusen": networks["vessels"]})
     with caplog.at_level("INFO"):
-        trainer = fit(model, FundusOCTDataModule(str(path), batch_size=4), 3, [MemoryCallback()])
+        trainer = fit(model, data, 3, [MemoryCallback()])
+    model.draw_masks(networks)
     assert "memory: " in caplog.text and "not estimated" not in caplog.text
     trainer.save_checkpoint(tmp_path / "masks.ckpt")
     assert b"green.pt" not in (tmp_path / "masks.ckpt").read_bytes()
@@ -234,6 +240,31 @@ def test_masks_are_drawn_by_networks_that_no_checkpoint_names(path, tmp_path, ca
     assert flags.is_floating_point() and torch.equal(flags[:, 1:], (drusen > 0.5).float())
     with pytest.raises(ValueError, match="masks: lesions names something else in a batch"):
         SurfaceModel(SHAPE, encoder="own", surface_width=8, masks=["lesions"])
+
+
+class Scaled(torch.nn.Module):
+    factor = 1.0
+
+    def forward(self, photos: torch.Tensor) -> torch.Tensor:
+        return photos[:, 1:2] * self.factor
+
+
+@pytest.mark.parametrize(
+    ("factor", "found"), [(255.0, "0 to 255"), (-1.0, "-1 to -0"), (float("nan"), "nan")]
+)
+def test_a_mask_is_a_map_between_0_and_1(factor, found):
+    network = Scaled()
+    photos = torch.rand(1, 3, 8, 8)
+    photos[..., 0, 0], photos[..., 7, 7] = 0, 1
+    assert torch.equal(draw_mask(network, photos, "mask disc"), photos[:, 1:2])
+    network.factor = factor
+    with pytest.raises(ValueError, match=rf"^mask disc: expected maps in \[0, 1\], found {found}"):
+        draw_mask(network, photos, "mask disc")
+
+
+def test_a_network_that_needs_arguments_is_named_by_its_option():
+    with pytest.raises(ValueError, match=r"^mask disc: torch\.nn\.Linear: expected a class .* no arguments"):
+        load_mask_network("torch.nn.Linear", "mask disc")
 
 
 def test_a_report_draws_the_masks_of_the_training_and_says_which_are_missing(path, tmp_path):
