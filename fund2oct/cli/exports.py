@@ -9,10 +9,13 @@ from fund2oct.cli.commands import GOES_ON, Commands, add_command, say, suggest
 from fund2oct.cli.options import (
     add_device,
     add_format,
+    add_mask,
     add_overwrite,
     add_placement,
     add_seed,
+    add_set,
     device_option,
+    named_option,
     placement_option,
 )
 
@@ -51,7 +54,10 @@ def add_commands(commands: Commands) -> None:
     )
     submit.add_argument("source", metavar="CHECKPOINT", help="a model of six slices; with --check the zip")
     submit.add_argument("folder", metavar="DIR", help="the challenge's folder, or its val, or photos")
-    add_placement(submit.add_argument_group("photos"))
+    photos = submit.add_argument_group("photos")
+    add_placement(photos)
+    add_set(photos, "")
+    add_mask(photos)
     model = submit.add_argument_group("model")
     model.add_argument("--model", default=None, metavar="MODULE.CLASS", help="a class of your own")
     add_seed(model, "the speckle and the poses")
@@ -103,6 +109,8 @@ def _write(options: argparse.Namespace) -> int:
         options.model,
         device_option(options.device),
         options.overwrite,
+        named_option("--set", options.metadata),
+        named_option("--mask", options.masks),
     )
     for reason in report.failed:
         print(f"fund2oct: {reason}", file=sys.stderr)

@@ -19,6 +19,7 @@ from fund2oct.cli.options import (
     add_overwrite,
     add_placement,
     add_seed,
+    add_set,
     device_option,
     named_option,
     placement_option,
@@ -150,11 +151,7 @@ def _add_predict(commands: Commands) -> None:
         help="a table with what is known of each eye, a row each with its photo, as fund2oct import table "
         "reads it",
     )  # fmt: skip
-    photos.add_argument(
-        "--set", action="append", default=[], metavar="NAME=VALUE", dest="metadata",
-        help="what is known of all eyes, as in age_years=63, where the model was trained with it and the "
-        "table says nothing; may be given more than once",
-    )  # fmt: skip
+    add_set(photos, " and the table says nothing")
     add_mask(photos)
     model = predict.add_argument_group("model")
     model.add_argument("--checkpoint", metavar="MODEL", help="the model, in place of the first word")

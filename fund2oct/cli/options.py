@@ -92,6 +92,15 @@ def add_seed(group: Group, of: str) -> None:
     )
 
 
+def add_set(group: Group, unless: str) -> None:
+    """Add the option that says what is known of all eyes; ``unless`` is what may know better."""
+    group.add_argument(
+        "--set", action="append", default=[], metavar="NAME=VALUE", dest="metadata",
+        help=f"what is known of all eyes, as in age_years=63, where the model was trained with it{unless}; "
+        "may be given more than once",
+    )  # fmt: skip
+
+
 def add_mask(group: Group) -> None:
     """Add ``--mask``."""
     group.add_argument(

@@ -54,6 +54,21 @@ def test_a_submission_is_laid_out_as_the_challenge_wants_it(submission, challeng
     assert np.abs(np.asarray(slices[10], float) - expected).mean() < 3
 
 
+def test_a_model_that_knows_more_than_the_photo_is_told(tiny_checkpoint, challenge, tmp_path, monkeypatch):
+    told = []
+
+    def slices(network, photo, placed, seed, metadata):
+        told.append((network, metadata))
+        raise DataError(f"{photo}: not now")
+
+    monkeypatch.setattr(writing, "_slices", slices)
+    command = ["submit", str(tiny_checkpoint), str(challenge), "--out", str(tmp_path / "s.zip")]
+    assert main([*command, "--set", "age_years=63"]) == 1
+    assert [metadata for _, metadata in told] == 2 * [{"age_years": "63"}]
+    assert main([*command, "--mask", "disc=torch.nn.Identity"]) == 1  # this model takes no masks
+    assert len(told) == 2
+
+
 def test_the_same_call_writes_the_same_bytes(submission, tiny_checkpoint, challenge, tmp_path):
     write_submission(tiny_checkpoint, challenge / "val", tmp_path / "again.zip")
     assert (tmp_path / "again.zip").read_bytes() == submission.read_bytes()
@@ -89,7 +104,7 @@ def test_a_damaged_part_and_one_of_another_seed_are_made_again(
     photo = challenge / f"val/CF/{STEMS[0]}.jpg"
     parts = tmp_path / ".submission.zip.parts"
     parts.mkdir()
-    name_of = writing._fingerprints(tiny_checkpoint, Placement(), 0, "cpu")
+    name_of = writing._fingerprints(tiny_checkpoint, [repr(Placement()), 0, "cpu", {}, {}])
     (parts / f"{name_of(photo)}.zip").write_bytes(submission.read_bytes()[:5000])
     report = write_submission(tiny_checkpoint, challenge, out)
     assert report.n_kept == 0 and out.read_bytes() == submission.read_bytes()

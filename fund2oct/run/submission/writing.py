@@ -8,7 +8,7 @@ import json
 import os
 import shutil
 import zipfile
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -17,7 +17,7 @@ from PIL import Image
 from fund2oct import __version__
 from fund2oct.data.formats.images import resize
 from fund2oct.data.preparing.placing import PhotoPlacement
-from fund2oct.eye import Array, DataError
+from fund2oct.eye import Array, DataError, Plain
 from fund2oct.geometry import Placement
 from fund2oct.models import VolumeModel, load_model
 from fund2oct.models.checkpoint import find_model, import_class
@@ -60,6 +60,8 @@ def write_submission(
     model: str | None = None,
     device: str = "cpu",
     overwrite: bool = False,
+    metadata: Mapping[str, Plain] | None = None,
+    mask_networks: Mapping[str, str] | None = None,
 ) -> SubmissionReport:
     """Translate the photos of the challenge's ``val`` and write the zip to upload.
 
@@ -76,6 +78,8 @@ def write_submission(
         model: import path of the model's class, where it is not of this package.
         device: where the model runs.
         overwrite: whether ``out`` may be replaced.
+        metadata: what is known of all eyes, of a model that was trained with it.
+        mask_networks: networks that draw the masks that the model was trained with, by name.
 
     Returns:
         How many photos were answered, and which could not be.
@@ -104,10 +108,12 @@ def write_submission(
         raise ValueError(
             f"{checkpoint}: the challenge wants {N_SLICES} slices of each eye, this model draws {found}"
         )
-    placed = placement or Placement()
+    network.draw_masks(mask_networks or {})
+    placed, known = placement or Placement(), dict(metadata or {})
     parts = out.with_name(f".{out.name}.parts")
     parts.mkdir(parents=True, exist_ok=True)
-    name_of = _fingerprints(checkpoint, placed, seed, network.device.type)
+    networks = {name: _content(Path(path)) or path for name, path in (mask_networks or {}).items()}
+    name_of = _fingerprints(checkpoint, [repr(placed), seed, network.device.type, known, networks])
     kept, failed, done = 0, list[str](), dict[str, Path]()
     for stem, photo in with_progress(photos.items(), len(photos), "translating"):
         try:
@@ -115,7 +121,7 @@ def write_submission(
             if _is_whole(part, stem):
                 kept += 1
             else:
-                _write(part, {stem: _slices(network, photo, placed, seed)})
+                _write(part, {stem: _slices(network, photo, placed, seed, known)})
             done[stem] = part
         except (DataError, OSError) as error:
             line = " ".join(str(error).split())
@@ -127,9 +133,13 @@ def write_submission(
 
 
 def _slices(
-    network: VolumeModel, photo: Path, placement: Placement | PhotoPlacement, seed: int
+    network: VolumeModel,
+    photo: Path,
+    placement: Placement | PhotoPlacement,
+    seed: int,
+    metadata: Mapping[str, Plain],
 ) -> list[bytes]:
-    volume = network.predict(photo, placement, seed).volume
+    volume = network.predict(photo, placement, seed, metadata=metadata).volume
     assert volume is not None
     return [_jpg(resize(bscan, HEIGHT_PX, WIDTH_PX)) for bscan in volume]
 
@@ -171,16 +181,18 @@ def _is_whole(part: Path, stem: str) -> bool:
         return False
 
 
-def _fingerprints(
-    checkpoint: Path, placement: Placement | PhotoPlacement, seed: int, device: str
-) -> Callable[[Path], str]:
+def _content(path: Path) -> str:
+    """SHA-256 of a file; empty where there is none."""
+    return hashlib.sha256(path.read_bytes()).hexdigest() if path.is_file() else ""
+
+
+def _fingerprints(checkpoint: Path, given: Sequence[object]) -> Callable[[Path], str]:
     """Names of parts by all that decides their content, so that a part of another call is never taken."""
     files = [checkpoint / CONFIG, checkpoint / WEIGHTS] if is_published(checkpoint) else [checkpoint]
-    model = [hashlib.sha256(path.read_bytes()).hexdigest() for path in files]
+    model = [_content(path) for path in files]
 
     def name_of(photo: Path) -> str:
-        content = hashlib.sha256(photo.read_bytes()).hexdigest()
-        decides = [__version__, model, repr(placement), seed, device, photo.stem, content, _QUALITY]
+        decides = [__version__, model, given, photo.stem, _content(photo), _QUALITY]
         return hashlib.sha256(json.dumps(decides).encode()).hexdigest()[:24]
 
     return name_of
