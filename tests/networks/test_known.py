@@ -68,8 +68,8 @@ def test_the_truth_helps_the_shuffled_does_not_and_the_missing_does_no_harm(shar
     assert error_um(network, share) < 0.5 * plain
     assert error_um(network, share, told=False) < 1.01 * plain
     assert error_um(network, share, shuffled=1) > plain
-    # Nor does a network gain by what was shuffled when it learned. By chance what it is told agrees a little with
-    # the truth: seven ways to shuffle give 0.97 to 1.01 of the error.
+    # Nor does a network gain by what was shuffled when it learned. By chance that agrees a little with the
+    # truth: seven ways to shuffle give 0.97 to 1.01 of the error.
     assert error_um(trained(share, shuffled=1), share) > 0.95 * plain
 
 
