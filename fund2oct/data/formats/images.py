@@ -17,7 +17,10 @@ from fund2oct.levels import Levels, find_levels, is_guessed, to_bytes
 
 _TRANSPARENT = ("RGBA", "LA", "PA", "RGBa", "La")
 _MINISWHITE = 0
-_BITS, _PHOTOMETRIC = 258, 262
+_BITS, _PHOTOMETRIC, _ORIENTATION = 258, 262, 274
+# Of the eight orientations: stored columns are rows, stored rows begin below, stored columns at the right.
+_ON_ITS_SIDE, _FROM_BELOW, _FROM_THE_RIGHT = (5, 6, 7, 8), (3, 4, 7, 8), (2, 3, 6, 7)
+_KNOWN_COLOURS = tuple(tifffile.PHOTOMETRIC[name] for name in ("MINISWHITE", "MINISBLACK", "RGB", "YCBCR"))
 
 
 def read_rgb(path: str | os.PathLike[str]) -> Array:
@@ -151,6 +154,8 @@ def _read(path: str | os.PathLike[str]) -> tuple[Array, Levels | None]:
         raise DataError(f"{path}: is {kind}; expected a picture")
     try:
         values, levels = _decode(Path(path))
+    except DataError as error:
+        raise DataError(f"{path}: {error}") from error
     # A damaged file makes decoders raise whatever they stumble over.
     except (OSError, ValueError, SyntaxError, TypeError, IndexError, Image.DecompressionBombError) as error:
         raise DataError(f"{path}: cannot be read as a picture, it is damaged or none ({error})") from error
@@ -160,21 +165,23 @@ def _read(path: str | os.PathLike[str]) -> tuple[Array, Levels | None]:
 
 
 def _decode(path: Path) -> tuple[Array, Levels | None]:
-    try:
-        image = Image.open(path)
-    except Image.UnidentifiedImageError:
-        if path.suffix.lower() not in (".tif", ".tiff"):
-            raise
-        return _by_tifffile(path)
-    with image:
+    # Given a name, Pillow maps a TIFF into memory, and takes the sides of one on its side for each other.
+    with path.open("rb") as file:
+        try:
+            image = Image.open(file)
+        except Image.UnidentifiedImageError:
+            if path.suffix.lower() not in (".tif", ".tiff"):
+                raise
+            return _by_tifffile(path)
+        levels = None
         # Pillow keeps the upper eight bits of deep colours alone, so that 12 bits in 16 are black, and
         # takes those that lie apart in a TIFF for bytes.
-        if image.mode == "RGB" and image.format == "TIFF" and max(_tags(image).get(_BITS, [8])) > 8:
-            return _by_tifffile(path)
-        if not image.mode.startswith("I") and any("16" in str(tile.args) for tile in image.tile):
-            return _by_opencv(path), None
-        levels = None
-        if image.mode.startswith(("I", "F")) and image.format == "TIFF":
+        if not image.mode.startswith(("I", "F")):
+            if image.format == "TIFF" and max(_tags(image).get(_BITS, [8])) > 8:
+                return _by_tifffile(path)
+            if any("16" in str(tile.args) for tile in image.tile):
+                return _by_opencv(path, image.getexif().get(_ORIENTATION, 1))
+        elif image.format == "TIFF":
             levels = _tiff_levels(image)
         image.load()
         upright = ImageOps.exif_transpose(image)
@@ -203,23 +210,69 @@ def _by_tifffile(path: Path) -> tuple[Array, Levels | None]:
     """The first page, which Pillow knows only with 8 bits a colour, colours behind each other."""
     with tifffile.TiffFile(path) as tif:
         page = tif.pages.first
-        values, axes = page.asarray(), page.axes
+        values, axes = _values(page), page.axes
+        orientation = page.tags.valueof(_ORIENTATION, 1)
     if "S" in axes:
-        values = np.moveaxis(values, axes.index("S"), -1)[..., :3]
+        values = np.moveaxis(values, axes.index("S"), -1)
     if values.ndim not in (2, 3):
         raise ValueError(f"it has the shape {values.shape}")
+    values, levels = _upright(values, orientation), None
+    if values.ndim == 3:
+        n_colours = values.shape[-1] - len(page.extrasamples)
+        if tifffile.EXTRASAMPLE.UNASSALPHA in page.extrasamples:
+            alpha = n_colours + page.extrasamples.index(tifffile.EXTRASAMPLE.UNASSALPHA)
+            values, levels = _over_black(values, alpha)
+        values = values[..., :3] if n_colours > 1 else values[..., 0]
     if page.photometric == tifffile.PHOTOMETRIC.MINISWHITE:
         if values.dtype.kind not in "ub":
             raise ValueError("its white is zero, and nothing tells its black")
         return values, (2.0**page.bitspersample - 1, 0.0)
-    return values, None
+    return values, levels
 
 
-def _by_opencv(path: Path) -> Array:
+def _values(page: Any) -> Array:
+    if page.photometric not in _KNOWN_COLOURS:
+        colours = "CMYK" if page.photometric == tifffile.PHOTOMETRIC.SEPARATED else page.photometric.name
+        raise DataError(
+            f"is a TIFF of {page.bitspersample} bits a colour in {colours}, expected RGB or grey; "
+            "save it in RGB, or with 8 bits a colour"
+        )
+    try:
+        return np.asarray(page.asarray())
+    except ValueError as error:
+        if "imagecodecs" not in str(error):
+            raise
+        raise DataError(
+            f"its {page.bitspersample} bits a colour are compressed by {page.compression.name}, which needs "
+            'a package: pip install "fund2oct[tiff]"'
+        ) from error
+
+
+def _by_opencv(path: Path, orientation: int) -> tuple[Array, Levels | None]:
     import cv2
 
-    # OpenCV turns the picture upright by itself.
-    values = cv2.imread(str(path), cv2.IMREAD_COLOR | cv2.IMREAD_ANYDEPTH)
+    # Without this flag OpenCV leaves alpha out; with it, it leaves the picture as it lies.
+    values = cv2.imread(str(path), cv2.IMREAD_UNCHANGED)
     if values is None:
         raise ValueError("it is truncated")
-    return np.ascontiguousarray(values[..., ::-1])
+    values, levels = _upright(values, orientation), None
+    if values.ndim == 3 and values.shape[-1] == 4:
+        values, levels = _over_black(values, 3)
+    return np.ascontiguousarray(values[..., 2::-1] if values.ndim == 3 else values), levels
+
+
+def _upright(values: Array, orientation: int) -> Array:
+    """Turn and mirror a picture as the tag 274 of TIFF and EXIF says."""
+    if orientation in _ON_ITS_SIDE:
+        values = values.swapaxes(0, 1)
+    if orientation in _FROM_BELOW:
+        values = values[::-1]
+    return np.ascontiguousarray(values[:, ::-1] if orientation in _FROM_THE_RIGHT else values)
+
+
+def _over_black(values: Array, alpha: int) -> tuple[Array, Levels]:
+    """The picture on black, without its alpha; alpha runs to white too, and so helps to tell it."""
+    levels = find_levels(values)
+    colours = np.delete(values, alpha, -1)
+    on_black = colours * (values[..., alpha : alpha + 1] / levels[1])
+    return (on_black if values.dtype.kind == "f" else on_black.round()).astype(values.dtype), levels

@@ -1,8 +1,11 @@
+import struct
+import zlib
+
 import cv2
 import numpy as np
 import pytest
 import tifffile
-from PIL import Image, features
+from PIL import Image, ImageOps, features
 
 from fund2oct.data import DataError
 from fund2oct.data.formats.images import read_grey, read_rgb, resize
@@ -87,6 +90,65 @@ def test_the_orientation_of_the_camera_is_followed(tmp_path, colours):
     exif[0x0112] = 6  # stored lying on its side: show it turned clockwise
     image.save(tmp_path / "a.png", exif=exif)
     np.testing.assert_array_equal(read_rgb(tmp_path / "a.png"), np.rot90(colours, -1))
+
+
+@pytest.mark.parametrize("orientation", range(1, 9))
+def test_a_tiff_of_any_depth_is_turned_as_its_tag_says(tmp_path, colours, orientation):
+    as_it_lies = Image.fromarray(colours)
+    exif = as_it_lies.getexif()
+    exif[274] = orientation
+    as_it_lies.save(tmp_path / "a.png", exif=exif)
+    expected = np.asarray(ImageOps.exif_transpose(Image.open(tmp_path / "a.png")))
+    tag = [(274, "H", 1, orientation, True)]
+    for depth in (np.uint8, np.uint16):
+        deep = colours.astype(depth) * depth(np.iinfo(depth).max // 255)
+        tifffile.imwrite(tmp_path / "rgb.tif", deep, photometric="rgb", extratags=tag)
+        np.testing.assert_array_equal(read_rgb(tmp_path / "rgb.tif"), expected)
+        tifffile.imwrite(tmp_path / "grey.tif", deep[..., 0], photometric="minisblack", extratags=tag)
+        np.testing.assert_array_equal(read_grey(tmp_path / "grey.tif"), expected[..., 0])
+    apart = np.moveaxis(deep, -1, 0)
+    tifffile.imwrite(tmp_path / "b.tif", apart, photometric="rgb", planarconfig="separate", extratags=tag)
+    np.testing.assert_array_equal(read_rgb(tmp_path / "b.tif"), expected)
+
+
+@pytest.mark.parametrize("n_bits", [12, 16])
+def test_deep_transparent_parts_are_black(tmp_path, colours, n_bits):
+    colours[0] = 255
+    alpha = np.full((9, 13, 1), 255, np.uint8)
+    alpha[:, 5:], alpha[:, 8:] = 128, 0
+    pale = np.concatenate([colours, alpha], -1)
+    Image.fromarray(pale).save(tmp_path / "8.png")
+    expected = read_rgb(tmp_path / "8.png").astype(int)
+    assert expected[0, 0, 0] == 255 and not expected[:, 8:].any()
+    deep = np.round(pale * ((2**n_bits - 1) / 255)).astype(np.uint16)
+    tifffile.imwrite(tmp_path / "a.tif", deep, photometric="rgb", extrasamples=["unassalpha"])
+    tifffile.imwrite(tmp_path / "grey.tif", deep[..., [0, 3]], photometric="minisblack",
+                     extrasamples=["unassalpha"])  # fmt: skip
+    cv2.imwrite(str(tmp_path / "a.png"), deep[..., [2, 1, 0, 3]])
+    for name in ("a.tif", "a.png"):
+        np.testing.assert_allclose(read_rgb(tmp_path / name), expected, atol=1)
+    np.testing.assert_allclose(read_grey(tmp_path / "grey.tif"), expected[..., 0], atol=1)
+    # Colours that were multiplied by alpha before they were stored lie on black already.
+    tifffile.imwrite(tmp_path / "b.tif", deep, photometric="rgb", extrasamples=["assocalpha"])
+    np.testing.assert_allclose(read_rgb(tmp_path / "b.tif"), colours, atol=1)
+
+
+def test_a_deep_png_is_turned_too(tmp_path, colours):
+    cv2.imwrite(str(tmp_path / "a.png"), (colours.astype(np.uint16) * 257)[..., ::-1])
+    exif = Image.Exif()
+    exif[274] = 6
+    block = b"eXIf" + exif.tobytes()[6:]
+    stored = (tmp_path / "a.png").read_bytes()
+    chunk = struct.pack(">I", len(block) - 4) + block + struct.pack(">I", zlib.crc32(block))
+    (tmp_path / "a.png").write_bytes(stored[:33] + chunk + stored[33:])  # behind the header
+    np.testing.assert_array_equal(read_rgb(tmp_path / "a.png"), np.rot90(colours, -1))
+
+
+def test_deep_cmyk_is_said(tmp_path, capfd):
+    tifffile.imwrite(tmp_path / "a.tif", np.ones((9, 13, 4), np.uint16), photometric="separated")
+    with pytest.raises(DataError, match=r"a.tif: is a TIFF of 16 bits a colour in CMYK, .*; save it in RGB"):
+        read_rgb(tmp_path / "a.tif")
+    assert capfd.readouterr() == ("", "")
 
 
 def test_damaged_files_are_named(tmp_path, colours):
