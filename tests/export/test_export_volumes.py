@@ -1,5 +1,6 @@
 """Voxels, spacing and orientation, as other programs read them."""
 
+import math
 import xml.etree.ElementTree as ElementTree
 from dataclasses import replace
 
@@ -8,6 +9,8 @@ import pytest
 from PIL import Image
 
 from fund2oct.data import DataError, EyeReader
+from fund2oct.data.formats.stacks import read_stack
+from fund2oct.data.importing.volumes import import_volumes
 from fund2oct.export import export_eye
 from fund2oct.export.volumes import raster_affine
 from fund2oct.geometry import LineScan, RadialScan, RasterScan
@@ -67,6 +70,20 @@ def test_lines_that_are_no_raster_have_no_affine():
     on_one_line = LineScan((((-3.0, 0.0), (0.0, 0.0)), ((0.0, 0.0), (3.0, 0.0))))
     for scan in (uneven, on_one_line, RadialScan(6)):
         assert raster_affine(scan, (scan.n_slices, 24, 32), (1.0, 0.08, 0.2)) is None
+
+
+def test_nifti_of_a_star_is_read_back_without_a_distance_of_slices(star_eye, raster_eye, tmp_path):
+    nibabel = pytest.importorskip("nibabel")
+    path = export_eye(star_eye, tmp_path, "star", "nifti")
+    assert read_stack(path).spacing_mm == pytest.approx((math.nan, 0.08, 0.2), nan_ok=True)
+    spacing = read_stack(export_eye(raster_eye, tmp_path, "raster", "nifti")).spacing_mm
+    assert spacing == pytest.approx((1.0, 0.08, 0.2)), "1 mm that was measured"
+    with pytest.raises(DataError, match=r"star.nii.gz: spacing_mm: .* found \(nan, .*give --spacing-mm"):
+        import_volumes(path, tmp_path / "eyes.h5")
+    image = nibabel.load(path)
+    image.header["descrip"] = b"by another program"
+    nibabel.save(image, tmp_path / "other.nii.gz")
+    assert read_stack(tmp_path / "other.nii.gz").spacing_mm == pytest.approx((1.0, 0.08, 0.2))
 
 
 def test_ome_tiff_has_pages_and_physical_sizes(raster_eye, star_eye, tmp_path):

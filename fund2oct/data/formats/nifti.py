@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from pathlib import Path
 from typing import Any
 
@@ -23,7 +24,8 @@ def read_nifti(path: Path) -> tuple[Array, Levels | None, tuple[float, float, fl
     Returns:
         The numbers, scaled by the file's slope, three axes in the order of the file; black and white
         where the file states them (``cal_min`` and ``cal_max``); the millimetres between neighbours
-        along each axis, None where the file states no unit and 1 throughout, or nothing; and notes.
+        along each axis, NaN for that of slices which a file of fund2oct leaves open, None where the file
+        states no unit and 1 throughout, or nothing; and notes.
 
     Raises:
         ImportError: if nibabel is not installed.
@@ -41,6 +43,7 @@ def read_nifti(path: Path) -> tuple[Array, Levels | None, tuple[float, float, fl
         zooms = [float(zoom) for zoom in header.get_zooms()[:3]]
         unit = header.get_xyzt_units()[0]
         directions = nibabel.aff2axcodes(image.affine)
+        ours = b"by fund2oct" in header["descrip"].tobytes()
     if values.dtype.names:
         raise DataError(f"{path}: expected a grey volume, found one of colours; save it in grey")
     while values.ndim > 3 and values.shape[-1] == 1:
@@ -50,13 +53,19 @@ def read_nifti(path: Path) -> tuple[Array, Levels | None, tuple[float, float, fl
     unstated = unit == "unknown" and zooms == [1, 1, 1]
     if len(zooms) == 3 and all(zoom > 0 for zoom in zooms) and not unstated:
         a, b, c = (zoom * _MM[unit] for zoom in zooms)
-        spacing = (a, b, c)
+        # This library's own files of slices that are not parallel state 1 mm, for NIfTI wants a distance.
+        spacing = (a, b, math.nan if ours and not _is_placed(header) else c)
     return values, levels, spacing, _direction_notes(image, directions)
+
+
+def _is_placed(header: Any) -> bool:
+    """Whether a file says where in the patient its voxels lie."""
+    return bool(int(header["sform_code"]) or int(header["qform_code"]))
 
 
 def _direction_notes(image: Any, codes: tuple[str | None, ...]) -> tuple[str, ...]:
     """What to say of an affine that does more than what every program writes: R, A and S."""
-    if not (int(image.header["sform_code"]) or int(image.header["qform_code"])):
+    if not _is_placed(image.header):
         return ()
     off_axis = np.abs(image.affine[:3, :3]) > 1e-3 * np.abs(image.affine[:3, :3]).max()
     if tuple(codes) == ("R", "A", "S") and off_axis.sum() == 3:
