@@ -81,8 +81,8 @@ def export_eye(
 
     Args:
         eye: an eye with a volume.
-        folder: an existing folder.
-        name: name of the file, without its ending.
+        folder: the folder, made where it is not there.
+        name: name of the file, without its ending and without a folder.
         format: name of the format, see :data:`FORMATS`.
         overwrite: True to replace the files of an earlier export with that name.
         thickness: map of the thickness that a model predicted for the eye; None if there is none.
@@ -91,7 +91,7 @@ def export_eye(
         The file, or the folder of a format of several files.
 
     Raises:
-        ValueError: if the format is unknown.
+        ValueError: if the format is unknown, or the name is empty or has a separator of folders.
         DataError: if the eye does not have what the format holds, or the file exists.
         ImportError: if the format needs a package that is not installed.
 
@@ -104,11 +104,16 @@ def export_eye(
     """
     if format not in FORMATS:
         raise ValueError(f"format {format!r}: expected one of {', '.join(sorted(FORMATS))}")
+    if name in ("", ".", "..") or "/" in name or "\\" in name:
+        raise ValueError(
+            f"name {name!r}: expected the name of a file, without / or \\; name its folder by folder"
+        )
     chosen, folder = FORMATS[format], Path(folder)
     if eye.volume is None:
         raise DataError(f"eye {eye.key!r}: has a photo alone; {format} needs a volume")
     if not overwrite:
         _refuse_existing(chosen.path(folder, name))
+    folder.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(prefix=".export-", dir=folder) as scratch:
         path = chosen.path(Path(scratch), name)
         try:

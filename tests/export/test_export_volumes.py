@@ -86,6 +86,18 @@ def test_nifti_of_a_star_is_read_back_without_a_distance_of_slices(star_eye, ras
     assert read_stack(tmp_path / "other.nii.gz").spacing_mm == pytest.approx((1.0, 0.08, 0.2))
 
 
+def test_the_folder_is_made(raster_eye, tmp_path):
+    path = export_eye(raster_eye, tmp_path / "new" / "exports", "eye", "tiff")
+    assert path == tmp_path / "new" / "exports" / "eye.ome.tif" and path.is_file()
+
+
+@pytest.mark.parametrize("name", ["", "..", "../evil", "/tmp/evil", "a/b", r"a\b"])
+def test_a_name_with_a_folder_is_refused(raster_eye, tmp_path, name):
+    with pytest.raises(ValueError, match=r"name .*: expected the name of a file, without / or"):
+        export_eye(raster_eye, tmp_path / "exports", name, "tiff")
+    assert not list(tmp_path.iterdir())
+
+
 def test_ome_tiff_has_pages_and_physical_sizes(raster_eye, star_eye, tmp_path):
     for eye, apart in ((raster_eye, "1.0"), (star_eye, None)):
         path = export_eye(eye, tmp_path, eye.key, "tiff")
