@@ -11,7 +11,10 @@ from pathlib import Path
 from fund2oct.eye import DataError
 from fund2oct.file_kinds import is_made_here
 
-PICTURES = (".jpg", ".jpeg", ".png", ".tif", ".tiff", ".bmp")
+PICTURES = (
+    *(".jpg", ".jpeg", ".jpe", ".jfif", ".mpo", ".jp2", ".j2k", ".jpx"),
+    *(".png", ".tif", ".tiff", ".bmp", ".webp"),
+)
 """Endings of the pictures that are looked for in a folder."""
 _OURS = "; pictures that fund2oct made are passed over"
 

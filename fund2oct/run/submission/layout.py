@@ -7,9 +7,9 @@ import os
 from pathlib import Path
 
 from fund2oct.eye import DataError
+from fund2oct.run.photos import PICTURES
 
 N_SLICES, WIDTH_PX, HEIGHT_PX = 6, 448, 320
-_PICTURES = (".jpg", ".jpeg", ".png", ".bmp", ".tif", ".tiff")
 
 
 def slice_names(stem: str) -> list[str]:
@@ -53,7 +53,7 @@ def find_challenge_photos(folder: str | os.PathLike[str]) -> dict[str, Path]:
     if (table := root / "val.csv").is_file():
         photos = [root / "CF" / name for name in _names(table)]
     else:
-        photos = [path for path in pictures.iterdir() if path.suffix.lower() in _PICTURES]
+        photos = [path for path in pictures.iterdir() if path.suffix.lower() in PICTURES]
     found: dict[str, Path] = {}
     for photo in sorted(photos):
         if found.setdefault(photo.stem, photo) != photo:
@@ -61,7 +61,7 @@ def find_challenge_photos(folder: str | os.PathLike[str]) -> dict[str, Path]:
                 f"{photo}: {found[photo.stem].name} has the same name; a folder holds one eye's slices"
             )
     if not found:
-        raise DataError(f"{folder}: expected photos ({', '.join(_PICTURES)}) in {pictures}, found none")
+        raise DataError(f"{folder}: expected photos ({', '.join(PICTURES)}) in {pictures}, found none")
     return found
 
 

@@ -1,0 +1,22 @@
+"""Photos in a folder or a pattern: each kind that is read where it is named is found there too."""
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from fund2oct.data.formats.images import read_rgb
+from fund2oct.run.photos import expand_photos
+from fund2oct.run.submission.layout import find_challenge_photos
+
+ENDINGS = ("bmp", "jfif", "jp2", "jpeg", "jpg", "mpo", "png", "tif", "tiff", "webp")
+
+
+@pytest.mark.parametrize("given", ["", "*"])
+def test_each_kind_of_photo_is_found(tmp_path, given):
+    for ending in ENDINGS:
+        Image.fromarray(np.full((64, 80, 3), 90, np.uint8)).save(tmp_path / f"{ending}-photo.{ending}")
+    (tmp_path / "notes.txt").write_text("no photo")
+    found = expand_photos([tmp_path / given], out=tmp_path / "out")
+    assert [path.suffix[1:] for path in found] == list(ENDINGS)
+    assert list(find_challenge_photos(tmp_path).values()) == found
+    assert all(read_rgb(path).shape == (64, 80, 3) for path in found)
