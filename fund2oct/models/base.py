@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, ClassVar
 
+from PIL import Image
 from torch import Tensor, nn
 from torchmetrics import Metric
 
@@ -159,7 +160,7 @@ class VolumeModel(KnowingModule):
 
     def predict(
         self,
-        photo: str | Path | Array,
+        photo: str | Path | Array | Image.Image,
         placement: Placement | PhotoPlacement | None = None,
         rng: int = 0,
         draw: bool = False,
@@ -169,8 +170,8 @@ class VolumeModel(KnowingModule):
         """Generate the volume of one photo.
 
         Args:
-            photo: a picture file, or an array, RGB, uint8, shape ``(rows, columns, 3)``, as it came from the
-                camera. It is prepared like the photos of the training.
+            photo: a picture file, or an array, RGB, uint8, shape ``(rows, columns, 3)``, or an image of
+                Pillow in RGB, as it came from the camera. It is prepared like the photos of the training.
             placement: where the scan lies on the square around the circle of retina; None puts its centre in
                 the centre of the square, and a ``PhotoPlacement`` estimates it from the photo.
             rng: seed of the speckle and of the pose, which also depend on the name of the file.

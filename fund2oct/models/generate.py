@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import os
 import warnings
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
@@ -11,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
+from PIL import Image, ImageOps
 
 from fund2oct.data.formats.images import read_rgb
 from fund2oct.data.formats.naming import laterality_of, side_of
@@ -100,14 +102,14 @@ class PhotoReader:
 
     def read(
         self,
-        photo: str | Path | Array,
+        photo: str | Path | Array | Image.Image,
         lines: GivenLines | None = None,
         known: Mapping[str, Plain] | None = None,
     ) -> ReadyPhoto:
         """Read and prepare a photo.
 
         Args:
-            photo: a picture file, or RGB bytes.
+            photo: a picture file, RGB bytes, or an image of Pillow in RGB.
             lines: where its B-scans lie; None takes those of the training.
             known: what is known of this eye, by name. Side and diagnosis are the eye's; of the rest is taken
                 what the model is told.
@@ -115,8 +117,8 @@ class PhotoReader:
         Raises:
             DataError: if the photo or its lines cannot be used.
         """
-        path = None if isinstance(photo, np.ndarray) else Path(photo)
-        picture = _checked(photo) if isinstance(photo, np.ndarray) else read_rgb(photo)
+        path = Path(photo) if isinstance(photo, str | os.PathLike) else None
+        picture = read_rgb(path) if path else _checked(photo)
         key = path.stem if path else f"photo-{hashlib.sha256(picture.tobytes()).hexdigest()[:12]}"
         own = {name: value for name, value in (known or {}).items() if name in self.conditions.fields}
         try:
@@ -171,7 +173,7 @@ class PhotoReader:
 
 def predict(
     model: VolumeModel,
-    photo: str | Path | Array,
+    photo: str | Path | Array | Image.Image,
     placement: Placement | PhotoPlacement | None = None,
     rng: int = 0,
     draw: bool = False,
@@ -254,7 +256,13 @@ def find_place(model: Any, fundus: Array, placement: Placement, scan: ScanPatter
     return found
 
 
-def _checked(picture: Array) -> Array:
+def _checked(photo: Any) -> Array:
+    if isinstance(photo, Image.Image):
+        photo = np.asarray(ImageOps.exif_transpose(photo))
+    if not isinstance(photo, np.ndarray):
+        found = type(photo).__name__
+        raise DataError(f"photo: expected a file, an array or an image of Pillow, found {found}")
+    picture: Array = photo
     if picture.dtype != np.uint8 or picture.ndim != 3 or picture.shape[2] != 3:
         raise DataError(
             f"photo: expected RGB bytes, uint8 (rows, columns, 3), or a file, found {picture.dtype} "

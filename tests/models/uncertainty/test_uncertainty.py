@@ -6,9 +6,10 @@ import numpy as np
 import pytest
 import pytorch_lightning as pl
 import torch
+from PIL import Image
 from scipy.stats import norm
 
-from fund2oct.data import FundusOCTDataModule
+from fund2oct.data import DataError, FundusOCTDataModule
 from fund2oct.models import SurfaceModel, VoxelGAN, load_model
 from fund2oct.models.baselines import Pix2PixHD
 from fund2oct.models.published import shipped_models
@@ -60,6 +61,19 @@ def test_a_checkpoint_knows_the_photos_of_its_training(tiny_eyes, tmp_path, monk
 def photo():
     """A photo as a camera gives it, wider than tall."""
     return np.pad(simulate_eye(0, 0).fundus, ((8, 8), (24, 24), (0, 0)))
+
+
+def test_an_image_of_pillow_is_an_array(tiny_checkpoint, photo):
+    model = load_model(tiny_checkpoint)
+    image = Image.fromarray(photo)
+    eye = model.predict(image)
+    assert np.array_equal(eye.fundus, model.predict(photo).fundus)
+    image.getexif()[274] = 3  # stored on its head
+    assert np.array_equal(model.predict(image).fundus, model.predict(photo[::-1, ::-1].copy()).fundus)
+    with pytest.raises(DataError, match=r"photo: expected RGB bytes, .* found uint8 \(\d+, \d+\)"):
+        model.predict(image.convert("L"))
+    with pytest.raises(DataError, match=r"photo: expected a file, an array .*, found Tensor"):
+        model.predict(torch.zeros(3, 64, 64))
 
 
 def test_a_photo_unlike_those_of_the_training_is_told(tiny_checkpoint, photo):
