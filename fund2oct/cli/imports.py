@@ -213,13 +213,15 @@ def _import_options(options: argparse.Namespace) -> ImportOptions:
     from fund2oct.data.preparing.scans import ScanOptions
     from fund2oct.geometry import Placement, RadialScan
 
+    if options.star is not None and options.star < 1:
+        raise ValueError(f"--star: expected 1 line or more, found {options.star}")
     # Volumes alone have no photo to lie on.
     placement = placement_option(options) if hasattr(options, "placement") else Placement()
     scan = ScanOptions(
         spacing_mm=tuple(options.spacing_mm) if options.spacing_mm else None,
         radial=options.radial,
         n_slices=options.slices,
-        star=RadialScan(options.star, options.star_mm) if options.star else None,
+        star=RadialScan(options.star, options.star_mm) if options.star is not None else None,
         shape=tuple(options.shape) if options.shape else None,
         mask_borders=not getattr(options, "keep_borders", False),
         axes=getattr(options, "axes", None),

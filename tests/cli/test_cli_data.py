@@ -71,6 +71,7 @@ def test_the_contact_sheet_of_photos_and_volumes_alone(tmp_path, tiny_eyes):
             "sheet.jpg: expected the name of a file that ends in .png, .svg, .pdf",
         ),
         (["surfaces", "none.h5", "new.h5"], "none.h5: no such file"),
+        (["import", "volumes", ".", "new.h5", "--star", "0"], "--star: expected 1 line or more, found 0"),
         (["check", "data*.h5"], "data*.h5: no file matches this pattern"),
     ],
 )
