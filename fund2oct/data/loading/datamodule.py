@@ -163,7 +163,9 @@ class FundusOCTDataModule(pl.LightningDataModule):
         for warning in irregularities(self._some_dataset):
             rank_zero_warn(f"{self._name}: {warning}")
         of = f" on {self.n_validation_eyes} of {n_val}" if self.n_validation_eyes < n_val else f" {n_val}"
-        rank_zero_info(f"{self._name}: {n_train} eyes to train, to validate{of}, {n_test} to test")
+        # An evaluation has no such part.
+        validate = f", to validate{of}" if n_val else ""
+        rank_zero_info(f"{self._name}: {n_train} eyes to train{validate}, {n_test} to test")
 
     @cached_property
     def train_dataset(self) -> FundusOCTDataset:

@@ -8,7 +8,7 @@ from concurrent.futures import Executor, ThreadPoolExecutor
 import pytest
 import pytorch_lightning as pl
 
-from fund2oct.data import FundusOCTDataModule
+from fund2oct.data import EyeReader, FundusOCTDataModule
 from fund2oct.metrics import validation
 from fund2oct.metrics.eyes import findings
 from fund2oct.models import load_model
@@ -74,3 +74,11 @@ def test_some_eyes_are_validated_on_of_as_many_patients_as_can_be(tiny_eyes, cap
     assert few.seen().parts == data.seen().parts
     with pytest.raises(ValueError, match="n_validation_eyes"):
         FundusOCTDataModule(str(tiny_eyes), n_validation_eyes=0)
+
+
+def test_a_part_that_an_evaluation_does_not_have_is_not_counted(tiny_eyes, caplog):
+    one, two, other = EyeReader(tiny_eyes).keys[:3]
+    data = FundusOCTDataModule(str(tiny_eyes), split={"train": [one, two], "val": [], "test": [other]})
+    with caplog.at_level(logging.INFO):
+        data.setup()
+    assert "2 eyes to train, 1 to test" in caplog.text and "validate" not in caplog.text
