@@ -48,7 +48,7 @@ def add_commands(commands: Commands) -> None:
         about="They are those that come with the package, and those of a folder of runs.",
     )
     models.add_argument_group("input").add_argument(
-        "--runs", default="runs", metavar="DIR", help="a folder of runs"
+        "--runs", metavar="DIR", help="a folder of runs, or a run (default: runs)"
     )
     add_json(models.add_argument_group("output"), "the models")
     models.set_defaults(command=_models)
@@ -80,7 +80,11 @@ def _publish(options: argparse.Namespace) -> int:
 def _models(options: argparse.Namespace) -> int:
     from fund2oct.run.publishing.listing import models_at_hand
 
-    found = models_at_hand(Path(options.runs))
+    if options.runs is not None and not Path(options.runs).is_dir():
+        raise ValueError(
+            f"--runs {options.runs}: no such folder; name a folder of runs, as fund2oct train makes it"
+        )
+    found = models_at_hand(Path(options.runs or "runs"))
     lines = ["\n    ".join([f"{model.name}  ({model.where})", *model.lines]) for model in found]
     nothing = "no model at hand: train one with fund2oct train pix2vol"
     answer(options, {"models": [model._asdict() for model in found]}, *(lines or [nothing]))

@@ -176,6 +176,13 @@ def test_the_models_at_hand_are_listed(shipped, run, capsys):
     assert lines[4:] == [f"{run}/checkpoints/last.ckpt  (a run of yours)", f"    {figures}"]
 
 
+def test_runs_are_found_from_wherever_they_are_named(nothing_shipped, run, tmp_path, capsys):
+    for folder in (run.parents[1], run.parent, run):
+        assert [model.name for model in models_at_hand(folder)] == [f"{run}/checkpoints/last.ckpt"]
+    assert main(["models", "--runs", str(tmp_path / "nope")]) == 1
+    assert "nope: no such folder; name a folder of runs" in capsys.readouterr().err
+
+
 def test_a_broken_run_is_left_out_of_the_list(nothing_shipped, run, tmp_path):
     shutil.copytree(run, tmp_path / "pix2vol/001")
     (tmp_path / "pix2vol/001/report/metrics.json").write_text("{")

@@ -9,6 +9,8 @@ from typing import Any, NamedTuple
 from fund2oct.models.published import WEIGHTS, read_config, shipped_models
 from fund2oct.run.publishing.record import FIGURES, RunRecord
 
+_DEPTHS = ("run.json", "*/run.json", "*/*/run.json")
+
 
 class ModelAtHand(NamedTuple):
     """A model that ``fund2oct predict`` can be given.
@@ -28,7 +30,8 @@ def models_at_hand(runs: Path) -> list[ModelAtHand]:
     """List the models of the package, the one that is taken where none is named first, and those of runs.
 
     Args:
-        runs: a folder of runs, ``EXPERIMENT/NUMBER`` each; it need not be there.
+        runs: a folder of runs, ``EXPERIMENT/NUMBER`` each, one of its experiments, or one of its runs; it
+            need not be there.
     """
     found: list[ModelAtHand] = []
     for folder in shipped_models():
@@ -42,7 +45,7 @@ def models_at_hand(runs: Path) -> list[ModelAtHand]:
         about = config["about"]
         known = size, str(about.get("provenance", "")), figures_of(about)
         found.append(ModelAtHand(folder.name, where, tuple(filter(None, known))))
-    for marked in sorted(runs.glob("*/*/run.json")):
+    for marked in sorted(path for depth in _DEPTHS for path in runs.glob(depth)):
         try:
             record = RunRecord.read(marked.parent)
         except ValueError:
