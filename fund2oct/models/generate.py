@@ -15,7 +15,7 @@ import torch
 from PIL import Image, ImageOps
 
 from fund2oct.data.formats.images import read_rgb
-from fund2oct.data.formats.naming import laterality_of, side_of
+from fund2oct.data.formats.naming import known_text, laterality_of, side_of
 from fund2oct.data.preparing.lines import locate_lines
 from fund2oct.data.preparing.photo import PhotoOptions, photo_tensor, prepare_photo, resize_photo
 from fund2oct.data.preparing.placing import PhotoPlacement
@@ -162,7 +162,7 @@ class PhotoReader:
             laterality=laterality,
             fundus=resize_photo(prepared.fundus, self.fundus_px),
             placement=placed,
-            diagnosis=str(metadata.pop("diagnosis", (known or {}).get("diagnosis", ""))),
+            diagnosis=known_text(metadata.pop("diagnosis", (known or {}).get("diagnosis"))),
             metadata=metadata,
             source=f"{GENERATED} from {path.name if path else 'an array'}",
             history=prepared.history,

@@ -10,6 +10,29 @@ _SIDES = {
     "OS": ("os", "l", "le", "left", "left eye", "sinistra"),
 }
 _WORDS = {word: side for side, words in _SIDES.items() for word in words}
+_MISSING = {"", "-", "#n/a", "<na>", "n/a", "na", "nan", "none", "null", "unknown"}
+"""Words that people, spreadsheets, R and pandas write where nothing is known, in small letters."""
+
+
+def is_missing(value: object) -> bool:
+    """Whether a value says that nothing is known: None, NaN, an empty text, or a word such as ``NA``.
+
+    Example:
+        >>> [is_missing(value) for value in (None, "NA", " unknown ", "-", 0, "Nancy")]
+        [True, True, True, True, False, False]
+    """
+    return str(value).strip().casefold() in _MISSING
+
+
+def known_text(value: object) -> str:
+    """A value as free text, empty where it is missing. The word ``none`` is an answer there, as of a drug.
+
+    Example:
+        >>> known_text("NA"), known_text(None), known_text("none"), known_text(" wet ")
+        ('', '', 'none', 'wet')
+    """
+    text = "" if value is None else str(value).strip()
+    return text if text.casefold() == "none" or not is_missing(text) else ""
 
 
 def laterality_of(name: str) -> str:
@@ -32,17 +55,19 @@ def side_of(text: str) -> str:
     """The side that somebody tells of an eye, as it is stored: ``"OD"``, ``"OS"``, or empty for nothing told.
 
     Args:
-        text: in the words of :func:`laterality_of`.
+        text: in the words of :func:`laterality_of`, or a word for nothing, see :func:`is_missing`.
 
     Raises:
         ValueError: if it is something else.
 
     Example:
-        >>> side_of("left"), side_of("")
-        ('OS', '')
+        >>> side_of("left"), side_of(""), side_of("unknown")
+        ('OS', '', '')
     """
+    if is_missing(text):
+        return ""
     side = laterality_of(text)
-    if text and not side:
+    if not side:
         raise ValueError(f"laterality: expected OD, OS, R, L, right or left, found {text!r}")
     return side
 

@@ -10,6 +10,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from fund2oct.data.formats.naming import is_missing, known_text
 from fund2oct.eye import DataError, Plain
 
 _DELIMITERS = "\t;,|"
@@ -19,8 +20,7 @@ _FEW = 0.25
 _NUMBER = re.compile(r"[+-]?(0|[1-9]\d{0,14})(\.\d+)?")
 _COMMA_NUMBER = re.compile(r"[+-]?(0|[1-9]\d{0,14})(,\d+)?")
 _THOUSANDS = re.compile(r"[+-]?[1-9]\d{0,2},\d{3}")
-_NO_VALUE = {"", "nan"}
-_NO_NUMBER = _NO_VALUE | {"na", "n/a", "null", "none", "-", "inf", "-inf"}
+_INFINITE = {"inf", "-inf"}
 
 
 @dataclass(frozen=True)
@@ -85,22 +85,23 @@ def plain_values(table: Table, name: str) -> tuple[list[Plain | None], str]:
     """The cells of a column as numbers where all of them are, else as text; None where there is none.
 
     Text stays as it is where one cell is no plain number: ``007`` and ``12E4`` are names. A comma is a
-    decimal one where it cannot be one between thousands.
+    decimal one where it cannot be one between thousands. Words for a missing value are none, see
+    :func:`~fund2oct.data.formats.naming.is_missing`.
 
     Returns:
         The values, and what is worth knowing of them, or nothing.
     """
     cells = table.column(name)
-    known = [cell for cell in cells if cell.lower() not in _NO_NUMBER]
+    known = [cell for cell in cells if not _is_no_number(cell)]
     if known and all(map(_NUMBER.fullmatch, known)):
-        return [None if cell.lower() in _NO_NUMBER else as_number(cell) for cell in cells], ""
+        return [None if _is_no_number(cell) else as_number(cell) for cell in cells], ""
     if known and all(map(_COMMA_NUMBER.fullmatch, known)):
         if all(map(_THOUSANDS.fullmatch, (cell for cell in known if "," in cell))):
             found = next(cell for cell in known if "," in cell)
             return _texts(cells), (
                 f"column {name!r}: {found!r} may have a decimal comma or one between thousands; kept as text"
             )
-        return [None if cell.lower() in _NO_NUMBER else as_number(cell) for cell in cells], ""
+        return [None if _is_no_number(cell) else as_number(cell) for cell in cells], ""
     wrong = [cell for cell in known if not (_NUMBER.fullmatch(cell) or _COMMA_NUMBER.fullmatch(cell))]
     if known and not wrong:
         return _texts(cells), f"column {name!r}: has decimals behind points and behind commas; kept as text"
@@ -133,7 +134,8 @@ def renamed(table: Table, columns: Mapping[str, str], ours: Sequence[str]) -> Ta
     """The same table under our names.
 
     A column counts as one of ours where it is named so, in small or capital letters, or where ``columns``
-    says so; any other keeps its name.
+    says so; any other keeps its name. A cell of ours that holds a word for a missing value, such as ``NA``,
+    is empty then.
 
     Args:
         table: the table under its own names.
@@ -162,8 +164,18 @@ def renamed(table: Table, columns: Mapping[str, str], ours: Sequence[str]) -> Ta
                 f"{table.path}: expected one column for {name}, found {both}; rename one of them in the "
                 f"table, or say which it is, as in --column {name}={next(iter(names))}"
             )
-    rows = tuple((number, {names[n]: cell for n, cell in cells.items()}) for number, cells in table.rows)
+    rows = tuple(
+        (number, {names[n]: _known(names[n], cell, ours) for n, cell in cells.items()})
+        for number, cells in table.rows
+    )
     return Table(table.path, tuple(names.values()), rows, table.notes)
+
+
+def _known(name: str, cell: str, ours: Sequence[str]) -> str:
+    """A cell, empty where it is one of ours and missing."""
+    if name == "diagnosis":
+        return known_text(cell)
+    return "" if name in ours and is_missing(cell) else cell
 
 
 def _text(path: Path) -> tuple[str, list[str]]:
@@ -237,4 +249,8 @@ def _check_lengths(
 
 
 def _texts(cells: list[str]) -> list[Plain | None]:
-    return [None if cell.lower() in _NO_VALUE else cell for cell in cells]
+    return [known_text(cell) or None for cell in cells]
+
+
+def _is_no_number(cell: str) -> bool:
+    return is_missing(cell) or cell.lower() in _INFINITE

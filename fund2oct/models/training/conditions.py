@@ -12,10 +12,9 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from fund2oct.data.formats.naming import side_of
+from fund2oct.data.formats.naming import is_missing, known_text, side_of
 from fund2oct.eye import Plain, diagnoses_of
 
-_NO_VALUE = {"", "-", "n/a", "na", "nan", "null", "unknown"}
 _TRUTH = {"true": 1.0, "false": 0.0}
 _SHOWN = 5
 _ENOUGH = 10
@@ -53,7 +52,7 @@ class Condition:
     def of(cls, name: str, eyes: Sequence[Mapping[str, Plain]]) -> Condition:
         """Learn its scale from the training eyes, see :meth:`Conditions.of`."""
         field, is_text, wanted = name.partition("=")
-        told = [texts for eye in eyes if (texts := _texts(field, eye))]
+        told = [texts for eye in eyes if (texts := _texts(field, eye, is_number=not is_text))]
         if not told:
             fields = sorted({one for eye in eyes for one in eye if _texts(one, eye)})
             raise ValueError(f"no training eye has {field}; they have {', '.join(fields) or 'nothing'}")
@@ -96,7 +95,7 @@ class Condition:
         Raises:
             ValueError: if it is no number where one is expected.
         """
-        texts = _texts(self.field, eye)
+        texts = _texts(self.field, eye, self.is_number)
         if self.is_number:
             if not texts:
                 return math.nan
@@ -113,7 +112,7 @@ class Condition:
 
     def note(self, eye: Mapping[str, Plain]) -> str:
         """What a user should know of how a value is taken that no training eye had; empty for any other."""
-        texts = _texts(self.field, eye)
+        texts = _texts(self.field, eye, self.is_number)
         if not texts:
             return ""
         if not self.is_number:
@@ -139,8 +138,9 @@ class Condition:
 class Conditions:
     """The scalars that a model is told.
 
-    Missing is what is not there or empty, and the words NA, n/a, nan, null, unknown and ``-``. An eye with
-    several diagnoses, joined by ``+``, has each of them.
+    Missing is what is not there, None or empty, and the words of
+    :func:`~fund2oct.data.formats.naming.is_missing`, as NA or unknown; ``none`` is a value of a text. An eye
+    with several diagnoses, joined by ``+``, has each of them.
 
     Args:
         scalars: in the order in which the model takes them.
@@ -196,7 +196,7 @@ class Conditions:
         """What a user tells of an eye, as the file of an eye would have it.
 
         Args:
-            given: values by name; numbers may be texts.
+            given: values by name; numbers may be texts, and None or a word for it is left out.
 
         Returns:
             The values, and notes on those that no training eye had.
@@ -211,14 +211,19 @@ class Conditions:
                 if self.fields:
                     known = f"one of {', '.join(self.fields)}"
                 raise ValueError(f"{name}: expected {known}")
-            found[name] = side_of(str(value)) if name == "laterality" else value
+            if name == "laterality":
+                found[name] = side_of(str(value))
+            elif known_text(value):
+                found[name] = value
         self.read([found])
         for scalar in self.scalars:
-            texts = _texts(scalar.field, found)
-            if scalar.is_number and texts:
-                number = _number(texts[0])
-                assert number is not None
-                found[scalar.field] = int(number) if number.is_integer() else number
+            if scalar.is_number and scalar.field in found:
+                texts = _texts(scalar.field, found, is_number=True)
+                number = _number(texts[0]) if texts else None
+                if number is None:
+                    del found[scalar.field]
+                else:
+                    found[scalar.field] = int(number) if number.is_integer() else number
         notes = dict.fromkeys(scalar.note(found) for scalar in self.scalars)
         return found, tuple(filter(None, notes))
 
@@ -237,10 +242,10 @@ class Conditions:
         )
 
 
-def _texts(field: str, eye: Mapping[str, Plain]) -> tuple[str, ...]:
+def _texts(field: str, eye: Mapping[str, Plain], is_number: bool = False) -> tuple[str, ...]:
     """What is known of an eye under a name, as texts; none where it is missing."""
-    text = _plain(str(eye.get(field, "")))
-    if text.lower() in _NO_VALUE:
+    text = _plain(known_text(eye.get(field)))
+    if not text or (is_number and is_missing(text)):
         return ()
     return diagnoses_of(text) if field == "diagnosis" else (text,)
 

@@ -2,7 +2,7 @@ from pathlib import Path
 
 import pytest
 
-from fund2oct.data.formats.naming import laterality_of, natural_order
+from fund2oct.data.formats.naming import laterality_of, natural_order, side_of
 
 
 @pytest.mark.parametrize(
@@ -15,6 +15,11 @@ from fund2oct.data.formats.naming import laterality_of, natural_order
 )  # fmt: skip
 def test_the_side_that_a_name_tells(name, side):
     assert laterality_of(name) == side
+
+
+@pytest.mark.parametrize("word", ["", "NA", "unknown", "-", "None", " n/a "])
+def test_a_word_for_missing_tells_no_side(word):
+    assert side_of(word) == ""
 
 
 def test_slices_in_the_order_of_their_numbers():

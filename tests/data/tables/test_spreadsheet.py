@@ -124,7 +124,7 @@ VALUES = {
     "none that could be thousands": (["0,125"], [0.125]),
     "commas of either kind": (["1,250", "2,500"], ["1,250", "2,500"]),
     "dates": (["2024-01-05", "05.01.2024"], ["2024-01-05", "05.01.2024"]),
-    "words for none in text": (["none", "wet"], ["none", "wet"]),
+    "words for none in text": (["NA", "none", "unknown", "wet", "<NA>"], [None, "none", None, "wet", None]),
 }
 
 
@@ -139,7 +139,7 @@ def test_a_column_is_numbers_or_text_as_a_whole(cells, expected, tmp_path):
 @pytest.mark.parametrize(
     ("cells", "note"),
     [
-        (["23.1", "24", "22.5", "unknown", "23.8"], "'unknown' in row 5 is no number, though most cells are"),
+        (["23.1", "24", "22.5", "high", "23.8"], "'high' in row 5 is no number, though most cells are"),
         (["23.1", "24,0"], "has decimals behind points and behind commas"),
         (["a1", "24", "b2"], ""),
     ],
@@ -222,6 +222,23 @@ def test_names_that_do_not_tell_the_patients_need_a_word(rows, tmp_path):
 def test_an_empty_cell_of_a_patient_is_said(tmp_path):
     eyes, notes = eyes_of(tmp_path, "photo,patient\na.png,007\nb.png,\n")
     assert [eye.patient for eye in eyes] == ["007", "b"] and "row 3: names no patient" in notes[0]
+
+
+@pytest.mark.parametrize("word", ["", "NA", "n/a", "<NA>", "#N/A", "NaN", "null", "None", "unknown", "-"])
+def test_words_for_missing_are_no_names(word, tmp_path):
+    columns = "photo,volume,key,patient,laterality,diagnosis"
+    rows = [f"a{n}.png,{word},{word},{word},{word},{'' if word == 'None' else word}" for n in range(2)]
+    eyes, notes = eyes_of(tmp_path, "\n".join([columns, *rows]))
+    assert [(eye.name, eye.patient, eye.volume, eye.laterality, eye.diagnosis) for eye in eyes] == [
+        ("a0", "a0", "", "", ""),
+        ("a1", "a1", "", "", ""),
+    ]
+    assert "row 2, row 3: names no patient" in notes[0]
+
+
+def test_none_is_an_answer_in_a_free_text(tmp_path):
+    eyes, _ = eyes_of(tmp_path, "photo,patient,diagnosis,drug\na.png,1,none,none\nb.png,2,AMD,NA\n")
+    assert [(eye.diagnosis, eye.metadata) for eye in eyes] == [("none", {"drug": "none"}), ("AMD", {})]
 
 
 def test_a_side_is_taken_off_the_end_alone():

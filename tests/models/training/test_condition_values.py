@@ -51,10 +51,19 @@ def test_an_eye_has_each_of_its_diagnoses():
     assert one("diagnosis=GA", EYES[1]) == -1
 
 
-@pytest.mark.parametrize("word", ["", "NA", "n/a", "unknown", "-", "nan"])
+@pytest.mark.parametrize("word", ["", "NA", "n/a", "unknown", "-", "nan", "none", None, math.nan])
 def test_words_for_nothing_are_missing(word):
     assert math.isnan(one("device=Cirrus", {"device": word}))
     assert math.isnan(one("age_years", {"age_years": word}))
+    conditions = Conditions.of(["age_years", "laterality=OS"], EYES)
+    assert conditions.told({"age_years": word, "laterality": word}) == ({"laterality": ""}, ())
+
+
+def test_none_is_a_value_of_a_text_and_what_python_calls_none_is_missing():
+    eyes = [{"drug": "none"}, {"drug": "A"}]
+    assert [one("drug=none", {"drug": drug}, eyes) for drug in ("none", "A")] == [1, -1]
+    told = Conditions.of(["drug=none"], eyes).told
+    assert told({"drug": "none"}) == ({"drug": "none"}, ()) and told({"drug": None}) == ({}, ())
 
 
 def test_zero_and_no_are_values():

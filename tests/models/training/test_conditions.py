@@ -140,6 +140,9 @@ def test_a_table_tells_each_photo_its_own(checkpoint, tmp_path, recwarn):
         tmp_path / "d.png", known={"laterality": "left", "diagnosis": "PED", "smoker": "no"}
     ).eye
     assert (eye.laterality, eye.diagnosis, eye.metadata) == ("OS", "PED", {})
+    nothing = {"laterality": "NA", "diagnosis": None, "age_years": None}
+    eye = reader.read(tmp_path / "d.png", known=nothing).eye
+    assert (eye.laterality, eye.diagnosis, eye.metadata) == ("", "", {})
     assert any("its name says OS, and it is taken for OD" in str(one.message) for one in recwarn)
 
 
