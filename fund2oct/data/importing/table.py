@@ -37,7 +37,7 @@ def import_table(
     Paths are relative to the table. A volume is a file, a folder of pictures, a pattern as in
     ``eye7/*.png``, or pictures with bars between them. A table may also have a row for each B-scan, with its
     picture as ``bscan`` and the ends of its line. Without a key, the photo's or the volume's name is the
-    key; without a laterality, the name may tell it. Further columns become metadata.
+    key; without a laterality, the key or the file's name may tell it. Further columns become metadata.
 
     Args:
         table: a text file with a header: CSV with commas or semicolons, or TSV.
@@ -129,7 +129,8 @@ def _read(
     notes: tuple[str, ...],
 ) -> tuple[Eye, list[str]]:
     try:
-        laterality = side_of(eye.laterality) or laterality_of(eye.name)
+        told = side_of(eye.laterality)
+        laterality = told or laterality_of(eye.name) or laterality_of(eye.file_name)
     except ValueError as error:
         raise DataError(str(error)) from None
     exam = read_files(

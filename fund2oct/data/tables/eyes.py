@@ -81,7 +81,12 @@ class EyeRow:
     @property
     def name(self) -> str:
         """Key, or what the files are called without folder and ending."""
-        return self.key or PureWindowsPath(self.photo or self.volume.split("|")[0].strip().rstrip("/*")).stem
+        return self.key or self.file_name
+
+    @property
+    def file_name(self) -> str:
+        """What the files are called without folder and ending."""
+        return PureWindowsPath(self.photo or self.volume.split("|")[0].strip().rstrip("/*")).stem
 
     @property
     def label(self) -> str:

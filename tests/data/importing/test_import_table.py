@@ -73,6 +73,14 @@ def test_pairs_and_single_sides(folder):
     assert check_file(out) == []
 
 
+@pytest.mark.parametrize(("key", "side"), [("7", "OS"), ("7_OD", "OD")])
+def test_the_name_of_the_photo_tells_the_side_where_the_key_does_not(key, side, folder):
+    rows = ("photo", "key", "patient", "laterality"), ("photo_01L.png", key, "p1", "NA")
+    import_table(write(folder / "eyes.csv", *rows), folder / "eyes.h5", OPTIONS)
+    with EyeReader(folder / "eyes.h5") as reader:
+        assert reader.read(key).laterality == side
+
+
 def test_the_same_again_does_nothing_and_a_change_is_seen(folder):
     table = write(folder / "eyes.tsv", ("photo", "patient"), ("photo_01L.png", "p1"), delimiter="\t")
     out = folder / "eyes.h5"
