@@ -158,11 +158,9 @@ def predict(
     written = [results.folder / file for _, name in todo for file in results.names(name)]
     check_files([path for path in written if not path.is_dir()], overwrite, [checkpoint, *found])
     results.folder.mkdir(parents=True, exist_ok=True)
-    lines_of = lines_of_photos(renamed(read_table(Path(lines)), {}, COLUMNS)) if lines else {}
-    known_of = known_of_photos(renamed(read_table(Path(table)), {}, COLUMNS)) if table else {}
-    told = {
-        photo: tuple(each.get(photo.name.casefold()) for each in (lines_of, known_of)) for photo, _ in todo
-    }
+    lines_of = lines_of_photos(renamed(read_table(Path(lines)), {}, COLUMNS)).find(found) if lines else {}
+    known_of = known_of_photos(renamed(read_table(Path(table)), {}, COLUMNS)).find(found) if table else {}
+    told = {photo: (lines_of.get(photo), known_of.get(photo)) for photo, _ in todo}
     read = partial(_read, PhotoReader.of(network, placement, metadata), lines, table)
     n_ahead = 2 * workers if len(todo) >= _WORTH_A_PROCESS else 0
     with process_pool(workers) if n_ahead else nullcontext(Here()) as pool:
@@ -205,7 +203,7 @@ def _read(
 ) -> ReadyPhoto:
     for what, told, table in (("its lines", lines, lines_table), ("what is known of it", known, known_table)):
         if table is not None and told is None:
-            raise DataError(f"{photo}: expected {what} in {table}, found none for a photo of that name")
+            raise DataError(f"{photo}: expected {what} in {table}, found no row for this photo")
     return reader.read(photo, lines, known)
 
 

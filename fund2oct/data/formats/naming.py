@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import unicodedata
 from pathlib import Path
 
 _SIDES = {
@@ -70,6 +71,18 @@ def side_of(text: str) -> str:
     if not side:
         raise ValueError(f"laterality: expected OD, OS, R, L, right or left, found {text!r}")
     return side
+
+
+def plain_name(name: str) -> str:
+    r"""A file's name as tables and folders agree on it: small letters, slashes, and one form of accents.
+
+    A Mac may write an accent as a letter of its own; the names are the same.
+
+    Example:
+        >>> plain_name(".\\Photos\\Mu\u0308ller.PNG") == "photos/m\xfcller.png"
+        True
+    """
+    return unicodedata.normalize("NFC", name.replace("\\", "/").removeprefix("./")).casefold()
 
 
 def natural_order(path: Path) -> tuple[tuple[int, int | str], ...]:

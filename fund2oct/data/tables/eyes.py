@@ -7,6 +7,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import PureWindowsPath
 from typing import Literal
 
+from fund2oct.data.formats.naming import plain_name
 from fund2oct.data.tables.spreadsheet import Table, as_number, plain_values, some
 from fund2oct.eye import DataError, Plain
 from fund2oct.geometry import Line
@@ -177,11 +178,6 @@ def with_lines(eyes: list[EyeRow], table: Table) -> tuple[list[EyeRow], list[tup
         names = some([eye.key or eye.photo for eye in found.values()])
         notes.append(f"{table.path}: gives lines of eyes that are not in the other table: {names}")
     return joined, refused, notes
-
-
-def plain_name(name: str) -> str:
-    """A file's name as tables agree on it, in small letters and with slashes."""
-    return name.replace("\\", "/").removeprefix("./").casefold()
 
 
 def _metadata(table: Table, notes: list[str]) -> list[dict[str, Plain]]:

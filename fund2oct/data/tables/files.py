@@ -5,11 +5,10 @@ from __future__ import annotations
 import glob
 import os
 import re
-import unicodedata
 from functools import lru_cache
 from pathlib import Path
 
-from fund2oct.data.formats.naming import natural_order
+from fund2oct.data.formats.naming import natural_order, plain_name
 from fund2oct.data.formats.stacks import stack_files
 from fund2oct.eye import DataError
 
@@ -43,7 +42,9 @@ def find_file(folder: Path, name: str) -> tuple[Path, str]:
         return path, ""  # what is wrong is said when it is read
     found = [Path(path.anchor) if path.is_absolute() else Path()]
     for part in path.relative_to(path.anchor).parts:
-        same = [part] if part == ".." else _names(found[0]).get(_plain(part), []) if len(found) == 1 else []
+        same = (
+            [part] if part == ".." else _names(found[0]).get(plain_name(part), []) if len(found) == 1 else []
+        )
         exact = [name for name in same if name == part]
         found = [base / name for base in found for name in exact or same]
     if len(found) > 1:
@@ -77,15 +78,11 @@ def files_of(volume: Path | tuple[Path, ...]) -> list[Path]:
         return [volume]
 
 
-def _plain(name: str) -> str:
-    return unicodedata.normalize("NFC", name).casefold()
-
-
 @lru_cache(maxsize=256)
 def _listed(folder: str, changed_ns: int) -> dict[str, list[str]]:
     found: dict[str, list[str]] = {}
     for name in sorted(os.listdir(folder)):
-        found.setdefault(_plain(name), []).append(name)
+        found.setdefault(plain_name(name), []).append(name)
     return found
 
 
