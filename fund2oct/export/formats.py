@@ -104,9 +104,9 @@ def export_eye(
     """
     if format not in FORMATS:
         raise ValueError(f"format {format!r}: expected one of {', '.join(sorted(FORMATS))}")
-    if name in ("", ".", "..") or "/" in name or "\\" in name:
+    if name in ("", "..") or Path(name).name != name:
         raise ValueError(
-            f"name {name!r}: expected the name of a file, without / or \\; name its folder by folder"
+            f"name {name!r}: expected the name of a file, without {os.sep}; name its folder by folder"
         )
     chosen, folder = FORMATS[format], Path(folder)
     if eye.volume is None:
