@@ -7,7 +7,14 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 from fund2oct.cli.commands import GOES_ON, Commands, add_command, add_group, say, suggest
-from fund2oct.cli.options import add_making, add_placement, placement_option, scan_option
+from fund2oct.cli.options import (
+    add_column,
+    add_making,
+    add_placement,
+    column_option,
+    placement_option,
+    scan_option,
+)
 
 if TYPE_CHECKING:
     from fund2oct.data.importing.assemble import ImportOptions
@@ -87,11 +94,7 @@ def _add_table(kinds: Commands) -> None:
     table.add_argument("table", metavar="TABLE.csv", help="with a row an eye, or a row a B-scan")
     table.add_argument("out", metavar="OUT.h5", help="the file to make")
     names = table.add_argument_group("table")
-    names.add_argument(
-        "--column", action="append", default=[], metavar="NAME=THEIRS",
-        help="photo, volume, key, patient, laterality, diagnosis, bscan, slice, x0_px, ..., and what the "
-        "table calls it",
-    )  # fmt: skip
+    add_column(names)
     names.add_argument(
         "--lines", metavar="LINES.csv", help="a second table: where each B-scan lies on the photo"
     )
@@ -177,23 +180,9 @@ def _import_aptos(options: argparse.Namespace) -> int:
 def _import_table(options: argparse.Namespace) -> int:
     from fund2oct.data.importing.table import import_table
 
-    columns = _columns(options.column)
+    columns = column_option(options.column)
     more = {"columns": columns, "lines": options.lines, "no_patients": options.no_patients}
     return _import(import_table, options.table, options, **more)
-
-
-def _columns(pairs: list[str]) -> dict[str, str]:
-    from fund2oct.eye import DataError
-
-    columns: dict[str, str] = {}
-    for pair in pairs:
-        ours, equals, theirs = (part.strip() for part in pair.partition("="))
-        if not (ours and equals and theirs):
-            raise DataError(f"--column: expected NAME=THEIRS as in photo=CF_path, found {pair!r}")
-        if ours in columns:
-            raise DataError(f"--column: expected {ours} once, found {ours}={columns[ours]} and {pair}")
-        columns[ours] = theirs
-    return columns
 
 
 def _import_volumes(options: argparse.Namespace) -> int:

@@ -11,6 +11,7 @@ from typing import Any, NoReturn
 
 from fund2oct.cli.commands import Commands, add_command, answer, say, suggest
 from fund2oct.cli.options import (
+    add_column,
     add_device,
     add_figures,
     add_format,
@@ -20,6 +21,7 @@ from fund2oct.cli.options import (
     add_placement,
     add_seed,
     add_set,
+    column_option,
     device_option,
     named_option,
     placement_option,
@@ -151,6 +153,7 @@ def _add_predict(commands: Commands) -> None:
         help="a table with what is known of each eye, a row each with its photo, as fund2oct import table "
         "reads it",
     )  # fmt: skip
+    add_column(photos)
     add_set(photos, " and the table says nothing")
     add_mask(photos)
     model = predict.add_argument_group("model")
@@ -310,6 +313,7 @@ def _predict(options: argparse.Namespace) -> int:
         intervals=options.intervals,
         lines=options.lines,
         table=options.table,
+        columns=column_option(options.column),
         metadata=named_option("--set", options.metadata),
         mask_networks=named_option("--mask", options.masks),
         overwrite=options.overwrite,

@@ -101,6 +101,15 @@ def add_set(group: Group, unless: str) -> None:
     )  # fmt: skip
 
 
+def add_column(group: Group) -> None:
+    """Add ``--column``."""
+    group.add_argument(
+        "--column", action="append", default=[], metavar="NAME=THEIRS",
+        help="photo, volume, key, patient, laterality, diagnosis, bscan, slice, x0_px, ..., and what the "
+        "table calls it",
+    )  # fmt: skip
+
+
 def add_mask(group: Group) -> None:
     """Add ``--mask``."""
     group.add_argument(
@@ -169,6 +178,25 @@ def named_option(option: str, words: Sequence[str]) -> dict[str, str]:
     if twice := sorted({name for name in names if names.count(name) > 1}):
         raise ValueError(f"{option} {twice[0]}: given more than once")
     return {name: value for name, _, value in pairs}
+
+
+def column_option(pairs: list[str]) -> dict[str, str]:
+    """A table's names of our columns, from ``NAME=THEIRS``.
+
+    Raises:
+        DataError: if a word has no equals sign, or a column is named twice.
+    """
+    from fund2oct.eye import DataError
+
+    columns: dict[str, str] = {}
+    for pair in pairs:
+        ours, equals, theirs = (part.strip() for part in pair.partition("="))
+        if not (ours and equals and theirs):
+            raise DataError(f"--column: expected NAME=THEIRS as in photo=CF_path, found {pair!r}")
+        if ours in columns:
+            raise DataError(f"--column: expected {ours} once, found {ours}={columns[ours]} and {pair}")
+        columns[ours] = theirs
+    return columns
 
 
 def device_option(name: str) -> str:

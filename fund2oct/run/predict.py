@@ -16,7 +16,7 @@ from fund2oct.data import Eye
 from fund2oct.data.preparing.placing import PhotoPlacement
 from fund2oct.data.tables.eyes import COLUMNS, GivenLines
 from fund2oct.data.tables.photos import known_of_photos, lines_of_photos
-from fund2oct.data.tables.spreadsheet import read_table, renamed
+from fund2oct.data.tables.spreadsheet import read_table, renamed_tables
 from fund2oct.eye import DataError, Plain
 from fund2oct.geometry import Placement
 from fund2oct.models import VolumeModel, load_model
@@ -68,6 +68,7 @@ def predict(
     intervals: bool = False,
     lines: str | Path | None = None,
     table: str | Path | None = None,
+    columns: Mapping[str, str] | None = None,
     metadata: Mapping[str, Plain] | None = None,
     mask_networks: Mapping[str, str] | None = None,
     overwrite: bool = False,
@@ -106,6 +107,7 @@ def predict(
             ``fund2oct import table`` reads it; by default they lie as in the training.
         table: what is known of each eye, a row each with its ``photo``, as ``fund2oct import table`` reads
             it; of it is taken what the model was trained with.
+        columns: the tables' own names of our columns, as ``fund2oct import table`` has them.
         metadata: what is known of all eyes, by name, where the table says nothing.
         mask_networks: networks that draw the masks that the model was trained with, by name.
         overwrite: whether the results of an earlier prediction may be replaced; a photo never is.
@@ -158,8 +160,10 @@ def predict(
     written = [results.folder / file for _, name in todo for file in results.names(name)]
     check_files([path for path in written if not path.is_dir()], overwrite, [checkpoint, *found])
     results.folder.mkdir(parents=True, exist_ok=True)
-    lines_of = lines_of_photos(renamed(read_table(Path(lines)), {}, COLUMNS)).find(found) if lines else {}
-    known_of = known_of_photos(renamed(read_table(Path(table)), {}, COLUMNS)).find(found) if table else {}
+    given = [Path(one) for one in (lines, table) if one]
+    tables = dict(zip(given, renamed_tables([*map(read_table, given)], columns or {}, COLUMNS), strict=True))
+    lines_of = lines_of_photos(tables[Path(lines)]).find(found) if lines else {}
+    known_of = known_of_photos(tables[Path(table)]).find(found) if table else {}
     told = {photo: (lines_of.get(photo), known_of.get(photo)) for photo, _ in todo}
     read = partial(_read, PhotoReader.of(network, placement, metadata), lines, table)
     n_ahead = 2 * workers if len(todo) >= _WORTH_A_PROCESS else 0

@@ -90,4 +90,10 @@ def test_a_new_photo_is_predicted_along_its_own_lines(trained, tmp_path):
     pixels = eye.placement.to_pixels(eye.scan.points(torch.tensor([0.0, 1.0])), 96).flatten(1)
     np.testing.assert_allclose(pixels, ends, atol=1.5)  # the circle of retina is found to about a pixel
     assert eye.volume.shape == (S, Z, X) and (tmp_path / "p" / "New.png").is_file()
+    named = (tmp_path / "lines.csv").read_text().replace("photo,", "CF,")
+    (tmp_path / "named.csv").write_text(named)
+    theirs = ["--lines", str(tmp_path / "named.csv"), "--column", "photo=CF"]
+    assert main([*command, str(tmp_path / "r"), *theirs]) == 0
+    with EyeReader(tmp_path / "r" / "New.h5") as reader:
+        assert reader.read("New").scan == eye.scan
     assert main([*command, str(tmp_path / "q"), "--lines", str(tmp_path / "two.csv")]) == 1

@@ -16,7 +16,7 @@ from fund2oct.data.store.layout import Compression
 from fund2oct.data.tables.eyes import COLUMNS, EyeRow, read_eyes, with_lines
 from fund2oct.data.tables.files import files_of, find_file, find_volume
 from fund2oct.data.tables.patients import repeated_keys, with_patients
-from fund2oct.data.tables.spreadsheet import read_table, renamed, some
+from fund2oct.data.tables.spreadsheet import read_table, renamed_tables, some
 from fund2oct.eye import DataError, Eye
 
 
@@ -45,7 +45,7 @@ def import_table(
         options: what to do with photos and volumes.
         overwrite: whether ``out`` may be replaced.
         columns: the table's own name of each of :data:`~fund2oct.data.tables.eyes.COLUMNS`, where it is
-            another.
+            another, in this table or in ``lines``.
         lines: a second table with a row for each B-scan, which tells where they lie.
         no_patients: whether each eye is a patient of its own where the table has no column ``patient``. If
             not, names of right and left eyes have to tell it.
@@ -65,10 +65,11 @@ def import_table(
         (['photo'], ['eyes.csv: kept as metadata, as they are: age'])
     """
     path, options = Path(table), options or ImportOptions()
-    read = renamed(read_table(path), columns or {}, COLUMNS)
+    paths = [path] if lines is None else [path, Path(lines)]
+    read, *more_tables = renamed_tables([*map(read_table, paths)], columns or {}, COLUMNS)
     eyes, refused, notes = read_eyes(read)
-    if lines is not None:
-        eyes, without, more = with_lines(eyes, renamed(read_table(Path(lines)), {}, COLUMNS))
+    for lines_table in more_tables:
+        eyes, without, more = with_lines(eyes, lines_table)
         refused, notes = refused + without, notes + more
     eyes, more = with_patients(eyes, read, no_patients)
     candidates = [_left_out(name, reason) for name, reason in refused]

@@ -171,6 +171,23 @@ def renamed(table: Table, columns: Mapping[str, str], ours: Sequence[str]) -> Ta
     return Table(table.path, tuple(names.values()), rows, table.notes)
 
 
+def renamed_tables(tables: Sequence[Table], columns: Mapping[str, str], ours: Sequence[str]) -> list[Table]:
+    """Tables that belong together under our names, see :func:`renamed`; one of them has each named column.
+
+    Raises:
+        DataError: if none has a column, or as :func:`renamed`.
+    """
+    there = {name for table in tables for name in table.columns}
+    return [
+        renamed(
+            table,
+            {our: their for our, their in columns.items() if their in table.columns or their not in there},
+            ours,
+        )
+        for table in tables
+    ]
+
+
 def _known(name: str, cell: str, ours: Sequence[str]) -> str:
     """A cell, empty where it is one of ours and missing."""
     if name == "diagnosis":

@@ -139,7 +139,7 @@ class Conditions:
     """The scalars that a model is told.
 
     Missing is what is not there, None or empty, and the words of
-    :func:`~fund2oct.data.formats.naming.is_missing`, as NA or unknown; ``none`` is a value of a text. An eye
+    ``is_missing`` of ``fund2oct.data.formats.naming``, as NA or unknown; ``none`` is a value of a text. An eye
     with several diagnoses, joined by ``+``, has each of them.
 
     Args:

@@ -10,7 +10,7 @@ from fund2oct.data.formats.naming import laterality_of
 from fund2oct.data.tables.eyes import COLUMNS, read_eyes
 from fund2oct.data.tables.files import find_file, find_volume
 from fund2oct.data.tables.patients import repeated_keys, with_patients, without_side
-from fund2oct.data.tables.spreadsheet import plain_values, read_table, renamed
+from fund2oct.data.tables.spreadsheet import plain_values, read_table, renamed, renamed_tables
 
 
 def table_of(folder, content, columns=None):
@@ -111,6 +111,16 @@ def test_the_option_column_that_contradicts(given, message, tmp_path, capsys):
     words = [word for pair in given for word in ("--column", pair)]
     assert main(["import", "table", str(tmp_path / "t.csv"), str(tmp_path / "o.h5"), *words]) == 1
     assert re.search(message, capsys.readouterr().err)
+
+
+def test_a_column_of_another_name_may_be_in_one_of_two_tables(tmp_path):
+    for name, text in (("eyes", "CF,age\na,3\n"), ("lines", "CF,start\na,4\n")):
+        (tmp_path / name).write_text(text)
+    tables = [read_table(tmp_path / name) for name in ("eyes", "lines")]
+    eyes, lines = renamed_tables(tables, {"photo": "CF", "x0_px": "start"}, COLUMNS)
+    assert (eyes.columns, lines.columns) == (("photo", "age"), ("photo", "x0_px"))
+    with pytest.raises(DataError, match="eyes: expected the columns none, found CF, age"):
+        renamed_tables(tables, {"photo": "none"}, COLUMNS)
 
 
 VALUES = {
