@@ -138,9 +138,9 @@ class Condition:
 class Conditions:
     """The scalars that a model is told.
 
-    Missing is what is not there, None or empty, and the words of
-    ``is_missing`` of ``fund2oct.data.formats.naming``, as NA or unknown; ``none`` is a value of a text. An eye
-    with several diagnoses, joined by ``+``, has each of them.
+    Missing is what is not there, None or empty, and words as NA or unknown
+    (``fund2oct.data.formats.naming.is_missing``); ``none`` is a value of a text. An eye with several
+    diagnoses, joined by ``+``, has each of them.
 
     Args:
         scalars: in the order in which the model takes them.
