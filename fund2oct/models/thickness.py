@@ -155,8 +155,8 @@ def save_thickness(found: ThicknessMap, path: Path) -> None:
         >>> thick_um = np.full((60, 60), 280.0)
         >>> found = ThicknessMap(thick_um, thick_um - 20, thick_um + 20, np.zeros((60, 60, 2)), 0.1)
         >>> save_thickness(found, Path("thickness.tif"))
-        >>> load_thickness(Path("thickness.tif"), Placement()).high_um.max()
-        np.float32(300.0)
+        >>> float(load_thickness(Path("thickness.tif"), Placement()).high_um.max())
+        300.0
     """
     import tifffile
 
