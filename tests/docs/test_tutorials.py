@@ -93,7 +93,7 @@ def test_your_own_data(here, tiny_overrides, tiny_layers, monkeypatch):
 
 @pytest.mark.slow
 def test_evaluate_and_read_a_report(here, capsys):
-    shutil.copytree("data", "predictions")
+    shutil.copytree("data", "mine")
     assert go_through("evaluate.md", []) == ["evaluate", "evaluate", "evaluate"]
     told = [line for line in capsys.readouterr().out.splitlines() if line.endswith(" um")]
     assert len(told) > 3 and any("shuffled" in line for line in told)

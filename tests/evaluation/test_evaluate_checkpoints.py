@@ -2,6 +2,7 @@
 
 import json
 import math
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -129,12 +130,10 @@ def test_the_report_ranks_floor_before_mean_before_nothing(datamodule, tmp_path)
 
 
 def test_a_report_on_surfaces_alone_says_nothing_of_lesions(datamodule, tmp_path):
-    class Loader:
-        def test_dataloader(self):
-            return DataLoader(Subset(datamodule.test_dataset, [0, 1]), batch_size=2)
-
+    loader = DataLoader(Subset(datamodule.test_dataset, [0, 1]), batch_size=2)
+    own = SimpleNamespace(test_dataloader=lambda: loader)
     model = SurfaceModel((6, 32, 48), encoder="own", surface_width=8)
-    result = evaluate({"thick": model}, Loader(), tmp_path, distances=NOTHING)
+    result = evaluate({"thick": model}, own, tmp_path, distances=NOTHING)
     assert result["lesions"] == {} and "## Lesions" not in (tmp_path / "report.md").read_text()
     assert result["summary"]["thick, median surfaces"]["thickness/error_um"]["n_eyes"] == 2
     assert (tmp_path / "report.html").is_file()
