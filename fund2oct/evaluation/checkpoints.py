@@ -164,8 +164,6 @@ def evaluate(
     of_file = isinstance(datamodule, FundusOCTDataModule)
     eyes = HeldOutEyes(datamodule, device) if of_file else LoadedEyes(datamodule, device)
     chosen = build_distances(distances, eyes.scan, len(eyes.keys), device, seed)
-    if isinstance(eyes, HeldOutEyes):
-        chosen.know_patients(dict(zip(eyes.keys, eyes.patients, strict=True)))
     n_train = datamodule.n_eyes_of("train") if of_file else 0
     notes = [*notes, *own.notes()]
     if not n_train:
@@ -183,7 +181,7 @@ def evaluate(
                 of_surfaces = surface_answers(name, model, training, seed)
                 answers += of_surfaces
                 if isinstance(eyes, HeldOutEyes):
-                    answers += told_otherwise(name, model, eyes, eyes.patients)
+                    answers += told_otherwise(name, model, eyes)
                 if not model.draws_volumes:  # all that it says has to depend on the photo
                     answers += [shuffled(answer, eyes.photo_of_another) for answer in of_surfaces]
         drawing = {name: model for name, model in models.items() if model.draws_volumes}

@@ -8,7 +8,7 @@ from collections import deque
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import Executor, Future
 from dataclasses import dataclass, field
-from statistics import fmean, stdev
+from statistics import fmean
 from typing import Any, Protocol
 
 import torch
@@ -44,6 +44,7 @@ class EyeSet(Protocol):
     """
 
     keys: tuple[str, ...]
+    patients: tuple[str, ...]  # of each key; the key itself where nobody tells them
     n_batches: int
     scan: ScanPattern | None
 
@@ -59,7 +60,7 @@ class Comparison:
     """What was measured.
 
     Args:
-        eyes: for each answer, a row an eye.
+        eyes: for each answer, a row an eye: its ``key``, ``patient`` and ``diagnosis``, and the values.
         distances: for each answer measured as a set, the distances of the whole set from the real one.
         notes: what could not be measured, and why.
         sets: values of all eyes together, for each answer and for the real eyes (``"real"``):
@@ -100,7 +101,9 @@ def compare(
     Returns:
         All values.
     """
-    found = _Rows([answer.name for answer in answers])
+    patients = dict(zip(eyes.keys, eyes.patients, strict=True))
+    distances.know_patients(patients)
+    found = _Rows([answer.name for answer in answers], patients)
     pending: deque[Future[dict[str, Measured]]] = deque()
     most = 4 * (os.cpu_count() or 1)
     for batch in with_progress(eyes.batches(), eyes.n_batches, "measuring"):
@@ -127,8 +130,9 @@ def compare(
 class _Rows:
     """Rows and what the values of the set need, gathered eye by eye."""
 
-    def __init__(self, names: Sequence[str]) -> None:
+    def __init__(self, names: Sequence[str], patients: Mapping[str, str]) -> None:
         self.rows: dict[str, list[Row]] = {name: [] for name in names}
+        self._patients = patients
         self._rows: deque[dict[str, Row]] = deque()
         self._heights: dict[str, list[tuple[Tensor, Tensor]]] = {name: [] for name in names}
         self._in_common: dict[str, EyesInCommon] = {}
@@ -138,7 +142,7 @@ class _Rows:
     ) -> None:
         """Begin the rows of a batch, and keep what its eyes have in common."""
         for number, key in enumerate(batch["key"]):
-            row = {"key": key, "diagnosis": batch["diagnosis"][number]}
+            row = {"key": key, "patient": self._patients[key], "diagnosis": batch["diagnosis"][number]}
             self._rows.append(
                 {
                     name: row | {value: float(column[number]) for value, column in more[name].items()}
@@ -193,7 +197,8 @@ def summarise(rows: Sequence[Mapping[str, Any]]) -> dict[str, dict[str, float]]:
     ``sharpness`` is the ratio of the summed energies, and has no standard error.
     """
     names = [name for name, value in rows[0].items() if isinstance(value, float)]
-    summary = {name: mean_of([row[name] for row in rows]) for name in names}
+    patients = [row["patient"] for row in rows]
+    summary = {name: mean_of([row[name] for row in rows], patients) for name in names}
     if "energy/fake" in summary:
         fake, real = (summary.pop(f"energy/{side}") for side in ("fake", "real"))
         ratio = fake["mean"] / real["mean"] if real["mean"] > 0 else math.nan
@@ -201,9 +206,36 @@ def summarise(rows: Sequence[Mapping[str, Any]]) -> dict[str, dict[str, float]]:
     return summary
 
 
-def mean_of(values: Sequence[float]) -> dict[str, float]:
-    """Mean of the known values, its standard error, and their number."""
-    known = [value for value in values if not math.isnan(value)]
-    finite = all(math.isfinite(value) for value in known)
-    error = stdev(known) / len(known) ** 0.5 if len(known) > 1 and finite else math.nan
-    return {"mean": fmean(known) if known else math.nan, "standard_error": error, "n_eyes": len(known)}
+def mean_of(values: Sequence[float], patients: Sequence[str]) -> dict[str, float]:
+    """Mean of the known values, its standard error, and their number.
+
+    Two eyes of a patient are alike, so that they tell less than two eyes of two patients. The standard error
+    is that of a sample of patients (Cameron and Miller 2015, "A practitioner's guide to cluster-robust
+    inference", section II): of N values with mean m and of G patients, sqrt(G / (G - 1) * sum over patients
+    of the squared sum of their values' differences from m) / N. With one eye a patient it is the usual one.
+
+    Args:
+        values: NaN where one is not known.
+        patients: of each value.
+
+    Returns:
+        ``mean``, ``standard_error``, NaN for less than two patients, and ``n_eyes``.
+
+    Example:
+        >>> mean_of([1.0, 3.0, 5.0], ["a", "b", "c"])["standard_error"] == (4 / 3) ** 0.5
+        True
+        >>> twice = mean_of([1.0, 1.0, 3.0, 3.0, 5.0, 5.0], ["a", "a", "b", "b", "c", "c"])
+        >>> twice["standard_error"] == (4 / 3) ** 0.5, twice["n_eyes"]
+        (True, 6)
+    """
+    known = [(value, who) for value, who in zip(values, patients, strict=True) if not math.isnan(value)]
+    if not known:
+        return {"mean": math.nan, "standard_error": math.nan, "n_eyes": 0}
+    mean = fmean(value for value, _ in known)
+    sums: dict[str, float] = dict.fromkeys((who for _, who in known), 0.0)
+    for value, who in known:
+        sums[who] += value - mean
+    error = math.nan
+    if len(sums) > 1 and math.isfinite(mean):
+        error = math.sqrt(len(sums) / (len(sums) - 1) * sum(each**2 for each in sums.values())) / len(known)
+    return {"mean": mean, "standard_error": error, "n_eyes": len(known)}

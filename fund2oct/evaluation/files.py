@@ -111,7 +111,6 @@ def evaluate_files(
         else:
             fake_source = _drawn(loaded, real_source, Path(folder) / "generated.h5", str(fake), seed)
         eyes = PairedEyes(real_source, fake_source, chosen, device)
-        wanted.know_patients(eyes.patients)
         answers = [_given(), _given_to_others(eyes)]
         drawn = answers[0].name
         if eyes.has_rescan:

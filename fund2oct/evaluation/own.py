@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import inspect
 import math
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
@@ -99,7 +99,9 @@ class LoadedEyes:
         self._loader, self._device = datamodule.test_dataloader(), device
         dataset = getattr(self._loader, "dataset", None)
         self.scan: ScanPattern | None = getattr(datamodule, "scan", getattr(dataset, "scan", None))
-        self.keys = tuple(key for batch in self._loader for key in batch["key"])
+        named = [pair for batch in self._loader for pair in zip(batch["key"], _patients(batch), strict=True)]
+        self.keys = tuple(key for key, _ in named)
+        self.patients = tuple(patient for _, patient in named)
         self.n_batches = len(self._loader)
         self.has_rescan = False
 
@@ -115,9 +117,9 @@ class LoadedEyes:
         return eye_of(batch, list(batch["key"]).index(key))
 
     def photo_of_another(self, key: str) -> dict[str, Tensor]:
-        """The photo of another eye, of the same side where it is told, with its grid and its masks.
+        """The photo of another patient's eye, with its grid and its masks.
 
-        Which patient an eye is of, a batch does not tell.
+        Of another patient and of the same side, as far as the batches tell them.
 
         Args:
             key: of an eye.
@@ -137,8 +139,13 @@ class LoadedEyes:
             names = ["fundus", "grid", *masks]
             photos += [{name: batch[name][n] for name in names} for n in range(len(batch["key"]))]
             sides += batch.get("laterality", [""] * len(batch["key"]))
-        others = other_eyes(self.keys, sides)
+        others = other_eyes(self.patients, sides)
         return {key: photos[other] for key, other in zip(self.keys, others, strict=True)}
+
+
+def _patients(batch: Mapping[str, Any]) -> Sequence[str]:
+    found: Sequence[str] = batch.get("patient", batch["key"])
+    return found
 
 
 def measure_own(

@@ -67,8 +67,8 @@ class PairedEyes:
             for key in with_progress(self.keys, len(self.keys), "checking volumes")
         }
         found = list(self._checked.values())
-        self.patients = {key: pair.patient for key, pair in self._checked.items()}
-        self._others = other_eyes([*self.patients.values()], [pair.laterality for pair in found])
+        self.patients = tuple(pair.patient for pair in found)
+        self._others = other_eyes(self.patients, [pair.laterality for pair in found])
         self._optional = frozenset.intersection(*(pair.optional for pair in found))
         self.has_rescan = "rescan" in self._optional
         scans = {pair.scan for pair in found}

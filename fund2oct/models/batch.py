@@ -27,6 +27,7 @@ class Batch(TypedDict, total=False):
 
     Attributes:
         key: names of the eyes. (needed)
+        patient: whose eyes they are; an evaluation without it takes each eye for another patient's.
         laterality: ``"OD"``, ``"OS"`` or empty, of each.
         diagnosis: free text of each, empty where unknown.
         metadata: what else is known of each, plain values by name as JSON, such as ``'{"age_years": 63}'``.
@@ -57,6 +58,7 @@ class Batch(TypedDict, total=False):
     """
 
     key: list[str]
+    patient: list[str]
     laterality: list[str]
     diagnosis: list[str]
     metadata: list[str]

@@ -298,6 +298,7 @@ class FundusOCTDataset(Dataset[dict[str, Any]]):
             if "boundaries_um" in self._optional:
                 sample["boundaries_um"] = self._maps(number, "boundaries_um")
         sample["key"] = index.keys[number]
+        sample["patient"] = index.patients[number]
         sample["laterality"] = index.lateralities[number]
         sample["diagnosis"] = index.diagnoses[number]
         sample["metadata"] = index.metadata[number]

@@ -41,7 +41,7 @@ class RawBatch:
         pictures: uint8; ``fundus`` :math:`(B, H, H, 3)`, ``volume`` and ``rescan`` :math:`(B, S, Z, X)`,
             each a list of B where the sizes differ.
         values: the other entries of the batch, moved by the symmetries already.
-        texts: keys, lateralities, diagnoses and metadata of the eyes.
+        texts: keys, patients, lateralities, diagnoses and metadata of the eyes.
         symmetries: for each eye, how its pictures are still to be moved; None leaves them.
         photo_maps: for each eye, how its photo is to be moved after that; None leaves it.
         skipped: keys of damaged eyes that others took the place of, with the reason of each.

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from typing import Any, Protocol, TypeAlias, cast, runtime_checkable
 
@@ -155,14 +155,13 @@ def surface_answers(
     return [*answers, borrowed_residual(name, training, predict, seed)]
 
 
-def told_otherwise(name: str, model: PredictsSurfaces, eyes: EyeSet, patients: Sequence[str]) -> list[Answer]:
+def told_otherwise(name: str, model: PredictsSurfaces, eyes: EyeSet) -> list[Answer]:
     """The median surfaces of a model that is told metadata or masks, told those of other patients, and none.
 
     Args:
         name: name of the model.
         model: a model that predicts surfaces.
         eyes: all test eyes.
-        patients: of each of them.
 
     Returns:
         Two answers for metadata, two for masks; none for a model that is told nothing but photos. What is
@@ -171,7 +170,7 @@ def told_otherwise(name: str, model: PredictsSurfaces, eyes: EyeSet, patients: S
     if not isinstance(model, VolumeModel):
         return []
     # Of either side: the side is among what a model may be told.
-    others = other_eyes(patients, [""] * len(patients))
+    others = other_eyes(eyes.patients, [""] * len(eyes.patients))
     other = {key: eyes.keys[number] for key, number in zip(eyes.keys, others, strict=True)}
 
     def of_others(batch: Batch) -> Known:

@@ -40,7 +40,7 @@ def thickness_by_group(
     """Thickness error of each answer over all eyes and over each group.
 
     Args:
-        eyes: for each answer, a row an eye with its ``diagnosis``.
+        eyes: for each answer, a row an eye with its ``patient`` and its ``diagnosis``.
 
     Returns:
         For each answer and group mean, standard error and number of eyes; empty where no eye is in a
@@ -48,10 +48,14 @@ def thickness_by_group(
     """
     found: dict[str, dict[str, dict[str, float]]] = {}
     for answer, rows in eyes.items():
-        errors: dict[str, list[float]] = {name: [] for name in (ALL, *GROUPS)}
+        members: dict[str, list[Mapping[str, Any]]] = {name: [] for name in (ALL, *GROUPS)}
         for row in rows:
             for name in (ALL, *groups_of(row["diagnosis"])):
-                errors[name].append(row[_VALUE])
-        found[answer] = {name: mean_of(values) for name, values in errors.items() if values}
+                members[name].append(row)
+        found[answer] = {
+            name: mean_of([row[_VALUE] for row in group], [row["patient"] for row in group])
+            for name, group in members.items()
+            if group
+        }
     known = any(set(groups) - {ALL} for groups in found.values())
     return found if known else {}

@@ -75,9 +75,9 @@ read them beside the sharpness, and beside the floor."""
 _ANATOMY_TEXT = """\
 The inner limiting membrane and the pigment epithelium are found in the real and in the generated
 volume by the same search. Errors are mean absolute differences over the A-scans where both were found,
-± the standard error over the eyes; boundary errors are of the volumes as they lie. The correlation is
-of the two thickness maps; vessel shadows are correlated en face, below the epithelium; implausible
-A-scans have boundaries that cannot be. The height of the epithelium above the pose's surface is
+± the standard error of a sample of patients; boundary errors are of the volumes as they lie. The
+correlation is of the two thickness maps; vessel shadows are correlated en face, below the epithelium;
+implausible A-scans have boundaries that cannot be. The height of the epithelium above the pose's surface is
 correlated with the real one over the A-scans of all eyes with a detachment or drusen together. *In common
 with other eyes* is the mean correlation of the contrast below the epithelium between different eyes: of the
 real ones {2:.2f}, of a pattern that a model has memorised near 1, to be read with its noise off. Fluid and

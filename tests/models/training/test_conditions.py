@@ -156,7 +156,7 @@ def test_an_evaluation_tells_what_the_file_knows(checkpoint, path):
     with torch.inference_mode():
         unknown = batch | {"metadata": ["{}"] * len(batch["key"])}
         found, other = (answer.give(one).surfaces.rpe_um for one in (batch, unknown))
-        rows = told_otherwise("told", model, eyes, eyes.patients)
+        rows = told_otherwise("told", model, eyes)
         shuffled, nothing = (one.give(batch).surfaces.rpe_um for one in rows)
     assert [row.name for row in rows] == [f"told, median surfaces, {w} metadata" for w in ("shuffled", "no")]
     assert torch.equal(nothing, answer.give({**unknown, "laterality": [""] * len(found)}).surfaces.rpe_um)
@@ -283,7 +283,7 @@ def test_a_report_draws_the_masks_of_the_training_and_says_which_are_missing(pat
     assert torch.equal(batch["vessels"], batch["fundus"][:, 1:2])
     with torch.inference_mode():
         (answer,) = surface_answers("told", model.eval(), None, seed=0)
-        shuffled, nothing = told_otherwise("told", model, eyes, eyes.patients)
+        shuffled, nothing = told_otherwise("told", model, eyes)
         found = [one.give(batch).surfaces.rpe_um for one in (answer, shuffled, nothing)]
     assert not torch.equal(found[0], found[1]) and not torch.equal(found[0], found[2])
     assert shuffled.name == "told, median surfaces, shuffled masks"
