@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
+from statistics import fmean
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
 from torch import Tensor
+from torch.nn import functional as F
 
 from fund2oct.data.preparing.photo import photo_tensor
 from fund2oct.eye import Array, DataError
@@ -75,7 +77,8 @@ def predict_thickness(
     """Predict the thickness at every place of a photo within the reach of a scan.
 
     It is predicted at each place, not interpolated between the lines of the scan. The lines of the map are
-    given to the model as B-scans, once along rows and once along columns, and the two results averaged.
+    given to the model as further B-scans of this scan, with A-scans as far apart as its own, once along rows
+    and once along columns, and the two results averaged.
 
     Args:
         model: a model that predicts surfaces, such as :class:`fund2oct.models.Pix2Vol`.
@@ -100,17 +103,29 @@ def predict_thickness(
         return None
     reach_mm = scan.reach_mm
     n = 2 * round(reach_mm / _PITCH_MM)
-    line = (torch.arange(n, device=model.device) + 0.5 - n / 2) * _PITCH_MM
-    rows = torch.stack(torch.meshgrid(line, line, indexing="xy"), -1)
+    n_ascans = round(n * _PITCH_MM * model.shape[2] / fmean(scan.length_mm))
+    line, finer = (
+        (torch.arange(many, device=model.device) + 0.5 - many / 2) * (n * _PITCH_MM / many)
+        for many in (n, n_ascans)
+    )
+    rows = torch.stack(torch.meshgrid(finer, line, indexing="xy"), -1)
     photo = photo_tensor(fundus).to(model.device)
     placement = find_place(model, fundus, placement, scan)
-    grid = placement.to_grid(rows)
-    if getattr(model, "position", None):  # each place asks the A-scans of the scan
-        known["whole"] = placement.to_grid(scan.coordinates(model.shape[2], model.device))[None]
+    whole = placement.to_grid(scan.coordinates(model.shape[2], model.device))[None]
     with torch.inference_mode(), at_given_places(model):
-        along = [predict(photo, each[None], **known) for each in (grid, grid.transpose(0, 1))]
-    read = [torch.cat([thickness_interval_um(f, INTERVAL), thickness_um(f)[0][:, None]], 1)[0] for f in along]
-    outside = (rows.norm(dim=-1) > reach_mm) | (grid.norm(dim=-1) > 1)
+        along = [
+            predict(photo, placement.to_grid(each)[None], whole=whole, **known)
+            for each in (rows, rows.flip(-1))
+        ]
+    read = [
+        F.interpolate(
+            torch.cat([thickness_interval_um(f, INTERVAL)[0], thickness_um(f)[0]]), n, mode="linear"
+        )
+        for f in along
+    ]
+    points = torch.stack(torch.meshgrid(line, line, indexing="xy"), -1)
+    grid = placement.to_grid(points)
+    outside = (points.norm(dim=-1) > reach_mm) | (grid.norm(dim=-1) > 1)
     mean = ((read[0] + read[1].transpose(-1, -2)) / 2).masked_fill(outside, torch.nan)
     low, high, middle = mean.float().cpu().numpy()
     return ThicknessMap(middle, low, high, grid.cpu().numpy(), _PITCH_MM)

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from fund2oct.networks.blocks import norm
+from fund2oct.networks.blocks import norm, normalise_as
 from fund2oct.networks.lift import sample_lines
 from fund2oct.precision import full_precision
 
@@ -120,20 +120,21 @@ class ScanAttention(nn.Module):
     def _asking(
         self, features: Tensor, places_mm: Tensor, others: Tensor, others_mm: Tensor
     ) -> tuple[Tensor, Tensor]:
-        q = _heads(self.query(self._told(features, places_mm)))
-        k = _heads(self.key(self._told(others, others_mm)))
+        told = normalise_as(self.norm, features, others)
+        q = _heads(self.query(self._told(told, places_mm)))
+        k = _heads(self.key(self._told(self.norm(others), others_mm)))
         if self.position != "rope":
             return q, k
         return _turned(q, places_mm), _turned(k, others_mm)
 
     def _told(self, features: Tensor, places_mm: Tensor) -> Tensor:
-        told: Tensor = self.norm(features)
+        """Normalised features that are told their places."""
         if self.position == "learned":
-            return told + sample_lines(self.map.expand(len(told), -1, -1, -1), places_mm / _REACH_MM)
+            return features + sample_lines(self.map.expand(len(features), -1, -1, -1), places_mm / _REACH_MM)
         if self.position == "sincos":
-            angles = phases(places_mm, told.shape[1] // 4).flatten(-2)
-            return told + torch.cat([angles.sin(), angles.cos()], -1).permute(0, 3, 1, 2)
-        return told
+            angles = phases(places_mm, features.shape[1] // 4).flatten(-2)
+            return features + torch.cat([angles.sin(), angles.cos()], -1).permute(0, 3, 1, 2)
+        return features
 
 
 @full_precision

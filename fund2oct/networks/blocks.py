@@ -54,6 +54,34 @@ def norm(channels: int) -> nn.GroupNorm:
     return nn.GroupNorm(max(1, channels // _GROUP), channels)
 
 
+def normalise_as(layer: nn.GroupNorm, features: Tensor, others: Tensor) -> Tensor:
+    """Normalise features by the means and variances of others, so that they mean the same beside these.
+
+    Args:
+        layer: the normalisation.
+        features: shape ``(B, C, ...)``.
+        others: shape ``(B, C, ...)``; where it is ``features`` itself, this is a call of the layer.
+
+    Returns:
+        Shape of ``features``.
+
+    Example:
+        >>> layer, scan = norm(16), torch.rand(1, 16, 6, 40)
+        >>> some = normalise_as(layer, scan[:, :, 2:4], scan)
+        >>> torch.allclose(some, layer(scan)[:, :, 2:4], atol=1e-5)
+        True
+    """
+    if features is others:
+        normalised: Tensor = layer(features)
+        return normalised
+    groups = others.float().unflatten(1, (layer.num_groups, -1)).flatten(2)
+    variance, mean = (each[..., None] for each in torch.var_mean(groups, 2, correction=0))
+    found = features.float().unflatten(1, (layer.num_groups, -1))
+    standard = (found.flatten(2) - mean) * (variance + layer.eps).rsqrt()
+    scale, shift = (each.view(-1, *[1] * (features.ndim - 2)) for each in (layer.weight, layer.bias))
+    return standard.view(features.shape) * scale + shift
+
+
 class ResidualBlock(nn.Module):
     """Pre-activation residual block of two 3x3 convolutions (He et al. 2016, arXiv:1603.05027).
 

@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from fund2oct.networks.attention import MM_PER_UNIT, ScanAttention
-from fund2oct.networks.blocks import norm
+from fund2oct.networks.blocks import norm, normalise_as
 from fund2oct.networks.known import Known, KnownFeatures
 from fund2oct.networks.lift import sample_lines
 
@@ -163,15 +163,18 @@ class LineEncoder(nn.Module):
                 ``(B, N_PLACE, S, X)``; None takes those around the mean of ``grid``.
             beside: other features of the A-scans that are added, shape ``(B, width, S, X)``.
             known: what is known of the eyes beside their photos.
-            whole: positions of all A-scans of the scan, which an attention asks, where ``grid`` holds others;
-                shape ``(B, S', X', 2)``.
+            whole: positions of all A-scans of the scan, where ``grid`` holds others; shape
+                ``(B, S', X', 2)``. Features are normalised by theirs, so that an A-scan has the same ones
+                whatever is read beside it, and an attention asks them.
 
         Returns:
             Features, shape ``(B, width, S, X)``.
         """
-        x = self.read(fundus, maps, grid, place_features(grid) if where is None else where)
+        read = self.read(fundus, maps, grid, place_features(grid) if where is None else where)
+        scan = read if whole is None else self.read(fundus, maps, whole, place_features(whole))
+        x = normalise_as(self.norm, read, scan)
         if self.attention is not None:
-            others = x if whole is None else self.read(fundus, maps, whole, place_features(whole))
+            others = x if whole is None else self.norm(scan)
             whole = grid if whole is None else whole
             centre = whole.mean((1, 2), keepdim=True)
             x = x + self.attention(x, MM_PER_UNIT * (grid - centre), others, MM_PER_UNIT * (whole - centre))
@@ -182,11 +185,13 @@ class LineEncoder(nn.Module):
         return along_slices(self.layers, x)
 
     def read(self, fundus: Tensor, maps: Sequence[Tensor], grid: Tensor, where: Tensor) -> Tensor:
-        """Features of A-scans by what the photo shows there alone; the arguments are those of a call."""
+        """Features of A-scans by what the photo shows there alone, before they are normalised.
+
+        The arguments are those of a call.
+        """
         pixels = sample_patches(2 * fundus - 1, grid).unflatten(1, (fundus.shape[1], -1))
         mean = pixels.mean(2, keepdim=True)
         scales = [self.patch(torch.cat([mean, _CONTRAST * (pixels - mean)], 2).flatten(1, 2))]
         scales += [sample_lines(each, grid) for each in maps]
         read = [projection(each) for projection, each in zip(self.projections, scales, strict=True)]
-        features: Tensor = self.norm(torch.stack(read).sum(0) + self.position(where))
-        return features
+        return torch.stack(read).sum(0) + self.position(where)

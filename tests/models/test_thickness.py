@@ -1,27 +1,35 @@
 """The thickness map: where its values lie, its fields, and what predict writes of it."""
 
+from pathlib import Path
+
 import numpy as np
 import pytest
 import pytorch_lightning as pl
 import tifffile
 import torch
 from PIL import Image
+from torch.nn.functional import grid_sample
 
+import fund2oct
 from fund2oct.data import FundusOCTDataModule
 from fund2oct.geometry import Placement, RadialScan
-from fund2oct.models import SurfaceModel
+from fund2oct.models import SurfaceModel, load_model
 from fund2oct.models.thickness import ThicknessMap, predict_thickness
-from fund2oct.networks.layered.surfaces import SurfaceDistribution
+from fund2oct.networks.layered.surfaces import SurfaceDistribution, thickness_um
+from fund2oct.phantom import simulate_eye
 from fund2oct.run.predict import predict
 from fund2oct.visual import DARK, draw_thickness
+
+PACKAGED = Path(fund2oct.__file__).parent / "weights" / "pix2vol"
 
 
 class Bump:
     """Predicts 250 um, and 100 more right of the fovea on the photo; sure to 10 um."""
 
     device = torch.device("cpu")
+    shape = 6, 32, 300
 
-    def surfaces(self, fundus, grid):
+    def surfaces(self, fundus, grid, whole):
         n, s, x = grid.shape[:3]
         increments = torch.zeros(n, 4, s, x)
         increments[:, 3] = 250 + 100 * (grid[..., 0] > 0.1)
@@ -43,6 +51,41 @@ def test_each_value_lies_where_the_grid_says(found):
     np.testing.assert_allclose((found.high_um - found.low_um)[known], 2 * 12.8155, rtol=1e-4)
     radius = np.hypot(*np.moveaxis(found.points_mm, -1, 0))
     assert (known == (radius <= 3.0)).all()
+
+
+def test_the_map_is_what_the_model_predicts_along_the_scan():
+    """On an eye with a membrane, whose map beside other lines than the scan's was 7 um too thick."""
+    model, scan, eye = load_model(PACKAGED), RadialScan(), simulate_eye(7, 100)
+    found = predict_thickness(model, eye.fundus, eye.placement, scan)
+    points = scan.coordinates(model.shape[2])
+    reach = len(found.median_um) * found.pitch_mm / 2
+    read = grid_sample(
+        torch.from_numpy(found.median_um)[None, None], points[None] / reach, align_corners=False
+    )
+    photo = torch.from_numpy(eye.fundus).permute(2, 0, 1)[None] / 255
+    with torch.inference_mode():
+        along, _ = thickness_um(model.surfaces(photo, eye.placement.to_grid(points)[None]))
+    off = (read[0, 0] - along[0])[read[0, 0].isfinite()]
+    assert abs(off.mean()) < 0.5 and off.abs().mean() < 1.5
+
+
+def test_a_map_has_ascans_as_far_apart_as_the_scan():
+    asked = []
+
+    class Wide(Bump):
+        shape = 6, 32, 600
+
+        def surfaces(self, fundus, grid, whole):
+            asked.append((grid, whole))
+            return super().surfaces(fundus, grid, whole)
+
+    scan = RadialScan(length_mm=6.0)
+    found = predict_thickness(Wide(), np.zeros((64, 64, 3), np.uint8), Placement(), scan)
+    for grid, whole in asked:
+        torch.testing.assert_close(whole[0], Placement().to_grid(scan.coordinates(600)))
+        steps = (grid.diff(dim=2).norm(dim=-1), whole[:, :1].diff(dim=2).norm(dim=-1))
+        assert float(steps[0].mean()) == pytest.approx(float(steps[1].mean()), rel=0.02)
+    assert found.pitch_mm == pytest.approx(0.08) and found.median_um.shape == (76, 76)
 
 
 def test_the_nine_fields(found):

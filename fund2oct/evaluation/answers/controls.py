@@ -33,7 +33,10 @@ class PredictsSurfaces(Protocol):
     """Form of a model that predicts surfaces. A report then also measures these surfaces."""
 
     def surfaces(self, fundus: Tensor, grid: Tensor, **known: Any) -> Any:
-        """Return a distribution like :class:`~fund2oct.networks.layered.surfaces.SurfaceDistribution`."""
+        """Return a distribution like :class:`~fund2oct.networks.layered.surfaces.SurfaceDistribution`.
+
+        Among ``known`` may be ``whole``, positions of all A-scans of the scan, where ``grid`` holds others.
+        """
 
 
 @runtime_checkable

@@ -194,8 +194,9 @@ class SurfaceNetwork(nn.Module):
             maps: the encoder's maps of the photos, each of shape ``(B, C_l, H_l, W_l)``.
             grid: positions of the A-scans, see :class:`~fund2oct.networks.lines.LineEncoder`, shape
                 ``(B, S, X, 2)``.
-            whole: positions of all A-scans of the scan, where ``grid`` holds others; their mean is the scan's
-                centre, and they are what an attention asks. Shape ``(B, S', X', 2)``.
+            whole: positions of all A-scans of the scan, where ``grid`` holds others, see
+                :class:`~fund2oct.networks.lines.LineEncoder`; their mean is the scan's centre. Shape
+                ``(B, S', X', 2)``.
             known: what is known of the eyes beside their photos.
 
         Returns:

@@ -157,7 +157,7 @@ class TissueNetwork(TissueDecoder):
         told = self.told(increments_um)
         where = place_features(grid, None if whole is None else whole.mean((1, 2)))
         features: Tensor = self.encoder(
-            fundus, maps, grid, where, told if beside is None else told + beside, known
+            fundus, maps, grid, where, told if beside is None else told + beside, known, whole
         )
         return features
 
@@ -179,8 +179,9 @@ class TissueNetwork(TissueDecoder):
                 ``(B, S, X, 2)``.
             increments_um: surfaces in micrometres, see
                 :class:`~fund2oct.networks.layered.surfaces.SurfaceDistribution`, shape ``(B, n, S, X)``.
-            whole: positions of all A-scans of the scan, where ``grid`` holds others; their mean is the scan's
-                centre. Shape ``(B, S', X', 2)``.
+            whole: positions of all A-scans of the scan, where ``grid`` holds others, see
+                :class:`~fund2oct.networks.lines.LineEncoder`; their mean is the scan's centre. Shape
+                ``(B, S', X', 2)``.
             known: what is known of the eyes beside their photos.
 
         Returns:

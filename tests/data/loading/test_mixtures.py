@@ -132,7 +132,7 @@ def sides(tmp_path, make_eye):
 
 def test_photos_alone_and_volumes_alone(sides):
     batch = next(iter(FundusOCTDataModule(sides[0], content="photos").train_dataloader()))
-    assert set(batch) == {"fundus", "key", "laterality", "diagnosis", "metadata"}
+    assert set(batch) == {"fundus", "key", "patient", "laterality", "diagnosis", "metadata"}
     batch = next(iter(FundusOCTDataModule(sides[1], content="volumes").train_dataloader()))
     assert "fundus" not in batch and "grid" not in batch
     assert batch["volume"].shape == (4, 1, 6, 8, 10)

@@ -57,7 +57,7 @@ def test_every_diagnosis_is_in_a_group() -> None:
 
 def test_errors_are_averaged_by_disease() -> None:
     rows = [
-        {"diagnosis": diagnosis, "thickness/error_um": error}
+        {"patient": error, "diagnosis": diagnosis, "thickness/error_um": error}
         for diagnosis, error in (("normal", 10.0), ("PED+SRF", 40.0), ("PED", 20.0), ("", math.nan))
     ]
     found = thickness_by_group({"model": rows})["model"]
@@ -65,7 +65,7 @@ def test_errors_are_averaged_by_disease() -> None:
         "all": pytest.approx(70 / 3), "flat": 10, "detachment or drusen": 30, "subretinal fluid": 40,
     }  # fmt: skip
     assert found["all"]["n_eyes"] == 3
-    assert thickness_by_group({"model": [{"diagnosis": "", "thickness/error_um": 1.0}]}) == {}
+    assert thickness_by_group({"model": [{"patient": "a", "diagnosis": "", "thickness/error_um": 1.0}]}) == {}
     table = group_table({"model": found})
     assert table[0].startswith("| answer | all (3 eyes) | flat (1 eyes) |")
     assert table[2] == "| model | 23.3 ± 8.8 | 10.0 | 30.0 ± 10.0 | 40.0 |"

@@ -37,6 +37,16 @@ def test_twice_as_many_rows_show_the_same_anatomy(network, given):
     assert (fine.unflatten(3, (Z, 2)).mean(4) - coarse).abs().mean() < 0.02
 
 
+def test_some_slices_of_a_scan_are_what_they_are_among_all(network, given):
+    fundus, grid = given
+    every = network.anatomy(fundus, grid, DZ_MM)
+    some = network.anatomy(fundus, grid[:, 1:], DZ_MM, whole=grid)
+    torch.testing.assert_close(some.heights_um, every.heights_um[:, :, 1:])
+    torch.testing.assert_close(some.image, every.image[:, :, 1:])
+    alone = network.anatomy(fundus, grid[:, 1:], DZ_MM).heights_um
+    assert (alone - every.heights_um[:, :, 1:]).abs().max() > 1  # um
+
+
 def test_noise_decides_the_texture_alone(network, given):
     first, second = (network(*given, DZ_MM, rng=NoiseSource.of_keys(["a", "b"], seed)) for seed in (0, 1))
     assert (first - second).abs().mean() > 1e-3
