@@ -39,7 +39,7 @@ def test_twice_as_many_rows_show_the_same_anatomy(network, given):
 
 def test_some_slices_of_a_scan_are_what_they_are_among_all(network, given):
     fundus, grid = given
-    every = network.anatomy(fundus, grid, DZ_MM)
+    every = network.eval().anatomy(fundus, grid, DZ_MM)
     some = network.anatomy(fundus, grid[:, 1:], DZ_MM, whole=grid)
     torch.testing.assert_close(some.heights_um, every.heights_um[:, :, 1:])
     torch.testing.assert_close(some.image, every.image[:, :, 1:])
