@@ -97,9 +97,8 @@ def make_files(given: argparse.Namespace, photos: Sequence[Path], model: VolumeM
     scan = ScanOptions(
         tuple(given.spacing_mm), star=RadialScan(model.shape[0], length_mm=STAR_MM), shape=(n_depth, n_ascans)
     )
-    import_volumes(
-        given.volume, out / "cube.h5", ImportOptions(scan, fundus_px=px, en_face=True), overwrite=True
-    )
+    options = ImportOptions(scan, fundus_px=px, en_face=True)
+    import_volumes(given.volume, out / "cube.h5", options, overwrite=True, no_patients=True)
     return [str(out / "behind.h5"), str(out / "cube.h5")]
 
 

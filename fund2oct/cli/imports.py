@@ -41,6 +41,9 @@ def add_commands(commands: Commands) -> None:
     )
     volumes.add_argument("source", metavar="SRC", help="a file, a folder of pictures, or a folder of these")
     volumes.add_argument("out", metavar="OUT.h5", help="the file to make")
+    _add_no_patients(
+        volumes, "each eye is of another patient (default: names such as p12_OD and p12_OS tell)"
+    )
     _add_volume_options(volumes)
     _add_output(volumes)
     volumes.set_defaults(command=_import_volumes)
@@ -98,14 +101,15 @@ def _add_table(kinds: Commands) -> None:
     names.add_argument(
         "--lines", metavar="LINES.csv", help="a second table: where each B-scan lies on the photo"
     )
-    names.add_argument(
-        "--no-patients", action="store_true",
-        help="each eye is of another patient, where the table has no column patient",
-    )  # fmt: skip
+    _add_no_patients(names, "each eye is of another patient, where the table has no column patient")
     _add_photo_options(table)
     _add_volume_options(table)
     _add_output(table)
     table.set_defaults(command=_import_table)
+
+
+def _add_no_patients(options: Any, text: str) -> None:
+    options.add_argument("--no-patients", action="store_true", help=text)
 
 
 def _add_output(parser: argparse.ArgumentParser) -> None:
@@ -188,7 +192,7 @@ def _import_table(options: argparse.Namespace) -> int:
 def _import_volumes(options: argparse.Namespace) -> int:
     from fund2oct.data.importing.volumes import import_volumes
 
-    return _import(import_volumes, options.source, options)
+    return _import(import_volumes, options.source, options, no_patients=options.no_patients)
 
 
 def _import_vendor(options: argparse.Namespace) -> int:

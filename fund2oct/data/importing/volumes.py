@@ -13,6 +13,8 @@ from fund2oct.data.importing.assemble import ImportOptions, make_eye, read_files
 from fund2oct.data.importing.engine import Candidate, fingerprint_of, import_eyes
 from fund2oct.data.importing.report import ImportReport
 from fund2oct.data.store.layout import Compression
+from fund2oct.data.tables.patients import patients_of_names
+from fund2oct.data.tables.spreadsheet import some
 from fund2oct.eye import DataError, Eye
 
 _OME = (".ome.tif", ".ome.tiff")
@@ -24,18 +26,22 @@ def import_volumes(
     options: ImportOptions | None = None,
     overwrite: bool = False,
     *,
+    no_patients: bool = False,
     workers: int = 1,
     compression: Compression = "none",
 ) -> ImportReport:
     """Import volumes without photos; each file, and each folder of pictures, becomes an eye.
 
-    The eye's key and its patient are the name of the file or folder. The name may tell its side.
+    The eye's key is the name of the file or folder. The name may tell its side, and names of right and left
+    eyes tell the patients: ``p12`` of ``p12_OD.tif`` and ``p12_OS.tif``.
 
     Args:
         source: a file, a folder of pictures (one volume), or a folder of files and such folders.
         out: the file to make.
         options: slices, spacing and sizes.
         overwrite: whether ``out`` may be replaced.
+        no_patients: whether each eye is a patient of its own. If not, the names have to tell the patients of
+            two eyes or more.
         workers: processes to read in.
         compression: how the file is compressed, see :class:`~fund2oct.data.EyeWriter`.
 
@@ -43,7 +49,7 @@ def import_volumes(
         What became of each volume.
 
     Raises:
-        DataError: if there is no volume, or none could be imported.
+        DataError: if there is no volume, the names do not tell the patients, or none could be imported.
 
     Example:
         >>> from fund2oct.data import EyeReader
@@ -56,16 +62,18 @@ def import_volumes(
     """
     options = options or ImportOptions()
     found, passed_over = _find_volumes(Path(source), Path(out))
+    patients, notes = _patients(Path(source), [_name(path) for path in found], no_patients)
     candidates = [
         Candidate(
             str(path),
-            partial(_read, path, options),
-            fingerprint_of([path], str(path), options),
+            partial(_read, path, patient, options),
+            fingerprint_of([path], str(path), patient, options),
         )
-        for path in found
+        for path, patient in zip(found, patients, strict=True)
     ]
     report = import_eyes(candidates, out, overwrite, workers=workers, compression=compression)
     report.passed_over = passed_over
+    report.remarks += notes
     return report
 
 
@@ -100,9 +108,29 @@ def _is_volume(folder: Path) -> bool:
     return bool(pages) or any(path.suffix.lower() in PICTURES for path in files)
 
 
-def _read(path: Path, options: ImportOptions) -> tuple[Eye, list[str]]:
+def _patients(source: Path, names: list[str], no_patients: bool) -> tuple[list[str], list[str]]:
+    """The patient of each eye, for a split must never part two eyes of one, and notes."""
+    if no_patients or len(names) < 2:
+        return names, []
+    patients, note = patients_of_names(names)
+    if not patients:
+        raise DataError(
+            f"{source}: expected names that tell the patients, such as p12_OD and p12_OS, found "
+            f"{some(names)}: {note}; name the patients in a table, as fund2oct import table reads it, or say "
+            "--no-patients where each eye is of another patient"
+        )
+    return patients, [f"{source}: {note}"]
+
+
+def _name(path: Path) -> str:
+    """What a file is called without its ending, or a folder."""
     name = path.name
     for ending in (*_OME, *STACKS):
         name = name[: -len(ending)] if name.lower().endswith(ending) and path.is_file() else name
+    return name
+
+
+def _read(path: Path, patient: str, options: ImportOptions) -> tuple[Eye, list[str]]:
+    name = _name(path)
     exam = read_files(None, path, options, laterality=laterality_of(name), source=f"volume {path.name}")
-    return make_eye(exam, options, name, name)
+    return make_eye(exam, options, name, patient)

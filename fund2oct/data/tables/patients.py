@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections import Counter
+from collections.abc import Sequence
 from dataclasses import replace
 
 from fund2oct.data.formats.naming import laterality_of
@@ -37,21 +38,39 @@ def with_patients(eyes: list[EyeRow], table: Table, no_patients: bool) -> tuple[
         return [replace(eye, patient=eye.patient or eye.name) for eye in eyes], [note] if alone else []
     if no_patients or len(eyes) < 2:
         return [replace(eye, patient=eye.name) for eye in eyes], []
-    stems = [without_side(eye.name) for eye in eyes]
-    sides = Counter((stem, laterality_of(eye.name)) for stem, eye in zip(stems, eyes, strict=True))
+    patients, note = patients_of_names([eye.name for eye in eyes])
+    if not patients:
+        raise DataError(
+            f"{table.path}: expected a column patient, found {', '.join(table.columns)}: {note}; name it, as "
+            "in --column patient=PID, or say --no-patients where each eye is of another patient"
+        )
+    told = [replace(eye, patient=patient) for eye, patient in zip(eyes, patients, strict=True)]
+    return told, [f"{table.path}: has no column patient; {note}"]
+
+
+def patients_of_names(names: Sequence[str]) -> tuple[list[str], str]:
+    """The patient of each eye, as the names of right and left eyes tell it.
+
+    Args:
+        names: names of the eyes.
+
+    Returns:
+        The patients, none where the names do not tell them; and a note, or the reason why they are needed.
+
+    Example:
+        >>> patients_of_names(["p12_OD", "p12_OS", "p13_OD"])[0], patients_of_names(["p12", "p13"])[0]
+        (['p12', 'p12', 'p13'], [])
+    """
+    stems = [without_side(name) for name in names]
+    sides = Counter((stem, laterality_of(name)) for stem, name in zip(stems, names, strict=True))
     pairs = [stem for stem, count in Counter(stem for stem, _ in sides).items() if count > 1]
     if not pairs or "" in stems or max(sides.values()) > 1:
-        raise DataError(
-            f"{table.path}: expected a column patient, found {', '.join(table.columns)}: two eyes of one "
-            "patient must not be both trained and tested on; name it as in --column patient=PID, or say "
-            "--no-patients where each eye is of another patient"
-        )
-    example = [eye.name for eye, stem in zip(eyes, stems, strict=True) if stem == pairs[0]]
-    note = (
-        f"{table.path}: has no column patient; {len(set(stems))} patients were taken from the names of "
-        f"{len(eyes)} eyes, as {pairs[0]!r} of {' and '.join(example)}; --no-patients takes each eye for one"
+        return [], "two eyes of one patient must not be both trained and tested on"
+    example = [name for name, stem in zip(names, stems, strict=True) if stem == pairs[0]]
+    return stems, (
+        f"{len(set(stems))} patients were taken from the names of {len(names)} eyes, as {pairs[0]!r} of "
+        f"{' and '.join(example)}; --no-patients takes each eye for one"
     )
-    return [replace(eye, patient=stem) for eye, stem in zip(eyes, stems, strict=True)], [note]
 
 
 def without_side(name: str) -> str:

@@ -29,7 +29,7 @@ def scans(tmp_path):
 
 def remarks(scans, out, **options):
     given = ImportOptions(ScanOptions(SPACING_MM, levels=options.pop("levels", None)), **options)
-    return import_volumes(scans, out, given, overwrite=True).remarks
+    return import_volumes(scans, out, given, overwrite=True, no_patients=True).remarks
 
 
 def test_unlike_whites_of_volumes_are_one_line(scans):

@@ -189,7 +189,7 @@ def test_volumes_of_a_folder(folder, capsys):
     for name in ("volume_01L.tif", "slices_02R", "broken.tif"):
         (folder / name).rename(source / name)
     (folder / "volume_03L.tif").rename(source / "volume_03L.ome.tif")
-    status = main(["import", "volumes", str(source), str(out), "--workers", "1", *SPACING])
+    status = main(["import", "volumes", str(source), str(out), "--no-patients", "--workers", "1", *SPACING])
     text = capsys.readouterr().out
     assert status == 1 and "left out" in text and "broken.tif: cannot be read as a volume" in text
     with EyeReader(out) as reader:

@@ -1,0 +1,61 @@
+"""Volumes without photos: whose eyes they are, and where their slices lie."""
+
+import numpy as np
+import pytest
+
+from fund2oct.cli import main
+from fund2oct.data import DataError, EyeReader
+from fund2oct.data.importing.assemble import ImportOptions
+from fund2oct.data.importing.volumes import import_volumes
+from fund2oct.data.preparing.scans import ScanOptions
+
+SPACING_MM = (0.3, 0.02, 0.1)
+
+
+def volumes(folder, *names):
+    folder.mkdir()
+    for number, name in enumerate(names):
+        values = np.random.default_rng(number).integers(0, 250, (3, 24, 40), np.uint8)
+        np.save(folder / f"{name}.npy", values)
+    return folder
+
+
+def patients(path):
+    with EyeReader(path) as reader:
+        return {key: reader.info(key).patient for key in reader.keys}
+
+
+@pytest.mark.parametrize("en_face", [False, True])
+def test_two_eyes_of_a_patient_are_of_one(en_face, tmp_path):
+    source = volumes(tmp_path / "in", "p12_OD", "p12_OS", "p13_OD")
+    options = ImportOptions(ScanOptions(SPACING_MM), fundus_px=48, en_face=en_face)
+    report = import_volumes(source, tmp_path / "eyes.h5", options)
+    assert patients(tmp_path / "eyes.h5") == {"p12_OD": "p12", "p12_OS": "p12", "p13_OD": "p13"}
+    assert report.remarks == [
+        f"{source}: 2 patients were taken from the names of 3 eyes, as 'p12' of p12_OD and p12_OS; "
+        "--no-patients takes each eye for one"
+    ]
+    alone = import_volumes(source, tmp_path / "alone.h5", options, no_patients=True)
+    assert patients(tmp_path / "alone.h5") == {key: key for key in alone.imported} and not alone.remarks
+    with pytest.raises(DataError, match=r"exists; .* made from something else"):
+        import_volumes(source, tmp_path / "eyes.h5", options, no_patients=True)
+
+
+@pytest.mark.parametrize("names", [("p12_OD", "p12_OS", "p12_OD_2021"), ("p12_OD", "p13_OD"), ("a", "b")])
+def test_names_that_do_not_tell_the_patients_are_refused(names, tmp_path, capsys):
+    command = ["import", "volumes", str(volumes(tmp_path / "in", *names)), str(tmp_path / "eyes.h5")]
+    command += ["--workers", "1", "--spacing-mm", *map(str, SPACING_MM)]
+    assert main(command) == 1
+    error = capsys.readouterr().err
+    assert error.count("\n") == 1
+    assert (
+        f"in: expected names that tell the patients, such as p12_OD and p12_OS, found {names[0]}, " in error
+    )
+    assert "must not be both trained and tested on" in error and "say --no-patients" in error
+    assert main([*command, "--no-patients"]) == 0 and len(patients(tmp_path / "eyes.h5")) == len(names)
+
+
+def test_a_volume_by_itself_is_a_patient(tmp_path):
+    file = volumes(tmp_path / "in", "cube") / "cube.npy"
+    import_volumes(file, tmp_path / "eyes.h5", ImportOptions(ScanOptions(SPACING_MM)))
+    assert patients(tmp_path / "eyes.h5") == {"cube": "cube"}
