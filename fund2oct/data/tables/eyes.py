@@ -196,18 +196,34 @@ def _metadata(table: Table, notes: list[str]) -> list[dict[str, Plain]]:
 
 
 def groups_of_rows(table: Table) -> list[list[int]]:
-    """The places of the rows of each eye."""
+    """The places of the rows of each eye.
+
+    Rows of B-scans belong together by their key. A row without one has that of its photo's other rows, as
+    where a spreadsheet's cells are merged; where none of them has a key, they belong together by their photo.
+
+    Raises:
+        DataError: if a row has neither key nor photo, or its photo has rows of several keys.
+    """
     if not set(_OF_BSCANS) & set(table.columns):
         return [[place] for place in range(len(table.rows))]
-    groups: dict[str, list[int]] = {}
-    for place, (number, cells) in enumerate(table.rows):
-        name = cells.get("key") or cells.get("photo")
-        if not name:
+    named = [(number, cells.get("key", ""), cells.get("photo", "")) for number, cells in table.rows]
+    keys: dict[str, set[str]] = {}
+    for number, key, photo in named:
+        if not key and not photo:
             raise DataError(
                 f"{table.path}: row {number}: expected key or photo, which tell the eye that a B-scan is of, "
                 "found neither"
             )
-        groups.setdefault(name, []).append(place)
+        keys.setdefault(photo, set()).update([key] if key and photo else [])
+    if unclear := [number for number, key, photo in named if not key and len(keys[photo]) > 1]:
+        raise DataError(
+            f"{table.path}: row {some(unclear)}: key: expected one, for other rows of the same photo have "
+            "several keys, found none"
+        )
+    groups: dict[tuple[str, str], list[int]] = {}
+    for place, (_, key, photo) in enumerate(named):
+        key = key or next(iter(keys[photo]), "")
+        groups.setdefault(("key", key) if key else ("photo", photo), []).append(place)
     return list(groups.values())
 
 

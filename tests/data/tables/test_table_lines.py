@@ -142,6 +142,31 @@ def test_a_second_table_a_column_of_lines_and_slices_out_of_order_say_the_same(c
             np.testing.assert_array_equal(other.volume, one.volume)
 
 
+def test_a_key_in_the_first_row_of_an_eye_holds_for_all_rows_of_its_photo(clinic):
+    folder, rows = clinic
+    keys = ["e1", "", "", "", "e2", "", "", "", ""]
+    merged = [rows[0], *((key, *row[1:]) for key, row in zip(keys, rows[1:], strict=True))]
+    import_table(write(folder / "t.csv", merged), folder / "e.h5", OPTIONS, columns={"key": "eye"})
+    eyes = read(folder / "e.h5")
+    assert [(eye.key, eye.patient, len(eye.volume)) for eye in eyes] == [
+        ("c", "pc", 3),  # named by its photo, for it has no key at all
+        ("e1", "pa", 3),
+        ("e2", "pb", 3),
+    ]
+
+
+def test_a_row_without_a_key_is_refused_where_its_photo_has_several(clinic):
+    folder, rows = clinic
+    keys = ["c.png", "", "", "e2", "e3", "", "", "", ""]
+    merged = [rows[0], *((key, *row[1:]) for key, row in zip(keys, rows[1:], strict=True))]
+    table = write(folder / "t.csv", merged)
+    with pytest.raises(DataError, match=r"t.csv: row 7: key: expected one, .* have several keys, found none"):
+        import_table(table, folder / "e.h5", OPTIONS, columns={"key": "eye"})
+    merged[6] = ("e3", *merged[6][1:])
+    report = import_table(write(table, merged), folder / "e.h5", OPTIONS, columns={"key": "eye"})
+    assert report.imported == ["c.png", "e2", "e3", "c"], "a key is no photo's name"
+
+
 def test_millimetres_lie_around_the_fovea(clinic):
     folder, _ = clinic
     head = ("photo", "bscan", "patient", "x0_mm", "y0_mm", "x1_mm", "y1_mm")
