@@ -13,8 +13,9 @@ from fund2oct.data.importing.assemble import ImportOptions, make_eye, read_files
 from fund2oct.data.importing.engine import Candidate, fingerprint_of, import_eyes
 from fund2oct.data.importing.report import ImportReport
 from fund2oct.data.store.layout import Compression
-from fund2oct.data.tables.eyes import COLUMNS, EyeRow, read_eyes, with_lines
+from fund2oct.data.tables.eyes import COLUMNS, EyeRow, read_eyes
 from fund2oct.data.tables.files import files_of, find_file, find_volume
+from fund2oct.data.tables.lines import with_lines
 from fund2oct.data.tables.patients import repeated_keys, with_patients
 from fund2oct.data.tables.spreadsheet import read_table, renamed_tables, some
 from fund2oct.eye import DataError, Eye

@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from pathlib import PureWindowsPath
 from typing import Literal
 
-from fund2oct.data.formats.naming import plain_name
 from fund2oct.data.tables.spreadsheet import Table, as_number, plain_values, some
 from fund2oct.eye import DataError, Plain
 from fund2oct.geometry import Line
@@ -31,7 +30,10 @@ COLUMNS = (
 )
 """What a column may be; any other is kept as metadata."""
 
-_OF_BSCANS = ("bscan", "slice", *COLUMNS[10:])
+OF_LINES = COLUMNS[10:]
+"""Where the line of a B-scan begins and ends."""
+
+_OF_BSCANS = ("bscan", "slice", *OF_LINES)
 
 
 @dataclass(frozen=True)
@@ -138,46 +140,6 @@ def read_eyes(table: Table) -> tuple[list[EyeRow], list[tuple[str, str]], list[s
             "left out"
         )
     return eyes, refused, notes
-
-
-def with_lines(eyes: list[EyeRow], table: Table) -> tuple[list[EyeRow], list[tuple[str, str]], list[str]]:
-    """Eyes with the lines, and the pictures, that a second table gives for their B-scans.
-
-    Args:
-        eyes: what the first table says, from :func:`read_eyes`.
-        table: the second, under our names, a row for each B-scan, with ``key`` or ``photo`` as the first has
-            them.
-
-    Returns:
-        The eyes; the name of each that cannot be used, with the reason; and notes.
-    """
-    if not set(_OF_BSCANS[2:]) & set(table.columns) or not {"key", "photo"} & set(table.columns):
-        raise DataError(
-            f"{table.path}: expected key or photo, and the columns x0_px, y0_px, x1_px and y1_px, or the "
-            f"same in mm, found {', '.join(table.columns)}"
-        )
-    refused, notes = [], [f"{table.path}: {note}" for note in table.notes]
-    by = "key" if "key" in table.columns else "photo"
-    found: dict[str, EyeRow] = {}
-    for numbers in groups_of_rows(table):
-        rows = [table.rows[place] for place in numbers]
-        eye, _ = eye_of_rows(rows, [{}] * len(rows), table.columns)
-        found[plain_name(eye.key if by == "key" else eye.photo)] = eye
-    joined = []
-    for eye in eyes:
-        own = found.pop(plain_name(eye.name if by == "key" else eye.photo), None)
-        if own is None or own.lines is None:
-            refused.append((eye.label, f"expected its lines in {table.path}, found none for this {by}"))
-        elif own.volume and eye.volume:
-            refused.append(
-                (eye.label, f"its B-scans are named in both tables; leave one out of {table.path}")
-            )
-        else:
-            joined.append(replace(eye, lines=own.lines, volume=eye.volume or own.volume))
-    if found:
-        names = some([eye.key or eye.photo for eye in found.values()])
-        notes.append(f"{table.path}: gives lines of eyes that are not in the other table: {names}")
-    return joined, refused, notes
 
 
 def _metadata(table: Table, notes: list[str]) -> list[dict[str, Plain]]:
