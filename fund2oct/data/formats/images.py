@@ -11,10 +11,12 @@ import numpy as np
 import tifffile
 from PIL import Image, ImageOps
 
+from fund2oct.data.formats.tiff import n_pages
 from fund2oct.eye import Array, DataError
 from fund2oct.file_kinds import is_made_here, kind_of, why_not_a_file
 from fund2oct.levels import Levels, find_levels, is_guessed, to_bytes
 
+_TIFF = (".tif", ".tiff")
 _TRANSPARENT = ("RGBA", "LA", "PA", "RGBa", "La")
 _MINISWHITE = 0
 _BITS, _PHOTOMETRIC, _ORIENTATION = 258, 262, 274
@@ -102,7 +104,7 @@ def read_slice(path: str | os.PathLike[str]) -> tuple[Array, Levels | None]:
         tells them; else None, and :func:`fund2oct.levels.find_levels` finds them in the whole volume.
 
     Raises:
-        DataError: if the file is missing, damaged or no picture.
+        DataError: if the file is missing, damaged or no picture, or a TIFF of several pages.
 
     Example:
         >>> deep = np.array([[0, 4095], [1000, 2000]], np.uint16)  # 12 bits
@@ -112,6 +114,11 @@ def read_slice(path: str | os.PathLike[str]) -> tuple[Array, Levels | None]:
         (4095, None)
     """
     values, levels = _read(path)
+    if Path(path).suffix.lower() in _TIFF and (pages := n_pages(Path(path))) > 1:
+        raise DataError(
+            f"{path}: holds {pages} pages, is a volume by itself; expected one B-scan in each file, or this "
+            "file alone as a volume"
+        )
     return (values, levels) if values.ndim == 2 else (read_grey(path), None)
 
 
@@ -170,7 +177,7 @@ def _decode(path: Path) -> tuple[Array, Levels | None]:
         try:
             image = Image.open(file)
         except Image.UnidentifiedImageError:
-            if path.suffix.lower() not in (".tif", ".tiff"):
+            if path.suffix.lower() not in _TIFF:
                 raise
             return _by_tifffile(path)
         levels = None

@@ -56,11 +56,18 @@ def read_tiff(path: Path) -> tuple[Array, Levels | None, tuple[float, float, flo
 
 
 def n_pages(path: Path) -> int:
-    """How many pages a file holds; 0 where it cannot be read, which is said when its pages are."""
+    """How many pages a file holds, without smaller copies of others.
+
+    It is 0 where the file cannot be read, which is said when its pages are.
+    """
     try:
-        with tifffile.TiffFile(path) as tif:
-            return len(tif.pages)
-    except (OSError, ValueError, tifffile.TiffFileError):
+        with by_library(path, "a volume"), tifffile.TiffFile(path) as tif:
+            pages: Any = tif.pages
+            stated = (tif.imagej_metadata or {}).get(
+                "images", 0
+            )  # of large stacks ImageJ lists one page alone
+            return max(int(stated), sum(not page.is_reduced for page in pages))
+    except DataError:
         return 0
 
 

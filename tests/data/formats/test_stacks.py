@@ -162,6 +162,21 @@ def test_slices_of_other_sizes_and_empty_folders_are_named(tmp_path):
         read_stack(tmp_path, "szz")
 
 
+def test_several_volumes_are_no_slices_of_one(volume, tmp_path):
+    for name in "ab":
+        tifffile.imwrite(tmp_path / f"{name}.tif", volume, photometric="minisblack")
+    message = r"a.tif: holds 5 pages, is a volume by itself; expected one B-scan in each file"
+    for path in (tmp_path, tmp_path / "*.tif", [tmp_path / "a.tif", tmp_path / "b.tif"]):
+        with pytest.raises(DataError, match=message):
+            read_stack(path)
+    for name, bscan in zip("ab", volume[:2], strict=True):
+        with tifffile.TiffWriter(tmp_path / f"{name}.tif") as tif:
+            tif.write(bscan, photometric="minisblack")
+            tif.write(bscan[::2, ::2], photometric="minisblack", subfiletype=1)
+    # Smaller copies do not count.
+    np.testing.assert_array_equal(read_stack(tmp_path).volume, volume[:2])
+
+
 def test_a_star_cut_out_of_a_raster_finds_the_bright_voxel():
     # 11 slices 0.5 mm apart, A-scans 0.25 mm apart; the voxel lies 1 mm below and 1 mm right of the fovea.
     volume = np.zeros((11, 3, 21), np.uint8)

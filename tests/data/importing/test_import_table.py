@@ -114,6 +114,10 @@ ROWS = {
     "odd side": (("photo_01L.png", "", "upper"), "laterality: expected OD, OS, .* found 'upper'"),
     "photo damaged": (("text.png", "", ""), "text.png: cannot be read as a picture"),
     "volume damaged": (("", "text.tif", ""), "text.tif: cannot be read as a volume"),
+    "volumes as slices": (
+        ("", "volume_01L.tif | volume_02R.tif", ""),
+        "volume_01L.tif: holds 6 pages, is a volume by itself",
+    ),
     "pattern of nothing": (("", "x*.png", ""), "expected files, found none"),
     "key again": (
         ("photo_02R.png", "", ""),
