@@ -22,14 +22,15 @@ def read_tiff(path: Path) -> tuple[Array, Levels | None, tuple[float, float, flo
     """Read a stack.
 
     Args:
-        path: a TIFF of one stack of grey pages; colour pages become grey.
+        path: a TIFF of one stack of grey pages, or of one page; colour pages become grey.
 
     Returns:
         The numbers, three axes in the order of the file; black and white where the file tells them; and
         the millimetres between neighbours along each axis, NaN where unknown, None where all are.
 
     Raises:
-        DataError: if it is damaged, or holds no stack, several, or pages that cannot be decoded.
+        DataError: if it is damaged, or holds neither a stack nor a page, several stacks, or pages that cannot
+            be decoded.
     """
     # What the file says of itself is parsed as it is asked for.
     with by_library(path, "a volume"), tifffile.TiffFile(path) as tif:
@@ -48,6 +49,8 @@ def read_tiff(path: Path) -> tuple[Array, Levels | None, tuple[float, float, flo
     if decoded and "S" in axes:
         values = np.moveaxis(values, axes.index("S"), -1)
         values, axes = _grey(values), axes.replace("S", "")
+    if len(axes.replace("S", "")) == 2:
+        values, axes = values.reshape(-1, *values.shape[-2:]), f"?{axes}"
     if not sizes or len(axes) != 3:
         return values, levels, None
     # A stack that calls its pages time or nothing at all has no distance of them.
@@ -83,9 +86,12 @@ def _stack(path: Path, tif: tifffile.TiffFile) -> Any:
         for series in tif.series
         if not series.keyframe.is_reduced  # a smaller copy of another one
     ]
-    stacks = [series for series, shape, axes in found if len(shape) - ("S" in axes) == 3]
-    if len(stacks) == 1:
-        return stacks[0]
+    for n_axes in (3, 2):  # a page by itself is a B-scan where there is no stack
+        stacks = [series for series, shape, axes in found if len(shape) - ("S" in axes) == n_axes]
+        if len(stacks) == 1:
+            return stacks[0]
+        if stacks:
+            break
     shapes = ", ".join("x".join(map(str, shape)) + ("" if "S" not in axes else " in colour")
                        for _, shape, axes in found[:4])  # fmt: skip
     raise DataError(f"{path}: expected one stack of B-scans, a page each, found {shapes or 'no pages'}")

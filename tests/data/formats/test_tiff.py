@@ -65,8 +65,10 @@ def test_the_largest_resolution_is_read(volume, tmp_path):
 
 def test_what_is_no_stack_is_named(volume, tmp_path):
     path = tmp_path / "a.tif"
-    tifffile.imwrite(path, np.repeat(volume[0][..., None], 3, -1), photometric="rgb")
-    with pytest.raises(DataError, match="expected one stack of B-scans, a page each, found 8x9x3 in colour"):
+    with tifffile.TiffWriter(path) as tif:
+        for part in (volume[0], volume[0, :, 1:]):
+            tif.write(part, photometric="minisblack")
+    with pytest.raises(DataError, match="expected one stack of B-scans, a page each, found 8x9, 8x8"):
         read_stack(path)
     with tifffile.TiffWriter(path) as tif:
         for part in (volume, volume[:, :, 1:]):
@@ -94,3 +96,24 @@ def test_ome_and_imagej_tell_their_spacing(volume, tmp_path):
         tmp_path / "c.tif", volume, photometric="minisblack", resolution=(72, 72), resolutionunit=2
     )
     assert read_stack(tmp_path / "c.tif").spacing_mm is None, "dots an inch are for printing"
+
+
+@pytest.mark.parametrize("compression", [None, "tiff_lzw"])
+@pytest.mark.parametrize("colour", [False, True])
+def test_a_single_page_is_a_volume_of_one_slice_as_a_png_is(volume, tmp_path, compression, colour):
+    page = Image.fromarray(volume[0]).convert("RGB" if colour else "L")
+    page.save(tmp_path / "one.png")
+    page.save(tmp_path / "one.tif", compression=compression)
+    np.testing.assert_array_equal(read_stack(tmp_path / "one.tif").volume, volume[:1])
+    np.testing.assert_array_equal(read_stack(tmp_path / "one.png").volume, volume[:1])
+
+
+def test_a_single_page_keeps_its_spacing_and_gives_way_to_a_stack(volume, tmp_path):
+    ome = {"axes": "YX", "PhysicalSizeX": 11.7, "PhysicalSizeY": 3.9}
+    tifffile.imwrite(tmp_path / "a.ome.tif", volume[0], photometric="minisblack", metadata=ome)
+    s_mm, *others = read_stack(tmp_path / "a.ome.tif").spacing_mm
+    assert np.isnan(s_mm) and others == pytest.approx([0.0039, 0.0117])
+    with tifffile.TiffWriter(tmp_path / "b.tif") as tif:
+        tif.write(volume, photometric="minisblack")
+        tif.write(volume[0, :5], photometric="minisblack")  # the stack is what is read
+    np.testing.assert_array_equal(shown(tmp_path / "b.tif"), volume)
