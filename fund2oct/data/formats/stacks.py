@@ -98,7 +98,8 @@ def read_stack(path: StackPath, axes: str | None = None, flip: str = "") -> Stac
             pictures, or a pattern as in ``eye7/*.png``, whose pictures are slices in natural order, or
             the pictures themselves in their order.
         axes: order of the axes in the file, such as ``"szx"``; None takes x, z, s for NIfTI, as
-            :func:`~fund2oct.export.export_eye` writes it, and s, z, x for the others.
+            :func:`~fund2oct.export.export_eye` writes it, and s, z, x for the others. Of pictures the first
+            axis is their number, the others are rows and columns.
         flip: letters of the axes that run the other way in the file: ``"z"`` for frames that stand on
             their heads.
 
@@ -120,7 +121,7 @@ def read_stack(path: StackPath, axes: str | None = None, flip: str = "") -> Stac
     files = stack_files(path)
     first = files[0].name.lower()
     if len(files) > 1 or first.endswith(PICTURES):
-        stack = _pictures(files)
+        stack = _pictures(files, axes or "szx")
     else:
         stack = _file(files[0], axes or ("xzs" if first.endswith(_NIFTI) else "szx"))
     turned = np.flip(stack.volume, tuple("szx".index(letter) for letter in set(flip)))
@@ -150,7 +151,7 @@ def _file(file: Path, axes: str) -> Stack:
     return Stack(values.transpose(order), (file,), spacing, levels, notes)
 
 
-def _pictures(files: list[Path]) -> Stack:
+def _pictures(files: list[Path], axes: str) -> Stack:
     """Slices with one black and one white: the numbers stay as they are until all are there."""
     bscans, levels = zip(*(read_slice(file) for file in files), strict=True)
     for file, bscan, stated in zip(files, bscans, levels, strict=True):
@@ -163,7 +164,8 @@ def _pictures(files: list[Path]) -> Stack:
                 f"{file}: expected {bscans[0].dtype} as in {files[0].name}, found {bscan.dtype}, or black "
                 "and white the other way round; save all slices alike"
             )
-    return Stack(np.stack(bscans), tuple(files), None, levels[0], _gap_notes(files))
+    volume = np.stack(bscans).transpose([axes.index(letter) for letter in "szx"])
+    return Stack(volume, tuple(files), None, levels[0], _gap_notes(files))
 
 
 def _gap_notes(files: list[Path]) -> tuple[str, ...]:

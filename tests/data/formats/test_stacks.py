@@ -103,6 +103,11 @@ def test_axes_flips_and_numbers_that_are_missing(volume, tmp_path):
     np.testing.assert_array_equal(read_stack(tmp_path / "a.npy", "zsx", "sz").volume, volume)
     with pytest.raises(DataError, match="flip: expected letters of s, z and x, found 'y'"):
         read_stack(tmp_path / "a.npy", "zsx", "y")
+    (tmp_path / "frames").mkdir()
+    for number, frame in enumerate(volume.transpose(1, 0, 2)):
+        Image.fromarray(frame).save(tmp_path / "frames" / f"{number}.png")
+    np.testing.assert_array_equal(read_stack(tmp_path / "frames", "zsx").volume, volume)
+    np.testing.assert_array_equal(read_stack(tmp_path / "frames", "zsx", "s").volume, volume[::-1])
     for number in (7, 8, 10):
         Image.fromarray(volume[0]).save(tmp_path / f"slice_{number}.png")
     (tmp_path / "._slice_9.png").write_bytes(b"of a Mac")
