@@ -74,15 +74,15 @@ def stack_files(path: StackPath) -> list[Path]:
     if not isinstance(path, (str, os.PathLike)):
         return [Path(file) for file in path]
     path = Path(path)
+    if path.is_file():
+        return [path]
     if path.is_dir():
         found = [file for file in path.iterdir() if file.suffix.lower() in PICTURES + TIFF]
         wanted = f"pictures ({', '.join(PICTURES)})"
     elif glob.has_magic(str(path)):
         found, wanted = [Path(name) for name in glob.glob(str(path))], "files"
     else:
-        if not path.is_file():
-            raise DataError(f"{path}: no such file or folder")
-        return [path]
+        raise DataError(f"{path}: no such file or folder")
     # What is hidden, such as the ._1.png of a Mac, is no slice.
     found = [file for file in found if not file.name.startswith(".")]
     if not found:

@@ -104,10 +104,9 @@ def read_files(photo: Path | None, volume: StackPath | None, options: ImportOpti
             known["notes"] = (*known.get("notes", ()), note)
     if volume is not None:
         stack = read_stack(volume, options.scan.axes, options.scan.flip)
-        name = stack.files[0] if len(stack.files) > 1 else volume
         known |= {
             "volume": stack.volume,
-            "volume_file": str(name),
+            "volume_file": str(stack.files[0]),
             "spacing_mm": stack.spacing_mm,
             "levels": stack.levels,
             "notes": (*known.get("notes", ()), *stack.notes),

@@ -24,14 +24,18 @@ def find_file(folder: Path, name: str) -> tuple[Path, str]:
         name: the cell, as in ``photos\01.JPG``.
 
     Returns:
-        The path, and a note where the file is called otherwise.
+        The path, or a pattern that finds files, and a note where the file is called otherwise.
 
     Raises:
         DataError: if there is none, or more than one that it may mean.
     """
     path = folder / name
-    if path.exists() or (glob.has_magic(name) and glob.glob(str(path))):
+    if path.exists():
         return path, ""
+    # What looks like a pattern in the folder is its name.
+    pattern = Path(glob.escape(str(folder))) / name
+    if glob.has_magic(name) and glob.glob(str(pattern)):
+        return pattern, ""
     if os.sep != "\\" and "\\" in name:
         if re.match(r"[A-Za-z]:|\\\\", name):
             raise DataError(
@@ -39,7 +43,7 @@ def find_file(folder: Path, name: str) -> tuple[Path, str]:
             )
         return find_file(folder, name.replace("\\", "/"))
     if glob.has_magic(name):
-        return path, ""  # what is wrong is said when it is read
+        raise DataError(f"{path}: expected files, found none")
     found = [Path(path.anchor) if path.is_absolute() else Path()]
     for part in path.relative_to(path.anchor).parts:
         same = (

@@ -45,13 +45,13 @@ def with_lines(eyes: list[EyeRow], table: Table) -> tuple[list[EyeRow], list[tup
     for eye, places in zip(eyes, found, strict=True):
         own = given[places[0]] if places else None
         if places and max(len(places), len(meant[places])) > 1:
-            rows = [one.where for one in meant[places]]
+            sharing = [one.where for one in meant[places]]
             others = [given[place].where for place in places]
             refused.append(
                 (
                     eye.label,
                     f"{by}: expected one eye called {_name(eye, by)!r} in each table, in capital or small "
-                    f"letters, found {some(rows)}, and {some(others)} of {table.path}; spell them apart",
+                    f"letters, found {some(sharing)}, and {some(others)} of {table.path}; spell them apart",
                 )
             )
         elif own is None or own.lines is None:

@@ -9,6 +9,7 @@ from PIL import Image
 
 from fund2oct.cli import main
 from fund2oct.data import DataError, EyeReader
+from fund2oct.data.formats.stacks import read_stack
 from fund2oct.data.importing.assemble import ImportOptions
 from fund2oct.data.importing.table import import_table
 from fund2oct.data.importing.volumes import import_volumes
@@ -183,6 +184,29 @@ def test_a_table_that_cannot_be_used_gives_one_line(content, columns, message, t
     error = capsys.readouterr().err
     assert status == 1 and error.count("\n") == 1 and re.search(message, error), error
     assert not (tmp_path / "o.h5").exists()
+
+
+def test_a_folder_with_brackets_is_no_pattern(folder):
+    below = folder / "d [1]"
+    below.mkdir()
+    for name in ("volume_01L.tif", "slices_02R", "slices_03L"):
+        (folder / name).rename(below / name)
+    table = write(
+        below / "eyes.csv",
+        ("volume", "key", "patient"),
+        ("volume_01L.tif", "file", "p1"),
+        ("slices_0[2]R/b*.png", "pattern", "p2"),
+        ("slices_03l", "folder", "p3"),  # called slices_03L
+        ("slices_02R/x*.png", "absent", "p4"),
+    )
+    report = import_table(table, folder / "eyes.h5", OPTIONS)
+    assert report.imported == ["file", "pattern", "folder"]
+    assert report.skipped == [
+        ("row 5: slices_02R/x*.png", f"{below}/slices_02R/x*.png: expected files, found none")
+    ]
+    with EyeReader(folder / "eyes.h5") as reader:
+        assert {len(reader.read(key).volume) for key in reader.keys} == {6}
+    assert len(read_stack(below / "volume_01L.tif").volume) == 6
 
 
 def test_volumes_of_a_folder(folder, capsys):
