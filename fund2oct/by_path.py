@@ -1,13 +1,26 @@
-"""Objects that a user names by import path. A file that is read never does."""
+"""What a user names: one or several of a kind, and objects by import path. A file that is read never does."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+import os
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from contextvars import ContextVar
 from importlib import import_module
 from pathlib import PurePath
-from typing import Any
+from typing import Any, TypeVar
+
+AnyName = TypeVar("AnyName", bound=str | os.PathLike[str])
+
+
+def listed(given: AnyName | Iterable[AnyName]) -> list[AnyName]:
+    """What a user names, as a list. A lone name is one name, and not its letters.
+
+    Example:
+        >>> listed("eye.jpg"), listed(("left.jpg", "right.jpg"))
+        (['eye.jpg'], ['left.jpg', 'right.jpg'])
+    """
+    return [given] if isinstance(given, str | os.PathLike) else list(given)
 
 
 class _Reading:

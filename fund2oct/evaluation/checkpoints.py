@@ -28,6 +28,7 @@ import torch
 from torch import Tensor
 from torch.utils.data import DataLoader, default_collate
 
+from fund2oct.by_path import listed
 from fund2oct.data import EyeReader, FundusOCTDataModule
 from fund2oct.data.loading.finish import vessels_of, with_vessels
 from fund2oct.data.loading.index import EyeIndex
@@ -57,6 +58,7 @@ from fund2oct.models.batch import to_device
 from fund2oct.models.checkpoint import import_class
 from fund2oct.outputs import check_folder
 from fund2oct.processes import processes_beside
+from fund2oct.visual.style import known_figure_formats
 
 _STATEMENT = (
     "The answers are put at the real scan's pose before they are compared as they lie: the pose is not "
@@ -130,7 +132,7 @@ def evaluate(
     notes: Sequence[str] = (),
     own: Own = _NOTHING,
     pictures: Sequence[Picture] = (),
-    figure_formats: Sequence[str] = (),
+    figure_formats: str | Sequence[str] = (),
 ) -> dict[str, Any]:
     """Compare models with their controls on the test eyes, and write the report.
 
@@ -214,16 +216,16 @@ def _floors(eyes: HeldOutEyes, datamodule: FundusOCTDataModule, pool: Executor) 
 
 
 def evaluate_checkpoints(
-    checkpoints: Sequence[str],
+    checkpoints: str | Path | Sequence[str | Path],
     data: str,
     out: str | Path,
-    model: Sequence[str] = (),
+    model: str | Sequence[str] = (),
     distances: Wanted = DEFAULT,
     seed: int = 0,
     device: str | torch.device = "cpu",
     overwrite: bool = False,
     own: Own = _NOTHING,
-    figure_formats: Sequence[str] = (),
+    figure_formats: str | Sequence[str] = (),
     mask_networks: Mapping[str, str] | None = None,
 ) -> dict[str, Any]:
     """Evaluate checkpoints on eyes of a file that they were not trained on; see :func:`evaluate`.
@@ -233,7 +235,7 @@ def evaluate_checkpoints(
     are prepared as in the training.
 
     Args:
-        checkpoints: checkpoints of models with the same volume shape, photo size and preparation.
+        checkpoints: one or several, of models with the same volume shape, photo size and preparation.
         data: the file of eyes.
         out: folder of the report, see :func:`evaluate`.
         model: import paths of your own models' classes. Each checkpoint takes the one that it names.
@@ -258,10 +260,11 @@ def evaluate_checkpoints(
         >>> sorted(path.name for path in Path("report").glob("report.*"))  # doctest: +SKIP
         ['report.html', 'report.md']
     """
+    figure_formats = known_figure_formats(figure_formats)  # before hours of measuring
     check_folder(out, "report.md", overwrite)
-    classes = [import_class(path) for path in model]
+    classes = [import_class(path) for path in listed(model)]
     models: dict[str, VolumeModel] = {}
-    for checkpoint in checkpoints:
+    for checkpoint in listed(checkpoints):
         name = _unique_name(Path(checkpoint), models)
         models[name] = load_model(checkpoint, classes, device)
     draw_masks(list(models.values()), mask_networks or {})

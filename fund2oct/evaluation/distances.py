@@ -13,7 +13,7 @@ from typing import Any, Literal
 import torch
 from torch import Tensor, nn
 
-from fund2oct.by_path import import_by_path
+from fund2oct.by_path import import_by_path, listed
 from fund2oct.geometry import RadialScan, ScanPattern
 from fund2oct.metrics.sets.estimate import DistanceResult
 from fund2oct.metrics.sets.eye_distance import EyeComparison
@@ -66,7 +66,8 @@ class Wanted:
     @classmethod
     def parse(cls, words: Sequence[str]) -> Wanted:
         """The distances of these names; ``none`` alone is no distance."""
-        return cls(() if list(words) == ["none"] else tuple(dict.fromkeys(words)), required=True)
+        words = listed(words)
+        return cls(() if words == ["none"] else tuple(dict.fromkeys(words)), required=True)
 
 
 DEFAULT = Wanted(("image", "video"), required=False)

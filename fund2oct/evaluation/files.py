@@ -9,6 +9,7 @@ from typing import Any
 
 import torch
 
+from fund2oct.by_path import listed
 from fund2oct.data.loading.index import EyeIndex
 from fund2oct.data.store.reader import EyeReader
 from fund2oct.evaluation.answers.answer import Answer, Given
@@ -30,6 +31,7 @@ from fund2oct.models.published import is_address, is_published
 from fund2oct.outputs import check_folder
 from fund2oct.processes import processes_beside
 from fund2oct.retina import align
+from fund2oct.visual.style import known_figure_formats
 
 _NOTHING = Own()
 _CHECKPOINTS = (".ckpt", ".pt", ".pth")
@@ -40,13 +42,13 @@ def evaluate_files(
     fake: str | Path,
     out: str | Path,
     protocol: str | None = None,
-    model: Sequence[str] = (),
+    model: str | Sequence[str] = (),
     distances: Wanted = DEFAULT,
     seed: int = 0,
     device: str | torch.device = "cpu",
     overwrite: bool = False,
     own: Own = _NOTHING,
-    figure_formats: Sequence[str] = (),
+    figure_formats: str | Sequence[str] = (),
     mask_networks: Mapping[str, str] | None = None,
 ) -> dict[str, Any]:
     """Compare generated volumes with the real ones of the same eyes, and write the report.
@@ -86,12 +88,13 @@ def evaluate_files(
         ['report.html', 'report.md']
     """
     chosen = find_protocol(protocol)
+    figure_formats = known_figure_formats(figure_formats)  # before hours of measuring
     check_folder(out, "report.md", overwrite)
     device = torch.device(device)
     real_source = open_source(real, adapt=chosen.adapt_real)
     loaded, notes = None, list[str]()
     if Path(fake).suffix.lower() in _CHECKPOINTS or is_published(fake) or is_address(fake):
-        loaded = load_model(fake, [import_class(path) for path in model], device)
+        loaded = load_model(fake, [import_class(path) for path in listed(model)], device)
         if not loaded.draws_volumes:
             raise ValueError(
                 f"{fake}: expected a model that draws volumes, found a {type(loaded).__name__}, which draws "

@@ -12,7 +12,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from fund2oct.by_path import import_by_path
+from fund2oct.by_path import import_by_path, listed
 from fund2oct.evaluation.answers.answer import Answer
 from fund2oct.evaluation.answers.others import other_eyes
 from fund2oct.geometry import ScanPattern
@@ -68,12 +68,12 @@ class Own:
         """
         functions: list[tuple[str, Measure]] = []
         answers: list[Answer] = []
-        for path in measures:
+        for path in listed(measures):
             function = _import(path, "measure")
             if not callable(function):
                 raise ValueError(f"measure {path!r}: expected a function (fake, real), found {function!r}")
             functions.append((path.rpartition(".")[2], function))
-        for path in controls:
+        for path in listed(controls):
             answer = _import(path, "control")
             if not isinstance(answer, Answer):
                 found = type(answer).__name__

@@ -7,18 +7,19 @@ import re
 from collections.abc import Sequence
 from pathlib import Path
 
+from fund2oct.by_path import listed
 from fund2oct.data.store.reader import EyeReader
-from fund2oct.export.formats import FORMATS, export_eye
+from fund2oct.export.formats import export_eye, known_formats
 from fund2oct.eye import DataError
 
 _UNSAFE = re.compile(r"[^\w\-+=@,. ()\[\]]|^\.+|[. ]+$")
 
 
 def export_files(
-    files: Sequence[str | os.PathLike[str]],
+    files: str | os.PathLike[str] | Sequence[str | os.PathLike[str]],
     out: str | os.PathLike[str],
-    formats: Sequence[str],
-    keys: Sequence[str] = (),
+    formats: str | Sequence[str],
+    keys: str | Sequence[str] = (),
     overwrite: bool = False,
 ) -> tuple[list[Path], list[str]]:
     """Export the eyes of files, as ``fund2oct export`` does.
@@ -26,9 +27,9 @@ def export_files(
     An eye that cannot be exported is left out; the others are still exported.
 
     Args:
-        files: files of eyes, read as one set.
+        files: one or several files of eyes, read as one set.
         out: folder of the results; it is made if it does not exist.
-        formats: names of formats, see :data:`fund2oct.export.FORMATS`.
+        formats: names of one or several formats, see :data:`fund2oct.export.FORMATS`.
         keys: names of the eyes; none takes all that have a volume.
         overwrite: True to replace the files of an earlier export.
 
@@ -44,13 +45,12 @@ def export_files(
         >>> written[0].name.endswith(".ome.tif"), failed
         (True, [])
     """
-    if unknown := [name for name in formats if name not in FORMATS]:
-        raise ValueError(f"format {unknown[0]!r}: expected one of {', '.join(sorted(FORMATS))}")
+    formats = known_formats(formats)
     folder = Path(out)
     written: list[Path] = []
     failed: list[str] = []
-    with EyeReader([os.fspath(file) for file in files]) as reader:
-        chosen = _chosen(reader, keys)
+    with EyeReader([os.fspath(file) for file in listed(files)]) as reader:
+        chosen = _chosen(reader, listed(keys))
         folder.mkdir(parents=True, exist_ok=True)
         taken: set[str] = set()
         for key in chosen:

@@ -5,11 +5,12 @@ from __future__ import annotations
 import os
 import shutil
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from fund2oct.by_path import listed
 from fund2oct.export.etdrs_fields import save_fields, save_predicted_fields
 from fund2oct.export.film import save_gif, save_mp4
 from fund2oct.export.meshes import save_ply, save_vtk
@@ -69,6 +70,26 @@ FORMATS: dict[str, Format] = {
 """By the name that ``--format`` takes."""
 
 
+def known_formats(given: str | Iterable[str]) -> list[str]:
+    """The names of one or several formats of :data:`FORMATS`.
+
+    Raises:
+        ValueError: if one is no name of a format.
+
+    Example:
+        >>> known_formats("nifti")
+        ['nifti']
+        >>> known_formats(["nifti", "jpeg"])
+        Traceback (most recent call last):
+            ...
+        ValueError: format 'jpeg': expected one of csv, dicom, gif, hdf5, mp4, nifti, ply, png, tiff, vtk
+    """
+    for format in (formats := listed(given)):
+        if format not in FORMATS:
+            raise ValueError(f"format {format!r}: expected one of {', '.join(sorted(FORMATS))}")
+    return formats
+
+
 def export_eye(
     eye: Eye,
     folder: str | os.PathLike[str],
@@ -102,8 +123,7 @@ def export_eye(
         >>> export_eye(eye, ".", "eye1", "tiff").name
         'eye1.ome.tif'
     """
-    if format not in FORMATS:
-        raise ValueError(f"format {format!r}: expected one of {', '.join(sorted(FORMATS))}")
+    known_formats(format)
     if name in ("", "..") or Path(name).name != name:
         raise ValueError(
             f"name {name!r}: expected the name of a file, without {os.sep}; name its folder by folder"

@@ -12,6 +12,8 @@ from omegaconf import DictConfig, ListConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 from yaml import YAMLError
 
+from fund2oct.by_path import listed
+
 SECTIONS = ("trainer", "model", "data", "report", "seed_everything")
 
 
@@ -40,7 +42,7 @@ def _named(folder: Path) -> dict[str, Path]:
     return {path.stem: path for path in sorted(folder.glob("*.yaml"))}
 
 
-def load_experiment(name: str, overrides: Sequence[str] = ()) -> dict[str, Any]:
+def load_experiment(name: str, overrides: str | Sequence[str] = ()) -> dict[str, Any]:
     """Merge ``base.yaml``, an experiment and overrides, and resolve the references between them.
 
     A dictionary is merged key by key and a list is replaced, but for ``trainer.callbacks``: those that are
@@ -70,12 +72,13 @@ def load_experiment(name: str, overrides: Sequence[str] = ()) -> dict[str, Any]:
             f"experiment {name!r}: expected a YAML file or one of {', '.join(known)}{nearest(name, known)}"
         )
     merged = _merge(_read(shipped["base"]), _read(path))
+    overrides = listed(overrides)
     for override in overrides:
         key, separator, _ = override.partition("=")
         if not separator or not key:
             raise ConfigError(f"override {override!r}: expected key=value, as in trainer.max_epochs=1")
     try:
-        merged = _merge(merged, OmegaConf.from_dotlist(list(overrides)))
+        merged = _merge(merged, OmegaConf.from_dotlist(overrides))
         resolved = OmegaConf.to_container(merged, resolve=True, throw_on_missing=True)
     except (OmegaConfBaseException, YAMLError, ValueError) as error:
         raise ConfigError(f"experiment {name!r}: {_one_line(error)}") from None

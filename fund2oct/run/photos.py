@@ -8,6 +8,7 @@ from collections import defaultdict
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 
+from fund2oct.by_path import listed
 from fund2oct.eye import DataError
 from fund2oct.file_kinds import is_made_here
 
@@ -19,12 +20,14 @@ PICTURES = (
 _OURS = "; pictures that fund2oct made are passed over"
 
 
-def expand_photos(given: Iterable[str | os.PathLike[str]], out: str | os.PathLike[str]) -> list[Path]:
+def expand_photos(
+    given: str | os.PathLike[str] | Iterable[str | os.PathLike[str]], out: str | os.PathLike[str]
+) -> list[Path]:
     """Find the photos that a user names, each once.
 
     Args:
-        given: files; folders, which are searched with all below them for ``PICTURES``; and patterns, as
-            in ``clinic/*/*.jpg``, where ``**`` stands for any folders.
+        given: one or several files; folders, which are searched with all below them for ``PICTURES``; and
+            patterns, as in ``clinic/*/*.jpg``, where ``**`` stands for any folders.
         out: folder of the results. What lies in it is no photo that a folder or pattern means, nor are the
             results of earlier calls, wherever they lie.
 
@@ -41,7 +44,7 @@ def expand_photos(given: Iterable[str | os.PathLike[str]], out: str | os.PathLik
     """
     results = Path(out).resolve()
     photos: dict[Path, Path] = {}
-    for word in given:
+    for word in listed(given):
         path = Path(word)
         if path.is_dir():
             found = _pictures(path.rglob("*"), results)

@@ -17,6 +17,7 @@ from fund2oct.data.preparing.placing import PhotoPlacement
 from fund2oct.data.tables.eyes import COLUMNS, GivenLines
 from fund2oct.data.tables.photos import known_of_photos, lines_of_photos
 from fund2oct.data.tables.spreadsheet import read_table, renamed_tables
+from fund2oct.export.formats import known_formats
 from fund2oct.eye import DataError, Plain
 from fund2oct.geometry import Placement
 from fund2oct.models import VolumeModel, load_model
@@ -28,6 +29,7 @@ from fund2oct.progress import with_progress
 from fund2oct.run.photos import expand_photos, name_eyes
 from fund2oct.run.results import Results
 from fund2oct.visual import LIGHT, Theme
+from fund2oct.visual.style import known_figure_formats
 
 _FOOTER = "Predicted from the photo alone: a guess with its uncertainty, no measurement and no diagnosis."
 _WORTH_A_PROCESS = 16
@@ -58,9 +60,9 @@ class PredictedPhoto:
 
 def predict(
     checkpoint: str | Path | None,
-    photos: Sequence[str | Path],
+    photos: str | Path | Sequence[str | Path],
     out: str | Path,
-    formats: Sequence[str] = ("hdf5",),
+    formats: str | Sequence[str] = ("hdf5",),
     seed: int = 0,
     model: str | None = None,
     placement: Placement | PhotoPlacement | None = None,
@@ -75,7 +77,7 @@ def predict(
     skip_done: bool = False,
     workers: int = 0,
     device: str = "cpu",
-    figure_formats: Sequence[str] = ("png",),
+    figure_formats: str | Sequence[str] = ("png",),
     theme: Theme = LIGHT,
 ) -> list[PredictedPhoto]:
     """Generate a volume for each photo, with a panel and, where the model predicts it, a thickness map.
@@ -87,7 +89,8 @@ def predict(
     Args:
         checkpoint: a trained model, as :func:`fund2oct.models.load_model` takes it; None for the model that
             comes with the package.
-        photos: picture files, folders of them, or patterns, see :func:`fund2oct.run.photos.expand_photos`.
+        photos: one or several picture files, folders of them, or patterns, see
+            :func:`fund2oct.run.photos.expand_photos`.
         out: folder of the results, made if need be: for ``NAME.jpg`` the volume ``NAME.h5``, its panel
             ``NAME.png``, the thickness map ``NAME.thickness.png`` and its numbers in micrometres,
             ``NAME.thickness.tif``: median, lower and upper end of the 80% interval. Photos of one name are
@@ -125,13 +128,14 @@ def predict(
         fund2oct.models.CheckpointError: if the checkpoint cannot be used.
         fund2oct.data.DataError: if a folder or pattern has no photos.
         fund2oct.outputs.OutputError: if a result would be written over something else.
-        ValueError: if intervals are asked of a model that has none to draw.
+        ValueError: if a format is unknown, or intervals are asked of a model that has none to draw.
 
     Example:
         >>> (done,) = predict("model.ckpt", ["photo.png"], "predictions", figure_formats=[])  # no pictures
         >>> [file.name for file in done.files]
         ['photo.h5', 'photo.thickness.tif']
     """
+    formats, figure_formats = known_formats(formats), known_figure_formats(figure_formats)
     checkpoint = find_model(checkpoint)
     found = expand_photos(photos, out)
     network = load_model(checkpoint, import_class(model) if model else None, device)

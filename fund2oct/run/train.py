@@ -19,6 +19,7 @@ from pytorch_lightning.utilities import rank_zero_only
 from pytorch_lightning.utilities.model_helpers import is_overridden
 from pytorch_lightning.utilities.rank_zero import rank_zero_info
 
+from fund2oct.by_path import listed
 from fund2oct.data import FundusOCTDataModule
 from fund2oct.evaluation import evaluate
 from fund2oct.evaluation.distances import CHEAP, Wanted
@@ -140,7 +141,7 @@ def train(
         resume = None
     ended = False
     try:
-        _train(config, run, resume, command_of(experiment, list(overrides)))
+        _train(config, run, resume, command_of(experiment, listed(overrides)))
         ended = True
     finally:
         end_replacing(run, ended)

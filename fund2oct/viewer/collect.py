@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from fund2oct.by_path import listed
 from fund2oct.data import EyeReader
 from fund2oct.data.preparing.surfaces import searched_fields
 from fund2oct.eye import SEARCHED, DataError, Eye
@@ -47,7 +48,13 @@ class Collection:
         DataError: if a file cannot be used, or no file holds one of the keys.
     """
 
-    def __init__(self, files: Sequence[str | Path], keys: Sequence[str] | None = None, n_eyes: int = 20):
+    def __init__(
+        self,
+        files: str | Path | Sequence[str | Path],
+        keys: str | Sequence[str] | None = None,
+        n_eyes: int = 20,
+    ) -> None:
+        files = listed(files)
         if not files:
             raise DataError("expected at least one file of eyes, found none")
         self._readers = [EyeReader(path) for path in files]
@@ -58,6 +65,7 @@ class Collection:
         if keys is None:
             most_files_first = sorted(everywhere, key=lambda key: -sum(key in each for each in held))
             keys = sorted(most_files_first[:n_eyes])
+        keys = listed(keys)
         for key in keys:
             if key not in everywhere:
                 some = ", ".join(everywhere[:5]) + (", ..." if len(everywhere) > 5 else "")

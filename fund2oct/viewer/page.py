@@ -60,9 +60,9 @@ class PageReport:
 
 
 def write_page(
-    files: Sequence[str | Path],
+    files: str | Path | Sequence[str | Path],
     out: str | Path,
-    keys: Sequence[str] | None = None,
+    keys: str | Sequence[str] | None = None,
     n_eyes: int = 20,
     width_px: int = 512,
     quality: int = 70,
@@ -73,7 +73,7 @@ def write_page(
     those of a generated volume, are searched for. Names of patients are not written.
 
     Args:
-        files: files of eyes, or folders of them; the first of several holds the real eyes.
+        files: one or several files of eyes, or folders of them; the first of several holds the real eyes.
         out: the page to write, in place of an earlier one.
         keys: eyes to show; None takes those that the most files hold.
         n_eyes: the most eyes to show where ``keys`` is None.

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import io
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -13,6 +13,7 @@ from matplotlib.axes import Axes
 from matplotlib.colors import Colormap, LinearSegmentedColormap
 from matplotlib.figure import Figure
 
+from fund2oct.by_path import listed
 from fund2oct.file_kinds import MADE_HERE
 
 FIGURE_FORMATS = ("png", "svg", "pdf")
@@ -145,7 +146,27 @@ def save_figure(figure: Figure, path: Path | str) -> Path:
     return path
 
 
-def save_figures(figure: Figure, stem: Path | str, formats: Sequence[str]) -> list[Path]:
+def known_figure_formats(given: str | Iterable[str]) -> list[str]:
+    """The names of one or several formats of :data:`FIGURE_FORMATS`.
+
+    Raises:
+        ValueError: if one is no name of a format.
+
+    Example:
+        >>> known_figure_formats("svg")
+        ['svg']
+        >>> known_figure_formats(["png", "jpeg"])
+        Traceback (most recent call last):
+            ...
+        ValueError: figure format 'jpeg': expected one of png, svg, pdf
+    """
+    for format in (formats := listed(given)):
+        if format not in FIGURE_FORMATS:
+            raise ValueError(f"figure format {format!r}: expected one of {', '.join(FIGURE_FORMATS)}")
+    return formats
+
+
+def save_figures(figure: Figure, stem: Path | str, formats: str | Sequence[str]) -> list[Path]:
     """Write a figure in several formats, as :func:`save_figure`.
 
     Args:
@@ -163,7 +184,7 @@ def save_figures(figure: Figure, stem: Path | str, formats: Sequence[str]) -> li
         >>> [path.name for path in save_figures(new_figure(3, 2), "figures/eye", ["png", "svg"])]
         ['eye.png', 'eye.svg']
     """
-    return [save_figure(figure, f"{stem}.{format}") for format in formats]
+    return [save_figure(figure, f"{stem}.{format}") for format in known_figure_formats(formats)]
 
 
 def figure_bytes(figure: Figure, format: str = "png") -> bytes:

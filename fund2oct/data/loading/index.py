@@ -13,6 +13,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from fund2oct.by_path import listed
 from fund2oct.data.loading.split import EyeName
 from fund2oct.data.preparing.light_and_levels import LEVELS, LIGHT, is_done
 from fund2oct.data.preparing.slices import kept_lines
@@ -83,7 +84,7 @@ class EyeIndex:
         found: dict[str, list] = {name: [] for name in _COLUMNS}
         shapes: dict[str, list[tuple[int, ...]]] = {name: [] for name in ARRAYS}
         scans: dict[ScanPattern, int] = {}
-        for key in reader.keys if keys is None else keys:
+        for key in reader.keys if keys is None else listed(keys):
             try:
                 info = reader.info(key)
             except DataError as error:
@@ -156,7 +157,7 @@ class EyeIndex:
 
     def of_keys(self, keys: Iterable[str]) -> EyeIndex:
         """The eyes of some keys, as far as they are there, in the order of the file."""
-        wanted = set(keys)
+        wanted = set(listed(keys))
         return self.subset([number for number, key in enumerate(self.keys) if key in wanted])
 
     def of_patients(self, patients: Collection[str]) -> EyeIndex:

@@ -19,6 +19,7 @@ from fund2oct.evaluation.report.pictures import Picture, chart_pictures, eye_pic
 from fund2oct.evaluation.report.reliability import Reliability
 from fund2oct.evaluation.report.tables import report_text
 from fund2oct.visual.page import write_page
+from fund2oct.visual.style import known_figure_formats
 
 _PACKAGES = ("torch", "torchmetrics", "numpy", "scipy")
 
@@ -31,7 +32,7 @@ def write_report(
     found: Comparison,
     shown: Mapping[str, str],
     pictures: Sequence[Picture] = (),
-    figure_formats: Sequence[str] = (),
+    figure_formats: str | Sequence[str] = (),
     reliability: Reliability | None = None,
 ) -> dict[str, Any]:
     """Write what was measured.
@@ -57,6 +58,7 @@ def write_report(
     Returns:
         What ``metrics.json`` holds, with the numbers that are not finite.
     """
+    figure_formats = known_figure_formats(figure_formats)
     out.mkdir(parents=True, exist_ok=True)
     notes = [*protocol.get("notes", []), *found.notes]
     # Rows of surfaces alone tell nothing of lesions.

@@ -10,6 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from fund2oct.by_path import listed
 from fund2oct.data.loading.finish import draw_mask, load_mask_network
 from fund2oct.data.loading.index import known_values
 from fund2oct.data.preparing.photo import photo_tensor
@@ -48,8 +49,8 @@ class KnowingModule(EncodingModule):
         Raises:
             ValueError: if a mask has the name of something else that batches hold.
         """
-        self.conditions, self.masks = tuple(conditions), tuple(masks)
-        if taken := sorted((set(masks) & set(Batch.__annotations__)) - _MASKS_OF_BATCHES):
+        self.conditions, self.masks = tuple(listed(conditions)), tuple(listed(masks))
+        if taken := sorted((set(self.masks) & set(Batch.__annotations__)) - _MASKS_OF_BATCHES):
             raise ValueError(
                 f"masks: {', '.join(taken)} names something else in a batch; choose another name"
             )
