@@ -61,17 +61,23 @@ def expand_photos(
     return list(photos.values())
 
 
+def is_photo(path: Path) -> bool:
+    """Whether a file in a folder counts as a photo of it, by its name and by who made it.
+
+    What is hidden, as the ``._eye.jpg`` that a Mac leaves beside ``eye.jpg``, does not count, and neither do
+    pictures that this library drew.
+
+    Example:
+        >>> is_photo(Path("photo.png")), is_photo(Path("._photo.png")), is_photo(Path("eyes.h5"))
+        (True, False, False)
+    """
+    wanted = path.suffix.lower() in PICTURES and not path.name.startswith(".")
+    return wanted and path.is_file() and not is_made_here(path)
+
+
 def _pictures(paths: Iterable[Path], results: Path) -> list[Path]:
-    """The pictures among them by name, without results, and what is hidden, as the ``._1.png`` of a Mac."""
-    return sorted(
-        path
-        for path in paths
-        if path.suffix.lower() in PICTURES
-        and not path.name.startswith(".")
-        and results not in path.resolve().parents
-        and path.is_file()
-        and not is_made_here(path)
-    )
+    """The photos among them by name, without those among the results."""
+    return sorted(path for path in paths if is_photo(path) and results not in path.resolve().parents)
 
 
 def name_eyes(photos: Sequence[Path], files_of: Callable[[str], Iterable[str]]) -> list[str]:

@@ -7,6 +7,7 @@ from PIL import Image
 from fund2oct.data.formats.images import read_rgb
 from fund2oct.run.photos import expand_photos
 from fund2oct.run.submission.layout import find_challenge_photos
+from fund2oct.visual.style import new_figure, save_figure
 
 ENDINGS = ("bmp", "jfif", "jp2", "jpeg", "jpg", "mpo", "png", "tif", "tiff", "webp")
 
@@ -20,3 +21,12 @@ def test_each_kind_of_photo_is_found(tmp_path, given):
     assert [path.suffix[1:] for path in found] == list(ENDINGS)
     assert list(find_challenge_photos(tmp_path).values()) == found
     assert all(read_rgb(path).shape == (64, 80, 3) for path in found)
+
+
+def test_what_is_hidden_or_drawn_by_fund2oct_is_no_photo(tmp_path):
+    Image.fromarray(np.full((64, 80, 3), 90, np.uint8)).save(tmp_path / "7L.jpg")
+    (tmp_path / "._7L.jpg").write_bytes(b"what a Mac notes of 7L.jpg")
+    (tmp_path / "8L.jpg").mkdir()
+    save_figure(new_figure(1, 1), tmp_path / "7L.panel.png")
+    assert [*find_challenge_photos(tmp_path).values()] == [tmp_path / "7L.jpg"]
+    assert expand_photos(tmp_path, out=tmp_path / "out") == [tmp_path / "7L.jpg"]

@@ -7,7 +7,7 @@ import os
 from pathlib import Path
 
 from fund2oct.eye import DataError
-from fund2oct.run.photos import PICTURES
+from fund2oct.run.photos import PICTURES, is_photo
 
 N_SLICES, WIDTH_PX, HEIGHT_PX = 6, 448, 320
 
@@ -33,7 +33,8 @@ def find_challenge_photos(folder: str | os.PathLike[str]) -> dict[str, Path]:
 
     Args:
         folder: the challenge's folder, its ``val``, or any folder of photos. Where there is a ``val.csv``
-            its rows count, else every picture in ``CF`` or in the folder itself.
+            its rows count, else every picture in ``CF`` or in the folder itself, see
+            :func:`fund2oct.run.photos.is_photo`.
 
     Returns:
         The files by their names without ending, sorted.
@@ -53,7 +54,7 @@ def find_challenge_photos(folder: str | os.PathLike[str]) -> dict[str, Path]:
     if (table := root / "val.csv").is_file():
         photos = [root / "CF" / name for name in _names(table)]
     else:
-        photos = [path for path in pictures.iterdir() if path.suffix.lower() in PICTURES]
+        photos = [path for path in pictures.iterdir() if is_photo(path)]
     found: dict[str, Path] = {}
     for photo in sorted(photos):
         if found.setdefault(photo.stem, photo) != photo:
