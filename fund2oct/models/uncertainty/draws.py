@@ -38,7 +38,9 @@ class Intervals:
         high: upper end, same shape.
         names: of the surfaces, vitreous to choroid.
         surfaces_um: their depths below the top of the volume in micrometres: median, upper (inner) end and
-            lower (outer) end of the interval, shape ``(3, n, S, X)``; NaN where not known.
+            lower (outer) end of the interval, shape ``(3, n, S, X)``; NaN where not known. Where a surface
+            was searched, both ends are NaN unless it was found in every draw, and the median is that of the
+            draws in which it was found.
 
     Example:
         >>> flat = torch.zeros(6, 32, 48)
@@ -163,13 +165,9 @@ def _predict_intervals(model: VolumeModel, eye: Eye, seed: int) -> Intervals:
     else:
         found = find_surfaces(draws, spacing_mm[1], spacing_mm[2])
         depths = torch.stack([found.ilm_um, found.rpe_um, found.bm_um], 1).float()
-        gone = depths.isnan()
-        least, most = (
-            depths.masked_fill(gone, torch.inf).amin(0),
-            depths.masked_fill(gone, -torch.inf).amax(0),
-        )
-        ends = [end.masked_fill(gone.all(0), torch.nan) for end in (least, most)]
-        names, surfaces_um = _SEARCHED, torch.stack([depths.nanmedian(0).values, *ends])
+        # Fewer than all draws reach less far, and hold less than 80%: NaN of one is NaN of both ends.
+        names = _SEARCHED
+        surfaces_um = torch.stack([depths.nanmedian(0).values, depths.amin(0), depths.amax(0)])
     voxels = draws[:, 0]
     return Intervals(voxels.mean(0), voxels.amin(0), voxels.amax(0), names, surfaces_um.float())
 
