@@ -23,6 +23,7 @@ from fund2oct.geometry import Placement
 from fund2oct.models import VolumeModel, load_model
 from fund2oct.models.checkpoint import find_model, import_class
 from fund2oct.models.generate import PhotoReader, ReadyPhoto, compared, complete
+from fund2oct.models.uncertainty.draws import check_has_intervals
 from fund2oct.outputs import check_files
 from fund2oct.processes import Here, process_pool
 from fund2oct.progress import with_progress
@@ -141,11 +142,8 @@ def predict(
     network = load_model(checkpoint, import_class(model) if model else None, device)
     network.draw_masks(mask_networks or {})
     assert network.task is not None
-    if intervals and not network.draws_volumes:
-        raise ValueError(
-            f"intervals: expected a model that draws volumes, found a {type(network).__name__}, which draws "
-            "none; its map and its .tif have the 80% interval of the thickness anyway; leave --intervals out"
-        )
+    if intervals:
+        check_has_intervals(network)
     if draw and not network.draws_volumes:
         raise ValueError(
             f"draw: expected a model that draws volumes, found a {type(network).__name__}, which draws none; "

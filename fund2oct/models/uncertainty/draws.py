@@ -131,7 +131,8 @@ def predict_intervals(model: VolumeModel, eye: Eye, seed: int = 0) -> Intervals:
         The intervals, at the pose of the eye's volume, on the CPU.
 
     Raises:
-        ValueError: if the model draws without noise and predicts no distribution of surfaces.
+        ValueError: if the model draws no volumes, or draws without noise and predicts no distribution of
+            surfaces; or if the eye has no photo or no generated volume.
 
     Example:
         >>> from fund2oct.models import load_model
@@ -140,12 +141,31 @@ def predict_intervals(model: VolumeModel, eye: Eye, seed: int = 0) -> Intervals:
         >>> found.mean.shape, found.names, found.surfaces_um.shape
         (torch.Size([6, 32, 48]), ('ILM', 'OS', 'RPE', 'BM'), torch.Size([3, 4, 6, 48]))
     """
+    check_has_intervals(model)
     with at_given_places(model):  # where the model put the scan
         return _predict_intervals(model, eye, seed)
 
 
+def check_has_intervals(model: VolumeModel) -> None:
+    """Refuse a model that draws no volumes.
+
+    Raises:
+        ValueError: if it is one.
+    """
+    if not model.draws_volumes:
+        raise ValueError(
+            f"intervals: expected a model that draws volumes, found a {type(model).__name__}, which draws "
+            "none; its thickness map and its .tif (fund2oct.models.thickness.predict_thickness) have the 80% "
+            "interval of the thickness anyway; leave --intervals out"
+        )
+
+
 def _predict_intervals(model: VolumeModel, eye: Eye, seed: int) -> Intervals:
-    assert eye.fundus is not None and eye.volume is not None and eye.scan is not None
+    if eye.fundus is None or eye.volume is None or eye.scan is None:
+        raise ValueError(
+            f"eye {eye.key!r}: expected its photo and the generated volume with its scan, found not all of "
+            "them; give the eye that model.predict returns"
+        )
     n_ascans, spacing_mm, known = eye.volume.shape[-1], eye.spacing_mm, model.known_of(eye)
     fundus = photo_tensor(eye.fundus).to(model.device)
     grid = eye.placement.to_grid(eye.scan.coordinates(n_ascans, model.device))[None]

@@ -149,6 +149,19 @@ def test_a_model_that_draws_without_noise_has_no_intervals(photo, tiny_checkpoin
         predict_intervals(model, eye)
 
 
+def test_what_has_no_intervals_is_refused_by_name(photo, tiny_checkpoint):
+    model = load_model(tiny_checkpoint)
+    eye = model.predict(photo)
+    surfaces = SurfaceModel((6, 32, 48), encoder="own", surface_width=8)
+    surfaces.configure_model()
+    surfaces.task = model.task
+    with pytest.raises(ValueError, match="found a SurfaceModel, which draws none; its thickness map"):
+        predict_intervals(surfaces, surfaces.eval().predict(photo))
+    for missing in ("fundus", "volume", "scan"):
+        with pytest.raises(ValueError, match=f"eye '{eye.key}': expected its photo and the generated volume"):
+            predict_intervals(model, replace(eye, **{missing: None}))
+
+
 def test_draws_of_an_eye_depend_on_its_key_and_not_on_its_batch():
     model = VoxelGAN((6, 32, 48), channels=[8, 8, 16]).eval()
     photos, grid = torch.rand(2, 3, 48, 48), torch.rand(2, 6, 48, 2)
