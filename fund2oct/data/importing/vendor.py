@@ -27,10 +27,11 @@ from fund2oct.eye import DataError, Eye
 
 @dataclass(frozen=True)
 class ScannerFormat:
-    """How a format is read: how many scans a file holds, and one of them."""
+    """How a format is read: how many scans a file holds, one of them, and which other files it needs."""
 
     count: Callable[[Path], int]
     read: Callable[[Path, int], Exam]
+    beside: Callable[[Path], list[Path]] = lambda path: []
 
 
 def _one(path: Path) -> int:
@@ -46,7 +47,7 @@ SCANNER_FORMATS = {
     ".e2e": ScannerFormat(e2e.count_scans, e2e.read_scan),
     ".fda": ScannerFormat(_one, partial(_single, topcon.read_fda)),
     ".img": ScannerFormat(_one, partial(_single, zeiss.read_img)),
-    ".dcm": ScannerFormat(dicom.count_scans, partial(_single, dicom.read_opt)),
+    ".dcm": ScannerFormat(dicom.count_scans, partial(_single, dicom.read_opt), dicom.photographs_of),
 }
 """By the ending of the file; DICOM is also known by what it begins with."""
 
@@ -98,11 +99,11 @@ def import_vendor(
         if source.is_dir() and not _is_known(path):
             passed_over.append(str(path.relative_to(source)))
             continue
-        count = _count(path)
+        count, made_from = _count(path), [path, *_beside(path)]
         for number in range(count):
             name = str(path) if count == 1 else f"{path} (scan {number + 1} of {count})"
             read = partial(_read, path, number, options)
-            candidates.append(Candidate(name, read, fingerprint_of([path], number, options)))
+            candidates.append(Candidate(name, read, fingerprint_of(made_from, number, options)))
     if not candidates:
         others = f"; passed over {', '.join(passed_over[:5])}" if passed_over else ""
         raise DataError(
@@ -148,6 +149,13 @@ def _count(path: Path) -> int:
         return _format_of(path).count(path)
     except (DataError, OSError):
         return 1  # what is wrong is said when it is read
+
+
+def _beside(path: Path) -> list[Path]:
+    try:
+        return _format_of(path).beside(path)
+    except (DataError, OSError):
+        return []  # what is wrong is said when it is read
 
 
 def _read(path: Path, number: int, options: ImportOptions) -> tuple[Eye, list[str]]:

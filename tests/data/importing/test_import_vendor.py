@@ -21,7 +21,7 @@ from vendor_files import (
 )
 
 from fund2oct.cli import main
-from fund2oct.data import EyeReader
+from fund2oct.data import DataError, EyeReader
 from fund2oct.data.formats.scanners.topcon import read_fda
 from fund2oct.data.importing.assemble import ImportOptions
 from fund2oct.data.importing.vendor import import_vendor
@@ -181,3 +181,25 @@ def test_a_missing_package_is_named_with_how_to_get_it(tmp_path, monkeypatch, ca
     monkeypatch.setitem(sys.modules, f"{package}.io.he.e2e_reader", None)
     assert main(["import", "vendor", str(path), str(tmp_path / "eyes.h5")]) == 1
     assert 'pip install "fund2oct[vendor]"' in capsys.readouterr().err
+
+
+def test_a_photograph_that_was_added_or_changed_is_read_anew(tmp_path):
+    pydicom = pytest.importorskip("pydicom")
+    write_dicom(tmp_path)
+    photograph, out = tmp_path / "slo.dcm", tmp_path / "eyes.h5"
+    (tmp_path / "elsewhere").mkdir()
+    kept = photograph.rename(tmp_path / "elsewhere/slo.dcm")
+    report = import_vendor(tmp_path / "opt.dcm", out)
+    assert any("the photograph that it refers to is not beside it" in note for _, note in report.notes)
+    assert read_one(out).localizer is None
+    kept.rename(photograph)
+    with pytest.raises(DataError, match="made from something else"):
+        import_vendor(tmp_path / "opt.dcm", out)
+    assert import_vendor(tmp_path / "opt.dcm", out, overwrite=True).reused == 0
+    before = read_one(out).localizer
+    image = pydicom.dcmread(photograph)
+    image.PixelData = bytes(255 - byte for byte in image.PixelData)
+    image.save_as(photograph)
+    assert import_vendor(tmp_path / "opt.dcm", out, overwrite=True).reused == 0
+    np.testing.assert_array_equal(read_one(out).localizer, 255 - before)
+    assert import_vendor(tmp_path / "opt.dcm", out).unchanged

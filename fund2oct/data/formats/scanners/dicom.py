@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+import os
+from collections.abc import Iterator, Sequence
 from datetime import date
 from functools import lru_cache
 from pathlib import Path
@@ -43,6 +44,19 @@ def count_scans(path: Path) -> int:
     """
     head = _read(path, stop_before_pixels=True, specific_tags=["SOPClassUID"])
     return 0 if head.get("SOPClassUID") in PHOTOGRAPHS else 1
+
+
+def photographs_of(path: Path) -> list[Path]:
+    """The photograph that a scan refers to, where it lies beside it: its localizer is read from there.
+
+    Raises:
+        ImportError: if pydicom is not installed.
+        DataError: if the file cannot be read.
+    """
+    image = _read(path, stop_before_pixels=True)
+    uid = _photograph_uid(list(_groups(image, "OphthalmicFrameLocationSequence")))
+    photo = _photographs(path.parent).get(uid) if uid else None
+    return [photo] if photo else []
 
 
 def read_opt(path: Path) -> Exam:
@@ -184,7 +198,7 @@ def _located(
     except DataError as error:
         raise DataError(f"{path}: {error}") from error
     fields = {"lines": scan, "spacing_mm": (between_slices_mm(scan, spacing[0]), *spacing[1:])}
-    uid = next((_referenced(place) for place in places if _referenced(place)), "")
+    uid = _photograph_uid(places)
     photo = _photographs(path.parent).get(uid)
     if photo is None:
         return fields, ["the photograph that it refers to is not beside it"] if uid else []
@@ -197,16 +211,24 @@ def _located(
     return fields, []
 
 
-def _referenced(place: Any) -> str:
-    return str(place.get("ReferencedSOPInstanceUID") or "")
+def _photograph_uid(places: Sequence[Any]) -> str:
+    named = (str(place.get("ReferencedSOPInstanceUID") or "") for place in places)
+    return next(filter(None, named), "")
+
+
+def _photographs(folder: Path) -> dict[str, Path]:
+    """The ophthalmic photographs of a folder by their UID."""
+    files = [Path(entry.path) for entry in os.scandir(folder) if entry.is_file()]
+    states = [(path, path.stat()) for path in sorted(files)]
+    return _photographs_among(tuple((path, state.st_size, state.st_mtime_ns) for path, state in states))
 
 
 @lru_cache(maxsize=8)
-def _photographs(folder: Path) -> dict[str, Path]:
-    """The ophthalmic photographs of a folder by their UID."""
+def _photographs_among(files: tuple[tuple[Path, int, int], ...]) -> dict[str, Path]:
+    """Those among files, each with its size and time: a file that was added or changed is read anew."""
     found = {}
-    for path in sorted(folder.iterdir()):
-        if path.is_file() and is_dicom(path):
+    for path, _, _ in files:
+        if is_dicom(path):
             try:
                 head = _read(path, stop_before_pixels=True, specific_tags=["SOPClassUID", "SOPInstanceUID"])
             except DataError:
