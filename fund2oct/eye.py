@@ -194,6 +194,8 @@ def _text_problems(eye: Eye) -> list[str]:
     found = []
     if not eye.key or "/" in eye.key or eye.key == ".":
         found.append(f"key: expected a name without '/', found {eye.key!r}")
+    if any("\ud800" <= letter <= "\udfff" for letter in eye.key):  # a file's name that is not UTF-8
+        found.append(f"key: expected a name in UTF-8, found {eye.key!r}; rename the file")
     if not eye.patient:
         found.append("patient: expected a name, found none; splits are made by patient")
     if eye.laterality not in LATERALITIES:

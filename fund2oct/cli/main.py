@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import io
 import os
 import sys
 import warnings
@@ -37,6 +38,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
         # A user's own classes lie here; at the end, so that no file here can stand in for a library.
         sys.path.append(os.getcwd())
         warnings.formatwarning = _format_warning
+        if isinstance(sys.stdout, io.TextIOWrapper):
+            # Names of files need not be UTF-8, and are shown all the same, as on standard error.
+            sys.stdout.reconfigure(errors="backslashreplace")
     command: Command = options.command
     try:
         with (

@@ -113,5 +113,5 @@ def eye_seed(key: str, seed: int = 0) -> int:
         >>> eye_seed("sim-0000032-OD") == eye_seed("sim-0000032-OD", seed=1)
         False
     """
-    digest = hashlib.sha256(f"{seed}:{key}".encode()).digest()
+    digest = hashlib.sha256(f"{seed}:{key}".encode(errors="surrogateescape")).digest()
     return int.from_bytes(digest[:7], "little")

@@ -233,7 +233,7 @@ def hashed_patient(patient: str, salt: str) -> str:
         >>> hashed_patient("Ada Lovelace", "k7")
         '05aff6725e9f19f9'
     """
-    return hashlib.sha256(f"{salt}:{patient}".encode()).hexdigest()[:16]
+    return hashlib.sha256(f"{salt}:{patient}".encode(errors="surrogateescape")).hexdigest()[:16]
 
 
 def _volume_fields(

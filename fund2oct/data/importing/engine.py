@@ -19,13 +19,21 @@ from itertools import starmap
 from pathlib import Path
 
 import fund2oct
-from fund2oct.data.importing.parts import assemble, identities, locked, parts_folder, read_part, write_part
+from fund2oct.data.importing.parts import (
+    assemble,
+    disk_full,
+    identities,
+    locked,
+    parts_folder,
+    read_part,
+    write_part,
+)
 from fund2oct.data.importing.report import COLUMNS, ImportReport, named, unlike_whites
 from fund2oct.data.store.layout import Compression, check_compression, read_text
 from fund2oct.data.store.reader import EyeReader
 from fund2oct.data.store.shards import open_checked
 from fund2oct.data.store.writer import is_disk_full
-from fund2oct.eye import SCHEMA_VERSION, DataError, Eye, Plain
+from fund2oct.eye import SCHEMA_VERSION, DataError, Eye, Plain, validate
 from fund2oct.file_kinds import HDF5
 from fund2oct.outputs import OutputError, check_files
 from fund2oct.processes import process_pool
@@ -108,8 +116,8 @@ def import_eyes(
     """Write all eyes that can be read to a file, and a table of what became of each beside it.
 
     The file depends neither on the number of workers nor on interruptions. Where it is there already, and
-    nothing that it was made from has changed, it is left as it is. With ``overwrite``, eyes that have not
-    changed are taken over from the old file.
+    nothing that it was made from has changed, it is left as it is, and what was left out is named again. With
+    ``overwrite``, eyes that have not changed are taken over from the old file.
 
     Args:
         candidates: the eyes, in the order of the report.
@@ -138,8 +146,8 @@ def import_eyes(
     if table.is_file() and not table.read_bytes().startswith(",".join(COLUMNS).encode()):
         raise OutputError(f"{table}: exists, and is no report of an import; choose another name for the file")
     report = make_file(candidates, out, overwrite, workers=workers, compression=compression)
-    if not report.unchanged:
-        table.write_text(report.table(), encoding="utf-8")
+    # Also where the file is unchanged: the table may be lost, or never have been written.
+    report.write_table(table)
     return report
 
 
@@ -181,7 +189,7 @@ def make_file(
         ids = [candidate.identity(compression) for candidate in candidates]
         made_from = _sha256(ids) if all(ids) else ""
         if out.exists() and not overwrite:
-            report = _unchanged(out, made_from)
+            report = _unchanged(candidates, ids, out, made_from)
         else:
             for left in folder.glob("*.tmp"):
                 left.unlink()
@@ -189,7 +197,7 @@ def make_file(
                 report = _make(candidates, ids, out, folder, made_from, workers, compression, description)
             except OSError as error:
                 if is_disk_full(error):
-                    raise _disk_full(out, folder, len(candidates)) from error
+                    raise disk_full(out, folder, len(candidates)) from error
                 raise
         for part in folder.iterdir():
             part.unlink()
@@ -219,8 +227,7 @@ def _make(
     outcomes = with_progress(_run(make, jobs, workers, out), len(jobs), description)
     for candidate, path, outcome in zip(candidates, paths, outcomes, strict=True):
         if outcome.key in report.names:
-            double = f"eye {outcome.key!r}: there is an eye of that key already; keys are unique in a file"
-            outcome = _Outcome(reason=f"{double}; the other is {report.names[outcome.key]}")
+            outcome = _Outcome(reason=report.why_not_again(outcome.key))
         if outcome.reason:
             report.skipped.append((candidate.name, outcome.reason))
             continue
@@ -236,7 +243,7 @@ def _make(
         raise DataError(f"{out}: not written, none of {len(candidates)} eyes could be imported{first}")
     needed = sum(path.stat().st_size for path, _ in parts)
     if shutil.disk_usage(out.parent).free < needed:
-        raise _disk_full(out, folder, len(candidates))
+        raise disk_full(out, folder, len(candidates))
     assemble(parts, out, made_from, compression)
     return report
 
@@ -289,29 +296,44 @@ def _read(candidate: Candidate) -> tuple[Eye, list[str]]:
         raise DataError(f"failed in a way that fund2oct does not know ({found}); please report it") from error
 
 
-def _unchanged(out: Path, made_from: str) -> ImportReport:
+def _unchanged(
+    candidates: Sequence[Candidate], ids: Sequence[str], out: Path, made_from: str
+) -> ImportReport:
+    """The report of a file that holds these very eyes. Those that were left out are tried again.
+
+    The file says neither their names nor what is wrong with them: patients may be called by those.
+    """
     with open_checked(out) as file:
         before = read_text(file.attrs.get("made_from"))
     if not made_from or before != made_from:
-        raise DataError(
-            f"{out}: exists; choose another name, or allow it to be overwritten "
-            "(it was made from something else than this)"
-        )
+        raise _exists(out, "it was made from something else than this")
+    report = ImportReport(out, unchanged=True)
+    keys = identities(out)
     with EyeReader(out) as reader:
-        return ImportReport(out, imported=list(reader.keys), unchanged=True)
+        for candidate, identity in zip(candidates, ids, strict=True):
+            if key := keys.get(identity):
+                report.imported.append(key)
+                report.names[key] = candidate.name
+                report.notes += [(key, note) for note in reader.notes(key)]
+    for candidate, identity in zip(candidates, ids, strict=True):
+        if identity not in keys:
+            report.skipped.append((candidate.name, _why_left_out(candidate, report)))
+    return report
 
 
-def _disk_full(out: Path, folder: Path, n_eyes: int) -> DataError:
-    sizes = [part.stat().st_size for part in folder.glob("*.h5")]
-    # Each eye is written twice, as a part and into the file.
-    total = 2 * n_eyes * sum(sizes) / max(len(sizes), 1)
-    missing = total - sum(sizes) - shutil.disk_usage(out.parent).free
-    about = f"about {missing / 2**20:.0f} MiB more are needed; " if sizes and missing > 0 else ""
-    state = "is as it was" if out.exists() else "was not written"
-    return DataError(
-        f"{out}: {state}, the disk is full after {len(sizes)} of {n_eyes} eyes; {about}"
-        f"make room and run it again, it goes on from here ({folder} holds the eyes so far)"
-    )
+def _why_left_out(candidate: Candidate, report: ImportReport) -> str:
+    try:
+        eye, _ = _read(candidate)
+        validate(eye)
+    except DataError as error:
+        return str(error)
+    if eye.key in report.names:
+        return report.why_not_again(eye.key)
+    raise _exists(report.path, f"{candidate.name} was left out of it, and can be read now")
+
+
+def _exists(out: Path, why: str) -> DataError:
+    return DataError(f"{out}: exists; choose another name, or allow it to be overwritten ({why})")
 
 
 def _size_and_time(file: Path) -> tuple[int, int]:

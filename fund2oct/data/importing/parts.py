@@ -11,6 +11,7 @@ from __future__ import annotations
 import io
 import json
 import os
+import shutil
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -149,3 +150,17 @@ def parts_folder(out: Path) -> Iterator[Path]:
     finally:
         with suppress(OSError):
             folder.rmdir()
+
+
+def disk_full(out: Path, folder: Path, n_eyes: int) -> DataError:
+    """Say how much room a file of so many eyes still needs; the parts so far lie in ``folder``."""
+    sizes = [part.stat().st_size for part in folder.glob("*.h5")]
+    # Each eye is written twice, as a part and into the file.
+    total = 2 * n_eyes * sum(sizes) / max(len(sizes), 1)
+    missing = total - sum(sizes) - shutil.disk_usage(out.parent).free
+    about = f"about {missing / 2**20:.0f} MiB more are needed; " if sizes and missing > 0 else ""
+    state = "is as it was" if out.exists() else "was not written"
+    return DataError(
+        f"{out}: {state}, the disk is full after {len(sizes)} of {n_eyes} eyes; {about}"
+        f"make room and run it again, it goes on from here ({folder} holds the eyes so far)"
+    )

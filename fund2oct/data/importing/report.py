@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import io
+import os
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -64,11 +65,14 @@ class ImportReport:
 
     def lines(self) -> list[str]:
         """The report as text, what went wrong first."""
+        left_out = [f"left out {named(name, reason)}" for name, reason in self.skipped]
         if self.unchanged:
-            return [f"{self.path}: holds these {len(self.imported)} eyes already; nothing to do"]
+            others = "the other" if left_out else "these"
+            nothing = f"{self.path}: holds {others} {len(self.imported)} eyes already; nothing to do"
+            return [*left_out, nothing]
         reused = f", {self.reused} of them by an earlier run" if self.reused else ""
         return [
-            *(f"left out {named(name, reason)}" for name, reason in self.skipped),
+            *left_out,
             *(f"note on {key}: {note}" for key, note in self.notes),
             *self._other_files(),
             *(f"note: {remark}" for remark in self.remarks),
@@ -92,6 +96,20 @@ class ImportReport:
             writer.writerow((self.names[key], key, "imported", remark))
         writer.writerows((name, "", "left out", reason) for name, reason in self.skipped)
         return text.getvalue()
+
+    def write_table(self, path: Path) -> None:
+        """Write the table, whole or not at all; where a file's name is not UTF-8, its bytes are shown."""
+        partial = path.with_name(f".{path.name}.part")
+        try:
+            partial.write_text(self.table(), encoding="utf-8", errors="backslashreplace")
+            os.replace(partial, path)
+        finally:
+            partial.unlink(missing_ok=True)
+
+    def why_not_again(self, key: str) -> str:
+        """Why an eye of a key that is imported already is left out."""
+        double = f"eye {key!r}: there is an eye of that key already; keys are unique in a file"
+        return f"{double}; the other is {self.names[key]}"
 
 
 def named(name: str, reason: str) -> str:

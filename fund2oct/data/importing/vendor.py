@@ -162,7 +162,8 @@ def _read(path: Path, number: int, options: ImportOptions) -> tuple[Eye, list[st
     exam = _format_of(path).read(path, number)
     with path.open("rb") as file:
         content = hashlib.file_digest(file, "sha256").hexdigest()
-    key = hashlib.sha256(f"{options.salt}:{content}:{number}".encode()).hexdigest()[:16]
+    made_of = f"{options.salt}:{content}:{number}".encode(errors="surrogateescape")
+    key = hashlib.sha256(made_of).hexdigest()[:16]
     more = []
     if exam.lines is None and not options.scan.radial and exam.volume is not None and len(exam.volume) > 1:
         more.append("does not tell where its slices lie; taken for a raster from above to below")

@@ -268,7 +268,7 @@ class FundusOCTDataset(Dataset[dict[str, Any]]):
 
     def _augment(self, draw: Draw, pictures: dict[str, Tensor]) -> tuple[Symmetry | None, PhotoMap | None]:
         """Vary the photo's light, and draw by what to move the eye, and then its photo; None leaves it."""
-        entropy = [self.seed, draw.epoch, zlib.crc32(self.keys[draw.index].encode())]
+        entropy = [self.seed, draw.epoch, zlib.crc32(self.keys[draw.index].encode(errors="surrogateescape"))]
         rng = np.random.default_rng(entropy + [draw.repeat] * (draw.repeat > 0))
         choices = allowed_symmetries(self._lines(draw.index)[1], self.symmetries)
         choice = int(rng.integers(len(choices)))

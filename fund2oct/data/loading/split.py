@@ -52,7 +52,7 @@ def patient_number(patient: str, seed: int = 0) -> float:
         >>> round(patient_number("patient 7"), 4)
         0.7136
     """
-    digest = hashlib.sha256(f"{seed}:{patient}".encode()).digest()
+    digest = hashlib.sha256(f"{seed}:{patient}".encode(errors="surrogateescape")).digest()
     # A float holds 53 bits exactly; all 64 could round up to 1.
     return (int.from_bytes(digest[:8], "big") >> 11) / 2**53
 
@@ -336,7 +336,7 @@ def hidden(name: str) -> str:
     """
     if name.startswith(_HIDDEN):
         return name
-    return _HIDDEN + hashlib.sha256(name.encode()).hexdigest()[:16]
+    return _HIDDEN + hashlib.sha256(name.encode(errors="surrogateescape")).hexdigest()[:16]
 
 
 def _some(keys: Iterable[str]) -> str:

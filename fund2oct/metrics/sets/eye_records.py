@@ -50,7 +50,9 @@ class GatheredEyes(NamedTuple):
 
 def key_hash(key: str) -> int:
     """Hash of an eye's key, the same in every process and every session; 64 bits, signed."""
-    return int.from_bytes(hashlib.blake2b(key.encode(), digest_size=8).digest(), "big", signed=True)
+    return int.from_bytes(
+        hashlib.blake2b(key.encode(errors="surrogateescape"), digest_size=8).digest(), "big", signed=True
+    )
 
 
 def record_eyes(volume: Tensor, keys: Sequence[str], role: str) -> EyeRecords:
@@ -93,7 +95,9 @@ def record_eyes(volume: Tensor, keys: Sequence[str], role: str) -> EyeRecords:
         [key_hash(key), *volume.shape[2:], int(count)]
         for key, count in zip(keys, constant.sum(1), strict=True)
     ]
-    names = [list(key.encode()[-_NAME_BYTES:].ljust(_NAME_BYTES, b"\0")) for key in keys]
+    names = [
+        list(key.encode(errors="surrogateescape")[-_NAME_BYTES:].ljust(_NAME_BYTES, b"\0")) for key in keys
+    ]
     return EyeRecords(
         torch.tensor(numbers, dtype=torch.int64, device=volume.device),
         torch.tensor(names, dtype=torch.uint8, device=volume.device),
