@@ -16,9 +16,11 @@ _INHERITED = "FUND2OCT_RUN_DIR"
 _MARK = "config.yaml"
 _MADE = (
     "checkpoints", "panels", "report", "config.yaml", "hparams.yaml", "run.json", "metrics*.csv",
-    "events.out.tfevents.*", "hpc_ckpt_*.ckpt",
+    "events.out.tfevents.*", "hpc_ckpt_*.ckpt", ".job",
 )  # fmt: skip
 """What a training writes into its folder."""
+_JOB = ".job"
+"""Names the batch job of Slurm that began the run: started again by Slurm, it goes on in the same folder."""
 _EARLIER = ".earlier"
 """Where an earlier run lies until the one that takes its place has trained something."""
 
@@ -29,8 +31,8 @@ def make_run_folder(
     """Make the folder of a new run.
 
     Without ``out`` it is the next free number in ``runs/EXPERIMENT``; in a batch job of Slurm it is named by
-    the job, so that the job finds it again when it is requeued. The processes of one training share the
-    folder that the first of them makes.
+    the job. A job that Slurm starts again, for whatever reason, finds its folder again and goes on in it
+    (:func:`is_started_again`). The processes of one training share the folder that the first of them makes.
 
     Args:
         experiment: the name.
@@ -43,7 +45,7 @@ def make_run_folder(
         fund2oct.outputs.OutputError: if ``out`` holds something that may not be replaced.
         ConfigError: if several processes that something else started cannot agree on a folder.
     """
-    job = _slurm_job()
+    job = slurm_job()
     if out is None and job is None and "TORCHELASTIC_RUN_ID" in os.environ:
         raise ConfigError("train: under torchrun give --out DIR: all processes of a training share a folder")
     if not is_first_process():
@@ -54,13 +56,15 @@ def make_run_folder(
         run = make_numbered_folder(Path("runs") / experiment)
     else:
         run = Path(out) if out is not None else Path("runs") / experiment / str(job)
-        if _is_requeued(run):
+        if is_started_again(run):
             _keep_metrics(run)
         else:
             check_folder(run, _MARK, overwrite)
             if overwrite and run.is_dir():
                 _set_aside(run, resume)
         run.mkdir(parents=True, exist_ok=True)
+        if job is not None:
+            (run / _JOB).write_text(job)
     # Lightning starts the other processes with the command of this one.
     os.environ[_INHERITED] = str(run)
     return run
@@ -75,6 +79,8 @@ def is_first_process() -> bool:
 def remove_if_empty(run: Path) -> None:
     """Leave no folder behind of a training that wrote nothing."""
     with suppress(OSError):  # it holds something, as it should
+        if [path.name for path in run.iterdir()] == [_JOB]:
+            (run / _JOB).unlink()
         run.rmdir()
 
 
@@ -102,16 +108,20 @@ def last_checkpoint(run: Path) -> Path | None:
     return max(found, key=lambda path: (path.stat().st_mtime_ns, path.name == "last.ckpt"), default=None)
 
 
-def _slurm_job() -> str | None:
+def is_started_again(run: Path) -> bool:
+    """Whether Slurm has started the job that began a run again: requeued, preempted, or its node failed."""
+    if int(os.environ.get("SLURM_RESTART_COUNT") or 0) < 1:
+        return False
+    began = run / _JOB
+    return began.is_file() and began.read_text() == slurm_job()
+
+
+def slurm_job() -> str | None:
     """A name for a batch job; in an interactive one several trainings may follow one another."""
     job, step = os.environ.get("SLURM_JOB_ID"), os.environ.get("SLURM_STEP_ID", "0")
     if job is None or os.environ.get("SLURM_JOB_NAME") in ("bash", "interactive"):
         return None
     return f"slurm-{job}" + (f".{step}" if step not in ("0", "4294967291") else "")
-
-
-def _is_requeued(run: Path) -> bool:
-    return bool(_slurm_job()) and any(run.glob("hpc_ckpt_*.ckpt"))
 
 
 def _keep_metrics(run: Path) -> None:

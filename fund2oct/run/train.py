@@ -28,7 +28,13 @@ from fund2oct.models import VolumeModel
 from fund2oct.progress import is_quiet
 from fund2oct.run.config import ConfigError, load_experiment
 from fund2oct.run.ending import SaveWhenTerminated, command_of, explained, report_explained
-from fund2oct.run.folder import end_replacing, make_run_folder, remove_if_empty
+from fund2oct.run.folder import (
+    end_replacing,
+    is_started_again,
+    last_checkpoint,
+    make_run_folder,
+    remove_if_empty,
+)
 from fund2oct.run.resuming import check_resumable
 from fund2oct.run.settings import check_sections, check_trainer, explain, loggers_of
 from fund2oct.run.spreading import spread
@@ -137,11 +143,11 @@ def train(
         spread(config)
     check_sections(config, run_is_given=True)
     run = make_run_folder(Path(experiment).stem, out, overwrite, resume)
-    if any(run.glob("hpc_ckpt_*.ckpt")):  # requeued: it goes on from there, not from where it once began
-        resume = None
+    if again := is_started_again(run):
+        resume = last_checkpoint(run) or resume  # not from where it once began
     ended = False
     try:
-        _train(config, run, resume, command_of(experiment, listed(overrides)))
+        _train(config, run, resume, command_of(experiment, listed(overrides)), again)
         ended = True
     finally:
         end_replacing(run, ended)
@@ -149,10 +155,10 @@ def train(
     return run
 
 
-def _train(config: dict[str, Any], run: Path, resume: str | Path | None, command: str) -> None:
+def _train(config: dict[str, Any], run: Path, resume: str | Path | None, command: str, again: bool) -> None:
     logging.getLogger("pytorch_lightning.utilities.rank_zero").addFilter(_is_no_advertising)
     cli = _build(config, run)
-    if resume is not None:
+    if resume is not None and not again:  # a job that had trained to the end still lacks its report
         check_resumable(resume, cli.model, cli.trainer)
     n_threads = torch.get_num_threads()
     for message in _NO_NEWS:

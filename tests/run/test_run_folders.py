@@ -1,10 +1,12 @@
 """A run has a folder of its own, and goes on from what it can go on from."""
 
+import os
 import re
 import shutil
 from pathlib import Path
 
 import pytest
+import pytorch_lightning as pl
 import torch
 
 from fund2oct.cli import main
@@ -126,8 +128,55 @@ def test_a_batch_job_has_a_folder_of_its_own_name(tmp_path, monkeypatch):
     (run / "config.yaml").write_text("old")
     with pytest.raises(ValueError, match=r"slurm-12: holds a config.yaml already"):
         make_run_folder("regression")
-    (run / "hpc_ckpt_1.ckpt").write_text("requeued")
+    monkeypatch.setenv("SLURM_RESTART_COUNT", "1")  # requeued, preempted, or its node failed
     assert make_run_folder("regression") == run
+    # A folder of another run is none that this job may go on in, whatever --out says.
+    make_run_folder("regression", "mine")
+    (tmp_path / "mine/config.yaml").write_text("old")
+    assert make_run_folder("regression", "mine") == Path("mine")
+    monkeypatch.setenv("SLURM_JOB_ID", "13")
+    with pytest.raises(ValueError, match=r"mine: holds a config.yaml already"):
+        make_run_folder("regression", "mine")
+
+
+def test_a_job_that_slurm_starts_again_goes_on_from_its_newest_checkpoint(trained, tmp_path, monkeypatch):
+    """As after preemption or a node's failure: no signal of ours came before."""
+    _, settings = trained
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr("fund2oct.run.train._report", lambda *_: (tmp_path / "reported").touch())
+    for name, value in {
+        "JOB_ID": "12",
+        "JOB_NAME": "oct",
+        "NTASKS": "1",
+        "PROCID": "0",
+        "LOCALID": "0",
+    }.items():
+        monkeypatch.setenv(f"SLURM_{name}", value)
+    monkeypatch.setenv("SLURM_NODEID", "0")
+    loaded = []
+    fit = pl.Trainer.fit
+
+    def noted(trainer, *arguments, ckpt_path, **options):
+        loaded.append(ckpt_path)
+        fit(trainer, *arguments, ckpt_path=ckpt_path, **options)
+        loaded.append(trainer.ckpt_path)
+
+    monkeypatch.setattr(pl.Trainer, "fit", noted)
+    two = [*settings, "trainer.max_epochs=2"]
+    assert main(["train", "regression", *settings]) == 0
+    monkeypatch.setenv("SLURM_RESTART_COUNT", "1")
+    last = Path("runs/regression/slurm-12/checkpoints/last.ckpt")
+    # Lightning alone would take its own file of an earlier requeue, whatever is newer.
+    old = last.parents[1] / "hpc_ckpt_1.ckpt"
+    shutil.copy(last, old)
+    os.utime(old, (1, 1))
+    assert main(["train", "regression", *two]) == 0
+    assert loaded[2:] == [str(last), str(last)]
+    assert torch.load(last, weights_only=True)["global_step"] == 2
+    # What was preempted while its report was made has nothing left to train, and makes the report.
+    (tmp_path / "reported").unlink()
+    assert main(["train", "regression", *two]) == 0
+    assert (tmp_path / "reported").exists()
 
 
 def change(**values):

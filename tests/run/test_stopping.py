@@ -98,6 +98,7 @@ def test_slurm_requeues_and_the_job_goes_on_by_itself(quick, monkeypatch, capfd,
     run = tmp_path / "runs/pix2vol/slurm-4711"
     assert (tmp_path / "asked").read_text() == "requeue 4711\n"
     assert f"the job was requeued and goes on from runs/pix2vol/{run.name}/" in error_line(capfd)
+    monkeypatch.setenv("SLURM_RESTART_COUNT", "1")
     assert main(["train", "pix2vol", *settings]) == 0
     saved = torch.load(run / "checkpoints/last.ckpt", weights_only=True)
     assert saved["global_step"] == 4
