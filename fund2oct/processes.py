@@ -14,6 +14,8 @@ from typing import ParamSpec, TypeVar
 
 import torch
 
+from fund2oct.stopping import REQUEUE
+
 P = ParamSpec("P")
 T = TypeVar("T")
 
@@ -106,5 +108,8 @@ def _end_with_parent() -> None:
         os._exit(1)
 
     threading.Thread(target=watch, daemon=True).start()
-    # Ctrl-C goes to all processes of a terminal; the parent says what it means for the work.
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    # Ctrl-C goes to all processes of a terminal, and Slurm's signal may go to all of a job; the parent says
+    # what they mean for the work.
+    for number in (signal.SIGINT, REQUEUE):
+        if number is not None:
+            signal.signal(number, signal.SIG_IGN)

@@ -13,7 +13,9 @@ from types import FrameType
 INTERRUPTED = 128 + signal.SIGINT
 HANGUP = getattr(signal, "SIGHUP", None)
 """What a terminal that is closed sends; None on Windows."""
-_ENDING = [number for number in (signal.SIGTERM, HANGUP) if number is not None]
+REQUEUE = getattr(signal, "SIGUSR1", None)
+"""What Slurm sends some time before a job's time is up, where ``--signal`` asks for it; None on Windows."""
+_ENDING = [number for number in (signal.SIGTERM, HANGUP, REQUEUE) if number is not None]
 
 
 class Stopped(KeyboardInterrupt):
@@ -30,7 +32,7 @@ class Stopped(KeyboardInterrupt):
 
 
 class Terminated(Stopped):
-    """SIGTERM or SIGHUP, as an exception at the place where the process was.
+    """SIGTERM, SIGHUP or SIGUSR1, as an exception at the place where the process was.
 
     Args:
         number: of the signal.
@@ -65,7 +67,7 @@ def what_stopped(stop: KeyboardInterrupt) -> tuple[str, int]:
 
 @contextmanager
 def signals_raise() -> Iterator[None]:
-    """Turn SIGTERM and SIGHUP into :class:`Terminated`, so that what is half made is removed.
+    """Turn SIGTERM, SIGHUP and SIGUSR1 into :class:`Terminated`, so that what is half made is removed.
 
     A signal that is ignored, as SIGHUP is under ``nohup``, stays so. A library that sets a handler of its
     own inside the block, as Lightning does while it trains, decides itself what its signal does.

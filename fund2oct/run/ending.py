@@ -11,7 +11,6 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-import pytorch_lightning as pl
 import torch
 from lightning_fabric.utilities.exceptions import MisconfigurationException
 from pytorch_lightning.utilities.exceptions import SIGTERMException
@@ -19,33 +18,23 @@ from pytorch_lightning.utilities.exceptions import SIGTERMException
 from fund2oct.run.config import ConfigError, nearest
 from fund2oct.run.folder import is_first_process, last_checkpoint
 from fund2oct.run.settings import with_our_names
+from fund2oct.run.signals import SaveWhenTerminated
 from fund2oct.stopping import Stopped, Terminated, hangup_as_sigterm, what_stopped
 
 _NO_ROOM = (errno.ENOSPC, errno.EDQUOT)
 
 
-class SaveWhenTerminated(pl.Callback):
-    """Write ``checkpoints/stopped.ckpt`` where a signal ends a training, after the step that it met."""
-
-    def on_exception(
-        self, trainer: pl.Trainer, pl_module: pl.LightningModule, exception: BaseException
-    ) -> None:
-        """Save; all processes of a training come here after the same step."""
-        folder = trainer.log_dir
-        if isinstance(exception, SIGTERMException) and folder is not None and not trainer.fast_dev_run:  # type: ignore[attr-defined]
-            trainer.save_checkpoint(Path(folder) / "checkpoints" / "stopped.ckpt")
-
-
 @contextmanager
-def explained(run: Path, command: str) -> Iterator[None]:
+def explained(run: Path, command: str, ending: SaveWhenTerminated | None = None) -> Iterator[None]:
     """Turn what ends a training into an error that says what happened and how to go on.
 
     Args:
         run: its folder.
         command: which began it, as in ``fund2oct train pix2vol``.
+        ending: the training's callback that knows which signal ended it, and what became of the job.
 
     Raises:
-        Stopped: after Ctrl-C, SIGTERM or SIGHUP.
+        Stopped: after Ctrl-C, SIGTERM, SIGHUP or a requeue of Slurm's job.
         ConfigError: if a setting cannot be used.
         OSError: if the disk is full.
     """
@@ -54,8 +43,9 @@ def explained(run: Path, command: str) -> Iterator[None]:
         with hangup_as_sigterm() as hung_up:
             yield
     except SIGTERMException:
-        by, status = what_stopped(Terminated(hung_up[0] if hung_up else signal.SIGTERM))
-        raise _stopped(f"{by}; {_how(run, command)}", status) from None
+        number = (ending.signal if ending else None) or signal.SIGTERM
+        by, status = what_stopped(Terminated(hung_up[0] if hung_up else number))
+        raise _stopped(f"{by}; {_how(run, command, ending)}", status) from None
     except SystemExit as error:
         cause = error.__context__
         if not isinstance(cause, KeyboardInterrupt):
@@ -92,7 +82,7 @@ def report_explained(run: Path, data: str | None) -> Iterator[None]:
         data: the file of its eyes; None where they are in no single file.
 
     Raises:
-        Stopped: after Ctrl-C, SIGTERM or SIGHUP.
+        Stopped: after Ctrl-C, SIGTERM, SIGHUP or SIGUSR1.
     """
     try:
         yield
@@ -111,18 +101,21 @@ def command_of(experiment: str, overrides: list[str]) -> str:
     return shlex.join(["fund2oct", "train", experiment, *overrides])
 
 
-def _how(run: Path, command: str) -> str:
+def _how(run: Path, command: str, ending: SaveWhenTerminated | None = None) -> str:
     saved = last_checkpoint(run)
-    if os.environ.get("SLURM_JOB_ID") and any(run.glob("hpc_ckpt_*.ckpt")):
-        return f"the job was requeued and goes on from {saved} by itself"
+    if ending is not None and ending.signal not in (None, signal.SIGTERM):
+        if not ending.not_requeued:
+            return f"the job was requeued and goes on from {saved} by itself"
+        return f"Slurm did not requeue the job ({ending.not_requeued}); {_how(run, command)}"
     if saved is None:
         return f"nothing was saved yet; begin anew with: {command}"
     return f"go on with: {command} --resume {shlex.quote(str(saved))}"
 
 
 def _stopped(message: str, status: int) -> Stopped:
-    # In a training of several processes the first one speaks for all.
-    return Stopped(message if is_first_process() else "", status)
+    # In a training of several processes the first one speaks for all. It kills all, itself too, as soon as it
+    # sees that one which it started has ended with another status than 0.
+    return Stopped(message, status) if is_first_process() else Stopped("", 0)
 
 
 def _monitored(text: str) -> str:

@@ -27,7 +27,7 @@ from fund2oct.evaluation.own import Own
 from fund2oct.models import VolumeModel
 from fund2oct.progress import is_quiet
 from fund2oct.run.config import ConfigError, load_experiment
-from fund2oct.run.ending import SaveWhenTerminated, command_of, explained, report_explained
+from fund2oct.run.ending import command_of, explained, report_explained
 from fund2oct.run.folder import (
     end_replacing,
     is_started_again,
@@ -38,6 +38,7 @@ from fund2oct.run.folder import (
 from fund2oct.run.resuming import check_resumable
 from fund2oct.run.settings import check_sections, check_trainer, explain, loggers_of
 from fund2oct.run.spreading import spread
+from fund2oct.run.signals import SaveWhenTerminated
 
 if TYPE_CHECKING:
     from fund2oct.evaluation.report.pictures import Picture
@@ -159,6 +160,8 @@ def _train(config: dict[str, Any], run: Path, resume: str | Path | None, command
     logging.getLogger("pytorch_lightning.utilities.rank_zero").addFilter(_is_no_advertising)
     cli = _build(config, run)
     if resume is not None and not again:  # a job that had trained to the end still lacks its report
+    ending = SaveWhenTerminated()
+    cli.trainer.callbacks.append(ending)  # type: ignore[attr-defined]
         check_resumable(resume, cli.model, cli.trainer)
     n_threads = torch.get_num_threads()
     for message in _NO_NEWS:
@@ -170,7 +173,7 @@ def _train(config: dict[str, Any], run: Path, resume: str | Path | None, command
     distances = CHEAP if report["distances"] is None else Wanted.parse(report["distances"])
     reported = cli.model.translates and _has_test_eyes(cli.datamodule)
     reported = reported and not config["trainer"].get("fast_dev_run")
-    with explained(run, command):
+    with explained(run, command, ending):
         cli.trainer.fit(
             cli.model,
             datamodule=cli.datamodule,
@@ -181,6 +184,7 @@ def _train(config: dict[str, Any], run: Path, resume: str | Path | None, command
         torch.set_num_threads(n_threads)  # Lightning shared them out among the processes
         data = getattr(cli.datamodule, "path", None)
         with report_explained(run, data if isinstance(data, str) else None):
+            ending.raise_noted()
             _report(cli, run, own, distances)
 
 
@@ -243,8 +247,6 @@ def _build(config: dict[str, Any], run: Path | None) -> LightningCLI:
     except (ArgumentError, TypeError, ValueError, MisconfigurationException) as error:
         raise ConfigError(f"configuration: {explain(error)}") from error
     check_trainer(config, cli.model)
-    if run is not None:
-        cli.trainer.callbacks.append(SaveWhenTerminated())  # type: ignore[attr-defined]
     return cli
 
 

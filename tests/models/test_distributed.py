@@ -1,6 +1,7 @@
 """Two processes on the CPU do what one does."""
 
 import os
+import socket
 import subprocess
 import sys
 
@@ -92,3 +93,70 @@ def test_two_processes_learn_what_one_learns_of_the_whole_batch(trained):
             for other in (start, two)
         )
         assert moved > 0 and apart < 1e-3 * moved, (part, moved, apart)
+
+
+SIGNALLED = """
+import os, signal, sys
+
+from fund2oct.callbacks import TimeLeftCallback
+from fund2oct.cli import main
+
+def send(self, trainer, module, outputs, batch, batch_idx):
+    if batch_idx == 1 and trainer.current_epoch == 0 and trainer.global_rank == 1:
+        os.kill(os.getpid(), signal.{name})
+
+TimeLeftCallback.on_train_batch_end = send
+sys.exit(main())
+"""
+
+
+def start(folder, name, overrides, **environment):
+    (folder / "signalled.py").write_text(SIGNALLED.format(name=name))
+    command = [
+        sys.executable, "signalled.py", "train", "voxels", "--out", "run", *overrides, "trainer.devices=2",
+        "model.init_args.channels=[8,8,16]", "model.init_args.n_layers=2", "data.init_args.batch_size=1",
+        "data.init_args.test_fraction=0", "trainer.limit_train_batches=6", "trainer.limit_val_batches=0",
+    ]  # fmt: skip
+    kept = {
+        name: value for name, value in os.environ.items() if name not in ("LOCAL_RANK", "FUND2OCT_RUN_DIR")
+    }
+    return subprocess.Popen(
+        command,
+        cwd=folder,
+        env=kept | {"OMP_NUM_THREADS": "1"} | environment,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+
+
+def test_a_signal_to_one_process_ends_all_after_the_same_batch(tiny_overrides, tmp_path):
+    process = start(tmp_path, "SIGTERM", tiny_overrides)
+    _, said = process.communicate(timeout=900)
+    # Killed by the first process, or with it, where one that it started ended with a status of its own.
+    assert process.returncode == 143, said[-3000:]
+    assert "stopped by SIGTERM; go on with: fund2oct train voxels " in said
+    saved = torch.load(tmp_path / "run/checkpoints/stopped.ckpt", weights_only=True)
+    assert saved["global_step"] == 2
+
+
+def test_two_tasks_of_slurm_requeue_their_job_once(tiny_overrides, tmp_path):
+    scontrol = tmp_path / "bin/scontrol"
+    scontrol.parent.mkdir()
+    scontrol.write_text(f'#!/bin/sh\necho "$@" >> {tmp_path}/asked\n')
+    scontrol.chmod(0o755)
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    job = {
+        "PATH": f"{scontrol.parent}:{os.environ['PATH']}", "MASTER_PORT": str(port), "SLURM_JOB_ID": "4711",
+        "SLURM_NTASKS": "2", "SLURM_NTASKS_PER_NODE": "2", "SLURM_JOB_NAME": "oct", "SLURM_NODEID": "0",
+    }  # fmt: skip
+    tasks = [
+        start(tmp_path, "SIGUSR1", tiny_overrides, **job, SLURM_PROCID=rank, SLURM_LOCALID=rank)
+        for rank in ("0", "1")
+    ]
+    first, second = (task.communicate(timeout=900)[1] for task in tasks)
+    assert [task.returncode for task in tasks] == [138, 0], (first + second)[-3000:]
+    assert (tmp_path / "asked").read_text() == "requeue 4711\n"
+    assert "the job was requeued and goes on from run/checkpoints/stopped.ckpt by itself" in first
+    assert torch.load(tmp_path / "run/checkpoints/stopped.ckpt", weights_only=True)["global_step"] == 2

@@ -14,11 +14,12 @@ import torch
 from lightning_fabric.utilities.exceptions import MisconfigurationException
 from pytorch_lightning.callbacks import EarlyStopping
 
+from fund2oct.callbacks import TimeLeftCallback
 from fund2oct.cli import main
 from fund2oct.outputs import make_numbered_folder
 from fund2oct.run import train
 from fund2oct.run.config import ConfigError
-from fund2oct.run.ending import SaveWhenTerminated, explained
+from fund2oct.run.ending import explained
 from fund2oct.stopping import Terminated, signals_raise
 
 
@@ -36,8 +37,7 @@ def signal_after(monkeypatch, number, n_batches):
         if batch_idx + 1 == n_batches and trainer.current_epoch == 0:
             os.kill(os.getpid(), number)
 
-    monkeypatch.setattr(SaveWhenTerminated, "on_train_batch_start", lambda *_: None, raising=False)
-    monkeypatch.setattr(SaveWhenTerminated, "on_train_batch_end", send)
+    monkeypatch.setattr(TimeLeftCallback, "on_train_batch_end", send)
 
 
 def four_batches(quick):
@@ -81,8 +81,11 @@ def test_ctrl_c_says_how_to_go_on(quick, monkeypatch, capfd):
 def test_slurm_requeues_and_the_job_goes_on_by_itself(quick, monkeypatch, capfd, tmp_path):
     scontrol = tmp_path / "bin/scontrol"
     scontrol.parent.mkdir()
-    # As Slurm does: it takes the job back, and ends its processes.
-    scontrol.write_text(f'#!/bin/sh\necho "$@" >> {tmp_path}/asked\nkill -TERM $PPID\n')
+    # As Slurm does: it takes the job back, and ends its processes. The first time it does not.
+    scontrol.write_text(
+        f'#!/bin/sh\necho "$@" >> {tmp_path}/asked\n'
+        f"[ $(wc -l < {tmp_path}/asked) = 1 ] && echo Job is held >&2 && exit 1\nkill -TERM $PPID\n"
+    )
     scontrol.chmod(scontrol.stat().st_mode | stat.S_IXUSR)
     job = {
         "PATH": f"{scontrol.parent}:{os.environ['PATH']}", "SLURM_JOB_ID": "4711", "SLURM_NTASKS": "1",
@@ -94,10 +97,19 @@ def test_slurm_requeues_and_the_job_goes_on_by_itself(quick, monkeypatch, capfd,
     before = signal.getsignal(signal.SIGUSR1)
     with monkeypatch.context() as patch:
         signal_after(patch, signal.SIGUSR1, 2)
-        assert main(["train", "pix2vol", *settings]) == 143
+        assert main(["train", "pix2vol", *settings, "--out", "held"]) == 138
+        line = error_line(capfd)
+        assert line.startswith(
+            "fund2oct: stopped by SIGUSR1; Slurm did not requeue the job (Job is held); go on"
+        )
+        assert line.endswith("--resume held/checkpoints/stopped.ckpt")
+        assert main(["train", "pix2vol", *settings]) == 138
     run = tmp_path / "runs/pix2vol/slurm-4711"
-    assert (tmp_path / "asked").read_text() == "requeue 4711\n"
-    assert f"the job was requeued and goes on from runs/pix2vol/{run.name}/" in error_line(capfd)
+    assert (tmp_path / "asked").read_text() == "requeue 4711\n" * 2
+    assert (
+        f"the job was requeued and goes on from runs/pix2vol/{run.name}/checkpoints/stopped.ckpt"
+        in error_line(capfd)
+    )
     monkeypatch.setenv("SLURM_RESTART_COUNT", "1")
     assert main(["train", "pix2vol", *settings]) == 0
     saved = torch.load(run / "checkpoints/last.ckpt", weights_only=True)
@@ -192,7 +204,11 @@ def test_ctrl_c_is_a_line_in_every_command(command, module, how, monkeypatch, ca
 
 @pytest.mark.parametrize(
     "stop, status, by",
-    [(Terminated(signal.SIGTERM), 143, "stopped by SIGTERM"), (KeyboardInterrupt(), 130, "interrupted")],
+    [
+        (Terminated(signal.SIGTERM), 143, "stopped by SIGTERM"),
+        (Terminated(signal.SIGUSR1), 138, "stopped by SIGUSR1"),  # of Slurm
+        (KeyboardInterrupt(), 130, "interrupted"),
+    ],
 )
 def test_a_stopped_report_leaves_a_finished_training(quick, monkeypatch, capfd, stop, status, by):
     def stopped(*_):
@@ -210,6 +226,16 @@ def test_a_stopped_report_leaves_a_finished_training(quick, monkeypatch, capfd, 
     assert os.path.isfile("run/report/report.md")
 
 
+def test_a_signal_after_the_last_batch_is_not_lost(quick, monkeypatch, capfd):
+    monkeypatch.setattr(TimeLeftCallback, "on_train_end", lambda *_: os.kill(os.getpid(), signal.SIGTERM))
+    monkeypatch.setattr(train, "_report", lambda *_: pytest.fail("a report was made"))
+    assert main(["train", "pix2vol", *quick, "--out", "run"]) == 143
+    line = error_line(capfd)
+    assert line.startswith(
+        "fund2oct: stopped by SIGTERM while the report was made; the training is finished, "
+    )
+
+
 def test_a_closed_terminal_saves_and_says_how_to_go_on(quick, monkeypatch, capfd):
     before = signal.signal(signal.SIGHUP, signal.SIG_DFL)  # ignored under nohup
     try:
@@ -223,7 +249,9 @@ def test_a_closed_terminal_saves_and_says_how_to_go_on(quick, monkeypatch, capfd
     assert line.endswith(" --resume part/checkpoints/stopped.ckpt")
 
 
-@pytest.mark.parametrize("number, status", [(signal.SIGTERM, 143), (signal.SIGHUP, 129)])
+@pytest.mark.parametrize(
+    "number, status", [(signal.SIGTERM, 143), (signal.SIGHUP, 129), (signal.SIGUSR1, 128 + signal.SIGUSR1)]
+)
 def test_a_signal_raises_where_the_process_was(number, status):
     before = signal.signal(number, signal.SIG_DFL)
     try:
