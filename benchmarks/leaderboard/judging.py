@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +17,7 @@ from fund2oct.evaluation import evaluate_checkpoints
 from fund2oct.evaluation.distances import Wanted
 from fund2oct.models.checkpoint import read_checkpoint
 from fund2oct.models.task import TASK_KEY
+from fund2oct.run.config import load_experiment
 from fund2oct.run.train import build
 
 
@@ -56,6 +57,7 @@ def judge(plan: Plan, trainings: Sequence[Training], out: Path) -> Standings:
                 seed=seed,
                 device=torch.device("cuda" if torch.cuda.is_available() else "cpu"),
                 overwrite=True,
+                model=own_classes(models),
             )
             (folder / "asked.json").write_text(json.dumps(asked_of(models, plan), indent=1) + "\n")
         reports[seed] = json.loads((folder / "metrics.json").read_text(encoding="utf-8"))
@@ -94,6 +96,16 @@ def check_same_eyes(trainings: Sequence[Training], path: str) -> None:
             f"{', '.join(one.answer for one in others)} had. Bring those back, or delete "
             f"{', '.join(str(one.folder) for one in others)} and run again"
         )
+
+
+def own_classes(trainings: Iterable[Training]) -> list[str]:
+    """The models' classes that are not part of fund2oct, by the import paths that the experiments name.
+
+    A checkpoint does not decide what is imported: whoever reads one has to name them.
+    """
+    configs = (load_experiment(training.experiment, training.settings) for training in trainings)
+    named = {config["model"]["class_path"] for config in configs}
+    return sorted(path for path in named if not path.startswith("fund2oct."))
 
 
 def wanted(plan: Plan) -> Wanted:

@@ -18,7 +18,7 @@ from pathlib import Path
 import torch
 from checks import check_plan
 from figures import draw_eye, draw_standings, save
-from judging import eyes_of, judge
+from judging import eyes_of, judge, own_classes
 from measures import ANATOMY, REALISM
 from plan import Plan, asked
 from standing import Standings
@@ -30,6 +30,7 @@ from fund2oct.evaluation.answers.answer import Answer
 from fund2oct.evaluation.answers.controls import PredictsSurfaces, model_answers, surface_answers
 from fund2oct.evaluation.answers.training_eyes import TrainingEyes
 from fund2oct.models import VolumeGAN, VolumeModel, load_model
+from fund2oct.models.checkpoint import import_class
 from fund2oct.networks.features import FeatureNetwork
 from fund2oct.networks.foundation.backbone import Backbone
 
@@ -65,7 +66,7 @@ def write(plan: Plan, trainings: list[Training], standings: Standings, docs: Pat
     first = next(iter(known.values()))[0]
     data = eyes_of(trainings[0])
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    models = {name: load_model(each[0].checkpoint, device=device).eval() for name, each in trained.items()}
+    models = models_of(trained, device)
     what = "simulated" if data.simulated else "real"
     told = (
         f"{data.n_eyes_of('train')} {what} eyes to train, {data.n_eyes_of('test')} to test, volumes of "
@@ -89,6 +90,13 @@ def write(plan: Plan, trainings: list[Training], standings: Standings, docs: Pat
         answers = answers_of(plan, models, {name: each[0] for name, each in trained.items()}, data, device)
         save(draw_eye(data, answers, SHOWN, device), images / "leaderboard_eye.webp")
     print(f"{table}, {images / 'leaderboard.webp'}, {images / 'leaderboard_eye.webp'}")
+
+
+def models_of(trained: Mapping[str, Sequence[Training]], device: torch.device) -> dict[str, VolumeModel]:
+    """The model of the first training of each entry."""
+    first = {name: each[0] for name, each in trained.items()}
+    classes = [import_class(path) for path in own_classes(first.values())]
+    return {name: load_model(each.checkpoint, classes, device) for name, each in first.items()}
 
 
 def lines_of(plan: Plan) -> list[Line]:

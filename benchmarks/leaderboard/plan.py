@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import argparse
+import os
+import sys
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from importlib.util import find_spec
@@ -117,6 +119,7 @@ def asked(words: list[str] | None, about: str, plan: str, out: str) -> tuple[Pla
     parser.add_argument("--out", type=Path, default=Path(out))
     parser.add_argument("--docs", type=Path, default=DOCS)
     given = parser.parse_intermixed_args(words)
+    sys.path.append(os.getcwd())  # for classes in the user's own files
     changes, path = given.changes, given.plan
     if "=" in path:  # no plan, and the first change in its place
         changes, path = [path, *changes], str(HERE / plan)

@@ -179,6 +179,40 @@ def test_models_of_other_eyes_are_not_compared(trained, tiny_eyes, make_file):
         judging.check_same_eyes([trained], others)
 
 
+OWN = """
+from fund2oct.models import Pix2Vol
+
+
+class Own(Pix2Vol):
+    pass
+"""
+
+
+@pytest.mark.usefixtures("few_twins", "plain_pictures")
+def test_a_model_of_your_own_is_judged_as_those_of_the_package(
+    plan, tmp_path, tiny_checkpoint, tiny_layers, monkeypatch
+):
+    (tmp_path / "own_entry.py").write_text(OWN)
+    monkeypatch.syspath_prepend(tmp_path)
+    own = ["model.class_path=own_entry.Own", *tiny_layers, "model.init_args.shape=[6,32,48]"]
+    given = yaml.safe_load(plan.read_text())
+    given["entries"] = {"mine": {"experiment": "pix2vol", "settings": own}, "tiny": {"experiment": "pix2vol"}}
+    plan.write_text(yaml.safe_dump(given))
+    as_planned = Plan.read(plan)
+    both = trainings_of(as_planned, tmp_path)
+    contents = torch.load(tiny_checkpoint, weights_only=True)
+    for training, name in zip(both, ("own_entry.Own", "fund2oct.models.pix2vol.Pix2Vol"), strict=True):
+        training.write({"steps": 3})
+        contents["fund2oct"]["class"] = name
+        training.checkpoint.parent.mkdir()
+        torch.save(contents, training.checkpoint)
+    assert judging.own_classes(both) == ["own_entry.Own"]
+    standings = judging.judge(as_planned, both, tmp_path / "reports")
+    assert {"mine 1", "tiny 1"} < set(standings.reports[1]["eyes"])
+    models = leaderboard.models_of({"mine": both[:1], "tiny": both[1:]}, torch.device("cpu"))
+    assert [type(model).__name__ for model in models.values()] == ["Own", "Pix2Vol"]
+
+
 def test_a_report_of_other_distances_or_models_is_made_again(trained, plan, tmp_path):
     folder, as_planned = tmp_path / "reports", Plan.read(plan)
     folder.mkdir()
