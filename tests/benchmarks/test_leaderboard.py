@@ -77,6 +77,18 @@ def test_a_plan_of_your_own_has_eyes_and_budget_of_the_shipped_one(tmp_path):
     load_experiment("pix2vol", mine.entries["pix2vol_own"].settings)
 
 
+def test_what_features_are_worth_is_told_beside_the_same_entry_without_them(tmp_path):
+    plan = Plan.read(HERE / "features.yaml", ["seeds=[0]"])
+    config = {one.name: load_experiment(one.experiment, one.settings) for one in trainings_of(plan, tmp_path)}
+    for name, without in (("pix2vol", "pix2vol_own"), ("regression_imagenet", "regression")):
+        model, other = (config[one]["model"]["init_args"] for one in (name, without))
+        assert {key for key in model | other if model.get(key) != other.get(key)} <= {
+            "encoder",
+            "feature_width",
+        }
+        assert config[name]["data"] == config[without]["data"]
+
+
 def test_a_training_ends_by_the_clock_and_looks_at_no_other_eye(plan, tmp_path):
     first, second = trainings_of(Plan.read(plan, ["minutes=1565"]), tmp_path)
     assert (first.answer, first.folder) == ("regression 1", tmp_path / "regression" / "1")
