@@ -13,9 +13,22 @@ from fund2oct.metrics.eyes.kinds import KINDS
 
 Array = np.ndarray
 Rows = Sequence[Mapping[str, Any]]
-Parts = tuple[Array, Array]
-"""Numerators and denominators of each eye, ``(eyes, parts)``: a value is the mean over the parts of the ratio
-of their sums over the eyes. A mean over eyes has the denominator 1 where it was measured, and one part."""
+
+
+def ratio(sums: Array) -> Array:
+    """Mean over the parts of the ratio of two sums; NaN where each part is a division by 0.
+
+    Args:
+        sums: the numerators of all parts, then their denominators, ``(..., 2 * parts)``.
+
+    Returns:
+        Values, ``(...)``.
+    """
+    over, under = np.split(sums, 2, axis=-1)
+    there = under > 0
+    ratios = np.where(there, over / np.where(there, under, 1), 0)
+    n_parts = there.sum(-1)
+    return np.where(n_parts > 0, ratios.sum(-1) / np.maximum(n_parts, 1), np.nan)
 
 
 @dataclass(frozen=True)
@@ -27,15 +40,17 @@ class Measure:
         title: head of the column.
         form: how a value is written.
         better: what is better, ``"less"``, ``"more"`` or nearness to ``"one"``.
-        parts: how the value of a set of eyes is made of their rows; None for a value of the whole set, which
-            has no rows.
+        sums: the numbers of each eye whose sums over the eyes make the value, ``(eyes, numbers)``, NaN where
+            they could not be measured; None for a value of the whole set, which has no rows.
+        value: the value, ``(...)``, of such sums, ``(..., numbers)``.
     """
 
     key: str
     title: str
     form: str
     better: Literal["less", "more", "one"] = "less"
-    parts: Callable[[Rows], Parts] | None = None
+    sums: Callable[[Rows], Array] | None = None
+    value: Callable[[Array], Array] = ratio
 
     def cost(self, value: Array) -> Array:
         """The value, or what stands for it, so that less is better; infinite where nothing was measured."""
@@ -47,26 +62,31 @@ class Measure:
 def of_eyes(key: str, title: str, form: str, better: Literal["less", "more"] = "less") -> Measure:
     """A mean over the eyes in which a value could be measured."""
 
-    def parts(rows: Rows) -> Parts:
-        values = column(rows, key)
-        known = np.isfinite(values)
-        return np.where(known, values, 0)[:, None], known[:, None].astype(float)
+    def sums(rows: Rows) -> Array:
+        values = column(rows, key)[:, None]
+        return _of_parts(values, np.ones_like(values))
 
-    return Measure(key, title, form, better, parts)
+    return Measure(key, title, form, better, sums)
 
 
-def overlap_of_lesions(rows: Rows) -> Parts:
+def overlap_of_lesions(rows: Rows) -> Array:
     """Dice coefficients of all kinds of lesions; of a kind that no eye has there is none."""
     both, real, fake = (
         np.stack([column(rows, f"{kind}/{whose}_mm") for kind in KINDS], 1)
         for whose in ("both", "real", "fake")
     )
-    return 2 * np.nan_to_num(both), np.nan_to_num(real + fake)
+    return _of_parts(2 * both, real + fake)
 
 
-def sharpness(rows: Rows) -> Parts:
+def sharpness(rows: Rows) -> Array:
     """Energy of the fine structure over that of the real eyes."""
-    return column(rows, "energy/fake")[:, None], column(rows, "energy/real")[:, None]
+    return _of_parts(column(rows, "energy/fake")[:, None], column(rows, "energy/real")[:, None])
+
+
+def _of_parts(over: Array, under: Array) -> Array:
+    """Numerators and denominators for :func:`ratio`; a part is known where both are."""
+    known = np.isfinite(over) & np.isfinite(under)
+    return np.concatenate([np.where(known, over, np.nan), np.where(known, under, np.nan)], 1)
 
 
 def column(rows: Rows, key: str) -> Array:

@@ -26,7 +26,8 @@ class Estimate:
         value: mean over the seeds.
         low: lower end of the interval.
         high: its upper end.
-        n_eyes: eyes in which it could be measured, in the seed with the fewest; 0 for a value of the set.
+        n_eyes: eyes in which it could be measured, of a difference in both answers, in the seed with the
+            fewest; 0 for a value of the set.
     """
 
     value: float
@@ -83,12 +84,11 @@ class Standings:
         if not self.has(answer, measure):
             return _NOTHING
         value = float(values.mean())
-        if measure.parts is None:
+        if measure.sums is None:
             low, high = self._range(answer, measure, values)
             return Estimate(value, low, high)
         low, high = np.nanpercentile(self._drawn(answer, measure, there), _ENDS)
-        known = [int((parts[1].sum(1) > 0).sum()) for parts in self._parts(answer, measure)]
-        return Estimate(value, float(low), float(high), int(np.array(known)[there].min()))
+        return Estimate(value, float(low), float(high), self._n_known(answer, measure, there))
 
     def is_asked(self, answer: str, measure: Measure) -> bool:
         """Whether an answer was measured both with its own photos and with shuffled ones."""
@@ -110,24 +110,30 @@ class Standings:
     def excess(self, answer: str, other: str, measure: Measure) -> Estimate:
         """By how much an answer is worse than another, of which both are in the same seeds.
 
-        Where there are rows, it is taken eye by eye. A value of the whole set has the range of the seeds; a
-        distance the range of the answer's own intervals, less the other's value. NaN where one of the two was
-        not measured.
+        Where there are rows, it is taken eye by eye, over the eyes in which both could be measured: what one
+        answer has in an eye that the other failed is no difference. A value of the whole set has the range of
+        the seeds; a distance the range of the answer's own intervals, less the other's value. NaN where one
+        of the two was not measured, or no eye in both.
         """
         there = self._there(answer) & self._there(other)
         if not (there.any() and self.has(answer, measure) and self.has(other, measure)):
             return _NOTHING
-        costs = [measure.cost(self._values(name, measure)[there]) for name in (answer, other)]
-        each = costs[0] - costs[1]
+        pairs = (answer, other), (other, answer)
+        values = [self._values(name, measure, beside)[there] for name, beside in pairs]
+        if np.isnan(values).any():
+            return _NOTHING
+        costs = [measure.cost(each) for each in values]
+        each, n_known = costs[0] - costs[1], 0
         ends = [float(each.min()), float(each.max())]
-        if measure.parts is not None:
-            ours, theirs = (self._drawn(name, measure, there) for name in (answer, other))
+        if measure.sums is not None:
+            ours, theirs = (self._drawn(name, measure, there, beside) for name, beside in pairs)
             known = ~(np.isnan(ours) | np.isnan(theirs))
             drawn = measure.cost(ours[known]) - measure.cost(theirs[known])
             ends = [float(end) for end in np.percentile(drawn, _ENDS)]
+            n_known = self._n_known(answer, measure, there, other)
         elif intervals := self._intervals(answer, measure):
             ends = sorted(float(end) for end in measure.cost(np.array(intervals)).flatten() - costs[1].mean())
-        return Estimate(float(each.mean()), ends[0], ends[-1])
+        return Estimate(float(each.mean()), ends[0], ends[-1], n_known)
 
     def ranks(self, answers: Sequence[str], measures: Sequence[Measure]) -> list[int]:
         """Ranks of answers by the mean of their ranks in each measure; equal means share a rank."""
@@ -144,20 +150,32 @@ class Standings:
         names = ((report, answer.format(seed=seed)) for seed, report in self.reports.items())
         return np.array([name in report["eyes"] or name in report["sets"] for report, name in names])
 
-    def _parts(self, answer: str, measure: Measure) -> list[tuple[Array, Array]]:
-        assert measure.parts is not None
+    def _sums(self, answer: str, measure: Measure, beside: str = "") -> list[Array]:
+        """What is summed over the eyes, of each seed.
+
+        Args:
+            answer: the answer.
+            measure: the measure.
+            beside: another answer; what could not be measured in both is not known. Empty for none.
+        """
+        assert measure.sums is not None
         found = []
         for seed, report in self.reports.items():
-            rows = report["eyes"].get(answer.format(seed=seed))
-            nothing = np.zeros((self.n_eyes, 1))
-            found.append((nothing, nothing) if rows is None else measure.parts(rows))
+            names = [name.format(seed=seed) for name in (answer, beside) if name]
+            both = [measure.sums(report["eyes"].get(name, [{}] * self.n_eyes)) for name in names]
+            found.append(np.where(np.isfinite(both).all(0), both[0], np.nan))
         return found
 
-    def _values(self, answer: str, measure: Measure) -> Array:
+    def _n_known(self, answer: str, measure: Measure, there: Array, beside: str = "") -> int:
+        """The number of eyes that could be measured, in the seed with the fewest."""
+        each = [int(np.isfinite(sums).any(1).sum()) for sums in self._sums(answer, measure, beside)]
+        return int(np.array(each)[there].min())
+
+    def _values(self, answer: str, measure: Measure, beside: str = "") -> Array:
         """The value of each seed."""
-        if measure.parts is not None:
-            ones = np.ones((1, self.n_eyes))
-            return np.array([_ratio(ones, *parts)[0] for parts in self._parts(answer, measure)])
+        if measure.sums is not None:
+            each = self._sums(answer, measure, beside)
+            return np.array([float(measure.value(np.nansum(sums, 0))) for sums in each])
         found = []
         for seed, report in self.reports.items():
             name = answer.format(seed=seed)
@@ -166,18 +184,19 @@ class Standings:
             found.append(math.nan if value is None else float(value))
         return np.array(found)
 
-    def _drawn(self, answer: str, measure: Measure, there: Array) -> Array:
+    def _drawn(self, answer: str, measure: Measure, there: Array, beside: str = "") -> Array:
         """The value of each draw of eyes and of some seeds; NaN where none of these seeds was drawn."""
-        if (answer, measure.key) not in self._known:
-            each = np.stack([_ratio(self._weights, *parts) for parts in self._parts(answer, measure)], 1)
-            self._known[answer, measure.key] = each
-        each, seeds = self._known[answer, measure.key], self._seeds * there
+        asked = answer, measure.key, beside
+        if asked not in self._known:
+            of_seeds = [self._weights @ np.nan_to_num(sums) for sums in self._sums(answer, measure, beside)]
+            self._known[asked] = np.stack([measure.value(sums) for sums in of_seeds], 1)
+        each, seeds = self._known[asked], self._seeds * there
         # A seed that was not drawn counts nothing, even where it has no value.
         total, n_drawn = np.where(seeds > 0, each * seeds, 0).sum(1), seeds.sum(1)
         return np.where(n_drawn > 0, total / np.maximum(n_drawn, 1), np.nan)
 
     @cached_property
-    def _known(self) -> dict[tuple[str, str], Array]:
+    def _known(self) -> dict[tuple[str, str, str], Array]:
         return {}
 
     def _range(self, answer: str, measure: Measure, values: Array) -> tuple[float, float]:
@@ -196,12 +215,3 @@ class Standings:
 def _distance(report: Report, answer: str, measure: Measure) -> Mapping[str, Any] | None:
     found = report["distances"].get(answer, [])
     return next((one for one in found if one["name"].startswith(f"{measure.key}_distance")), None)
-
-
-def _ratio(weights: Array, numerators: Array, denominators: Array) -> Array:
-    """Mean over the parts of the ratio of weighted sums, for each row of weights; NaN where there is none."""
-    over, under = weights @ numerators, weights @ denominators
-    there = under > 0
-    ratios = np.where(there, over / np.where(there, under, 1), 0)
-    n_parts = there.sum(1)
-    return np.where(n_parts > 0, ratios.sum(1) / np.maximum(n_parts, 1), np.nan)

@@ -9,7 +9,7 @@ from statistics import fmean
 from types import MappingProxyType
 from typing import Any
 
-from measures import ANATOMY, REALISM, Measure
+from measures import ANATOMY, REALISM, Measure, of_eyes
 from standing import Estimate, Standings
 
 from fund2oct.evaluation.report.lesion_tables import row_of
@@ -23,6 +23,13 @@ _EXCESS = {
 }
 """The floor of each measure. Where surfaces lie can be guessed, and no guess is better than the median of
 twins; how volumes look has to be drawn, and no draw is better than one twin."""
+
+_OF_ALL = "lesions", "sharpness"
+"""Measures that are no mean over eyes, so that no eye can be missing from it."""
+FAILED = of_eyes("thickness/failed", "A-scans without a thickness", "{:.1%}")
+_WORTH_SAYING = 0.01
+"""Share of A-scans without a thickness from which on a table says so: the errors are those of the others."""
+_EACH = "By how much each entry is worse, eye by eye, where both could be measured; below 0 it is better."
 
 
 @dataclass(frozen=True)
@@ -63,13 +70,14 @@ def results(
     places = [(str(first[number]), whole[number]) for number in order]
     text += _table(standings, anatomy, places, others, "its photo")
     text += ["", *_ignored(standings, [*ranked, *parts])]
+    text += _lost(standings, [*ranked, *parts])
     text += [f"* `{name}` {said}" for name, said in failed.items()]
     text += ["", "### Realism", ""]
     places = [(str(second[number]), whole[number]) for number in order]
     text += _table(standings, realism, places, others)
     if ranked and len(lines) > 1:
         text += ["", f"### Differences from `{ranked[0].name}`", ""]
-        text += ["By how much each entry is worse, eye by eye; below 0 it is better.", ""]
+        text += [_EACH, ""]
         text += _differences(standings, [*ranked, *parts])
     if excess := _excess(standings, ranked):
         text += ["", "### Excess over the floor", "", *excess]
@@ -155,13 +163,14 @@ def _cell(standings: Standings, line: Line, measure: Measure) -> str:
     if not standings.has(line.answer, measure):
         return "-"
     found = standings.estimate(line.answer, measure)
-    few = measure.key in ("lesions", "sharpness") or not found.n_eyes or found.n_eyes == standings.n_eyes
-    return _text(found, measure) + ("" if few else f" [{found.n_eyes} of {standings.n_eyes} eyes]")
+    return _text(standings, found, measure)
 
 
-def _text(found: Estimate, measure: Measure) -> str:
+def _text(standings: Standings, found: Estimate, measure: Measure) -> str:
     value, low, high = (measure.form.format(end) for end in (found.value, found.low, found.high))
-    return value if low == high else f"{value} ({low} to {high})"
+    text = value if low == high else f"{value} ({low} to {high})"
+    some = measure.key not in _OF_ALL and 0 < found.n_eyes < standings.n_eyes
+    return f"{text} [{found.n_eyes} of {standings.n_eyes} eyes]" if some else text
 
 
 def unread(standings: Standings, answer: str) -> list[Measure]:
@@ -193,15 +202,25 @@ def _ignored(standings: Standings, lines: Sequence[Line]) -> list[str]:
     return text or ["Each entry that was asked gets worse in each measure with the photos of other patients."]
 
 
+def _lost(standings: Standings, lines: Sequence[Line]) -> list[str]:
+    """A line for each entry in whose volumes the search often finds no retina."""
+    shares = {line.name: standings.estimate(line.answer, FAILED).value for line in lines}
+    return [
+        f"* `{name}` has no thickness in {share:.1%} of the A-scans, which are in no error."
+        for name, share in shares.items()
+        if share >= _WORTH_SAYING
+    ]
+
+
 def _differences(standings: Standings, lines: Sequence[Line]) -> list[str]:
     """By how much each line is worse than the first one."""
     first, *others = lines
-    measures = [one for one in _measured(standings, [first], ANATOMY) if one.parts is not None]
+    measures = [one for one in _measured(standings, [first], ANATOMY) if one.sums is not None]
     rows = [
         (line.name, [standings.excess(line.answer, first.answer, measure) for measure in measures])
         for line in others
     ]
-    return _of_differences(rows, measures, [one.title.rstrip(" ↑↓") for one in measures])
+    return _of_differences(standings, rows, measures, [one.title.rstrip(" ↑↓") for one in measures])
 
 
 def _excess(standings: Standings, lines: Sequence[Line]) -> list[str]:
@@ -214,16 +233,19 @@ def _excess(standings: Standings, lines: Sequence[Line]) -> list[str]:
         for line in lines
     ]
     titles = [f"{one.title.rstrip(' ↑↓')} (floor: {_EXCESS[one.key]})" for one in measures]
-    return _of_differences(rows, measures, titles) if measures else []
+    return _of_differences(standings, rows, measures, titles) if measures else []
 
 
 def _of_differences(
-    rows: Sequence[tuple[str, Sequence[Estimate]]], measures: Sequence[Measure], titles: Sequence[str]
+    standings: Standings,
+    rows: Sequence[tuple[str, Sequence[Estimate]]],
+    measures: Sequence[Measure],
+    titles: Sequence[str],
 ) -> list[str]:
     text = [row_of(["entry", *titles]), "|---|" + "---:|" * len(titles)]
     for name, found in rows:
         cells = [
-            _text(one, measure) if math.isfinite(one.value) else "-"
+            _text(standings, one, measure) if math.isfinite(one.value) else "-"
             for one, measure in zip(found, measures, strict=True)
         ]
         text.append(row_of([f"`{name}`", *cells]))

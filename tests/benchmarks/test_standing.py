@@ -64,7 +64,7 @@ def test_the_overlap_is_the_mean_dice_of_the_kinds_that_are_there():
         {"PED/real_mm": 2.0, "PED/fake_mm": 1.0, "PED/both_mm": 1.0, "SRF/real_mm": 1.0, "SRF/fake_mm": 1.0},
         {"PED/real_mm": 0.0, "PED/fake_mm": 1.0, "PED/both_mm": 0.0},
     ]
-    over, under = (part.sum(0) for part in overlap_of_lesions(rows))
+    over, under = np.split(np.nansum(overlap_of_lesions(rows), 0), 2)
     assert np.divide(over, under, where=under > 0, out=np.zeros(5)) == pytest.approx([0.5, 0, 0, 0, 0])
     more = {"a 0": {f"{kind}/{side}_mm": 1.0 for kind in ("PED", "GA") for side in ("real", "fake", "both")}}
     made_up = report({"a 0": [1.0, 1.0]}, more)
@@ -128,6 +128,44 @@ def test_differences_are_paired_over_eyes_and_seeds():
     back = standings.excess("a {seed}", "b {seed}", THICKNESS)
     assert (back.value, back.low, back.high) == pytest.approx((-found.value, -found.high, -found.low))
     assert math.isnan(standings.excess("a {seed}", "c {seed}", THICKNESS).value)
+
+
+def test_an_eye_that_one_of_two_failed_makes_no_difference():
+    # Of the eyes that both could be measured in they are alike; the others are hard.
+    answers = {"a 0": [10.0] * 30 + [None] * 10, "b 0": [10.0] * 30 + [50.0] * 10, "c 0": [None] * 40}
+    answers["a 0, shuffled photos"], answers["floor"] = answers["b 0"], answers["b 0"]
+    answers["d 0"] = [None] * 30 + [9.0] * 10
+    energies = {"energy/fake": 2.0, "energy/real": 2.0}
+    standings = Standings({0: report(answers, {name: energies for name in ("a 0", "b 0")})}, patients(40))
+    for one, other in (("b {seed}", "a {seed}"), ("a {seed}", "b {seed}"), ("a {seed}", "floor")):
+        found = standings.excess(one, other, THICKNESS)
+        assert (found.value, found.low, found.high, found.n_eyes) == (0, 0, 0, 30)
+    assert not standings.gets_worse("a {seed}", THICKNESS)
+    for none_in_common in ("c {seed}", "d {seed}"):
+        assert math.isnan(standings.excess(none_in_common, "a {seed}", THICKNESS).value)
+    text = "\n".join(results(standings, [Line("a", "a {seed}"), Line("b", "b {seed}")]))
+    assert "| `a` | 1 | 10.0 [30 of 40 eyes] |" in text and "| `b` | 0.0 [30 of 40 eyes] |" in text
+
+
+def test_a_lesion_that_only_one_of_two_draws_makes_a_difference():
+    def eyes_with(fake, both):
+        return {"PED/real_mm": 2.0, "PED/fake_mm": fake, "PED/both_mm": both}
+
+    more = {"a 0": eyes_with(2.0, 2.0), "b 0": eyes_with(0.0, 0.0)}
+    standings = Standings({0: report({"a 0": [1.0] * 4, "b 0": [1.0] * 4}, more)}, patients(4))
+    assert standings.excess("b {seed}", "a {seed}", LESIONS).value == pytest.approx(1)
+
+
+def test_the_table_says_whose_volumes_have_no_retina_in_many_ascans():
+    energies = {"energy/fake": 2.0, "energy/real": 2.0}
+    more = {
+        f"{name} 0": energies | {"thickness/failed": share} for name, share in (("a", 0.009), ("b", 0.034))
+    }
+    standings = Standings({0: report({"a 0": [10.0] * 4, "b 0": [12.0] * 4}, more)}, patients(4))
+    text = results(standings, [Line("a", "a {seed}"), Line("b", "b {seed}")])
+    assert [line for line in text if "A-scans" in line] == [
+        "* `b` has no thickness in 3.4% of the A-scans, which are in no error."
+    ]
 
 
 def test_a_correlation_differs_by_the_range_of_the_seeds():
