@@ -9,10 +9,12 @@ from typing import Any, Literal
 
 import numpy as np
 
+from fund2oct.evaluation.compare import SUMS
 from fund2oct.metrics.eyes.kinds import KINDS
 
 Array = np.ndarray
 Rows = Sequence[Mapping[str, Any]]
+_ROUNDING = 1e-12
 
 
 def ratio(sums: Array) -> Array:
@@ -89,6 +91,21 @@ def _of_parts(over: Array, under: Array) -> Array:
     return np.concatenate([np.where(known, over, np.nan), np.where(known, under, np.nan)], 1)
 
 
+def heights(rows: Rows) -> Array:
+    """Sums for the correlation of heights of the epithelium; of eyes that have something to lift it."""
+    sums = np.stack([column(rows, f"{SUMS}height/{part}") for part in ("n", "a", "b", "aa", "bb", "ab")], 1)
+    return np.where(sums[:, :1] > 0, sums, np.nan)
+
+
+def correlation(sums: Array) -> Array:
+    """Pearson correlation from :func:`heights`, ``(..., 6)``; NaN where one of the two is constant."""
+    n, a, b, aa, bb, ab = np.moveaxis(sums, -1, 0)
+    spreads = [n * squares - total**2 for squares, total in ((aa, a), (bb, b))]
+    known = (spreads[0] > _ROUNDING * n * aa) & (spreads[1] > _ROUNDING * n * bb)
+    over = np.sqrt(np.where(known, spreads[0] * spreads[1], 1))
+    return np.where(known, np.clip((n * ab - a * b) / over, -1, 1), np.nan)
+
+
 def column(rows: Rows, key: str) -> Array:
     """A value of each eye, NaN where it could not be measured."""
     return np.array([math.nan if row.get(key) is None else row[key] for row in rows], float)
@@ -97,7 +114,7 @@ def column(rows: Rows, key: str) -> Array:
 ANATOMY = (
     of_eyes("thickness/error_um", "thickness error, µm ↓", "{:.1f}"),
     of_eyes("rpe/error_um", "outer boundary error, µm ↓", "{:.1f}"),
-    Measure("epithelium/correlation", "height of the epithelium ↑", "{:.2f}", "more"),
+    Measure("epithelium/correlation", "height of the epithelium ↑", "{:.2f}", "more", heights, correlation),
     Measure("lesions", "overlap of lesions ↑", "{:.2f}", "more", overlap_of_lesions),
     of_eyes("fluid/error_mm3", "fluid error, mm³ ↓", "{:.3f}"),
     of_eyes("shadow/agreement", "vessel shadows ↑", "{:.2f}", "more"),

@@ -12,9 +12,13 @@ import numpy as np
 from measures import Array, Measure
 from scipy.stats import rankdata
 
+from fund2oct.evaluation.compare import SUMS
+
 Report = Mapping[str, Any]
 """The content of a ``metrics.json``."""
 SHUFFLED = ", shuffled photos"
+READ, NO_BETTER, WORSE = "read", "no better with it", "worse with its own"
+"""What :meth:`Standings.reading` says of an answer and its photo."""
 _ENDS = 2.5, 97.5
 
 
@@ -42,20 +46,25 @@ _NOTHING = Estimate(math.nan, math.nan, math.nan)
 class Standings:
     """The answers of the reports of several seeds, on the same eyes.
 
-    Intervals hold 95%: patients, the same ones for all answers, and seeds are drawn with replacement. A value
-    of the whole set, which has no rows, has the range of the seeds; a distance has the range of its own
-    intervals over the seeds. A seed in whose report an answer is not counts nothing for this answer.
+    Intervals hold 95%: patients, the same ones for all answers, and seeds are drawn with replacement. A
+    distance, which has no rows, has the range of its own intervals over the seeds. A seed in whose report an
+    answer is not counts nothing for this answer.
 
     Args:
         reports: of each seed, by the seed.
         patients: the patient of each eye, by its key.
         n_draws: how often eyes and seeds are drawn.
+
+    Raises:
+        ValueError: if a report was made before there were sums in its rows.
     """
 
     def __init__(
         self, reports: Mapping[int, Report], patients: Mapping[str, str], n_draws: int = 2000
     ) -> None:
         self.reports = reports
+        for seed, report in reports.items():
+            check_sums(f"report of seed {seed}", report)
         rng = np.random.default_rng(0)
         keys = [row["key"] for row in next(iter(self._first["eyes"].values()))]
         _, patient = np.unique([patients[key] for key in keys], return_inverse=True)
@@ -92,28 +101,31 @@ class Standings:
 
     def is_asked(self, answer: str, measure: Measure) -> bool:
         """Whether an answer was measured both with its own photos and with shuffled ones."""
-        return self.has(answer, measure) and self.has(answer + SHUFFLED, measure)
+        return math.isfinite(self.excess(answer + SHUFFLED, answer, measure).value)
 
-    def gets_worse(self, answer: str, measure: Measure) -> bool:
-        """Whether an answer gets worse with shuffled photos.
+    def reading(self, answer: str, measure: Measure) -> str:
+        """What shuffled photos show of an answer.
 
-        Where there are rows, the interval of the difference, eye by eye, must lie above 0; where there are
-        none, the value must be worse in each seed.
+        Returns:
+            :data:`READ` where the interval of the difference, eye by eye, lies above 0, so that it is worse
+            with them; :data:`WORSE` where it lies below 0; :data:`NO_BETTER` where it holds 0.
 
         Raises:
             ValueError: if it was not asked with both, see :meth:`is_asked`.
         """
         if not self.is_asked(answer, measure):
             raise ValueError(f"{answer}: {measure.key} was not measured with own and with shuffled photos")
-        return self.excess(answer + SHUFFLED, answer, measure).low > 0
+        found = self.excess(answer + SHUFFLED, answer, measure)
+        if found.low > 0:
+            return READ
+        return WORSE if found.high < 0 else NO_BETTER
 
     def excess(self, answer: str, other: str, measure: Measure) -> Estimate:
         """By how much an answer is worse than another, of which both are in the same seeds.
 
         Where there are rows, it is taken eye by eye, over the eyes in which both could be measured: what one
-        answer has in an eye that the other failed is no difference. A value of the whole set has the range of
-        the seeds; a distance the range of the answer's own intervals, less the other's value. NaN where one
-        of the two was not measured, or no eye in both.
+        answer has in an eye that the other failed is no difference. A distance has the range of the answer's
+        own intervals, less the other's value. NaN where one of the two was not measured, or no eye in both.
         """
         there = self._there(answer) & self._there(other)
         if not (there.any() and self.has(answer, measure) and self.has(other, measure)):
@@ -180,8 +192,7 @@ class Standings:
         for seed, report in self.reports.items():
             name = answer.format(seed=seed)
             distance = _distance(report, name, measure)
-            value = report["sets"].get(name, {}).get(measure.key) if distance is None else distance["value"]
-            found.append(math.nan if value is None else float(value))
+            found.append(math.nan if distance is None else float(distance["value"]))
         return np.array(found)
 
     def _drawn(self, answer: str, measure: Measure, there: Array, beside: str = "") -> Array:
@@ -210,6 +221,21 @@ class Standings:
             _distance(report, answer.format(seed=seed), measure) for seed, report in self.reports.items()
         ]
         return [one["interval"] for one in distances if one is not None and one["interval"] is not None]
+
+
+def check_sums(name: str, report: Report) -> None:
+    """Refuse a report that has a correlation of heights, but not the sums of which it is made.
+
+    Raises:
+        ValueError: the message says what to do.
+    """
+    told = any("epithelium/correlation" in values for values in report["sets"].values())
+    rows = (row for rows in report["eyes"].values() for row in rows)
+    if told and not any(key.startswith(SUMS) for row in rows for key in row):
+        raise ValueError(
+            f"{name}: an earlier version made it, which wrote no sums of each eye; delete its folder, and "
+            "give the command again to judge the models once more"
+        )
 
 
 def _distance(report: Report, answer: str, measure: Measure) -> Mapping[str, Any] | None:

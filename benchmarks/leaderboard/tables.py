@@ -10,7 +10,7 @@ from types import MappingProxyType
 from typing import Any
 
 from measures import ANATOMY, REALISM, Measure, of_eyes
-from standing import Estimate, Standings
+from standing import NO_BETTER, READ, WORSE, Estimate, Standings
 
 from fund2oct.evaluation.report.lesion_tables import row_of
 
@@ -24,11 +24,15 @@ _EXCESS = {
 """The floor of each measure. Where surfaces lie can be guessed, and no guess is better than the median of
 twins; how volumes look has to be drawn, and no draw is better than one twin."""
 
-_OF_ALL = "lesions", "sharpness"
+_OF_ALL = "epithelium/correlation", "lesions", "sharpness"
 """Measures that are no mean over eyes, so that no eye can be missing from it."""
 FAILED = of_eyes("thickness/failed", "A-scans without a thickness", "{:.1%}")
 _WORTH_SAYING = 0.01
 """Share of A-scans without a thickness from which on a table says so: the errors are those of the others."""
+_MARKS = {
+    NO_BETTER: "is no better with its own photo than with those of other patients in",
+    WORSE: "is worse with its own photo than with those of other patients, so that it reads it, wrongly, in",
+}
 _EACH = "By how much each entry is worse, eye by eye, where both could be measured; below 0 it is better."
 
 
@@ -69,7 +73,7 @@ def results(
     text = ["### Anatomy", ""]
     places = [(str(first[number]), whole[number]) for number in order]
     text += _table(standings, anatomy, places, others, "its photo")
-    text += ["", *_ignored(standings, [*ranked, *parts])]
+    text += ["", *_marks(standings, [*ranked, *parts])]
     text += _lost(standings, [*ranked, *parts])
     text += [f"* `{name}` {said}" for name, said in failed.items()]
     text += ["", "### Realism", ""]
@@ -173,32 +177,32 @@ def _text(standings: Standings, found: Estimate, measure: Measure) -> str:
     return f"{text} [{found.n_eyes} of {standings.n_eyes} eyes]" if some else text
 
 
-def unread(standings: Standings, answer: str) -> list[Measure]:
-    """The anatomical measures in which an answer does not get worse with shuffled photos."""
-    return [
-        measure for measure in ANATOMY
-        if standings.is_asked(answer, measure) and not standings.gets_worse(answer, measure)
-    ]  # fmt: skip
+def readings(standings: Standings, answer: str) -> dict[str, list[Measure]]:
+    """The anatomical measures in which an answer was asked with shuffled photos, by what they show."""
+    found: dict[str, list[Measure]] = {READ: [], NO_BETTER: [], WORSE: []}
+    for measure in ANATOMY:
+        if standings.is_asked(answer, measure):
+            found[standings.reading(answer, measure)].append(measure)
+    return found
 
 
 def _photo(standings: Standings, line: Line) -> str:
-    asked = sum(standings.is_asked(line.answer, measure) for measure in ANATOMY)
-    missed = unread(standings, line.answer)
-    if not asked:
-        return "not asked"
-    if not missed:
-        return "read"
-    return f"**ignored in {'all' if len(missed) == asked else len(missed)} of {asked}**"
+    found = readings(standings, line.answer)
+    n_asked = sum(map(len, found.values()))
+    if len(found[READ]) == n_asked:
+        return READ if n_asked else "not asked"
+    each = ", ".join(f"{word} in {len(found[word])}" for word in (NO_BETTER, WORSE) if found[word])
+    return f"read in {len(found[READ])} of {n_asked}, **{each}**"
 
 
-def _ignored(standings: Standings, lines: Sequence[Line]) -> list[str]:
-    """A line for each entry that is marked, with the measures that do not get worse."""
+def _marks(standings: Standings, lines: Sequence[Line]) -> list[str]:
+    """A line for each entry and mark, with the measures in which it has the mark."""
     text = []
     for line in lines:
-        if names := ", ".join(
-            one.title.split(",")[0].rstrip(" ↑↓") for one in unread(standings, line.answer)
-        ):
-            text.append(f"* `{line.name}` does not get worse with the photos of other patients in: {names}.")
+        found = readings(standings, line.answer)
+        for word, told in _MARKS.items():
+            if names := ", ".join(one.title.split(",")[0].rstrip(" ↑↓") for one in found[word]):
+                text.append(f"* `{line.name}` {told}: {names}.")
     return text or ["Each entry that was asked gets worse in each measure with the photos of other patients."]
 
 

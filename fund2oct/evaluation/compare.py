@@ -21,6 +21,7 @@ from fund2oct.evaluation.own import Measure
 from fund2oct.eye import diagnoses_of
 from fund2oct.geometry import ScanPattern
 from fund2oct.metrics import EyesInCommon, deep_contrast, measure_perceptual, pooled_correlation
+from fund2oct.metrics.eyes.heights import correlation_sums
 from fund2oct.metrics.sets.estimate import DistanceResult
 from fund2oct.models import Batch
 from fund2oct.progress import with_progress
@@ -30,6 +31,10 @@ Row = dict[str, Any]
 
 REAL = "real"
 """Name under which the real eyes' own values of the set are kept."""
+
+SUMS = "sums/"
+"""Beginning of the names of an eye's sums, of which a value of any set of eyes can be made. Alone they tell
+nothing, so that no table shows them."""
 
 LIFTING = frozenset({"PED", "drusen"})
 """Diagnoses that lift the epithelium."""
@@ -60,7 +65,9 @@ class Comparison:
     """What was measured.
 
     Args:
-        eyes: for each answer, a row an eye: its ``key``, ``patient`` and ``diagnosis``, and the values.
+        eyes: for each answer, a row an eye: its ``key``, ``patient`` and ``diagnosis``, the values, and where
+            the diagnosis lifts the epithelium the :func:`fund2oct.metrics.eyes.heights.correlation_sums` of
+            the answer's heights (``a``) and the real ones (``b``), such as ``sums/height/ab``.
         distances: for each answer measured as a set, the distances of the whole set from the real one.
         notes: what could not be measured, and why.
         sets: values of all eyes together, for each answer and for the real eyes (``"real"``):
@@ -160,9 +167,12 @@ class _Rows:
         """Complete the row of the eye whose turn it is."""
         begun = self._rows.popleft()
         for name, one in measured.items():
-            self.rows[name].append(begun[name] | one.values)
-            if LIFTING & set(diagnoses_of(begun[name]["diagnosis"])):
+            row = begun[name] | one.values
+            if LIFTING & set(diagnoses_of(row["diagnosis"])):
                 self._heights[name].append((one.height_um, one.real_height_um))
+                sums = correlation_sums(one.height_um, one.real_height_um)
+                row |= {f"{SUMS}height/{part}": float(value) for part, value in sums.items()}
+            self.rows[name].append(row)
 
     def sets(self) -> dict[str, dict[str, float]]:
         """The values of the set."""
@@ -194,9 +204,10 @@ def _perceptual(
 def summarise(rows: Sequence[Mapping[str, Any]]) -> dict[str, dict[str, float]]:
     """Mean over the eyes in which a value could be measured, its standard error, and their number.
 
-    ``sharpness`` is the ratio of the summed energies, and has no standard error.
+    ``sharpness`` is the ratio of the summed energies, and has no standard error. :data:`SUMS` have no mean.
     """
-    names = [name for name, value in rows[0].items() if isinstance(value, float)]
+    values = [name for name, value in rows[0].items() if isinstance(value, float)]
+    names = [name for name in values if not name.startswith(SUMS)]
     patients = [row["patient"] for row in rows]
     summary = {name: mean_of([row[name] for row in rows], patients) for name in names}
     if "energy/fake" in summary:

@@ -4,9 +4,12 @@ import math
 
 import numpy as np
 import pytest
+import torch
 from measures import ANATOMY, REALISM, of_eyes, overlap_of_lesions
 from standing import Standings
 from tables import Line, budget, results
+
+from fund2oct.metrics.eyes.heights import correlation_sums
 
 THICKNESS, _, HEIGHT, LESIONS, *_ = ANATOMY
 IMAGE, _, SHARPNESS = REALISM
@@ -78,27 +81,70 @@ def test_photos_are_compared_eye_by_eye():
         "reads 0": values,
         "reads 0, shuffled photos": values + rng.normal(2, 1, 60),
         "ignores 0": values,
-        "ignores 0, shuffled photos": values + rng.normal(0, 1, 60) - 0.2,
+        "ignores 0, shuffled photos": values + rng.normal(0, 1, 60),
     }
     standings = Standings({0: report(answers)}, patients(60))
     right, shuffled = (
         standings.estimate(name, THICKNESS) for name in ("reads {seed}", "reads {seed}, shuffled photos")
     )
     assert right.high > shuffled.low  # the intervals of the two overlap, that of the difference is clear
-    assert standings.gets_worse("reads {seed}", THICKNESS)
-    assert not standings.gets_worse("ignores {seed}", THICKNESS)
+    assert standings.reading("reads {seed}", THICKNESS) == "read"
+    assert standings.reading("ignores {seed}", THICKNESS) == "no better with it"
 
 
-def test_a_value_without_rows_has_to_get_worse_in_each_seed():
-    def of(seed, right, shuffled):
-        sets = {f"a {seed}": {HEIGHT.key: right}, f"a {seed}, shuffled photos": {HEIGHT.key: shuffled}}
-        return report({f"a {seed}": [1.0]}, sets=sets)
+def lifted(name, drawn, real):
+    """Rows of eyes with something to lift their epithelium, drawn so high where the real ones are so high."""
+    rows = []
+    for ours, theirs in zip(drawn, real, strict=True):
+        sums = correlation_sums(*(torch.from_numpy(heights)[None, None] for heights in (ours, theirs)))
+        rows.append({f"sums/height/{part}": float(value) for part, value in sums.items()})
+    return {name: [{"key": f"eye {i}", "thickness/error_um": 1.0} | row for i, row in enumerate(rows)]}
 
-    clear, unclear = ({0: of(0, 0.8, 0.1), 1: of(1, 0.7, low)} for low in (0.2, 0.75))
-    assert Standings(clear, patients(1)).gets_worse("a {seed}", HEIGHT)
-    assert not Standings(unclear, patients(1)).gets_worse("a {seed}", HEIGHT)
-    found = Standings(clear, patients(1)).estimate("a {seed}", HEIGHT)
-    assert (found.value, found.low, found.high) == pytest.approx((0.75, 0.7, 0.8))
+
+def test_a_correlation_of_all_eyes_has_an_interval_over_patients():
+    rng = np.random.default_rng(5)
+    real = rng.normal(50, 40, (60, 1)).repeat(4, 1)  # eyes differ, and the A-scans of one do not
+    drawn = real + rng.normal(0, 40, (60, 1))
+    made_up = {"eyes": lifted("a 0", drawn, real), "sets": {}, "distances": {}}
+    made_up["eyes"]["a 0"] += [{"key": "flat eye", "thickness/error_um": 1.0}] * 3  # nothing lifts theirs
+    for number, row in enumerate(made_up["eyes"]["a 0"]):
+        row["key"] = f"eye {number}"
+    found = Standings({0: made_up}, patients(63)).estimate("a {seed}", HEIGHT)
+    expected = np.corrcoef(drawn.ravel(), real.ravel())[0, 1]
+    assert found.value == pytest.approx(expected) and found.n_eyes == 60
+    # Fisher: the arctangent of a correlation of 60 pairs errs by 1 / sqrt(57), one standard deviation.
+    error = 1.96 / 57**0.5
+    ends = np.tanh(np.arctanh(expected) + np.array([-error, error]))
+    assert (found.low, found.high) == pytest.approx(ends, abs=0.06)
+
+
+@pytest.mark.parametrize("blind", [True, False])
+def test_a_correlation_that_gets_worse_by_chance_alone_is_no_reading(blind):
+    rng = np.random.default_rng(6)
+    reports = {}
+    for seed in range(3):
+        real = rng.normal(50, 40, (40, 4))
+        own, other = (real * (not blind) + rng.normal(0, 40, real.shape) for _ in range(2))
+        other = other - real * (not blind)
+        eyes = lifted(f"a {seed}", own, real) | lifted(f"a {seed}, shuffled photos", other, real)
+        reports[seed] = {"eyes": eyes, "sets": {}, "distances": {}}
+    standings = Standings(reports, patients(40))
+    assert standings.reading("a {seed}", HEIGHT) == ("no better with it" if blind else "read")
+
+
+def test_an_answer_that_reads_its_photo_wrongly_is_not_said_to_ignore_it():
+    rng = np.random.default_rng(7)
+    real = rng.normal(50, 40, (40, 4))
+    noise = rng.normal(0, 40, (2, *real.shape))
+    eyes = lifted("a 0", noise[0] - real, real) | lifted("a 0, shuffled photos", noise[1], real)
+    standings = Standings({0: {"eyes": eyes, "sets": {}, "distances": {}}}, patients(40))
+    assert standings.reading("a {seed}", HEIGHT) == "worse with its own"
+
+
+def test_a_report_without_the_sums_of_each_eye_is_refused():
+    sets = {"a 0": {HEIGHT.key: 0.8}}
+    with pytest.raises(ValueError, match=r"report of seed 0: an earlier version made it.*delete its folder"):
+        Standings({0: report({"a 0": [1.0]}, sets=sets)}, patients(1))
 
 
 def test_who_was_not_asked_with_shuffled_photos_is_not_said_to_read_its_own():
@@ -108,7 +154,7 @@ def test_who_was_not_asked_with_shuffled_photos_is_not_said_to_read_its_own():
     for name in ("a {seed}", "b {seed}"):  # no such answer; one in which nothing could be measured
         assert not standings.is_asked(name, THICKNESS)
         with pytest.raises(ValueError, match="thickness/error_um was not measured with own and"):
-            standings.gets_worse(name, THICKNESS)
+            standings.reading(name, THICKNESS)
     text = results(standings, [Line("a", "a {seed}"), Line("b", "b {seed}")])
     assert "| `a` | 1 | 10.0 | not asked |" in text and "| `b` | 2 | 12.0 | not asked |" in text
 
@@ -140,7 +186,7 @@ def test_an_eye_that_one_of_two_failed_makes_no_difference():
     for one, other in (("b {seed}", "a {seed}"), ("a {seed}", "b {seed}"), ("a {seed}", "floor")):
         found = standings.excess(one, other, THICKNESS)
         assert (found.value, found.low, found.high, found.n_eyes) == (0, 0, 0, 30)
-    assert not standings.gets_worse("a {seed}", THICKNESS)
+    assert standings.reading("a {seed}", THICKNESS) == "no better with it"
     for none_in_common in ("c {seed}", "d {seed}"):
         assert math.isnan(standings.excess(none_in_common, "a {seed}", THICKNESS).value)
     text = "\n".join(results(standings, [Line("a", "a {seed}"), Line("b", "b {seed}")]))
@@ -166,18 +212,6 @@ def test_the_table_says_whose_volumes_have_no_retina_in_many_ascans():
     assert [line for line in text if "A-scans" in line] == [
         "* `b` has no thickness in 3.4% of the A-scans, which are in no error."
     ]
-
-
-def test_a_correlation_differs_by_the_range_of_the_seeds():
-    def of(seed, one, other):
-        sets = {f"a {seed}": {HEIGHT.key: one}, f"b {seed}": {HEIGHT.key: other}, "floor": {HEIGHT.key: 0.99}}
-        return report({f"a {seed}": [1.0], f"b {seed}": [1.0]}, sets=sets)
-
-    standings = Standings({0: of(0, 0.9, 0.5), 1: of(1, 0.8, 0.7)}, patients(1))
-    found = standings.excess("b {seed}", "a {seed}", HEIGHT)
-    assert (found.value, found.low, found.high) == pytest.approx((0.25, 0.1, 0.4))
-    found = standings.excess("a {seed}", "floor", HEIGHT)
-    assert (found.value, found.low, found.high) == pytest.approx((0.14, 0.09, 0.19))
 
 
 def test_a_seed_that_failed_counts_nothing():
@@ -228,11 +262,17 @@ def test_surfaces_are_compared_with_the_median_of_twins_and_volumes_with_one_twi
     floors = {"floor: one twin": [15.0] * 8, "floor: median of twins": [11.0] * 8}
     heights = {"a 0": 0.9, "b 0": 0.5, "floor: one twin": 0.97, "floor: median of twins": 0.99}
     distances = {"a 0": 19.0, "b 0": 34.0, "floor: one twin": 4.0}
+    # The mean of each eye is 0, and its spread 1.
+    moments = {
+        f"sums/height/{part}": float(part in ("n", "aa", "bb")) for part in ("n", "a", "b", "aa", "bb")
+    }
+    more = {name: moments | {"sums/height/ab": value} for name, value in heights.items()}
+    for name in answers:
+        more[name] |= energies
     made_up = report(
         answers | floors,
-        {name: energies for name in answers},
-        {name: {HEIGHT.key: value} for name, value in heights.items()},
-        {
+        more,
+        distances={
             name: [{"name": "image_distance/network", "value": value, "interval": [value - 1, value + 2]}]
             for name, value in distances.items()
         },
@@ -248,9 +288,9 @@ def test_surfaces_are_compared_with_the_median_of_twins_and_volumes_with_one_twi
     ]
     differences = text[text.index("### Differences from `a`") : text.index("### Excess over the floor")]
     assert [line for line in differences if line.startswith("|")] == [
-        "| entry | thickness error, µm |",
-        "|---|---:|",
-        "| `b` | 3.0 |",
+        "| entry | thickness error, µm | height of the epithelium |",
+        "|---|---:|---:|",
+        "| `b` | 3.0 | 0.40 |",
     ]
 
 
@@ -274,16 +314,22 @@ def test_the_budget_says_which_weights_others_trained():
     assert row == "| `a` | 13.0 | 1,200 | 8 | 0.55 M, none | 3.37 M of Network, none | much |"
 
 
-def test_the_table_marks_who_ignores_the_photo():
+def test_the_table_marks_who_is_no_better_with_its_photo():
     energies = {"energy/fake": 2.0, "energy/real": 2.0}
-    names = ("good 0", "good 0, shuffled photos", "blind 0", "blind 0, shuffled photos", "mean volume")
-    answers = dict(zip(names, ([10.0] * 8, [20.0] * 8, [15.0] * 8, [15.0] * 8, [16.0] * 8), strict=True))
+    names = ("good 0", "good 0, shuffled photos", "blind 0", "blind 0, shuffled photos", "wrong 0",
+             "wrong 0, shuffled photos", "mean volume")  # fmt: skip
+    answers = {name: [error] * 8 for name, error in zip(names, (10, 20, 15, 15, 15.5, 12, 16), strict=True)}
     standings = Standings({0: report(answers, {name: energies for name in names})}, patients(8))
-    text = results(standings, [Line("blind", "blind {seed}"), Line("good", "good {seed}")])
+    text = results(standings, [Line(name, f"{name} {{seed}}") for name in ("wrong", "blind", "good")])
     anatomy = [line for line in text[: text.index("### Realism")] if line.startswith("|")]
     assert anatomy[2:] == [
         "| `good` | 1 | 10.0 | read |",
-        "| `blind` | 2 | 15.0 | **ignored in all of 1** |",
+        "| `blind` | 2 | 15.0 | read in 0 of 1, **no better with it in 1** |",
+        "| `wrong` | 3 | 15.5 | read in 0 of 1, **worse with its own in 1** |",
         "| mean volume | - | 16.0 |  |",
     ]
-    assert "* `blind` does not get worse with the photos of other patients in: thickness error." in text
+    assert [line for line in text if line.startswith("* ")] == [
+        "* `blind` is no better with its own photo than with those of other patients in: thickness error.",
+        "* `wrong` is worse with its own photo than with those of other patients, so that it reads it, "
+        "wrongly, in: thickness error.",
+    ]

@@ -63,6 +63,32 @@ def pooled_correlation(a: Tensor, b: Tensor) -> Tensor:
     return ((x * y).sum() / (x.square().sum() * y.square().sum()).sqrt()).clamp(-1, 1).float()
 
 
+def correlation_sums(a: Tensor, b: Tensor) -> dict[str, Tensor]:
+    """Sums over the A-scans of each eye, of which :func:`pooled_correlation` of any set of eyes can be made.
+
+    Args:
+        a: maps of any quantity, NaN where unknown, shape ``(N, S, X)``.
+        b: other maps of the same shape.
+
+    Returns:
+        Number of the A-scans known in both, ``n``, and over these the sums ``a``, ``b``, ``aa``, ``bb`` and
+        ``ab``, each float64 of shape ``(N,)``.
+
+    Raises:
+        ValueError: if the shapes differ.
+
+    Example:
+        >>> sums = correlation_sums(torch.tensor([[[1.0, 2.0, math.nan]]]), torch.tensor([[[3.0, 4.0, 5.0]]]))
+        >>> {name: value.item() for name, value in sums.items()}
+        {'n': 2.0, 'a': 3.0, 'b': 7.0, 'aa': 5.0, 'bb': 25.0, 'ab': 11.0}
+    """
+    check_maps(a, b)
+    known = a.isfinite() & b.isfinite()
+    x, y = (torch.where(known, values, 0).double() for values in (a, b))
+    of_ascans = {"n": known.double(), "a": x, "b": y, "aa": x * x, "bb": y * y, "ab": x * y}
+    return {name: values.flatten(1).sum(1) for name, values in of_ascans.items()}
+
+
 def interval_coverage(interval_um: Tensor, real_um: Tensor) -> Tensor:
     """Share of the A-scans at which the real value lies within a predicted interval, its ends included.
 

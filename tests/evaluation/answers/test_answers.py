@@ -2,6 +2,7 @@
 
 import math
 
+import numpy as np
 import pytest
 import torch
 
@@ -210,6 +211,13 @@ def test_sets_are_compared_over_all_eyes(eyes):
     assert lifted and found.sets["floor: rescan"]["epithelium/correlation"] > 0.8
     assert [row["key"] for row in found.eyes["fence"]] == list(eyes.keys)
     assert "epithelium/correlation" in found.sets["fence"]
+    rows, parts = found.eyes["floor: rescan"], ("n", "a", "b", "aa", "bb", "ab")
+    sums = [[row[f"sums/height/{part}"] for part in parts] for row in rows if "sums/height/n" in row]
+    assert len(sums) == len(lifted)
+    n, a, b, aa, bb, ab = np.sum(sums, 0)
+    pooled = (ab - a * b / n) / math.sqrt((aa - a * a / n) * (bb - b * b / n))
+    assert found.sets["floor: rescan"]["epithelium/correlation"] == pytest.approx(pooled, abs=1e-5)
+    assert not any(name.startswith("sums/") for name in found.summary()["floor: rescan"])
 
 
 def test_work_here_and_in_processes_is_the_same():

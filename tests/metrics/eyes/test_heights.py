@@ -6,7 +6,12 @@ import numpy as np
 import pytest
 import torch
 
-from fund2oct.metrics.eyes.heights import epithelium_height_um, interval_coverage, pooled_correlation
+from fund2oct.metrics.eyes.heights import (
+    correlation_sums,
+    epithelium_height_um,
+    interval_coverage,
+    pooled_correlation,
+)
 from fund2oct.retina import pose_surface_um
 
 
@@ -31,6 +36,19 @@ def test_the_pooled_correlation_is_that_of_all_ascans() -> None:
     # Each eye's own shape, but all of one height: the mean of the eyes' correlations would be 1.
     shape = torch.linspace(0, 1, 27).view(1, 3, 9)
     assert pooled_correlation(shape.expand(2, -1, -1), torch.cat([shape, shape + 10])) < 0.2
+
+
+def test_the_sums_of_each_eye_make_the_pooled_correlation_of_any_of_them() -> None:
+    a, b = 300 + 40 * torch.randn(4, 3, 9), 100 + 40 * torch.randn(4, 3, 9)
+    b = b + a * torch.tensor([0.0, 1, 2, 3]).view(4, 1, 1)
+    a[0, 1, 2], b[3, 0, 0] = math.nan, math.nan
+    sums = correlation_sums(a, b)
+    for some in ([0, 1, 2, 3], [0, 2], [1]):
+        n, x, y, xx, yy, xy = (sums[part][some].sum() for part in ("n", "a", "b", "aa", "bb", "ab"))
+        found = (n * xy - x * y) / ((n * xx - x * x) * (n * yy - y * y)).sqrt()
+        known = (a[some].isfinite() & b[some].isfinite()).numpy()
+        expected = np.corrcoef(a[some].numpy()[known], b[some].numpy()[known])[0, 1]
+        assert found.item() == pytest.approx(expected, abs=1e-6)
 
 
 def test_what_cannot_be_correlated_is_nan() -> None:
