@@ -79,7 +79,8 @@ def write(plan: Plan, trainings: list[Training], standings: Standings, docs: Pat
         name: [frozen_of(model.build_generator()), frozen_of(discriminators_of(model))]
         for name, model in models.items()
     }
-    text += budget(known, frozen, {name: entry.tuning for name, entry in plan.entries.items()})
+    augmented = {name: augmentation_of(eyes_of(each[0])) for name, each in trained.items()}
+    text += budget(known, augmented, frozen, {name: entry.tuning for name, entry in plan.entries.items()})
     text += ["", *_PICTURES]
     table = docs / "results" / "leaderboard.txt"
     table.parent.mkdir(parents=True, exist_ok=True)
@@ -117,6 +118,14 @@ def failures(plan: Plan, trainings: Sequence[Training]) -> dict[str, str]:
             told = f"failed in {len(failed)} of {len(said)} seeds, and has no rank: {failed[0]}."
             found |= {row: told for row in entry.rows or {name: ""}}
     return found
+
+
+def augmentation_of(data: FundusOCTDataModule) -> str:
+    """How the training eyes are augmented."""
+    eyes = data.train_dataset
+    maps, light = eyes.photo_maps, eyes.photometry.strength
+    own = "" if eyes.transform is None else ", and a transform of its own"
+    return f"symmetries: {eyes.symmetries}; maps: {maps:g}; light: {light:g}{own}"
 
 
 def frozen_of(network: torch.nn.Module) -> str:

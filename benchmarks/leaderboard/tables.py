@@ -90,6 +90,7 @@ def results(
 
 def budget(
     trained: Mapping[str, Sequence[Mapping[str, Any]]],
+    augmented: Mapping[str, str],
     pretrained: Mapping[str, Sequence[str]],
     tuning: Mapping[str, str],
 ) -> list[str]:
@@ -97,18 +98,20 @@ def budget(
 
     Args:
         trained: what is known of the finished trainings of each entry, see :mod:`trainings`.
+        augmented: how the training eyes of each entry were augmented.
         pretrained: what generator and discriminators of each entry hold that others have trained.
         tuning: how much each was tuned.
     """
     of_both = "generator, discriminators"
-    titles = ["training", "minutes", "steps", "eyes a step", f"trained weights: {of_both}"]
+    titles = ["training", "minutes", "steps", "eyes a step", "augmentation", f"trained weights: {of_both}"]
     titles.append(f"frozen weights that others trained: {of_both}")
     text = [row_of([*titles, "tuning"]), "|---|" + "---:|" * (len(titles) - 1) + "---|"]
     for name, known in trained.items():
         minutes, steps = (fmean(one[key] for one in known) for key in ("minutes", "steps"))
         sizes = (known[0][side] for side in ("generator", "discriminators"))
         weights = (f"{size / 1e6:.2f} M" if size else "none" for size in sizes)
-        cells = [f"{minutes:.1f}", f"{steps:,.0f}", str(known[0]["batch_size"]), ", ".join(weights)]
+        cells = [f"{minutes:.1f}", f"{steps:,.0f}", str(known[0]["batch_size"])]
+        cells += [augmented[name], ", ".join(weights)]
         text.append(row_of([f"`{name}`", *cells, ", ".join(pretrained[name]), tuning[name]]))
     return text
 

@@ -89,6 +89,25 @@ def test_what_features_are_worth_is_told_beside_the_same_entry_without_them(tmp_
         assert config[name]["data"] == config[without]["data"]
 
 
+def test_each_entry_at_full_size_has_what_augmentation_is_exact_for_it(tmp_path):
+    grid_readers = {"fund2oct.models.Pix2Vol", "fund2oct.models.SurfaceModel", "fund2oct.models.VoxelGAN"}
+    for training in trainings_of(Plan.read(HERE / "full.yaml", ["seeds=[0]"]), tmp_path):
+        config = load_experiment(training.experiment, training.settings)
+        given = config["data"]["init_args"]
+        assert given["symmetries"] == "all", training.name
+        assert given.get("photo_maps", 0) == 0.5 * (config["model"]["class_path"] in grid_readers), (
+            training.name
+        )
+        assert "photometric" not in given  # the class's own, for all
+    assert load_experiment("regression")["data"]["init_args"]["photo_maps"] == 0.5
+
+
+def test_the_table_says_how_the_training_eyes_were_augmented(plan, tmp_path):
+    first, second = trainings_of(Plan.read(plan), tmp_path)
+    told = [leaderboard.augmentation_of(judging.eyes_of(one)) for one in (first, second)]
+    assert told == ["symmetries: flips; maps: 0.5; light: 0.3", "symmetries: none; maps: 0.5; light: 0.15"]
+
+
 def test_a_training_ends_by_the_clock_and_looks_at_no_other_eye(plan, tmp_path):
     first, second = trainings_of(Plan.read(plan, ["minutes=1565"]), tmp_path)
     assert (first.answer, first.folder) == ("regression 1", tmp_path / "regression" / "1")

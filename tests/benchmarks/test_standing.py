@@ -310,8 +310,12 @@ def test_an_entry_that_failed_in_a_seed_has_no_rank():
 
 def test_the_budget_says_which_weights_others_trained():
     known = {"minutes": 13.0, "steps": 1200, "batch_size": 8, "generator": 550_000, "discriminators": 0}
-    *_, row = budget({"a": [known]}, {"a": ["3.37 M of Network", "none"]}, {"a": "much"})
-    assert row == "| `a` | 13.0 | 1,200 | 8 | 0.55 M, none | 3.37 M of Network, none | much |"
+    *_, row = budget(
+        {"a": [known]}, {"a": "symmetries: all"}, {"a": ["3.37 M of Network", "none"]}, {"a": "much"}
+    )
+    assert (
+        row == "| `a` | 13.0 | 1,200 | 8 | symmetries: all | 0.55 M, none | 3.37 M of Network, none | much |"
+    )
 
 
 def test_the_table_marks_who_is_no_better_with_its_photo():
