@@ -20,6 +20,11 @@ from fund2oct.models.task import TASK_KEY
 from fund2oct.run.config import load_experiment
 from fund2oct.run.train import build
 
+WAY = 2
+"""Number of the way in which models are judged. Raise it with each change after which the same models would
+get other values, or a report other entries that the tables read: another search, control, error or protocol
+of a distance. What was judged in an earlier way is then judged anew, and a table never holds both."""
+
 
 def judge(plan: Plan, trainings: Sequence[Training], out: Path) -> Standings:
     """Evaluate the models of each seed side by side, where that is not done yet.
@@ -126,4 +131,4 @@ def is_judged(folder: Path, models: Sequence[Training], plan: Plan) -> bool:
 def asked_of(models: Sequence[Training], plan: Plan) -> dict[str, Any]:
     """What a report was asked for."""
     names = [model.answer for model in models]
-    return {"models": names, "distances": [*plan.distances], "thorough": plan.thorough}
+    return {"way": WAY, "models": names, "distances": [*plan.distances], "thorough": plan.thorough}

@@ -16,6 +16,7 @@ from typing import Any
 import torch
 from plan import Entry, Plan
 
+import fund2oct
 from fund2oct.models.training.finite import NotFiniteError
 from fund2oct.processes import Here, process_pool
 from fund2oct.run.config import load_experiment
@@ -219,6 +220,7 @@ def train_one(training: Training) -> None:
     trainer.fit(model, datamodule=data)
     trainer.save_checkpoint(training.checkpoint)
     known = {
+        "fund2oct": fund2oct.__version__,
         "steps": trainer.global_step,
         "minutes": (time.monotonic() - began) / 60,
         "batch_size": data.batch_size,

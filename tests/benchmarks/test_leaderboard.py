@@ -244,13 +244,16 @@ def test_a_model_of_your_own_is_judged_as_those_of_the_package(
     assert [type(model).__name__ for model in models.values()] == ["Own", "Pix2Vol"]
 
 
-def test_a_report_of_other_distances_or_models_is_made_again(trained, plan, tmp_path):
+def test_a_report_of_another_way_or_other_models_is_made_again(trained, plan, tmp_path, monkeypatch):
     folder, as_planned = tmp_path / "reports", Plan.read(plan)
     folder.mkdir()
     (folder / "metrics.json").write_text("{}")
     assert not judging.is_judged(folder, [trained], as_planned)  # nobody knows what it was asked for
     (folder / "asked.json").write_text(json.dumps(judging.asked_of([trained], as_planned)))
     assert judging.is_judged(folder, [trained], as_planned)
+    monkeypatch.setattr(judging, "WAY", judging.WAY + 1)
+    assert not judging.is_judged(folder, [trained], as_planned)  # another search, control or error since
+    monkeypatch.undo()
     for change in ("distances=[image]", "thorough=true"):
         assert not judging.is_judged(folder, [trained], Plan.read(plan, [change]))
     assert not judging.is_judged(folder, [trained, trained], as_planned)
