@@ -20,8 +20,8 @@ from fund2oct.networks.foundation.transformers_models import (
 
 _MEAN, _DEVIATION = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 """Those of ImageNet: MAE and RETFound normalise by them, and resize with bicubic interpolation."""
-_HEADS = {1280: 16}
-"""Numbers of attention heads where they are not a 64th of the width: that of ViT-Huge."""
+_HEADS = {192: 3, 384: 6, 768: 12, 1024: 16, 1280: 16}
+"""Attention heads of each width, a number that no weight tells: ViT-Tiny, Small, Base, Large and Huge."""
 
 _BEFORE = {
     "cls_token": "embeddings.cls_token",
@@ -43,9 +43,10 @@ _LEFT_OUT = re.compile(r"mask_token|(decoder_\w+|head|fc_norm)(\..+)?")
 def load_mae(path: Path, width_px: int | None = None) -> Backbone:
     """Read the encoder of a masked autoencoder; a decoder, or the classifier of a fine-tuning, is left out.
 
-    Only tensors and plain values are read. The layout tells the sizes of the network, and the table of
-    positions the size of the photo. Where it was fine-tuned as MAE and RETFound do it, which classify by the
-    mean of the tokens, the norm of that mean takes the place of the last layer norm, which is then not there.
+    Only tensors and plain values are read. The layout tells the sizes of the network, the width the number of
+    attention heads, as far as it is a usual one, and the table of positions the size of the photo. Where it
+    was fine-tuned as MAE and RETFound do it, which classify by the mean of the tokens, the norm of that mean
+    takes the place of the last layer norm, which is then not there.
 
     Plain vision transformers of timm have the same names and may want another normalisation. They are told
     by their classifier, and refused.
@@ -58,7 +59,7 @@ def load_mae(path: Path, width_px: int | None = None) -> Backbone:
         The network.
 
     Raises:
-        ValueError: if the file is damaged, could run code, or has another layout.
+        ValueError: if the file is damaged, could run code, or has another layout or an unusual width.
         ModuleNotFoundError: if ``transformers`` is missing.
 
     References:
@@ -90,13 +91,20 @@ def load_mae(path: Path, width_px: int | None = None) -> Backbone:
             f"({some}): it is another network"
         )
     width, _, patch_px, _ = weights["patch_embed.proj.weight"].shape
+    if width not in _HEADS:
+        known = ", ".join(map(str, _HEADS))
+        raise ValueError(
+            f"encoder: {path}: expected a width of {known}, of which the number of attention heads is known, "
+            f"found {width}: the file does not tell that number. Save the network as a folder of "
+            "transformers (ViTModel.save_pretrained), whose config.json does"
+        )
     side = round((weights["pos_embed"].shape[1] - 1) ** 0.5)
     n_layers = 1 + max(int(match[1]) for name in weights if (match := _BLOCK.fullmatch(name)))
     with quiet_transformers() as library:
         config = library.ViTConfig(
             hidden_size=width,
             num_hidden_layers=n_layers,
-            num_attention_heads=_HEADS.get(width, max(1, width // 64)),
+            num_attention_heads=_HEADS[width],
             intermediate_size=weights["blocks.0.mlp.fc1.weight"].shape[0],
             image_size=side * patch_px,
             patch_size=patch_px,

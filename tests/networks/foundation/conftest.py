@@ -53,7 +53,7 @@ def mae(transformers):
     """A masked autoencoder of two blocks, for photos of 64 pixels."""
     torch.manual_seed(2)
     config = transformers.ViTMAEConfig(
-        hidden_size=128, num_hidden_layers=2, num_attention_heads=2, intermediate_size=96, image_size=64,
+        hidden_size=192, num_hidden_layers=2, num_attention_heads=3, intermediate_size=96, image_size=64,
         patch_size=16, layer_norm_eps=1e-6, mask_ratio=0.0, decoder_hidden_size=32,
         decoder_num_hidden_layers=1, decoder_num_attention_heads=2, decoder_intermediate_size=32,
     )  # fmt: skip
@@ -67,7 +67,7 @@ def retfound(mae, tmp_path_factory):
     weights = {
         "cls_token": vit.embeddings.cls_token, "pos_embed": vit.embeddings.position_embeddings,
         "mask_token": torch.zeros(1, 1, 32), "decoder_blocks.0.attn.qkv.weight": torch.rand(96, 32),
-        "decoder_embed.weight": torch.rand(32, 128),
+        "decoder_embed.weight": torch.rand(32, 192),
     }  # fmt: skip
     whole = {"patch_embed.proj": vit.embeddings.patch_embeddings.projection, "norm": vit.layernorm}
     (blocks,) = (part for part in vit.modules() if isinstance(part, torch.nn.ModuleList))

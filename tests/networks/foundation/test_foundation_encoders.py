@@ -12,6 +12,7 @@ from safetensors.torch import load_file, save_file
 from torch.nn import functional as F
 
 from fund2oct.networks.encoder import build_encoder
+from fund2oct.networks.foundation import mae_layout
 from fund2oct.networks.foundation.encoder import FoundationEncoder
 from fund2oct.networks.foundation.pyramid import TokenPyramid
 
@@ -88,7 +89,7 @@ def test_retfound_gives_the_values_of_the_masked_autoencoder(retfound, mae, phot
     prepared = by_hand(photo, 64, mean=imagenet[0], deviation=imagenet[1])
     torch.testing.assert_close(prepare(photo), prepared)
     tokens = mae.vit(prepared, noise=torch.arange(16.0).expand(2, -1)).last_hidden_state[:, 1:]
-    torch.testing.assert_close(encoder.backbone(prepared)[-1], tokens.transpose(1, 2).reshape(2, 128, 4, 4))
+    torch.testing.assert_close(encoder.backbone(prepared)[-1], tokens.transpose(1, 2).reshape(2, 192, 4, 4))
 
 
 @pytest.fixture
@@ -112,7 +113,7 @@ def test_a_fine_tuned_retfound_has_its_last_norm_under_another_name(changed_mae,
         **{
             "fc_norm.weight": last["norm.weight"],
             "fc_norm.bias": last["norm.bias"],
-            "head.weight": torch.rand(5, 128),
+            "head.weight": torch.rand(5, 192),
             "head.bias": torch.rand(5),
         },
     )
@@ -125,15 +126,34 @@ def test_a_fine_tuned_retfound_has_its_last_norm_under_another_name(changed_mae,
     ("added", "message"),
     [
         # Those of timm have the same names, and may want photos from -1 to 1.
-        ({"head.weight": torch.rand(5, 128)}, "holds a classifier .head. beside a last norm, .*install timm"),
-        ({"reg_token": torch.rand(1, 4, 128)}, "1 weights have no place in the layout .*reg_token"),
+        ({"head.weight": torch.rand(5, 192)}, "holds a classifier .head. beside a last norm, .*install timm"),
+        ({"reg_token": torch.rand(1, 4, 192)}, "1 weights have no place in the layout .*reg_token"),
         ({"blocks.0.attn.q_norm.weight": torch.rand(64)}, "no place .*blocks.0.attn.q_norm.weight"),
-        ({"norm_pre.weight": torch.rand(128)}, "no place in the layout of MAE and RETFound .norm_pre.weight"),
+        ({"norm_pre.weight": torch.rand(192)}, "no place in the layout of MAE and RETFound .norm_pre.weight"),
     ],
 )
 def test_a_transformer_with_more_than_the_layout_has_is_another(added, message, changed_mae):
     with pytest.raises(ValueError, match=message):
         build_encoder(changed_mae(**added))
+
+
+def test_a_file_that_does_not_tell_its_attention_heads_is_refused(tmp_path):
+    weights = {
+        "cls_token": torch.rand(1, 1, 320), "pos_embed": torch.rand(1, 17, 320),
+        "patch_embed.proj.weight": torch.rand(320, 3, 16, 16),
+        "blocks.0.attn.qkv.weight": torch.rand(960, 320), "blocks.0.mlp.fc1.weight": torch.rand(64, 320),
+    }  # fmt: skip
+    torch.save({"model": weights}, tmp_path / "mine.pth")
+    with pytest.raises(
+        ValueError, match=r"expected a width of 192, 384.* found 320.*Save the network as a folder"
+    ):
+        FoundationEncoder(str(tmp_path / "mine.pth"))
+
+
+@pytest.mark.parametrize(("width", "n_heads"), [(192, 3), (384, 6), (768, 12), (1024, 16), (1280, 16)])
+def test_the_usual_widths_have_the_heads_of_their_papers(width, n_heads):
+    # Dosovitskiy et al. 2021, table 1: Base, Large and Huge; Touvron et al. 2021, table 1: Tiny and Small.
+    assert mae_layout._HEADS[width] == n_heads
 
 
 @torch.no_grad()

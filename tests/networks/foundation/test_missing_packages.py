@@ -21,11 +21,11 @@ def _without_packages(monkeypatch):
 
 def test_of_a_file_in_the_layout_of_mae(tmp_path):
     weights = {
-        "cls_token": torch.zeros(1, 1, 64),
-        "pos_embed": torch.zeros(1, 5, 64),
-        "patch_embed.proj.weight": torch.zeros(64, 3, 8, 8),
-        "blocks.0.attn.qkv.weight": torch.zeros(192, 64),
-        "blocks.0.mlp.fc1.weight": torch.zeros(96, 64),
+        "cls_token": torch.zeros(1, 1, 192),
+        "pos_embed": torch.zeros(1, 5, 192),
+        "patch_embed.proj.weight": torch.zeros(192, 3, 8, 8),
+        "blocks.0.attn.qkv.weight": torch.zeros(576, 192),
+        "blocks.0.mlp.fc1.weight": torch.zeros(96, 192),
     }
     torch.save({"model": weights}, tmp_path / "RETFound.pth")
     with pytest.raises(ModuleNotFoundError, match=r"needs transformers: pip install .fund2oct\[foundation\]"):
