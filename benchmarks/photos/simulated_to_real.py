@@ -7,7 +7,8 @@ A `Pix2Vol` that was trained on simulated eyes goes on for some steps: once with
 control), and once with a mixture, half of it these, a quarter simulated eyes behind real photos, a quarter
 one real volume with its en face projection. Both are asked for the volumes of photos of other people.
 
---photos   photos of healthy eyes, named `..._01L.jpg`; the first half of the people are trained on
+--photos   photos of healthy eyes, named `..._01L.jpg`; the first half of the people are trained on, but for
+           photos in which disc or fovea is uncertain
 --volume   a raster with its spacing (--spacing-mm), as a TIFF
 --slices   single B-scans, from which the distance is measured
 --other    slices of one eye from another scanner, of which six are taken: how far another scanner is

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from fund2oct.cli import main
-from fund2oct.data import DataError, EyeReader, EyeWriter
+from fund2oct.data import DataError, EyeReader, EyeWriter, find_landmarks
 from fund2oct.data.importing.simulated_file import simulate_file
 from fund2oct.eye import SIMULATED
 from fund2oct.phantom import PhantomConfig, SeenAnatomy, simulate_behind_photo
@@ -91,26 +91,46 @@ def test_a_disc_on_the_fovea_is_refused():
         SeenAnatomy(painted(), (0.1, 0.1), (0.1, 0.1), HALF_MM)
 
 
-def test_photos_of_a_file_come_in_turn_and_what_shows_no_disc_is_named(tiny_eyes, tmp_path):
+def test_photos_of_a_file_come_in_turn_and_what_shows_no_disc_or_no_fovea_is_named(tiny_eyes, tmp_path):
     with EyeReader(tiny_eyes) as reader:
         eye = replace(reader.read(reader.keys[0]), diagnosis="normal")
+    x, y = find_landmarks(eye.fundus, eye.laterality).fovea
+    rows, columns = np.indices(eye.fundus.shape[:2])
+    half = len(eye.fundus) / 2
+    away = np.hypot(columns + 0.5 - half * (1 + x), rows + 0.5 - half * (1 + y)) < 0.35 * half
+    hidden = eye.fundus.copy()
+    hidden[away] = eye.fundus[~away & (eye.fundus.max(-1) > 30)].mean(0)
+    hidden = replace(eye, key="hidden", fundus=hidden)
     blank = replace(eye, key="unlit", fundus=np.zeros_like(eye.fundus), diagnosis="")
     ill = [replace(eye, key=f"ill{number}", diagnosis="drusen") for number in range(2)]
     with EyeWriter(tmp_path / "photos.h5") as writer:
-        for one in (eye, blank, *ill):
+        for one in (hidden, eye, blank, *ill):
             writer.add(one)
     report = simulate_file(
         tmp_path / "out.h5", 3, config=PhantomConfig(n_depth=32, n_ascans=48), photos=tmp_path / "photos.h5"
     )
-    assert report.imported == [f"{eye.key}-behind0", f"{eye.key}-behind1"]
-    ((name, reason),) = report.skipped
-    assert "unlit" in name and "expected a photo that shows the disc, found it with a confidence of" in reason
+    assert report.imported == [f"{eye.key}-behind{number}" for number in range(3)]
+    expected = {"photo hidden": "fovea", "photo unlit": "disc"}
+    assert [name for name, _ in report.skipped] == list(expected)
+    for name, reason in report.skipped:
+        assert f"expected a photo that shows the {expected[name]}, found it with a confidence of" in reason
     (remark,) = report.remarks
-    assert remark.startswith("left out 2 of 4 photos for their diagnosis (drusen 2): only healthy eyes")
+    assert remark.startswith("left out 2 of 5 photos for their diagnosis (drusen 2): only healthy eyes")
     with EyeReader(tmp_path / "out.h5") as reader:
         behind = reader.read(f"{eye.key}-behind1")
     assert behind.patient == eye.patient and (behind.fundus == eye.fundus).all()
     assert behind.surfaces_um is not None
+
+
+def test_photos_without_a_fovea_alone_are_refused(tiny_eyes, tmp_path):
+    with EyeReader(tiny_eyes) as reader:
+        eye = replace(reader.read(reader.keys[0]), diagnosis="normal")
+    with EyeWriter(tmp_path / "photos.h5") as writer:
+        writer.add(replace(eye, fundus=np.zeros_like(eye.fundus)))
+    with pytest.raises(
+        DataError, match="expected photos that show disc and fovea, found none in 1; the first"
+    ):
+        simulate_file(tmp_path / "out.h5", 1, photos=tmp_path / "photos.h5")
 
 
 def test_photos_of_ill_eyes_alone_are_refused(tiny_eyes, tmp_path):

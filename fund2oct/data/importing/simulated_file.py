@@ -8,14 +8,15 @@ from dataclasses import replace
 from functools import partial
 
 from fund2oct.data.importing.engine import Candidate, fingerprint_of, make_file
-from fund2oct.data.importing.report import ImportReport
-from fund2oct.data.preparing.landmarks import find_landmarks
+from fund2oct.data.importing.report import ImportReport, named
+from fund2oct.data.preparing.landmarks import Landmarks, find_landmarks
 from fund2oct.data.preparing.surfaces import searched_fields
 from fund2oct.data.store.layout import Compression
 from fund2oct.data.store.reader import EyeReader
 from fund2oct.eye import DataError, Eye
 from fund2oct.phantom import PhantomConfig, SeenAnatomy, simulate_behind_photo, simulate_eye
 from fund2oct.phantom.from_photo import HEALTHY, check_behind_photo
+from fund2oct.progress import with_progress
 
 _SURE = 0.5
 _NAMED = 5
@@ -50,14 +51,16 @@ def simulate_file(
         wait: whether to wait where another process is making the file.
         photos: a file of eyes, behind whose photos volumes are simulated, see
             :func:`fund2oct.phantom.simulate_behind_photo`. They come in turn, until there are ``n_eyes``.
-            Eyes with a diagnosis other than ``"normal"`` are left out.
+            Eyes with a diagnosis other than ``"normal"`` are left out, and photos in which disc or fovea is
+            uncertain: behind these the disc or the pit would lie where the photo has none.
 
     Returns:
-        What became of each eye; every one is imported but those whose photo shows no disc for sure. How many
-        photos were left out for their diagnosis is among the remarks.
+        What became of each eye. The photos in which disc or fovea is uncertain are among those that were left
+        out, with the reason. How many were left out for their diagnosis is among the remarks.
 
     Raises:
-        DataError: if ``out`` exists, or cannot be made, or ``photos`` holds no photo of a healthy eye.
+        DataError: if ``out`` exists, or cannot be made, or ``photos`` holds no photo of a healthy eye, or
+            none that shows disc and fovea.
         ValueError: if ``n_eyes`` or ``workers`` is not positive, ``seed`` is negative, or ``config`` asks for
             what cannot be simulated behind a photo.
 
@@ -71,7 +74,7 @@ def simulate_file(
     if seed < 0:
         raise ValueError(f"seed: expected 0 or more, found {seed}")
     config = config or PhantomConfig()
-    remarks = list[str]()
+    remarks, uncertain = list[str](), list[tuple[str, str]]()
     if photos is None:
         candidates = [
             Candidate(
@@ -84,13 +87,14 @@ def simulate_file(
     else:
         check_behind_photo(config)
         with EyeReader(photos) as reader:
-            keys = _healthy_photos(reader, remarks)
+            found = _places_in(reader, _healthy_photos(reader, remarks), n_eyes, uncertain)
             digest = reader.digest()
+        keys = list(found)
         candidates = [
             Candidate(
                 f"eye {draw} behind the photo {key}",
-                partial(_simulate_behind, str(photos), key, seed, draw, config),
-                fingerprint_of((), "behind a photo", digest, key, seed, draw, config),
+                partial(_simulate_behind, str(photos), key, found[key], seed, draw, config),
+                fingerprint_of((), "behind a photo", digest, key, found[key], seed, draw, config),
             )
             for draw, key in ((number // len(keys), keys[number % len(keys)]) for number in range(n_eyes))
         ]
@@ -104,6 +108,7 @@ def simulate_file(
         description="simulating eyes",
     )
     report.remarks += remarks
+    report.skipped += uncertain
     return report
 
 
@@ -117,17 +122,50 @@ def _healthy_photos(reader: EyeReader, remarks: list[str]) -> list[str]:
     if len(healthy) == len(photos):
         return healthy
     ill = Counter(info.diagnosis for info in photos if not _is_healthy(info.diagnosis))
-    named = ", ".join(f"{diagnosis} {n}" for diagnosis, n in ill.most_common(_NAMED))
+    diagnoses = ", ".join(f"{diagnosis} {n}" for diagnosis, n in ill.most_common(_NAMED))
     if not healthy:
         raise DataError(
             f"{reader.path}: expected photos of healthy eyes, for such are simulated behind them, found a "
-            f"diagnosis with all {len(photos)} ({named}); take photos of eyes that are {HEALTHY!r}"
+            f"diagnosis with all {len(photos)} ({diagnoses}); take photos of eyes that are {HEALTHY!r}"
         )
     remarks.append(
-        f"left out {len(photos) - len(healthy)} of {len(photos)} photos for their diagnosis ({named}): "
+        f"left out {len(photos) - len(healthy)} of {len(photos)} photos for their diagnosis ({diagnoses}): "
         "only healthy eyes are simulated behind photos"
     )
     return healthy
+
+
+def _places_in(
+    reader: EyeReader, keys: list[str], most: int, uncertain: list[tuple[str, str]]
+) -> dict[str, Landmarks]:
+    """Disc and fovea of the first photos, at most so many, that show both; ``uncertain`` tells of others."""
+    found = dict[str, Landmarks]()
+    for key in with_progress(keys, len(keys), "looking for disc and fovea"):
+        if len(found) == most:
+            break
+        try:
+            found[key] = _landmarks(reader, key)
+        except DataError as error:
+            uncertain.append((f"photo {key}", str(error)))
+    if not found:
+        raise DataError(
+            f"{reader.path}: expected photos that show disc and fovea, found none in {len(keys)}; the first, "
+            f"{named(*uncertain[0])}"
+        )
+    return found
+
+
+def _landmarks(reader: EyeReader, key: str) -> Landmarks:
+    eye = reader.read(key)
+    assert eye.fundus is not None
+    found = find_landmarks(eye.fundus, eye.laterality)
+    for what, confidence in (("disc", found.disc_confidence), ("fovea", found.fovea_confidence)):
+        if confidence < _SURE:
+            raise DataError(
+                f"{reader.path}: eye {key!r}: expected a photo that shows the {what}, found it with a "
+                f"confidence of {confidence:.2f}"
+            )
+    return found
 
 
 def _is_healthy(diagnosis: str) -> bool:
@@ -140,24 +178,13 @@ def _simulate(seed: int, number: int, config: PhantomConfig) -> tuple[Eye, list[
 
 
 def _simulate_behind(
-    path: str, key: str, seed: int, number: int, config: PhantomConfig
+    path: str, key: str, found: Landmarks, seed: int, number: int, config: PhantomConfig
 ) -> tuple[Eye, list[str]]:
     with EyeReader(path) as reader:
         photographed = reader.read(key)
     assert photographed.fundus is not None
-    found = find_landmarks(photographed.fundus, photographed.laterality)
-    if found.disc_confidence < _SURE:
-        raise DataError(
-            f"{path}: eye {key!r}: expected a photo that shows the disc, found it with a confidence of "
-            f"{found.disc_confidence:.2f}"
-        )
     seen = SeenAnatomy(photographed.fundus, found.fovea, found.disc, found.half_width_mm)
     eye, notes = _searched(simulate_behind_photo(seen, seed, number, config, key, photographed.patient))
-    if found.fovea_confidence < _SURE:
-        notes.append(
-            f"the fovea is uncertain (confidence {found.fovea_confidence:.2f}); the scan lies where disc and "
-            "fovea most likely are"
-        )
     return replace(eye, sha256=photographed.sha256), notes
 
 
