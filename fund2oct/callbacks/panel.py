@@ -15,6 +15,7 @@ from torch.utils.data import default_collate
 
 from fund2oct.models import VolumeModel
 from fund2oct.models.thickness import predict_interval_um
+from fund2oct.models.training.optimisation import last_share
 from fund2oct.networks.noise import NoiseSource
 from fund2oct.visual import ShownVolume, draw_panel, save_figure
 from fund2oct.visual.film import write_film
@@ -30,7 +31,8 @@ class PanelCallback(pl.Callback):
 
     Args:
         n_eyes: eyes to draw; the same ones each time.
-        n_epochs: at how many epochs they are drawn, spread evenly over the training, the last one included.
+        n_epochs: at how many epochs they are drawn, spread evenly over the training, the last one included. A
+            training without any end draws them after 1, 2, 4, 8 epochs, and so on.
 
     Example:
         >>> from fund2oct.run.config import load_experiment
@@ -43,14 +45,16 @@ class PanelCallback(pl.Callback):
     def __init__(self, n_eyes: int = 1, n_epochs: int = 12) -> None:
         self.n_eyes = n_eyes
         self.n_epochs = n_epochs
+        self._n_drawn = 0
 
     def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Draw the eyes, if it is time."""
-        folder = trainer.log_dir  # asked by all processes: they agree on it by a broadcast
-        if folder is None or not trainer.is_global_zero or not self._is_due(trainer):
+        if not isinstance(pl_module, VolumeModel) or not pl_module.draws_volumes:
             return
+        # Both are asked by all processes: they agree on them by a broadcast.
+        folder, due = trainer.log_dir, self._is_due(trainer, pl_module)
         eyes = getattr(getattr(trainer, "datamodule", None), "val_dataset", None)
-        if eyes is None or not isinstance(pl_module, VolumeModel) or not pl_module.draws_volumes:
+        if folder is None or eyes is None or not due or not trainer.is_global_zero:
             return
         for number in range(min(self.n_eyes, len(eyes))):
             self._draw(trainer, pl_module, eyes[number], Path(folder) / "panels")
@@ -66,11 +70,19 @@ class PanelCallback(pl.Callback):
             ordered = sorted(frames, key=lambda path: int(path.stem.split("-", 2)[1]))
             write_film(ordered, panels / f"{key}.gif")
 
-    def _is_due(self, trainer: pl.Trainer) -> bool:
+    def _is_due(self, trainer: pl.Trainer, model: VolumeModel) -> bool:
         epoch, last = trainer.current_epoch + 1, trainer.max_epochs or 0
-        if last < 1:
-            return True
-        return epoch in np.linspace(last, 1, min(self.n_epochs, last)).round()
+        if self.n_epochs < 1:
+            return False
+        if last >= 1:
+            return bool(epoch in np.linspace(last, 1, min(self.n_epochs, last)).round())
+        if not last_share(trainer):
+            return (epoch & (epoch - 1)) == 0
+        # The clock or the steps end it: as many parts of it have begun, the first one with the first epoch.
+        share = 1.0 if trainer.should_stop else model.share_done()
+        n_wanted = int(share * max(self.n_epochs - 1, 1)) + (self.n_epochs > 1)
+        due, self._n_drawn = n_wanted > self._n_drawn, n_wanted
+        return due
 
     @staticmethod
     def _draw(trainer: pl.Trainer, model: VolumeModel, sample: dict[str, Any], folder: Path) -> None:

@@ -5,17 +5,20 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
+import numpy as np
 from PIL import Image
 
 _WIDTH_PX = 1100
 _FRAME_MS, _LAST_MS = 450, 2500
+_MOST_FRAMES = 50
 
 
 def write_film(frames: Sequence[Path | str], path: Path | str, width_px: int = _WIDTH_PX) -> Path:
     """Write pictures as a GIF that plays again and again, and rests on the last one.
 
     Args:
-        frames: picture files in their order; all are shown at the size of the last one.
+        frames: picture files in their order; all are shown at the size of the last one. Of more than 50, as
+            many are shown, evenly spaced, the first and the last among them.
         path: the file to make.
         width_px: its width.
 
@@ -27,6 +30,10 @@ def write_film(frames: Sequence[Path | str], path: Path | str, width_px: int = _
     """
     if not frames:
         raise ValueError(f"{path}: expected at least one picture to make a film of, found none")
+    if len(frames) > _MOST_FRAMES:
+        frames = [
+            frames[number] for number in np.linspace(0, len(frames) - 1, _MOST_FRAMES).round().astype(int)
+        ]
     pictures = []
     for frame in frames:
         with Image.open(frame) as opened:

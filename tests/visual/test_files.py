@@ -47,6 +47,22 @@ def test_a_film_shows_its_frames_in_their_order(tmp_path):
         write_film([], tmp_path / "none.gif")
 
 
+def test_a_film_of_many_frames_shows_some_of_all(tmp_path):
+    frames = []
+    for number in range(120):  # a bright line moves to the right
+        frames.append(tmp_path / f"{number}.png")
+        picture = np.zeros((6, 120, 3), np.uint8)
+        picture[:, number] = 255
+        Image.fromarray(picture).save(frames[-1])
+    with Image.open(write_film(frames, tmp_path / "film.gif", width_px=120)) as film:
+        assert film.n_frames == 50
+        shown = []
+        for number in (0, 24, 49):
+            film.seek(number)
+            shown.append(int(np.asarray(film.convert("L"))[3].argmax()))
+    assert shown == [0, 58, 119]
+
+
 def test_curves_hold_what_was_logged(tmp_path):
     path = tmp_path / "metrics.csv"
     path.write_text("epoch,step,train/generator/l1,val/ssim\n0,9,2.5,\n0,19,nan,\n1,29,1.5,0.25\n")
