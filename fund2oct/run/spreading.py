@@ -37,6 +37,8 @@ def spread(config: dict[str, Any]) -> None:
     if trainer.get("strategy", "auto") != "auto":
         return
     devices, launched = trainer.get("devices", "auto"), [n for n in _LAUNCHED_BY_OTHERS if n in os.environ]
+    if os.environ.get("SLURM_JOB_NAME") in ("bash", "interactive"):  # where Lightning starts the processes
+        launched = [name for name in launched if name != "SLURM_NTASKS"]
     if devices != "auto" or launched:
         if _several(devices) or trainer.get("num_nodes", 1) > 1 or _n_launched(launched) > 1:
             trainer["strategy"] = _STRATEGY

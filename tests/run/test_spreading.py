@@ -16,7 +16,7 @@ def two_cores(monkeypatch):
     monkeypatch.setattr(os, "sched_getaffinity", lambda pid: {0, 1}, raising=False)
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
     monkeypatch.setattr(torch.backends.mps, "is_available", lambda: False)
-    for name in ("SLURM_NTASKS", "TORCHELASTIC_RUN_ID", "OMPI_COMM_WORLD_SIZE"):
+    for name in ("SLURM_NTASKS", "SLURM_JOB_NAME", "TORCHELASTIC_RUN_ID", "OMPI_COMM_WORLD_SIZE"):
         monkeypatch.delenv(name, raising=False)
 
 
@@ -95,3 +95,14 @@ def test_several_gpus_are_told_that_discriminators_rest(monkeypatch, n_gpus, tra
     wanted = config()
     spread(wanted)
     assert wanted == config(**trainer)
+
+
+@pytest.mark.parametrize("name", ["bash", "interactive"])
+def test_in_an_interactive_session_of_slurm_lightning_starts_the_processes(monkeypatch, name):
+    monkeypatch.setenv("SLURM_NTASKS", "1")
+    monkeypatch.setenv("SLURM_JOB_NAME", name)
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 4)
+    wanted = config()
+    spread(wanted)
+    assert wanted == config(strategy=SPREAD["strategy"])
