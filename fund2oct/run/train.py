@@ -20,7 +20,7 @@ from pytorch_lightning.utilities.model_helpers import is_overridden
 from pytorch_lightning.utilities.rank_zero import rank_zero_info
 
 from fund2oct.by_path import listed
-from fund2oct.data import FundusOCTDataModule
+from fund2oct.data import FundusOCTDataModule, PhantomDataModule
 from fund2oct.evaluation import evaluate
 from fund2oct.evaluation.distances import CHEAP, Wanted
 from fund2oct.evaluation.own import Own
@@ -30,6 +30,7 @@ from fund2oct.run.config import ConfigError, load_experiment
 from fund2oct.run.ending import command_of, explained, report_explained
 from fund2oct.run.folder import (
     end_replacing,
+    is_first_process,
     is_started_again,
     last_checkpoint,
     make_run_folder,
@@ -37,8 +38,8 @@ from fund2oct.run.folder import (
 )
 from fund2oct.run.resuming import check_resumable
 from fund2oct.run.settings import check_sections, check_trainer, explain, loggers_of
-from fund2oct.run.spreading import spread
 from fund2oct.run.signals import SaveWhenTerminated
+from fund2oct.run.spreading import spread
 
 if TYPE_CHECKING:
     from fund2oct.evaluation.report.pictures import Picture
@@ -159,15 +160,14 @@ def train(
 def _train(config: dict[str, Any], run: Path, resume: str | Path | None, command: str, again: bool) -> None:
     logging.getLogger("pytorch_lightning.utilities.rank_zero").addFilter(_is_no_advertising)
     cli = _build(config, run)
-    if resume is not None and not again:  # a job that had trained to the end still lacks its report
     ending = SaveWhenTerminated()
     cli.trainer.callbacks.append(ending)  # type: ignore[attr-defined]
+    if resume is not None and not again:  # a job that had trained to the end still lacks its report
         check_resumable(resume, cli.model, cli.trainer)
     n_threads = torch.get_num_threads()
     for message in _NO_NEWS:
         warnings.filterwarnings("ignore", message)
-    # What is wrong with the data is said once, before Lightning starts the other processes.
-    rank_zero_only(cli.datamodule.prepare_data)()
+    _prepare_data(cli.datamodule)
     report = cli.config["report"]
     own = Own.load(report["measures"], report["controls"])
     distances = CHEAP if report["distances"] is None else Wanted.parse(report["distances"])
@@ -248,6 +248,16 @@ def _build(config: dict[str, Any], run: Path | None) -> LightningCLI:
         raise ConfigError(f"configuration: {explain(error)}") from error
     check_trainer(config, cli.model)
     return cli
+
+
+def _prepare_data(datamodule: Any) -> None:
+    """Say what is wrong with the data once, before Lightning starts the other processes.
+
+    Where something else started them, all come here. One of them simulates the eyes, and the others wait for
+    it, to look into the file; of a datamodule of the user's, only the first prepares anything.
+    """
+    if is_first_process() or isinstance(datamodule, PhantomDataModule):
+        datamodule.prepare_data()
 
 
 def _has_test_eyes(datamodule: Any) -> bool:

@@ -1,15 +1,18 @@
 """The training loop, through the same door as the command line."""
 
 import json
+import threading
+from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pytest
 import pytorch_lightning as pl
 import torch
 
-from fund2oct.data import FundusOCTDataModule
+from fund2oct.data import FundusOCTDataModule, PhantomDataModule
 from fund2oct.evaluation.answers.borrowed import RETRIEVAL
 from fund2oct.models import Pix2Vol, VoxelGAN, load_model
+from fund2oct.run import train as first_start
 from fund2oct.run.train import build, train
 
 SHAPE = (6, 32, 48)
@@ -231,3 +234,26 @@ def test_surfaces_alone_are_trained_and_reported(tiny_overrides, tmp_path):
     assert "model" not in report["summary"]
     covered = report["summary"]["model, median surfaces"]["thickness/covered"]["mean"]
     assert 0 <= covered <= 1
+
+
+def test_each_process_of_a_first_start_finds_the_simulated_eyes(tmp_path, monkeypatch):
+    """As the tasks of Slurm, of which none starts the others."""
+    rank = threading.local()
+    monkeypatch.setattr(first_start, "is_first_process", lambda: rank.is_first)
+
+    def start(is_first):
+        rank.is_first = is_first
+        sizes = {"n_eyes": 6, "n_depth": 32, "n_ascans": 48, "simulated_fundus_px": 48}
+        data = PhantomDataModule(str(tmp_path / "new.h5"), **sizes)
+        first_start._prepare_data(data)
+        return data.n_eyes_of("train")
+
+    monkeypatch.setattr("os.cpu_count", lambda: 1)
+    with ThreadPoolExecutor(2) as tasks:
+        found = list(tasks.map(start, [False, True]))
+    assert found[0] == found[1] > 0
+    # What a datamodule of the user's prepares may bear to be done once alone.
+    mine = pl.LightningDataModule()
+    mine.prepare_data = lambda: pytest.fail("prepared by the second process")
+    rank.is_first = False
+    first_start._prepare_data(mine)
