@@ -18,6 +18,8 @@ _OURS = {
     "devices",
 }
 """Keys of the trainer that a model which steps its optimisers itself never asks for."""
+_WHOLE = ("bf16-true", "16-true", "64-true", "64")
+"""Precisions in which Lightning would turn all of a batch into other numbers."""
 _SECTION = ("class_path", "init_args", "dict_kwargs")
 
 
@@ -42,11 +44,18 @@ def check_sections(config: dict[str, Any], run_is_given: bool) -> None:
 
 
 def check_trainer(config: dict[str, Any], model: pl.LightningModule) -> None:
-    """Refuse what a model that steps by itself would not do.
+    """Refuse what a training would not do, or a model that steps by itself.
 
     Raises:
-        ConfigError: naming the key to use instead.
+        ConfigError: naming the key or the value to use instead.
     """
+    precision = str(config["trainer"].get("precision"))
+    if precision in _WHOLE:
+        raise ConfigError(
+            f"configuration: trainer.precision: expected 32-true, bf16-mixed or 16-mixed, found {precision}: "
+            "batches are bytes until they are on the device, and what is measured needs 32 bits; set "
+            "trainer.precision=bf16-mixed"
+        )
     if model.automatic_optimization:
         return
     for key, instead in _OURS.items():

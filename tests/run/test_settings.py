@@ -143,3 +143,11 @@ def test_a_missing_gpu_is_named_by_our_key():
         "only has: [0]; set trainer.devices"
     )
     assert with_our_names("set trainer.devices, of `devices`") == "set trainer.devices, of `devices`"
+
+
+@pytest.mark.parametrize("precision", ["bf16-true", "16-true", "64-true", "64"])
+def test_a_precision_of_the_whole_batch_is_refused(precision, quick, capsys):
+    assert main(["train", "pix2vol", *quick, f"trainer.precision={precision}"]) == 1
+    line = capsys.readouterr().err.splitlines()[-1]
+    assert "trainer.precision: expected 32-true, bf16-mixed or 16-mixed" in line and precision in line
+    assert line.endswith("set trainer.precision=bf16-mixed")
