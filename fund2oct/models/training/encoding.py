@@ -60,7 +60,9 @@ class EncodingModule(SteppingModule):
             return
         encoder = cast(nn.Module, self.generator.encoder)
         trained = any(weight.requires_grad for weight in encoder.parameters())
-        ready = self.share_done() >= 1 if trained else self.task.photos is None
+        # Whoever stops it, by the clock or for a plateau, may do so before the share is all.
+        ended = self.share_done() >= 1 or self.trainer.should_stop
+        ready = ended if trained else self.task.photos is None
         if not ready:
             return
         of_loader = getattr(self.trainer.train_dataloader, "dataset", None)

@@ -57,6 +57,25 @@ def test_a_checkpoint_knows_the_photos_of_its_training(tiny_eyes, tmp_path, monk
     assert again.photos.rest == pytest.approx(loaded.task.photos.rest)
 
 
+def test_a_training_that_is_stopped_early_knows_its_photos_too(tiny_eyes, tmp_path, monkeypatch):
+    """As the clock stops it, or a plateau, where the share that was asked for in its last step is not all."""
+    monkeypatch.setattr(familiar, "_LEAST", 6)
+
+    class Stop(pl.Callback):
+        def on_train_batch_end(self, trainer, *_):
+            trainer.should_stop = trainer.global_step == 2
+
+    model = SurfaceModel((6, 32, 48), encoder="own", surface_width=8)
+    saver = pl.callbacks.ModelCheckpoint(tmp_path, save_last=True, save_on_train_epoch_end=True)
+    trainer = pl.Trainer(
+        accelerator="cpu", devices=1, max_epochs=100, limit_val_batches=0, logger=False,
+        callbacks=[Stop(), saver], enable_progress_bar=False, enable_model_summary=False,
+    )  # fmt: skip
+    trainer.fit(model, datamodule=FundusOCTDataModule(str(tiny_eyes), batch_size=2))
+    assert trainer.global_step == 2
+    assert load_model(tmp_path / "last.ckpt").task.photos is not None
+
+
 @pytest.fixture(scope="module")
 def photo():
     """A photo as a camera gives it, wider than tall."""
