@@ -2,6 +2,7 @@
 
 import doctest
 import math
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -95,6 +96,29 @@ def test_a_diverged_training_stops_and_keeps_the_last_good_checkpoint(
         model = load_model(path, getattr(diverging, name))
         assert all(weight.isfinite().all() for weight in model.parameters())
     assert torch.load(last, weights_only=True)["global_step"] == 2
+
+
+def test_what_one_process_met_stops_all():
+    """Two processes of one training, each of which tells the other what it found."""
+    found = {0: torch.tensor(1.0), 1: torch.tensor(math.nan)}
+    told = []
+
+    def reduce(value, reduce_op):
+        assert reduce_op == "max"
+        told.append(float(value))
+        return torch.tensor(1.0)
+
+    strategy = SimpleNamespace(reduce=reduce, root_device=torch.device("cpu"))
+    for rank, message in (
+        (0, "another process of this training met"),
+        (1, "step 7: not a finite number: l1"),
+    ):
+        model = VoxelGAN((6, 32, 48), channels=(8, 8, 16), n_layers=2)
+        model._finite.note(7, {"l1": found[rank]})
+        model._trainer = SimpleNamespace(world_size=2, strategy=strategy, checkpoint_callbacks=[])
+        with pytest.raises(NotFiniteError, match=message):
+            model._check_finite()
+    assert told == [0.0, 1.0]
 
 
 def test_a_step_reads_nothing_from_the_device_for_it(tiny_eyes):

@@ -15,7 +15,7 @@ from fund2oct.data.loading.split import SeenEyes
 from fund2oct.models.batch import Losses
 from fund2oct.models.task import Task
 from fund2oct.models.training.beginning import Beginning, seen_since
-from fund2oct.models.training.finite import FiniteWatch, advice
+from fund2oct.models.training.finite import FiniteWatch, NotFiniteError, advice
 from fund2oct.models.training.optimisation import (
     Progress,
     as_list,
@@ -172,6 +172,15 @@ class SteppingModule(pl.LightningModule):
         self.log_dict(logged | {f"train/{side}/total": total.detach()})
 
     def _check_finite(self) -> None:
+        """Stop where a value was not finite; all processes of a training come here after the same step."""
+        strategy = self.trainer.strategy
+        if self.trainer.world_size > 1:
+            found = torch.tensor(float(self._finite.first() is not None), device=strategy.root_device)
+            if strategy.reduce(found, reduce_op="max") and not found:
+                raise NotFiniteError(
+                    "another process of this training met a value that is not a finite number, which its "
+                    f"message names; {advice(self.trainer)}"
+                )
         self._finite.check(advice(self.trainer))
 
     def _decay(self, n_averaged: int) -> float:
