@@ -84,7 +84,7 @@ def processes_beside(n_tasks: int, n_alike: int = 1) -> Iterator[Executor]:
         n_tasks: how much there is to do.
         n_alike: processes on the machine that do the same, this one among them; they share the cores.
     """
-    cores = n_cores() // n_alike
+    cores = n_cores() // (1 if _has_own_cores(n_alike) else n_alike)
     if n_tasks < _WORTH_A_PROCESS or cores < 2:
         yield Here()
         return
@@ -96,6 +96,12 @@ def processes_beside(n_tasks: int, n_alike: int = 1) -> Iterator[Executor]:
             yield pool
     finally:
         torch.set_num_threads(before)
+
+
+def _has_own_cores(n_alike: int) -> bool:
+    """Whether Slurm gave each of so many tasks cores of its own, so that they share none."""
+    n_tasks, n_each = (int(os.environ.get(f"SLURM_{name}") or 0) for name in ("NTASKS", "CPUS_PER_TASK"))
+    return n_tasks >= n_alike and n_cores() < n_each * n_alike
 
 
 def _end_with_parent() -> None:

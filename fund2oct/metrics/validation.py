@@ -35,8 +35,6 @@ _S_A_VOXEL = 2.8e-6
 """Time to measure an eye on one core, by its voxels."""
 _WORTH_S = 30.0
 """Time to measure all eyes from which on processes pay, which have to be started for it."""
-_MOST_PENDING = 16
-"""Batches that wait to be measured at most, for each holds its volumes."""
 
 
 class ValidationMetrics(nn.Module):
@@ -64,8 +62,8 @@ class ValidationMetrics(nn.Module):
         super().__init__()
         self.means = nn.ModuleDict({name: EyeMean() for name in LOGGED})
         self.sharpness = SharpnessRatio()
-        self._pending: deque[list[Future[tuple[dict[str, Tensor], Surfaces]]]] = deque()
-        self._names: deque[list[bytes]] = deque()
+        self._pending: deque[tuple[bytes, Future[tuple[dict[str, Tensor], Surfaces]]]] = deque()
+        self._most_pending = 1
         self._found: dict[bytes, Surfaces] = {}
         self._pool: Executor = Here()
         self._pool_ends = ExitStack()
@@ -82,6 +80,8 @@ class ValidationMetrics(nn.Module):
         """
         if n_eyes * n_voxels * _S_A_VOXEL > _WORTH_S:
             self._pool = self._pool_ends.enter_context(processes_beside(n_eyes, n_alike))
+            # Each eye that waits holds its volumes: one more for each process is enough to keep it at work.
+            self._most_pending = 2 * getattr(self._pool, "_max_workers", 1) + 1
 
     def update(
         self,
@@ -110,19 +110,13 @@ class ValidationMetrics(nn.Module):
         )
         volumes = (fake.float(), real.float(), fake_aligned.float(), real_aligned.float(), mask)
         parts = [each.detach().cpu() for each in (*volumes, *spacings)]
-        names, pending = [], []
         for number in range(len(fake)):
             # Cloned, or the whole batch would be sent with each eye.
             own = [part[number : number + 1].clone() for part in parts]
             name = hashlib.blake2b(b"".join(own[n].numpy().tobytes() for n in (1, 5, 6))).digest()
-            names.append(name)
-            pending.append(self._pool.submit(_measure, own, self._found.get(name)))
-        self._names.append(names)
-        self._pending.append(pending)
-        while self._pending and (
-            len(self._pending) > _MOST_PENDING or all(one.done() for one in self._pending[0])
-        ):
-            self._take()
+            self._pending.append((name, self._pool.submit(_measure, own, self._found.get(name))))
+            while self._pending and (len(self._pending) > self._most_pending or self._pending[0][1].done()):
+                self._take()
 
     def finish(self) -> None:
         """Wait for all that is still being measured, and end the processes."""
@@ -137,11 +131,10 @@ class ValidationMetrics(nn.Module):
 
     def _take(self) -> None:
         # In the order of the eyes, so that the sums do not depend on who was done first.
-        measured = [one.result() for one in self._pending.popleft()]
-        self._found.update(zip(self._names.popleft(), (found for _, found in measured), strict=True))
+        eye, measured = self._pending.popleft()
+        values, self._found[eye] = measured.result()
         for name, mean in self.means.items():
-            values = torch.cat([values[name] for values, _ in measured])
-            mean.update(values.to(mean.total.device))  # type: ignore[operator, arg-type]
+            mean.update(values[name].to(mean.total.device))  # type: ignore[operator, arg-type]
 
 
 @torch.no_grad()

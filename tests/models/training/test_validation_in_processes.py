@@ -3,11 +3,13 @@
 import contextlib
 import logging
 import pickle
-from concurrent.futures import Executor, ThreadPoolExecutor
+from concurrent.futures import Executor, Future, ThreadPoolExecutor
 
 import pytest
 import pytorch_lightning as pl
+import torch
 
+from fund2oct import processes
 from fund2oct.data import EyeReader, FundusOCTDataModule
 from fund2oct.metrics import validation
 from fund2oct.metrics.eyes import findings
@@ -82,3 +84,60 @@ def test_a_part_that_an_evaluation_does_not_have_is_not_counted(tiny_eyes, caplo
     with caplog.at_level(logging.INFO):
         data.setup()
     assert "2 eyes to train, 1 to test" in caplog.text and "validate" not in caplog.text
+
+
+class OnlyWhenAsked(Executor):
+    """Measures nothing before its result is asked for, as a process that is far behind."""
+
+    _max_workers = 3
+
+    def __init__(self):
+        self.n_waiting = self.most_waiting = 0
+
+    def submit(self, function, /, *args):
+        self.n_waiting += 1
+        self.most_waiting = max(self.most_waiting, self.n_waiting)
+        future = Future()
+        future.result = lambda: self._done(function, args)
+        return future
+
+    def _done(self, function, args):
+        self.n_waiting -= 1
+        return function(*args)
+
+
+def test_few_eyes_wait_to_be_measured_however_large_a_batch_is(monkeypatch):
+    pool = OnlyWhenAsked()
+    monkeypatch.setattr(validation, "processes_beside", lambda *_: contextlib.nullcontext(pool))
+    values = dict.fromkeys(validation.LOGGED, torch.tensor([0.25]))
+    monkeypatch.setattr(validation, "_measure", lambda eye, found: (values, None))
+    metrics = validation.ValidationMetrics()
+    metrics.start(n_eyes=10**6, n_voxels=10**6)
+    volume = torch.rand(20, 1, 2, 32, 48)
+    metrics.update(volume, volume, volume, volume, volume > 0, 0.02, 0.1)
+    assert pool.most_waiting == 2 * 3 + 2  # two for each process, and one that is just handed over
+    assert pool.n_waiting == 2 * 3 + 1
+    metrics.finish()
+    assert pool.n_waiting == 0
+    assert metrics.named()["aligned/l1"].compute().item() == 0.25
+    assert metrics.means["aligned/l1"].total.item() == 20 * 0.25
+
+
+@pytest.mark.parametrize(
+    "n_tasks, per_task, n_mine, n_alike, n_used",
+    [
+        ("4", "8", 8, 4, 5),  # the launcher gave each task its cores: half of them and one more
+        ("4", "8", 32, 4, 5),  # all tasks may use those of the job
+        ("1", "32", 32, 4, 5),  # a session in which Lightning starts the processes
+        ("", "", 32, 4, 5),
+        ("1", "8", 8, 1, 5),
+    ],
+)
+def test_cores_are_shared_once(monkeypatch, n_tasks, per_task, n_mine, n_alike, n_used):
+    monkeypatch.setenv("SLURM_NTASKS", n_tasks)
+    monkeypatch.setenv("SLURM_CPUS_PER_TASK", per_task)
+    monkeypatch.setattr(processes, "n_cores", lambda: n_mine)
+    asked = []
+    monkeypatch.setattr(processes, "process_pool", lambda n: contextlib.nullcontext(asked.append(n)))
+    with processes.processes_beside(100, n_alike):
+        assert asked == [n_used]
