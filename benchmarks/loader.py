@@ -18,6 +18,7 @@ import tempfile
 import time
 import warnings
 from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -210,10 +211,16 @@ def compare_training(many: Path, options: argparse.Namespace) -> None:
         trainer.callbacks.append(steps)  # type: ignore[attr-defined]
         trainer.fit(model, datamodule=data)
         step = float(np.median(steps.seconds[options.steps // 2 :]))
-        _, _, fresh = build(name, overrides)
-        loader = fresh.train_dataloader()
-        batch = _best(lambda it=loader: [None for _ in it]) / len(loader)
+        loader = trainer.train_dataloader
+        batch = _best(partial(_read, loader, data, trainer.strategy.root_device)) / len(loader)
         print(f"  {name:10} step {step:.3f} s, batch {batch:.4f} s: ratio {step / batch:.0f}", flush=True)
+
+
+def _read(loader: EyeLoader, data: FundusOCTDataModule, device: torch.device) -> None:
+    """An epoch of batches as a training gets them: bytes go to the device and are made batches there."""
+    for raw in loader:
+        data.on_after_batch_transfer(raw.to(device), 0)
+    _now()
 
 
 def _pictures(folder: Path, kind: str) -> np.ndarray:

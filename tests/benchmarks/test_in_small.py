@@ -21,7 +21,10 @@ COMMANDS = {
     "frechet": ("32", r"\| \d+ \| 32 \|"),
     "i3d": ("", r"of the peak"),
     "kill_and_resume": ("--eyes 24 --kills 2", r"eyes that differ: 0; problems: 0"),
-    "loader": ("--parts workers", r"2 workers .* eyes/s"),
+    "loader": (
+        "--parts workers training --experiments regression --steps 2",
+        r"2 workers .* eyes/s(.|\n)*ratio \d+",
+    ),
     "memory": (f"--eyes 200 --epochs 1 --figure {FOLDER}/memory.webp", r"MiB a minute"),
     "heights/positions": (
         f"{EYES} --steps 2 --seeds 1 --arms off rope",
