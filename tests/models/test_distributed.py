@@ -1,6 +1,8 @@
 """Two processes on the CPU do what one does."""
 
+import contextlib
 import os
+import signal
 import socket
 import subprocess
 import sys
@@ -126,15 +128,27 @@ def start(folder, name, overrides, **environment):
         env=kept | {"OMP_NUM_THREADS": "1"} | environment,
         stderr=subprocess.PIPE,
         text=True,
+        start_new_session=True,
     )
+
+
+def said(process):
+    """What a process wrote as errors; one that waits for ever is ended, with those that it started."""
+    try:
+        return process.communicate(timeout=600)[1]
+    except subprocess.TimeoutExpired:
+        pytest.fail("the processes wait for one another")
+    finally:
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(process.pid, signal.SIGKILL)
 
 
 def test_a_signal_to_one_process_ends_all_after_the_same_batch(tiny_overrides, tmp_path):
     process = start(tmp_path, "SIGTERM", tiny_overrides)
-    _, said = process.communicate(timeout=900)
+    text = said(process)
     # Killed by the first process, or with it, where one that it started ended with a status of its own.
-    assert process.returncode == 143, said[-3000:]
-    assert "stopped by SIGTERM; go on with: fund2oct train voxels " in said
+    assert process.returncode == 143, text[-3000:]
+    assert "stopped by SIGTERM; go on with: fund2oct train voxels " in text
     saved = torch.load(tmp_path / "run/checkpoints/stopped.ckpt", weights_only=True)
     assert saved["global_step"] == 2
 
@@ -155,7 +169,7 @@ def test_two_tasks_of_slurm_requeue_their_job_once(tiny_overrides, tmp_path):
         start(tmp_path, "SIGUSR1", tiny_overrides, **job, SLURM_PROCID=rank, SLURM_LOCALID=rank)
         for rank in ("0", "1")
     ]
-    first, second = (task.communicate(timeout=900)[1] for task in tasks)
+    first, second = (said(task) for task in tasks)
     assert [task.returncode for task in tasks] == [138, 0], (first + second)[-3000:]
     assert (tmp_path / "asked").read_text() == "requeue 4711\n"
     assert "the job was requeued and goes on from run/checkpoints/stopped.ckpt by itself" in first
