@@ -144,7 +144,7 @@ def _add_scan_options(parser: argparse.ArgumentParser) -> None:
     scan = parser.add_argument_group("scan")
     scan.add_argument(
         "--spacing-mm", type=float, nargs=3, metavar=("S", "Z", "X"),
-        help="of slices, rows and A-scans (default: what the file says)",
+        help="of slices, rows and A-scans (default: what the file says); a file's star or circles stay",
     )  # fmt: skip
     scan.add_argument(
         "--scan", metavar="MODULE.NAME", help="a scan pattern of your own that says where the slices lie"

@@ -69,7 +69,8 @@ def import_vendor(
     Args:
         source: a file, or a folder that is searched with all below it. What is hidden is passed over.
         out: the file to make.
-        options: slices, sizes, salt. ``spacing_mm`` and ``radial`` go before what the files say.
+        options: slices, sizes, salt. ``spacing_mm``, ``radial`` and ``pattern`` go before what the files
+            say; the first leaves their stars and circles where they are.
         overwrite: whether ``out`` may be replaced.
         workers: processes to read in.
         compression: how the file is compressed, see :class:`~fund2oct.data.EyeWriter`.

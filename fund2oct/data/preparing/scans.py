@@ -29,9 +29,10 @@ class ScanOptions:
 
     Args:
         spacing_mm: distance of slices, rows and A-scans ``(s, z, x)`` of the volume as it lies on disk; None
-            takes what the file says.
-        radial: whether the slices are a star, the first vertical and the others clockwise, instead of
-            a raster from above to below.
+            takes what the file says. It changes the size of a file's raster, and leaves its star, circles and
+            other lines where they are.
+        radial: whether the slices are a star, the first vertical and the others clockwise, instead of what
+            the file says, or of a raster from above to below.
         n_slices: how many evenly spaced slices to keep; None keeps them all.
         star: a star to cut out of a raster, in place of its own slices.
         shape: ``(Z, X)`` to resize B-scans to; None keeps their size.
@@ -140,14 +141,17 @@ def prepare_scan(
             "expected the spacing of slices, rows and A-scans, but the file does not tell it; "
             "give --spacing-mm S Z X"
         )
+    own = None if options.radial or options.pattern is not None else lines
+    if own is not None and options.spacing_mm is not None:
+        given, own = _respaced(own, options.spacing_mm, spacing_mm, volume.shape[2])
     s_mm, z_mm, x_mm = given
     # What the options say goes before the file.
-    lines = options.pattern or (lines if options.spacing_mm is None and not options.radial else None)
+    lines = options.pattern or own
     if lines is not None and lines.n_slices != len(volume):
         raise DataError(f"expected a line for each of {len(volume)} slices, found {lines.n_slices} lines")
-    if options.pattern is not None:
-        s_mm = between_slices_mm(options.pattern, s_mm)
-        x_mm = x_mm if x_mm > 0 else float(np.mean(options.pattern.length_mm)) / volume.shape[2]
+    if lines is not None:
+        s_mm = between_slices_mm(lines, s_mm)
+        x_mm = x_mm if x_mm > 0 else float(np.mean(lines.length_mm)) / volume.shape[2]
     parallel = not options.radial and lines is None and len(volume) > 1
     if not (z_mm > 0 and x_mm > 0 and (s_mm > 0 or not parallel)):
         raise DataError(
@@ -197,6 +201,23 @@ def prepare_scan(
         z_mm, x_mm = z_mm * volume.shape[1] / rows, x_mm * volume.shape[2] / columns
         volume = np.stack([resize(bscan, rows, columns) for bscan in volume])
     return PreparedScan(np.ascontiguousarray(volume), scan, (s_mm, z_mm, x_mm), history, slices, tuple(notes))
+
+
+def _respaced(
+    lines: ScanPattern, wanted: Spacing, told: Spacing | None, n_ascans: int
+) -> tuple[Spacing, ScanPattern]:
+    """Spacing that goes before the file's, which stands in for NaN, and the file's lines with it.
+
+    A raster is as wide and as high as its spacing says. Other lines stay where they are.
+    """
+    s_mm, z_mm, x_mm = (
+        one if not math.isnan(one) else other
+        for one, other in zip(wanted, told or (math.nan,) * 3, strict=True)
+    )
+    if isinstance(lines, RasterScan) and s_mm > 0 and x_mm > 0:
+        upwards = lines.lines[0][0][1] > lines.lines[-1][0][1]
+        lines = RasterScan(lines.n_slices, x_mm * n_ascans, s_mm * (lines.n_slices - 1), upwards)
+    return (s_mm, z_mm, x_mm), lines
 
 
 def _bytes(volume: Array, levels: Levels | None, history: dict[str, Plain], notes: list[str]) -> Array:

@@ -1,6 +1,7 @@
 """Scanners' files on their way into a file of eyes: who the patient is stays outside, bad files are named."""
 
 import csv
+import math
 import re
 import sys
 
@@ -25,8 +26,9 @@ from fund2oct.data import DataError, EyeReader
 from fund2oct.data.formats.scanners.topcon import read_fda
 from fund2oct.data.importing.assemble import ImportOptions
 from fund2oct.data.importing.vendor import import_vendor
-from fund2oct.data.preparing.scans import ScanOptions
+from fund2oct.data.preparing.scans import ScanOptions, prepare_scan
 from fund2oct.data.store.check import check_file
+from fund2oct.geometry import CircularScan, RadialScan, RasterScan
 from fund2oct.phantom import PhantomConfig, simulate_eye
 
 VOL = "heidelberg/octolyzer_Linescan_1.vol"
@@ -83,6 +85,36 @@ def test_slices_are_chosen_together_with_their_boundaries(tmp_path):
     np.testing.assert_allclose(eye.scan.lines[1], ((-3, 0), (3, 0)), atol=1e-6)
     # Slices without the voxel are blank, which `check` says and nothing else.
     assert check_file(out) == [f"{out}: eye '{eye.key}': volume: blank slices 0, 1, 2"]
+
+
+@pytest.mark.parametrize(
+    "scan",
+    [RadialScan(S, 6.0, start_deg=30), CircularScan((1.7,) * S), RasterScan(S, 6.0, 4.0, upwards=True)],
+)
+def test_a_spacing_of_ones_own_leaves_the_files_lines_where_they_are(scan):
+    volume = np.random.default_rng(0).integers(0, 250, (S, Z, X), np.uint8)
+    x_mm = scan.length_mm[0] / X
+    told = (1.0 if isinstance(scan, RasterScan) else math.nan, 0.004, x_mm)
+    found = prepare_scan(volume, told, ScanOptions((math.nan, 0.005, math.nan)), scan)
+    assert found.scan == scan and found.spacing_mm == pytest.approx((told[0], 0.005, x_mm), nan_ok=True)
+    found = prepare_scan(volume, told, ScanOptions((0.3, 0.005, x_mm)), scan)
+    if isinstance(scan, RasterScan):
+        assert found.scan == RasterScan(S, 6.0, 1.2, upwards=True)
+        assert found.spacing_mm == pytest.approx((0.3, 0.005, x_mm))
+    else:
+        assert found.scan == scan and found.spacing_mm == pytest.approx((math.nan, 0.005, x_mm), nan_ok=True)
+    radial = prepare_scan(volume, told, ScanOptions((0.3, 0.005, 0.1), radial=True), scan)
+    assert radial.scan == RadialScan(S, 0.1 * X)
+
+
+def test_a_spacing_that_contradicts_a_files_star_is_refused(tmp_path):
+    star = np.array(RadialScan(S, 6.0).lines) + np.array([4.4, 4.6])
+    source, out = write_vol(tmp_path / "a.vol", ends=star), tmp_path / "eyes.h5"
+    import_vendor(source, out, ImportOptions(ScanOptions((1.0, 0.005, 6 / X))))
+    eye = read_one(out)
+    assert isinstance(eye.scan, RadialScan) and eye.spacing_mm[1] == 0.005
+    with pytest.raises(DataError, match=r"32 A-scans 0.3 mm apart are 9.6 mm, but the scan's lines are 6 mm"):
+        import_vendor(source, out, ImportOptions(ScanOptions((1.0, 0.005, 0.3))), overwrite=True)
 
 
 def test_a_real_scan_from_the_command_line(real_data, tmp_path, capsys):
