@@ -178,7 +178,10 @@ def _add_predict(commands: Commands) -> None:
     add_figures(output)
     output.add_argument("--theme", choices=("light", "dark"), default="light", help="paper of the pictures")
     output.add_argument(
-        "--skip-done", action="store_true", help="pass over photos whose results lie in --out already"
+        "--skip-done",
+        action="store_true",
+        help="pass over photos whose results lie in --out already; those of another photo, model or option "
+        "are refused, or with --overwrite made anew",
     )
     add_overwrite(output, "replace the results of an earlier prediction; photos never are")
     add_json(output, "what became of each photo")

@@ -67,6 +67,12 @@ def is_photo(path: Path) -> bool:
     What is hidden, as the ``._eye.jpg`` that a Mac leaves beside ``eye.jpg``, does not count, and neither do
     pictures that this library drew.
 
+    Args:
+        path: the file.
+
+    Returns:
+        Whether it counts.
+
     Example:
         >>> is_photo(Path("photo.png")), is_photo(Path("._photo.png")), is_photo(Path("eyes.h5"))
         (True, False, False)

@@ -24,9 +24,10 @@ from fund2oct.models import VolumeModel, load_model
 from fund2oct.models.checkpoint import find_model, import_class
 from fund2oct.models.generate import PhotoReader, ReadyPhoto, compared, complete
 from fund2oct.models.uncertainty.draws import check_has_intervals
-from fund2oct.outputs import check_files
+from fund2oct.outputs import OutputError, check_files
 from fund2oct.processes import Here, process_pool
 from fund2oct.progress import with_progress
+from fund2oct.run.made_from import content_digest, difference, model_digest, options_digest
 from fund2oct.run.photos import expand_photos, name_eyes
 from fund2oct.run.results import Results
 from fund2oct.visual import LIGHT, Theme
@@ -115,7 +116,8 @@ def predict(
         metadata: what is known of all eyes, by name, where the table says nothing.
         mask_networks: networks that draw the masks that the model was trained with, by name.
         overwrite: whether the results of an earlier prediction may be replaced; a photo never is.
-        skip_done: whether photos whose results are there already are passed over.
+        skip_done: whether photos whose results are there already are passed over. Results of another photo,
+            model or option are none of these: they are refused by name, or with ``overwrite`` made anew.
         workers: processes that prepare photos while the model draws; none is started for fewer than 16
             photos.
         device: where the model runs, as in ``"cuda:1"``.
@@ -128,7 +130,8 @@ def predict(
     Raises:
         fund2oct.models.CheckpointError: if the checkpoint cannot be used.
         fund2oct.data.DataError: if a folder or pattern has no photos.
-        fund2oct.outputs.OutputError: if a result would be written over something else.
+        fund2oct.outputs.OutputError: if a result would be written over something else, or those that
+            ``skip_done`` finds were made from something else.
         ValueError: if a format is unknown, or intervals are asked of a model that has none to draw.
 
     Example:
@@ -152,21 +155,37 @@ def predict(
     footer = f"{type(network).__name__}, {Path(checkpoint).name}. {network.task.provenance()} {_FOOTER}"
     wanted = seed if intervals else None
     results = Results(Path(out), formats, figure_formats, theme, footer, overwrite, wanted)
-    todo, done = list[tuple[Path, str]](), dict[Path, PredictedPhoto]()
-    for photo, name in zip(found, name_eyes(found, results.names), strict=True):
-        if skip_done and results.are_done(name, network):
-            done[photo] = PredictedPhoto(photo, name, results.there(name), skipped=True)
-        else:
-            todo.append((photo, name))
-    # A folder of an earlier export is looked at by export_eye, which knows what may lie in it.
-    written = [results.folder / file for _, name in todo for file in results.names(name)]
-    check_files([path for path in written if not path.is_dir()], overwrite, [checkpoint, *found])
-    results.folder.mkdir(parents=True, exist_ok=True)
     given = [Path(one) for one in (lines, table) if one]
     tables = dict(zip(given, renamed_tables([*map(read_table, given)], columns or {}, COLUMNS), strict=True))
     lines_of = lines_of_photos(tables[Path(lines)]).find(found) if lines else {}
     known_of = known_of_photos(tables[Path(table)]).find(found) if table else {}
-    told = {photo: (lines_of.get(photo), known_of.get(photo)) for photo, _ in todo}
+    told = {photo: (lines_of.get(photo), known_of.get(photo)) for photo in found}
+    networks = {mask: content_digest(path) or path for mask, path in (mask_networks or {}).items()}
+    by, shared = model_digest(Path(checkpoint)), (seed, model, placement, draw, metadata, networks, theme)
+
+    def made_from(photo: Path) -> dict[str, str]:
+        options = options_digest(photo.stem, *told[photo], *shared)
+        return {"photo": content_digest(photo), "model": by, "options": options}
+
+    todo, done, others = list[tuple[Path, str]](), dict[Path, PredictedPhoto](), list[str]()
+    for photo, name in zip(found, name_eyes(found, results.names), strict=True):
+        files = results.made_by(network, name)
+        if skip_done and all((results.folder / file).exists() for file in files):
+            other = difference(results.folder, name, made_from(photo), files)
+            if not other:
+                done[photo] = PredictedPhoto(photo, name, results.there(name), skipped=True)
+                continue
+            others.append(f"{results.folder / name}: its results were {other} than {photo} now")
+        todo.append((photo, name))
+    if others and not overwrite:
+        more = f" (and {len(others) - 1} more)" if len(others) > 1 else ""
+        raise OutputError(
+            f"{others[0]}{more}; choose another folder, or make them anew: --skip-done --overwrite"
+        )
+    # A folder of an earlier export is looked at by export_eye, which knows what may lie in it.
+    written = [results.folder / file for _, name in todo for file in results.names(name)]
+    check_files([path for path in written if not path.is_dir()], overwrite, [checkpoint, *found])
+    results.folder.mkdir(parents=True, exist_ok=True)
     read = partial(_read, PhotoReader.of(network, placement, metadata), lines, table)
     n_ahead = 2 * workers if len(todo) >= _WORTH_A_PROCESS else 0
     with process_pool(workers) if n_ahead else nullcontext(Here()) as pool:
@@ -174,7 +193,8 @@ def predict(
             _ahead(pool, read, told, todo, n_ahead), len(todo), "translating"
         ):
             try:
-                results.write(network, _complete(network, ready.result(), name, seed, draw), name)
+                eye = _complete(network, ready.result(), name, seed, draw)
+                results.write(network, eye, name, made_from(photo))
                 done[photo] = PredictedPhoto(photo, name, results.there(name))
             except DataError as error:
                 line = " ".join(str(error).split())

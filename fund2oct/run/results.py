@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,6 +19,7 @@ from fund2oct.models.thickness import ThicknessMap, predict_interval_um, predict
 from fund2oct.models.uncertainty.draws import predict_intervals
 from fund2oct.models.uncertainty.familiar import UNLIKE
 from fund2oct.networks.registration import at_given_places
+from fund2oct.run.made_from import forget, remember
 from fund2oct.visual import ShownVolume, Theme, draw_panel, draw_thickness, save_figures
 from fund2oct.visual.thickness import draw_intervals
 
@@ -61,23 +62,25 @@ class Results:
         """Those of them that are there."""
         return tuple(path for path in (self.folder / file for file in self.names(name)) if path.exists())
 
-    def are_done(self, name: str, model: VolumeModel) -> bool:
-        """Whether all of them are there that this model writes."""
+    def made_by(self, model: VolumeModel, name: str) -> set[str]:
+        """Those of them that a model writes."""
         made = set(self.names(name))
         if not model.draws_volumes:
             made -= {f"{name}{_ending(format)}" for format in self.formats}
             made -= {f"{name}{_PANEL}.{ending}" for ending in self.figure_formats}
         if not hasattr(model, "surfaces"):
             made -= {f"{name}{_MAP}.{ending}" for ending in self.figure_formats} | {f"{name}{_NUMBERS}"}
-        return all((self.folder / file).exists() for file in made)
+        return made
 
-    def write(self, model: VolumeModel, eye: Eye, name: str) -> None:
-        """Write the results of a photo, whose scan lies where the model put it.
+    def write(self, model: VolumeModel, eye: Eye, name: str, made_from: Mapping[str, str]) -> None:
+        """Write the results of a photo, whose scan lies where the model put it, and what they were made from.
 
         What stops it leaves no half of them behind.
         """
+        forget(self.folder, name, made_from)
         with at_given_places(model):
             self._write(model, eye, name)
+        remember(self.folder, name, made_from, self.made_by(model, name))
 
     def _write(self, model: VolumeModel, eye: Eye, name: str) -> None:
         assert eye.fundus is not None and model.task is not None

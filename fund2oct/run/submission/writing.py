@@ -21,9 +21,9 @@ from fund2oct.eye import Array, DataError, Plain
 from fund2oct.geometry import Placement
 from fund2oct.models import VolumeModel, load_model
 from fund2oct.models.checkpoint import find_model, import_class
-from fund2oct.models.published import CONFIG, WEIGHTS, is_published
 from fund2oct.outputs import check_files
 from fund2oct.progress import with_progress
+from fund2oct.run.made_from import content_digest, model_digest
 from fund2oct.run.submission.layout import HEIGHT_PX, N_SLICES, WIDTH_PX, find_challenge_photos, slice_names
 
 _QUALITY = 95
@@ -112,7 +112,7 @@ def write_submission(
     placed, known = placement or Placement(), dict(metadata or {})
     parts = out.with_name(f".{out.name}.parts")
     parts.mkdir(parents=True, exist_ok=True)
-    networks = {name: _content(Path(path)) or path for name, path in (mask_networks or {}).items()}
+    networks = {name: content_digest(path) or path for name, path in (mask_networks or {}).items()}
     name_of = _fingerprints(checkpoint, [repr(placed), seed, network.device.type, known, networks])
     kept, failed, done = 0, list[str](), dict[str, Path]()
     for stem, photo in with_progress(photos.items(), len(photos), "translating"):
@@ -181,18 +181,12 @@ def _is_whole(part: Path, stem: str) -> bool:
         return False
 
 
-def _content(path: Path) -> str:
-    """SHA-256 of a file; empty where there is none."""
-    return hashlib.sha256(path.read_bytes()).hexdigest() if path.is_file() else ""
-
-
 def _fingerprints(checkpoint: Path, given: Sequence[object]) -> Callable[[Path], str]:
     """Names of parts by all that decides their content, so that a part of another call is never taken."""
-    files = [checkpoint / CONFIG, checkpoint / WEIGHTS] if is_published(checkpoint) else [checkpoint]
-    model = [_content(path) for path in files]
+    model = model_digest(checkpoint)
 
     def name_of(photo: Path) -> str:
-        decides = [__version__, model, given, photo.stem, _content(photo), _QUALITY]
+        decides = [__version__, model, given, photo.stem, content_digest(photo), _QUALITY]
         return hashlib.sha256(json.dumps(decides).encode()).hexdigest()[:24]
 
     return name_of
