@@ -23,7 +23,7 @@ from fund2oct.data.tables.eyes import GivenLines
 from fund2oct.eye import GENERATED, Array, DataError, Eye, Plain
 from fund2oct.geometry import Placement, ScanPattern
 from fund2oct.models.training.conditions import Conditions
-from fund2oct.models.uncertainty.familiar import photo_distance, unlike_note
+from fund2oct.models.uncertainty.familiar import photo_distance, unknown_note, unlike_note
 from fund2oct.networks.layered.surface_predictor import SurfacePredictor
 from fund2oct.networks.noise import NoiseSource, eye_seed
 from fund2oct.networks.registration import at_given_places
@@ -94,6 +94,8 @@ class PhotoReader:
                 f"their networks, as in --mask {one}=NETWORK or model.draw_masks({{{one!r}: NETWORK}})",
                 stacklevel=3,
             )
+        if unknown := unknown_note(model):
+            warnings.warn(unknown, stacklevel=3)
         options = task.preparation.photo_options(placement or Placement(), task.fundus_px)
         return cls(
             options, task.fundus_px, task.scan, task.spacing_mm, model.shape, task.conditions,

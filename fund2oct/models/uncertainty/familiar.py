@@ -171,3 +171,26 @@ def unlike_note(distance: float) -> str:
         f"the photo is unlike those of the training (distance {distance:.1f}; 1 is usual, {UNLIKE:g} or "
         "more is unlike): the quality of the result and of its intervals is unknown"
     )
+
+
+def unknown_note(model: VolumeModel) -> str:
+    """A warning if a model cannot tell photos unlike those of its training, whose silence means nothing.
+
+    Args:
+        model: a trained model.
+
+    Returns:
+        The warning; empty if the model can tell them.
+
+    Example:
+        >>> from fund2oct.models import load_model
+        >>> unknown_note(load_model("model.ckpt")).partition(":")[0]
+        'the model cannot tell photos unlike those of its training'
+    """
+    if model.task is not None and model.task.photos is not None:
+        return ""
+    return (
+        f"the model cannot tell photos unlike those of its training: it saw fewer than {_LEAST} photos, was "
+        "saved before the end of its training, or is of a class that does not learn it, "
+        f"{type(model).__name__}; that no photo is said to be unlike means nothing"
+    )

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import textwrap
 from collections.abc import Mapping
 from typing import Any
 
 from fund2oct.models import VolumeModel
 from fund2oct.models.published import CONFIG, WEIGHTS
 from fund2oct.models.task import Task
+from fund2oct.models.uncertainty.familiar import unknown_note
 from fund2oct.run.publishing.record import FIGURES, OWN, RunRecord
 
 _CARD = """\
@@ -117,7 +119,7 @@ def model_card(
         does=_does(model),
         kind=type(model).__name__,
         fund2oct=about["fund2oct"],
-        limits=_origin(model.task) + _LIMITS,
+        limits=_origin(model.task) + _LIMITS + _unknown(model),
         picture=f"\n![An eye that was kept for the test]({picture})\n" if picture else "",
         figures=_figures(record, about),
         made="\n".join(_made(model, about)),
@@ -128,6 +130,11 @@ def _origin(task: Task) -> str:
     if not task.simulated:
         return ""
     return _MIXED if task.real else _SIMULATED
+
+
+def _unknown(model: VolumeModel) -> str:
+    note = unknown_note(model)
+    return "\n\n" + textwrap.fill(f"{note[0].upper()}{note[1:]}.", 110) if note else ""
 
 
 def _does(model: VolumeModel) -> str:

@@ -1,0 +1,49 @@
+"""A model that cannot tell photos unlike those of its training says so: its silence means nothing."""
+
+import warnings
+from dataclasses import replace
+
+import pytest
+import torch
+from PIL import Image
+
+from fund2oct.models import load_model
+from fund2oct.models.uncertainty.familiar import FamiliarPhotos, photo_features, unknown_note
+from fund2oct.phantom import simulate_eye
+from fund2oct.run.predict import predict
+from fund2oct.run.publishing.card import model_card
+
+CANNOT = "the model cannot tell photos unlike those of its training: .* means nothing"
+
+
+@pytest.fixture
+def knowing(tiny_checkpoint):
+    model = load_model(tiny_checkpoint)
+    with torch.no_grad():
+        width = photo_features(model.generator_ema.module.encoder(torch.rand(1, 3, 48, 48))).shape[1]
+    model.task = replace(model.task, photos=FamiliarPhotos.fit(10 * torch.randn(80, width)))
+    return model
+
+
+def test_predict_says_it_once(tiny_checkpoint, tmp_path):
+    for number in range(2):
+        Image.fromarray(simulate_eye(0, number).fundus).save(tmp_path / f"eye{number}.png")
+    with pytest.warns(UserWarning, match=CANNOT) as said:
+        predict(tiny_checkpoint, tmp_path, tmp_path / "out", figure_formats=[])
+    assert sum("cannot tell" in str(one.message) for one in said) == 1
+    with pytest.warns(UserWarning, match=CANNOT):
+        load_model(tiny_checkpoint).predict(tmp_path / "eye0.png")
+
+
+def test_a_model_that_can_tell_says_nothing(knowing):
+    assert unknown_note(knowing) == ""
+    with warnings.catch_warnings(action="error"):
+        knowing.predict(simulate_eye(0, 0).fundus)
+
+
+def test_the_card_says_it(tiny_checkpoint, knowing):
+    about = dict.fromkeys(("licence", "provenance", "fund2oct", "numbers", "check"), "")
+    about |= {"n_weights": 1, "packages": [], "with_encoder": False}
+    for model, told in ((load_model(tiny_checkpoint), True), (knowing, False)):
+        card = " ".join(model_card("m", model, None, about, None).split())
+        assert ("The model cannot tell photos unlike those of its training" in card) == told
