@@ -5,8 +5,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from torch import Tensor, nn
+from torch.nn import functional as F
 
 WIDTHS = (64, 96, 128, 192)
+_HALVED = 3
+"""Number of the map that is made half as fine."""
 
 
 class TokenPyramid(nn.Module):
@@ -16,6 +19,9 @@ class TokenPyramid(nn.Module):
     made four times as fine, the next twice, the third stays, the deepest is made half as fine. A fine map
     thereby holds what a patch's token knows of the places within the patch. These layers are trained, also
     where the transformer is frozen.
+
+    A map is read as one that spans the whole photo. Two patches make a cell of the coarsest one: where their
+    number is odd, the map is first resampled to one more along each side, so that no cell lies half outside.
 
     Args:
         channels: number of channels of each map, at most four, the shallowest first.
@@ -52,4 +58,14 @@ class TokenPyramid(nn.Module):
 
     def forward(self, maps: Sequence[Tensor]) -> list[Tensor]:
         """Resample maps, each ``(B, C_l, h, w)``, to ``(B, channels[l], ...)``."""
+        maps = [*maps[:_HALVED], *map(_even, maps[_HALVED:])]
         return [level(each) for level, each in zip(self.levels, maps, strict=True)]
+
+
+def _even(maps: Tensor) -> Tensor:
+    """The same maps with an even number of cells along each side."""
+    height, width = maps.shape[-2:]
+    if height % 2 == width % 2 == 0:
+        return maps
+    size = height + height % 2, width + width % 2
+    return F.interpolate(maps, size, mode="bilinear", align_corners=False)

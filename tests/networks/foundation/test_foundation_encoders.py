@@ -14,7 +14,6 @@ from torch.nn import functional as F
 from fund2oct.networks.encoder import build_encoder
 from fund2oct.networks.foundation import mae_layout
 from fund2oct.networks.foundation.encoder import FoundationEncoder
-from fund2oct.networks.foundation.pyramid import TokenPyramid
 
 MEAN, DEVIATION = torch.tensor([0.5, 0.4, 0.3]), torch.tensor([0.2, 0.25, 0.3])
 
@@ -333,9 +332,3 @@ def test_nothing_is_asked_of_the_network(dinov2, retfound, convnext, monkeypatch
     for path in (dinov2, retfound, convnext):
         assert FoundationEncoder(str(path)).channels
     assert not asked
-
-
-def test_a_pyramid_of_few_or_many_maps():
-    assert [each.shape[-1] for each in TokenPyramid([8, 8])([torch.rand(1, 8, 3, 3)] * 2)] == [12, 6]
-    with pytest.raises(ValueError, match="one to 4 maps, found 5"):
-        TokenPyramid([8] * 5)
