@@ -17,6 +17,7 @@ from tables import CONTROLS, FLOORS, Line
 from fund2oct.data import FundusOCTDataModule
 from fund2oct.evaluation.answers.answer import Answer
 from fund2oct.evaluation.checkpoints import HeldOutEyes
+from fund2oct.retina import SURFACES
 from fund2oct.visual import ShownVolume, draw_panel
 from fund2oct.visual.style import LIGHT, SERIES_COLOURS, TEXT_PT, dress, new_figure
 
@@ -141,6 +142,8 @@ def draw_eye(
 ) -> Figure:
     """Draw the first test eye of a diagnosis, the real one above what each answer gives.
 
+    Two slices are drawn, so that the retina can be seen on a page: see :func:`slices_through_the_lesion`.
+
     Args:
         datamodule: it was set up.
         answers: in the order in which they are drawn.
@@ -161,4 +164,20 @@ def draw_eye(
         if volume is not None:
             volumes[answer.name] = ShownVolume.searched(volume[0, 0], spacing_mm)
     title = f"{key}, {batch['diagnosis'][0]}: kept for the test, the first one with this diagnosis"
-    return draw_panel(volumes, spacing_mm, batch["fundus"][0], batch["grid"][0], title=title, footer=_NOTE)
+    slices = slices_through_the_lesion(volumes["real"].surfaces_um)
+    photo, grid = batch["fundus"][0], batch["grid"][0]
+    return draw_panel(volumes, spacing_mm, photo, grid, slices=slices, title=title, footer=_NOTE)
+
+
+def slices_through_the_lesion(surfaces_um: torch.Tensor) -> list[int]:
+    """Numbers of the slice that has most space below the epithelium, and of the one across it in a star.
+
+    Args:
+        surfaces_um: depths of :data:`fund2oct.retina.SURFACES`, NaN where unknown, shape ``(n, S, X)``.
+    """
+    rpe_um, bm_um = (surfaces_um[SURFACES.index(name)] for name in ("RPE", "BM"))
+    space_um = (bm_um - rpe_um).nansum(1)
+    # Of many slices some are searched.
+    searched = rpe_um.isfinite().any(1).nonzero().flatten().tolist() or [0]
+    place = max(range(len(searched)), key=lambda place: float(space_um[searched[place]]))
+    return sorted({searched[place], searched[(place + len(searched) // 2) % len(searched)]})

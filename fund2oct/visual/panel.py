@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import textwrap
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -15,7 +15,6 @@ from matplotlib.figure import Figure
 from torch import Tensor
 
 from fund2oct.visual.bscan import (
-    MAX_SLICES,
     ShownVolume,
     Spacing,
     draw_bscan,
@@ -46,6 +45,7 @@ def draw_panel(
     *,
     minus: tuple[str, str] | None = None,
     thickness: ThicknessMap | None = None,
+    slices: Sequence[int] | None = None,
     title: str = "",
     footer: str = "",
     theme: Theme = LIGHT,
@@ -63,6 +63,7 @@ def draw_panel(
         grid: positions of the A-scans on it in grid units, shape ``(S, X, 2)``; None draws no lines.
         minus: names of two volumes; a row shows by how much the first is brighter than the second.
         thickness: map of the retina's thickness, which stands beside the photo; None draws none.
+        slices: numbers of the slices shown; None shows all, or six of more.
         title: what stands above.
         footer: what stands below, in small letters, such as what made the picture.
         theme: colours of paper and ink.
@@ -71,7 +72,7 @@ def draw_panel(
         A figure, see :func:`fund2oct.visual.save_figure`.
 
     Raises:
-        ValueError: if there is no volume, or they differ in shape.
+        ValueError: if there is no volume, they differ in shape, or have no slice of such a number.
 
     Example:
         >>> volume = ShownVolume(torch.rand(6, 40, 64))
@@ -81,7 +82,9 @@ def draw_panel(
     if len(shapes) != 1:
         raise ValueError(f"volumes: expected volumes of one shape, found {sorted(shapes) or 'none'}")
     n_slices, n_depth, n_ascans = shapes.pop()
-    shown = shown_slices(n_slices)
+    shown = shown_slices(n_slices) if slices is None else [*slices]
+    if not shown or min(shown) < 0 or max(shown) >= n_slices:
+        raise ValueError(f"slices: expected numbers from 0 to {n_slices - 1}, found {shown}")
     lines = grid if fundus is not None else None
     maps = thickness if fundus is not None else None
     layout = arrange(
@@ -102,7 +105,9 @@ def draw_panel(
     panel.draw_slices(volumes, spacing_mm, shown, minus)
     if layout.content.has_profile:
         panel.draw_profiles(volumes, spacing_mm, shown)
-    panel.draw_names(volumes, minus, n_slices)
+    panel.draw_names(volumes, minus)
+    if len(shown) < n_slices:
+        panel.draw_count(len(shown), n_slices)
     panel.draw_margins(title, footer)
     return panel.figure
 
@@ -172,9 +177,7 @@ class _Panel:
             if place == 0:
                 axes.set_xlabel("mm along the line", labelpad=1, fontsize=SMALL_PT, color=self.theme.muted)
 
-    def draw_names(
-        self, volumes: Mapping[str, ShownVolume], minus: tuple[str, str] | None, n_slices: int
-    ) -> None:
+    def draw_names(self, volumes: Mapping[str, ShownVolume], minus: tuple[str, str] | None) -> None:
         colours = self._colours(volumes)
         for block in range(self.layout.blocks):
             for row, (name, volume) in enumerate(volumes.items()):
@@ -189,11 +192,10 @@ class _Panel:
                 known = any(volume.interval_um is not None for volume in volumes.values())
                 box = self.layout.name(block, self.layout.content.n_rows)
                 self._name(box, "thickness,\nµm", "band: 80%\ninterval" if known else "", None)
-        if n_slices > MAX_SLICES:
-            self._text(
-                self.layout.left, self.layout.top - 0.13, f"{MAX_SLICES} of {n_slices} slices", SMALL_PT,
-                self.theme.muted,
-            )  # fmt: skip
+
+    def draw_count(self, n_shown: int, n_slices: int) -> None:
+        told = f"{n_shown} of {n_slices} slices"
+        self._text(self.layout.left, self.layout.top - 0.13, told, SMALL_PT, self.theme.muted)
 
     def draw_margins(self, title: str, footer: str) -> None:
         height = self.layout.size[1]

@@ -20,6 +20,7 @@ from trainings import trainings_of
 
 from fund2oct.data import EyeReader
 from fund2oct.models.training.finite import NotFiniteError
+from fund2oct.retina import layers
 from fund2oct.run.config import load_experiment
 from fund2oct.run.train import build
 
@@ -276,7 +277,21 @@ def test_the_picture_shows_the_first_test_eye_of_a_diagnosis(plan, tmp_path):
     for asked, key in ((rare, first), ("no such diagnosis", next(iter(told)))):
         drawn = figures.draw_eye(data, [], asked, torch.device("cpu"))
         title = f"{key}, {told[key]}: kept for the test"
-        assert any(title in text.get_text() for text in drawn.findobj(Text))
+        texts = [text.get_text() for text in drawn.findobj(Text)]
+        assert any(title in text for text in texts) and "2 of 6 slices" in texts
+
+
+def test_the_picture_shows_the_slice_through_the_lesion_and_the_one_across_it():
+    surfaces_um = torch.full((len(layers.SURFACES), 6, 9), 300.0)
+    surfaces_um[layers.SURFACES.index("BM")] = 330
+    surfaces_um[layers.SURFACES.index("RPE"), 4, 3:6] -= (
+        120  # a detachment; the retina above it is lifted too
+    )
+    assert figures.slices_through_the_lesion(surfaces_um) == [1, 4]
+    assert figures.slices_through_the_lesion(surfaces_um[:, 4:5]) == [0]
+    many = torch.full((len(layers.SURFACES), 61, 9), torch.nan)
+    many[:, ::12] = surfaces_um  # slices 0, 12, 24, 36, 48 and 60 were searched
+    assert figures.slices_through_the_lesion(many) == [12, 48]
 
 
 @pytest.mark.slow

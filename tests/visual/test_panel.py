@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 import torch
 from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.text import Text
 
 from fund2oct.geometry import CircularScan, Placement, RadialScan, RasterScan
 from fund2oct.models.thickness import ThicknessMap
@@ -41,6 +42,21 @@ def star(fundus):
         volumes, SPACING_MM, fundus, grid, minus=("generated", "real"), thickness=thickness_map(),
         title="an eye", footer="what it is " * 30,
     )  # fmt: skip
+
+
+def test_a_few_slices_are_shown_larger(fundus):
+    grid = Placement().to_grid(RadialScan().coordinates(N_ASCANS))
+    whole, few = (
+        draw_panel({"real": shown(6)}, SPACING_MM, fundus, grid, slices=slices) for slices in (None, [1, 4])
+    )
+    n_pictures = 2
+    assert (len(whole.axes), len(few.axes)) == (n_pictures + 2 * 6, n_pictures + 2 * 2)
+    widths = [max(axes.get_position().width for axes in each.axes[n_pictures:]) for each in (whole, few)]
+    assert widths[1] > 1.5 * widths[0]
+    texts = {text.get_text() for text in few.findobj(Text)}
+    assert {"1", "4", "2 of 6 slices"} < texts and "0" not in {text.get_text() for text in few.axes[0].texts}
+    with pytest.raises(ValueError, match=r"slices: expected numbers from 0 to 5, found .6."):
+        draw_panel({"real": shown(6)}, SPACING_MM, slices=[6])
 
 
 def test_no_axes_are_empty_or_overlap_and_the_paper_is_used(star):
