@@ -92,9 +92,9 @@ def load_mae(path: Path, width_px: int | None = None) -> Backbone:
         )
     width, _, patch_px, _ = weights["patch_embed.proj.weight"].shape
     if width not in _HEADS:
-        known = ", ".join(map(str, _HEADS))
+        widths = ", ".join(map(str, _HEADS))
         raise ValueError(
-            f"encoder: {path}: expected a width of {known}, of which the number of attention heads is known, "
+            f"encoder: {path}: expected a width of {widths}, of which the number of attention heads is known, "
             f"found {width}: the file does not tell that number. Save the network as a folder of "
             "transformers (ViTModel.save_pretrained), whose config.json does"
         )
