@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -14,6 +15,7 @@ from fund2oct.visual.style import LIGHT, SERIES_COLOURS, TEXT_PT, dress, new_fig
 
 _INCHES_A_ROW = 0.42
 _INCHES_OF_FRAME = 1.15
+_MOST_BESIDE = 3
 
 
 def draw_scatter(eyes: Mapping[str, Sequence[Mapping[str, Any]]], titles: Mapping[str, str]) -> Figure:
@@ -79,34 +81,52 @@ def draw_distances(distances: Mapping[str, Sequence[DistanceResult]]) -> Figure:
     return figure
 
 
-def draw_reliability(found: Mapping[str, Mapping[str, Sequence[float]]], levels: Sequence[float]) -> Figure:
+def draw_reliability(found: Mapping[str, Mapping[str, Any]], levels: Sequence[float]) -> Figure:
     """Draw how many intervals of each level hold the real value: a curve an answer, a panel a quantity.
 
-    On the dashed diagonal an interval holds what it promises; below it the answer is too sure.
+    On the dashed diagonal an interval holds what it promises; below it the answer is too sure. Bars are the
+    shares' own 95% intervals.
 
     Args:
-        found: for each answer and each quantity, a share for each level.
+        found: for each answer and each quantity a ``share`` for each level, with the ends ``low`` and
+            ``high`` of its interval, NaN where there is none.
         levels: the probabilities, in (0, 1).
     """
     quantities = list(dict.fromkeys(what for by_what in found.values() for what in by_what))
-    figure = new_figure(2.6 * len(quantities) + 0.5, 3.6, layout="constrained")
-    panels = figure.subplots(1, len(quantities), sharey=True, squeeze=False)[0]
-    for axes, what in zip(panels, quantities, strict=True):
+    n_columns = min(_MOST_BESIDE, len(quantities))
+    n_rows = math.ceil(len(quantities) / n_columns)
+    figure = new_figure(2.6 * n_columns + 0.5, 2.9 * n_rows + 0.7, layout="constrained")
+    panels = figure.subplots(n_rows, n_columns, sharey=True, squeeze=False).ravel()
+    for axes in panels[len(quantities) :]:
+        axes.remove()
+    for axes, what in zip(panels, quantities, strict=False):
         axes.plot([0, 1], [0, 1], color=LIGHT.muted, linestyle="--", linewidth=1, label="as promised")
         for place, (name, by_what) in enumerate(found.items()):
             if what in by_what:
-                axes.plot(levels, by_what[what], "o-", color=_colour(place), markersize=4, label=name)
+                held = by_what[what]
+                bars = [
+                    [max(0.0, share - low) for share, low in zip(held["share"], held["low"], strict=True)],
+                    [max(0.0, high - share) for share, high in zip(held["share"], held["high"], strict=True)],
+                ]
+                axes.errorbar(
+                    levels, held["share"], bars, fmt="o-", color=_colour(place), markersize=4, label=name
+                )
         axes.set(xlim=(0, 1), ylim=(0, 1), aspect="equal", xticks=levels, yticks=levels)
         axes.set_title(what, fontsize=TEXT_PT, color=LIGHT.ink)
         axes.set_xlabel("level of the interval")
         for axis in (axes.xaxis, axes.yaxis):
             axis.set_major_formatter(PercentFormatter(1, decimals=0))
         dress(axes)
-    panels[0].set_ylabel("real values that it holds")
+    for axes in panels[::n_columns]:
+        axes.set_ylabel("real values that it holds")
     handles, labels = panels[0].get_legend_handles_labels()
-    n_columns = min(4, len(handles))
     figure.legend(
-        handles, labels, loc="outside lower center", ncols=n_columns, fontsize=TEXT_PT, frameon=False
+        handles,
+        labels,
+        loc="outside lower center",
+        ncols=min(4, len(handles)),
+        fontsize=TEXT_PT,
+        frameon=False,
     )
     return figure
 

@@ -68,7 +68,10 @@ def chart_pictures(found: Comparison, reliability: Reliability) -> Iterator[Pict
     caption = "Each point is an eye; the line is the median, the band holds the middle half of the eyes."
     yield Picture("Quality", "scatter", caption, draw_scatter(found.eyes, SCATTER))
     if reliability:
-        caption = "On the dashed line an interval holds what it promises; below it a model is too sure."
+        caption = (
+            "On the dashed line an interval holds what it promises; below it a model is too sure. Bars: 95% "
+            "intervals of the shares, as patients are drawn again."
+        )
         yield Picture("Reliability", "reliability", caption, draw_reliability(reliability, LEVELS))
     if found.distances:
         caption = "Full points: all eyes, with 95% intervals. Hollow points: half of them, beside the floor."

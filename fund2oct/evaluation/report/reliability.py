@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from typing import TypedDict
 
 import torch
 from torch import Tensor
@@ -22,17 +23,39 @@ LEVELS = (0.2, 0.4, 0.6, 0.8)
 _EYES_DRAWN = 8
 """Eyes of which voxels are drawn: each has tens of thousands."""
 _ROUNDING = 1e-6
-_SHOWN = {"inner limiting membrane": "ILM", "pigment epithelium": "RPE"}
+_SHOWN = {
+    "inner limiting membrane": "ILM",
+    "outer segments": "OS",
+    "pigment epithelium": "RPE",
+    "Bruch's membrane": "BM",
+}
+_RESAMPLES, _CONFIDENCE = 2000, 0.95
+# Of fewer patients, those that are drawn again differ too little.
+_LEAST_PATIENTS = 5
 
-Reliability = dict[str, dict[str, list[float]]]
-"""For each model and each quantity, the share of the real values that the intervals of each level hold."""
+
+class Held(TypedDict):
+    """Shares of the real values that intervals hold, one for each of :data:`LEVELS`."""
+
+    share: list[float]
+    low: list[float]
+    """Lower ends of the shares' own 95% intervals; NaN where there are too few patients for one."""
+    high: list[float]
+    n_eyes: int
+
+
+Reliability = dict[str, dict[str, Held]]
+"""For each model and each quantity, what the intervals of each level hold."""
 
 RELIABILITY_TEXT = f"""\
 Of all intervals of a level, that share should hold the real value. Where fewer do, the model is too sure;
-where more do, it is not sure enough. Thickness and heights above the pose's surface are intervals of the
-predicted distribution, at all A-scans of all eyes, against the surfaces as found. A voxel's interval lies
-between two of {N_DRAWS} draws; voxels are counted in about {_EYES_DRAWN} eyes, in the aligned frame. Few eyes
-make these shares uncertain, for the A-scans of one eye err together."""
+where more do, it is not sure enough. In brackets is the range in which the share lies with 95% confidence, as
+patients are drawn again (none for less than {_LEAST_PATIENTS} patients): a level within it is not shown to be
+missed. Thickness and heights above the pose's surface are intervals of the predicted distribution, at all
+A-scans of all eyes, against the surfaces as found. The tips of the outer segments lie on the pigment
+epithelium but over fluid, so that in most A-scans both intervals are tested by one and the same height. A
+voxel's interval lies between two of {N_DRAWS} draws; voxels are counted in about {_EYES_DRAWN} eyes, in the
+aligned frame."""
 
 
 def level_of_normal(real: Tensor, median: Tensor, deviation: Tensor) -> Tensor:
@@ -89,10 +112,9 @@ def measure_reliability(models: Mapping[str, VolumeModel], eyes: EyeSet, seed: i
         seed: of the draws.
 
     Returns:
-        For each model and each quantity the share at each of :data:`LEVELS`.
+        For each model and each quantity the shares at :data:`LEVELS`, with their own 95% intervals.
     """
-    # Of each model and quantity how many values there are, and how many of them each level holds.
-    counts: dict[str, dict[str, Tensor]] = {name: {} for name in models}
+    counts: dict[str, dict[str, dict[str, Tensor]]] = {name: {} for name in models}
     n_drawn, noisy = 0, {name for name, model in models.items() if model.draws_volumes}
     for batch in eyes.batches():
         for name, model in models.items():
@@ -103,25 +125,80 @@ def measure_reliability(models: Mapping[str, VolumeModel], eyes: EyeSet, seed: i
                 if not voxels:
                     noisy.remove(name)
             for what, level in levels.items():
-                level = level[level.isfinite()]
-                count = torch.stack([(level <= most + _ROUNDING).sum() for most in (*LEVELS, 1.0)]).cpu()
-                counts[name][what] = counts[name].get(what, 0) + count
+                of_eyes = counts[name].setdefault(what, {})
+                for key, of_eye in zip(batch["key"], level, strict=True):
+                    if (known := of_eye.isfinite()).any():
+                        of_eyes[key] = _counted(of_eye[known])
         n_drawn += len(batch["key"])
+    patients = dict(zip(eyes.keys, eyes.patients, strict=True))
     return {
-        name: {what: (count[:-1] / count[-1]).tolist() for what, count in by_what.items() if count[-1]}
+        name: {
+            what: held_of_patients(torch.stack(list(of_eyes.values())), [patients[key] for key in of_eyes])
+            for what, of_eyes in by_what.items()
+            if of_eyes
+        }
         for name, by_what in counts.items()
-        if by_what
+        if any(by_what.values())
     }
+
+
+def _counted(levels: Tensor) -> Tensor:
+    """How many values of an eye each level holds, and behind them how many there are."""
+    return torch.stack([(levels <= most + _ROUNDING).sum() for most in (*LEVELS, 1.0)]).double().cpu()
+
+
+def held_of_patients(counts: Tensor, patients: Sequence[str]) -> Held:
+    """Shares of all values that lie in their intervals, and how sure the shares are.
+
+    The values of an eye err together, and so do the two eyes of a patient. So whole patients are drawn with
+    replacement, as many as there are, and the ends are quantiles of the shares of such draws.
+
+    Args:
+        counts: of each eye how many values each level holds, and behind them how many there are, shape
+            ``(N, n_levels + 1)``.
+        patients: of each eye.
+
+    Returns:
+        The shares with the ends of their 95% intervals.
+
+    References:
+        Efron and Tibshirani, An introduction to the bootstrap, 1993, chapter 13 (percentiles).
+
+    Example:
+        >>> held = torch.tensor([2.0, 4.0, 3.0, 3.0, 2.0, 4.0])  # of ten values of each eye, at one level
+        >>> counts = torch.stack([held, torch.full((6,), 10.0)], 1)
+        >>> held = held_of_patients(counts, ["a", "b", "c", "d", "e", "f"])
+        >>> {name: [round(each, 2) for each in held[name]] for name in ("share", "low", "high")}
+        {'share': [0.3], 'low': [0.23], 'high': [0.37]}
+    """
+    numbers = {patient: number for number, patient in enumerate(dict.fromkeys(patients))}
+    of_patient = torch.tensor([numbers[patient] for patient in patients])
+    sums = counts.new_zeros(len(numbers), counts.shape[1]).index_add(0, of_patient, counts)
+    share = sums.sum(0)[:-1] / sums.sum(0)[-1]
+    ends = torch.full((2, len(share)), math.nan, dtype=counts.dtype)
+    if len(numbers) >= _LEAST_PATIENTS:
+        rng = torch.Generator().manual_seed(0)
+        drawn = sums[torch.randint(len(numbers), (_RESAMPLES, len(numbers)), generator=rng)].sum(1)
+        tail = (1 - _CONFIDENCE) / 2
+        levels = torch.tensor([tail, 1 - tail], dtype=counts.dtype)
+        ends = (drawn[:, :-1] / drawn[:, -1:]).quantile(levels, dim=0)
+    low, high = ends.tolist()
+    return {"share": share.tolist(), "low": low, "high": high, "n_eyes": len(counts)}
 
 
 def reliability_table(found: Reliability) -> list[str]:
     """The shares as a table in Markdown."""
-    lines = [row_of(["answer", "interval of", *(f"{level:.0%}" for level in LEVELS)])]
-    lines.append("|---|---|" + "---:|" * len(LEVELS))
+    lines = [row_of(["answer", "interval of", "eyes", *(f"{level:.0%}" for level in LEVELS)])]
+    lines.append("|---|---|---:|" + "---:|" * len(LEVELS))
     for name, by_what in found.items():
-        for what, shares in by_what.items():
-            lines.append(row_of([name, what, *(f"{share:.0%}" for share in shares)]))
+        for what, held in by_what.items():
+            shares = map(_told, held["share"], held["low"], held["high"])
+            lines.append(row_of([name, what, str(held["n_eyes"]), *shares]))
     return lines
+
+
+def _told(share: float, low: float, high: float) -> str:
+    return f"{share:.0%}" if math.isnan(low) else f"{share:.0%} [{low:.0%}, {high:.0%}]"
 
 
 def _surface_levels(model: VolumeModel, batch: Batch) -> dict[str, Tensor]:

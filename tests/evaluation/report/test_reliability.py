@@ -7,6 +7,7 @@ from scipy.stats import norm
 
 from fund2oct.evaluation.report.reliability import (
     LEVELS,
+    held_of_patients,
     level_of_draws,
     level_of_normal,
     measure_reliability,
@@ -54,6 +55,8 @@ class Eyes:
 
     def __init__(self, n_batches: int) -> None:
         self.n_batches = n_batches
+        self.keys = tuple(f"{eye}" for eye in range(20 * n_batches))
+        self.patients = tuple(f"{eye // 2}" for eye in range(20 * n_batches))
 
     def batches(self):
         for number in range(self.n_batches):
@@ -67,20 +70,51 @@ class Eyes:
             surfaces_um = 900 - heights
             surfaces_um[0, :, 0] = torch.nan
             yield {
-                "key": [str(eye) for eye in range(20)], "fundus": fundus, "pose_um": pose_um,
+                "key": list(self.keys[20 * number : 20 * (number + 1)]), "fundus": fundus, "pose_um": pose_um,
                 "surfaces_um": surfaces_um, "grid": torch.zeros(20, S, X, 2),
             }  # fmt: skip
 
 
+SURFACES_COUNTED = {
+    "thickness", "inner limiting membrane", "outer segments", "pigment epithelium", "Bruch's membrane",
+}  # fmt: skip
+
+
 def test_a_model_that_is_too_sure_holds_less_than_it_promises():
     found = measure_reliability({"right": Knows(10.0), "too sure": Knows(5.0)}, Eyes(40))
-    assert set(found["right"]) == {"thickness", "inner limiting membrane", "pigment epithelium"}
-    for shares in found["right"].values():
-        assert shares == pytest.approx(LEVELS, abs=0.06)
+    # All surfaces of which `predict` writes an interval.
+    assert set(found["right"]) == SURFACES_COUNTED and len(SURFACES_COUNTED) == 1 + N_SURFACES
+    for held in found["right"].values():
+        assert held["share"] == pytest.approx(LEVELS, abs=0.06) and held["n_eyes"] == 800
+        assert all(
+            low < level < high for low, level, high in zip(held["low"], LEVELS, held["high"], strict=True)
+        )
     expected = [2 * norm.cdf(norm.ppf(0.5 + level / 2) / 2) - 1 for level in LEVELS]
-    for shares in found["too sure"].values():
-        assert shares == pytest.approx(expected, abs=0.06)
+    for held in found["too sure"].values():
+        assert held["share"] == pytest.approx(expected, abs=0.06)
+        assert all(high < level for high, level in zip(held["high"], LEVELS, strict=True))
     table = reliability_table(found)
-    assert table[0] == "| answer | interval of | 20% | 40% | 60% | 80% |" and len(table) == 2 + 6
+    assert table[0] == "| answer | interval of | eyes | 20% | 40% | 60% | 80% |" and len(table) == 2 + 10
+    held = found["right"]["thickness"]
+    told = f"| {held['share'][3]:.0%} [{held['low'][3]:.0%}, {held['high'][3]:.0%}] |"
+    assert table[2].startswith("| right | thickness | 800 |") and table[2].endswith(told)
     figure = draw_reliability(found, LEVELS)
     assert [axes.get_title() for axes in figure.axes] == list(found["right"])
+
+
+def test_the_interval_of_a_share_is_that_of_patients():
+    # Of each patient both eyes and all A-scans are held, or none: as good as one draw of a patient.
+    rng = np.random.default_rng(0)
+    held = np.repeat(rng.random(200) < 0.8, 2)
+    counts = torch.tensor([[100.0 * one, 100.0] for one in held])
+    patients = [str(eye // 2) for eye in range(400)]
+    found = held_of_patients(counts, patients)
+    share = held.mean()
+    reach = 1.96 * np.sqrt(share * (1 - share) / 200)
+    assert found["share"] == pytest.approx([share])
+    assert found["low"] == pytest.approx([share - reach], abs=0.012)
+    assert found["high"] == pytest.approx([share + reach], abs=0.012)
+    alone = held_of_patients(counts, [str(eye) for eye in range(400)])
+    assert (alone["high"][0] - alone["low"][0]) * 2**0.5 == pytest.approx(2 * reach, rel=0.08)
+    few = held_of_patients(counts[:8], patients[:8])
+    assert np.isnan(few["low"]).all() and np.isnan(few["high"]).all()
