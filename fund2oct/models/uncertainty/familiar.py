@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -17,10 +17,12 @@ if TYPE_CHECKING:
     from fund2oct.models.base import VolumeModel
 
 UNLIKE = 1.5
-"""Distance from which on a photo counts as unlike; simulated photos like those of the training stay below."""
+"""Distance from which on a photo counts as unlike; of new photos like those of the training few are there."""
 _LEAST, _MOST, _BATCH = 64, 256, 16
 """Photos of a training: fewer cannot tell what is usual, more are not needed; and as many at a time."""
 _N_DIRECTIONS = 16
+_FOLDS = 16
+"""Parts of the photos, each of which is judged by the others; with few parts each is judged by too few."""
 _TINY = 1e-6
 
 
@@ -38,7 +40,9 @@ class FamiliarPhotos:
         d^2 = \frac1D \left( \sum_k \frac{(v_k \cdot z)^2}{\lambda_k} +
         \frac1r \Bigl| z - \sum_k (v_k \cdot z) \, v_k \Bigr|^2 \right)
 
-    so that its mean square over the photos of the training is 1.
+    Photos from which it was learned lie nearer than new ones, the more so the fewer there were. So parts of
+    them are judged by the others, and all variances are multiplied by one number with which the median
+    distance of photos that are judged so is 1: 1 is usual for *new* photos of the same kind.
 
     Args:
         mean: of the features, shape ``(D,)``.
@@ -56,8 +60,8 @@ class FamiliarPhotos:
     Example:
         >>> features = torch.randn(500, 40)
         >>> usual = FamiliarPhotos.fit(features)
-        >>> round(float(usual.distance(features).square().mean()), 3)
-        1.0
+        >>> abs(float(usual.distance(torch.randn(500, 40)).median()) - 1) < 0.05
+        True
         >>> bool(usual.distance(features[:5] + 4).min() > UNLIKE)
         True
     """
@@ -70,8 +74,18 @@ class FamiliarPhotos:
 
     @classmethod
     def fit(cls, features: Tensor) -> FamiliarPhotos:
-        """Learn from the features ``(N, D)`` of training photos."""
+        """Learn from the features ``(N, D)`` of training photos; those of one patient follow each other."""
         features = features.detach().double().cpu()
+        away = []
+        for part in torch.arange(len(features)).chunk(_FOLDS):
+            others = torch.ones(len(features), dtype=torch.bool).index_fill(0, part, False)
+            away.append(cls._fitted(features[others]).distance(features[part]))
+        found, factor = cls._fitted(features), float(torch.cat(away).median()) ** 2
+        return replace(found, variances=factor * found.variances, rest=factor * found.rest)
+
+    @classmethod
+    def _fitted(cls, features: Tensor) -> FamiliarPhotos:
+        """Learn, with a mean square distance of 1 over these very photos."""
         mean, scale = features.mean(0), features.std(0, correction=0).clamp(min=_TINY)
         scaled = (features - mean) / scale
         variances, directions = torch.linalg.eigh(scaled.T @ scaled / len(scaled))

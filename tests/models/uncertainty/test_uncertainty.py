@@ -33,7 +33,27 @@ def test_the_distance_is_that_of_mahalanobis():
     scaled = (others - features.mean(0).numpy()) / features.std(0, correction=0).numpy()
     expected = np.sqrt(np.einsum("nd,de,ne->n", scaled, np.linalg.inv(covariance), scaled) / N_FEATURES)
     np.testing.assert_allclose(usual.distance(torch.from_numpy(others)), expected, rtol=1e-4)
-    assert usual.distance(features).square().mean().item() == pytest.approx(1, abs=1e-3)
+
+
+@pytest.mark.parametrize("n_photos", [64, 256])
+def test_one_is_usual_for_new_photos_of_the_same_kind(n_photos):
+    # Variances that fall by a power law, in directions that mix the features, as those of an encoder's do.
+    mixed = torch.arange(1, 201).pow(-1.0)[:, None] * torch.linalg.qr(torch.randn(200, 200))[0]
+    new = torch.randn(2000, 200) @ mixed
+    fitted = [FamiliarPhotos.fit(torch.randn(n_photos, 200) @ mixed) for _ in range(5)]
+    away = torch.stack([usual.distance(new) for usual in fitted])
+    assert away.median(1).values.mean().item() == pytest.approx(1, abs=0.05)
+    assert (away >= UNLIKE).float().mean() <= 0.02
+
+
+def test_distances_of_a_stored_model_are_read_as_they_were_written():
+    stored = FamiliarPhotos.fit(torch.randn(80, N_FEATURES)).to_dict()
+    assert set(stored) == {"mean", "scale", "directions", "variances", "rest"}
+    earlier = stored | {"variances": torch.full_like(stored["variances"], 4), "rest": torch.tensor(4.0)}
+    photo = (
+        stored["mean"] + 3 * stored["scale"]
+    )  # each feature three of its deviations away, where 2 is usual
+    assert FamiliarPhotos.from_dict(earlier).distance(photo[None]).item() == pytest.approx(1.5, rel=1e-4)
 
 
 def test_a_checkpoint_knows_the_photos_of_its_training(tiny_eyes, tmp_path, monkeypatch):
