@@ -7,8 +7,9 @@ that tells nothing and 1 for one that tells every photo apart:
 distance    of the photo from those of the training that the checkpoint knows, as ``predict`` warns by it
 width       mean width of the 80% interval of the thickness, as the model predicts it
 
-and, where the volume is known, the thickness error and the share of the A-scans whose thickness lies in the
-interval. All photos are prepared as ``predict`` does it. Of a disease the distance is that from the photos
+It also prints the median of the distance, the share of the photos that ``predict`` warns of, and, where the
+volume is known, the thickness error and the share of the A-scans whose thickness lies in the interval. All
+photos are prepared as ``predict`` does it. Of a disease the distance is that from the photos
 without it among those from which a checkpoint learns what is usual, and the other test eyes stand against
 those with it: the encoder of ``pix2vol`` is frozen and has seen neither.
 """
@@ -31,7 +32,7 @@ from fund2oct.eye import Array, diagnoses_of
 from fund2oct.models import VolumeModel, load_model
 from fund2oct.models.generate import PhotoReader
 from fund2oct.models.surface_model import heights_above_pose
-from fund2oct.models.uncertainty.familiar import FamiliarPhotos, looked_at, photo_features
+from fund2oct.models.uncertainty.familiar import UNLIKE, FamiliarPhotos, looked_at, photo_features
 from fund2oct.networks.layered.surfaces import thickness_interval_um, thickness_um
 from fund2oct.phantom import PhantomConfig, simulate_eye
 from fund2oct.retina import SURFACES
@@ -110,6 +111,7 @@ def changed(photos: Array, model: VolumeModel, real: Path | None) -> dict[str, A
 def row(name: str, distances: Sequence[Tensor], widths: Sequence[Tensor], found: Found) -> str:
     """A line of the table."""
     told = [f"{auroc(*distances):.2f}", f"{auroc(*widths):.2f}", f"{distances[1].median():.2f}"]
+    told.append(f"{(distances[1] >= UNLIKE).float().mean():.0%}")
     told.append(f"{found['error'].nanmean():.1f}" if "error" in found else "-")
     told.append(f"{found['covered'].nanmean():.0%}" if "covered" in found else "-")
     return f"| {name} ({len(distances[1])}) | {' | '.join(told)} |"
@@ -147,8 +149,11 @@ def main() -> None:
     grid, real_um = torch.cat([batch["grid"] for batch in batches]), heights[:, ILM] - heights[:, RPE]
     own = look(model, photos, grid, real_um)
     away = usual.distance(own["features"])
-    print("| photos | distance: AUROC | width: AUROC | distance, median | thickness error, µm | 80% covers |")
-    print("|---|---:|---:|---:|---:|---:|")
+    print(
+        f"| photos | distance: AUROC | width: AUROC | distance, median | {UNLIKE:g} or more | "
+        "thickness error, µm | 80% covers |"
+    )
+    print("|---|---:|---:|---:|---:|---:|---:|")
     print(row("like the training", (away, away), (own["width"], own["width"]), own), flush=True)
     print(f"(largest distance of a test photo: {away.max():.2f})")
     for name, strange in changed(photos, model, options.real).items():

@@ -297,12 +297,9 @@ class FundusOCTDataset(Dataset[dict[str, Any]]):
             sample["spacing_x_mm"] = torch.tensor(fmean(scan.length_mm) / n_ascans)
             if "boundaries_um" in self._optional:
                 sample["boundaries_um"] = self._maps(number, "boundaries_um")
-        sample["key"] = index.keys[number]
-        sample["patient"] = index.patients[number]
-        sample["laterality"] = index.lateralities[number]
-        sample["diagnosis"] = index.diagnoses[number]
-        sample["metadata"] = index.metadata[number]
-        return sample
+        told = {"key": index.keys, "patient": index.patients, "laterality": index.lateralities}
+        told |= {"diagnosis": index.diagnoses, "metadata": index.metadata}
+        return sample | {name: column[number] for name, column in told.items()}
 
     def _pose(self, number: int) -> Tensor:
         stored = np.empty(self._index.shape(number, "pose_um"), np.float32)

@@ -94,8 +94,8 @@ def load_mae(path: Path, width_px: int | None = None) -> Backbone:
     if width not in _HEADS:
         widths = ", ".join(map(str, _HEADS))
         raise ValueError(
-            f"encoder: {path}: expected a width of {widths}, of which the number of attention heads is known, "
-            f"found {width}: the file does not tell that number. Save the network as a folder of "
+            f"encoder: {path}: expected a width of {widths}, of which the number of attention heads is "
+            f"known, found {width}: the file does not tell that number. Save the network as a folder of "
             "transformers (ViTModel.save_pretrained), whose config.json does"
         )
     side = round((weights["pos_embed"].shape[1] - 1) ** 0.5)
