@@ -2,22 +2,22 @@
 
 The surfaces alone are trained without an attention (``off``) and with one that is told the places of A-scans
 in each of four ways. For each the thickness error of the test eyes is printed; and for each head of an
-attention by how much the error grows when the head is closed, and the effective rank of its logits, of the
-168 that there can be: in a head of rank 1 all A-scans heed the same ones.
+attention by how much the error grows when the head is closed, and the effective rank of its logits, at most
+24, the channels of a head: in a head of rank 1 all A-scans heed the same ones. Beside it stands the rank
+before the training. The heads of a model of your own: ``fund2oct.evaluation.report.heads.head_report``.
 """
 
 import argparse
 import time
 
 import torch
-from cached_eyes import BATCH, CachedEyes, thickness_errors, told, train
+from cached_eyes import CachedEyes, thickness_errors, told, train
 from torch import nn
 
 from fund2oct.data import FundusOCTDataModule
-from fund2oct.networks.attention import MM_PER_UNIT, N_HEADS, POSITIONS, ScanAttention, effective_rank
+from fund2oct.networks.attention import POSITIONS, HeadValue, value_heads
 from fund2oct.networks.encoder import PretrainedEncoder
 from fund2oct.networks.layered.surfaces import SurfaceDistribution, SurfaceNetwork
-from fund2oct.networks.lines import place_features
 
 ARMS = ("off", *POSITIONS)
 
@@ -28,19 +28,11 @@ def predict(network: nn.Module, eyes: CachedEyes, chosen: torch.Tensor) -> Surfa
     return found
 
 
-@torch.inference_mode()
-def ranks(network: nn.Module, eyes: CachedEyes) -> list[float]:
-    """Effective rank of each head's logits, the mean of the eyes."""
+def heads_of(network: nn.Module, eyes: CachedEyes) -> list[HeadValue]:
+    """What each head does; none without an attention."""
     assert isinstance(network, SurfaceNetwork)
-    reader, found = network.encoder, []
-    assert isinstance(reader.attention, ScanAttention)
-    for chosen in torch.arange(len(eyes.photos)).split(BATCH):
-        grid = eyes.grid[chosen]
-        features = reader.read(*eyes.of_some(chosen), grid, place_features(grid))
-        at = features, MM_PER_UNIT * (grid - grid.mean((1, 2), keepdim=True))
-        found.append(effective_rank(reader.attention.logits(*at, *at)))
-    mean: list[float] = torch.cat(found).mean(0).tolist()
-    return mean
+    attention = network.encoder.attention
+    return value_heads(attention, lambda: thickness_errors(network, predict, eyes)) if attention else []
 
 
 def main() -> None:
@@ -57,21 +49,23 @@ def main() -> None:
     training, test = (CachedEyes.of(each, encoder) for each in (data.train_dataset, data.test_dataset))
     for seed in range(options.seeds):
         for arm in options.arms:
-            position, began = None if arm == "off" else arm, time.process_time()
-            network = train(
-                lambda p=position: SurfaceNetwork(training.map_channels, position=p),  # type: ignore[misc]
-                predict, training, options.steps, seed,
-            )  # fmt: skip
+            position = None if arm == "off" else arm
+
+            def build(p: str | None = position) -> SurfaceNetwork:
+                return SurfaceNetwork(training.map_channels, position=p)
+
+            torch.manual_seed(seed)
+            untrained = heads_of(build().eval(), test)
+            began = time.process_time()
+            network = train(build, predict, training, options.steps, seed)
             errors, spent = thickness_errors(network, predict, test), time.process_time() - began
             print(f"{arm}, seed {seed}: {told(errors)}; {spent:.0f} s", flush=True)
-            assert isinstance(network, SurfaceNetwork)
-            attention = network.encoder.attention
-            for head in range(N_HEADS if attention else 0):
-                assert attention is not None
-                with attention.without(head):
-                    worse = (thickness_errors(network, predict, test) - errors).mean()
-                rank = ranks(network, test)[head]
-                print(f"    head {head}: closed, {worse:+.2f} µm; effective rank {rank:.1f}", flush=True)
+            for number, (head, before) in enumerate(zip(heads_of(network, test), untrained, strict=True)):
+                print(
+                    f"    head {number}: closed, {head.worse:+.2f} µm; effective rank {head.rank:.1f} "
+                    f"({before.rank:.1f} untrained)",
+                    flush=True,
+                )
 
 
 if __name__ == "__main__":

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -108,6 +109,17 @@ class ScanAttention(nn.Module):
         q, k = self._asking(features, places_mm, others, others_mm)
         return q @ k.transpose(2, 3) * q.shape[-1] ** -0.5
 
+    def ranks(self, features: Tensor, places_mm: Tensor, others: Tensor, others_mm: Tensor) -> Tensor:
+        """:func:`effective_rank` of the logits of each head, ``(B, heads)``, without all of the logits.
+
+        The arguments are those of :meth:`forward`. It is at most the number of channels of a head, a quarter
+        of the width, for logits are products of so many.
+        """
+        q, k = (part.double() for part in self._asking(features, places_mm, others, others_mm))
+        k = k - k.mean(2, keepdim=True)
+        triangles = torch.linalg.qr(q, mode="r").R, torch.linalg.qr(k, mode="r").R
+        return _spread(torch.linalg.svdvals(triangles[0] @ triangles[1].transpose(2, 3)))
+
     @contextmanager
     def without(self, head: int) -> Iterator[None]:
         """Close a head for a while: what a model loses by it is what the head is worth."""
@@ -167,7 +179,7 @@ def effective_rank(logits: Tensor) -> Tensor:
         logits: shape ``(..., N, M)``.
 
     Returns:
-        From 1 to the smaller of N and M, shape ``(...)``.
+        From 1 to the smaller of N and M, and no more than the channels of the head, shape ``(...)``.
 
     References:
         Roy and Vetterli, The effective rank, EUSIPCO 2007.
@@ -179,9 +191,59 @@ def effective_rank(logits: Tensor) -> Tensor:
         1.0
     """
     logits = logits.double()
-    values = torch.linalg.svdvals(logits - logits.mean(-1, keepdim=True))
+    return _spread(torch.linalg.svdvals(logits - logits.mean(-1, keepdim=True)))
+
+
+def _spread(values: Tensor) -> Tensor:
     share = values / values.sum(-1, keepdim=True).clamp(min=1e-30)
     return torch.special.entr(share).sum(-1).exp().float()
+
+
+class HeadValue(NamedTuple):
+    """What a head of an attention does.
+
+    Attributes:
+        worse: by how much the mean error grows when the head is closed.
+        rank: :func:`effective_rank` of its logits, the mean of the eyes.
+    """
+
+    worse: float
+    rank: float
+
+
+@torch.no_grad()
+def value_heads(attention: ScanAttention, errors: Callable[[], Tensor]) -> list[HeadValue]:
+    """What each head of a trained attention does.
+
+    Args:
+        attention: part of a model.
+        errors: runs the model on some eyes, and returns their errors.
+
+    Returns:
+        A value for each head.
+
+    Example:
+        >>> attention = ScanAttention(width=32, position="rope")  # untrained: its exchange is 0
+        >>> features, places_mm = torch.rand(2, 32, 6, 40), torch.rand(2, 6, 40, 2)
+        >>> heads = value_heads(attention, lambda: attention(features, places_mm, features, places_mm).abs())
+        >>> len(heads), heads[0].worse
+        (4, 0.0)
+    """
+    ranks = list[Tensor]()
+
+    def look(_: nn.Module, given: tuple[Tensor, Tensor, Tensor, Tensor]) -> None:
+        ranks.append(attention.ranks(*given))
+
+    hook = attention.register_forward_pre_hook(look)
+    try:
+        whole = errors().mean()
+    finally:
+        hook.remove()
+    mean_ranks, values = torch.cat(ranks).mean(0).tolist(), []
+    for head, rank in enumerate(mean_ranks):
+        with attention.without(head):
+            values.append(HeadValue(float(errors().mean() - whole), rank))
+    return values
 
 
 def _heads(features: Tensor) -> Tensor:

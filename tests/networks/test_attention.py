@@ -9,7 +9,7 @@ import torch
 from fund2oct.geometry import Placement, RadialScan, RasterScan
 from fund2oct.models import SurfaceModel
 from fund2oct.models.thickness import predict_thickness
-from fund2oct.networks.attention import POSITIONS, ScanAttention, effective_rank, phases
+from fund2oct.networks.attention import POSITIONS, ScanAttention, effective_rank, phases, value_heads
 from fund2oct.networks.layered.surfaces import SurfaceNetwork
 
 WIDTH = 32
@@ -115,6 +115,34 @@ def test_the_effective_rank_counts_directions():
     assert 4 < effective_rank(logits) <= 5.001
     same_for_all = torch.randn(30, 1).expand(-1, 40)
     assert effective_rank(logits + 100 * same_for_all).allclose(effective_rank(logits), rtol=1e-3)
+
+
+@pytest.mark.parametrize("position", POSITIONS)
+def test_the_rank_of_a_head_is_at_most_its_channels(position):
+    attention, places = ScanAttention(96, position), star(n_ascans=28)
+    given = torch.randn(2, 96, 6, 28), places.expand(2, -1, -1, -1)
+    logits = attention.logits(*given, *given)
+    assert logits.shape == (2, 4, 168, 168) and torch.linalg.matrix_rank(logits, rtol=1e-5).max() <= 24
+    found = effective_rank(logits)
+    assert found.max() <= 24
+    torch.testing.assert_close(attention.ranks(*given, *given), found, rtol=1e-4, atol=1e-4)
+
+
+@torch.no_grad()
+def test_a_head_is_worth_what_is_lost_without_it():
+    attention, places = attention_of("rope"), star()
+    features = seen_at(places)
+
+    def errors():
+        return -exchanged(attention, places, places).square().mean((1, 2, 3))
+
+    whole, (rank,) = errors().mean(), attention.ranks(features, places, features, places)
+    found = value_heads(attention, errors)
+    for head, value in enumerate(found):
+        with attention.without(head):
+            assert value.worse == pytest.approx(float(errors().mean() - whole), rel=1e-4)
+        assert value.rank == pytest.approx(float(rank[head]), rel=1e-4)
+    assert len(found) == 4 and not attention._forward_pre_hooks and (attention.open == 1).all()
 
 
 def test_without_it_and_before_its_training_a_network_is_the_same():
