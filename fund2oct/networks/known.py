@@ -14,7 +14,8 @@ from fund2oct.networks.noise import NoiseSource
 
 _HIDDEN = 64
 _COARSE = 8
-"""Pixels of a mask that are also averaged, along each side: an A-scan is told what lies around it."""
+"""Pixels of a mask that are also averaged, along each side, or fewer where the mask has no whole number of
+these: an A-scan is told what lies around it."""
 _ALL, _EACH = -0.6745, -1.2816
 """Standard normal numbers below: all is withheld of a quarter of the eyes, and each thing of a tenth."""
 
@@ -122,7 +123,9 @@ class KnownFeatures(nn.Module):
                 masks = x.new_full((len(x), self.n_masks, 1, 1), math.nan)
             gone = masks.isnan()
             filled = masks.masked_fill(gone, 0)
-            around = F.avg_pool2d(filled, min(_COARSE, masks.shape[-1]))
+            # Cells that cover the whole mask, for the grid runs from one edge of it to the other.
+            rows, columns = (math.ceil(n / _COARSE) for n in masks.shape[-2:])
+            around = F.adaptive_avg_pool2d(filled, (rows, columns))
             missing = gone.flatten(2).all(2)[..., None, None].to(masks).expand(-1, -1, *grid.shape[1:3])
             read = [sample_lines(filled, grid), sample_lines(around, grid), missing]
             x = x + self.masks(torch.cat(read, 1))

@@ -135,6 +135,25 @@ def test_an_ascan_is_told_the_mask_under_it():
     assert encoder.known(x, places, Known(masks=mask))[0, 0, 0].tolist() == pytest.approx([1, 0], abs=1e-6)
 
 
+@pytest.mark.parametrize("width", [1, 5, 96, 100, 103])
+def test_an_ascan_is_told_the_mask_around_it_whatever_the_width(width):
+    encoder = LineEncoder((), width=4, n_known=(0, 1))
+    with torch.no_grad():
+        encoder.known.masks.weight.zero_()
+        encoder.known.masks.weight[:2, 1] = 1.0  # what lies around
+    ramp = (torch.arange(width) + 0.5) / width  # a ramp, averaged around a place, is the ramp there
+    n_cells = math.ceil(width / 8)
+    inner = 1 - 1 / n_cells  # between the centres of the outermost cells
+    places = torch.linspace(-inner, inner, 41)
+    grid = torch.stack([places, torch.zeros(41)], -1)[None, None]
+    x, expected = torch.zeros(1, 4, 1, 41), (places + 1) / 2
+    across, down = ramp.expand(1, 1, width, width), ramp[:, None].expand(1, 1, width, width)
+    found = encoder.known(x, grid, Known(masks=across))[0, 0, 0]
+    torch.testing.assert_close(found, expected, atol=0.5 / width, rtol=0)
+    found = encoder.known(x, grid.flip(-1), Known(masks=down))[0, 0, 0]
+    torch.testing.assert_close(found, expected, atol=0.5 / width, rtol=0)
+
+
 def test_what_is_withheld():
     values = torch.zeros(4000, 4)
     gone = Known(values).withheld(NoiseSource([torch.Generator().manual_seed(0)])).conditions.isnan()
