@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from functools import cached_property
+from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
@@ -24,6 +25,7 @@ from fund2oct.data.loading.sampler import EvaluationSampler, TrainSampler, even_
 from fund2oct.data.loading.split import PARTS, Part, SeenEyes, of_many_patients, split_patients
 from fund2oct.data.preparing.preparation import Preparation
 from fund2oct.data.store.reader import EyeReader
+from fund2oct.data.store.shards import plain_paths
 from fund2oct.eye import DataError, Plain
 from fund2oct.geometry import ScanPattern
 
@@ -85,7 +87,7 @@ class FundusOCTDataModule(pl.LightningDataModule):
 
     def __init__(
         self,
-        path: str | list[str],
+        path: str | list[str] | Path | list[str | Path],
         batch_size: int = 4,
         num_workers: int = 0,
         val_fraction: float = 0.1,
@@ -116,9 +118,9 @@ class FundusOCTDataModule(pl.LightningDataModule):
                 "batch_size, n_validation_eyes, num_workers, seed: expected at least 1, 1, 0 and 0, "
                 f"found {batch_size}, {n_validation_eyes}, {num_workers} and {seed}"
             )
-        check_mixture(path, weights, balance)
-        self.path = path
-        self._name = path if isinstance(path, str) else ", ".join(path)
+        self.path = plain_paths(path)
+        self._name = self.path if isinstance(self.path, str) else ", ".join(self.path)
+        check_mixture(self.path, weights, balance)
         self.batch_size = batch_size
         self.num_workers = num_workers
         self.val_fraction = val_fraction
@@ -163,8 +165,7 @@ class FundusOCTDataModule(pl.LightningDataModule):
         for warning in irregularities(self._some_dataset):
             rank_zero_warn(f"{self._name}: {warning}")
         of = f" on {self.n_validation_eyes} of {n_val}" if self.n_validation_eyes < n_val else f" {n_val}"
-        # An evaluation has no such part.
-        validate = f", to validate{of}" if n_val else ""
+        validate = f", to validate{of}" if n_val else ""  # an evaluation has no such part
         rank_zero_info(f"{self._name}: {n_train} eyes to train{validate}, {n_test} to test")
 
     @cached_property
@@ -272,9 +273,8 @@ class FundusOCTDataModule(pl.LightningDataModule):
         return self._finish(batch)
 
     def _note_skipped(self, skipped: dict[str, str]) -> None:
-        for key, reason in skipped.items():
-            if key in self.corrupt:
-                continue
+        new = {key: reason for key, reason in skipped.items() if key not in self.corrupt}
+        for key, reason in new.items():
             self.corrupt[key] = reason
             rank_zero_warn(f"{reason}; another eye takes its place ({len(self.corrupt)} so far)")
             if self.trainer:

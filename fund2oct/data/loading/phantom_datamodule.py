@@ -35,7 +35,7 @@ class PhantomDataModule(FundusOCTDataModule):
 
     def __init__(
         self,
-        path: str = "data/phantom.h5",
+        path: str | Path = "data/phantom.h5",
         n_eyes: int = 600,
         phantom_seed: int = 0,
         n_depth: int = 80,

@@ -28,6 +28,16 @@ EyePaths: TypeAlias = str | os.PathLike[str] | Sequence[str | os.PathLike[str]]
 _INFOS_KEPT = 256
 
 
+def plain_paths(path: EyePaths) -> str | list[str]:
+    """Paths as text, as configurations and checkpoints hold them.
+
+    Example:
+        >>> plain_paths([Path("a.h5"), "b.h5"])
+        ['a.h5', 'b.h5']
+    """
+    return os.fspath(path) if isinstance(path, (str, os.PathLike)) else [os.fspath(part) for part in path]
+
+
 def find_shards(path: EyePaths) -> tuple[Path, ...]:
     """The files that a path names, sorted within a folder or a pattern.
 

@@ -6,7 +6,14 @@ import pytorch_lightning as pl
 import torch
 from torch.utils.data import DistributedSampler
 
-from fund2oct.data import DataError, EyeReader, EyeWriter, FundusOCTDataModule, PhantomDataModule
+from fund2oct.data import (
+    DataError,
+    EyeReader,
+    EyeWriter,
+    FundusOCTDataModule,
+    PhantomDataModule,
+    UnpairedDataModule,
+)
 from fund2oct.data.loading.sampler import EvaluationSampler, TrainSampler, even_batch_size
 from fund2oct.geometry import RadialScan
 
@@ -44,6 +51,28 @@ def test_batches_have_the_shapes_of_the_contract(make_file):
     assert all(isinstance(text, str) for name in ("key", "laterality", "diagnosis") for text in batch[name])
     assert (data.shape, data.fundus_px, data.scan) == ((6, 8, 10), 16, RadialScan())
     assert data.poses().shape == (len(data.train_dataset), 6, 7)
+
+
+def test_a_path_is_as_good_as_its_text(make_file, tmp_path):
+    one, other = make_file(20), tmp_path / "other.h5"
+    other.write_bytes(one.read_bytes())
+    for given, text in (
+        (one, str(one)),
+        ([one], [str(one)]),
+        ((str(one),), [str(one)]),
+    ):
+        data, wanted = FundusOCTDataModule(given, batch_size=3), FundusOCTDataModule(text, batch_size=3)
+        data.setup()
+        # A checkpoint holds what was seen, and reads plain values alone.
+        assert data.path == text and data.seen() == wanted.seen() and type(data.seen().path) is str
+        assert_same_batches([*data.train_dataloader()], [*wanted.train_dataloader()])
+    with pytest.raises(ValueError, match="a positive number for each of 1 paths, found"):
+        FundusOCTDataModule(one, weights=[1.0, 2.0])
+    mixed = FundusOCTDataModule([one, other], weights=[1.0, 2.0])
+    assert mixed.path == [str(one), str(other)]
+    sides = UnpairedDataModule({"path": one}, {"path": [one]})
+    sides.setup()
+    assert sides.seen().path == str(one)
 
 
 def test_splits_part_patients_and_lose_no_eye(make_file):
