@@ -83,9 +83,9 @@ class MaskedPairs(MaskedVolumes):
         hidden: float = 0.75,
         **options: Any,
     ) -> None:
-        super().__init__(shape, tissue_width=tissue_width, cells=cells, hidden=hidden, **options)
         if not 0.5 <= hidden <= 1:
             raise ValueError(f"hidden: expected a mean share in [0.5, 1], found {hidden}")
+        super().__init__(shape, tissue_width=tissue_width, cells=cells, hidden=hidden, **options)
         self.choose_encoder(encoder, fine_tune, encoder_px, lora_rank)
         self.photo_cells = photo_cells, photo_cells
 

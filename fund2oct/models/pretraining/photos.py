@@ -36,8 +36,11 @@ class MaskedPhotos(MaskedModel):
         lora_rank: rank of trained low-rank changes of a foundation encoder; 0 for none.
         encoder_px: width in pixels to which photos are resized for it; None takes that of its weights.
         cells: number of cells along each side of a photo.
-        hidden: share of the cells that are hidden, in (0, 1).
+        hidden: share of the cells that are hidden, in (0, 1): one cell at least, and not all.
         options: further arguments, those of :class:`MaskedModel` without ``shape``.
+
+    Raises:
+        ValueError: if ``hidden`` is out of its range.
 
     References:
         He et al., Masked autoencoders are scalable vision learners, CVPR 2022, arXiv:2111.06377, section 3;
@@ -64,6 +67,11 @@ class MaskedPhotos(MaskedModel):
         hidden: float = 0.6,
         **options: Any,
     ) -> None:
+        if not (0 < hidden < 1 and 0 < round(hidden * cells**2) < cells**2):
+            raise ValueError(
+                f"hidden: expected a share in (0, 1), by which some of {cells**2} cells are hidden and not "
+                f"all, found {hidden}"
+            )
         super().__init__(shape=(0, 0, 0), **options)
         self.hparams.pop("shape", None)  # of no use here: there are no volumes
         self.choose_encoder(encoder, fine_tune, encoder_px, lora_rank)

@@ -54,6 +54,9 @@ class MaskedVolumes(MaskedModel):
             that of all voxels.
         options: further arguments, those of :class:`MaskedModel`.
 
+    Raises:
+        ValueError: if ``hidden`` is out of its range, or hides no cell and is not 0.
+
     References:
         He et al., Masked autoencoders are scalable vision learners, CVPR 2022, arXiv:2111.06377; Pathak et
         al., Context encoders, CVPR 2016, arXiv:1604.07379 (convolutions that fill in).
@@ -74,6 +77,12 @@ class MaskedVolumes(MaskedModel):
         hidden: float = 0.6,
         **options: Any,
     ) -> None:
+        n_cells = cells[0] * cells[1]
+        if not (0 <= hidden <= 1 and (hidden == 0 or round(hidden * n_cells) > 0)):
+            raise ValueError(
+                f"hidden: expected a share in [0, 1], 0 or enough to hide one of {n_cells} cells, found "
+                f"{hidden}"
+            )
         super().__init__(shape, **options)
         self.tissue_width = tissue_width
         self.bscan_width = bscan_width

@@ -42,7 +42,7 @@ def hidden_cells(
     shares = torch.as_tensor(share, dtype=torch.float32, device=device).reshape(-1, 1)
     if min(cells) < 1:
         raise ValueError(f"cells: expected at least one along rows and columns, found {cells}")
-    if isinstance(share, float) and not 0 <= share <= 1:
+    if not isinstance(share, Tensor) and not 0 <= share <= 1:
         raise ValueError(f"hidden share: expected a number in [0, 1], found {share}")
     n_cells = cells[0] * cells[1]
     order = rng.randn((n_pictures, n_cells), device).argsort(1).argsort(1)

@@ -1,5 +1,7 @@
 """Pre-trainings: what they compare, and what a later training takes of them."""
 
+import math
+from functools import partial
 from types import SimpleNamespace
 
 import numpy as np
@@ -10,8 +12,9 @@ from tiny_models import TINY_PIX2VOL
 
 from fund2oct.data import FundusOCTDataModule
 from fund2oct.models import CheckpointError, Pix2Vol, load_model
+from fund2oct.models.pretraining import MaskedPairs, MaskedPhotos, MaskedVolumes
 from fund2oct.models.pretraining.photos import hidden_photo_loss
-from fund2oct.models.pretraining.volumes import MaskedVolumes, hidden_tissue_losses, hide_voxels
+from fund2oct.models.pretraining.volumes import hidden_tissue_losses, hide_voxels
 from fund2oct.models.training.memory import batch_without_values, step_memory
 from fund2oct.networks.layered.surfaces import increments_of, usual_heights_um
 from fund2oct.networks.layered.tissue import Tissue
@@ -41,6 +44,30 @@ def test_the_loss_of_a_photo_is_that_of_its_hidden_retina():
     found = hidden_photo_loss(*map(torch.from_numpy, (drawn, photo, hidden)))
     counted = np.broadcast_to(hidden & (photo.max(1, keepdims=True) > 0.06), photo.shape)
     np.testing.assert_allclose(found, np.abs(drawn - photo)[counted].mean(), rtol=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("build", "wrong", "message"),
+    [
+        (
+            partial(MaskedPhotos, "own"),
+            (0, 0.0, 1, 1.0, -0.1, 1.5, math.nan, 0.001, 0.999),
+            r"in \(0, 1\), by",
+        ),
+        (partial(MaskedVolumes, SHAPE), (-0.1, 1.5, 2, math.nan, 0.001), r"in \[0, 1\], 0 or enough"),
+        (partial(MaskedPairs, SHAPE, "own"), (0, 0.0, 0.4, 1.1, math.nan), r"mean share in \[0.5, 1\]"),
+    ],
+)
+def test_a_share_that_hides_nothing_is_refused(build, wrong, message):
+    for hidden in wrong:
+        with pytest.raises(ValueError, match=rf"hidden: expected a .*{message}.*, found {hidden}"):
+            build(hidden=hidden)
+
+
+def test_shares_at_the_edge_are_taken():
+    assert MaskedPhotos("own", hidden=1 / 64).hidden == 1 / 64
+    assert MaskedVolumes(SHAPE, hidden=0).hidden == 0, "a plain autoencoder"
+    assert MaskedPairs(SHAPE, "own", hidden=1).hidden == 1
 
 
 @pytest.fixture
