@@ -145,6 +145,9 @@ def _add_predict(commands: Commands) -> None:
         help="a table of where the B-scans of each photo lie (default: as in the training)",
     )  # fmt: skip
     photos.add_argument(
+        "--as-told", action="store_true", help="leave the scan there, also with a model that corrects places"
+    )
+    photos.add_argument(
         "--workers", type=int, default=max(1, (os.cpu_count() or 1) - 1), metavar="N",
         help="processes that prepare photos ahead, where there are 16 photos or more",
     )  # fmt: skip
@@ -321,6 +324,7 @@ def _predict(options: argparse.Namespace) -> int:
         mask_networks=named_option("--mask", options.masks),
         overwrite=options.overwrite,
         skip_done=options.skip_done,
+        as_told=options.as_told,
         workers=options.workers,
         device=device_option(options.device),
         figure_formats=options.figure_formats or ["png"],

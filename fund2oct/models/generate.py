@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import hashlib
+import math
 import os
 import warnings
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -34,6 +35,8 @@ if TYPE_CHECKING:
 
 # Of the A-scans; the challenge's lines may just reach the edge.
 _OUTSIDE = 0.1
+_FAR_MM = 1.5
+"""A correction of the place that is larger is worth a look."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -153,11 +156,6 @@ class PhotoReader:
             )
             scan, spacing_mm, placed = located.scan, located.spacing_mm, located.placement or placed
             notes += located.notes
-        outside = float((placed.to_grid(scan.coordinates(n_ascans)).norm(dim=-1) > 1).float().mean())
-        if outside > _OUTSIDE:
-            notes.append(
-                f"{outside:.0%} of the scan lies outside the circle of retina, where the volume is made up"
-            )
         eye = Eye(
             key=key,
             patient=key,
@@ -205,15 +203,19 @@ def compared(model: VolumeModel, ready: ReadyPhoto) -> ReadyPhoto:
 def complete(model: VolumeModel, ready: ReadyPhoto, seed: int = 0, draw: bool = False) -> Eye:
     """Generate the volume of a photo that was read, and say where a model that registers scans puts it.
 
-    A model that draws no volumes leaves the rest of the eye as it is.
+    A model that draws no volumes leaves the rest of the eye as it is. How far the scan was moved stands in
+    the eye's history. What is unusual of its place is warned of here, for it is known only now.
     """
     eye, fundus = ready.eye, ready.eye.fundus
     assert fundus is not None
     was_training = model.training
     model.eval()
     placement = find_place(model, fundus, eye.placement, ready.scan)
-    if placement != eye.placement:
-        eye = replace(eye, placement=placement, history=eye.history | {"registered": True})
+    move = _move(eye.placement, placement) if placement != eye.placement else {}
+    for note in _place_notes(move, placement, ready.scan, int(model.shape[2])):
+        warnings.warn(f"{eye.key}: {note}", stacklevel=4)
+    if move:
+        eye = replace(eye, placement=placement, history=eye.history | {"registered": True} | move)
     if not model.draws_volumes:
         model.train(was_training)
         return eye
@@ -222,6 +224,32 @@ def complete(model: VolumeModel, ready: ReadyPhoto, seed: int = 0, draw: bool = 
         volume, pose_um = generate(model, fundus, ready.scan, eye.placement, eye.key, seed, draw, **known)
     model.train(was_training)
     return replace(eye, scan=ready.scan, spacing_mm=ready.spacing_mm, volume=volume, pose_um=pose_um)
+
+
+def _move(given: Placement, found: Placement) -> dict[str, Plain]:
+    """How a scan was moved on its photo, as it stands in the history."""
+    x, y = (given.half_width_mm * (np.array(found.shift) - given.shift)).tolist()
+    return {
+        "registered_right_mm": round(x, 3),
+        "registered_down_mm": round(y, 3),
+        "registered_turn_deg": round(found.rotation_deg - given.rotation_deg, 2),
+        "registered_scale": round(given.half_width_mm / found.half_width_mm, 4),
+    }
+
+
+def _place_notes(
+    move: Mapping[str, Any], placement: Placement, scan: ScanPattern, n_ascans: int
+) -> Iterator[str]:
+    """What is unusual of the place where a scan is drawn."""
+    moved_mm = math.hypot(move["registered_right_mm"], move["registered_down_mm"]) if move else 0.0
+    if moved_mm > _FAR_MM:
+        yield (
+            f"the model moved the scan by {moved_mm:.1f} mm, over {_FAR_MM:g}, from where it was said to "
+            "lie; look at its lines, or keep it there by --as-told (with at_given_places(model) in Python)"
+        )
+    outside = float((placement.to_grid(scan.coordinates(n_ascans)).norm(dim=-1) > 1).float().mean())
+    if outside > _OUTSIDE:
+        yield f"{outside:.0%} of the scan lies outside the circle of retina, where the volume is made up"
 
 
 def find_place(model: Any, fundus: Array, placement: Placement, scan: ScanPattern) -> Placement:

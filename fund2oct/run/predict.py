@@ -24,6 +24,7 @@ from fund2oct.models import VolumeModel, load_model
 from fund2oct.models.checkpoint import find_model, import_class
 from fund2oct.models.generate import PhotoReader, ReadyPhoto, compared, complete
 from fund2oct.models.uncertainty.draws import check_has_intervals
+from fund2oct.networks.registration import at_given_places
 from fund2oct.outputs import OutputError, check_files
 from fund2oct.processes import Here, process_pool
 from fund2oct.progress import with_progress
@@ -77,6 +78,7 @@ def predict(
     mask_networks: Mapping[str, str] | None = None,
     overwrite: bool = False,
     skip_done: bool = False,
+    as_told: bool = False,
     workers: int = 0,
     device: str = "cpu",
     figure_formats: str | Sequence[str] = ("png",),
@@ -118,6 +120,8 @@ def predict(
         overwrite: whether the results of an earlier prediction may be replaced; a photo never is.
         skip_done: whether photos whose results are there already are passed over. Results of another photo,
             model or option are none of these: they are refused by name, or with ``overwrite`` made anew.
+        as_told: whether scans stay where ``placement`` or ``lines`` lays them; else a model that was trained
+            with ``registration`` corrects their places, and says how far in the eyes' history.
         workers: processes that prepare photos while the model draws; none is started for fewer than 16
             photos.
         device: where the model runs, as in ``"cuda:1"``.
@@ -161,7 +165,10 @@ def predict(
     known_of = known_of_photos(tables[Path(table)]).find(found) if table else {}
     told = {photo: (lines_of.get(photo), known_of.get(photo)) for photo in found}
     networks = {mask: content_digest(path) or path for mask, path in (mask_networks or {}).items()}
-    by, shared = model_digest(Path(checkpoint)), (seed, model, placement, draw, metadata, networks, theme)
+    by, shared = (
+        model_digest(Path(checkpoint)),
+        (seed, model, placement, draw, metadata, networks, theme, as_told),
+    )
 
     def made_from(photo: Path) -> dict[str, str]:
         options = options_digest(photo.stem, *told[photo], *shared)
@@ -193,7 +200,8 @@ def predict(
             _ahead(pool, read, told, todo, n_ahead), len(todo), "translating"
         ):
             try:
-                eye = _complete(network, ready.result(), name, seed, draw)
+                with at_given_places(network) if as_told else nullcontext():
+                    eye = _complete(network, ready.result(), name, seed, draw)
                 results.write(network, eye, name, made_from(photo))
                 done[photo] = PredictedPhoto(photo, name, results.there(name))
             except DataError as error:
