@@ -10,6 +10,7 @@ from typing import Any
 import torch
 from plan import Plan
 from standing import Standings
+from tables import CONTROLS, FLOORS
 from trainings import Training
 
 from fund2oct.data import EyeReader, FundusOCTDataModule
@@ -26,13 +27,16 @@ get other values, or a report other entries that the tables read: another search
 of a distance. What was judged in an earlier way is then judged anew, and a table never holds both."""
 
 
-def judge(plan: Plan, trainings: Sequence[Training], out: Path) -> Standings:
+def judge(plan: Plan, trainings: Sequence[Training], out: Path, answers: Sequence[str]) -> Standings:
     """Evaluate the models of each seed side by side, where that is not done yet.
+
+    Floors and controls depend on no model: they are in the report of the first seed alone.
 
     Args:
         plan: says which distances are measured.
         trainings: all of them, finished; those that diverged are left out.
         out: folder of the reports, one a seed.
+        answers: what is measured of the models, with ``{seed}`` for the seed.
 
     Returns:
         Where all answers stand.
@@ -53,7 +57,8 @@ def judge(plan: Plan, trainings: Sequence[Training], out: Path) -> Standings:
         models = [training for training in trained if training.seed == seed]
         if not models:
             continue
-        if not is_judged(folder, models, plan):
+        named = [*([] if reports else [*FLOORS, *CONTROLS]), *(one.format(seed=seed) for one in answers)]
+        if not is_judged(folder, models, plan, named):
             evaluate_checkpoints(
                 [str(training.checkpoint) for training in models],
                 path,
@@ -63,8 +68,9 @@ def judge(plan: Plan, trainings: Sequence[Training], out: Path) -> Standings:
                 device=torch.device("cuda" if torch.cuda.is_available() else "cpu"),
                 overwrite=True,
                 model=own_classes(models),
+                only=named,
             )
-            (folder / "asked.json").write_text(json.dumps(asked_of(models, plan), indent=1) + "\n")
+            (folder / "asked.json").write_text(json.dumps(asked_of(models, plan, named), indent=1) + "\n")
         reports[seed] = json.loads((folder / "metrics.json").read_text(encoding="utf-8"))
     keys = [row["key"] for row in next(iter(next(iter(reports.values()))["eyes"].values()))]
     with EyeReader(path) as reader:
@@ -118,17 +124,18 @@ def wanted(plan: Plan) -> Wanted:
     return Wanted(tuple(plan.distances), required=True, thorough=plan.thorough)
 
 
-def is_judged(folder: Path, models: Sequence[Training], plan: Plan) -> bool:
+def is_judged(folder: Path, models: Sequence[Training], plan: Plan, answers: Sequence[str]) -> bool:
     """Whether the report holds these very models, judged as the plan says."""
     report, asked = folder / "metrics.json", folder / "asked.json"
     if not (report.is_file() and asked.is_file()):
         return False
     made = report.stat().st_mtime
-    as_asked = json.loads(asked.read_text(encoding="utf-8")) == asked_of(models, plan)
+    as_asked = json.loads(asked.read_text(encoding="utf-8")) == asked_of(models, plan, answers)
     return as_asked and all(model.checkpoint.stat().st_mtime < made for model in models)
 
 
-def asked_of(models: Sequence[Training], plan: Plan) -> dict[str, Any]:
+def asked_of(models: Sequence[Training], plan: Plan, answers: Sequence[str]) -> dict[str, Any]:
     """What a report was asked for."""
     names = [model.answer for model in models]
-    return {"way": WAY, "models": names, "distances": [*plan.distances], "thorough": plan.thorough}
+    asked = {"way": WAY, "models": names, "answers": [*answers]}
+    return asked | {"distances": [*plan.distances], "thorough": plan.thorough}

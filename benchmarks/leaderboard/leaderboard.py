@@ -21,7 +21,7 @@ from figures import draw_eye, draw_standings, save
 from judging import eyes_of, judge, own_classes
 from measures import ANATOMY, REALISM
 from plan import Plan, asked
-from standing import Standings
+from standing import SHUFFLED, Standings
 from tables import Line, budget, results
 from trainings import Training, train_plan
 
@@ -51,7 +51,8 @@ def main(words: list[str] | None = None) -> None:
     check_plan(plan, out)
     warnings.filterwarnings("ignore")
     trainings = train_plan(plan, out)
-    standings = judge(plan, trainings, out / "reports")
+    rows = [line.answer for line in lines_of(plan)]
+    standings = judge(plan, trainings, out / "reports", [*rows, *(row + SHUFFLED for row in rows)])
     write(plan, trainings, standings, docs)
 
 

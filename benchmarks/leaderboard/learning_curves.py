@@ -37,12 +37,13 @@ def main(words: list[str] | None = None) -> None:
     warnings.filterwarnings("ignore")
     sized = of_sizes(plan, out)
     trainings = train_plan(sized, out)
-    standings = judge(sized, trainings, out / "reports")
     curves = {
         row: {size: f"{name}-{size} {{seed}}{end}" for size in plan.sizes}
         for name, entry in plan.entries.items()
         for row, end in (entry.rows or {name: ""}).items()
     }
+    answers = [answer for sizes in curves.values() for answer in sizes.values()]
+    standings = judge(sized, trainings, out / "reports", answers)
     measures = [one for one in (*ANATOMY, *REALISM) if one.key in DRAWN]
     told = (
         f"{plan.minutes:g} minutes for each training, seeds: {len(plan.seeds)}, "

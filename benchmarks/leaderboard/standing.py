@@ -48,7 +48,8 @@ class Standings:
 
     Intervals hold 95%: patients, the same ones for all answers, and seeds are drawn with replacement. A
     distance, which has no rows, has the range of its own intervals over the seeds. A seed in whose report an
-    answer is not counts nothing for this answer.
+    answer is not counts nothing for this answer; but a name without ``{seed}`` is the same in each seed, and
+    is taken from the first report that has it.
 
     Args:
         reports: of each seed, by the seed.
@@ -159,8 +160,17 @@ class Standings:
 
     def _there(self, answer: str) -> Array:
         """In which seeds' reports an answer is."""
-        names = ((report, answer.format(seed=seed)) for seed, report in self.reports.items())
-        return np.array([name in report["eyes"] or name in report["sets"] for report, name in names])
+        return np.array([name in report["eyes"] for report, name in self._places(answer)])
+
+    def _places(self, answer: str) -> list[tuple[Report, str]]:
+        """For each seed the report that holds an answer, if any does, and its name there."""
+        found = []
+        for seed, report in self.reports.items():
+            name = answer.format(seed=seed)
+            if name == answer:  # the same for each seed
+                report = next((one for one in self.reports.values() if name in one["eyes"]), report)
+            found.append((report, name))
+        return found
 
     def _sums(self, answer: str, measure: Measure, beside: str = "") -> list[Array]:
         """What is summed over the eyes, of each seed.
@@ -172,9 +182,8 @@ class Standings:
         """
         assert measure.sums is not None
         found = []
-        for seed, report in self.reports.items():
-            names = [name.format(seed=seed) for name in (answer, beside) if name]
-            both = [measure.sums(report["eyes"].get(name, [{}] * self.n_eyes)) for name in names]
+        for places in zip(*(self._places(name) for name in (answer, beside) if name), strict=True):
+            both = [measure.sums(report["eyes"].get(name, [{}] * self.n_eyes)) for report, name in places]
             found.append(np.where(np.isfinite(both).all(0), both[0], np.nan))
         return found
 
@@ -189,8 +198,7 @@ class Standings:
             each = self._sums(answer, measure, beside)
             return np.array([float(measure.value(np.nansum(sums, 0))) for sums in each])
         found = []
-        for seed, report in self.reports.items():
-            name = answer.format(seed=seed)
+        for report, name in self._places(answer):
             distance = _distance(report, name, measure)
             found.append(math.nan if distance is None else float(distance["value"]))
         return np.array(found)
@@ -217,9 +225,7 @@ class Standings:
 
     def _intervals(self, answer: str, measure: Measure) -> list[tuple[float, float]]:
         """The intervals that a distance itself has, of each seed."""
-        distances = [
-            _distance(report, answer.format(seed=seed), measure) for seed, report in self.reports.items()
-        ]
+        distances = [_distance(report, name, measure) for report, name in self._places(answer)]
         return [one["interval"] for one in distances if one is not None and one["interval"] is not None]
 
 

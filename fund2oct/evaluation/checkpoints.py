@@ -18,7 +18,7 @@ All volumes are put at the real scan's pose before they are compared as they lie
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence, Set
+from collections.abc import Collection, Iterator, Mapping, Sequence, Set
 from concurrent.futures import Executor
 from pathlib import Path
 from typing import Any
@@ -41,7 +41,7 @@ from fund2oct.evaluation.answers.controls import (
     surface_answers,
     told_otherwise,
 )
-from fund2oct.evaluation.answers.floors import rescan, twin_answers
+from fund2oct.evaluation.answers.floors import MEDIAN_OF_TWINS, ONE_TWIN, rescan, twin_answers
 from fund2oct.evaluation.answers.others import other_eyes
 from fund2oct.evaluation.answers.training_eyes import TrainingEyes
 from fund2oct.evaluation.answers.twins import twins_of_test_eyes
@@ -133,6 +133,7 @@ def evaluate(
     own: Own = _NOTHING,
     pictures: Sequence[Picture] = (),
     figure_formats: str | Sequence[str] = (),
+    only: Collection[str] | None = None,
 ) -> dict[str, Any]:
     """Compare models with their controls on the test eyes, and write the report.
 
@@ -150,9 +151,15 @@ def evaluate(
         pictures: further pictures, such as the curves of the training.
         figure_formats: formats in which the figures are written too, see
             :data:`fund2oct.visual.FIGURE_FORMATS`.
+        only: names of the answers that are measured, as they stand in a report; None measures all. Floors and
+            controls do not depend on the models, and take most of the time of a report on few of them. Where
+            a choice is made, the models' intervals are not measured either.
 
     Returns:
         The content of ``metrics.json``.
+
+    Raises:
+        ValueError: if ``only`` names no answer that there is.
 
     Example:
         >>> from fund2oct.data import FundusOCTDataModule
@@ -174,7 +181,7 @@ def evaluate(
     at_hand = {"vessels"} if of_file and datamodule.vessel_network else set[str]()
     notes += [note for name, model in models.items() if (note := missing_note(name, model, at_hand))]
     with processes_beside(len(eyes.keys)) as pool:
-        answers = _floors(eyes, datamodule, pool) if isinstance(eyes, HeldOutEyes) else []
+        answers = _floors(eyes, datamodule, pool, only) if isinstance(eyes, HeldOutEyes) else []
         training = TrainingEyes(datamodule, device) if n_train else None
         if training is not None:
             answers += controls(training)
@@ -188,6 +195,7 @@ def evaluate(
                     answers += [shuffled(answer, eyes.photo_of_another) for answer in of_surfaces]
         drawing = {name: model for name, model in models.items() if model.draws_volumes}
         answers += [*own.answers, *model_answers(drawing, eyes.photo_of_another, seed)]
+        answers = _chosen(answers, only)
         if distances.thorough:
             answers = [answer.measured_as_set() for answer in answers]
         found = compare(eyes, answers, chosen, pool, own.measures)
@@ -201,18 +209,31 @@ def evaluate(
         "seed": seed,
         "notes": notes,
     }
-    shown = {name: model.task.provenance() if model.task else "" for name, model in drawing.items()}
-    reliability = measure_reliability(models, eyes, seed)
+    named = {name: model for name, model in drawing.items() if name in found.eyes}
+    shown = {name: model.task.provenance() if model.task else "" for name, model in named.items()}
+    reliability = measure_reliability(models, eyes, seed) if only is None else {}
     return write_report(
         Path(out), protocol, eyes, answers, found, shown, pictures, figure_formats, reliability
     )
 
 
-def _floors(eyes: HeldOutEyes, datamodule: FundusOCTDataModule, pool: Executor) -> list[Answer]:
+def _floors(
+    eyes: HeldOutEyes, datamodule: FundusOCTDataModule, pool: Executor, only: Collection[str] | None
+) -> list[Answer]:
     """The same eyes again, where they have a rescan, and their twins, where they are simulated."""
     answers = [rescan()] if eyes.has_rescan else []
+    if only is not None and not {ONE_TWIN, MEDIAN_OF_TWINS} & {*only}:
+        return answers
     twins = twins_of_test_eyes(datamodule, pool)
     return [*answers, *twin_answers(twins)] if twins is not None else answers
+
+
+def _chosen(answers: Sequence[Answer], only: Collection[str] | None) -> list[Answer]:
+    chosen = [answer for answer in answers if only is None or answer.name in only]
+    if not chosen:
+        there = ", ".join(repr(answer.name) for answer in answers)
+        raise ValueError(f"only: expected names of answers out of {there}, found {sorted(only or ())}")
+    return chosen
 
 
 def evaluate_checkpoints(
@@ -227,6 +248,7 @@ def evaluate_checkpoints(
     own: Own = _NOTHING,
     figure_formats: str | Sequence[str] = (),
     mask_networks: Mapping[str, str] | None = None,
+    only: Collection[str] | None = None,
 ) -> dict[str, Any]:
     """Evaluate checkpoints on eyes of a file that they were not trained on; see :func:`evaluate`.
 
@@ -247,6 +269,7 @@ def evaluate_checkpoints(
         figure_formats: formats in which the figures are written too, see
             :data:`fund2oct.visual.FIGURE_FORMATS`.
         mask_networks: networks that draw the masks that the models were trained with, by name.
+        only: names of the answers that are measured, see :func:`evaluate`.
 
     Returns:
         The content of ``metrics.json``.
@@ -290,7 +313,9 @@ def evaluate_checkpoints(
     datamodule.setup()
     notes = [chosen.how, *preparation_notes(preparation, *index.prepared.mean(0).tolist())]
     with torch.inference_mode():
-        return evaluate(models, datamodule, out, seed, distances, notes, own, figure_formats=figure_formats)
+        return evaluate(
+            models, datamodule, out, seed, distances, notes, own, figure_formats=figure_formats, only=only
+        )
 
 
 def draw_masks(models: Sequence[VolumeModel], mask_networks: Mapping[str, str]) -> None:

@@ -16,6 +16,7 @@ import yaml
 from checks import check_plan
 from matplotlib.text import Text
 from plan import DOCS, HERE, Plan
+from tables import CONTROLS, FLOORS
 from trainings import trainings_of
 
 from fund2oct.data import EyeReader
@@ -239,8 +240,9 @@ def test_a_model_of_your_own_is_judged_as_those_of_the_package(
         training.checkpoint.parent.mkdir()
         torch.save(contents, training.checkpoint)
     assert judging.own_classes(both) == ["own_entry.Own"]
-    standings = judging.judge(as_planned, both, tmp_path / "reports")
-    assert {"mine 1", "tiny 1"} < set(standings.reports[1]["eyes"])
+    standings = judging.judge(as_planned, both, tmp_path / "reports", ["mine {seed}", "tiny {seed}"])
+    # Of the models what the table shows, and nothing else.
+    assert set(standings.reports[1]["eyes"]) == {"mine 1", "tiny 1", *FLOORS, *CONTROLS}
     models = leaderboard.models_of({"mine": both[:1], "tiny": both[1:]}, torch.device("cpu"))
     assert [type(model).__name__ for model in models.values()] == ["Own", "Pix2Vol"]
 
@@ -249,18 +251,19 @@ def test_a_report_of_another_way_or_other_models_is_made_again(trained, plan, tm
     folder, as_planned = tmp_path / "reports", Plan.read(plan)
     folder.mkdir()
     (folder / "metrics.json").write_text("{}")
-    assert not judging.is_judged(folder, [trained], as_planned)  # nobody knows what it was asked for
-    (folder / "asked.json").write_text(json.dumps(judging.asked_of([trained], as_planned)))
-    assert judging.is_judged(folder, [trained], as_planned)
+    assert not judging.is_judged(folder, [trained], as_planned, ["a"])  # nobody knows what it was asked for
+    (folder / "asked.json").write_text(json.dumps(judging.asked_of([trained], as_planned, ["a"])))
+    assert judging.is_judged(folder, [trained], as_planned, ["a"])
+    assert not judging.is_judged(folder, [trained], as_planned, ["a", "b"])
     monkeypatch.setattr(judging, "WAY", judging.WAY + 1)
-    assert not judging.is_judged(folder, [trained], as_planned)  # another search, control or error since
+    assert not judging.is_judged(folder, [trained], as_planned, ["a"])  # another search or error since
     monkeypatch.undo()
     for change in ("distances=[image]", "thorough=true"):
-        assert not judging.is_judged(folder, [trained], Plan.read(plan, [change]))
-    assert not judging.is_judged(folder, [trained, trained], as_planned)
+        assert not judging.is_judged(folder, [trained], Plan.read(plan, [change]), ["a"])
+    assert not judging.is_judged(folder, [trained, trained], as_planned, ["a"])
     later = folder.stat().st_mtime + 60
     os.utime(trained.checkpoint, (later, later))
-    assert not judging.is_judged(folder, [trained], as_planned)
+    assert not judging.is_judged(folder, [trained], as_planned, ["a"])
 
 
 def test_learning_curves_have_no_row_that_looks_among_training_eyes(plan):

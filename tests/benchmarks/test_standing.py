@@ -226,6 +226,17 @@ def test_a_seed_that_failed_counts_nothing():
     assert not standings.has("b {seed}", THICKNESS)
 
 
+def test_a_floor_of_the_first_report_is_that_of_each_seed():
+    one = {"name": "image_distance/network", "value": 4.0, "interval": [3, 6]}
+    reports = {seed: report({f"a {seed}": [20.0 + seed] * 6}) for seed in range(3)}
+    reports[0]["eyes"] |= report({"floor": [12.0] * 6})["eyes"]
+    reports[0]["distances"]["floor"] = [one]
+    standings = Standings(reports, patients(6))
+    assert standings.estimate("floor", THICKNESS).value == 12 and standings.estimate("floor", IMAGE).high == 6
+    found = standings.excess("a {seed}", "floor", THICKNESS)
+    assert (found.value, found.low, found.high) == pytest.approx((9, 8, 10))
+
+
 def test_a_distance_keeps_the_widest_of_its_intervals():
     def of(seed, value, interval):
         one = {"name": "image_distance/network", "value": value, "interval": interval}

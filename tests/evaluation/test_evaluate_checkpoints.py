@@ -207,3 +207,16 @@ def test_models_of_different_classes_are_compared_in_one_table(
     for name, grey in (("first", 0.25), ("second", 0.5)):
         assert l1[name] == pytest.approx(np.mean([np.abs(one - grey).mean() for one in volumes]), abs=1e-4)
     assert l1["tiny"] not in (l1["first"], l1["second"])
+
+
+@pytest.mark.usefixtures("plain_pictures")
+def test_answers_that_are_chosen_have_the_values_of_the_whole_report(datamodule, tmp_path):
+    models = {"black": Constant((6, 32, 48))}
+    whole = evaluate(models, datamodule, tmp_path / "whole", distances=NOTHING)
+    some = ["black, shuffled photos", "mean volume"]
+    found = evaluate(models, datamodule, tmp_path / "some", distances=NOTHING, only=some)
+    assert sorted(found["eyes"]) == sorted(some) and found["reliability"] == {}
+    # Text, because what could not be measured is not equal to itself.
+    assert [str(found["eyes"][name]) for name in some] == [str(whole["eyes"][name]) for name in some]
+    with pytest.raises(ValueError, match=r"only: expected names of answers out of 'floor: rescan', .*'whit'"):
+        evaluate(models, datamodule, tmp_path / "none", distances=NOTHING, only=["whit"])
