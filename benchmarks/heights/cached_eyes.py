@@ -6,12 +6,13 @@ augmented.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
 
+from fund2oct.data.augmenting.photo_map import PhotoMap
 from fund2oct.data.loading.dataset import FundusOCTDataset
 from fund2oct.models.surface_model import SURFACE_WEIGHTS, heights_above_pose, surface_losses
 from fund2oct.networks.average import AveragedNetwork
@@ -20,6 +21,8 @@ from fund2oct.networks.noise import NoiseSource
 from fund2oct.retina import SURFACES
 
 BATCH, EVERY, RATE = 8, 4, 1.5e-3
+SEEN = 0.8
+"""Radius, in grid units, of the circle that is left of a photo that was moved: all of it shows retina."""
 ILM, RPE = SURFACES.index("ILM"), SURFACES.index("RPE")
 
 
@@ -34,11 +37,22 @@ class CachedEyes:
 
     @classmethod
     @torch.inference_mode()
-    def of(cls, dataset: FundusOCTDataset, encoder: nn.Module) -> CachedEyes:
-        """Read and encode the eyes of a dataset once."""
+    def of(
+        cls, dataset: FundusOCTDataset, encoder: nn.Module, moves: Sequence[PhotoMap] | None = None
+    ) -> CachedEyes:
+        """Read and encode the eyes of a dataset once, each with its photo and its places moved."""
         parts = []
         for first in range(0, len(dataset), BATCH):
             batch = dataset.finish(dataset.fetch(list(range(first, min(first + BATCH, len(dataset))))))
+            if moves is not None:
+                some = moves[first : first + BATCH]
+                photos, places = batch["fundus"].split(1), batch["grid"]
+                batch["fundus"] = torch.cat(
+                    [moved_photo(photo, move) for photo, move in zip(photos, some, strict=True)]
+                )
+                batch["grid"] = torch.stack(
+                    [move.place(grid) for grid, move in zip(places, some, strict=True)]
+                )
             maps = [each.half() for each in encoder(batch["fundus"])[2:]]
             found = heights_above_pose(batch)[..., ::EVERY]
             parts.append((batch["fundus"], found, batch["grid"][:, :, ::EVERY], *maps))
@@ -53,6 +67,16 @@ class CachedEyes:
     def of_some(self, chosen: Tensor) -> tuple[Tensor, list[Tensor]]:
         """Photos and maps of some of them."""
         return self.photos[chosen], [each[chosen].float() for each in self.maps]
+
+
+def moved_photo(photo: Tensor, move: PhotoMap) -> Tensor:
+    """A photo ``(1, 3, H, H)`` after a move, in the same black frame as all others.
+
+    The edge of the circle of retina would tell where the centre of the photo was.
+    """
+    line = (2 * torch.arange(photo.shape[-1]) + 1) / photo.shape[-1] - 1
+    seen = torch.hypot(line[:, None], line) <= SEEN
+    return move.apply_to_fundus(photo) * seen
 
 
 Predict = Callable[[nn.Module, CachedEyes, Tensor], SurfaceDistribution]

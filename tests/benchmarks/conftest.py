@@ -1,4 +1,5 @@
 import sys
 from pathlib import Path
 
-sys.path.append(str(Path(__file__).parents[2] / "benchmarks" / "leaderboard"))
+for folder in ("leaderboard", "heights"):
+    sys.path.append(str(Path(__file__).parents[2] / "benchmarks" / folder))

@@ -28,9 +28,9 @@ COMMANDS = {
     "memory": (f"--eyes 200 --epochs 1 --figure {FOLDER}/memory.webp", r"MiB a minute"),
     "heights/positions": (
         f"{EYES} --steps 2 --seeds 1 --arms off rope",
-        r"head 3: closed, .* rank",
+        r"head 3: closed, .* rank .* untrained",
     ),
-    "heights/registration": (f"{EYES} --steps 2", r"registered, seed 0: .* µm"),
+    "heights/registration": (f"{EYES} --steps 2", r"registered, seed 0: .* µm[^|]*blind, seed 0: .* µm"),
     "predict": ("--shape 6 32 48 --fundus-px 48 --times 1 --models pix2vol x2ct unet3d", r"unet3d +[\d,]+ "),
     "simulate": ("", r"448 px.* eyes per CPU second"),
     "step": (f"{SMALL_STEP} --models pix2vol x2ct", r"x2ct"),
@@ -38,7 +38,7 @@ COMMANDS = {
         f"--seconds 0.1 --batch-size 2 data.init_args.path={EYES} data.init_args.n_eyes=24",
         r"discriminator",
     ),
-    "photos/unlike": (f"{KNOWING} --data {EYES}", r"long eyes"),
+    "photos/unlike": (f"{KNOWING} --data {EYES}", r"1.5 or more [^$]*long eyes"),
 }
 NOT_HERE = {
     "x2ct_reference": "needs the published code",
