@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from fund2oct.models import VolumeGAN as VolumeGAN
     from fund2oct.models import VolumeModel as VolumeModel
     from fund2oct.models import load_model as load_model
-    from fund2oct.run.predict import predict as predict
+    from fund2oct.run.predicting.predict import predict as predict
     from fund2oct.run.train import train as train
 
 __version__ = "0.1.0"
@@ -54,7 +54,7 @@ _LAZY = {
     "VolumeModel": "fund2oct.models:VolumeModel",
     "evaluate": "fund2oct.evaluation:evaluate_checkpoints",
     "load_model": "fund2oct.models:load_model",
-    "predict": "fund2oct.run.predict:predict",
+    "predict": "fund2oct.run.predicting.predict:predict",
     "train": "fund2oct.run.train:train",
 }
 

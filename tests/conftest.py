@@ -141,7 +141,11 @@ def plain_pictures(monkeypatch: pytest.MonkeyPatch) -> None:
     """
     from fund2oct.visual.style import new_figure
 
-    for caller in ("callbacks.panel.draw_panel", "run.results.draw_panel", "run.results.draw_thickness"):
+    for caller in (
+        "callbacks.panel.draw_panel",
+        "run.predicting.results.draw_panel",
+        "run.predicting.results.draw_thickness",
+    ):
         monkeypatch.setattr(f"fund2oct.{caller}", lambda *_, **__: new_figure(1, 1))
     for pictures in ("chart_pictures", "eye_pictures"):
         monkeypatch.setattr(f"fund2oct.evaluation.report.folder.{pictures}", lambda *_: iter(()))

@@ -296,7 +296,7 @@ def _measured(out: Path) -> dict[str, Any]:
 
 def _predict(options: argparse.Namespace) -> int:
     from fund2oct.models.checkpoint import names_a_model
-    from fund2oct.run.predict import predict
+    from fund2oct.run.predicting.predict import predict
     from fund2oct.visual import THEMES
 
     checkpoint, photos = options.checkpoint, options.photos

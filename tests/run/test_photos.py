@@ -5,7 +5,7 @@ import pytest
 from PIL import Image
 
 from fund2oct.data.formats.images import read_rgb
-from fund2oct.run.photos import expand_photos
+from fund2oct.run.predicting.photos import expand_photos
 from fund2oct.run.submission.layout import find_challenge_photos
 from fund2oct.visual.style import new_figure, save_figure
 

@@ -14,8 +14,8 @@ from fund2oct.models import SurfaceModel, load_model
 from fund2oct.models.uncertainty.familiar import UNLIKE
 from fund2oct.outputs import OutputError
 from fund2oct.phantom import simulate_eye
-from fund2oct.run.predict import predict
-from fund2oct.run.results import Results
+from fund2oct.run.predicting.predict import predict
+from fund2oct.run.predicting.results import Results
 from fund2oct.visual.style import LIGHT
 
 
@@ -47,7 +47,7 @@ def test_intervals_of_a_model_without_volumes_are_refused(tiny_checkpoint, tmp_p
     Image.fromarray(simulate_eye(0, 0).fundus).save(tmp_path / "eye.png")
     model = SurfaceModel((6, 32, 48), encoder="own", surface_width=8)
     model.task = load_model(tiny_checkpoint).task
-    monkeypatch.setattr("fund2oct.run.predict.load_model", lambda *_: model.eval())
+    monkeypatch.setattr("fund2oct.run.predicting.predict.load_model", lambda *_: model.eval())
     given = {"checkpoint": tiny_checkpoint, "photos": [tmp_path / "eye.png"], "out": tmp_path / "out"}
     with pytest.raises(
         ValueError, match=r"found a SurfaceModel, which draws none; .*; leave --intervals out"

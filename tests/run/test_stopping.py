@@ -180,7 +180,7 @@ def test_other_failures_pass_as_they_are(tmp_path):
         ),
         (
             ["predict", "a.ckpt", "b.jpg", "--out", "c"],
-            "fund2oct.run.predict.load_model",
+            "fund2oct.run.predicting.predict.load_model",
             "give it again with --skip-done to go on",
         ),
         (

@@ -7,7 +7,7 @@ import os
 from pathlib import Path
 
 from fund2oct.eye import DataError
-from fund2oct.run.photos import PICTURES, is_photo
+from fund2oct.run.predicting.photos import PICTURES, is_photo
 
 N_SLICES, WIDTH_PX, HEIGHT_PX = 6, 448, 320
 
@@ -34,7 +34,7 @@ def find_challenge_photos(folder: str | os.PathLike[str]) -> dict[str, Path]:
     Args:
         folder: the challenge's folder, its ``val``, or any folder of photos. Where there is a ``val.csv``
             its rows count, else every picture in ``CF`` or in the folder itself, see
-            :func:`fund2oct.run.photos.is_photo`.
+            :func:`fund2oct.run.predicting.photos.is_photo`.
 
     Returns:
         The files by their names without ending, sorted.

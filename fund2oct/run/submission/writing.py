@@ -23,7 +23,7 @@ from fund2oct.models import VolumeModel, load_model
 from fund2oct.models.checkpoint import find_model, import_class
 from fund2oct.outputs import check_files
 from fund2oct.progress import with_progress
-from fund2oct.run.made_from import content_digest, model_digest
+from fund2oct.run.predicting.made_from import content_digest, model_digest
 from fund2oct.run.submission.layout import HEIGHT_PX, N_SLICES, WIDTH_PX, find_challenge_photos, slice_names
 
 _QUALITY = 95

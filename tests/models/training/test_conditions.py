@@ -22,7 +22,7 @@ from fund2oct.models.published import write_published
 from fund2oct.networks.known import Known
 from fund2oct.networks.noise import NoiseSource
 from fund2oct.run.config import ConfigError
-from fund2oct.run.predict import predict
+from fund2oct.run.predicting.predict import predict
 from fund2oct.run.train import build
 
 SHAPE = (6, 32, 48)

@@ -10,7 +10,7 @@ from PIL import Image
 from fund2oct.models import load_model
 from fund2oct.models.uncertainty.familiar import FamiliarPhotos, photo_features, unknown_note
 from fund2oct.phantom import simulate_eye
-from fund2oct.run.predict import predict
+from fund2oct.run.predicting.predict import predict
 from fund2oct.run.publishing.card import model_card
 
 CANNOT = "the model cannot tell photos unlike those of its training: .* means nothing"

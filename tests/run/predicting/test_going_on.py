@@ -10,8 +10,8 @@ from PIL import Image
 from fund2oct.data import EyeReader
 from fund2oct.outputs import OutputError
 from fund2oct.phantom import simulate_eye
-from fund2oct.run.made_from import RECORDS
-from fund2oct.run.predict import predict
+from fund2oct.run.predicting.made_from import RECORDS
+from fund2oct.run.predicting.predict import predict
 
 ELSE = r"its results were made from {} than .*OD\.png now; choose another folder, or .*--overwrite"
 

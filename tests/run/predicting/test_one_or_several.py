@@ -13,8 +13,8 @@ from fund2oct.export import export_files
 from fund2oct.models import SurfaceModel
 from fund2oct.phantom import simulate_eye
 from fund2oct.run.config import load_experiment
-from fund2oct.run.photos import expand_photos
-from fund2oct.run.predict import predict
+from fund2oct.run.predicting.photos import expand_photos
+from fund2oct.run.predicting.predict import predict
 from fund2oct.viewer import write_page
 from fund2oct.visual.style import new_figure, save_figures
 

@@ -19,7 +19,7 @@ from fund2oct.models.thickness import ThicknessMap, predict_interval_um, predict
 from fund2oct.models.uncertainty.draws import predict_intervals
 from fund2oct.models.uncertainty.familiar import UNLIKE
 from fund2oct.networks.registration import at_given_places
-from fund2oct.run.made_from import forget, remember
+from fund2oct.run.predicting.made_from import forget, remember
 from fund2oct.visual import ShownVolume, Theme, draw_panel, draw_thickness, save_figures
 from fund2oct.visual.thickness import draw_intervals
 

@@ -28,9 +28,9 @@ from fund2oct.networks.registration import at_given_places
 from fund2oct.outputs import OutputError, check_files
 from fund2oct.processes import Here, process_pool
 from fund2oct.progress import with_progress
-from fund2oct.run.made_from import content_digest, difference, model_digest, options_digest
-from fund2oct.run.photos import expand_photos, name_eyes
-from fund2oct.run.results import Results
+from fund2oct.run.predicting.made_from import content_digest, difference, model_digest, options_digest
+from fund2oct.run.predicting.photos import expand_photos, name_eyes
+from fund2oct.run.predicting.results import Results
 from fund2oct.visual import LIGHT, Theme
 from fund2oct.visual.style import known_figure_formats
 
@@ -94,11 +94,11 @@ def predict(
         checkpoint: a trained model, as :func:`fund2oct.models.load_model` takes it; None for the model that
             comes with the package.
         photos: one or several picture files, folders of them, or patterns, see
-            :func:`fund2oct.run.photos.expand_photos`.
+            :func:`fund2oct.run.predicting.photos.expand_photos`.
         out: folder of the results, made if need be: for ``NAME.jpg`` the volume ``NAME.h5``, its panel
             ``NAME.png``, the thickness map ``NAME.thickness.png`` and its numbers in micrometres,
             ``NAME.thickness.tif``: median, lower and upper end of the 80% interval. Photos of one name are
-            told apart as :func:`fund2oct.run.photos.name_eyes` says.
+            told apart as :func:`fund2oct.run.predicting.photos.name_eyes` says.
         formats: how volumes are written, keys of :data:`fund2oct.export.FORMATS`.
         seed: decides the speckle and the poses; another seed draws others.
         model: import path of the model's class, where it is not of this package.

@@ -1,0 +1,1 @@
+"""Translation of photos: which ones, what is written of each, and what that was made from."""
