@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import os
 import signal
 import subprocess
@@ -29,7 +28,7 @@ class SaveWhenTerminated(pl.Callback):
 
     Lightning saves, and waits for the other processes, inside the handler of a signal. Processes that are
     signalled at different places then wait for ever. Here a handler notes the signal and nothing else; after
-    each batch the processes tell one another, and all end at the same place, whichever of them was signalled.
+    each batch the processes tell one another, and all end after the next, whichever of them was signalled.
     """
 
     def __init__(self) -> None:
@@ -38,6 +37,7 @@ class SaveWhenTerminated(pl.Callback):
         self.not_requeued = ""
         """Why Slurm did not take the job back."""
         self._noted = self._n_shared = 0
+        self._told: torch.Tensor | None = None
 
     def on_sanity_check_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Listen; Lightning, whose handlers give way here, restores at the end those that were there."""
@@ -54,8 +54,9 @@ class SaveWhenTerminated(pl.Callback):
     def on_validation_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Learn how many batches every process validates on: what one of them alone has is not waited at."""
         of = trainer.num_sanity_val_batches if trainer.sanity_checking else trainer.num_val_batches
-        fewest = _over_all(trainer, min(of, default=0), "min")
-        self._n_shared = int(fewest) if math.isfinite(fewest) else 0
+        fewest = torch.tensor(float(min(of, default=0)), device=trainer.strategy.root_device)
+        fewest = trainer.strategy.reduce(fewest, reduce_op="min")
+        self._n_shared = int(fewest) if fewest.isfinite() else 0
 
     def on_validation_batch_end(
         self,
@@ -103,19 +104,16 @@ class SaveWhenTerminated(pl.Callback):
         self._noted = max(self._noted, _ENDING.index(signal.Signals(number)) + 1)
 
     def _agree(self, trainer: pl.Trainer) -> None:
-        noted = int(_over_all(trainer, self._noted, "max"))
+        noted = self._noted
+        if trainer.world_size > 1:
+            # What they told after the batch before: a GPU still at work on this one is not waited for.
+            told, self._told = self._told, torch.full((1,), noted, device=trainer.strategy.root_device)
+            torch.distributed.all_reduce(self._told, torch.distributed.ReduceOp.MAX)
+            noted = 0 if told is None else int(told)
         if noted:
             self.signal = _ENDING[noted - 1]
             # All processes then leave Lightning's loops at the same place, after the counters of this batch.
             trainer._signal_connector.received_sigterm = True
-
-
-def _over_all(trainer: pl.Trainer, value: float, reduce_op: str) -> float:
-    """The least or the largest of the processes' values."""
-    if trainer.world_size == 1:
-        return value
-    tensor = torch.tensor(value, dtype=torch.float32, device=trainer.strategy.root_device)
-    return float(trainer.strategy.reduce(tensor, reduce_op=reduce_op))
 
 
 def _requeue() -> str:
