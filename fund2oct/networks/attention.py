@@ -205,6 +205,10 @@ class HeadValue(NamedTuple):
     Attributes:
         worse: by how much the mean error grows when the head is closed.
         rank: :func:`effective_rank` of its logits, the mean of the eyes.
+
+    Example:
+        >>> HeadValue(worse=0.3, rank=9.6)._asdict()
+        {'worse': 0.3, 'rank': 9.6}
     """
 
     worse: float

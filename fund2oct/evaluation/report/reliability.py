@@ -35,11 +35,20 @@ _LEAST_PATIENTS = 5
 
 
 class Held(TypedDict):
-    """Shares of the real values that intervals hold, one for each of :data:`LEVELS`."""
+    """Shares of the real values that intervals hold, for each of ``LEVELS``.
+
+    Attributes:
+        share: the shares.
+        low: lower ends of the shares' own 95% intervals; NaN where there are too few patients for one.
+        high: their upper ends.
+        n_eyes: number of eyes.
+
+    Example:
+        >>> held: Held = {"share": [0.83], "low": [0.80], "high": [0.86], "n_eyes": 150}
+    """
 
     share: list[float]
     low: list[float]
-    """Lower ends of the shares' own 95% intervals; NaN where there are too few patients for one."""
     high: list[float]
     n_eyes: int
 
