@@ -7,8 +7,10 @@ import importlib
 import inspect
 import os
 import re
+import sys
 import textwrap
 import typing
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -164,12 +166,16 @@ def working_folder(
     tiny_checkpoint: Path,
     photo: Image.Image,
     monkeypatch: pytest.MonkeyPatch,
-) -> None:
+) -> Iterator[None]:
     """Where examples run, with the files that the reference promises them."""
     os.link(tiny_eyes, tmp_path / "eyes.h5")
     os.link(tiny_checkpoint, tmp_path / "model.ckpt")
     photo.save(tmp_path / "photo.png")
     monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sys, "path", [*sys.path])
+    yield
+    for own in tmp_path.glob("*.py"):  # of the same name as files of other tests
+        sys.modules.pop(own.stem, None)
 
 
 @pytest.mark.parametrize("name", OBJECTS)
