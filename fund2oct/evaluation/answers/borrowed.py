@@ -53,8 +53,9 @@ def retrieval(name: str, training: TrainingEyes, heights_um: Callable[[Batch], T
     """
 
     def give(batch: Batch) -> Given:
-        other = training.batch(training.nearest(batch["fundus"]))
-        warped = warp_heights(other["aligned"], _found_um(other), heights_um(batch), batch["spacing_z_mm"])
+        spacing = batch["spacing_z_mm"]
+        other = training.batch(training.nearest(batch["fundus"]), spacing)
+        warped = warp_heights(other["aligned"], _found_um(other), heights_um(batch), spacing)
         return Given.placed(warped, batch)
 
     return Answer(f"{name}, {RETRIEVAL}", give, as_set=True)
@@ -80,9 +81,9 @@ def borrowed_residual(
 
     def give(batch: Batch) -> Given:
         chosen = [eye_seed(key, seed) % len(training) for key in batch["key"]]
-        other, own = training.batch(chosen), predict(batch)
-        anatomy, found_um = predict(other), _found_um(other)
         spacing = batch["spacing_z_mm"]
+        other, own = training.batch(chosen, spacing), predict(batch)
+        anatomy, found_um = predict(other), _found_um(other)
         there = warp_heights(anatomy.image, anatomy.heights_um, found_um, spacing)
         residual = warp_heights(other["aligned"] - there, found_um, own.heights_um, spacing)
         return Given.placed((own.image + residual).clamp(0, 1), batch)

@@ -63,10 +63,11 @@ def controls(training: TrainingEyes) -> list[Answer]:
         return Given.of_heights(training.median_heights_um(batch["laterality"]), batch)
 
     def average(batch: Batch) -> Given:
-        return Given.placed(training.mean(batch["laterality"]), batch)
+        return Given.placed(training.mean(batch["laterality"], batch["spacing_z_mm"]), batch)
 
     def nearest(batch: Batch) -> Given:
-        return Given.placed(training.batch(training.nearest(batch["fundus"]))["aligned"], batch)
+        other = training.batch(training.nearest(batch["fundus"]), batch["spacing_z_mm"])
+        return Given.placed(other["aligned"], batch)
 
     return [Answer(MEDIAN_SURFACES, surfaces), Answer(MEAN, average), Answer(NEAREST, nearest)]
 

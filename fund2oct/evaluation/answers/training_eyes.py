@@ -19,6 +19,7 @@ from fund2oct.metrics.eyes.layers import Surfaces
 from fund2oct.models import Batch, VolumeModel
 from fund2oct.models.batch import to_device
 from fund2oct.progress import with_progress
+from fund2oct.retina import ALIGNED_DEPTH
 
 _PHOTO_PX = 32
 _HEIGHTS_BYTES = 256 * 2**20
@@ -50,20 +51,37 @@ class TrainingEyes:
     def __len__(self) -> int:
         return len(self._dataset)
 
-    def batch(self, numbers: Sequence[int]) -> Batch:
-        """Some eyes, with what :meth:`fund2oct.models.VolumeModel.prepare` adds."""
-        batch = to_device(default_collate([self._dataset[number] for number in numbers]), self._device)
-        return VolumeModel.prepare(with_vessels(batch, self._vessels))
+    def batch(self, numbers: Sequence[int], spacing_z_mm: Tensor | None = None) -> Batch:
+        """Some eyes, with what :meth:`fund2oct.models.VolumeModel.prepare` adds.
 
-    def mean(self, lateralities: Sequence[str]) -> Tensor:
+        Args:
+            numbers: of the eyes.
+            spacing_z_mm: distances of rows, ``(B,)``, to which the aligned volumes and their masks are
+                resampled; None leaves each eye's own. Where they differ from the eyes' own, ``volume`` and
+                ``pose_um`` no longer fit the batch's ``spacing_z_mm``.
+        """
+        collated = to_device(default_collate([self._dataset[number] for number in numbers]), self._device)
+        batch = VolumeModel.prepare(with_vessels(collated, self._vessels))
+        if spacing_z_mm is not None:
+            for name in ("aligned", "mask"):
+                batch[name] = with_rows(batch[name], batch["spacing_z_mm"], spacing_z_mm)
+            batch["spacing_z_mm"] = spacing_z_mm
+        return batch
+
+    def mean(self, lateralities: Sequence[str], spacing_z_mm: Tensor) -> Tensor:
         """Mean aligned volume over the voxels that were scanned, for eyes of some lateralities.
 
         Eyes of the other side are mirrored, where the scan has that symmetry.
 
+        Args:
+            lateralities: of the eyes.
+            spacing_z_mm: distances of their rows, ``(B,)``.
+
         Returns:
             Volumes in [0, 1], ``(B, 1, S, Z, X)``.
         """
-        return self._of_sides(self._summary.mean, lateralities)
+        means = self._of_sides(self._summary.mean, lateralities)
+        return with_rows(means, torch.full_like(spacing_z_mm, self._spacing_z_mm), spacing_z_mm)
 
     def nearest(self, fundus: Tensor) -> list[int]:
         """Number of the eye whose photo, at 32 pixels, is nearest to each of ``(B, 3, H, H)``."""
@@ -90,6 +108,10 @@ class TrainingEyes:
     def _mirrored(self, scanned: Tensor) -> Tensor:
         return scanned if self._flip is None else self._flip.apply_to_scan(scanned, slice_dim=1)
 
+    @property
+    def _spacing_z_mm(self) -> float:
+        return self._dataset.spacing_mm[1]
+
     @cached_property
     def _flip(self) -> Symmetry | None:
         found = [one for one in self._dataset.scan.symmetries() if one.matrix == ((-1.0, 0.0), (0.0, 1.0))]
@@ -103,7 +125,7 @@ class TrainingEyes:
         n_kept = max(1, min(len(self), _HEIGHTS_BYTES // (3 * n_slices * n_ascans * 4)))
         kept = {number * len(self) // n_kept for number in range(n_kept)}
         for number in with_progress(range(len(self)), len(self), "reading training eyes"):
-            eye = self.batch([number])
+            eye = self.batch([number], torch.tensor([self._spacing_z_mm], device=self._device))
             aligned, mask = eye["aligned"][0], eye["mask"][0].float()
             if left := eye["laterality"] == ["OS"]:
                 aligned, mask = self._mirrored(aligned), self._mirrored(mask)
@@ -119,6 +141,33 @@ class TrainingEyes:
         assert total is not None and count is not None
         median_um = torch.stack(heights).nanmedian(0).values
         return _Summary(total / count.clamp(min=1), torch.cat(thumbnails), median_um)
+
+
+def with_rows(volume: Tensor, from_mm: Tensor, to_mm: Tensor) -> Tensor:
+    """Resample aligned volumes, or masks of them, to rows of another distance.
+
+    The surface on which they are aligned stays in its row. Beyond the rows that there are, the outermost is
+    repeated.
+
+    Args:
+        volume: shape ``(B, C, S, Z, X)``; of a mask the nearest row is taken.
+        from_mm: distances of the rows, ``(B,)``.
+        to_mm: distances that they shall have, ``(B,)``.
+
+    Returns:
+        Shape of ``volume``.
+    """
+    if torch.allclose(from_mm, to_mm, rtol=1e-4):
+        return volume
+    n_rows = volume.shape[3]
+    base = ALIGNED_DEPTH * n_rows - 0.5
+    rows = base + (torch.arange(n_rows, device=volume.device) - base) * (to_mm / from_mm)[:, None]
+    rows = rows.clamp(0, n_rows - 1).view(-1, 1, 1, n_rows, 1)
+    if not volume.is_floating_point():
+        return volume.gather(3, rows.round().long().expand_as(volume))
+    above = rows.long().clamp(max=n_rows - 2)
+    upper, lower = (volume.gather(3, (above + step).expand_as(volume)) for step in (0, 1))
+    return torch.lerp(upper, lower, rows - above)
 
 
 def _thumbnail(fundus: Tensor) -> Tensor:

@@ -98,13 +98,15 @@ def test_of_more_eyes_than_fit_in_memory_evenly_spaced_ones_give_the_median(data
     monkeypatch.setattr(
         TrainingEyes,
         "batch",
-        lambda self, numbers, whole=TrainingEyes.batch: whole(self, [chosen[numbers[0]]]),
+        lambda self, numbers, rows, whole=TrainingEyes.batch: whole(self, [chosen[numbers[0]]], rows),
     )
     three = TrainingEyes(datamodule, CPU).median_heights_um(["OD"])
     monkeypatch.undo()
     monkeypatch.setattr(training_eyes, "_HEIGHTS_BYTES", 3 * (3 * 6 * 48 * 4) + 1)
     torch.testing.assert_close(few.median_heights_um(["OD"]), three, equal_nan=True)
-    torch.testing.assert_close(few.mean(["OD"]), everyone.mean(["OD"]))  # the mean is that of all
+    rows_mm = torch.tensor([0.06])
+    means = few.mean(["OD"], rows_mm), everyone.mean(["OD"], rows_mm)
+    torch.testing.assert_close(*means)  # the mean is that of all
 
 
 def test_the_photo_of_another_comes_as_a_batch_shows_it_with_the_scan_around_its_fovea(datamodule, eyes):

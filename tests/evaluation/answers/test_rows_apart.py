@@ -1,0 +1,54 @@
+"""A training eye that answers for an eye whose rows lie further apart."""
+
+import pytest
+import torch
+
+from fund2oct.evaluation.answers.borrowed import warp_heights
+from fund2oct.evaluation.answers.controls import MEAN, NEAREST, controls
+from fund2oct.evaluation.answers.training_eyes import TrainingEyes, with_rows
+from fund2oct.retina import ALIGNED_DEPTH
+
+CPU = torch.device("cpu")
+
+
+def test_a_bright_row_keeps_its_height_in_micrometres():
+    volume = torch.zeros(1, 1, 2, 80, 4)
+    base = ALIGNED_DEPTH * 80 - 0.5  # row of the pose's surface
+    bright = round(base - 30)
+    volume[:, :, :, bright] = 1
+    near, far = torch.tensor([0.01]), torch.tensor([0.015])
+    found = with_rows(volume, near, far)[0, 0, 0, :, 0]
+    height_um = 10 * (base - bright)
+    assert 15 * (base - float((found * torch.arange(80)).sum() / found.sum())) == pytest.approx(
+        height_um, abs=8
+    )
+    assert with_rows(volume, near, near) is volume
+    mask = torch.zeros(1, 1, 2, 80, 4, dtype=torch.bool)
+    mask[:, :, :, 40:] = True
+    n_scanned = int(with_rows(mask, near, far)[0, 0, 0, :, 0].sum())
+    assert n_scanned == sum(base + (row - base) * 1.5 >= 39.5 for row in range(80))
+
+
+def test_a_volume_is_warped_to_heights_that_mean_the_same():
+    """From rows of 10 um to rows of 12: a membrane 300 um up lands 240 um up, where it is sent."""
+    volume = torch.zeros(1, 1, 1, 80, 4)
+    base = ALIGNED_DEPTH * 80 - 0.5
+    volume[:, :, :, round(base - 30)] = 1
+    there = torch.tensor([0.012])
+    at = torch.tensor([10 * (base - round(base - 30)), 0.0]).view(1, 2, 1, 1).expand(1, 2, 1, 4)
+    sent = torch.tensor([240.0, 0.0]).view(1, 2, 1, 1).expand(1, 2, 1, 4)
+    found = warp_heights(with_rows(volume, torch.tensor([0.01]), there), at, sent, there)[0, 0, 0, :, 0]
+    row = float((found * torch.arange(80)).sum() / found.sum())
+    assert 12 * (base - row) == pytest.approx(240, abs=6)
+
+
+def test_controls_answer_in_the_rows_of_the_eye(datamodule, eyes):
+    training = TrainingEyes(datamodule, CPU)
+    batch = next(eyes.batches())
+    wider = batch["spacing_z_mm"] * 1.25
+    by_name = {one.name: one for one in controls(training)}
+    for name in (MEAN, NEAREST):
+        own = by_name[name].give(batch).aligned
+        answered = by_name[name].give({**batch, "spacing_z_mm": wider}).aligned
+        torch.testing.assert_close(answered, with_rows(own, batch["spacing_z_mm"], wider), atol=1e-5, rtol=0)
+        assert not torch.allclose(answered, own, atol=0.01)
