@@ -42,7 +42,8 @@ def add_commands(commands: Commands) -> None:
     volumes.add_argument("source", metavar="SRC", help="a file, a folder of pictures, or a folder of these")
     volumes.add_argument("out", metavar="OUT.h5", help="the file to make")
     _add_no_patients(
-        volumes, "each eye is of another patient (default: names such as p12_OD and p12_OS tell)"
+        volumes.add_argument_group("patients"),
+        "each eye is of another patient (default: names such as p12_OD and p12_OS tell)",
     )
     _add_volume_options(volumes)
     _add_output(volumes)

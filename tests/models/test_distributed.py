@@ -150,7 +150,7 @@ def test_a_signal_to_one_process_ends_all_after_the_same_batch(tiny_overrides, t
     assert process.returncode == 143, text[-3000:]
     assert "stopped by SIGTERM; go on with: fund2oct train voxels " in text
     saved = torch.load(tmp_path / "run/checkpoints/stopped.ckpt", weights_only=True)
-    assert saved["global_step"] == 2
+    assert saved["global_step"] == 3  # the batch after the one in which it came
 
 
 def test_two_tasks_of_slurm_requeue_their_job_once(tiny_overrides, tmp_path):
@@ -173,4 +173,4 @@ def test_two_tasks_of_slurm_requeue_their_job_once(tiny_overrides, tmp_path):
     assert [task.returncode for task in tasks] == [138, 0], (first + second)[-3000:]
     assert (tmp_path / "asked").read_text() == "requeue 4711\n"
     assert "the job was requeued and goes on from run/checkpoints/stopped.ckpt by itself" in first
-    assert torch.load(tmp_path / "run/checkpoints/stopped.ckpt", weights_only=True)["global_step"] == 2
+    assert torch.load(tmp_path / "run/checkpoints/stopped.ckpt", weights_only=True)["global_step"] == 3

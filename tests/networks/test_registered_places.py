@@ -16,7 +16,7 @@ from fund2oct.models.generate import ReadyPhoto, complete
 from fund2oct.models.training.conditions import Conditions
 from fund2oct.networks.registration import at_given_places
 from fund2oct.phantom import simulate_eye
-from fund2oct.run import predict as running
+from fund2oct.run.predicting import predict as running
 
 S, X = 6, 40
 SCAN = RadialScan()

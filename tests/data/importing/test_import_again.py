@@ -74,7 +74,7 @@ def test_what_was_left_out_is_named_again(tmp_path):
 def test_the_command_ends_with_the_same_status_again(tmp_path, capsys):
     np.save(tmp_path / "a.npy", np.random.default_rng(0).integers(0, 256, (3, 40, 56), np.uint8))
     (tmp_path / "b.npy").write_text("no volume")
-    spacing = ["--spacing-mm", "0.5", "0.004", "0.01", "--axes", "szx", "--workers", "1"]
+    spacing = ["--spacing-mm", "0.5", "0.004", "0.01", "--axes", "szx", "--workers", "1", "--no-patients"]
     for _ in range(2):
         assert main(["import", "volumes", str(tmp_path), str(tmp_path / "eyes.h5"), *spacing]) == 1
         assert f"left out {tmp_path}/b.npy" in capsys.readouterr().out
