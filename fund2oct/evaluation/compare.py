@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import os
 from collections import deque
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import Executor, Future
@@ -24,6 +23,7 @@ from fund2oct.metrics import EyesInCommon, deep_contrast, measure_perceptual, po
 from fund2oct.metrics.eyes.heights import correlation_sums
 from fund2oct.metrics.sets.estimate import DistanceResult
 from fund2oct.models import Batch
+from fund2oct.processes import n_cores
 from fund2oct.progress import with_progress
 
 Row = dict[str, Any]
@@ -112,7 +112,7 @@ def compare(
     distances.know_patients(patients)
     found = _Rows([answer.name for answer in answers], patients)
     pending: deque[Future[dict[str, Measured]]] = deque()
-    most = 4 * (os.cpu_count() or 1)
+    most = 4 * n_cores()
     for batch in with_progress(eyes.batches(), eyes.n_batches, "measuring"):
         given = {answer.name: answer.give(batch) for answer in answers}
         more = _perceptual(given, batch, distances)

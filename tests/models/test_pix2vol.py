@@ -1,5 +1,7 @@
 """The main model: two parts of a training, and what each of them moves."""
 
+import math
+
 import pytest
 import pytorch_lightning as pl
 import torch
@@ -7,6 +9,7 @@ import torch
 from fund2oct.data import FundusOCTDataModule
 from fund2oct.models import Pix2Vol, SurfaceModel, pix2vol
 from fund2oct.models.surface_model import heights_above_pose
+from fund2oct.models.training.terms import chosen_weights
 from fund2oct.networks.layered.surfaces import thickness_interval_um
 from fund2oct.networks.noise import NoNoise
 
@@ -194,6 +197,14 @@ def test_names_that_no_term_has_are_refused():
         Pix2Vol(SHAPE, weights={"l3": 1.0})
     with pytest.raises(ValueError, match="encoder: no weights 'magic'"):
         Pix2Vol(SHAPE, encoder="magic")
+
+
+def test_a_weight_that_would_teach_the_reverse_is_refused():
+    with pytest.raises(ValueError, match="weights: surfaces: expected 0 or more, found -1"):
+        chosen_weights({"surfaces": -1.0}, {"surfaces": 1.0})
+    with pytest.raises(ValueError, match=r"weights: my_losses\.spread: expected a number, found nan"):
+        chosen_weights({"my_losses.spread": math.nan}, {"surfaces": 1.0})
+    assert chosen_weights({"my_losses.spread": -0.1}, {"surfaces": 1.0}) == {"my_losses.spread": -0.1}
 
 
 def test_surfaces_alone_are_learned(tiny_eyes):

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 from typing import Any, Literal
 
@@ -10,6 +9,7 @@ from fund2oct.data.loading.datamodule import FundusOCTDataModule
 from fund2oct.data.store.reader import EyeReader
 from fund2oct.eye import DataError
 from fund2oct.phantom import PhantomConfig
+from fund2oct.processes import n_cores
 
 
 class PhantomDataModule(FundusOCTDataModule):
@@ -75,5 +75,5 @@ class PhantomDataModule(FundusOCTDataModule):
         from fund2oct.data.importing.simulated_file import simulate_file
 
         path.parent.mkdir(parents=True, exist_ok=True)
-        workers = os.cpu_count() or 1
+        workers = n_cores()
         simulate_file(path, self.n_eyes, self.phantom_seed, self.config, workers=workers, wait=True)

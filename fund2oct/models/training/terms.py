@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -22,7 +23,8 @@ def chosen_weights(given: Mapping[str, float] | None, known: Mapping[str, float]
         The weights that are not 0, by name.
 
     Raises:
-        ValueError: if a name is not known, or all weights are 0.
+        ValueError: if a name is not known, a weight is not finite, that of a term of the model is negative,
+            or all weights are 0.
 
     Example:
         >>> chosen_weights({"l1": 2.0, "ssim": 0.0, "my_losses.smoothness": 0.1}, {"l1": 1.0, "ssim": 1.0})
@@ -34,6 +36,11 @@ def chosen_weights(given: Mapping[str, float] | None, known: Mapping[str, float]
             f"weights: expected names of {', '.join(known)}, or the import path of a loss of your own "
             f"(my_losses.smoothness), found {', '.join(unknown)}"
         )
+    for name, weight in (given or {}).items():
+        # A term of your own may be something that should be large.
+        if not math.isfinite(weight) or (weight < 0 and name in known):
+            wanted = "0 or more" if name in known else "a number"
+            raise ValueError(f"weights: {name}: expected {wanted}, found {weight:g}")
     weights = {name: weight for name, weight in (known if given is None else given).items() if weight}
     if not weights:
         raise ValueError("weights: at least one term must weigh something")
