@@ -23,6 +23,28 @@ def listed(given: AnyName | Iterable[AnyName]) -> list[AnyName]:
     return [given] if isinstance(given, str | os.PathLike) else list(given)
 
 
+def names_among(given: str | Iterable[str], known: Iterable[str], what: str) -> list[str]:
+    """The names that a user gives, each of which must be known.
+
+    Args:
+        given: one name or several.
+        known: the names that there are, in the order in which an error tells them.
+        what: what a name is of, for the error.
+
+    Raises:
+        ValueError: if one is not known.
+
+    Example:
+        >>> names_among("svg", ("png", "svg"), "figure format")
+        ['svg']
+    """
+    names, there = listed(given), list(known)
+    for name in names:
+        if name not in there:
+            raise ValueError(f"{what} {name!r}: expected one of {', '.join(there)}")
+    return names
+
+
 class _Reading:
     """A file whose values are in use, and what the user named beside it, by import path."""
 

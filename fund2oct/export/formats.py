@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from fund2oct.by_path import listed
+from fund2oct.by_path import names_among
 from fund2oct.export.etdrs_fields import save_fields, save_predicted_fields
 from fund2oct.export.film import save_gif, save_mp4
 from fund2oct.export.meshes import save_ply, save_vtk
@@ -84,10 +84,7 @@ def known_formats(given: str | Iterable[str]) -> list[str]:
             ...
         ValueError: format 'jpeg': expected one of csv, dicom, gif, hdf5, mp4, nifti, ply, png, tiff, vtk
     """
-    for format in (formats := listed(given)):
-        if format not in FORMATS:
-            raise ValueError(f"format {format!r}: expected one of {', '.join(sorted(FORMATS))}")
-    return formats
+    return names_among(given, sorted(FORMATS), "format")
 
 
 def export_eye(

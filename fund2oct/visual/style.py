@@ -13,7 +13,7 @@ from matplotlib.axes import Axes
 from matplotlib.colors import Colormap, LinearSegmentedColormap
 from matplotlib.figure import Figure
 
-from fund2oct.by_path import listed
+from fund2oct.by_path import names_among
 from fund2oct.file_kinds import MADE_HERE
 
 FIGURE_FORMATS = ("png", "svg", "pdf")
@@ -160,10 +160,7 @@ def known_figure_formats(given: str | Iterable[str]) -> list[str]:
             ...
         ValueError: figure format 'jpeg': expected one of png, svg, pdf
     """
-    for format in (formats := listed(given)):
-        if format not in FIGURE_FORMATS:
-            raise ValueError(f"figure format {format!r}: expected one of {', '.join(FIGURE_FORMATS)}")
-    return formats
+    return names_among(given, FIGURE_FORMATS, "figure format")
 
 
 def save_figures(figure: Figure, stem: Path | str, formats: str | Sequence[str]) -> list[Path]:

@@ -66,9 +66,8 @@ def n_pages(path: Path) -> int:
     try:
         with by_library(path, "a volume"), tifffile.TiffFile(path) as tif:
             pages: Any = tif.pages
-            stated = (tif.imagej_metadata or {}).get(
-                "images", 0
-            )  # of large stacks ImageJ lists one page alone
+            # Of large stacks ImageJ lists one page alone.
+            stated = (tif.imagej_metadata or {}).get("images", 0)
             return max(int(stated), sum(not page.is_reduced for page in pages))
     except DataError:
         return 0
