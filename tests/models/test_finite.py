@@ -106,7 +106,7 @@ def test_what_one_process_met_stops_all():
     def reduce(value, reduce_op):
         assert reduce_op == "max"
         told.append(float(value))
-        return torch.tensor(1.0)
+        return value.fill_(1.0)  # in its place, as Lightning does it
 
     strategy = SimpleNamespace(reduce=reduce, root_device=torch.device("cpu"))
     for rank, message in (

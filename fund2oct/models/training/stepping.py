@@ -175,8 +175,9 @@ class SteppingModule(pl.LightningModule):
         """Stop where a value was not finite; all processes of a training come here after the same step."""
         strategy = self.trainer.strategy
         if self.trainer.world_size > 1:
-            found = torch.tensor(float(self._finite.first() is not None), device=strategy.root_device)
-            if strategy.reduce(found, reduce_op="max") and not found:
+            mine = self._finite.first() is not None
+            anyone = torch.tensor(float(mine), device=strategy.root_device)  # reduced in its place
+            if strategy.reduce(anyone, reduce_op="max") and not mine:
                 raise NotFiniteError(
                     "another process of this training met a value that is not a finite number, which its "
                     f"message names; {advice(self.trainer)}"
