@@ -62,7 +62,7 @@ where more do, it is not sure enough. In brackets is the range in which the shar
 patients are drawn again (none for less than {_LEAST_PATIENTS} patients): a level within it is not shown to be
 missed. Thickness and heights above the pose's surface are intervals of the predicted distribution, at all
 A-scans of all eyes, against the surfaces as found. The tips of the outer segments lie on the pigment
-epithelium but over fluid, so that in most A-scans both intervals are tested by one and the same height. A
+epithelium except over fluid, so that in most A-scans both intervals are tested by one and the same height. A
 voxel's interval lies between two of {N_DRAWS} draws; voxels are counted in about {_EYES_DRAWN} eyes, in the
 aligned frame."""
 
