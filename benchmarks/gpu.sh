@@ -67,7 +67,7 @@ steps() {
 }
 
 loader() {
-  part loader 120 "$PYTHON" benchmarks/loader.py "${loader[@]}" --parts training
+  part loader 180 "$PYTHON" benchmarks/loader.py "${loader[@]}" --parts training
 }
 
 training() {

@@ -47,7 +47,8 @@ def inner_scores(working: WorkingVolume, outer: NDArray[np.int64]) -> tuple[Floa
     before = rows <= outer[:, None]
     # Near the retina alone, the two classes that are to be told apart are of like size.
     near = before & (rows > outer[:, None] - _MAX_RETINA_UM / ROW_UM)
-    dark, spread = _vitreous(working.values, near & ~working.filled)
+    # With what looks like fill, at the level of the dark: a vitreous without noise looks like it.
+    dark, spread = _vitreous(working.values, near)
     lit: Floats = (working.values - dark).clip(0)
     # Saturated, so that a faint nerve fibre layer over a bright epithelium counts as tissue too.
     tissue: Floats = lit / (lit + spread)
