@@ -21,7 +21,7 @@ from fund2oct.models.task import TASK_KEY
 from fund2oct.run.config import load_experiment
 from fund2oct.run.train import build
 
-WAY = 2
+WAY = 3
 """Number of the way in which models are judged. Raise it with each change after which the same models would
 get other values, or a report other entries that the tables read: another search, control, error or protocol
 of a distance. What was judged in an earlier way is then judged anew, and a table never holds both."""

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage
@@ -10,6 +12,7 @@ from fund2oct.retina.working import ROW_UM, Floats, WorkingVolume
 
 _DEEPEST_RIDGE_UM = 480.0
 _MAX_RETINA_UM = 700.0
+_SHARE_OF_FILL = 0.1
 
 
 def ridge_contrast(values: Floats) -> Floats:
@@ -47,8 +50,7 @@ def inner_scores(working: WorkingVolume, outer: NDArray[np.int64]) -> tuple[Floa
     before = rows <= outer[:, None]
     # Near the retina alone, the two classes that are to be told apart are of like size.
     near = before & (rows > outer[:, None] - _MAX_RETINA_UM / ROW_UM)
-    # With what looks like fill, at the level of the dark: a vitreous without noise looks like it.
-    dark, spread = _vitreous(working.values, near)
+    dark, spread = _vitreous(working, near)
     lit: Floats = (working.values - dark).clip(0)
     # Saturated, so that a faint nerve fibre layer over a bright epithelium counts as tissue too.
     tissue: Floats = lit / (lit + spread)
@@ -74,11 +76,15 @@ def _mean_between(values: Floats, start_um: float, end_um: float) -> Floats:
     return below(mean, (first + last) / 2)
 
 
-def _vitreous(values: Floats, near: NDArray[np.bool_]) -> tuple[Floats, Floats]:
+def _vitreous(working: WorkingVolume, near: NDArray[np.bool_]) -> tuple[Floats, Floats]:
     """Brightness of the vitreous in each slice, and how far above it tissue begins, ``(S, 1, 1)``."""
     levels = []
-    for bscan, chosen in zip(values, near, strict=True):
-        seen = bscan[chosen]
+    for bscan, *where in zip(working.values, near & ~working.filled, near & working.dark_fill, strict=True):
+        measured, fill = (bscan[chosen] for chosen in where)
+        # A little of what may be fill or a vitreous without noise counts: enough to stand for the vitreous
+        # where nothing else is left of it, too little to part its noise from true fill.
+        some = _SHARE_OF_FILL * max(measured.size, 1)
+        seen = np.concatenate([measured, fill[:: max(1, math.ceil(fill.size / some))]])
         # The root makes the classes' spreads alike: the vitreous is narrow, the retina wide.
         limit = _otsu(np.sqrt(seen)) ** 2
         dark = seen[seen <= limit]

@@ -25,11 +25,13 @@ class WorkingVolume:
     Args:
         values: 0 at the noise's level, 1 at bright tissue, shape ``(S, rows, columns)``.
         filled: where the device wrote no measurement, same shape.
+        dark_fill: where that is as dark as the vitreous: one without noise looks like fill. Same shape.
         column_um: distance of two columns.
     """
 
     values: Floats
     filled: NDArray[np.bool_]
+    dark_fill: NDArray[np.bool_]
     column_um: float
 
 
@@ -51,8 +53,10 @@ def prepare(volume: Floats, spacing_mm: tuple[float, float, float]) -> WorkingVo
     values = ndimage.gaussian_filter(values, sigma, mode="nearest") - dark
     bright = np.percentile(values, 99, axis=(1, 2), keepdims=True)
     values = (values / np.maximum(bright, 1e-4)).clip(0, 1.5).astype(np.float32)
-    kept = resample(resample(filled.astype(np.float32), n_rows, 1), n_columns, 2)
-    return WorkingVolume(values, kept > 0.3, column_um)
+    filled = resample(resample(filled.astype(np.float32), n_rows, 1), n_columns, 2) > 0.3
+    near_rows, near_columns = _nearest(volume.shape[1], n_rows), _nearest(volume.shape[2], n_columns)
+    is_dark = volume[:, near_rows[:, None], near_columns] <= dark
+    return WorkingVolume(values, filled, filled & is_dark, column_um)
 
 
 def find_fill(volume: Floats) -> NDArray[np.bool_]:
@@ -76,6 +80,10 @@ def resample(volume: Floats, size: int, axis: int) -> Floats:
     if axis == volume.ndim - 1:
         return volume @ weights.T
     return np.moveaxis(np.moveaxis(volume, axis, -1) @ weights.T, -1, axis)
+
+
+def _nearest(old: int, size: int) -> NDArray[np.int64]:
+    return ((np.arange(size) + 0.5) * old / size).astype(np.int64)
 
 
 @lru_cache(maxsize=32)

@@ -6,6 +6,7 @@ import torch
 from scipy import ndimage
 
 from fund2oct.phantom import PhantomConfig, simulate_eye
+from fund2oct.phantom.rendering import scanner
 from fund2oct.retina import BOUNDARIES, N_POSE, estimate_pose, pose_surface_um, retinal_boundaries
 from fund2oct.retina.working import find_fill, resample
 
@@ -101,6 +102,17 @@ def test_white_and_black_fill_around_the_scan_changes_nothing():
         found = retinal_boundaries(filled, SPACING)
         assert np.abs(found.rpe_um - plain.rpe_um).max() < 12
         assert np.median(np.abs(found.ilm_um - plain.ilm_um)) < 6
+
+
+@pytest.mark.parametrize("vitreous", [20, 0])
+def test_a_vitreous_without_noise_is_not_taken_for_fill(vitreous, monkeypatch):
+    """As in denoised scans, in those whose dark was cut off, and in means of volumes."""
+    monkeypatch.setattr(scanner, "_speckle", lambda rng, shape, sigma, looks: np.ones(shape, np.float32))
+    eye = simulate_eye(seed=3, number=1, config=PhantomConfig(fundus_px=64, n_depth=320, n_ascans=448))
+    volume = np.where(eye.volume < 25, vitreous, eye.volume).astype(np.uint8)
+    found = retinal_boundaries(volume, eye.spacing_mm)
+    off = np.abs(found.ilm_um - eye.boundaries_um[BOUNDARIES.index("ILM")])
+    assert found.ok.mean() > 0.99 and off[found.ok].mean() < 4
 
 
 def test_ascans_without_a_measurement_are_flagged():
