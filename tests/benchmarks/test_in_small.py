@@ -31,6 +31,7 @@ COMMANDS = {
         r"head 3: closed, .* rank .* untrained",
     ),
     "heights/registration": (f"{EYES} --steps 2", r"registered, seed 0: .* µm[^|]*blind, seed 0: .* µm"),
+    "heights/told": (f"{EYES} --steps 2 --seeds 1", r"lesions, missing: .* µm; [+-]"),
     "predict": ("--shape 6 32 48 --fundus-px 48 --times 1 --models pix2vol x2ct unet3d", r"unet3d +[\d,]+ "),
     "simulate": ("", r"448 px.* eyes per CPU second"),
     "step": (f"{SMALL_STEP} --models pix2vol x2ct", r"x2ct"),
