@@ -12,8 +12,6 @@ from contextlib import contextmanager
 from multiprocessing.connection import wait
 from typing import ParamSpec, TypeVar
 
-import torch
-
 from fund2oct.stopping import REQUEUE
 
 P = ParamSpec("P")
@@ -89,6 +87,8 @@ def processes_beside(n_tasks: int, n_alike: int = 1) -> Iterator[Executor]:
         yield Here()
         return
     half = cores // 2
+    import torch  # late: the command line asks for the cores alone
+
     before = torch.get_num_threads()
     torch.set_num_threads(min(before, half))
     try:

@@ -27,6 +27,7 @@ from fund2oct.cli.options import (
     placement_option,
     trainer_overrides,
 )
+from fund2oct.processes import n_cores
 
 
 def add_commands(commands: Commands) -> None:
@@ -148,7 +149,7 @@ def _add_predict(commands: Commands) -> None:
         "--as-told", action="store_true", help="leave the scan there, also with a model that corrects places"
     )
     photos.add_argument(
-        "--workers", type=int, default=max(1, (os.cpu_count() or 1) - 1), metavar="N",
+        "--workers", type=int, default=max(1, n_cores() - 1), metavar="N",
         help="processes that prepare photos ahead, where there are 16 photos or more",
     )  # fmt: skip
     photos.add_argument(

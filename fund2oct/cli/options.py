@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import argparse
-import os
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, TypeAlias
+
+from fund2oct.processes import n_cores
 
 if TYPE_CHECKING:
     from fund2oct.data.preparing.placing import PhotoPlacement
@@ -58,7 +59,7 @@ def add_compression(group: Group) -> None:
 def add_workers(group: Group) -> None:
     """Add ``--workers``."""
     group.add_argument(
-        "--workers", type=int, default=os.cpu_count() or 1, metavar="N", help="processes that work at once"
+        "--workers", type=int, default=n_cores(), metavar="N", help="processes that work at once"
     )
 
 

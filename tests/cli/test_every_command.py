@@ -62,6 +62,15 @@ def test_the_examples_are_calls_that_are_understood(name):
         build_parser().parse_args(words)
 
 
+@pytest.mark.parametrize(
+    ("words", "workers"), [("simulate out.h5 --eyes 4", 3), ("predict eye.jpg --out out", 2)]
+)
+def test_workers_are_those_of_the_job_and_not_of_the_machine(words, workers, monkeypatch):
+    monkeypatch.setattr("os.sched_getaffinity", lambda process: {4, 5, 6})
+    monkeypatch.setattr("os.cpu_count", lambda: 128)
+    assert build_parser().parse_args(words.split()).workers == workers
+
+
 @pytest.mark.parametrize("words", [["--quiet"], []])
 def test_quiet_says_nothing_but_what_is_wrong(words, tiny_eyes, tmp_path, capsys):
     sizes = ["--eyes", "1", "--shape", "32", "48", "--fundus-px", "48", "--workers", "1"]
