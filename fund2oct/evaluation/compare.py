@@ -14,6 +14,7 @@ import torch
 from torch import Tensor
 
 from fund2oct.evaluation.answers.answer import Answer, Given
+from fund2oct.evaluation.answers.training_eyes import with_rows
 from fund2oct.evaluation.distances import Distances
 from fund2oct.evaluation.measuring import EyeTask, Measured, measure_eye
 from fund2oct.evaluation.own import Measure
@@ -143,6 +144,7 @@ class _Rows:
         self._rows: deque[dict[str, Row]] = deque()
         self._heights: dict[str, list[tuple[Tensor, Tensor]]] = {name: [] for name in names}
         self._in_common: dict[str, EyesInCommon] = {}
+        self._rows_mm: float | None = None
 
     def add_batch(
         self, batch: Batch, given: Mapping[str, Given], more: Mapping[str, Mapping[str, Tensor]]
@@ -156,12 +158,16 @@ class _Rows:
                     for name in self.rows
                 }
             )
+        spacing = batch["spacing_z_mm"]
+        if self._rows_mm is None:
+            self._rows_mm = float(spacing[0])
+        common = torch.full_like(spacing, self._rows_mm)
         volumes = {REAL: batch["aligned"]} | {name: one.aligned for name, one in given.items()}
         for name, aligned in volumes.items():
             if aligned is not None:
-                self._in_common.setdefault(name, EyesInCommon()).add(
-                    deep_contrast(aligned, batch["spacing_z_mm"])
-                )
+                # Different eyes are compared row by row: all in the rows of the first eye.
+                contrast = deep_contrast(with_rows(aligned, spacing, common), self._rows_mm)
+                self._in_common.setdefault(name, EyesInCommon()).add(contrast)
 
     def add_eye(self, measured: Mapping[str, Measured]) -> None:
         """Complete the row of the eye whose turn it is."""

@@ -101,7 +101,8 @@ class EyesInCommon:
         """Add a batch.
 
         Args:
-            contrast: contrast of some eyes, see :func:`deep_contrast`, shape ``(B, S, rows, X)``.
+            contrast: contrast of some eyes, see :func:`deep_contrast`, shape ``(B, S, rows, X)``; the rows
+                have one distance in all batches.
         """
         vectors = contrast.double().flatten(2)
         vectors = vectors - vectors.mean(-1, keepdim=True)

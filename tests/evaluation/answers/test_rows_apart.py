@@ -1,11 +1,20 @@
-"""A training eye that answers for an eye whose rows lie further apart."""
+"""Eyes whose rows lie further apart than those of others: of the training, of the model, of the same test."""
+
+from dataclasses import replace
 
 import pytest
 import torch
 
+from fund2oct.data import EyeReader, EyeWriter, FundusOCTDataModule
+from fund2oct.evaluation.answers.answer import Answer, Given
 from fund2oct.evaluation.answers.borrowed import warp_heights
 from fund2oct.evaluation.answers.controls import MEAN, NEAREST, controls
+from fund2oct.evaluation.answers.floors import rescan
 from fund2oct.evaluation.answers.training_eyes import TrainingEyes, with_rows
+from fund2oct.evaluation.checkpoints import HeldOutEyes
+from fund2oct.evaluation.compare import REAL, compare
+from fund2oct.evaluation.distances import Distances
+from fund2oct.processes import Here
 from fund2oct.retina import ALIGNED_DEPTH
 
 CPU = torch.device("cpu")
@@ -52,3 +61,26 @@ def test_controls_answer_in_the_rows_of_the_eye(datamodule, eyes):
         answered = by_name[name].give({**batch, "spacing_z_mm": wider}).aligned
         torch.testing.assert_close(answered, with_rows(own, batch["spacing_z_mm"], wider), atol=1e-5, rtol=0)
         assert not torch.allclose(answered, own, atol=0.01)
+
+
+def test_test_eyes_of_different_rows_are_compared_in_those_of_the_first(tiny_eyes, tmp_path):
+    path = tmp_path / "mixed.h5"
+    with EyeReader(tiny_eyes) as reader, EyeWriter(path) as writer:
+        keys = reader.keys[:4]
+        for key, z_mm in zip(keys, (0.060, 0.054, 0.060, 0.054), strict=True):
+            eye = reader.read(key)
+            writer.add(replace(eye, spacing_mm=(eye.spacing_mm[0], z_mm, eye.spacing_mm[2])))
+
+    def fence(batch):
+        return Given.placed(torch.linspace(0, 1, 48).expand_as(batch["aligned"]).contiguous(), batch)
+
+    found = []
+    for batch_size in (2, 1):
+        data = FundusOCTDataModule(str(path), batch_size=batch_size, split={"test": list(keys)})
+        answers = [rescan(), Answer("fence", fence)]
+        found.append(compare(HeldOutEyes(data, CPU), answers, Distances([]), Here()).sets)
+    for sets in found:
+        assert sets["fence"]["deep/in_common"] == pytest.approx(1, abs=1e-4)
+        assert abs(sets[REAL]["deep/in_common"]) < 0.3
+    for name, values in found[0].items():
+        assert found[1][name]["deep/in_common"] == pytest.approx(values["deep/in_common"], abs=1e-5)
