@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 from typing import Any, Protocol, TypeAlias, cast, runtime_checkable
@@ -12,7 +13,7 @@ from torch import Tensor
 from fund2oct.evaluation.answers.answer import Answer, Given
 from fund2oct.evaluation.answers.borrowed import Predicted, borrowed_residual, retrieval
 from fund2oct.evaluation.answers.others import other_eyes
-from fund2oct.evaluation.answers.training_eyes import TrainingEyes
+from fund2oct.evaluation.answers.training_eyes import TrainingEyes, with_rows
 from fund2oct.evaluation.compare import EyeSet
 from fund2oct.models import Batch, VolumeModel
 from fund2oct.networks.known import Known
@@ -219,4 +220,22 @@ def _noise(model: VolumeModel, batch: Batch, seed: int) -> NoiseSource:
 def _draw(model: VolumeModel, fundus: Tensor, batch: Batch, rng: NoiseSource) -> Given:
     n_depth = batch["volume"].shape[3]
     drawn = model(fundus, batch["grid"], n_depth, rng=rng, **_known(model, batch))
-    return Given.placed(drawn, batch)
+    return Given.placed(in_rows_of_eyes(drawn, model, batch), batch)
+
+
+def in_rows_of_eyes(drawn: Tensor, model: VolumeModel, batch: Batch) -> Tensor:
+    """Bring volumes that a model drew from the rows of its training to those of the eyes of a batch.
+
+    Called with photos and places alone, a model draws in the rows of its training, however deep the frame of
+    an eye is. Read in the rows of a frame that is 10% deeper, a retina of 280 micrometres would have 308.
+
+    Args:
+        drawn: volumes in the aligned frame, in [0, 1], shape ``(B, 1, S, Z, X)``.
+        model: what drew them.
+        batch: the eyes.
+
+    Returns:
+        Shape of ``drawn``; before a training, when a model has no rows of its own, the same volumes.
+    """
+    spacing, rows_mm = batch["spacing_z_mm"], model.spacing_z_mm(drawn.shape[3])
+    return drawn if math.isnan(rows_mm) else with_rows(drawn, torch.full_like(spacing, rows_mm), spacing)

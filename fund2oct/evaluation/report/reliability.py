@@ -9,7 +9,7 @@ from typing import TypedDict
 import torch
 from torch import Tensor
 
-from fund2oct.evaluation.answers.controls import PredictsSurfaces
+from fund2oct.evaluation.answers.controls import PredictsSurfaces, in_rows_of_eyes
 from fund2oct.evaluation.compare import EyeSet
 from fund2oct.evaluation.report.lesion_tables import row_of
 from fund2oct.models import Batch, VolumeModel
@@ -225,4 +225,5 @@ def _voxel_levels(model: VolumeModel, batch: Batch, seed: int) -> dict[str, Tens
     draws = draw_volumes(model, batch["fundus"], batch["grid"], batch["key"], seed, **model.known(batch))
     if has_one_answer(draws):
         return {}
+    draws = torch.stack([in_rows_of_eyes(drawn, model, batch) for drawn in draws])
     return {"voxels": level_of_draws(batch["aligned"], draws).masked_fill(~batch["mask"].bool(), torch.nan)}

@@ -8,12 +8,15 @@ import torch
 from fund2oct.data import EyeReader, EyeWriter, FundusOCTDataModule
 from fund2oct.evaluation.answers.answer import Answer, Given
 from fund2oct.evaluation.answers.borrowed import warp_heights
-from fund2oct.evaluation.answers.controls import MEAN, NEAREST, controls
+from fund2oct.evaluation.answers.controls import MEAN, NEAREST, controls, model_answers
 from fund2oct.evaluation.answers.floors import rescan
 from fund2oct.evaluation.answers.training_eyes import TrainingEyes, with_rows
 from fund2oct.evaluation.checkpoints import HeldOutEyes
 from fund2oct.evaluation.compare import REAL, compare
 from fund2oct.evaluation.distances import Distances
+from fund2oct.evaluation.report import reliability
+from fund2oct.metrics.eyes.layers import find_surfaces
+from fund2oct.models import load_model
 from fund2oct.processes import Here
 from fund2oct.retina import ALIGNED_DEPTH
 
@@ -84,3 +87,31 @@ def test_test_eyes_of_different_rows_are_compared_in_those_of_the_first(tiny_eye
         assert abs(sets[REAL]["deep/in_common"]) < 0.3
     for name, values in found[0].items():
         assert found[1][name]["deep/in_common"] == pytest.approx(values["deep/in_common"], abs=1e-5)
+
+
+def test_a_model_answers_in_the_rows_of_the_eye(tiny_checkpoint, eyes, monkeypatch):
+    """It draws one retina in rows of 60 um; in a frame that is a quarter deeper its thickness stays."""
+    model, batch = load_model(tiny_checkpoint), next(eyes.batches())
+    assert model.spacing_z_mm(32) == pytest.approx(0.06)
+    n_eyes = len(batch["key"])
+    base = ALIGNED_DEPTH * 32
+    # Grey retina from five rows above the pose's surface on, a bright epithelium at it, and dark choroid.
+    profile = torch.zeros(32)
+    profile[round(base) - 5 : round(base) + 4], profile[round(base) - 1 : round(base) + 1] = 0.4, 1.0
+    retina = profile.view(1, 1, 1, 32, 1).expand(n_eyes, 1, 6, 32, 48).contiguous()
+    model.forward = lambda *_, **__: retina.clone()
+    wider = {**batch, "spacing_z_mm": 1.25 * batch["spacing_z_mm"], "pose_um": 1.25 * batch["pose_um"]}
+    own, *_ = model_answers({"model": model}, eyes.photo_of_another, 0)
+    found = [
+        find_surfaces(own.give(one).volume, one["spacing_z_mm"], one["spacing_x_mm"]).thickness_um
+        for one in (batch, wider)
+    ]
+    thickness = [float(one.nanmedian()) for one in found]
+    assert thickness[1] == pytest.approx(thickness[0], abs=20)
+    answered = with_rows(retina, batch["spacing_z_mm"], wider["spacing_z_mm"])
+    assert torch.equal(own.give(wider).aligned, answered) and torch.equal(own.give(batch).aligned, retina)
+    shown = []
+    monkeypatch.setattr(reliability, "has_one_answer", lambda draws: False)
+    monkeypatch.setattr(reliability, "level_of_draws", lambda real, draws: shown.append(draws) or real)
+    reliability._voxel_levels(model, wider, 0)
+    assert torch.equal(shown[0][3], answered)
