@@ -198,11 +198,13 @@ def _perceptual(
     """The perceptual distances of a batch by the answers' names; on the device of the answers."""
     if distances.perceptual is None:
         return {name: {} for name in given}
-    real = batch["volume"], batch["aligned"], batch["mask"]
+    real = batch["volume"], batch["aligned"]
     return {
         name: {}
         if one.volume is None or one.aligned is None
-        else measure_perceptual(one.volume, one.aligned, *real, distances.perceptual)
+        else measure_perceptual(
+            one.volume, one.aligned, *real, one.counted(batch["mask"]), distances.perceptual
+        )
         for name, one in given.items()
     }
 

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from torch import Tensor
 
 from fund2oct.by_path import listed
 from fund2oct.data.loading.index import EyeIndex
@@ -30,7 +31,7 @@ from fund2oct.models.checkpoint import import_class
 from fund2oct.models.published import is_address, is_published
 from fund2oct.outputs import check_folder
 from fund2oct.processes import processes_beside
-from fund2oct.retina import align
+from fund2oct.retina import align, aligned_mask
 from fund2oct.visual.style import known_figure_formats
 
 _NOTHING = Own()
@@ -159,8 +160,7 @@ def _drawn(model: VolumeModel, real: VolumeSource, path: Path, name: str, seed: 
 
 def _given() -> Answer:
     def give(batch: Batch) -> Given:
-        volume = batch["fake"]
-        return Given(volume, align(volume, batch["fake_pose_um"], batch["spacing_z_mm"]))
+        return _at_its_pose(batch["fake"], batch["fake_pose_um"], batch)
 
     return Answer("generated", give, as_set=True)
 
@@ -169,7 +169,13 @@ def _given_to_others(eyes: PairedEyes) -> Answer:
     def give(batch: Batch) -> Given:
         given = [eyes.answer(eyes.other(key)) for key in batch["key"]]
         volume, pose_um = (torch.stack(part) for part in zip(*given, strict=True))
-        return Given(volume, align(volume, pose_um, batch["spacing_z_mm"]))
+        return _at_its_pose(volume, pose_um, batch)
 
     # The same set in another order has the same distances: it is not measured as one.
     return Answer("generated, other eyes", give)
+
+
+def _at_its_pose(volume: Tensor, pose_um: Tensor, batch: Batch) -> Given:
+    """Volumes as they lie in their files, which are measured from their own poses."""
+    where = pose_um, batch["spacing_z_mm"]
+    return Given(volume, align(volume, *where), pose_um=pose_um, mask=aligned_mask(volume, *where))

@@ -64,7 +64,7 @@ class Measured:
 
     Args:
         values: by name.
-        height_um: of the epithelium above the pose's surface, NaN where unknown, ``(1, S, X)``.
+        height_um: of the epithelium above the surface of its own pose, NaN where unknown, ``(1, S, X)``.
         real_height_um: of the real eye's epithelium, likewise.
     """
 
@@ -93,7 +93,7 @@ def measure_eye(task: EyeTask) -> dict[str, Measured]:
         if given.volume is not None and given.aligned is not None:
             drawn = Findings(given.volume, *spacing, surfaces)
             surfaces = drawn.surfaces
-            frames = given.aligned, real["aligned"], real["mask"]
+            frames = given.aligned, real["aligned"], given.counted(real["mask"])
             values = measure_eyes(drawn, findings, *frames, boundaries_um=real.get("boundaries_um"))
             values |= measure_lesions(drawn, findings, scan=task.scan, lesions=real.get("lesions"))
         else:
@@ -102,7 +102,8 @@ def measure_eye(task: EyeTask) -> dict[str, Measured]:
         if given.interval_um is not None:
             covered = interval_coverage(given.interval_um, findings.surfaces.thickness_um)
             values["thickness/covered"] = covered
-        height_um = epithelium_height_um(surfaces.rpe_um, real["pose_um"])
+        pose_um = real["pose_um"] if given.pose_um is None else given.pose_um
+        height_um = epithelium_height_um(surfaces.rpe_um, pose_um)
         measured[name] = Measured(
             {value: float(column[0]) for value, column in values.items()}
             | measure_own(task.measures, drawn, findings),

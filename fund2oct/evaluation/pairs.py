@@ -100,10 +100,8 @@ class PairedEyes:
             if isinstance(values[0], Tensor):
                 batch[name] = torch.stack(values).to(self._device)
         where = batch["pose_um"], batch["spacing_z_mm"]
-        scanned = aligned_mask(batch["volume"], *where)
-        answered = aligned_mask(batch["fake"], batch["fake_pose_um"], batch["spacing_z_mm"])
-        aligned = align(batch["volume"], *where)
-        return cast(Batch, batch | {"aligned": aligned, "mask": scanned & answered})
+        added = {"aligned": align(batch["volume"], *where), "mask": aligned_mask(batch["volume"], *where)}
+        return cast(Batch, batch | added)
 
     def _sample(self, key: str) -> dict[str, Any]:
         checked = self._checked[key]

@@ -11,12 +11,15 @@ from PIL import Image
 from fund2oct.cli import main
 from fund2oct.data import EyeReader, EyeWriter
 from fund2oct.evaluation import evaluate_files
-from fund2oct.evaluation.distances import Wanted
+from fund2oct.evaluation.compare import compare
+from fund2oct.evaluation.distances import Distances, Wanted
+from fund2oct.evaluation.files import _given, _given_to_others
 from fund2oct.evaluation.generated import write_generated
 from fund2oct.evaluation.pairs import PairedEyes
 from fund2oct.evaluation.protocol import FILES
 from fund2oct.evaluation.sources import open_source
 from fund2oct.models import load_model
+from fund2oct.processes import Here
 
 NOTHING = Wanted((), required=True, thorough=False)
 
@@ -105,6 +108,35 @@ def test_a_shift_of_the_whole_eye_is_pose(six_eyes, tmp_path):
     result = evaluate_files(six_eyes, tmp_path / "moved", tmp_path / "out", distances=NOTHING)
     own = result["summary"]["generated"]
     assert own["aligned/l1"]["mean"] < 0.5 * own["posed/l1"]["mean"]
+
+
+def rolled(tmp_path, six_eyes, rows, all_alike=False):
+    """The eyes beside themselves, each rolled by some rows; all alike: each volume is that of the first eye."""
+    with EyeReader(six_eyes) as reader:
+        found = [reader.read(key) for key in reader.keys]
+    if all_alike:
+        found = [replace(eye, volume=found[0].volume, patient=eye.key, laterality="") for eye in found]
+    for name, by in (("real", [0] * len(rows)), ("fake", rows)):
+        with EyeWriter(tmp_path / f"{name}.h5") as writer:
+            for eye, n_rows in zip(found, by, strict=True):
+                writer.add(replace(eye, volume=np.roll(eye.volume, n_rows, axis=1)))
+    sources = (open_source(tmp_path / f"{name}.h5") for name in ("real", "fake"))
+    return PairedEyes(*sources, FILES, torch.device("cpu"))
+
+
+def test_the_epithelium_is_measured_from_the_pose_of_its_own_volume(six_eyes, tmp_path):
+    eyes = rolled(tmp_path, six_eyes, [-2, 2, 1, -1, 3, -3])
+    found = compare(eyes, [_given()], Distances([]), Here())
+    assert found.sets["generated"]["epithelium/correlation"] > 0.9
+
+
+def test_the_answer_of_another_eye_counts_where_it_was_scanned_itself(six_eyes, tmp_path):
+    """All real volumes are one, so that the two rows hold the same pairs in another order."""
+    eyes = rolled(tmp_path, six_eyes, [-3, 2, 1, -1, 4, 0], all_alike=True)
+    found = compare(eyes, [_given(), _given_to_others(eyes)], Distances([]), Here())
+    own, others = (found.summary()[name] for name in ("generated", "generated, other eyes"))
+    for name in ("aligned/l1", "aligned/psnr", "aligned/retina_local_mean", "rpe/error_um"):
+        assert others[name]["mean"] == pytest.approx(own[name]["mean"], rel=1e-4)
 
 
 @pytest.mark.usefixtures("plain_pictures")

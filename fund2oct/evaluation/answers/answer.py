@@ -20,9 +20,12 @@ class Given:
         volume: volumes at the poses of the real scans, in [0, 1], shape ``(B, 1, S, Z, X)``; None for
             surfaces without a volume.
         aligned: the same volumes in the aligned frame, same shape.
-        surfaces: surfaces at the poses of the real scans; None has them searched in the volume.
+        surfaces: surfaces at the same poses; None has them searched in the volume.
         interval_um: lower and upper end of an 80% interval of the thickness in micrometres, shape
             ``(B, 2, S, X)``; None if there is none.
+        pose_um: poses of the volumes, shape ``(B, S, K)``, where they are not those of the real scans.
+        mask: aligned voxels that the volumes show, bool, same shape as ``aligned``; None where they show
+            all that was scanned of the real eyes.
 
     Example:
         >>> aligned = torch.rand(1, 1, 6, 32, 48)
@@ -35,6 +38,8 @@ class Given:
     aligned: Tensor | None = None
     surfaces: Surfaces | None = None
     interval_um: Tensor | None = None
+    pose_um: Tensor | None = None
+    mask: Tensor | None = None
 
     @classmethod
     def of(cls, fake: Fake) -> Given:
@@ -68,13 +73,31 @@ class Given:
         """A copy for one eye of the batch, on the CPU."""
 
         def one(values: Tensor | None) -> Tensor | None:
-            return None if values is None else values[number : number + 1].detach().float().cpu().clone()
+            if values is None:
+                return None
+            eye = values[number : number + 1].detach().cpu().clone()
+            return eye.float() if eye.is_floating_point() else eye
 
         surfaces = self.surfaces
         if surfaces is not None:
             depths = (one(depth_um) for depth_um in (surfaces.ilm_um, surfaces.rpe_um, surfaces.bm_um))
             surfaces = Surfaces(*depths)  # type: ignore[arg-type]
-        return Given(one(self.volume), one(self.aligned), surfaces, one(self.interval_um))
+        return Given(
+            one(self.volume),
+            one(self.aligned),
+            surfaces,
+            one(self.interval_um),
+            one(self.pose_um),
+            one(self.mask),
+        )
+
+    def counted(self, scanned: Tensor) -> Tensor:
+        """The aligned voxels in which volumes are compared: scanned of the real eyes, and shown here.
+
+        Args:
+            scanned: aligned voxels of the real eyes that were scanned, bool, shape ``(B, 1, S, Z, X)``.
+        """
+        return scanned if self.mask is None else scanned & self.mask
 
 
 @dataclass(frozen=True)
