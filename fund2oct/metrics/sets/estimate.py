@@ -25,7 +25,8 @@ class DistanceResult(NamedTuple):
 
     All numbers count **eyes**, not B-scans: the B-scans of one eye are not independent, so an eye is always
     drawn as a whole. With fewer than four eyes only :attr:`value` and :attr:`rescan_floor` are measured; the
-    other fields are None.
+    other fields are None. So are :attr:`floor_n` and the three values after it where all eyes but one, or
+    all, are of one patient.
 
     **Bias.** The Frechet distance of few samples is too large: far above 0 even for two sets from one
     distribution. It is lower where both sets hold the same eyes. So compare only values with the same number
@@ -55,8 +56,9 @@ class DistanceResult(NamedTuple):
         n_real: number of real eyes.
         n_fake: number of generated eyes.
         interval: lower and upper end of the 95% interval of :attr:`value`.
-        floor_n: number of eyes on each side of the next three values.
-        floor: distance of real eyes from other real eyes, the mean over random splits.
+        floor_n: number of eyes on each side of the next three values: half of them, or a few less, because
+            no patient has eyes on both sides.
+        floor: distance of real eyes from real eyes of other patients, the mean over random splits.
         value_at_floor_n: distance of the same real eyes from the *generated* volumes of the other eyes.
         shuffle_control: distance of the same real eyes from the real volumes of the other eyes with their
             slices in random order. If it is close to the floor, the distance does not notice the order.
@@ -135,8 +137,9 @@ def compare_eyes(
         rescan: of the rescans, ``(N, rows, d)``, in the order of ``real``.
         shuffled: of the real volumes with shuffled slices, likewise.
         paired: whether ``fake[i]`` and ``real[i]`` are of one eye and are drawn together.
-        patients: of each real eye; the eyes of a patient are drawn together, because they are alike. None
-            takes each eye as one of another patient.
+        patients: of each real eye; the eyes of a patient are drawn together, because they are alike: of at
+            most one patient a draw some eyes are left out, to have the same number of eyes in all draws. No
+            patient has eyes in both halves of the floor. None takes each eye as one of another patient.
         resamples: half sets drawn for the interval; 0 measures the value and the rescan floor alone.
         seed: seed of the draws.
 
@@ -194,8 +197,14 @@ class _Eyes:
         real = places[self.of_patient].argsort(stable=True)
         return real, real if self.paired else torch.randperm(len(self.fake), generator=self.rng)
 
+    def middle(self, order: Tensor) -> int:
+        """How many eyes of such an order lie before the border of two patients that is nearest its middle."""
+        patients = self.of_patient[order]
+        borders = [0, *(1 + (patients[1:] != patients[:-1]).nonzero().flatten()).tolist()]
+        return min(borders, key=lambda border: abs(2 * border - len(order)))
+
     def draw(self, fraction: float) -> float:
-        """Distance of a random part of both sets."""
+        """Distance of a random part of both sets, which may hold one of the two eyes of its last patient."""
         real, fake = (order[: int(fraction * len(order))] for order in self.orders())
         return self.measure(self.real[real], self.fake[fake])
 
@@ -213,11 +222,16 @@ def _interval(eyes: _Eyes, value: float, resamples: int) -> tuple[float, float]:
 
 
 def _halves(eyes: _Eyes, shuffled: Tensor | None, splits: int) -> dict[str, Any]:
-    half = min(len(eyes.real), len(eyes.fake)) // 2
+    orders = [eyes.orders() for _ in range(splits)]
+    cuts = [eyes.middle(real) for real, _ in orders]
+    # One number in all splits, because the bias depends on it.
+    half = min(min(cut, len(eyes.real) - cut) for cut in cuts)
+    half = min(half, len(eyes.fake) // 2)
+    if half < 2:
+        return {}
     floor, generated, control = [], [], []
-    for _ in range(splits):
-        real, fake = eyes.orders()
-        kept, others = eyes.real[real[:half]], real[half : 2 * half]
+    for (real, fake), cut in zip(orders, cuts, strict=True):
+        kept, others = eyes.real[real[:half]], real[cut : cut + half]
         floor.append(eyes.measure(kept, eyes.real[others]))
         generated.append(eyes.measure(kept, eyes.fake[others if eyes.paired else fake[:half]]))
         if shuffled is not None:

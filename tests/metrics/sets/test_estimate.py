@@ -106,6 +106,21 @@ def test_eyes_of_a_patient_stay_together() -> None:
     assert compare_eyes("name", shared, real, real).floor > 0
 
 
+def test_no_patient_has_eyes_in_both_halves() -> None:
+    def shared(first: Tensor, other: Tensor) -> Tensor:
+        return (first @ other.T).sum().sign()
+
+    # Half of the eyes of three patients with two eyes each is one and a half patients.
+    for eyes_of, floor_n in (([2, 2, 2], 2), ([2] * 5, 4), ([1, 2, 2, 3, 1], 3), ([2] * 6, 6), ([3, 2], 2)):
+        named = [str(patient) for patient, n_eyes in enumerate(eyes_of) for _ in range(n_eyes)]
+        real = torch.eye(len(eyes_of)).repeat_interleave(torch.tensor(eyes_of), 0)[:, None]
+        found = compare_eyes("name", shared, real, real, shuffled=real, patients=named)
+        assert found.floor == found.value_at_floor_n == found.shuffle_control == 0
+        assert found.floor_n == floor_n
+    alone = compare_eyes("name", shared, real, real, patients=["one"] * 4 + ["other"])
+    assert alone.floor is alone.floor_n is None and alone.interval is not None
+
+
 @pytest.mark.parametrize("told", [True, False])
 def test_an_interval_over_patients_is_wider_than_one_over_eyes_that_are_alike(told: bool) -> None:
     def width(trial: int) -> float:
