@@ -111,7 +111,7 @@ def test_a_shift_of_the_whole_eye_is_pose(six_eyes, tmp_path):
 
 
 def rolled(tmp_path, six_eyes, rows, all_alike=False):
-    """The eyes beside themselves, each rolled by some rows; all alike: each volume is that of the first eye."""
+    """The eyes beside themselves, each rolled by some rows; all alike: all volumes are the first eye's."""
     with EyeReader(six_eyes) as reader:
         found = [reader.read(key) for key in reader.keys]
     if all_alike:

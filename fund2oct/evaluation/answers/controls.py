@@ -174,9 +174,7 @@ def told_otherwise(name: str, model: PredictsSurfaces, eyes: EyeSet) -> list[Ans
     """
     if not isinstance(model, VolumeModel):
         return []
-    # Of either side: the side is among what a model may be told.
-    others = other_eyes(eyes.patients, [""] * len(eyes.patients))
-    other = {key: eyes.keys[number] for key, number in zip(eyes.keys, others, strict=True)}
+    other = _others_of_either_side(eyes)
 
     def of_others(batch: Batch) -> Known:
         found = [model.known(eyes.batch(other[key]))["known"] for key in batch["key"]]
@@ -200,6 +198,18 @@ def told_otherwise(name: str, model: PredictsSurfaces, eyes: EyeSet) -> list[Ans
                 Answer(f"{name}, median surfaces, no {word}", without(part)),
             ]
     return answers
+
+
+def _others_of_either_side(eyes: EyeSet) -> dict[str, str]:
+    """For each eye another patient's, by their keys.
+
+    The side is among what a model may be told, and in many files right and left eyes alternate. Of eyes in a
+    random order half of the others are of the other side.
+    """
+    order = torch.randperm(len(eyes.keys), generator=torch.Generator().manual_seed(0)).tolist()
+    keys, patients = ([column[number] for number in order] for column in (eyes.keys, eyes.patients))
+    others = other_eyes(patients, [""] * len(patients))
+    return {key: keys[number] for key, number in zip(keys, others, strict=True)}
 
 
 def _median_surfaces(model: PredictsSurfaces, batch: Batch, known: Known | None = None) -> Given:
