@@ -16,7 +16,7 @@ from tables import CONTROLS, FLOORS, Line
 
 from fund2oct.data import FundusOCTDataModule
 from fund2oct.evaluation.answers.answer import Answer
-from fund2oct.evaluation.checkpoints import HeldOutEyes
+from fund2oct.evaluation.held_out import HeldOutEyes
 from fund2oct.retina import SURFACES
 from fund2oct.visual import ShownVolume, draw_panel
 from fund2oct.visual.style import LIGHT, SERIES_COLOURS, TEXT_PT, dress, new_figure

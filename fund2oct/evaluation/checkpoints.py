@@ -18,19 +18,16 @@ All volumes are put at the real scan's pose before they are compared as they lie
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator, Mapping, Sequence, Set
+from collections.abc import Collection, Mapping, Sequence, Set
 from concurrent.futures import Executor
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
-from torch import Tensor
-from torch.utils.data import DataLoader, default_collate
 
 from fund2oct.by_path import listed
 from fund2oct.data import EyeReader, FundusOCTDataModule
-from fund2oct.data.loading.finish import vessels_of, with_vessels
 from fund2oct.data.loading.index import EyeIndex
 from fund2oct.evaluation.answers.answer import Answer
 from fund2oct.evaluation.answers.controls import (
@@ -42,19 +39,22 @@ from fund2oct.evaluation.answers.controls import (
     told_otherwise,
 )
 from fund2oct.evaluation.answers.floors import MEDIAN_OF_TWINS, ONE_TWIN, rescan, twin_answers
-from fund2oct.evaluation.answers.others import other_eyes
 from fund2oct.evaluation.answers.training_eyes import TrainingEyes
 from fund2oct.evaluation.answers.twins import twins_of_test_eyes
 from fund2oct.evaluation.compare import compare
 from fund2oct.evaluation.distances import CHEAP, DEFAULT, Wanted, build_distances
-from fund2oct.evaluation.held_out import choose_eyes, common_preparation, preparation_notes, task_of
+from fund2oct.evaluation.held_out import (
+    HeldOutEyes,
+    choose_eyes,
+    common_preparation,
+    preparation_notes,
+    task_of,
+)
 from fund2oct.evaluation.own import LoadedEyes, Own
 from fund2oct.evaluation.report.folder import write_report
 from fund2oct.evaluation.report.pictures import Picture
 from fund2oct.evaluation.report.reliability import measure_reliability
-from fund2oct.geometry import ScanPattern
-from fund2oct.models import Batch, VolumeModel, load_model
-from fund2oct.models.batch import to_device
+from fund2oct.models import VolumeModel, load_model
 from fund2oct.models.checkpoint import import_class
 from fund2oct.outputs import check_folder
 from fund2oct.processes import processes_beside
@@ -66,61 +66,7 @@ _STATEMENT = (
     "voxels that were scanned."
 )
 
-
 _NOTHING = Own()
-
-
-class HeldOutEyes:
-    """The test eyes of a datamodule, see :class:`fund2oct.evaluation.compare.EyeSet`."""
-
-    def __init__(self, datamodule: FundusOCTDataModule, device: torch.device) -> None:
-        dataset = datamodule.test_dataset
-        self.keys = dataset.keys
-        # Not the datamodule's own: in a training of several processes that gives each a share.
-        self._loader = DataLoader(dataset, datamodule.batch_size, num_workers=datamodule.num_workers)
-        self.n_batches = len(self._loader)
-        self.scan: ScanPattern | None = datamodule.scan
-        self._dataset, self._device = dataset, device
-        self._vessels = vessels_of(datamodule.vessel_network)
-        self._reader = EyeReader(datamodule.path)
-        with self._reader:
-            infos = [self._reader.info(key) for key in self.keys]
-        self.has_rescan = all("rescan" in info.arrays for info in infos)
-        # A label map cannot be resized as a picture is.
-        self._labelled = all(info.arrays.get("lesions") == dataset.shape for info in infos)
-        self.patients = tuple(info.patient for info in infos)
-        self._others = other_eyes(self.patients, [info.laterality for info in infos])
-
-    def batches(self) -> Iterator[Batch]:
-        """All eyes."""
-        yield from map(self._prepared, self._loader)
-
-    def batch(self, key: str) -> Batch:
-        """One eye."""
-        return self._prepared(default_collate([self._dataset[self.keys.index(key)]]))
-
-    def photo_of_another(self, key: str) -> dict[str, Tensor]:
-        """The photo of another patient's eye, under this eye's scan, and its vessels if a network draws them.
-
-        Which eye that is, :func:`fund2oct.evaluation.answers.others.other_eyes` says. Its fovea may lie
-        elsewhere on its photo: the scan lies there as this eye's scan lies on its own.
-
-        Args:
-            key: of an eye.
-
-        Returns:
-            Entries of a batch of one eye, by name, without the dimension of the batch.
-        """
-        number = self.keys.index(key)
-        given = self._dataset.photo_under(self._others[number], number)
-        batch = {name: value[None].to(self._device) for name, value in given.items()}
-        return {name: value[0] for name, value in with_vessels(batch, self._vessels).items()}
-
-    def _prepared(self, batch: Batch) -> Batch:
-        if self._labelled:
-            labels = [self._reader.array(key, "lesions") for key in batch["key"]]
-            batch["lesions"] = torch.stack([torch.from_numpy(label) for label in labels])
-        return VolumeModel.prepare(with_vessels(to_device(batch, self._device), self._vessels))
 
 
 def evaluate(
@@ -172,9 +118,10 @@ def evaluate(
     device = next(iter(models.values())).device
     of_file = isinstance(datamodule, FundusOCTDataModule)
     eyes = HeldOutEyes(datamodule, device) if of_file else LoadedEyes(datamodule, device)
-    chosen = build_distances(distances, eyes.scan, len(eyes.keys), device, seed)
+    usual_scan = datamodule.scan if of_file else eyes.scan
+    chosen = build_distances(distances, usual_scan, len(eyes.keys), device, seed)
     n_train = datamodule.n_eyes_of("train") if of_file else 0
-    notes = [*notes, *own.notes()]
+    notes = [*notes, *eyes.notes, *own.notes()]
     if not n_train:
         where = "The file holds" if of_file else "A datamodule of your own shows"
         notes.append(f"{where} no training eyes: the controls that answer with them are left out.")

@@ -52,7 +52,7 @@ class EyeSet(Protocol):
     keys: tuple[str, ...]
     patients: tuple[str, ...]  # of each key; the key itself where nobody tells them
     n_batches: int
-    scan: ScanPattern | None
+    scan: ScanPattern | None  # of all eyes; None where they differ
 
     def batches(self) -> Iterator[Batch]:
         """All eyes, in the order of the keys."""

@@ -1,14 +1,80 @@
-"""Which eyes may judge a model: those that it has not been trained on."""
+"""The eyes that may judge a model: those that it has not been trained on."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 
+import torch
+from torch import Tensor
+from torch.utils.data import DataLoader, default_collate
+
+from fund2oct.data import EyeReader, FundusOCTDataModule
+from fund2oct.data.loading.finish import vessels_of, with_vessels
 from fund2oct.data.loading.split import EyeName, HeldOut
 from fund2oct.data.preparing.preparation import Preparation
+from fund2oct.data.preparing.slices import kept_lines
+from fund2oct.evaluation.answers.others import other_eyes
+from fund2oct.evaluation.protocol import SEVERAL_SCANS
 from fund2oct.eye import DataError
-from fund2oct.models import Task, VolumeModel
+from fund2oct.geometry import ScanPattern
+from fund2oct.models import Batch, Task, VolumeModel
+from fund2oct.models.batch import to_device
+
+
+class HeldOutEyes:
+    """The test eyes of a datamodule, see :class:`fund2oct.evaluation.compare.EyeSet`."""
+
+    def __init__(self, datamodule: FundusOCTDataModule, device: torch.device) -> None:
+        dataset = datamodule.test_dataset
+        self.keys = dataset.keys
+        # Not the datamodule's own: in a training of several processes that gives each a share.
+        self._loader = DataLoader(dataset, datamodule.batch_size, num_workers=datamodule.num_workers)
+        self.n_batches = len(self._loader)
+        self._dataset, self._device = dataset, device
+        self._vessels = vessels_of(datamodule.vessel_network)
+        self._reader = EyeReader(datamodule.path)
+        with self._reader:
+            infos = [self._reader.info(key) for key in self.keys]
+        scans = {kept_lines(info.scan, dataset.shape[0])[1] for info in infos if info.scan}
+        self.scan: ScanPattern | None = scans.pop() if len(scans) == 1 else None
+        self.notes: list[str] = [SEVERAL_SCANS] if self.scan is None else []
+        self.has_rescan = all("rescan" in info.arrays for info in infos)
+        # A label map cannot be resized as a picture is.
+        self._labelled = all(info.arrays.get("lesions") == dataset.shape for info in infos)
+        self.patients = tuple(info.patient for info in infos)
+        self._others = other_eyes(self.patients, [info.laterality for info in infos])
+
+    def batches(self) -> Iterator[Batch]:
+        """All eyes."""
+        yield from map(self._prepared, self._loader)
+
+    def batch(self, key: str) -> Batch:
+        """One eye."""
+        return self._prepared(default_collate([self._dataset[self.keys.index(key)]]))
+
+    def photo_of_another(self, key: str) -> dict[str, Tensor]:
+        """The photo of another patient's eye, under this eye's scan, and its vessels if a network draws them.
+
+        Which eye that is, :func:`fund2oct.evaluation.answers.others.other_eyes` says. Its fovea may lie
+        elsewhere on its photo: the scan lies there as this eye's scan lies on its own.
+
+        Args:
+            key: of an eye.
+
+        Returns:
+            Entries of a batch of one eye, by name, without the dimension of the batch.
+        """
+        number = self.keys.index(key)
+        given = self._dataset.photo_under(self._others[number], number)
+        batch = {name: value[None].to(self._device) for name, value in given.items()}
+        return {name: value[0] for name, value in with_vessels(batch, self._vessels).items()}
+
+    def _prepared(self, batch: Batch) -> Batch:
+        if self._labelled:
+            labels = [self._reader.array(key, "lesions") for key in batch["key"]]
+            batch["lesions"] = torch.stack([torch.from_numpy(label) for label in labels])
+        return VolumeModel.prepare(with_vessels(to_device(batch, self._device), self._vessels))
 
 
 def choose_eyes(

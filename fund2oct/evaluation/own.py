@@ -104,6 +104,7 @@ class LoadedEyes:
         self.patients = tuple(patient for _, patient in named)
         self.n_batches = len(self._loader)
         self.has_rescan = False
+        self.notes: list[str] = []
 
     def batches(self) -> Iterator[Batch]:
         """All eyes."""

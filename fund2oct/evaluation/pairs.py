@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from fund2oct.evaluation.answers.others import other_eyes
-from fund2oct.evaluation.protocol import ASSUMED_DEPTH_MM, ASSUMED_SCAN, Protocol
+from fund2oct.evaluation.protocol import ASSUMED_DEPTH_MM, ASSUMED_SCAN, SEVERAL_SCANS, Protocol
 from fund2oct.evaluation.sources import Scan, VolumeSource
 from fund2oct.eye import Array, DataError
 from fund2oct.geometry import ScanPattern
@@ -214,7 +214,7 @@ def _notes(real: VolumeSource, fake: VolumeSource, found: list[_Checked]) -> lis
                 f"{len(found)} volumes of {source.name}."
             )
     if len({pair.scan for pair in found}) > 1:
-        notes.append("The eyes were scanned along different lines: volumes of lesions are left out.")
+        notes.append(SEVERAL_SCANS)
     if real.read(real.keys[0]).eye is None:
         notes.append(
             f"Pictures do not say how large they are: a depth of {ASSUMED_DEPTH_MM:g} mm and lines of "

@@ -68,6 +68,8 @@ PROTOCOLS = {protocol.name: protocol for protocol in (APTOS2024,)}
 ASSUMED_DEPTH_MM = DEPTH_MM
 ASSUMED_SCAN = SCAN
 """What pictures do not say of their scan: the challenge's."""
+SEVERAL_SCANS = "The eyes were scanned along different lines: volumes of lesions are left out."
+"""Note of a report on eyes that have no scan in common."""
 
 
 def find_protocol(name: str | None) -> Protocol:

@@ -2,6 +2,7 @@
 
 import json
 import math
+from dataclasses import replace
 from types import SimpleNamespace
 
 import numpy as np
@@ -10,14 +11,16 @@ import torch
 from torch.utils.data import DataLoader, Subset
 
 from fund2oct.cli import main
-from fund2oct.data import EyeReader
+from fund2oct.data import EyeReader, EyeWriter, FundusOCTDataModule
 from fund2oct.evaluation.answers.answer import Given
 from fund2oct.evaluation.answers.controls import controls, model_answers
 from fund2oct.evaluation.answers.floors import rescan
 from fund2oct.evaluation.answers.training_eyes import TrainingEyes
 from fund2oct.evaluation.checkpoints import evaluate, evaluate_checkpoints
 from fund2oct.evaluation.distances import Wanted
+from fund2oct.evaluation.held_out import HeldOutEyes
 from fund2oct.evaluation.measuring import EyeTask, measure_eye
+from fund2oct.geometry import RadialScan
 from fund2oct.metrics import KINDS
 from fund2oct.models import SurfaceModel, VolumeGAN, load_model
 
@@ -220,3 +223,31 @@ def test_answers_that_are_chosen_have_the_values_of_the_whole_report(datamodule,
     assert [str(found["eyes"][name]) for name in some] == [str(whole["eyes"][name]) for name in some]
     with pytest.raises(ValueError, match=r"only: expected names of answers out of 'floor: rescan', .*'whit'"):
         evaluate(models, datamodule, tmp_path / "none", distances=NOTHING, only=["whit"])
+
+
+@pytest.mark.usefixtures("plain_pictures")
+def test_lesions_of_eyes_with_lines_of_different_length_have_no_volume_in_common(tiny_eyes, tmp_path):
+    path = tmp_path / "lines.h5"
+    with EyeReader(tiny_eyes) as reader, EyeWriter(path) as writer:
+        keys = reader.keys[:6]
+        for number, key in enumerate(keys):
+            eye, length_mm = reader.read(key), 9.0 if number == 1 else 6.0
+            scan, spacing_mm = RadialScan(length_mm=length_mm), (*eye.spacing_mm[:2], length_mm / 48)
+            writer.add(replace(eye, scan=scan, spacing_mm=spacing_mm))
+
+    def of(*test):
+        split = {"train": list(keys[4:]), "test": list(test)}
+        return FundusOCTDataModule(str(path), batch_size=2, split=split)
+
+    assert HeldOutEyes(of(keys[0], keys[2]), CPU).scan == RadialScan(length_mm=6.0)
+    # The training eyes have other lines: those of the test count.
+    assert HeldOutEyes(of(keys[1]), CPU).scan == RadialScan(length_mm=9.0)
+    data = of(*keys[:2])
+    data.setup()
+    result = evaluate(
+        {"black": Constant((6, 32, 48))}, data, tmp_path / "out", distances=NOTHING, only=["floor: rescan"]
+    )
+    (*_, note) = result["protocol"]["notes"]
+    assert note == "The eyes were scanned along different lines: volumes of lesions are left out."
+    values = result["eyes"]["floor: rescan"][0]
+    assert "PED/real_mm" in values and not [name for name in values if name.endswith("_mm3")]
