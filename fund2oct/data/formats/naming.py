@@ -6,11 +6,10 @@ import re
 import unicodedata
 from pathlib import Path
 
-_SIDES = {
-    "OD": ("od", "r", "re", "right", "right eye", "dextra"),
-    "OS": ("os", "l", "le", "left", "left eye", "sinistra"),
-}
-_WORDS = {word: side for side, words in _SIDES.items() for word in words}
+_WORDS = {"od": "OD", "right": "OD", "dextra": "OD", "os": "OS", "left": "OS", "sinistra": "OS"}
+# Each stands alone and counts nothing, as in R001. In small letters re is also a retake and le a French word,
+# so that they count at the end alone.
+_LETTERS = re.compile(r"(?<![^\W\d_])(?:[RLrl]|RE|LE|[RLrl]e(?=[\W_]*$))(?![^\W_])")
 _MISSING = {"", "-", "#n/a", "<na>", "n/a", "na", "nan", "none", "null", "unknown"}
 """Words that people, spreadsheets, R and pandas write where nothing is known, in small letters."""
 
@@ -39,16 +38,19 @@ def known_text(value: object) -> str:
 def laterality_of(name: str) -> str:
     """The side that a name tells: ``"OD"``, ``"OS"``, or empty where it tells none, or both.
 
-    A word counts if it stands alone (``scan_OD_3``, ``Left``), and a letter also where it ends the
-    name behind a digit (``011574-64L``).
+    A word counts if it stands alone (``scan_OD_3``, ``os7``, ``Left``). Where there is none, the letters R,
+    L, RE and LE count, also behind a digit (``011574-64L``), but not directly before one (``R001``).
 
     Args:
         name: the name of a file, without its folder and its ending, or the cell of a table.
+
+    Example:
+        >>> laterality_of("p12_L_002"), laterality_of("R001"), laterality_of("p12_L_re")  # left; a retake
+        ('OS', '', '')
     """
-    words = [word for word in re.split(r"[^A-Za-z]+", re.sub(r"\d", " ", name).lower()) if word]
-    found = {_WORDS[word] for word in words if word in _WORDS and len(word) > 1}
-    if not found:
-        found = {_WORDS[word] for word in words if word in _WORDS}
+    name = unicodedata.normalize("NFC", name)
+    found = {_WORDS[word] for word in re.findall(r"[^\W\d_]+", name.lower()) if word in _WORDS}
+    found = found or {"OD" if letters[0] in "Rr" else "OS" for letters in _LETTERS.findall(name)}
     return found.pop() if len(found) == 1 else ""
 
 

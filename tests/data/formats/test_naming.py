@@ -17,6 +17,20 @@ def test_the_side_that_a_name_tells(name, side):
     assert laterality_of(name) == side
 
 
+@pytest.mark.parametrize(
+    ("name", "sides"),
+    [
+        ("p12_L_re", ("",)),  # a retake of the left eye, or right and left
+        ("p12_L_re_2", ("OS", "")), ("re-export_12L", ("OS", "")), ("re_export_12", ("",)),
+        ("p12_OS_re", ("OS",)), ("p12_R_re", ("OD",)), ("p12_RE_003", ("OD",)), ("LE_fundus", ("OS",)),
+        ("R001", ("",)), ("L2_R7", ("",)), ("re7", ("",)), ("12L_3", ("OS",)),
+        ("scan_le_2021-05-03", ("",)), ("Ga\xebl_12", ("",)), ("Gae\u0308l_12R", ("OD",)),
+    ],
+)  # fmt: skip
+def test_an_everyday_word_or_a_counting_letter_tells_no_wrong_side(name, sides):
+    assert laterality_of(name) in sides
+
+
 @pytest.mark.parametrize("word", ["", "NA", "unknown", "-", "None", " n/a "])
 def test_a_word_for_missing_tells_no_side(word):
     assert side_of(word) == ""
