@@ -14,6 +14,7 @@ from fund2oct.data.loading.finish import vessels_of, with_vessels
 from fund2oct.data.loading.split import EyeName, HeldOut
 from fund2oct.data.preparing.preparation import Preparation
 from fund2oct.data.preparing.slices import kept_lines
+from fund2oct.data.store.patients import one_name_each
 from fund2oct.evaluation.answers.others import other_eyes
 from fund2oct.evaluation.protocol import SEVERAL_SCANS
 from fund2oct.eye import DataError
@@ -42,7 +43,7 @@ class HeldOutEyes:
         self.has_rescan = all("rescan" in info.arrays for info in infos)
         # A label map cannot be resized as a picture is.
         self._labelled = all(info.arrays.get("lesions") == dataset.shape for info in infos)
-        self.patients = tuple(info.patient for info in infos)
+        self.patients = tuple(one_name_each([info.patient for info in infos]))
         self._others = other_eyes(self.patients, [info.laterality for info in infos])
 
     def batches(self) -> Iterator[Batch]:

@@ -13,7 +13,8 @@ from safetensors.torch import load_file, save_file
 from tiny_models import TINY_PIX2VOL
 
 from fund2oct.by_path import values_of_a_file
-from fund2oct.data.loading.split import EyeName, SeenEyes, hidden
+from fund2oct.data.loading.split import EyeName, SeenEyes
+from fund2oct.data.store.patients import hidden
 from fund2oct.data.store.reader import EyeReader
 from fund2oct.models import CheckpointError, Pix2Vol, load_model
 from fund2oct.models.checkpoint import names_a_model

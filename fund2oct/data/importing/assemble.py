@@ -21,6 +21,7 @@ from fund2oct.data.preparing.photo import PhotoOptions, PreparedPhoto, prepare_p
 from fund2oct.data.preparing.placing import PhotoPlacement
 from fund2oct.data.preparing.scans import PreparedScan, ScanOptions, prepare_scan
 from fund2oct.data.preparing.surfaces import searched_fields
+from fund2oct.data.store.patients import hashed_patient
 from fund2oct.data.tables.eyes import GivenLines
 from fund2oct.eye import Array, DataError, Eye, Plain
 from fund2oct.geometry import Placement
@@ -216,24 +217,6 @@ def _located(
         (0, 0) if exam.photo is None else exam.photo.shape[:2],
         options.placement.half_width_mm,
     )
-
-
-def hashed_patient(patient: str, salt: str) -> str:
-    """Hash a patient's name, so that it is not stored but the patient's eyes still belong together.
-
-    Args:
-        patient: the name or number.
-        salt: a secret word of your own. Without it, names that are guessed can be recognised; with another
-            one, the same patient gets another hash.
-
-    Returns:
-        The first 16 hexadecimal digits of a SHA-256.
-
-    Example:
-        >>> hashed_patient("Ada Lovelace", "k7")
-        '05aff6725e9f19f9'
-    """
-    return hashlib.sha256(f"{salt}:{patient}".encode(errors="surrogateescape")).hexdigest()[:16]
 
 
 def _volume_fields(

@@ -17,11 +17,12 @@ from pathlib import Path
 from fund2oct.data.formats.exam import Exam
 from fund2oct.data.formats.naming import natural_order
 from fund2oct.data.formats.scanners import dicom, e2e, heyex, topcon, zeiss
-from fund2oct.data.importing.assemble import ImportOptions, hashed_patient, make_eye
+from fund2oct.data.importing.assemble import ImportOptions, make_eye
 from fund2oct.data.importing.engine import Candidate, fingerprint_of, import_eyes
 from fund2oct.data.importing.report import ImportReport
 from fund2oct.data.preparing.circle import NotAFundusError
 from fund2oct.data.store.layout import Compression
+from fund2oct.data.store.patients import hashed_patient
 from fund2oct.eye import DataError, Eye
 
 

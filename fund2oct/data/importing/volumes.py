@@ -13,7 +13,7 @@ from fund2oct.data.importing.assemble import ImportOptions, make_eye, read_files
 from fund2oct.data.importing.engine import Candidate, fingerprint_of, import_eyes
 from fund2oct.data.importing.report import ImportReport
 from fund2oct.data.store.layout import Compression
-from fund2oct.data.tables.patients import patients_of_names
+from fund2oct.data.tables.patients import patients_of_names, without_side
 from fund2oct.data.tables.spreadsheet import some
 from fund2oct.eye import DataError, Eye
 
@@ -110,8 +110,10 @@ def _is_volume(folder: Path) -> bool:
 
 def _patients(source: Path, names: list[str], no_patients: bool) -> tuple[list[str], list[str]]:
     """The patient of each eye, for a split must never part two eyes of one, and notes."""
-    if no_patients or len(names) < 2:
+    if no_patients:
         return names, []
+    if len(names) < 2:
+        return [without_side(name) or name for name in names], []
     patients, note = patients_of_names(names)
     if not patients:
         raise DataError(

@@ -17,6 +17,7 @@ from fund2oct.by_path import listed
 from fund2oct.data.loading.split import EyeName
 from fund2oct.data.preparing.light_and_levels import LEVELS, LIGHT, is_done
 from fund2oct.data.preparing.slices import kept_lines
+from fund2oct.data.store.patients import one_name_each
 from fund2oct.data.store.reader import EyeReader
 from fund2oct.eye import ARRAYS, SIMULATED, Array, DataError, Plain
 from fund2oct.geometry import Placement, RadialScan, ScanPattern
@@ -34,7 +35,7 @@ class EyeIndex:
 
     Args:
         keys: names of the eyes.
-        patients: name of each eye's patient.
+        patients: name of each eye's patient, which is one where some files hold it and others its hash.
         lateralities: ``"OD"``, ``"OS"`` or empty, for each eye.
         diagnoses: free text, for each eye.
         metadata: of each eye, plain values by name as JSON.
@@ -110,7 +111,7 @@ class EyeIndex:
         patients, lateralities, diagnoses, metadata = who
         return cls(
             tuple(found["key"]),
-            patients,
+            tuple(one_name_each(patients)),
             lateralities,
             diagnoses,
             metadata,

@@ -10,10 +10,11 @@ from functools import cached_property
 from pathlib import PurePath
 from typing import Any, Literal, NamedTuple
 
+from fund2oct.data.store.patients import hidden, hidden_names, published_patient
+
 Part = Literal["train", "val", "test"]
 PARTS: tuple[Part, ...] = ("train", "val", "test")
 _NAMED = 5
-_HIDDEN = "sha256:"
 
 
 class Split(NamedTuple):
@@ -283,7 +284,7 @@ class SeenEyes:
         Eyes and patients are known by digests of their names, and files by their names without the folder.
         """
         parts = {
-            part: tuple(EyeName(hidden(key), hidden(patient), photo) for key, patient, photo in names)
+            part: tuple(EyeName(hidden(key), published_patient(who), photo) for key, who, photo in names)
             for part, names in self.parts.items()
         }
         path = ", ".join(PurePath(one).name for one in self.path.split(", "))
@@ -294,7 +295,7 @@ class SeenEyes:
         keys, patients, photos = self._known
         return (
             hidden(name.key) in keys
-            or hidden(name.patient) in patients
+            or not hidden_names(name.patient).isdisjoint(patients)
             or (bool(name.photo) and name.photo in photos)
         )
 
@@ -302,7 +303,8 @@ class SeenEyes:
     def _known(self) -> tuple[frozenset[str], frozenset[str], frozenset[str]]:
         known = [name for one in (self, *self.before) for name in (*one.parts["train"], *one.parts["val"])]
         keys, patients, photos = zip(*known, strict=True) if known else ((), (), ())
-        return frozenset(map(hidden, keys)), frozenset(map(hidden, patients)), frozenset(photos)
+        named = frozenset(digest for patient in patients for digest in hidden_names(patient))
+        return frozenset(map(hidden, keys)), named, frozenset(photos)
 
     def to_dict(self) -> dict[str, Any]:
         """Plain values, as stored in a checkpoint."""
@@ -317,26 +319,6 @@ class SeenEyes:
         parts = {part: tuple(EyeName(*map(str, name)) for name in values["parts"][part]) for part in PARTS}
         before = tuple(map(cls.from_dict, values.get("before", ())))
         return cls(str(values["path"]), str(values["digest"]), str(values["split"]), parts, before)
-
-
-def hidden(name: str) -> str:
-    """Turn the name of an eye or a patient into a digest, which can be recognised but not read.
-
-    Args:
-        name: the name, or its digest, which stays as it is.
-
-    Returns:
-        ``sha256:`` and 16 hexadecimal digits.
-
-    Example:
-        >>> hidden("011574-64L")
-        'sha256:560f9aa4d3a6d044'
-        >>> hidden(hidden("011574-64L")) == hidden("011574-64L")
-        True
-    """
-    if name.startswith(_HIDDEN):
-        return name
-    return _HIDDEN + hashlib.sha256(name.encode(errors="surrogateescape")).hexdigest()[:16]
 
 
 def _some(keys: Iterable[str]) -> str:

@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
+from fund2oct.data.store.patients import one_name_each
 from fund2oct.data.store.reader import EyeReader
 from fund2oct.data.store.shards import EyePaths, Shard, find_shards
 from fund2oct.eye import Array, DataError, Eye
@@ -81,7 +82,7 @@ def _file_problems(path: Path, files: dict[str, Path], owners: dict[bytes, tuple
                 continue
             photo = hashlib.sha256(eye.fundus.tobytes()).digest()
             first, patient = owners.setdefault(photo, (key, eye.patient))
-            if patient != eye.patient:
+            if len(set(one_name_each([patient, eye.patient]))) > 1:
                 yield (
                     f"{path}: eye {key!r}: patient {eye.patient!r} has the photo of eye {first!r}, "
                     f"whose patient is {patient!r}"

@@ -7,6 +7,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 
 from fund2oct.data.store.layout import EyeInfo
+from fund2oct.data.store.patients import one_name_each
 from fund2oct.data.store.reader import EyeReader
 from fund2oct.data.store.shards import EyePaths, Shard, find_shards
 from fund2oct.eye import SEARCHED
@@ -21,7 +22,7 @@ class FileSummary:
         n_files: number of files.
         n_bytes: size of all files on disk.
         n_eyes: number of eyes.
-        n_patients: number of patients that the eyes belong to.
+        n_patients: number of patients that the eyes belong to; a name and its hash are one.
         n_pairs: number of eyes with a photo and a volume.
         n_photos_alone: number of eyes without a volume.
         n_volumes_alone: number of eyes without a photo.
@@ -107,7 +108,7 @@ def summarise_file(path: EyePaths) -> FileSummary:
         n_files=len(shards),
         n_bytes=sum(shard.path.stat().st_size for shard in shards),
         n_eyes=len(infos),
-        n_patients=len({_field(info, "patient") for info in infos}),
+        n_patients=len(set(one_name_each([_field(info, "patient") for info in infos]))),
         n_pairs=n_pairs,
         n_photos_alone=n_photos - n_pairs,
         n_volumes_alone=len(volumes) - n_pairs,

@@ -19,7 +19,7 @@ def with_patients(eyes: list[EyeRow], table: Table, no_patients: bool) -> tuple[
     """Eyes with their patients, for a split must never part two eyes of one.
 
     Without a column, the names of right and left eyes tell it where both are there: ``p12`` of ``p12_OD``
-    and ``p12_OS``.
+    and ``p12_OS``. An eye by itself is called alike, so that its patient is known in another file.
 
     Args:
         eyes: what a table says of each eye.
@@ -36,8 +36,10 @@ def with_patients(eyes: list[EyeRow], table: Table, no_patients: bool) -> tuple[
         alone = [eye.where for eye in eyes if not eye.patient]
         note = f"{table.path}: {some(alone)}: names no patient; it counts as a patient of its own"
         return [replace(eye, patient=eye.patient or eye.name) for eye in eyes], [note] if alone else []
-    if no_patients or len(eyes) < 2:
+    if no_patients:
         return [replace(eye, patient=eye.name) for eye in eyes], []
+    if len(eyes) < 2:
+        return [replace(eye, patient=without_side(eye.name) or eye.name) for eye in eyes], []
     patients, note = patients_of_names([eye.name for eye in eyes])
     if not patients:
         raise DataError(

@@ -13,9 +13,9 @@ from vendor_files import write_vol
 
 from fund2oct.cli import main
 from fund2oct.data import DataError
-from fund2oct.data.importing.assemble import hashed_patient
 from fund2oct.data.importing.engine import Candidate, import_eyes
 from fund2oct.data.loading.split import patient_number
+from fund2oct.data.store.patients import hashed_patient
 from fund2oct.networks.noise import eye_seed
 
 NO_UTF8 = os.fsdecode(b"eye\xff")

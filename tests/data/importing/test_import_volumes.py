@@ -55,7 +55,10 @@ def test_names_that_do_not_tell_the_patients_are_refused(names, tmp_path, capsys
     assert main([*command, "--no-patients"]) == 0 and len(patients(tmp_path / "eyes.h5")) == len(names)
 
 
-def test_a_volume_by_itself_is_a_patient(tmp_path):
-    file = volumes(tmp_path / "in", "cube") / "cube.npy"
+@pytest.mark.parametrize("name, patient", [("cube", "cube"), ("p12_OD", "p12"), ("OD", "OD")])
+def test_a_volume_by_itself_is_a_patient(name, patient, tmp_path):
+    file = volumes(tmp_path / "in", name) / f"{name}.npy"
     import_volumes(file, tmp_path / "eyes.h5", ImportOptions(ScanOptions(SPACING_MM)))
-    assert patients(tmp_path / "eyes.h5") == {"cube": "cube"}
+    assert patients(tmp_path / "eyes.h5") == {name: patient}
+    import_volumes(file, tmp_path / "alone.h5", ImportOptions(ScanOptions(SPACING_MM)), no_patients=True)
+    assert patients(tmp_path / "alone.h5") == {name: name}

@@ -15,6 +15,7 @@ from fund2oct.data import (
     UnpairedDataModule,
 )
 from fund2oct.data.loading.sampler import EvaluationSampler, TrainSampler, even_batch_size
+from fund2oct.data.store.patients import hashed_patient
 from fund2oct.geometry import RadialScan
 
 
@@ -82,6 +83,18 @@ def test_splits_part_patients_and_lose_no_eye(make_file):
     assert all(parts)
     assert not parts[0] & parts[1] and not parts[0] & parts[2] and not parts[1] & parts[2]
     assert sum(len(d) for d in (data.train_dataset, data.val_dataset, data.test_dataset)) == 60
+
+
+def test_a_patient_of_two_files_is_in_one_part_by_name_and_by_hash(tmp_path, make_eye, make_file):
+    with EyeWriter(tmp_path / "scanner.h5") as writer:
+        for number in range(40):
+            patient = hashed_patient(f"patient{number // 2}", "")
+            writer.add(make_eye(number, key=f"oct{number:02d}", patient=patient))
+    paths = [str(make_file(40)), str(tmp_path / "scanner.h5")]
+    data = FundusOCTDataModule(paths, val_fraction=0.2, test_fraction=0.2)
+    data.setup()
+    parts = [patients_of(d) for d in (data.train_dataset, data.val_dataset, data.test_dataset)]
+    assert all(parts) and sum(map(len, parts)) == 20
 
 
 def test_evaluation_sees_every_eye_once_and_as_it_is(make_file):

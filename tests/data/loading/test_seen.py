@@ -7,6 +7,7 @@ import pytest
 from fund2oct.data import EyeReader, EyeWriter
 from fund2oct.data.loading.index import EyeIndex
 from fund2oct.data.loading.split import EyeName, SeenEyes
+from fund2oct.data.store.patients import hashed_patient
 
 
 @pytest.fixture
@@ -39,6 +40,16 @@ def test_an_eye_is_known_by_key_patient_or_photo(trained, name, is_left_out):
     held = trained.held_out([EyeName(*name)], "another", "b.h5")
     assert (held.keys == ()) is is_left_out
     assert ("1 of its 1 eyes are left out" in held.how) is is_left_out
+
+
+@pytest.mark.parametrize("stored", ["0071", hashed_patient("0071", "")])
+def test_a_patient_is_known_by_name_and_by_hash(stored):
+    parts = {"train": (EyeName("k1", stored, ""),), "val": (), "test": ()}
+    seen = SeenEyes("a.h5", "digest", "split_seed 0", parts)
+    names = [EyeName(key, key, "") for key in ("0071", hashed_patient("0071", ""), "0072")]
+    for known in (seen, seen.for_publishing()):
+        assert known.held_out(names, "another", "b.h5").keys == ("0072",)
+    assert "0071" not in str(seen.for_publishing()), "a published name cannot be read"
 
 
 @pytest.mark.parametrize("known", [("k1", "x", "x"), ("x", "p2", "x"), ("x", "x", "photo3")])

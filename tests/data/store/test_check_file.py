@@ -7,6 +7,7 @@ import pytest
 from fund2oct.data import DataError, EyeReader, EyeWriter
 from fund2oct.data.importing.simulated_file import simulate_file
 from fund2oct.data.store.check import check_file
+from fund2oct.data.store.patients import hashed_patient
 from fund2oct.data.store.summary import summarise_file
 from fund2oct.phantom import PhantomConfig, simulate_eye
 from fund2oct.retina import find_retina
@@ -122,6 +123,14 @@ def test_several_files_are_checked_together(make_file, tmp_path):
         "eye 'eye00': patient 'other' has the photo of eye 'eye00', whose patient is 'patient0'" in found[1]
     )
     assert "cannot be read as HDF5" in found[4]
+
+
+def test_a_name_and_its_hash_are_one_patient(tmp_path, make_eye):
+    with EyeWriter(tmp_path / "eyes.h5") as writer:
+        for key, patient in (("a", "0071"), ("b", hashed_patient("0071", ""))):
+            writer.add(make_eye(0, key=key, patient=patient))
+    assert check_file(tmp_path / "eyes.h5") == []
+    assert summarise_file(tmp_path / "eyes.h5").n_patients == 1
 
 
 def test_simulated_eyes_are_written_as_simulated(tmp_path):

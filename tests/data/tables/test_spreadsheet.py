@@ -219,6 +219,8 @@ def test_two_eyes_of_a_patient_stay_together_without_a_column(tmp_path):
     assert "2 patients were taken from the names of 3 eyes, as 'p1' of p1_OD and p1_OS" in notes[0]
     eyes, notes = eyes_of(tmp_path, "photo\np1_OD.png\np1_OS.png\n", no_patients=True)
     assert [eye.patient for eye in eyes] == ["p1_OD", "p1_OS"] and not notes
+    eyes, _ = eyes_of(tmp_path, "photo\np1_OD.png\n")
+    assert [eye.patient for eye in eyes] == ["p1"], "as in another file that has both eyes"
 
 
 @pytest.mark.parametrize(
