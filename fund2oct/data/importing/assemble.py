@@ -19,7 +19,7 @@ from fund2oct.data.preparing.light_and_levels import LEVELS, even_levels
 from fund2oct.data.preparing.lines import LocatedScan, locate_lines
 from fund2oct.data.preparing.photo import PhotoOptions, PreparedPhoto, prepare_photo
 from fund2oct.data.preparing.placing import PhotoPlacement
-from fund2oct.data.preparing.scans import PreparedScan, ScanOptions, prepare_scan
+from fund2oct.data.preparing.scans import PreparedScan, ScanOptions, filled_spacing, prepare_scan
 from fund2oct.data.preparing.surfaces import searched_fields
 from fund2oct.data.store.patients import hashed_patient
 from fund2oct.data.tables.eyes import GivenLines
@@ -211,7 +211,7 @@ def _located(
     assert exam.volume is not None
     return locate_lines(
         lines,
-        options.scan.spacing_mm or exam.spacing_mm,
+        filled_spacing(options.scan.spacing_mm, exam.spacing_mm),
         exam.volume.shape[2],
         None if photo is None else photo.circle,
         (0, 0) if exam.photo is None else exam.photo.shape[:2],

@@ -29,8 +29,8 @@ class ScanOptions:
 
     Args:
         spacing_mm: distance of slices, rows and A-scans ``(s, z, x)`` of the volume as it lies on disk; None
-            takes what the file says. It changes the size of a file's raster, and leaves its star, circles and
-            other lines where they are.
+            takes what the file says, and NaN one of them from the file or else the lines. It changes the size
+            of a file's raster, and leaves its star, circles and other lines where they are.
         radial: whether the slices are a star, the first vertical and the others clockwise, instead of what
             the file says, or of a raster from above to below.
         n_slices: how many evenly spaced slices to keep; None keeps them all.
@@ -112,7 +112,7 @@ def prepare_scan(
 
     Args:
         volume: numbers of any type, shape ``(S, Z, X)``.
-        spacing_mm: what the file says; ``options.spacing_mm`` goes before it.
+        spacing_mm: what the file says; ``options.spacing_mm`` goes before it, but for NaN.
         options: what to do.
         lines: where the file says that its slices lie; None takes a raster from above to below.
         levels: what the file says of black and white; ``options.levels`` goes before it.
@@ -135,16 +135,21 @@ def prepare_scan(
             f"expected B-scans of at least {_SMALLEST} rows and A-scans, found {volume.shape[1]} x "
             f"{volume.shape[2]}; --axes says in which order a file has its axes"
         )
-    given = options.spacing_mm or spacing_mm
+    if options.pattern is not None and options.spacing_mm is not None and spacing_mm is not None:
+        # What the options leave open their pattern tells, not the file, but for the distance of rows.
+        spacing_mm = (math.nan, spacing_mm[1], math.nan)
+    given = filled_spacing(options.spacing_mm, spacing_mm)
     if given is None:
         raise DataError(
             "expected the spacing of slices, rows and A-scans, but the file does not tell it; "
             "give --spacing-mm S Z X"
         )
     own = None if options.radial or options.pattern is not None else lines
-    if own is not None and options.spacing_mm is not None:
-        given, own = _respaced(own, options.spacing_mm, spacing_mm, volume.shape[2])
     s_mm, z_mm, x_mm = given
+    if isinstance(own, RasterScan) and options.spacing_mm is not None and s_mm > 0 and x_mm > 0:
+        # A raster is as wide and as high as its spacing says. Other lines stay where they are.
+        upwards = own.lines[0][0][1] > own.lines[-1][0][1]
+        own = RasterScan(own.n_slices, x_mm * volume.shape[2], s_mm * (own.n_slices - 1), upwards)
     # What the options say goes before the file.
     lines = options.pattern or own
     if lines is not None and lines.n_slices != len(volume):
@@ -203,21 +208,21 @@ def prepare_scan(
     return PreparedScan(np.ascontiguousarray(volume), scan, (s_mm, z_mm, x_mm), history, slices, tuple(notes))
 
 
-def _respaced(
-    lines: ScanPattern, wanted: Spacing, told: Spacing | None, n_ascans: int
-) -> tuple[Spacing, ScanPattern]:
-    """Spacing that goes before the file's, which stands in for NaN, and the file's lines with it.
+def filled_spacing(wanted: Spacing | None, told: Spacing | None) -> Spacing | None:
+    """Spacing that goes before the file's, which stands in for NaN; None where nobody tells any.
 
-    A raster is as wide and as high as its spacing says. Other lines stay where they are.
+    Args:
+        wanted: ``(s, z, x)`` as the user says, NaN for what stays as the file says.
+        told: ``(s, z, x)`` as the file says, NaN for what it does not tell.
+
+    Example:
+        >>> filled_spacing((math.nan, 0.0039, math.nan), (0.12, 0.004, 0.0115))
+        (0.12, 0.0039, 0.0115)
     """
-    s_mm, z_mm, x_mm = (
-        one if not math.isnan(one) else other
-        for one, other in zip(wanted, told or (math.nan,) * 3, strict=True)
-    )
-    if isinstance(lines, RasterScan) and s_mm > 0 and x_mm > 0:
-        upwards = lines.lines[0][0][1] > lines.lines[-1][0][1]
-        lines = RasterScan(lines.n_slices, x_mm * n_ascans, s_mm * (lines.n_slices - 1), upwards)
-    return (s_mm, z_mm, x_mm), lines
+    if wanted is None or told is None:
+        return wanted or told
+    s_mm, z_mm, x_mm = (other if math.isnan(one) else one for one, other in zip(wanted, told, strict=True))
+    return s_mm, z_mm, x_mm
 
 
 def _bytes(volume: Array, levels: Levels | None, history: dict[str, Plain], notes: list[str]) -> Array:

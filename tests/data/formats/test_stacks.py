@@ -68,6 +68,22 @@ def test_levels_are_those_given_or_those_of_the_file_or_asked_for(volume):
         prepare_scan((volume % 4).astype(np.uint16), spacing, ScanOptions())
 
 
+@pytest.mark.parametrize("options", [{}, {"radial": True}])
+def test_nan_leaves_a_length_as_the_file_says(volume, options):
+    told = (0.12, 0.004, 0.0315)
+    prepared = prepare_scan(volume, told, ScanOptions((math.nan, 0.005, math.nan), **options))
+    expected = (math.nan if options else 0.12, 0.005, 0.0315)
+    assert prepared.spacing_mm == pytest.approx(expected, nan_ok=True)
+    with pytest.raises(DataError, match="expected positive millimetres"):
+        prepare_scan(volume, (math.nan, *told[1:]), ScanOptions((math.nan, 0.005, math.nan)))
+
+
+def test_nan_leaves_a_length_to_the_pattern_that_is_given(volume):
+    options = ScanOptions((math.nan,) * 3, pattern=RadialScan(5, length_mm=0.9))
+    prepared = prepare_scan(volume, (0.12, 0.004, 0.0315), options)
+    assert prepared.spacing_mm == pytest.approx((math.nan, 0.004, 0.1), nan_ok=True)
+
+
 def test_nan_is_black_and_counted(volume):
     values = volume / 255
     values[0, :4] = np.nan

@@ -6,6 +6,7 @@ import re
 
 import numpy as np
 import pytest
+import tifffile
 from PIL import Image
 
 from fund2oct.cli import main
@@ -103,6 +104,24 @@ def test_lines_keep_their_length_and_tell_the_scale_of_the_photo(clinic):
     assert eye.placement.half_width_mm == pytest.approx(RADIUS * PX_MM, rel=0.01)
     assert eye.spacing_mm[2] == pytest.approx(0.2) and math.isnan(eye.spacing_mm[0])
     assert eye.history["lines_from"] == "px in a table"
+
+
+def test_a_files_distance_of_ascans_tells_the_scale_where_nan_leaves_it(clinic, bscans):
+    folder, _ = clinic
+    sizes = {"PhysicalSizeX": LENGTH_MM / X, "PhysicalSizeXUnit": "mm"}
+    tifffile.imwrite(
+        folder / "a.ome.tif", bscans[0], photometric="minisblack", metadata={"axes": "ZYX", **sizes}
+    )
+    text = "; ".join(" ".join(map(str, (*start, *end))) for start, end in LINES)
+    table = write(folder / "t.csv", [("photo", "volume", "lines_px"), ("a.png", "a.ome.tif", text)])
+    found = []
+    for x_mm in (LENGTH_MM / X, math.nan):
+        options = ImportOptions(ScanOptions((math.nan, 0.012, x_mm), mask_borders=False), fundus_px=64)
+        report = import_table(table, folder / f"{x_mm}.h5", options)
+        assert not report.notes
+        found += read(folder / f"{x_mm}.h5")
+    assert found[1].placement == found[0].placement and found[1].scan == found[0].scan
+    assert found[1].spacing_mm == pytest.approx(found[0].spacing_mm, nan_ok=True)
 
 
 @pytest.mark.parametrize("spacing", [math.nan, 0.2])
