@@ -6,7 +6,7 @@ import glob
 import os
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import pairwise
 from pathlib import Path
 
@@ -14,7 +14,7 @@ import numpy as np
 
 from fund2oct.data.formats.by_library import by_library
 from fund2oct.data.formats.images import read_slice
-from fund2oct.data.formats.naming import natural_order
+from fund2oct.data.formats.naming import laterality_of, natural_order, plain_name
 from fund2oct.data.formats.nifti import read_nifti
 from fund2oct.data.formats.tiff import read_tiff
 from fund2oct.eye import Array, DataError
@@ -104,10 +104,12 @@ def read_stack(path: StackPath, axes: str | None = None, flip: str = "") -> Stac
             their heads.
 
     Returns:
-        The volume, its axes in the order ``(S, Z, X)``, with what its file tells of it.
+        The volume, its axes in the order ``(S, Z, X)``, with what its file tells of it. A note says where
+        pictures of a folder or a pattern are not named as slices of one volume.
 
     Raises:
-        DataError: if it cannot be read, or is no volume.
+        DataError: if it cannot be read, is no volume, or its pictures are of both eyes, or a slice is there
+            twice.
 
     Example:
         >>> np.save("eye7.npy", np.zeros((80, 64, 5)))  # A-scans, rows, slices
@@ -121,11 +123,14 @@ def read_stack(path: StackPath, axes: str | None = None, flip: str = "") -> Stac
     files = stack_files(path)
     first = files[0].name.lower()
     if len(files) > 1 or first.endswith(PICTURES):
+        _check_one_eye(files)
         stack = _pictures(files, axes or "szx")
+        if isinstance(path, (str, os.PathLike)):  # else somebody has said that they belong together
+            stack = replace(stack, notes=(*stack.notes, *_stranger_notes(files)))
     else:
         stack = _file(files[0], axes or ("xzs" if first.endswith(_NIFTI) else "szx"))
     turned = np.flip(stack.volume, tuple("szx".index(letter) for letter in set(flip)))
-    return Stack(turned, stack.files, stack.spacing_mm, stack.levels, stack.notes)
+    return replace(stack, volume=turned)
 
 
 def _file(file: Path, axes: str) -> Stack:
@@ -168,15 +173,58 @@ def _pictures(files: list[Path], axes: str) -> Stack:
     return Stack(volume, tuple(files), None, levels[0], _gap_notes(files))
 
 
+def _check_one_eye(files: list[Path]) -> None:
+    """Refuse pictures that are no slices of one volume by their names: right and left eyes, a slice twice."""
+    seen: dict[str, Path] = {}
+    sides: dict[str, Path] = {}
+    for file in files:
+        other = seen.setdefault(plain_name(str(file.with_suffix(""))), file)
+        if other is not file:
+            raise DataError(f"{file}: expected each slice once, found {other.name} too; keep one of them")
+        if side := laterality_of(file.stem) or laterality_of(file.parent.name):
+            sides.setdefault(side, file)
+    if len(sides) > 1:
+        right, left = sides["OD"], sides["OS"]
+        raise DataError(
+            f"{right.parent}: expected slices of one eye, found {right.name} of a right and {left.name} of a "
+            "left one; put the slices of each eye into a folder of its own, or list them in a table"
+        )
+
+
+def _counted(files: list[Path]) -> list[int]:
+    """The numbers that count slices, sorted; none where the names differ in more than such a number."""
+    names = [re.split(r"(\d+)", str(file.with_suffix("")).lower()) for file in files]
+    if len({tuple(name[::2]) for name in names}) > 1:
+        return []
+    fields = [sorted(map(int, field)) for field in zip(*(name[1::2] for name in names), strict=True)]
+    counting = [field for field in fields if len(set(field)) == len(files)]
+    return counting[-1] if counting else []
+
+
 def _gap_notes(files: list[Path]) -> tuple[str, ...]:
-    """What to say of numbers that are missing between the first and the last slice."""
-    numbers = [re.findall(r"\d+", file.stem)[-1:] for file in files]
-    if len({re.sub(r"\d+(?=\D*$)", "", file.stem) for file in files}) > 1 or not all(numbers):
+    """What to say of a few numbers that are missing between the first and the last slice."""
+    numbers = _counted(files)
+    if not numbers or not 0 < _n_missing(numbers) < len(numbers):
         return ()
-    missing = [str(n) for (a,), (b,) in pairwise(numbers) for n in range(int(a) + 1, int(b))]
-    if not missing or len(missing) >= len(files):
+    missing = ", ".join(str(n) for n in sorted(set(range(numbers[0], numbers[-1])) - set(numbers)))
+    return (f"slices are numbered {numbers[0]} to {numbers[-1]} without {missing}",)
+
+
+def _stranger_notes(files: list[Path]) -> tuple[str, ...]:
+    """What to say of pictures that were found together, but not named as slices of one volume."""
+    numbers = _counted(files)
+    evenly = len({b - a for a, b in pairwise(numbers)}) == 1 and len(files) > 2  # each tenth slice, say
+    if len(files) == 1 or (numbers and (_n_missing(numbers) < len(numbers) or evenly)):
         return ()
-    return (f"slices are numbered {numbers[0][0]} to {numbers[-1][0]} without {', '.join(missing)}",)
+    some = ", ".join(file.name for file in files[:3]) + (", ..." if len(files) > 3 else "")
+    return (
+        f"its {len(files)} pictures are not named as slices of one volume: {some}; if they are of several "
+        "eyes, put those of each into a folder of its own",
+    )
+
+
+def _n_missing(numbers: list[int]) -> int:
+    return numbers[-1] - numbers[0] + 1 - len(numbers)
 
 
 def _numpy(file: Path) -> Array:

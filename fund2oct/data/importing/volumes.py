@@ -7,7 +7,7 @@ from functools import partial
 from pathlib import Path
 
 from fund2oct.data.formats.naming import laterality_of, natural_order
-from fund2oct.data.formats.stacks import PICTURES, STACKS, TIFF
+from fund2oct.data.formats.stacks import PICTURES, STACKS, TIFF, stack_files
 from fund2oct.data.formats.tiff import n_pages
 from fund2oct.data.importing.assemble import ImportOptions, make_eye, read_files
 from fund2oct.data.importing.engine import Candidate, fingerprint_of, import_eyes
@@ -83,12 +83,12 @@ def _find_volumes(source: Path, out: Path) -> tuple[list[Path], list[str]]:
         return [source], []
     if not source.is_dir():
         raise DataError(f"{source}: no such file or folder")
-    if _is_volume(source):
-        return [source], []
     own = {out.absolute(), out.with_suffix(".import.csv").absolute()}
     beside = [
         path for path in source.iterdir() if not path.name.startswith(".") and path.absolute() not in own
     ]
+    if _is_volume(source):
+        return [source], sorted(path.name for path in set(beside) - set(stack_files(source)))
     found = [
         path for path in beside if (_is_volume(path) if path.is_dir() else path.name.lower().endswith(STACKS))
     ]

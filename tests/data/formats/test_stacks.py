@@ -131,6 +131,55 @@ def test_axes_flips_and_numbers_that_are_missing(volume, tmp_path):
     assert len(read_stack(tmp_path).volume) == 3
 
 
+def pictures(folder, *names):
+    folder.mkdir(exist_ok=True)
+    for name in names:
+        Image.new("L", (9, 8)).save(folder / name)
+    return folder
+
+
+@pytest.mark.parametrize(
+    ("names", "message"),
+    [
+        (
+            [f"{side}_{number}.png" for side in ("OD", "OS") for number in range(3)],
+            "in: expected slices of one eye, found OD_0.png of a right and OS_0.png of a left one; put the",
+        ),
+        (["p12_0R.png", "p12_0L.png"], "found p12_0R.png of a right and p12_0L.png of a left one"),
+        (["s_0.png", "s_0.jpg"], r"s_0.png: expected each slice once, found s_0.jpg too; keep one of them"),
+        (["s_0.png", "S_0.JPG"], "expected each slice once"),
+    ],
+)
+def test_pictures_of_two_eyes_and_slices_twice_are_refused(names, message, tmp_path):
+    folder = pictures(tmp_path / "in", *names)
+    for path in (folder, folder / "*", [folder / name for name in sorted(names)]):
+        with pytest.raises(DataError, match=message if path == folder else "expected (slices of|each)"):
+            read_stack(path)
+
+
+@pytest.mark.parametrize(
+    ("names", "is_noted"),
+    [
+        ("a_0 b_0", True),
+        ("p12_0 p12_1 p13_0 p13_1", True),
+        ("p7 p61 p62 p9000", True),
+        ("1.2.840.7 1.2.840.99999999999999999 1.2.840.8", True),
+        ("s_1_of_3 s_2_of_3 s_3_of_3", False),
+        ("t093001_0 t093002_1 t093004_2", False),
+        ("s_10 s_20 s_30", False),
+        ("only", False),
+    ],
+)
+def test_pictures_that_are_not_named_as_slices_of_one_volume_are_noted(names, is_noted, tmp_path):
+    files = [f"{name}.png" for name in names.split()]
+    folder = pictures(tmp_path / "in", *files)
+    for path in (folder, folder / "*.png"):
+        notes = read_stack(path).notes
+        assert ("are not named as slices of one volume" in " ".join(notes)) is is_noted
+    # Who lists the pictures knows what they are.
+    assert read_stack([folder / name for name in files]).notes == ()
+
+
 def _write(path, what):
     if isinstance(what, np.ndarray):
         np.save(path, what)

@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+from PIL import Image
 
 from fund2oct.cli import main
 from fund2oct.data import DataError, EyeReader
@@ -53,6 +54,16 @@ def test_names_that_do_not_tell_the_patients_are_refused(names, tmp_path, capsys
     )
     assert "must not be both trained and tested on" in error and "say --no-patients" in error
     assert main([*command, "--no-patients"]) == 0 and len(patients(tmp_path / "eyes.h5")) == len(names)
+
+
+def test_folders_beside_the_slices_of_one_volume_are_named(tmp_path):
+    source = tmp_path / "in"
+    (source / "another").mkdir(parents=True)
+    for number in range(3):
+        bscan = np.random.default_rng(number).integers(0, 250, (24, 40), np.uint8)
+        Image.fromarray(bscan).save(source / f"slice_{number}.png")
+    report = import_volumes(source, tmp_path / "eyes.h5", ImportOptions(ScanOptions(SPACING_MM)))
+    assert report.imported == ["in"] and report.passed_over == ["another"]
 
 
 @pytest.mark.parametrize("name, patient", [("cube", "cube"), ("p12_OD", "p12"), ("OD", "OD")])
