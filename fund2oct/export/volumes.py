@@ -179,6 +179,7 @@ def save_png(eye: Eye, folder: Path) -> None:
     _, z_mm, x_mm = eye.spacing_mm
     mark = PngInfo()
     mark.add_text("Software", MADE_HERE)
+    mark.add_text("Description", statement_on(eye))
     for number, bscan in enumerate(eye.volume):
         path = folder / f"{folder.name}_{number:03d}.png"
         Image.fromarray(bscan).save(path, dpi=(25.4 / x_mm, 25.4 / z_mm), pnginfo=mark)

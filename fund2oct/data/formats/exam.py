@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import date
 
 import numpy as np
 
 from fund2oct.data.formats.images import resize
 from fund2oct.data.formats.stacks import Spacing
-from fund2oct.eye import Array, DataError, Plain
+from fund2oct.eye import SIMULATED, Array, DataError, Plain
 from fund2oct.geometry import CircularScan, LineScan, Placement, RadialScan, RasterScan, ScanPattern
 from fund2oct.levels import Levels
 from fund2oct.retina.layers import BOUNDARIES, boundary_index
@@ -68,6 +68,20 @@ class Exam:
     metadata: dict[str, Plain] = field(default_factory=dict)
     history: dict[str, Plain] = field(default_factory=dict)
     notes: tuple[str, ...] = ()
+
+
+def with_origin(exam: Exam, origin: str) -> Exam:
+    """The exam with a source that says that its volume was not scanned, where its file says so.
+
+    Args:
+        exam: what was read of a file.
+        origin: what :func:`fund2oct.eye.stated_origin` found in the file.
+    """
+    if not origin:
+        return exam
+    made = "simulated" if origin == SIMULATED else "generated"
+    note = f"its file says that its volume was {made}, not scanned; it is kept as such, by its source"
+    return replace(exam, source=f"{origin}, {exam.source}", notes=(*exam.notes, note))
 
 
 def centred_scan(

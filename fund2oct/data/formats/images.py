@@ -12,7 +12,7 @@ import tifffile
 from PIL import Image, ImageOps
 
 from fund2oct.data.formats.tiff import n_pages
-from fund2oct.eye import Array, DataError
+from fund2oct.eye import Array, DataError, stated_origin
 from fund2oct.file_kinds import is_made_here, kind_of, why_not_a_file
 from fund2oct.levels import Levels, find_levels, is_guessed, to_bytes
 
@@ -120,6 +120,19 @@ def read_slice(path: str | os.PathLike[str]) -> tuple[Array, Levels | None]:
             "file alone as a volume"
         )
     return (values, levels) if values.ndim == 2 else (read_grey(path), None)
+
+
+def picture_origin(path: str | os.PathLike[str]) -> str:
+    """What a PNG says of its origin, see :func:`fund2oct.eye.stated_origin`; empty for other pictures.
+
+    Example:
+        >>> picture_origin("photo.png")
+        ''
+    """
+    if Path(path).suffix.lower() != ".png":
+        return ""
+    with Image.open(path) as image:
+        return stated_origin(str(image.info.get("Description", "")))
 
 
 def resize(image: Array, rows: int, columns: int) -> Array:

@@ -9,13 +9,15 @@ from typing import Any
 import numpy as np
 
 from fund2oct.data.formats.by_library import by_library
-from fund2oct.eye import Array, DataError
+from fund2oct.eye import Array, DataError, stated_origin
 from fund2oct.levels import Levels
 
 _MM = {"mm": 1.0, "micron": 1e-3, "meter": 1e3, "unknown": 1.0}
 
 
-def read_nifti(path: Path) -> tuple[Array, Levels | None, tuple[float, float, float] | None, tuple[str, ...]]:
+def read_nifti(
+    path: Path,
+) -> tuple[Array, Levels | None, tuple[float, float, float] | None, tuple[str, ...], str]:
     """Read a volume.
 
     Args:
@@ -25,7 +27,8 @@ def read_nifti(path: Path) -> tuple[Array, Levels | None, tuple[float, float, fl
         The numbers, scaled by the file's slope, three axes in the order of the file; black and white
         where the file states them (``cal_min`` and ``cal_max``); the millimetres between neighbours
         along each axis, NaN for that of slices which a file of fund2oct leaves open, None where the file
-        states no unit and 1 throughout, or nothing; and notes.
+        states no unit and 1 throughout, or nothing; notes; and its origin, see
+        :func:`fund2oct.eye.stated_origin`.
 
     Raises:
         ImportError: if nibabel is not installed.
@@ -43,7 +46,7 @@ def read_nifti(path: Path) -> tuple[Array, Levels | None, tuple[float, float, fl
         zooms = [float(zoom) for zoom in header.get_zooms()[:3]]
         unit = header.get_xyzt_units()[0]
         directions = nibabel.aff2axcodes(image.affine)
-        ours = b"by fund2oct" in header["descrip"].tobytes()
+        described = header["descrip"].tobytes().decode("latin-1")
     if values.dtype.names:
         raise DataError(f"{path}: expected a grey volume, found one of colours; save it in grey")
     while values.ndim > 3 and values.shape[-1] == 1:
@@ -54,8 +57,8 @@ def read_nifti(path: Path) -> tuple[Array, Levels | None, tuple[float, float, fl
     if len(zooms) == 3 and all(zoom > 0 for zoom in zooms) and not unstated:
         a, b, c = (zoom * _MM[unit] for zoom in zooms)
         # This library's own files of slices that are not parallel state 1 mm, for NIfTI wants a distance.
-        spacing = (a, b, math.nan if ours and not _is_placed(header) else c)
-    return values, levels, spacing, _direction_notes(image, directions)
+        spacing = (a, b, math.nan if "by fund2oct" in described and not _is_placed(header) else c)
+    return values, levels, spacing, _direction_notes(image, directions), stated_origin(described)
 
 
 def _is_placed(header: Any) -> bool:

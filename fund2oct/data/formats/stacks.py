@@ -13,7 +13,7 @@ from pathlib import Path
 import numpy as np
 
 from fund2oct.data.formats.by_library import by_library
-from fund2oct.data.formats.images import read_slice
+from fund2oct.data.formats.images import picture_origin, read_slice
 from fund2oct.data.formats.naming import laterality_of, natural_order, plain_name
 from fund2oct.data.formats.nifti import read_nifti
 from fund2oct.data.formats.tiff import read_tiff
@@ -38,6 +38,7 @@ class Stack:
             does not tell; None where it tells none of them.
         levels: the numbers that are black and white; None where the file does not tell them.
         notes: what is worth knowing of the file.
+        origin: how the source of an eye begins whose file says that it was not scanned, else empty.
 
     Example:
         >>> stack = Stack(np.zeros((5, 64, 80), np.uint16), (Path("eye7.tif"),), levels=(0, 4095))
@@ -50,6 +51,7 @@ class Stack:
     spacing_mm: Spacing | None = None
     levels: Levels | None = None
     notes: tuple[str, ...] = ()
+    origin: str = ""
 
 
 def stack_files(path: StackPath) -> list[Path]:
@@ -134,14 +136,14 @@ def read_stack(path: StackPath, axes: str | None = None, flip: str = "") -> Stac
 
 
 def _file(file: Path, axes: str) -> Stack:
-    levels, told = None, None
+    levels, told, origin = None, None, ""
     notes: tuple[str, ...] = ()
     if file.name.lower().endswith(TIFF):
-        values, levels, told = read_tiff(file)
+        values, levels, told, origin = read_tiff(file)
     elif file.name.lower().endswith(_NUMPY):
         values = _numpy(file)
     elif file.name.lower().endswith(_NIFTI):
-        values, levels, told, notes = read_nifti(file)
+        values, levels, told, notes, origin = read_nifti(file)
     else:
         raise DataError(f"{file}: expected {', '.join(STACKS)} or a folder of pictures")
     if values.ndim != 3 or 0 in values.shape or values.dtype.kind not in "buif":
@@ -153,7 +155,7 @@ def _file(file: Path, axes: str) -> Stack:
     if told is not None and np.isfinite(told).any():
         s, z, x = (told[place] for place in order)
         spacing = (s, z, x)
-    return Stack(values.transpose(order), (file,), spacing, levels, notes)
+    return Stack(values.transpose(order), (file,), spacing, levels, notes, origin)
 
 
 def _pictures(files: list[Path], axes: str) -> Stack:
@@ -170,7 +172,8 @@ def _pictures(files: list[Path], axes: str) -> Stack:
                 "and white the other way round; save all slices alike"
             )
     volume = np.stack(bscans).transpose([axes.index(letter) for letter in "szx"])
-    return Stack(volume, tuple(files), None, levels[0], _gap_notes(files))
+    origin = max(picture_origin(file) for file in files)  # one that was not scanned tells it of all
+    return Stack(volume, tuple(files), None, levels[0], _gap_notes(files), origin)
 
 
 def _check_one_eye(files: list[Path]) -> None:

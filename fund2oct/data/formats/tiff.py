@@ -11,22 +11,23 @@ import tifffile
 from PIL import Image, ImageSequence
 
 from fund2oct.data.formats.by_library import by_library
-from fund2oct.eye import Array, DataError
+from fund2oct.eye import Array, DataError, stated_origin
 from fund2oct.levels import Levels, find_levels
 
 _MM = {"m": 1e3, "cm": 10.0, "mm": 1.0, "µm": 1e-3, "μm": 1e-3, "um": 1e-3, "micron": 1e-3, "nm": 1e-6}
 _MM |= {"inch": 25.4, "centimeter": 10.0, "millimeter": 1.0, "micrometer": 1e-3, r"\u00b5m": 1e-3}
 
 
-def read_tiff(path: Path) -> tuple[Array, Levels | None, tuple[float, float, float] | None]:
+def read_tiff(path: Path) -> tuple[Array, Levels | None, tuple[float, float, float] | None, str]:
     """Read a stack.
 
     Args:
         path: a TIFF of one stack of grey pages, or of one page; colour pages become grey.
 
     Returns:
-        The numbers, three axes in the order of the file; black and white where the file tells them; and
-        the millimetres between neighbours along each axis, NaN where unknown, None where all are.
+        The numbers, three axes in the order of the file; black and white where the file tells them;
+        the millimetres between neighbours along each axis, NaN where unknown, None where all are; and its
+        origin, see :func:`fund2oct.eye.stated_origin`.
 
     Raises:
         DataError: if it is damaged, or holds neither a stack nor a page, several stacks, or pages that cannot
@@ -39,6 +40,7 @@ def read_tiff(path: Path) -> tuple[Array, Levels | None, tuple[float, float, flo
         if page.photometric == tifffile.PHOTOMETRIC.PALETTE and not tif.is_imagej:
             raise DataError(f"{path}: its pages have a palette of colours; save them in grey")
         (_, axes), sizes = _squeezed(series), _sizes_mm(tif)
+        origin = stated_origin(str(tif.pages.first.description))
         values, decoded = _pages(path, series, page)
         inverted = decoded and page.photometric == tifffile.PHOTOMETRIC.MINISWHITE
         bits = page.bitspersample
@@ -52,10 +54,10 @@ def read_tiff(path: Path) -> tuple[Array, Levels | None, tuple[float, float, flo
     if len(axes.replace("S", "")) == 2:
         values, axes = values.reshape(-1, *values.shape[-2:]), f"?{axes}"
     if not sizes or len(axes) != 3:
-        return values, levels, None
+        return values, levels, None, origin
     # A stack that calls its pages time or nothing at all has no distance of them.
     a, b, c = (sizes.get(axis, math.nan) for axis in axes)
-    return values, levels, (a, b, c)
+    return values, levels, (a, b, c), origin
 
 
 def n_pages(path: Path) -> int:

@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from fund2oct.data.formats.exam import Exam
+from fund2oct.data.formats.exam import Exam, with_origin
 from fund2oct.data.formats.images import read_photo
 from fund2oct.data.formats.stacks import StackPath, read_stack
 from fund2oct.data.importing.en_face import en_face_photo
@@ -93,6 +93,7 @@ def read_files(photo: Path | None, volume: StackPath | None, options: ImportOpti
         >>> exam.photo.shape, exam.laterality, exam.volume
         ((144, 176, 3), 'OD', None)
     """
+    origin = ""
     if photo is not None:
         picture, white = read_photo(photo)
         known |= {"photo": picture, "photo_file": str(photo)}
@@ -105,6 +106,7 @@ def read_files(photo: Path | None, volume: StackPath | None, options: ImportOpti
             known["notes"] = (*known.get("notes", ()), note)
     if volume is not None:
         stack = read_stack(volume, options.scan.axes, options.scan.flip)
+        origin = stack.origin
         known |= {
             "volume": stack.volume,
             "volume_file": str(stack.files[0]),
@@ -112,7 +114,7 @@ def read_files(photo: Path | None, volume: StackPath | None, options: ImportOpti
             "levels": stack.levels,
             "notes": (*known.get("notes", ()), *stack.notes),
         }
-    return Exam(**known)
+    return with_origin(Exam(**known), origin)
 
 
 def make_eye(

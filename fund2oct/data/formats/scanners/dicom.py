@@ -13,11 +13,18 @@ from typing import Any
 import numpy as np
 
 from fund2oct.data.formats.by_library import by_library
-from fund2oct.data.formats.exam import Exam, age_years, between_slices_mm, centred_scan, square_localizer
+from fund2oct.data.formats.exam import (
+    Exam,
+    age_years,
+    between_slices_mm,
+    centred_scan,
+    square_localizer,
+    with_origin,
+)
 from fund2oct.data.formats.naming import laterality_of
 from fund2oct.data.formats.scanners.curved import scan_of_curves
 from fund2oct.data.formats.stacks import Spacing
-from fund2oct.eye import Array, DataError, Plain
+from fund2oct.eye import GENERATED, Array, DataError, Plain, stated_origin
 from fund2oct.levels import Levels, find_levels, to_bytes
 
 OPT = "1.2.840.10008.5.1.4.1.1.77.1.5.4"
@@ -84,7 +91,7 @@ def read_opt(path: Path) -> Exam:
     if device := " ".join(filter(None, (image.get("Manufacturer"), image.get("ManufacturerModelName")))):
         metadata["device"] = device
     fields, notes = _located(path, image, len(volume), volume.shape[2], spacing)
-    return Exam(
+    exam = Exam(
         volume=volume,
         spacing_mm=fields.pop("spacing_mm", spacing),
         levels=levels,
@@ -95,6 +102,13 @@ def read_opt(path: Path) -> Exam:
         notes=tuple(notes),
         **fields,
     )
+    return with_origin(exam, _origin(image))
+
+
+def _origin(image: Any) -> str:
+    """How the source of a volume begins that is called synthetic; of other makers it counts as generated."""
+    synthetic = str(image.get("SyntheticData") or "").strip().upper() == "YES"
+    return stated_origin(str(image.get("ImageComments") or "")) or (GENERATED if synthetic else "")
 
 
 def _pydicom() -> Any:
