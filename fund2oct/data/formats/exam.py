@@ -12,7 +12,7 @@ import numpy as np
 from fund2oct.data.formats.images import resize
 from fund2oct.data.formats.stacks import Spacing
 from fund2oct.eye import SIMULATED, Array, DataError, Plain
-from fund2oct.geometry import CircularScan, LineScan, Placement, RadialScan, RasterScan, ScanPattern
+from fund2oct.geometry import CircularScan, LineScan, Placement, Point, RadialScan, RasterScan, ScanPattern
 from fund2oct.levels import Levels
 from fund2oct.retina.layers import BOUNDARIES, boundary_index
 
@@ -37,6 +37,9 @@ class Exam:
         localizer: the scanner's own infrared picture, grey, uint8, shape ``(L, L)``.
         localizer_placement: where the lines lie on the localizer.
         photo: colour photo, RGB, uint8, shape ``(rows, columns, 3)``.
+        photo_centre_px: column and row of the photo, from its corner, where the centre of the lines lies;
+            None where the file does not tell it. The localizer is then the same picture in grey.
+        photo_pixel_mm: width of a pixel of the photo; NaN where the file does not tell it.
         sha256: SHA-256 of the file that holds the photo, empty where there is none.
         photo_file: name of that file, for messages alone.
         volume_file: name of the file that holds the volume, for messages alone.
@@ -61,6 +64,8 @@ class Exam:
     localizer: Array | None = None
     localizer_placement: Placement = field(default_factory=Placement)
     photo: Array | None = None
+    photo_centre_px: Point | None = None
+    photo_pixel_mm: float = math.nan
     sha256: str = ""
     photo_file: str = ""
     volume_file: str = ""

@@ -15,6 +15,7 @@ from fund2oct.data.formats.exam import Exam, with_origin
 from fund2oct.data.formats.images import read_photo
 from fund2oct.data.formats.stacks import StackPath, read_stack
 from fund2oct.data.importing.en_face import en_face_photo
+from fund2oct.data.preparing.circle import RetinaCircle
 from fund2oct.data.preparing.light_and_levels import LEVELS, even_levels
 from fund2oct.data.preparing.lines import LocatedScan, locate_lines
 from fund2oct.data.preparing.photo import PhotoOptions, PreparedPhoto, prepare_photo
@@ -24,7 +25,7 @@ from fund2oct.data.preparing.surfaces import searched_fields
 from fund2oct.data.store.patients import hashed_patient
 from fund2oct.data.tables.eyes import GivenLines
 from fund2oct.eye import Array, DataError, Eye, Plain
-from fund2oct.geometry import Placement
+from fund2oct.geometry import Placement, Point
 from fund2oct.levels import GUESSED
 from fund2oct.plausible import check_half_width
 
@@ -153,8 +154,10 @@ def make_eye(
     fields: dict[str, Any] = {}
     photo, placement = None, options.placement
     if exam.photo is not None:
-        # Lines in pixels of the photo say themselves where they lie.
-        told = lines is not None and lines.unit == "px"
+        # Lines in pixels of the photo say themselves where they lie, the user's before the file's.
+        files_own = lines is None and options.scan.pattern is None and not options.scan.radial
+        centre_px = exam.photo_centre_px if files_own else None
+        told = centre_px is not None or (lines is not None and lines.unit == "px")
         wanted = replace(options.photo, placement=None) if told else options.photo
         with _named(exam.photo_file):
             photo = prepare_photo(exam.photo, wanted, exam.laterality)
@@ -162,6 +165,8 @@ def make_eye(
         history |= photo.history
         fields |= {"fundus": photo.fundus, "sha256": exam.sha256}
         placement = photo.placement
+        if centre_px is not None:
+            placement = _placed(centre_px, exam, photo.circle)
     if exam.volume is not None:
         with _named(exam.volume_file):
             scan_options = options.scan
@@ -204,6 +209,15 @@ def _named(file: str) -> Iterator[None]:
         yield
     except DataError as error:
         raise type(error)(f"{file}: {error}" if file else str(error)) from error
+
+
+def _placed(centre_px: Point, exam: Exam, circle: RetinaCircle) -> Placement:
+    """Where the file's lines lie on the photo, once that is cropped to its circle."""
+    half_width_mm = circle.radius * exam.photo_pixel_mm
+    with _named(exam.photo_file):
+        check_half_width(half_width_mm)
+    (column, row), radius = centre_px, circle.radius
+    return Placement(((column - circle.x) / radius, (row - circle.y) / radius), 0.0, half_width_mm)
 
 
 def _located(

@@ -97,15 +97,24 @@ def import_vendor(
     source, out = Path(source), Path(out)
     candidates = []
     passed_over = []
+    photographs: list[Path] = []
+    referred_to: set[Path] = set()
     for path in _find_files(source, out):
         if source.is_dir() and not _is_known(path):
             passed_over.append(str(path.relative_to(source)))
             continue
-        count, made_from = _count(path), [path, *_beside(path)]
+        count, beside = _count(path), _beside(path)
+        referred_to.update(beside)
+        if count == 0:
+            photographs.append(path)
         for number in range(count):
             name = str(path) if count == 1 else f"{path} (scan {number + 1} of {count})"
             read = partial(_read, path, number, options)
-            candidates.append(Candidate(name, read, fingerprint_of(made_from, number, options)))
+            candidates.append(Candidate(name, read, fingerprint_of([path, *beside], number, options)))
+    for path in photographs:
+        if path not in referred_to:
+            name = str(path.relative_to(source)) if source.is_dir() else path.name
+            passed_over.append(f"{name} (holds no B-scan, and no scan beside it refers to it)")
     if not candidates:
         others = f"; passed over {', '.join(passed_over[:5])}" if passed_over else ""
         raise DataError(
@@ -171,12 +180,13 @@ def _read(path: Path, number: int, options: ImportOptions) -> tuple[Eye, list[st
         more.append("does not tell where its slices lie; taken for a raster from above to below")
     if not exam.patient:
         more.append("names no patient; it counts as a patient of its own")
-    exam = replace(exam, sha256=content, volume_file=str(path))
+    exam = replace(exam, sha256=exam.sha256 or content, volume_file=str(path))
     # A name is never stored, with a salt or without.
     patient = hashed_patient(exam.patient, options.salt) if exam.patient else key
     make = partial(make_eye, options=replace(options, salt=""), key=key, patient=patient)
     try:
-        eye, notes = make(exam)
+        # The photo that the lines lie on is no localizer beside itself.
+        eye, notes = make(exam if exam.photo_centre_px is None else replace(exam, localizer=None))
     except NotAFundusError as error:
         eye, notes = make(replace(exam, photo=None))
         more.append(f"its photo was left out: {error}")

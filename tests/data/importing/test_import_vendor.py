@@ -1,12 +1,15 @@
 """Scanners' files on their way into a file of eyes: who the patient is stays outside, bad files are named."""
 
 import csv
+import hashlib
 import math
 import re
 import sys
+from dataclasses import replace
 
 import numpy as np
 import pytest
+import torch
 from vendor_files import (
     FIRST,
     PATIENT,
@@ -28,7 +31,8 @@ from fund2oct.data.importing.assemble import ImportOptions
 from fund2oct.data.importing.vendor import import_vendor
 from fund2oct.data.preparing.scans import ScanOptions, prepare_scan
 from fund2oct.data.store.check import check_file
-from fund2oct.geometry import CircularScan, RadialScan, RasterScan
+from fund2oct.export import export_eye
+from fund2oct.geometry import CircularScan, Placement, RadialScan, RasterScan
 from fund2oct.phantom import PhantomConfig, simulate_eye
 
 VOL = "heidelberg/octolyzer_Linescan_1.vol"
@@ -213,6 +217,44 @@ def test_a_missing_package_is_named_with_how_to_get_it(tmp_path, monkeypatch, ca
     monkeypatch.setitem(sys.modules, f"{package}.io.he.e2e_reader", None)
     assert main(["import", "vendor", str(path), str(tmp_path / "eyes.h5")]) == 1
     assert 'pip install "fund2oct[vendor]"' in capsys.readouterr().err
+
+
+def test_a_photo_in_colours_is_the_photo_with_the_lines_where_they_lay(tmp_path):
+    pytest.importorskip("pydicom")
+    config = PhantomConfig(fundus_px=128, n_depth=40, n_ascans=56)
+    eye = replace(simulate_eye(2, 0, config), placement=Placement((0.1, -0.05), 0.0, 6.0))
+    (tmp_path / "in").mkdir()
+    for name in ("eye", "other"):
+        export_eye(eye, tmp_path / "in", name, "dicom")
+    (tmp_path / "in/other.dcm").unlink()
+    report = import_vendor(tmp_path / "in", tmp_path / "eyes.h5", ImportOptions(fundus_px=128))
+    back = read_one(tmp_path / "eyes.h5")
+    assert back.fundus is not None and back.localizer is None and back.volume is not None
+    assert np.abs(back.fundus[32:96, 32:96].astype(int) - eye.fundus[32:96, 32:96]).mean() < 12
+    ends = [one.placement.to_grid(one.scan.points(torch.tensor([0.0, 1.0]))) for one in (eye, back)]
+    assert torch.abs(ends[1] - ends[0]).max() < 0.05
+    assert back.placement.half_width_mm == pytest.approx(6.0, rel=0.03)
+    photograph = tmp_path / "in/eye.photo.dcm"
+    assert back.sha256 == hashlib.sha256(photograph.read_bytes()).hexdigest()
+    # A photograph that no scan refers to is named.
+    assert [name.split()[0] for name in report.passed_over] == ["other.photo.dcm"]
+    import_vendor(tmp_path / "in/eye.dcm", tmp_path / "star.h5", ImportOptions(ScanOptions(radial=True)))
+    assert read_one(tmp_path / "star.h5").placement == Placement(), "other lines than the file's"
+
+
+def test_a_coloured_picture_that_shows_no_retina_stays_a_localizer(tmp_path):
+    pydicom = pytest.importorskip("pydicom")
+    write_dicom(tmp_path)
+    photograph = pydicom.dcmread(tmp_path / "slo.dcm")
+    picture = np.zeros((60, 60, 3), np.uint8)
+    picture[..., 1] = np.random.default_rng(0).integers(0, 250, (60, 60))
+    photograph.SamplesPerPixel, photograph.PhotometricInterpretation = 3, "RGB"
+    photograph.PlanarConfiguration, photograph.PixelData = 0, picture.tobytes()
+    photograph.save_as(tmp_path / "slo.dcm")
+    report = import_vendor(tmp_path / "opt.dcm", tmp_path / "eyes.h5")
+    eye = read_one(tmp_path / "eyes.h5")
+    assert eye.fundus is None and eye.localizer is not None
+    assert any("its photo was left out" in note for _, note in report.notes)
 
 
 def test_a_photograph_that_was_added_or_changed_is_read_anew(tmp_path):

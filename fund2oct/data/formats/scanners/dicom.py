@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import math
 import os
 from collections.abc import Iterator, Sequence
@@ -29,9 +30,11 @@ from fund2oct.levels import Levels, find_levels, to_bytes
 
 OPT = "1.2.840.10008.5.1.4.1.1.77.1.5.4"
 PHOTOGRAPHS = ("1.2.840.10008.5.1.4.1.1.77.1.5.1", "1.2.840.10008.5.1.4.1.1.77.1.5.2")
-"""Ophthalmic photography of 8 and 16 bits: what an OPT's localizer is."""
+"""Ophthalmic photography of 8 and 16 bits: what an OPT's localizer is, or in colours its photo."""
 
 _MAGIC_AT = 128
+_COLOURED = 8
+"""Levels by which colours differ in the mean of a picture that is no grey one stored in three colours."""
 _RESCALE = {"RescaleSlope": 1.0, "RescaleIntercept": 0.0}
 
 
@@ -54,7 +57,7 @@ def count_scans(path: Path) -> int:
 
 
 def photographs_of(path: Path) -> list[Path]:
-    """The photograph that a scan refers to, where it lies beside it: its localizer is read from there.
+    """The photograph that a scan refers to, if it lies beside it: its localizer or photo is read from there.
 
     Raises:
         ImportError: if pydicom is not installed.
@@ -192,7 +195,7 @@ def _spacing(path: Path, image: Any) -> Spacing | None:
 def _located(
     path: Path, image: Any, n_slices: int, n_ascans: int, spacing: Spacing | None
 ) -> tuple[dict[str, Any], list[str]]:
-    """Lines, distance of slices and localizer, as far as the file tells where its frames lie."""
+    """Lines, distance of slices, localizer and photo, as far as the file tells where its frames lie."""
     places = list(_groups(image, "OphthalmicFrameLocationSequence"))
     if spacing is None or not places:
         return {}, []
@@ -222,6 +225,14 @@ def _located(
     if grey.ndim == 2:
         square, placement = square_localizer(grey, (pixel_mm, pixel_mm), centre)
         fields |= {"localizer": square, "localizer_placement": placement}
+    if pixels.ndim == 3 and pixels.shape[-1] == 3 and np.ptp(pixels, -1).mean() > _COLOURED:
+        fields |= {
+            "photo": pixels,
+            "photo_centre_px": (centre[0] / pixel_mm, centre[1] / pixel_mm),
+            "photo_pixel_mm": pixel_mm,
+            "photo_file": str(photo),
+            "sha256": hashlib.sha256(photo.read_bytes()).hexdigest(),
+        }
     return fields, []
 
 
