@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+import gzip
 import os
+import zlib
 from pathlib import Path
 
 HDF5 = "an HDF5 file"
 MADE_HERE = "made by fund2oct"
-"""The mark in what fund2oct draws, by which it is told from photos (PNG and TIFF: the tag Software; GIF: the
-comment)."""
+"""The mark in what fund2oct draws, by which it is told from photos (PNG and TIFF: the tag Software; SVG and
+PDF: the creator; GIF, MP4 and NPZ: the comment)."""
+_BY = b"by fund2oct"
+"""What this mark has in common with the sentence on an eye in the headers of NIfTI, DICOM, PLY and VTK."""
+_GZIP = b"\x1f\x8b"
 _STARTS: tuple[tuple[bytes, str], ...] = (
     (b"\xff\xd8\xff", "a JPEG picture"),
     (b"\x89PNG\r\n", "a PNG picture"),
@@ -25,7 +30,7 @@ _STARTS: tuple[tuple[bytes, str], ...] = (
     (b"\x80\x04", "a Python pickle"),
     (b"\x80\x05", "a Python pickle"),
     (b"%PDF", "a PDF document"),
-    (b"\x1f\x8b", "a file compressed by gzip"),
+    (_GZIP, "a file compressed by gzip"),
     (b"\x93NUMPY", "a NumPy array"),
     (b"CMDb", "a Heidelberg .e2e file"),
     (b"HSF-OCT-", "a Heidelberg .vol file"),
@@ -70,13 +75,14 @@ def kind_of(path: str | os.PathLike[str]) -> str:
 
 
 def is_made_here(path: str | os.PathLike[str]) -> bool:
-    """Tell whether a picture or a page was written by this library: it is a result then, and no photo.
+    """Tell whether a file was written by this library: it is a result then, and no photo and no scan.
 
     Args:
-        path: the file.
+        path: the file. Of a file of eyes (HDF5) and of a table (CSV) it cannot be told.
 
     Returns:
-        Whether it carries the mark ``MADE_HERE``.
+        Whether it says so at its beginning or its end, by the mark ``MADE_HERE`` or by what its header tells
+        of the eye.
 
     Raises:
         OSError: if it cannot be opened.
@@ -87,7 +93,16 @@ def is_made_here(path: str | os.PathLike[str]) -> bool:
         (True, False)
     """
     with open(path, "rb") as file:
-        return MADE_HERE.encode() in file.read(_READ_FOR_MARK)
+        start = file.read(_READ_FOR_MARK)
+        file.seek(-min(_READ_FOR_MARK, os.path.getsize(path)), os.SEEK_END)
+        end = file.read()
+    if start.startswith(_GZIP):
+        try:
+            with gzip.open(path) as inside:
+                start = inside.read(_READ_FOR_MARK)
+        except (OSError, EOFError, zlib.error):  # it is damaged
+            return False
+    return _BY in start or _BY in end
 
 
 def why_not_a_file(path: str | os.PathLike[str]) -> str:

@@ -7,7 +7,7 @@ their end.
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 
 from fund2oct.eye import DataError
@@ -21,25 +21,43 @@ class OutputError(DataError):
     """A place that results cannot be written to; the message names it and says what to do."""
 
 
+def why_foreign(path: Path) -> str:
+    """Tell why a file is no result of an earlier call.
+
+    Args:
+        path: the file.
+
+    Returns:
+        Words that an error can put behind the path; empty where fund2oct made it.
+
+    Example:
+        >>> why_foreign(Path("photo.png"))
+        'is a PNG picture that fund2oct did not make'
+    """
+    return "" if is_made_here(path) else f"is {kind_of(path) or 'a file'} that fund2oct did not make"
+
+
 def check_files(
     paths: Iterable[AnyPath],
     overwrite: bool = False,
     inputs: Iterable[AnyPath] = (),
     kind: str = "",
+    why_not: Callable[[Path], str] = why_foreign,
 ) -> None:
     """Refuse to write files that are there already.
 
     Args:
         paths: the files that a call is going to make.
-        overwrite: whether those of an earlier call may be replaced. A picture without the mark
-            ``fund2oct.file_kinds.MADE_HERE`` was made by none.
+        overwrite: whether those of an earlier call may be replaced.
         inputs: what the call reads. None of it is replaced, whatever ``overwrite`` says, nor what is
             another name (a link) of it.
         kind: what :func:`fund2oct.file_kinds.kind_of` says of files that may be replaced, or its beginning;
-            empty for files of any kind.
+            empty for what ``why_not`` lets through.
+        why_not: says why a file is no result of an earlier call, and may not be replaced; empty where it is
+            one.
 
     Raises:
-        OutputError: if a file is there, if it is a folder, or an input.
+        OutputError: if a file is there, if it is a folder, an input, or no result of an earlier call.
 
     Example:
         >>> check_files(["results.h5"])  # is not there: nothing happens
@@ -49,7 +67,6 @@ def check_files(
         fund2oct.outputs.OutputError: eyes.h5: is read by this very command; choose another place for ...
     """
     there = [path for path in map(Path, paths) if os.path.lexists(path)]
-    read = [path for path in map(Path, inputs) if path.exists()]
     for path in there:
         found = kind_of(path) if path.is_file() else ""
         if path.is_file() and not found.startswith(kind):
@@ -58,10 +75,10 @@ def check_files(
             )
         if path.is_dir():
             raise OutputError(f"{path}: is a folder, expected the name of a file to make")
-        if path.exists() and any(path.samefile(source) for source in read):
-            raise OutputError(f"{path}: is read by this very command; choose another place for the results")
-        if overwrite and path.is_file() and found.endswith("picture") and not is_made_here(path):
-            raise OutputError(f"{path}: is {found} that fund2oct did not make; choose another place")
+    check_inputs(there, inputs)
+    for path in there:
+        if overwrite and not kind and path.is_file() and (reason := why_not(path)):
+            raise OutputError(f"{path}: {reason}; choose another place")
     if there and not overwrite:
         more = f" and {len(there) - _NAMED} more" if len(there) > _NAMED else ""
         verb = "exists" if len(there) == 1 else "exist"
@@ -69,6 +86,30 @@ def check_files(
             f"{', '.join(map(str, there[:_NAMED]))}{more}: {verb}; choose another name, or allow it to be "
             "overwritten (--overwrite)"
         )
+
+
+def check_inputs(paths: Iterable[AnyPath], inputs: Iterable[AnyPath]) -> None:
+    """Refuse to write over what a call reads.
+
+    Args:
+        paths: the files that a call is going to make.
+        inputs: what it reads, under any name: a link is what it leads to.
+
+    Raises:
+        OutputError: if one of the files is an input.
+
+    Example:
+        >>> check_inputs(["results.h5"], inputs=["eyes.h5"])  # is another file: nothing happens
+    """
+    read = {_identity(Path(path)) for path in inputs if os.path.exists(path)}
+    for path in map(Path, paths):
+        if path.exists() and _identity(path) in read:
+            raise OutputError(f"{path}: is read by this very command; choose another place for the results")
+
+
+def _identity(path: Path) -> tuple[int, int]:
+    found = path.stat()
+    return found.st_dev, found.st_ino
 
 
 def check_folder(folder: AnyPath, mark: str, overwrite: bool = False) -> None:

@@ -18,7 +18,8 @@ if TYPE_CHECKING:
     from fund2oct.models.thickness import ThicknessMap
 
 _PITCH_MM = 0.05
-_COLUMNS = ("field", "name", "n_ascans", "n_known", "thickness_um", "low_um", "high_um", "known_from")
+COLUMNS = ("field", "name", "n_ascans", "n_known", "thickness_um", "low_um", "high_um", "known_from")
+"""What the first row of a table says."""
 
 
 def save_fields(eye: Eye, path: Path) -> None:
@@ -81,7 +82,7 @@ def _write_fields(
     masks = etdrs_masks(ascan_places_mm(eye))
     with path.open("w", newline="", encoding="utf-8") as file:
         rows = csv.writer(file)
-        rows.writerow(_COLUMNS)
+        rows.writerow(COLUMNS)
         for field, mask in masks.items():
             counts = (int(mask.sum()), int((mask & known).sum()))
             numbers = [f"{each[field]:.1f}" for each in means]

@@ -9,8 +9,9 @@ from pathlib import Path
 
 from fund2oct.by_path import listed
 from fund2oct.data.store.reader import EyeReader
-from fund2oct.export.formats import export_eye, known_formats
+from fund2oct.export.formats import FORMATS, export_eye, known_formats
 from fund2oct.eye import DataError
+from fund2oct.outputs import check_inputs
 
 _UNSAFE = re.compile(r"[^\w\-+=@,. ()\[\]]|^\.+|[. ]+$")
 
@@ -31,7 +32,7 @@ def export_files(
         out: folder of the results; it is made if it does not exist.
         formats: names of one or several formats, see :data:`fund2oct.export.FORMATS`.
         keys: names of the eyes; none takes all that have a volume.
-        overwrite: True to replace the files of an earlier export.
+        overwrite: True to replace the files of an earlier export; ``files`` never are.
 
     Returns:
         Paths of the written files, and for each eye that was left out a line that says why.
@@ -56,6 +57,7 @@ def export_files(
         for key in chosen:
             name = free_name(file_name(key), taken)
             try:
+                check_inputs([FORMATS[format].path(folder, name) for format in formats], reader.paths)
                 eye = reader.read(key)
                 written += [export_eye(eye, folder, name, format, overwrite) for format in formats]
             except DataError as error:

@@ -66,6 +66,7 @@ def save_mp4(eye: Eye, path: Path) -> None:
 
     assert eye.volume is not None
     with av.open(str(path), "w") as film:
+        film.metadata["comment"] = MADE_HERE
         stream = film.add_stream("libx264", rate=frames_a_second(len(eye.volume)))
         stream.pix_fmt, stream.options = "yuv420p", {"crf": "18"}
         for number, frame in enumerate(flight(eye)):

@@ -14,6 +14,8 @@ from fund2oct.by_path import names_among
 from fund2oct.export.etdrs_fields import save_fields, save_predicted_fields
 from fund2oct.export.film import save_gif, save_mp4
 from fund2oct.export.meshes import save_ply, save_vtk
+from fund2oct.export.origin import is_generated
+from fund2oct.export.replacing import why_no_result
 from fund2oct.export.volumes import save_hdf5, save_nifti, save_png, save_tiff
 from fund2oct.eye import DataError, Eye
 
@@ -102,7 +104,7 @@ def export_eye(
         folder: the folder, made where it is not there.
         name: name of the file, without its ending and without a folder.
         format: name of the format, see :data:`FORMATS`.
-        overwrite: True to replace the files of an earlier export with that name.
+        overwrite: True to replace the files of an earlier export with that name; others never are.
         thickness: map of the thickness that a model predicted for the eye; None if there is none.
 
     Returns:
@@ -110,7 +112,7 @@ def export_eye(
 
     Raises:
         ValueError: if the format is unknown, or the name is empty or has a separator of folders.
-        DataError: if the eye does not have what the format holds, or the file exists.
+        DataError: if the eye does not have what the format holds, or the file exists and may not be replaced.
         ImportError: if the format needs a package that is not installed.
 
     Example:
@@ -144,7 +146,7 @@ def export_eye(
             ) from None
         made = sorted(Path(scratch).iterdir())
         for path in made:
-            _check_room(path, folder / path.name, overwrite)
+            _check_room(eye, path, folder / path.name, overwrite)
         for path in made:
             _put(path, folder / path.name)
     return chosen.path(folder, name)
@@ -155,15 +157,19 @@ def _refuse_existing(path: Path) -> None:
         raise DataError(f"{path}: exists; choose another folder, or replace it with --overwrite")
 
 
-def _check_room(made: Path, target: Path, overwrite: bool) -> None:
+def _check_room(eye: Eye, made: Path, target: Path, overwrite: bool) -> None:
     if not overwrite:
         _refuse_existing(target)
-    elif target.is_dir() and (others := {each.name for each in target.iterdir()} - _names(made)):
+        return
+    if target.is_dir() and (others := {each.name for each in target.iterdir()} - _names(made)):
         # An export of more slices, or somebody's own files: not ours to delete, and not to be mixed with.
         raise DataError(
             f"{target}: holds {len(others)} files that this export does not replace, such as {min(others)}; "
             "remove the folder or choose another"
         )
+    for file in sorted(target.iterdir()) if target.is_dir() else [target]:
+        if file.is_file() and (reason := why_no_result(file, eye.key, is_generated(eye))):
+            raise DataError(f"{file}: {reason}; choose another folder")
 
 
 def _names(made: Path) -> set[str]:

@@ -53,8 +53,8 @@ _SAVING: dict[Any, Any] = {"svg.fonttype": "none", "svg.hashsalt": "fund2oct", "
 # Without the date the same figure is the same file.
 _METADATA: dict[str, dict[str, Any]] = {
     "png": {"Software": MADE_HERE},
-    "svg": {"Date": None},
-    "pdf": {"CreationDate": None},
+    "svg": {"Creator": MADE_HERE, "Date": None},
+    "pdf": {"Creator": MADE_HERE, "CreationDate": None},
 }
 
 

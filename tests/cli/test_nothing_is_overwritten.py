@@ -2,12 +2,17 @@
 
 import hashlib
 import os
+from dataclasses import replace
 
 import numpy as np
 import pytest
+import tifffile
 from PIL import Image
 
 from fund2oct.cli import main
+from fund2oct.data import EyeReader, EyeWriter
+from fund2oct.export import FORMATS, export_eye
+from fund2oct.file_kinds import MADE_HERE
 from fund2oct.outputs import OutputError, check_files, check_folder
 from fund2oct.phantom import PhantomConfig, simulate_eye
 
@@ -79,6 +84,124 @@ def test_predict_replaces_a_prediction_where_it_is_allowed(fundus, tiny_checkpoi
     assert contents(out) == before
     assert main([*command, "--overwrite"]) == 0
     assert contents(out).keys() == before.keys() and contents(out)["eye.h5"] != before["eye.h5"]
+
+
+def foreign_dicom(path, make_eye):
+    pydicom = pytest.importorskip("pydicom")
+    scan = pydicom.Dataset()
+    scan.Manufacturer, scan.NumberOfFrames = "Rumpelstilz", 6
+    scan.file_meta = pydicom.dataset.FileMetaDataset()
+    scan.file_meta.TransferSyntaxUID = pydicom.uid.ExplicitVRLittleEndian
+    scan.file_meta.MediaStorageSOPClassUID = "1.2.840.10008.5.1.4.1.1.77.1.5.4"
+    scan.file_meta.MediaStorageSOPInstanceUID = pydicom.uid.generate_uid()
+    scan.save_as(path, enforce_file_format=True)
+
+
+def foreign_nifti(path, make_eye):
+    nibabel = pytest.importorskip("nibabel")
+    nibabel.save(nibabel.Nifti1Image(np.zeros((10, 8, 6), np.uint16), np.eye(4)), path)
+
+
+def foreign_tiff(path, make_eye):
+    tifffile.imwrite(path, np.zeros((6, 8, 10), np.uint16), photometric="minisblack")
+
+
+def foreign_slices(path, make_eye):
+    path.mkdir()
+    for number in range(6):
+        Image.fromarray(np.zeros((8, 10), np.uint16)).save(path / f"{path.name}_{number:03d}.png")
+
+
+def file_of_two(path, make_eye):
+    with EyeWriter(path) as writer:
+        writer.add(make_eye(0, key="eye_OD"))
+        writer.add(make_eye(1))
+
+
+def file_of_a_scan(path, make_eye):
+    with EyeWriter(path) as writer:
+        writer.add(make_eye(0, key="eye_OD"))
+
+
+FOREIGN = [
+    ("dicom", "eye_OD.dcm", foreign_dicom, "is a DICOM file that fund2oct did not make"),
+    ("dicom", "eye_OD.photo.dcm", foreign_dicom, "is a DICOM file that fund2oct did not make"),
+    ("nifti", "eye_OD.nii.gz", foreign_nifti, "is a file compressed by gzip that fund2oct did not make"),
+    ("nifti", "eye_OD.nii.gz", lambda path, _: path.write_bytes(b"\x1f\x8b cut"), "that fund2oct did not"),
+    ("tiff", "eye_OD.ome.tif", foreign_tiff, "is a TIFF picture that fund2oct did not make"),
+    ("png", "eye_OD", foreign_slices, "eye_OD_000.png: is a PNG picture that fund2oct did not make"),
+    ("csv", "eye_OD.etdrs.csv", lambda path, _: path.write_text("eye,um\n"), "a file that fund2oct did not"),
+    ("hdf5", "eye_OD.h5", file_of_two, "holds other eyes than 'eye_OD', such as 'eye01'"),
+    ("hdf5", "eye_OD.h5", lambda path, _: path.write_bytes(b"\x89HDF\r\n\x1a\n"), "an HDF5 file that"),
+]
+
+
+@pytest.mark.parametrize(("format", "name", "make", "message"), FOREIGN)
+@pytest.mark.parametrize("command", ["predict", "export"])
+def test_no_command_replaces_what_others_made(
+    command, format, name, make, message, fundus, tiny_checkpoint, tiny_eyes, make_eye, tmp_path, capfd
+):
+    out = tmp_path / "out"
+    out.mkdir()
+    make(out / name, make_eye)
+    if command == "predict":
+        Image.fromarray(fundus).save(out / "eye_OD.jpg")
+        words = ["predict", str(tiny_checkpoint), str(out / "eye_OD.jpg")]
+    else:
+        with EyeReader(tiny_eyes) as reader, EyeWriter(tmp_path / "clinic.h5") as writer:
+            writer.add(replace(reader.read(reader.keys[0]), key="eye_OD", source="Heidelberg .vol"))
+        words = ["export", str(tmp_path / "clinic.h5")]
+    before = contents(out)
+    assert main([*words, "--format", format, "--out", str(out), "--overwrite"]) == 1
+    assert message in line_of(capfd)
+    assert contents(out) == before
+
+
+def test_a_prediction_replaces_no_scan_of_its_name(fundus, tiny_checkpoint, make_eye, tmp_path, capfd):
+    Image.fromarray(fundus).save(tmp_path / "eye_OD.jpg")
+    file_of_a_scan(tmp_path / "eye_OD.h5", make_eye)
+    before = contents(tmp_path)
+    command = ["predict", str(tiny_checkpoint), str(tmp_path / "eye_OD.jpg"), "--out", str(tmp_path)]
+    assert main([*command, "--overwrite"]) == 1
+    assert "eye_OD.h5: holds an eye that no model generated; choose another place" in line_of(capfd)
+    assert contents(tmp_path) == before
+
+
+def test_an_export_replaces_no_file_that_it_reads(make_eye, tmp_path, capfd):
+    for number, make in enumerate((file_of_two, file_of_a_scan)):
+        folder = tmp_path / str(number)
+        folder.mkdir()
+        make(folder / "eye_OD.h5", make_eye)
+        before = contents(folder)
+        command = ["export", str(folder / "eye_OD.h5"), "--eye", "eye_OD", "--format", "hdf5", "--overwrite"]
+        assert main([*command, "--out", str(folder)]) == 1
+        assert "eye_OD.h5: is read by this very command" in line_of(capfd)
+        assert contents(folder) == before
+
+
+@pytest.mark.parametrize("format", FORMATS)
+def test_an_earlier_export_of_any_format_is_replaced(format, tiny_eyes, tmp_path):
+    pytest.importorskip({"nifti": "nibabel", "dicom": "pydicom", "mp4": "av"}.get(format, "numpy"))
+    with EyeReader(tiny_eyes) as reader:
+        eye = reader.read(reader.keys[0])
+    for source in (eye.source, "generated from a photo", "Heidelberg .vol"):
+        export_eye(replace(eye, source=source), tmp_path / source, "eye", format)
+        export_eye(replace(eye, source=source), tmp_path / source, "eye", format, overwrite=True)
+
+
+def test_pictures_of_any_format_and_intervals_are_replaced(fundus, tiny_checkpoint, tmp_path):
+    Image.fromarray(fundus).save(tmp_path / "eye.png")
+    command = ["predict", str(tiny_checkpoint), str(tmp_path / "eye.png"), "--out", str(tmp_path / "out")]
+    formats = [word for name in ("png", "svg", "pdf") for word in ("--figure-format", name)]
+    command = [*command, *formats, "--intervals"]
+    assert main(command) == 0
+    assert main([*command, "--seed", "1", "--overwrite"]) == 0
+    for name in ("eye.svg", "eye.pdf", "eye.intervals.npz", "eye.intervals.pdf"):
+        mine = tmp_path / "out" / name
+        made = mine.read_bytes()
+        mine.write_text("mine")
+        assert main([*command, "--overwrite"]) == 1 and mine.read_text() == "mine"
+        mine.write_bytes(made)
 
 
 def test_two_photos_never_share_a_file(fundus, tiny_checkpoint, tmp_path):
@@ -167,7 +290,7 @@ def test_a_report_has_a_folder_of_its_own(way, tiny_checkpoint, tiny_eyes, tmp_p
 
 def test_an_input_is_known_by_any_name(tmp_path):
     photo, link, hard = (tmp_path / name for name in ("photo.png", "link.png", "hard.png"))
-    photo.write_bytes(np.zeros(9, np.uint8).tobytes())
+    photo.write_bytes(MADE_HERE.encode())
     link.symlink_to(photo)
     os.link(photo, hard)
     for name in (photo, link, hard, tmp_path / "." / "photo.png"):

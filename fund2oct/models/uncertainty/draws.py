@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import zipfile
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,6 +14,7 @@ from torch import Tensor
 
 from fund2oct.data.preparing.photo import photo_tensor
 from fund2oct.eye import Eye
+from fund2oct.file_kinds import MADE_HERE
 from fund2oct.metrics.eyes.layers import find_surfaces
 from fund2oct.models.thickness import INTERVAL
 from fund2oct.networks.layered.surfaces import surface_intervals_um
@@ -66,6 +68,8 @@ class Intervals:
         mean, low, high = (part.mul(255).round().byte().numpy() for part in (self.mean, self.low, self.high))
         names, surfaces_um = np.array(self.names), self.surfaces_um.numpy()
         np.savez_compressed(path, mean=mean, low=low, high=high, names=names, surfaces_um=surfaces_um)
+        with zipfile.ZipFile(path, "a") as archive:
+            archive.comment = MADE_HERE.encode()
 
 
 @torch.inference_mode()

@@ -18,6 +18,7 @@ from fund2oct.data.tables.eyes import COLUMNS, GivenLines
 from fund2oct.data.tables.photos import known_of_photos, lines_of_photos
 from fund2oct.data.tables.spreadsheet import read_table, renamed_tables
 from fund2oct.export.formats import known_formats
+from fund2oct.export.replacing import why_no_result
 from fund2oct.eye import DataError, Plain
 from fund2oct.geometry import Placement
 from fund2oct.models import VolumeModel, load_model
@@ -117,7 +118,8 @@ def predict(
         columns: the tables' own names of our columns, as ``fund2oct import table`` has them.
         metadata: what is known of all eyes, by name, where the table says nothing.
         mask_networks: networks that draw the masks that the model was trained with, by name.
-        overwrite: whether the results of an earlier prediction may be replaced; a photo never is.
+        overwrite: whether the results of an earlier prediction may be replaced; photos, scans and whatever
+            else fund2oct did not make never are.
         skip_done: whether photos whose results are there already are passed over. Results of another photo,
             model or option are none of these: they are refused by name, or with ``overwrite`` made anew.
         as_told: whether scans stay where ``placement`` or ``lines`` lays them; else a model that was trained
@@ -189,9 +191,13 @@ def predict(
         raise OutputError(
             f"{others[0]}{more}; choose another folder, or make them anew: --skip-done --overwrite"
         )
-    # A folder of an earlier export is looked at by export_eye, which knows what may lie in it.
-    written = [results.folder / file for _, name in todo for file in results.names(name)]
-    check_files([path for path in written if not path.is_dir()], overwrite, [checkpoint, *found])
+    written = {results.folder / file: name for _, name in todo for file in results.names(name)}
+    check_files(
+        [path for path in written if not path.is_dir()],  # what may lie in a folder is known to export_eye
+        overwrite,
+        [checkpoint, *found, *given],
+        why_not=lambda path: why_no_result(path, written[path], generated=True),
+    )
     results.folder.mkdir(parents=True, exist_ok=True)
     read = partial(_read, PhotoReader.of(network, placement, metadata), lines, table)
     n_ahead = 2 * workers if len(todo) >= _WORTH_A_PROCESS else 0

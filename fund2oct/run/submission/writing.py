@@ -100,7 +100,7 @@ def write_submission(
     if out.suffix.lower() != ".zip":
         raise DataError(f"{out}: expected the name of a .zip file")
     photos = find_challenge_photos(folder)
-    check_files([out], overwrite, [checkpoint, *photos.values()])
+    check_files([out], overwrite, [checkpoint, *photos.values()], kind="a zip archive")
     checkpoint = find_model(checkpoint)
     network = load_model(checkpoint, import_class(model) if model else None, device)
     if not network.draws_volumes or network.shape[0] != N_SLICES:
