@@ -17,7 +17,9 @@ def test_every_shipped_experiment_resolves():
         assert config["model"]["class_path"].startswith("fund2oct.models.")
 
 
-@pytest.mark.skipif(not find_spec("fund2oct.experiments"), reason="fund2oct is not installed, its clone is used")
+@pytest.mark.skipif(
+    not find_spec("fund2oct.experiments"), reason="fund2oct is not installed, its clone is used"
+)
 def test_a_checkout_has_its_own_experiments_and_a_package_those_that_it_brings(tmp_path, monkeypatch):
     shipped = {name: path.read_text() for name, path in experiments().items()}
     monkeypatch.setattr("fund2oct.run.config.__file__", str(tmp_path / "fund2oct/run/config.py"))
