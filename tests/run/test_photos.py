@@ -5,6 +5,7 @@ import pytest
 from PIL import Image
 
 from fund2oct.data.formats.images import read_rgb
+from fund2oct.eye import DataError
 from fund2oct.run.predicting.photos import expand_photos
 from fund2oct.run.submission.layout import find_challenge_photos
 from fund2oct.visual.style import new_figure, save_figure
@@ -30,3 +31,29 @@ def test_what_is_hidden_or_drawn_by_fund2oct_is_no_photo(tmp_path):
     save_figure(new_figure(1, 1), tmp_path / "7L.panel.png")
     assert [*find_challenge_photos(tmp_path).values()] == [tmp_path / "7L.jpg"]
     assert expand_photos(tmp_path, out=tmp_path / "out") == [tmp_path / "7L.jpg"]
+
+
+def save_photos(*paths):
+    for path in paths:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        Image.fromarray(np.full((64, 80, 3), 90, np.uint8)).save(path)
+
+
+@pytest.mark.parametrize("given", ["", "*.jpg"])
+def test_photos_that_all_lie_among_the_results_are_no_empty_folder(given, tmp_path):
+    save_photos(*(tmp_path / "photos" / name for name in ("7L.jpg", "7R.jpg")))
+    with pytest.raises(DataError, match=r"all of its photos \(2\) lie in the folder of the results"):
+        expand_photos(tmp_path / "photos" / given, out=tmp_path / "photos")
+    named = tmp_path / "photos/7L.jpg"
+    assert expand_photos(named, out=tmp_path / "photos") == [named]
+
+
+def test_photos_among_the_results_are_left_out_with_a_warning(tmp_path, recwarn):
+    a, b, c = paths = [tmp_path / name for name in ("a/7L.jpg", "b/7L.jpg", "b/c/7R.jpg")]
+    save_photos(*paths)
+    save_figure(new_figure(1, 1), tmp_path / "b/7L.png")  # of an earlier call: no photo that one would miss
+    with pytest.warns(UserWarning, match=r"b: 2 photos lie in the folder of the results and are left out"):
+        assert expand_photos(tmp_path, out=tmp_path / "b") == [a]
+    recwarn.clear()
+    assert expand_photos([tmp_path, b, c], out=tmp_path / "b") == [a, b, c]
+    assert not recwarn.list

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import glob
 import os
+import warnings
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
@@ -18,6 +19,7 @@ PICTURES = (
 )
 """Endings of the pictures that are looked for in a folder."""
 _OURS = "; pictures that fund2oct made are passed over"
+_ELSEWHERE = "choose another folder (--out), or name each photo"
 
 
 def expand_photos(
@@ -29,14 +31,14 @@ def expand_photos(
         given: one or several files; folders, which are searched with all below them for ``PICTURES``; and
             patterns, as in ``clinic/*/*.jpg``, where ``**`` stands for any folders.
         out: folder of the results. What lies in it is no photo that a folder or pattern means, nor are the
-            results of earlier calls, wherever they lie.
+            results of earlier calls, wherever they lie. A warning counts the photos that are so left out.
 
     Returns:
         The files in the order in which they were given, those of a folder or pattern by name. A file that is
         named itself is listed even if it does not exist; an error says so when it is read.
 
     Raises:
-        DataError: if a folder or a pattern has no photos.
+        DataError: if a folder or a pattern has no photos, or if they all lie in ``out``.
 
     Example:
         >>> [photo.name for photo in expand_photos(["*.png", "photo.png"], out="predictions")]
@@ -44,20 +46,33 @@ def expand_photos(
     """
     results = Path(out).resolve()
     photos: dict[Path, Path] = {}
+    seen: set[Path] = set()
     for word in listed(given):
         path = Path(word)
         if path.is_dir():
-            found = _pictures(path.rglob("*"), results)
-            problem = f"{path}: no photo ({', '.join(PICTURES)}) in this folder or below it{_OURS}"
+            found = _pictures(path.rglob("*"))
+            problem = f"no photo ({', '.join(PICTURES)}) in this folder or below it{_OURS}"
         elif glob.has_magic(str(word)) and not path.exists():
-            found = _pictures(map(Path, glob.glob(str(word), recursive=True)), results)
-            problem = f"{word}: no photo ({', '.join(PICTURES)}) matches this pattern{_OURS}"
+            found = _pictures(map(Path, glob.glob(str(word), recursive=True)))
+            problem = f"no photo ({', '.join(PICTURES)}) matches this pattern{_OURS}"
         else:
-            found, problem = [path], ""
-        if not found:
-            raise DataError(problem)
-        for photo in found:
+            photos.setdefault(path.resolve(), path)
+            continue
+        outside = [photo for photo in found if results not in photo.resolve().parents]
+        if found and not outside:
+            count = len(found)
+            problem = f"all of its photos ({count}) lie in the folder of the results ({out}); {_ELSEWHERE}"
+        if not outside:
+            raise DataError(f"{word}: {problem}")
+        seen.update(photo.resolve() for photo in found)
+        for photo in outside:
             photos.setdefault(photo.resolve(), photo)
+    if left_out := seen - photos.keys():
+        warnings.warn(
+            f"{out}: {len(left_out)} photos lie in the folder of the results and are left out, such as "
+            f"{min(left_out).name}; {_ELSEWHERE}",
+            stacklevel=2,
+        )
     return list(photos.values())
 
 
@@ -81,9 +96,9 @@ def is_photo(path: Path) -> bool:
     return wanted and path.is_file() and not is_made_here(path)
 
 
-def _pictures(paths: Iterable[Path], results: Path) -> list[Path]:
-    """The photos among them by name, without those among the results."""
-    return sorted(path for path in paths if is_photo(path) and results not in path.resolve().parents)
+def _pictures(paths: Iterable[Path]) -> list[Path]:
+    """The photos among them by name."""
+    return sorted(path for path in paths if is_photo(path))
 
 
 def name_eyes(photos: Sequence[Path], files_of: Callable[[str], Iterable[str]]) -> list[str]:
