@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import sys
+from functools import partial
 
 from fund2oct.cli.commands import GOES_ON, Commands, add_command, say, suggest
 from fund2oct.cli.options import (
@@ -18,6 +19,11 @@ from fund2oct.cli.options import (
     named_option,
     placement_option,
 )
+
+_OF_WRITING = (
+    "--placement", "--half-width-mm", "--set", "--mask", "--model", "--seed", "--device", "--overwrite",
+)  # fmt: skip
+"""Options of ``submit`` that tell how a zip is written."""
 
 
 def add_commands(commands: Commands) -> None:
@@ -66,7 +72,7 @@ def add_commands(commands: Commands) -> None:
     output.add_argument("--out", metavar="submission.zip", help="the zip to write")
     output.add_argument("--check", action="store_true", help="say what the zip would be refused for")
     add_overwrite(output, "replace an earlier submission of that name")
-    submit.set_defaults(command=_submit)
+    submit.set_defaults(command=partial(_submit, submit))
 
 
 def _export(options: argparse.Namespace) -> int:
@@ -81,10 +87,17 @@ def _export(options: argparse.Namespace) -> int:
     return 1 if failed else 0
 
 
-def _submit(options: argparse.Namespace) -> int:
+def _submit(parser: argparse.ArgumentParser, options: argparse.Namespace) -> int:
     if options.check == bool(options.out):
         raise ValueError("submit: expected --out ZIP to write one, or --check to check one")
-    return _check(options) if options.check else _write(options)
+    if not options.check:
+        return _write(options)
+    of_writing = [parser._option_string_actions[name] for name in _OF_WRITING]
+    if given := [each for each in of_writing if getattr(options, each.dest) != each.default]:
+        raise ValueError(
+            f"submit: expected no {given[0].option_strings[0]} with --check, which writes nothing"
+        )
+    return _check(options)
 
 
 def _check(options: argparse.Namespace) -> int:

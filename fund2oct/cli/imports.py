@@ -21,6 +21,9 @@ if TYPE_CHECKING:
     from fund2oct.data.importing.report import ImportReport
 
 
+_STAR_MM = 5.5
+
+
 def add_commands(commands: Commands) -> None:
     """Add the commands of this page to the parser."""
     kinds = add_group(
@@ -81,8 +84,8 @@ def _add_aptos(kinds: Commands) -> None:
         "--start-deg", type=float, default=0.0, metavar="DEG", help="direction of slice 0, from straight up"
     )
     scan.add_argument("--anticlockwise", action="store_true", help="the slices turn the other way")
-    _add_slice_options(aptos)
-    aptos.set_defaults(shape=(320, 448), spacing_mm=None, radial=False, star=None, scan=None)
+    _add_keep_borders(_add_slice_options(aptos))
+    aptos.set_defaults(shape=(320, 448), spacing_mm=None, radial=False, star=None, star_mm=None, scan=None)
     _add_output(aptos)
     aptos.set_defaults(command=_import_aptos)
 
@@ -138,7 +141,7 @@ def _add_volume_options(parser: argparse.ArgumentParser) -> None:
         "--flip", default="", metavar="AXES", help="of s, z and x those that run the other way in a file"
     )
     _add_scan_options(parser)
-    _add_slice_options(parser)
+    _add_keep_borders(_add_slice_options(parser))
 
 
 def _add_scan_options(parser: argparse.ArgumentParser) -> None:
@@ -152,16 +155,17 @@ def _add_scan_options(parser: argparse.ArgumentParser) -> None:
     )
     scan.add_argument("--radial", action="store_true", help="the slices are a star, not a raster")
     scan.add_argument("--star", type=int, metavar="LINES", help="cut a star out of the raster")
-    scan.add_argument("--star-mm", type=float, default=5.5, metavar="MM", help="length of its lines")
+    scan.add_argument(
+        "--star-mm", type=float, metavar="MM", help=f"length of the star's lines (default: {_STAR_MM})"
+    )
     scan.add_argument(
         "--en-face", action="store_true",
         help="let the en face projection of a raster stand in for a photo that is missing",
     )  # fmt: skip
 
 
-def _add_slice_options(parser: argparse.ArgumentParser) -> None:
+def _add_slice_options(parser: argparse.ArgumentParser) -> Any:
     slices = parser.add_argument_group("slices")
-    slices.add_argument("--keep-borders", action="store_true", help="do not blacken white borders")
     slices.add_argument("--slices", type=int, metavar="N", help="keep so many, evenly spaced (default: all)")
     slices.add_argument(
         "--shape", type=int, nargs=2, metavar=("Z", "X"),
@@ -172,6 +176,12 @@ def _add_slice_options(parser: argparse.ArgumentParser) -> None:
         help="numbers that are black and white in a file (default: what its type, or the file, says)",
     )  # fmt: skip
     slices.add_argument("--even-levels", action="store_true", help="bring all devices to the same levels")
+    return slices
+
+
+def _add_keep_borders(slices: Any) -> None:
+    """Not for scanners' files, whose borders are never blackened: they mark what is empty themselves."""
+    slices.add_argument("--keep-borders", action="store_true", help="do not blacken white borders")
 
 
 def _import_aptos(options: argparse.Namespace) -> int:
@@ -209,13 +219,16 @@ def _import_options(options: argparse.Namespace) -> ImportOptions:
 
     if options.star is not None and options.star < 1:
         raise ValueError(f"--star: expected 1 line or more, found {options.star}")
+    if options.star_mm is not None and options.star is None:
+        raise ValueError("--star-mm: expected --star LINES too, whose length it is, found none")
+    star_mm = _STAR_MM if options.star_mm is None else options.star_mm
     # Volumes alone have no photo to lie on.
     placement = placement_option(options) if hasattr(options, "placement") else Placement()
     scan = ScanOptions(
         spacing_mm=tuple(options.spacing_mm) if options.spacing_mm else None,
         radial=options.radial,
         n_slices=options.slices,
-        star=RadialScan(options.star, options.star_mm) if options.star is not None else None,
+        star=None if options.star is None else RadialScan(options.star, star_mm),
         shape=tuple(options.shape) if options.shape else None,
         mask_borders=not getattr(options, "keep_borders", False),
         axes=getattr(options, "axes", None),

@@ -43,9 +43,12 @@ def make_run_folder(
 
     Raises:
         fund2oct.outputs.OutputError: if ``out`` holds something that may not be replaced.
-        ConfigError: if several processes that something else started cannot agree on a folder.
+        ConfigError: if there is nothing to overwrite without ``out``, or if several processes that
+            something else started cannot agree on a folder.
     """
     job = slurm_job()
+    if overwrite and out is None and job is None:
+        raise ConfigError("train: --overwrite is for --out DIR; without it each run has a folder of its own")
     if out is None and job is None and "TORCHELASTIC_RUN_ID" in os.environ:
         raise ConfigError("train: under torchrun give --out DIR: all processes of a training share a folder")
     if not is_first_process():

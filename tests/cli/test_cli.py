@@ -197,7 +197,15 @@ def test_a_bad_file_of_eyes_is_named(tmp_path, tiny_eyes, capsys, make, message)
         (["train", "pix2vol", "max_epochs=1"], "unknown section 'max_epochs'"),
         (["train", "aptos2024", "data.init_args.path=absent.h5"], "absent.h5"),
         (["train", "pix2vol", "--resume", "absent.ckpt"], "absent.ckpt: no such file"),
+        (["train", "pix2vol", "--overwrite"], "--overwrite is for --out DIR"),
         (["predict", "absent.ckpt", "photo.jpg", "--out", "out"], "absent.ckpt: no such file"),
+        (["predict", "absent.ckpt", "7.jpg", "--out", "out", "--column", "photo=CF"], "--column: expected a"),
+        (["submit", "--check", "a.zip", ".", "--overwrite"], "expected no --overwrite with --check"),
+        (["submit", "--check", "a.zip", ".", "--seed", "1"], "expected no --seed with --check"),
+        (["submit", "--check", "a.zip", ".", "--placement", "photo"], "expected no --placement with --check"),
+        (["submit", "--check", "a.zip", ".", "--half-width-mm", "6"], "expected no --half-width-mm with"),
+        (["submit", "--check", "a.zip", ".", "--set", "age_years=63"], "expected no --set with --check"),
+        (["submit", "--check", "a.zip", ".", "--mask", "drusen=a.pt"], "expected no --mask with --check"),
         (["import", "aptos", "absent", "out.h5"], "absent"),
         (["simulate", "eyes.h5", "--eyes", "0"], "n_eyes"),
         (["simulate", "taken/eyes.h5", "--eyes", "1"], "taken"),
@@ -211,6 +219,12 @@ def test_bad_input_is_one_line(tmp_path, monkeypatch, capfd, arguments, message)
     assert main(arguments) == 1
     (line,) = [line for line in capfd.readouterr().err.splitlines() if line.startswith("fund2oct: ")]
     assert message in line
+
+
+def test_borders_of_scanners_files_are_no_option(capsys):
+    with pytest.raises(SystemExit):
+        main(["import", "vendor", "exports", "new.h5", "--keep-borders"])
+    assert "unrecognized arguments: --keep-borders" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("arguments", [[], ["--version"], ["train", "--help"], ["predict", "--help"]])

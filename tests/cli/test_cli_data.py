@@ -72,6 +72,7 @@ def test_the_contact_sheet_of_photos_and_volumes_alone(tmp_path, tiny_eyes):
         ),
         (["surfaces", "none.h5", "new.h5"], "none.h5: no such file"),
         (["import", "volumes", ".", "new.h5", "--star", "0"], "--star: expected 1 line or more, found 0"),
+        (["import", "volumes", ".", "new.h5", "--star-mm", "5"], "--star-mm: expected --star LINES too"),
         (["check", "data*.h5"], "data*.h5: no file matches this pattern"),
     ],
 )

@@ -138,7 +138,8 @@ def predict(
         fund2oct.data.DataError: if a folder or pattern has no photos.
         fund2oct.outputs.OutputError: if a result would be written over something else, or those that
             ``skip_done`` finds were made from something else.
-        ValueError: if a format is unknown, or intervals are asked of a model that has none to draw.
+        ValueError: if a format is unknown, intervals are asked of a model that has none to draw, or columns
+            are named of no table.
 
     Example:
         >>> (done,) = predict("model.ckpt", ["photo.png"], "predictions", figure_formats=[])  # no pictures
@@ -146,6 +147,11 @@ def predict(
         ['photo.h5', 'photo.thickness.tif']
     """
     formats, figure_formats = known_formats(formats), known_figure_formats(figure_formats)
+    given = [Path(one) for one in (lines, table) if one]
+    if columns and not given:
+        raise ValueError(
+            "--column: expected a table whose columns it names (--table, --lines), found none; leave it out"
+        )
     checkpoint = find_model(checkpoint)
     found = expand_photos(photos, out)
     network = load_model(checkpoint, import_class(model) if model else None, device)
@@ -161,7 +167,6 @@ def predict(
     footer = f"{type(network).__name__}, {Path(checkpoint).name}. {network.task.provenance()} {_FOOTER}"
     wanted = seed if intervals else None
     results = Results(Path(out), formats, figure_formats, theme, footer, overwrite, wanted)
-    given = [Path(one) for one in (lines, table) if one]
     tables = dict(zip(given, renamed_tables([*map(read_table, given)], columns or {}, COLUMNS), strict=True))
     lines_of = lines_of_photos(tables[Path(lines)]).find(found) if lines else {}
     known_of = known_of_photos(tables[Path(table)]).find(found) if table else {}
