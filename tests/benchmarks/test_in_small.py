@@ -53,6 +53,7 @@ def test_every_benchmark_is_tried():
     paths = [*benchmarks.glob("*.py"), *benchmarks.glob("heights/*.py"), *benchmarks.glob("photos/*.py")]
     there = {path.relative_to(benchmarks).with_suffix("").as_posix() for path in paths}
     assert there == {*COMMANDS, *NOT_HERE}
+    assert [path.name for path in benchmarks.rglob("*.sh")] == ["gpu.sh"]
 
 
 @pytest.fixture(scope="module")
@@ -82,3 +83,15 @@ def test_it_runs_in_small(name, tiny_checkpoint, knowing_checkpoint, tiny_eyes, 
     )  # fmt: skip
     assert run.returncode == 0, run.stderr[-2000:]
     assert re.search(expected, run.stdout), run.stdout
+
+
+@pytest.mark.slow
+def test_what_a_gpu_has_to_show_runs_in_small(tmp_path):
+    """But for its first part, which is this suite."""
+    settings = {"SMALL": "1", "OUT": str(tmp_path), "PYTHON": sys.executable, "OMP_NUM_THREADS": "1"}
+    run = subprocess.run(
+        ["bash", ROOT / "benchmarks/gpu.sh", "steps", "loader", "training"],
+        env=os.environ | settings, capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    assert run.stdout.splitlines()[-1:] == ["failed: nothing"], run.stdout[-2000:] + run.stderr[-2000:]
+    assert run.returncode == 0 and (tmp_path / "training.md").is_file()
