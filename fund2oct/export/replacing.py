@@ -44,6 +44,6 @@ def _why_not_the_eye(path: Path, key: str, generated: bool) -> str:
                 return f"holds other eyes than {key!r}, such as {min(others)!r}"
             source = str(reader.info(key).fields["source"])
     except DataError:
-        return "is an HDF5 file that fund2oct did not make, or a damaged one"
+        return "is an HDF5 file that fund2oct did not make, or an old or damaged one"
     is_scan = generated and not source.startswith(GENERATED)
     return "holds an eye that no model generated" if is_scan else ""
