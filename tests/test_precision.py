@@ -8,6 +8,8 @@ import torch
 from fund2oct import precision
 from fund2oct.metrics import find_surfaces, measure_eyes, volume_ms_ssim
 from fund2oct.metrics.eyes.findings import Findings
+from fund2oct.models.surface_model import heights_above_pose
+from fund2oct.networks.layered.surfaces import SurfaceDistribution
 from fund2oct.networks.lift import coarsen, sample_lines
 from fund2oct.networks.noise import NoiseSource
 from fund2oct.networks.voxels.decoder import SpeckleHead
@@ -32,6 +34,24 @@ def test_ascans_lie_where_the_grid_says():
     assert found.dtype == means.dtype == torch.float32
     torch.testing.assert_close(found[0, 0, 0], position, atol=1e-3, rtol=0)
     torch.testing.assert_close(means[0, 0, :, 0], grid[0, 0, :, 0].view(112, 4).mean(1))
+
+
+def test_heights_have_no_steps():
+    pose_um = torch.tensor([[[1150.0, 37, 12, 3, -2, 1, 0.5]]])
+    batch = {"pose_um": pose_um, "surfaces_um": 1150 - 300 * torch.rand(1, 4, 1, 448)}
+    outside = heights_above_pose(batch)
+    with torch.autocast(**BF16):
+        inside = heights_above_pose(batch)
+    assert inside.dtype == torch.float32
+    torch.testing.assert_close(inside, outside, atol=1e-2, rtol=0)
+
+
+def test_drawn_surfaces_have_no_steps():
+    found = SurfaceDistribution(100 * torch.rand(1, 4, 6, 40), 30 * torch.randn(1, 4, 16, 6, 40))
+    outside = found.draw(NoiseSource.of_keys(["eye"]))
+    with torch.autocast(**BF16):
+        inside = found.draw(NoiseSource.of_keys(["eye"]))
+    torch.testing.assert_close(inside, outside, atol=1e-2, rtol=0)
 
 
 def test_a_bright_pixel_has_no_steps():

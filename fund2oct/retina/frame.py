@@ -10,7 +10,6 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from fund2oct.precision import no_autocast
 from fund2oct.retina.pose import check_pose, pose_surface_um
 
 ALIGNED_DEPTH = 0.6
@@ -127,9 +126,8 @@ def _offset_px(pose_um: Tensor, spacing_z_mm: Tensor | float, volume: Tensor) ->
         )
     if not isinstance(spacing_z_mm, Tensor) and not bool((spacing > 0).all()):
         raise ValueError(f"spacing: expected a positive length in millimetres, found {spacing_z_mm}")
-    with no_autocast(volume.device):
-        surface_um = pose_surface_um(pose_um.to(volume.device, precision), volume.shape[-1])
-        return surface_um / (1000 * spacing).view(-1, 1, 1) - ALIGNED_DEPTH * volume.shape[3]
+    surface_um = pose_surface_um(pose_um.to(volume.device, precision), volume.shape[-1])
+    return surface_um / (1000 * spacing).view(-1, 1, 1) - ALIGNED_DEPTH * volume.shape[3]
 
 
 def _shift(volume: Tensor, offset_px: Tensor) -> Tensor:

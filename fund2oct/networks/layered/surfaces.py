@@ -77,7 +77,9 @@ class SurfaceDistribution:
         """
         n_eyes, _, n_numbers = self.loadings_um.shape[:3]
         z = rng.randn((n_eyes, n_numbers), self.loadings_um.device)
-        return pile_up(self.increments_um + torch.einsum("bk,bnksx->bnsx", z, self.loadings_um))
+        with no_autocast(z.device):
+            off = torch.einsum("bk,bnksx->bnsx", z, self.loadings_um)
+        return pile_up(self.increments_um + off)
 
     @property
     def deviation_um(self) -> Tensor:
