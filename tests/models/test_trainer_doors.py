@@ -131,6 +131,10 @@ def test_what_an_optimiser_would_leave_untrained_is_refused(kind, message, tiny_
         fit(tiny(kind), tiny_eyes)
 
 
+def test_a_training_that_logs_nothing_goes_on(tiny_eyes):
+    assert fit(tiny(weights=L1), tiny_eyes, log_every_n_steps=0).global_step == 2
+
+
 @pytest.mark.parametrize(
     ("rhythm", "rate"),
     [({}, 0.1), ({"interval": "step"}, 1e-4), ({"interval": "step", "frequency": 2}, 1e-2)],

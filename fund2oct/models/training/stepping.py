@@ -100,7 +100,8 @@ class SteppingModule(pl.LightningModule):
         first.step()
         self.generator_ema.update(self.generator, self._decay(self.global_step - 1))
         step_schedules(self.trainer, "step")
-        if self.global_step % self.trainer.log_every_n_steps == 0:  # type: ignore[attr-defined]
+        every: int = self.trainer.log_every_n_steps  # type: ignore[attr-defined]  # with 0 nothing is logged
+        if every and self.global_step % every == 0:
             self._check_finite()
 
     def on_fit_start(self) -> None:
