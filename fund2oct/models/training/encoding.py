@@ -6,6 +6,7 @@ from dataclasses import replace
 from typing import Any, ClassVar, cast
 
 import torch
+from pytorch_lightning.trainer.states import TrainerFn
 from torch import nn
 
 from fund2oct.models.training.optimisation import each_step, trained_parts
@@ -55,13 +56,19 @@ class EncodingModule(SteppingModule):
         return [optimizer], [each_step(optimizer, self.rate_factor)]
 
     def know_photos(self) -> None:
-        """Note in the task how the photos of the training look to the encoder, once that is trained."""
+        """Note in the task how the photos of the training look to the encoder, once that is trained.
+
+        As long as it is trained nothing is noted. What a finished training noted, from which this one goes
+        on, is taken out: it is not of the weights of now.
+        """
         if self.task is None or not self.encodes_photos:
             return
         encoder = cast(nn.Module, self.generator.encoder)
         trained = any(weight.requires_grad for weight in encoder.parameters())
         # Whoever stops it, by the clock or for a plateau, may do so before the share is all.
         ended = self.share_done() >= 1 or self.trainer.should_stop
+        if trained and not ended and self.trainer.state.fn == TrainerFn.FITTING:
+            self.task = replace(self.task, photos=None)
         ready = ended if trained else self.task.photos is None
         if not ready:
             return

@@ -96,6 +96,29 @@ def test_a_training_that_is_stopped_early_knows_its_photos_too(tiny_eyes, tmp_pa
     assert load_model(tmp_path / "last.ckpt").task.photos is not None
 
 
+def test_a_training_that_goes_on_does_not_keep_what_it_knew_of_its_photos(tiny_eyes, tmp_path, monkeypatch):
+    monkeypatch.setattr(familiar, "_LEAST", 6)
+
+    def trained(n_steps, goes_on_from=None):
+        model = SurfaceModel((6, 32, 48), encoder="own", surface_width=8)
+        saver = pl.callbacks.ModelCheckpoint(
+            tmp_path, "{step}", save_top_k=-1, every_n_train_steps=2, enable_version_counter=False
+        )
+        trainer = pl.Trainer(
+            accelerator="cpu", devices=1, max_steps=n_steps, limit_val_batches=0, logger=False,
+            callbacks=[saver], enable_progress_bar=False, enable_model_summary=False,
+        )  # fmt: skip
+        data = FundusOCTDataModule(str(tiny_eyes), batch_size=2)
+        trainer.fit(model, datamodule=data, ckpt_path=goes_on_from)
+        return [load_model(tmp_path / f"step={n}.ckpt").task.photos for n in range(2, n_steps + 1, 2)]
+
+    (first,) = trained(2)
+    assert first is not None
+    _, underway, last = trained(6, tmp_path / "step=2.ckpt")
+    assert underway is None
+    assert last is not None and not torch.equal(last.mean, first.mean)
+
+
 @pytest.fixture(scope="module")
 def photo():
     """A photo as a camera gives it, wider than tall."""
