@@ -24,7 +24,7 @@ from fund2oct.models.training.beginning import check_same_weights, resumed, seen
 from fund2oct.models.training.finite import NotFiniteError, advice, first_not_finite
 from fund2oct.models.training.knowing import KnowingModule
 from fund2oct.networks.average import AveragedNetwork
-from fund2oct.networks.blocks import Recomputing
+from fund2oct.networks.blocks import set_recompute
 from fund2oct.networks.noise import NoiseSource
 from fund2oct.retina import unalign
 
@@ -53,7 +53,7 @@ class VolumeModel(KnowingModule):
         init_from: file of weights with which a training begins, or several, where names and shapes agree,
             see :func:`fund2oct.models.training.init_from.init_from`.
         recompute: whether to compute the parts of the networks once more in the backward pass in place of
-            keeping all of them: a third more time, and less memory.
+            keeping all of them: a third more time, and less memory. It does not reach networks of others.
 
     Example:
         A regression model of your own, ready to be trained:
@@ -289,9 +289,7 @@ class VolumeModel(KnowingModule):
             with values_of_a_file(self.from_file):
                 self.configure_model()
                 self.configure_training()
-            for part in self.modules():
-                if isinstance(part, Recomputing):
-                    part.recompute = self.recompute
+            set_recompute(self, self.recompute)
             if self.init_from and not self.from_file:
                 self.begun, self.init_from = start_from(self.init_from, self, self.rebuilt()), None  # once
             # What an earlier validation left lies in inference mode, where nothing can be added to.

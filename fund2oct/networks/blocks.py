@@ -7,6 +7,7 @@ Inside the networks a volume is *folded*: its slices stand in the batch dimensio
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable
 from typing import Any
 
@@ -34,6 +35,18 @@ class Recomputing(nn.Module):
         if not (self.recompute and torch.is_grad_enabled()):
             return function(*inputs)
         return checkpoint(function, *inputs, use_reentrant=False, preserve_rng_state=False)
+
+
+def set_recompute(network: nn.Module, on: bool) -> None:
+    """Tell all :class:`Recomputing` parts of a network whether to compute once more; warn where none can."""
+    parts = [part for part in network.modules() if isinstance(part, Recomputing)]
+    for part in parts:
+        part.recompute = on
+    if on and not any(weight.requires_grad for part in parts for weight in part.parameters()):
+        warnings.warn(
+            "recompute: no trained part of this model can be computed once more; it saves no memory here",
+            stacklevel=2,
+        )
 
 
 _GROUP = 8  # channels a normalisation group

@@ -9,14 +9,14 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from fund2oct.networks.blocks import ResidualBlock
+from fund2oct.networks.blocks import Recomputing, ResidualBlock
 from fund2oct.networks.features.efficientnet import EfficientNetLite0
 from fund2oct.networks.features.weights import find_weights
 from fund2oct.networks.foundation.backbone import Backbone
 from fund2oct.networks.foundation.local_weights import find_local_weights
 
 
-class FundusEncoder(nn.Module):
+class FundusEncoder(Recomputing):
     """A photo encoder that is trained from random weights: a residual feature pyramid.
 
     Residual blocks halve the maps from level to level. Then each level is joined with the coarser one [1],
@@ -81,12 +81,12 @@ class FundusEncoder(nn.Module):
         x = self.stem(torch.cat([2 * fundus - 1, _positions(fundus)], 1))
         maps = []
         for level in self.levels:
-            x = level(x)
+            x = self.part(level, x)
             maps.append(x)
         # Down again, so that what is fine in place also knows what lies around it.
         for number in reversed(range(len(self.merges))):
             coarser = F.interpolate(maps[number + 1], maps[number].shape[-2:], mode="bilinear")
-            maps[number] = self.merges[number](torch.cat([maps[number], coarser], 1))
+            maps[number] = self.part(self.merges[number], torch.cat([maps[number], coarser], 1))
         return maps
 
 

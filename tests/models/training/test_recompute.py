@@ -4,11 +4,12 @@ import pytest
 import torch
 
 from fund2oct.data import FundusOCTDataModule
-from fund2oct.models import Pix2Vol, VoxelGAN
+from fund2oct.models import Pix2Vol, SurfaceModel, VoxelGAN
 from fund2oct.models.baselines import Pix2PixHD
+from fund2oct.models.pretraining import MaskedPhotos
 from fund2oct.models.task import Task
 from fund2oct.models.training.memory import step_memory
-from fund2oct.networks.blocks import Recomputing
+from fund2oct.networks.blocks import set_recompute
 from fund2oct.networks.features import EfficientNetLite0, EfficientNetLite1
 from fund2oct.networks.features.base import weights_follow
 from fund2oct.networks.noise import NoiseSource
@@ -20,24 +21,18 @@ GIB = 2**30
 def built(kind, shape, **options):
     torch.manual_seed(0)
     with weights_follow():
-        model = kind(shape, **options)
+        model = kind(**options) if kind is MaskedPhotos else kind(shape, **options)
         model.configure_model()
         model.configure_training()
     return model
-
-
-def set_recompute(model, on):
-    parts = [part for part in model.modules() if isinstance(part, Recomputing)]
-    assert len(parts) > 2
-    for part in parts:
-        part.recompute = on
 
 
 def gradients(model, batch, share):
     """Of all weights after a step of both sides."""
     model.share_done = lambda step=None: share
     model.step_noise = lambda: NoiseSource([torch.Generator().manual_seed(3)])
-    model.step_generator = model._step_discriminators = lambda losses: sum(losses.values()).backward()
+    model.step_generator = lambda losses, *_: sum(losses.values()).backward()
+    model._step_discriminators = model.step_generator
     model.zero_grad()
     model.training_step(dict(batch), 0)
     return {name: weight.grad.clone() for name, weight in model.named_parameters() if weight.grad is not None}
@@ -48,6 +43,8 @@ def gradients(model, batch, share):
     [
         (Pix2Vol, {"encoder": "own", "feature_width": 8, "bscan_width": 8, "volume_width": 8}),
         (VoxelGAN, {"channels": (8, 8, 16), "volume_width": 8, "n_layers": 2}),
+        (SurfaceModel, {"encoder": "own", "surface_width": 8}),
+        (MaskedPhotos, {"encoder": "own"}),
         (Pix2PixHD, {"width": 4, "n_halvings": 2, "n_blocks": 2, "discriminator_width": 4, "n_scales": 2}),
     ],
 )
@@ -67,6 +64,28 @@ def test_gradients_are_the_same(tiny_eyes, monkeypatch, kind, options):
         assert kept.keys() == recomputed.keys() and len(kept) > 10
         for name, value in kept.items():
             torch.testing.assert_close(recomputed[name], value, msg=name)
+
+
+@pytest.mark.parametrize(
+    ("kind", "options"),
+    [(SurfaceModel, {"encoder": "own", "surface_width": 8}), (MaskedPhotos, {"encoder": "own"})],
+)
+def test_the_own_encoder_keeps_less(kind, options):
+    sizes = {
+        "fundus": (2, 3, 96, 96), "grid": (2, 6, 48, 2), "pose_um": (2, 6, 7), "surfaces_um": (2, 4, 6, 48)
+    }  # fmt: skip
+    batch = {name: torch.empty(size, device="meta") for name, size in sizes.items()}
+    model = built(kind, SHAPE, **options)
+    kept = step_memory(model, batch).step
+    set_recompute(model, True)
+    assert step_memory(model, batch).step < 0.5 * kept
+
+
+def test_what_cannot_be_recomputed_is_said():
+    model = built(SurfaceModel, SHAPE, encoder="own", surface_width=8)
+    model.generator.encoder.requires_grad_(False)
+    with pytest.warns(UserWarning, match="recompute: no trained part of this model can be"):
+        set_recompute(model, True)
 
 
 def test_all_of_64_slices_fit_into_24_gib():
