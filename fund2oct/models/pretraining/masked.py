@@ -106,12 +106,17 @@ class MaskedModel(VolumeModel):
         self.step_generator(losses, *self.judges())
 
     def measure(self, batch: Batch, part: str) -> dict[str, Tensor]:
-        """Measure how well the averaged network fills in, the same parts each time."""
+        """Measure how well the network fills in, the same parts each time.
+
+        It is the averaged network. Where others that are trained with it read for it, :meth:`judges`, of
+        which there is no average, it is the network of now, which has learned together with them.
+        """
+        network = self.generator if self.judges() else self.generator_ema
         of_eyes = []
         # A loss is a mean over what was hidden: of a batch it would depend on which eyes are together.
         for number, key in enumerate(batch["key"]):
             rng = NoiseSource.of_keys([key], self.seed, self.device)
-            of_eyes.append(self.filling_losses(self.generator_ema, eye_of(batch, number), rng))
+            of_eyes.append(self.filling_losses(network, eye_of(batch, number), rng))
         losses = {name: torch.stack([one[name] for one in of_eyes]).mean() for name in of_eyes[0]}
         losses["total"] = torch.stack(list(losses.values())).sum()
         logged: dict[str, Any] = {f"{part}/{name}": value for name, value in losses.items()}

@@ -163,6 +163,24 @@ def test_what_is_validated_does_not_depend_on_the_batches(pretrained, tiny_eyes)
     assert found[0] == pytest.approx(found[1], rel=1e-4)
 
 
+def test_what_is_validated_is_one_set_of_weights(tiny_eyes):
+    """The discriminator reads for the network: an older network would not understand what it says."""
+    model = MaskedVolumes(
+        SHAPE, tissue_width=16, bscan_width=8, cells=(4, 6), learning_rate=0.02, ema_decay=0.999
+    )
+    data = FundusOCTDataModule(str(tiny_eyes), batch_size=2, content="volumes")
+    trainer = pl.Trainer(**QUIET, max_epochs=1, limit_train_batches=5, num_sanity_val_steps=0)
+    trainer.fit(model, datamodule=data)
+    of_eyes = []
+    with torch.no_grad():
+        for number in range(len(data.val_dataset)):
+            batch = torch.utils.data.default_collate([data.val_dataset[number]])
+            rng = NoiseSource.of_keys(batch["key"], model.seed)
+            of_eyes.append(sum(model.eval().filling_losses(model.generator, batch, rng).values()))
+    expected = float(torch.stack(of_eyes).mean())
+    assert float(trainer.callback_metrics["val/total"]) == pytest.approx(expected, rel=1e-3)
+
+
 def test_its_memory_is_estimated(pretrained):
     _, _, model, _, trainer = pretrained
     data = trainer.datamodule
