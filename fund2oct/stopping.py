@@ -1,4 +1,4 @@
-"""Being stopped from outside: Ctrl-C, a signal of a cluster's scheduler, a terminal that is closed."""
+"""Being stopped from outside: Ctrl-C, a signal of a scheduler, a terminal that is closed, want of memory."""
 
 from __future__ import annotations
 
@@ -63,6 +63,41 @@ def what_stopped(stop: KeyboardInterrupt) -> tuple[str, int]:
     if isinstance(stop, Terminated):
         return f"stopped by {stop.name}", stop.status
     return "interrupted", INTERRUPTED
+
+
+def want_of_memory(error: BaseException) -> str:
+    """Which memory was too small, in words, and what to do.
+
+    Args:
+        error: what ended a command. It is known by name and text, so that nothing is imported for it.
+
+    Returns:
+        The words; empty where the error is of another kind.
+
+    Example:
+        >>> want_of_memory(RuntimeError("can't allocate memory: you tried to allocate 10 GiB"))
+        'the memory is too small: free some, or take fewer processes or smaller batches'
+        >>> want_of_memory(RuntimeError("a bug"))
+        ''
+    """
+    kind, text = type(error).__name__, " ".join(str(error).split())
+    if kind == "OutOfMemoryError":
+        return f"the device's memory is too small: free some, or choose another with --device ({text})"
+    full = os.strerror(errno.ENOSPC) in text or "Bus error" in text
+    if "shared memory" in text and full:
+        return (
+            "the shared memory (/dev/shm) is full: give a container more of it (docker run --shm-size), or "
+            "lower data.init_args.num_workers"
+        )
+    worker_lost = "DataLoader worker" in text and ("signal: Killed" in text or "exited unexpectedly" in text)
+    if kind == "BrokenProcessPool" or worker_lost:
+        return (
+            "a process was killed, perhaps for want of memory: free some, or take fewer processes "
+            "(--workers, in a training data.init_args.num_workers)"
+        )
+    if "can't allocate memory" in text:
+        return "the memory is too small: free some, or take fewer processes or smaller batches"
+    return ""
 
 
 @contextmanager

@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import io
 import os
+import re
 import sys
 import warnings
 from collections.abc import Callable, Sequence
@@ -16,7 +17,7 @@ from fund2oct.cli import completion, data, exports, imports, models, publishing,
 from fund2oct.cli.commands import Help, leaves
 from fund2oct.cli.options import add_general
 from fund2oct.progress import quiet
-from fund2oct.stopping import Stopped, Terminated, signals_raise, what_stopped
+from fund2oct.stopping import Stopped, Terminated, signals_raise, want_of_memory, what_stopped
 
 Command = Callable[[argparse.Namespace], int]
 
@@ -57,15 +58,26 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except (ValueError, OSError, ImportError, MemoryError) as error:
         if options.debug:
             raise
-        print(f"fund2oct: {' '.join(str(error).split())}", file=sys.stderr)
+        print(f"fund2oct: {_line(error)}", file=sys.stderr)
         return 1
     except RuntimeError as error:
-        if options.debug or "Connection closed by peer" not in str(error):
+        known = want_of_memory(error)
+        if "Connection closed by peer" in str(error):
+            known = "another process of this training stopped; its message says why"
+        if options.debug or not known:
             raise
-        print("fund2oct: another process of this training stopped; its message says why", file=sys.stderr)
+        print(f"fund2oct: {known}", file=sys.stderr)
         return 1
     except KeyboardInterrupt as stop:
         return _stopped(stop, options.go_on)
+
+
+def _line(error: Exception) -> str:
+    """The message in one line. That of an error in another process is the end of the traceback from there."""
+    text = str(error).strip()
+    if text.startswith("Caught ") and "Original Traceback" in text:  # as torch passes it on
+        text = re.sub(r"^[\w.]+: ", "", text.splitlines()[-1])  # without the error's class
+    return " ".join(text.split())
 
 
 def _stopped(stop: KeyboardInterrupt, go_on: str) -> int:

@@ -19,7 +19,7 @@ from fund2oct.run.config import ConfigError, nearest
 from fund2oct.run.folder import is_first_process, last_checkpoint
 from fund2oct.run.settings import with_our_names
 from fund2oct.run.signals import SaveWhenTerminated
-from fund2oct.stopping import Stopped, Terminated, hangup_as_sigterm, what_stopped
+from fund2oct.stopping import Stopped, Terminated, hangup_as_sigterm, want_of_memory, what_stopped
 
 _NO_ROOM = (errno.ENOSPC, errno.EDQUOT)
 
@@ -36,6 +36,7 @@ def explained(run: Path, command: str, ending: SaveWhenTerminated | None = None)
     Raises:
         Stopped: after Ctrl-C, SIGTERM, SIGHUP or a requeue of Slurm's job.
         ConfigError: if a setting cannot be used.
+        MemoryError: if memory is too small, that of the device, the machine's or the shared one.
         OSError: if the disk is full.
     """
     on_interrupt = signal.getsignal(signal.SIGINT)
@@ -68,6 +69,9 @@ def explained(run: Path, command: str, ending: SaveWhenTerminated | None = None)
     except RuntimeError as error:
         if wanted := _monitored(str(error)):
             raise ConfigError(f"training: {wanted}") from error
+        # Before the disk, for shared memory that is full says the same of itself.
+        if short := want_of_memory(error):
+            raise MemoryError(f"{short}; {_how(run, command)}") from error
         if os.strerror(errno.ENOSPC) in str(error) or "PytorchStreamWriter failed" in str(error):
             raise OSError(f"{run}: the disk is full; make room; {_how(run, command)}") from error
         raise
