@@ -52,6 +52,8 @@ def spread(config: dict[str, Any]) -> None:
         return
     arguments = config.get("data", {}).get("init_args", {})
     batch_size = arguments.get("batch_size", 1)
+    if type(batch_size) is not int or batch_size < 1:
+        return  # the datamodule says what is wrong with it
     n_processes = max(n for n in range(1, min(n_cores(), batch_size) + 1) if batch_size % n == 0)
     if n_processes > 1:
         trainer |= {"accelerator": "cpu", "devices": n_processes, "strategy": _STRATEGY}

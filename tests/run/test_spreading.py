@@ -44,6 +44,10 @@ def test_no_more_processes_than_divide_the_batch(monkeypatch):
     [
         config(1),
         config(3),
+        config(0),
+        config("two"),
+        config(None),
+        config(2.0),
         config(devices=1),
         config(strategy="fsdp"),
         config(accelerator="tpu"),
