@@ -200,7 +200,7 @@ class _Eyes:
     def middle(self, order: Tensor) -> int:
         """How many eyes of such an order lie before the border of two patients that is nearest its middle."""
         patients = self.of_patient[order]
-        borders = [0, *(1 + (patients[1:] != patients[:-1]).nonzero().flatten()).tolist()]
+        borders: list[int] = [0, *(1 + (patients[1:] != patients[:-1]).nonzero().flatten()).tolist()]
         return min(borders, key=lambda border: abs(2 * border - len(order)))
 
     def draw(self, fraction: float) -> float:
