@@ -13,7 +13,8 @@ from fund2oct.outputs import OutputError, check_folder, make_numbered_folder
 from fund2oct.run.config import ConfigError
 
 _INHERITED = "FUND2OCT_RUN_DIR"
-_MARK = "config.yaml"
+_MARKS = "config.yaml", "run.json"
+"""What each run holds. A ``config.yaml`` alone is that of many a program."""
 _MADE = (
     "checkpoints", "panels", "report", "config.yaml", "hparams.yaml", "run.json", "metrics*.csv",
     "events.out.tfevents.*", "hpc_ckpt_*.ckpt", ".job",
@@ -35,7 +36,7 @@ def make_run_folder(
     (:func:`is_started_again`). The processes of one training share the folder that the first of them makes.
 
     Args:
-        experiment: the name.
+        experiment: its name or the path of its file, which is never removed.
         out: the folder.
         overwrite: whether an earlier run in ``out`` may be replaced. It is set aside, until
             :func:`end_replacing`.
@@ -46,25 +47,27 @@ def make_run_folder(
         ConfigError: if there is nothing to overwrite without ``out``, or if several processes that
             something else started cannot agree on a folder.
     """
-    job = slurm_job()
+    job, name = slurm_job(), Path(experiment).stem
     if overwrite and out is None and job is None:
         raise ConfigError("train: --overwrite is for --out DIR; without it each run has a folder of its own")
     if out is None and job is None and "TORCHELASTIC_RUN_ID" in os.environ:
         raise ConfigError("train: under torchrun give --out DIR: all processes of a training share a folder")
     if not is_first_process():
         inherited = os.environ.get(_INHERITED) if out is None and job is None else None
-        folder = inherited or out or f"runs/{experiment}/{job}"
+        folder = inherited or out or f"runs/{name}/{job}"
         return Path(folder)
     if out is None and job is None:
-        run = make_numbered_folder(Path("runs") / experiment)
+        run = make_numbered_folder(Path("runs") / name)
     else:
-        run = Path(out) if out is not None else Path("runs") / experiment / str(job)
+        run = Path(out) if out is not None else Path("runs") / name / str(job)
         if is_started_again(run):
             _keep_metrics(run)
         else:
-            check_folder(run, _MARK, overwrite)
+            # What was set aside was looked at, and what began in its place may not have its marks yet.
+            for mark in () if overwrite and (run / _EARLIER).is_dir() else _MARKS:
+                check_folder(run, mark, overwrite)
             if overwrite and run.is_dir():
-                _set_aside(run, resume)
+                _set_aside(run, experiment, resume)
         run.mkdir(parents=True, exist_ok=True)
         if job is not None:
             (run / _JOB).write_text(job)
@@ -135,11 +138,13 @@ def _keep_metrics(run: Path) -> None:
         written.rename(run / f"metrics-{number}.csv")
 
 
-def _set_aside(run: Path, resume: str | Path | None) -> None:
+def _set_aside(run: Path, experiment: str, resume: str | Path | None) -> None:
     """Make room for a run; a mistake in its settings may show only after that."""
     if resume is not None and Path(resume).resolve().is_relative_to(run.resolve()):
         raise OutputError(f"{run}: holds the checkpoint to resume from; choose another folder")
     earlier = run / _EARLIER
+    if any(Path(experiment).resolve().is_relative_to(path.resolve()) for path in [*_made(run), earlier]):
+        raise OutputError(f"{run}: holds the experiment {experiment}; choose another folder")
     if earlier.is_dir() and last_checkpoint(run) is None:  # of a training that was killed at its start
         _remove(_made(run))
         return

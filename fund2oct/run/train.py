@@ -144,7 +144,7 @@ def train(
     if spread_out:
         spread(config)
     check_sections(config, run_is_given=True)
-    run = make_run_folder(Path(experiment).stem, out, overwrite, resume)
+    run = make_run_folder(experiment, out, overwrite, resume)
     if again := is_started_again(run):
         resume = last_checkpoint(run) or resume  # not from where it once began
     ended = False

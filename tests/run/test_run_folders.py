@@ -10,6 +10,7 @@ import pytorch_lightning as pl
 import torch
 
 from fund2oct.cli import main
+from fund2oct.outputs import OutputError
 from fund2oct.run.config import load_experiment
 from fund2oct.run.folder import end_replacing, last_checkpoint, make_run_folder
 
@@ -58,6 +59,7 @@ def test_overwriting_removes_the_run_and_nothing_else(tmp_path):
         "checkpoints/last.ckpt",
         "panels/a.png",
         "config.yaml",
+        "run.json",
         "events.out.tfevents.1",
         "metrics.csv",
     ):
@@ -73,6 +75,20 @@ def test_overwriting_removes_the_run_and_nothing_else(tmp_path):
     end_replacing(run, ended=False)  # it trained something
     assert (run / "checkpoints/last.ckpt").read_text() == "new"
     assert {path.name for path in run.iterdir()} == {"my notes.txt", "checkpoints"}
+
+
+def test_what_is_no_run_of_ours_is_not_replaced(tmp_path):
+    """Many a program has a config.yaml, and checkpoints beside it."""
+    (tmp_path / "checkpoints").mkdir()
+    mine = {tmp_path / "config.yaml": "theirs: 1", tmp_path / "checkpoints/mine.pt": "a week of work"}
+    for path, text in mine.items():
+        path.write_text(text)
+    with pytest.raises(OutputError, match=r"holds other files already, and no run\.json"):
+        make_run_folder("regression", tmp_path, overwrite=True)
+    (tmp_path / "run.json").write_text("{}")
+    with pytest.raises(OutputError, match=r"holds the experiment .*config\.yaml; choose another folder"):
+        make_run_folder(str(tmp_path / "config.yaml"), tmp_path, overwrite=True)
+    assert all(path.read_text() == text for path, text in mine.items())
 
 
 @pytest.mark.parametrize(
@@ -98,7 +114,8 @@ def test_what_a_killed_training_set_aside_is_not_lost(tmp_path):
     run = tmp_path / "run"
     (run / "checkpoints").mkdir(parents=True)
     (run / "checkpoints/last.ckpt").write_text("old")
-    (run / "config.yaml").write_text("old")
+    for name in ("config.yaml", "run.json"):
+        (run / name).write_text("old")
     for _ in range(2):  # killed at its start, and begun again
         make_run_folder("regression", run, overwrite=True)
         (run / "config.yaml").write_text("new")
