@@ -265,9 +265,8 @@ def _has_test_eyes(datamodule: Any) -> bool:
     if getattr(datamodule, "content", "pairs") != "pairs":
         return False
     if isinstance(datamodule, FundusOCTDataModule) and not datamodule.n_eyes_of("test"):
-        rank_zero_info(
-            "no eyes are kept for the test (test_fraction 0): there will be no report of this training"
-        )
+        why = "test_fraction 0" if datamodule.split is None else "split names none"
+        rank_zero_info(f"no eyes are kept for the test ({why}): there will be no report of this training")
         return False
     if not is_overridden("test_dataloader", datamodule, pl.LightningDataModule):
         name = type(datamodule).__name__

@@ -20,7 +20,7 @@ from fund2oct.data.loading.finish import Finish, RawBatch, vessels_of
 from fund2oct.data.loading.index import EyeIndex
 from fund2oct.data.loading.loader import EyeLoader, StartMethod, as_they_are
 from fund2oct.data.loading.order import Balance, check_mixture, mixed_order
-from fund2oct.data.loading.regularity import Content, irregularities, usable_eyes
+from fund2oct.data.loading.regularity import Content, given_parts, irregularities, leaks, usable_eyes
 from fund2oct.data.loading.sampler import EvaluationSampler, TrainSampler, even_batch_size
 from fund2oct.data.loading.split import PARTS, Part, SeenEyes, of_many_patients, split_patients
 from fund2oct.data.preparing.preparation import Preparation
@@ -72,7 +72,7 @@ class FundusOCTDataModule(pl.LightningDataModule):
             eye is seen exactly once an epoch, by a group of processes in batches of another size if need be.
         split_seed: decides which patients are in which part, together with the two fractions alone.
         split: keys of the eyes of each part, ``"train"``, ``"val"`` and ``"test"``, in place of a split by
-            patient; a part may be empty.
+            patient; a part may be empty. Patients in two parts are warned of.
         n_validation_eyes: eyes to validate on at most, the same each time, of as many patients as can be.
 
     Raises:
@@ -210,12 +210,9 @@ class FundusOCTDataModule(pl.LightningDataModule):
         """Which eyes are trained on, validated on and kept for the test, as a checkpoint stores it."""
         with EyeReader(self.path) as reader:
             digest = reader.digest()
-        split = (
-            f"split_seed {self.split_seed}, val_fraction {self.val_fraction:g}, "
-            f"test_fraction {self.test_fraction:g}"
-            if self.split is None
-            else "parts as they were given"
-        )
+        fractions = f"val_fraction {self.val_fraction:g}, test_fraction {self.test_fraction:g}"
+        drawn = f"split_seed {self.split_seed}, {fractions}"
+        split = drawn if self.split is None else "parts as they were given"
         names = {part: tuple(self._parts[part].names()) for part in PARTS}
         return SeenEyes(self._name, digest, split, names)
 
@@ -289,20 +286,19 @@ class FundusOCTDataModule(pl.LightningDataModule):
     def _parts(self) -> dict[Part, EyeIndex]:
         with EyeReader(self.path) as reader:
             index = EyeIndex.read(reader, on_error=self._leave_out if self.on_corrupt == "skip" else None)
+            keys = reader.keys
         usable, notes = usable_eyes(index, self.content, self._options["volume_shape"], self._name)
         for note in notes:
             rank_zero_info(note)
         index = index.subset(np.flatnonzero(usable))
         if self.split is not None:
-            return {part: index.of_keys(self.split.get(part, ())) for part in PARTS}
-        patients = set(index.patients)
-        if len(patients) < 3:
-            rank_zero_warn(
-                f"{self._name}: expected at least 3 patients to split, found {len(patients)}: training, "
-                "validation and test hold the same eyes, so their scores say nothing about other eyes"
-            )
-        split = split_patients(patients, self.val_fraction, self.test_fraction, self.split_seed)
-        return {part: index.of_patients(chosen) for part, chosen in zip(PARTS, split, strict=True)}
+            parts = given_parts(index, self.split, keys, self._name)
+        else:
+            split = split_patients(index.patients, self.val_fraction, self.test_fraction, self.split_seed)
+            parts = {part: index.of_patients(chosen) for part, chosen in zip(PARTS, split, strict=True)}
+        for leak in leaks(parts):
+            rank_zero_warn(f"{self._name}: {leak}")
+        return parts
 
     def _leave_out(self, key: str, error: DataError) -> None:
         self.corrupt[key] = str(error)
@@ -318,7 +314,8 @@ class FundusOCTDataModule(pl.LightningDataModule):
     def _dataset(self, part: Part, most: int | None = None, **options: Any) -> FundusOCTDataset:
         eyes = self._parts[part]
         if not len(eyes):
-            raise DataError(f"{self._name}: there are no eyes to {part}; raise {part}_fraction")
+            how = f"raise {part}_fraction" if self.split is None else "split names none that can be used"
+            raise DataError(f"{self._name}: there are no eyes to {part}; {how}")
         eyes = eyes.subset(of_many_patients(eyes.patients, most or len(eyes)))
         return FundusOCTDataset(self.path, eyes, **options, **self._options)
 

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections import defaultdict
+from collections.abc import Callable, Iterable, Mapping
 from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 
+from fund2oct.by_path import listed
 from fund2oct.data.loading.index import EyeIndex
+from fund2oct.data.loading.split import PARTS, Part, some_of
 from fund2oct.eye import SEARCHED, Array, DataError
 
 if TYPE_CHECKING:
@@ -102,6 +105,73 @@ def usable_eyes(
         wanted += f" of at least {shape[0]} slices" if shape is not None and "volume" in needed else ""
         raise DataError(f"{name}: expected eyes with {wanted}, found none in {len(index)}")
     return usable, notes
+
+
+def given_parts(
+    index: EyeIndex, split: Mapping[str, Iterable[str]], known: Iterable[str], name: str
+) -> dict[Part, EyeIndex]:
+    """The eyes of each part of a split that a user gives.
+
+    Args:
+        index: what is known of the eyes that can be taken.
+        split: keys of the eyes of each part; a part may be left out.
+        known: keys of all eyes of the file, of which some may not be in ``index``.
+        name: what messages call the data.
+
+    Raises:
+        DataError: if a part is of another name, or the file lacks one of the keys.
+    """
+    keys = {part: listed(of_part) for part, of_part in split.items()}
+    if unknown := keys.keys() - set(PARTS):
+        raise DataError(
+            f"split: expected the parts {', '.join(PARTS)}, found {', '.join(map(repr, sorted(unknown)))}"
+        )
+    known = set(known)
+    if absent := [key for of_part in keys.values() for key in of_part if key not in known]:
+        raise DataError(f"{name}: split names {len(absent)} eyes that are not there: {some_of(absent)}")
+    return {part: index.of_keys(keys.get(part, ())) for part in PARTS}
+
+
+def leaks(parts: Mapping[Part, EyeIndex]) -> list[str]:
+    """What eyes of two parts of a split have in common, by which those who are to judge are known already.
+
+    Returns:
+        A line for patients, which names their eyes, and one for photos of different patients; empty where
+        there are none.
+    """
+    patients, same = set(parts["train"].patients), len({index.keys for index in parts.values()}) == 1
+    if same and len(patients) < 3:
+        return [
+            f"expected at least 3 patients to split, found {len(patients)}: training, validation and test "
+            "hold the same eyes, so their scores say nothing about other eyes"
+        ]
+    eyes = [(part, eye) for part, index in parts.items() for eye in index.names()]
+
+    def shared(names: list[str]) -> list[str]:
+        """Keys of the eyes whose patient, or photo, of this name is in two parts; an empty name is none."""
+        parts_of = defaultdict[str, set[Part]](set)
+        for name, (part, _) in zip(names, eyes, strict=True):
+            parts_of[name].add(part)
+        keys = [
+            eye.key for name, (_, eye) in zip(names, eyes, strict=True) if name and len(parts_of[name]) > 1
+        ]
+        return list(dict.fromkeys(keys))
+
+    lines = []
+    if of_patients := shared([eye.patient for _, eye in eyes]):
+        lines.append(
+            f"{len(of_patients)} eyes are of patients who are in two parts of the split "
+            f"({some_of(of_patients)}): scores of a part say little of other patients; put all eyes "
+            "of a patient into one part"
+        )
+    told = set(of_patients)
+    if photos := [key for key in shared([eye.photo for _, eye in eyes]) if key not in told]:
+        lines.append(
+            f"{len(photos)} eyes have photos that are in two parts of the split under different patients "
+            f"({some_of(photos)}): a model is judged by photos that it has seen; give such eyes one "
+            "patient, or leave one of them out"
+        )
+    return lines
 
 
 def check_complete(index: EyeIndex, content: Content, where: Callable[[int], str]) -> None:

@@ -233,7 +233,7 @@ class SeenEyes:
             return HeldOut(keys, how)
         how += (
             f"{len(seen)} of its {len(names)} eyes are left out: the model was trained or validated on them, "
-            f"by key, patient or photo ({_some(name.key for name in seen)})."
+            f"by key, patient or photo ({some_of(name.key for name in seen)})."
         )
         return HeldOut(keys, how)
 
@@ -251,7 +251,7 @@ class SeenEyes:
             then = "; ".join(f"{one.path}: {one.split}" for one in (self, *self.before))
             raise ValueError(
                 f"the weights that this training begins with were trained on {len(known)} of the "
-                f"{len(later.parts['test'])} eyes that it keeps for the test ({_some(known)}), by key, "
+                f"{len(later.parts['test'])} eyes that it keeps for the test ({some_of(known)}), by key, "
                 f"patient or photo; its report would flatter. Split the data as then ({then})"
             )
 
@@ -321,7 +321,8 @@ class SeenEyes:
         return cls(str(values["path"]), str(values["digest"]), str(values["split"]), parts, before)
 
 
-def _some(keys: Iterable[str]) -> str:
+def some_of(keys: Iterable[str]) -> str:
+    """Name the first few keys and count the others."""
     named = list(keys)
     more = f" and {len(named) - _NAMED} more" if len(named) > _NAMED else ""
     return ", ".join(named[:_NAMED]) + more

@@ -150,6 +150,58 @@ def test_two_eyes_are_enough_to_try_a_run(make_file):
     assert len(data.train_dataset) == len(data.val_dataset) == len(data.test_dataset) == 2
 
 
+# --- parts as they are given ----------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("split", "message"),
+    [
+        (
+            {"train": ["eye00"], "valid": ["eye02"]},
+            "split: expected the parts train, val, test, found 'valid'",
+        ),
+        (
+            {"train": ["eye00", "eye0"], "val": ["ey"]},
+            "eyes.h5: split names 2 eyes that are not there: eye0, ey",
+        ),
+    ],
+)
+def test_a_split_that_cannot_be_is_refused(split, message, make_file):
+    with pytest.raises(DataError, match=message):
+        FundusOCTDataModule(str(make_file(6)), split=split).prepare_data()
+
+
+def test_a_part_that_a_split_leaves_empty_is_named_by_it(make_file):
+    data = FundusOCTDataModule(str(make_file(6)), split={"train": ["eye00"]})
+    for loader in (data.val_dataloader, data.test_dataloader):
+        with pytest.raises(DataError, match=r"no eyes to (val|test); split names none that can be used"):
+            loader()
+
+
+def test_patients_in_two_parts_of_a_split_are_warned_of(make_file, make_eye):
+    path = make_file(6)
+    split = {"train": ["eye00", "eye02", "eye03"], "val": ["eye04"], "test": ["eye01"]}
+    with pytest.warns(UserWarning, match=r"2 eyes are of patients who are in two parts .*\(eye00, eye01\)"):
+        FundusOCTDataModule(str(path), split=split).setup()
+
+
+def test_a_photo_of_two_patients_in_two_parts_is_warned_of(tmp_path, make_eye, recwarn):
+    path = tmp_path / "eyes.h5"
+    with EyeWriter(path) as writer:
+        for number in range(8):  # the fifth photo was taken for another patient once more
+            photo = make_eye(4 if number == 7 else number).fundus
+            writer.add(make_eye(number, fundus=photo, sha256="", patient=f"patient{number}"))
+
+    def split(test):
+        train = [f"eye{number:02d}" for number in range(6)]
+        FundusOCTDataModule(str(path), split={"train": train, "test": test}).setup()
+
+    split(["eye06"])
+    assert not [one for one in recwarn if "photo" in str(one.message)]
+    with pytest.warns(UserWarning, match=r"2 eyes have photos .* different patients \(eye04, eye07\)"):
+        split(["eye06", "eye07"])
+
+
 def test_photos_without_a_volume_are_left_out_and_counted(tmp_path, make_eye, caplog):
     nothing = dict.fromkeys(("volume", "rescan", "lesions", "boundaries_um", "pose_um", "surfaces_um"))
     with EyeWriter(tmp_path / "eyes.h5") as writer:
