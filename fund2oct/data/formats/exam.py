@@ -80,7 +80,7 @@ def with_origin(exam: Exam, origin: str) -> Exam:
 
     Args:
         exam: what was read of a file.
-        origin: what :func:`fund2oct.eye.stated_origin` found in the file.
+        origin: what ``fund2oct.eye.stated_origin`` found in the file.
     """
     if not origin:
         return exam

@@ -123,7 +123,7 @@ def read_slice(path: str | os.PathLike[str]) -> tuple[Array, Levels | None]:
 
 
 def picture_origin(path: str | os.PathLike[str]) -> str:
-    """What a PNG says of its origin, see :func:`fund2oct.eye.stated_origin`; empty for other pictures.
+    """What a PNG says of its origin, see ``fund2oct.eye.stated_origin``; empty for other pictures.
 
     Example:
         >>> picture_origin("photo.png")

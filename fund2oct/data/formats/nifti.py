@@ -28,7 +28,7 @@ def read_nifti(
         where the file states them (``cal_min`` and ``cal_max``); the millimetres between neighbours
         along each axis, NaN for that of slices which a file of fund2oct leaves open, None where the file
         states no unit and 1 throughout, or nothing; notes; and its origin, see
-        :func:`fund2oct.eye.stated_origin`.
+        ``fund2oct.eye.stated_origin``.
 
     Raises:
         ImportError: if nibabel is not installed.

@@ -27,7 +27,7 @@ def read_tiff(path: Path) -> tuple[Array, Levels | None, tuple[float, float, flo
     Returns:
         The numbers, three axes in the order of the file; black and white where the file tells them;
         the millimetres between neighbours along each axis, NaN where unknown, None where all are; and its
-        origin, see :func:`fund2oct.eye.stated_origin`.
+        origin, see ``fund2oct.eye.stated_origin``.
 
     Raises:
         DataError: if it is damaged, or holds neither a stack nor a page, several stacks, or pages that cannot
