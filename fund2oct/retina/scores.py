@@ -12,7 +12,7 @@ from fund2oct.retina.working import ROW_UM, Floats, WorkingVolume
 
 _DEEPEST_RIDGE_UM = 480.0
 _MAX_RETINA_UM = 700.0
-_SHARE_OF_FILL = 0.1
+_SHARE_OF_FILL = 0.3
 
 
 def ridge_contrast(values: Floats) -> Floats:

@@ -125,6 +125,12 @@ def read_slice(path: str | os.PathLike[str]) -> tuple[Array, Levels | None]:
 def picture_origin(path: str | os.PathLike[str]) -> str:
     """What a PNG says of its origin, see ``fund2oct.eye.stated_origin``; empty for other pictures.
 
+    Args:
+        path: the picture.
+
+    Returns:
+        How the source of such an eye begins, ``"generated"`` or ``"simulated"``.
+
     Example:
         >>> picture_origin("photo.png")
         ''

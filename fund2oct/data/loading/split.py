@@ -322,7 +322,18 @@ class SeenEyes:
 
 
 def some_of(keys: Iterable[str]) -> str:
-    """Name the first few keys and count the others."""
+    """Name the first few keys and count the others.
+
+    Args:
+        keys: of some eyes.
+
+    Returns:
+        Words of a message.
+
+    Example:
+        >>> some_of(["a", "b"])
+        'a, b'
+    """
     named = list(keys)
     more = f" and {len(named) - _NAMED} more" if len(named) > _NAMED else ""
     return ", ".join(named[:_NAMED]) + more

@@ -215,6 +215,9 @@ def filled_spacing(wanted: Spacing | None, told: Spacing | None) -> Spacing | No
         wanted: ``(s, z, x)`` as the user says, NaN for what stays as the file says.
         told: ``(s, z, x)`` as the file says, NaN for what it does not tell.
 
+    Returns:
+        ``(s, z, x)`` in millimetres, NaN where neither tells; None where nobody tells any.
+
     Example:
         >>> filled_spacing((math.nan, 0.0039, math.nan), (0.12, 0.004, 0.0115))
         (0.12, 0.0039, 0.0115)

@@ -73,6 +73,9 @@ def hidden_names(patient: str) -> set[str]:
     Args:
         patient: the name, or its digest.
 
+    Returns:
+        One or two digests.
+
     Example:
         >>> hidden(hashed_patient("0071", "")) in hidden_names("0071")
         True
@@ -85,6 +88,9 @@ def published_patient(patient: str) -> str:
 
     Args:
         patient: the name, its hash, or its digest, which stays as it is.
+
+    Returns:
+        The digest.
 
     Example:
         >>> published_patient("0071") == published_patient(hashed_patient("0071", ""))

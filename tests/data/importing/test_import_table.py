@@ -117,7 +117,7 @@ ROWS = {
     "volume damaged": (("", "text.tif", ""), "text.tif: cannot be read as a volume"),
     "volumes as slices": (
         ("", "volume_01L.tif | volume_02R.tif", ""),
-        "volume_01L.tif: holds 6 pages, is a volume by itself",
+        "expected slices of one eye, found volume_02R.tif of a right and volume_01L.tif of a left one",
     ),
     "pattern of nothing": (("", "x*.png", ""), "expected files, found none"),
     "key again": (
