@@ -18,6 +18,7 @@ missing must not hurt by more than 1%.
 import argparse
 import math
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -117,7 +118,7 @@ def main() -> None:
             (known, _), (of_test, patients) = (known_of(arm, each, data.path) for each in datasets)
             shape = [0 if one is None else one.shape[1] for one in known]
             network = train(
-                lambda n=(shape[0], shape[1]): SurfaceNetwork(training.map_channels, n_known=n),  # type: ignore[misc]
+                partial(SurfaceNetwork, training.map_channels, n_known=(shape[0], shape[1])),
                 predictor(known, NoiseSource([torch.Generator().manual_seed(seed)])),
                 training,
                 options.steps,

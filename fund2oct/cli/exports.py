@@ -20,10 +20,11 @@ from fund2oct.cli.options import (
     placement_option,
 )
 
-_OF_WRITING = (
-    "--placement", "--half-width-mm", "--set", "--mask", "--model", "--seed", "--device", "--overwrite",
-)  # fmt: skip
-"""Options of ``submit`` that tell how a zip is written."""
+_OF_WRITING = {
+    "--placement": "placement", "--half-width-mm": "half_width_mm", "--set": "metadata", "--mask": "masks",
+    "--model": "model", "--seed": "seed", "--device": "device", "--overwrite": "overwrite",
+}  # fmt: skip
+"""Options of ``submit`` that tell how a zip is written, and what they set."""
 
 
 def add_commands(commands: Commands) -> None:
@@ -92,11 +93,9 @@ def _submit(parser: argparse.ArgumentParser, options: argparse.Namespace) -> int
         raise ValueError("submit: expected --out ZIP to write one, or --check to check one")
     if not options.check:
         return _write(options)
-    of_writing = [parser._option_string_actions[name] for name in _OF_WRITING]
-    if given := [each for each in of_writing if getattr(options, each.dest) != each.default]:
-        raise ValueError(
-            f"submit: expected no {given[0].option_strings[0]} with --check, which writes nothing"
-        )
+    for name, value in _OF_WRITING.items():
+        if getattr(options, value) != parser.get_default(value):
+            raise ValueError(f"submit: expected no {name} with --check, which writes nothing")
     return _check(options)
 
 

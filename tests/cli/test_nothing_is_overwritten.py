@@ -185,8 +185,13 @@ def test_an_earlier_export_of_any_format_is_replaced(format, tiny_eyes, tmp_path
     with EyeReader(tiny_eyes) as reader:
         eye = reader.read(reader.keys[0])
     for source in (eye.source, "generated from a photo", "Heidelberg .vol"):
-        export_eye(replace(eye, source=source), tmp_path / source, "eye", format)
-        export_eye(replace(eye, source=source), tmp_path / source, "eye", format, overwrite=True)
+        made = replace(eye, source=source)
+        export_eye(made, tmp_path / source, "eye", format)
+        written = [path for path in (tmp_path / source).rglob("*") if path.is_file()]
+        for path in written:
+            os.utime(path, (0, 0))
+        export_eye(made, tmp_path / source, "eye", format, overwrite=True)
+        assert written and all(path.stat().st_mtime > 0 for path in written)
 
 
 def test_pictures_of_any_format_and_intervals_are_replaced(fundus, tiny_checkpoint, tmp_path):
