@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import warnings
+from collections.abc import Mapping
 from pathlib import Path
 
 import torch
 from judging import wanted
 from plan import Plan
+from torch.nn import Module
 from trainings import pretrainings_of, trainings_of
 
+from fund2oct.evaluation.answers.borrowed import BORROWED, RETRIEVAL
+from fund2oct.evaluation.answers.controls import DrawsAnatomy, PredictsSurfaces
 from fund2oct.evaluation.distances import build_distances
 from fund2oct.run.train import build
 
@@ -27,7 +31,8 @@ def check_plan(plan: Plan, out: Path) -> None:
     Raises:
         OSError: if the network of a distance has no weights on this machine.
         ValueError: if an experiment is not valid, or a model would be trained without weights of others that
-            it is meant to have. One that does without them says ``model.init_args.encoder=own``.
+            it is meant to have. One that does without them says ``model.init_args.encoder=own``. Or if an
+            entry has rows that its model does not give.
     """
     build_distances(wanted(plan), None, 1, torch.device("cpu"))
     for training in (*pretrainings_of(plan, out), *trainings_of(plan, out)[: len(plan.entries)]):
@@ -38,3 +43,24 @@ def check_plan(plan: Plan, out: Path) -> None:
             model.configure_training()
         if missing := [text for one in said if _INSTEAD in (text := str(one.message))]:
             raise ValueError(f"{training.name}: would be another model, {'; '.join(missing)}")
+        if training.name in plan.entries:
+            check_rows(training.name, plan.entries[training.name].rows, model)
+
+
+def check_rows(name: str, rows: Mapping[str, str], model: Module) -> None:
+    """Refuse rows of an entry that a report of its model does not have.
+
+    Args:
+        name: of the entry.
+        rows: for each row the end of its answer's name; empty for one row of volumes.
+        model: the entry's.
+
+    Raises:
+        ValueError: if there are some; the message says which there are.
+    """
+    ends = ["", ", noise off"] if getattr(model, "draws_volumes", False) else []
+    if isinstance(model, PredictsSurfaces):
+        ends += [", median surfaces", f", {RETRIEVAL}"]
+        ends += [f", {BORROWED}"] if isinstance(model, DrawsAnatomy) else []
+    if wrong := [end for end in (rows or {name: ""}).values() if end not in ends]:
+        raise ValueError(f"{name}: rows: expected ends of answers out of {ends}, found {wrong}")

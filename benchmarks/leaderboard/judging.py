@@ -59,6 +59,8 @@ def judge(plan: Plan, trainings: Sequence[Training], out: Path, answers: Sequenc
             continue
         named = [*([] if reports else [*FLOORS, *CONTROLS]), *(one.format(seed=seed) for one in answers)]
         if not is_judged(folder, models, plan, named):
+            # Until the report is whole, nothing says what it holds.
+            (folder / "asked.json").unlink(missing_ok=True)
             evaluate_checkpoints(
                 [str(training.checkpoint) for training in models],
                 path,
@@ -72,9 +74,8 @@ def judge(plan: Plan, trainings: Sequence[Training], out: Path, answers: Sequenc
             )
             (folder / "asked.json").write_text(json.dumps(asked_of(models, plan, named), indent=1) + "\n")
         reports[seed] = json.loads((folder / "metrics.json").read_text(encoding="utf-8"))
-    keys = [row["key"] for row in next(iter(next(iter(reports.values()))["eyes"].values()))]
-    with EyeReader(path) as reader:
-        return Standings(reports, {key: reader.info(key).patient for key in keys})
+    rows = next(iter(next(iter(reports.values()))["eyes"].values()))
+    return Standings(reports, {row["key"]: row["patient"] for row in rows})
 
 
 def eyes_of(training: Training) -> FundusOCTDataModule:
@@ -86,26 +87,31 @@ def eyes_of(training: Training) -> FundusOCTDataModule:
 
 
 def check_same_eyes(trainings: Sequence[Training], path: str) -> None:
-    """Refuse to compare models that were trained on other eyes than those which the file holds.
+    """Refuse to compare models that were trained on other eyes, or kept other eyes for the test.
 
     Args:
         trainings: finished ones, with a model each.
         path: the file of eyes.
 
     Raises:
-        ValueError: if there are some; the message names them.
+        ValueError: if there are some; the message names them and says what to do.
     """
     with EyeReader(path) as reader:
         digest = reader.digest()
-    others = [
-        training for training in trainings
-        if read_checkpoint(training.checkpoint)[TASK_KEY]["task"]["seen"]["digest"] != digest
-    ]  # fmt: skip
+    seen = {one.answer: read_checkpoint(one.checkpoint)[TASK_KEY]["task"]["seen"] for one in trainings}
+    others = [training for training in trainings if seen[training.answer]["digest"] != digest]
     if others:
         raise ValueError(
             f"{path}: expected the eyes that all models were trained on; it holds others than "
             f"{', '.join(one.answer for one in others)} had. Bring those back, or delete "
             f"{', '.join(str(one.folder) for one in others)} and run again"
+        )
+    tests = {answer: {name[0] for name in each["parts"]["test"]} for answer, each in seen.items()}
+    first, *rest = tests
+    if unlike := [answer for answer in rest if tests[answer] != tests[first]]:
+        raise ValueError(
+            f"{path}: expected the same test eyes for all entries, found others for {', '.join(unlike)} than "
+            f"for {first}; leave `split`, `split_seed` and the fractions to the `settings` of the plan"
         )
 
 

@@ -65,12 +65,12 @@ def write(plan: Plan, trainings: list[Training], standings: Standings, docs: Pat
     trained = {name: each for name, each in trained.items() if each}
     known = {name: [one.known() for one in each] for name, each in trained.items()}
     first = next(iter(known.values()))[0]
-    data = eyes_of(trainings[0])
+    data = eyes_of(next(iter(trained.values()))[0])
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     models = models_of(trained, device)
     what = "simulated" if data.simulated else "real"
     told = (
-        f"{data.n_eyes_of('train')} {what} eyes to train, {data.n_eyes_of('test')} to test, volumes of "
+        f"{data.n_eyes_of('train')} {what} eyes to train, {standings.n_eyes} to test, volumes of "
         f"{' x '.join(map(str, data.shape))} voxels. Each training has {plan.minutes:g} minutes on "
         f"{first['device']}, threads: {first['threads']}, trainings side by side: {plan.at_once}. "
         f"Seeds: {len(plan.seeds)}."
@@ -81,7 +81,7 @@ def write(plan: Plan, trainings: list[Training], standings: Standings, docs: Pat
         for name, model in models.items()
     }
     augmented = {name: augmentation_of(eyes_of(each[0])) for name, each in trained.items()}
-    text += budget(known, augmented, frozen, {name: entry.tuning for name, entry in plan.entries.items()})
+    text += budget(known, augmented, frozen, {name: tuning_of(plan, name) for name in plan.entries})
     text += ["", *_PICTURES]
     table = docs / "results" / "leaderboard.txt"
     table.parent.mkdir(parents=True, exist_ok=True)
@@ -119,6 +119,14 @@ def failures(plan: Plan, trainings: Sequence[Training]) -> dict[str, str]:
             told = f"failed in {len(failed)} of {len(said)} seeds, and has no rank: {failed[0]}."
             found |= {row: told for row in entry.rows or {name: ""}}
     return found
+
+
+def tuning_of(plan: Plan, name: str) -> str:
+    """How much an entry was tuned, and the pre-trainings that come before its own minutes."""
+    entry = plan.entries[name]
+    if not entry.begins_with:
+        return entry.tuning
+    return f"{entry.tuning}; begins with {', '.join(entry.begins_with)}, {plan.minutes:g} minutes each"
 
 
 def augmentation_of(data: FundusOCTDataModule) -> str:
@@ -167,12 +175,12 @@ def answers_of(
     found = []
     for name, model in models.items():
         training = trainings[name]
+        given: list[Answer] = []
         if model.draws_volumes:
             # No row is shown the photo of another eye.
-            given = model_answers({training.answer: model}, lambda key: {}, training.seed)
-        else:
-            assert isinstance(model, PredictsSurfaces)
-            given = surface_answers(training.answer, model, training_eyes, training.seed)
+            given += model_answers({training.answer: model}, lambda key: {}, training.seed)
+        if isinstance(model, PredictsSurfaces):
+            given += surface_answers(training.answer, model, training_eyes, training.seed)
         by_name = {answer.name: answer for answer in given}
         rows = plan.entries[name].rows or {name: ""}
         found += [replace(by_name[training.answer + end], name=row) for row, end in rows.items()]

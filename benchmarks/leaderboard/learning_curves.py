@@ -51,7 +51,9 @@ def main(words: list[str] | None = None) -> None:
     )
     table = docs / "results" / "learning_curves.txt"
     table.parent.mkdir(parents=True, exist_ok=True)
-    text = [told, "", *learning_table(standings, curves, measures), "", _PICTURE]
+    lost = [f"* `{one.answer}` is left out: {one.failure}." for one in trainings if one.failure]
+    parts = [told], learning_table(standings, curves, measures), lost, [_PICTURE]
+    text = [line for part in parts if part for line in (*part, "")][:-1]
     table.write_text("\n".join(text) + "\n", encoding="utf-8")
     picture = docs / "images" / "learning_curves.webp"
     save(draw_learning_curves(standings, curves, measures), picture)

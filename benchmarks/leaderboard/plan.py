@@ -14,6 +14,8 @@ from omegaconf import MISSING, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 HERE = Path(__file__).parent
+DISTANCES = "image", "video"
+"""What the tables have columns for."""
 DOCS = HERE.parents[1] / "docs"
 TAKEN = ("pretrained", "reports")
 """Folders beside those of the entries, which have the entries' names."""
@@ -50,7 +52,7 @@ class Plan:
         minutes: of each training.
         at_once: trainings side by side, each with one thread; 1 trains in this process with all of them.
         seeds: of the trainings; the eyes and their split are the same for all.
-        distances: between real and generated sets, see :class:`fund2oct.evaluation.distances.Wanted`.
+        distances: between real and generated sets, some of :data:`DISTANCES`.
         thorough: whether the distances of all controls are measured too.
         settings: ``key=value`` of all trainings.
         sizes: numbers of training eyes, for learning curves; empty for all eyes.
@@ -86,6 +88,11 @@ class Plan:
         except (OmegaConfBaseException, OSError) as error:
             raise ValueError(f"{path}: {' '.join(str(error).split())}") from None
         assert isinstance(plan, cls)
+        if unknown := [name for name in plan.distances if name not in DISTANCES]:
+            raise ValueError(
+                f"{path}: distances: expected some of {', '.join(DISTANCES)}, for which the tables have "
+                f"columns, found {', '.join(unknown)}"
+            )
         for name, entry in plan.entries.items():
             if name in TAKEN or "/" in name:
                 raise ValueError(f"{path}: {name}: an entry's folder has its name; expected another one")

@@ -131,7 +131,7 @@ class Standings:
         there = self._there(answer) & self._there(other)
         if not (there.any() and self.has(answer, measure) and self.has(other, measure)):
             return _NOTHING
-        pairs = (answer, other), (other, answer)
+        pairs = (answer, (other,)), (other, (answer,))
         values = [self._values(name, measure, beside)[there] for name, beside in pairs]
         if np.isnan(values).any():
             return _NOTHING
@@ -143,20 +143,41 @@ class Standings:
             known = ~(np.isnan(ours) | np.isnan(theirs))
             drawn = measure.cost(ours[known]) - measure.cost(theirs[known])
             ends = [float(end) for end in np.percentile(drawn, _ENDS)]
-            n_known = self._n_known(answer, measure, there, other)
+            n_known = self._n_known(answer, measure, there, (other,))
         elif intervals := self._intervals(answer, measure):
             ends = sorted(float(end) for end in measure.cost(np.array(intervals)).flatten() - costs[1].mean())
         return Estimate(float(each.mean()), ends[0], ends[-1], n_known)
 
     def ranks(self, answers: Sequence[str], measures: Sequence[Measure]) -> list[int]:
-        """Ranks of answers by the mean of their ranks in each measure; equal means share a rank."""
-        costs = [[self._mean_cost(answer, one) for answer in answers] for one in measures]
-        each = np.stack([rankdata(row) for row in costs])
+        """Ranks of answers by the mean of their ranks in each measure; equal means share a rank.
+
+        Each is ranked over the eyes in which all could be measured: who fails in the hard eyes gains nothing.
+        """
+        if not (answers and measures):
+            return [1] * len(answers)
+        each = np.stack([rankdata(self._costs(answers, one)) for one in measures])
         return [int(rank) for rank in rankdata(each.mean(0).round(9), method="min")]
 
-    def _mean_cost(self, answer: str, measure: Measure) -> float:
-        there = self._there(answer)
-        return float(measure.cost(self._values(answer, measure)[there]).mean()) if there.any() else math.inf
+    def _costs(self, answers: Sequence[str], measure: Measure) -> list[float]:
+        measured = [answer for answer in answers if self.has(answer, measure)]
+        costs = dict.fromkeys(answers, math.inf)
+        for answer in measured:
+            there, others = self._there(answer), [other for other in measured if other != answer]
+            values = self._values(answer, measure, others)[there]
+            if np.isnan(values).any():  # no eye in which all could be measured
+                values = self._values(answer, measure)[there]
+            costs[answer] = float(measure.cost(values).mean())
+        return [costs[answer] for answer in answers]
+
+    def protocols(self, measure: Measure) -> list[str]:
+        """The full names of a distance in the reports, which tell its protocol."""
+        names = {
+            found["name"]: None
+            for report in self.reports.values()
+            for answer in report["distances"]
+            if (found := _distance(report, answer, measure)) is not None
+        }
+        return list(names)
 
     def _there(self, answer: str) -> Array:
         """In which seeds' reports an answer is."""
@@ -172,27 +193,27 @@ class Standings:
             found.append((report, name))
         return found
 
-    def _sums(self, answer: str, measure: Measure, beside: str = "") -> list[Array]:
+    def _sums(self, answer: str, measure: Measure, beside: Sequence[str] = ()) -> list[Array]:
         """What is summed over the eyes, of each seed.
 
         Args:
             answer: the answer.
             measure: the measure.
-            beside: another answer; what could not be measured in both is not known. Empty for none.
+            beside: other answers; what could not be measured in all is not known.
         """
         assert measure.sums is not None
         found = []
-        for places in zip(*(self._places(name) for name in (answer, beside) if name), strict=True):
-            both = [measure.sums(report["eyes"].get(name, [{}] * self.n_eyes)) for report, name in places]
-            found.append(np.where(np.isfinite(both).all(0), both[0], np.nan))
+        for places in zip(*(self._places(name) for name in (answer, *beside)), strict=True):
+            each = [measure.sums(report["eyes"].get(name, [{}] * self.n_eyes)) for report, name in places]
+            found.append(np.where(np.isfinite(each).all(0), each[0], np.nan))
         return found
 
-    def _n_known(self, answer: str, measure: Measure, there: Array, beside: str = "") -> int:
+    def _n_known(self, answer: str, measure: Measure, there: Array, beside: Sequence[str] = ()) -> int:
         """The number of eyes that could be measured, in the seed with the fewest."""
         each = [int(np.isfinite(sums).any(1).sum()) for sums in self._sums(answer, measure, beside)]
         return int(np.array(each)[there].min())
 
-    def _values(self, answer: str, measure: Measure, beside: str = "") -> Array:
+    def _values(self, answer: str, measure: Measure, beside: Sequence[str] = ()) -> Array:
         """The value of each seed."""
         if measure.sums is not None:
             each = self._sums(answer, measure, beside)
@@ -203,9 +224,9 @@ class Standings:
             found.append(math.nan if distance is None else float(distance["value"]))
         return np.array(found)
 
-    def _drawn(self, answer: str, measure: Measure, there: Array, beside: str = "") -> Array:
+    def _drawn(self, answer: str, measure: Measure, there: Array, beside: Sequence[str] = ()) -> Array:
         """The value of each draw of eyes and of some seeds; NaN where none of these seeds was drawn."""
-        asked = answer, measure.key, beside
+        asked = answer, measure.key, tuple(beside)
         if asked not in self._known:
             of_seeds = [self._weights @ np.nan_to_num(sums) for sums in self._sums(answer, measure, beside)]
             self._known[asked] = np.stack([measure.value(sums) for sums in of_seeds], 1)
@@ -215,7 +236,7 @@ class Standings:
         return np.where(n_drawn > 0, total / np.maximum(n_drawn, 1), np.nan)
 
     @cached_property
-    def _known(self) -> dict[tuple[str, str, str], Array]:
+    def _known(self) -> dict[tuple[str, str, tuple[str, ...]], Array]:
         return {}
 
     def _range(self, answer: str, measure: Measure, values: Array) -> tuple[float, float]:

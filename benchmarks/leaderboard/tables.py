@@ -63,7 +63,8 @@ def results(
     # Whatever a volume looks like, it has a sharpness; surfaces alone are in no rank.
     drawn = [line for line in lines if standings.has(line.answer, REALISM[-1])]
     whole = [line for line in drawn if line.name not in failed]
-    anatomy, realism = (_measured(standings, drawn, measures) for measures in (ANATOMY, REALISM))
+    # Surfaces alone have an anatomy, and nothing that looks real or not.
+    anatomy, realism = _measured(standings, drawn or lines, ANATOMY), _measured(standings, drawn, REALISM)
     answers = [line.answer for line in whole]
     first, second = standings.ranks(answers, anatomy), standings.ranks(answers, realism)
     order = sorted(range(len(whole)), key=lambda number: (first[number], second[number]))
@@ -76,9 +77,12 @@ def results(
     text += ["", *_marks(standings, [*ranked, *parts])]
     text += _lost(standings, [*ranked, *parts])
     text += [f"* `{name}` {said}" for name, said in failed.items()]
-    text += ["", "### Realism", ""]
-    places = [(str(second[number]), whole[number]) for number in order]
-    text += _table(standings, realism, places, others)
+    if realism:
+        text += ["", "### Realism", ""]
+        places = [(str(second[number]), whole[number]) for number in order]
+        text += _table(standings, realism, places, others)
+        if names := [f"`{name}`" for measure in realism for name in standings.protocols(measure)]:
+            text += ["", f"Distances by their full names: {', '.join(names)}."]
     if ranked and len(lines) > 1:
         text += ["", f"### Differences from `{ranked[0].name}`", ""]
         text += [_EACH, ""]
@@ -103,14 +107,15 @@ def budget(
         tuning: how much each was tuned.
     """
     of_both = "generator, discriminators"
-    titles = ["training", "minutes", "steps", "eyes a step", "augmentation", f"trained weights: {of_both}"]
+    titles = ["training", "minutes", "steps", "eyes to train", "eyes a step", "augmentation"]
+    titles.append(f"trained weights: {of_both}")
     titles.append(f"frozen weights that others trained: {of_both}")
     text = [row_of([*titles, "tuning"]), "|---|" + "---:|" * (len(titles) - 1) + "---|"]
     for name, known in trained.items():
         minutes, steps = (fmean(one[key] for one in known) for key in ("minutes", "steps"))
         sizes = (known[0][side] for side in ("generator", "discriminators"))
         weights = (f"{size / 1e6:.2f} M" if size else "none" for size in sizes)
-        cells = [f"{minutes:.1f}", f"{steps:,.0f}", str(known[0]["batch_size"])]
+        cells = [f"{minutes:.1f}", f"{steps:,.0f}", str(known[0]["n_train"]), str(known[0]["batch_size"])]
         cells += [augmented[name], ", ".join(weights)]
         text.append(row_of([f"`{name}`", *cells, ", ".join(pretrained[name]), tuning[name]]))
     return text
@@ -206,7 +211,9 @@ def _marks(standings: Standings, lines: Sequence[Line]) -> list[str]:
         for word, told in _MARKS.items():
             if names := ", ".join(one.title.split(",")[0].rstrip(" ↑↓") for one in found[word]):
                 text.append(f"* `{line.name}` {told}: {names}.")
-    return text or ["Each entry that was asked gets worse in each measure with the photos of other patients."]
+    asked = any(any(readings(standings, line.answer).values()) for line in lines)
+    none = "Each entry that was asked gets worse in each measure with the photos of other patients."
+    return text or [none if asked else "No entry was asked with the photos of other patients."]
 
 
 def _lost(standings: Standings, lines: Sequence[Line]) -> list[str]:

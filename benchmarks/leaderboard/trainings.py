@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import hashlib
+import inspect
 import json
 import os
 import time
@@ -17,6 +19,7 @@ import torch
 from plan import Entry, Plan
 
 import fund2oct
+from fund2oct.by_path import import_by_path, listed
 from fund2oct.models.training.finite import NotFiniteError
 from fund2oct.processes import Here, process_pool
 from fund2oct.run.config import load_experiment
@@ -69,22 +72,24 @@ class Training:
         """Whether it came to its end.
 
         Raises:
-            ValueError: if the folder holds a training with other settings, of the plan or of the experiment.
+            ValueError: if the folder holds a training with other settings, of the plan or of the experiment,
+                with other code of the user's own, or other weights to begin with.
         """
         if not (self.folder / "training.json").is_file():
             return False
         before, now = self.known(), self._asked()
         if any(before.get(name, value) != value for name, value in now.items()):
             raise ValueError(
-                f"{self.folder}: was trained with other settings or minutes; give another folder (--out), or "
-                "delete this one"
+                f"{self.folder}: was trained with other settings or minutes, other code of your own or other "
+                "weights to begin with; give another folder (--out), or delete this one"
             )
         return True
 
     def _asked(self) -> dict[str, Any]:
-        """What the plan says, and what it makes of the experiment, which may have changed."""
+        """What the plan says, what it makes of the experiment, and what the files hold that this names."""
         config = load_experiment(self.experiment, self.settings)
-        return {"settings": [self.experiment, *self.settings], "config": config}
+        asked = {"settings": [self.experiment, *self.settings], "config": config}
+        return asked | {"digests": digests_of(config)}
 
     @property
     def failure(self) -> str:
@@ -100,6 +105,18 @@ class Training:
         """Keep what is known of the finished training."""
         self.folder.mkdir(parents=True, exist_ok=True)
         (self.folder / "training.json").write_text(json.dumps(self._asked() | {**known}, indent=1) + "\n")
+
+
+def digests_of(config: Mapping[str, Any]) -> dict[str, str]:
+    """Of the files with the user's own classes and with the weights that a training begins with, by path.
+
+    Their names say nothing of what they hold.
+    """
+    classes = [config[part]["class_path"] for part in ("model", "data")]
+    own = (inspect.getfile(import_by_path(path)) for path in classes if not path.startswith("fund2oct."))
+    begins = listed(config["model"].get("init_args", {}).get("init_from") or [])
+    files = [path for path in map(Path, (*own, *begins)) if path.is_file()]
+    return {str(path): hashlib.sha256(path.read_bytes()).hexdigest() for path in files}
 
 
 def train_plan(plan: Plan, out: Path) -> list[Training]:

@@ -1,9 +1,7 @@
 """A leaderboard from its plan to its page, on small simulated eyes; and learning curves, likewise."""
 
 import json
-import os
 import re
-import shutil
 
 import figures
 import judging
@@ -16,7 +14,7 @@ import yaml
 from checks import check_plan
 from matplotlib.text import Text
 from plan import DOCS, HERE, Plan
-from tables import CONTROLS, FLOORS
+from small_plans import OWN, SURFACES, VOXELS
 from trainings import trainings_of
 
 from fund2oct.data import EyeReader
@@ -25,42 +23,12 @@ from fund2oct.retina import layers
 from fund2oct.run.config import load_experiment
 from fund2oct.run.train import build
 
-VOXELS = ["model.init_args.channels=[8,8,16]", "model.init_args.shape=[6,32,48]"]
-SURFACES = [
-    "model.init_args.encoder=own",
-    "model.init_args.surface_width=16",
-    "model.init_args.shape=[6,32,48]",
-]
-
-
-@pytest.fixture
-def plan(tiny_eyes, tmp_path):
-    """Two entries, one seed, two seconds each."""
-    path = tmp_path / "plan.yaml"
-    entries = {
-        "regression": {"experiment": "regression", "settings": VOXELS, "tuning": "none at all"},
-        "surfaces": {
-            "experiment": "surfaces",
-            "settings": SURFACES,
-            "rows": {
-                "surfaces": ", median surfaces",
-                "retrieval": ", nearest eye warped to its surfaces",
-            },
-        },
-        "missing": {"experiment": "x2ct", "needs": "no_such_package"},
-    }
-    settings = [
-        f"data.init_args.path={tiny_eyes}", "data.init_args.n_eyes=24", "data.init_args.batch_size=2",
-        "data.init_args.test_fraction=0.4", "trainer.accelerator=cpu",
-    ]  # fmt: skip
-    plan = {"minutes": 0.03, "seeds": [1], "distances": [], "settings": settings, "entries": entries}
-    path.write_text(yaml.safe_dump(plan))
-    return path
-
 
 def test_a_plan_says_what_it_does_not_know(plan):
     with pytest.raises(ValueError, match="minuets"):
         Plan.read(plan, ["minuets=3"])
+    with pytest.raises(ValueError, match=r"distances: expected some of image, video, .* found image/kernel"):
+        Plan.read(plan, ["distances=[image,image/kernel]"])
     assert list(Plan.read(plan).entries) == ["regression", "surfaces"]
     assert Plan.read(plan, ["minutes=90"]).minutes == 90
     for name in ("reports", "pretrained", "a/b"):
@@ -143,6 +111,24 @@ def test_a_training_of_an_experiment_that_changed_is_not_taken_for_done(plan, tm
         _ = mine.is_done
 
 
+def test_a_training_of_other_code_or_other_weights_is_not_taken_for_done(plan, tmp_path, monkeypatch):
+    (tmp_path / "own_training.py").write_text(OWN)
+    monkeypatch.syspath_prepend(tmp_path)
+    begun = tmp_path / "begun.ckpt"
+    own = ["model.class_path=own_training.Own", f"model.init_args.init_from=[{begun}]"]
+    given = yaml.safe_load(plan.read_text())
+    given["entries"] = {"mine": {"experiment": "pix2vol", "settings": own}}
+    plan.write_text(yaml.safe_dump(given))
+    (mine,) = trainings_of(Plan.read(plan), tmp_path)
+    for file in (begun, tmp_path / "own_training.py"):
+        begun.write_bytes(b"weights")
+        mine.write({"steps": 3})
+        assert mine.is_done
+        file.write_text(OWN + "\n# changed since\n")
+        with pytest.raises(ValueError, match=r"mine/1: was trained with .* other code of your own or other"):
+            _ = mine.is_done
+
+
 def failing(kind):
     """A training of which the first entry fails, as in the middle of its first step."""
 
@@ -190,80 +176,13 @@ def test_what_a_plan_needs_is_looked_for_before_its_trainings(plan, tmp_path, mo
     plan.write_text(yaml.safe_dump(given))
     with pytest.raises(ValueError, match="surfaces: would be another model, the photo encoder starts from"):
         check_plan(Plan.read(plan), tmp_path)
+    given["entries"]["surfaces"] |= {"settings": SURFACES, "rows": {"surfaces": ", median surface"}}
+    plan.write_text(yaml.safe_dump(given))
+    with pytest.raises(ValueError, match=r"surfaces: rows: expected ends of answers .*median surfaces"):
+        check_plan(Plan.read(plan), tmp_path)
     monkeypatch.setattr("fund2oct.evaluation.distances.load_feature_network", missing)
     with pytest.raises(FileNotFoundError, match="fund2oct weights fetch i3d"):
         check_plan(Plan.read(plan, ["distances=[video]"]), tmp_path)
-
-
-@pytest.fixture
-def trained(plan, tmp_path, tiny_checkpoint):
-    """A training that is done, with the tiny model as its model."""
-    training, _ = trainings_of(Plan.read(plan), tmp_path)
-    training.write({"steps": 3})
-    training.checkpoint.parent.mkdir()
-    shutil.copy(tiny_checkpoint, training.checkpoint)
-    return training
-
-
-def test_models_of_other_eyes_are_not_compared(trained, tiny_eyes, make_file):
-    judging.check_same_eyes([trained], str(tiny_eyes))
-    others = str(make_file())
-    with pytest.raises(ValueError, match=r"others than regression 1 had.*delete .*regression/1 and run"):
-        judging.check_same_eyes([trained], others)
-
-
-OWN = """
-from fund2oct.models import Pix2Vol
-
-
-class Own(Pix2Vol):
-    pass
-"""
-
-
-@pytest.mark.usefixtures("few_twins", "plain_pictures")
-def test_a_model_of_your_own_is_judged_as_those_of_the_package(
-    plan, tmp_path, tiny_checkpoint, tiny_layers, monkeypatch
-):
-    (tmp_path / "own_entry.py").write_text(OWN)
-    monkeypatch.syspath_prepend(tmp_path)
-    own = ["model.class_path=own_entry.Own", *tiny_layers, "model.init_args.shape=[6,32,48]"]
-    given = yaml.safe_load(plan.read_text())
-    given["entries"] = {"mine": {"experiment": "pix2vol", "settings": own}, "tiny": {"experiment": "pix2vol"}}
-    plan.write_text(yaml.safe_dump(given))
-    as_planned = Plan.read(plan)
-    both = trainings_of(as_planned, tmp_path)
-    contents = torch.load(tiny_checkpoint, weights_only=True)
-    for training, name in zip(both, ("own_entry.Own", "fund2oct.models.pix2vol.Pix2Vol"), strict=True):
-        training.write({"steps": 3})
-        contents["fund2oct"]["class"] = name
-        training.checkpoint.parent.mkdir()
-        torch.save(contents, training.checkpoint)
-    assert judging.own_classes(both) == ["own_entry.Own"]
-    standings = judging.judge(as_planned, both, tmp_path / "reports", ["mine {seed}", "tiny {seed}"])
-    # Of the models what the table shows, and nothing else.
-    assert set(standings.reports[1]["eyes"]) == {"mine 1", "tiny 1", *FLOORS, *CONTROLS}
-    models = leaderboard.models_of({"mine": both[:1], "tiny": both[1:]}, torch.device("cpu"))
-    assert [type(model).__name__ for model in models.values()] == ["Own", "Pix2Vol"]
-
-
-def test_a_report_of_another_way_or_other_models_is_made_again(trained, plan, tmp_path, monkeypatch):
-    folder, as_planned = tmp_path / "reports", Plan.read(plan)
-    folder.mkdir()
-    (folder / "metrics.json").write_text("{}")
-    assert not judging.is_judged(folder, [trained], as_planned, ["a"])  # nobody knows what it was asked for
-    (folder / "asked.json").write_text(json.dumps(judging.asked_of([trained], as_planned, ["a"])))
-    assert judging.is_judged(folder, [trained], as_planned, ["a"])
-    assert not judging.is_judged(folder, [trained], as_planned, ["a", "b"])
-    monkeypatch.setattr(judging, "WAY", judging.WAY + 1)
-    assert not judging.is_judged(folder, [trained], as_planned, ["a"])  # another search or error since
-    monkeypatch.undo()
-    for change in ("distances=[image]", "thorough=true"):
-        assert not judging.is_judged(folder, [trained], Plan.read(plan, [change]), ["a"])
-    assert not judging.is_judged(folder, [trained, trained], as_planned, ["a"])
-    later = folder.stat().st_mtime + 60
-    os.utime(trained.checkpoint, (later, later))
-    assert not judging.is_judged(folder, [trained], as_planned, ["a"])
 
 
 def test_learning_curves_have_no_row_that_looks_among_training_eyes(plan):

@@ -5,30 +5,15 @@ import math
 import numpy as np
 import pytest
 import torch
+from made_up_reports import patients, report
 from measures import ANATOMY, REALISM, of_eyes, overlap_of_lesions
 from standing import Standings
-from tables import Line, budget, results
+from tables import Line, results
 
 from fund2oct.metrics.eyes.heights import correlation_sums
 
 THICKNESS, _, HEIGHT, LESIONS, *_ = ANATOMY
 IMAGE, _, SHARPNESS = REALISM
-
-
-def report(values, more=None, sets=None, distances=None):
-    """A report whose answers have these thickness errors."""
-    eyes = {
-        name: [
-            {"key": f"eye {i}", "thickness/error_um": value} | (more or {}).get(name, {})
-            for i, value in enumerate(each)
-        ]
-        for name, each in values.items()
-    }
-    return {"eyes": eyes, "sets": sets or {}, "distances": distances or {}}
-
-
-def patients(n_eyes, n_each=1):
-    return {f"eye {i}": f"patient {i // n_each}" for i in range(n_eyes)}
 
 
 def test_the_interval_is_that_of_the_mean():
@@ -147,18 +132,6 @@ def test_a_report_without_the_sums_of_each_eye_is_refused():
         Standings({0: report({"a 0": [1.0]}, sets=sets)}, patients(1))
 
 
-def test_who_was_not_asked_with_shuffled_photos_is_not_said_to_read_its_own():
-    energies = {"energy/fake": 2.0, "energy/real": 2.0}
-    answers = {"a 0": [10.0] * 4, "b 0": [12.0] * 4, "b 0, shuffled photos": [None] * 4}
-    standings = Standings({0: report(answers, {name: energies for name in answers})}, patients(4))
-    for name in ("a {seed}", "b {seed}"):  # no such answer; one in which nothing could be measured
-        assert not standings.is_asked(name, THICKNESS)
-        with pytest.raises(ValueError, match="thickness/error_um was not measured with own and"):
-            standings.reading(name, THICKNESS)
-    text = results(standings, [Line("a", "a {seed}"), Line("b", "b {seed}")])
-    assert "| `a` | 1 | 10.0 | not asked |" in text and "| `b` | 2 | 12.0 | not asked |" in text
-
-
 def test_differences_are_paired_over_eyes_and_seeds():
     rng = np.random.default_rng(4)
     hard = rng.normal(20, 8, 80)  # what is hard in an eye is hard for both
@@ -191,6 +164,9 @@ def test_an_eye_that_one_of_two_failed_makes_no_difference():
         assert math.isnan(standings.excess(none_in_common, "a {seed}", THICKNESS).value)
     text = "\n".join(results(standings, [Line("a", "a {seed}"), Line("b", "b {seed}")]))
     assert "| `a` | 1 | 10.0 [30 of 40 eyes] |" in text and "| `b` | 0.0 [30 of 40 eyes] |" in text
+    assert "| `b` | 1 | 20.0 |" in text  # who fails in the hard eyes is no better for it
+    # Where there is no eye in which all could be measured, each counts in its own.
+    assert standings.ranks(["a {seed}", "d {seed}"], [THICKNESS]) == [2, 1]
 
 
 def test_a_lesion_that_only_one_of_two_draws_makes_a_difference():
@@ -200,18 +176,6 @@ def test_a_lesion_that_only_one_of_two_draws_makes_a_difference():
     more = {"a 0": eyes_with(2.0, 2.0), "b 0": eyes_with(0.0, 0.0)}
     standings = Standings({0: report({"a 0": [1.0] * 4, "b 0": [1.0] * 4}, more)}, patients(4))
     assert standings.excess("b {seed}", "a {seed}", LESIONS).value == pytest.approx(1)
-
-
-def test_the_table_says_whose_volumes_have_no_retina_in_many_ascans():
-    energies = {"energy/fake": 2.0, "energy/real": 2.0}
-    more = {
-        f"{name} 0": energies | {"thickness/failed": share} for name, share in (("a", 0.009), ("b", 0.034))
-    }
-    standings = Standings({0: report({"a 0": [10.0] * 4, "b 0": [12.0] * 4}, more)}, patients(4))
-    text = results(standings, [Line("a", "a {seed}"), Line("b", "b {seed}")])
-    assert [line for line in text if "A-scans" in line] == [
-        "* `b` has no thickness in 3.4% of the A-scans, which are in no error."
-    ]
 
 
 def test_a_seed_that_failed_counts_nothing():
@@ -265,86 +229,3 @@ def test_nearness_to_one_is_the_same_from_both_sides():
     assert SHARPNESS.cost(np.array([0.5, 2.0, 1.0, math.nan])) == pytest.approx(
         [math.log(2)] * 2 + [0, math.inf]
     )
-
-
-def test_surfaces_are_compared_with_the_median_of_twins_and_volumes_with_one_twin():
-    energies = {"energy/fake": 2.0, "energy/real": 2.0}
-    answers = {"a 0": [17.0] * 8, "b 0": [20.0] * 8}
-    floors = {"floor: one twin": [15.0] * 8, "floor: median of twins": [11.0] * 8}
-    heights = {"a 0": 0.9, "b 0": 0.5, "floor: one twin": 0.97, "floor: median of twins": 0.99}
-    distances = {"a 0": 19.0, "b 0": 34.0, "floor: one twin": 4.0}
-    # The mean of each eye is 0, and its spread 1.
-    moments = {
-        f"sums/height/{part}": float(part in ("n", "aa", "bb")) for part in ("n", "a", "b", "aa", "bb")
-    }
-    more = {name: moments | {"sums/height/ab": value} for name, value in heights.items()}
-    for name in answers:
-        more[name] |= energies
-    made_up = report(
-        answers | floors,
-        more,
-        distances={
-            name: [{"name": "image_distance/network", "value": value, "interval": [value - 1, value + 2]}]
-            for name, value in distances.items()
-        },
-    )
-    standings = Standings({0: made_up}, patients(8))
-    text = results(standings, [Line("b", "b {seed}"), Line("a", "a {seed}")])
-    assert [line for line in text[text.index("### Excess over the floor") :] if line.startswith("|")] == [
-        "| entry | thickness error, µm (floor: median of twins) | height of the epithelium (floor: median of "
-        "twins) | image distance (floor: one twin) |",
-        "|---|---:|---:|---:|",
-        "| `a` | 6.0 | 0.09 | 15.0 (14.0 to 17.0) |",
-        "| `b` | 9.0 | 0.49 | 30.0 (29.0 to 32.0) |",
-    ]
-    differences = text[text.index("### Differences from `a`") : text.index("### Excess over the floor")]
-    assert [line for line in differences if line.startswith("|")] == [
-        "| entry | thickness error, µm | height of the epithelium |",
-        "|---|---:|---:|",
-        "| `b` | 3.0 | 0.40 |",
-    ]
-
-
-def test_an_entry_that_failed_in_a_seed_has_no_rank():
-    energies = {"energy/fake": 2.0, "energy/real": 2.0}
-    reports = {}
-    for seed in range(2):
-        names = [f"a {seed}"] if seed else [f"a {seed}", f"b {seed}"]
-        values = {name: [12.0 if "a" in name else 10.0] * 4 for name in names}
-        reports[seed] = report(values, {name: energies for name in names})
-    failed = {"b": "failed in 1 of 2 seeds, and has no rank: step 7: not a finite number: l1."}
-    text = results(Standings(reports, patients(4)), [Line("a", "a {seed}"), Line("b", "b {seed}")], failed)
-    anatomy = text[: text.index("### Realism")]
-    assert "| `a` | 1 | 12.0 | not asked |" in anatomy and "| `b` | - | 10.0 | not asked |" in anatomy
-    assert f"* `b` {failed['b']}" in anatomy
-
-
-def test_the_budget_says_which_weights_others_trained():
-    known = {"minutes": 13.0, "steps": 1200, "batch_size": 8, "generator": 550_000, "discriminators": 0}
-    *_, row = budget(
-        {"a": [known]}, {"a": "symmetries: all"}, {"a": ["3.37 M of Network", "none"]}, {"a": "much"}
-    )
-    assert (
-        row == "| `a` | 13.0 | 1,200 | 8 | symmetries: all | 0.55 M, none | 3.37 M of Network, none | much |"
-    )
-
-
-def test_the_table_marks_who_is_no_better_with_its_photo():
-    energies = {"energy/fake": 2.0, "energy/real": 2.0}
-    names = ("good 0", "good 0, shuffled photos", "blind 0", "blind 0, shuffled photos", "wrong 0",
-             "wrong 0, shuffled photos", "mean volume")  # fmt: skip
-    answers = {name: [error] * 8 for name, error in zip(names, (10, 20, 15, 15, 15.5, 12, 16), strict=True)}
-    standings = Standings({0: report(answers, {name: energies for name in names})}, patients(8))
-    text = results(standings, [Line(name, f"{name} {{seed}}") for name in ("wrong", "blind", "good")])
-    anatomy = [line for line in text[: text.index("### Realism")] if line.startswith("|")]
-    assert anatomy[2:] == [
-        "| `good` | 1 | 10.0 | read |",
-        "| `blind` | 2 | 15.0 | read in 0 of 1, **no better with it in 1** |",
-        "| `wrong` | 3 | 15.5 | read in 0 of 1, **worse with its own in 1** |",
-        "| mean volume | - | 16.0 |  |",
-    ]
-    assert [line for line in text if line.startswith("* ")] == [
-        "* `blind` is no better with its own photo than with those of other patients in: thickness error.",
-        "* `wrong` is worse with its own photo than with those of other patients, so that it reads it, "
-        "wrongly, in: thickness error.",
-    ]
