@@ -12,7 +12,7 @@ from torch.nn.utils.fusion import fuse_conv_bn_eval
 
 from fund2oct.networks.blocks import Recomputing
 from fund2oct.networks.features.base import FeatureNetwork, weights_are_to_follow
-from fund2oct.networks.features.padding import pad_same
+from fund2oct.networks.features.padding import padded_for
 from fund2oct.networks.features.weights import load_weights
 
 
@@ -226,7 +226,8 @@ class _SameConv2d(nn.Conv2d):
         super().__init__(before, after, kernel, stride, groups=groups, bias=False)
 
     def forward(self, x: Tensor) -> Tensor:
-        return super().forward(pad_same(x, self.kernel_size, self.stride))
+        x, padding = padded_for(x, self.kernel_size, self.stride)
+        return F.conv2d(x, self.weight, self.bias, self.stride, padding, groups=self.groups)
 
 
 class _Block(nn.Module):

@@ -25,3 +25,16 @@ def pad_same(x: Tensor, kernel: Sequence[int], stride: Sequence[int]) -> Tensor:
     # PyTorch counts the axes from the last.
     pads = [pad for axis in reversed(axes) for pad in axis]
     return F.pad(x, pads) if any(pads) else x
+
+
+def padded_for(x: Tensor, kernel: Sequence[int], stride: Sequence[int]) -> tuple[Tensor, list[int]]:
+    """Leave SAME padding to the convolution where it can do it, which saves a copy of its input.
+
+    Returns:
+        ``x``, or :func:`pad_same` of it where an axis has another padding before than after, and the padding
+        of each axis that is left to the convolution.
+    """
+    axes = same_padding(x.shape[2:], kernel, stride)
+    if all(before == after for before, after in axes):
+        return x, [before for before, _ in axes]
+    return pad_same(x, kernel, stride), [0] * len(axes)
