@@ -24,6 +24,8 @@ _UNUSUAL = 1.0
 
 _FLOOR, _BRIGHT = 24.0, 200.0
 _LEAST_RANGE = 8.0
+_BLACK = 8
+"""Up to this level fill may be that was written as 0 and compressed."""
 _MOST_VOXELS = 2_000_000
 
 
@@ -104,7 +106,9 @@ def even_levels(volume: Array) -> Array:
     measured = ~find_fill(sample / np.float32(255))
     if not measured.any():
         return volume
-    floor = float(np.percentile(sample[measured][:: 1 + int(measured.sum()) // _MOST_VOXELS], 25))
+    # A vitreous without noise, as of denoised scans, is as uniform as fill, but grey: it was measured too.
+    measured |= (sample > _BLACK) & (sample <= _lower_quartile(sample[measured]))
+    floor = _lower_quartile(sample[measured])
     smooth = ndimage.uniform_filter(np.where(measured, sample, floor), (0, 3, 5))
     bright = float(np.median(smooth.max(1)[measured.any(1)]))
     if bright - floor < _LEAST_RANGE:
@@ -113,6 +117,10 @@ def even_levels(volume: Array) -> Array:
     table = (_FLOOR + (level - floor) * (_BRIGHT - _FLOOR) / (bright - floor) + 0.5).clip(0, 255)
     table[0] = 0
     return table.astype(np.uint8)[volume]
+
+
+def _lower_quartile(values: Array) -> float:
+    return float(np.percentile(values[:: 1 + values.size // _MOST_VOXELS], 25))
 
 
 def _background(luminance: Array, retina: Array) -> Array:
