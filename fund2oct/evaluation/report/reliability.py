@@ -12,6 +12,7 @@ from torch import Tensor
 from fund2oct.evaluation.answers.controls import PredictsSurfaces, in_rows_of_eyes
 from fund2oct.evaluation.compare import EyeSet
 from fund2oct.evaluation.report.lesion_tables import row_of
+from fund2oct.metrics.sets.estimate import LEAST_PATIENTS
 from fund2oct.models import Batch, VolumeModel
 from fund2oct.models.surface_model import heights_above_pose
 from fund2oct.models.uncertainty.draws import N_DRAWS, draw_volumes, has_one_answer
@@ -30,8 +31,6 @@ _SHOWN = {
     "Bruch's membrane": "BM",
 }
 _RESAMPLES, _CONFIDENCE = 2000, 0.95
-# Of fewer patients, those that are drawn again differ too little.
-_LEAST_PATIENTS = 5
 
 
 class Held(TypedDict):
@@ -59,7 +58,7 @@ Reliability = dict[str, dict[str, Held]]
 RELIABILITY_TEXT = f"""\
 Of all intervals of a level, that share should hold the real value. Where fewer do, the model is too sure;
 where more do, it is not sure enough. In brackets is the range in which the share lies with 95% confidence, as
-patients are drawn again (none for less than {_LEAST_PATIENTS} patients): a level within it is not shown to be
+patients are drawn again (none for less than {LEAST_PATIENTS} patients): a level within it is not shown to be
 missed. Thickness and heights above the pose's surface are intervals of the predicted distribution, at all
 A-scans of all eyes, against the surfaces as found. The tips of the outer segments lie on the pigment
 epithelium except over fluid, so that in most A-scans both intervals are tested by one and the same height. A
@@ -185,7 +184,7 @@ def held_of_patients(counts: Tensor, patients: Sequence[str]) -> Held:
     sums = counts.new_zeros(len(numbers), counts.shape[1]).index_add(0, of_patient, counts)
     share = sums.sum(0)[:-1] / sums.sum(0)[-1]
     ends = torch.full((2, len(share)), math.nan, dtype=counts.dtype)
-    if len(numbers) >= _LEAST_PATIENTS:
+    if len(numbers) >= LEAST_PATIENTS:
         rng = torch.Generator().manual_seed(0)
         drawn = sums[torch.randint(len(numbers), (_RESAMPLES, len(numbers)), generator=rng)].sum(1)
         tail = (1 - _CONFIDENCE) / 2

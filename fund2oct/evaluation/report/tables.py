@@ -10,7 +10,7 @@ from fund2oct.evaluation.own import PREFIX
 from fund2oct.evaluation.report.lesion_tables import group_table, lesion_table, row_of
 from fund2oct.evaluation.report.reliability import RELIABILITY_TEXT, reliability_table
 from fund2oct.metrics.eyes.quality import ms_ssim_scales
-from fund2oct.metrics.sets.estimate import DistanceResult
+from fund2oct.metrics.sets.estimate import LEAST_PATIENTS, DistanceResult
 from fund2oct.visual.page import picture as show
 
 if TYPE_CHECKING:
@@ -100,12 +100,13 @@ other eyes in which it shows the kind; *overlap* the Dice coefficient of the A-s
 a kind from 1 mm of scan on, all slices together. The first row, where there is a truth, is the detector
 itself on the real volumes against the truth: what an answer can be trusted by."""
 
-_DISTANCES_TEXT = """\
-Distances are between the sets, not between eyes. The brackets hold 95% of the sampling error at this
-number of eyes. A distance of few eyes is too large even between two halves of the real set, so each
+_DISTANCES_TEXT = f"""\
+Distances are between the sets, not between eyes. The interval holds 95% of the sampling error at this
+number of eyes; for less than {LEAST_PATIENTS} patients there is none, and no value of *many eyes*, which
+extrapolates in 1/N. A distance of few eyes is too large even between two halves of the real set, so each
 number is read beside the floor at the *same* number of eyes: the value of all eyes beside the
 rescan, that of half of them beside the floor. A distance whose shuffled slices come out at the
-floor does not notice their order. *Many eyes* extrapolates in 1/N."""
+floor does not notice their order."""
 
 
 def report_text(
@@ -207,7 +208,7 @@ def _cell(key: str, form: str, value: Mapping[str, float], n_eyes: int) -> str:
     if not value["n_eyes"]:
         return "-"
     text = form.format(value["mean"])
-    if key.endswith("_um"):
+    if key.endswith("_um") and not math.isnan(value["standard_error"]):  # one patient has none
         text += f" ± {value['standard_error']:.1f}"
     # A mean over the eyes that could be measured flatters: say over how many it is.
     return text if value["n_eyes"] >= n_eyes else f"{text} ({value['n_eyes']} of {n_eyes} eyes)"

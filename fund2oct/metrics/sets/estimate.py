@@ -18,15 +18,21 @@ _SPLITS = 20
 """Random subsets over which the floor, and each point of the curve, are averaged."""
 _FRACTIONS = (0.5, 0.6, 0.7, 0.8, 0.9)
 _CONFIDENCE = 0.95
+LEAST_PATIENTS = 5
+"""Of fewer patients, those that are drawn for an interval differ too little."""
 
 
 class DistanceResult(NamedTuple):
     r"""A distance of two sets of eyes, its sampling error, and the values to compare it with.
 
     All numbers count **eyes**, not B-scans: the B-scans of one eye are not independent, so an eye is always
-    drawn as a whole. With fewer than four eyes only :attr:`value` and :attr:`rescan_floor` are measured; the
-    other fields are None. So are :attr:`floor_n` and the three values after it where all eyes but one, or
-    all, are of one patient.
+    drawn as a whole, and the eyes of a patient together. What so few eyes cannot tell is None, or empty:
+
+    * :attr:`interval`, :attr:`extrapolated` and :attr:`curve` of fewer than five patients, whose halves
+      differ too little, and of one patient not at all. An eye counts as a patient where none is named, as
+      does each generated eye that is not paired.
+    * :attr:`floor_n` and the three values after it where a half would have fewer than two eyes: of fewer than
+      four eyes, and where all but one, or all, are of one patient.
 
     **Bias.** The Frechet distance of few samples is too large: far above 0 even for two sets from one
     distribution. It is lower where both sets hold the same eyes. So compare only values with the same number
@@ -163,15 +169,14 @@ def compare_eyes(
     result = DistanceResult(name, value, len(real), len(fake))
     if rescan is not None:
         result = result._replace(rescan_floor=eyes.measure(eyes.real, rescan.double()))
-    if resamples == 0 or min(len(real), len(fake)) < 4:
+    if resamples == 0:
         return result
-    curve = _curve(eyes, value, min(resamples, _SPLITS))
-    return result._replace(
-        interval=_interval(eyes, value, resamples),
-        **_halves(eyes, shuffled, min(resamples, _SPLITS)),
-        extrapolated=_intercept(curve),
-        curve=curve,
-    )
+    splits = min(resamples, _SPLITS)
+    if min(len(number), len(fake)) >= LEAST_PATIENTS:
+        curve = _curve(eyes, value, splits)
+        interval = _interval(eyes, value, resamples)
+        result = result._replace(interval=interval, extrapolated=_intercept(curve), curve=curve)
+    return result._replace(**_halves(eyes, shuffled, splits))
 
 
 @dataclass(frozen=True)

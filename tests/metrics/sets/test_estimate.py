@@ -118,7 +118,23 @@ def test_no_patient_has_eyes_in_both_halves() -> None:
         assert found.floor == found.value_at_floor_n == found.shuffle_control == 0
         assert found.floor_n == floor_n
     alone = compare_eyes("name", shared, real, real, patients=["one"] * 4 + ["other"])
-    assert alone.floor is alone.floor_n is None and alone.interval is not None
+    assert alone.floor is alone.floor_n is None
+
+
+@pytest.mark.parametrize("n_patients", [1, 2, 4, 5])
+def test_fewer_than_five_patients_have_no_interval(n_patients: int) -> None:
+    # With one patient all halves are the same eyes: their values do not scatter, and look exact.
+    patients = [str(number % n_patients) for number in range(10)]
+    found = compare_eyes(
+        "name", frechet_distance, _eyes(10), _eyes(10, seed=1), patients=patients, resamples=20
+    )
+    if n_patients < 5:
+        assert found.interval is found.extrapolated is None and found.curve == ()
+    else:
+        low, high = found.interval
+        assert low < found.value < high
+        assert [number for number, _ in found.curve] == [5, 6, 7, 8, 9, 10]
+    assert (found.floor is None) == (n_patients == 1)
 
 
 @pytest.mark.parametrize("told", [True, False])
@@ -151,9 +167,12 @@ def test_few_eyes_and_no_draws_leave_out_what_needs_them() -> None:
         assert found.rescan_floor == pytest.approx(0, abs=1e-9)
         assert found.interval is found.floor is found.extrapolated is found.shuffle_control is None
         assert found.curve == ()
-    four = compare_eyes("name", frechet_distance, _eyes(4), _eyes(4, seed=1))
-    assert four.floor_n == 2
-    assert [number for number, _ in four.curve] == [2, 3, 4]
+    four, five = (compare_eyes("name", frechet_distance, _eyes(n), _eyes(n, seed=1)) for n in (4, 5))
+    assert four.floor_n == five.floor_n == 2
+    assert four.interval is four.extrapolated is None and four.curve == ()
+    assert [number for number, _ in five.curve] == [2, 3, 4, 5]
+    unpaired = compare_eyes("name", frechet_distance, _eyes(9), _eyes(4, seed=1), paired=False)
+    assert unpaired.interval is None and unpaired.floor_n == 2
 
 
 def test_same_seed_same_numbers() -> None:
