@@ -14,6 +14,7 @@ from torch import Tensor, nn
 
 from fund2oct.data.augmenting.photo_map import PhotoMap
 from fund2oct.data.loading.dataset import FundusOCTDataset
+from fund2oct.evaluation.compare import mean_of
 from fund2oct.models.surface_model import SURFACE_WEIGHTS, heights_above_pose, surface_losses
 from fund2oct.networks.average import AveragedNetwork
 from fund2oct.networks.layered.surfaces import SurfaceDistribution, thickness_um
@@ -28,12 +29,13 @@ ILM, RPE = SURFACES.index("ILM"), SURFACES.index("RPE")
 
 @dataclass
 class CachedEyes:
-    """Photos, maps and surfaces of some eyes."""
+    """Photos, maps and surfaces of some eyes, and whose they are."""
 
     photos: Tensor
     maps: list[Tensor]
     heights_um: Tensor
     grid: Tensor
+    patients: list[str]
 
     @classmethod
     @torch.inference_mode()
@@ -42,6 +44,7 @@ class CachedEyes:
     ) -> CachedEyes:
         """Read and encode the eyes of a dataset once, each with its photo and its places moved."""
         parts = []
+        patients: list[str] = []
         for first in range(0, len(dataset), BATCH):
             batch = dataset.finish(dataset.fetch(list(range(first, min(first + BATCH, len(dataset))))))
             if moves is not None:
@@ -56,8 +59,9 @@ class CachedEyes:
             maps = [each.half() for each in encoder(batch["fundus"])[2:]]
             found = heights_above_pose(batch)[..., ::EVERY]
             parts.append((batch["fundus"], found, batch["grid"][:, :, ::EVERY], *maps))
+            patients += batch["patient"]
         photos, heights, grid, *maps = map(torch.cat, zip(*parts, strict=True))
-        return cls(photos, maps, heights, grid)
+        return cls(photos, maps, heights, grid, patients)
 
     @property
     def map_channels(self) -> tuple[int, ...]:
@@ -109,7 +113,7 @@ def train(
 
 @torch.inference_mode()
 def thickness_errors(network: nn.Module, predict: Predict, eyes: CachedEyes) -> Tensor:
-    """Thickness error of each eye in micrometres."""
+    """Thickness error of each eye in micrometres, NaN of one whose surfaces were not found."""
     errors = []
     for chosen in torch.arange(len(eyes.photos)).split(BATCH):
         found, real = predict(network, eyes, chosen), eyes.heights_um[chosen]
@@ -117,6 +121,7 @@ def thickness_errors(network: nn.Module, predict: Predict, eyes: CachedEyes) -> 
     return torch.cat(errors)
 
 
-def told(errors: Tensor) -> str:
-    """Mean and standard error."""
-    return f"{errors.mean():.2f} ± {errors.std() / len(errors) ** 0.5:.2f} µm"
+def told(errors: Tensor, patients: Sequence[str]) -> str:
+    """Mean over the eyes whose error is known, and its standard error as that of a sample of patients."""
+    found = mean_of(errors.tolist(), patients)
+    return f"{found['mean']:.2f} ± {found['standard_error']:.2f} µm"

@@ -32,7 +32,12 @@ def heads_of(network: nn.Module, eyes: CachedEyes) -> list[HeadValue]:
     """What each head does; none without an attention."""
     assert isinstance(network, SurfaceNetwork)
     attention = network.encoder.attention
-    return value_heads(attention, lambda: thickness_errors(network, predict, eyes)) if attention else []
+
+    def known() -> torch.Tensor:
+        errors = thickness_errors(network, predict, eyes)
+        return errors[~errors.isnan()]
+
+    return value_heads(attention, known) if attention else []
 
 
 def main() -> None:
@@ -59,7 +64,7 @@ def main() -> None:
             began = time.process_time()
             network = train(build, predict, training, options.steps, seed)
             errors, spent = thickness_errors(network, predict, test), time.process_time() - began
-            print(f"{arm}, seed {seed}: {told(errors)}; {spent:.0f} s", flush=True)
+            print(f"{arm}, seed {seed}: {told(errors, test.patients)}; {spent:.0f} s", flush=True)
             for number, (head, before) in enumerate(zip(heads_of(network, test), untrained, strict=True)):
                 print(
                     f"    head {number}: closed, {head.worse:+.2f} µm; effective rank {head.rank:.1f} "

@@ -167,9 +167,8 @@ def main() -> None:
             before, after = off_mm(network, test, true, half_width_mm)
             off = f"A-scans {before.mean():.2f} mm off, then {after.mean():.2f}"
             errors = thickness_errors(network, predict, test)
-            print(
-                f"{arm}, seed {seed}: {told(errors)}; {off}; {time.process_time() - began:.0f} s", flush=True
-            )
+            spent = time.process_time() - began
+            print(f"{arm}, seed {seed}: {told(errors, test.patients)}; {off}; {spent:.0f} s", flush=True)
 
 
 if __name__ == "__main__":

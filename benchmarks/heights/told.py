@@ -37,15 +37,13 @@ ARMS = ("nothing", "laterality", "diagnosis", "lesions")
 DISEASES = ("PED", "drusen", "SRF", "IRF", "GA", "ERM", "haemorrhage")
 
 
-def known_of(arm: str, dataset: FundusOCTDataset, path: Path) -> tuple[Known, list[str]]:
-    """What an arm is told of the eyes of a dataset, and their patients."""
+def known_of(arm: str, dataset: FundusOCTDataset, path: Path) -> Known:
+    """What an arm is told of the eyes of a dataset."""
     scalars: list[list[float]] = []
     masks: list[Tensor] = []
-    patients: list[str] = []
     with EyeReader(path) as reader:
         for key in dataset.keys:
             eye = reader.read(key)
-            patients.append(eye.patient)
             scalars.append(
                 [float(eye.laterality == "OD")]
                 if arm == "laterality"
@@ -55,8 +53,8 @@ def known_of(arm: str, dataset: FundusOCTDataset, path: Path) -> tuple[Known, li
                 assert eye.lesion_fundus is not None
                 masks.append(torch.from_numpy(np.asarray(eye.lesion_fundus) > 0)[None].float())
     if arm == "lesions":
-        return Known(masks=torch.stack(masks)), patients
-    return Known(conditions=None if arm == "nothing" else torch.tensor(scalars)), patients
+        return Known(masks=torch.stack(masks))
+    return Known(conditions=None if arm == "nothing" else torch.tensor(scalars))
 
 
 def of_some(known: Known, chosen: Tensor) -> Known:
@@ -91,11 +89,11 @@ def predictor(known: Known, rng: NoiseSource | None = None) -> Predict:
 
 
 def difference(errors: Tensor, plain: Tensor, patients: Sequence[str]) -> str:
-    """Mean difference and its 95% interval, as patients are drawn again."""
-    names, numbers = np.unique(patients, return_inverse=True)
-    off, n_eyes = (
-        np.bincount(numbers, weights, len(names)) for weights in ((errors - plain).double().numpy(), None)
-    )
+    """Mean difference where both are known, and its 95% interval, as patients are drawn again."""
+    known = ~(errors - plain).isnan()
+    names, numbers = np.unique(np.asarray(patients)[known.numpy()], return_inverse=True)
+    differences = (errors - plain)[known].double().numpy()
+    off, n_eyes = (np.bincount(numbers, weights, len(names)) for weights in (differences, None))
     drawn = np.random.default_rng(0).integers(0, len(names), (2000, len(names)))
     low, high = np.percentile(off[drawn].sum(1) / n_eyes[drawn].sum(1), [2.5, 97.5])
     return f"{off.sum() / n_eyes.sum():+.2f} ({low:+.2f} to {high:+.2f})"
@@ -115,7 +113,7 @@ def main() -> None:
     for seed in range(options.seeds):
         plain = torch.empty(0)
         for arm in ARMS:
-            (known, _), (of_test, patients) = (known_of(arm, each, data.path) for each in datasets)
+            known, of_test = (known_of(arm, each, data.path) for each in datasets)
             shape = [0 if one is None else one.shape[1] for one in known]
             network = train(
                 partial(SurfaceNetwork, training.map_channels, n_known=(shape[0], shape[1])),
@@ -126,15 +124,13 @@ def main() -> None:
             )
             if arm == "nothing":
                 plain = thickness_errors(network, predictor(of_test), test)
-                print(f"seed {seed}, nothing: {told(plain)}", flush=True)
+                print(f"seed {seed}, nothing: {told(plain, test.patients)}", flush=True)
                 continue
-            others = of_some(of_test, of_others(patients, seed))
+            others = of_some(of_test, of_others(test.patients, seed))
             for name, given in (("true", of_test), ("other", others), ("missing", missing(of_test))):
                 errors = thickness_errors(network, predictor(given), test)
-                print(
-                    f"seed {seed}, {arm}, {name}: {told(errors)}; {difference(errors, plain, patients)}",
-                    flush=True,
-                )
+                off = difference(errors, plain, test.patients)
+                print(f"seed {seed}, {arm}, {name}: {told(errors, test.patients)}; {off}", flush=True)
 
 
 if __name__ == "__main__":
