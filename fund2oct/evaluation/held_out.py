@@ -15,7 +15,7 @@ from fund2oct.data.loading.split import EyeName, HeldOut
 from fund2oct.data.preparing.preparation import Preparation
 from fund2oct.data.preparing.slices import kept_lines
 from fund2oct.data.store.patients import one_name_each
-from fund2oct.evaluation.answers.others import other_eyes
+from fund2oct.evaluation.answers.others import one_patient_note, other_eyes
 from fund2oct.evaluation.protocol import SEVERAL_SCANS
 from fund2oct.eye import DataError
 from fund2oct.geometry import ScanPattern
@@ -44,6 +44,7 @@ class HeldOutEyes:
         # A label map cannot be resized as a picture is.
         self._labelled = all(info.arrays.get("lesions") == dataset.shape for info in infos)
         self.patients = tuple(one_name_each([info.patient for info in infos]))
+        self.notes += one_patient_note(self.patients)
         self._others = other_eyes(self.patients, [info.laterality for info in infos])
 
     def batches(self) -> Iterator[Batch]:

@@ -13,8 +13,9 @@ import torch
 from torch import Tensor
 
 from fund2oct.by_path import import_by_path, listed
+from fund2oct.data.store.patients import one_name_each
 from fund2oct.evaluation.answers.answer import Answer
-from fund2oct.evaluation.answers.others import other_eyes
+from fund2oct.evaluation.answers.others import one_patient_note, other_eyes
 from fund2oct.geometry import ScanPattern
 from fund2oct.metrics import Findings
 from fund2oct.models import Batch, VolumeModel
@@ -101,10 +102,10 @@ class LoadedEyes:
         self.scan: ScanPattern | None = getattr(datamodule, "scan", getattr(dataset, "scan", None))
         named = [pair for batch in self._loader for pair in zip(batch["key"], _patients(batch), strict=True)]
         self.keys = tuple(key for key, _ in named)
-        self.patients = tuple(patient for _, patient in named)
+        self.patients = tuple(one_name_each([patient for _, patient in named]))
         self.n_batches = len(self._loader)
         self.has_rescan = False
-        self.notes: list[str] = []
+        self.notes = one_patient_note(self.patients)
 
     def batches(self) -> Iterator[Batch]:
         """All eyes."""

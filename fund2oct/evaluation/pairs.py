@@ -12,7 +12,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from fund2oct.evaluation.answers.others import other_eyes
+from fund2oct.data.preparing.photo import resize_photo
+from fund2oct.data.store.patients import one_name_each
+from fund2oct.evaluation.answers.others import one_patient_note, other_eyes
 from fund2oct.evaluation.protocol import ASSUMED_DEPTH_MM, ASSUMED_SCAN, SEVERAL_SCANS, Protocol
 from fund2oct.evaluation.sources import Scan, VolumeSource
 from fund2oct.eye import Array, DataError
@@ -23,8 +25,11 @@ from fund2oct.retina import align, aligned_mask, estimate_pose
 
 Spacing = tuple[float, float, float]
 
+_OPTIONAL = ("fundus", "rescan", "boundaries_um", "lesions")
+"""Arrays of the real eyes that are used if all eyes have them."""
 _NAMED = 5
 _SAME_LENGTH = 0.02
+_SAME_PLACE_MM = 0.1
 
 
 class PairedEyes:
@@ -33,6 +38,7 @@ class PairedEyes:
     Every volume is read, checked and given its pose at once, so that a bad one is known before hours
     of measuring; they are read again when they are measured, so that none has to stay in memory.
     The poses of both sides come from one and the same search, whatever the files say.
+    A batch holds what all real eyes have. Their photos are brought to the width of the first one.
 
     Args:
         real: what is to be answered.
@@ -60,20 +66,22 @@ class PairedEyes:
         self._device = device
         self._batch_size = batch_size
         self.n_batches = math.ceil(len(self.keys) / batch_size)
-        shape = protocol.shape or _shape(real.read(self.keys[0]).volume)
+        first = real.read(self.keys[0])
+        shape = protocol.shape or _shape(first.volume)
         self.shape = shape
         self._checked = {
             key: _check_pair(real, fake, shape, protocol.advice, key)
             for key in with_progress(self.keys, len(self.keys), "checking volumes")
         }
         found = list(self._checked.values())
-        self.patients = tuple(pair.patient for pair in found)
+        self.patients = tuple(one_name_each([pair.patient for pair in found]))
         self._others = other_eyes(self.patients, [pair.laterality for pair in found])
         self._optional = frozenset.intersection(*(pair.optional for pair in found))
         self.has_rescan = "rescan" in self._optional
+        self._photo_px = first.eye.fundus_px if first.eye else None
         scans = {pair.scan for pair in found}
         self.scan: ScanPattern | None = scans.pop() if len(scans) == 1 else None
-        self.notes = _notes(real, fake, found)
+        self.notes = [*one_patient_note(self.patients), *_notes(real, fake, found)]
 
     def batches(self) -> Iterator[Batch]:
         """All eyes, a few at a time."""
@@ -117,19 +125,21 @@ class PairedEyes:
             "fake": volume,
             "fake_pose_um": pose_um,
         }
-        if scan.eye is None or scan.eye.scan is None or scan.eye.fundus is None:
-            return sample
-        sample["fundus"] = _to_float(scan.eye.fundus).permute(2, 0, 1)
-        sample["grid"] = scan.eye.placement.to_grid(scan.eye.scan.coordinates(self.shape[2]))
-        for name in self._optional:
-            array = torch.from_numpy(getattr(scan.eye, name))
+        eye = scan.eye
+        for name in self._optional - {"fundus"}:
+            array = torch.from_numpy(getattr(eye, name))
             sample[name] = array[None].float() / 255 if name == "rescan" else array
+        if "fundus" in self._optional:
+            assert eye is not None and eye.fundus is not None and eye.scan is not None
+            assert self._photo_px is not None
+            sample["fundus"] = _to_float(resize_photo(eye.fundus, self._photo_px)).permute(2, 0, 1)
+            sample["grid"] = eye.placement.to_grid(eye.scan.coordinates(self.shape[2]))
         return sample
 
 
 @dataclass(frozen=True)
 class _Checked:
-    """What is kept of a pair; the optional arrays are those that its real eye has."""
+    """What is kept of a pair; ``optional`` names those of ``_OPTIONAL`` that its real eye has."""
 
     pose_um: Array
     fake_pose_um: Array
@@ -137,6 +147,7 @@ class _Checked:
     uncertain: tuple[bool, bool]
     optional: frozenset[str]
     scan: ScanPattern
+    apart_mm: float
     patient: str
     laterality: str
 
@@ -167,8 +178,9 @@ def _check_pair(
         poses[1].pose_um,
         spacing_mm,
         (not poses[0].ok.all(), not poses[1].ok.all()),
-        frozenset(n for n in ("rescan", "boundaries_um", "lesions") if eye and getattr(eye, n) is not None),
+        frozenset(name for name in _OPTIONAL if eye and getattr(eye, name) is not None),
         scans[0].scan,
+        _apart_mm(*scans),
         (eye and eye.patient) or key,
         (eye and eye.laterality) or "",
     )
@@ -196,6 +208,15 @@ def _check_lengths(where: str, fake: Scan, spacing_mm: Spacing) -> None:
             )
 
 
+def _apart_mm(real: Scan, fake: Scan) -> float:
+    """Mean distance of the places of the A-scans of both; NaN where one does not tell its scan."""
+    told = [scan.eye.scan for scan in (real, fake) if scan.eye and scan.eye.scan]
+    if len(told) < 2:
+        return math.nan
+    places, others = (scan.coordinates(real.volume.shape[2]) for scan in told)
+    return float((places - others).norm(dim=-1).mean())
+
+
 def _spacing(scan: Scan) -> Spacing:
     if scan.eye is not None:
         return scan.eye.spacing_mm
@@ -213,12 +234,23 @@ def _notes(real: VolumeSource, fake: VolumeSource, found: list[_Checked]) -> lis
                 f"The outer retina, and with it the pose, is uncertain in slices of {uncertain} of "
                 f"{len(found)} volumes of {source.name}."
             )
+    if apart_mm := [pair.apart_mm for pair in found if pair.apart_mm > _SAME_PLACE_MM]:
+        notes.append(
+            f"**In {len(apart_mm)} of {len(found)} pairs the slices of {fake.name} lie along other lines "
+            f"than the real ones, {fmean(apart_mm):.2g} mm apart in the mean: they show other places of the "
+            "retina.**"
+        )
     if len({pair.scan for pair in found}) > 1:
         notes.append(SEVERAL_SCANS)
     if real.read(real.keys[0]).eye is None:
         notes.append(
             f"Pictures do not say how large they are: a depth of {ASSUMED_DEPTH_MM:g} mm and lines of "
             f"{ASSUMED_SCAN.length_mm[0]:g} mm, the challenge's, are assumed."
+        )
+        notes.append(
+            "Pictures name neither patients nor sides: each eye counts as another patient's. Where both eyes "
+            "of a patient are here, ± and intervals are too narrow, and *other eyes* may be of the same "
+            "patient. Give --real a file of eyes (.h5), which names both."
         )
     return notes
 

@@ -9,6 +9,7 @@ import torch
 from torch.utils.data import DataLoader
 
 from fund2oct.data import EyeReader
+from fund2oct.data.store.patients import hashed_patient
 from fund2oct.evaluation.checkpoints import evaluate
 from fund2oct.evaluation.compare import mean_of
 from fund2oct.evaluation.distances import Wanted
@@ -46,6 +47,12 @@ def test_batches_may_tell_the_patients(datamodule):
     assert eyes.patients == ("a", "a", "b")
     assert torch.equal(eyes.photo_of_another(first["key"])["fundus"], third["fundus"])
     assert torch.equal(eyes.photo_of_another(second["key"])["fundus"], third["fundus"])
+    assert eyes.notes == []
+    (note,) = eyes_of(*told[:2]).notes
+    assert note.startswith("**There is no other patient")
+    names = hashed_patient("a", ""), "a", "b"
+    one = eyes_of(*({**sample, "patient": name} for sample, name in zip(told, names, strict=True)))
+    assert one.patients == (names[0], names[0], "b")
 
 
 def test_two_eyes_of_a_patient_tell_less_than_two_patients():

@@ -40,3 +40,28 @@ def _further(eyes: Sequence[int], place: int) -> Iterator[int]:
     # An even number: where right and left eyes alternate, their sides then agree even if nobody knows them.
     start = place + len(eyes) // 4 * 2
     return (eyes[(start + step) % len(eyes)] for step in range(len(eyes)))
+
+
+def one_patient_note(patients: Sequence[str]) -> list[str]:
+    """What a report has to say of its controls where all eyes are of one patient.
+
+    Only then does :func:`other_eyes` give an eye of the same patient.
+
+    Args:
+        patients: of each eye.
+
+    Returns:
+        The note; nothing where there are several patients.
+
+    Example:
+        >>> one_patient_note(["a", "b"])
+        []
+        >>> len(one_patient_note(["a", "a"]))
+        1
+    """
+    if len(set(patients)) > 1:
+        return []
+    return [
+        "**There is no other patient: rows of what is *shuffled*, and of *other eyes*, show the same one. "
+        "They tell nothing of whether an answer depends on the eye.**"
+    ]

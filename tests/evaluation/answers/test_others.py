@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from fund2oct.evaluation.answers.controls import told_otherwise
-from fund2oct.evaluation.answers.others import other_eyes
+from fund2oct.evaluation.answers.others import one_patient_note, other_eyes
 from fund2oct.models import VolumeModel
 from fund2oct.networks.known import Known
 from fund2oct.networks.layered.surfaces import SurfaceDistribution
@@ -39,6 +39,7 @@ def test_the_patient_matters_more_than_the_side():
 
 def test_without_another_patient_or_eye_there_is_still_an_answer():
     assert other_eyes(["a", "a"], ["OD", "OS"]) == [1, 0]
+    assert one_patient_note(["a", "a"]) and not one_patient_note(["a", "b", "a"])
     assert other_eyes(["a"], [""]) == [0]
     assert other_eyes([], []) == []
 
