@@ -29,6 +29,7 @@ import torch
 from fund2oct.by_path import listed
 from fund2oct.data import EyeReader, FundusOCTDataModule
 from fund2oct.data.loading.index import EyeIndex
+from fund2oct.data.loading.regularity import usable_eyes
 from fund2oct.evaluation.answers.answer import Answer
 from fund2oct.evaluation.answers.controls import (
     PredictsSurfaces,
@@ -244,8 +245,9 @@ def evaluate_checkpoints(
         raise ValueError("checkpoints: expected models of one volume shape and one photo size")
     preparation = common_preparation(models)
     with EyeReader(data) as reader:
-        index, digest = EyeIndex.read(reader), reader.digest()
-    index = index.subset(np.flatnonzero(index.has("fundus") & index.has("volume")))
+        every, digest = EyeIndex.read(reader), reader.digest()
+    usable, left_out = usable_eyes(every, "pairs", shape, data)
+    index = every.subset(np.flatnonzero(usable))
     chosen = choose_eyes(models, index.names(), digest, data)
     trained = set().union(*(task_of(model).seen.trained(index.names()) for model in models.values()))
     datamodule = FundusOCTDataModule(
@@ -258,7 +260,11 @@ def evaluate_checkpoints(
     )
     datamodule.prepare_data()
     datamodule.setup()
-    notes = [chosen.how, *preparation_notes(preparation, *index.prepared.mean(0).tolist())]
+    notes = [chosen.how, *(f"{note}." for note in left_out)]
+    notes += preparation_notes(preparation, *index.prepared.mean(0).tolist())
+    if len(models) > 1:  # a name may be that of the run, of which several are given
+        paths = zip(models, listed(checkpoints), strict=True)
+        notes += [f"*{name}* is the checkpoint `{path}`." for name, path in paths]
     with torch.inference_mode():
         return evaluate(models, datamodule, out, seed, distances, notes, own, (), figure_formats, only)
 

@@ -7,11 +7,13 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
 
 from fund2oct.by_path import listed
 from fund2oct.data.loading.index import EyeIndex
+from fund2oct.data.loading.regularity import usable_eyes
 from fund2oct.data.store.reader import EyeReader
 from fund2oct.evaluation.answers.answer import Answer, Given
 from fund2oct.evaluation.answers.floors import rescan
@@ -62,7 +64,7 @@ def evaluate_files(
         real: an HDF5 file of eyes, or a folder or zip of slices, see
             :func:`fund2oct.evaluation.sources.open_source`.
         fake: the generated volumes, likewise; or a checkpoint, which translates the photos of ``real``,
-            except those of eyes that it was trained or validated on.
+            except those of eyes that it was trained or validated on. Eyes without a photo are left out.
         out: folder of the report, see :func:`fund2oct.evaluation.evaluate`.
         protocol: a name of :data:`fund2oct.evaluation.PROTOCOLS`; None compares the files as they are.
         model: import paths of your own models' classes. The checkpoint takes the one that it names.
@@ -144,11 +146,14 @@ def _unseen(real: VolumeSource, model: VolumeModel, name: str) -> tuple[VolumeSo
     if not isinstance(real, EyeFiles):
         raise DataError(f"{real.name}: holds no photos to translate; give --real a file of eyes (.h5)")
     with EyeReader(real.paths) as reader:
-        index, digest = EyeIndex.read(reader, real.keys), reader.digest()
+        every, digest = EyeIndex.read(reader, real.keys), reader.digest()
+    usable, left_out = usable_eyes(every, "pairs", None, real.name)
+    index = every.subset(np.flatnonzero(usable))
     chosen = choose_eyes({name: model}, index.names(), digest, real.name, least=2)
     preparation = common_preparation({name: model})
     notes = preparation_notes(preparation, *index.prepared.mean(0).tolist())
-    return PreparedEyes(real, chosen.keys, preparation), [chosen.how, *notes]
+    how = [chosen.how, *(f"{note}." for note in left_out)]
+    return PreparedEyes(real, chosen.keys, preparation), [*how, *notes]
 
 
 def _drawn(model: VolumeModel, real: VolumeSource, path: Path, name: str, seed: int) -> VolumeSource:

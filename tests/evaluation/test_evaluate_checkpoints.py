@@ -166,6 +166,9 @@ def test_checkpoints_are_compared_in_one_table(tiny_checkpoint, tiny_eyes, tmp_p
     evaluate_checkpoints([str(tiny_checkpoint)] * 2, str(tiny_eyes), tmp_path, distances=NOTHING)
     table = (tmp_path / "report.md").read_text()
     assert "| tiny |" in table and "| tiny (2), shuffled photos |" in table
+    # Two checkpoints of one run have its name.
+    for name in ("tiny", "tiny (2)"):
+        assert f"* *{name}* is the checkpoint `{tiny_checkpoint}`." in table
 
 
 CLASSES = """
@@ -247,7 +250,10 @@ def test_lesions_of_eyes_with_lines_of_different_length_have_no_volume_in_common
     result = evaluate(
         {"black": Constant((6, 32, 48))}, data, tmp_path / "out", distances=NOTHING, only=["floor: rescan"]
     )
-    (*_, note) = result["protocol"]["notes"]
+    (*_, note, alone) = result["protocol"]["notes"]
     assert note == "The eyes were scanned along different lines: volumes of lesions are left out."
+    # Both eyes are of one patient, of whom there is no standard error.
+    assert alone.startswith("**There is no other patient: rows of what is *shuffled*")
+    assert "± nan" not in (tmp_path / "out" / "report.md").read_text()
     values = result["eyes"]["floor: rescan"][0]
     assert "PED/real_mm" in values and not [name for name in values if name.endswith("_mm3")]

@@ -153,6 +153,23 @@ def test_real_eyes_that_a_checkpoint_was_trained_on_are_left_out(split_otherwise
     assert "are left out: the model was trained" in written["protocol"]["notes"][0]
 
 
+def test_eyes_without_a_photo_are_left_out_and_counted(split_otherwise, strangers, tmp_path):
+    path, _ = split_otherwise
+    with EyeReader(strangers) as reader:
+        eyes = [reader.read(key) for key in reader.keys]
+    bare = [replace(eye, fundus=None, lesion_fundus=None) for eye in eyes]
+    mixed = write(tmp_path / "mixed.h5", [bare[0], *eyes[1:]])
+    of_data = evaluate_checkpoints([str(path)], str(mixed), tmp_path / "data", distances=NOTHING)
+    of_files = evaluate_files(mixed, path, tmp_path / "files", distances=NOTHING)
+    for result, name in ((of_data, "model"), (of_files, "generated")):
+        assert judged(result, name) == [eye.key for eye in eyes[1:]]
+        note = f"{mixed}: 1 eyes without a photo or a volume are left out."
+        assert note in result["protocol"]["notes"]
+    none = write(tmp_path / "none.h5", bare)
+    with pytest.raises(DataError, match=r"none.h5: expected eyes with a photo and a volume, found none in 4"):
+        evaluate_files(none, path, tmp_path / "none", distances=NOTHING)
+
+
 def test_too_few_patients_to_hold_any_back_is_said(tiny_eyes, tmp_path):
     with EyeReader(tiny_eyes) as reader:
         keys = reader.keys[:3]

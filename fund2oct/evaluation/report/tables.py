@@ -86,8 +86,9 @@ from both volumes. Of the real volumes' A-scans
 {0:.1%} have no thickness, and {1:.1%} of the others are implausible."""
 
 _TRUTH_TEXT = """\
-The simulation knows where the boundaries and the lesions are: these columns compare what was found in
-the answer with the truth, where those above compare it with what was found in the real volume."""
+The simulation knows where the boundaries and the lesions are, and files of some scanners hold boundaries of
+their own: these columns compare what was found in the answer with these, where those above compare it with
+what was found in the real volume."""
 
 _GROUPS_TEXT = """\
 An eye with several diseases is in several groups; *flat* eyes have nothing that lifts or swells the
