@@ -13,6 +13,14 @@ from fund2oct.data.tables.spreadsheet import Table, some
 from fund2oct.eye import DataError
 
 _LAST_WORD = re.compile(r"(.*?)[^A-Za-z0-9]*([A-Za-z]+)", re.DOTALL)
+_VISIT = re.compile(
+    r"[\W_]*(?<![^\W_])"
+    r"(?:(?:19|20)\d\d[\W_]?[01]\d[\W_]?[0-3]\d|[0-3]\d[\W_]?[0-3]\d[\W_]?(?:19|20)\d\d)(?![^\W_])"
+    r"|[\W_]*(?<![^\W_])(?:19|20)\d\d(?:[\W_]?[01]\d)?$"
+    r"|[\W_]*(?<![^\W\d_])v(?:isit)?[\W_]?\d+$",
+    re.IGNORECASE,
+)
+"""A day anywhere in a name; a year, a month of it, or the number of a visit at its end."""
 
 
 def with_patients(eyes: list[EyeRow], table: Table, no_patients: bool) -> tuple[list[EyeRow], list[str]]:
@@ -66,8 +74,14 @@ def patients_of_names(names: Sequence[str]) -> tuple[list[str], str]:
     stems = [without_side(name) for name in names]
     sides = Counter((stem, laterality_of(name)) for stem, name in zip(stems, names, strict=True))
     pairs = [stem for stem, count in Counter(stem for stem, _ in sides).items() if count > 1]
+    reason = "two eyes of one patient must not be both trained and tested on"
     if not pairs or "" in stems or max(sides.values()) > 1:
-        return [], "two eyes of one patient must not be both trained and tested on"
+        return [], reason
+    first: dict[str, str] = {}
+    for name, stem in zip(names, stems, strict=True):
+        other = first.setdefault(_without_visit(stem), name)
+        if without_side(other) != stem:
+            return [], f"{other} and {name} may be two visits of one patient, and {reason}"
     example = [name for name, stem in zip(names, stems, strict=True) if stem == pairs[0]]
     return stems, (
         f"{len(set(stems))} patients were taken from the names of {len(names)} eyes, as {pairs[0]!r} of "
@@ -84,6 +98,11 @@ def without_side(name: str) -> str:
     """
     found = _LAST_WORD.fullmatch(name)
     return found[1] if found and laterality_of(name) == laterality_of(found[2]) != "" else ""
+
+
+def _without_visit(stem: str) -> str:
+    """A name without side, also without the date or the number of a visit, unless it is nothing else."""
+    return _VISIT.sub("", stem).strip(" ._-") or stem
 
 
 def repeated_keys(eyes: list[EyeRow]) -> list[tuple[str, str]]:

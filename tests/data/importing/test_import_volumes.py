@@ -42,7 +42,15 @@ def test_two_eyes_of_a_patient_are_of_one(en_face, tmp_path):
         import_volumes(source, tmp_path / "eyes.h5", options, no_patients=True)
 
 
-@pytest.mark.parametrize("names", [("p12_OD", "p12_OS", "p12_OD_2021"), ("p12_OD", "p13_OD"), ("a", "b")])
+@pytest.mark.parametrize(
+    "names",
+    [
+        ("p12_OD", "p12_OS", "p12_OD_2021"),
+        ("p12_2021_OD", "p12_2021_OS", "p12_2022_OD"),
+        ("p12_OD", "p13_OD"),
+        ("a", "b"),
+    ],
+)
 def test_names_that_do_not_tell_the_patients_are_refused(names, tmp_path, capsys):
     command = ["import", "volumes", str(volumes(tmp_path / "in", *names)), str(tmp_path / "eyes.h5")]
     command += ["--workers", "1", "--spacing-mm", *map(str, SPACING_MM)]

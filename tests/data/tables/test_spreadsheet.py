@@ -231,6 +231,28 @@ def test_names_that_do_not_tell_the_patients_need_a_word(rows, tmp_path):
         eyes_of(tmp_path, "photo\n" + rows)
 
 
+@pytest.mark.parametrize(
+    "one, other",
+    [
+        ("0012_20210304", "0012_20220310"),
+        ("04.03.2021 p12", "10-03-2022 p12"),
+        ("p12_2021-03", "p12_2022-03"),
+        ("p12_v1", "p12_visit2"),
+        ("p12", "p12v2"),
+    ],
+)
+def test_visits_of_one_patient_are_not_taken_for_two(one, other, tmp_path):
+    message = re.escape(f"{one}_OD and {other}_OD may be two visits of one patient, and two eyes of one")
+    with pytest.raises(DataError, match=f"expected a column patient, found photo: {message}"):
+        eyes_of(tmp_path, f"photo\n{one}_OD.png\n{one}_OS.png\n{other}_OD.png\n")
+
+
+@pytest.mark.parametrize("one, other", [("20210304", "20220310"), ("p2001", "p2002"), ("nav1", "nav2")])
+def test_names_of_numbers_alone_are_no_visits(one, other, tmp_path):
+    eyes, _ = eyes_of(tmp_path, f"photo\n{one}_OD.png\n{one}_OS.png\n{other}_OD.png\n")
+    assert [eye.patient for eye in eyes] == [one, one, other]
+
+
 def test_an_empty_cell_of_a_patient_is_said(tmp_path):
     eyes, notes = eyes_of(tmp_path, "photo,patient\na.png,007\nb.png,\n")
     assert [eye.patient for eye in eyes] == ["007", "b"] and "row 3: names no patient" in notes[0]
