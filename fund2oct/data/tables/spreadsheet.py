@@ -21,6 +21,8 @@ _NUMBER = re.compile(r"[+-]?(0|[1-9]\d{0,14})(\.\d+)?")
 _COMMA_NUMBER = re.compile(r"[+-]?(0|[1-9]\d{0,14})(,\d+)?")
 _THOUSANDS = re.compile(r"[+-]?[1-9]\d{0,2},\d{3}")
 _INFINITE = {"inf", "-inf"}
+_UNMARKED_UTF_16: dict[tuple[bool, ...], str] = {(False, True): "utf-16-le", (True, False): "utf-16-be"}
+"""By which of a table's first two bytes is zero, as of a letter in UTF-16 without a byte order mark."""
 
 
 @dataclass(frozen=True)
@@ -96,8 +98,7 @@ def plain_values(table: Table, name: str) -> tuple[list[Plain | None], str]:
     if known and all(map(_NUMBER.fullmatch, known)):
         return [None if _is_no_number(cell) else as_number(cell) for cell in cells], ""
     if known and all(map(_COMMA_NUMBER.fullmatch, known)):
-        if all(map(_THOUSANDS.fullmatch, (cell for cell in known if "," in cell))):
-            found = next(cell for cell in known if "," in cell)
+        if found := unclear_comma(known):
             return _texts(cells), (
                 f"column {name!r}: {found!r} may have a decimal comma or one between thousands; kept as text"
             )
@@ -112,6 +113,17 @@ def plain_values(table: Table, name: str) -> tuple[list[Plain | None], str]:
             "are; empty such cells where they should be numbers"
         )
     return _texts(cells), ""
+
+
+def unclear_comma(cells: Sequence[str]) -> str:
+    """The first cell with a comma where each of them may be decimal, or one between thousands; else empty.
+
+    Example:
+        >>> unclear_comma(["812", "1,034"]), unclear_comma(["812,5", "1,034"])
+        ('1,034', '')
+    """
+    commas = [cell for cell in cells if "," in cell]
+    return commas[0] if commas and all(map(_THOUSANDS.fullmatch, commas)) else ""
 
 
 def as_number(cell: str) -> int | float:
@@ -203,8 +215,11 @@ def _text(path: Path) -> tuple[str, list[str]]:
     data = path.read_bytes()
     if data.startswith(b"PK\3\4") or data.startswith(b"\xd0\xcf\x11\xe0"):
         raise DataError(f"{path}: expected CSV, found a workbook; save it as 'CSV UTF-8' in your spreadsheet")
-    marked = data.startswith((b"\xff\xfe", b"\xfe\xff"))
-    encodings = ["utf-16"] if marked else ["utf-8-sig", "cp1252"]
+    zeros = tuple(byte == 0 for byte in data[:2])
+    if data.startswith((b"\xff\xfe", b"\xfe\xff")):
+        encodings = ["utf-16"]
+    else:
+        encodings = [_UNMARKED_UTF_16[zeros]] if zeros in _UNMARKED_UTF_16 else ["utf-8-sig", "cp1252"]
     for encoding in encodings:
         try:
             text = data.decode(encoding)

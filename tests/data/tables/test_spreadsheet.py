@@ -27,6 +27,8 @@ SAME = {
     "bars": PLAIN.replace(",", "|"),
     "byte order mark": PLAIN.encode("utf-8-sig"),
     "Excel's Unicode text": PLAIN.replace(",", "\t").encode("utf-16"),
+    "UTF-16 without a mark": PLAIN.encode("utf-16-le"),
+    "UTF-16 without a mark, the other way round": PLAIN.encode("utf-16-be"),
     "sep=": "sep=;\n" + PLAIN.replace(",", ";"),
     "quoted sep=": '"sep=;"\r\n' + PLAIN.replace(",", ";").replace("\n", "\r\n"),
     "Windows": PLAIN.replace("\n", "\r\n"),
