@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import PureWindowsPath
 from typing import Literal
 
-from fund2oct.data.tables.spreadsheet import Table, as_number, plain_values, some
+from fund2oct.data.tables.spreadsheet import Table, as_number, plain_values, some, unclear_comma
 from fund2oct.eye import DataError, Plain
 from fund2oct.geometry import Line
 
@@ -257,11 +257,23 @@ def _lines(rows: list[tuple[int, dict[str, str]]], columns: tuple[str, ...]) -> 
         raise DataError(f"lines: expected the columns {', '.join(names)}, {', '.join(missing)} is missing")
     if not any(cells[name] for _, cells in rows for name in names):
         return None
+    if unit == "px":
+        _check_commas(rows, names)
     ends = []
     for number, cells in rows:
         x0, y0, x1, y1 = (_number(number, name, cells) for name in names)
         ends.append(((x0, y0), (x1, y1)))
     return GivenLines(tuple(ends), unit)
+
+
+def _check_commas(rows: list[tuple[int, dict[str, str]]], names: list[str]) -> None:
+    """Refuse pixels of which 1,034 may be one or a thousand."""
+    if found := unclear_comma([cells[name] for _, cells in rows for name in names]):
+        number, name = next((number, name) for number, cells in rows for name in names if cells[name] == found)
+        raise DataError(
+            f"row {number}: {name}: {found!r}: decimal or thousands comma? write decimals behind a point, and "
+            "thousands without a comma"
+        )
 
 
 def _listed(number: int, name: str, cell: str) -> tuple[Line, ...]:

@@ -223,6 +223,7 @@ def test_a_line_that_leaves_the_photo_is_said(clinic):
 WRONG = {
     "no number": ({"x0_px": "left"}, "rows 2 to 4: row 3: x0_px: expected a number, found 'left'"),
     "nothing": ({"y1_px": ""}, "row 3: y1_px: expected a number, found ''"),
+    "thousands": ({"x0_px": "1,034"}, r"row 3: x0_px: '1,034': decimal or thousands comma\? write"),
     "no picture": ({"bscan": ""}, "row 3: bscan: expected the name of a picture, found none"),
     "two patients": ({"patient": "px"}, "rows 2 and 3: patient: .* found 'pa' and 'px'"),
     "two photos": ({"photo": "b.png"}, "rows 2 and 3: photo: expected the same in all rows of an eye"),
@@ -242,6 +243,16 @@ def test_an_eye_whose_rows_make_no_sense_is_named_and_the_others_imported(cells,
     )
     assert report.imported == ["b", "c"]
     assert [line for line in report.lines() if re.search(message, line)], report.lines()
+
+
+def test_a_comma_is_decimal_where_another_of_the_eye_must_be(clinic):
+    folder, rows = clinic
+    scans = []
+    for mark in ",.":
+        table = write(folder / "t.csv", changed(rows, 2, x0_px=f"150{mark}125", y0_px=f"60{mark}5"))
+        import_table(table, folder / "e.h5", OPTIONS, overwrite=True, columns={"key": "eye"})
+        scans.append(read(folder / "e.h5")[0].scan)
+    assert scans[0] == scans[1]
 
 
 @pytest.mark.parametrize(
