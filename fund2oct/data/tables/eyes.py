@@ -268,11 +268,11 @@ def _lines(rows: list[tuple[int, dict[str, str]]], columns: tuple[str, ...]) -> 
 
 def _check_commas(rows: list[tuple[int, dict[str, str]]], names: list[str]) -> None:
     """Refuse pixels of which 1,034 may be one or a thousand."""
-    if found := unclear_comma([cells[name] for _, cells in rows for name in names]):
-        number, name = next((number, name) for number, cells in rows for name in names if cells[name] == found)
+    places = {cells[name]: f"row {number}: {name}" for number, cells in reversed(rows) for name in names}
+    if found := unclear_comma(list(places)):
         raise DataError(
-            f"row {number}: {name}: {found!r}: decimal or thousands comma? write decimals behind a point, and "
-            "thousands without a comma"
+            f"{places[found]}: {found!r}: decimal or thousands comma? write decimals behind a point, and "
+            "nothing between thousands"
         )
 
 
