@@ -23,6 +23,7 @@ from fund2oct.levels import Levels
 PICTURES = (".png", ".jpg", ".jpeg", ".bmp")
 TIFF, _NUMPY, _NIFTI = (".tif", ".tiff"), (".npy", ".npz"), (".nii", ".nii.gz")
 STACKS = TIFF + _NUMPY + _NIFTI
+_ENDINGS = (".ome.tif", ".ome.tiff", *STACKS, *PICTURES)
 Spacing = tuple[float, float, float]
 StackPath = str | os.PathLike[str] | Sequence[str | os.PathLike[str]]
 
@@ -52,6 +53,20 @@ class Stack:
     levels: Levels | None = None
     notes: tuple[str, ...] = ()
     origin: str = ""
+
+
+def volume_name(name: str) -> str:
+    """What a volume is called: its file without the ending, or its folder. Other dots belong to the name.
+
+    Args:
+        name: the name of the file or folder, without the folders above it.
+
+    Example:
+        >>> volume_name("p12_OD.nii.gz"), volume_name("1.2.840.1")
+        ('p12_OD', '1.2.840.1')
+    """
+    ending = next((ending for ending in _ENDINGS if name.lower().endswith(ending)), "")
+    return name[: len(name) - len(ending)]
 
 
 def stack_files(path: StackPath) -> list[Path]:

@@ -7,7 +7,7 @@ from functools import partial
 from pathlib import Path
 
 from fund2oct.data.formats.naming import laterality_of, natural_order
-from fund2oct.data.formats.stacks import PICTURES, STACKS, TIFF, stack_files
+from fund2oct.data.formats.stacks import PICTURES, STACKS, TIFF, stack_files, volume_name
 from fund2oct.data.formats.tiff import n_pages
 from fund2oct.data.importing.assemble import ImportOptions, make_eye, read_files
 from fund2oct.data.importing.engine import Candidate, fingerprint_of, import_eyes
@@ -16,8 +16,6 @@ from fund2oct.data.store.layout import Compression
 from fund2oct.data.tables.patients import patients_of_names, without_side
 from fund2oct.data.tables.spreadsheet import some
 from fund2oct.eye import DataError, Eye
-
-_OME = (".ome.tif", ".ome.tiff")
 
 
 def import_volumes(
@@ -126,10 +124,7 @@ def _patients(source: Path, names: list[str], no_patients: bool) -> tuple[list[s
 
 def _name(path: Path) -> str:
     """What a file is called without its ending, or a folder."""
-    name = path.name
-    for ending in (*_OME, *STACKS):
-        name = name[: -len(ending)] if name.lower().endswith(ending) and path.is_file() else name
-    return name
+    return volume_name(path.name) if path.is_file() else path.name
 
 
 def _read(path: Path, patient: str, options: ImportOptions) -> tuple[Eye, list[str]]:

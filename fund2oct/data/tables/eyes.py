@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import PureWindowsPath
 from typing import Literal
 
+from fund2oct.data.formats.stacks import volume_name
 from fund2oct.data.tables.spreadsheet import Table, as_number, plain_values, some, unclear_comma
 from fund2oct.eye import DataError, Plain
 from fund2oct.geometry import Line
@@ -34,6 +36,7 @@ OF_LINES = COLUMNS[10:]
 """Where the line of a B-scan begins and ends."""
 
 _OF_BSCANS = ("bscan", "slice", *OF_LINES)
+_FROM_A_STAR_ON = re.compile(r"[ ._-]*[*?].*")
 
 
 @dataclass(frozen=True)
@@ -88,8 +91,15 @@ class EyeRow:
 
     @property
     def file_name(self) -> str:
-        """What the files are called without folder and ending."""
-        return PureWindowsPath(self.photo or self.volume.split("|")[0].strip().rstrip("/*")).stem
+        """What the files are called without folder and ending.
+
+        A pattern is called what it has before its star, or else by its folder.
+        """
+        if self.photo:
+            return PureWindowsPath(self.photo).stem
+        parts = PureWindowsPath(self.volume.split("|")[0].strip()).parts
+        named = [_FROM_A_STAR_ON.sub("", part) for part in parts]
+        return volume_name(next(filter(None, reversed(named)), self.volume))
 
     @property
     def label(self) -> str:

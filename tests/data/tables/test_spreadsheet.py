@@ -215,6 +215,25 @@ def eyes_of(folder, content, no_patients=False):
     return with_patients(eyes, table, no_patients)
 
 
+@pytest.mark.parametrize(
+    "volume, name",
+    [
+        ("p12_OD.nii.gz", "p12_OD"),
+        ("scans\\p12_OD.OME.tif", "p12_OD"),
+        ("scans/p12.OD", "p12.OD"),
+        ("1.2.840.2", "1.2.840.2"),
+        ("eye7_OD/*.png", "eye7_OD"),
+        ("eye7_OD/", "eye7_OD"),
+        ("all/eye7_OD_*.png", "eye7_OD"),
+        ("eye7_OD_1.png | eye7_OD_2.png", "eye7_OD_1"),
+        ("*.png", "*"),
+    ],
+)
+def test_a_volume_is_called_by_its_file_or_folder(volume, name, tmp_path):
+    [eye], _ = eyes_of(tmp_path, f"volume;age\n{volume};7\n")
+    assert eye.name == name and laterality_of(eye.name) == ("OD" if "OD" in volume else "")
+
+
 def test_two_eyes_of_a_patient_stay_together_without_a_column(tmp_path):
     eyes, notes = eyes_of(tmp_path, "photo\np1_OD.png\np1_OS.png\np2_OD.png\n")
     assert [eye.patient for eye in eyes] == ["p1", "p1", "p2"]
