@@ -130,11 +130,15 @@ def _read(
     volume: Path | tuple[Path, ...] | None,
     notes: tuple[str, ...],
 ) -> tuple[Eye, list[str]]:
+    names = laterality_of(eye.name), laterality_of(eye.file_name)
     try:
         told = side_of(eye.laterality)
-        laterality = told or laterality_of(eye.name) or laterality_of(eye.file_name)
     except ValueError as error:
         raise DataError(str(error)) from None
+    laterality = told or names[0] or names[1]
+    if other := next((side for side in names if side and side != laterality), ""):
+        how = "as was told" if told else "as its key says"
+        notes += (f"its name says {other}, and it is taken for {laterality} {how}",)
     exam = read_files(
         photo, volume, options, laterality=laterality, source="table", metadata=eye.metadata, notes=notes
     )

@@ -82,6 +82,21 @@ def test_the_name_of_the_photo_tells_the_side_where_the_key_does_not(key, side, 
         assert reader.read(key).laterality == side
 
 
+@pytest.mark.parametrize(
+    ("key", "side", "said"),
+    [
+        ("", "R", ["its name says OS, and it is taken for OD as was told"]),
+        ("7_OD", "L", ["its name says OD, and it is taken for OS as was told"]),
+        ("7_OD", "", ["its name says OS, and it is taken for OD as its key says"]),
+        ("7", "L", []),
+    ],
+)
+def test_a_side_that_the_name_contradicts_is_said(key, side, said, folder):
+    rows = ("photo", "key", "patient", "laterality"), ("photo_01L.png", key, "p1", side)
+    report = import_table(write(folder / "eyes.csv", *rows), folder / "eyes.h5", OPTIONS)
+    assert [note for _, note in report.notes if "its name says" in note] == said
+
+
 def test_the_same_again_does_nothing_and_a_change_is_seen(folder):
     table = write(folder / "eyes.tsv", ("photo", "patient"), ("photo_01L.png", "p1"), delimiter="\t")
     out = folder / "eyes.h5"
