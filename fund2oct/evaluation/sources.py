@@ -15,7 +15,7 @@ from typing import Protocol
 
 import numpy as np
 
-from fund2oct.data.formats.images import read_slice
+from fund2oct.data.formats.images import read_slices
 from fund2oct.data.preparing.preparation import Preparation
 from fund2oct.data.store.reader import EyeReader
 from fund2oct.evaluation.protocol import ASSUMED_SCAN
@@ -288,13 +288,13 @@ def _on_disk(path: Path, names: Iterable[str]) -> Iterator[Path]:
 
 def _read_bscans(paths: Sequence[Path]) -> list[Array]:
     """Slices as bytes, all by one black and white."""
-    bscans, stated = zip(*(read_slice(path) for path in paths), strict=True)
+    bscans, stated = read_slices(paths)
     for path, bscan in zip(paths, bscans, strict=True):
         # NaN would pass for black.
         if bscan.dtype.kind == "f" and not np.isfinite(bscan).all():
             raise DataError(f"{path}: expected finite intensities, found NaN or infinity")
     try:
-        levels = stated[0] or find_levels(np.concatenate([bscan.ravel() for bscan in bscans]))
+        levels = stated or find_levels(np.concatenate([bscan.ravel() for bscan in bscans]))
     except DataError as error:
         raise DataError(f"{paths[0]} and the eye's other slices: {error}; save them with 8 bits") from error
     return [to_bytes(bscan, levels) for bscan in bscans]

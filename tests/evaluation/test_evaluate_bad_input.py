@@ -77,9 +77,15 @@ def slice_constant(place, eyes):
 
 
 def slice_not_a_number(place, eyes):
-    (place / "fake" / SECOND / f"{SECOND}_3.png").unlink()
-    values = np.full((32, 48), np.nan, np.float32)
-    tifffile.imwrite(f"fake/{SECOND}/{SECOND}_3.tif", values)
+    for number in range(6):
+        (place / "fake" / SECOND / f"{SECOND}_{number}.png").unlink()
+        values = np.full((32, 48), np.nan if number == 3 else 0.5, np.float32)
+        tifffile.imwrite(f"fake/{SECOND}/{SECOND}_{number}.tif", values)
+
+
+def slice_of_more_bits(place, eyes):
+    path = place / "fake" / SECOND / f"{SECOND}_3.png"
+    Image.fromarray(np.asarray(Image.open(path)).astype(np.uint16) * 257).save(path)
 
 
 def eye_of_another_size(place, eyes):
@@ -159,6 +165,12 @@ TABLE = [
         slice_not_a_number,
         [*FILES, "fake"],
         f"fake/{SECOND}/{SECOND}_3.tif: expected finite intensities, found NaN or infinity",
+    ),
+    (
+        slice_of_more_bits,
+        [*FILES, "fake"],
+        f"fake/{SECOND}/{SECOND}_3.png: expected uint8 as in {SECOND}_0.png, found uint16, or black and "
+        "white the other way round; save all slices alike",
     ),
     (
         eye_of_another_size,

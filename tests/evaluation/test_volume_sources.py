@@ -157,6 +157,8 @@ def test_a_picture_that_cannot_be_used_is_named(slices, zipped, spoil, message):
 def test_not_a_number_is_not_black(slices):
     folder = slices(ending=".tif")
     values = np.full((10, 14), 0.5, np.float32)
+    for number in range(6):
+        tifffile.imwrite(folder / "eye1" / f"eye1_{number}.tif", values)
     values[3, 4] = np.nan
     tifffile.imwrite(folder / "eye1" / "eye1_3.tif", values)
     with pytest.raises(DataError, match=r"eye1_3.tif: expected finite intensities, found NaN or infinity"):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +11,8 @@ import numpy as np
 import tifffile
 from PIL import Image, ImageOps
 
-from fund2oct.data.formats.tiff import n_pages
+from fund2oct.data.formats.by_library import by_library
+from fund2oct.data.formats.tiff import grey_of_colours, n_pages
 from fund2oct.eye import Array, DataError, stated_origin
 from fund2oct.file_kinds import is_made_here, kind_of, why_not_a_file
 from fund2oct.levels import Levels, find_levels, is_guessed, to_bytes
@@ -119,7 +120,39 @@ def read_slice(path: str | os.PathLike[str]) -> tuple[Array, Levels | None]:
             f"{path}: holds {pages} pages, is a volume by itself; expected one B-scan in each file, or this "
             "file alone as a volume"
         )
-    return (values, levels) if values.ndim == 2 else (read_grey(path), None)
+    if values.ndim == 2:
+        return values, levels
+    # Colours of more bits stay numbers too, lest each slice get a white of its own.
+    return (read_grey(path), None) if values.dtype.itemsize == 1 else (grey_of_colours(values), levels)
+
+
+def read_slices(paths: Sequence[Path]) -> tuple[list[Array], Levels | None]:
+    """Read the B-scans of one volume, whose numbers have to mean the same in all of them.
+
+    Args:
+        paths: their picture files, as :func:`read_slice`.
+
+    Returns:
+        Grey numbers of each, and the numbers that are black and white in all, where the files tell them.
+
+    Raises:
+        DataError: as :func:`read_slice`, or if their types, or their black and white, differ.
+
+    Example:
+        >>> Image.new("L", (48, 32)).save("slice_0.png")
+        >>> Image.new("L", (48, 32)).save("slice_1.png")
+        >>> bscans, levels = read_slices([Path("slice_0.png"), Path("slice_1.png")])
+        >>> len(bscans), bscans[0].shape, levels
+        (2, (32, 48), None)
+    """
+    bscans, levels = zip(*map(read_slice, paths), strict=True)
+    for path, bscan, stated in zip(paths, bscans, levels, strict=True):
+        if (bscan.dtype, stated) != (bscans[0].dtype, levels[0]):
+            raise DataError(
+                f"{path}: expected {bscans[0].dtype} as in {paths[0].name}, found {bscan.dtype}, or black "
+                "and white the other way round; save all slices alike"
+            )
+    return list(bscans), levels[0]
 
 
 def picture_origin(path: str | os.PathLike[str]) -> str:
@@ -178,13 +211,11 @@ def _read(path: str | os.PathLike[str]) -> tuple[Array, Levels | None]:
     kind = kind_of(path)
     if kind and not kind.endswith("picture"):
         raise DataError(f"{path}: is {kind}; expected a picture")
-    try:
-        values, levels = _decode(Path(path))
-    except DataError as error:
-        raise DataError(f"{path}: {error}") from error
-    # A damaged file makes decoders raise whatever they stumble over.
-    except (OSError, ValueError, SyntaxError, TypeError, IndexError, Image.DecompressionBombError) as error:
-        raise DataError(f"{path}: cannot be read as a picture, it is damaged or none ({error})") from error
+    with by_library(Path(path), "a picture"):
+        try:
+            values, levels = _decode(Path(path))
+        except DataError as error:
+            raise DataError(f"{path}: {error}") from error
     if values.size == 0:
         raise DataError(f"{path}: cannot be read as a picture, it holds no pixels")
     return values, levels

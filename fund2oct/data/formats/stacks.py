@@ -13,7 +13,7 @@ from pathlib import Path
 import numpy as np
 
 from fund2oct.data.formats.by_library import by_library
-from fund2oct.data.formats.images import picture_origin, read_slice
+from fund2oct.data.formats.images import picture_origin, read_slices
 from fund2oct.data.formats.naming import laterality_of, natural_order, plain_name
 from fund2oct.data.formats.nifti import read_nifti
 from fund2oct.data.formats.tiff import read_tiff
@@ -175,20 +175,15 @@ def _file(file: Path, axes: str) -> Stack:
 
 def _pictures(files: list[Path], axes: str) -> Stack:
     """Slices with one black and one white: the numbers stay as they are until all are there."""
-    bscans, levels = zip(*(read_slice(file) for file in files), strict=True)
-    for file, bscan, stated in zip(files, bscans, levels, strict=True):
+    bscans, levels = read_slices(files)
+    for file, bscan in zip(files, bscans, strict=True):
         if bscan.shape != bscans[0].shape:
             raise DataError(
                 f"{file}: expected {bscans[0].shape} pixels as in {files[0].name}, found {bscan.shape}"
             )
-        if (bscan.dtype, stated) != (bscans[0].dtype, levels[0]):
-            raise DataError(
-                f"{file}: expected {bscans[0].dtype} as in {files[0].name}, found {bscan.dtype}, or black "
-                "and white the other way round; save all slices alike"
-            )
     volume = np.stack(bscans).transpose([axes.index(letter) for letter in "szx"])
     origin = max(picture_origin(file) for file in files)  # one that was not scanned tells it of all
-    return Stack(volume, tuple(files), None, levels[0], _gap_notes(files), origin)
+    return Stack(volume, tuple(files), None, levels, _gap_notes(files), origin)
 
 
 def _check_one_eye(files: list[Path]) -> None:

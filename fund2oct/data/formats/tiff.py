@@ -50,7 +50,7 @@ def read_tiff(path: Path) -> tuple[Array, Levels | None, tuple[float, float, flo
         raise DataError(f"{path}: {error}") from error
     if decoded and "S" in axes:
         values = np.moveaxis(values, axes.index("S"), -1)
-        values, axes = _grey(values), axes.replace("S", "")
+        values, axes = grey_of_colours(values), axes.replace("S", "")
     if len(axes.replace("S", "")) == 2:
         values, axes = values.reshape(-1, *values.shape[-2:]), f"?{axes}"
     if not sizes or len(axes) != 3:
@@ -133,7 +133,7 @@ def _inverted(values: Array, bits: int) -> Levels:
     return white, black
 
 
-def _grey(values: Array) -> Array:
+def grey_of_colours(values: Array) -> Array:
     """Grey of colours along the last axis, weighted as the eye does; an alpha channel is left out."""
     if values.shape[-1] < 3:
         return values[..., 0]

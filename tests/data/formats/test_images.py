@@ -169,6 +169,18 @@ def test_damaged_files_are_named(tmp_path, colours):
         read_grey(tmp_path / "b.tif")
 
 
+def test_what_a_codec_raises_is_damage(tmp_path, colours):
+    path = tmp_path / "a.tif"
+    tifffile.imwrite(path, colours.astype(np.uint16) * 257, photometric="rgb", compression="zlib")
+    np.testing.assert_array_equal(read_rgb(path), colours)
+    with tifffile.TiffFile(path) as tif:
+        start, n_bytes = tif.pages.first.dataoffsets[0], tif.pages.first.databytecounts[0]
+    content = path.read_bytes()
+    path.write_bytes(content[:start] + b"\xff" * n_bytes + content[start + n_bytes :])
+    with pytest.raises(DataError, match=r"a.tif: cannot be read as a picture, it is damaged or none \("):
+        read_rgb(path)
+
+
 def test_shrinking_averages():
     stripes = np.tile(np.uint8([0, 200]), (8, 40))
     assert np.ptp(resize(stripes, 8, 20)[:, 2:-2].astype(int)) <= 2

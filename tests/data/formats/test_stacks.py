@@ -1,6 +1,7 @@
 import math
 import pickle
 
+import cv2
 import numpy as np
 import pytest
 import tifffile
@@ -53,6 +54,20 @@ def test_slices_of_a_deep_folder_have_one_white(tmp_path):
     Image.fromarray(np.zeros((8, 9), np.uint8)).save(tmp_path / "1.png")
     with pytest.raises(DataError, match=r"1.png: expected uint16 as in 0.png, found uint8"):
         read_stack(tmp_path)
+
+
+@pytest.mark.parametrize("ending", ["png", "tif"])
+def test_slices_in_deep_colours_have_one_white_too(ending, tmp_path):
+    for number, top in enumerate((200, 4000, 60000)):
+        deep = np.full((8, 9, 3), top, np.uint16)
+        deep[0, 0] = (1000, 2000, 3000)
+        if ending == "png":
+            cv2.imwrite(str(tmp_path / f"{number}.png"), deep[..., ::-1])
+        else:
+            tifffile.imwrite(tmp_path / f"{number}.tif", deep, photometric="rgb")
+    stack = read_stack(tmp_path)
+    assert stack.levels is None and stack.volume[:, 3, 4].tolist() == [200, 4000, 60000]
+    assert set(stack.volume[:, 0, 0].tolist()) == {299 + 2 * 587 + 3 * 114}
 
 
 def test_levels_are_those_given_or_those_of_the_file_or_asked_for(volume):
