@@ -153,7 +153,14 @@ BAD = {
     "a raw cube": (lambda f: write_img(f, "P1_OD_cube_raw.img"), "a raw cube"),
     "not DICOM": (lambda f: (f / "a.dcm").write_bytes(b"x" * 999), "cannot be read as DICOM"),
     "DICOM of another class": (lambda f: another_class(f), "expected DICOM of the class"),
-    "half of a DICOM": (lambda f: cut(write_dicom(f, localizer=False), 600), "a.*opt.dcm|opt.dcm"),
+    "a DICOM without pixels": (
+        lambda f: cut(write_dicom(f, localizer=False), 600),
+        "opt.dcm: expected pixels, found none; it is truncated or holds only a description",
+    ),
+    "half of a DICOM": (
+        lambda f: cut(write_dicom(f, localizer=False), -S * Z * X // 2),
+        "opt.dcm: cannot be read as pixels of DICOM, it is damaged or none",
+    ),
     "not an .e2e": (
         lambda f: (f / "a.e2e").write_bytes(b"x" * 9999),
         "a Heidelberg .e2e|needs? eyepy|expected B-scans, found none",
