@@ -141,7 +141,15 @@ def _pixels(path: Path, image: Any) -> tuple[Array, Levels | None]:
     if not image.get("PixelData"):
         raise DataError(f"{path}: expected pixels, found none; it is truncated or holds only a description")
     with by_library(path, "pixels of DICOM"):
-        values = _pydicom().pixels.pixel_array(image)  # in RGB, whatever colours are stored
+        try:
+            values = _pydicom().pixels.pixel_array(image)  # in RGB, whatever colours are stored
+        except RuntimeError as error:
+            if "missing dependencies" not in str(error):
+                raise
+            raise DataError(
+                f"{path}: its pixels are compressed by {image.file_meta.TransferSyntaxUID.name}, which needs "
+                "packages: pip install pylibjpeg pylibjpeg-libjpeg pylibjpeg-openjpeg"
+            ) from error
     if image.get("PhotometricInterpretation") == "PALETTE COLOR":
         raise DataError(f"{path}: expected grey frames, found a palette of colours; export it in grey")
     slope, intercept = (_number(image.get(name), default) for name, default in _RESCALE.items())

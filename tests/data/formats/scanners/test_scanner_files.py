@@ -149,6 +149,23 @@ def test_dicom_has_voxel_lines_and_localizer_in_place(tmp_path, sixteen):
     np.testing.assert_allclose(localizer_point(exam, row, column), expected, atol=1e-6)
 
 
+def test_a_dicom_whose_codec_is_missing_is_not_called_damaged(tmp_path):
+    pydicom = pytest.importorskip("pydicom")
+    from pydicom.encaps import encapsulate
+    from pydicom.pixels import get_decoder
+    from pydicom.uid import JPEGLSLossless
+
+    if get_decoder(JPEGLSLossless).is_available:
+        pytest.skip("a codec for JPEG-LS is installed")
+    path = write_dicom(tmp_path, localizer=False)
+    image = pydicom.dcmread(path)
+    image.file_meta.TransferSyntaxUID = JPEGLSLossless
+    image.PixelData = encapsulate([b"\xff\xd8\xff\xd9"] * S)
+    image.save_as(path)
+    with pytest.raises(DataError, match=r"opt.dcm: .* by JPEG-LS Lossless .*: pip install pylibjpeg "):
+        read_opt(path)
+
+
 def test_a_star_of_lines_is_known_as_one(tmp_path):
     star = np.array(RadialScan(S, 6.0, 90.0, False).lines)
     exam = read_vol(write_vol(tmp_path / "a.vol", ends=star + np.array([4.0, 5.0])))
