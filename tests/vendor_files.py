@@ -68,8 +68,8 @@ def _picture(picture) -> bytes:
     return buffer.getvalue()
 
 
-def write_fda(path: Path, *, sixteen=False, localizer=True, photo=None) -> Path:
-    """A .fda; its pictures are PNG, which its readers open as they do JPEG 2000."""
+def write_fda(path: Path, *, sixteen=False, localizer=True, photo=None, z_um=3.9) -> Path:
+    """A .fda; its pictures are PNG, which its readers open as JPEG 2000. Without ``z_um`` it has no size."""
     chunks: list[tuple[str, bytes]] = []
     if sixteen:
         volume = volume_with_one_bright_voxel(np.uint16, 65535)
@@ -79,7 +79,8 @@ def write_fda(path: Path, *, sixteen=False, localizer=True, photo=None) -> Path:
         frames = [_picture(bscan) for bscan in volume_with_one_bright_voxel()]
         body = b"".join(struct.pack("<I", len(frame)) + frame for frame in frames)
         chunks.append(("@IMG_JPEG", struct.pack("<B6I", 2, 0, 0, X, Z, S, 0) + body))
-    chunks.append(("@PARAM_SCAN_04", struct.pack("<3I5d2B", 0, 0, 0, 6.0, 4.0, 3.9, 0, 0, 0, 0)))
+    if z_um is not None:
+        chunks.append(("@PARAM_SCAN_04", struct.pack("<3I5d2B", 0, 0, 0, 6.0, 4.0, z_um, 0, 0, 0, 0)))
     chunks.append(("@CAPTURE_INFO_02", struct.pack("<BBI100s6H", 1, 2, 7, b"", 2019, 6, 1, 9, 5, 5)))
     who = struct.pack(
         "<32s32s32s8sB3H", PATIENT.encode(), FIRST.encode(), SURNAME.encode(), b"", 2, 1952, 1, 2

@@ -189,13 +189,13 @@ def named_boundaries(rows: Mapping[str, Array], z_mm: float, shape: tuple[int, i
     Args:
         rows: by the schema's name, the row at each A-scan, 0 at the centre of the first row, NaN where
             absent, shape ``(S, X)``.
-        z_mm: height of a row.
+        z_mm: height of a row; without a positive one there are none.
         shape: ``(S, X)``.
     """
     found = np.full((len(BOUNDARIES), *shape), np.nan, np.float32)
     for name, values in rows.items():
         found[boundary_index(name)] = (np.asarray(values) + 0.5) * z_mm * 1000
-    return found if np.isfinite(found).any() else None
+    return found if z_mm > 0 and np.isfinite(found).any() else None
 
 
 def age_years(born: date | None, seen: date | None) -> dict[str, Plain]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import math
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
@@ -13,7 +14,7 @@ import numpy as np
 
 from fund2oct.data.formats.exam import Exam, with_origin
 from fund2oct.data.formats.images import read_photo
-from fund2oct.data.formats.stacks import StackPath, read_stack
+from fund2oct.data.formats.stacks import Spacing, StackPath, read_stack
 from fund2oct.data.importing.en_face import en_face_photo
 from fund2oct.data.preparing.circle import RetinaCircle
 from fund2oct.data.preparing.light_and_levels import LEVELS, even_levels
@@ -25,7 +26,7 @@ from fund2oct.data.preparing.surfaces import searched_fields
 from fund2oct.data.store.patients import hashed_patient
 from fund2oct.data.tables.eyes import GivenLines
 from fund2oct.eye import Array, DataError, Eye, Plain
-from fund2oct.geometry import Placement, Point
+from fund2oct.geometry import Placement, Point, RasterScan
 from fund2oct.levels import GUESSED
 from fund2oct.plausible import check_half_width
 
@@ -153,9 +154,9 @@ def make_eye(
     notes, history = [*exam.notes], dict(exam.history)
     fields: dict[str, Any] = {}
     photo, placement = None, options.placement
+    files_own = lines is None and options.scan.pattern is None and not options.scan.radial
     if exam.photo is not None:
         # Lines in pixels of the photo say themselves where they lie, the user's before the file's.
-        files_own = lines is None and options.scan.pattern is None and not options.scan.radial
         centre_px = exam.photo_centre_px if files_own else None
         told = centre_px is not None or (lines is not None and lines.unit == "px")
         wanted = replace(options.photo, placement=None) if told else options.photo
@@ -178,6 +179,7 @@ def make_eye(
                 placement = located.placement or placement
             scan = prepare_scan(exam.volume, exam.spacing_mm, scan_options, exam.lines, exam.levels)
             fields |= _volume_fields(scan, options, history, notes)
+            notes += _scale_notes(exam, options.scan.spacing_mm) if files_own else []
             if options.en_face and photo is None:
                 # The whole raster, of which the scan may be a part that was cut out.
                 whole = replace(scan_options, star=None, n_slices=None, shape=None)
@@ -185,7 +187,7 @@ def make_eye(
                 fields["fundus"], placement = en_face_photo(raster.volume, raster.scan, options.fundus_px)
                 history["photo"] = "the en face projection of the volume"
         if exam.boundaries_um is not None:
-            fields["boundaries_um"] = _boundaries(exam.boundaries_um, scan, notes)
+            fields["boundaries_um"] = _boundaries(exam, scan, notes)
     eye = Eye(
         key=key,
         patient=hashed_patient(patient, options.salt) if options.salt else patient,
@@ -235,6 +237,23 @@ def _located(
     )
 
 
+def _scale_notes(exam: Exam, given: Spacing | None) -> list[str]:
+    """What to say where the user's spacing makes a raster of another size than the pictures have it."""
+    on_photo = exam.photo is not None and exam.photo_centre_px is not None
+    there = {"photo": on_photo, "localizer": exam.localizer is not None}
+    pictures = " and ".join(name for name, is_there in there.items() if is_there)
+    raster = exam.lines is None or isinstance(exam.lines, RasterScan)
+    told = exam.spacing_mm
+    if not raster or not pictures or given is None or told is None:
+        return []
+    if all(math.isnan(given[n]) or math.isclose(given[n], told[n], rel_tol=0.001) for n in (0, 2)):
+        return []
+    return [
+        f"its raster is as large as --spacing-mm says, but the scale of its {pictures} is the file's, so "
+        "that its lines lie elsewhere there"
+    ]
+
+
 def _volume_fields(
     scan: PreparedScan, options: ImportOptions, history: dict[str, Plain], notes: list[str]
 ) -> dict[str, Any]:
@@ -260,12 +279,16 @@ def _volume_fields(
     }
 
 
-def _boundaries(boundaries_um: Array, scan: PreparedScan, notes: list[str]) -> Array | None:
-    """The vendor's boundaries of the slices that were kept, at their A-scans."""
+def _boundaries(exam: Exam, scan: PreparedScan, notes: list[str]) -> Array | None:
+    """The vendor's boundaries of the slices that were kept, at their A-scans and on their voxels."""
+    assert exam.boundaries_um is not None and exam.volume is not None and exam.spacing_mm is not None
     if scan.slices is None:
         notes.append("the vendor's boundaries were dropped, for the slices were cut anew")
         return None
-    kept = boundaries_um[:, list(scan.slices)]
+    # They are micrometres by the file's height of a row, before which the user's may go.
+    told_mm = exam.spacing_mm[1] * exam.volume.shape[1]
+    used_mm = scan.spacing_mm[1] * scan.volume.shape[1]
+    kept = exam.boundaries_um[:, list(scan.slices)] * np.float32(used_mm / told_mm)
     old, new = kept.shape[-1], scan.volume.shape[-1]
     if old == new:
         return np.ascontiguousarray(kept)

@@ -34,6 +34,7 @@ from fund2oct.data.store.check import check_file
 from fund2oct.export import export_eye
 from fund2oct.geometry import CircularScan, Placement, RadialScan, RasterScan
 from fund2oct.phantom import PhantomConfig, simulate_eye
+from fund2oct.retina.layers import boundary_index
 
 VOL = "heidelberg/octolyzer_Linescan_1.vol"
 
@@ -48,7 +49,10 @@ def test_the_photo_in_a_fda_is_kept_in_its_colours(tmp_path):
     photo = simulate_eye(2, 0, PhantomConfig(fundus_px=128, n_depth=40, n_ascans=56)).fundus
     assert np.array_equal(read_fda(write_fda(tmp_path / "a.fda", photo=photo)).photo, photo)
     out = tmp_path / "eyes.h5"
-    import_vendor(tmp_path / "a.fda", out, ImportOptions(fundus_px=64))
+    report = import_vendor(tmp_path / "a.fda", out, ImportOptions(fundus_px=64))
+    assert any(
+        "where the scan lies on its photo is not read from the file" in note for _, note in report.notes
+    )
     eye = read_one(out)
     assert eye.fundus.shape == (64, 64, 3) and eye.fundus[..., 0].mean() > eye.fundus[..., 2].mean()
 
@@ -109,6 +113,27 @@ def test_a_spacing_of_ones_own_leaves_the_files_lines_where_they_are(scan):
         assert found.scan == scan and found.spacing_mm == pytest.approx((math.nan, 0.005, x_mm), nan_ok=True)
     radial = prepare_scan(volume, told, ScanOptions((0.3, 0.005, 0.1), radial=True), scan)
     assert radial.scan == RadialScan(S, 0.1 * X)
+
+
+@pytest.mark.parametrize("shape", [None, (2 * Z, X)])
+@pytest.mark.parametrize("ending", ["vol", "fda"])
+def test_a_spacing_of_ones_own_leaves_the_boundaries_on_their_voxels(tmp_path, ending, shape):
+    source = {"vol": write_vol, "fda": write_fda}[ending](tmp_path / f"a.{ending}")
+    options = ImportOptions(ScanOptions((math.nan, 0.005, math.nan), shape=shape))
+    import_vendor(source, tmp_path / "eyes.h5", options)
+    ilm = read_one(tmp_path / "eyes.h5").boundaries_um[boundary_index("ILM")]
+    # Row 5, counted from the middle of the first one, of 5 um each.
+    np.testing.assert_allclose(ilm[0, 1:], 5.5 * 5.0, rtol=1e-5)
+
+
+@pytest.mark.parametrize(
+    "spacing, said", [((math.nan, 0.005, 6 / X), False), ((math.nan, math.nan, 0.2), True)]
+)
+@pytest.mark.parametrize("ending", ["vol", "fda"])
+def test_a_raster_that_left_its_localizers_scale_is_noted(tmp_path, ending, spacing, said):
+    source = {"vol": write_vol, "fda": write_fda}[ending](tmp_path / f"a.{ending}")
+    report = import_vendor(source, tmp_path / "eyes.h5", ImportOptions(ScanOptions(spacing)))
+    assert any("the scale of its localizer is the file's" in note for _, note in report.notes) == said
 
 
 def test_a_spacing_that_contradicts_a_files_star_is_refused(tmp_path):

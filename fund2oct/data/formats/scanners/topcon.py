@@ -94,6 +94,11 @@ def _exam(path: Path, chunks: Chunks) -> Exam:
     if "@IMG_FUNDUS" in chunks:
         picture = np.asarray(Image.open(io.BytesIO(chunks["@IMG_FUNDUS"][0][24:])).convert("RGB"))
         fields["photo"] = np.ascontiguousarray(picture[..., ::-1])  # stored as blue, green, red
+        if "@REGIST_INFO" in chunks:
+            notes.append(
+                "where the scan lies on its photo is not read from the file; it is laid around the photo's "
+                "centre, or as --placement says"
+            )
     side, seen = _capture(chunks)
     patient, born = _patient(chunks)
     return Exam(
@@ -148,10 +153,13 @@ def _boundaries(
     chunks: Chunks, spacing: Spacing | None, shape: tuple[int, int, int], notes: list[str]
 ) -> Array | None:
     n_slices, n_depth, n_ascans = shape
-    if spacing is None:
+    contours = chunks.get("@CONTOUR_INFO", [])
+    if spacing is None or not spacing[1] > 0:
+        if contours:
+            notes.append("the vendor's boundaries were dropped: the file does not tell the height of a row")
         return None
     rows, dropped = {}, []
-    for chunk in chunks.get("@CONTOUR_INFO", []):
+    for chunk in contours:
         name = chunk[:20].split(b"\0")[0].decode("latin-1")
         columns, lines = struct.unpack_from("<2I", chunk, 22)
         if name not in LAYERS or (lines, columns) != (n_slices, n_ascans):

@@ -107,6 +107,13 @@ def test_fda_has_voxel_boundaries_and_localizer_in_place(tmp_path, sixteen):
     np.testing.assert_allclose(localizer_point(exam, row, column), expected, atol=1e-6)
 
 
+@pytest.mark.parametrize("z_um", [None, 0.0])
+def test_fda_without_the_height_of_a_row_says_that_its_boundaries_are_dropped(tmp_path, z_um):
+    exam = read_fda(write_fda(tmp_path / "a.fda", z_um=z_um))
+    assert exam.boundaries_um is None
+    assert "the vendor's boundaries were dropped: the file does not tell the height of a row" in exam.notes
+
+
 def test_fda_agrees_with_oct_converter(tmp_path, monkeypatch):
     fda = pytest.importorskip("oct_converter.readers.fda", reason="OCT-Converter is not installed")
     # It calls what NumPy 2.3 has removed.
