@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import copy
-from typing import Any
+from typing import Any, Self
 
 import torch
 from torch import Tensor, nn
@@ -16,7 +16,8 @@ class AveragedNetwork(nn.Module):
 
     for the average :math:`\bar w`, the weights :math:`w` of the network and the decay :math:`d`. Weights that
     are not trained (``requires_grad`` is False when the average is built), such as those of a frozen encoder,
-    are shared with the network. Buffers are copied at each update.
+    are shared with the network. Buffers are copied at each update. It stays in evaluation mode, whatever
+    :meth:`train` is called with: it is used and never trained.
 
     Args:
         network: the network whose weights are averaged.
@@ -38,6 +39,11 @@ class AveragedNetwork(nn.Module):
         # What is in the memo is taken over as it is.
         frozen = {id(weight): weight for weight in network.parameters() if not weight.requires_grad}
         self.module = copy.deepcopy(network, frozen).requires_grad_(False)
+        self.train()
+
+    def train(self, mode: bool = True) -> Self:
+        """Stay in evaluation mode."""
+        return super().train(False)
 
     def forward(self, *args: Any, **options: Any) -> Any:
         """Call the averaged network."""

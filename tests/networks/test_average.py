@@ -76,3 +76,14 @@ def test_it_answers_as_the_network_does():
     x = torch.rand(5, 3)
     assert torch.equal(averaged(x), followed(x))
     assert float(followed(x).std()) != pytest.approx(0)
+
+
+def test_it_stays_in_evaluation_mode():
+    """Whoever asks it in a training, as for the photos that a model knows, gets what it gives in use."""
+    followed = network()
+    averaged = AveragedNetwork(followed)
+    nn.ModuleList([followed, averaged]).train()
+    assert followed[1].training and not any(part.training for part in averaged.modules())
+    mean = averaged.module[1].running_mean.clone()
+    averaged(torch.rand(5, 3))
+    assert torch.equal(averaged.module[1].running_mean, mean)
