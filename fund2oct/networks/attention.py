@@ -221,7 +221,7 @@ def value_heads(attention: ScanAttention, errors: Callable[[], Tensor]) -> list[
 
     Args:
         attention: part of a model.
-        errors: runs the model on some eyes, and returns their errors.
+        errors: runs the model on some eyes, and returns their errors, NaN where one is not known.
 
     Returns:
         A value for each head.
@@ -240,13 +240,13 @@ def value_heads(attention: ScanAttention, errors: Callable[[], Tensor]) -> list[
 
     hook = attention.register_forward_pre_hook(look)
     try:
-        whole = errors().mean()
+        whole = errors().nanmean()
     finally:
         hook.remove()
     mean_ranks, values = torch.cat(ranks).mean(0).tolist(), []
     for head, rank in enumerate(mean_ranks):
         with attention.without(head):
-            values.append(HeadValue(float(errors().mean() - whole), rank))
+            values.append(HeadValue(float(errors().nanmean() - whole), rank))
     return values
 
 
