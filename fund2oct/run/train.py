@@ -164,6 +164,8 @@ def _train(config: dict[str, Any], run: Path, resume: str | Path | None, command
     cli.trainer.callbacks.append(ending)  # type: ignore[attr-defined]
     if resume is not None and not again:  # a job that had trained to the end still lacks its report
         check_resumable(resume, cli.model, cli.trainer)
+    if resume is not None:
+        cli.model.init_from = None  # the checkpoint holds what it began with; that file may be gone
     n_threads = torch.get_num_threads()
     for message in _NO_NEWS:
         warnings.filterwarnings("ignore", message)

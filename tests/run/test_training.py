@@ -1,6 +1,7 @@
 """The training loop, through the same door as the command line."""
 
 import json
+import shutil
 import threading
 from concurrent.futures import ThreadPoolExecutor
 
@@ -12,6 +13,7 @@ import torch
 from fund2oct.data import FundusOCTDataModule, PhantomDataModule
 from fund2oct.evaluation.answers.borrowed import RETRIEVAL
 from fund2oct.models import Pix2Vol, VoxelGAN, load_model
+from fund2oct.models.task import TASK_KEY
 from fund2oct.run import train as first_start
 from fund2oct.run.train import build, train
 
@@ -154,16 +156,18 @@ def test_bfloat16_trains_and_is_measured_in_full_precision(tiny_eyes):
 
 
 @pytest.mark.usefixtures("plain_pictures")
-def test_resume_equals_uninterrupted(tiny_overrides, tiny_layers, tmp_path):
+def test_resume_equals_uninterrupted(tiny_overrides, tiny_layers, tiny_checkpoint, tmp_path):
+    begin = shutil.copy(tiny_checkpoint, tmp_path / "begin.ckpt")
     # What is set as a share of the training depends on its length. Without test eyes there is no report.
     constant = [
         *tiny_overrides, *tiny_layers, "model.init_args.decay_from=1.0",
         "model.init_args.adversaries_from=0.0", "trainer.limit_train_batches=3",
-        "data.init_args.test_fraction=0",
+        "data.init_args.test_fraction=0", f"model.init_args.init_from={begin}",
     ]  # fmt: skip
     twice = [*constant, "trainer.max_epochs=2"]
     train("pix2vol", twice, tmp_path / "once")
     train("pix2vol", constant, tmp_path / "first")
+    begin.unlink()  # what it began with is in the checkpoint
     train("pix2vol", twice, tmp_path / "resumed", resume=tmp_path / "first/checkpoints/last.ckpt")
     once, resumed = (
         torch.load(tmp_path / name / "checkpoints/last.ckpt", weights_only=True)
@@ -173,6 +177,8 @@ def test_resume_equals_uninterrupted(tiny_overrides, tiny_layers, tmp_path):
     assert set(once["state_dict"]) == set(resumed["state_dict"])
     for name, value in once["state_dict"].items():
         assert torch.equal(value, resumed["state_dict"][name]), name
+    seen = [one[TASK_KEY]["task"]["seen"] for one in (once, resumed)]
+    assert seen[0] == seen[1] and len(seen[0]["before"]) == 1
 
 
 @pytest.mark.usefixtures("few_twins")
