@@ -196,7 +196,8 @@ class Conditions:
         """What a user tells of an eye, as the file of an eye would have it.
 
         Args:
-            given: values by name; numbers may be texts, and None or a word for it is left out.
+            given: values by name; numbers may be texts, and None or a word for it is left out. Of the side a
+                word for it says that it is not known, and None says nothing.
 
         Returns:
             The values, and notes on those that no training eye had.
@@ -211,6 +212,8 @@ class Conditions:
                 if self.fields:
                     known = f"one of {', '.join(self.fields)}"
                 raise ValueError(f"{name}: expected {known}")
+            if value is None:
+                continue
             if name == "laterality":
                 found[name] = side_of(str(value))
             elif known_text(value):

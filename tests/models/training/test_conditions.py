@@ -143,6 +143,8 @@ def test_a_table_tells_each_photo_its_own(checkpoint, tmp_path, recwarn):
     nothing = {"laterality": "NA", "diagnosis": None, "age_years": None}
     eye = reader.read(tmp_path / "d.png", known=nothing).eye
     assert (eye.laterality, eye.diagnosis, eye.metadata) == ("", "", {})
+    silent = PhotoReader.of(load_model(checkpoint), metadata={"laterality": None})
+    assert silent.read(tmp_path / "b_OS.png").eye.laterality == "OS"  # as its name says
     assert any("its name says OS, and it is taken for OD" in str(one.message) for one in recwarn)
 
 
