@@ -8,6 +8,7 @@ import pytorch_lightning as pl
 import torch
 from pytorch_lightning.utilities.rank_zero import rank_zero_info, rank_zero_only, rank_zero_warn
 
+from fund2oct.data.loading.finish import vessels_of, with_vessels
 from fund2oct.models.training.memory import StepMemory, batch_without_values, step_memory
 from fund2oct.models.training.stepping import SteppingModule
 
@@ -37,7 +38,8 @@ class MemoryCallback(pl.Callback):
         if dataset is None or n_eyes is None or not isinstance(pl_module, SteppingModule):
             return
         try:
-            need = step_memory(pl_module, batch_without_values(dataset, n_eyes))
+            vessels = vessels_of(getattr(data, "vessel_network", None))
+            need = step_memory(pl_module, with_vessels(batch_without_values(dataset, n_eyes), vessels))
         except Exception as error:  # a user's own step may do anything; an estimate must not stop a training
             first, *_ = [*str(error).splitlines(), ""]
             rank_zero_info(f"memory: not estimated ({type(error).__name__}: {first})")

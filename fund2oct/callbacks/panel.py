@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import glob
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytorch_lightning as pl
@@ -13,7 +12,9 @@ from PIL import Image
 from pytorch_lightning.loggers import TensorBoardLogger
 from torch.utils.data import default_collate
 
-from fund2oct.models import VolumeModel
+from fund2oct.data.loading.finish import vessels_of, with_vessels
+from fund2oct.models import Batch, VolumeModel
+from fund2oct.models.batch import to_device
 from fund2oct.models.thickness import predict_interval_um
 from fund2oct.models.training.optimisation import last_share
 from fund2oct.networks.noise import NoiseSource
@@ -53,11 +54,15 @@ class PanelCallback(pl.Callback):
             return
         # Both are asked by all processes: they agree on them by a broadcast.
         folder, due = trainer.log_dir, self._is_due(trainer, pl_module)
-        eyes = getattr(getattr(trainer, "datamodule", None), "val_dataset", None)
+        data = getattr(trainer, "datamodule", None)
+        eyes = getattr(data, "val_dataset", None)
         if folder is None or eyes is None or not due or not trainer.is_global_zero:
             return
+        # A sample of the dataset lacks the map that the datamodule adds to its batches.
+        vessels = vessels_of(getattr(data, "vessel_network", None))
         for number in range(min(self.n_eyes, len(eyes))):
-            self._draw(trainer, pl_module, eyes[number], Path(folder) / "panels")
+            eye = with_vessels(to_device(default_collate([eyes[number]]), pl_module.device), vessels)
+            self._draw(trainer, pl_module, eye, Path(folder) / "panels")
 
     def on_train_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Make a film of each eye's panels."""
@@ -85,18 +90,14 @@ class PanelCallback(pl.Callback):
         return due
 
     @staticmethod
-    def _draw(trainer: pl.Trainer, model: VolumeModel, sample: dict[str, Any], folder: Path) -> None:
-        batch = model.prepare(_as_batch(trainer, model, sample))
-        key, diagnosis = batch["key"][0], batch["diagnosis"][0]
-        network = model.generator_ema
-        was_training = network.training
-        network.eval()
+    def _draw(trainer: pl.Trainer, model: VolumeModel, eye: Batch, folder: Path) -> None:
+        batch = model.prepare(trainer.precision_plugin.convert_input(eye))
+        key, diagnosis = batch["key"][0], batch.get("diagnosis", [""])[0]
         with torch.no_grad(), trainer.precision_plugin.forward_context():
             noise = NoiseSource.of_keys([key], model.seed, model.device)
-            drawn = model.generate(network, batch, noise).volume[0, 0]
+            drawn = model.generate(model.generator_ema, batch, noise).volume[0, 0]
             given = batch["fundus"][0], batch["grid"][0]
             interval_um = predict_interval_um(model, *given, **model.known(batch))
-        network.train(was_training)
         spacing_mm = float(batch["spacing_z_mm"][0]), float(batch["spacing_x_mm"][0])
         epoch = trainer.current_epoch + 1
         figure = draw_panel(
@@ -116,10 +117,3 @@ class PanelCallback(pl.Callback):
                 with Image.open(path) as picture:
                     pixels = np.asarray(picture.convert("RGB"))
                 logger.experiment.add_image(f"panels/{key}", pixels, trainer.global_step, dataformats="HWC")
-
-
-def _as_batch(trainer: pl.Trainer, model: VolumeModel, sample: dict[str, Any]) -> dict[str, Any]:
-    batch = default_collate([sample])
-    moved = {name: v.to(model.device) if isinstance(v, torch.Tensor) else v for name, v in batch.items()}
-    converted: dict[str, Any] = trainer.precision_plugin.convert_input(moved)
-    return converted

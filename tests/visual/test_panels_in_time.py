@@ -1,11 +1,17 @@
-"""How often the panels of a training are drawn, whatever ends it."""
+"""How often the panels of a training are drawn, whatever ends it, and of what."""
 
 from functools import partial
 from types import SimpleNamespace
 
 import pytest
+import pytorch_lightning as pl
+import torch
+from tiny_models import TINY_PIX2VOL
 
 from fund2oct.callbacks import PanelCallback, panel
+from fund2oct.data import FundusOCTDataModule, FundusOCTDataset
+from fund2oct.models import Pix2Vol
+from fund2oct.visual.style import new_figure
 
 
 def drawn(callback, n_epochs, share, **trainer):
@@ -44,3 +50,42 @@ def test_a_training_without_an_end_draws_ever_more_rarely(monkeypatch):
 
 def test_a_known_number_of_epochs_is_divided_evenly():
     assert drawn(PanelCallback(n_epochs=3), 9, lambda epoch: 0.0, max_epochs=9) == [1, 5, 9]
+
+
+class Green(torch.nn.Module):
+    def forward(self, photos: torch.Tensor) -> torch.Tensor:
+        return photos[:, 1:2]
+
+
+class Undiagnosed(FundusOCTDataset):
+    """A dataset of one's own that says less of its eyes."""
+
+    def __getitem__(self, item):
+        return {name: value for name, value in super().__getitem__(item).items() if name != "diagnosis"}
+
+
+def test_a_panel_is_drawn_with_the_masks_of_the_training(tiny_eyes, tmp_path, monkeypatch):
+    told, titles = [], []
+
+    class Watching(Pix2Vol):
+        def known(self, batch, withhold=False):
+            if not withhold:
+                told.append((batch["vessels"], batch["fundus"][:, 1:2]))
+            return super().known(batch, withhold)
+
+    def draw(*_, title, **options):
+        titles.append(title)
+        return new_figure(1, 1)
+
+    monkeypatch.setattr(panel, "draw_panel", draw)
+    torch.jit.script(Green()).save(str(tmp_path / "green.pt"))
+    data = FundusOCTDataModule(str(tiny_eyes), batch_size=2, vessel_network=str(tmp_path / "green.pt"))
+    data.val_dataset = Undiagnosed(tiny_eyes, data.val_dataset.keys)
+    trainer = pl.Trainer(
+        accelerator="cpu", devices=1, max_epochs=1, limit_train_batches=1, limit_val_batches=0, logger=False,
+        default_root_dir=tmp_path, enable_checkpointing=False, enable_progress_bar=False,
+        enable_model_summary=False, callbacks=[PanelCallback()],
+    )  # fmt: skip
+    trainer.fit(Watching((6, 32, 48), masks=["vessels"], **TINY_PIX2VOL), datamodule=data)
+    assert titles == [f"{data.val_dataset.keys[0]}, epoch 1"]
+    assert len(told) == 2 and all(torch.equal(vessels, green) for vessels, green in told)

@@ -272,14 +272,16 @@ def test_a_network_that_needs_arguments_is_named_by_its_option():
         load_mask_network("torch.nn.Linear", "mask disc")
 
 
-def test_a_report_draws_the_masks_of_the_training_and_says_which_are_missing(path, tmp_path):
+def test_a_report_draws_the_masks_of_the_training_and_says_which_are_missing(path, tmp_path, caplog):
     torch.jit.script(Green()).save(str(tmp_path / "green.pt"))
     green = str(tmp_path / "green.pt")
     data = FundusOCTDataModule(str(path), batch_size=4, vessel_network=green)
     model = SurfaceModel(
         SHAPE, encoder="own", surface_width=8, masks=["vessels"], learning_rate=0.02, ema_decay=0.0
     )
-    fit(model, data, 3).save_checkpoint(tmp_path / "m.ckpt")
+    with caplog.at_level("INFO"):
+        fit(model, data, 3, [MemoryCallback()]).save_checkpoint(tmp_path / "m.ckpt")
+    assert "memory: about" in caplog.text
     eyes = HeldOutEyes(data, torch.device("cpu"))
     batch = next(iter(eyes.batches()))
     assert torch.equal(batch["vessels"], batch["fundus"][:, 1:2])
