@@ -25,6 +25,7 @@ from fund2oct.models.training.finite import NotFiniteError, advice, first_not_fi
 from fund2oct.models.training.knowing import KnowingModule
 from fund2oct.networks.average import AveragedNetwork
 from fund2oct.networks.blocks import set_recompute
+from fund2oct.networks.known import Known
 from fund2oct.networks.noise import NoiseSource
 from fund2oct.retina import unalign
 
@@ -140,6 +141,8 @@ class VolumeModel(KnowingModule):
         grid: Tensor,
         n_depth: int | None = None,
         rng: NoiseSource | None = None,
+        *,
+        known: Known | None = None,
     ) -> Tensor:
         """Draw volumes in the aligned frame with the averaged generator.
 
@@ -149,6 +152,7 @@ class VolumeModel(KnowingModule):
                 ``(B, S, X, 2)``.
             n_depth: number of rows Z; None takes that of ``shape``.
             rng: source of the noise; None takes torch's global generator.
+            known: what is known of the eyes beside their photos; None for a generator that is told nothing.
 
         Returns:
             Aligned volumes in [0, 1], shape ``(B, 1, S, Z, X)``. :func:`fund2oct.retina.unalign`
@@ -156,7 +160,8 @@ class VolumeModel(KnowingModule):
         """
         self.configure_model()
         n_depth = n_depth or self.shape[1]
-        return self.generator_ema(fundus, grid, self.spacing_z_mm(n_depth), n_depth, rng=rng)
+        told = {} if known is None else {"known": known}
+        return self.generator_ema(fundus, grid, self.spacing_z_mm(n_depth), n_depth, rng=rng, **told)
 
     def predict(
         self,
@@ -219,9 +224,9 @@ class VolumeModel(KnowingModule):
         Returns:
             The volumes.
         """
-        n_depth = batch["volume"].shape[3]
-        given = batch["fundus"], batch["grid"], batch["spacing_z_mm"], n_depth
-        aligned = network(*given, rng=rng, **self.known(batch)).float()
+        given = batch["fundus"], batch["grid"], batch["spacing_z_mm"], batch["volume"].shape[3]
+        known = self.known(batch, withhold=network is self.generator)
+        aligned = network(*given, rng=rng, **known).float()
         return Fake(aligned, unalign(aligned, batch["pose_um"], batch["spacing_z_mm"]))
 
     def training_step(self, batch: Batch, batch_idx: int) -> None:
@@ -244,9 +249,8 @@ class VolumeModel(KnowingModule):
         A subclass that measures something else logs it here, as ``PART/NAME``.
         """
         batch = self.prepare(batch)
-        fake = self.generate(
-            self.generator_ema, batch, NoiseSource.of_keys(batch["key"], self.seed, self.device)
-        )
+        noise = NoiseSource.of_keys(batch["key"], self.seed, self.device)
+        fake = self.generate(self.generator_ema, batch, noise)
         self.validation_metrics.update(
             fake.volume, batch["volume"], fake.aligned, batch["aligned"], batch["mask"],
             batch["spacing_z_mm"], batch["spacing_x_mm"],
@@ -312,10 +316,8 @@ class VolumeModel(KnowingModule):
                 f"step {self.global_step}: not a finite number: {name}; {advice(self.trainer)}"
             )
         self.know_photos()
-        rebuilt = self.rebuilt_names()
-        checkpoint["state_dict"] = {
-            name: value for name, value in checkpoint["state_dict"].items() if name not in rebuilt
-        }
+        rebuilt, state = self.rebuilt_names(), checkpoint["state_dict"]
+        checkpoint["state_dict"] = {name: value for name, value in state.items() if name not in rebuilt}
         checkpoint[TASK_KEY] = {
             "class": f"{type(self).__module__}.{type(self).__qualname__}",
             "task": self.task.to_dict() if self.task else None,

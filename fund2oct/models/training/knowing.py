@@ -28,7 +28,8 @@ class KnowingModule(EncodingModule):
     """A module whose networks may be told scalars and masks of an eye.
 
     A model of your own that can be told calls :meth:`tell_networks` in its constructor, builds its network
-    with ``n_known``, and passes ``**self.known(batch)`` to it.
+    with ``n_known``, and has it take the argument ``known``. ``generate`` and a call of the model give it. A
+    training step of your own passes ``**self.known(batch, withhold=True)``.
     """
 
     masks: tuple[str, ...] = ()
