@@ -58,6 +58,19 @@ def lacking(data: Any) -> list[str]:
 _ASKED = ("shape", "fundus_px", "scan", "spacing_mm", "poses", "seen")
 
 
+def seen_by(data: Any, val: Any = None) -> SeenEyes:
+    """The eyes that a training sees.
+
+    Args:
+        data: a datamodule, or the dataset to train on.
+        val: the dataset to validate on, where it is one of its own.
+    """
+    seen: SeenEyes = data.seen()
+    if hasattr(val, "seen"):
+        seen = replace(seen, parts={**seen.parts, "val": val.seen().parts["train"]})
+    return seen
+
+
 @dataclass(frozen=True)
 class Task:
     """Description of the data that a model was trained on, stored in its checkpoint.
@@ -138,10 +151,7 @@ class Task:
             )
         s, z, x = data.spacing_mm
         preparation = getattr(data, "preparation", Preparation())
-        poses = PoseModel.fit(data.poses())
-        seen = data.seen()
-        if hasattr(val, "seen"):
-            seen = replace(seen, parts={**seen.parts, "val": val.seen().parts["train"]})
+        poses, seen = PoseModel.fit(data.poses()), seen_by(data, val)
         simulated = bool(getattr(data, "simulated", False))
         real = bool(getattr(data, "real", not simulated))
         if conditions and not hasattr(data, "metadata"):

@@ -13,7 +13,7 @@ from torch import nn
 
 from fund2oct.data.loading.split import SeenEyes
 from fund2oct.models.batch import Losses
-from fund2oct.models.task import Task
+from fund2oct.models.task import Task, seen_by
 from fund2oct.models.training.beginning import Beginning, seen_since
 from fund2oct.models.training.finite import FiniteWatch, NotFiniteError, advice
 from fund2oct.models.training.optimisation import (
@@ -113,26 +113,32 @@ class SteppingModule(pl.LightningModule):
         """Put what is frozen into evaluation mode, and learn of loaders what no datamodule told."""
         warn_without_end(self.trainer, self.decay_from)
         rest_frozen(*networks)
-        datamodule = getattr(self.trainer, "datamodule", None)
-        # Photos alone, or unpaired, are no translation.
-        if getattr(datamodule, "content", "pairs") == "pairs":
-            self.task = self.task or Task.of(datasets_of(self.trainer), self.shape, self.conditions)
-            self.remember(self.task)
+        content = getattr(getattr(self.trainer, "datamodule", None), "content", None)
+        if content not in (None, "pairs"):
+            return  # the datamodule told of its eyes when it was set up
+        if self.task is None:
+            train, val = datasets_of(self.trainer)
+            # Photos alone, or volumes alone, are no translation.
+            if getattr(train, "content", "pairs") != "pairs":
+                self.remember(train, val)
+                return
+            self.task = Task.of((train, val), self.shape, self.conditions)
+        self.remember(self.task)
 
-    def remember(self, about: Any) -> None:
+    def remember(self, about: Any, val: Any = None) -> None:
         """Remember the eyes of a training beside those that the weights have seen before it.
 
         Args:
-            about: the task, or the datamodule of photos or volumes alone. Nothing is remembered of one that
-                does not say which eyes it has.
+            about: the task, or the datamodule or training dataset of photos or volumes alone. Nothing is
+                remembered of one that does not say which eyes it has.
+            val: the dataset to validate on, where it is one of its own.
 
         Raises:
             ValueError: if the weights have seen eyes that it keeps for the test.
         """
-        seen = getattr(about, "seen", None)
-        seen = seen() if callable(seen) else seen
-        if seen is None:
+        if not hasattr(about, "seen"):
             return
+        seen = about.seen if about is self.task else seen_by(about, val)
         earlier = [self.seen_eyes, *(one.seen for one in self.begun)]
         self.seen_eyes = seen_since(seen, [one for one in earlier if one])
         self.photos_px = getattr(about, "fundus_px", 0)
