@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple, TypedDict, cast
 
 import torch
@@ -12,7 +12,7 @@ from fund2oct.networks.features import FeatureNetwork
 from fund2oct.networks.foundation.backbone import Backbone
 from fund2oct.networks.layered.generator import PredictedAnatomy
 from fund2oct.networks.lift import sample_lines
-from fund2oct.retina import align, aligned_mask
+from fund2oct.retina import SURFACES, align, aligned_mask
 
 Losses = dict[str, Tensor]
 """Weighted terms of a loss by name, each a scalar tensor. Their sum is optimised."""
@@ -39,7 +39,8 @@ class Batch(TypedDict, total=False):
         spacing_z_mm: distance of neighbouring rows, ``(B,)``. (needed)
         spacing_x_mm: distance of neighbouring A-scans, ``(B,)``. (needed)
         surfaces_um: depths of :data:`fund2oct.retina.SURFACES` as found in the volume, ``(B, n, S, X)``,
-            NaN where they were not.
+            NaN where they were not. (needed by ``Pix2Vol``, ``SurfaceModel``, ``MaskedVolumes`` and
+            ``MaskedPairs``)
         surface_confidence: trust in them, in [0, 1], ``(B, S, X)``.
         boundaries_um: true depths of :data:`fund2oct.retina.BOUNDARIES`, ``(B, n, S, X)``.
         lesions: true labels of the voxels, uint8, ``(B, S, Z, X)``; in evaluations.
@@ -125,25 +126,35 @@ _PER_SLICE = {
     "boundaries_um": 2,
 }  # fmt: skip
 """Entries of a batch that have a slice dimension, and which it is."""
-_IN_A_BATCH = {"fundus": 4, "volume": 5, "grid": 4, "pose_um": 3, "spacing_z_mm": 1, "spacing_x_mm": 1}
+_DIMENSIONS = {
+    "fundus": 4, "volume": 5, "grid": 4, "pose_um": 3, "spacing_z_mm": 1, "spacing_x_mm": 1, "surfaces_um": 4,
+}  # fmt: skip
+NEEDED = ("fundus", "volume", "grid", "pose_um", "spacing_z_mm", "spacing_x_mm", "key")
+"""Entries of a batch that a training needs."""
+_SURFACES = (
+    f" (depths of {', '.join(SURFACES)} in micrometres, shape (B, {len(SURFACES)}, S, X), NaN where unknown; "
+    "fund2oct.retina.retinal_boundaries finds them in a volume)"
+)
 
 
-def check_batch(batch: Mapping[str, Any]) -> None:
+def check_batch(batch: Mapping[str, Any], needed: Sequence[str] = NEEDED) -> None:
     """Refuse a batch that lacks something, or holds it in another form.
 
     Args:
         batch: tensors with as many dimensions as :class:`fund2oct.models.Batch` says, and ``key``.
+        needed: names of the entries that are asked for.
 
     Raises:
         ValueError: naming what is missing, or of another form.
     """
-    if missing := [name for name in (*_IN_A_BATCH, "key") if name not in batch]:
+    if missing := [name for name in needed if name not in batch]:
         raise ValueError(
-            f"batch: expected {', '.join((*_IN_A_BATCH, 'key'))}; missing: {', '.join(missing)}. "
+            f"batch: expected {', '.join(needed)}; missing: {', '.join(missing)}"
+            f"{_SURFACES if 'surfaces_um' in missing else ''}. "
             "fund2oct.data.FundusOCTDataset gives all of them"
         )
-    for name, ndim in _IN_A_BATCH.items():
-        value = batch[name]
+    for name in (one for one in needed if one in _DIMENSIONS):
+        value, ndim = batch[name], _DIMENSIONS[name]
         if not isinstance(value, Tensor) or value.ndim != ndim or not value.is_floating_point():
             found = (
                 f"{value.dtype} {tuple(value.shape)}" if isinstance(value, Tensor) else type(value).__name__

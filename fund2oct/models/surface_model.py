@@ -13,6 +13,7 @@ from fund2oct.metrics.eyes.heights import interval_coverage
 from fund2oct.metrics.eyes.layers import surface_error_um
 from fund2oct.metrics.eyes.measuring import EyeMean
 from fund2oct.models.base import Batch, Losses, VolumeModel
+from fund2oct.models.batch import check_batch
 from fund2oct.models.training.terms import chosen_weights, own_terms
 from fund2oct.networks.known import Known
 from fund2oct.networks.layered.surface_predictor import SurfacePredictor
@@ -35,7 +36,12 @@ _ILM, _RPE = SURFACES.index("ILM"), SURFACES.index("RPE")
 
 
 def heights_above_pose(batch: Batch) -> Tensor:
-    """Heights of the found surfaces above the pose's surface in micrometres, ``(B, n, S, X)``."""
+    """Heights of the found surfaces above the pose's surface in micrometres, ``(B, n, S, X)``.
+
+    Raises:
+        ValueError: if the batch has no ``surfaces_um``.
+    """
+    check_batch(batch, ("pose_um", "surfaces_um"))
     surface = pose_surface_um(batch["pose_um"], batch["surfaces_um"].shape[-1])
     return surface[:, None] - batch["surfaces_um"]
 
@@ -98,7 +104,9 @@ class SurfaceModel(VolumeModel):
         position: places that an attention across all A-scans of the scan is told: ``"none"``, ``"learned"``,
             ``"sincos"`` or ``"rope"``, see :class:`fund2oct.networks.attention.ScanAttention`; None has no
             attention.
-        weights: weights of the terms ``surfaces``, ``energy`` and ``crps``, instead of the default ones.
+        weights: weights of the terms ``surfaces``, ``energy`` and ``crps``, instead of the default ones. A
+            loss of your own, see :func:`fund2oct.models.training.terms.own_terms`, gets the batch and the
+            predicted :class:`~fund2oct.networks.layered.surfaces.SurfaceDistribution`.
         learning_rate: step size of Adam.
         options: further arguments, those of :class:`VolumeModel`.
 
@@ -185,6 +193,9 @@ class SurfaceModel(VolumeModel):
 
     def training_step(self, batch: Batch, batch_idx: int) -> None:
         """Predict a batch and step the network."""
+        check_batch(batch)
+        if self.own_terms:  # nothing else reads what is added
+            batch = self.prepare(batch)
         assert isinstance(self.generator, SurfacePredictor)
         found = self.generator.predict_surfaces(
             batch["fundus"], batch["grid"], **self.known(batch, withhold=True)
@@ -197,6 +208,7 @@ class SurfaceModel(VolumeModel):
 
     def measure(self, batch: Batch, part: str) -> dict[str, Tensor]:
         """Measure the median thickness and its interval against the surfaces found in the real volumes."""
+        check_batch(batch)
         found = self.surfaces(batch["fundus"], batch["grid"], **self.known(batch))
         heights = heights_above_pose(batch)
         thickness, _ = thickness_um(found)

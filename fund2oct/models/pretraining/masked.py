@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from fund2oct.models.base import VolumeModel
-from fund2oct.models.batch import Batch, Losses, eye_of
+from fund2oct.models.batch import Batch, Losses, check_batch, eye_of
 from fund2oct.models.training.optimisation import each_step, trained_parts
 from fund2oct.networks.encoder import available_encoder, pretrained_parts
 from fund2oct.networks.noise import NoiseSource
@@ -51,6 +51,8 @@ class MaskedModel(VolumeModel):
     draws_volumes = False
     translates: ClassVar[bool] = False
     monitored: ClassVar[str] = "val/total"
+    needed: ClassVar[tuple[str, ...]] = ("key",)
+    """Entries that its batches must have."""
 
     def __init__(
         self, shape: tuple[int, int, int], encoder_learning_rate: float = 1e-4, **options: Any
@@ -102,6 +104,7 @@ class MaskedModel(VolumeModel):
 
     def training_step(self, batch: Batch, batch_idx: int) -> None:
         """Fill in a batch and step the networks."""
+        check_batch(batch, self.needed)
         losses = self.filling_losses(self.generator, batch, self.step_noise())
         self.step_generator(losses, *self.judges())
 
@@ -111,6 +114,7 @@ class MaskedModel(VolumeModel):
         It is the averaged network. Where others that are trained with it read for it, :meth:`judges`, of
         which there is no average, it is the network of now, which has learned together with them.
         """
+        check_batch(batch, self.needed)
         network = self.generator if self.judges() else self.generator_ema
         of_eyes = []
         # A loss is a mean over what was hidden: of a batch it would depend on which eyes are together.

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from fund2oct.losses import masked_mean
-from fund2oct.models.batch import Batch, Losses
+from fund2oct.models.batch import NEEDED, Batch, Losses
 from fund2oct.models.pretraining.photos import hidden_photo_loss
 from fund2oct.models.pretraining.volumes import (
     MaskedVolumes,
@@ -69,6 +69,8 @@ class MaskedPairs(MaskedVolumes):
         >>> sorted(name for name, _ in model.generator.named_children())
         ['code', 'colours', 'encoder', 'photo', 'tissue']
     """
+
+    needed = (*NEEDED, "surfaces_um")
 
     def __init__(
         self,

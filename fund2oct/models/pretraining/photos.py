@@ -57,6 +57,8 @@ class MaskedPhotos(MaskedModel):
         torch.Size([])
     """
 
+    needed = ("fundus", "key")
+
     def __init__(
         self,
         encoder: str = "auto",

@@ -68,6 +68,8 @@ class MaskedVolumes(MaskedModel):
         ['code', 'tissue']
     """
 
+    needed = ("volume", "pose_um", "spacing_z_mm", "spacing_x_mm", "surfaces_um", "key")
+
     def __init__(
         self,
         shape: tuple[int, int, int],
