@@ -16,7 +16,7 @@ from fund2oct.models.gan import VolumeGAN
 from fund2oct.models.pix2vol_losses import N_CONDITION, anatomy_losses, photo_and_anatomy
 from fund2oct.models.surface_model import SURFACE_WEIGHTS, heights_above_pose
 from fund2oct.models.training.optimisation import each_step, falling, trained_parts
-from fund2oct.models.training.terms import chosen_weights, own_terms
+from fund2oct.models.training.terms import check_judged, chosen_weights, own_terms
 from fund2oct.networks.adversaries.discriminators import BScanPatchDiscriminator, VolumePatchDiscriminator
 from fund2oct.networks.adversaries.feature_discriminator import FeatureDiscriminator
 from fund2oct.networks.encoder import pretrained_parts
@@ -83,7 +83,7 @@ class Pix2Vol(VolumeGAN):
         weights: weights of the terms by name, instead of the default ones. A term that is left out is not
             used. A name can also be the import path of a loss of your own, see
             :func:`fund2oct.models.training.terms.own_terms`, which is used in both parts. Without
-            ``adversarial`` the whole training is one of the anatomy.
+            ``adversarial`` the whole training is one of the anatomy, and no texture is drawn.
         adversarial: ``"hinge"``, ``"least_squares"`` or ``"non_saturating"``, see
             :data:`fund2oct.losses.ADVERSARIAL`.
         feature_width: number of channels of the heads of the feature discriminator; 0 for none.
@@ -100,7 +100,8 @@ class Pix2Vol(VolumeGAN):
         options: further arguments, those of :class:`VolumeGAN`.
 
     Raises:
-        ValueError: if a term has an unknown name, or ``spread`` a weight without ``adversarial``.
+        ValueError: if a term has an unknown name, ``spread`` a weight without ``adversarial``, or, in
+            training, ``adversarial`` one without a discriminator.
 
     References:
         Isola et al., pix2pix, CVPR 2017, arXiv:1611.07004 (patch discriminators); Sauer et al., Projected
@@ -176,7 +177,10 @@ class Pix2Vol(VolumeGAN):
         """Build a :class:`fund2oct.networks.layered.generator.LayeredGenerator`."""
         widths = self.surface_width, self.tissue_width, self.texture
         options = {name: getattr(self, name) for name in ("n_known", "registration", "position")}
-        return LayeredGenerator(self.shape[1], self.chosen_encoder(), *widths, **options)
+        made = LayeredGenerator(self.shape[1], self.chosen_encoder(), *widths, **options)
+        if "adversarial" not in self.weights:  # random weights that nothing teaches would draw noise
+            nn.init.zeros_(made.texture.out.weight)
+        return made
 
     def build_discriminators(self) -> nn.ModuleDict:
         """Build a discriminator of each kind that has a width.
@@ -208,6 +212,7 @@ class Pix2Vol(VolumeGAN):
     def configure_training(self) -> None:
         """Build the discriminators, and import the losses of your own that ``weights`` names."""
         super().configure_training()
+        check_judged(self.weights, self.discriminators, "feature_width, bscan_width or volume_width")
         self.own_terms = own_terms(self.weights)
 
     def configure_optimizers(self) -> Any:
@@ -314,11 +319,8 @@ class Pix2Vol(VolumeGAN):
 
     def generator_losses(self, batch: Batch, fake: Fake) -> Losses:
         """The weighted terms of the current part of the training."""
-        losses = (
-            self._adversarial(batch, fake)
-            if self.adversaries_joined
-            else anatomy_losses(batch, fake, self.step_noise())
-        )
+        joined = self.adversaries_joined
+        losses = self._adversarial(batch, fake) if joined else anatomy_losses(batch, fake, self.step_noise())
         losses |= {name: loss(batch, fake) for name, loss in self.own_terms.items()}
         return {
             name: self.weights[name.partition("/")[0]] * loss

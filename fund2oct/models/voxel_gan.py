@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Any
 
+from pytorch_lightning.utilities.rank_zero import rank_zero_warn
 from torch import Tensor, nn
 
 from fund2oct.losses import (
@@ -21,7 +22,7 @@ from fund2oct.losses import (
 )
 from fund2oct.models.base import Batch, Fake, Losses
 from fund2oct.models.gan import VolumeGAN
-from fund2oct.models.training.terms import chosen_weights, own_terms
+from fund2oct.models.training.terms import check_judged, chosen_weights, own_terms
 from fund2oct.networks.adversaries.discriminators import (
     BScanPatchDiscriminator,
     DiscriminatorOutput,
@@ -43,6 +44,8 @@ RECONSTRUCTION: dict[str, Callable[[Tensor, Tensor], Tensor]] = {
 
 WEIGHTS = {"adversarial": 1.0, "local_square": 1000.0}
 TERMS = ("adversarial", "feature_matching", "perceptual", *RECONSTRUCTION)
+_MEASURES = "efficientnet_lite0"
+"""The network of the report's image distance and of its perceptual distance."""
 
 
 class VoxelGAN(VolumeGAN):
@@ -81,12 +84,13 @@ class VoxelGAN(VolumeGAN):
         n_layers: number of strided layers of each discriminator.
         n_scales: number of scales of each discriminator.
         perceptual: name or import path of the network of the perceptual term, see
-            :func:`fund2oct.networks.features.load_feature_network`.
+            :func:`fund2oct.networks.features.load_feature_network`. Another one than the network of the image
+            distance, EfficientNet-Lite0: a generator could learn to please that.
         options: further arguments, those of :class:`VolumeGAN`.
 
     Raises:
-        ValueError: if there is no lift, adversarial loss or term of that name, or the encoder has more maps
-            than there are ``channels``.
+        ValueError: if there is no lift, adversarial loss or term of that name, the encoder has more maps than
+            there are ``channels``, or, in training, a term needs a discriminator and there is none.
 
     References:
         Isola et al., pix2pix, CVPR 2017, arXiv:1611.07004, equation 4; Ying et al., X2CT-GAN, CVPR 2019,
@@ -118,7 +122,7 @@ class VoxelGAN(VolumeGAN):
         volume_width: int = 0,
         n_layers: int = 3,
         n_scales: int = 1,
-        perceptual: str = "efficientnet_lite0",
+        perceptual: str = "efficientnet_lite1",
         **options: Any,
     ) -> None:
         super().__init__(shape, **options)
@@ -140,8 +144,14 @@ class VoxelGAN(VolumeGAN):
     def configure_training(self) -> None:
         """Build the discriminators, and the frozen network of the perceptual term where it is used."""
         super().configure_training()
+        check_judged(self.weights, self.discriminators, "bscan_width or volume_width")
         self.own_terms = own_terms(self.weights)
         if "perceptual" in self.weights and not hasattr(self, "perceptual_loss"):
+            if self.perceptual == _MEASURES:
+                rank_zero_warn(
+                    f"perceptual: {_MEASURES} also measures the image distance and the perceptual distance "
+                    "of a report, which then say nothing of how real volumes look; take efficientnet_lite1"
+                )
             self.perceptual_loss = PerceptualLoss(load_feature_network(self.perceptual))
 
     def build_generator(self) -> nn.Module:

@@ -7,11 +7,11 @@ import pytorch_lightning as pl
 import torch
 
 from fund2oct.data import FundusOCTDataModule
-from fund2oct.models import Pix2Vol, SurfaceModel, pix2vol
+from fund2oct.models import Pix2Vol, SurfaceModel, load_model, pix2vol
 from fund2oct.models.surface_model import heights_above_pose
 from fund2oct.models.training.terms import chosen_weights
 from fund2oct.networks.layered.surfaces import thickness_interval_um
-from fund2oct.networks.noise import NoNoise
+from fund2oct.networks.noise import NoiseSource, NoNoise
 
 SHAPE = (6, 32, 48)
 TINY = {"encoder": "own", "surface_width": 16, "tissue_width": 16, "texture": (8, 8), "feature_width": 0}
@@ -137,11 +137,26 @@ def test_tissue_is_taught_between_the_real_surfaces(model, tiny_eyes):
     assert used.anatomy is None  # in use nothing real is given
 
 
+ANATOMY = {"surfaces": 1.0, "tissue": 100.0}
+
+
 def test_without_an_adversary_all_of_it_is_anatomy(tiny_eyes):
-    model = Pix2Vol(SHAPE, weights={"surfaces": 1.0, "tissue": 100.0}, **TINY)
+    model = Pix2Vol(SHAPE, weights=ANATOMY, **TINY)
     parts = Parts()
     fit(model, tiny_eyes, 2, callbacks=[parts])
     assert not model.discriminators and parts.generator == [{"encoder", "surfaces", "tissue"}] * 2
+    photo, grid = torch.rand(1, 3, 48, 48), torch.rand(1, 6, 48, 2) - 0.5
+    with torch.no_grad():
+        drawn = model(photo, grid, rng=NoiseSource([torch.Generator()]))
+        told = model.anatomy(photo, grid, model.spacing_z_mm(32)).image
+    torch.testing.assert_close(drawn, told)  # a texture that nothing taught would be noise
+
+
+def test_a_texture_of_a_file_is_kept_without_an_adversary(tiny_eyes, tiny_checkpoint):
+    model = Pix2Vol(SHAPE, weights=ANATOMY, init_from=str(tiny_checkpoint), **TINY)
+    fit(model, tiny_eyes, 1)
+    taught = load_model(tiny_checkpoint).generator_ema.module.texture.out.weight
+    assert taught.any() and torch.equal(model.generator.texture.out.weight, taught)
 
 
 def test_frozen_features_stay_frozen_and_out_of_the_checkpoint(tiny_eyes, tmp_path):

@@ -6,7 +6,7 @@ import math
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from torch import Tensor
+from torch import Tensor, nn
 
 from fund2oct.by_path import import_by_path
 
@@ -51,7 +51,8 @@ def own_terms(weights: Mapping[str, float]) -> dict[str, Callable[..., Tensor]]:
     """Import the losses of your own that are named by their import path.
 
     A model calls each as ``loss(batch, fake)``, with the arguments of
-    :meth:`fund2oct.models.VolumeModel.losses`. It returns a scalar tensor.
+    :meth:`fund2oct.models.VolumeModel.losses`; a :class:`fund2oct.models.SurfaceModel` draws no volume, and
+    gives the predicted distribution of the surfaces in place of ``fake``. It returns a scalar tensor.
 
     Args:
         weights: weights by name; names with a dot are import paths.
@@ -73,6 +74,25 @@ def own_terms(weights: Mapping[str, float]) -> dict[str, Callable[..., Tensor]]:
         return {name: import_by_path(name) for name in weights if "." in name}
     except ValueError as error:
         raise ValueError(f"weights: {error}") from error
+
+
+def check_judged(weights: Mapping[str, float], discriminators: nn.ModuleDict, widths: str) -> None:
+    """Refuse terms of discriminators where there is none, and the term would be left out unsaid.
+
+    Args:
+        weights: weights by name.
+        discriminators: by name, as they were built.
+        widths: names of the arguments that give a model discriminators, for the message.
+
+    Raises:
+        ValueError: if there are such terms, and no discriminator.
+    """
+    asking = [name for name in ("adversarial", "feature_matching") if name in weights]
+    if asking and not discriminators:
+        raise ValueError(
+            f"weights: {' and '.join(asking)}: expected a discriminator, found none; set {widths} above 0, "
+            "or leave the term out"
+        )
 
 
 def check_terms(side: str, losses: Mapping[str, Any]) -> None:

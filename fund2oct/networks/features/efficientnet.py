@@ -194,9 +194,9 @@ class EfficientNetLite1(EfficientNetLite):
     """EfficientNet-Lite1, trained on ImageNet with images of 240 x 240 pixels.
 
     It is the network of
-    :class:`~fund2oct.networks.adversaries.feature_discriminator.FeatureDiscriminator`, which must not use
-    the network that evaluates (Lite0). A call returns feature maps; ``features`` returns the vectors
-    ``pooled`` (1280) and ``logits`` (1000).
+    :class:`~fund2oct.networks.adversaries.feature_discriminator.FeatureDiscriminator` and of the perceptual
+    term of :class:`fund2oct.models.VoxelGAN`, which must not use the network that evaluates (Lite0). A call
+    returns feature maps; ``features`` returns the vectors ``pooled`` (1280) and ``logits`` (1000).
 
     Raises:
         ModuleNotFoundError: if the weights are missing; the message says how to get them.
