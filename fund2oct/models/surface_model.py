@@ -32,6 +32,8 @@ SURFACE_WEIGHTS = {"surfaces": 100.0, "energy": 1 / 30, "crps": 1 / 30}
 
 _N_DRAWS = 4
 _LEAST_DEVIATION_UM = 1.0
+_READ = ("fundus", "grid", "pose_um", "surfaces_um")
+"""Entries of a batch that a :class:`SurfaceModel` reads."""
 _ILM, _RPE = SURFACES.index("ILM"), SURFACES.index("RPE")
 
 
@@ -193,7 +195,7 @@ class SurfaceModel(VolumeModel):
 
     def training_step(self, batch: Batch, batch_idx: int) -> None:
         """Predict a batch and step the network."""
-        check_batch(batch)
+        check_batch(batch, _READ)
         if self.own_terms:  # nothing else reads what is added
             batch = self.prepare(batch)
         assert isinstance(self.generator, SurfacePredictor)
@@ -208,7 +210,7 @@ class SurfaceModel(VolumeModel):
 
     def measure(self, batch: Batch, part: str) -> dict[str, Tensor]:
         """Measure the median thickness and its interval against the surfaces found in the real volumes."""
-        check_batch(batch)
+        check_batch(batch, _READ)
         found = self.surfaces(batch["fundus"], batch["grid"], **self.known(batch))
         heights = heights_above_pose(batch)
         thickness, _ = thickness_um(found)

@@ -51,8 +51,8 @@ class MaskedModel(VolumeModel):
     draws_volumes = False
     translates: ClassVar[bool] = False
     monitored: ClassVar[str] = "val/total"
-    needed: ClassVar[tuple[str, ...]] = ("key",)
-    """Entries that its batches must have."""
+    needed: ClassVar[tuple[str, ...]] = ()
+    """Entries of a batch that a training step reads."""
 
     def __init__(
         self, shape: tuple[int, int, int], encoder_learning_rate: float = 1e-4, **options: Any
@@ -114,7 +114,7 @@ class MaskedModel(VolumeModel):
         It is the averaged network. Where others that are trained with it read for it, :meth:`judges`, of
         which there is no average, it is the network of now, which has learned together with them.
         """
-        check_batch(batch, self.needed)
+        check_batch(batch, (*self.needed, "key"))
         network = self.generator if self.judges() else self.generator_ema
         of_eyes = []
         # A loss is a mean over what was hidden: of a batch it would depend on which eyes are together.

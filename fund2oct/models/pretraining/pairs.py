@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from fund2oct.losses import masked_mean
-from fund2oct.models.batch import NEEDED, Batch, Losses
+from fund2oct.models.batch import Batch, Losses
 from fund2oct.models.pretraining.photos import hidden_photo_loss
 from fund2oct.models.pretraining.volumes import (
     MaskedVolumes,
@@ -70,7 +70,7 @@ class MaskedPairs(MaskedVolumes):
         ['code', 'colours', 'encoder', 'photo', 'tissue']
     """
 
-    needed = (*NEEDED, "surfaces_um")
+    needed = ("fundus", "grid", *MaskedVolumes.needed)
 
     def __init__(
         self,

@@ -57,7 +57,7 @@ class MaskedPhotos(MaskedModel):
         torch.Size([])
     """
 
-    needed = ("fundus", "key")
+    needed = ("fundus",)
 
     def __init__(
         self,

@@ -68,7 +68,7 @@ class MaskedVolumes(MaskedModel):
         ['code', 'tissue']
     """
 
-    needed = ("volume", "pose_um", "spacing_z_mm", "spacing_x_mm", "surfaces_um", "key")
+    needed = ("volume", "pose_um", "spacing_z_mm", "spacing_x_mm", "surfaces_um")
 
     def __init__(
         self,
