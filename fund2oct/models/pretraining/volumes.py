@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor, nn
@@ -68,7 +68,7 @@ class MaskedVolumes(MaskedModel):
         ['code', 'tissue']
     """
 
-    needed = ("volume", "pose_um", "spacing_z_mm", "spacing_x_mm", "surfaces_um")
+    needed: ClassVar[tuple[str, ...]] = ("volume", "pose_um", "spacing_z_mm", "spacing_x_mm", "surfaces_um")
 
     def __init__(
         self,

@@ -138,7 +138,7 @@ class SteppingModule(pl.LightningModule):
         """
         if not hasattr(about, "seen"):
             return
-        seen = about.seen if about is self.task else seen_by(about, val)
+        seen = about.seen if isinstance(about, Task) else seen_by(about, val)
         earlier = [self.seen_eyes, *(one.seen for one in self.begun)]
         self.seen_eyes = seen_since(seen, [one for one in earlier if one])
         self.photos_px = getattr(about, "fundus_px", 0)
