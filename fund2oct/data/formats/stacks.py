@@ -61,6 +61,9 @@ def volume_name(name: str) -> str:
     Args:
         name: the name of the file or folder, without the folders above it.
 
+    Returns:
+        The name.
+
     Example:
         >>> volume_name("p12_OD.nii.gz"), volume_name("1.2.840.1")
         ('p12_OD', '1.2.840.1')
