@@ -73,7 +73,7 @@ def results(
     others = {"": parts, "floor": _there(standings, FLOORS), "control": _there(standings, CONTROLS)}
     text = ["### Anatomy", ""]
     places = [(str(first[number]), whole[number]) for number in order]
-    text += _table(standings, anatomy, places, others, "its photo")
+    text += _table(standings, anatomy, places, others, "reads its photo in")
     text += ["", *_marks(standings, [*ranked, *parts])]
     text += _lost(standings, [*ranked, *parts])
     text += [f"* `{name}` {said}" for name, said in failed.items()]
@@ -157,7 +157,7 @@ def _table(
     others: Mapping[str, Sequence[Line]],
     about_photo: str = "",
 ) -> list[str]:
-    titles = ["entry", "rank", *(measure.title for measure in measures), *filter(None, [about_photo])]
+    titles = ["entry", "rank", *filter(None, [about_photo]), *(measure.title for measure in measures)]
     text = [row_of(titles), "|---|" + "---:|" * (len(titles) - 1)]
     rows = [*ranked, *((kind, line) for kind, lines in others.items() for line in lines)]
     for rank, line in rows:
@@ -165,7 +165,7 @@ def _table(
         if set(cells) == {"-"}:
             continue
         if about_photo:
-            cells.append("" if rank in ("floor", "control") else _photo(standings, line))
+            cells.insert(0, "" if rank in ("floor", "control") else _photo(standings, line))
         name = line.name if rank in ("floor", "control") else f"`{line.name}`"
         text.append(row_of([name, rank if rank not in others else "-", *cells]))
     return text
@@ -197,10 +197,10 @@ def readings(standings: Standings, answer: str) -> dict[str, list[Measure]]:
 def _photo(standings: Standings, line: Line) -> str:
     found = readings(standings, line.answer)
     n_asked = sum(map(len, found.values()))
-    if len(found[READ]) == n_asked:
-        return READ if n_asked else "not asked"
-    each = ", ".join(f"{word} in {len(found[word])}" for word in (NO_BETTER, WORSE) if found[word])
-    return f"read in {len(found[READ])} of {n_asked}, **{each}**"
+    if not n_asked:
+        return "not asked"
+    text = f"{len(found[READ])} of {n_asked}"
+    return text if len(found[READ]) == n_asked else f"**{text}**"  # which, lines below the table say
 
 
 def _marks(standings: Standings, lines: Sequence[Line]) -> list[str]:
