@@ -3,12 +3,12 @@
     python benchmarks/photos/simulated_to_real.py CHECKPOINT --photos DIR --volume FILE --slices DIR
         --other DIR
 
-A `Pix2Vol` that was trained on simulated eyes goes on for some steps: once with simulated eyes alone (the
-control), and once with a mixture, half of it these, a quarter simulated eyes behind real photos, a quarter
-one real volume with its en face projection. Both are asked for the volumes of photos of other people.
+A `Pix2Vol` that was trained on simulated eyes goes on for some steps: with simulated eyes alone (the
+control), or with as many simulated behind real photos, with one real volume and its en face projection, or
+with both, a quarter each. All are asked for the volumes of photos of other people, around the fovea.
 
---photos   photos of healthy eyes, named `..._01L.jpg`; the first half of the people are trained on, but for
-           photos in which disc or fovea is uncertain
+--photos   photos of healthy eyes, centred on the macula; a name without a last L or R is the person's. The
+           first half of the people are trained on, but for photos in which disc or fovea is uncertain
 --volume   a raster with its spacing (--spacing-mm), as a TIFF
 --slices   single B-scans, from which the distance is measured
 --other    slices of one eye from another scanner, of which six are taken: how far another scanner is
@@ -39,6 +39,7 @@ from fund2oct.data.importing.assemble import ImportOptions
 from fund2oct.data.importing.simulated_file import simulate_file
 from fund2oct.data.importing.table import import_table
 from fund2oct.data.importing.volumes import import_volumes
+from fund2oct.data.preparing.placing import PhotoPlacement
 from fund2oct.data.preparing.scans import ScanOptions
 from fund2oct.geometry import RadialScan
 from fund2oct.metrics import kernel_distance
@@ -52,7 +53,9 @@ from fund2oct.processes import n_cores
 from fund2oct.retina import SURFACES
 from fund2oct.run.train import build
 
+PHOTOS = ".jpg", ".png", ".tif", ".ppm"
 FLUID_UM = 40
+ARMS = "simulated eyes alone", "photos", "volume", "both"
 STAR_MM = 5.5
 """Length of the lines that are cut out of the raster."""
 ILM, OS, RPE = (SURFACES.index(name) for name in ("ILM", "OS", "RPE"))
@@ -66,14 +69,14 @@ def person_of(photo: Path) -> str:
 def people_of(folder: Path) -> tuple[list[Path], list[Path]]:
     """Photos of the first half of the people, and of the others."""
     by_person: dict[str, list[Path]] = {}
-    for path in sorted(folder.glob("*.jpg")):
+    for path in sorted(path for path in folder.iterdir() if path.suffix.lower() in PHOTOS):
         by_person.setdefault(person_of(path), []).append(path)
     people = list(by_person.values())
     first, others = people[: len(people) // 2], people[len(people) // 2 :]
     return [path for each in first for path in each], [path for each in others for path in each]
 
 
-def make_files(given: argparse.Namespace, photos: Sequence[Path], model: VolumeModel) -> list[str]:
+def make_files(given: argparse.Namespace, photos: Sequence[Path], model: VolumeModel) -> tuple[str, str]:
     """Simulated eyes behind the photos, and the volume with its en face projection, as files of eyes."""
     assert model.task is not None
     _, n_depth, n_ascans = model.shape
@@ -100,11 +103,11 @@ def make_files(given: argparse.Namespace, photos: Sequence[Path], model: VolumeM
     )
     options = ImportOptions(scan, fundus_px=px, en_face=True)
     import_volumes(given.volume, out / "cube.h5", options, overwrite=True, no_patients=True)
-    return [str(out / "behind.h5"), str(out / "cube.h5")]
+    return str(out / "behind.h5"), str(out / "cube.h5")
 
 
 def go_on(given: argparse.Namespace, model: VolumeModel, others: Sequence[str], seed: int) -> VolumeModel:
-    """The model after some steps with simulated eyes and, a quarter each, those of the other files."""
+    """The model after some steps with simulated eyes and as many of the other files, in equal shares."""
     assert model.task is not None
     first = {part: [eye.key for eye in eyes] for part, eyes in model.task.seen.parts.items()}
     split = {**first, "train": [*first["train"]]}
@@ -116,7 +119,7 @@ def go_on(given: argparse.Namespace, model: VolumeModel, others: Sequence[str], 
         "pix2vol",
         [
             "data.class_path=fund2oct.data.FundusOCTDataModule", f"data.init_args.path=[{','.join(paths)}]",
-            f"data.init_args.weights=[{','.join(['2', '1', '1'][: len(paths)])}]",
+            f"data.init_args.weights=[{','.join(map(str, [max(1, len(others)), *(1 for _ in others)]))}]",
             f"data.init_args.volume_shape=[{','.join(map(str, model.shape))}]",
             f"data.init_args.fundus_px={model.task.fundus_px}", f"data.init_args.split={json.dumps(split)}",
             "data.init_args.batch_size=4", "data.init_args.photo_maps=0.5", "data.init_args.photometric=0.15",
@@ -168,7 +171,7 @@ class Judge:
     @torch.inference_mode()
     def row(self, name: str, model: Any) -> str:
         """A line of the table."""
-        reader = PhotoReader.of(model)
+        reader = PhotoReader.of(model, PhotoPlacement())
         drawn, wet, thick = [], [], []
         for path in self.photos:
             ready = reader.read(path)
@@ -198,6 +201,7 @@ def main() -> None:
     parser.add_argument("--eyes", type=int, default=560, help="simulated behind the photos")
     parser.add_argument("--steps", type=int, default=100)
     parser.add_argument("--seeds", type=int, nargs="+", default=(0, 1, 2))
+    parser.add_argument("--arms", nargs="+", choices=ARMS, default=ARMS)
     parser.add_argument("--out", type=Path, default=Path("runs/simulated_to_real"))
     given = parser.parse_args()
     warnings.filterwarnings("ignore")
@@ -205,15 +209,16 @@ def main() -> None:
     model = load_model(given.checkpoint).eval()
     train, test = people_of(given.photos)
     judge = Judge(given, test, model.shape)
-    files = make_files(given, train, model)
+    behind, cube = make_files(given, train, model)
+    arms: dict[str, list[str]] = dict(zip(ARMS, ([], [behind], [cube], [behind, cube]), strict=True))
     print(
         "| model | kernel distance | A-scans with fluid | thickness, standard deviation over the eyes, um |"
     )
     print("|---|---:|---:|---:|")
     print(judge.row("before", model), flush=True)
     for seed in given.seeds:
-        for name, others in (("simulated eyes alone", []), ("mixture", files)):
-            print(judge.row(f"{name}, seed {seed}", go_on(given, model, others, seed)), flush=True)
+        for name in given.arms:
+            print(judge.row(f"{name}, seed {seed}", go_on(given, model, arms[name], seed)), flush=True)
 
 
 if __name__ == "__main__":
