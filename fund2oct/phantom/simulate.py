@@ -144,7 +144,7 @@ def scan_retina(
         rng: random numbers for the pose, the tissue's grain and the gain.
         retina: what is scanned.
         config: sizes and scan.
-        pose: how the retina lies, ``(S, 3)``; None draws it.
+        pose: how the retina lies, ``(S, K)`` micrometres; None draws it, as it has to be for a long eye.
     """
     anatomy, texture = retina.anatomy, retina.texture
     x, y = _points(retina, config)

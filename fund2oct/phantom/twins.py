@@ -56,14 +56,15 @@ def simulate_twins(seed: int, number: int, n: int, config: PhantomConfig | None 
         seed: seed of the set that holds the eye.
         number: number of the eye.
         n: how many twins; the first are the same, whatever their number.
-        config: sizes, scan and diseases, the same as for the eye.
+        config: sizes, scan and diseases, the same as for the eye. No twins are simulated of long eyes.
 
     Returns:
         The twins, without rescans. Photo, placement, pose and diagnosis are the eye's,
         volumes and true boundaries their own; their keys end in ``-twin1``, ``-twin2`` and so on.
 
     Raises:
-        ValueError: if ``seed`` or ``number`` is negative, or ``n`` is not positive.
+        ValueError: if ``seed`` or ``number`` is negative, ``n`` is not positive, or ``config`` asks for long
+            eyes.
 
     Example:
         >>> eye, (twin,) = simulate_eye(0, 32), simulate_twins(0, 32, 1)
@@ -71,12 +72,10 @@ def simulate_twins(seed: int, number: int, n: int, config: PhantomConfig | None 
         (True, False)
     """
     config = config or PhantomConfig()
-    eye = simulate_eye(seed, number, config)
-    pose = _pose(eye)
+    eye, pose_um = _eye_and_pose(seed, number, n, config)
     twins = []
     for place, (rng, retina) in enumerate(_drawn(seed, number, n, config), 1):
-        scan, signal = scan_retina(rng, retina, config, pose)
-        scan["pose_um"] = eye.pose_um
+        scan, signal = scan_retina(rng, retina, config, pose_um)
         volume = acquire_volume(rng["speckle"], signal, config)
         twins.append(replace(eye, key=f"{eye.key}-twin{place}", volume=volume, rescan=None, **scan))
     return twins
@@ -89,14 +88,15 @@ def twin_boundaries(seed: int, number: int, n: int, config: PhantomConfig | None
         seed: seed of the set that holds the eye.
         number: number of the eye.
         n: how many twins.
-        config: sizes, scan and diseases, the same as for the eye.
+        config: sizes, scan and diseases, the same as for the eye. No twins are simulated of long eyes.
 
     Returns:
         Depths of :data:`fund2oct.retina.BOUNDARIES` in micrometres from the top of the frame, float32, NaN
         inside the disc, shape ``(n, 11, S, X)``.
 
     Raises:
-        ValueError: if ``seed`` or ``number`` is negative, or ``n`` is not positive.
+        ValueError: if ``seed`` or ``number`` is negative, ``n`` is not positive, or ``config`` asks for long
+            eyes.
 
     Example:
         >>> depths_um = twin_boundaries(seed=0, number=0, n=3)
@@ -106,16 +106,27 @@ def twin_boundaries(seed: int, number: int, n: int, config: PhantomConfig | None
         ((3, 11, 6, 112), 5)
     """
     config = config or PhantomConfig()
-    pose = _pose(simulate_eye(seed, number, config))
+    _, pose_um = _eye_and_pose(seed, number, n, config)
     return np.stack([
-        surfaces_under(retina, config).stacked(BOUNDARIES, membrane_under(retina, pose, config))
+        surfaces_under(retina, config).stacked(BOUNDARIES, membrane_under(retina, pose_um, config))
         for _, retina in _drawn(seed, number, n, config)
     ])  # fmt: skip
 
 
-def _drawn(seed: int, number: int, n: int, config: PhantomConfig) -> Iterator[tuple[Streams, Retina]]:
+def _eye_and_pose(seed: int, number: int, n: int, config: PhantomConfig) -> tuple[Eye, Array]:
+    """The eye of which so many twins are asked for, and how it lies, which is how they lie."""
     if n < 1:
         raise ValueError(f"n: expected at least one twin, found {n}")
+    if config.population != "ordinary":
+        raise ValueError(
+            f"population: expected 'ordinary', found {config.population!r}, whose twins are not simulated"
+        )
+    eye = simulate_eye(seed, number, config)
+    assert eye.pose_um is not None
+    return eye, eye.pose_um
+
+
+def _drawn(seed: int, number: int, n: int, config: PhantomConfig) -> Iterator[tuple[Streams, Retina]]:
     retina, _ = sample_retina(streams(seed, number), seed, number, config)
     for twin in range(n):
         rng = streams(seed, number, twin, _TWINS)
@@ -157,9 +168,3 @@ def _hidden_anatomy(rng: np.random.Generator, seen: Anatomy) -> Anatomy:
         cup_um=closest.cup_um * seen.cup_ratio / closest.cup_ratio,
         clearness=closest.clearness,
     )
-
-
-def _pose(eye: Eye) -> Array:
-    """Coefficients of the pose that the simulator drew: the first three of those stored."""
-    assert eye.pose_um is not None
-    return eye.pose_um[:, :3]

@@ -1,11 +1,13 @@
 """Twins: one photo to the last bit, whatever the disease; hidden anatomy of the simulator's own spread."""
 
+from collections.abc import Callable
 from dataclasses import fields, replace
 from itertools import pairwise
 
 import numpy as np
 import pytest
 
+from fund2oct.geometry import CircularScan
 from fund2oct.phantom import DIAGNOSES, PhantomConfig, simulate_eye, simulate_twins, twin_boundaries
 from fund2oct.phantom.anatomy import LAYERS, sample_anatomy
 from fund2oct.phantom.rendering.fundus import Retina, render_fundus
@@ -107,3 +109,19 @@ def test_hidden_layers_are_drawn_given_the_one_that_shows() -> None:
         error = 4 * prior[:, 1:].std() / np.sqrt(150 * len(LAYERS[1:]) / 4)
         assert drawn[:, 1:].mean() == pytest.approx(near[:, 1:].mean(), abs=error)
         assert drawn[:, 1:].std() == pytest.approx(near[:, 1:].std(), rel=0.15)
+
+
+def test_twins_under_a_curved_scan_lie_as_their_eye() -> None:
+    config = PhantomConfig(**SMALL, scan=CircularScan((1.7, 2.4)))
+    eye, (twin,) = simulate_eye(5, 3, config), simulate_twins(5, 3, 1, config)
+    assert eye.pose_um is not None and np.abs(eye.pose_um[:, 3:]).max() > 1  # a circle's pose has more parts
+    bruch = boundary_index("BM")
+    np.testing.assert_allclose(twin.boundaries_um[bruch], eye.boundaries_um[bruch], atol=1e-3)
+    np.testing.assert_array_equal(twin.pose_um, eye.pose_um)
+    np.testing.assert_array_equal(twin_boundaries(5, 3, 1, config)[0], twin.boundaries_um)
+
+
+@pytest.mark.parametrize("ask", [simulate_twins, twin_boundaries])
+def test_twins_of_long_eyes_are_refused(ask: Callable[..., object]) -> None:
+    with pytest.raises(ValueError, match="population: expected 'ordinary', found 'long', whose twins"):
+        ask(5, 3, 1, PhantomConfig.of("long", **SMALL))

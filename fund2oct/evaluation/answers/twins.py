@@ -26,7 +26,7 @@ DRAWN = 64
 
 _NAME = re.compile(r"sim\d*-(\d+)-O[DS]")
 _SOURCE = re.compile(r"fund2oct phantom, seed (\d+)")
-_RECIPE = f"twins 1, {SCANNED} of {DRAWN}"
+_RECIPE = f"twins 2, {SCANNED} of {DRAWN}"
 
 
 @dataclass(frozen=True, eq=False)
@@ -140,14 +140,17 @@ def _origin(eye: Eye) -> tuple[int, int, PhantomConfig] | None:
     if source is None or name is None or eye.volume is None or eye.fundus is None or eye.scan is None:
         return None
     _, n_depth, n_ascans = eye.volume.shape
-    config = PhantomConfig(
-        fundus_px=len(eye.fundus),
-        n_depth=n_depth,
-        n_ascans=n_ascans,
-        scan=eye.scan,
-        depth_mm=round(eye.spacing_mm[1] * n_depth, 6),
-        diagnosis=eye.diagnosis,
-    )
+    try:
+        config = PhantomConfig(
+            fundus_px=len(eye.fundus),
+            n_depth=n_depth,
+            n_ascans=n_ascans,
+            scan=eye.scan,
+            depth_mm=round(eye.spacing_mm[1] * n_depth, 6),
+            diagnosis=eye.diagnosis,
+        )
+    except ValueError:  # no eye that is drawn by default, as one under the wide scan of long eyes
+        return None
     seed, number = int(source[1]), int(name[1])
     again = simulate_eye(seed, number, config)
     return (seed, number, config) if _digest(again) == _digest(eye) else None

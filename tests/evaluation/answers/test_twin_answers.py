@@ -84,6 +84,8 @@ def test_a_folder_that_cannot_be_written_to_is_no_error(eye, tmp_path):
 def test_other_eyes_have_no_twins(eye, tmp_path):
     assert twin_answer(replace(eye, source="a hospital")) is None
     assert twin_answer(replace(eye, key="011574-64L")) is None
+    long = PhantomConfig.of("long", n_depth=32, n_ascans=48, fundus_px=48)
+    assert twin_answer(simulate_eye(0, 0, long)) is None
     changed = eye.volume.copy()
     changed[2, 5, 7] ^= 1
     assert twin_answer(replace(eye, volume=changed)) is None
