@@ -74,6 +74,11 @@ class SeenAnatomy:
         x, y = self.disc[0] - self.fovea[0], self.disc[1] - self.fovea[1]
         return abs(x) * self.half_width_mm, y * self.half_width_mm
 
+    @property
+    def placement(self) -> Placement:
+        """Where millimetres around the fovea lie on the photo."""
+        return Placement(self.fovea, half_width_mm=self.half_width_mm)
+
 
 def simulate_behind_photo(
     seen: SeenAnatomy,
@@ -103,7 +108,8 @@ def simulate_behind_photo(
         The eye with the truth of its volume, marked as simulated.
 
     Raises:
-        ValueError: if ``config`` names a diagnosis other than ``"normal"``, or long eyes.
+        ValueError: if ``config`` names a diagnosis other than ``"normal"``, or long eyes, or if the photo
+            does not show the whole scan.
 
     Example:
         >>> painted = np.full((64, 64, 3), 120, np.uint8)
@@ -113,6 +119,8 @@ def simulate_behind_photo(
     """
     config = config or PhantomConfig()
     check_behind_photo(config)
+    if reason := why_not_shown(seen.placement, config):
+        raise ValueError(f"scan: {reason}; shorten its lines, or take a photo that is centred on the macula")
     config = replace(config, fundus_px=len(seen.photo), diagnosis=HEALTHY)
     # Without the photo, the eyes behind all photos would be one eye with other vessels.
     rng = streams(seed, number, _BEHIND, zlib.crc32(np.ascontiguousarray(seen.photo).data))
@@ -161,10 +169,33 @@ def check_behind_photo(config: PhantomConfig) -> None:
         )
 
 
+def why_not_shown(placement: Placement, config: PhantomConfig) -> str:
+    """Tell why no volume can be simulated behind a photo: it does not show the whole scan.
+
+    Args:
+        placement: where millimetres around the fovea lie on the photo.
+        config: the scan, and how many A-scans a line has.
+
+    Returns:
+        Words that an error can put behind the photo; empty where all A-scans lie in the circle of retina.
+
+    Example:
+        >>> why_not_shown(Placement(half_width_mm=4.0), PhantomConfig())
+        'expected a photo that shows the whole scan, found 60 of its 672 A-scans outside the circle of retina'
+    """
+    points_mm = config.scan.coordinates(config.n_ascans)
+    outside = placement.to_grid(points_mm).norm(dim=-1) > 1
+    if not outside.any():
+        return ""
+    return (
+        f"expected a photo that shows the whole scan, found {int(outside.sum())} of its {outside.numel()} "
+        "A-scans outside the circle of retina"
+    )
+
+
 def _retina_of(seen: SeenAnatomy, rng: dict[str, np.random.Generator], config: PhantomConfig) -> Retina:
     anatomy = replace(sample_anatomy(rng["anatomy"], rng["anatomy"]), disc=seen.disc_mm)
-    placement = Placement(seen.fovea, half_width_mm=seen.half_width_mm)
-    grid = PhotoGrid(placement, config.map_px, 1 if seen.laterality == "OD" else -1)
+    grid = PhotoGrid(seen.placement, config.map_px, 1 if seen.laterality == "OD" else -1)
     vessels = vessel_cover(seen.photo, seen.half_width_mm)
     fine = np.repeat(np.repeat(vessels, grid.size_px // len(vessels), 0), grid.size_px // len(vessels), 1)
     texture = Texture.sample(rng["texture"], grid)

@@ -1,5 +1,6 @@
 """Volumes behind photos: vessels, disc and fovea lie where the photo has them."""
 
+import re
 from dataclasses import replace
 
 import numpy as np
@@ -8,6 +9,7 @@ import pytest
 from fund2oct.cli import main
 from fund2oct.data import DataError, EyeReader, EyeWriter, find_landmarks
 from fund2oct.data.importing.simulated_file import simulate_file
+from fund2oct.data.preparing.landmarks import Landmarks
 from fund2oct.eye import SIMULATED
 from fund2oct.phantom import PhantomConfig, SeenAnatomy, simulate_behind_photo
 from fund2oct.phantom.from_photo import vessel_cover
@@ -122,13 +124,33 @@ def test_photos_of_a_file_come_in_turn_and_what_shows_no_disc_or_no_fovea_is_nam
     assert behind.surfaces_um is not None
 
 
+def test_a_photo_that_does_not_show_all_of_the_scan_is_refused(tiny_eyes, tmp_path, monkeypatch):
+    reason = r"expected a photo that shows the whole scan, found \d+ of its {} A-scans outside the circle"
+    with pytest.raises(ValueError, match="scan: " + reason.format(6 * CONFIG.n_ascans)):
+        simulate_behind_photo(SeenAnatomy(painted(), (0.3, 0.0), (0.95, -0.05), 4.5), 0, 0, CONFIG)
+    with EyeReader(tiny_eyes) as reader:
+        eye = replace(reader.read(reader.keys[0]), diagnosis="normal")
+    with EyeWriter(tmp_path / "photos.h5") as writer:
+        for key in ("aside", "centred"):
+            writer.add(replace(eye, key=key))
+    # Half of the first photo is 4.5 mm, and half of a line is 4.4 mm.
+    places = iter([Landmarks((0.95, -0.05), (-0.1, 0.0), 1, 1), Landmarks((0.7, -0.1), (0.0, 0.0), 1, 1)])
+    monkeypatch.setattr("fund2oct.data.importing.simulated_file.find_landmarks", lambda *_: next(places))
+    config = PhantomConfig(n_depth=32, n_ascans=48)
+    report = simulate_file(tmp_path / "out.h5", 1, config=config, photos=tmp_path / "photos.h5")
+    assert report.imported == ["centred-behind0"]
+    ((name, told),) = report.skipped
+    assert name == "photo aside" and re.search(reason.format(6 * 48), told)
+
+
 def test_photos_without_a_fovea_alone_are_refused(tiny_eyes, tmp_path):
     with EyeReader(tiny_eyes) as reader:
         eye = replace(reader.read(reader.keys[0]), diagnosis="normal")
     with EyeWriter(tmp_path / "photos.h5") as writer:
         writer.add(replace(eye, fundus=np.zeros_like(eye.fundus)))
     with pytest.raises(
-        DataError, match="expected photos that show disc and fovea, found none in 1; the first"
+        DataError,
+        match="expected photos that show disc, fovea and the whole scan, found none in 1; the first",
     ):
         simulate_file(tmp_path / "out.h5", 1, photos=tmp_path / "photos.h5")
 

@@ -14,8 +14,9 @@ from fund2oct.data.preparing.surfaces import searched_fields
 from fund2oct.data.store.layout import Compression
 from fund2oct.data.store.reader import EyeReader
 from fund2oct.eye import DataError, Eye
+from fund2oct.geometry import Placement
 from fund2oct.phantom import PhantomConfig, SeenAnatomy, simulate_behind_photo, simulate_eye
-from fund2oct.phantom.from_photo import HEALTHY, check_behind_photo
+from fund2oct.phantom.from_photo import HEALTHY, check_behind_photo, why_not_shown
 from fund2oct.progress import with_progress
 
 _SURE = 0.5
@@ -52,15 +53,16 @@ def simulate_file(
         photos: a file of eyes, behind whose photos volumes are simulated, see
             :func:`fund2oct.phantom.simulate_behind_photo`. They come in turn, until there are ``n_eyes``.
             Eyes with a diagnosis other than ``"normal"`` are left out, and photos in which disc or fovea is
-            uncertain: behind these the disc or the pit would lie where the photo has none.
+            uncertain, or that do not show the whole scan: behind these the disc, the pit or a vessel would
+            lie where the photo has none.
 
     Returns:
-        What became of each eye. The photos in which disc or fovea is uncertain are among those that were left
-        out, with the reason. How many were left out for their diagnosis is among the remarks.
+        What became of each eye. The photos that do not show disc, fovea and the whole scan are among those
+        that were left out, with the reason. How many were left out for their diagnosis is among the remarks.
 
     Raises:
         DataError: if ``out`` exists, or cannot be made, or ``photos`` holds no photo of a healthy eye, or
-            none that shows disc and fovea.
+            none that shows disc, fovea and the whole scan.
         ValueError: if ``n_eyes`` or ``workers`` is not positive, ``seed`` is negative, or ``config`` asks for
             what cannot be simulated behind a photo.
 
@@ -74,7 +76,7 @@ def simulate_file(
     if seed < 0:
         raise ValueError(f"seed: expected 0 or more, found {seed}")
     config = config or PhantomConfig()
-    remarks, uncertain = list[str](), list[tuple[str, str]]()
+    remarks, left_out = list[str](), list[tuple[str, str]]()
     if photos is None:
         candidates = [
             Candidate(
@@ -87,7 +89,7 @@ def simulate_file(
     else:
         check_behind_photo(config)
         with EyeReader(photos) as reader:
-            found = _places_in(reader, _healthy_photos(reader, remarks), n_eyes, uncertain)
+            found = _places_in(reader, _healthy_photos(reader, remarks), n_eyes, config, left_out)
             digest = reader.digest()
         keys = list(found)
         candidates = [
@@ -108,7 +110,7 @@ def simulate_file(
         description="simulating eyes",
     )
     report.remarks += remarks
-    report.skipped += uncertain
+    report.skipped += left_out
     return report
 
 
@@ -136,26 +138,26 @@ def _healthy_photos(reader: EyeReader, remarks: list[str]) -> list[str]:
 
 
 def _places_in(
-    reader: EyeReader, keys: list[str], most: int, uncertain: list[tuple[str, str]]
+    reader: EyeReader, keys: list[str], most: int, config: PhantomConfig, left_out: list[tuple[str, str]]
 ) -> dict[str, Landmarks]:
-    """Disc and fovea of the first photos, at most so many, that show both; ``uncertain`` tells of others."""
+    """Disc and fovea of the first photos, at most so many, that can be used; ``left_out`` tells of others."""
     found = dict[str, Landmarks]()
     for key in with_progress(keys, len(keys), "looking for disc and fovea"):
         if len(found) == most:
             break
         try:
-            found[key] = _landmarks(reader, key)
+            found[key] = _landmarks(reader, key, config)
         except DataError as error:
-            uncertain.append((f"photo {key}", str(error)))
+            left_out.append((f"photo {key}", str(error)))
     if not found:
         raise DataError(
-            f"{reader.path}: expected photos that show disc and fovea, found none in {len(keys)}; the first, "
-            f"{named(*uncertain[0])}"
+            f"{reader.path}: expected photos that show disc, fovea and the whole scan, found none in "
+            f"{len(keys)}; the first, {named(*left_out[0])}"
         )
     return found
 
 
-def _landmarks(reader: EyeReader, key: str) -> Landmarks:
+def _landmarks(reader: EyeReader, key: str, config: PhantomConfig) -> Landmarks:
     eye = reader.read(key)
     assert eye.fundus is not None
     found = find_landmarks(eye.fundus, eye.laterality)
@@ -165,6 +167,8 @@ def _landmarks(reader: EyeReader, key: str) -> Landmarks:
                 f"{reader.path}: eye {key!r}: expected a photo that shows the {what}, found it with a "
                 f"confidence of {confidence:.2f}"
             )
+    if reason := why_not_shown(Placement(found.fovea, half_width_mm=found.half_width_mm), config):
+        raise DataError(f"{reader.path}: eye {key!r}: {reason}")
     return found
 
 
