@@ -57,7 +57,8 @@ def export_files(
         for key in chosen:
             name = free_name(file_name(key), taken)
             try:
-                check_inputs([FORMATS[format].path(folder, name) for format in formats], reader.paths)
+                targets = [folder / file for format in formats for file in FORMATS[format].names(name)]
+                check_inputs(targets, reader.paths)
                 eye = reader.read(key)
                 written += [export_eye(eye, folder, name, format, overwrite) for format in formats]
             except DataError as error:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import shutil
 import tempfile
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
@@ -15,7 +14,7 @@ from fund2oct.export.etdrs_fields import save_fields, save_predicted_fields
 from fund2oct.export.film import save_gif, save_mp4
 from fund2oct.export.meshes import save_ply, save_vtk
 from fund2oct.export.origin import is_generated
-from fund2oct.export.replacing import why_no_result
+from fund2oct.export.replacing import check_room, put, refuse_existing
 from fund2oct.export.volumes import save_hdf5, save_nifti, save_png, save_tiff
 from fund2oct.eye import DataError, Eye
 
@@ -35,6 +34,7 @@ class Format:
             none.
         save_predicted: a function that writes an eye with the map of its predicted thickness; None if the
             format does not hold the map.
+        beside: endings of further files, which lie beside the first one where the eye has what they hold.
 
     Example:
         >>> FORMATS["nifti"].ending, FORMATS["nifti"].extra
@@ -45,10 +45,15 @@ class Format:
     save: Callable[[Eye, Path], None]
     extra: str = ""
     save_predicted: Callable[[Eye, ThicknessMap, Path], None] | None = None
+    beside: tuple[str, ...] = ()
 
     def path(self, folder: Path, name: str) -> Path:
         """The file or folder that is written for a name."""
         return folder / f"{name}{self.ending.rstrip('/')}"
+
+    def names(self, name: str) -> list[str]:
+        """The names of all files and folders that may be written for a name, the main one first."""
+        return [f"{name}{ending.rstrip('/')}" for ending in (self.ending, *self.beside)]
 
 
 def _save_dicom(eye: Eye, path: Path) -> None:
@@ -61,7 +66,7 @@ FORMATS: dict[str, Format] = {
     "hdf5": Format(".h5", save_hdf5),
     "nifti": Format(".nii.gz", save_nifti, "nifti"),
     "tiff": Format(".ome.tif", save_tiff),
-    "dicom": Format(".dcm", _save_dicom, "dicom"),
+    "dicom": Format(".dcm", _save_dicom, "dicom", beside=(".photo.dcm",)),
     "png": Format("/", save_png),
     "gif": Format(".gif", save_gif),
     "mp4": Format(".mp4", save_mp4, "film"),
@@ -131,7 +136,7 @@ def export_eye(
     if eye.volume is None:
         raise DataError(f"eye {eye.key!r}: has a photo alone; {format} needs a volume")
     if not overwrite:
-        _refuse_existing(chosen.path(folder, name))
+        refuse_existing(chosen.path(folder, name))
     folder.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(prefix=".export-", dir=folder) as scratch:
         path = chosen.path(Path(scratch), name)
@@ -146,37 +151,7 @@ def export_eye(
             ) from None
         made = sorted(Path(scratch).iterdir())
         for path in made:
-            _check_room(eye, path, folder / path.name, overwrite)
+            check_room(path, folder / path.name, eye.key, is_generated(eye), overwrite)
         for path in made:
-            _put(path, folder / path.name)
+            put(path, folder / path.name)
     return chosen.path(folder, name)
-
-
-def _refuse_existing(path: Path) -> None:
-    if path.exists():
-        raise DataError(f"{path}: exists; choose another folder, or replace it with --overwrite")
-
-
-def _check_room(eye: Eye, made: Path, target: Path, overwrite: bool) -> None:
-    if not overwrite:
-        _refuse_existing(target)
-        return
-    if target.is_dir() and (others := {each.name for each in target.iterdir()} - _names(made)):
-        # An export of more slices, or somebody's own files: not ours to delete, and not to be mixed with.
-        raise DataError(
-            f"{target}: holds {len(others)} files that this export does not replace, such as {min(others)}; "
-            "remove the folder or choose another"
-        )
-    for file in sorted(target.iterdir()) if target.is_dir() else [target]:
-        if file.is_file() and (reason := why_no_result(file, eye.key, is_generated(eye))):
-            raise DataError(f"{file}: {reason}; choose another folder")
-
-
-def _names(made: Path) -> set[str]:
-    return {each.name for each in made.iterdir()} if made.is_dir() else set()
-
-
-def _put(made: Path, target: Path) -> None:
-    if target.is_dir():
-        shutil.rmtree(target)
-    os.replace(made, target)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import shutil
 from pathlib import Path
 
 from fund2oct.data.store.reader import EyeReader
@@ -47,3 +49,58 @@ def _why_not_the_eye(path: Path, key: str, generated: bool) -> str:
         return "is an HDF5 file that fund2oct did not make, or an old or damaged one"
     is_scan = generated and not source.startswith(GENERATED)
     return "holds an eye that no model generated" if is_scan else ""
+
+
+def check_room(made: Path, target: Path, key: str, generated: bool, overwrite: bool) -> None:
+    """Refuse to put what was made where something else lies.
+
+    Args:
+        made: the file, or the folder of files, that was made elsewhere; where there is none, what lies at the
+            target is to go.
+        target: where it belongs.
+        key: the eye's key.
+        generated: whether a model made the eye's volume, see :func:`why_no_result`.
+        overwrite: whether the result of an earlier export, or prediction, may be replaced.
+
+    Raises:
+        DataError: if something lies there that may not be replaced.
+
+    Example:
+        >>> check_room(Path("made.h5"), Path("eye7.h5"), "eye7", generated=True, overwrite=False)  # free
+        >>> check_room(Path("made.h5"), Path("eyes.h5"), "eye7", generated=True, overwrite=False)
+        Traceback (most recent call last):
+            ...
+        fund2oct.eye.DataError: eyes.h5: exists; choose another folder, or replace it with --overwrite
+    """
+    if not overwrite:
+        refuse_existing(target)
+        return
+    if target.is_dir() and (others := {each.name for each in target.iterdir()} - _names(made)):
+        # An export of more slices, or somebody's own files: not ours to delete, and not to be mixed with.
+        raise DataError(
+            f"{target}: holds {len(others)} files that this export does not replace, such as {min(others)}; "
+            "remove the folder or choose another"
+        )
+    for file in sorted(target.iterdir()) if target.is_dir() else [target]:
+        if file.is_file() and (reason := why_no_result(file, key, generated)):
+            raise DataError(f"{file}: {reason}; choose another folder")
+
+
+def refuse_existing(path: Path) -> None:
+    """Refuse to write where something lies already."""
+    if path.exists():
+        raise DataError(f"{path}: exists; choose another folder, or replace it with --overwrite")
+
+
+def put(made: Path, target: Path) -> None:
+    """Put a file, or a folder, in the place of an earlier one; where none was made, the earlier one goes."""
+    if target.is_dir():
+        shutil.rmtree(target)
+    if made.exists():
+        os.replace(made, target)
+    else:
+        target.unlink(missing_ok=True)
+
+
+def _names(made: Path) -> set[str]:
+    return {each.name for each in made.iterdir()} if made.is_dir() else set()
