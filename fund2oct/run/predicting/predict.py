@@ -88,8 +88,8 @@ def predict(
     """Generate a volume for each photo, with a panel and, where the model predicts it, a thickness map.
 
     A photo that cannot be used is passed over; the others are still done. The files of a photo are there
-    all or not at all. The speckle and the pose of a photo depend on ``seed`` and on the file's name without
-    its ending, not on the other photos.
+    all or not at all; if it fails, those of an earlier call stay as they were. The speckle and the pose of a
+    photo depend on ``seed`` and on the file's name without its ending, not on the other photos.
 
     Args:
         checkpoint: a trained model, as :func:`fund2oct.models.load_model` takes it; None for the model that
@@ -118,8 +118,9 @@ def predict(
         columns: the tables' own names of our columns, as ``fund2oct import table`` has them.
         metadata: what is known of all eyes, by name, where the table says nothing.
         mask_networks: networks that draw the masks that the model was trained with, by name.
-        overwrite: whether the results of an earlier prediction may be replaced; photos, scans and whatever
-            else fund2oct did not make never are.
+        overwrite: whether the results of an earlier prediction may be replaced. Those that this model
+            does not make, as the volume where it draws none, are removed. Photos, scans and whatever else
+            fund2oct did not make stay.
         skip_done: whether photos whose results are there already are passed over. Results of another photo,
             model or option are none of these: they are refused by name, or with ``overwrite`` made anew.
         as_told: whether scans stay where ``placement`` or ``lines`` lays them; else a model that was trained
@@ -187,7 +188,8 @@ def predict(
         if skip_done and all((results.folder / file).exists() for file in files):
             other = difference(results.folder, name, made_from(photo), files)
             if not other:
-                done[photo] = PredictedPhoto(photo, name, results.there(name), skipped=True)
+                there = tuple(results.folder / file for file in files)
+                done[photo] = PredictedPhoto(photo, name, there, skipped=True)
                 continue
             others.append(f"{results.folder / name}: its results were {other} than {photo} now")
         todo.append((photo, name))
@@ -213,8 +215,7 @@ def predict(
             try:
                 with at_given_places(network) if as_told else nullcontext():
                     eye = _complete(network, ready.result(), name, seed, draw)
-                results.write(network, eye, name, made_from(photo))
-                done[photo] = PredictedPhoto(photo, name, results.there(name))
+                done[photo] = PredictedPhoto(photo, name, results.write(network, eye, name, made_from(photo)))
             except DataError as error:
                 line = " ".join(str(error).split())
                 problem = line if str(photo) in line else f"{photo}: {line}"

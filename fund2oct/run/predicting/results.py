@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+import tempfile
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -13,6 +13,7 @@ from matplotlib.figure import Figure
 from fund2oct.data.preparing.photo import photo_tensor
 from fund2oct.data.preparing.placing import ON_DISC
 from fund2oct.export import FORMATS, export_eye
+from fund2oct.export.replacing import check_room, put
 from fund2oct.eye import Eye
 from fund2oct.models import VolumeModel
 from fund2oct.models.thickness import ThicknessMap, predict_interval_um, predict_thickness, save_thickness
@@ -52,50 +53,67 @@ class Results:
 
     def names(self, name: str) -> list[str]:
         """The files, or folders, that may be written for an eye of a name."""
-        parts, numbers = [_PANEL, _MAP], [_NUMBERS]
-        if self.intervals_seed is not None:
-            parts, numbers = [*parts, _INTERVALS], [*numbers, f"{_INTERVALS}.npz"]
-        figures = [f"{part}.{ending}" for part in parts for ending in self.figure_formats]
-        return [name + ending for ending in (*map(_ending, self.formats), *figures, *numbers)]
+        return [*self._of_volume(name), *self._of_surfaces(name)]
 
-    def there(self, name: str) -> tuple[Path, ...]:
-        """Those of them that are there."""
-        return tuple(path for path in (self.folder / file for file in self.names(name)) if path.exists())
-
-    def made_by(self, model: VolumeModel, name: str) -> set[str]:
+    def made_by(self, model: VolumeModel, name: str) -> list[str]:
         """Those of them that a model writes."""
-        made = set(self.names(name))
-        if not model.draws_volumes:
-            made -= {f"{name}{_ending(format)}" for format in self.formats}
-            made -= {f"{name}{_PANEL}.{ending}" for ending in self.figure_formats}
-        if not hasattr(model, "surfaces"):
-            made -= {f"{name}{_MAP}.{ending}" for ending in self.figure_formats} | {f"{name}{_NUMBERS}"}
-        return made
+        of_volume = self._of_volume(name) if model.draws_volumes else []
+        return [*of_volume, *(self._of_surfaces(name) if hasattr(model, "surfaces") else [])]
 
-    def write(self, model: VolumeModel, eye: Eye, name: str, made_from: Mapping[str, str]) -> None:
+    def write(
+        self, model: VolumeModel, eye: Eye, name: str, made_from: Mapping[str, str]
+    ) -> tuple[Path, ...]:
         """Write the results of a photo, whose scan lies where the model put it, and what they were made from.
 
-        What stops it leaves no half of them behind.
-        """
-        forget(self.folder, name, made_from)
-        with at_given_places(model):
-            self._write(model, eye, name)
-        remember(self.folder, name, made_from, self.made_by(model, name))
+        All are made before the first is put in its place. With ``overwrite`` those of an earlier call go,
+        even where this model makes none.
 
-    def _write(self, model: VolumeModel, eye: Eye, name: str) -> None:
+        Returns:
+            The files, and folders, that were written.
+
+        Raises:
+            DataError: if something else lies where one belongs. All of an earlier call is left then.
+        """
+        with tempfile.TemporaryDirectory(prefix=".predict-", dir=self.folder) as folder:
+            scratch = Path(folder)
+            with at_given_places(model):
+                self._make(model, eye, name, scratch)
+            made = [file for file in self.names(name) if (scratch / file).exists()]
+            placed = self.names(name) if self.overwrite else made
+            for file in placed:
+                check_room(scratch / file, self.folder / file, name, True, self.overwrite)
+            forget(self.folder, name, made_from)
+            for file in placed:
+                put(scratch / file, self.folder / file)
+        remember(self.folder, name, made_from, made)
+        return tuple(self.folder / file for file in made)
+
+    def _of_volume(self, name: str) -> list[str]:
+        files = [file for format in self.formats for file in FORMATS[format].names(name)]
+        files += self._figures(name, _PANEL)
+        if self.intervals_seed is not None:
+            files += [*self._figures(name, _INTERVALS), f"{name}{_INTERVALS}.npz"]
+        return files
+
+    def _of_surfaces(self, name: str) -> list[str]:
+        return [*self._figures(name, _MAP), f"{name}{_NUMBERS}"]
+
+    def _figures(self, name: str, part: str) -> list[str]:
+        return [f"{name}{part}.{format}" for format in self.figure_formats]
+
+    def _make(self, model: VolumeModel, eye: Eye, name: str, folder: Path) -> None:
         assert eye.fundus is not None and model.task is not None
         scan, known = eye.scan or model.task.scan, model.known_of(eye)
         thickness = predict_thickness(model, eye.fundus, eye.placement, scan, **known)
-        with self._all_or_nothing(name):
-            for part, figure in self._draw(model, eye, thickness).items():
-                save_figures(figure, self.folder / f"{name}{part}", self.figure_formats)
-            if thickness is not None:
-                save_thickness(thickness, self.folder / f"{name}{_NUMBERS}")
-            if eye.volume is not None:
-                if self.intervals_seed is not None:
-                    self._write_intervals(model, eye, name)
-                for format in self.formats:
-                    export_eye(eye, self.folder, name, format, self.overwrite, thickness)
+        for part, figure in self._draw(model, eye, thickness).items():
+            save_figures(figure, folder / f"{name}{part}", self.figure_formats)
+        if thickness is not None:
+            save_thickness(thickness, folder / f"{name}{_NUMBERS}")
+        if eye.volume is not None:
+            if self.intervals_seed is not None:
+                self._make_intervals(model, eye, folder / f"{name}{_INTERVALS}")
+            for format in self.formats:
+                export_eye(eye, folder, name, format, thickness=thickness)
 
     def footer_of(self, eye: Eye) -> str:
         """What stands under the pictures of an eye: first of all what is wrong with its photo."""
@@ -104,12 +122,12 @@ class Results:
             told.append(_UNLIKE)
         return " ".join([*told, self.footer])
 
-    def _write_intervals(self, model: VolumeModel, eye: Eye, name: str) -> None:
+    def _make_intervals(self, model: VolumeModel, eye: Eye, stem: Path) -> None:
         assert self.intervals_seed is not None
         found = predict_intervals(model, eye, self.intervals_seed)
         figure = draw_intervals(eye, found, eye.key, self.footer_of(eye), self.theme)
-        save_figures(figure, self.folder / f"{name}{_INTERVALS}", self.figure_formats)
-        found.save(self.folder / f"{name}{_INTERVALS}.npz")
+        save_figures(figure, stem, self.figure_formats)
+        found.save(Path(f"{stem}.npz"))
 
     def _draw(self, model: VolumeModel, eye: Eye, thickness: ThicknessMap | None) -> dict[str, Figure]:
         assert eye.fundus is not None
@@ -129,18 +147,3 @@ class Results:
                 thickness=thickness, title=eye.key, footer=footer, theme=self.theme,
             )  # fmt: skip
         return figures
-
-    @contextmanager
-    def _all_or_nothing(self, name: str) -> Iterator[None]:
-        before = self.there(name)
-        try:
-            yield
-        except BaseException:
-            for path in set(self.there(name)) - set(before):
-                if path.is_file():  # a folder is made complete or not at all
-                    path.unlink()
-            raise
-
-
-def _ending(format: str) -> str:
-    return FORMATS[format].ending.rstrip("/")

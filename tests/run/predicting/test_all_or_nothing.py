@@ -1,0 +1,77 @@
+"""The results of a photo are of one model and of one call, and a call that fails changes none of them."""
+
+import hashlib
+import shutil
+
+import pytest
+from PIL import Image
+
+from fund2oct.models import SurfaceModel, load_model
+from fund2oct.phantom import simulate_eye
+from fund2oct.run.predicting.predict import predict
+
+pytestmark = pytest.mark.usefixtures("plain_pictures")
+
+
+@pytest.fixture
+def given(tmp_path):
+    """A photo, and where its results go."""
+    Image.fromarray(simulate_eye(0, 0).fundus).save(tmp_path / "eye_OD.png")
+    return {"photos": tmp_path / "eye_OD.png", "out": tmp_path / "out"}
+
+
+def contents(folder):
+    return {
+        str(path.relative_to(folder)): hashlib.sha256(path.read_bytes()).hexdigest()
+        for path in folder.rglob("*")
+        if path.is_file()
+    }
+
+
+def shown(folder):
+    return {path.name for path in folder.glob("[!.]*")}
+
+
+def names(done):
+    return [file.name for file in done.files]
+
+
+def test_what_another_model_made_goes_and_is_not_reported(given, tiny_checkpoint, monkeypatch):
+    (volume,) = predict(tiny_checkpoint, **given)
+    assert names(volume)[:2] == ["eye_OD.h5", "eye_OD.png"]
+    model = SurfaceModel((6, 32, 48), encoder="own", surface_width=8)
+    model.task = load_model(tiny_checkpoint).task
+    monkeypatch.setattr("fund2oct.run.predicting.predict.load_model", lambda *_: model.eval())
+    (done,) = predict(tiny_checkpoint, **given, overwrite=True)
+    assert names(done) == ["eye_OD.thickness.png", "eye_OD.thickness.tif"]
+    assert shown(given["out"]) == set(names(done))
+    (given["out"] / "eye_OD.h5").write_bytes(b"of somebody")
+    (again,) = predict(tiny_checkpoint, **given, skip_done=True)
+    assert again.skipped and again.files == done.files
+
+
+def test_a_folder_of_more_slices_leaves_all_as_it_was(given, tiny_checkpoint):
+    given |= {"formats": ("hdf5", "png")}
+    predict(tiny_checkpoint, **given)
+    slices = given["out"] / "eye_OD"
+    shutil.copy(slices / "eye_OD_005.png", slices / "eye_OD_006.png")
+    before = contents(given["out"])
+    (done,) = predict(tiny_checkpoint, **given, seed=1, overwrite=True)
+    assert "eye_OD: holds 1 files that this export does not replace" in done.problem and not done.files
+    assert contents(given["out"]) == before
+    (slices / "eye_OD_006.png").unlink()
+    (done,) = predict(tiny_checkpoint, **given, seed=1, overwrite=True)
+    after = contents(given["out"])
+    assert not done.problem and after.keys() == before.keys() - {"eye_OD/eye_OD_006.png"}
+    assert after["eye_OD.h5"] != before["eye_OD.h5"]
+
+
+def test_the_photo_beside_a_dicom_file_is_a_result_too(given, tiny_checkpoint):
+    pytest.importorskip("pydicom")
+    given |= {"formats": "dicom", "figure_formats": []}
+    (done,) = predict(tiny_checkpoint, **given)
+    assert names(done) == ["eye_OD.dcm", "eye_OD.photo.dcm", "eye_OD.thickness.tif"]
+    assert predict(tiny_checkpoint, **given, skip_done=True)[0].files == done.files
+    done.files[1].unlink()
+    (again,) = predict(tiny_checkpoint, **given, skip_done=True, overwrite=True)
+    assert not again.skipped and done.files[1].is_file()
