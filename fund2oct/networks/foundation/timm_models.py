@@ -129,6 +129,9 @@ def _load(path: Path, name: str, width_px: int | None, **options: Any) -> Backbo
 class TimmBackbone(Backbone):
     """A network of timm: the maps of all its stages, or of four depths where all have one size.
 
+    The latter are normalised by its last layer norm. Of a network that classifies by the mean of its tokens
+    that is the norm of the mean, which is applied to each token.
+
     Args:
         network: a model of timm, without its classifier.
         photo_input: how it wants the photo.
@@ -144,6 +147,10 @@ class TimmBackbone(Backbone):
             raise ValueError(
                 f"encoder: timm returns no maps of a {type(network).__name__}; choose another model"
             )
+        norm, of_mean = getattr(network, "norm", None), getattr(network, "fc_norm", None)
+        if isinstance(norm, nn.Identity) and isinstance(of_mean, nn.Module):
+            # A transformer that classifies by the mean of its tokens has its last norm after that mean.
+            network.norm, network.fc_norm = of_mean, norm
         self.network = network
         self.photo_input = photo_input
         stages: Any = network.feature_info

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from torch import nn
 
 from fund2oct.networks.foundation.backbone import Backbone
@@ -61,6 +63,12 @@ def _add_lora(backbone: Backbone, rank: int) -> None:
     ]
     if not targets:
         raise ValueError("lora_rank: the network has no linear layer in its blocks; use fine_tune")
+    part: Any
+    for part in backbone.modules():
+        # The attention of timm's BEiT, EVA and Swin V2 else multiplies by the layer's weight itself, and
+        # never calls the layer, to which the change is added.
+        if hasattr(part, "qkv_bias_separate"):
+            part.qkv_bias_separate = True
     # Twice the rank, so that the rate of learning does not depend on the rank.
     config = LoraConfig(r=rank, lora_alpha=2 * rank, target_modules=targets)
     inject_adapter_in_model(config, backbone)

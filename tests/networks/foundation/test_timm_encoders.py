@@ -11,8 +11,10 @@ from torch import nn
 from torch.nn import functional as F
 
 from fund2oct.networks.encoder import build_encoder
+from fund2oct.networks.foundation.backbone import Backbone
 from fund2oct.networks.foundation.photo_input import PhotoInput
 from fund2oct.networks.foundation.timm_models import TimmBackbone, _check_one_kind
+from fund2oct.networks.foundation.tuning import choose_trained
 
 ROUNDING = {"rtol": 1e-4, "atol": 1e-4}
 """Of float32 features of about one, summed in another order; another block or depth is apart by about one."""
@@ -163,3 +165,98 @@ def test_lora(timm, tmp_path):
     trained = [name for name, one in encoder.backbone.named_parameters() if one.requires_grad]
     assert trained and all("lora_" in name for name in trained)
     encoder(torch.rand(1, 3, 160, 160))[0].sum().backward()
+
+
+class Tokens(nn.Module):
+    """A transformer that classifies by the mean of its tokens, as timm has it."""
+
+    feature_info = 2 * ({"num_chs": 3, "reduction": 2},)
+
+    def __init__(self):
+        super().__init__()
+        self.norm, self.fc_norm = nn.Identity(), nn.LayerNorm(3)
+
+    def forward_intermediates(self, photo, norm, **options):
+        tokens = F.avg_pool2d(photo, 2).permute(0, 2, 3, 1)
+        return 2 * [(self.norm(tokens) if norm else tokens).permute(0, 3, 1, 2)]
+
+
+@torch.no_grad()
+def test_the_norm_of_the_mean_normalises_each_token():
+    """The same without timm."""
+    backbone, photo = TimmBackbone(Tokens(), PhotoInput(8, 3 * (0.5,), 3 * (0.5,))), torch.rand(1, 3, 8, 8)
+    expected = F.layer_norm(F.avg_pool2d(photo, 2).permute(0, 2, 3, 1), (3,)).permute(0, 3, 1, 2)
+    for found in backbone(photo):
+        torch.testing.assert_close(found, expected)
+
+
+@torch.no_grad()
+def test_a_classifier_by_the_mean_of_the_tokens_has_the_norm_of_that_mean(timm):
+    torch.manual_seed(4)
+    network = timm.create_model("test_vit", pretrained=False, num_classes=0, global_pool="avg").eval()
+    nn.init.uniform_(network.fc_norm.weight)
+    photo, norm = torch.rand(1, 3, 160, 160), network.fc_norm
+    plain = network.forward_intermediates(photo, norm=True, intermediates_only=True)
+    backbone = TimmBackbone(network, PhotoInput(160, 3 * (0.5,), 3 * (0.5,)))
+    for found, other in zip(backbone(photo), (plain[index] for index in backbone.indices), strict=True):
+        expected = norm(other.permute(0, 2, 3, 1)).permute(0, 3, 1, 2)
+        torch.testing.assert_close(found, expected, **ROUNDING)
+
+
+class Attention(nn.Module):
+    """The start of the attention of BEiT, EVA and Swin V2 in timm."""
+
+    def __init__(self):
+        super().__init__()
+        self.qkv, self.bias = nn.Linear(3, 9, bias=False), nn.Parameter(torch.rand(9))
+        self.qkv_bias_separate = False
+
+    def forward(self, x):
+        return self.qkv(x) + self.bias if self.qkv_bias_separate else F.linear(x, self.qkv.weight, self.bias)
+
+
+class Attending(Backbone):
+    def __init__(self):
+        super().__init__()
+        self.attention = Attention()
+
+    def forward(self, prepared):
+        return [self.attention(prepared)]
+
+    def blocks(self):
+        return [["attention.qkv.weight", "attention.bias"]]
+
+
+def changes_learn(backbone, photo):
+    """Whether a gradient comes to each low-rank change of queries, keys and values."""
+    sum((torch.rand_like(each) * each).sum() for each in backbone(photo)).backward()
+    weights = backbone.named_parameters()
+    found = [weight.grad for name, weight in weights if "qkv" in name and "lora_B" in name]
+    return bool(found) and all(each is not None and each.any() for each in found)
+
+
+def test_lora_reaches_an_attention_that_adds_its_bias_within():
+    """The same without timm."""
+    pytest.importorskip("peft", reason='pip install "fund2oct[foundation]"')
+    backbone, tokens = Attending(), torch.rand(2, 5, 3)
+    before = backbone(tokens)[0]
+    choose_trained(backbone, False, 2)
+    torch.testing.assert_close(backbone(tokens)[0], before)
+    assert changes_learn(backbone, tokens)
+
+
+@pytest.mark.parametrize(
+    ("name", "width_px", "options"),
+    [
+        ("beit_base_patch16_224", 32, {"embed_dim": 32, "depth": 2, "num_heads": 2}),
+        ("eva_giant_patch14_224", 28, {"embed_dim": 32, "depth": 2, "num_heads": 2}),
+        ("swinv2_tiny_window8_256", 64, {"embed_dim": 16, "depths": (1, 1, 1, 1), "num_heads": (1, 1, 2, 2)}),
+    ],
+)
+def test_lora_reaches_every_attention(name, width_px, options, timm):
+    pytest.importorskip("peft", reason='pip install "fund2oct[foundation]"')
+    torch.manual_seed(4)
+    network = timm.create_model(name, pretrained=False, num_classes=0, img_size=width_px, **options)
+    backbone = TimmBackbone(network.eval(), PhotoInput(width_px, 3 * (0.5,), 3 * (0.5,)))
+    choose_trained(backbone, False, 2)
+    assert changes_learn(backbone, torch.rand(1, 3, width_px, width_px))
