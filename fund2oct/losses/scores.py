@@ -28,7 +28,7 @@ def energy_score(draws: Tensor, truth: Tensor, known: Tensor | None = None) -> T
 
     Args:
         draws: draws from the distribution, shape ``(M, B, ...)``, M at least 2.
-        truth: true vectors, shape ``(B, ...)``.
+        truth: true vectors, shape ``(B, ...)``; ``(B,)`` is one number an eye.
         known: which elements count, bool ``(B, ...)``; None counts all.
 
     Returns:
@@ -51,6 +51,9 @@ def energy_score(draws: Tensor, truth: Tensor, known: Tensor | None = None) -> T
             f"energy score: expected at least two draws of {tuple(truth.shape)}, found {tuple(draws.shape)}"
         )
     counted = torch.ones_like(truth, dtype=torch.bool) if known is None else known
+    if truth.ndim == 1:
+        # A number is a vector of one element.
+        draws, truth, counted = draws[..., None], truth[..., None], counted[..., None]
     n_known = counted.flatten(1).sum(1).clamp(min=1)
 
     def length(difference: Tensor) -> Tensor:

@@ -36,6 +36,14 @@ def test_what_is_unknown_does_not_count():
         torch.testing.assert_close(found[eye : eye + 1], alone, rtol=1e-4, atol=1e-4)
 
 
+def test_one_number_an_eye_is_a_vector_of_one_element():
+    draws, truth, known = 30 * torch.randn(5, 3), 30 * torch.randn(3), torch.tensor([True, True, False])
+    expected = energy_score(draws[..., None], truth[..., None], known[..., None])
+    assert torch.equal(energy_score(draws, truth, known), expected) and expected.shape == (3,)
+    found = energy_score(torch.tensor([[0.0], [20.0]]), torch.tensor([40.0]))
+    torch.testing.assert_close(found, torch.tensor([20.0]), rtol=1e-4, atol=0)  # 30 away, 10 for the spread
+
+
 def test_the_true_distribution_scores_least():
     rng = torch.Generator().manual_seed(0)
     truth = torch.randn(4000, 2, generator=rng)
