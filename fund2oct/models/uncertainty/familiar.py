@@ -143,9 +143,12 @@ def familiar_photos(encoder: nn.Module, dataset: Any, device: torch.device) -> F
         return None
     seen = []
     for numbers in looked_at(len(dataset)).split(_BATCH):
-        with suppress(DataError):  # a damaged eye is the loader's to tell of
-            photos = torch.stack([dataset.photo(number) for number in numbers.tolist()])
-            seen.append(photo_features(encoder(photos.to(device))))
+        photos = []
+        for number in numbers.tolist():
+            with suppress(DataError):  # a damaged eye is the loader's to tell of
+                photos.append(dataset.photo(number))
+        if photos:
+            seen.append(photo_features(encoder(torch.stack(photos).to(device))))
     features = torch.cat(seen) if seen else torch.empty(0)
     return FamiliarPhotos.fit(features) if len(features) >= _LEAST else None
 

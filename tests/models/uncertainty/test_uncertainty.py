@@ -56,6 +56,23 @@ def test_distances_of_a_stored_model_are_read_as_they_were_written():
     assert FamiliarPhotos.from_dict(earlier).distance(photo[None]).item() == pytest.approx(1.5, rel=1e-4)
 
 
+def test_a_damaged_photo_takes_no_other_with_it():
+    class Photos(list):
+        def photo(self, number):
+            if number in (3, 70):
+                raise DataError(f"photo {number}: damaged")
+            return self[number]
+
+    photos = Photos(torch.rand(72, 3, 4, 4))
+
+    def encoder(shown):
+        return [shown]
+
+    found = familiar.familiar_photos(encoder, photos, torch.device("cpu"))
+    whole = torch.stack([photo for number, photo in enumerate(photos) if number not in (3, 70)])
+    torch.testing.assert_close(found.mean, photo_features([whole]).mean(0))
+
+
 def test_a_checkpoint_knows_the_photos_of_its_training(tiny_eyes, tmp_path, monkeypatch):
     monkeypatch.setattr(familiar, "_LEAST", 6)
     model = SurfaceModel((6, 32, 48), encoder="own", surface_width=8)
