@@ -64,10 +64,15 @@ class Intervals:
         return dict(zip(self.names, wide.unbind(0), strict=True))
 
     def save(self, path: Path) -> None:
-        """Write all as a NumPy archive: voxels as bytes, surfaces as float32, both by their names here."""
+        """Write all as a NumPy archive: voxels as bytes, surfaces as float32, both by their names here.
+
+        The file has the name that is given; ``.npz`` is usual.
+        """
         mean, low, high = (part.mul(255).round().byte().numpy() for part in (self.mean, self.low, self.high))
         names, surfaces_um = np.array(self.names), self.surfaces_um.numpy()
-        np.savez_compressed(path, mean=mean, low=low, high=high, names=names, surfaces_um=surfaces_um)
+        # Given a path and no open file, NumPy adds the ending where there is none.
+        with open(path, "wb") as file:
+            np.savez_compressed(file, mean=mean, low=low, high=high, names=names, surfaces_um=surfaces_um)
         with zipfile.ZipFile(path, "a") as archive:
             archive.comment = MADE_HERE.encode()
 

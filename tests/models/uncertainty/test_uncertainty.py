@@ -10,6 +10,7 @@ from PIL import Image
 from scipy.stats import norm
 
 from fund2oct.data import DataError, FundusOCTDataModule
+from fund2oct.file_kinds import is_made_here
 from fund2oct.models import SurfaceModel, VoxelGAN, load_model
 from fund2oct.models.baselines import Pix2PixHD
 from fund2oct.models.published import shipped_models
@@ -196,8 +197,10 @@ def test_intervals_hold_the_draws(kind, photo, tiny_checkpoint, tmp_path):
     assert found.mean.shape == (6, 32, 48)
     assert (found.low <= found.mean + 1e-6).all() and (found.mean <= found.high + 1e-6).all()
     assert (found.high - found.low).mean() > 0.005
-    found.save(tmp_path / "eye.npz")
-    with np.load(tmp_path / "eye.npz") as read:
+    path = tmp_path / "eye.intervals"  # NumPy would add an ending
+    found.save(path)
+    assert is_made_here(path) and [*tmp_path.iterdir()] == [path]
+    with np.load(path) as read:
         np.testing.assert_allclose(read["low"] / 255, found.low, atol=0.5 / 255 + 1e-6)
         assert list(read["names"]) == list(found.names) and read["surfaces_um"].shape[1:] == (
             len(found.names), 6, 48,
