@@ -156,7 +156,7 @@ def load_torchvision(name: str) -> UserNetwork:
 
     Raises:
         ImportError: if torchvision is not installed.
-        ValueError: if torchvision has no such classifier.
+        ValueError: if torchvision has no such classifier, or it has no linear layer.
 
     Example:
         >>> network = load_torchvision("resnet18")  # doctest: +SKIP
@@ -168,8 +168,15 @@ def load_torchvision(name: str) -> UserNetwork:
         weights = models.get_model_weights(name).DEFAULT
     except ValueError as error:
         raise ValueError(f"torchvision:{name}: {error}") from error
-    network = models.get_model(name, weights=weights)
     preset = weights.transforms()
+    # Those of networks that detect, segment or compare crop or normalise nothing.
+    classifies = all(hasattr(preset, each) for each in ("crop_size", "mean", "std"))
+    network = models.get_model(name, weights=weights) if classifies else None
+    if network is None or not _linear_layers(network):
+        raise ValueError(
+            f"torchvision:{name}: expected a classifier of images or videos with a linear layer at its end, "
+            "such as resnet18, found another network"
+        )
     side = preset.crop_size
     size = (side[0], side[0]) if len(side) == 1 else (side[0], side[1])
     video = any(isinstance(layer, nn.Conv3d) for layer in network.modules())
@@ -224,7 +231,7 @@ def _call_fidelity(network: nn.Module, x: Tensor) -> dict[str, Tensor]:
 def _call_classifier(
     network: nn.Module, x: Tensor, mean: tuple[float, ...], std: tuple[float, ...]
 ) -> dict[str, Tensor]:
-    last = [layer for layer in network.modules() if isinstance(layer, nn.Linear)][-1]
+    last = _linear_layers(network)[-1]
     taken: list[Tensor] = []
     hook = last.register_forward_pre_hook(lambda _, inputs: taken.append(inputs[0]))
     shape = (1, 3) + (1,) * (x.ndim - 2)
@@ -233,6 +240,10 @@ def _call_classifier(
     finally:
         hook.remove()
     return {"pooled": taken[0], "logits": logits}
+
+
+def _linear_layers(network: nn.Module) -> list[nn.Linear]:
+    return [layer for layer in network.modules() if isinstance(layer, nn.Linear)]
 
 
 def _coloured(x: Tensor) -> Tensor:

@@ -210,6 +210,28 @@ def test_torchvision(monkeypatch):
         load_feature_network("torchvision:resnet")
 
 
+@pytest.mark.parametrize(
+    ("network", "preset"),
+    [
+        (nn.Conv2d(3, 5, 1), {"crop_size": [24]}),  # squeezenet
+        (nn.Linear(3, 5), {"resize_size": [520]}),  # a segmentation
+    ],
+)
+def test_what_is_no_classifier_of_torchvision_with_a_linear_layer_is_refused(network, preset, monkeypatch):
+    usual = {"mean": [0.1, 0.2, 0.3], "std": [0.5, 0.5, 0.25]}
+    weights = SimpleNamespace(transforms=lambda: SimpleNamespace(**usual, **preset))
+    stand_in(
+        monkeypatch,
+        "torchvision.models",
+        get_model=lambda name, weights: network,
+        get_model_weights=lambda name: SimpleNamespace(DEFAULT=weights),
+    )
+    with pytest.raises(
+        ValueError, match=r"torchvision:other: expected a classifier .* found another network"
+    ):
+        load_feature_network("torchvision:other")
+
+
 def test_torch_fidelity(monkeypatch):
     class Extractor(nn.Module):
         def __init__(self, name, features_list):
