@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import torch
@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from fund2oct.losses.masking import check_pair
+from fund2oct.networks.features.base import FeatureNetwork
 
 
 class PerceptualLoss(nn.Module):
@@ -34,9 +35,13 @@ class PerceptualLoss(nn.Module):
     ``state_dict()``, and it stays in evaluation mode. ``to()`` moves it with the loss.
 
     Args:
-        network: maps images in [0, 1], shape ``(N, 1, H, W)``, to a list or dictionary of feature maps,
-            each of shape ``(N, C, h, w)``; for example one from
+        network: maps images in [0, 1], shape ``(N, 1, H, W)``, to feature maps of shape ``(N, C, h, w)``, or
+            to vectors ``(N, C)``, which have one position: one tensor, or a list or dictionary with one for
+            each level; for example a network of images from
             :func:`fund2oct.networks.features.load_feature_network`.
+
+    Raises:
+        ValueError: if it is a feature network of videos, or one whose call returns no features.
 
     References:
         Johnson et al., ECCV 2016, arXiv:1603.08155; Zhang et al., LPIPS, CVPR 2018,
@@ -54,6 +59,13 @@ class PerceptualLoss(nn.Module):
 
     def __init__(self, network: nn.Module) -> None:
         super().__init__()
+        if isinstance(network, FeatureNetwork) and (
+            network.ndim != 4 or type(network).forward is nn.Module.forward
+        ):
+            raise ValueError(
+                "perceptual network: expected one that maps images (N, 1, H, W) to feature maps when it is "
+                f"called, such as efficientnet_lite1, found {network.name}, which does not"
+            )
         # A tuple hides it from nn.Module, which would register it.
         self._hidden = (network.eval().requires_grad_(False),)
 
@@ -70,7 +82,8 @@ class PerceptualLoss(nn.Module):
             The distance in [0, 4], a scalar.
 
         Raises:
-            ValueError: if the shapes differ or there are several channels.
+            ValueError: if the shapes differ or there are several channels; or if the network returns
+                something else than features of each B-scan, or no gradient flows through it.
         """
         check_pair(fake, real, mask)
         if fake.shape[1] != 1:
@@ -80,9 +93,15 @@ class PerceptualLoss(nn.Module):
         fakes, reals = fake.flatten(0, 2).unsqueeze(1), real.flatten(0, 2).unsqueeze(1)
         with torch.no_grad():
             targets = self._features(reals)
+        levels = self._features(fakes)
+        if fakes.requires_grad and not any(level.requires_grad for level in levels):
+            raise ValueError(
+                "perceptual network: no gradient flows through it to the B-scans, from which nothing could "
+                "learn; perhaps it rounds them to bytes"
+            )
         distances = [
             (fake_level - real_level).square().sum(1).mean()
-            for fake_level, real_level in zip(self._features(fakes), targets, strict=True)
+            for fake_level, real_level in zip(levels, targets, strict=True)
         ]
         return torch.stack(distances).mean()
 
@@ -90,8 +109,16 @@ class PerceptualLoss(nn.Module):
         network = self._hidden[0]
         # Whoever holds the same network may have called train() on it.
         network.eval()
-        features = network(images)
-        levels: Iterable[Tensor] = features.values() if isinstance(features, dict) else features
+        found = network(images)
+        if isinstance(found, Tensor):
+            found = [found]
+        levels: list[Tensor] = list(found.values() if isinstance(found, Mapping) else found)
+        for level in levels:
+            if level.ndim < 2 or len(level) != len(images):
+                raise ValueError(
+                    f"perceptual network: expected features ({len(images)}, C, ...), one of each B-scan, "
+                    f"found {tuple(level.shape)}"
+                )
         return [F.normalize(level.to(images.dtype), dim=1, eps=1e-6) for level in levels]
 
     def _apply(self, fn: Callable[..., Any], recurse: bool = True) -> PerceptualLoss:

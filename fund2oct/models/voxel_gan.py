@@ -83,14 +83,15 @@ class VoxelGAN(VolumeGAN):
         volume_width: number of channels of the first layer of the volume discriminator; 0 for none.
         n_layers: number of strided layers of each discriminator.
         n_scales: number of scales of each discriminator.
-        perceptual: name or import path of the network of the perceptual term, see
+        perceptual: name or import path of the network of the perceptual term, one of images, see
             :func:`fund2oct.networks.features.load_feature_network`. Another one than the network of the image
             distance, EfficientNet-Lite0: a generator could learn to please that.
         options: further arguments, those of :class:`VolumeGAN`.
 
     Raises:
         ValueError: if there is no lift, adversarial loss or term of that name, the encoder has more maps than
-            there are ``channels``, or, in training, a term needs a discriminator and there is none.
+            there are ``channels``, or, in training, a term needs a discriminator and there is none, or the
+            network of the perceptual term is none of images.
 
     References:
         Isola et al., pix2pix, CVPR 2017, arXiv:1611.07004, equation 4; Ying et al., X2CT-GAN, CVPR 2019,

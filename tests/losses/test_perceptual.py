@@ -6,6 +6,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from fund2oct.losses.perceptual import PerceptualLoss
+from fund2oct.networks.features import FeatureNetwork, UserNetwork
 
 
 class Blocks(nn.Module):
@@ -85,3 +86,51 @@ def test_mask() -> None:
 def test_bad_input() -> None:
     with pytest.raises(ValueError, match="one channel, found 2"):
         PerceptualLoss(Blocks())(torch.rand(1, 2, 3, 8, 10), torch.rand(1, 2, 3, 8, 10))
+
+
+class Plain(nn.Module):
+    """What a function makes of the images."""
+
+    def __init__(self, function) -> None:
+        super().__init__()
+        self.function = function
+
+    def forward(self, images: Tensor):
+        return self.function(images)
+
+
+@pytest.mark.parametrize("kind", ["maps", "vectors"])
+def test_one_tensor_is_one_level(kind: str) -> None:
+    def level(images: Tensor) -> Tensor:
+        maps = torch.cat([images, 1 - images, images.square()], 1)
+        return maps if kind == "maps" else maps.mean((2, 3))
+
+    fake, real = torch.rand(2, 1, 3, 8, 10), torch.rand(2, 1, 3, 8, 10)
+    one, other = (level(volume.flatten(0, 2)[:, None]) for volume in (fake, real))
+    expected = 2 - 2 * F.cosine_similarity(one, other, dim=1).mean()
+    torch.testing.assert_close(PerceptualLoss(Plain(level))(fake, real), expected, rtol=1e-4, atol=1e-6)
+    listed = PerceptualLoss(Plain(lambda images: [level(images)]))
+    assert listed(fake, real) == PerceptualLoss(UserNetwork(Plain(level)))(fake, real)
+
+
+@pytest.mark.parametrize("wrong", [lambda images: images[0], lambda images: [images.mean((1, 2, 3))]])
+def test_what_are_no_features_of_each_bscan_is_refused(wrong) -> None:
+    with pytest.raises(ValueError, match=r"expected features \(6, C, ...\), one of each B-scan, found"):
+        PerceptualLoss(Plain(wrong))(torch.rand(2, 1, 3, 8, 10), torch.rand(2, 1, 3, 8, 10))
+
+
+def test_a_network_that_stops_the_gradient_trains_nothing() -> None:
+    loss = PerceptualLoss(Plain(lambda images: [(255 * images).byte().float() + 1]))
+    fake, real = torch.rand(2, 1, 3, 8, 10), torch.rand(2, 1, 3, 8, 10)
+    assert loss(fake, real).isfinite()
+    with pytest.raises(ValueError, match="no gradient flows through it"):
+        loss(fake.requires_grad_(), real)
+
+
+def test_networks_of_videos_or_of_vectors_alone_are_refused() -> None:
+    class Brightness(FeatureNetwork):
+        name, ndim = "brightness", 4
+
+    for network in (UserNetwork(nn.Conv3d(1, 2, 3), "brightness", ndim=5), Brightness()):
+        with pytest.raises(ValueError, match=r"expected one that maps images .*, found brightness, which"):
+            PerceptualLoss(network)

@@ -30,7 +30,8 @@ def unweighted_perceptual_distance(
     Args:
         fake: generated volumes in [0, 1], shape ``(B, 1, S, Z, X)``.
         real: real volumes of the same shape.
-        network: maps images ``(N, 1, H, W)`` in [0, 1] to a list of feature maps, for example
+        network: maps images ``(N, 1, H, W)`` in [0, 1] to features, as
+            :class:`fund2oct.losses.PerceptualLoss` takes them, for example
             :class:`fund2oct.networks.features.EfficientNetLite0`.
         mask: which voxels count, bool ``(B, 1, S, Z, X)``; None counts all. The others are made black in
             both, and so are equal.
@@ -39,7 +40,7 @@ def unweighted_perceptual_distance(
         Distances in [0, 4], shape ``(B,)``; NaN where nothing counts.
 
     Raises:
-        ValueError: if the shapes differ or there are several channels.
+        ValueError: if the shapes differ, there are several channels, or the network is none of images.
 
     References:
         Zhang et al., LPIPS, CVPR 2018, arXiv:1801.03924, equation 1 without its weights.
