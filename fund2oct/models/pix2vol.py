@@ -64,7 +64,7 @@ class Pix2Vol(VolumeGAN):
             the weights of a :class:`~fund2oct.networks.foundation.encoder.FoundationEncoder`.
         fine_tune: True to train the weights of a pre-trained encoder too, a number for its last blocks alone.
         lora_rank: rank of trained low-rank changes of a foundation encoder; 0 for none.
-        encoder_px: width in pixels to which photos are resized for it; None takes that of its weights.
+        encoder_px: width in pixels to which photos are resized for a pre-trained one; None takes its own.
         encoder_learning_rate: step size of Adam for pre-trained weights. It falls with that of the anatomy.
         surface_width: number of channels of an A-scan's features in the surface network.
         tissue_width: the same in the tissue network.
@@ -100,8 +100,8 @@ class Pix2Vol(VolumeGAN):
         options: further arguments, those of :class:`VolumeGAN`.
 
     Raises:
-        ValueError: if a term has an unknown name, ``spread`` a weight without ``adversarial``, or, in
-            training, ``adversarial`` one without a discriminator.
+        ValueError: if a term has an unknown name, ``spread`` a weight without ``adversarial``, or the encoder
+            no use for an argument; or, in training, ``adversarial`` has a weight without a discriminator.
 
     References:
         Isola et al., pix2pix, CVPR 2017, arXiv:1611.07004 (patch discriminators); Sauer et al., Projected

@@ -90,8 +90,8 @@ class VoxelGAN(VolumeGAN):
 
     Raises:
         ValueError: if there is no lift, adversarial loss or term of that name, the encoder has more maps than
-            there are ``channels``, or, in training, a term needs a discriminator and there is none, or the
-            network of the perceptual term is none of images.
+            there are ``channels`` or no use for an argument, or, in training, a term needs a discriminator
+            and there is none, or the network of the perceptual term is none of images.
 
     References:
         Isola et al., pix2pix, CVPR 2017, arXiv:1611.07004, equation 4; Ying et al., X2CT-GAN, CVPR 2019,

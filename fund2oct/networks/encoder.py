@@ -201,6 +201,39 @@ def encoder_for_file(name: str) -> str:
     return name if name in ENCODERS else find_local_weights(name).pinned
 
 
+def check_encoder(
+    name: str,
+    fine_tune: bool | int = False,
+    width_px: int | None = None,
+    lora_rank: int = 0,
+) -> None:
+    """Refuse arguments of :func:`build_encoder` for which an encoder of this library has no use.
+
+    Args:
+        name: name of the encoder; one of weights on this machine is not checked here.
+        fine_tune: what of it is trained.
+        width_px: width in pixels to which photos are resized for it.
+        lora_rank: rank of trained low-rank changes.
+
+    Raises:
+        ValueError: if single blocks or low-rank changes are asked of an encoder of this library, or a width
+            of the one that starts from random weights.
+
+    Example:
+        >>> check_encoder("efficientnet_lite0", fine_tune=True, width_px=224)
+    """
+    if name in ENCODERS and (lora_rank or not isinstance(fine_tune, bool)):
+        raise ValueError(
+            f"encoder {name}: expected fine_tune true or false, and lora_rank 0, found {fine_tune} and "
+            f"{lora_rank}; single blocks and LoRA are for foundation encoders"
+        )
+    if name == "own" and width_px is not None:
+        raise ValueError(
+            f"encoder own: expected no encoder_px, found {width_px}; it reads photos as wide as they are, "
+            "which is fundus_px of the data"
+        )
+
+
 def build_encoder(
     name: str,
     fine_tune: bool | int = False,
@@ -216,7 +249,7 @@ def build_encoder(
         fine_tune: True to train the weights of a pre-trained encoder too; a number to train the last so many
             blocks of a foundation encoder.
         width_px: width in pixels to which photos are resized for a pre-trained encoder; None takes that of
-            the weights, for EfficientNet-Lite0 192.
+            the weights, for EfficientNet-Lite0 192. ``"own"`` takes photos as they are.
         lora_rank: rank of trained low-rank changes of a foundation encoder; 0 for none.
 
     Returns:
@@ -234,12 +267,8 @@ def build_encoder(
         from fund2oct.networks.foundation.encoder import FoundationEncoder
 
         return FoundationEncoder(name, fine_tune, lora_rank, width_px)
-    if lora_rank or not isinstance(fine_tune, bool):
-        raise ValueError(
-            f"encoder {name}: expected fine_tune true or false, and lora_rank 0, found {fine_tune} and "
-            f"{lora_rank}; single blocks and LoRA are for foundation encoders"
-        )
-    return PretrainedEncoder(fine_tune, width_px or 192) if name == "efficientnet_lite0" else FundusEncoder()
+    check_encoder(name, fine_tune, width_px, lora_rank)
+    return FundusEncoder() if name == "own" else PretrainedEncoder(bool(fine_tune), width_px or 192)
 
 
 def pretrained_parts(network: nn.Module) -> list[nn.Module]:

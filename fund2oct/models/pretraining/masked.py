@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from fund2oct.models.base import VolumeModel
 from fund2oct.models.batch import Batch, Losses, check_batch, eye_of
 from fund2oct.models.training.optimisation import each_step, trained_parts
-from fund2oct.networks.encoder import available_encoder, pretrained_parts
+from fund2oct.networks.encoder import pretrained_parts
 from fund2oct.networks.noise import NoiseSource
 
 
@@ -78,13 +78,12 @@ class MaskedModel(VolumeModel):
     ) -> None:
         """Choose the photo encoder.
 
-        The library's own is trained whatever ``fine_tune`` says. Of others None trains all, or nothing beside
-        low-rank changes.
+        The library's own is trained in any case. Of others None trains all, or nothing beside low-rank
+        changes.
         """
-        name = available_encoder(encoder)
         if fine_tune is None:
             fine_tune = not lora_rank
-        super().choose_encoder(name, fine_tune if name != "own" else False, encoder_px, lora_rank)
+        super().choose_encoder(encoder, fine_tune, encoder_px, lora_rank)
 
     def judges(self) -> list[nn.Module]:
         """Networks that are trained beside the generator: discriminators whose layers are the encoder."""

@@ -57,7 +57,7 @@ class MaskedPairs(MaskedVolumes):
         options: further arguments, those of :class:`MaskedVolumes`.
 
     Raises:
-        ValueError: if ``hidden`` is out of its range.
+        ValueError: if ``hidden`` is out of its range, or the encoder has no use for an argument.
 
     References:
         Bachmann et al., MultiMAE, ECCV 2022, arXiv:2204.01678, section 3.2 (shares from a symmetric

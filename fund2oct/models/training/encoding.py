@@ -12,7 +12,13 @@ from torch import nn
 from fund2oct.models.training.optimisation import each_step, trained_parts
 from fund2oct.models.training.stepping import SteppingModule
 from fund2oct.models.uncertainty.familiar import familiar_photos
-from fund2oct.networks.encoder import available_encoder, build_encoder, encoder_for_file, pretrained_parts
+from fund2oct.networks.encoder import (
+    available_encoder,
+    build_encoder,
+    check_encoder,
+    encoder_for_file,
+    pretrained_parts,
+)
 
 
 class EncodingModule(SteppingModule):
@@ -30,8 +36,17 @@ class EncodingModule(SteppingModule):
     def choose_encoder(
         self, encoder: str, fine_tune: bool | int, encoder_px: int | None, lora_rank: int
     ) -> None:
-        """Choose the photo encoder; the arguments are those of :class:`fund2oct.models.Pix2Vol`."""
+        """Choose the photo encoder; the arguments are those of :class:`fund2oct.models.Pix2Vol`.
+
+        Raises:
+            ValueError: if there are no such weights, or it has no use for one of the arguments.
+        """
         self.encoder = available_encoder(encoder)
+        if (encoder, self.encoder) == ("auto", "own") and encoder_px is not None:
+            # The width was meant for the encoder whose weights are missing, of which a warning tells. A
+            # checkpoint names what was built.
+            encoder_px = self.hparams["encoder_px"] = None
+        check_encoder(self.encoder, fine_tune, encoder_px, lora_rank)
         # What was chosen belongs to the checkpoint: another machine may have other weights at hand.
         self.hparams["encoder"] = encoder_for_file(self.encoder)
         self._encoder_options = fine_tune, encoder_px, lora_rank
