@@ -14,8 +14,8 @@ from fund2oct.models.pretraining.photos import hidden_photo_loss
 from fund2oct.models.pretraining.volumes import (
     MaskedVolumes,
     hidden_tissue_losses,
-    hide_voxels,
     known_heights_um,
+    seen_voxels,
 )
 from fund2oct.networks.layered.surfaces import increments_of
 from fund2oct.networks.lift import sample_lines
@@ -105,7 +105,7 @@ class MaskedPairs(MaskedVolumes):
         hidden_voxels = self.hidden_voxels(aligned, of_volume, rng)
         heights = known_heights_um(batch)
         seen = hide(fundus, hidden)
-        layers = self.read(hide_voxels(aligned, hidden_voxels), sample_lines(seen, grid))
+        layers = self.read(seen_voxels(aligned, hidden_voxels, batch), sample_lines(seen, grid))
         filled = network(seen, grid, layers, increments_of(heights))
         under = sample_lines(hidden.float(), grid) > 0.5
         off = (filled.colours.sigmoid() - sample_lines(fundus, grid)).abs()

@@ -34,10 +34,10 @@ _LAYERS = 3
 class MaskedVolumes(MaskedModel):
     """Masked autoencoding of volumes: learns what tissue looks like from volumes alone.
 
-    Cells of each B-scan in the aligned frame are replaced by the mean of the rest. The hidden layers of a
-    B-scan discriminator read what is left, and a decoder draws the tissue of every A-scan between the real
-    surfaces. Their true heights are given at every A-scan, hidden ones too. Its terms, of hidden voxels
-    alone, are two of ``Pix2Vol``:
+    Cells of each B-scan in the aligned frame, and what was not scanned, are replaced by the mean of the rest.
+    The hidden layers of a B-scan discriminator read what is left, and a decoder draws the tissue of every
+    A-scan between the real surfaces. Their true heights are given at every A-scan, hidden ones too. Its
+    terms, of hidden voxels alone, are two of ``Pix2Vol``:
 
     * ``tissue``: squared difference from the real volume, fluid left out;
     * ``pockets``: cross entropy of the fluid within the retina.
@@ -122,7 +122,7 @@ class MaskedVolumes(MaskedModel):
         aligned = align(batch["volume"], batch["pose_um"], batch["spacing_z_mm"])
         hidden = self.hidden_voxels(aligned, self.hidden, rng)
         heights = known_heights_um(batch)
-        tissue = network(self.read(hide_voxels(aligned, hidden)), increments_of(heights))
+        tissue = network(self.read(seen_voxels(aligned, hidden, batch)), increments_of(heights))
         counted = hidden if self.hidden else torch.ones_like(hidden)
         return hidden_tissue_losses(tissue, heights, aligned, counted, batch, self.ascan_mm(batch))
 
@@ -160,6 +160,15 @@ class MaskedVolumes(MaskedModel):
 def hide_voxels(volume: Tensor, hidden: Tensor) -> Tensor:
     """Replace the hidden voxels of volumes ``(B, 1, S, Z, X)`` by the mean of the rest of their B-scan."""
     return unfold(hide(fold(volume), fold(hidden)), volume.shape[2])
+
+
+def seen_voxels(aligned: Tensor, hidden: Tensor, batch: Batch) -> Tensor:
+    """What is left to be seen of aligned volumes ``(B, 1, S, Z, X)`` of which some voxels are hidden.
+
+    What was not scanned is hidden too: it repeats the rows at the edge of the scan, hidden ones among them.
+    """
+    scanned = aligned_mask(batch["volume"], batch["pose_um"], batch["spacing_z_mm"])
+    return hide_voxels(aligned, hidden | ~scanned)
 
 
 def known_heights_um(batch: Batch) -> Tensor:

@@ -19,6 +19,7 @@ from fund2oct.models.training.memory import batch_without_values, step_memory
 from fund2oct.networks.layered.surfaces import increments_of, usual_heights_um
 from fund2oct.networks.layered.tissue import Tissue
 from fund2oct.networks.noise import NoiseSource
+from fund2oct.retina import align
 from fund2oct.run.train import build
 
 SHAPE = (6, 32, 48)
@@ -116,6 +117,35 @@ def test_a_volume_is_filled_in_from_what_is_seen_of_it():
     assert torch.equal(first.columns, same.columns) and torch.equal(first.pockets, same.pockets)
     other = drawn(torch.where(hidden, volume, torch.rand_like(volume)))
     assert not torch.allclose(first.columns, other.columns)
+
+
+@pytest.mark.parametrize("build", [partial(MaskedVolumes, SHAPE), partial(MaskedPairs, SHAPE, "own")])
+def test_no_copy_of_what_is_hidden_is_seen(build, monkeypatch):
+    """The aligned frame repeats the first rows of the scan above it."""
+    model = build(tissue_width=16, bscan_width=8)
+    model.configure_model()
+    batch = {
+        "volume": torch.zeros(1, 1, *SHAPE), "pose_um": torch.zeros(1, 6, 7),
+        "spacing_z_mm": torch.tensor([0.04]), "spacing_x_mm": torch.tensor([0.08]),
+        "surfaces_um": torch.full((1, 4, 6, 48), torch.nan), "fundus": torch.rand(1, 3, 48, 48),
+        "grid": torch.zeros(1, 6, 48, 2),
+    }  # fmt: skip
+    batch["volume"][..., 0, :] = 1
+    batch["pose_um"][..., 0] = (0.6 * 32 - 2) * 40  # the scan begins in the third row of the aligned frame
+    hidden = torch.zeros(batch["volume"].shape, dtype=torch.bool)
+    hidden[..., 2, :] = True
+    monkeypatch.setattr(model, "hidden_voxels", lambda *_: hidden)
+    looked, read = [], model.read
+
+    def look(seen, *lines):
+        looked.append(seen)
+        return read(seen, *lines)
+
+    monkeypatch.setattr(model, "read", look)
+    model.filling_losses(model.generator, batch, NoiseSource())
+    aligned = align(batch["volume"], batch["pose_um"], batch["spacing_z_mm"])
+    assert hide_voxels(aligned, hidden).max() > 0.9, "there is a copy"
+    assert looked[0].max() < 1e-3
 
 
 # --- trainings ------------------------------------------------------------------------------------
