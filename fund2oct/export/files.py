@@ -25,7 +25,7 @@ def export_files(
 ) -> tuple[list[Path], list[str]]:
     """Export the eyes of files, as ``fund2oct export`` does.
 
-    An eye that cannot be exported is left out; the others are still exported.
+    What cannot be exported is left out: an eye, or one of its formats. The rest is still exported.
 
     Args:
         files: one or several files of eyes, read as one set.
@@ -35,7 +35,8 @@ def export_files(
         overwrite: True to replace the files of an earlier export; ``files`` never are.
 
     Returns:
-        Paths of the written files, and for each eye that was left out a line that says why.
+        Paths of the written files, and a line for each eye or format of an eye that was left out, which says
+        why.
 
     Raises:
         ValueError: if a format is unknown.
@@ -57,12 +58,17 @@ def export_files(
         for key in chosen:
             name = free_name(file_name(key), taken)
             try:
-                targets = [folder / file for format in formats for file in FORMATS[format].names(name)]
-                check_inputs(targets, reader.paths)
                 eye = reader.read(key)
-                written += [export_eye(eye, folder, name, format, overwrite) for format in formats]
             except DataError as error:
                 failed.append(" ".join(str(error).split()))
+                continue
+            for format in formats:
+                try:
+                    check_inputs([folder / file for file in FORMATS[format].names(name)], reader.paths)
+                    written.append(export_eye(eye, folder, name, format, overwrite))
+                except DataError as error:
+                    reason = " ".join(str(error).removeprefix(f"eye {key!r}: ").split())
+                    failed.append(f"eye {key!r}, {format}: {reason}")
     return written, failed
 
 

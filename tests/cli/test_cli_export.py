@@ -58,6 +58,25 @@ def test_eyes_are_exported_by_key_in_several_formats(tiny_eyes, tmp_path, capsys
     assert "invalid choice: 'nii'" in capsys.readouterr().err
 
 
+def test_what_was_written_before_a_format_fails_is_told(make_file, tmp_path, capsys):
+    pytest.importorskip("pydicom")
+    out = tmp_path / "out"
+    export = ["export", str(make_file(2, laterality="")), "--out", str(out)]
+    export += [word for name in ("tiff", "dicom", "hdf5") for word in ("--format", name)]
+    written = [out / f"eye0{number}{ending}" for number in (0, 1) for ending in (".ome.tif", ".h5")]
+    assert main(export) == 1
+    told = capsys.readouterr()
+    assert sorted(told.out.splitlines()) == sorted(map(str, written)) and {*out.iterdir()} == {*written}
+    refused = [line for line in told.err.splitlines() if line.startswith("fund2oct: ")]
+    reason = "DICOM needs the side of the eye, which is not known; name the photo so that it tells"
+    assert [line.partition(", as in")[0] for line in refused] == [
+        f"fund2oct: eye 'eye0{number}', dicom: {reason}" for number in (0, 1)
+    ]
+    assert main(export) == 1
+    again = capsys.readouterr().err
+    assert again.count(", dicom: DICOM needs the side") == 2 and again.count(": exists; choose another") == 4
+
+
 def test_predict_writes_the_same_formats(tiny_checkpoint, tmp_path, capsys):
     eye = simulate_eye(0, 5, PhantomConfig(fundus_px=100, n_depth=32, n_ascans=48))
     Image.fromarray(eye.fundus).save(tmp_path / "Smith_OD.png")
