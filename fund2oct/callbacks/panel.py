@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import glob
+from collections import defaultdict
 from pathlib import Path
 
 import numpy as np
@@ -70,10 +70,12 @@ class PanelCallback(pl.Callback):
         if folder is None or not trainer.is_global_zero:
             return
         panels = Path(folder) / "panels"
-        for key in sorted({path.stem.split("-", 2)[2] for path in panels.glob("epoch-*-*.png")}):
-            frames = panels.glob(f"epoch-*-{glob.escape(key)}.png")
-            ordered = sorted(frames, key=lambda path: int(path.stem.split("-", 2)[1]))
-            write_film(ordered, panels / f"{key}.gif")
+        films: defaultdict[str, dict[int, Path]] = defaultdict(dict)
+        for path in panels.glob("epoch-*-*.png"):
+            _, epoch, key = path.stem.split("-", 2)  # a key may hold hyphens
+            films[key][int(epoch)] = path
+        for key, frames in films.items():
+            write_film([frames[epoch] for epoch in sorted(frames)], panels / f"{key}.gif")
 
     def _is_due(self, trainer: pl.Trainer, model: VolumeModel) -> bool:
         epoch, last = trainer.current_epoch + 1, trainer.max_epochs or 0

@@ -6,6 +6,7 @@ from types import SimpleNamespace
 import pytest
 import pytorch_lightning as pl
 import torch
+from PIL import Image
 from tiny_models import TINY_PIX2VOL
 
 from fund2oct.callbacks import PanelCallback, panel
@@ -50,6 +51,20 @@ def test_a_training_without_an_end_draws_ever_more_rarely(monkeypatch):
 
 def test_a_known_number_of_epochs_is_divided_evenly():
     assert drawn(PanelCallback(n_epochs=3), 9, lambda epoch: 0.0, max_epochs=9) == [1, 5, 9]
+
+
+def test_a_film_shows_one_eye(tmp_path):
+    (tmp_path / "panels").mkdir()
+    for key, n_epochs in {"OD": 2, "anna-OD": 3, "a[1]-OD": 1}.items():
+        for epoch in range(1, n_epochs + 1):
+            picture = Image.new("RGB", (8, 4), (40 * epoch, 20 * n_epochs, 0))
+            picture.save(tmp_path / f"panels/epoch-{epoch:03d}-{key}.png")
+    PanelCallback().on_train_end(SimpleNamespace(log_dir=str(tmp_path), is_global_zero=True), None)
+    shown = {}
+    for path in (tmp_path / "panels").glob("*.gif"):
+        with Image.open(path) as film:
+            shown[path.stem] = film.n_frames
+    assert shown == {"OD": 2, "anna-OD": 3, "a[1]-OD": 1}
 
 
 class Green(torch.nn.Module):
