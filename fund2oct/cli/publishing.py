@@ -56,8 +56,11 @@ def add_commands(commands: Commands) -> None:
 
 def _publish(options: argparse.Namespace) -> int:
     from fund2oct.models.published import push_to_hub
+    from fund2oct.models.published.hub import check_upload
     from fund2oct.run.publishing import publish
 
+    if options.push is not None:
+        check_upload(options.push)
     made = publish(
         options.run,
         options.folder,
@@ -69,7 +72,7 @@ def _publish(options: argparse.Namespace) -> int:
     )
     found = {"folder": made.folder, "n_bytes": made.n_bytes, "check": made.check}
     lines = [f"{made.folder}: {made.n_bytes / 1e6:.1f} MB. {made.check}"]
-    if options.push:
+    if options.push is not None:
         found["pushed"] = push_to_hub(made.folder, options.push)
         lines.append(f"On the hub: {found['pushed']}")
     answer(options, found, *lines)

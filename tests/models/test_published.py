@@ -284,6 +284,10 @@ def test_a_folder_is_put_on_the_hub(published, tmp_path, monkeypatch):
         ValueError, match=r"config.json: no such file; expected a folder that fund2oct publish"
     ):
         push_to_hub(tmp_path, "hf://owner/eyes")
+    with pytest.raises(
+        ValueError, match=r"eyes@v2: an upload makes a new version; expected hf://owner/eyes$"
+    ):
+        push_to_hub(published, "hf://owner/eyes@v2")
     assert len(calls) == 2
 
 

@@ -59,14 +59,14 @@ def push_to_hub(folder: str | Path, address: str, private: bool = True) -> str:
 
     Args:
         folder: a folder that ``fund2oct publish`` wrote.
-        address: ``hf://OWNER/NAME``; the repository is created if it does not exist.
+        address: ``hf://OWNER/NAME``, without a version; the repository is created if it does not exist.
         private: True if a repository that is created can be seen by its owner only.
 
     Returns:
         Address of the web page of the upload.
 
     Raises:
-        ValueError: if it is no such folder, or the address has another form.
+        ValueError: if it is no such folder, or the address has another form or names a version.
         ImportError: if ``huggingface_hub`` is not installed.
 
     Example:
@@ -74,11 +74,36 @@ def push_to_hub(folder: str | Path, address: str, private: bool = True) -> str:
         'https://huggingface.co/OWNER/NAME/tree/main'
     """
     read_config(Path(folder))
-    repository, _ = _parse(address)
+    repository = check_upload(address)
     api = _hub().HfApi()
     api.create_repo(repository, private=private, exist_ok=True)
     allowed = [CONFIG, WEIGHTS, CARD, "*.webp"]
     return str(api.upload_folder(repo_id=repository, folder_path=str(folder), allow_patterns=allowed))
+
+
+def check_upload(address: str) -> str:
+    """Refuse an upload that would fail, before anything is written for it.
+
+    Args:
+        address: as :func:`push_to_hub` takes it.
+
+    Returns:
+        The repository, ``OWNER/NAME``.
+
+    Raises:
+        ValueError: if the address has another form, or names a version: an upload makes a new one.
+        ImportError: if ``huggingface_hub`` is not installed.
+
+    Example:
+        >>> check_upload("hf://OWNER/NAME@v2")
+        Traceback (most recent call last):
+        ValueError: hf://OWNER/NAME@v2: an upload makes a new version; expected hf://OWNER/NAME
+    """
+    repository, revision = _parse(address)
+    if revision is not None:
+        raise ValueError(f"{address}: an upload makes a new version; expected hf://{repository}")
+    _hub()
+    return repository
 
 
 def _parse(address: str | os.PathLike[str]) -> tuple[str, str | None]:
