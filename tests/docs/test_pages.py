@@ -4,12 +4,15 @@ import argparse
 import importlib
 import re
 from collections import Counter
+from pathlib import Path
 
 import pytest
+import torch
 from doc_pages import OTHERS, OURS, PAGES, ROOT, blocks, commands, files
 from public_names import PUBLIC
 
 from fund2oct.cli import main
+from fund2oct.data.loading.finish import draw_mask, load_mask_network
 from fund2oct.run.config import load_experiment
 
 
@@ -66,6 +69,20 @@ def test_links_within_the_repository_lead_somewhere(page):
     targets = [target.partition("#")[0] for target in re.findall(r"\]\(([^)\s]+)\)", text)]
     local = [target for target in targets if target and not re.match(r"https?:", target)]
     assert [target for target in local if not (page.parent / target).exists()] == []
+
+
+def test_the_network_of_the_page_on_masks_draws_one(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.syspath_prepend(tmp_path)
+    (code,) = [text for _, text in blocks(ROOT / "docs/howto/conditions.md", "python") if "nn.Module" in text]
+    Path("my_vessels.py").write_text(code)
+    photos = torch.rand(2, 3, 48, 48)
+    photos[:, :, :, 20] = 0
+    network = load_mask_network("my_vessels.DarkLines")
+    masks = draw_mask(network, photos, "vessels")
+    assert masks[..., 20].mean() > 0.9 > masks[..., 24:].mean()
+    torch.jit.script(network).save("vessels.pt")
+    assert torch.equal(draw_mask(load_mask_network("vessels.pt"), photos, "vessels"), masks)
 
 
 GUIDES = [page for page in PAGES if page.name not in ("README.md", "index.md")]
