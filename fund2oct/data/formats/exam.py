@@ -3,18 +3,23 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import date
+from pathlib import Path
 
 import numpy as np
 
 from fund2oct.data.formats.images import resize
 from fund2oct.data.formats.stacks import Spacing
 from fund2oct.eye import SIMULATED, Array, DataError, Plain
+from fund2oct.file_kinds import JPEG, kind_of
 from fund2oct.geometry import CircularScan, LineScan, Placement, Point, RadialScan, RasterScan, ScanPattern
 from fund2oct.levels import Levels
 from fund2oct.retina.layers import BOUNDARIES, boundary_index
+
+JPEG_RATIO = {"photo": "photo_jpeg_ratio", "volume": "volume_jpeg_ratio"}
+"""Where an eye's history has how many times smaller than its pixels its JPEG files were, if it had any."""
 
 _REGULAR_MM = 0.02
 _OLDEST = 90
@@ -73,6 +78,26 @@ class Exam:
     metadata: dict[str, Plain] = field(default_factory=dict)
     history: dict[str, Plain] = field(default_factory=dict)
     notes: tuple[str, ...] = ()
+
+
+def jpeg_history(part: str, files: Sequence[Path], n_bytes: int) -> dict[str, Plain]:
+    """What an eye's history says of pictures that were read of JPEG files, which lose something.
+
+    Args:
+        part: ``"photo"`` or ``"volume"``.
+        files: all its files.
+        n_bytes: size of its pixels.
+
+    Returns:
+        The entry of :data:`JPEG_RATIO`; nothing where none of the files is a JPEG.
+
+    Example:
+        >>> jpeg_history("photo", [Path("photo.png")], n_bytes=3 * 144 * 176)
+        {}
+    """
+    if not any(kind_of(file) == JPEG for file in files):
+        return {}
+    return {JPEG_RATIO[part]: round(n_bytes / sum(file.stat().st_size for file in files), 1)}
 
 
 def with_origin(exam: Exam, origin: str) -> Exam:

@@ -16,7 +16,7 @@ from pathlib import Path
 
 import numpy as np
 
-from fund2oct.data.formats.exam import Exam
+from fund2oct.data.formats.exam import Exam, jpeg_history
 from fund2oct.data.formats.images import read_grey, resize
 from fund2oct.data.importing.assemble import ImportOptions, make_eye, read_files
 from fund2oct.data.importing.engine import Candidate, fingerprint_of, import_eyes
@@ -162,11 +162,14 @@ def _with_volume(exam: Exam, folder: Path, options: ImportOptions, depth_mm: flo
     """The exam with the B-scans of a folder, of which some may be exports and others bare."""
     scan = options.scan.pattern
     assert scan is not None
-    bscans = [bscan_of(read_grey(path)) for path in _slices(folder, scan.n_slices)]
+    files = _slices(folder, scan.n_slices)
+    pictures = [read_grey(path) for path in files]
+    bscans = [bscan_of(picture) for picture in pictures]
     rows, columns = options.scan.shape or bscans[0].shape
     volume = np.stack([resize(bscan, rows, columns) for bscan in bscans])
     spacing_mm = options.scan.spacing_mm or (math.nan, depth_mm / rows, max(scan.length_mm) / columns)
-    return replace(exam, volume=volume, spacing_mm=spacing_mm, volume_file=str(folder))
+    history = exam.history | jpeg_history("volume", files, sum(picture.size for picture in pictures))
+    return replace(exam, volume=volume, spacing_mm=spacing_mm, volume_file=str(folder), history=history)
 
 
 def _slices(folder: Path, n_slices: int) -> list[Path]:

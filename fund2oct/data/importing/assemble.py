@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from fund2oct.data.formats.exam import Exam, with_origin
+from fund2oct.data.formats.exam import Exam, jpeg_history, with_origin
 from fund2oct.data.formats.images import read_photo
 from fund2oct.data.formats.stacks import Spacing, StackPath, read_stack
 from fund2oct.data.importing.en_face import en_face_photo
@@ -96,12 +96,14 @@ def read_files(photo: Path | None, volume: StackPath | None, options: ImportOpti
         ((144, 176, 3), 'OD', None)
     """
     origin = ""
+    history: dict[str, Plain] = {}
     if photo is not None:
         picture, white = read_photo(photo)
         known |= {"photo": picture, "photo_file": str(photo)}
         known["sha256"] = hashlib.sha256(photo.read_bytes()).hexdigest()
+        history |= jpeg_history("photo", [photo], picture.size)
         if white is not None:
-            known["history"] = {GUESSED["photo"]: white}
+            history[GUESSED["photo"]] = white
             note = (
                 f"the photo's white was taken for {white:g}; save it with 8 bits a channel to choose another"
             )
@@ -109,6 +111,7 @@ def read_files(photo: Path | None, volume: StackPath | None, options: ImportOpti
     if volume is not None:
         stack = read_stack(volume, options.scan.axes, options.scan.flip)
         origin = stack.origin
+        history |= jpeg_history("volume", stack.files, stack.volume.size)
         known |= {
             "volume": stack.volume,
             "volume_file": str(stack.files[0]),
@@ -116,7 +119,7 @@ def read_files(photo: Path | None, volume: StackPath | None, options: ImportOpti
             "levels": stack.levels,
             "notes": (*known.get("notes", ()), *stack.notes),
         }
-    return with_origin(Exam(**known), origin)
+    return with_origin(Exam(history=history, **known), origin)
 
 
 def make_eye(

@@ -88,6 +88,10 @@ def test_the_eyes_are_imported(challenge, tmp_path):
     photo = challenge / "train/CF/000001-1L.jpg"
     assert left.sha256 == hashlib.sha256(photo.read_bytes()).hexdigest()
     assert left.source == "APTOS-2024"
+    slices = [*(challenge / "train/OCT/000001-1L").iterdir()]
+    for part, files, n_bytes in (("photo", [photo], 3 * 120 * 180), ("volume", slices, 6 * 526 * 1264)):
+        ratio = n_bytes / sum(file.stat().st_size for file in files)
+        assert left.history[f"{part}_jpeg_ratio"] == pytest.approx(ratio, abs=0.05)
 
 
 def test_slices_keep_their_order_and_composites_lose_their_localizer(challenge, tmp_path):
