@@ -35,7 +35,8 @@ class RunRecordCallback(pl.Callback):
     """Write ``run.json`` into the run's folder: what the run was made with, and how long it took.
 
     It holds the command, the seed, the versions of the libraries, the device, the number of processes and
-    the precision; at the end also the hours that the training took.
+    the precision; at the end also the hours that the training took and the number of its steps, by which the
+    checkpoint with its last weights is known.
 
     Example:
         >>> record = RunRecordCallback()
@@ -66,8 +67,9 @@ class RunRecordCallback(pl.Callback):
         self._write(trainer)
 
     def on_fit_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        """Add how long it took; of a training that went on, since then."""
+        """Add how long it took, of a training that went on since then, and the number of its steps."""
         self._record["hours"] = round((time.monotonic() - self._began) / 3600, 4)
+        self._record["global_step"] = trainer.global_step
         self._write(trainer)
 
     def _write(self, trainer: pl.Trainer) -> None:

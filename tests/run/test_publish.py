@@ -15,6 +15,7 @@ from fund2oct.outputs import OutputError
 from fund2oct.phantom import PhantomConfig, simulate_eye
 from fund2oct.run.publishing import publish
 from fund2oct.run.publishing.listing import models_at_hand
+from fund2oct.run.publishing.record import RunRecord
 
 
 @pytest.fixture(scope="module")
@@ -90,6 +91,25 @@ def test_a_checkpoint_alone_is_published_without_figures(tiny_checkpoint, tmp_pa
     assert made.n_bytes == sum(path.stat().st_size for path in (tmp_path / "alone").iterdir())
 
 
+def test_figures_are_those_of_the_weights_that_the_training_ended_with(run, tmp_path):
+    shutil.copytree(run, tmp_path / "run")
+    last, early = (tmp_path / f"run/checkpoints/{name}.ckpt" for name in ("last", "epoch=3"))
+    contents = torch.load(last, weights_only=True)
+    torch.save(contents | {"global_step": contents["global_step"] + 1}, early)
+    # The run of an earlier version does not tell: the newest checkpoint counts.
+    assert "figures" in RunRecord.read(early).about and "figures" not in RunRecord.read(last).about
+    told = {"hours": 1.25, "device": "cpu", "global_step": contents["global_step"]}
+    (tmp_path / "run/run.json").write_text(json.dumps(told))
+    ended, other = RunRecord.read(last), RunRecord.read(early)
+    assert ended.about["figures"]["thickness/error_um"] == 19.43 and ended.about["hours"] == 1.25
+    assert ended.picture is not None and not ended.why_no_figures
+    assert other.about == {"device": "cpu"} and not other.answers and other.picture is None
+    publish(early, tmp_path / "out")
+    card = (tmp_path / "out/README.md").read_text()
+    assert "is about the weights at the end of the training, not about these: nobody knows." in card
+    assert "thickness error" not in card and "hours of training" not in card and "![" not in card
+
+
 def test_no_patient_is_pictured(run, tmp_path):
     shutil.copytree(run, tmp_path / "run")
     path = tmp_path / "run/checkpoints/last.ckpt"
@@ -112,8 +132,21 @@ def test_nothing_else_is_replaced(run, tiny_checkpoint, tmp_path):
     publish(tiny_checkpoint, tmp_path / "one")
     with pytest.raises(OutputError, match=r"holds a config.json already"):
         publish(tiny_checkpoint, tmp_path / "one")
+    (tmp_path / "one/notes.txt").touch()
     publish(run, tmp_path / "one", overwrite=True)
-    assert (tmp_path / "one/eye.webp").is_file()
+    names = {path.name for path in (tmp_path / "one").iterdir()}
+    assert names == {"README.md", "config.json", "eye.webp", "model.safetensors", "notes.txt"}
+    publish(tiny_checkpoint, tmp_path / "one", overwrite=True)
+    assert not (tmp_path / "one/eye.webp").exists(), "which is of another model"
+
+
+def test_a_model_of_others_is_not_replaced(run, tmp_path):
+    foreign = {"config.json": b'{"model_type": "bert"}', "model.safetensors": b"mine", "README.md": b"mine"}
+    for name, content in foreign.items():
+        (tmp_path / name).write_bytes(content)
+    with pytest.raises(OutputError, match=r"config.json: expected class, .*; choose another folder"):
+        publish(run, tmp_path, overwrite=True)
+    assert {path.name: path.read_bytes() for path in tmp_path.iterdir()} == foreign
 
 
 @pytest.mark.parametrize(
@@ -131,12 +164,22 @@ def test_what_is_no_run_is_refused(make, message, tmp_path):
 
 
 def test_float16_that_can_be_seen_is_refused(run, tmp_path, monkeypatch):
+    publish(run, tmp_path / "earlier")
+    before = {path.name: path.read_bytes() for path in (tmp_path / "earlier").iterdir()}
     monkeypatch.setattr("fund2oct.run.publishing.writing._MOST_GREY", -1.0)
-    with pytest.raises(
-        ValueError, match=r"float16 changes 99.9% of the voxels by .*; publish without --half"
-    ):
+    message = r"float16 changes 99.9% of the voxels by .*; publish without --half"
+    with pytest.raises(ValueError, match=message):
         publish(run, tmp_path / "out", half=True)
     assert not [*(tmp_path / "out").iterdir()]
+    with pytest.raises(ValueError, match=message):
+        publish(run, tmp_path / "earlier", half=True, overwrite=True)
+    assert {path.name: path.read_bytes() for path in (tmp_path / "earlier").iterdir()} == before
+
+
+def test_a_push_to_a_version_is_refused_before_anything_is_written(run, tmp_path, capsys):
+    assert main(["publish", str(run), str(tmp_path / "out"), "--push", "hf://owner/eyes@v2"]) == 1
+    assert "hf://owner/eyes@v2: an upload makes a new version" in capsys.readouterr().err
+    assert not (tmp_path / "out").exists()
 
 
 @pytest.mark.usefixtures("plain_pictures")

@@ -189,6 +189,8 @@ def test_a_run_leaves_all_that_made_it(tiny_overrides, tiny_layers, tmp_path):
         path.name for path in run.iterdir()
     }
     record = json.loads((run / "run.json").read_text())
+    last = torch.load(run / "checkpoints/last.ckpt", weights_only=True)
+    assert record["global_step"] == last["global_step"] > 0
     assert record["seed"] == "0" and record["versions"]["torch"] == torch.__version__
     report = json.loads((run / "report/metrics.json").read_text())
     assert {"floor: rescan", "mean volume", "nearest training photo", "model"} <= set(report["summary"])

@@ -152,7 +152,7 @@ def _does(model: VolumeModel) -> str:
 def _figures(record: RunRecord, about: Mapping[str, Any]) -> str:
     """A table of the answers of the run's report."""
     if "figures" not in about:
-        return "Its run has no report: nobody knows."
+        return record.why_no_figures
     shown = [name for name in FIGURES if any(name in values for values in record.answers.values())]
     lines = [f"| answer | {' | '.join(FIGURES[name][0] for name in shown)} |", "|---|" + "---:|" * len(shown)]
     for answer, values in record.answers.items():

@@ -7,6 +7,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import torch
+
 from fund2oct.run.folder import last_checkpoint
 
 FIGURES = {
@@ -21,6 +23,10 @@ FIGURES = {
 OWN = "model"
 """The name of the model among the answers of its report."""
 _PICTURES = ("report/median-*.png", "report/*.png", "panels/*.png")
+_NO_REPORT = "Its run has no report: nobody knows."
+_OF_OTHERS = (
+    "The report of its run is about the weights at the end of the training, not about these: nobody knows."
+)
 
 
 @dataclass(frozen=True)
@@ -30,14 +36,17 @@ class RunRecord:
     Args:
         checkpoint: the model.
         about: ``hours``, ``device``, ``n_eyes`` and ``figures`` of the model's report, what of them is known.
+            A checkpoint from the middle of the training has the device alone: the report is not about it.
         answers: the report's means by answer and value, the model's controls and floors among them.
         picture: a picture of a test eye; None where there is none.
+        why_no_figures: a sentence for the card; empty where there are figures.
     """
 
     checkpoint: Path
     about: dict[str, Any]
     answers: dict[str, dict[str, dict[str, float | None]]]
     picture: Path | None
+    why_no_figures: str = ""
 
     @classmethod
     def read(cls, run: Path) -> RunRecord:
@@ -54,11 +63,32 @@ class RunRecord:
         made, report = _read(folder / "run.json"), _read(folder / "report" / "metrics.json")
         answers = report.get("summary", {})
         about: dict[str, Any] = {name: made[name] for name in ("hours", "device") if name in made}
+        if not _ended_training(checkpoint, folder, made):
+            about.pop("hours", None)
+            return cls(checkpoint, about, {}, None, _OF_OTHERS if OWN in answers else _NO_REPORT)
         if OWN in answers:
             about["n_eyes"] = report["protocol"]["n_eyes"]
             about["figures"] = {name: answers[OWN][name]["mean"] for name in FIGURES if name in answers[OWN]}
         pictures = [path for pattern in _PICTURES for path in sorted(folder.glob(pattern))]
-        return cls(checkpoint, about, answers, pictures[0] if pictures else None)
+        why = "" if OWN in answers else _NO_REPORT
+        return cls(checkpoint, about, answers, pictures[0] if pictures else None, why)
+
+
+def _ended_training(checkpoint: Path, folder: Path, made: dict[str, Any]) -> bool:
+    """Whether a checkpoint has the weights that its training ended with, of which hours and report tell."""
+    if "global_step" in made:
+        return _global_step(checkpoint) == made["global_step"]
+    newest = last_checkpoint(folder)  # a run of an earlier version tells no more
+    return newest is not None and newest.samefile(checkpoint)
+
+
+def _global_step(checkpoint: Path) -> int | None:
+    """After how many steps a checkpoint was written. Its tensors are not read: they may be large."""
+    try:
+        found = torch.load(checkpoint, map_location="cpu", weights_only=True, mmap=True)
+        return int(found["global_step"])
+    except Exception:  # whoever loads the model is told what is wrong with it
+        return None
 
 
 def _read(path: Path) -> dict[str, Any]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -15,7 +16,7 @@ from fund2oct.geometry import Placement
 from fund2oct.models import VolumeModel, load_model
 from fund2oct.models.checkpoint import import_class
 from fund2oct.models.generate import generate
-from fund2oct.models.published import CARD, CONFIG, WEIGHTS, write_published
+from fund2oct.models.published import CARD, CONFIG, WEIGHTS, read_config, write_published
 from fund2oct.models.thickness import predict_thickness
 from fund2oct.networks.features import FeatureNetwork
 from fund2oct.outputs import OutputError, check_folder
@@ -74,7 +75,8 @@ def publish(
             folder is all that use needs.
         licence: licence of the weights, as the hub calls it, such as ``"apache-2.0"``; empty leaves it open.
         model: import path of the model's class, where it is not of this package.
-        overwrite: whether an earlier publication in ``folder`` may be replaced.
+        overwrite: whether an earlier publication in ``folder`` may be replaced. It stays where the new one is
+            refused.
 
     Returns:
         Where it lies, how large it is, and how it compares with the checkpoint.
@@ -82,7 +84,7 @@ def publish(
     Raises:
         ValueError: if there is no run, its files are damaged, or float16 would change what the model draws.
         fund2oct.models.CheckpointError: if the checkpoint cannot be used.
-        fund2oct.outputs.OutputError: if the folder holds something else.
+        fund2oct.outputs.OutputError: if the folder holds something else, such as a model of others.
 
     Example:
         >>> published = publish("model.ckpt", "my-model", half=True, licence="apache-2.0")
@@ -93,13 +95,11 @@ def publish(
     folder = Path(folder)
     if record.checkpoint.resolve().is_relative_to(folder.resolve()):
         raise OutputError(f"{folder}: holds the run that is to be published; choose another folder")
-    check_folder(folder, CONFIG, overwrite)
+    _check_room(folder, overwrite)
     own = import_class(model) if model else None
     network = load_model(record.checkpoint, own)
     assert network.task is not None
     network.task = network.task.for_publishing()
-    folder.mkdir(parents=True, exist_ok=True)
-    _clear(folder)
     about = record.about | {
         "fund2oct": __version__,
         "provenance": network.task.provenance(),
@@ -109,24 +109,41 @@ def publish(
         "packages": _packages(network),
         "n_weights": sum(weight.numel() for weight in network.generator_ema.parameters()),
     }
-    try:
-        write_published(network, folder, about, half, with_encoder)
-        check = about["check"] = _compare(network, load_model(folder, own), folder)
-    except ValueError:
-        _clear(folder)
-        raise
-    picture = None
-    # Photo and scan of a patient are not ours to publish.
-    if record.picture is not None and not network.task.real:
-        picture = _PICTURE
-        Image.open(record.picture).convert("RGB").save(folder / picture, "WEBP", **_LIKE_THE_PNG)
-    (folder / CARD).write_text(model_card(folder.resolve().name, network, record, about, picture), "utf-8")
+    folder.mkdir(parents=True, exist_ok=True)
+    # An earlier publication stays until the new one was read back.
+    with tempfile.TemporaryDirectory(prefix=".publish-", dir=folder) as scratch:
+        made = Path(scratch)
+        write_published(network, made, about, half, with_encoder)
+        check = about["check"] = _compare(network, load_model(made, own), folder)
+        picture = None
+        # Photo and scan of a patient are not ours to publish.
+        if record.picture is not None and not network.task.real:
+            picture = _PICTURE
+            Image.open(record.picture).convert("RGB").save(made / picture, "WEBP", **_LIKE_THE_PNG)
+        (made / CARD).write_text(model_card(folder.resolve().name, network, record, about, picture), "utf-8")
+        _put(made, folder)
     return Published(folder, sum(path.stat().st_size for path in folder.iterdir()), check)
 
 
-def _clear(folder: Path) -> None:
-    for name in (CONFIG, WEIGHTS, CARD, _PICTURE):
+def _check_room(folder: Path, overwrite: bool) -> None:
+    check_folder(folder, CONFIG, overwrite)
+    if not (folder / CONFIG).is_file():
+        return
+    try:  # many a model of others has a file of that name
+        read_config(folder)
+    except ValueError as error:
+        raise OutputError(f"{error}; choose another folder") from None
+
+
+def _put(made: Path, folder: Path) -> None:
+    """Move what was made to where an earlier publication may lie; other files there stay."""
+    # First away and last in its place: a folder without it is known to be unfinished.
+    names = CARD, _PICTURE, WEIGHTS, CONFIG
+    for name in reversed(names):
         (folder / name).unlink(missing_ok=True)
+    for name in names:
+        if (made / name).is_file():
+            (made / name).replace(folder / name)
 
 
 def _packages(network: VolumeModel) -> list[str]:
