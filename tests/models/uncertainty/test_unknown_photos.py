@@ -12,6 +12,7 @@ from fund2oct.models.uncertainty.familiar import FamiliarPhotos, photo_features,
 from fund2oct.phantom import simulate_eye
 from fund2oct.run.predicting.predict import predict
 from fund2oct.run.publishing.card import model_card
+from fund2oct.run.publishing.record import RunRecord
 
 CANNOT = "the model cannot tell photos unlike those of its training: .* means nothing"
 
@@ -44,6 +45,7 @@ def test_a_model_that_can_tell_says_nothing(knowing):
 def test_the_card_says_it(tiny_checkpoint, knowing):
     about = dict.fromkeys(("licence", "provenance", "fund2oct", "numbers", "check"), "")
     about |= {"n_weights": 1, "packages": [], "with_encoder": False}
+    record = RunRecord(tiny_checkpoint, {}, {}, None)
     for model, told in ((load_model(tiny_checkpoint), True), (knowing, False)):
-        card = " ".join(model_card("m", model, None, about, None).split())
+        card = " ".join(model_card("m", model, record, about, None).split())
         assert ("The model cannot tell photos unlike those of its training" in card) == told
