@@ -222,8 +222,12 @@ def import_class(path: str) -> type[VolumeModel]:
     return found
 
 
-def read_checkpoint(path: str | Path) -> dict[str, Any]:
+def read_checkpoint(path: str | Path, mmap: bool = False) -> dict[str, Any]:
     """Read a checkpoint as tensors and plain values, and nothing else.
+
+    Args:
+        path: the file.
+        mmap: whether tensors are read only once they are used; the file has to stay as it is until then.
 
     Raises:
         CheckpointError: if it cannot be read, or is not one of a model of this package.
@@ -236,7 +240,7 @@ def read_checkpoint(path: str | Path) -> dict[str, Any]:
         found = kind or "damaged or something else"
         raise CheckpointError(f"{path}: is {found}; expected a checkpoint, as fund2oct train writes them")
     try:
-        checkpoint = torch.load(path, map_location="cpu", weights_only=True)
+        checkpoint = torch.load(path, map_location="cpu", weights_only=True, mmap=mmap)
     except pickle.UnpicklingError as error:
         reason = "holds more than tensors and plain values, which could run code; refused"
         raise CheckpointError(f"{path}: {reason} ({_asked_for(error)})") from None

@@ -7,8 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import torch
-
+from fund2oct.models.checkpoint import CheckpointError, read_checkpoint
 from fund2oct.run.folder import last_checkpoint
 
 FIGURES = {
@@ -83,11 +82,10 @@ def _ended_training(checkpoint: Path, folder: Path, made: dict[str, Any]) -> boo
 
 
 def _global_step(checkpoint: Path) -> int | None:
-    """After how many steps a checkpoint was written. Its tensors are not read: they may be large."""
+    """After how many steps a checkpoint was written; None where it cannot be read, which loading tells."""
     try:
-        found = torch.load(checkpoint, map_location="cpu", weights_only=True, mmap=True)
-        return int(found["global_step"])
-    except Exception:  # whoever loads the model is told what is wrong with it
+        return int(read_checkpoint(checkpoint, mmap=True)["global_step"])
+    except CheckpointError:
         return None
 
 
