@@ -28,6 +28,8 @@ class Anatomy:
         pigment: melanin in the pigment epithelium and choroid, from 0 (blond) to 1.
         hue: factors of red, green and blue light that the pigment's kind makes, 1 on average.
         clearness: how deep light enters the choroid for its pigment, 1 on average.
+        foveal_shade: optical density, in red light, of what darkens the fovea beside its pigments.
+        macular_pigment: optical density of the yellow pigment at the fovea's centre, in a camera's blue light.
         disc_tilt_um: how far the disc's nasal margin is raised and its temporal one sunk.
     """
 
@@ -42,6 +44,8 @@ class Anatomy:
     pigment: float
     hue: tuple[float, float, float]
     clearness: float
+    foveal_shade: float
+    macular_pigment: float
     disc_tilt_um: float = 0.0
 
     def disc_distance(self, x: Array, y: Array) -> Array:
@@ -110,6 +114,8 @@ def sample_anatomy(rng: np.random.Generator, patient: np.random.Generator) -> An
     cup_ratio = float(np.clip(patient.normal(0.42, 0.13), 0.15, 0.75))
     common = patient.normal(1, 0.05)
     scales = np.clip(common * rng.normal(1, 0.05, len(LAYERS)), 0.8, 1.25)
+    # What the photo alone shows has a stream of its own, so that it decides nothing of the layers.
+    (tint,) = patient.spawn(1)
     return Anatomy(
         pit_radius=float(np.clip(rng.normal(1, 0.13), 0.7, 1.35)),
         layer_scale=tuple(float(scale) for scale in scales),
@@ -122,4 +128,6 @@ def sample_anatomy(rng: np.random.Generator, patient: np.random.Generator) -> An
         pigment=pigment,
         hue=(float(red), float(green), float(blue)),
         clearness=float(rng.uniform(0.8, 1.3)),
+        foveal_shade=float(np.clip(tint.normal(0.24, 0.08), 0.04, 0.45)),
+        macular_pigment=float(tint.uniform(0.0, 0.25)),
     )

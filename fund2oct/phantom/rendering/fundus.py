@@ -27,12 +27,12 @@ _FLUID = (0.50, 0.37, 0.20)
 _BLOOD = (0.36, 0.05, 0.03)
 
 _BASE = np.array([0.98, 0.60, 0.26], np.float32)
-# Of red, green and blue light, by melanin, choroidal stroma, macular pigment, blood and swelling.
+# Of red, green and blue light, by melanin, choroidal stroma, macular pigment, blood, swelling and shade.
 _ABSORBS = np.array(
     [
-        [0.38, 0.08, 0.06, 0.28, 0.00],
-        [0.88, 0.22, 0.22, 0.85, 0.05],
-        [1.15, 0.18, 0.50, 0.75, 0.12],
+        [0.38, 0.08, 0.00, 0.28, 0.00, 1.00],
+        [0.88, 0.22, 0.10, 0.85, 0.05, 0.75],
+        [1.15, 0.18, 1.00, 0.75, 0.12, 0.65],
     ],
     np.float32,
 )
@@ -79,12 +79,14 @@ def _reflectance(rng: np.random.Generator, retina: Retina) -> Array:
     patches = smoothstep(texture.clouds, -1.5, 1.5) * (0.3 + 0.9 * smoothstep(r2, 1.0, 16.0))
     tessellation = (1 - 0.85 * pigment) * patches + 1.2 * atrophy
     melanin = (0.25 + 0.95 * pigment) * (
-        1 + 0.07 * texture.mottle + 0.08 * texture.clouds + 0.35 * np.exp(-r2 / 0.75**2)
+        1 + 0.07 * texture.mottle + 0.08 * texture.clouds + 0.20 * np.exp(-r2 / 0.75**2)
     )
     stroma = tessellation * (0.3 - texture.lumens)
-    macular = np.exp(-r2 / 0.65**2)
+    macular = anatomy.macular_pigment * np.exp(-r2 / 0.65**2)
+    # Real foveas are darker in red too, where neither pigment absorbs enough.
+    shade = anatomy.foveal_shade * np.exp(-r2 / 1.05**2)
     blood = 0.65 * retina.arterioles + 1.0 * retina.venules
-    absorption = np.stack([melanin, stroma, macular, blood, lesions.swelling_um / 100])
+    absorption = np.stack([melanin, stroma, macular, blood, lesions.swelling_um / 100, shade])
     density = (_ABSORBS @ absorption.reshape(len(absorption), -1)).reshape(3, *r2.shape)
     colour = np.exp(-density, out=density)
     colour *= (_BASE * np.array(anatomy.hue, np.float32))[:, None, None]
