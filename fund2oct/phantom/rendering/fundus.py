@@ -168,11 +168,12 @@ def _illumination(rng: np.random.Generator, grid: PhotoGrid) -> Array:
     """Light from a flash that is never quite centred, a little bluish haze left out."""
     centre = rng.normal(0, 0.22, 2).tolist()
     r2 = (grid.u - centre[0]) ** 2 + (grid.v - centre[1]) ** 2
-    level, fall = rng.uniform(0.70, 1.05), rng.uniform(0.18, 0.5)
+    level, fall = rng.uniform(0.70, 1.25), rng.uniform(0.18, 0.5)
     tilt = rng.normal(0, 0.07, 2).tolist()
     light = level * (1 - fall * r2 / 1.6 + tilt[0] * grid.u + tilt[1] * grid.v)
-    warmth = np.exp(rng.normal(0, [0.03, 0.05, 0.08]))
-    return (np.maximum(light, 0.05) * warmth[:, None, None]).astype(np.float32)
+    # Cameras agree least in blue.
+    balance = np.exp(rng.normal(0, [0.03, 0.08, 0.30]))
+    return (np.maximum(light, 0.05) * balance[:, None, None]).astype(np.float32)
 
 
 def _camera(rng: np.random.Generator, colour: Array, grid: PhotoGrid, size_px: int) -> Array:
@@ -180,6 +181,8 @@ def _camera(rng: np.random.Generator, colour: Array, grid: PhotoGrid, size_px: i
     sigma = rng.uniform(0.03, 0.075) / grid.pixel_mm
     for axis in (1, 2):
         colour = ndimage.gaussian_filter1d(colour, sigma, axis=axis, truncate=2.5)
+    # The blue pixels of a sensor see some green light too.
+    colour[2] += rng.uniform(0, 0.4) * (colour[1] - colour[2])
     haze = rng.uniform(0, 0.05)
     colour = colour * (1 - haze) + haze * np.array([0.75, 0.62, 0.42], np.float32)[:, None, None]
     radius = np.hypot(grid.u, grid.v)
