@@ -29,7 +29,7 @@ class Anatomy:
         hue: factors of red, green and blue light that the pigment's kind makes, 1 on average.
         clearness: how deep light enters the choroid for its pigment, 1 on average.
         foveal_shade: optical density, in red light, of what darkens the fovea beside its pigments.
-        macular_pigment: optical density of the yellow pigment at the fovea's centre, in a camera's blue light.
+        macular_pigment: optical density, in blue light, of the yellow pigment at the fovea's centre.
         disc_tilt_um: how far the disc's nasal margin is raised and its temporal one sunk.
     """
 

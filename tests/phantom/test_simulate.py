@@ -53,7 +53,7 @@ def test_progress_is_reported_in_order():
 
 
 def test_a_patient_has_two_eyes_that_share_pigment():
-    eyes = list(simulate_eyes(5, 24, SMALL))
+    eyes = list(simulate_eyes(5, 80, SMALL))
     assert [eye.laterality for eye in eyes[:4]] == ["OD", "OS", "OD", "OS"]
     assert [eye.patient for eye in eyes[:4]] == [f"sim5-000000{n}" for n in (0, 0, 1, 1)]
     # Red to green, the hue that melanin sets, is closer between two eyes of one patient.
