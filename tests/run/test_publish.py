@@ -91,6 +91,38 @@ def test_a_checkpoint_alone_is_published_without_figures(tiny_checkpoint, tmp_pa
     assert made.n_bytes == sum(path.stat().st_size for path in (tmp_path / "alone").iterdir())
 
 
+def _with_report(run, folder, data, **renamed):
+    """A copy of a run whose report has other names."""
+    shutil.copytree(run, folder)
+    path = folder / "report/metrics.json"
+    report = json.loads(path.read_text())
+    report["summary"] = {renamed.get(name, name): values for name, values in report["summary"].items()}
+    report["protocol"]["data"] = data
+    path.write_text(json.dumps(report))
+    return folder
+
+
+def test_a_report_that_was_made_later_on_other_eyes_is_known(run, tmp_path):
+    # `fund2oct evaluate CHECKPOINT --data other.h5 --out RUN/report` names the model by its run.
+    other = _with_report(run, tmp_path / "runs/pix2vol/002", "/some/other.h5", model="pix2vol 002")
+    publish(other, tmp_path / "other")
+    card = (tmp_path / "other/README.md").read_text()
+    assert "Of 4 eyes of `other.h5`." in card and "/some" not in card
+    assert "| **model** | 19.4 | 20.50 |" in card
+
+
+def test_a_report_of_another_run_is_not_taken_for_this_one(run, tmp_path):
+    other = _with_report(run, tmp_path / "runs/pix2vol/003", "/some/other.h5", model="pix2vol 001")
+    publish(other, tmp_path / "other")
+    assert "nobody knows" in (tmp_path / "other/README.md").read_text()
+
+
+def test_a_model_that_draws_no_volume_has_figures(run, tmp_path):
+    flat = _with_report(run, tmp_path / "flat", "eyes.h5", model="model, median surfaces")
+    publish(flat, tmp_path / "published")
+    assert "| **model, median surfaces** | 19.4 | 20.50 |" in (tmp_path / "published/README.md").read_text()
+
+
 def test_figures_are_those_of_the_weights_that_the_training_ended_with(run, tmp_path):
     shutil.copytree(run, tmp_path / "run")
     last, early = (tmp_path / f"run/checkpoints/{name}.ckpt" for name in ("last", "epoch=3"))

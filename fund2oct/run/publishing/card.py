@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import textwrap
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 from fund2oct.models import VolumeModel
 from fund2oct.models.published import CONFIG, WEIGHTS
 from fund2oct.models.task import Task
 from fund2oct.models.uncertainty.familiar import unknown_note
-from fund2oct.run.publishing.record import FIGURES, OWN, RunRecord
+from fund2oct.run.publishing.record import FIGURES, OF_SURFACES, OWN, RunRecord
 
 _CARD = """\
 ---
@@ -80,9 +81,9 @@ ones.
 """
 
 _FIGURES = """\
-Of the {n_eyes} eyes that were kept for the test. The floors are answers as good as they can be: a rescan of
-the same eye; and *twins*, eyes with the very same photo and other hidden anatomy, of which one is a likely
-eye and the median of many the best guess. The controls know nothing of the photo, or are given another eye's.
+Of {n_eyes} eyes {of_which}. The floors are answers as good as they can be: a rescan of the same eye;
+and *twins*, eyes with the very same photo and other hidden anatomy, of which one is a likely eye and the
+median of many the best guess. The controls know nothing of the photo, or are given another eye's.
 
 """
 
@@ -120,8 +121,8 @@ def model_card(
         kind=type(model).__name__,
         fund2oct=about["fund2oct"],
         limits=_origin(model.task) + _LIMITS + _unknown(model),
-        picture=f"\n![An eye that was kept for the test]({picture})\n" if picture else "",
-        figures=_figures(record, about),
+        picture=f"\n![A test eye]({picture})\n" if picture else "",
+        figures=_figures(record, about, Path(model.task.seen.path).name),
         made="\n".join(_made(model, about)),
     )
 
@@ -149,7 +150,7 @@ def _does(model: VolumeModel) -> str:
     )
 
 
-def _figures(record: RunRecord, about: Mapping[str, Any]) -> str:
+def _figures(record: RunRecord, about: Mapping[str, Any], trained_on: str) -> str:
     """A table of the answers of the run's report."""
     if "figures" not in about:
         return record.why_no_figures
@@ -158,9 +159,11 @@ def _figures(record: RunRecord, about: Mapping[str, Any]) -> str:
     for answer, values in record.answers.items():
         cells = [_cell(values.get(name, {}), FIGURES[name][1]) for name in shown]
         if any(cell != "-" for cell in cells):
-            own = f"**{answer}**" if answer == OWN else answer
-            lines.append(f"| {own} | {' | '.join(cells)} |")
-    return _FIGURES.format(**about) + "\n".join(lines)
+            bold = answer == (OWN if OWN in record.answers else OF_SURFACES)
+            lines.append(f"| {f'**{answer}**' if bold else answer} | {' | '.join(cells)} |")
+    judged_on = about.get("judged_on", trained_on)
+    of_which = "that were kept for the test" if judged_on == trained_on else f"of `{judged_on}`"
+    return _FIGURES.format(n_eyes=about["n_eyes"], of_which=of_which) + "\n".join(lines)
 
 
 def _cell(value: Mapping[str, float | None], form: str) -> str:

@@ -21,6 +21,8 @@ FIGURES = {
 """The report's values that a card shows: their titles and forms."""
 OWN = "model"
 """The name of the model among the answers of its report."""
+OF_SURFACES = f"{OWN}, median surfaces"
+"""The same of a model that draws no volume."""
 _PICTURES = ("report/median-*.png", "report/*.png", "panels/*.png")
 _NO_REPORT = "Its run has no report: nobody knows."
 _OF_OTHERS = (
@@ -34,7 +36,8 @@ class RunRecord:
 
     Args:
         checkpoint: the model.
-        about: ``hours``, ``device``, ``n_eyes`` and ``figures`` of the model's report, what of them is known.
+        about: ``hours``, ``device``, and of the model's report ``n_eyes``, ``judged_on``, the name of their
+            file, and ``figures``, what of them is known.
             A checkpoint from the middle of the training has the device alone: the report is not about it.
         answers: the report's means by answer and value, the model's controls and floors among them.
         picture: a picture of a test eye; None where there is none.
@@ -60,16 +63,23 @@ class RunRecord:
             raise ValueError(f"{run}: {what}; expected the folder of a run, such as runs/pix2vol/001")
         folder = checkpoint.parent.parent if checkpoint.parent.name == "checkpoints" else checkpoint.parent
         made, report = _read(folder / "run.json"), _read(folder / "report" / "metrics.json")
-        answers = report.get("summary", {})
+        # `fund2oct evaluate` calls the model by its run.
+        answers = {
+            name.replace(f"{folder.parent.name} {folder.name}", OWN): values
+            for name, values in report.get("summary", {}).items()
+        }
+        own = next((name for name in (OWN, OF_SURFACES) if name in answers), None)
         about: dict[str, Any] = {name: made[name] for name in ("hours", "device") if name in made}
         if not _ended_training(checkpoint, folder, made):
             about.pop("hours", None)
-            return cls(checkpoint, about, {}, None, _OF_OTHERS if OWN in answers else _NO_REPORT)
-        if OWN in answers:
+            return cls(checkpoint, about, {}, None, _OF_OTHERS if own else _NO_REPORT)
+        if own:
             about["n_eyes"] = report["protocol"]["n_eyes"]
-            about["figures"] = {name: answers[OWN][name]["mean"] for name in FIGURES if name in answers[OWN]}
+            about["figures"] = {name: answers[own][name]["mean"] for name in FIGURES if name in answers[own]}
+            if "data" in report["protocol"]:
+                about["judged_on"] = Path(report["protocol"]["data"]).name
         pictures = [path for pattern in _PICTURES for path in sorted(folder.glob(pattern))]
-        why = "" if OWN in answers else _NO_REPORT
+        why = "" if own else _NO_REPORT
         return cls(checkpoint, about, answers, pictures[0] if pictures else None, why)
 
 
