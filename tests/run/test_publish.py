@@ -108,6 +108,7 @@ def test_a_report_that_was_made_later_on_other_eyes_is_known(run, tmp_path):
     publish(other, tmp_path / "other")
     card = (tmp_path / "other/README.md").read_text()
     assert "Of 4 eyes of `other.h5`." in card and "/some" not in card
+    assert not (tmp_path / "other/eye.webp").exists(), "the other eyes may be patients"
     assert "| **model** | 19.4 | 20.50 |" in card
 
 

@@ -122,7 +122,7 @@ def model_card(
         fund2oct=about["fund2oct"],
         limits=_origin(model.task) + _LIMITS + _unknown(model),
         picture=f"\n![A test eye]({picture})\n" if picture else "",
-        figures=_figures(record, about, Path(model.task.seen.path).name),
+        figures=_figures(record, about, model.task.seen.path),
         made="\n".join(_made(model, about)),
     )
 
@@ -161,8 +161,8 @@ def _figures(record: RunRecord, about: Mapping[str, Any], trained_on: str) -> st
         if any(cell != "-" for cell in cells):
             bold = answer == (OWN if OWN in record.answers else OF_SURFACES)
             lines.append(f"| {f'**{answer}**' if bold else answer} | {' | '.join(cells)} |")
-    judged_on = about.get("judged_on", trained_on)
-    of_which = "that were kept for the test" if judged_on == trained_on else f"of `{judged_on}`"
+    own = record.judged_on in ("", trained_on)
+    of_which = "that were kept for the test" if own else f"of `{Path(record.judged_on).name}`"
     return _FIGURES.format(n_eyes=about["n_eyes"], of_which=of_which) + "\n".join(lines)
 
 

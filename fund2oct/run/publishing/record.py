@@ -36,11 +36,11 @@ class RunRecord:
 
     Args:
         checkpoint: the model.
-        about: ``hours``, ``device``, and of the model's report ``n_eyes``, ``judged_on``, the name of their
-            file, and ``figures``, what of them is known.
+        about: ``hours``, ``device``, ``n_eyes`` and ``figures`` of the model's report, what of them is known.
             A checkpoint from the middle of the training has the device alone: the report is not about it.
         answers: the report's means by answer and value, the model's controls and floors among them.
         picture: a picture of a test eye; None where there is none.
+        judged_on: the file of the report's eyes; empty where they are the test eyes of the training.
         why_no_figures: a sentence for the card; empty where there are figures.
     """
 
@@ -48,6 +48,7 @@ class RunRecord:
     about: dict[str, Any]
     answers: dict[str, dict[str, dict[str, float | None]]]
     picture: Path | None
+    judged_on: str = ""
     why_no_figures: str = ""
 
     @classmethod
@@ -63,24 +64,22 @@ class RunRecord:
             raise ValueError(f"{run}: {what}; expected the folder of a run, such as runs/pix2vol/001")
         folder = checkpoint.parent.parent if checkpoint.parent.name == "checkpoints" else checkpoint.parent
         made, report = _read(folder / "run.json"), _read(folder / "report" / "metrics.json")
-        # `fund2oct evaluate` calls the model by its run.
-        answers = {
-            name.replace(f"{folder.parent.name} {folder.name}", OWN): values
-            for name, values in report.get("summary", {}).items()
-        }
+        answers, judged_on = report.get("summary", {}), ""
+        if not {OWN, OF_SURFACES} & {*answers}:  # of `fund2oct evaluate`, which calls the model by its run
+            named = f"{folder.parent.name} {folder.name}"
+            answers = {name.replace(named, OWN): values for name, values in answers.items()}
+            judged_on = str(report.get("protocol", {}).get("data", ""))
         own = next((name for name in (OWN, OF_SURFACES) if name in answers), None)
         about: dict[str, Any] = {name: made[name] for name in ("hours", "device") if name in made}
         if not _ended_training(checkpoint, folder, made):
             about.pop("hours", None)
-            return cls(checkpoint, about, {}, None, _OF_OTHERS if own else _NO_REPORT)
+            return cls(checkpoint, about, {}, None, why_no_figures=_OF_OTHERS if own else _NO_REPORT)
         if own:
             about["n_eyes"] = report["protocol"]["n_eyes"]
             about["figures"] = {name: answers[own][name]["mean"] for name in FIGURES if name in answers[own]}
-            if "data" in report["protocol"]:
-                about["judged_on"] = Path(report["protocol"]["data"]).name
         pictures = [path for pattern in _PICTURES for path in sorted(folder.glob(pattern))]
         why = "" if own else _NO_REPORT
-        return cls(checkpoint, about, answers, pictures[0] if pictures else None, why)
+        return cls(checkpoint, about, answers, pictures[0] if pictures else None, judged_on, why)
 
 
 def _ended_training(checkpoint: Path, folder: Path, made: dict[str, Any]) -> bool:
