@@ -2,21 +2,31 @@
 
 from __future__ import annotations
 
+import re
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, Literal
 
+import numpy as np
+from pytorch_lightning.utilities.rank_zero import rank_zero_warn
+
 from fund2oct.data.loading.datamodule import FundusOCTDataModule
 from fund2oct.data.store.reader import EyeReader
-from fund2oct.eye import DataError
-from fund2oct.phantom import PhantomConfig
+from fund2oct.eye import SIMULATED, DataError, Eye
+from fund2oct.phantom import PhantomConfig, simulate_eye
 from fund2oct.processes import n_cores
+
+_MADE = re.compile(rf"{re.escape(SIMULATED)}, seed (\d+)")
+_SAME_GREY = 1.0
+"""Mean difference of two photos below which only the computers differ."""
 
 
 class PhantomDataModule(FundusOCTDataModule):
     """Simulated eyes in a file that is made at the first use.
 
     Args:
-        path: the file; one that is there is used, if it holds as many eyes.
+        path: the file; one that is there is used, if it holds as many eyes. A warning tells if another
+            version of fund2oct simulated them, with other photos.
         n_eyes: eyes to simulate; two are of one patient.
         phantom_seed: seed of the simulation.
         n_depth: rows of a simulated B-scan.
@@ -59,6 +69,7 @@ class PhantomDataModule(FundusOCTDataModule):
             n_found = len(reader.keys)
             # Eyes without a word on their population are ordinary.
             history = reader.info(reader.keys[0]).history if n_found else {}
+            first = reader.read(reader.keys[0], skip=("volume", "rescan")) if n_found else None
         found = history.get("population", "ordinary")
         if found != self.config.population:
             raise DataError(
@@ -70,6 +81,23 @@ class PhantomDataModule(FundusOCTDataModule):
                 f"{path}: expected {self.n_eyes} simulated eyes, found {n_found}; "
                 f"set n_eyes={n_found}, or delete the file to have it made anew"
             )
+
+        if first is not None and self._has_changed(first):
+            rank_zero_warn(
+                f"{path}: another version of fund2oct simulated these eyes, and their photos were others: "
+                "what is learned from them is not comparable; delete the file to have it made anew"
+            )
+
+    def _has_changed(self, first: Eye) -> bool:
+        """Whether this version of fund2oct gives a simulated eye another photo."""
+        made = _MADE.fullmatch(first.source)
+        if made is None or first.fundus is None:
+            return False
+        # The photo does not depend on the size of the volume.
+        config = replace(self.config, fundus_px=len(first.fundus), n_depth=16, n_ascans=16)
+        again = simulate_eye(int(made[1]), 0, config).fundus
+        assert again is not None
+        return float(np.abs(again.astype(int) - first.fundus).mean()) > _SAME_GREY
 
     def _simulate(self, path: Path) -> None:
         from fund2oct.data.importing.simulated_file import simulate_file

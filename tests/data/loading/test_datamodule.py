@@ -1,4 +1,5 @@
 import logging
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -317,3 +318,18 @@ def test_simulated_eyes_are_of_the_population_asked_for(tmp_path):
     data.prepare_data()
     with pytest.raises(DataError, match=r"population 'ordinary', found 'long'; set population=long"):
         PhantomDataModule(path, **sizes).prepare_data()
+
+
+@pytest.mark.parametrize("population", ["ordinary", "long"])
+def test_eyes_that_another_version_simulated_are_told(population, tmp_path, recwarn):
+    sizes = {"n_eyes": 2, "n_depth": 48, "n_ascans": 40, "simulated_fundus_px": 48, "population": population}
+    data = PhantomDataModule(str(tmp_path / "eyes.h5"), phantom_seed=3, **sizes)
+    data.prepare_data()
+    PhantomDataModule(str(tmp_path / "eyes.h5"), **sizes).prepare_data()  # whatever the seed asked for
+    assert not [warning for warning in recwarn if "another version" in str(warning.message)]
+    with EyeReader(tmp_path / "eyes.h5") as reader, EyeWriter(tmp_path / "old.h5") as writer:
+        for key in reader.keys:
+            eye = reader.read(key)
+            writer.add(replace(eye, fundus=eye.fundus // 2))
+    with pytest.warns(UserWarning, match=r"old\.h5: another version of fund2oct simulated these eyes"):
+        PhantomDataModule(str(tmp_path / "old.h5"), **sizes).prepare_data()
