@@ -53,7 +53,10 @@ def darkness(eye: Eye) -> Array:
     distance_mm = from_fovea_mm(eye)
 
     def colour(least_mm: float, most_mm: float) -> Array:
-        ring = (distance_mm >= least_mm) & (distance_mm < most_mm)
+        # A ring that is narrower than a pixel has the pixels nearest to its middle.
+        middle_mm = (least_mm + most_mm) / 2
+        nearest_mm = np.abs(distance_mm - middle_mm).min()
+        ring = np.abs(distance_mm - middle_mm) <= max((most_mm - least_mm) / 2, nearest_mm)
         return np.median(np.asarray(eye.fundus, np.float32)[ring], axis=0)
 
     rings = [colour(*edges) for edges in pairwise(EDGES_MM)]

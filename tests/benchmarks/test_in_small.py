@@ -6,14 +6,17 @@ import subprocess
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
+from PIL import Image
 
+from fund2oct.data import EyeReader
 from fund2oct.models import load_model
 from fund2oct.models.uncertainty.familiar import FamiliarPhotos, photo_features
 
 ROOT = Path(__file__).parents[2]
-CHECKPOINT, KNOWING, EYES, FOLDER = "CHECKPOINT", "KNOWING", "EYES", "FOLDER"
+CHECKPOINT, KNOWING, EYES, PHOTOS, FOLDER = "CHECKPOINT", "KNOWING", "EYES", "PHOTOS", "FOLDER"
 SMALL_DATA = f"data.init_args.path={EYES} data.init_args.n_eyes=24"
 SMALL_STEP = "--shape 6 32 48 --batch-size 2 --steps 1"
 COMMANDS = {
@@ -38,6 +41,10 @@ COMMANDS = {
     "step_parts": (
         f"--seconds 0.1 --batch-size 2 data.init_args.path={EYES} data.init_args.n_eyes=24",
         r"discriminator",
+    ),
+    "photos/healthy": (
+        f"{CHECKPOINT} --photos {PHOTOS} --like {EYES}",
+        r"photos, 2 eyes:[^|]*tiny.h5, \d+ eyes:(.|\n)* green and blue \| [\d.]+% \| \d of 2 \| \d+ \|",
     ),
     "photos/unlike": (f"{KNOWING} --data {EYES}", r"1.5 or more [^$]*long eyes"),
 }
@@ -69,11 +76,25 @@ def knowing_checkpoint(tiny_checkpoint, tmp_path_factory):
     return path
 
 
+@pytest.fixture(scope="module")
+def photos(tiny_eyes, tmp_path_factory):
+    """A folder of two photos."""
+    folder = tmp_path_factory.mktemp("given") / "photos"
+    folder.mkdir()
+    with EyeReader(tiny_eyes) as reader:
+        for key in reader.keys[:2]:
+            Image.fromarray(np.asarray(reader.read(key).fundus)).resize((96, 96)).save(folder / f"{key}.png")
+    return folder
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("name", COMMANDS)
-def test_it_runs_in_small(name, tiny_checkpoint, knowing_checkpoint, tiny_eyes, tmp_path):
+def test_it_runs_in_small(name, tiny_checkpoint, knowing_checkpoint, tiny_eyes, photos, tmp_path):
     words, expected = COMMANDS[name]
-    given = {CHECKPOINT: tiny_checkpoint, KNOWING: knowing_checkpoint, EYES: tiny_eyes, FOLDER: tmp_path}
+    given = {
+        CHECKPOINT: tiny_checkpoint, KNOWING: knowing_checkpoint, EYES: tiny_eyes, PHOTOS: photos,
+        FOLDER: tmp_path,
+    }  # fmt: skip
     for word, path in given.items():
         words = words.replace(word, str(path))
     run = subprocess.run(
