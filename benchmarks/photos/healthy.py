@@ -20,16 +20,18 @@ import warnings
 from collections.abc import Sequence
 from itertools import pairwise
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
+from torch import Tensor
 
 from fund2oct.data import EyeReader
 from fund2oct.data.preparing.placing import PhotoPlacement
 from fund2oct.eye import Array, Eye
 from fund2oct.models import load_model
 from fund2oct.models.generate import PhotoReader, ReadyPhoto, photo_tensor
-from fund2oct.networks.layered.surfaces import thickness_um
+from fund2oct.networks.layered.surfaces import SurfaceDistribution, thickness_um
 from fund2oct.retina import SURFACES
 
 PHOTOS = ".jpg", ".png", ".tif", ".ppm"
@@ -81,18 +83,22 @@ def told(rings: Sequence[Array], name: str) -> Array:
     return middle
 
 
+def share_with_fluid(found: SurfaceDistribution, seen: Tensor) -> Tensor:
+    """Share of the A-scans of one eye that have subretinal fluid, of those that are seen, ``(S, X)``."""
+    fluid_um = found.median_um[0, OS] - found.median_um[0, RPE]
+    return (fluid_um > FLUID_UM)[seen].float().mean()
+
+
 @torch.inference_mode()
-def row(model: torch.nn.Module, photos: Sequence[ReadyPhoto], factor: Array) -> str:
+def row(model: Any, photos: Sequence[ReadyPhoto], factor: Array) -> str:
     """What the model draws for photos whose foveas have another colour."""
     wet, thick = [], []
     for ready in photos:
         assert ready.eye.placement is not None
-        points_mm = ready.scan.coordinates(model.shape[-1])  # type: ignore[index]
+        points_mm = ready.scan.coordinates(model.shape[-1])
         grid = ready.eye.placement.to_grid(points_mm)
-        found = model.surfaces(photo_tensor(recoloured(ready.eye, factor)), grid[None])  # type: ignore[operator]
-        fluid_um = found.median_um[0, OS] - found.median_um[0, RPE]
-        seen = grid.norm(dim=-1) <= 1
-        wet.append(float((fluid_um > FLUID_UM)[seen].float().mean()))
+        found = model.surfaces(photo_tensor(recoloured(ready.eye, factor)), grid[None])
+        wet.append(float(share_with_fluid(found, grid.norm(dim=-1) <= 1)))
         middle = points_mm.norm(dim=-1) < MIDDLE_MM
         thick.append(float(thickness_um(found)[0][0][middle].mean()))
     some = sum(share > SOME for share in wet)

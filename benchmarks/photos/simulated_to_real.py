@@ -31,6 +31,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from healthy import PHOTOS, share_with_fluid
 from PIL import Image
 from torch import Tensor
 
@@ -50,15 +51,11 @@ from fund2oct.networks.features import load_feature_network
 from fund2oct.networks.layered.surfaces import thickness_um
 from fund2oct.phantom import PhantomConfig
 from fund2oct.processes import n_cores
-from fund2oct.retina import SURFACES
 from fund2oct.run.train import build
 
-PHOTOS = ".jpg", ".png", ".tif", ".ppm"
-FLUID_UM = 40
 ARMS = "simulated eyes alone", "photos", "volume", "both"
 STAR_MM = 5.5
 """Length of the lines that are cut out of the raster."""
-ILM, OS, RPE = (SURFACES.index(name) for name in ("ILM", "OS", "RPE"))
 
 
 def person_of(photo: Path) -> str:
@@ -180,8 +177,8 @@ class Judge:
             drawn.append(torch.from_numpy(eye.volume)[:, None] / 255)
             grid = eye.placement.to_grid(ready.scan.coordinates(self.shape[1]))
             found = model.surfaces(photo_tensor(eye.fundus), grid[None])
-            heights, seen = found.median_um[0], grid.norm(dim=-1) <= 1
-            wet.append(((heights[OS] - heights[RPE] > FLUID_UM) & seen).sum() / seen.sum())
+            seen = grid.norm(dim=-1) <= 1
+            wet.append(share_with_fluid(found, seen))
             thick.append(thickness_um(found)[0][0].masked_fill(~seen, torch.nan))
         distance = float(kernel_distance(self.real, self.features(torch.cat(drawn))))
         maps = torch.stack(thick)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import multiprocessing
+import re
 from collections.abc import Callable, Iterator
 from functools import partial
 from typing import Any
@@ -27,6 +28,8 @@ from fund2oct.phantom.vessels import draw_vessels, grow_vessels
 from fund2oct.processes import one_thread_each
 from fund2oct.retina.layers import BOUNDARIES
 
+SOURCE = re.compile(rf"{re.escape(SIMULATED)}, seed (\d+)")
+"""What a simulated eye says of its source, with the seed."""
 _STREAMS = ("anatomy", "vessels", "texture", "lesions", "photo", "motion", "speckle", "rescan", "long")
 _SHARED_BY_PATIENT = 7919
 _RESIDUAL_UM = 2.5

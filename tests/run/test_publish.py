@@ -118,6 +118,17 @@ def test_a_report_of_another_run_is_not_taken_for_this_one(run, tmp_path):
     assert "nobody knows" in (tmp_path / "other/README.md").read_text()
 
 
+def test_no_eye_of_a_comparison_of_files_is_pictured(run, tmp_path):
+    # `fund2oct evaluate --real A --fake B --out RUN/report` names no data, and A may be patients.
+    files = _with_report(run, tmp_path / "files", "", model="generated")
+    path = files / "report/metrics.json"
+    report = json.loads(path.read_text())
+    del report["protocol"]["data"]
+    path.write_text(json.dumps(report))
+    publish(files, tmp_path / "published")
+    assert not (tmp_path / "published/eye.webp").exists()
+
+
 def test_a_model_that_draws_no_volume_has_figures(run, tmp_path):
     flat = _with_report(run, tmp_path / "flat", "eyes.h5", model="model, median surfaces")
     publish(flat, tmp_path / "published")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, Literal
@@ -12,11 +11,11 @@ from pytorch_lightning.utilities.rank_zero import rank_zero_warn
 
 from fund2oct.data.loading.datamodule import FundusOCTDataModule
 from fund2oct.data.store.reader import EyeReader
-from fund2oct.eye import SIMULATED, DataError, Eye
+from fund2oct.eye import DataError, Eye
 from fund2oct.phantom import PhantomConfig, simulate_eye
+from fund2oct.phantom.simulate import SOURCE
 from fund2oct.processes import n_cores
 
-_MADE = re.compile(rf"{re.escape(SIMULATED)}, seed (\d+)")
 _SAME_GREY = 1.0
 """Mean difference of two photos below which only the computers differ."""
 
@@ -90,7 +89,7 @@ class PhantomDataModule(FundusOCTDataModule):
 
     def _has_changed(self, first: Eye) -> bool:
         """Whether this version of fund2oct gives a simulated eye another photo."""
-        made = _MADE.fullmatch(first.source)
+        made = SOURCE.fullmatch(first.source)
         if made is None or first.fundus is None:
             return False
         # The photo does not depend on the size of the volume.

@@ -16,6 +16,7 @@ import numpy as np
 from fund2oct.data import EyeReader, FundusOCTDataModule
 from fund2oct.eye import Array, Eye
 from fund2oct.phantom import PhantomConfig, simulate_eye, simulate_twins, twin_boundaries
+from fund2oct.phantom.simulate import SOURCE
 from fund2oct.progress import with_progress
 from fund2oct.retina import boundary_index, retinal_boundaries
 
@@ -25,7 +26,6 @@ DRAWN = 64
 """Twins of an eye over whose true surfaces the median is taken."""
 
 _NAME = re.compile(r"sim\d*-(\d+)-O[DS]")
-_SOURCE = re.compile(r"fund2oct phantom, seed (\d+)")
 _RECIPE = f"twins 2, {SCANNED} of {DRAWN}"
 
 
@@ -97,7 +97,7 @@ def find_twins(eyes: Iterable[Eye], cache: Path | None, pool: Executor) -> TwinS
         digest = _digest(eye)
         if eye.key in known and known[eye.key][0] == digest:
             answers[eye.key] = known[eye.key][1]
-        elif _SOURCE.fullmatch(eye.source):
+        elif SOURCE.fullmatch(eye.source):
             asked[eye.key] = digest, pool.submit(twin_answer, eye)
         else:
             return None
@@ -136,7 +136,7 @@ def twins_of_test_eyes(datamodule: FundusOCTDataModule, pool: Executor) -> TwinS
 
 def _origin(eye: Eye) -> tuple[int, int, PhantomConfig] | None:
     """Seed, number and sizes with which an eye was simulated, if that makes the very same eye."""
-    source, name = _SOURCE.fullmatch(eye.source), _NAME.fullmatch(eye.key)
+    source, name = SOURCE.fullmatch(eye.source), _NAME.fullmatch(eye.key)
     if source is None or name is None or eye.volume is None or eye.fundus is None or eye.scan is None:
         return None
     _, n_depth, n_ascans = eye.volume.shape

@@ -65,10 +65,13 @@ class RunRecord:
         folder = checkpoint.parent.parent if checkpoint.parent.name == "checkpoints" else checkpoint.parent
         made, report = _read(folder / "run.json"), _read(folder / "report" / "metrics.json")
         answers, judged_on = report.get("summary", {}), ""
-        if not {OWN, OF_SURFACES} & {*answers}:  # of `fund2oct evaluate`, which calls the model by its run
+        if not {OWN, OF_SURFACES} & {
+            *answers
+        }:
+            # None, or one of `fund2oct evaluate`, which calls the model by its run.
             named = f"{folder.parent.name} {folder.name}"
             answers = {name.replace(named, OWN): values for name, values in answers.items()}
-            judged_on = str(report.get("protocol", {}).get("data", ""))
+            judged_on = str(report.get("protocol", {}).get("data", "other files")) if report else ""
         own = next((name for name in (OWN, OF_SURFACES) if name in answers), None)
         about: dict[str, Any] = {name: made[name] for name in ("hours", "device") if name in made}
         if not _ended_training(checkpoint, folder, made):
