@@ -65,9 +65,7 @@ class RunRecord:
         folder = checkpoint.parent.parent if checkpoint.parent.name == "checkpoints" else checkpoint.parent
         made, report = _read(folder / "run.json"), _read(folder / "report" / "metrics.json")
         answers, judged_on = report.get("summary", {}), ""
-        if not {OWN, OF_SURFACES} & {
-            *answers
-        }:
+        if not {OWN, OF_SURFACES} & {*answers}:
             # None, or one of `fund2oct evaluate`, which calls the model by its run.
             named = f"{folder.parent.name} {folder.name}"
             answers = {name.replace(named, OWN): values for name, values in answers.items()}
