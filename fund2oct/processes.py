@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import multiprocessing
 import os
+import pickle
 import signal
 import threading
 from collections.abc import Callable, Iterator
 from concurrent.futures import Executor, Future, ProcessPoolExecutor
 from contextlib import contextmanager
 from multiprocessing.connection import wait
-from typing import ParamSpec, TypeVar
+from typing import Any, ParamSpec, TypeVar
 
 from fund2oct.stopping import REQUEUE
 
@@ -64,6 +65,22 @@ class Here(Executor):
         except Exception as error:
             future.set_exception(error)
         return future
+
+
+def submit_by_value(pool: Executor, fn: Callable[P, T], /, *args: P.args, **kwargs: P.kwargs) -> Future[T]:
+    """Ask a pool for work on tensors, and send these as bytes.
+
+    Each would otherwise lie in shared memory, which containers have little of, and hold a file descriptor,
+    of which a process commonly has 1024.
+    """
+    if isinstance(pool, Here):
+        return pool.submit(fn, *args, **kwargs)
+    return pool.submit(_unpacked, pickle.dumps((fn, args, kwargs)))
+
+
+def _unpacked(packed: bytes) -> Any:
+    fn, args, kwargs = pickle.loads(packed)
+    return fn(*args, **kwargs)
 
 
 def n_cores() -> int:

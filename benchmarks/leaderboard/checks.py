@@ -12,6 +12,7 @@ from plan import Plan
 from torch.nn import Module
 from trainings import pretrainings_of, trainings_of
 
+from fund2oct.evaluation.answers.answer import NOISE_OFF, OF_SURFACES
 from fund2oct.evaluation.answers.borrowed import BORROWED, RETRIEVAL
 from fund2oct.evaluation.answers.controls import DrawsAnatomy, PredictsSurfaces
 from fund2oct.evaluation.distances import build_distances
@@ -58,9 +59,9 @@ def check_rows(name: str, rows: Mapping[str, str], model: Module) -> None:
     Raises:
         ValueError: if there are some; the message says which there are.
     """
-    ends = ["", ", noise off"] if getattr(model, "draws_volumes", False) else []
+    ends = ["", NOISE_OFF] if getattr(model, "draws_volumes", False) else []
     if isinstance(model, PredictsSurfaces):
-        ends += [", median surfaces", f", {RETRIEVAL}"]
+        ends += [OF_SURFACES, f", {RETRIEVAL}"]
         ends += [f", {BORROWED}"] if isinstance(model, DrawsAnatomy) else []
     if wrong := [end for end in (rows or {name: ""}).values() if end not in ends]:
         raise ValueError(f"{name}: rows: expected ends of answers out of {ends}, found {wrong}")

@@ -21,12 +21,12 @@ from figures import draw_eye, draw_standings, save
 from judging import eyes_of, judge, own_classes
 from measures import ANATOMY, REALISM
 from plan import Plan, asked
-from standing import SHUFFLED, Standings
+from standing import Standings
 from tables import Line, budget, results
 from trainings import Training, train_plan
 
 from fund2oct.data import FundusOCTDataModule
-from fund2oct.evaluation.answers.answer import Answer
+from fund2oct.evaluation.answers.answer import SHUFFLED, Answer
 from fund2oct.evaluation.answers.controls import PredictsSurfaces, model_answers, surface_answers
 from fund2oct.evaluation.answers.training_eyes import TrainingEyes
 from fund2oct.models import VolumeGAN, VolumeModel, load_model

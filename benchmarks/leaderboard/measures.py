@@ -8,13 +8,14 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 import numpy as np
+import torch
 
-from fund2oct.evaluation.compare import SUMS
+from fund2oct.evaluation.measuring import HEIGHT
+from fund2oct.metrics.eyes.heights import PARTS, correlation_of_sums
 from fund2oct.metrics.eyes.kinds import KINDS
 
 Array = np.ndarray
 Rows = Sequence[Mapping[str, Any]]
-_ROUNDING = 1e-12
 
 
 def ratio(sums: Array) -> Array:
@@ -93,17 +94,15 @@ def _of_parts(over: Array, under: Array) -> Array:
 
 def heights(rows: Rows) -> Array:
     """Sums for the correlation of heights of the epithelium; of eyes that have something to lift it."""
-    sums = np.stack([column(rows, f"{SUMS}height/{part}") for part in ("n", "a", "b", "aa", "bb", "ab")], 1)
+    sums = np.stack([column(rows, HEIGHT + part) for part in PARTS], 1)
     return np.where(sums[:, :1] > 0, sums, np.nan)
 
 
 def correlation(sums: Array) -> Array:
     """Pearson correlation from :func:`heights`, ``(..., 6)``; NaN where one of the two is constant."""
-    n, a, b, aa, bb, ab = np.moveaxis(sums, -1, 0)
-    spreads = [n * squares - total**2 for squares, total in ((aa, a), (bb, b))]
-    known = (spreads[0] > _ROUNDING * n * aa) & (spreads[1] > _ROUNDING * n * bb)
-    over = np.sqrt(np.where(known, spreads[0] * spreads[1], 1))
-    return np.where(known, np.clip((n * ab - a * b) / over, -1, 1), np.nan)
+    each = torch.from_numpy(np.ascontiguousarray(np.moveaxis(sums, -1, 0), float))
+    found: Array = correlation_of_sums(dict(zip(PARTS, each, strict=True))).numpy()
+    return found
 
 
 def column(rows: Rows, key: str) -> Array:

@@ -12,11 +12,11 @@ import numpy as np
 from measures import Array, Measure
 from scipy.stats import rankdata
 
-from fund2oct.evaluation.compare import SUMS
+from fund2oct.evaluation.answers.answer import SHUFFLED
+from fund2oct.evaluation.measuring import SUMS
 
 Report = Mapping[str, Any]
 """The content of a ``metrics.json``."""
-SHUFFLED = ", shuffled photos"
 READ, NO_BETTER, WORSE = "read", "no better with it", "worse with its own"
 """What :meth:`Standings.reading` says of an answer and its photo."""
 _ENDS = 2.5, 97.5

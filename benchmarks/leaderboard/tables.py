@@ -12,14 +12,16 @@ from typing import Any
 from measures import ANATOMY, REALISM, Measure, of_eyes
 from standing import NO_BETTER, READ, WORSE, Estimate, Standings
 
+from fund2oct.evaluation.answers.controls import MEAN, MEDIAN_SURFACES, NEAREST
+from fund2oct.evaluation.answers.floors import MEDIAN_OF_TWINS, ONE_TWIN, RESCAN
 from fund2oct.evaluation.report.lesion_tables import row_of
 
-FLOORS = ("floor: rescan", "floor: one twin", "floor: median of twins")
-CONTROLS = ("median surfaces, no photo", "mean volume", "nearest training photo")
+FLOORS = RESCAN, ONE_TWIN, MEDIAN_OF_TWINS
+CONTROLS = MEDIAN_SURFACES, MEAN, NEAREST
 _EXCESS = {
-    "thickness/error_um": "median of twins",
-    "epithelium/correlation": "median of twins",
-    "image": "one twin",
+    "thickness/error_um": MEDIAN_OF_TWINS,
+    "epithelium/correlation": MEDIAN_OF_TWINS,
+    "image": ONE_TWIN,
 }
 """The floor of each measure. Where surfaces lie can be guessed, and no guess is better than the median of
 twins; how volumes look has to be drawn, and no draw is better than one twin."""
@@ -239,14 +241,13 @@ def _differences(standings: Standings, lines: Sequence[Line]) -> list[str]:
 
 def _excess(standings: Standings, lines: Sequence[Line]) -> list[str]:
     """By how much each line is worse than the floors; nothing where there are none."""
-    floors = {key: f"floor: {name}" for key, name in _EXCESS.items()}
-    measures = [one for one in (*ANATOMY, *REALISM) if one.key in floors]
-    measures = [one for one in measures if standings.has(floors[one.key], one)]
+    measures = [one for one in (*ANATOMY, *REALISM) if one.key in _EXCESS]
+    measures = [one for one in measures if standings.has(_EXCESS[one.key], one)]
     rows = [
-        (line.name, [standings.excess(line.answer, floors[one.key], one) for one in measures])
+        (line.name, [standings.excess(line.answer, _EXCESS[one.key], one) for one in measures])
         for line in lines
     ]
-    titles = [f"{one.title.rstrip(' ↑↓')} (floor: {_EXCESS[one.key]})" for one in measures]
+    titles = [f"{one.title.rstrip(' ↑↓')} ({_EXCESS[one.key]})" for one in measures]
     return _of_differences(standings, rows, measures, titles) if measures else []
 
 

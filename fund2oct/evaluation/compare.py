@@ -16,15 +16,15 @@ from torch import Tensor
 from fund2oct.evaluation.answers.answer import Answer, Given
 from fund2oct.evaluation.answers.training_eyes import with_rows
 from fund2oct.evaluation.distances import Distances
-from fund2oct.evaluation.measuring import EyeTask, Measured, measure_eye
+from fund2oct.evaluation.measuring import HEIGHT, SUMS, EyeTask, measure_eye
 from fund2oct.evaluation.own import Measure
 from fund2oct.eye import diagnoses_of
 from fund2oct.geometry import ScanPattern
-from fund2oct.metrics import EyesInCommon, deep_contrast, measure_perceptual, pooled_correlation
-from fund2oct.metrics.eyes.heights import correlation_sums
+from fund2oct.metrics import EyesInCommon, deep_contrast, measure_perceptual
+from fund2oct.metrics.eyes.heights import PARTS, correlation_of_sums
 from fund2oct.metrics.sets.estimate import DistanceResult
 from fund2oct.models import Batch
-from fund2oct.processes import n_cores
+from fund2oct.processes import n_cores, submit_by_value
 from fund2oct.progress import with_progress
 
 Row = dict[str, Any]
@@ -33,12 +33,11 @@ Row = dict[str, Any]
 REAL = "real"
 """Name under which the real eyes' own values of the set are kept."""
 
-SUMS = "sums/"
-"""Beginning of the names of an eye's sums, of which a value of any set of eyes can be made. Alone they tell
-nothing, so that no table shows them."""
-
 LIFTING = frozenset({"PED", "drusen"})
 """Diagnoses that lift the epithelium."""
+
+_WAITING_BYTES = 4 * 2**30
+"""Of the eyes that wait to be measured, each with its real volume and all those drawn for it."""
 
 
 class EyeSet(Protocol):
@@ -112,22 +111,21 @@ def compare(
     patients = dict(zip(eyes.keys, eyes.patients, strict=True))
     distances.know_patients(patients)
     found = _Rows([answer.name for answer in answers], patients)
-    pending: deque[Future[dict[str, Measured]]] = deque()
-    most = 4 * n_cores()
+    pending: deque[Future[dict[str, dict[str, float]]]] = deque()
     for batch in with_progress(eyes.batches(), eyes.n_batches, "measuring"):
         given = {answer.name: answer.give(batch) for answer in answers}
         more = _perceptual(given, batch, distances)
         for number in range(len(batch["key"])):
             ours = {name: one.eye(number) for name, one in given.items()}
             task = EyeTask.of(batch, number, ours, eyes.scan, measures)
-            pending.append(pool.submit(measure_eye, task))
+            pending.append(submit_by_value(pool, measure_eye, task))
         found.add_batch(batch, given, more)
         distances.add_real(batch)
         for answer in answers:
             volume = given[answer.name].volume
             if answer.as_set and volume is not None:
                 distances.add_fake(answer.name, volume, batch)
-        while len(pending) > most:
+        while len(pending) > _most_waiting(batch["volume"][0].numel() * (3 + 2 * len(answers)) * 4):
             found.add_eye(pending.popleft().result())
     while pending:
         found.add_eye(pending.popleft().result())
@@ -142,7 +140,7 @@ class _Rows:
         self.rows: dict[str, list[Row]] = {name: [] for name in names}
         self._patients = patients
         self._rows: deque[dict[str, Row]] = deque()
-        self._heights: dict[str, list[tuple[Tensor, Tensor]]] = {name: [] for name in names}
+        self._heights: dict[str, dict[str, float]] = {}
         self._in_common: dict[str, EyesInCommon] = {}
         self._rows_mm: float | None = None
 
@@ -169,15 +167,17 @@ class _Rows:
                 contrast = deep_contrast(with_rows(aligned, spacing, common), self._rows_mm)
                 self._in_common.setdefault(name, EyesInCommon()).add(contrast)
 
-    def add_eye(self, measured: Mapping[str, Measured]) -> None:
+    def add_eye(self, measured: Mapping[str, Mapping[str, float]]) -> None:
         """Complete the row of the eye whose turn it is."""
         begun = self._rows.popleft()
-        for name, one in measured.items():
-            row = begun[name] | one.values
+        for name, values in measured.items():
+            row = begun[name]
+            sums = {key: value for key, value in values.items() if key.startswith(HEIGHT)}
+            row |= {key: value for key, value in values.items() if key not in sums}
             if LIFTING & set(diagnoses_of(row["diagnosis"])):
-                self._heights[name].append((one.height_um, one.real_height_um))
-                sums = correlation_sums(one.height_um, one.real_height_um)
-                row |= {f"{SUMS}height/{part}": float(value) for part, value in sums.items()}
+                row |= sums
+                total = self._heights.setdefault(name, dict.fromkeys(sums, 0.0))
+                total |= {key: total[key] + value for key, value in sums.items()}
             self.rows[name].append(row)
 
     def sets(self) -> dict[str, dict[str, float]]:
@@ -185,11 +185,15 @@ class _Rows:
         values: dict[str, dict[str, float]] = {
             name: {"deep/in_common": float(one.compute())} for name, one in self._in_common.items()
         }
-        for name, pairs in self._heights.items():
-            if pairs:
-                drawn, real = (torch.cat(maps) for maps in zip(*pairs, strict=True))
-                values.setdefault(name, {})["epithelium/correlation"] = float(pooled_correlation(drawn, real))
+        for name, sums in self._heights.items():
+            of_parts = {part: torch.tensor(sums[HEIGHT + part], dtype=torch.float64) for part in PARTS}
+            values.setdefault(name, {})["epithelium/correlation"] = float(correlation_of_sums(of_parts))
         return values
+
+
+def _most_waiting(eye_bytes: int) -> int:
+    """How many eyes of so many bytes may wait: several a process, but as few as keep all at work if large."""
+    return max(n_cores() // 2 + 2, min(4 * n_cores(), _WAITING_BYTES // eye_bytes))
 
 
 def _perceptual(

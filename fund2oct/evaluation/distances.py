@@ -19,13 +19,13 @@ from fund2oct.metrics.sets.estimate import DistanceResult
 from fund2oct.metrics.sets.eye_distance import EyeComparison
 from fund2oct.metrics.sets.image_video import ImageDistance, VideoDistance
 from fund2oct.models import Batch
-from fund2oct.networks.features import FeatureNetwork, load_feature_network
+from fund2oct.networks.features import MEASURES, FeatureNetwork, load_feature_network
+from fund2oct.processes import submit_by_value
 from fund2oct.progress import with_progress
 
 Distance = ImageDistance | VideoDistance
 
 _SPEC = re.compile(r"(?P<subject>image|video)(/(?P<kind>kernel))?(:(?P<network>.+))?")
-_NETWORKS = {"image": "efficientnet_lite0", "video": "i3d"}
 _DRAWS = 20_000
 """Eyes drawn for an interval, all draws together: many draws of few eyes, few of many."""
 _MAX_DRAWS, _MIN_DRAWS = 200, 20
@@ -140,7 +140,7 @@ class Distances:
             except ValueError as error:
                 self._failed[name] = str(error)
             else:
-                asked[name] = [pool.submit(comparison.compute) for comparison in comparisons]
+                asked[name] = [submit_by_value(pool, one.compute) for one in comparisons]
         found = {
             name: [future.result() for future in futures]
             for name, futures in with_progress(asked.items(), len(asked), "comparing sets")
@@ -187,7 +187,7 @@ def build_distances(
         if parts is None:
             metrics.append(_own(spec, options).to(device))
             continue
-        name = parts["network"] or _NETWORKS[parts["subject"]]
+        name = parts["network"] or MEASURES[parts["subject"]]
         try:
             network = load(name)
         except (OSError, ImportError) as error:
@@ -220,7 +220,7 @@ def _own(path: str, options: Mapping[str, Any]) -> Distance:
 
 def _perceptual(load: Callable[[str], nn.Module], device: torch.device, notes: list[str]) -> nn.Module | None:
     try:
-        return load(_NETWORKS["image"]).to(device)
+        return load(MEASURES["image"]).to(device)
     except (OSError, ImportError) as error:
         notes.append(f"The perceptual distance is left out: {error}.")
         return None

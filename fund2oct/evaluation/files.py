@@ -15,7 +15,7 @@ from fund2oct.by_path import listed
 from fund2oct.data.loading.index import EyeIndex
 from fund2oct.data.loading.regularity import usable_eyes
 from fund2oct.data.store.reader import EyeReader
-from fund2oct.evaluation.answers.answer import Answer, Given
+from fund2oct.evaluation.answers.answer import OTHER_EYES, Answer, Given
 from fund2oct.evaluation.answers.floors import rescan
 from fund2oct.evaluation.checkpoints import missing_note
 from fund2oct.evaluation.compare import compare
@@ -37,6 +37,7 @@ from fund2oct.retina import align, aligned_mask
 from fund2oct.visual.style import known_figure_formats
 
 _NOTHING = Own()
+_GENERATED = "generated"
 _CHECKPOINTS = (".ckpt", ".pt", ".pth")
 
 
@@ -167,7 +168,7 @@ def _given() -> Answer:
     def give(batch: Batch) -> Given:
         return _at_its_pose(batch["fake"], batch["fake_pose_um"], batch)
 
-    return Answer("generated", give, as_set=True)
+    return Answer(_GENERATED, give, as_set=True)
 
 
 def _given_to_others(eyes: PairedEyes) -> Answer:
@@ -177,7 +178,7 @@ def _given_to_others(eyes: PairedEyes) -> Answer:
         return _at_its_pose(volume, pose_um, batch)
 
     # The same set in another order has the same distances: it is not measured as one.
-    return Answer("generated, other eyes", give)
+    return Answer(_GENERATED + OTHER_EYES, give)
 
 
 def _at_its_pose(volume: Tensor, pose_um: Tensor, batch: Batch) -> Given:

@@ -19,7 +19,13 @@ from fund2oct.metrics import (
     measure_lesions,
     measure_surfaces,
 )
+from fund2oct.metrics.eyes.heights import correlation_sums
 from fund2oct.models import Batch
+
+SUMS = "sums/"
+"""Beginning of the names of an eye's sums, of which a value of any set of eyes can be made. Alone they tell
+nothing, so that no table shows them."""
+HEIGHT = f"{SUMS}height/"
 
 _REAL = ("volume", "aligned", "mask", "pose_um", "spacing_z_mm", "spacing_x_mm", "boundaries_um", "lesions")
 
@@ -58,30 +64,16 @@ class EyeTask:
         return cls(real, given, scan, measures)
 
 
-@dataclass(frozen=True, eq=False)
-class Measured:
-    """What was measured of one answer for one eye.
-
-    Args:
-        values: by name.
-        height_um: of the epithelium above the surface of its own pose, NaN where unknown, ``(1, S, X)``.
-        real_height_um: of the real eye's epithelium, likewise.
-    """
-
-    values: dict[str, float]
-    height_um: Tensor
-    real_height_um: Tensor
-
-
 @torch.inference_mode()
-def measure_eye(task: EyeTask) -> dict[str, Measured]:
+def measure_eye(task: EyeTask) -> dict[str, dict[str, float]]:
     """Measure all answers for an eye; what is found in the real volume is found once.
 
     Returns:
         For each answer what :func:`fund2oct.metrics.measure_eyes` and
         :func:`fund2oct.metrics.measure_lesions` measure, or of surfaces alone what
-        :func:`fund2oct.metrics.measure_surfaces` does, and ``thickness/covered`` where it has an
-        interval.
+        :func:`fund2oct.metrics.measure_surfaces` does, ``thickness/covered`` where it has an interval, and
+        the sums of the epithelium's heights above the surface of its own pose (``a``) and of the real one's
+        (``b``), such as ``sums/height/ab``, see :func:`fund2oct.metrics.eyes.heights.correlation_sums`.
     """
     real = task.real
     spacing = real["spacing_z_mm"], real["spacing_x_mm"]
@@ -104,10 +96,7 @@ def measure_eye(task: EyeTask) -> dict[str, Measured]:
             values["thickness/covered"] = covered
         pose_um = real["pose_um"] if given.pose_um is None else given.pose_um
         height_um = epithelium_height_um(surfaces.rpe_um, pose_um)
-        measured[name] = Measured(
-            {value: float(column[0]) for value, column in values.items()}
-            | measure_own(task.measures, drawn, findings),
-            height_um,
-            real_height_um,
-        )
+        values |= {HEIGHT + part: each for part, each in correlation_sums(height_um, real_height_um).items()}
+        measured[name] = {value: float(column[0]) for value, column in values.items()}
+        measured[name] |= measure_own(task.measures, drawn, findings)
     return measured

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import hashlib
 from collections import deque
 from collections.abc import Sequence
@@ -132,7 +133,8 @@ class ValidationMetrics(nn.Module):
     def _take(self) -> None:
         # In the order of the eyes, so that the sums do not depend on who was done first.
         eye, measured = self._pending.popleft()
-        values, self._found[eye] = measured.result()
+        values, found = measured.result()
+        self._found[eye] = copy.deepcopy(found)  # what comes from a process keeps its file descriptors
         for name, mean in self.means.items():
             mean.update(values[name].to(mean.total.device))  # type: ignore[operator, arg-type]
 

@@ -28,7 +28,7 @@ from fund2oct.networks.adversaries.discriminators import (
     DiscriminatorOutput,
     VolumePatchDiscriminator,
 )
-from fund2oct.networks.features import load_feature_network
+from fund2oct.networks.features import MEASURES, load_feature_network
 from fund2oct.networks.lift import LIFTS
 from fund2oct.networks.voxels.generator import VolumeGenerator
 
@@ -44,8 +44,6 @@ RECONSTRUCTION: dict[str, Callable[[Tensor, Tensor], Tensor]] = {
 
 WEIGHTS = {"adversarial": 1.0, "local_square": 1000.0}
 TERMS = ("adversarial", "feature_matching", "perceptual", *RECONSTRUCTION)
-_MEASURES = "efficientnet_lite0"
-"""The network of the report's image distance and of its perceptual distance."""
 
 
 class VoxelGAN(VolumeGAN):
@@ -148,10 +146,11 @@ class VoxelGAN(VolumeGAN):
         check_judged(self.weights, self.discriminators, "bscan_width or volume_width")
         self.own_terms = own_terms(self.weights)
         if "perceptual" in self.weights and not hasattr(self, "perceptual_loss"):
-            if self.perceptual == _MEASURES:
+            if self.perceptual == MEASURES["image"]:
                 rank_zero_warn(
-                    f"perceptual: {_MEASURES} also measures the image distance and the perceptual distance "
-                    "of a report, which then say nothing of how real volumes look; take efficientnet_lite1"
+                    f"perceptual: {self.perceptual} also measures the image distance and the perceptual "
+                    "distance of a report, which then say nothing of how real volumes look; take "
+                    "efficientnet_lite1"
                 )
             self.perceptual_loss = PerceptualLoss(load_feature_network(self.perceptual))
 

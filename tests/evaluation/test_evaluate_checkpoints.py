@@ -88,7 +88,7 @@ def test_the_real_volume_itself_has_no_error(eyes):
     batch = next(eyes.batches())
     for number in range(len(batch["key"])):
         given = {"real": Given(batch["volume"], batch["aligned"]).eye(number)}
-        row = measure_eye(EyeTask.of(batch, number, given, eyes.scan))["real"].values
+        row = measure_eye(EyeTask.of(batch, number, given, eyes.scan))["real"]
         for name in ("thickness/error_um", "aligned/l1", "posed/l1", "aligned/retina_local_mean"):
             assert row[name] == 0
         assert row["posed/ssim"] == pytest.approx(1) and row["aligned/psnr"] == math.inf

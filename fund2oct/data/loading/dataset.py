@@ -199,10 +199,11 @@ class FundusOCTDataset(Dataset[dict[str, Any]]):
 
     def spacings_mm(self) -> Array:
         """Distance of rows and of A-scans ``(z, x)`` in the batches, shape ``(N, 2)``."""
-        _, n_depth, n_ascans = self.shape
-        rows = self._index.shapes["volume"][:, 1]
         length_mm = [fmean(self._lines(number)[1].length_mm) for number in range(len(self))]
-        return np.stack([self._index.spacings_mm[:, 1] * rows / n_depth, np.array(length_mm) / n_ascans], -1)
+        return np.stack([self._spacings_z_mm(), np.array(length_mm) / self.shape[2]], -1)
+
+    def _spacings_z_mm(self) -> Array:
+        return self._index.spacings_mm[:, 1] * self._index.shapes["volume"][:, 1] / self.shape[1]
 
     @property
     def simulated(self) -> bool:
@@ -222,7 +223,7 @@ class FundusOCTDataset(Dataset[dict[str, Any]]):
     @property
     def spacing_mm(self) -> tuple[float, float, float]:
         """Distance of slices, rows (the median of the eyes) and A-scans; only a raster has the first."""
-        z_mm = float(np.median(self.spacings_mm()[:, 0]))
+        z_mm = float(np.median(self._spacings_z_mm()))
         return float("nan"), z_mm, fmean(self.scan.length_mm) / self.shape[2]
 
     @property

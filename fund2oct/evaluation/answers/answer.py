@@ -11,6 +11,11 @@ from fund2oct.metrics.eyes.layers import Surfaces
 from fund2oct.models import Batch, Fake
 from fund2oct.retina import pose_surface_um, unalign
 
+OF_SURFACES, NOISE_OFF, SHUFFLED = ", median surfaces", ", noise off", ", shuffled photos"
+OTHER_EYES = ", other eyes"
+"""Ends of the names of a model's answers: its surfaces alone, without noise, and with photos of other
+patients; and of given volumes, those of other eyes."""
+
 
 @dataclass(frozen=True, eq=False)
 class Given:

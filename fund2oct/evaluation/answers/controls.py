@@ -10,7 +10,7 @@ from typing import Any, Protocol, TypeAlias, cast, runtime_checkable
 import torch
 from torch import Tensor
 
-from fund2oct.evaluation.answers.answer import Answer, Given
+from fund2oct.evaluation.answers.answer import NOISE_OFF, OF_SURFACES, SHUFFLED, Answer, Given
 from fund2oct.evaluation.answers.borrowed import Predicted, borrowed_residual, retrieval
 from fund2oct.evaluation.answers.others import other_eyes
 from fund2oct.evaluation.answers.training_eyes import TrainingEyes, with_rows
@@ -94,7 +94,7 @@ def model_answers(models: Mapping[str, VolumeModel], photo_of_another: OtherPhot
     answers = []
     for name, model in models.items():
         own = Answer(name, right(model), as_set=True)
-        answers += [own, Answer(f"{name}, noise off", silent(model)), shuffled(own, photo_of_another)]
+        answers += [own, Answer(name + NOISE_OFF, silent(model)), shuffled(own, photo_of_another)]
     return answers
 
 
@@ -119,7 +119,7 @@ def shuffled(answer: Answer, photo_of_another: OtherPhoto) -> Answer:
         given = {name: torch.stack([one[name] for one in found]).to(batch["fundus"]) for name in found[0]}
         return answer.give(cast(Batch, {**batch, **given}))
 
-    return replace(answer, name=f"{answer.name}, shuffled photos", give=give)
+    return replace(answer, name=answer.name + SHUFFLED, give=give)
 
 
 def surface_answers(
@@ -145,7 +145,7 @@ def surface_answers(
         median_um: Tensor = found.median_um
         return median_um
 
-    answers = [Answer(f"{name}, median surfaces", surfaces)]
+    answers = [Answer(name + OF_SURFACES, surfaces)]
     if training is None:
         return answers
     answers.append(retrieval(name, training, heights_um))
@@ -194,8 +194,8 @@ def told_otherwise(name: str, model: PredictsSurfaces, eyes: EyeSet) -> list[Ans
     for part, word in (("conditions", "metadata"), ("masks", "masks")):
         if getattr(model, part):
             answers += [
-                Answer(f"{name}, median surfaces, shuffled {word}", shuffled(part)),
-                Answer(f"{name}, median surfaces, no {word}", without(part)),
+                Answer(f"{name}{OF_SURFACES}, shuffled {word}", shuffled(part)),
+                Answer(f"{name}{OF_SURFACES}, no {word}", without(part)),
             ]
     return answers
 

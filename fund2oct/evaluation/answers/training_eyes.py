@@ -23,7 +23,8 @@ from fund2oct.retina import ALIGNED_DEPTH
 
 _PHOTO_PX = 32
 _HEIGHTS_BYTES = 256 * 2**20
-"""Memory for the heights whose median is taken; of more eyes than fit, evenly spaced ones."""
+"""Memory for the heights whose median is taken. Of more eyes than fit, evenly spaced ones give the median and
+the mean, so that a report of large volumes does not read all that were trained on."""
 _COMPARED = 1024
 """Photos compared at a time."""
 
@@ -71,7 +72,8 @@ class TrainingEyes:
     def mean(self, lateralities: Sequence[str], spacing_z_mm: Tensor) -> Tensor:
         """Mean aligned volume over the voxels that were scanned, for eyes of some lateralities.
 
-        Eyes of the other side are mirrored, where the scan has that symmetry.
+        Of all eyes, or of those of :meth:`median_heights_um`. Eyes of the other side are mirrored, where the
+        scan has that symmetry.
 
         Args:
             lateralities: of the eyes.
@@ -125,6 +127,9 @@ class TrainingEyes:
         n_kept = max(1, min(len(self), _HEIGHTS_BYTES // (3 * n_slices * n_ascans * 4)))
         kept = {number * len(self) // n_kept for number in range(n_kept)}
         for number in with_progress(range(len(self)), len(self), "reading training eyes"):
+            if number not in kept:
+                thumbnails.append(_thumbnail(self._dataset.photo(number)[None]).cpu())
+                continue
             eye = self.batch([number], torch.tensor([self._spacing_z_mm], device=self._device))
             aligned, mask = eye["aligned"][0], eye["mask"][0].float()
             if left := eye["laterality"] == ["OS"]:
@@ -132,8 +137,6 @@ class TrainingEyes:
             total = aligned * mask if total is None else total + aligned * mask
             count = mask if count is None else count + mask
             thumbnails.append(_thumbnail(eye["fundus"]).cpu())
-            if number not in kept:
-                continue
             found = Surfaces.of_stored(eye["surfaces_um"])
             depths = torch.stack([found.ilm_um, found.rpe_um, found.bm_um], 1)
             height = heights_of(depths, eye["pose_um"])[0].cpu()

@@ -13,6 +13,7 @@ from typing import Any
 import fund2oct
 from fund2oct.evaluation.answers.answer import Answer
 from fund2oct.evaluation.compare import Comparison, EyeSet
+from fund2oct.evaluation.report.differences import differences
 from fund2oct.evaluation.report.groups import thickness_by_group
 from fund2oct.evaluation.report.lesions import detector_summary, lesion_summary
 from fund2oct.evaluation.report.pictures import Picture, chart_pictures, eye_pictures
@@ -70,6 +71,7 @@ def write_report(
         "seed": protocol["seed"],
         "summary": found.summary(),
         "sets": found.sets,
+        "differences": differences(found.eyes),
         "thickness_by_disease": thickness_by_group(found.eyes),
         "lesions": {
             name: lesion_summary(rows) for name, rows in found.eyes.items() if "PED/fake_mm" in rows[0]

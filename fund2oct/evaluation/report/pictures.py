@@ -10,7 +10,8 @@ from pathlib import Path
 
 from matplotlib.figure import Figure
 
-from fund2oct.evaluation.answers.answer import Answer
+from fund2oct.evaluation.answers.answer import NOISE_OFF, OF_SURFACES, Answer
+from fund2oct.evaluation.answers.floors import ONE_TWIN, RESCAN
 from fund2oct.evaluation.compare import Comparison, EyeSet, Row
 from fund2oct.evaluation.report.reliability import LEVELS, Reliability
 from fund2oct.evaluation.report.tables import SCATTER
@@ -114,7 +115,7 @@ def _panel(
     batch = eyes.batch(key)
     spacing_mm = float(batch["spacing_z_mm"].flatten()[0]), float(batch["spacing_x_mm"].flatten()[0])
     by_name = {answer.name: answer for answer in answers}
-    surfaces = by_name.get(f"{name}, median surfaces")
+    surfaces = by_name.get(name + OF_SURFACES)
     interval_um = surfaces.give(batch).interval_um if surfaces else None
     volumes = {"real": ShownVolume.searched(batch["volume"][0, 0], spacing_mm)}
     for shown in _beside(name, by_name):
@@ -130,8 +131,8 @@ def _panel(
 
 def _beside(name: str, answers: dict[str, Answer]) -> list[str]:
     """The answer, one floor and the answer without noise; a picture of them all would be too tall."""
-    floors = [other for other in ("floor: one twin", "floor: rescan") if other in answers]
-    return [other for other in (*floors[:1], name, f"{name}, noise off") if other in answers]
+    floors = [other for other in (ONE_TWIN, RESCAN) if other in answers]
+    return [other for other in (*floors[:1], name, name + NOISE_OFF) if other in answers]
 
 
 def _note(row: Row) -> str:

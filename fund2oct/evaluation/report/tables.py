@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from fund2oct.evaluation.own import PREFIX
+from fund2oct.evaluation.report.differences import DIFFERENCES_TEXT, difference_table
 from fund2oct.evaluation.report.lesion_tables import group_table, lesion_table, row_of
 from fund2oct.evaluation.report.reliability import RELIABILITY_TEXT, reliability_table
 from fund2oct.metrics.eyes.quality import ms_ssim_scales
@@ -150,6 +151,9 @@ def report_text(
     real = next(iter(summary.values()))
     shares = [real[key]["mean"] for key in ("thickness/failed_real", "order/violations_real")]
     lines.append(_ANATOMY_TEXT.format(*shares, result["sets"]["real"]["deep/in_common"]))
+    if result["differences"]:
+        table = difference_table(result["differences"], _ANATOMY, n_eyes)
+        lines += ["", "### Differences, eye by eye", "", *table, "", DIFFERENCES_TEXT]
     if any(key in values for values in summary.values() for key in _TRUTH):
         lines += ["", "### Against the truth", "", *_table(summary, _TRUTH, n_eyes), "", _TRUTH_TEXT]
     own = {key for values in summary.values() for key in values if key.startswith(PREFIX)}

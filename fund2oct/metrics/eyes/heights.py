@@ -3,12 +3,17 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 
 import torch
 from torch import Tensor
 
 from fund2oct.metrics.eyes.layers import check_maps
 from fund2oct.retina import pose_surface_um
+
+PARTS = ("n", "a", "b", "aa", "bb", "ab")
+"""Sums of an eye, of which a correlation over several eyes can be made."""
+_ROUNDING = 1e-12
 
 
 def epithelium_height_um(rpe_um: Tensor, pose_um: Tensor) -> Tensor:
@@ -85,8 +90,30 @@ def correlation_sums(a: Tensor, b: Tensor) -> dict[str, Tensor]:
     check_maps(a, b)
     known = a.isfinite() & b.isfinite()
     x, y = (torch.where(known, values, 0).double() for values in (a, b))
-    of_ascans = {"n": known.double(), "a": x, "b": y, "aa": x * x, "bb": y * y, "ab": x * y}
-    return {name: values.flatten(1).sum(1) for name, values in of_ascans.items()}
+    of_ascans = zip(PARTS, (known.double(), x, y, x * x, y * y, x * y), strict=True)
+    return {name: values.flatten(1).sum(1) for name, values in of_ascans}
+
+
+def correlation_of_sums(sums: Mapping[str, Tensor]) -> Tensor:
+    """The :func:`pooled_correlation` of some eyes, of what :func:`correlation_sums` gives for each.
+
+    Args:
+        sums: the sums of the eyes, added up, each float64 of one shape.
+
+    Returns:
+        Correlations in [-1, 1], same shape; NaN where a map is constant or fewer than two A-scans are known.
+
+    Example:
+        >>> a, b = torch.tensor([[[1.0, 2.0]], [[3.0, 5.0]]]), torch.tensor([[[2.0, 4.0]], [[6.0, 10.0]]])
+        >>> each = correlation_sums(a, b)
+        >>> correlation_of_sums({part: of_eyes.sum() for part, of_eyes in each.items()}).item()
+        1.0
+    """
+    n, a, b, aa, bb, ab = (sums[part] for part in PARTS)
+    spread_a, spread_b = n * aa - a**2, n * bb - b**2
+    varies = (spread_a > _ROUNDING * n * aa) & (spread_b > _ROUNDING * n * bb)
+    found = (n * ab - a * b) / (spread_a * spread_b).sqrt()
+    return torch.where(varies, found.clamp(-1, 1), math.nan)
 
 
 def interval_coverage(interval_um: Tensor, real_um: Tensor) -> Tensor:

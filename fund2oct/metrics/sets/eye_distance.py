@@ -25,7 +25,7 @@ from fund2oct.metrics.sets.eye_records import (
 from fund2oct.metrics.sets.frechet import frechet_distance
 from fund2oct.metrics.sets.kernel import kernel_distance
 from fund2oct.metrics.sets.resize import Resize, check_resize, resize_images
-from fund2oct.networks.features import FeatureNetwork, load_feature_network
+from fund2oct.networks.features import MEASURES, FeatureNetwork, load_feature_network
 from fund2oct.precision import no_autocast
 
 Role = Literal["real", "fake", "rescan"]
@@ -81,7 +81,7 @@ class EyeDistance(Metric):
 
     def __init__(
         self,
-        network: FeatureNetwork | str = "efficientnet_lite0",
+        network: FeatureNetwork | str = MEASURES["image"],
         output: str | None = None,
         kind: Literal["frechet", "kernel"] | SetDistance = "frechet",
         resize: Resize = "antialias",

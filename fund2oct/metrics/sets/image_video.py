@@ -12,7 +12,7 @@ from fund2oct.metrics.sets.eye_distance import EyeDistance
 from fund2oct.metrics.sets.eye_records import Size, key_hash
 from fund2oct.metrics.sets.resize import Resize
 from fund2oct.metrics.sets.slices import parse_protocol, slice_protocol
-from fund2oct.networks.features import FeatureNetwork
+from fund2oct.networks.features import MEASURES, FeatureNetwork
 
 
 class ImageDistance(EyeDistance):
@@ -113,7 +113,7 @@ class VideoDistance(EyeDistance):
 
     def __init__(
         self,
-        network: FeatureNetwork | str = "i3d",
+        network: FeatureNetwork | str = MEASURES["video"],
         output: str | None = None,
         kind: Literal["frechet", "kernel"] | SetDistance = "frechet",
         resize: Resize = "legacy",

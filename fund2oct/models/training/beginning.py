@@ -16,7 +16,8 @@ from fund2oct.models.task import TASK_KEY
 from fund2oct.models.training.init_from import backbones, init_from
 from fund2oct.networks.features.weight_files import read_saved
 
-_ENCODER = "generator.encoder."
+_GENERATOR, _READS_PHOTOS = "generator.", ".encoder."
+"""Of the names of weights: an encoder of photos, or of what the lines of a scan see of them."""
 _SHOWN = 12
 
 
@@ -27,8 +28,8 @@ class Beginning:
     Args:
         path: the file.
         seen: the eyes of that training and of those before it; None where the file does not say it.
-        fundus_px: width of its photos in pixels; 0 where the file does not say it, or where no weight of a
-            photo encoder was taken.
+        fundus_px: width of its photos in pixels; 0 where the file does not say it, or where no weight that
+            reads photos was taken.
     """
 
     path: Path
@@ -39,7 +40,7 @@ class Beginning:
         """Warn where the training that begins has photos of another width, in pixels; 0 is none."""
         if self.fundus_px and fundus_px and self.fundus_px != fundus_px:
             rank_zero_warn(
-                f"init_from: {self.path}: its photo encoder learned from photos of {self.fundus_px} pixels, "
+                f"init_from: {self.path}: what it took learned from photos of {self.fundus_px} pixels, "
                 f"those of this training have {fundus_px}: what it looks for has another size in them. "
                 f"data.init_args.fundus_px={self.fundus_px} gives the same"
             )
@@ -72,9 +73,9 @@ def start_from(paths: Iterable[str | Path], model: Any, kept: tuple[str, ...] = 
         seen = seen_in(about)
         unknown = "" if seen else "; it does not say which eyes its weights have seen"
         rank_zero_info(f"{report}{unknown}")
-        encodes = any(name.startswith(_ENCODER) for name in report.taken)
+        reads = any(name.startswith(_GENERATOR) and _READS_PHOTOS in name for name in report.taken)
         width = (about.get("task") or about).get("fundus_px", 0)
-        found.append(Beginning(path, seen, int(width) if encodes else 0))
+        found.append(Beginning(path, seen, int(width) if reads else 0))
     model.generator_ema.update(model.generator, decay=0.0)
     return found
 

@@ -32,6 +32,7 @@ from fund2oct.networks.features.user import (
 
 __all__ = [
     "I3D",
+    "MEASURES",
     "OCT3D",
     "EfficientNetLite0",
     "EfficientNetLite1",
@@ -42,6 +43,9 @@ __all__ = [
     "load_torchscript",
     "load_torchvision",
 ]
+
+MEASURES = {"image": "efficientnet_lite0", "video": "i3d"}
+"""Networks by which the distances between sets compare eyes, unless another is asked for."""
 
 _OWN: dict[str, Callable[[], FeatureNetwork]] = {
     "efficientnet_lite0": EfficientNetLite0,

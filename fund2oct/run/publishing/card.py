@@ -11,7 +11,7 @@ from fund2oct.models import VolumeModel
 from fund2oct.models.published import CONFIG, WEIGHTS
 from fund2oct.models.task import Task
 from fund2oct.models.uncertainty.familiar import unknown_note
-from fund2oct.run.publishing.record import FIGURES, OF_SURFACES, OWN, RunRecord
+from fund2oct.run.publishing.record import FIGURES, OWN, OWN_SURFACES, RunRecord
 
 _CARD = """\
 ---
@@ -159,7 +159,7 @@ def _figures(record: RunRecord, about: Mapping[str, Any], trained_on: str) -> st
     for answer, values in record.answers.items():
         cells = [_cell(values.get(name, {}), FIGURES[name][1]) for name in shown]
         if any(cell != "-" for cell in cells):
-            bold = answer == (OWN if OWN in record.answers else OF_SURFACES)
+            bold = answer == (OWN if OWN in record.answers else OWN_SURFACES)
             lines.append(f"| {f'**{answer}**' if bold else answer} | {' | '.join(cells)} |")
     own = record.judged_on in ("", trained_on)
     of_which = "that were kept for the test" if own else f"of `{Path(record.judged_on).name}`"

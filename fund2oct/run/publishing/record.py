@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from fund2oct.evaluation.answers.answer import OF_SURFACES
 from fund2oct.models.checkpoint import CheckpointError, read_checkpoint
 from fund2oct.run.folder import last_checkpoint
 
@@ -21,7 +22,7 @@ FIGURES = {
 """The report's values that a card shows: their titles and forms."""
 OWN = "model"
 """The name of the model among the answers of its report."""
-OF_SURFACES = f"{OWN}, median surfaces"
+OWN_SURFACES = OWN + OF_SURFACES
 """The same of a model that draws no volume."""
 _PICTURES = ("report/median-*.png", "report/*.png", "panels/*.png")
 _NO_REPORT = "Its run has no report: nobody knows."
@@ -65,12 +66,12 @@ class RunRecord:
         folder = checkpoint.parent.parent if checkpoint.parent.name == "checkpoints" else checkpoint.parent
         made, report = _read(folder / "run.json"), _read(folder / "report" / "metrics.json")
         answers, judged_on = report.get("summary", {}), ""
-        if not {OWN, OF_SURFACES} & {*answers}:
+        if not {OWN, OWN_SURFACES} & {*answers}:
             # None, or one of `fund2oct evaluate`, which calls the model by its run.
             named = f"{folder.parent.name} {folder.name}"
             answers = {name.replace(named, OWN): values for name, values in answers.items()}
             judged_on = str(report.get("protocol", {}).get("data", "other files")) if report else ""
-        own = next((name for name in (OWN, OF_SURFACES) if name in answers), None)
+        own = next((name for name in (OWN, OWN_SURFACES) if name in answers), None)
         about: dict[str, Any] = {name: made[name] for name in ("hours", "device") if name in made}
         if not _ended_training(checkpoint, folder, made):
             about.pop("hours", None)

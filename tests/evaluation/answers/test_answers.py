@@ -7,6 +7,7 @@ import pytest
 import torch
 
 from fund2oct.data import FundusOCTDataModule
+from fund2oct.evaluation import compare as comparing
 from fund2oct.evaluation.answers import training_eyes
 from fund2oct.evaluation.answers.answer import Answer, Given, heights_of
 from fund2oct.evaluation.answers.controls import (
@@ -25,7 +26,7 @@ from fund2oct.evaluation.measuring import EyeTask, measure_eye
 from fund2oct.metrics.eyes.layers import Surfaces, find_surfaces
 from fund2oct.models import load_model
 from fund2oct.networks.noise import NoNoise
-from fund2oct.processes import Here, processes_beside
+from fund2oct.processes import Here, processes_beside, submit_by_value
 
 CPU = torch.device("cpu")
 
@@ -45,10 +46,11 @@ def test_the_real_surfaces_have_no_error_and_no_volume(eyes):
     thickness = found.thickness_um
     interval = torch.stack([thickness - 1, thickness + torch.arange(48) - 10], 1)
     one = measured(batch, Given.of_heights(heights, batch, interval), eyes.scan)
-    assert one.values["thickness/error_um"] < 1e-3 and one.values["rpe/error_um"] < 1e-3
-    assert one.values["thickness/covered"] == pytest.approx(38 / 48, abs=0.03)
-    assert "aligned/l1" not in one.values and "PED/fake_mm" not in one.values
-    torch.testing.assert_close(one.height_um, one.real_height_um, equal_nan=True, atol=1e-3, rtol=0)
+    assert one["thickness/error_um"] < 1e-3 and one["rpe/error_um"] < 1e-3
+    assert one["thickness/covered"] == pytest.approx(38 / 48, abs=0.03)
+    assert "aligned/l1" not in one and "PED/fake_mm" not in one
+    aa, bb, ab = (one[f"sums/height/{part}"] for part in ("aa", "bb", "ab"))
+    assert aa == pytest.approx(bb, rel=1e-4) and ab == pytest.approx(bb, rel=1e-4) and bb > 0
 
 
 def test_an_eye_is_measured_alike_in_any_place_of_its_batch(eyes):
@@ -56,8 +58,8 @@ def test_an_eye_is_measured_alike_in_any_place_of_its_batch(eyes):
     key = batch["key"][1]
     alone = eyes.batch(key)
     answer = rescan()
-    here = measured(batch, answer.give(batch), eyes.scan, 1).values
-    there = measured(alone, answer.give(alone), eyes.scan).values
+    here = measured(batch, answer.give(batch), eyes.scan, 1)
+    there = measured(alone, answer.give(alone), eyes.scan)
     for name, value in here.items():
         assert there[name] == pytest.approx(value, rel=1e-4, abs=1e-5, nan_ok=True)
 
@@ -89,7 +91,7 @@ def test_median_surfaces_are_the_median_of_mirrored_eyes(datamodule, eyes):
     torch.testing.assert_close(heights_of(depths, batch["pose_um"])[0], one, atol=1e-2, rtol=0)
 
 
-def test_of_more_eyes_than_fit_in_memory_evenly_spaced_ones_give_the_median(datamodule, monkeypatch):
+def test_of_more_eyes_than_fit_in_memory_evenly_spaced_ones_give_median_and_mean(datamodule, monkeypatch):
     everyone = TrainingEyes(datamodule, CPU)
     monkeypatch.setattr(training_eyes, "_HEIGHTS_BYTES", 3 * (3 * 6 * 48 * 4) + 1)
     few = TrainingEyes(datamodule, CPU)
@@ -100,13 +102,14 @@ def test_of_more_eyes_than_fit_in_memory_evenly_spaced_ones_give_the_median(data
         "batch",
         lambda self, numbers, rows, whole=TrainingEyes.batch: whole(self, [chosen[numbers[0]]], rows),
     )
-    three = TrainingEyes(datamodule, CPU).median_heights_um(["OD"])
+    three, rows_mm = TrainingEyes(datamodule, CPU), torch.tensor([0.06])
+    median_um, mean = three.median_heights_um(["OD"]), three.mean(["OD"], rows_mm)
     monkeypatch.undo()
     monkeypatch.setattr(training_eyes, "_HEIGHTS_BYTES", 3 * (3 * 6 * 48 * 4) + 1)
-    torch.testing.assert_close(few.median_heights_um(["OD"]), three, equal_nan=True)
-    rows_mm = torch.tensor([0.06])
-    means = few.mean(["OD"], rows_mm), everyone.mean(["OD"], rows_mm)
-    torch.testing.assert_close(*means)  # the mean is that of all
+    torch.testing.assert_close(few.median_heights_um(["OD"]), median_um, equal_nan=True)
+    torch.testing.assert_close(few.mean(["OD"], rows_mm), mean)
+    photos = torch.stack([datamodule.train_dataset.photo(number) for number in range(len(everyone))])
+    assert few.nearest(photos) == everyone.nearest(photos) == [*range(len(everyone))]  # photos are all known
 
 
 def test_the_photo_of_another_comes_as_a_batch_shows_it_with_the_scan_around_its_fovea(datamodule, eyes):
@@ -231,3 +234,21 @@ def test_work_here_and_in_processes_is_the_same():
     with processes_beside(16) as beside:
         assert not isinstance(beside, Here)
         assert list(beside.map(math.sqrt, [1.0, 9.0])) == [1.0, 3.0]
+
+
+def test_tensors_are_sent_by_value_so_that_none_holds_a_file_descriptor():
+    tensors = [torch.full((2,), float(number)) for number in range(40)]
+    with processes_beside(16) as beside:
+        waiting = [submit_by_value(beside, torch.sum, each) for each in tensors]
+        assert [future.result().item() for future in waiting] == [2.0 * number for number in range(40)]
+    assert not any(each.is_shared() for each in tensors)
+    with processes_beside(3) as here:
+        assert submit_by_value(here, torch.sum, tensors[3]).result().item() == 6.0
+
+
+@pytest.mark.parametrize(
+    ("cores", "eye_bytes", "expected"), [(2, 10**6, 8), (32, 10**6, 128), (32, 10**9, 18), (8, 10**9, 6)]
+)
+def test_few_large_eyes_wait_and_many_small_ones(monkeypatch, cores, eye_bytes, expected):
+    monkeypatch.setattr(comparing, "n_cores", lambda: cores)
+    assert comparing._most_waiting(eye_bytes) == expected

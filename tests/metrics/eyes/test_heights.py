@@ -7,6 +7,7 @@ import pytest
 import torch
 
 from fund2oct.metrics.eyes.heights import (
+    correlation_of_sums,
     correlation_sums,
     epithelium_height_um,
     interval_coverage,
@@ -44,8 +45,7 @@ def test_the_sums_of_each_eye_make_the_pooled_correlation_of_any_of_them() -> No
     a[0, 1, 2], b[3, 0, 0] = math.nan, math.nan
     sums = correlation_sums(a, b)
     for some in ([0, 1, 2, 3], [0, 2], [1]):
-        n, x, y, xx, yy, xy = (sums[part][some].sum() for part in ("n", "a", "b", "aa", "bb", "ab"))
-        found = (n * xy - x * y) / ((n * xx - x * x) * (n * yy - y * y)).sqrt()
+        found = correlation_of_sums({part: each[some].sum() for part, each in sums.items()})
         known = (a[some].isfinite() & b[some].isfinite()).numpy()
         expected = np.corrcoef(a[some].numpy()[known], b[some].numpy()[known])[0, 1]
         assert found.item() == pytest.approx(expected, abs=1e-6)
@@ -56,6 +56,7 @@ def test_what_cannot_be_correlated_is_nan() -> None:
     assert pooled_correlation(torch.full((1, 2, 3), math.nan), torch.randn(1, 2, 3)).isnan()
     with pytest.raises(ValueError, match="one shape"):
         pooled_correlation(torch.ones(1, 2, 3), torch.ones(1, 3, 2))
+    assert correlation_of_sums(correlation_sums(torch.full((1, 2, 3), 7.1), torch.randn(1, 2, 3))).isnan()
 
 
 def test_the_interval_of_a_normal_covers_what_it_says() -> None:

@@ -126,4 +126,4 @@ def test_trained_models_predict_and_are_measured(tiny_eyes, tmp_path):
     assert {name for name in given if "shuffled photos" in name} and set(models) <= set(given)
     measured = measure_eye(EyeTask.of(batch, 0, given, eyes.scan))
     for name in models:
-        assert 0 < measured[name].values["aligned/l1"] < 1
+        assert 0 < measured[name]["aligned/l1"] < 1

@@ -182,6 +182,21 @@ def test_the_width_of_the_photos_of_a_pretraining_is_compared(photos, tiny_eyes,
         model.setup("fit")
 
 
+def test_the_width_counts_too_where_only_the_lines_read_the_photo(tiny_eyes, tmp_path):
+    """Frozen features are never taken from a file; the patches of the photo at the A-scans are."""
+    theirs = SurfaceModel(SHAPE, encoder="own", surface_width=8)
+    file = tmp_path / "lines.ckpt"
+    theirs.configure_model()
+    named = {f"generator.{name}": weight for name, weight in theirs.generator.state_dict().items()}
+    lines = {name: weight for name, weight in named.items() if not name.startswith("generator.encoder.")}
+    torch.save({"state_dict": lines, TASK_KEY: {"seen": None, "fundus_px": 48}}, file)
+    ours = SurfaceModel(SHAPE, encoder="own", surface_width=8, init_from=str(file))
+    data = FundusOCTDataModule(str(tiny_eyes), batch_size=2, fundus_px=32)
+    ours._fabric, ours._trainer = None, SimpleNamespace(datamodule=data)
+    with pytest.warns(UserWarning, match="photos of 48 pixels, those of this training have 32"):
+        ours.setup("fit")
+
+
 def test_what_was_trained_upon_other_weights_is_refused():
     class Theirs(Backbone):
         def __init__(self):
