@@ -29,8 +29,10 @@ class HeldOutEyes:
     def __init__(self, datamodule: FundusOCTDataModule, device: torch.device) -> None:
         dataset = datamodule.test_dataset
         self.keys = dataset.keys
-        # Not the datamodule's own: in a training of several processes that gives each a share.
-        self._loader = DataLoader(dataset, datamodule.batch_size, num_workers=datamodule.num_workers)
+        # Not the datamodule's own: in a training of several processes that gives each a share. Eyes are
+        # measured more slowly than two processes read them, and each process holds batches that wait.
+        n_workers = min(datamodule.num_workers, 2)
+        self._loader = DataLoader(dataset, datamodule.batch_size, num_workers=n_workers)
         self.n_batches = len(self._loader)
         self._dataset, self._device = dataset, device
         self._vessels = vessels_of(datamodule.vessel_network)
