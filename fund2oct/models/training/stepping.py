@@ -19,6 +19,7 @@ from fund2oct.models.training.finite import FiniteWatch, NotFiniteError, advice
 from fund2oct.models.training.optimisation import (
     Progress,
     as_list,
+    check_no_maps,
     check_optimizers,
     datasets_of,
     falling,
@@ -43,10 +44,15 @@ class SteppingModule(pl.LightningModule):
         ema_decay: decay, in batches, of the averaged generator.
         gradient_clip: largest norm of a network's gradient; 0 turns it off.
         seed: seed of the noise.
+
+    Raises:
+        ValueError: if a number is out of its range.
     """
 
     conditions: tuple[str, ...] = ()
     """Names of scalars that the networks are told, see ``training.conditions.Conditions``."""
+    reads_grid: bool = True
+    """False where the generator does not read where the A-scans lie on the photo, see ``networks.lift``."""
     monitored: ClassVar[str] = "val/aligned/l1"
     """What a ``ReduceLROnPlateau`` of ``configure_optimizers`` watches."""
     generator: nn.Module
@@ -63,6 +69,13 @@ class SteppingModule(pl.LightningModule):
         seed: int,
     ) -> None:
         super().__init__()
+        for name, value, sound, expected in (
+            ("decay_from", decay_from, 0 <= decay_from <= 1, "a share in [0, 1]"),
+            ("ema_decay", ema_decay, 0 <= ema_decay < 1, "a share in [0, 1)"),
+            ("gradient_clip", gradient_clip, gradient_clip >= 0, "0, for none, or more"),
+        ):
+            if not sound:  # NaN is in no range
+                raise ValueError(f"{name}: expected {expected}, found {value}")
         self.automatic_optimization = False
         self.shape = shape[0], shape[1], shape[2]
         self.learning_rate = learning_rate
@@ -113,6 +126,8 @@ class SteppingModule(pl.LightningModule):
         """Put what is frozen into evaluation mode, and learn of loaders what no datamodule told."""
         warn_without_end(self.trainer, self.decay_from)
         rest_frozen(*networks)
+        if not self.reads_grid:
+            check_no_maps(self.trainer)
         content = getattr(getattr(self.trainer, "datamodule", None), "content", None)
         if content not in (None, "pairs"):
             return  # the datamodule told of its eyes when it was set up
