@@ -177,7 +177,7 @@ def check_no_maps(trainer: pl.Trainer) -> None:
     if getattr(datasets_of(trainer)[0] if train is None else train, "photo_maps", 0):
         raise ValueError(
             "photo_maps: this model does not read where its A-scans lie on the photo; maps move the photo "
-            "and tell only that, so that photo and volume would no longer fit; set data.init_args.photo_maps=0"
+            "and tell only that, so that photo and volume no longer fit; set data.init_args.photo_maps=0"
         )
 
 

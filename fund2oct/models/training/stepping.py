@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any, ClassVar
 
@@ -13,9 +14,10 @@ from torch import nn
 
 from fund2oct.data.loading.split import SeenEyes
 from fund2oct.models.batch import Losses
-from fund2oct.models.task import Task, seen_by
+from fund2oct.models.task import TASK_KEY, Task, seen_by
 from fund2oct.models.training.beginning import Beginning, seen_since
 from fund2oct.models.training.finite import FiniteWatch, NotFiniteError, advice
+from fund2oct.models.training.going_on import check_same_data, check_same_step, eyes_of_a_step
 from fund2oct.models.training.optimisation import (
     Progress,
     as_list,
@@ -49,6 +51,10 @@ class SteppingModule(pl.LightningModule):
         ValueError: if a number is out of its range.
     """
 
+    draws_volumes: ClassVar[bool] = True
+    """False for a model that predicts surfaces and draws no volumes."""
+    translates: ClassVar[bool] = True
+    """False for a pre-training, with whose weights another training begins."""
     conditions: tuple[str, ...] = ()
     """Names of scalars that the networks are told, see ``training.conditions.Conditions``."""
     reads_grid: bool = True
@@ -93,6 +99,7 @@ class SteppingModule(pl.LightningModule):
         """What the files of ``init_from`` say of their trainings, until the data of this one are known."""
         self._finite = FiniteWatch()
         self._progress = Progress()
+        self._step_before: list[int] | None = None
 
     def rate_factor(self, step: int) -> float:
         """Share of the learning rate at a step: 1, then linearly to 0."""
@@ -162,6 +169,21 @@ class SteppingModule(pl.LightningModule):
         for one in self.begun:
             one.warn_of_other_photos(self.photos_px)
         self.begun = []
+
+    def check_same_training(self, checkpoint: Mapping[str, Any], stored: Task | None) -> None:
+        """Refuse to go on from a checkpoint with other data; steps are compared once there are loaders.
+
+        Where a model is loaded for use, or to be trained on other data, nothing is compared.
+        """
+        if self._trainer is None or self.trainer.state.fn != TrainerFn.FITTING:
+            return
+        check_same_data(checkpoint, stored, self)
+        self._step_before = checkpoint[TASK_KEY].get("eyes_of_a_step")
+
+    def on_train_start(self) -> None:
+        """Refuse to go on in steps of another number of eyes."""
+        before, self._step_before = self._step_before, None
+        check_same_step(before, eyes_of_a_step(self.trainer))
 
     def on_train_epoch_end(self) -> None:
         """Step the schedules; stop where the training diverged."""
