@@ -207,6 +207,12 @@ def test_a_training_without_an_end_keeps_its_rates_and_has_its_adversaries_from_
         fit(tiny(adversaries_from=0.5), tiny_eyes, max_steps=-1, max_epochs=-1)
 
 
+@pytest.mark.parametrize("share", [-0.1, 1.0, math.nan])
+def test_adversaries_that_would_never_join_are_refused(share, tiny_eyes):
+    with pytest.raises(ValueError, match=rf"adversaries_from: expected a share in \[0, 1\), found {share}"):
+        fit(tiny(adversaries_from=share), tiny_eyes)
+
+
 def test_shares_are_of_the_steps_where_these_are_given(tiny_eyes):
     watch = Watch()
     fit(tiny(adversaries_from=0.5), tiny_eyes, max_epochs=-1, max_steps=4, callbacks=[watch])
