@@ -40,7 +40,8 @@ class MaskedPhotos(MaskedModel):
         options: further arguments, those of :class:`MaskedModel` without ``shape``.
 
     Raises:
-        ValueError: if ``cells`` or ``hidden`` are out of their ranges, or the encoder has no use for an argument.
+        ValueError: if ``cells`` or ``hidden`` are out of their ranges, or the encoder has no use for an
+            argument.
 
     References:
         He et al., Masked autoencoders are scalable vision learners, CVPR 2022, arXiv:2111.06377, section 3;
