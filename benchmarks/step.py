@@ -169,7 +169,7 @@ def main() -> None:
     n_parameters = given.parameters or n_trained(ours.build_generator())
     models: dict[str, VolumeModel] = {}
     if "pix2vol" in given.models:
-        models["pix2vol, anatomy"] = Pix2Vol(shape, adversaries_from=1.0)
+        models["pix2vol, anatomy"] = Pix2Vol(shape, adversaries_from=0.9999)  # after the last step
         models["pix2vol, texture"] = Pix2Vol(shape, adversaries_from=0.0)
     for name, make in (("x2ct", x2ct), ("unet3d", unet3d)):
         if name not in given.models:

@@ -7,12 +7,13 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from fund2oct.losses.masking import check_pair
+from fund2oct.networks.layered.pockets import odd_size
 from fund2oct.retina.frame import ALIGNED_DEPTH
 
 SLAB_UM = (0.0, 150.0)
 """First and last depth of the slab, in micrometres below the pose's surface."""
-SHADOW_WINDOW = 7
-"""A shadow is compared with the mean of this many A-scans: wider than a vessel, narrower than a lesion."""
+SHADOW_WINDOW_MM = 0.55
+"""A shadow is compared with the mean over this length: wider than a vessel, narrower than a lesion."""
 
 
 def below_epithelium(aligned: Tensor, spacing_z_mm: Tensor | float) -> Tensor:
@@ -66,17 +67,20 @@ def slab_loss(fake: Tensor, real: Tensor, spacing_z_mm: Tensor | float) -> Tenso
     return difference.square().mean()
 
 
-def shadow_loss(fake: Tensor, real: Tensor, spacing_z_mm: Tensor | float) -> Tensor:
+def shadow_loss(fake: Tensor, real: Tensor, spacing_z_mm: Tensor | float, spacing_x_mm: float) -> Tensor:
     """Mean squared difference of the shadows that vessels cast below the epithelium.
 
-    A vessel is a few A-scans wide, and its shadow a narrow dark stripe. The intensity that
-    :func:`below_epithelium` finds is therefore taken relative to its mean over 7 neighbouring A-scans. This
-    removes broad differences, which are far larger than those of the shadows.
+    A vessel is far narrower than half a millimetre, and its shadow a narrow dark stripe. The intensity that
+    :func:`below_epithelium` finds is therefore taken relative to its mean over neighbouring A-scans: the odd
+    number of them that is nearest to 0.55 mm, at least 3. This removes broad differences, which are far
+    larger than those of the shadows.
 
     Args:
         fake: generated volume in the aligned frame, in [0, 1], shape ``(B, C, S, Z, X)``.
         real: real volume of the same shape.
         spacing_z_mm: distance of two rows in millimetres, one number or one for each eye, shape ``(B,)``.
+        spacing_x_mm: usual distance of two A-scans in millimetres; one number for all eyes, which a GPU need
+            not be asked for.
 
     Returns:
         A scalar, at least 0.
@@ -86,11 +90,11 @@ def shadow_loss(fake: Tensor, real: Tensor, spacing_z_mm: Tensor | float) -> Ten
 
     Example:
         >>> dark, bright = torch.zeros(1, 1, 2, 20, 9), torch.ones(1, 1, 2, 20, 9)
-        >>> shadow_loss(dark, bright, 0.05)  # one is brighter throughout: no shadow differs
+        >>> shadow_loss(dark, bright, 0.05, 0.08)  # one is brighter throughout: no shadow differs
         tensor(0.)
     """
     check_pair(fake, real)
     difference = below_epithelium(fake, spacing_z_mm) - below_epithelium(real, spacing_z_mm)
-    window = min(SHADOW_WINDOW, difference.shape[-1])
+    window = min(odd_size(SHADOW_WINDOW_MM / spacing_x_mm), difference.shape[-1])
     broad = F.avg_pool2d(difference, (1, window), 1, (0, window // 2), count_include_pad=False)
     return (difference - broad[..., : difference.shape[-1]]).square().mean()

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any
 
 from PIL import Image
 from torch import Tensor, nn
@@ -22,6 +22,7 @@ from fund2oct.models.generate import predict
 from fund2oct.models.task import TASK_KEY, Task, lacking
 from fund2oct.models.training.beginning import check_same_weights, resumed, seen_in, start_from
 from fund2oct.models.training.finite import NotFiniteError, advice, first_not_finite
+from fund2oct.models.training.going_on import eyes_of_a_step
 from fund2oct.models.training.knowing import KnowingModule
 from fund2oct.networks.average import AveragedNetwork
 from fund2oct.networks.blocks import set_recompute
@@ -72,11 +73,6 @@ class VolumeModel(KnowingModule):
         >>> model(torch.rand(1, 3, 64, 64), torch.zeros(1, 6, 48, 2)).shape
         torch.Size([1, 1, 6, 32, 48])
     """
-
-    draws_volumes: ClassVar[bool] = True
-    """False for a model that predicts surfaces and draws no volumes."""
-    translates: ClassVar[bool] = True
-    """False for a pre-training, with whose weights another training begins."""
 
     def __init__(
         self,
@@ -293,6 +289,8 @@ class VolumeModel(KnowingModule):
             with values_of_a_file(self.from_file):
                 self.configure_model()
                 self.configure_training()
+            if self.from_file:  # load_model left it in evaluation mode
+                self.train()
             set_recompute(self, self.recompute)
             if self.init_from and not self.from_file:
                 self.begun, self.init_from = start_from(self.init_from, self, self.rebuilt()), None  # once
@@ -321,6 +319,7 @@ class VolumeModel(KnowingModule):
         checkpoint[TASK_KEY] = {
             "class": f"{type(self).__module__}.{type(self).__qualname__}",
             "task": self.task.to_dict() if self.task else None,
+            "eyes_of_a_step": eyes_of_a_step(self.trainer),
         }
         if self.task is None and self.seen_eyes:  # of photos or volumes alone
             checkpoint[TASK_KEY] |= {"seen": self.seen_eyes.to_dict(), "fundus_px": self.photos_px}
@@ -337,8 +336,9 @@ class VolumeModel(KnowingModule):
         check_same_weights(checkpoint.get("hyper_parameters", {}), self, rebuilt - saved.keys())
         about = checkpoint[TASK_KEY]
         task = Task.from_dict(about["task"]) if about["task"] else None
-        here = self.task.seen if self.task else self.seen_eyes
-        self.task, self.seen_eyes = task, resumed(seen_in(about), here)
+        seen = resumed(seen_in(about), self.task.seen if self.task else self.seen_eyes)
+        self.check_same_training(checkpoint, task)
+        self.task, self.seen_eyes = task, seen
 
     def rebuilt_names(self) -> set[str]:
         """Names of the weights that come along each time the model is built, see :meth:`rebuilt`."""

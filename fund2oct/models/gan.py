@@ -27,7 +27,7 @@ class VolumeGAN(VolumeModel):
     Args:
         shape: numbers of slices, rows and A-scans ``(S, Z, X)`` of the volumes.
         discriminator_learning_rate: step size of Adam for the discriminators.
-        adversaries_from: share of the training, in [0, 1], after which the discriminators are used. Before,
+        adversaries_from: share of the training, in [0, 1), after which the discriminators are used. Before,
             the generator learns the anatomy from the other losses.
         betas: the two decay rates of Adam, for both sides. GANs need less momentum than classifiers.
         options: further arguments, those of :class:`VolumeModel`.
@@ -134,6 +134,11 @@ class VolumeGAN(VolumeModel):
         judging = self.judging()
         check_optimizers(self.trainer.optimizers, 2 if self.discriminators else 1, judging)
         self.begin(self.generator, self.discriminators)
+        if self.discriminators and not 0 <= self.adversaries_from < 1:  # NaN is in no range
+            raise ValueError(
+                f"adversaries_from: expected a share in [0, 1), found {self.adversaries_from}; to train "
+                "without adversaries, leave their terms out of the weights"
+            )
         if self.discriminators and self.adversaries_from > last_share(self.trainer):
             raise ValueError(
                 f"adversaries_from: the adversaries join at {self.adversaries_from:g} of a training whose "

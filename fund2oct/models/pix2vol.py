@@ -94,14 +94,14 @@ class Pix2Vol(VolumeGAN):
         anatomy_learning_rate: step size of Adam for the anatomy. It falls linearly to 0 until the end of the
             first part.
         anatomy_betas: the two decay rates of Adam for the anatomy.
-        adversaries_from: share of the training, in [0, 1], that is spent on the anatomy.
+        adversaries_from: share of the training, in [0, 1), that is spent on the anatomy.
         learning_rate: step size of Adam for the texture. It falls linearly to 0 until the end.
         discriminator_learning_rate: step size of Adam for the discriminators, likewise.
         options: further arguments, those of :class:`VolumeGAN`.
 
     Raises:
-        ValueError: if a term has an unknown name, ``spread`` a weight without ``adversarial``, or the encoder
-            no use for an argument; or, in training, ``adversarial`` has a weight without a discriminator.
+        ValueError: if a term has an unknown name, ``spread`` a weight without ``adversarial``, the encoder no
+            use for an argument, or a number is out of range; or, in training, there is no discriminator.
 
     References:
         Isola et al., pix2pix, CVPR 2017, arXiv:1611.07004 (patch discriminators); Sauer et al., Projected
@@ -156,22 +156,21 @@ class Pix2Vol(VolumeGAN):
         )
         self.choose_encoder(encoder, fine_tune, encoder_px, lora_rank)
         self.encoder_learning_rate = encoder_learning_rate
-        self.surface_width = surface_width
-        self.tissue_width = tissue_width
+        self.surface_width, self.tissue_width = surface_width, tissue_width
         self.texture = tuple(texture)
-        self.registration = registration
-        self.position = position
+        if not texture or min(texture) < 1:
+            raise ValueError(f"texture: expected one or more numbers above 0, found {list(texture)}")
+        self.registration, self.position = registration, position
         self.tell_networks(conditions, masks, mask_networks)
         self.weights = chosen_weights(weights, WEIGHTS)
         if "spread" in self.weights and "adversarial" not in self.weights:
             raise ValueError("weights: spread needs adversarial, with which alone the texture is learned")
         self.adversarial = adversarial_loss(adversarial)
-        self.feature_width = feature_width
-        self.bscan_width = bscan_width
-        self.volume_width = volume_width
+        self.feature_width, self.bscan_width, self.volume_width = feature_width, bscan_width, volume_width
+        if judged_slices < 0:
+            raise ValueError(f"judged_slices: expected 0, for all, or more, found {judged_slices}")
         self.judged_slices = judged_slices
-        self.anatomy_learning_rate = anatomy_learning_rate
-        self.anatomy_betas = anatomy_betas
+        self.anatomy_learning_rate, self.anatomy_betas = anatomy_learning_rate, anatomy_betas
 
     def build_generator(self) -> nn.Module:
         """Build a :class:`fund2oct.networks.layered.generator.LayeredGenerator`."""
@@ -319,8 +318,10 @@ class Pix2Vol(VolumeGAN):
 
     def generator_losses(self, batch: Batch, fake: Fake) -> Losses:
         """The weighted terms of the current part of the training."""
-        joined = self.adversaries_joined
-        losses = self._adversarial(batch, fake) if joined else anatomy_losses(batch, fake, self.step_noise())
+        if self.adversaries_joined:
+            losses = self._adversarial(batch, fake)
+        else:
+            losses = anatomy_losses(batch, fake, self.step_noise(), self.task)
         losses |= {name: loss(batch, fake) for name, loss in self.own_terms.items()}
         return {
             name: self.weights[name.partition("/")[0]] * loss

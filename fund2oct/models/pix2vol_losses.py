@@ -9,6 +9,7 @@ from torch.nn import functional as F
 from fund2oct.losses import shadow_loss, slab_loss
 from fund2oct.models.batch import Batch, Fake, Losses
 from fund2oct.models.surface_model import heights_above_pose, surface_losses
+from fund2oct.models.task import Task
 from fund2oct.networks.noise import NoiseSource
 from fund2oct.retina import unalign
 
@@ -16,24 +17,25 @@ N_CONDITION = 4
 """Channels of :func:`photo_and_anatomy`."""
 
 
-def anatomy_losses(batch: Batch, fake: Fake, rng: NoiseSource) -> Losses:
+def anatomy_losses(batch: Batch, fake: Fake, rng: NoiseSource, task: Task | None) -> Losses:
     """Losses of surfaces, tissue and fluid, without weights; :class:`fund2oct.models.Pix2Vol` lists them.
 
     Args:
         batch: the batch, see :meth:`fund2oct.models.VolumeModel.losses`.
         fake: predicted anatomy, and the volume drawn from it without texture.
         rng: source of the draws of the surfaces.
+        task: the model's, which knows the usual distance of two A-scans.
 
     Returns:
         Scalar tensors by name.
     """
-    assert fake.anatomy is not None
+    assert fake.anatomy is not None and task is not None
     losses = surface_losses(fake.anatomy.surfaces, heights_above_pose(batch), rng)
     assert fake.anatomy.real_pockets is not None
     losses["pockets"] = F.binary_cross_entropy_with_logits(fake.anatomy.pockets, fake.anatomy.real_pockets)
     losses["tissue"] = (fake.aligned - batch["aligned"]).square().mean()
     light = fake.aligned, batch["aligned"], batch["spacing_z_mm"]
-    return losses | {"slab": slab_loss(*light), "shadow": shadow_loss(*light)}
+    return losses | {"slab": slab_loss(*light), "shadow": shadow_loss(*light, task.spacing_mm[2])}
 
 
 def photo_and_anatomy(batch: Batch, fake: Fake) -> Tensor:

@@ -143,6 +143,11 @@ class Task:
                 "them to be used without its data, see fund2oct.models.TrainingData; or set model.task "
                 "before the training"
             )
+        if not any(shape):  # of a model that has no volumes
+            raise ValueError(
+                "model: it learns from photos alone, and the data are pairs of photo and volume; set "
+                "data.init_args.content=photos"
+            )
         if tuple(data.shape) != shape:
             found, own = list(data.shape), list(shape)
             raise ValueError(

@@ -49,7 +49,7 @@ def set_recompute(network: nn.Module, on: bool) -> None:
         )
 
 
-_GROUP = 8  # channels a normalisation group
+_GROUP = 8  # channels a normalisation group, at least
 
 
 def fold(volume: Tensor) -> Tensor:
@@ -63,8 +63,12 @@ def unfold(folded: Tensor, n_slices: int) -> Tensor:
 
 
 def norm(channels: int) -> nn.GroupNorm:
-    """Group normalisation (Wu & He 2018): it does not depend on the batch, which is small here."""
-    return nn.GroupNorm(max(1, channels // _GROUP), channels)
+    """Group normalisation (Wu & He 2018): it does not depend on the batch, which is small here.
+
+    There are as many groups of eight channels or more as divide the width evenly.
+    """
+    most = max(1, channels // _GROUP)
+    return nn.GroupNorm(next(n for n in range(most, 0, -1) if channels % n == 0), channels)
 
 
 def normalise_as(layer: nn.GroupNorm, features: Tensor, others: Tensor) -> Tensor:

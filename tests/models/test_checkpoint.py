@@ -174,6 +174,14 @@ def test_a_frozen_encoder_is_shared_and_stays_out_of_the_checkpoint(tiny_eyes, t
     again = Frozen(SHAPE, channels=(8, 8, 16), weights={"l1": 1.0})
     trainer.fit(again, datamodule=FundusOCTDataModule(str(tiny_eyes), batch_size=2), ckpt_path=path)
     assert trainer.global_step == 2 and torch.equal(again.generator.encoder.stem.weight, stem)
+    # A loaded model that is trained on is in training mode, but for what is frozen.
+    trainer = pl.Trainer(
+        accelerator="cpu", devices=1, max_steps=1, limit_val_batches=0, logger=False,
+        enable_checkpointing=False, enable_progress_bar=False, enable_model_summary=False,
+    )  # fmt: skip
+    trainer.fit(loaded, datamodule=FundusOCTDataModule(str(tiny_eyes), batch_size=2))
+    assert loaded.training and loaded.generator.training and loaded.generator.decoder.training
+    assert not loaded.generator.encoder.training and not loaded.generator_ema.module.decoder.training
 
 
 def test_of_several_classes_each_checkpoint_takes_its_own(checkpoint, tiny_eyes, tmp_path):

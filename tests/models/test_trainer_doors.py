@@ -51,6 +51,17 @@ def test_a_rate_that_goes_uphill_is_refused(rate, tiny_eyes):
         fit(tiny(learning_rate=rate), tiny_eyes)
 
 
+@pytest.mark.parametrize(
+    ("name", "wrong"),
+    [("gradient_clip", -1.0), ("ema_decay", 1.0), ("ema_decay", -0.1), ("decay_from", 1.5)],
+)
+def test_numbers_out_of_their_range_are_refused(name, wrong):
+    for value in (wrong, math.nan):
+        with pytest.raises(ValueError, match=f"{name}: expected .*, found {value}"):
+            tiny(**{name: value})
+    assert tiny(gradient_clip=0, ema_decay=0, decay_from=0).decay_from == 0
+
+
 def test_a_gradient_is_clipped_at_its_own_size_under_a_scaler(tiny_eyes):
     left = []
 
@@ -196,6 +207,12 @@ def test_a_training_without_an_end_keeps_its_rates_and_has_its_adversaries_from_
         fit(tiny(adversaries_from=0.5), tiny_eyes, max_steps=-1, max_epochs=-1)
 
 
+@pytest.mark.parametrize("share", [-0.1, 1.0, math.nan])
+def test_adversaries_that_would_never_join_are_refused(share, tiny_eyes):
+    with pytest.raises(ValueError, match=rf"adversaries_from: expected a share in \[0, 1\), found {share}"):
+        fit(tiny(adversaries_from=share), tiny_eyes)
+
+
 def test_shares_are_of_the_steps_where_these_are_given(tiny_eyes):
     watch = Watch()
     fit(tiny(adversaries_from=0.5), tiny_eyes, max_epochs=-1, max_steps=4, callbacks=[watch])
@@ -272,6 +289,18 @@ def test_what_data_do_not_offer_is_named(tiny_eyes):
     model.task = "given by the user"
     with pytest.raises(ValueError, match=r"batch: expected fundus, .*; missing: pose_um, key"):
         trainer().fit(model, DataLoader(Bare(tiny_eyes, ("pose_um", "key"))))
+
+
+@pytest.mark.parametrize("lift", ["repeat", "channels"])
+def test_maps_of_the_photo_need_a_model_that_reads_the_grid(lift, tiny_eyes):
+    maps = FundusOCTDataModule(str(tiny_eyes), batch_size=2, photo_maps=0.5)
+    loader = DataLoader(FundusOCTDataset(tiny_eyes, photo_maps=0.5), batch_size=2)
+    for given in ({"datamodule": maps}, {"train_dataloaders": loader}):
+        with pytest.raises(ValueError, match=r"photo_maps: .*set data\.init_args\.photo_maps=0"):
+            trainer().fit(tiny(lift=lift, weights=L1), **given)
+    made = trainer(max_steps=1)
+    made.fit(tiny(weights=L1), datamodule=maps)
+    assert made.global_step == 1
 
 
 def test_adversaries_join_at_once_where_there_is_nothing_else_to_learn(tiny_eyes):

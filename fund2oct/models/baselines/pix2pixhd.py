@@ -76,6 +76,8 @@ class Pix2PixHD(VolumeGAN):
         torch.Size([1, 1, 6, 32, 48])
     """
 
+    reads_grid = False
+
     def __init__(
         self,
         shape: tuple[int, int, int],

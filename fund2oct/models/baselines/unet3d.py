@@ -37,6 +37,8 @@ class UNet3D(VolumeModel):
         torch.Size([1, 1, 6, 32, 48])
     """
 
+    reads_grid = False
+
     def __init__(
         self,
         shape: tuple[int, int, int],

@@ -100,6 +100,8 @@ class X2CT(VolumeGAN):
         torch.Size([1, 1, 6, 32, 48])
     """
 
+    reads_grid = False
+
     def __init__(
         self,
         shape: tuple[int, int, int],

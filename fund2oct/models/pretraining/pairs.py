@@ -57,7 +57,8 @@ class MaskedPairs(MaskedVolumes):
         options: further arguments, those of :class:`MaskedVolumes`.
 
     Raises:
-        ValueError: if ``hidden`` is out of its range, or the encoder has no use for an argument.
+        ValueError: if ``hidden`` or ``photo_cells`` are out of their ranges, or the encoder has no use for an
+            argument.
 
     References:
         Bachmann et al., MultiMAE, ECCV 2022, arXiv:2204.01678, section 3.2 (shares from a symmetric
@@ -85,6 +86,8 @@ class MaskedPairs(MaskedVolumes):
         hidden: float = 0.75,
         **options: Any,
     ) -> None:
+        if photo_cells < 1:
+            raise ValueError(f"photo_cells: expected at least 1, found {photo_cells}")
         if not 0.5 <= hidden <= 1:
             raise ValueError(f"hidden: expected a mean share in [0.5, 1], found {hidden}")
         super().__init__(shape, tissue_width=tissue_width, cells=cells, hidden=hidden, **options)

@@ -40,7 +40,8 @@ class MaskedPhotos(MaskedModel):
         options: further arguments, those of :class:`MaskedModel` without ``shape``.
 
     Raises:
-        ValueError: if ``hidden`` is out of its range, or the encoder has no use for an argument.
+        ValueError: if ``cells`` or ``hidden`` are out of their ranges, or the encoder has no use for an
+            argument.
 
     References:
         He et al., Masked autoencoders are scalable vision learners, CVPR 2022, arXiv:2111.06377, section 3;
@@ -69,6 +70,8 @@ class MaskedPhotos(MaskedModel):
         hidden: float = 0.6,
         **options: Any,
     ) -> None:
+        if cells < 1:
+            raise ValueError(f"cells: expected at least 1, found {cells}")
         if not (0 < hidden < 1 and 0 < round(hidden * cells**2) < cells**2):
             raise ValueError(
                 f"hidden: expected a share in (0, 1), by which some of {cells**2} cells are hidden and not "

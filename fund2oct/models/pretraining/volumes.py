@@ -55,7 +55,8 @@ class MaskedVolumes(MaskedModel):
         options: further arguments, those of :class:`MaskedModel`.
 
     Raises:
-        ValueError: if ``hidden`` is out of its range, or hides no cell and is not 0.
+        ValueError: if ``hidden`` or ``cells`` are out of their ranges, or no cell is hidden and ``hidden`` is
+            not 0.
 
     References:
         He et al., Masked autoencoders are scalable vision learners, CVPR 2022, arXiv:2111.06377; Pathak et
@@ -79,6 +80,8 @@ class MaskedVolumes(MaskedModel):
         hidden: float = 0.6,
         **options: Any,
     ) -> None:
+        if len(cells) != 2 or min(cells) < 1:
+            raise ValueError(f"cells: expected two numbers of at least 1, found {list(cells)}")
         n_cells = cells[0] * cells[1]
         if not (0 <= hidden <= 1 and (hidden == 0 or round(hidden * n_cells) > 0)):
             raise ValueError(

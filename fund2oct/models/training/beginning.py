@@ -10,6 +10,7 @@ from typing import Any
 
 from pytorch_lightning.utilities.rank_zero import rank_zero_info, rank_zero_warn
 
+from fund2oct.by_path import listed
 from fund2oct.data.loading.split import SeenEyes
 from fund2oct.models.published.files import CONFIG, WEIGHTS, is_published, read_config
 from fund2oct.models.task import TASK_KEY
@@ -68,7 +69,7 @@ def start_from(paths: Iterable[str | Path], model: Any, kept: tuple[str, ...] = 
     found = []
     for path in (one / WEIGHTS if is_published(one) else one for one in map(Path, paths)):
         about, hyper_parameters = _told(path)
-        report = init_from(path, networks, kept)
+        report = init_from(path, networks, kept, _meant_otherwise(hyper_parameters, model))
         check_same_weights(hyper_parameters, model, names - set(report.taken), f"init_from: {path}")
         seen = seen_in(about)
         unknown = "" if seen else "; it does not say which eyes its weights have seen"
@@ -156,6 +157,19 @@ def check_same_weights(
             f"{what}: was trained upon the encoder {there[0]} with SHA-256 {there[2][:_SHOWN]}..., and this "
             f"model is built on {here[0]} with SHA-256 {here[2][:_SHOWN]}...; give encoder the same weights"
         )
+
+
+def _meant_otherwise(hyper_parameters: Mapping[str, Any], model: Any) -> tuple[str, ...]:
+    """Parts of the names of weights that read other conditions or masks in a file than in a model.
+
+    A network knows them by their order alone. A file without hyper-parameters does not tell theirs.
+    """
+    read_by = {"conditions": ".known.scale_and_shift.", "masks": ".known.masks."}
+    return tuple(
+        part
+        for name, part in read_by.items()
+        if hyper_parameters and listed(hyper_parameters.get(name) or ()) != list(getattr(model, name))
+    )
 
 
 def _told(path: Path) -> tuple[Mapping[str, Any], Mapping[str, Any]]:

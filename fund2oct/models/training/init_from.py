@@ -34,6 +34,7 @@ class Taken:
         resized: names of those that were resized, because the file has them for another depth.
         unlike: names of the model's weights that have another shape in the file, with both shapes.
         left: names of the model's weights that are not in the file.
+        otherwise: names of those that read other conditions or masks in the file.
         frozen: names of the model's frozen weights that the file has too, with the same values.
         unused: names of the file's weights that were not taken.
 
@@ -50,6 +51,7 @@ class Taken:
     resized: list[str] = field(default_factory=list)
     unlike: list[str] = field(default_factory=list)
     left: list[str] = field(default_factory=list)
+    otherwise: list[str] = field(default_factory=list)
     frozen: list[str] = field(default_factory=list)
     unused: list[str] = field(default_factory=list)
 
@@ -63,6 +65,9 @@ class Taken:
             parts.append(f"{len(self.unlike)} left as they were, of another shape ({_some(self.unlike)})")
         if self.left:
             parts.append(f"{len(self.left)} left as they were, not in the file ({_some(self.left)})")
+        if self.otherwise:
+            told = f"conditions or masks other than those of the file ({_some(self.otherwise)})"
+            parts.append(f"{len(self.otherwise)} left as they were, of {told}")
         if self.frozen:
             parts.append(f"{len(self.frozen)} frozen, and the same in the file ({_some(self.frozen)})")
         if self.unused:
@@ -71,7 +76,12 @@ class Taken:
 
 
 @torch.no_grad()
-def init_from(path: str | Path, networks: Mapping[str, nn.Module], kept: tuple[str, ...] = ()) -> Taken:
+def init_from(
+    path: str | Path,
+    networks: Mapping[str, nn.Module],
+    kept: tuple[str, ...] = (),
+    otherwise: tuple[str, ...] = (),
+) -> Taken:
     """Replace the weights of networks by those of a file, where names and shapes agree.
 
     The names in the file can have another prefix, such as ``backbone.`` for ``generator.encoder.``. The
@@ -90,6 +100,7 @@ def init_from(path: str | Path, networks: Mapping[str, nn.Module], kept: tuple[s
             dictionary, as Lightning, timm and MAE write it. Only tensors and plain values are read.
         networks: networks by name, whose weights are replaced in place.
         kept: prefixes of the names of weights that are frozen and not replaced.
+        otherwise: parts of the names of weights that have another meaning in the file and are not replaced.
 
     Returns:
         Which weights were taken and which were not.
@@ -139,6 +150,8 @@ def init_from(path: str | Path, networks: Mapping[str, nn.Module], kept: tuple[s
         given = matched.get(name)
         if given is None:
             report.left.append(name)
+        elif any(part in name for part in otherwise):
+            report.otherwise.append(name)
         elif (fitted := _fitted(given, weight, axes.get(name))) is None:
             report.unlike.append(f"{name} {tuple(given.shape)} for {tuple(weight.shape)}")
         else:

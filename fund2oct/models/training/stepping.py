@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any, ClassVar
 
@@ -13,12 +14,14 @@ from torch import nn
 
 from fund2oct.data.loading.split import SeenEyes
 from fund2oct.models.batch import Losses
-from fund2oct.models.task import Task, seen_by
+from fund2oct.models.task import TASK_KEY, Task, seen_by
 from fund2oct.models.training.beginning import Beginning, seen_since
 from fund2oct.models.training.finite import FiniteWatch, NotFiniteError, advice
+from fund2oct.models.training.going_on import check_same_data, check_same_step, eyes_of_a_step
 from fund2oct.models.training.optimisation import (
     Progress,
     as_list,
+    check_no_maps,
     check_optimizers,
     datasets_of,
     falling,
@@ -43,10 +46,19 @@ class SteppingModule(pl.LightningModule):
         ema_decay: decay, in batches, of the averaged generator.
         gradient_clip: largest norm of a network's gradient; 0 turns it off.
         seed: seed of the noise.
+
+    Raises:
+        ValueError: if a number is out of its range.
     """
 
+    draws_volumes: ClassVar[bool] = True
+    """False for a model that predicts surfaces and draws no volumes."""
+    translates: ClassVar[bool] = True
+    """False for a pre-training, with whose weights another training begins."""
     conditions: tuple[str, ...] = ()
     """Names of scalars that the networks are told, see ``training.conditions.Conditions``."""
+    reads_grid: bool = True
+    """False where the generator does not read where the A-scans lie on the photo, see ``networks.lift``."""
     monitored: ClassVar[str] = "val/aligned/l1"
     """What a ``ReduceLROnPlateau`` of ``configure_optimizers`` watches."""
     generator: nn.Module
@@ -63,6 +75,13 @@ class SteppingModule(pl.LightningModule):
         seed: int,
     ) -> None:
         super().__init__()
+        for name, value, sound, expected in (
+            ("decay_from", decay_from, 0 <= decay_from <= 1, "a share in [0, 1]"),
+            ("ema_decay", ema_decay, 0 <= ema_decay < 1, "a share in [0, 1)"),
+            ("gradient_clip", gradient_clip, gradient_clip >= 0, "0, for none, or more"),
+        ):
+            if not sound:  # NaN is in no range
+                raise ValueError(f"{name}: expected {expected}, found {value}")
         self.automatic_optimization = False
         self.shape = shape[0], shape[1], shape[2]
         self.learning_rate = learning_rate
@@ -80,6 +99,7 @@ class SteppingModule(pl.LightningModule):
         """What the files of ``init_from`` say of their trainings, until the data of this one are known."""
         self._finite = FiniteWatch()
         self._progress = Progress()
+        self._step_before: list[int] | None = None
 
     def rate_factor(self, step: int) -> float:
         """Share of the learning rate at a step: 1, then linearly to 0."""
@@ -113,6 +133,8 @@ class SteppingModule(pl.LightningModule):
         """Put what is frozen into evaluation mode, and learn of loaders what no datamodule told."""
         warn_without_end(self.trainer, self.decay_from)
         rest_frozen(*networks)
+        if not self.reads_grid:
+            check_no_maps(self.trainer)
         content = getattr(getattr(self.trainer, "datamodule", None), "content", None)
         if content not in (None, "pairs"):
             return  # the datamodule told of its eyes when it was set up
@@ -147,6 +169,21 @@ class SteppingModule(pl.LightningModule):
         for one in self.begun:
             one.warn_of_other_photos(self.photos_px)
         self.begun = []
+
+    def check_same_training(self, checkpoint: Mapping[str, Any], stored: Task | None) -> None:
+        """Refuse to go on from a checkpoint with other data; steps are compared once there are loaders.
+
+        Where a model is loaded for use, or to be trained on other data, nothing is compared.
+        """
+        if self._trainer is None or self.trainer.state.fn != TrainerFn.FITTING:
+            return
+        check_same_data(checkpoint, stored, self)
+        self._step_before = checkpoint[TASK_KEY].get("eyes_of_a_step")
+
+    def on_train_start(self) -> None:
+        """Refuse to go on in steps of another number of eyes."""
+        before, self._step_before = self._step_before, None
+        check_same_step(before, eyes_of_a_step(self.trainer))
 
     def on_train_epoch_end(self) -> None:
         """Step the schedules; stop where the training diverged."""

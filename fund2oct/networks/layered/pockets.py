@@ -56,7 +56,7 @@ def dark_pockets(layers: Tensor, frame: LayerFrame, spacing_x_mm: float) -> Tens
         dark = bscans[:, :, : max(1, top - 1)].flatten(1).median(1).values.view(-1, 1, 1, 1)
         band = bscans[:, :, top:bottom]
         tissue = band.flatten(1).median(1).values.view(-1, 1, 1, 1)
-        window = _odd((bottom - top) * _LEAST_SHARE), _odd(_LEAST_MM / spacing_x_mm)
+        window = odd_size((bottom - top) * _LEAST_SHARE), odd_size(_LEAST_MM / spacing_x_mm)
         found = (_mean(band, window) - dark < _DARK * (tissue - dark)).float()
         edge = max(1, round((bottom - top) * _EDGE_SHARE))
         found[:, :, :edge] = 0
@@ -65,7 +65,7 @@ def dark_pockets(layers: Tensor, frame: LayerFrame, spacing_x_mm: float) -> Tens
         return opened.unflatten(0, (len(layers), -1)).transpose(1, 2)
 
 
-def _odd(size: float) -> int:
+def odd_size(size: float) -> int:
     """The nearest odd number of at least 3."""
     return max(3, 2 * round((size - 1) / 2) + 1)
 

@@ -65,6 +65,28 @@ def test_a_share_that_hides_nothing_is_refused(build, wrong, message):
             build(hidden=hidden)
 
 
+@pytest.mark.parametrize(
+    ("build", "wrong", "message"),
+    [
+        (partial(MaskedPhotos, "own"), {"cells": 0}, "cells: expected at least 1, found 0"),
+        (partial(MaskedVolumes, SHAPE), {"cells": [10]}, r"cells: expected two numbers .*, found \[10\]"),
+        (partial(MaskedVolumes, SHAPE), {"cells": [4, 0]}, r"cells: .*, found \[4, 0\]"),
+        (partial(MaskedPairs, SHAPE, "own"), {"photo_cells": -1}, "photo_cells: .*, found -1"),
+        (partial(Pix2Vol, SHAPE, "own"), {"texture": []}, r"texture: expected one or more .*, found \[\]"),
+        (partial(Pix2Vol, SHAPE, "own"), {"judged_slices": -1}, "judged_slices: expected 0, .*, found -1"),
+    ],
+)
+def test_numbers_of_which_nothing_can_be_built_are_refused(build, wrong, message):
+    with pytest.raises(ValueError, match=message):
+        build(**wrong)
+
+
+def test_photos_alone_are_asked_for_where_there_are_pairs(tiny_eyes):
+    trainer, data = pl.Trainer(max_steps=1, **QUIET), FundusOCTDataModule(str(tiny_eyes), batch_size=2)
+    with pytest.raises(ValueError, match=r"photos alone, .*set data\.init_args\.content=photos"):
+        trainer.fit(MaskedPhotos("own"), datamodule=data)
+
+
 def test_shares_at_the_edge_are_taken():
     assert MaskedPhotos("own", hidden=1 / 64).hidden == 1 / 64
     assert MaskedVolumes(SHAPE, hidden=0).hidden == 0, "a plain autoencoder"

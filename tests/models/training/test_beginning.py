@@ -221,3 +221,31 @@ def test_a_copy_of_the_weights_beside_nothing_is_begun_with(tiny_checkpoint, tin
     shutil.copy(tmp_path / "model.safetensors", tmp_path / "moved.safetensors")
     file = str(tmp_path / "moved.safetensors")
     assert begun(Pix2Vol(SHAPE, **TINY_PIX2VOL, init_from=file), tiny_eyes, 1).seen_eyes.before == ()
+
+
+def test_weights_that_read_other_conditions_or_masks_are_left_out(tiny_eyes, tmp_path, caplog):
+    def told(condition, mask, **options):
+        options |= {"conditions": [f"laterality={condition}"], "masks": [mask]}
+        return SurfaceModel(SHAPE, encoder="own", surface_width=8, **options)
+
+    theirs, file = told("OD", "vessels"), tmp_path / "told.ckpt"
+    theirs.configure_model()
+    with torch.no_grad():
+        for weight in theirs.generator_ema.parameters():
+            weight.fill_(0.5)
+    stored = {"state_dict": theirs.state_dict(), "hyper_parameters": dict(theirs.hparams), TASK_KEY: {}}
+    torch.save(stored, file)
+    parts = {".known.scale_and_shift.", ".known.masks."}
+    for given, left in (
+        (("OD", "vessels"), set()),
+        (("OD", "disc"), {".known.masks."}),
+        (("OS", "vessels"), {".known.scale_and_shift."}),
+    ):
+        caplog.clear()
+        with caplog.at_level("INFO"):
+            model = begun(told(*given, init_from=str(file)), tiny_eyes)
+        for name, weight in model.generator.state_dict().items():
+            read = {part for part in parts if part in name}
+            assert bool((weight == 0.5).all()) == (not read & left), name
+        (line,) = [one.message for one in caplog.records if one.message.startswith("init_from")]
+        assert ("of conditions or masks other than those of the file" in line) == bool(left)

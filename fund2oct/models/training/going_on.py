@@ -1,0 +1,104 @@
+"""What has to be the same where a training goes on from a checkpoint."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import pytorch_lightning as pl
+import torch
+
+from fund2oct.by_path import listed
+from fund2oct.models.task import TASK_KEY, Task
+
+_AXES = "slices", "rows", "A-scans"
+_FAR_MM = 0.01
+_ROUNDING = 1e-6
+_INSTEAD = "or begin a new training with its weights (model.init_args.init_from)"
+
+
+def check_same_data(checkpoint: Mapping[str, Any], stored: Task | None, model: Any) -> None:
+    """Refuse to go on with photos, volumes or conditions of another kind.
+
+    A checkpoint tells one kind, by which a new photo is prepared, and which its weights have to be used to.
+
+    Args:
+        checkpoint: what it holds.
+        stored: the task in it; None of a training on photos or volumes alone.
+        model: the model that goes on, which knows the data of this training.
+
+    Raises:
+        ValueError: if something differs; the message names it.
+    """
+    about, arguments = checkpoint[TASK_KEY], checkpoint.get("hyper_parameters", {})
+    told: dict[str, tuple[Any, Any]] = {}
+    if "masks" in arguments:
+        told["model.init_args.masks"] = listed(arguments["masks"] or ()), list(model.masks)
+    if stored and model.task:
+        told |= _of_tasks(stored, model.task)
+    elif about.get("fundus_px") and model.photos_px:  # of photos alone
+        told["data.init_args.fundus_px"] = about["fundus_px"], model.photos_px
+    if differ := [f"{name}: {there}, here {here}" for name, (there, here) in told.items() if there != here]:
+        raise ValueError(
+            f"the checkpoint was trained on other data than this training's ({'; '.join(differ)}); resume "
+            f"with the same, {_INSTEAD}"
+        )
+
+
+def _of_tasks(stored: Task, here: Task) -> dict[str, tuple[Any, Any]]:
+    """What two tasks say of their data, by the setting that decides it; what one lacks is left out."""
+    one, other = stored.preparation, here.preparation
+    told: dict[str, tuple[Any, Any]] = {
+        "data.init_args.fundus_px": (stored.fundus_px, here.fundus_px),
+        "data.init_args.even_light": (one.even_light, other.even_light),
+        "data.init_args.even_levels": (one.even_levels, other.even_levels),
+        "model.init_args.conditions": (list(stored.conditions.names), list(here.conditions.names)),
+    }
+    if one.photo_px and other.photo_px:
+        told["width of the photos in the file"] = one.photo_px, other.photo_px
+    for of, mm, here_mm in zip(_AXES, stored.spacing_mm, here.spacing_mm, strict=True):
+        known = not (math.isnan(mm) or math.isnan(here_mm))
+        if known and not math.isclose(mm, here_mm, rel_tol=_ROUNDING):
+            told[f"distance of {of} in mm"] = mm, here_mm
+    # A file holds a pattern of the user's own in another form, so that places are compared.
+    places, here_places = (task.scan.coordinates(17) for task in (stored, here))
+    if places.shape != here_places.shape or not torch.allclose(places, here_places, atol=_FAR_MM):
+        told["lines of the scan"] = str(len(places)), f"{len(here_places)} elsewhere on the retina"
+    return told
+
+
+def eyes_of_a_step(trainer: pl.Trainer) -> list[int] | None:
+    """Processes of a training, and eyes in a batch of each; None where its loader does not tell."""
+    size = getattr(trainer.train_dataloader, "batch_size", None)
+    return [trainer.world_size, size] if isinstance(size, int) else None
+
+
+def check_same_step(before: Sequence[int] | None, here: Sequence[int] | None) -> None:
+    """Refuse to go on in steps of another number of eyes.
+
+    A checkpoint counts steps. Of other ones there are more or fewer in an epoch and in the whole training, so
+    that the rates would jump, and the eyes that the epoch has not shown yet would be others.
+
+    Args:
+        before: what :func:`eyes_of_a_step` said of the training so far; None where it is not known.
+        here: what it says now.
+
+    Raises:
+        ValueError: if the numbers differ.
+
+    Example:
+        >>> check_same_step([2, 4], [1, 8])  # two processes of four eyes, or one of eight
+        >>> check_same_step([2, 4], [1, 4])
+        Traceback (most recent call last):
+        ...
+        ValueError: the checkpoint's training took 8 eyes a step (processes x batch_size: 2 x 4), this one ...
+    """
+    if before and here and math.prod(before) != math.prod(here):
+        (n, size), (n_here, size_here) = before, here
+        raise ValueError(
+            f"the checkpoint's training took {n * size} eyes a step (processes x batch_size: {n} x {size}), "
+            f"this one would take {n_here * size_here} ({n_here} x {size_here}); its rates would jump, and "
+            "eyes of the epoch be left out or shown again; resume with as many eyes a step (trainer.devices, "
+            f"data.init_args.batch_size), {_INSTEAD}"
+        )
