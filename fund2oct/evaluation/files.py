@@ -9,21 +9,17 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
 from torch import Tensor
 
 from fund2oct.by_path import listed
-from fund2oct.data.loading.index import EyeIndex
-from fund2oct.data.loading.regularity import usable_eyes
-from fund2oct.data.store.reader import EyeReader
 from fund2oct.evaluation.answers.answer import Answer, Given
 from fund2oct.evaluation.answers.floors import rescan
 from fund2oct.evaluation.checkpoints import missing_note
 from fund2oct.evaluation.compare import compare
 from fund2oct.evaluation.distances import DEFAULT, Wanted, build_distances
 from fund2oct.evaluation.generated import write_generated
-from fund2oct.evaluation.held_out import choose_eyes, common_preparation, preparation_notes
+from fund2oct.evaluation.held_out import unseen_eyes
 from fund2oct.evaluation.own import Own
 from fund2oct.evaluation.pairs import PairedEyes
 from fund2oct.evaluation.protocol import find_protocol
@@ -143,15 +139,8 @@ def _unseen(real: VolumeSource, model: VolumeModel, name: str) -> tuple[VolumeSo
     """The real eyes that may judge a model, prepared for it, and how they were chosen."""
     if not isinstance(real, EyeFiles):
         raise DataError(f"{real.name}: holds no photos to translate; give --real a file of eyes (.h5)")
-    with EyeReader(real.paths) as reader:
-        every, digest = EyeIndex.read(reader, real.keys), reader.digest()
-    usable, left_out = usable_eyes(every, "pairs", None, real.name)
-    index = every.subset(np.flatnonzero(usable))
-    chosen = choose_eyes({name: model}, index.names(), digest, real.name, least=2)
-    preparation = common_preparation({name: model})
-    notes = preparation_notes(preparation, *index.prepared.mean(0).tolist())
-    how = [chosen.how, *(f"{note}." for note in left_out)]
-    return PreparedEyes(real, chosen.keys, preparation), [*how, *notes]
+    found = unseen_eyes({name: model}, real.paths, real.name, keys=real.keys, least=2)
+    return PreparedEyes(real, found.keys, found.preparation), found.notes
 
 
 @contextmanager
