@@ -23,13 +23,10 @@ from concurrent.futures import Executor
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
 
 from fund2oct.by_path import listed
-from fund2oct.data import EyeReader, FundusOCTDataModule
-from fund2oct.data.loading.index import EyeIndex
-from fund2oct.data.loading.regularity import usable_eyes
+from fund2oct.data import FundusOCTDataModule
 from fund2oct.evaluation.answers.answer import Answer
 from fund2oct.evaluation.answers.controls import (
     PredictsSurfaces,
@@ -44,13 +41,7 @@ from fund2oct.evaluation.answers.training_eyes import TrainingEyes
 from fund2oct.evaluation.answers.twins import twins_of_test_eyes
 from fund2oct.evaluation.compare import compare
 from fund2oct.evaluation.distances import CHEAP, DEFAULT, Wanted, build_distances
-from fund2oct.evaluation.held_out import (
-    HeldOutEyes,
-    choose_eyes,
-    common_preparation,
-    preparation_notes,
-    task_of,
-)
+from fund2oct.evaluation.held_out import HeldOutEyes, task_of, unseen_eyes
 from fund2oct.evaluation.own import LoadedEyes, Own
 from fund2oct.evaluation.report.folder import write_report
 from fund2oct.evaluation.report.pictures import Picture
@@ -243,25 +234,19 @@ def evaluate_checkpoints(
     fundus_px = {loaded.task.fundus_px for loaded in models.values() if loaded.task}
     if any(loaded.shape != shape for loaded in models.values()) or len(fundus_px) > 1:
         raise ValueError("checkpoints: expected models of one volume shape and one photo size")
-    preparation = common_preparation(models)
-    with EyeReader(data) as reader:
-        every, digest = EyeIndex.read(reader), reader.digest()
-    usable, left_out = usable_eyes(every, "pairs", shape, data)
-    index = every.subset(np.flatnonzero(usable))
-    chosen = choose_eyes(models, index.names(), digest, data)
-    trained = set().union(*(task_of(model).seen.trained(index.names()) for model in models.values()))
+    found = unseen_eyes(models, data, data, shape)
+    trained = set().union(*(task_of(model).seen.trained(found.names) for model in models.values()))
     datamodule = FundusOCTDataModule(
         data,
         volume_shape=shape,
         fundus_px=fundus_px.pop(),
-        even_light=preparation.even_light,
-        even_levels=preparation.even_levels,
-        split={"train": sorted(trained - set(chosen.keys)), "val": [], "test": list(chosen.keys)},
+        even_light=found.preparation.even_light,
+        even_levels=found.preparation.even_levels,
+        split={"train": sorted(trained - set(found.keys)), "val": [], "test": list(found.keys)},
     )
     datamodule.prepare_data()
     datamodule.setup()
-    notes = [chosen.how, *(f"{note}." for note in left_out)]
-    notes += preparation_notes(preparation, *index.prepared.mean(0).tolist())
+    notes = found.notes
     if len(models) > 1:  # a name may be that of the run, of which several are given
         paths = zip(models, listed(checkpoints), strict=True)
         notes += [f"*{name}* is the checkpoint `{path}`." for name, path in paths]

@@ -2,26 +2,24 @@
 
 from __future__ import annotations
 
+import shutil
 import tempfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
 from torch import Tensor
 
 from fund2oct.by_path import listed
-from fund2oct.data.loading.index import EyeIndex
-from fund2oct.data.loading.regularity import usable_eyes
-from fund2oct.data.store.reader import EyeReader
 from fund2oct.evaluation.answers.answer import OTHER_EYES, Answer, Given
 from fund2oct.evaluation.answers.floors import rescan
 from fund2oct.evaluation.checkpoints import missing_note
 from fund2oct.evaluation.compare import compare
 from fund2oct.evaluation.distances import DEFAULT, Wanted, build_distances
 from fund2oct.evaluation.generated import write_generated
-from fund2oct.evaluation.held_out import choose_eyes, common_preparation, preparation_notes
+from fund2oct.evaluation.held_out import unseen_eyes
 from fund2oct.evaluation.own import Own
 from fund2oct.evaluation.pairs import PairedEyes
 from fund2oct.evaluation.protocol import find_protocol
@@ -29,7 +27,7 @@ from fund2oct.evaluation.report.folder import write_report
 from fund2oct.evaluation.sources import EyeFiles, PreparedEyes, VolumeSource, open_source
 from fund2oct.eye import DataError
 from fund2oct.models import Batch, VolumeModel, load_model
-from fund2oct.models.checkpoint import import_class
+from fund2oct.models.checkpoint import CHECKPOINT_ENDINGS, import_class
 from fund2oct.models.published import is_address, is_published
 from fund2oct.outputs import check_folder
 from fund2oct.processes import processes_beside
@@ -38,7 +36,6 @@ from fund2oct.visual.style import known_figure_formats
 
 _NOTHING = Own()
 _GENERATED = "generated"
-_CHECKPOINTS = (".ckpt", ".pt", ".pth")
 
 
 def evaluate_files(
@@ -97,7 +94,7 @@ def evaluate_files(
     device = torch.device(device)
     real_source = open_source(real, adapt=chosen.adapt_real)
     loaded, notes = None, list[str]()
-    if Path(fake).suffix.lower() in _CHECKPOINTS or is_published(fake) or is_address(fake):
+    if Path(fake).suffix.lower() in CHECKPOINT_ENDINGS or is_published(fake) or is_address(fake):
         loaded = load_model(fake, [import_class(path) for path in listed(model)], device)
         if not loaded.draws_volumes:
             raise ValueError(
@@ -112,18 +109,15 @@ def evaluate_files(
     first = real_source.read(real_source.keys[0])
     # Before hours of generating and checking: the weights may not be at hand.
     wanted = build_distances(distances, first.scan, len(real_source.keys), device, seed)
-    with tempfile.TemporaryDirectory() as folder, torch.inference_mode():
-        if loaded is None:
-            fake_source = open_source(fake, n_slices=first.scan.n_slices)
-        else:
-            fake_source = _drawn(loaded, real_source, Path(folder) / "generated.h5", str(fake), seed)
-        eyes = PairedEyes(real_source, fake_source, chosen, device)
-        answers = [_given(), _given_to_others(eyes)]
-        drawn = answers[0].name
-        if eyes.has_rescan:
-            answers.insert(0, rescan())
-        answers += own.answers
-        with processes_beside(len(eyes.keys)) as pool:
+    answered = _volumes_of(fake, loaded, real_source, Path(out), seed)
+    with torch.inference_mode(), answered as fake_source:
+        with processes_beside(len(real_source.keys)) as pool:
+            eyes = PairedEyes(real_source, fake_source, chosen, device, pool=pool)
+            answers = [_given(), _given_to_others(eyes)]
+            drawn = answers[0].name
+            if eyes.has_rescan:
+                answers.insert(0, rescan())
+            answers += own.answers
             found = compare(eyes, answers, wanted, pool, own.measures)
         description = {
             "name": chosen.name,
@@ -146,22 +140,35 @@ def _unseen(real: VolumeSource, model: VolumeModel, name: str) -> tuple[VolumeSo
     """The real eyes that may judge a model, prepared for it, and how they were chosen."""
     if not isinstance(real, EyeFiles):
         raise DataError(f"{real.name}: holds no photos to translate; give --real a file of eyes (.h5)")
-    with EyeReader(real.paths) as reader:
-        every, digest = EyeIndex.read(reader, real.keys), reader.digest()
-    usable, left_out = usable_eyes(every, "pairs", None, real.name)
-    index = every.subset(np.flatnonzero(usable))
-    chosen = choose_eyes({name: model}, index.names(), digest, real.name, least=2)
-    preparation = common_preparation({name: model})
-    notes = preparation_notes(preparation, *index.prepared.mean(0).tolist())
-    how = [chosen.how, *(f"{note}." for note in left_out)]
-    return PreparedEyes(real, chosen.keys, preparation), [*how, *notes]
+    found = unseen_eyes({name: model}, real.paths, real.name, keys=real.keys, least=2)
+    return PreparedEyes(real, found.keys, found.preparation), found.notes
 
 
-def _drawn(model: VolumeModel, real: VolumeSource, path: Path, name: str, seed: int) -> VolumeSource:
-    write_generated(model, real, path, seed)
-    source = open_source(path)
-    source.name = name
-    return source
+@contextmanager
+def _volumes_of(
+    fake: str | Path, model: VolumeModel | None, real: VolumeSource, out: Path, seed: int
+) -> Iterator[VolumeSource]:
+    """The volumes of files, or those that a model draws, in a file that lies where the report will lie."""
+    first = real.read(real.keys[0])
+    if model is None:
+        yield open_source(fake, n_slices=first.scan.n_slices)
+        return
+    # The system's own folder for what is temporary is often small, or in memory.
+    place = out if out.is_dir() else out.absolute().parent
+    place.mkdir(parents=True, exist_ok=True)
+    needed = len(real.keys) * first.volume.nbytes
+    free = shutil.disk_usage(place).free
+    if free < needed:
+        raise DataError(
+            f"{place}: expected room for {needed / 2**20:.0f} MiB of generated volumes, which lie here while "
+            f"they are measured, found {free / 2**20:.0f} MiB; make room, or write the report to another disk"
+        )
+    with tempfile.TemporaryDirectory(prefix=".generated-", dir=place) as folder:
+        path = Path(folder) / "generated.h5"
+        write_generated(model, real, path, seed)
+        source = open_source(path)
+        source.name = str(fake)
+        yield source
 
 
 def _given() -> Answer:

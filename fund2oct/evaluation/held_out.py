@@ -2,19 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import replace
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 
+import numpy as np
 import torch
 from torch import Tensor
 from torch.utils.data import DataLoader, default_collate
 
 from fund2oct.data import EyeReader, FundusOCTDataModule
 from fund2oct.data.loading.finish import vessels_of, with_vessels
+from fund2oct.data.loading.index import EyeIndex
+from fund2oct.data.loading.regularity import usable_eyes
 from fund2oct.data.loading.split import EyeName, HeldOut
 from fund2oct.data.preparing.preparation import Preparation
 from fund2oct.data.preparing.slices import kept_lines
 from fund2oct.data.store.patients import one_name_each
+from fund2oct.data.store.shards import EyePaths
 from fund2oct.evaluation.answers.others import one_patient_note, other_eyes
 from fund2oct.evaluation.protocol import SEVERAL_SCANS
 from fund2oct.eye import DataError
@@ -79,6 +83,57 @@ class HeldOutEyes:
             labels = [self._reader.array(key, "lesions") for key in batch["key"]]
             batch["lesions"] = torch.stack([torch.from_numpy(label) for label in labels])
         return VolumeModel.prepare(with_vessels(to_device(batch, self._device), self._vessels))
+
+
+@dataclass(frozen=True)
+class UnseenEyes:
+    """The eyes of files that may judge models.
+
+    Args:
+        keys: of these eyes.
+        names: of all eyes that could be used, those of the training among them.
+        preparation: what is done to photos and volumes, as in the training.
+        notes: how the eyes were chosen and prepared, for the report.
+    """
+
+    keys: tuple[str, ...]
+    names: Sequence[EyeName]
+    preparation: Preparation
+    notes: list[str]
+
+
+def unseen_eyes(
+    models: Mapping[str, VolumeModel],
+    data: EyePaths,
+    name: str,
+    shape: tuple[int, int, int] | None = None,
+    keys: Iterable[str] | None = None,
+    least: int = 1,
+) -> UnseenEyes:
+    """Find the eyes of files that none of the models was trained on.
+
+    Args:
+        models: by name, each with its task.
+        data: the files.
+        name: of the files, for the words.
+        shape: ``(S, Z, X)`` that volumes are brought to; None keeps them as they are.
+        keys: eyes to choose from; None takes all.
+        least: eyes that are needed.
+
+    Raises:
+        DataError: if a file cannot be used, or fewer eyes are left.
+        ValueError: if the models were trained with several preparations.
+    """
+    preparation = common_preparation(models)
+    with EyeReader(data) as reader:
+        every, digest = EyeIndex.read(reader, keys), reader.digest()
+    usable, left_out = usable_eyes(every, "pairs", shape, name)
+    index = every.subset(np.flatnonzero(usable))
+    names = index.names()
+    chosen = choose_eyes(models, names, digest, name, least)
+    notes = [chosen.how, *(f"{note}." for note in left_out)]
+    notes += preparation_notes(preparation, *index.prepared.mean(0).tolist())
+    return UnseenEyes(chosen.keys, names, preparation, notes)
 
 
 def choose_eyes(

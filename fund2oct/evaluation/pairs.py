@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import math
+from collections import deque
 from collections.abc import Iterator
+from concurrent.futures import Executor, Future
 from dataclasses import dataclass
 from statistics import fmean
 from typing import Any, cast
@@ -20,10 +22,15 @@ from fund2oct.evaluation.sources import Scan, VolumeSource
 from fund2oct.eye import Array, DataError
 from fund2oct.geometry import ScanPattern
 from fund2oct.models import Batch
+from fund2oct.processes import Here, n_cores
 from fund2oct.progress import with_progress
 from fund2oct.retina import align, aligned_mask, estimate_pose
 
 Spacing = tuple[float, float, float]
+_Poses = tuple[tuple[Array, bool], tuple[Array, bool]]
+"""Of a real volume and its answer: the pose, ``(S, K)`` micrometres, and whether it is sure in all slices."""
+
+_HERE = Here()
 
 _OPTIONAL = ("fundus", "rescan", "boundaries_um", "lesions")
 """Arrays of the real eyes that are used if all eyes have them."""
@@ -46,6 +53,7 @@ class PairedEyes:
         protocol: says which shape the volumes must have.
         device: where batches are put.
         batch_size: eyes in a batch.
+        pool: processes that find the poses, while this one reads and checks the volumes.
 
     Raises:
         DataError: if there are fewer than two real eyes, an answer is missing, or a volume cannot be
@@ -59,6 +67,7 @@ class PairedEyes:
         protocol: Protocol,
         device: torch.device,
         batch_size: int = 4,
+        pool: Executor = _HERE,
     ) -> None:
         _check_keys(real, fake)
         self.keys = real.keys
@@ -69,10 +78,7 @@ class PairedEyes:
         first = real.read(self.keys[0])
         shape = protocol.shape or _shape(first.volume)
         self.shape = shape
-        self._checked = {
-            key: _check_pair(real, fake, shape, protocol.advice, key)
-            for key in with_progress(self.keys, len(self.keys), "checking volumes")
-        }
+        self._checked, self._poses = _check_pairs(real, fake, shape, protocol.advice, pool)
         found = list(self._checked.values())
         self.patients = tuple(one_name_each([pair.patient for pair in found]))
         self._others = other_eyes(self.patients, [pair.laterality for pair in found])
@@ -81,7 +87,10 @@ class PairedEyes:
         self._photo_px = first.eye.fundus_px if first.eye else None
         scans = {pair.scan for pair in found}
         self.scan: ScanPattern | None = scans.pop() if len(scans) == 1 else None
-        self.notes = [*one_patient_note(self.patients), *_notes(real, fake, found)]
+        self.notes = [
+            *one_patient_note(self.patients),
+            *_notes(real, fake, found, list(self._poses.values())),
+        ]
 
     def batches(self) -> Iterator[Batch]:
         """All eyes, a few at a time."""
@@ -99,7 +108,8 @@ class PairedEyes:
     def answer(self, key: str) -> tuple[Tensor, Tensor]:
         """The volume that answers for an eye, ``(1, S, Z, X)`` in [0, 1], and its pose ``(S, 3)``."""
         volume = _to_float(self._fake.read(key).volume)[None]
-        return volume.to(self._device), torch.from_numpy(self._checked[key].fake_pose_um).to(self._device)
+        pose_um, _ = self._poses[key][1]
+        return volume.to(self._device), torch.from_numpy(pose_um).to(self._device)
 
     def _collate(self, keys: tuple[str, ...]) -> Batch:
         samples = [self._sample(key) for key in keys]
@@ -119,7 +129,7 @@ class PairedEyes:
             "key": key,
             "diagnosis": scan.eye.diagnosis if scan.eye else "",
             "volume": _to_float(scan.volume)[None],
-            "pose_um": torch.from_numpy(checked.pose_um),
+            "pose_um": torch.from_numpy(self._poses[key][0][0]),
             "spacing_z_mm": torch.tensor(checked.spacing_mm[1], dtype=torch.float32),
             "spacing_x_mm": torch.tensor(checked.spacing_mm[2], dtype=torch.float32),
             "fake": volume,
@@ -141,10 +151,7 @@ class PairedEyes:
 class _Checked:
     """What is kept of a pair; ``optional`` names those of ``_OPTIONAL`` that its real eye has."""
 
-    pose_um: Array
-    fake_pose_um: Array
     spacing_mm: Spacing
-    uncertain: tuple[bool, bool]
     optional: frozenset[str]
     scan: ScanPattern
     apart_mm: float
@@ -155,7 +162,8 @@ class _Checked:
 def _check_keys(real: VolumeSource, fake: VolumeSource) -> None:
     if len(real.keys) < 2:
         raise DataError(f"{real.name}: expected at least two eyes to compare, found {len(real.keys)}")
-    missing = [key for key in real.keys if key not in set(fake.keys)]
+    there = set(fake.keys)
+    missing = [key for key in real.keys if key not in there]
     if missing:
         raise DataError(
             f"{fake.name}: expected a volume for each of the {len(real.keys)} eyes of {real.name}, "
@@ -163,21 +171,46 @@ def _check_keys(real: VolumeSource, fake: VolumeSource) -> None:
         )
 
 
+def _check_pairs(
+    real: VolumeSource, fake: VolumeSource, shape: tuple[int, int, int], advice: str, pool: Executor
+) -> tuple[dict[str, _Checked], dict[str, _Poses]]:
+    """Read and check all pairs, while ``pool`` finds their poses; few volumes are in memory at once."""
+    checked: dict[str, _Checked] = {}
+    poses: dict[str, _Poses] = {}
+    pending: deque[tuple[str, Future[_Poses]]] = deque()
+    most = 2 * n_cores()
+    for key in with_progress(real.keys, len(real.keys), "checking volumes"):
+        scans = real.read(key), fake.read(key)
+        checked[key] = _check_pair(real, fake, scans, shape, advice, key)
+        volumes = scans[0].volume, scans[1].volume
+        pending.append((key, pool.submit(_poses_of, volumes, checked[key].spacing_mm)))
+        while len(pending) > most:
+            done, found = pending.popleft()
+            poses[done] = found.result()
+    poses |= {done: found.result() for done, found in pending}
+    return checked, poses
+
+
+def _poses_of(volumes: tuple[Array, Array], spacing_mm: Spacing) -> _Poses:
+    real, fake = (estimate_pose(volume, spacing_mm) for volume in volumes)
+    return (real.pose_um, bool(real.ok.all())), (fake.pose_um, bool(fake.ok.all()))
+
+
 def _check_pair(
-    real: VolumeSource, fake: VolumeSource, shape: tuple[int, int, int], advice: str, key: str
+    real: VolumeSource,
+    fake: VolumeSource,
+    scans: tuple[Scan, Scan],
+    shape: tuple[int, int, int],
+    advice: str,
+    key: str,
 ) -> _Checked:
-    scans = real.read(key), fake.read(key)
     for source, scan in zip((real, fake), scans, strict=True):
         _check_volume(f"{source.name}: eye {key!r}", scan.volume, shape, advice)
     spacing_mm = _spacing(scans[0])
     _check_lengths(f"{fake.name}: eye {key!r}", scans[1], spacing_mm)
-    poses = [estimate_pose(scan.volume, spacing_mm) for scan in scans]
     eye = scans[0].eye
     return _Checked(
-        poses[0].pose_um,
-        poses[1].pose_um,
         spacing_mm,
-        (not poses[0].ok.all(), not poses[1].ok.all()),
         frozenset(name for name in _OPTIONAL if eye and getattr(eye, name) is not None),
         scans[0].scan,
         _apart_mm(*scans),
@@ -224,12 +257,12 @@ def _spacing(scan: Scan) -> Spacing:
     return math.nan, ASSUMED_DEPTH_MM / n_depth, fmean(ASSUMED_SCAN.length_mm) / n_ascans
 
 
-def _notes(real: VolumeSource, fake: VolumeSource, found: list[_Checked]) -> list[str]:
+def _notes(real: VolumeSource, fake: VolumeSource, found: list[_Checked], poses: list[_Poses]) -> list[str]:
     notes = []
     if beyond := sorted(set(fake.keys) - set(real.keys)):
         notes.append(f"{fake.name} has {len(beyond)} volumes more, left out: {_some(beyond)}.")
     for place, source in enumerate((real, fake)):
-        if uncertain := sum(pair.uncertain[place] for pair in found):
+        if uncertain := sum(not pair[place][1] for pair in poses):
             notes.append(
                 f"The outer retina, and with it the pose, is uncertain in slices of {uncertain} of "
                 f"{len(found)} volumes of {source.name}."

@@ -42,7 +42,8 @@ _CHECKPOINTS = ("a zip archive", "a Python pickle")
 """Kinds of :func:`fund2oct.file_kinds.kind_of` that torch writes."""
 
 
-_ENDINGS = (".ckpt", ".pt", ".pth", ".safetensors")
+CHECKPOINT_ENDINGS = (".ckpt", ".pt", ".pth", ".safetensors")
+"""Endings of files that hold a model, in small letters."""
 
 
 class CheckpointError(ValueError):
@@ -141,7 +142,7 @@ def names_a_model(word: str) -> bool:
         (True, True, False)
     """
     path = Path(word)
-    if is_address(word) or is_published(path) or path.suffix.lower() in _ENDINGS:
+    if is_address(word) or is_published(path) or path.suffix.lower() in CHECKPOINT_ENDINGS:
         return True
     if path.is_dir():
         return bool(_within(path))

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from fund2oct.phantom.grid import Array, smoothstep
+from fund2oct.retina.layers import EPITHELIUM_UM
 
 LAYERS = ("RNFL", "GCL", "IPL", "INL", "OPL", "ONL", "ELM", "EZ", "RPE", "choroid")
 """The tissue below each boundary but the last; ``ELM`` is the myoid zone and ``EZ`` reaches the RPE."""
@@ -83,7 +84,7 @@ class Anatomy:
             "ONL": 52 + 44 * np.exp(-r2 / 0.8**2) + 10 * hill,
             "ELM": 16 + 6 * cone,
             "EZ": 30 + 14 * cone,
-            "RPE": np.full_like(x, 26),
+            "RPE": np.full_like(x, EPITHELIUM_UM),
         }
         for scale, name in zip(self.layer_scale[1:9], LAYERS[1:9], strict=True):
             thickness[name] = thickness[name] * scale * outside_disc

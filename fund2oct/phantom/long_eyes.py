@@ -17,6 +17,7 @@ from numpy.polynomial import legendre
 from fund2oct.geometry import RadialScan
 from fund2oct.phantom.anatomy import Anatomy
 from fund2oct.phantom.grid import Array, PhotoGrid, smoothstep
+from fund2oct.phantom.pose import MOTION_UM
 from fund2oct.phantom.rendering.oct import VitreousLine
 from fund2oct.retina.pose import N_POSE
 
@@ -25,7 +26,6 @@ LONG_SCAN = RadialScan(length_mm=12.0)
 LONG_HALF_WIDTH_MM = 8.0
 
 _STAPHYLOMA_SHARE, _CRESCENT_SHARE, _HYALOID_SHARE = 0.75, 0.8, 0.6
-_MOTION_UM = (14, 18, 5)
 
 
 @dataclass(frozen=True)
@@ -69,7 +69,7 @@ class LongEye:
         u = (2 * np.arange(x.shape[1]) + 1) / x.shape[1] - 1
         pose = legendre.legfit(u, wall.T, N_POSE - 1).T
         rest = wall - legendre.legval(u, pose.T)
-        pose[:, : len(_MOTION_UM)] += rng.normal(0, 1, (len(x), len(_MOTION_UM))) * _MOTION_UM
+        pose[:, : len(MOTION_UM)] += rng.normal(0, 1, (len(x), len(MOTION_UM))) * MOTION_UM
         return pose.astype(np.float32), rest.astype(np.float32)
 
     def crescent(self, grid: PhotoGrid, anatomy: Anatomy) -> Array:

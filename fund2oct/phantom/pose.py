@@ -9,7 +9,8 @@ from fund2oct.geometry import LineScan, ScanPattern
 from fund2oct.phantom.grid import Array
 from fund2oct.retina.pose import N_POSE
 
-_MOTION_UM = (14, 18, 5)
+MOTION_UM = (14, 18, 5)
+"""Deviations of what moves between slices: height, tilt and curvature."""
 _N_FITTED = 128
 
 
@@ -28,7 +29,7 @@ def sample_pose(rng: np.random.Generator, scan: ScanPattern, depth_um: float) ->
         points = scan.coordinates(_N_FITTED).double().numpy()
         surface = height + points @ gradient + (points * points) @ bend
         pose = legendre.legfit((2 * np.arange(_N_FITTED) + 1) / _N_FITTED - 1, surface.T, N_POSE - 1).T
-        pose[:, :3] += rng.normal(0, 1, (len(pose), 3)) * _MOTION_UM
+        pose[:, :3] += rng.normal(0, 1, (len(pose), 3)) * MOTION_UM
         return pose.astype(np.float32)
     ends = np.array(scan.lines)
     middle, half = ends.mean(1), (ends[:, 1] - ends[:, 0]) / 2
@@ -41,7 +42,7 @@ def sample_pose(rng: np.random.Generator, scan: ScanPattern, depth_um: float) ->
         ],
         1,
     )
-    return (pose + rng.normal(0, 1, pose.shape) * _MOTION_UM).astype(np.float32)
+    return (pose + rng.normal(0, 1, pose.shape) * MOTION_UM).astype(np.float32)
 
 
 def pose_surface(pose_um: Array, n_ascans: int) -> Array:

@@ -14,7 +14,8 @@ from fund2oct.retina.working import ROW_UM, Floats, WorkingVolume
 
 _TALLEST_UM = 640.0
 _ROOF_UM = 64.0
-_VITREOUS_UM = (50.0, 400.0)
+VITREOUS_UM = (50.0, 400.0)
+"""Heights above the inner surface between which the vitreous is looked at."""
 _LEAST_WIDTH_UM, _LEAST_HEIGHT_UM = 300.0, 25.0
 _MAX_SLOPE = 0.7
 _FORBIDDEN = -10.0
@@ -95,7 +96,7 @@ def _levels(
     """Median brightness of each slice's vitreous and retina, ``(S, 1, 1)``."""
     row = np.arange(working.values.shape[1])[:, None]
     above_um = (inner[:, None] - row) * ROW_UM
-    vitreous = (above_um > _VITREOUS_UM[0]) & (above_um < _VITREOUS_UM[1])
+    vitreous = (above_um > VITREOUS_UM[0]) & (above_um < VITREOUS_UM[1])
     retina = (above_um < 0) & (row < epithelium[:, None])
     return _medians(working, vitreous), _medians(working, retina)
 

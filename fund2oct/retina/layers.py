@@ -28,6 +28,10 @@ subretinal fluid parts them, ``RPE`` on ``BM`` but for the epithelium's own thic
 or drusen lift it."""
 
 
+EPITHELIUM_UM = 26.0
+"""Thickness of the healthy pigment epithelium, from its inner surface to Bruch's membrane."""
+
+
 def boundary_index(name: str) -> int:
     """Find the place of a boundary in an array of boundaries ``(n, S, X)``.
 

@@ -17,6 +17,7 @@ from scipy import ndimage
 from torch import Tensor
 
 from fund2oct.retina.fluid import fluid_height_um
+from fund2oct.retina.layers import EPITHELIUM_UM
 from fund2oct.retina.paths import best_path, refine_to_peak
 from fund2oct.retina.pose import pose_surface_um
 from fund2oct.retina.pose_fit import fit_pose
@@ -33,7 +34,6 @@ _SHARPEN_UM = (-24.0, 56.0)
 
 # The ridge's centre lies a third into the epithelium: found on simulated eyes, whose truth is known.
 _CENTRE_TO_BM_UM = 17.0
-_RPE_UM = 26.0
 
 _MIN_CONFIDENCE = 0.25
 _MIN_SHARE = 0.3
@@ -186,16 +186,16 @@ def estimate_pose(volume: ArrayLike, spacing_mm: Spacing) -> PoseEstimate:
 
 
 def _boundaries(found: _Found) -> RetinalBoundaries:
-    rpe_um = found.outer_um - _RPE_UM
+    rpe_um = found.outer_um - EPITHELIUM_UM
     thickness_um = rpe_um - found.ilm_um
     # In a macular hole the epithelium itself is the inner surface: a little below 0 is 0.
-    plausible = (thickness_um > -_RPE_UM) & (thickness_um < _MAX_THICKNESS_UM)
+    plausible = (thickness_um > -EPITHELIUM_UM) & (thickness_um < _MAX_THICKNESS_UM)
     ilm_um = np.minimum(found.ilm_um, rpe_um)
     return RetinalBoundaries(
         ilm_um=ilm_um,
         os_um=np.clip(rpe_um - found.fluid_um, ilm_um, rpe_um),
         rpe_um=rpe_um,
-        bm_um=np.where(found.surface_um - found.outer_um > _RPE_UM, found.surface_um, found.outer_um),
+        bm_um=np.where(found.surface_um - found.outer_um > EPITHELIUM_UM, found.surface_um, found.outer_um),
         confidence=found.confidence.clip(0, 1),  # a running mean may exceed 1 by its rounding
         ok=plausible & (found.confidence > _MIN_CONFIDENCE),
     )
@@ -252,7 +252,7 @@ def _search(values: Floats, spacing_mm: Spacing) -> _Found:
     pose = _fill_unknown(fit_pose(torch.from_numpy(outer_um), torch.from_numpy(weights), length_mm))
     return _Found(
         ilm_um=resample(_depth_um(refine_to_peak(edge, inner)), n_ascans, 1),
-        fluid_um=resample((fluid_um - (_RPE_UM - _CENTRE_TO_BM_UM)).clip(0), n_ascans, 1),
+        fluid_um=resample((fluid_um - (EPITHELIUM_UM - _CENTRE_TO_BM_UM)).clip(0), n_ascans, 1),
         outer_um=resample(outer_um, n_ascans, 1),
         surface_um=pose_surface_um(pose, n_ascans).numpy(),
         outer_confidence=resample(outer_trust, n_ascans, 1),

@@ -15,7 +15,8 @@ ROW_UM = 8.0
 _MAX_ASCANS = 256
 _MIN_ASCAN_UM = 25.0
 _FLAT = 0.013
-_WHITE = 0.96
+WHITE = 0.96
+"""Intensity above which a voxel may be fill."""
 
 
 @dataclass(frozen=True)
@@ -63,7 +64,7 @@ def find_fill(volume: Floats) -> NDArray[np.bool_]:
     """Find white or uniform areas that reach in from the top, the bottom or the sides of a slice."""
     flat = ndimage.maximum_filter(volume, (1, 3, 3)) - ndimage.minimum_filter(volume, (1, 3, 3)) < _FLAT
     filled = np.zeros(volume.shape, bool)
-    for candidate in (volume > _WHITE, flat):
+    for candidate in (volume > WHITE, flat):
         for axis in (1, 2):
             filled |= np.logical_and.accumulate(candidate, axis)
             filled |= np.flip(np.logical_and.accumulate(np.flip(candidate, axis), axis), axis)

@@ -114,6 +114,12 @@ def last_checkpoint(run: Path) -> Path | None:
     return max(found, key=lambda path: (path.stat().st_mtime_ns, path.name == "last.ckpt"), default=None)
 
 
+def metrics_files(run: Path) -> list[Path]:
+    """What a training logged, in its order: a file for each time that Slurm started it."""
+    last = run / "metrics.csv"
+    return [*_earlier_metrics(run), *([last] if last.is_file() else [])]
+
+
 def is_started_again(run: Path) -> bool:
     """Whether Slurm has started the job that began a run again: requeued, preempted, or its node failed."""
     if int(os.environ.get("SLURM_RESTART_COUNT") or 0) < 1:
@@ -134,8 +140,12 @@ def _keep_metrics(run: Path) -> None:
     """Lightning's logger would begin ``metrics.csv`` anew."""
     written = run / "metrics.csv"
     if written.is_file():
-        number = sum(1 for _ in run.glob("metrics-*.csv")) + 1
-        written.rename(run / f"metrics-{number}.csv")
+        written.rename(run / f"metrics-{len(_earlier_metrics(run)) + 1}.csv")
+
+
+def _earlier_metrics(run: Path) -> list[Path]:
+    found = [path for path in run.glob("metrics-*.csv") if path.stem.removeprefix("metrics-").isdigit()]
+    return sorted(found, key=lambda path: int(path.stem.removeprefix("metrics-")))
 
 
 def _set_aside(run: Path, experiment: str, resume: str | Path | None) -> None:

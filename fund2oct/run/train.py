@@ -34,6 +34,7 @@ from fund2oct.run.folder import (
     is_started_again,
     last_checkpoint,
     make_run_folder,
+    metrics_files,
     remove_if_empty,
 )
 from fund2oct.run.resuming import check_resumable
@@ -295,8 +296,7 @@ def _pictures(run: Path) -> list[Picture]:
     if films := sorted((run / "panels").glob("*.gif")):
         caption = f"{films[0].stem}, an eye of the validation, over the epochs."
         found.append(Picture("Training", "training-film", caption, films[0].read_bytes(), ".gif"))
-    log = run / "metrics.csv"
-    if log.is_file() and (curves := read_curves(log)):
+    if curves := read_curves(*metrics_files(run)):
         caption = "What was logged, by the steps of the optimisers; bold where smoothed."
         found.append(Picture("Training", "training-curves", caption, draw_curves(curves)))
     return found

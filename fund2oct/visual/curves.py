@@ -26,24 +26,54 @@ _GROUPS = {
 _COLUMNS = 6
 _CHART = 2.1, 1.32
 _SMOOTHED_FROM = 40
+_MOST_POINTS = 2000
+"""Points of a curve that are drawn: more than a chart has pixels, and few enough for running medians."""
 
 
-def read_curves(path: Path | str) -> dict[str, Curve]:
+def read_curves(*paths: Path | str) -> dict[str, Curve]:
     """Read the values that a training logged to ``metrics.csv``.
 
+    A training that was started again begins where its last checkpoint was: what an earlier file holds from
+    the first step of a later one on was done once more, and is left out.
+
     Args:
-        path: a file that :class:`pytorch_lightning.loggers.CSVLogger` wrote.
+        paths: files that :class:`pytorch_lightning.loggers.CSVLogger` wrote, of one training, in their order.
 
     Returns:
         By name; values that are not finite are left out, and so are names without any.
     """
     points: dict[str, list[tuple[float, float]]] = {}
+    for path in paths:
+        later, first = _read_points(path)
+        for name, found in points.items():
+            points[name] = [(step, value) for step, value in found if step < first]
+        for name, found in later.items():
+            points.setdefault(name, []).extend(found)
+    return {name: tuple(np.array(found).T) for name, found in points.items() if found}
+
+
+def _read_points(path: Path | str) -> tuple[dict[str, list[tuple[float, float]]], float]:
+    """The values of a file by name, each with its step, and the first of all steps."""
+    points: dict[str, list[tuple[float, float]]] = {}
+    first = math.inf
     with Path(path).open(newline="") as file:
         for row in csv.DictReader(file):
+            step = _number(row["step"])
+            if not math.isfinite(step):
+                continue
+            first = min(first, step)
             for name, text in row.items():
-                if name not in ("epoch", "step") and text and math.isfinite(value := float(text)):
-                    points.setdefault(name, []).append((float(row["step"]), value))
-    return {name: tuple(np.array(found).T) for name, found in points.items()}
+                if name not in ("epoch", "step") and math.isfinite(value := _number(text)):
+                    points.setdefault(name, []).append((step, value))
+    return points, first
+
+
+def _number(text: str | None) -> float:
+    """A number of a log; NaN where there is none, as in the line that a killed training was writing."""
+    try:
+        return float(text or "nan")
+    except ValueError:
+        return math.nan
 
 
 def draw_curves(curves: Mapping[str, Curve], theme: Theme = LIGHT) -> Figure:
@@ -95,6 +125,10 @@ def draw_curves(curves: Mapping[str, Curve], theme: Theme = LIGHT) -> Figure:
 
 def _draw(axes: Axes, steps: np.ndarray, values: np.ndarray, colour: str, theme: Theme) -> None:
     dress(axes, theme)
+    if len(values) > _MOST_POINTS:
+        # Not means of parts: their running median would be another one.
+        kept = np.linspace(0, len(values) - 1, _MOST_POINTS).astype(int)
+        steps, values = steps[kept], values[kept]
     if len(values) >= _SMOOTHED_FROM:
         axes.plot(steps, values, color=colour, linewidth=0.5, alpha=0.3)
         reach = len(values) // 20

@@ -202,6 +202,7 @@ TABLE = [
     ),
     (nothing, [*FILES, "absent"], "absent: no such file or folder"),
     (nothing, [*FILES, "absent.ckpt"], "absent.ckpt: no such file"),
+    (nothing, [*FILES, "absent.safetensors"], "absent.safetensors: no such file"),
     (
         real_as_pictures,
         ["--real", "pictures", "--fake", "model.ckpt"],

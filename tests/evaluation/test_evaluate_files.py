@@ -2,6 +2,7 @@
 
 import json
 from dataclasses import replace
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -9,7 +10,7 @@ import torch
 from PIL import Image
 
 from fund2oct.cli import main
-from fund2oct.data import EyeReader, EyeWriter
+from fund2oct.data import DataError, EyeReader, EyeWriter
 from fund2oct.evaluation import evaluate_files
 from fund2oct.evaluation.compare import compare
 from fund2oct.evaluation.distances import Distances, Wanted
@@ -154,6 +155,28 @@ def test_a_checkpoint_translates_the_photos_of_the_real_file(six_eyes, tiny_chec
         assert not np.array_equal(drawn, other.read(row["key"]).volume)
         l1 = np.abs(drawn / 255 - real.read(row["key"]).volume / 255).mean()
         assert row["posed/l1"] == pytest.approx(l1, rel=1e-4)
+
+
+def test_volumes_that_a_model_draws_lie_beside_the_report_meanwhile(
+    six_eyes, tiny_checkpoint, tmp_path, monkeypatch
+):
+    places = []
+
+    def stop(model, real, path, seed):
+        places.append(path)
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("fund2oct.evaluation.files.write_generated", stop)
+    (tmp_path / "there").mkdir()
+    for out in ("new/report", "there"):
+        with pytest.raises(KeyboardInterrupt):
+            evaluate_files(six_eyes, tiny_checkpoint, tmp_path / out, distances=NOTHING)
+    assert [path.parents[1] for path in places] == [tmp_path / "new", tmp_path / "there"]
+    assert not [*(tmp_path / "new").iterdir(), *(tmp_path / "there").iterdir()]
+    monkeypatch.setattr("shutil.disk_usage", lambda path: SimpleNamespace(free=2**14))
+    found = r"there: expected room for 0 MiB of generated volumes, .*, found 0 MiB; make room, or write"
+    with pytest.raises(DataError, match=found):
+        evaluate_files(six_eyes, tiny_checkpoint, tmp_path / "there", distances=NOTHING)
 
 
 @pytest.fixture(scope="module")

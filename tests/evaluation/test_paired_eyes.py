@@ -1,5 +1,6 @@
 """Real volumes beside those that answer for them: what a batch holds, and what a report says of them."""
 
+from concurrent.futures import Executor, Future
 from dataclasses import replace
 
 import numpy as np
@@ -26,7 +27,7 @@ def six(tiny_eyes):
         return [reader.read(key) for key in reader.keys[:6]]
 
 
-def paired(folder, real, fake=None):
+def paired(folder, real, fake=None, pool=None):
     """Real eyes beside others, or beside themselves."""
     sources = []
     for name, eyes in (("real", real), ("fake", fake or real)):
@@ -34,7 +35,7 @@ def paired(folder, real, fake=None):
             for eye in eyes:
                 writer.add(eye)
         sources.append(open_source(folder / f"{name}.h5"))
-    return PairedEyes(*sources, FILES, torch.device("cpu"))
+    return PairedEyes(*sources, FILES, torch.device("cpu"), pool=pool or Here())
 
 
 def without_photo(eye):
@@ -98,3 +99,36 @@ def test_what_controls_and_errors_cannot_tell_is_said(six, real_slices, tmp_path
     notes = PairedEyes(slices, slices, FILES, torch.device("cpu")).notes
     assert notes[-1].startswith("Pictures name neither patients nor sides")
     assert not any("no other patient" in note for note in notes)
+
+
+class Lazy(Executor):
+    """Does what it is asked to do when the result is asked for, and counts what waits."""
+
+    def __init__(self):
+        self.waiting = self.most = 0
+
+    def submit(self, fn, /, *args, **kwargs):
+        self.waiting += 1
+        self.most = max(self.most, self.waiting)
+        pool = self
+
+        class Later(Future):
+            def result(self, timeout=None):
+                pool.waiting -= 1
+                return fn(*args, **kwargs)
+
+        return Later()
+
+
+def test_poses_are_found_in_processes_of_which_few_volumes_wait(six, tmp_path, monkeypatch):
+    monkeypatch.setattr("fund2oct.evaluation.pairs.n_cores", lambda: 1)
+    pool = Lazy()
+    fake = [replace(eye, volume=eye.rescan) for eye in six]
+    eyes, alone = paired(tmp_path / "pool", six, fake, pool), paired(tmp_path / "alone", six, fake)
+    assert pool.most == 3 and pool.waiting == 0
+    assert [note.replace("/pool/", "/alone/") for note in eyes.notes] == alone.notes
+    for key in alone.keys:
+        assert torch.equal(eyes.batch(key)["pose_um"], alone.batch(key)["pose_um"])
+        (volume, pose_um), (same, same_um) = eyes.answer(key), alone.answer(key)
+        assert torch.equal(volume, same) and torch.equal(pose_um, same_um)
+        assert not torch.equal(pose_um, eyes.batch(key)["pose_um"][0])

@@ -95,7 +95,8 @@ def test_a_disc_on_the_fovea_is_refused():
 
 def test_photos_of_a_file_come_in_turn_and_what_shows_no_disc_or_no_fovea_is_named(tiny_eyes, tmp_path):
     with EyeReader(tiny_eyes) as reader:
-        eye = replace(reader.read(reader.keys[0]), diagnosis="normal")
+        history = {"light": "evened", "levels": "evened", "photo_jpeg_ratio": 12.5}
+        eye = replace(reader.read(reader.keys[0]), diagnosis="normal", history=history)
     x, y = find_landmarks(eye.fundus, eye.laterality).fovea
     rows, columns = np.indices(eye.fundus.shape[:2])
     half = len(eye.fundus) / 2
@@ -122,6 +123,7 @@ def test_photos_of_a_file_come_in_turn_and_what_shows_no_disc_or_no_fovea_is_nam
         behind = reader.read(f"{eye.key}-behind1")
     assert behind.patient == eye.patient and (behind.fundus == eye.fundus).all()
     assert behind.surfaces_um is not None
+    assert behind.history == {"light": "evened", "photo_jpeg_ratio": 12.5}  # nothing of the volume
 
 
 def test_a_photo_that_does_not_show_all_of_the_scan_is_refused(tiny_eyes, tmp_path, monkeypatch):

@@ -12,7 +12,7 @@ import torch
 from fund2oct.cli import main
 from fund2oct.outputs import OutputError
 from fund2oct.run.config import load_experiment
-from fund2oct.run.folder import end_replacing, last_checkpoint, make_run_folder
+from fund2oct.run.folder import end_replacing, last_checkpoint, make_run_folder, metrics_files
 
 
 @pytest.fixture(scope="module")
@@ -75,6 +75,14 @@ def test_overwriting_removes_the_run_and_nothing_else(tmp_path):
     end_replacing(run, ended=False)  # it trained something
     assert (run / "checkpoints/last.ckpt").read_text() == "new"
     assert {path.name for path in run.iterdir()} == {"my notes.txt", "checkpoints"}
+
+
+def test_what_was_logged_comes_in_the_order_of_the_starts(tmp_path):
+    assert metrics_files(tmp_path) == []
+    names = [*(f"metrics-{number}.csv" for number in range(1, 12)), "metrics.csv"]
+    for name in [*names, "metrics-mine.csv"]:
+        (tmp_path / name).touch()
+    assert [path.name for path in metrics_files(tmp_path)] == names
 
 
 def test_what_is_no_run_of_ours_is_not_replaced(tmp_path):

@@ -8,6 +8,7 @@ import stat
 import subprocess
 import sys
 
+import numpy as np
 import pytest
 import pytorch_lightning as pl
 import torch
@@ -20,7 +21,9 @@ from fund2oct.outputs import make_numbered_folder
 from fund2oct.run import train
 from fund2oct.run.config import ConfigError
 from fund2oct.run.ending import explained
+from fund2oct.run.folder import metrics_files
 from fund2oct.stopping import Terminated, signals_raise
+from fund2oct.visual.curves import read_curves
 
 
 def error_line(capfd):
@@ -117,6 +120,9 @@ def test_slurm_requeues_and_the_job_goes_on_by_itself(quick, monkeypatch, capfd,
     # What was measured before is kept beside what came after.
     first, second = ((run / name).read_text() for name in ("metrics-1.csv", "metrics.csv"))
     assert len(first.splitlines()) == 3 and len(second.splitlines()) == 3
+    curves = read_curves(*metrics_files(run)).values()
+    assert max(len(steps) for steps, _ in curves) == 4
+    assert all((np.diff(steps) > 0).all() for steps, _ in curves)
     assert signal.getsignal(signal.SIGUSR1) == before
 
 

@@ -80,6 +80,32 @@ def test_curves_hold_what_was_logged(tmp_path):
         draw_curves({})
 
 
+def test_curves_of_a_training_that_was_started_again_are_one(tmp_path):
+    files = [tmp_path / name for name in ("metrics-1.csv", "metrics-2.csv", "metrics.csv")]
+    files[0].write_text("epoch,step,train/l1,val/ssim\n0,0,5,\n0,10,4,0.1\n1,20,3,0.2\n1,30")  # killed here
+    files[1].write_text("epoch,step,train/l1\n")  # ended at once
+    files[2].write_text("epoch,step,train/l1,val/psnr\n1,20,2,\n2,30,1,9\n")
+    assert {name: [list(part) for part in curve] for name, curve in read_curves(*files).items()} == {
+        "train/l1": [[0, 10, 20, 30], [5, 4, 2, 1]],
+        "val/ssim": [[10], [0.1]],
+        "val/psnr": [[30], [9]],
+    }
+    assert read_curves() == {}
+
+
+def test_a_long_curve_is_drawn_by_some_of_its_points():
+    steps = np.arange(300_000.0)
+    curves = {"val/ssim": (steps, 2 * steps), "val/psnr": (steps[:50], 2 * steps[:50])}
+    figure = draw_curves(curves)
+    for axes, n_points in zip(figure.axes, (50, 2000), strict=True):
+        faint, bold = (line.get_xydata() for line in axes.lines[:2])
+        assert len(faint) == len(bold) == n_points
+        np.testing.assert_array_equal(faint[:, 1], 2 * faint[:, 0])
+        assert faint[0, 0] == 0 and faint[-1, 0] == (49 if n_points == 50 else 299_999)
+        middle = slice(n_points // 4, 3 * n_points // 4)
+        np.testing.assert_allclose(bold[middle, 1], faint[middle, 1], rtol=0.02)
+
+
 def test_the_page_holds_its_pictures_and_obeys_no_names(tmp_path):
     hostile = "<script>alert(1)</script> [x](javascript:alert(1)) | a_b"
     text = (

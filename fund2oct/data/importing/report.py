@@ -91,9 +91,11 @@ class ImportReport:
         text = io.StringIO()
         writer = csv.writer(text, lineterminator="\n")
         writer.writerow(COLUMNS)
+        notes: dict[str, list[str]] = defaultdict(list)
+        for key, note in self.notes:
+            notes[key].append(note)
         for key in self.imported:
-            remark = "; ".join(note for of, note in self.notes if of == key) if self.notes else ""
-            writer.writerow((self.names[key], key, "imported", remark))
+            writer.writerow((self.names[key], key, "imported", "; ".join(notes[key])))
         writer.writerows((name, "", "left out", reason) for name, reason in self.skipped)
         return text.getvalue()
 

@@ -7,9 +7,11 @@ from collections import Counter
 from dataclasses import replace
 from functools import partial
 
+from fund2oct.data.formats.exam import JPEG_RATIO
 from fund2oct.data.importing.engine import Candidate, fingerprint_of, make_file
 from fund2oct.data.importing.report import ImportReport, named
 from fund2oct.data.preparing.landmarks import Landmarks, find_landmarks
+from fund2oct.data.preparing.light_and_levels import LIGHT
 from fund2oct.data.preparing.surfaces import searched_fields
 from fund2oct.data.store.layout import Compression
 from fund2oct.data.store.reader import EyeReader
@@ -21,6 +23,8 @@ from fund2oct.progress import with_progress
 
 _SURE = 0.5
 _NAMED = 5
+_OF_THE_PHOTO = (LIGHT[0], JPEG_RATIO["photo"])
+"""What stays true of a photo behind which a volume is simulated, so that its light is not evened again."""
 
 
 def simulate_file(
@@ -189,7 +193,8 @@ def _simulate_behind(
     assert photographed.fundus is not None
     seen = SeenAnatomy(photographed.fundus, found.fovea, found.disc, found.half_width_mm)
     eye, notes = _searched(simulate_behind_photo(seen, seed, number, config, key, photographed.patient))
-    return replace(eye, sha256=photographed.sha256), notes
+    history = {name: photographed.history[name] for name in _OF_THE_PHOTO if name in photographed.history}
+    return replace(eye, sha256=photographed.sha256, history=eye.history | history), notes
 
 
 def _searched(eye: Eye) -> tuple[Eye, list[str]]:

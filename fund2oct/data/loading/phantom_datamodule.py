@@ -10,9 +10,10 @@ import numpy as np
 from pytorch_lightning.utilities.rank_zero import rank_zero_warn
 
 from fund2oct.data.loading.datamodule import FundusOCTDataModule
+from fund2oct.data.store.layout import EyeInfo
 from fund2oct.data.store.reader import EyeReader
 from fund2oct.eye import DataError, Eye
-from fund2oct.phantom import PhantomConfig, simulate_eye
+from fund2oct.phantom import DIAGNOSES, PhantomConfig, simulate_eye
 from fund2oct.phantom.simulate import SOURCE
 from fund2oct.processes import n_cores
 
@@ -24,13 +25,14 @@ class PhantomDataModule(FundusOCTDataModule):
     """Simulated eyes in a file that is made at the first use.
 
     Args:
-        path: the file; one that is there is used, if it holds as many eyes. A warning tells if another
-            version of fund2oct simulated them, with other photos.
+        path: the file; one that is there is used, if it holds as many eyes, and if its eyes have the seed and
+            the sizes that are given here. A warning tells if another version of fund2oct simulated them, with
+            other photos.
         n_eyes: eyes to simulate; two are of one patient.
-        phantom_seed: seed of the simulation.
-        n_depth: rows of a simulated B-scan.
-        n_ascans: A-scans of a simulated B-scan.
-        simulated_fundus_px: width of a simulated photo.
+        phantom_seed: seed of the simulation; None makes a file with seed 0, and takes one of any seed.
+        n_depth: rows of a simulated B-scan; None makes 80, and takes any number.
+        n_ascans: A-scans of a simulated B-scan; None makes 112, and takes any number.
+        simulated_fundus_px: width of a simulated photo; None makes 128 pixels, and takes any width.
         population: ``"ordinary"`` eyes under a star of 8.8 mm, or ``"long"`` ones under one of 12 mm.
         options: further arguments of :class:`FundusOCTDataModule`.
 
@@ -46,18 +48,20 @@ class PhantomDataModule(FundusOCTDataModule):
         self,
         path: str | Path = "data/phantom.h5",
         n_eyes: int = 600,
-        phantom_seed: int = 0,
-        n_depth: int = 80,
-        n_ascans: int = 112,
-        simulated_fundus_px: int = 128,
+        # What is not given is not checked: a file that was simulated by hand may have any seed and sizes.
+        phantom_seed: int | None = None,
+        n_depth: int | None = None,
+        n_ascans: int | None = None,
+        simulated_fundus_px: int | None = None,
         population: Literal["ordinary", "long"] = "ordinary",
         **options: Any,
     ) -> None:
         super().__init__(path, **options)
         self.file, self.n_eyes, self.phantom_seed = path, n_eyes, phantom_seed
-        self.config = PhantomConfig.of(
-            population, fundus_px=simulated_fundus_px, n_depth=n_depth, n_ascans=n_ascans
-        )
+        self._sizes = {"n_depth": n_depth, "n_ascans": n_ascans, "simulated_fundus_px": simulated_fundus_px}
+        sizes = {"fundus_px": simulated_fundus_px, "n_depth": n_depth, "n_ascans": n_ascans}
+        given = {name: size for name, size in sizes.items() if size is not None}
+        self.config = PhantomConfig.of(population, **given)
 
     def prepare_data(self) -> None:
         """Simulate the eyes, on one process, unless the file is there."""
@@ -66,10 +70,10 @@ class PhantomDataModule(FundusOCTDataModule):
             self._simulate(path)
         with EyeReader(path) as reader:
             n_found = len(reader.keys)
-            # Eyes without a word on their population are ordinary.
-            history = reader.info(reader.keys[0]).history if n_found else {}
+            info = reader.info(reader.keys[0]) if n_found else None
             first = reader.read(reader.keys[0], skip=("volume", "rescan")) if n_found else None
-        found = history.get("population", "ordinary")
+        # Eyes without a word on their population are ordinary.
+        found = info.history.get("population", "ordinary") if info else "ordinary"
         if found != self.config.population:
             raise DataError(
                 f"{path}: expected simulated eyes of the population {self.config.population!r}, "
@@ -80,20 +84,43 @@ class PhantomDataModule(FundusOCTDataModule):
                 f"{path}: expected {self.n_eyes} simulated eyes, found {n_found}; "
                 f"set n_eyes={n_found}, or delete the file to have it made anew"
             )
-
-        if first is not None and self._has_changed(first):
+        if info is None or first is None:
+            return
+        self._check(path, info)
+        if self._has_changed(first, info):
             rank_zero_warn(
                 f"{path}: another version of fund2oct simulated these eyes, and their photos were others: "
                 "what is learned from them is not comparable; delete the file to have it made anew"
             )
 
-    def _has_changed(self, first: Eye) -> bool:
+    def _check(self, path: Path, info: EyeInfo) -> None:
+        """Refuse eyes of another seed or other sizes than were asked for: the run's record would be wrong."""
+        made = SOURCE.fullmatch(str(info.fields["source"]))
+        stored = info.arrays
+        found = {
+            "phantom_seed": int(made[1]) if made else None,
+            "n_depth": stored["volume"][1] if "volume" in stored else None,
+            "n_ascans": stored["volume"][2] if "volume" in stored else None,
+            "simulated_fundus_px": stored["fundus"][0] if "fundus" in stored else None,
+        }
+        for name, wanted in {"phantom_seed": self.phantom_seed, **self._sizes}.items():
+            if wanted is not None and found[name] not in (None, wanted):
+                raise DataError(
+                    f"{path}: expected simulated eyes of {name}={wanted}, found {found[name]}; "
+                    f"set {name}={found[name]}, give another path, or delete the file to have it made anew"
+                )
+
+    def _has_changed(self, first: Eye, info: EyeInfo) -> bool:
         """Whether this version of fund2oct gives a simulated eye another photo."""
         made = SOURCE.fullmatch(first.source)
         if made is None or first.fundus is None:
             return False
-        # The photo does not depend on the size of the volume.
-        config = replace(self.config, fundus_px=len(first.fundus), n_depth=16, n_ascans=16)
+        # Of the size of the volume, the photo depends on the number of A-scans alone.
+        n_ascans = info.arrays.get("volume", (6, 16, 16))[2]
+        config = replace(self.config, fundus_px=len(first.fundus), n_depth=16, n_ascans=n_ascans)
+        # An eye of this diagnosis has one photo, drawn or given by `fund2oct simulate --diagnosis`.
+        known = set(first.diagnosis.split("+")) <= set(DIAGNOSES)
+        config = replace(config, diagnosis=first.diagnosis if known else None)
         again = simulate_eye(int(made[1]), 0, config).fundus
         assert again is not None
         return float(np.abs(again.astype(int) - first.fundus).mean()) > _SAME_GREY
@@ -103,4 +130,4 @@ class PhantomDataModule(FundusOCTDataModule):
 
         path.parent.mkdir(parents=True, exist_ok=True)
         workers = n_cores()
-        simulate_file(path, self.n_eyes, self.phantom_seed, self.config, workers=workers, wait=True)
+        simulate_file(path, self.n_eyes, self.phantom_seed or 0, self.config, workers=workers, wait=True)

@@ -13,12 +13,12 @@ from fund2oct.data.preparing.circle import RetinaCircle
 from fund2oct.data.tables.eyes import GivenLines
 from fund2oct.eye import Array, DataError
 from fund2oct.geometry import Placement, ScanPattern
+from fund2oct.plausible import HALF_WIDTH_MM
 
 _ROUNDED_PX = 0.75
 """How far whole pixels are from where a line lies, a bit more than half of one's diagonal."""
 
 _ROUNDED_MM = 0.005
-_HALF_WIDTHS_MM = (1.5, 20.0)
 _UNEVEN = 0.1
 
 
@@ -114,11 +114,12 @@ def locate_lines(
         notes.append(f"{beyond:.0%} of the A-scans lie outside the circle of retina")
     if x_mm > 0:
         half = x_mm * n_ascans / float(lengths.mean()) * circle.radius
-        if not _HALF_WIDTHS_MM[0] < half < _HALF_WIDTHS_MM[1]:
+        least, most = HALF_WIDTH_MM
+        if not least <= half <= most:
             raise DataError(
                 f"lines: {n_ascans} A-scans {x_mm:.4g} mm apart over {lengths.mean():.4g} pixels make the "
-                f"circle of retina {2 * half:.3g} mm wide, expected {2 * _HALF_WIDTHS_MM[0]:g} to "
-                f"{2 * _HALF_WIDTHS_MM[1]:g}; check --spacing-mm, and that the pixels are those of this photo"
+                f"circle of retina {2 * half:.3g} mm wide, expected {2 * least:g} to "
+                f"{2 * most:g}; check --spacing-mm, and that the pixels are those of this photo"
             )
     else:
         half = half_width_mm or Placement().half_width_mm

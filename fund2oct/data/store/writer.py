@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import os
+import shutil
 from pathlib import Path
 from types import TracebackType
 
@@ -18,6 +19,11 @@ from fund2oct.file_kinds import HDF5
 from fund2oct.outputs import check_files
 
 _ROOM_TO_END = 1 << 16
+_NOT_ALLOCATED = (errno.EBADF, errno.EINVAL, errno.ENOSYS, errno.EOPNOTSUPP)
+"""Errors of a file system that takes no room in advance, as older NFS and many mounts of FUSE.
+
+There the C library reads each block in place of it, which a file that is open to be written alone refuses.
+"""
 
 
 class EyeWriter:
@@ -123,12 +129,27 @@ def reserve(file: h5py.File, partial: Path, n_bytes: int) -> None:
     Raises:
         OSError: if the disk is full.
     """
-    if hasattr(os, "posix_fallocate"):
-        handle = os.open(partial, os.O_WRONLY)
-        try:
-            os.posix_fallocate(handle, 0, file.id.get_filesize() + n_bytes + _ROOM_TO_END)
-        finally:
-            os.close(handle)
+    start, length = file.id.get_filesize(), n_bytes + _ROOM_TO_END
+    if _allocated(partial, start, length):
+        return
+    if shutil.disk_usage(partial.parent).free < length:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(partial))
+
+
+def _allocated(partial: Path, start: int, length: int) -> bool:
+    """Take room behind what is written; false where the system, or the file system, cannot."""
+    if not hasattr(os, "posix_fallocate"):
+        return False
+    handle = os.open(partial, os.O_WRONLY)
+    try:
+        os.posix_fallocate(handle, start, length)
+    except OSError as error:
+        if error.errno not in _NOT_ALLOCATED:
+            raise
+        return False
+    finally:
+        os.close(handle)
+    return True
 
 
 def bytes_of(eye: Eye) -> int:

@@ -12,7 +12,8 @@ from torch import Tensor
 
 from fund2oct.metrics.eyes.layers import Surfaces, check_surfaces, per_eye
 from fund2oct.precision import full_precision
-from fund2oct.retina.working import resample
+from fund2oct.retina.fluid import VITREOUS_UM
+from fund2oct.retina.working import WHITE, resample
 
 Floats = NDArray[np.float32]
 Mask = NDArray[np.bool_]
@@ -22,8 +23,6 @@ _ROW_UM, _ASCAN_UM = 24.0, 80.0
 _LEAST_ROWS, _LEAST_ASCANS = 3, 3
 _BELOW_ILM_UM = 48.0
 _ON_EPITHELIUM_UM = 48.0
-_VITREOUS_UM = (50.0, 400.0)
-_WHITE = 0.96
 _WITHIN_SLICE = np.stack([np.zeros((3, 3), int), [[0, 1, 0], [1, 1, 1], [0, 1, 0]], np.zeros((3, 3), int)])
 
 
@@ -146,7 +145,7 @@ def _heights_um(volume: Floats, ilm_um: Floats, rpe_um: Floats, row_um: float, a
     row_um = row_um * volume.shape[1] / n_rows
     depth_um = ((np.arange(n_rows) + 0.5) * row_um)[:, None]
     above, under = inner - depth_um, depth_um - inner
-    vitreous = known & (above > _VITREOUS_UM[0]) & (above < _VITREOUS_UM[1]) & (working < _WHITE)
+    vitreous = known & (above > VITREOUS_UM[0]) & (above < VITREOUS_UM[1]) & (working < WHITE)
     retina = known & (under > 0) & (depth_um < outer)
     smooth = ndimage.median_filter(working, (1, 3, 3))
     fluid = np.zeros(working.shape, bool)

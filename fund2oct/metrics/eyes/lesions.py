@@ -20,13 +20,13 @@ from torch import Tensor
 from fund2oct.geometry import LineScan, ScanPattern
 from fund2oct.metrics.eyes.layers import Surfaces, enough, per_eye
 from fund2oct.phantom.lesions import LESIONS
+from fund2oct.retina.layers import EPITHELIUM_UM
 
 FLUID = ("IRF", "SRF")
 """Lesions of the truth that :func:`fund2oct.metrics.fluid_um` estimates."""
 ELEVATION = ("PED", "drusen")
 """Lesions of the truth that :func:`elevation_um` estimates."""
 
-_EPITHELIUM_UM = 26.0
 _AREA_STEP_MM = 0.02
 
 
@@ -51,7 +51,7 @@ def elevation_um(surfaces: Surfaces) -> Tensor:
         >>> elevation_um(surfaces)
         tensor([[[  0., 120.,   0.]]])
     """
-    return (surfaces.bm_um - surfaces.rpe_um - _EPITHELIUM_UM).clamp(min=0)
+    return (surfaces.bm_um - surfaces.rpe_um - EPITHELIUM_UM).clamp(min=0)
 
 
 def label_um(labels: Tensor, names: Collection[str], spacing_z_mm: Tensor | float) -> Tensor:

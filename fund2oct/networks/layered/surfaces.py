@@ -23,13 +23,13 @@ from fund2oct.networks.known import Known
 from fund2oct.networks.lines import N_PLACE, LineEncoder, place_features
 from fund2oct.networks.noise import NoiseSource
 from fund2oct.precision import no_autocast
-from fund2oct.retina.layers import SURFACES
+from fund2oct.retina.layers import EPITHELIUM_UM, SURFACES
 
 _UM = 100.0
 """Micrometres for an output of 1, so that outputs are about as large as weights."""
 _LOADING_UM = 30.0
 _SHARED_WIDTH = 64
-_USUAL_UM = {"ILM": 265.0, "OS": 0.0, "RPE": 26.0, "BM": 0.0}
+_USUAL_UM = {"ILM": 265.0, "OS": 0.0, "RPE": EPITHELIUM_UM, "BM": 0.0}
 """Increments of a healthy eye, from which the training starts; from 0 it takes hundreds of steps more."""
 
 

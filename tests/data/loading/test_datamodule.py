@@ -1,5 +1,4 @@
 import logging
-from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -9,10 +8,8 @@ from torch.utils.data import DistributedSampler
 
 from fund2oct.data import (
     DataError,
-    EyeReader,
     EyeWriter,
     FundusOCTDataModule,
-    PhantomDataModule,
     UnpairedDataModule,
 )
 from fund2oct.data.loading.sampler import EvaluationSampler, TrainSampler, even_batch_size
@@ -306,30 +303,3 @@ def test_each_process_has_as_many_batches(world_size, batch_size):
 def test_more_processes_than_eyes():
     with pytest.raises(DataError, match="1 eyes cannot be shared by 2 processes; use fewer devices"):
         even_batch_size(1, 2, 4)
-
-
-def test_simulated_eyes_are_of_the_population_asked_for(tmp_path):
-    sizes = {"n_eyes": 2, "n_depth": 48, "n_ascans": 40, "simulated_fundus_px": 48}
-    path = str(tmp_path / "long.h5")
-    data = PhantomDataModule(path, population="long", **sizes)
-    data.prepare_data()
-    with EyeReader(path) as reader:
-        assert reader.read(reader.keys[1]).history["population"] == "long"
-    data.prepare_data()
-    with pytest.raises(DataError, match=r"population 'ordinary', found 'long'; set population=long"):
-        PhantomDataModule(path, **sizes).prepare_data()
-
-
-@pytest.mark.parametrize("population", ["ordinary", "long"])
-def test_eyes_that_another_version_simulated_are_told(population, tmp_path, recwarn):
-    sizes = {"n_eyes": 2, "n_depth": 48, "n_ascans": 40, "simulated_fundus_px": 48, "population": population}
-    data = PhantomDataModule(str(tmp_path / "eyes.h5"), phantom_seed=3, **sizes)
-    data.prepare_data()
-    PhantomDataModule(str(tmp_path / "eyes.h5"), **sizes).prepare_data()  # whatever the seed asked for
-    assert not [warning for warning in recwarn if "another version" in str(warning.message)]
-    with EyeReader(tmp_path / "eyes.h5") as reader, EyeWriter(tmp_path / "old.h5") as writer:
-        for key in reader.keys:
-            eye = reader.read(key)
-            writer.add(replace(eye, fundus=eye.fundus // 2))
-    with pytest.warns(UserWarning, match=r"old\.h5: another version of fund2oct simulated these eyes"):
-        PhantomDataModule(str(tmp_path / "old.h5"), **sizes).prepare_data()

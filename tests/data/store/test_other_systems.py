@@ -1,12 +1,18 @@
-"""What Windows does otherwise: it opens no folder, and syncs no file that is open to be read alone."""
+"""What other systems do otherwise.
+
+Windows opens no folder, and syncs no file that is open to be read alone; some shared file systems take no
+room in advance.
+"""
 
 import errno
 import fcntl
 import os
+from itertools import pairwise
+from types import SimpleNamespace
 
 import pytest
 
-from fund2oct.data import EyeReader, EyeWriter
+from fund2oct.data import DataError, EyeReader, EyeWriter
 from fund2oct.data.store import writer
 from fund2oct.phantom import simulate_eye
 
@@ -32,12 +38,52 @@ class Windows:
         os.fsync(handle)
 
 
-@pytest.mark.parametrize("system", [os, Windows()], ids=["linux", "windows"])
+class Shared:
+    """The module ``os`` on a file system that takes no room in advance."""
+
+    def __init__(self, number=errno.EBADF):
+        self.number = number
+
+    def __getattr__(self, name):
+        return getattr(os, name)
+
+    def posix_fallocate(self, handle, start, length):
+        raise OSError(self.number, os.strerror(self.number))
+
+
+SYSTEMS = [os, Windows(), Shared(), Shared(errno.EOPNOTSUPP)]
+
+
+@pytest.mark.parametrize("system", SYSTEMS, ids=["linux", "windows", "nfs", "fuse"])
 def test_a_file_of_eyes_is_written_and_synced(system, tmp_path, monkeypatch):
     monkeypatch.setattr(writer, "os", system)
     with EyeWriter(tmp_path / "mine.h5") as made:
         made.add(simulate_eye(0, 0))
     assert EyeReader(tmp_path / "mine.h5").keys == ("sim-0000000-OD",)
+
+
+@pytest.mark.parametrize("system", SYSTEMS[1:], ids=["windows", "nfs", "fuse"])
+def test_a_full_disk_is_told_where_no_room_is_taken_in_advance(system, tmp_path, monkeypatch):
+    monkeypatch.setattr(writer, "os", system)
+    # Enough for the beginning of a file, not for an eye.
+    monkeypatch.setattr("shutil.disk_usage", lambda path: SimpleNamespace(free=1 << 17))
+    with (
+        pytest.raises(DataError, match=r"mine\.h5: not written, the disk is full; make room"),
+        EyeWriter(tmp_path / "mine.h5") as made,
+    ):
+        made.add(simulate_eye(0, 0))
+    assert not os.listdir(tmp_path)
+
+
+def test_room_is_taken_behind_what_is_written(tmp_path, monkeypatch):
+    taken = []
+    monkeypatch.setattr(writer.os, "posix_fallocate", lambda handle, start, length: taken.append(start))
+    with EyeWriter(tmp_path / "mine.h5") as made:
+        for number in range(3):
+            made.add(simulate_eye(0, number))
+    eye_bytes = simulate_eye(0, 0).volume.nbytes
+    assert len(taken) == 4
+    assert all(after - before > eye_bytes for before, after in pairwise(taken[1:]))
 
 
 def test_a_folder_is_synced_on_linux(tmp_path, monkeypatch):

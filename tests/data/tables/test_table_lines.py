@@ -277,8 +277,15 @@ def test_lines_that_fit_no_photo_are_refused(change, message, clinic):
 def test_a_spacing_that_contradicts_the_lines_is_refused(clinic):
     folder, rows = clinic
     options = ImportOptions(ScanOptions((math.nan, 0.012, 2.0)), 64)
-    with pytest.raises(DataError, match="make the circle of retina 130 mm wide, expected 3 to 40"):
+    with pytest.raises(DataError, match="make the circle of retina 130 mm wide, expected 2 to 40"):
         import_table(write(folder / "t.csv", rows), folder / "e.h5", options, columns={"key": "eye"})
+
+
+def test_a_field_is_as_narrow_as_any_other_way_in_allows(clinic):
+    folder, rows = clinic
+    options = ImportOptions(ScanOptions((math.nan, 0.012, 0.04)), 64)
+    import_table(write(folder / "t.csv", rows), folder / "e.h5", options, columns={"key": "eye"})
+    assert read(folder / "e.h5")[0].placement.half_width_mm == pytest.approx(1.3, rel=0.02)
 
 
 def test_the_command(clinic, capsys):
