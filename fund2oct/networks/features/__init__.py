@@ -32,7 +32,6 @@ from fund2oct.networks.features.user import (
 
 __all__ = [
     "I3D",
-    "MEASURES",
     "OCT3D",
     "EfficientNetLite0",
     "EfficientNetLite1",
