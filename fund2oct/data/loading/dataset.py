@@ -203,8 +203,9 @@ class FundusOCTDataset(Dataset[dict[str, Any]]):
         return np.stack([self._spacings_z_mm(), np.array(length_mm) / self.shape[2]], -1)
 
     def _spacings_z_mm(self) -> Array:
-        spacings_mm: Array = self._index.spacings_mm[:, 1] * self._index.shapes["volume"][:, 1] / self.shape[1]
-        return spacings_mm
+        rows: Array = self._index.shapes["volume"][:, 1]
+        found: Array = self._index.spacings_mm[:, 1] * rows / self.shape[1]
+        return found
 
     @property
     def simulated(self) -> bool:
