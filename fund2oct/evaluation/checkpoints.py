@@ -72,6 +72,7 @@ def evaluate(
     pictures: Sequence[Picture] = (),
     figure_formats: str | Sequence[str] = (),
     only: Collection[str] | None = None,
+    n_eyes: int | None = None,
 ) -> dict[str, Any]:
     """Compare models with their controls on the test eyes, and write the report.
 
@@ -92,6 +93,8 @@ def evaluate(
         only: names of the answers that are measured, as they stand in a report; None measures all. Floors and
             controls do not depend on the models, and take most of the time of a report on few of them. Where
             a choice is made, the models' intervals are not measured either.
+        n_eyes: test eyes at most, of as many patients as can be; None takes all. It does not hold for a
+            datamodule of your own.
 
     Returns:
         The content of ``metrics.json``.
@@ -109,7 +112,7 @@ def evaluate(
     """
     device = next(iter(models.values())).device
     of_file = isinstance(datamodule, FundusOCTDataModule)
-    eyes = HeldOutEyes(datamodule, device) if of_file else LoadedEyes(datamodule, device)
+    eyes = HeldOutEyes(datamodule, device, n_eyes) if of_file else LoadedEyes(datamodule, device)
     usual_scan = datamodule.scan if of_file else eyes.scan
     chosen = build_distances(distances, usual_scan, len(eyes.keys), device, seed)
     n_train = datamodule.n_eyes_of("train") if of_file else 0
@@ -163,7 +166,7 @@ def _floors(
     answers = [rescan()] if eyes.has_rescan else []
     if only is not None and not {ONE_TWIN, MEDIAN_OF_TWINS} & {*only}:
         return answers
-    twins = twins_of_test_eyes(datamodule, pool)
+    twins = twins_of_test_eyes(datamodule, pool, eyes.keys)
     return [*answers, *twin_answers(twins)] if twins is not None else answers
 
 

@@ -28,10 +28,18 @@ from fund2oct.models.batch import to_device
 
 
 class HeldOutEyes:
-    """The test eyes of a datamodule, see :class:`fund2oct.evaluation.compare.EyeSet`."""
+    """The test eyes of a datamodule, see :class:`fund2oct.evaluation.compare.EyeSet`.
 
-    def __init__(self, datamodule: FundusOCTDataModule, device: torch.device) -> None:
-        dataset = datamodule.test_dataset
+    Args:
+        datamodule: a datamodule that was set up.
+        device: of the batches.
+        most: eyes at most; None takes all.
+    """
+
+    def __init__(
+        self, datamodule: FundusOCTDataModule, device: torch.device, most: int | None = None
+    ) -> None:
+        dataset = datamodule.test_dataset if most is None else datamodule.some_test_eyes(most)
         self.keys = dataset.keys
         # Not the datamodule's own: in a training of several processes that gives each a share. Eyes are
         # measured more slowly than two processes read them, and each process holds batches that wait.
@@ -46,6 +54,12 @@ class HeldOutEyes:
         scans = {kept_lines(info.scan, dataset.shape[0])[1] for info in infos if info.scan}
         self.scan: ScanPattern | None = scans.pop() if len(scans) == 1 else None
         self.notes: list[str] = [SEVERAL_SCANS] if self.scan is None else []
+        n_all = datamodule.n_eyes_of("test")
+        if len(self.keys) < n_all:
+            self.notes.append(
+                f"These are {len(self.keys)} of the {n_all} test eyes, of as many patients as can be: "
+                "`fund2oct evaluate` judges all."
+            )
         self.has_rescan = all("rescan" in info.arrays for info in infos)
         # A label map cannot be resized as a picture is.
         self._labelled = all(info.arrays.get("lesions") == dataset.shape for info in infos)

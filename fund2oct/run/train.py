@@ -37,6 +37,7 @@ from fund2oct.run.folder import (
     metrics_files,
     remove_if_empty,
 )
+from fund2oct.run.publishing.record import OWN
 from fund2oct.run.resuming import check_resumable
 from fund2oct.run.settings import check_sections, check_trainer, explain, loggers_of
 from fund2oct.run.signals import SaveWhenTerminated
@@ -64,6 +65,8 @@ class ReportOptions:
         controls: import paths of answers that the model is compared with.
         distances: between the real and the generated eyes, by name or import path, see
             :class:`fund2oct.evaluation.distances.Wanted`; None takes what a training can afford.
+        n_eyes: test eyes at most, of as many patients as can be: a report is made by one process, and takes
+            hours for thousands of large volumes. None takes all, as ``fund2oct evaluate`` does.
 
     Example:
         >>> load_experiment("pix2vol", ["report.measures=[my_measures.sharpness]"])["report"]
@@ -73,6 +76,7 @@ class ReportOptions:
     measures: list[str] = field(default_factory=list)
     controls: list[str] = field(default_factory=list)
     distances: list[str] | None = None
+    n_eyes: int | None = 500
 
 
 class _ExperimentCLI(LightningCLI):
@@ -188,7 +192,7 @@ def _train(config: dict[str, Any], run: Path, resume: str | Path | None, command
         data = getattr(cli.datamodule, "path", None)
         with report_explained(run, data if isinstance(data, str) else None):
             ending.raise_noted()
-            _report(cli, run, own, distances)
+            _report(cli, run, own, distances, report["n_eyes"])
 
 
 def _is_no_advertising(record: logging.LogRecord) -> bool:
@@ -279,12 +283,22 @@ def _has_test_eyes(datamodule: Any) -> bool:
 
 
 @rank_zero_only
-def _report(cli: LightningCLI, run: Path, own: Own, distances: Wanted) -> None:
+def _report(cli: LightningCLI, run: Path, own: Own, distances: Wanted, n_eyes: int | None) -> None:
     device = cli.trainer.strategy.root_device
     model = cli.model.to(device).eval()
     with torch.inference_mode():
         notes = [model.task.seen.how()]
-        evaluate({"model": model}, cli.datamodule, run / "report", 0, distances, notes, own, _pictures(run))
+        evaluate(
+            {OWN: model},
+            cli.datamodule,
+            run / "report",
+            0,
+            distances,
+            notes,
+            own,
+            _pictures(run),
+            n_eyes=n_eyes,
+        )
 
 
 def _pictures(run: Path) -> list[Picture]:

@@ -123,8 +123,7 @@ class FundusOCTDataModule(pl.LightningDataModule):
         check_mixture(self.path, weights, balance)
         self.batch_size = batch_size
         self.num_workers = num_workers
-        self.val_fraction = val_fraction
-        self.test_fraction = test_fraction
+        self.val_fraction, self.test_fraction = val_fraction, test_fraction
         self.seed = seed
         self.split_seed = split_seed
         self.split = split
@@ -186,6 +185,10 @@ class FundusOCTDataModule(pl.LightningDataModule):
     def test_dataset(self) -> FundusOCTDataset:
         """The eyes to test on."""
         return self._dataset("test")
+
+    def some_test_eyes(self, most: int) -> FundusOCTDataset:
+        """At most so many of the eyes to test on, the same each time, of as many patients as can be."""
+        return self._dataset("test", most)
 
     def n_eyes_of(self, part: Part) -> int:
         """Eyes of a part."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import os
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from concurrent.futures import Executor, Future
 from dataclasses import dataclass
 from pathlib import Path
@@ -115,8 +115,15 @@ def find_twins(eyes: Iterable[Eye], cache: Path | None, pool: Executor) -> TwinS
     return answers
 
 
-def twins_of_test_eyes(datamodule: FundusOCTDataModule, pool: Executor) -> TwinSet | None:
+def twins_of_test_eyes(
+    datamodule: FundusOCTDataModule, pool: Executor, keys: Sequence[str]
+) -> TwinSet | None:
     """The twins of a datamodule's test eyes, kept beside its file as ``NAME.twins.h5``.
+
+    Args:
+        datamodule: a datamodule that was set up.
+        pool: processes to simulate in.
+        keys: of the test eyes that are judged.
 
     Returns:
         None where the eyes have no twins, as real ones, simulated ones of another version, and such as are
@@ -127,9 +134,9 @@ def twins_of_test_eyes(datamodule: FundusOCTDataModule, pool: Executor) -> TwinS
     if dataset.preparation.even_levels:
         return None
     with EyeReader(datamodule.path) as reader:
-        if any(reader.info(key).arrays["volume"] != dataset.shape for key in dataset.keys):
+        if any(reader.info(key).arrays["volume"] != dataset.shape for key in keys):
             return None
-        eyes = (reader.read(key, skip=("rescan", "lesions", "boundaries_um")) for key in dataset.keys)
+        eyes = (reader.read(key, skip=("rescan", "lesions", "boundaries_um")) for key in keys)
         cache = path.with_suffix(".twins.h5") if path is not None and path.is_file() else None
         return find_twins(eyes, cache, pool)
 
