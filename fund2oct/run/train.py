@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 import pytorch_lightning as pl
 import torch
 from jsonargparse import ArgumentError
+from jsonargparse.typing import PositiveInt
 from lightning_fabric.utilities.exceptions import MisconfigurationException
 from pytorch_lightning.cli import LightningArgumentParser, LightningCLI
 from pytorch_lightning.loggers import CSVLogger, TensorBoardLogger
@@ -76,7 +77,7 @@ class ReportOptions:
     measures: list[str] = field(default_factory=list)
     controls: list[str] = field(default_factory=list)
     distances: list[str] | None = None
-    n_eyes: int | None = 500
+    n_eyes: PositiveInt | None = 500
 
 
 class _ExperimentCLI(LightningCLI):
@@ -288,17 +289,8 @@ def _report(cli: LightningCLI, run: Path, own: Own, distances: Wanted, n_eyes: i
     model = cli.model.to(device).eval()
     with torch.inference_mode():
         notes = [model.task.seen.how()]
-        evaluate(
-            {OWN: model},
-            cli.datamodule,
-            run / "report",
-            0,
-            distances,
-            notes,
-            own,
-            _pictures(run),
-            n_eyes=n_eyes,
-        )
+        given = {OWN: model}, cli.datamodule, run / "report", 0, distances, notes, own, _pictures(run)
+        evaluate(*given, n_eyes=n_eyes)
 
 
 def _pictures(run: Path) -> list[Picture]:

@@ -43,6 +43,15 @@ def test_the_eyes_are_those_of_the_file(eyes, tiny_eyes):
     assert float(one["spacing_x_mm"]) == pytest.approx(8.8 / 48)
 
 
+def test_some_eyes_are_of_many_patients_and_the_report_says_how_many(datamodule, eyes):
+    some = HeldOutEyes(datamodule, CPU, most=3)
+    assert len(some.keys) == 3 and set(some.keys) < set(eyes.keys) and len(set(some.patients)) == 3
+    assert some.notes[-1].startswith(f"These are 3 of the {len(eyes.keys)} test eyes")
+    assert [key for batch in some.batches() for key in batch["key"]] == [*some.keys]
+    assert torch.equal(some.batch(some.keys[2])["volume"], eyes.batch(some.keys[2])["volume"])
+    assert HeldOutEyes(datamodule, CPU, most=500).keys == eyes.keys and not eyes.notes
+
+
 def test_the_controls_are_what_they_are_called(datamodule, eyes):
     found = {one.name: one.give for one in controls(TrainingEyes(datamodule, CPU))}
     batch = next(eyes.batches())
