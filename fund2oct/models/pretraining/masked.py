@@ -9,8 +9,6 @@ from torch import Tensor, nn
 
 from fund2oct.models.base import VolumeModel
 from fund2oct.models.batch import Batch, Losses, check_batch, eye_of
-from fund2oct.models.training.optimisation import each_step, trained_parts
-from fund2oct.networks.encoder import pretrained_parts
 from fund2oct.networks.noise import NoiseSource
 
 
@@ -90,16 +88,9 @@ class MaskedModel(VolumeModel):
         found = getattr(self, "discriminators", None)
         return [] if found is None else [found]
 
-    def configure_optimizers(self) -> Any:
-        """Adam over all networks, with a rate of its own for weights that others have trained."""
-        networks = nn.ModuleList([self.generator, *self.judges()])
-        pretrained, others = trained_parts(networks, pretrained_parts(networks))
-        groups = [
-            {"params": others, "lr": self.learning_rate},
-            {"params": pretrained, "lr": self.encoder_learning_rate},
-        ]
-        optimizer = torch.optim.Adam(groups, betas=self.betas)
-        return [optimizer], [each_step(optimizer, self.rate_factor)]
+    def optimised_networks(self) -> nn.Module:
+        """The generator, and what is trained beside it."""
+        return nn.ModuleList([self.generator, *self.judges()])
 
     def training_step(self, batch: Batch, batch_idx: int) -> None:
         """Fill in a batch and step the networks."""

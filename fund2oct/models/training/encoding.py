@@ -62,13 +62,18 @@ class EncodingModule(SteppingModule):
         every epoch, or after every batch with ``"interval": "step"``, and a ``ReduceLROnPlateau`` after
         every validation, by :attr:`monitored`.
         """
-        pretrained, others = trained_parts(self.generator, pretrained_parts(self.generator))
+        networks = self.optimised_networks()
+        pretrained, others = trained_parts(networks, pretrained_parts(networks))
         groups = [
             {"params": others, "lr": self.learning_rate},
             {"params": pretrained, "lr": self.encoder_learning_rate},
         ]
         optimizer = torch.optim.Adam(groups, betas=self.betas)
         return [optimizer], [each_step(optimizer, self.rate_factor)]
+
+    def optimised_networks(self) -> nn.Module:
+        """What the optimiser of :meth:`configure_optimizers` trains."""
+        return self.generator
 
     def know_photos(self) -> None:
         """Note in the task how the photos of the training look to the encoder, once that is trained.
