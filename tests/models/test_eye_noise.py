@@ -13,6 +13,9 @@ from fund2oct.models import load_model
 from fund2oct.models.generate import generate
 from fund2oct.networks.noise import NoiseSource
 
+ROUNDED = {"atol": 1e-4, "rtol": 0}
+"""How far batches of other sizes may differ: a fortieth of a grey level."""
+
 
 def held_out(path, batch_size):
     datamodule = FundusOCTDataModule(str(path), batch_size=batch_size, val_fraction=0.4, test_fraction=0.4)
@@ -40,7 +43,7 @@ def test_validation_draws_the_same_for_an_eye_in_any_batch(tiny_checkpoint, tiny
     one, other = (validated(load_model(tiny_checkpoint), held_out(tiny_eyes, size)) for size in (1, 3))
     assert set(one) == set(other) and len(one) > 3
     for key, volume in one.items():
-        torch.testing.assert_close(other[key], volume)
+        torch.testing.assert_close(other[key], volume, **ROUNDED)
 
 
 def test_evaluation_shows_the_eye_that_it_measured(tiny_checkpoint, tiny_eyes):
@@ -49,7 +52,8 @@ def test_evaluation_shows_the_eye_that_it_measured(tiny_checkpoint, tiny_eyes):
         for answer in model_answers({"model": load_model(tiny_checkpoint)}, eyes.photo_of_another, seed=5):
             for batch in eyes.batches():
                 for key, volume in zip(batch["key"], answer.give(batch).volume, strict=True):
-                    torch.testing.assert_close(answer.give(eyes.batch(key)).volume[0], volume)
+                    again = answer.give(eyes.batch(key)).volume[0]
+                    torch.testing.assert_close(again, volume, **ROUNDED)
 
 
 def test_drawn_surfaces_do_not_follow_from_the_drawn_pose(tiny_checkpoint, tiny_eyes, monkeypatch):

@@ -203,9 +203,8 @@ class FundusOCTDataset(Dataset[dict[str, Any]]):
         return np.stack([self._spacings_z_mm(), np.array(length_mm) / self.shape[2]], -1)
 
     def _spacings_z_mm(self) -> Array:
-        rows: Array = self._index.shapes["volume"][:, 1]
-        found: Array = self._index.spacings_mm[:, 1] * rows / self.shape[1]
-        return found
+        rows = self._index.shapes["volume"][:, 1]
+        return np.asarray(self._index.spacings_mm[:, 1] * rows / self.shape[1])
 
     @property
     def simulated(self) -> bool:

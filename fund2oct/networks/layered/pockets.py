@@ -66,7 +66,18 @@ def dark_pockets(layers: Tensor, frame: LayerFrame, spacing_x_mm: float) -> Tens
 
 
 def odd_size(size: float) -> int:
-    """The nearest odd number of at least 3."""
+    """The odd number that is nearest to a size.
+
+    Args:
+        size: any positive number.
+
+    Returns:
+        An odd number, at least 3.
+
+    Example:
+        >>> odd_size(1.4), odd_size(5.9), odd_size(6.1)
+        (3, 5, 7)
+    """
     return max(3, 2 * round((size - 1) / 2) + 1)
 
 
