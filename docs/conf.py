@@ -49,7 +49,7 @@ myst_heading_anchors = 4
 nitpicky = True
 nitpick_ignore_regex = [
     (r"py:.*", r"(torch|numpy|np|pytorch_lightning|torchmetrics|matplotlib|collections|concurrent)\..*"),
-    (r"py:class", r"(os|pathlib|PIL)\..*|Path"),
+    (r"py:class", r"(os|pathlib|PIL|jsonargparse)\..*|Path"),
     (r"py:class", r"Array|Call|Compression|Content|Distance|.*EyeIndex|EyePaths|RawBatch|Resize"),
     (r"py:class", r"Balance|Shape|Spacing|StartMethod|Symmetries|Tensors|Transform"),
     (r"py:class", r"Figure|Sampler|Tensor|nn\.Module|fund2oct\.precision\.F"),
