@@ -231,19 +231,19 @@ def _tell_where(run: Path) -> None:
     say(f"\nThe run lies in {run}{': ' if told else ''}{', '.join(told)}.")
     checkpoint = last_checkpoint(run)
     if checkpoint is not None:
-        suggest(_after_training(run, checkpoint))
+        suggest(_after_training(checkpoint))
     say(f"      tensorboard --logdir {run.parent}")
 
 
-def _after_training(run: Path, checkpoint: Path) -> list[str]:
+def _after_training(checkpoint: Path) -> list[str]:
     """The command that uses what was trained; it names the class of a user's own model."""
-    from omegaconf import OmegaConf
+    from fund2oct.models.checkpoint import read_checkpoint, training_after
+    from fund2oct.models.task import TASK_KEY
 
-    path = str(OmegaConf.select(OmegaConf.load(run / "config.yaml"), "model.class_path"))
+    saved = read_checkpoint(checkpoint, mmap=True)
+    path = str(saved[TASK_KEY]["class"])
     if path.startswith("fund2oct.models.pretraining."):
-        from fund2oct.models.checkpoint import read_checkpoint, training_after
-
-        return training_after(checkpoint, read_checkpoint(checkpoint))
+        return training_after(checkpoint, saved)
     own = [] if path.startswith("fund2oct.") else ["--model", path]
     return ["fund2oct", "predict", str(checkpoint), "PHOTO.jpg", "--out", "predictions", *own]
 

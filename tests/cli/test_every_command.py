@@ -89,8 +89,8 @@ def test_quiet_says_nothing_but_what_is_wrong(words, tiny_eyes, tmp_path, capsys
 )
 def test_after_a_training_comes_a_call_that_finds_its_class(path, words, tmp_path, capsys):
     (tmp_path / "checkpoints").mkdir()
-    (tmp_path / "checkpoints/last.ckpt").touch()
-    (tmp_path / "config.yaml").write_text(f"model: {{class_path: {path}}}")
+    saved = {"fund2oct": {"class": path}, "state_dict": {}, "hyper_parameters": {}}
+    torch.save(saved, tmp_path / "checkpoints/last.ckpt")
     _tell_where(tmp_path)
     run, following, _ = capsys.readouterr().out.splitlines()[1:]
     assert run == f"The run lies in {tmp_path}."
@@ -109,8 +109,8 @@ def test_after_a_training_comes_a_call_that_finds_its_class(path, words, tmp_pat
 def test_after_a_pretraining_comes_a_training_that_can_begin_with_it(options, words, tmp_path, capsys):
     (tmp_path / "checkpoints").mkdir()
     path = tmp_path / "checkpoints/last.ckpt"
-    torch.save({"fund2oct": {"class": ""}, "state_dict": {}, "hyper_parameters": options}, path)
-    (tmp_path / "config.yaml").write_text("model: {class_path: fund2oct.models.pretraining.MaskedPhotos}")
+    about = {"class": "fund2oct.models.pretraining.photos.MaskedPhotos"}
+    torch.save({"fund2oct": about, "state_dict": {}, "hyper_parameters": options}, path)
     _tell_where(tmp_path)
     following = capsys.readouterr().out.splitlines()[2]
     settings = [f"model.init_args.{word}" for word in [f"init_from={path}", *words]]

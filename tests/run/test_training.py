@@ -10,6 +10,7 @@ import pytest
 import pytorch_lightning as pl
 import torch
 
+from fund2oct.cli import main
 from fund2oct.data import FundusOCTDataModule, PhantomDataModule
 from fund2oct.evaluation.answers.borrowed import RETRIEVAL
 from fund2oct.models import Pix2Vol, VoxelGAN, load_model
@@ -220,6 +221,13 @@ def test_each_voxel_experiment_runs_a_step(name, lift, tiny_overrides, tiny_voxe
     trainer.fit(model, datamodule=datamodule)
     assert trainer.global_step == 1
     assert isinstance(model, VoxelGAN) and model.lift == lift
+
+
+def test_a_trial_of_one_step_ends_well(tiny_overrides, tiny_voxels, tmp_path, monkeypatch, capsys):
+    """Lightning writes no configuration then."""
+    monkeypatch.chdir(tmp_path)
+    assert main(["train", "voxels", *tiny_overrides, *tiny_voxels, "trainer.fast_dev_run=1"]) == 0
+    assert "The run lies in runs/voxels/001." in "".join(capsys.readouterr())
 
 
 def test_the_main_experiment_runs_a_step(tiny_overrides, tiny_layers, tmp_path, monkeypatch):
