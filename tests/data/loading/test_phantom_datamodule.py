@@ -1,6 +1,5 @@
 """Files of simulated eyes: made where there are none, and refused where they are others."""
 
-import warnings
 from dataclasses import replace
 
 import pytest
@@ -70,9 +69,8 @@ def test_eyes_that_another_version_simulated_are_told(population, tmp_path, recw
 
 
 @pytest.mark.parametrize("diagnosis", ["normal", "drusen+haemorrhage"])
-def test_eyes_of_a_diagnosis_that_was_given_are_of_this_version(diagnosis, tmp_path):
+def test_eyes_of_a_diagnosis_that_was_given_are_of_this_version(diagnosis, tmp_path, recwarn):
     config = PhantomConfig(n_depth=48, n_ascans=40, fundus_px=48, diagnosis=diagnosis)
     simulate_file(tmp_path / "eyes.h5", 2, seed=3, config=config)
-    with warnings.catch_warnings():
-        warnings.filterwarnings("error", message=".*another version")
-        PhantomDataModule(tmp_path / "eyes.h5", n_eyes=2).prepare_data()
+    PhantomDataModule(tmp_path / "eyes.h5", n_eyes=2).prepare_data()
+    assert not [warning for warning in recwarn if "another version" in str(warning.message)]
