@@ -19,6 +19,7 @@ P = ParamSpec("P")
 T = TypeVar("T")
 
 _WORTH_A_PROCESS = 16
+_WAITING_BYTES = 4 * 2**30
 
 
 @contextmanager
@@ -86,6 +87,14 @@ def _unpacked(packed: bytes) -> Any:
 def n_cores() -> int:
     """Cores that this process may use; on a cluster a job's, not the machine's."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def most_waiting(task_bytes: int) -> int:
+    """How many tasks may wait for :func:`processes_beside`, of so many bytes each.
+
+    Several for each process, but of large ones as few as keep all at work.
+    """
+    return max(n_cores() // 2 + 2, min(4 * n_cores(), _WAITING_BYTES // task_bytes))
 
 
 @contextmanager

@@ -24,7 +24,7 @@ from fund2oct.metrics import EyesInCommon, deep_contrast, measure_perceptual
 from fund2oct.metrics.eyes.heights import PARTS, correlation_of_sums
 from fund2oct.metrics.sets.estimate import DistanceResult
 from fund2oct.models import Batch
-from fund2oct.processes import n_cores, submit_by_value
+from fund2oct.processes import most_waiting, submit_by_value
 from fund2oct.progress import with_progress
 
 Row = dict[str, Any]
@@ -35,9 +35,6 @@ REAL = "real"
 
 LIFTING = frozenset({"PED", "drusen"})
 """Diagnoses that lift the epithelium."""
-
-_WAITING_BYTES = 4 * 2**30
-"""Of the eyes that wait to be measured, each with its real volume and all those drawn for it."""
 
 
 class EyeSet(Protocol):
@@ -125,7 +122,9 @@ def compare(
             volume = given[answer.name].volume
             if answer.as_set and volume is not None:
                 distances.add_fake(answer.name, volume, batch)
-        while len(pending) > _most_waiting(batch["volume"][0].numel() * (3 + 2 * len(answers)) * 4):
+        # Each eye waits with its real volumes, the mask, and two volumes of each answer.
+        most = most_waiting(batch["volume"][0].numel() * (3 + 2 * len(answers)) * 4)
+        while len(pending) > most:
             found.add_eye(pending.popleft().result())
     while pending:
         found.add_eye(pending.popleft().result())
@@ -189,11 +188,6 @@ class _Rows:
             of_parts = {part: torch.tensor(sums[HEIGHT + part], dtype=torch.float64) for part in PARTS}
             values.setdefault(name, {})["epithelium/correlation"] = float(correlation_of_sums(of_parts))
         return values
-
-
-def _most_waiting(eye_bytes: int) -> int:
-    """How many eyes of so many bytes may wait: several a process, but as few as keep all at work if large."""
-    return max(n_cores() // 2 + 2, min(4 * n_cores(), _WAITING_BYTES // eye_bytes))
 
 
 def _perceptual(

@@ -22,15 +22,15 @@ from fund2oct.evaluation.sources import Scan, VolumeSource
 from fund2oct.eye import Array, DataError
 from fund2oct.geometry import ScanPattern
 from fund2oct.models import Batch
-from fund2oct.processes import Here, n_cores
+from fund2oct.processes import Here, most_waiting
 from fund2oct.progress import with_progress
 from fund2oct.retina import align, aligned_mask, estimate_pose
 
 Spacing = tuple[float, float, float]
 _Poses = tuple[tuple[Array, bool], tuple[Array, bool]]
 """Of a real volume and its answer: the pose, ``(S, K)`` micrometres, and whether it is sure in all slices."""
-
 _HERE = Here()
+
 
 _OPTIONAL = ("fundus", "rescan", "boundaries_um", "lesions")
 """Arrays of the real eyes that are used if all eyes have them."""
@@ -178,13 +178,12 @@ def _check_pairs(
     checked: dict[str, _Checked] = {}
     poses: dict[str, _Poses] = {}
     pending: deque[tuple[str, Future[_Poses]]] = deque()
-    most = 2 * n_cores()
     for key in with_progress(real.keys, len(real.keys), "checking volumes"):
         scans = real.read(key), fake.read(key)
         checked[key] = _check_pair(real, fake, scans, shape, advice, key)
         volumes = scans[0].volume, scans[1].volume
         pending.append((key, pool.submit(_poses_of, volumes, checked[key].spacing_mm)))
-        while len(pending) > most:
+        while len(pending) > most_waiting(volumes[0].nbytes + volumes[1].nbytes):
             done, found = pending.popleft()
             poses[done] = found.result()
     poses |= {done: found.result() for done, found in pending}

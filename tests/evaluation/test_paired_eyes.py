@@ -121,7 +121,7 @@ class Lazy(Executor):
 
 
 def test_poses_are_found_in_processes_of_which_few_volumes_wait(six, tmp_path, monkeypatch):
-    monkeypatch.setattr("fund2oct.evaluation.pairs.n_cores", lambda: 1)
+    monkeypatch.setattr("fund2oct.evaluation.pairs.most_waiting", lambda task_bytes: 2)
     pool = Lazy()
     fake = [replace(eye, volume=eye.rescan) for eye in six]
     eyes, alone = paired(tmp_path / "pool", six, fake, pool), paired(tmp_path / "alone", six, fake)

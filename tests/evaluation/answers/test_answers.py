@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 import torch
 
+from fund2oct import processes
 from fund2oct.data import FundusOCTDataModule
-from fund2oct.evaluation import compare as comparing
 from fund2oct.evaluation.answers import training_eyes
 from fund2oct.evaluation.answers.answer import Answer, Given, heights_of
 from fund2oct.evaluation.answers.controls import (
@@ -250,5 +250,5 @@ def test_tensors_are_sent_by_value_so_that_none_holds_a_file_descriptor():
     ("cores", "eye_bytes", "expected"), [(2, 10**6, 8), (32, 10**6, 128), (32, 10**9, 18), (8, 10**9, 6)]
 )
 def test_few_large_eyes_wait_and_many_small_ones(monkeypatch, cores, eye_bytes, expected):
-    monkeypatch.setattr(comparing, "n_cores", lambda: cores)
-    assert comparing._most_waiting(eye_bytes) == expected
+    monkeypatch.setattr(processes, "n_cores", lambda: cores)
+    assert processes.most_waiting(eye_bytes) == expected
