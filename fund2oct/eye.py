@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -33,6 +34,25 @@ Plain = str | int | float | bool
 
 class DataError(ValueError):
     """Data that cannot be used; the message names the file and the eye, and says what to do."""
+
+
+def some_of(names: Iterable[object], most: int = 5) -> str:
+    """Name the first few of many, and count the others: words of a message.
+
+    Args:
+        names: eyes, files, rows and the like.
+        most: how many are named.
+
+    Returns:
+        The names, with commas.
+
+    Example:
+        >>> some_of(["a", "b", "c", "d"], most=2)
+        'a, b and 2 more'
+    """
+    told = [str(name) for name in names]
+    more = f" and {len(told) - most} more" if len(told) > most else ""
+    return ", ".join(told[:most]) + more
 
 
 @dataclass(frozen=True, kw_only=True, eq=False, repr=False)

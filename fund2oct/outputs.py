@@ -1,4 +1,4 @@
-"""Where results go: never over a file that the same call did not make.
+"""Where results go: never over a file that the same call did not make, and never half of a file.
 
 Every command that writes asks here before it computes anything, so that hours of work are not refused at
 their end.
@@ -7,10 +7,11 @@ their end.
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
-from fund2oct.eye import DataError
+from fund2oct.eye import DataError, some_of
 from fund2oct.file_kinds import is_made_here, kind_of
 
 AnyPath = str | os.PathLike[str]
@@ -80,10 +81,9 @@ def check_files(
         if overwrite and not kind and path.is_file() and (reason := why_not(path)):
             raise OutputError(f"{path}: {reason}; choose another place")
     if there and not overwrite:
-        more = f" and {len(there) - _NAMED} more" if len(there) > _NAMED else ""
         verb = "exists" if len(there) == 1 else "exist"
         raise OutputError(
-            f"{', '.join(map(str, there[:_NAMED]))}{more}: {verb}; choose another name, or allow it to be "
+            f"{some_of(there, _NAMED)}: {verb}; choose another name, or allow it to be "
             "overwritten (--overwrite)"
         )
 
@@ -142,6 +142,29 @@ def check_folder(folder: AnyPath, mark: str, overwrite: bool = False) -> None:
             f"{folder}: holds a {mark} already; choose another folder, or allow it to be overwritten "
             "(--overwrite)"
         )
+
+
+@contextmanager
+def whole_file(path: AnyPath) -> Iterator[Path]:
+    """Write a file that others see whole or not at all, also where the writing ends in an error.
+
+    Args:
+        path: the file to make or replace; its folder must be there.
+
+    Yields:
+        The name to write it under, in the same folder. It gets its own name at the end of the block.
+
+    Example:
+        >>> with whole_file("results.csv") as part:
+        ...     _ = part.write_text("eye,thickness_um")
+    """
+    path = Path(path)
+    part = path.with_name(f".{path.name}.{os.getpid()}.part")
+    try:
+        yield part
+        os.replace(part, path)
+    finally:
+        part.unlink(missing_ok=True)
 
 
 def make_numbered_folder(parent: AnyPath) -> Path:

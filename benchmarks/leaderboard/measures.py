@@ -11,9 +11,11 @@ import numpy as np
 import torch
 
 from fund2oct.evaluation.measuring import HEIGHT
+from fund2oct.evaluation.report.columns import ANATOMY as COLUMNS
 from fund2oct.metrics.eyes.heights import PARTS, correlation_of_sums
 from fund2oct.metrics.eyes.kinds import KINDS
 
+EPITHELIUM = "epithelium/correlation"
 Array = np.ndarray
 Rows = Sequence[Mapping[str, Any]]
 
@@ -62,14 +64,14 @@ class Measure:
         return np.where(np.isnan(cost), np.inf, cost)
 
 
-def of_eyes(key: str, title: str, form: str, better: Literal["less", "more"] = "less") -> Measure:
+def of_eyes(key: str, better: Literal["less", "more"] = "less") -> Measure:
     """A mean over the eyes in which a value could be measured."""
 
     def sums(rows: Rows) -> Array:
         values = column(rows, key)[:, None]
         return _of_parts(values, np.ones_like(values))
 
-    return Measure(key, title, form, better, sums)
+    return Measure(key, *COLUMNS[key], better, sums)
 
 
 def overlap_of_lesions(rows: Rows) -> Array:
@@ -111,12 +113,12 @@ def column(rows: Rows, key: str) -> Array:
 
 
 ANATOMY = (
-    of_eyes("thickness/error_um", "thickness error, µm ↓", "{:.1f}"),
-    of_eyes("rpe/error_um", "outer boundary error, µm ↓", "{:.1f}"),
-    Measure("epithelium/correlation", "height of the epithelium ↑", "{:.2f}", "more", heights, correlation),
+    of_eyes("thickness/error_um"),
+    of_eyes("rpe/error_um"),
+    Measure(EPITHELIUM, *COLUMNS[EPITHELIUM], "more", heights, correlation),
     Measure("lesions", "overlap of lesions ↑", "{:.2f}", "more", overlap_of_lesions),
-    of_eyes("fluid/error_mm3", "fluid error, mm³ ↓", "{:.3f}"),
-    of_eyes("shadow/agreement", "vessel shadows ↑", "{:.2f}", "more"),
+    of_eyes("fluid/error_mm3"),
+    of_eyes("shadow/agreement", "more"),
 )
 """What a photo is translated for. It ranks first."""
 

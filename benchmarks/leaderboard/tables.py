@@ -28,7 +28,7 @@ twins; how volumes look has to be drawn, and no draw is better than one twin."""
 
 _OF_ALL = "epithelium/correlation", "lesions", "sharpness"
 """Measures that are no mean over eyes, so that no eye can be missing from it."""
-FAILED = of_eyes("thickness/failed", "A-scans without a thickness", "{:.1%}")
+FAILED = of_eyes("thickness/failed")
 _WORTH_SAYING = 0.01
 """Share of A-scans without a thickness from which on a table says so: the errors are those of the others."""
 _MARKS = {

@@ -19,7 +19,7 @@ from fund2oct.data.store.patients import one_name_each
 from fund2oct.evaluation.answers.others import one_patient_note, other_eyes
 from fund2oct.evaluation.protocol import ASSUMED_DEPTH_MM, ASSUMED_SCAN, SEVERAL_SCANS, Protocol
 from fund2oct.evaluation.sources import Scan, VolumeSource
-from fund2oct.eye import Array, DataError
+from fund2oct.eye import Array, DataError, some_of
 from fund2oct.geometry import ScanPattern
 from fund2oct.models import Batch
 from fund2oct.processes import Here, most_waiting
@@ -34,7 +34,6 @@ _HERE = Here()
 
 _OPTIONAL = ("fundus", "rescan", "boundaries_um", "lesions")
 """Arrays of the real eyes that are used if all eyes have them."""
-_NAMED = 5
 _SAME_LENGTH = 0.02
 _SAME_PLACE_MM = 0.1
 
@@ -167,7 +166,7 @@ def _check_keys(real: VolumeSource, fake: VolumeSource) -> None:
     if missing:
         raise DataError(
             f"{fake.name}: expected a volume for each of the {len(real.keys)} eyes of {real.name}, "
-            f"missing {len(missing)}: {_some(missing)}"
+            f"missing {len(missing)}: {some_of(missing)}"
         )
 
 
@@ -259,7 +258,7 @@ def _spacing(scan: Scan) -> Spacing:
 def _notes(real: VolumeSource, fake: VolumeSource, found: list[_Checked], poses: list[_Poses]) -> list[str]:
     notes = []
     if beyond := sorted(set(fake.keys) - set(real.keys)):
-        notes.append(f"{fake.name} has {len(beyond)} volumes more, left out: {_some(beyond)}.")
+        notes.append(f"{fake.name} has {len(beyond)} volumes more, left out: {some_of(beyond)}.")
     for place, source in enumerate((real, fake)):
         if uncertain := sum(not pair[place][1] for pair in poses):
             notes.append(
@@ -285,11 +284,6 @@ def _notes(real: VolumeSource, fake: VolumeSource, found: list[_Checked], poses:
             "patient. Give --real a file of eyes (.h5), which names both."
         )
     return notes
-
-
-def _some(keys: list[str]) -> str:
-    more = f" and {len(keys) - _NAMED} more" if len(keys) > _NAMED else ""
-    return ", ".join(keys[:_NAMED]) + more
 
 
 def _shape(volume: Array) -> tuple[int, int, int]:

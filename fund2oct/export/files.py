@@ -10,7 +10,7 @@ from pathlib import Path
 from fund2oct.by_path import listed
 from fund2oct.data.store.reader import EyeReader
 from fund2oct.export.formats import FORMATS, export_eye, known_formats
-from fund2oct.eye import DataError
+from fund2oct.eye import DataError, some_of
 from fund2oct.outputs import check_inputs
 
 _UNSAFE = re.compile(r"[^\w\-+=@,. ()\[\]]|^\.+|[. ]+$")
@@ -94,8 +94,10 @@ def free_name(stem: str, taken: set[str]) -> str:
 def _chosen(reader: EyeReader, keys: Sequence[str]) -> list[str]:
     known = set(reader.keys)
     if missing := [key for key in keys if key not in known]:
-        some = ", ".join(sorted(known)[:5]) + (", ..." if len(known) > 5 else "")
-        raise DataError(f"{reader.path}: expected the key of one of its eyes ({some}), found {missing[0]!r}")
+        raise DataError(
+            f"{reader.path}: expected the key of one of its eyes ({some_of(sorted(known))}), found "
+            f"{missing[0]!r}"
+        )
     found = list(dict.fromkeys(keys)) or [key for key in reader.keys if "volume" in reader.info(key).arrays]
     if not found:
         raise DataError(f"{reader.path}: none of its {len(known)} eyes has a volume to export")

@@ -25,7 +25,8 @@ from fund2oct.networks.layered.surfaces import (
 )
 from fund2oct.networks.noise import NoiseSource
 from fund2oct.precision import no_autocast
-from fund2oct.retina import SURFACES, pose_surface_um
+from fund2oct.retina import SURFACES
+from fund2oct.retina.pose import heights_of
 
 SURFACE_WEIGHTS = {"surfaces": 100.0, "energy": 1 / 30, "crps": 1 / 30}
 """Weights of the terms of :func:`surface_losses`."""
@@ -44,8 +45,7 @@ def heights_above_pose(batch: Batch) -> Tensor:
         ValueError: if the batch has no ``surfaces_um``.
     """
     check_batch(batch, ("pose_um", "surfaces_um"))
-    surface = pose_surface_um(batch["pose_um"], batch["surfaces_um"].shape[-1])
-    return surface[:, None] - batch["surfaces_um"]
+    return heights_of(batch["surfaces_um"], batch["pose_um"])
 
 
 def surface_losses(found: SurfaceDistribution, heights_um: Tensor, rng: NoiseSource) -> Losses:

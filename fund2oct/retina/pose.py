@@ -53,6 +53,24 @@ def pose_surface_um(pose_um: Tensor, n_ascans: int) -> Tensor:
     return pose_um @ legendre_basis(n_ascans, pose_um.shape[-1]).to(pose_um, non_blocking=True).T
 
 
+def heights_of(surfaces_um: Tensor, pose_um: Tensor) -> Tensor:
+    """Heights above the pose's surface from depths below the top of the frame.
+
+    Args:
+        surfaces_um: depths in micrometres, NaN where unknown, shape ``(B, n, S, X)``.
+        pose_um: pose of each slice, its coefficients in micrometres, shape ``(B, S, K)``, K at least 3.
+
+    Returns:
+        Heights in micrometres, positive above the surface, shape ``(B, n, S, X)``.
+
+    Example:
+        >>> flat = torch.tensor([[[600.0, 0.0, 0.0]]])
+        >>> heights_of(torch.tensor([[[[600.0, 480.0, 600.0]]]]), flat)
+        tensor([[[[  0., 120.,   0.]]]])
+    """
+    return pose_surface_um(pose_um, surfaces_um.shape[-1])[:, None] - surfaces_um
+
+
 def apply_symmetry_to_pose(pose_um: Tensor, symmetry: Symmetry) -> Tensor:
     """Move a pose with its volume, as :meth:`fund2oct.geometry.Symmetry.apply_to_scan` moves that.
 

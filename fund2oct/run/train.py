@@ -164,7 +164,6 @@ def train(
 
 
 def _train(config: dict[str, Any], run: Path, resume: str | Path | None, command: str, again: bool) -> None:
-    logging.getLogger("pytorch_lightning.utilities.rank_zero").addFilter(_is_no_advertising)
     cli = _build(config, run)
     ending = SaveWhenTerminated()
     cli.trainer.callbacks.append(ending)  # type: ignore[attr-defined]
@@ -173,8 +172,6 @@ def _train(config: dict[str, Any], run: Path, resume: str | Path | None, command
     if resume is not None:
         cli.model.init_from = None  # the checkpoint holds what it began with; that file may be gone
     n_threads = torch.get_num_threads()
-    for message in _NO_NEWS:
-        warnings.filterwarnings("ignore", message)
     _prepare_data(cli.datamodule)
     report = cli.config["report"]
     own = Own.load(report["measures"], report["controls"])
@@ -225,6 +222,9 @@ def build(experiment: str, overrides: Sequence[str] = ()) -> tuple[pl.Trainer, V
 
 
 def _build(config: dict[str, Any], run: Path | None) -> LightningCLI:
+    logging.getLogger("pytorch_lightning.utilities.rank_zero").addFilter(_is_no_advertising)
+    for message in _NO_NEWS:
+        warnings.filterwarnings("ignore", message)
     trainer = config.setdefault("trainer", {})
     if run is None:
         trainer["logger"] = False

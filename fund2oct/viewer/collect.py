@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from fund2oct.by_path import listed
 from fund2oct.data import EyeReader
 from fund2oct.data.preparing.surfaces import searched_fields
-from fund2oct.eye import SEARCHED, DataError, Eye
+from fund2oct.eye import SEARCHED, DataError, Eye, some_of
 
 if TYPE_CHECKING:
     from fund2oct.models.thickness import ThicknessMap
@@ -68,8 +68,9 @@ class Collection:
         keys = listed(keys)
         for key in keys:
             if key not in everywhere:
-                some = ", ".join(everywhere[:5]) + (", ..." if len(everywhere) > 5 else "")
-                raise DataError(f"eye {key!r}: expected a key of {', '.join(map(str, files))}: {some}")
+                raise DataError(
+                    f"eye {key!r}: expected a key of {', '.join(map(str, files))}: {some_of(everywhere)}"
+                )
         self.keys = tuple(dict.fromkeys(keys))
         if not self.keys:
             raise DataError(f"{', '.join(map(str, files))}: expected at least one eye, found none")

@@ -16,7 +16,7 @@ from matplotlib import colormaps
 
 from fund2oct import __version__
 from fund2oct.file_kinds import is_made_here
-from fund2oct.outputs import OutputError
+from fund2oct.outputs import OutputError, whole_file
 from fund2oct.phantom import LESIONS
 from fund2oct.progress import with_progress
 from fund2oct.retina import BOUNDARIES, SURFACES
@@ -109,10 +109,8 @@ def write_page(
     library = three_js()
     page = build_page(eyes, collection.names, library)
     out.parent.mkdir(parents=True, exist_ok=True)
-    # A browser that reloads never meets half a page.
-    part = out.with_name(f".{out.name}.part")
-    part.write_text(page, encoding="utf-8")
-    os.replace(part, out)
+    with whole_file(out) as part:  # a browser that reloads never meets half a page
+        part.write_text(page, encoding="utf-8")
     return PageReport(out, collection.keys, collection.n_found, len(page.encode()), library is not None)
 
 

@@ -215,8 +215,8 @@ def test_a_distance_keeps_the_widest_of_its_intervals():
 
 
 def test_ranks_are_of_the_mean_rank_and_may_be_shared():
-    other = of_eyes("other", "other", "{:.1f}", "more")
-    more = {f"{name} 0": {"other": value} for name, value in zip("abcd", (1.0, 3.0, 2.0, 2.0), strict=True)}
+    other = of_eyes("shadow/agreement", "more")
+    more = {f"{name} 0": {other.key: value} for name, value in zip("abcd", (1.0, 3.0, 2.0, 2.0), strict=True)}
     answers = {"a 0": [1.0], "b 0": [3.0], "c 0": [2.0], "d 0": [None]}
     standings = Standings({0: report(answers, more)}, patients(1))
     # Of the first a, c, b, d (not measured, the last); of the second b, then c and d alike, then a.

@@ -191,7 +191,7 @@ def make_file(
         if out.exists() and not overwrite:
             report = _unchanged(candidates, ids, out, made_from)
         else:
-            for left in folder.glob("*.tmp"):
+            for left in folder.glob(".*.part"):
                 left.unlink()
             try:
                 report = _make(candidates, ids, out, folder, made_from, workers, compression, description)

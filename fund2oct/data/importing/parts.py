@@ -25,6 +25,7 @@ from fund2oct.data.store.reader import EyeReader
 from fund2oct.data.store.shards import DAMAGE
 from fund2oct.data.store.writer import abandon_file, begin_file, finish_file, reserve, write_root
 from fund2oct.eye import DataError, Eye
+from fund2oct.outputs import whole_file
 
 
 def write_part(
@@ -54,12 +55,8 @@ def write_part(
         group.attrs["identity"] = text_attribute(identity)
         group.attrs["notes"] = text_attribute(json.dumps(list(notes)))
         file.attrs["keys_digest"] = text_attribute(keys_digest([eye.key]))
-    temporary = path.with_suffix(f".{os.getpid()}.tmp")
-    try:
-        temporary.write_bytes(image.getbuffer())
-        os.replace(temporary, path)
-    finally:
-        temporary.unlink(missing_ok=True)
+    with whole_file(path) as part:
+        part.write_bytes(image.getbuffer())
 
 
 def read_part(path: Path, key: str | None = None) -> tuple[Eye, list[str]] | None:

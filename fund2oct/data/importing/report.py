@@ -4,19 +4,18 @@ from __future__ import annotations
 
 import csv
 import io
-import os
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from fund2oct.data.preparing.light_and_levels import LEVELS, LIGHT, is_done
-from fund2oct.eye import Plain
+from fund2oct.eye import Plain, some_of
 from fund2oct.levels import GUESSED
+from fund2oct.outputs import whole_file
 
 COLUMNS = ("name", "key", "state", "remark")
 """Columns of the table that lies beside the imported file."""
-_LISTED = 5
 _WHAT_TO_DO = {
     "photo": (
         LIGHT,
@@ -82,9 +81,8 @@ class ImportReport:
     def _other_files(self) -> list[str]:
         if not self.passed_over:
             return []
-        more = ", ..." if len(self.passed_over) > _LISTED else ""
         count = f"{len(self.passed_over)} file{'s' * (len(self.passed_over) > 1)} of other kinds"
-        return [f"passed over {count}: {', '.join(self.passed_over[:_LISTED])}{more}"]
+        return [f"passed over {count}: {some_of(self.passed_over)}"]
 
     def table(self) -> str:
         """The report as CSV: name, key, state, and the reason or the notes of each eye."""
@@ -101,12 +99,8 @@ class ImportReport:
 
     def write_table(self, path: Path) -> None:
         """Write the table, whole or not at all; where a file's name is not UTF-8, its bytes are shown."""
-        partial = path.with_name(f".{path.name}.part")
-        try:
-            partial.write_text(self.table(), encoding="utf-8", errors="backslashreplace")
-            os.replace(partial, path)
-        finally:
-            partial.unlink(missing_ok=True)
+        with whole_file(path) as part:
+            part.write_text(self.table(), encoding="utf-8", errors="backslashreplace")
 
     def why_not_again(self, key: str) -> str:
         """Why an eye of a key that is imported already is left out."""

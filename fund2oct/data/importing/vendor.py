@@ -23,7 +23,7 @@ from fund2oct.data.importing.report import ImportReport
 from fund2oct.data.preparing.circle import NotAFundusError
 from fund2oct.data.store.layout import Compression
 from fund2oct.data.store.patients import hashed_patient
-from fund2oct.eye import DataError, Eye
+from fund2oct.eye import DataError, Eye, some_of
 
 
 @dataclass(frozen=True)
@@ -116,7 +116,7 @@ def import_vendor(
             name = str(path.relative_to(source)) if source.is_dir() else path.name
             passed_over.append(f"{name} (holds no B-scan, and no scan beside it refers to it)")
     if not candidates:
-        others = f"; passed over {', '.join(passed_over[:5])}" if passed_over else ""
+        others = f"; passed over {some_of(passed_over)}" if passed_over else ""
         raise DataError(
             f"{source}: expected files with B-scans ({', '.join(SCANNER_FORMATS)}), found none{others}"
         )

@@ -10,8 +10,8 @@ import numpy as np
 
 from fund2oct.by_path import listed
 from fund2oct.data.loading.index import EyeIndex
-from fund2oct.data.loading.split import PARTS, Part, some_of
-from fund2oct.eye import SEARCHED, Array, DataError
+from fund2oct.data.loading.split import PARTS, Part
+from fund2oct.eye import SEARCHED, Array, DataError, some_of
 
 if TYPE_CHECKING:
     from fund2oct.data.loading.dataset import FundusOCTDataset

@@ -11,10 +11,10 @@ from pathlib import PurePath
 from typing import Any, Literal, NamedTuple
 
 from fund2oct.data.store.patients import hidden, hidden_names, published_patient
+from fund2oct.eye import some_of
 
 Part = Literal["train", "val", "test"]
 PARTS: tuple[Part, ...] = ("train", "val", "test")
-_NAMED = 5
 
 
 class Split(NamedTuple):
@@ -319,21 +319,3 @@ class SeenEyes:
         parts = {part: tuple(EyeName(*map(str, name)) for name in values["parts"][part]) for part in PARTS}
         before = tuple(map(cls.from_dict, values.get("before", ())))
         return cls(str(values["path"]), str(values["digest"]), str(values["split"]), parts, before)
-
-
-def some_of(keys: Iterable[str]) -> str:
-    """Name the first few keys and count the others.
-
-    Args:
-        keys: of some eyes.
-
-    Returns:
-        Words of a message.
-
-    Example:
-        >>> some_of(["a", "b"])
-        'a, b'
-    """
-    named = list(keys)
-    more = f" and {len(named) - _NAMED} more" if len(named) > _NAMED else ""
-    return ", ".join(named[:_NAMED]) + more

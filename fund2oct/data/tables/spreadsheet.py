@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from fund2oct.data.formats.naming import is_missing, known_text
-from fund2oct.eye import DataError, Plain
+from fund2oct.eye import DataError, Plain, some_of
 
 _DELIMITERS = "\t;,|"
 _NAMED = 10
@@ -137,9 +137,8 @@ def as_number(cell: str) -> int | float:
 
 
 def some(rows: Sequence[object]) -> str:
-    """The first of many, and how many more there are."""
-    more = f" and {len(rows) - _NAMED} more" if len(rows) > _NAMED else ""
-    return ", ".join(map(str, rows[:_NAMED])) + more
+    """The first of many rows, and how many more there are."""
+    return some_of(rows, _NAMED)
 
 
 def renamed(table: Table, columns: Mapping[str, str], ours: Sequence[str]) -> Table:

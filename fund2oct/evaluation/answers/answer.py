@@ -130,16 +130,3 @@ class Answer:
     def measured_as_set(self) -> Answer:
         """A copy of which the distances are measured."""
         return replace(self, as_set=True)
-
-
-def heights_of(surfaces_um: Tensor, pose_um: Tensor) -> Tensor:
-    """Heights above the pose's surface from depths below the top of the frame.
-
-    Args:
-        surfaces_um: depths in micrometres, NaN where unknown, shape ``(B, n, S, X)``.
-        pose_um: pose of each slice, its coefficients in micrometres, shape ``(B, S, K)``.
-
-    Returns:
-        Heights in micrometres, shape ``(B, n, S, X)``.
-    """
-    return pose_surface_um(pose_um, surfaces_um.shape[-1])[:, None] - surfaces_um

@@ -13,12 +13,13 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from fund2oct.evaluation.answers.answer import Answer, Given, heights_of
+from fund2oct.evaluation.answers.answer import Answer, Given
 from fund2oct.evaluation.answers.training_eyes import TrainingEyes
 from fund2oct.models import Batch
 from fund2oct.networks.noise import eye_seed
 from fund2oct.retina import ALIGNED_DEPTH
 from fund2oct.retina.layer_frame import warp
+from fund2oct.retina.pose import heights_of
 
 RETRIEVAL = "nearest eye warped to its surfaces"
 """What stands after the name of a model in the row that is the baseline `retrieval`."""

@@ -13,13 +13,13 @@ from torch.utils.data import default_collate
 
 from fund2oct.data import FundusOCTDataModule
 from fund2oct.data.loading.finish import vessels_of, with_vessels
-from fund2oct.evaluation.answers.answer import heights_of
 from fund2oct.geometry import Symmetry
 from fund2oct.metrics.eyes.layers import Surfaces
 from fund2oct.models import Batch, VolumeModel
 from fund2oct.models.batch import to_device
 from fund2oct.progress import with_progress
 from fund2oct.retina import ALIGNED_DEPTH
+from fund2oct.retina.pose import heights_of
 
 _PHOTO_PX = 32
 _HEIGHTS_BYTES = 256 * 2**20

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import hashlib
-import os
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from concurrent.futures import Executor, Future
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -15,6 +15,7 @@ import numpy as np
 
 from fund2oct.data import EyeReader, FundusOCTDataModule
 from fund2oct.eye import Array, Eye
+from fund2oct.outputs import whole_file
 from fund2oct.phantom import PhantomConfig, simulate_eye, simulate_twins, twin_boundaries
 from fund2oct.phantom.simulate import SOURCE
 from fund2oct.progress import with_progress
@@ -204,14 +205,10 @@ def _read(path: Path) -> dict[str, tuple[str, TwinAnswer]]:
 
 def _write(path: Path, twins: Mapping[str, tuple[str, TwinAnswer]]) -> None:
     """Replace the file at once: another process may be reading it."""
-    part = path.with_name(f"{path.name}.{os.getpid()}.part")
-    try:
-        with h5py.File(part, "w") as file:
-            file.attrs["recipe"] = _RECIPE
-            for key, (digest, answer) in twins.items():
-                group = file.create_group(key)
-                group.attrs["eye"] = digest
-                group["volume"], group["surfaces_um"] = answer.volume, answer.surfaces_um
-        part.replace(path)
-    except OSError:  # a folder that may not be written to: the twins are made again the next time
-        part.unlink(missing_ok=True)
+    # A folder may not be written to: the twins are made again the next time.
+    with suppress(OSError), whole_file(path) as part, h5py.File(part, "w") as file:
+        file.attrs["recipe"] = _RECIPE
+        for key, (digest, answer) in twins.items():
+            group = file.create_group(key)
+            group.attrs["eye"] = digest
+            group["volume"], group["surfaces_um"] = answer.volume, answer.surfaces_um

@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from fund2oct.evaluation.own import PREFIX
+from fund2oct.evaluation.report.columns import ANATOMY, QUALITY, TRUTH
 from fund2oct.evaluation.report.differences import DIFFERENCES_TEXT, difference_table
 from fund2oct.evaluation.report.lesion_tables import group_table, lesion_table, row_of
 from fund2oct.evaluation.report.reliability import RELIABILITY_TEXT, reliability_table
@@ -18,43 +19,6 @@ if TYPE_CHECKING:
     from fund2oct.evaluation.report.pictures import Picture
 
 Summary = Mapping[str, Mapping[str, Mapping[str, float]]]
-
-# As they lie beside aligned: the same measure with and without the pose.
-_QUALITY = {
-    "posed/psnr": ("PSNR, dB ↑", "{:.2f}"),
-    "aligned/psnr": ("aligned", "{:.2f}"),
-    "posed/ssim": ("SSIM ↑", "{:.3f}"),
-    "aligned/ssim": ("aligned", "{:.3f}"),
-    "posed/ms_ssim": ("MS-SSIM ↑", "{:.3f}"),
-    "aligned/ms_ssim": ("aligned", "{:.3f}"),
-    "posed/l1": ("L1 ↓", "{:.4f}"),
-    "aligned/l1": ("aligned", "{:.4f}"),
-    "posed/perceptual_unweighted": ("perceptual ↓", "{:.3f}"),
-    "aligned/perceptual_unweighted": ("aligned", "{:.3f}"),
-    "aligned/retina_local_mean": ("local-mean L1 of the retina ↓", "{:.4f}"),
-    "sharpness": ("sharpness", "{:.2f}"),
-}
-_ANATOMY = {
-    "thickness/error_um": ("thickness error, µm ↓", "{:.1f}"),
-    "thickness/correlation": ("thickness correlation ↑", "{:.2f}"),
-    "thickness/covered": ("80% interval covers", "{:.0%}"),
-    "thickness/failed": ("A-scans without a thickness ↓", "{:.1%}"),
-    "ilm/error_um": ("inner boundary error, µm ↓", "{:.1f}"),
-    "rpe/error_um": ("outer boundary error, µm ↓", "{:.1f}"),
-    "shadow/agreement": ("vessel shadows ↑", "{:.2f}"),
-    "order/violations": ("implausible A-scans ↓", "{:.1%}"),
-    "epithelium/correlation": ("height of the epithelium ↑", "{:.2f}"),
-    "deep/in_common": ("in common with other eyes ↓", "{:.2f}"),
-    "fluid/error_mm3": ("fluid error, mm³ ↓", "{:.3f}"),
-    "elevation/error_mm3": ("elevation error, mm³ ↓", "{:.3f}"),
-}
-_TRUTH = {
-    "thickness/truth_error_um": ("thickness error, µm ↓", "{:.1f}"),
-    "ilm/truth_error_um": ("inner boundary error, µm ↓", "{:.1f}"),
-    "rpe/truth_error_um": ("outer boundary error, µm ↓", "{:.1f}"),
-    "fluid/truth_error_mm3": ("fluid error, mm³ ↓", "{:.3f}"),
-    "elevation/truth_error_mm3": ("elevation error, mm³ ↓", "{:.3f}"),
-}
 
 SCATTER = {
     "thickness/error_um": "thickness error, µm",
@@ -145,17 +109,17 @@ def report_text(
         lines += ["", *(f"* {note}" for note in protocol["notes"])]
     if eyes := pictures_of("Eyes"):
         lines += ["", "## Eyes", *eyes]
-    lines += ["", "## Quality", "", *_table(summary, _QUALITY, n_eyes), ""]
+    lines += ["", "## Quality", "", *_table(summary, QUALITY, n_eyes), ""]
     lines += [_QUALITY_TEXT.format(scales=ms_ssim_scales(rows, ascans)), *pictures_of("Quality")]
-    lines += ["", "## Anatomy", "", *_table(summary, _ANATOMY, n_eyes), ""]
+    lines += ["", "## Anatomy", "", *_table(summary, ANATOMY, n_eyes), ""]
     real = next(iter(summary.values()))
     shares = [real[key]["mean"] for key in ("thickness/failed_real", "order/violations_real")]
     lines.append(_ANATOMY_TEXT.format(*shares, result["sets"]["real"]["deep/in_common"]))
     if result["differences"]:
-        table = difference_table(result["differences"], _ANATOMY, n_eyes)
+        table = difference_table(result["differences"], ANATOMY, n_eyes)
         lines += ["", "### Differences, eye by eye", "", *table, "", DIFFERENCES_TEXT]
-    if any(key in values for values in summary.values() for key in _TRUTH):
-        lines += ["", "### Against the truth", "", *_table(summary, _TRUTH, n_eyes), "", _TRUTH_TEXT]
+    if any(key in values for values in summary.values() for key in TRUTH):
+        lines += ["", "### Against the truth", "", *_table(summary, TRUTH, n_eyes), "", _TRUTH_TEXT]
     own = {key for values in summary.values() for key in values if key.startswith(PREFIX)}
     if own:
         columns = {key: (key.removeprefix(PREFIX), "{:.4g}") for key in sorted(own)}

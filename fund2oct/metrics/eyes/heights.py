@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from fund2oct.metrics.eyes.layers import check_maps
-from fund2oct.retina import pose_surface_um
+from fund2oct.retina.pose import heights_of
 
 PARTS = ("n", "a", "b", "aa", "bb", "ab")
 """Sums of an eye, of which a correlation over several eyes can be made."""
@@ -32,7 +32,7 @@ def epithelium_height_um(rpe_um: Tensor, pose_um: Tensor) -> Tensor:
         >>> epithelium_height_um(torch.tensor([[[600.0, 480.0, 600.0]]]), pose_um)
         tensor([[[  0., 120.,   0.]]])
     """
-    return pose_surface_um(pose_um.to(rpe_um), rpe_um.shape[-1]) - rpe_um
+    return heights_of(rpe_um[:, None], pose_um.to(rpe_um))[:, 0]
 
 
 def pooled_correlation(a: Tensor, b: Tensor) -> Tensor:

@@ -9,6 +9,8 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
+from fund2oct.eye import some_of
+
 _NAME_BYTES = 64
 _ROUNDING = 1e-4
 """How far resampled intensities may leave [0, 1]."""
@@ -176,9 +178,8 @@ def check_same_eyes(real: GatheredEyes, other: GatheredEyes, role: str, advice: 
     for lacking, side, there in ((other, role, real), (real, "real", other)):
         missing = sorted(name for key, name in there.names.items() if key not in lacking.names)
         if missing:
-            named = ", ".join(missing[:5]) + (", ..." if len(missing) > 5 else "")
             raise ValueError(
-                f"{side} eyes: {len(missing)} of {len(there.names)} are missing: {named}; {advice}"
+                f"{side} eyes: {len(missing)} of {len(there.names)} are missing: {some_of(missing)}; {advice}"
             )
 
 

@@ -13,10 +13,9 @@ import torch
 from torch import Tensor
 
 from fund2oct.data.formats.naming import is_missing, known_text, side_of
-from fund2oct.eye import Plain, diagnoses_of
+from fund2oct.eye import Plain, diagnoses_of, some_of
 
 _TRUTH = {"true": 1.0, "false": 0.0}
-_SHOWN = 5
 _ENOUGH = 10
 """Eyes with a number from which on one that lies apart from all others is remarked."""
 _APART = 3.0
@@ -59,7 +58,7 @@ class Condition:
         if is_text:
             seen = sorted({text for texts in told for text in texts})
             if _plain(wanted) not in seen:
-                raise ValueError(f"{name}: no training eye has it, but {_some(seen)}")
+                raise ValueError(f"{name}: no training eye has it, but {some_of(seen)}")
             return cls(name, 0.5, 0.5, tuple(seen))
         wrong = sorted({text for (text, *_) in told if _number(text) is None})
         if wrong:
@@ -69,7 +68,7 @@ class Condition:
                     f"{name} is a text, {wrong[0]!r}; name it with a value, as in {name}={wrong[0]}"
                 )
             raise ValueError(
-                f"{name}: expected numbers, found {_some(list(map(repr, wrong)))} in {n_wrong} of "
+                f"{name}: expected numbers, found {some_of(map(repr, wrong))} in {n_wrong} of "
                 f"{len(told)} training eyes that have it; mend these cells of the table and import it again"
             )
         values = torch.tensor([_number(text) for (text, *_) in told], dtype=torch.float64)
@@ -118,7 +117,7 @@ class Condition:
         if not self.is_number:
             if set(texts) & set(self.seen):
                 return ""
-            seen = _some([str(value) for value in self.seen])
+            seen = some_of(self.seen)
             return (
                 f"{self.field} {eye[self.field]!r}: no training eye has it, and it is taken for missing; "
                 f"they have {seen}"
@@ -264,10 +263,6 @@ def _number(text: str) -> float | None:
     except ValueError:
         return None
     return value if math.isfinite(value) else None
-
-
-def _some(values: Sequence[str]) -> str:
-    return ", ".join(values[:_SHOWN]) + (", ..." if len(values) > _SHOWN else "")
 
 
 def _remark_apart(name: str, values: Tensor) -> None:

@@ -11,11 +11,11 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from fund2oct.eye import some_of
 from fund2oct.networks.features.weight_files import read_weights
 from fund2oct.networks.foundation.backbone import Backbone
 
 _AVERAGED = "generator_ema.module."
-_NAMED = 3
 _LEAST_SHARE, _LEAST_PART = 0.5, 8
 """Share of the weights, of the file or of the model, or number of weights of a whole part of the model, below
 which an agreement can be chance: two norms of one width agree by ``weight`` and ``bias``."""
@@ -60,18 +60,18 @@ class Taken:
         if self.there != self.here:
             parts[0] += f" ({self.there or 'all'}* as {self.here or 'all'}*)"
         if self.resized:
-            parts.append(f"{len(self.resized)} resized to this depth ({_some(self.resized)})")
+            parts.append(f"{len(self.resized)} resized to this depth ({some_of(self.resized)})")
         if self.unlike:
-            parts.append(f"{len(self.unlike)} left as they were, of another shape ({_some(self.unlike)})")
+            parts.append(f"{len(self.unlike)} left as they were, of another shape ({some_of(self.unlike)})")
         if self.left:
-            parts.append(f"{len(self.left)} left as they were, not in the file ({_some(self.left)})")
+            parts.append(f"{len(self.left)} left as they were, not in the file ({some_of(self.left)})")
         if self.otherwise:
-            told = f"conditions or masks other than those of the file ({_some(self.otherwise)})"
+            told = f"conditions or masks other than those of the file ({some_of(self.otherwise)})"
             parts.append(f"{len(self.otherwise)} left as they were, of {told}")
         if self.frozen:
-            parts.append(f"{len(self.frozen)} frozen, and the same in the file ({_some(self.frozen)})")
+            parts.append(f"{len(self.frozen)} frozen, and the same in the file ({some_of(self.frozen)})")
         if self.unused:
-            parts.append(f"{len(self.unused)} of the file not used ({_some(self.unused)})")
+            parts.append(f"{len(self.unused)} of the file not used ({some_of(self.unused)})")
         return f"init_from {self.path}: {'; '.join(parts)}"
 
 
@@ -186,8 +186,8 @@ def backbones(networks: Mapping[str, nn.Module]) -> tuple[str, ...]:
 def _check_sensible(report: Taken, n_theirs: int, every: list[str]) -> None:
     """Refuse a file of which nothing fits, or what may agree by chance: a norm here and a norm there."""
     used = [*report.taken, *report.frozen]
-    theirs = f"its {n_theirs} weights ({_some(report.unused)})"
-    model = f"the model's {len(every)} ({_some(every)})"
+    theirs = f"its {n_theirs} weights ({some_of(report.unused)})"
+    model = f"the model's {len(every)} ({some_of(every)})"
     if not used:
         raise ValueError(f"init_from: {report.path}: none of {theirs} fits one of {model} by name and shape")
     of_part = Counter(part for name in every for part in _parts(name))
@@ -196,7 +196,7 @@ def _check_sensible(report: Taken, n_theirs: int, every: list[str]) -> None:
     in_full = report.there == report.here  # names that agree in full are no chance
     if not (whole or in_full) and len(used) < _LEAST_SHARE * min(n_theirs, len(every)):
         raise ValueError(
-            f"init_from: {report.path}: only {len(used)} ({_some(used)}) of {theirs} fit one of {model} by "
+            f"init_from: {report.path}: only {len(used)} ({some_of(used)}) of {theirs} fit one of {model} by "
             "name and shape, which may be chance; expected half of either, or a whole part of the model: "
             "give weights of the same network"
         )
@@ -227,7 +227,7 @@ def _check_whole(
         advice = "set fine_tune=true without lora_rank, and encoder_learning_rate=0 to keep them as they are"
     raise ValueError(
         f"init_from: {report.path}: its training changed weights of a network that others have trained, and "
-        f"{len(left_out)} of these would be left out here ({_some(left_out)}), while the rest relies on "
+        f"{len(left_out)} of these would be left out here ({some_of(left_out)}), while the rest relies on "
         f"them; {advice}"
     )
 
@@ -290,8 +290,3 @@ def _fitted(given: Tensor, weight: Tensor, axis: int | None) -> Tensor | None:
     rows = given.float().movedim(axis, -1)
     resized = F.interpolate(rows.reshape(1, -1, rows.shape[-1]), weight.shape[axis], mode="linear")
     return resized.view(*rows.shape[:-1], -1).movedim(-1, axis)
-
-
-def _some(names: list[str]) -> str:
-    more = f" and {len(names) - _NAMED} more" if len(names) > _NAMED else ""
-    return ", ".join(names[:_NAMED]) + more

@@ -147,14 +147,12 @@ def write_safetensors(path: Path, tensors: Tensors) -> None:
     """Write a file whole or not at all, making its folder."""
     from safetensors.numpy import save
 
+    from fund2oct.outputs import whole_file
+
     path.parent.mkdir(parents=True, exist_ok=True)
-    part = path.with_name(f".{path.name}.{os.getpid()}")
-    try:
+    with whole_file(path) as part:
         # safetensors takes C order for granted and would write others' values in disorder.
         part.write_bytes(save({name: np.asarray(tensor, order="C") for name, tensor in tensors.items()}))
-        os.replace(part, path)
-    finally:
-        part.unlink(missing_ok=True)
 
 
 class ArrayUnpickler(pickle.Unpickler):

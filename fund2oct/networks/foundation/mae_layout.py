@@ -9,6 +9,7 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
+from fund2oct.eye import some_of
 from fund2oct.networks.features.weight_files import read_weights
 from fund2oct.networks.foundation.backbone import Backbone
 from fund2oct.networks.foundation.photo_input import PhotoInput
@@ -85,10 +86,9 @@ def load_mae(path: Path, width_px: int | None = None) -> Backbone:
         )
     known = _names(weights)
     if unknown := [name for name in weights if name not in known and not _LEFT_OUT.fullmatch(name)]:
-        some = ", ".join(unknown[:3])
         raise ValueError(
             f"encoder: {path}: {len(unknown)} weights have no place in the layout of MAE and RETFound "
-            f"({some}): it is another network"
+            f"({some_of(unknown, 3)}): it is another network"
         )
     width, _, patch_px, _ = weights["patch_embed.proj.weight"].shape
     if width not in _HEADS:

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import fund2oct
 from fund2oct.models.published import CONFIG, WEIGHTS, is_published
+from fund2oct.outputs import whole_file
 
 RECORDS = ".made_from"
 """The hidden folder of these records among the results."""
@@ -79,12 +80,8 @@ def remember(folder: Path, name: str, made_from: Mapping[str, str], files: Itera
     }
     path = _record(folder, name)
     path.parent.mkdir(exist_ok=True)
-    partial = path.with_name(f".{path.name}.{os.getpid()}.part")
-    try:
-        partial.write_text(json.dumps(record), encoding="utf-8")
-        os.replace(partial, path)
-    finally:
-        partial.unlink(missing_ok=True)
+    with whole_file(path) as part:
+        part.write_text(json.dumps(record), encoding="utf-8")
 
 
 def forget(folder: Path, name: str, made_from: Mapping[str, str]) -> None:

@@ -8,16 +8,15 @@ from pathlib import Path
 from typing import Any
 
 from fund2oct.evaluation.answers.answer import OF_SURFACES
+from fund2oct.evaluation.report.columns import ANATOMY
 from fund2oct.models.checkpoint import CheckpointError, read_checkpoint
 from fund2oct.run.folder import last_checkpoint
 
 FIGURES = {
-    "thickness/error_um": ("thickness error, µm ↓", "{:.1f}"),
-    "thickness/correlation": ("thickness correlation ↑", "{:.2f}"),
-    "thickness/covered": ("80% interval covers", "{:.0%}"),
+    **{name: ANATOMY[name] for name in ("thickness/error_um", "thickness/correlation", "thickness/covered")},
     "aligned/psnr": ("PSNR aligned, dB ↑", "{:.2f}"),
     "aligned/ssim": ("SSIM aligned ↑", "{:.3f}"),
-    "order/violations": ("implausible A-scans ↓", "{:.1%}"),
+    "order/violations": ANATOMY["order/violations"],
 }
 """The report's values that a card shows: their titles and forms."""
 OWN = "model"

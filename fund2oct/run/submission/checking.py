@@ -8,18 +8,16 @@ import re
 import zipfile
 import zlib
 from collections import Counter
-from collections.abc import Iterable
 from pathlib import Path, PurePosixPath
 
 import numpy as np
 from PIL import Image
 
-from fund2oct.eye import DataError
+from fund2oct.eye import DataError, some_of
 from fund2oct.run.submission.layout import HEIGHT_PX, N_SLICES, WIDTH_PX, find_challenge_photos, slice_names
 
 _MOST_BYTES = 4 << 20
 """Of one slice: a JPG of this size is smaller by far, and a bomb is not unpacked."""
-_SHOWN = 5
 _OF_THE_SYSTEM = ("__MACOSX", "Thumbs.db", "desktop.ini")
 
 
@@ -73,7 +71,7 @@ def _layout_problems(names: list[str], stems: list[str]) -> list[str]:
     kinds: dict[str, list[str]] = {}
     for name in sorted(set(names) - expected):
         kinds.setdefault(_why_superfluous(name, set(stems)), []).append(name)
-    return found + [f"{why}: {_some(those)}" for why, those in sorted(kinds.items())]
+    return found + [f"{why}: {some_of(those)}" for why, those in sorted(kinds.items())]
 
 
 def _why_superfluous(name: str, stems: set[str]) -> str:
@@ -103,8 +101,8 @@ def _missing(names: set[str], stems: list[str]) -> list[str]:
             absent.append(stem)
         else:
             partial += lost
-    found = [f"photos without slices: {_some(absent)}"] if absent else []
-    return found + ([f"missing slices: {_some(partial)}"] if partial else [])
+    found = [f"photos without slices: {some_of(absent)}"] if absent else []
+    return found + ([f"missing slices: {some_of(partial)}"] if partial else [])
 
 
 def _picture_problems(archive: zipfile.ZipFile, entry: zipfile.ZipInfo) -> list[str]:
@@ -129,9 +127,3 @@ def _picture_problems(archive: zipfile.ZipFile, entry: zipfile.ZipInfo) -> list[
     if values.min() == values.max():
         found.append("holds one grey level, no picture")
     return found
-
-
-def _some(names: Iterable[str]) -> str:
-    those = list(names)
-    more = f" and {len(those) - _SHOWN} more" if len(those) > _SHOWN else ""
-    return ", ".join(those[:_SHOWN]) + more

@@ -21,7 +21,7 @@ from fund2oct.eye import Array, DataError, Plain
 from fund2oct.geometry import Placement
 from fund2oct.models import VolumeModel, load_model
 from fund2oct.models.checkpoint import find_model, import_class
-from fund2oct.outputs import check_files
+from fund2oct.outputs import check_files, whole_file
 from fund2oct.progress import with_progress
 from fund2oct.run.predicting.made_from import content_digest, model_digest
 from fund2oct.run.submission.layout import HEIGHT_PX, N_SLICES, WIDTH_PX, find_challenge_photos, slice_names
@@ -152,18 +152,13 @@ def _jpg(bscan: Array) -> bytes:
 
 def _write(path: Path, slices: dict[str, list[bytes]]) -> None:
     """Write a zip that appears complete or not at all; JPG does not get smaller by compression."""
-    partial = path.with_name(f".{path.name}.{os.getpid()}.part")
-    try:
-        with zipfile.ZipFile(partial, "w", zipfile.ZIP_STORED) as archive:
-            for stem in sorted(slices):
-                for name, content in zip(slice_names(stem), slices[stem], strict=True):
-                    entry = zipfile.ZipInfo(name, _DATE)
-                    # What Python notes of the system that it runs on would differ.
-                    entry.create_system, entry.external_attr = 3, 0o644 << 16
-                    archive.writestr(entry, content)
-        os.replace(partial, path)
-    finally:
-        partial.unlink(missing_ok=True)
+    with whole_file(path) as part, zipfile.ZipFile(part, "w", zipfile.ZIP_STORED) as archive:
+        for stem in sorted(slices):
+            for name, content in zip(slice_names(stem), slices[stem], strict=True):
+                entry = zipfile.ZipInfo(name, _DATE)
+                # What Python notes of the system that it runs on would differ.
+                entry.create_system, entry.external_attr = 3, 0o644 << 16
+                archive.writestr(entry, content)
 
 
 def _read(part: Path, stem: str) -> list[bytes]:

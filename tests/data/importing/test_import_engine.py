@@ -117,7 +117,7 @@ def test_sound_parts_are_kept_and_damaged_ones_made_again(tmp_path):
     assert len(kept) == 5
     kept[0].write_bytes(kept[0].read_bytes()[:-9])
     kept[1].write_bytes(b"")
-    (parts / "half.123.tmp").write_bytes(b"half")
+    (parts / ".half.h5.123.part").write_bytes(b"half")
     (tmp_path / ".eyes.h5.part").write_bytes(b"half")
     report = import_eyes(candidates(5, log), out)
     assert len(log.read_text().split()) == 2 and report.reused == 3

@@ -9,7 +9,7 @@ import torch
 from fund2oct import processes
 from fund2oct.data import FundusOCTDataModule
 from fund2oct.evaluation.answers import training_eyes
-from fund2oct.evaluation.answers.answer import Answer, Given, heights_of
+from fund2oct.evaluation.answers.answer import Answer, Given
 from fund2oct.evaluation.answers.controls import (
     MEDIAN_SURFACES,
     controls,
@@ -27,6 +27,7 @@ from fund2oct.metrics.eyes.layers import Surfaces, find_surfaces
 from fund2oct.models import load_model
 from fund2oct.networks.noise import NoNoise
 from fund2oct.processes import Here, processes_beside, submit_by_value
+from fund2oct.retina.pose import heights_of
 
 CPU = torch.device("cpu")
 

@@ -104,7 +104,7 @@ def test_too_few_frames_and_slices() -> None:
 SETS = {
     "one eye": (1, 1, 0, "at least two real eyes, found 1"),
     "no fake": (3, 0, 0, "at least two fake eyes, found 0"),
-    "missing fake": (9, 3, 0, "fake eyes: 6 of 9 are missing: 000003-R, 000004-L, .*, 000007-R, ...; answer"),
+    "missing fake": (9, 3, 0, "fake eyes: 6 of 9 are missing: 000003-R, .*, 000007-R and 1 more; answer"),
     "missing real": (3, 4, 0, "real eyes: 1 of 4 are missing: 000003-R; answer each"),
     "missing rescan": (3, 3, 2, "rescan eyes: 1 of 3 are missing: 000002-L; render"),
 }
