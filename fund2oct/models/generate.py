@@ -15,8 +15,7 @@ import numpy as np
 import torch
 from PIL import Image, ImageOps
 
-from fund2oct.data.formats.exam import jpeg_history
-from fund2oct.data.formats.images import read_rgb
+from fund2oct.data.formats.exam import read_photo_file
 from fund2oct.data.formats.naming import known_text, laterality_of, side_of
 from fund2oct.data.preparing.lines import locate_lines
 from fund2oct.data.preparing.photo import PhotoOptions, photo_tensor, prepare_photo, resize_photo
@@ -124,7 +123,7 @@ class PhotoReader:
             DataError: if the photo or its lines cannot be used.
         """
         path = Path(photo) if isinstance(photo, str | os.PathLike) else None
-        picture = read_rgb(path) if path else _checked(photo)
+        picture, history, file_notes = read_photo_file(path) if path else (_checked(photo), {}, ())
         key = path.stem if path else f"photo-{hashlib.sha256(picture.tobytes()).hexdigest()[:12]}"
         own = {name: value for name, value in (known or {}).items() if name in self.conditions.fields}
         try:
@@ -138,7 +137,7 @@ class PhotoReader:
         told = lines is not None and lines.unit == "px"
         options = replace(self.options, placement=None) if told else self.options
         prepared = prepare_photo(picture, options, laterality)
-        notes, placed = [*told_notes, *prepared.notes], prepared.placement
+        notes, placed = [*file_notes, *told_notes, *prepared.notes], prepared.placement
         if by_name and laterality != by_name:
             notes.append(
                 f"its name says {by_name}, and it is taken for {laterality or 'unknown'} as was told"
@@ -166,7 +165,7 @@ class PhotoReader:
             diagnosis=known_text(metadata.pop("diagnosis", (known or {}).get("diagnosis"))),
             metadata=metadata,
             source=f"{GENERATED} from {path.name if path else 'an array'}",
-            history=prepared.history | (jpeg_history("photo", [path], picture.size) if path else {}),
+            history=prepared.history | history,
             sha256=hashlib.sha256(path.read_bytes()).hexdigest() if path else "",
         )
         return ReadyPhoto(eye, scan, spacing_mm, tuple(f"{path or key}: {note}" for note in notes))

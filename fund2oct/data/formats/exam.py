@@ -10,12 +10,12 @@ from pathlib import Path
 
 import numpy as np
 
-from fund2oct.data.formats.images import resize
+from fund2oct.data.formats.images import read_photo, resize
 from fund2oct.data.formats.stacks import Spacing
 from fund2oct.eye import SIMULATED, Array, DataError, Plain
 from fund2oct.file_kinds import JPEG, kind_of
 from fund2oct.geometry import CircularScan, LineScan, Placement, Point, RadialScan, RasterScan, ScanPattern
-from fund2oct.levels import Levels
+from fund2oct.levels import GUESSED, Levels
 from fund2oct.retina.layers import BOUNDARIES, boundary_index
 
 JPEG_RATIO = {"photo": "photo_jpeg_ratio", "volume": "volume_jpeg_ratio"}
@@ -98,6 +98,31 @@ def jpeg_history(part: str, files: Sequence[Path], n_bytes: int) -> dict[str, Pl
     if not any(kind_of(file) == JPEG for file in files):
         return {}
     return {JPEG_RATIO[part]: round(n_bytes / sum(file.stat().st_size for file in files), 1)}
+
+
+def read_photo_file(path: Path) -> tuple[Array, dict[str, Plain], tuple[str, ...]]:
+    """Read the file of a photo, whoever brings it: an importer or a prediction.
+
+    Args:
+        path: a picture file, as :func:`~fund2oct.data.formats.images.read_rgb` takes it.
+
+    Returns:
+        The photo, RGB, uint8, shape ``(rows, columns, 3)``; what the history has of its file; and notes.
+
+    Raises:
+        DataError: as :func:`~fund2oct.data.formats.images.read_rgb`.
+
+    Example:
+        >>> photo, history, notes = read_photo_file(Path("photo.png"))
+        >>> photo.shape, history, notes  # nothing was lost in a PNG of bytes, and nothing guessed
+        ((144, 176, 3), {}, ())
+    """
+    photo, white = read_photo(path)
+    history = jpeg_history("photo", [path], photo.size)
+    if white is None:
+        return photo, history, ()
+    note = f"the photo's white was taken for {white:g}; save it with 8 bits a channel to choose another"
+    return photo, history | {GUESSED["photo"]: white}, (note,)
 
 
 def with_origin(exam: Exam, origin: str) -> Exam:

@@ -12,8 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from fund2oct.data.formats.exam import Exam, jpeg_history, with_origin
-from fund2oct.data.formats.images import read_photo
+from fund2oct.data.formats.exam import Exam, jpeg_history, read_photo_file, with_origin
 from fund2oct.data.formats.stacks import Spacing, StackPath, read_stack
 from fund2oct.data.importing.en_face import en_face_photo
 from fund2oct.data.preparing.circle import RetinaCircle
@@ -27,7 +26,6 @@ from fund2oct.data.store.patients import hashed_patient
 from fund2oct.data.tables.eyes import GivenLines
 from fund2oct.eye import Array, DataError, Eye, Plain
 from fund2oct.geometry import Placement, Point, RasterScan
-from fund2oct.levels import GUESSED
 from fund2oct.plausible import check_half_width
 
 
@@ -98,16 +96,9 @@ def read_files(photo: Path | None, volume: StackPath | None, options: ImportOpti
     origin = ""
     history: dict[str, Plain] = {}
     if photo is not None:
-        picture, white = read_photo(photo)
-        known |= {"photo": picture, "photo_file": str(photo)}
+        picture, history, notes = read_photo_file(photo)
+        known |= {"photo": picture, "photo_file": str(photo), "notes": (*known.get("notes", ()), *notes)}
         known["sha256"] = hashlib.sha256(photo.read_bytes()).hexdigest()
-        history |= jpeg_history("photo", [photo], picture.size)
-        if white is not None:
-            history[GUESSED["photo"]] = white
-            note = (
-                f"the photo's white was taken for {white:g}; save it with 8 bits a channel to choose another"
-            )
-            known["notes"] = (*known.get("notes", ()), note)
     if volume is not None:
         stack = read_stack(volume, options.scan.axes, options.scan.flip)
         origin = stack.origin

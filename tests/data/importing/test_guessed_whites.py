@@ -1,14 +1,19 @@
 """A scanner's dark eye of 10 bits and its bright one of 12 get unlike whites: an import says so in a line."""
 
+import math
+
 import cv2
 import numpy as np
 import pytest
 
 from fund2oct.data import EyeReader
-from fund2oct.data.importing.assemble import ImportOptions
+from fund2oct.data.importing.assemble import ImportOptions, read_files
 from fund2oct.data.importing.table import import_table
 from fund2oct.data.importing.volumes import import_volumes
+from fund2oct.data.preparing.photo import PhotoOptions
 from fund2oct.data.preparing.scans import ScanOptions
+from fund2oct.geometry import RadialScan
+from fund2oct.models.generate import PhotoReader
 from fund2oct.phantom import PhantomConfig, simulate_eye
 
 SPACING_MM = (0.3, 0.02, 0.1)
@@ -72,3 +77,18 @@ def test_unlike_whites_of_photos_are_one_line(tmp_path):
     assert line.endswith(
         "save all photos with 8 bits a channel by one white, or even them out with --even-light"
     )
+
+
+def test_a_prediction_says_which_white_was_guessed_as_an_import_does(tmp_path):
+    fundus = simulate_eye(5, 0, PhantomConfig(fundus_px=64, n_depth=32, n_ascans=48)).fundus
+    deep, plain = tmp_path / "deep.png", tmp_path / "plain.png"
+    cv2.imwrite(str(deep), fundus[..., ::-1].astype(np.uint16) * 4)
+    cv2.imwrite(str(plain), fundus[..., ::-1])
+    reader = PhotoReader(PhotoOptions(48), 48, RadialScan(), (math.nan, 0.004, 0.1), (6, 32, 48))
+    imported, predicted = read_files(deep, None, ImportOptions()), reader.read(deep)
+    assert imported.history["photo_white_guessed"] == 1023 == predicted.eye.history["photo_white_guessed"]
+    (note,) = imported.notes
+    assert "the photo's white was taken for 1023" in note and f"{deep}: {note}" in predicted.notes
+    told_by_its_type = reader.read(plain)
+    assert "photo_white_guessed" not in told_by_its_type.eye.history
+    assert not [note for note in told_by_its_type.notes if "white" in note]
