@@ -8,8 +8,7 @@ import pytest
 from PIL import Image, ImageOps
 
 from fund2oct.data import EyeReader
-from fund2oct.data.preparing.placing import ON_DISC
-from fund2oct.eye import Eye
+from fund2oct.eye import ON_DISC, Eye
 from fund2oct.models import SurfaceModel, load_model
 from fund2oct.models.uncertainty.familiar import UNLIKE
 from fund2oct.outputs import OutputError

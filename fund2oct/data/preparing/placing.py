@@ -6,11 +6,9 @@ import math
 from dataclasses import dataclass
 
 from fund2oct.data.preparing.landmarks import DISC_FOVEA_MM, Landmarks, find_landmarks
-from fund2oct.eye import Array, Plain
+from fund2oct.eye import ON_DISC, Array, Plain
 from fund2oct.geometry import Placement
 
-ON_DISC = "on the disc"
-"""What the history of an eye says of its placement if the scan lies over the optic disc."""
 _SURE = 0.5
 # Fluid and atrophies in the macula of simulated eyes are taken for the disc with up to 0.5.
 _SURE_TO_WARN = 0.53

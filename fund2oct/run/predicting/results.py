@@ -11,10 +11,9 @@ import torch
 from matplotlib.figure import Figure
 
 from fund2oct.data.preparing.photo import photo_tensor
-from fund2oct.data.preparing.placing import ON_DISC
 from fund2oct.export import FORMATS, export_eye
 from fund2oct.export.replacing import check_room, put
-from fund2oct.eye import Eye
+from fund2oct.eye import ON_DISC, Eye
 from fund2oct.models import VolumeModel
 from fund2oct.models.thickness import ThicknessMap, predict_interval_um, predict_thickness, save_thickness
 from fund2oct.models.uncertainty.draws import predict_intervals

@@ -139,6 +139,22 @@ def test_img_is_turned_upright(tmp_path):
     np.testing.assert_allclose(exam.spacing_mm, (6 / 128, 2 / 1024, 6 / 512))
 
 
+@pytest.mark.parametrize(
+    ("name", "patient", "said"),
+    [
+        ("CLINIC_0071_Macular Cube 512x128_1-2-2014_10-31-11_OD_sn1_cube_z.img", "CLINIC_0071", ""),
+        ("CLINIC_0072_Optic Disc Cube 200x200_1-2-2014_9-1-1_OD_sn2_cube_z.img", "CLINIC_0072", "optic disc"),
+        ("P3_Optic_Disc_Cube_200x200_1-2-2014_9-1-1_OD_sn3_cube_z.img", "P3", "optic disc"),
+        ("P4_OD_cube_z.img", "P4", "first word was taken for the patient"),
+    ],
+)
+def test_the_name_of_an_img_tells_its_patient_and_a_cube_around_the_disc(tmp_path, name, patient, said):
+    exam = read_img(write_img(tmp_path, name))
+    assert (exam.patient, exam.laterality) == (patient, "OD")
+    assert (said in exam.notes[0]) if said else exam.notes == ()
+    assert exam.history == ({"placement": "on the disc"} if said == "optic disc" else {})
+
+
 @pytest.mark.parametrize("sixteen", [False, True])
 def test_dicom_has_voxel_lines_and_localizer_in_place(tmp_path, sixteen):
     pytest.importorskip("pydicom")
