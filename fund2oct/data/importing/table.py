@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import NoReturn
 
 from fund2oct.data.formats.naming import laterality_of, side_of
+from fund2oct.data.formats.stacks import PICTURES
 from fund2oct.data.importing.assemble import ImportOptions, make_eye, read_files
 from fund2oct.data.importing.engine import Candidate, fingerprint_of, import_eyes
 from fund2oct.data.importing.report import ImportReport
@@ -38,7 +39,8 @@ def import_table(
     Paths are relative to the table. A volume is a file, a folder of pictures, a pattern as in
     ``eye7/*.png``, or pictures with bars between them. A table may also have a row for each B-scan, with its
     picture as ``bscan`` and the ends of its line. Without a key, the photo's or the volume's name is the
-    key; without a laterality, the key or the file's name may tell it. Further columns become metadata.
+    key; without a laterality, the key or the name of photo or volume may tell it. Further columns become
+    metadata.
 
     Args:
         table: a text file with a header: CSV with commas or semicolons, or TSV.
@@ -130,16 +132,24 @@ def _read(
     volume: Path | tuple[Path, ...] | None,
     notes: tuple[str, ...],
 ) -> tuple[Eye, list[str]]:
-    names = laterality_of(eye.name), laterality_of(eye.file_name)
+    key, file = laterality_of(eye.name), laterality_of(eye.file_name)
+    sides = (("its name", key), ("its name", file), ("the name of its volume", _side_of_volume(eye)))
     try:
         told = side_of(eye.laterality)
     except ValueError as error:
         raise DataError(str(error)) from None
-    laterality = told or names[0] or names[1]
-    if other := next((side for side in names if side and side != laterality), ""):
-        how = "as was told" if told else "as its key says"
-        notes += (f"its name says {other}, and it is taken for {laterality} {how}",)
+    laterality = told or next((side for _, side in sides if side), "")
+    if others := [(what, side) for what, side in sides if side not in ("", laterality)]:
+        what, other = others[0]
+        how = "as was told" if told else "as its key says" if key else "as the name of its photo says"
+        notes += (f"{what} says {other}, and it is taken for {laterality} {how}",)
     exam = read_files(
         photo, volume, options, laterality=laterality, source="table", metadata=eye.metadata, notes=notes
     )
     return make_eye(exam, options, eye.name, eye.patient, eye.lines, diagnosis=eye.diagnosis)
+
+
+def _side_of_volume(eye: EyeRow) -> str:
+    """The side that the name of a volume tells, or of its first B-scan, or else of the folder of that."""
+    pictures = "|" in eye.volume or eye.volume.lower().endswith(PICTURES)
+    return next(filter(None, map(laterality_of, eye.volume_names[: 1 + pictures])), "")

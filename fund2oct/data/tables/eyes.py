@@ -97,9 +97,14 @@ class EyeRow:
         """
         if self.photo:
             return PureWindowsPath(self.photo).stem
+        return next(iter(self.volume_names), volume_name(self.volume))
+
+    @property
+    def volume_names(self) -> list[str]:
+        """What the volume, or the first of its B-scans, is called, and then each folder that it lies in."""
         parts = PureWindowsPath(self.volume.split("|")[0].strip()).parts
-        named = [_FROM_A_STAR_ON.sub("", part) for part in parts]
-        return volume_name(next(filter(None, reversed(named)), self.volume))
+        named = [_FROM_A_STAR_ON.sub("", part) for part in reversed(parts)]
+        return [volume_name(name) for name in named if name]
 
     @property
     def label(self) -> str:

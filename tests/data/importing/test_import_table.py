@@ -97,6 +97,28 @@ def test_a_side_that_the_name_contradicts_is_said(key, side, said, folder):
     assert [note for _, note in report.notes if "its name says" in note] == said
 
 
+@pytest.mark.parametrize(
+    ("photo", "volume", "key", "side", "taken", "said"),
+    [
+        ("a_OD.png", "volume_01L.tif", "", "", "OD", "says OS, and it is taken for OD as its key says"),
+        ("a_OD.png", "slices_01L", "7", "", "OD", "says OS, and it is taken for OD as the name of its photo"),
+        ("a_OD.png", "slices_01L/b0.png | slices_01L/b1.png", "", "R", "OD", "for OD as was told"),
+        ("a_OD.png", "slices_01L/b*.png", "", "OD", "OD", "says OS, and it is taken for OD as was told"),
+        ("a_OD.png", "volume_02R.tif", "7", "", "OD", ""),
+        ("a.png", "slices_01L", "7", "", "OS", ""),
+        ("a.png", "slices_01L/b0.png | slices_01L/b1.png", "", "", "OS", ""),
+    ],
+)
+def test_the_name_of_the_volume_tells_a_side_too(photo, volume, key, side, taken, said, folder):
+    (folder / "photo_02R.png").rename(folder / photo)
+    rows = ("photo", "volume", "key", "patient", "laterality"), (photo, volume, key, "p1", side)
+    report = import_table(write(folder / "eyes.csv", *rows), folder / "eyes.h5", OPTIONS)
+    notes = [note for _, note in report.notes if "the name of its volume" in note]
+    assert len(notes) == bool(said) and all(said in note for note in notes)
+    with EyeReader(folder / "eyes.h5") as reader:
+        assert reader.read(reader.keys[0]).laterality == taken
+
+
 def test_the_same_again_does_nothing_and_a_change_is_seen(folder):
     table = write(folder / "eyes.tsv", ("photo", "patient"), ("photo_01L.png", "p1"), delimiter="\t")
     out = folder / "eyes.h5"
