@@ -73,7 +73,7 @@ def test_it_is_drawn_and_exported(trained, tmp_path):
         assert reader.read(eye.key).scan == eye.scan
 
 
-def test_a_new_photo_is_predicted_along_its_own_lines(trained, tmp_path):
+def test_a_new_photo_is_predicted_along_its_own_lines(trained, tmp_path, capsys):
     folder, data = trained
     with EyeReader(data.path) as reader:
         photo = reader.read(reader.keys[0]).fundus
@@ -97,3 +97,9 @@ def test_a_new_photo_is_predicted_along_its_own_lines(trained, tmp_path):
     with EyeReader(tmp_path / "r" / "New.h5") as reader:
         assert reader.read("New").scan == eye.scan
     assert main([*command, str(tmp_path / "q"), "--lines", str(tmp_path / "two.csv")]) == 1
+    (tmp_path / "Other.png").write_bytes((tmp_path / "New.png").read_bytes())
+    (tmp_path / "bad.csv").write_text((tmp_path / "lines.csv").read_text() + "other.png,left,48,76,48\n")
+    both = [command[0], command[1], str(tmp_path / "Other.png"), *command[2:]]
+    assert main([*both, str(tmp_path / "s"), "--lines", str(tmp_path / "bad.csv")]) == 1
+    assert "bad.csv: row 5: x0_px: expected a number, found 'left'" in capsys.readouterr().err
+    assert [file.name for file in (tmp_path / "s").glob("*.h5")] == ["New.h5"]

@@ -145,7 +145,7 @@ def read_eyes(table: Table) -> tuple[list[EyeRow], list[tuple[str, str]], list[s
         try:
             eye, differing = eye_of_rows(rows, [metadata[place] for place in numbers], table.columns)
         except DataError as error:
-            refused.append((_where([number for number, _ in rows]), str(error)))
+            refused.append((where_of([number for number, _ in rows]), str(error)))
             continue
         eyes.append(eye)
         uneven |= differing
@@ -228,7 +228,7 @@ def eye_of_rows(
     }
     differing = {name for row in metadata for name in row} - set(same)
     photo = texts.pop("photo", "")
-    return EyeRow(_where(numbers), photo, **texts, metadata=same, lines=_lines(rows, columns)), differing
+    return EyeRow(where_of(numbers), photo, **texts, metadata=same, lines=_lines(rows, columns)), differing
 
 
 def _in_order(rows: list[tuple[int, dict[str, str]]]) -> Callable[[int], float]:
@@ -315,7 +315,8 @@ def _number(number: int, name: str, cells: Mapping[str, str]) -> float:
         raise DataError(f"row {number}: {name}: expected a number, found {cells[name]!r}") from None
 
 
-def _where(numbers: list[int]) -> str:
+def where_of(numbers: list[int]) -> str:
+    """The rows of an eye in words."""
     if len(numbers) == 1:
         return f"row {numbers[0]}"
     first, last = min(numbers), max(numbers)

@@ -3,13 +3,38 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 
 from fund2oct.data.formats.naming import plain_name
-from fund2oct.data.tables.eyes import OF_LINES, EyeRow, eye_of_rows, groups_of_rows
+from fund2oct.data.tables.eyes import OF_LINES, EyeRow, eye_of_rows, groups_of_rows, where_of
 from fund2oct.data.tables.spreadsheet import Table, some
 from fund2oct.eye import DataError
+
+
+def eyes_of_lines(table: Table) -> Iterator[tuple[EyeRow, str]]:
+    """Each eye of a table of lines, and why its rows cannot be used; empty where they can.
+
+    Of an eye whose rows cannot be used there are key and photo alone, by which it is known.
+
+    Args:
+        table: under our names, a row for each B-scan.
+
+    Raises:
+        DataError: if a row does not tell which eye it is of.
+    """
+    for places in groups_of_rows(table):
+        rows = [table.rows[place] for place in places]
+        try:
+            yield eye_of_rows(rows, [{}] * len(rows), table.columns)[0], ""
+        except DataError as error:
+            key, photo = (next((c[name] for _, c in rows if c.get(name)), "") for name in ("key", "photo"))
+            yield EyeRow(where_of([number for number, _ in rows]), photo, key=key), f"{table.path}: {error}"
+
+
+def columns_of_lines(table: Table) -> list[str]:
+    """The columns of a table that tell where B-scans lie."""
+    return [name for name in table.columns if name in ("lines_px", "lines_mm", *OF_LINES)]
 
 
 def with_lines(eyes: list[EyeRow], table: Table) -> tuple[list[EyeRow], list[tuple[str, str]], list[str]]:
@@ -24,7 +49,7 @@ def with_lines(eyes: list[EyeRow], table: Table) -> tuple[list[EyeRow], list[tup
         The eyes; the name of each that cannot be used, with the reason; and notes.
 
     Raises:
-        DataError: if the second table lacks a column, or one of its rows cannot be used.
+        DataError: if the second table lacks a column, or one of its rows does not tell which eye it is of.
     """
     if not set(OF_LINES) & set(table.columns) or not {"key", "photo"} & set(table.columns):
         raise DataError(
@@ -33,17 +58,15 @@ def with_lines(eyes: list[EyeRow], table: Table) -> tuple[list[EyeRow], list[tup
         )
     refused, notes = [], [f"{table.path}: {note}" for note in table.notes]
     by = "key" if "key" in table.columns else "photo"
-    given = []
-    for numbers in groups_of_rows(table):
-        rows = [table.rows[place] for place in numbers]
-        given.append(eye_of_rows(rows, [{}] * len(rows), table.columns)[0])
+    said = list(eyes_of_lines(table))
+    given = [eye for eye, _ in said]
     found = _same_names([_name(eye, by) for eye in eyes], [_name(eye, by) for eye in given])
     meant = defaultdict[tuple[int, ...], list[EyeRow]](list)
     for eye, places in zip(eyes, found, strict=True):
         meant[places].append(eye)
     joined = []
     for eye, places in zip(eyes, found, strict=True):
-        own = given[places[0]] if places else None
+        own, problem = said[places[0]] if places else (None, "")
         if places and max(len(places), len(meant[places])) > 1:
             sharing = [one.where for one in meant[places]]
             others = [given[place].where for place in places]
@@ -54,6 +77,8 @@ def with_lines(eyes: list[EyeRow], table: Table) -> tuple[list[EyeRow], list[tup
                     f"letters, found {some(sharing)}, and {some(others)} of {table.path}; spell them apart",
                 )
             )
+        elif problem:
+            refused.append((eye.label, problem))
         elif own is None or own.lines is None:
             refused.append((eye.label, f"expected its lines in {table.path}, found none for this {by}"))
         elif own.volume and eye.volume:

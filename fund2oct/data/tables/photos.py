@@ -9,7 +9,8 @@ from pathlib import Path
 from typing import Generic, TypeVar
 
 from fund2oct.data.formats.naming import plain_name
-from fund2oct.data.tables.eyes import EyeRow, GivenLines, eye_of_rows, groups_of_rows, read_eyes
+from fund2oct.data.tables.eyes import EyeRow, GivenLines, read_eyes
+from fund2oct.data.tables.lines import columns_of_lines, eyes_of_lines
 from fund2oct.data.tables.spreadsheet import Table, some
 from fund2oct.eye import DataError, Plain
 
@@ -83,25 +84,29 @@ class OfPhotos(Generic[Told]):
         return {photo: self.rows[path][1] for photo, path in by_path.items()}
 
 
-def lines_of_photos(table: Table) -> OfPhotos[GivenLines]:
+def lines_of_photos(table: Table) -> OfPhotos[GivenLines | DataError]:
     """The lines of a table's photos.
 
     Args:
         table: under our names, a row for each B-scan, with a column ``photo``.
 
+    Returns:
+        For each photo its lines, or the error that says why its rows cannot be used.
+
     Raises:
         DataError: if it is no such table, or names a photo twice.
     """
     _check_columns(table)
-    found = []
-    for places in groups_of_rows(table):
-        eye, _ = eye_of_rows([table.rows[place] for place in places], [{}] * len(places), table.columns)
-        if eye.lines is None:
-            raise DataError(
-                f"{table.path}: {eye.where}: expected x0_px, y0_px, x1_px and y1_px, or the same in mm, "
-                "found none"
-            )
-        found.append((eye, eye.lines))
+    columns = columns_of_lines(table)
+    if not columns:
+        raise DataError(
+            f"{table.path}: expected x0_px, y0_px, x1_px and y1_px, or the same in mm, found "
+            f"{', '.join(table.columns)}"
+        )
+    found = list[tuple[EyeRow, GivenLines | DataError]]()
+    for eye, problem in eyes_of_lines(table):
+        empty = f"{table.path}: {eye.where}: expected its lines, found empty cells in {', '.join(columns)}"
+        found.append((eye, eye.lines or DataError(problem or empty)))
     return OfPhotos.of(table.path, found)
 
 

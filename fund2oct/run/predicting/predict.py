@@ -244,12 +244,14 @@ def _read(
     lines_table: str | Path | None,
     known_table: str | Path | None,
     photo: Path,
-    lines: GivenLines | None,
+    lines: GivenLines | DataError | None,
     known: Mapping[str, Plain] | None,
 ) -> ReadyPhoto:
     for what, told, table in (("its lines", lines, lines_table), ("what is known of it", known, known_table)):
         if table is not None and told is None:
             raise DataError(f"{photo}: expected {what} in {table}, found no row for this photo")
+    if isinstance(lines, DataError):
+        raise lines
     return reader.read(photo, lines, known)
 
 

@@ -58,3 +58,20 @@ def test_a_photo_has_the_row_of_its_path_or_of_its_name_alone(kind, rows, photos
 def test_a_name_of_several_files_needs_a_path(kind, rows, photos, message, tmp_path):
     with pytest.raises(DataError, match=message):
         found_of(kind, tmp_path, rows, photos)
+
+
+def test_a_photo_whose_lines_cannot_be_used_has_the_reason_and_the_others_their_lines(tmp_path):
+    path = tmp_path / "t.csv"
+    path.write_text("photo,x0_px,y0_px,x1_px,y1_px\na.png,left,0,9,9\nb.png,1,0,9,9\nc.png,,,,\n")
+    table = renamed(read_table(path), {}, COLUMNS)
+    a, b, c = photos = [tmp_path / name for name in ("a.png", "b.png", "c.png")]
+    found = lines_of_photos(table).find(photos)
+    assert found[b].ends == (((1, 0), (9, 9)),)
+    assert isinstance(found[a], DataError)
+    assert str(found[a]) == f"{path}: row 2: x0_px: expected a number, found 'left'"
+    assert str(found[c]) == (
+        f"{path}: row 4: expected its lines, found empty cells in x0_px, y0_px, x1_px, y1_px"
+    )
+    path.write_text("photo,age\na.png,3\n")
+    with pytest.raises(DataError, match=r"t.csv: expected x0_px, y0_px, .* in mm, found photo, age"):
+        lines_of_photos(renamed(read_table(path), {}, COLUMNS))

@@ -50,3 +50,15 @@ def test_what_two_eyes_may_share_is_named(tmp_path):
         "row 3: Ab": f"expected its lines in {tmp_path / 'lines.csv'}, found none for this key"
     }
     assert notes == [f"{tmp_path / 'lines.csv'}: gives lines of eyes that are not in the other table: d"]
+
+
+@pytest.mark.parametrize("by", ["key", "photo"])
+def test_a_cell_that_is_no_number_costs_its_eye_alone_and_is_named(by, tmp_path):
+    text = f"{by},x0_px,y0_px,x1_px,y1_px\nAB,left,0,9,9\nc,1,0,9,9\n"
+    (tmp_path / "eyes.csv").write_text("key,photo\naB,aB\nc,c\n")
+    (tmp_path / "lines.csv").write_text(text)
+    first, second = (renamed(read_table(tmp_path / f"{name}.csv"), {}, COLUMNS) for name in ("eyes", "lines"))
+    eyes, refused, notes = with_lines(read_eyes(first)[0], second)
+    assert [(eye.key, eye.lines.ends) for eye in eyes] == [("c", (((1, 0), (9, 9)),))] and notes == []
+    where = f"{tmp_path / 'lines.csv'}: row 2: x0_px"
+    assert refused == [("row 2: aB", f"{where}: expected a number, found 'left'")]
