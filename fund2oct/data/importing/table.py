@@ -16,7 +16,7 @@ from fund2oct.data.importing.report import ImportReport
 from fund2oct.data.store.layout import Compression
 from fund2oct.data.tables.eyes import COLUMNS, EyeRow, read_eyes
 from fund2oct.data.tables.files import files_of, find_file, find_volume
-from fund2oct.data.tables.lines import with_lines
+from fund2oct.data.tables.lines import with_lines, with_own_lines
 from fund2oct.data.tables.patients import repeated_keys, with_patients
 from fund2oct.data.tables.spreadsheet import read_table, renamed_tables, some
 from fund2oct.eye import DataError, Eye
@@ -74,6 +74,9 @@ def import_table(
     for lines_table in more_tables:
         eyes, without, more = with_lines(eyes, lines_table)
         refused, notes = refused + without, notes + more
+    if not more_tables:
+        eyes, without = with_own_lines(eyes, read)
+        refused += without
     eyes, more = with_patients(eyes, read, no_patients)
     candidates = [_left_out(name, reason) for name, reason in refused]
     repeated = dict(repeated_keys(eyes))

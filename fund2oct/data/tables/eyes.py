@@ -264,7 +264,7 @@ def _lines(rows: list[tuple[int, dict[str, str]]], columns: tuple[str, ...]) -> 
         raise DataError("lines: expected the columns of pixels or those of millimetres, found both")
     unit = stated[0]
     if f"lines_{unit}" in columns:
-        (number, cells), *_ = rows
+        number, cells = next((row for row in rows if row[1][f"lines_{unit}"]), rows[0])
         listed = _listed(number, f"lines_{unit}", cells[f"lines_{unit}"])
         return GivenLines(listed, unit) if listed else None
     names = [f"{end}_{unit}" for end in ENDS]

@@ -1,4 +1,4 @@
-"""The lines, and the pictures, that a second table gives for the B-scans of a first one."""
+"""Eyes with the lines of their B-scans, which their own table gives or, with the pictures, a second one."""
 
 from __future__ import annotations
 
@@ -35,6 +35,30 @@ def eyes_of_lines(table: Table) -> Iterator[tuple[EyeRow, str]]:
 def columns_of_lines(table: Table) -> list[str]:
     """The columns of a table that tell where B-scans lie."""
     return [name for name in table.columns if name in ("lines_px", "lines_mm", *OF_LINES)]
+
+
+def with_own_lines(eyes: list[EyeRow], table: Table) -> tuple[list[EyeRow], list[tuple[str, str]]]:
+    """Leave out the eyes of a table of lines that have a volume and no line: any place would be made up.
+
+    Args:
+        eyes: what the table says, from :func:`~fund2oct.data.tables.eyes.read_eyes`.
+        table: under our names; without columns of lines all eyes stay.
+
+    Returns:
+        The eyes, and the name of each that is left out, with the reason.
+    """
+    columns = columns_of_lines(table)
+    reason = (
+        f"expected its lines, found empty cells in {', '.join(columns)}; fill them, or import eyes without "
+        "lines from a table without these columns"
+    )
+    kept, refused = [], []
+    for eye in eyes:
+        if columns and eye.volume and eye.lines is None:
+            refused.append((eye.label, reason))
+        else:
+            kept.append(eye)
+    return kept, refused
 
 
 def with_lines(eyes: list[EyeRow], table: Table) -> tuple[list[EyeRow], list[tuple[str, str]], list[str]]:

@@ -245,6 +245,25 @@ def test_an_eye_whose_rows_make_no_sense_is_named_and_the_others_imported(cells,
     assert [line for line in report.lines() if re.search(message, line)], report.lines()
 
 
+def test_an_eye_whose_lines_are_empty_is_left_out_by_name(clinic):
+    folder, rows = clinic
+    head = ("key", "photo", "volume", "patient", "lines_px")
+    text = "; ".join(" ".join(map(str, (*start, *end))) for start, end in LINES)
+    a, b = (f"{n}0.png | {n}1.png | {n}2.png" for n in "ab")
+    listed = [head, ("a", "a.png", a, "pa", text), ("b", "b.png", b, "pb", ""), ("c", "c.png", "", "pc", "")]
+    report = import_table(write(folder / "listed.csv", listed), folder / "1.h5", OPTIONS)
+    assert report.imported == ["a", "c"], "a photo alone needs no lines"
+    [(name, reason)] = report.skipped
+    assert name == "row 3: b.png" and reason.startswith("expected its lines, found empty cells in lines_px;")
+    for row in (1, 2, 3):
+        rows = changed(rows, row, x0_px="", y0_px="", x1_px="", y1_px="")
+    table = write(folder / "t.csv", rows)
+    report = import_table(table, folder / "2.h5", OPTIONS, columns={"key": "eye"})
+    assert report.imported == ["b", "c"]
+    [(name, reason)] = report.skipped
+    assert name == "rows 2 to 4: a.png" and "found empty cells in x0_px, y0_px, x1_px, y1_px;" in reason
+
+
 def test_a_comma_is_decimal_where_another_of_the_eye_must_be(clinic):
     folder, rows = clinic
     scans = []
