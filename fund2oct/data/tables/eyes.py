@@ -9,7 +9,14 @@ from pathlib import PureWindowsPath
 from typing import Literal
 
 from fund2oct.data.formats.stacks import volume_name
-from fund2oct.data.tables.spreadsheet import Table, as_number, plain_values, some, unclear_comma
+from fund2oct.data.tables.spreadsheet import (
+    Table,
+    as_number,
+    plain_values,
+    some,
+    unclear_comma,
+    unclear_point,
+)
 from fund2oct.eye import DataError, Plain
 from fund2oct.geometry import Line
 
@@ -273,7 +280,8 @@ def _lines(rows: list[tuple[int, dict[str, str]]], columns: tuple[str, ...]) -> 
     if not any(cells[name] for _, cells in rows for name in names):
         return None
     if unit == "px":
-        _check_commas(rows, names)
+        places = {cells[name]: f"row {number}: {name}" for number, cells in reversed(rows) for name in names}
+        _check_thousands(places)
     ends = []
     for number, cells in rows:
         x0, y0, x1, y1 = (_number(number, name, cells) for name in names)
@@ -281,13 +289,17 @@ def _lines(rows: list[tuple[int, dict[str, str]]], columns: tuple[str, ...]) -> 
     return GivenLines(tuple(ends), unit)
 
 
-def _check_commas(rows: list[tuple[int, dict[str, str]]], names: list[str]) -> None:
-    """Refuse pixels of which 1,034 may be one or a thousand."""
-    places = {cells[name]: f"row {number}: {name}" for number, cells in reversed(rows) for name in names}
+def _check_thousands(places: Mapping[str, str]) -> None:
+    """Refuse pixels of which 1,034 or 1.034 may be one or a thousand; ``places`` tells where each cell is."""
     if found := unclear_comma(list(places)):
         raise DataError(
             f"{places[found]}: {found!r}: decimal or thousands comma? write decimals behind a point, and "
             "nothing between thousands"
+        )
+    if found := unclear_point(list(places)):
+        raise DataError(
+            f"{places[found]}: {found!r}: decimal or thousands point? write {found.replace('.', '')}, or "
+            f"{found}0 if it is decimal"
         )
 
 
@@ -303,6 +315,8 @@ def _listed(number: int, name: str, cell: str) -> tuple[Line, ...]:
             f"row {number}: {name}: expected x0 y0 x1 y1 of each line, lines parted by semicolons and "
             f"decimals behind points, found {cell!r}"
         )
+    if name == "lines_px":
+        _check_thousands({word: f"row {number}: {name}" for word in words})
     return tuple(
         ((values[n], values[n + 1]), (values[n + 2], values[n + 3])) for n in range(0, len(values), 4)
     )

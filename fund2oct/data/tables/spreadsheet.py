@@ -20,6 +20,8 @@ _FEW = 0.25
 _NUMBER = re.compile(r"[+-]?(0|[1-9]\d{0,14})(\.\d+)?")
 _COMMA_NUMBER = re.compile(r"[+-]?(0|[1-9]\d{0,14})(,\d+)?")
 _THOUSANDS = re.compile(r"[+-]?[1-9]\d{0,2},\d{3}")
+_UP_TO_9999 = re.compile(r"-?\d{1,3}(,\d+)?|[1-9]\.\d{3}")
+"""A place in pixels where thousands have a point: up to three digits, or one, a point and three more."""
 _INFINITE = {"inf", "-inf"}
 _UNMARKED_UTF_16: dict[tuple[bool, ...], str] = {(False, True): "utf-16-le", (True, False): "utf-16-be"}
 """By which of a table's first two bytes is zero, as of a letter in UTF-16 without a byte order mark."""
@@ -124,6 +126,24 @@ def unclear_comma(cells: Sequence[str]) -> str:
     """
     commas = [cell for cell in cells if "," in cell]
     return commas[0] if commas and all(map(_THOUSANDS.fullmatch, commas)) else ""
+
+
+def unclear_point(cells: Sequence[str]) -> str:
+    """The first cell with a point where pixels may have it between thousands, as in 1.034; else empty.
+
+    Unclear is a point with one digit before it and three behind, where all points are such and no other cell
+    has more than three digits. As decimals these are within ten pixels of the photo's edge. A program that
+    always writes three decimals has others, such as 812.500, beside them.
+
+    Args:
+        cells: columns and rows of a photo, in pixels.
+
+    Example:
+        >>> unclear_point(["812", "1.034"]), unclear_point(["812.500", "1.034"]), unclear_point(["12.345"])
+        ('1.034', '', '')
+    """
+    points = [cell for cell in cells if "." in cell]
+    return points[0] if points and all(map(_UP_TO_9999.fullmatch, cells)) else ""
 
 
 def as_number(cell: str) -> int | float:
