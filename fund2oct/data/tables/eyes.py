@@ -310,16 +310,24 @@ def _listed(number: int, name: str, cell: str) -> tuple[Line, ...]:
         values = [float(word) for word in words]
     except ValueError:
         values = []
-    if len(values) % 4 or len(values) != len(words):
+    if len(values) % 4 or len(values) != len(words) or _has_decimal_commas(cell):
         raise DataError(
             f"row {number}: {name}: expected x0 y0 x1 y1 of each line, lines parted by semicolons and "
-            f"decimals behind points, found {cell!r}"
+            f"decimals behind points in this cell, found {cell!r}"
         )
     if name == "lines_px":
         _check_thousands({word: f"row {number}: {name}" for word in words})
     return tuple(
         ((values[n], values[n + 1]), (values[n + 2], values[n + 3])) for n in range(0, len(values), 4)
     )
+
+
+def _has_decimal_commas(cell: str) -> bool:
+    """Whether commas in a cell of lines may be decimal ones, where it is not ``x0,y0 x1,y1`` of each line."""
+    lines = [[word.strip(",") for word in line.split()] for line in re.split(r"[;|]", cell)]
+    words = [word for line in lines for word in line if word]
+    pairs = all(len(line) in (0, 2) for line in lines)
+    return max((word.count(",") for word in words), default=0) == 1 and len(words) % 4 == 0 and not pairs
 
 
 def _number(number: int, name: str, cells: Mapping[str, str]) -> float:

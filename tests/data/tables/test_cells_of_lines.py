@@ -1,4 +1,4 @@
-"""Cells that tell where B-scans lie: a point may be decimal, or stand between thousands."""
+"""Cells that tell where B-scans lie: points and commas may be decimal, or part thousands, or numbers."""
 
 import re
 
@@ -50,3 +50,34 @@ def test_points_between_thousands_are_refused_in_a_cell_of_lines_too(tmp_path):
 def test_ordinary_decimals_are_decimals(header, cells, tmp_path):
     [[line]], refused = read(tmp_path, header, cells.replace(" ", "\t"))
     assert [*line[0], *line[1]] == [float(cell) for cell in cells.split()] and not refused
+
+
+@pytest.mark.parametrize("header", ["lines_px", "lines_mm"])
+@pytest.mark.parametrize(
+    "cell",
+    [
+        "812,5 1034,25 2210,0 1020,5",
+        "812,5 1034,5 2210 1020; 1515,5 330,5 1508 1731",
+        "812,5; 1034,25; 2210,0; 1020,5",
+        "812,5, 1034,25, 2210,0, 1020,5",
+    ],
+)
+def test_decimal_commas_in_a_cell_of_lines_are_refused(header, cell, tmp_path):
+    found, [reason] = read(tmp_path, header, cell)
+    assert not found and f"row 2: {header}: expected x0 y0 x1 y1 of each line" in reason
+    assert f"decimals behind points in this cell, found {cell!r}" in reason
+
+
+@pytest.mark.parametrize(
+    "cell",
+    [
+        "812 1034 2210 1020; 1515 330 1508 1731",
+        "812,1034,2210,1020; 1515,330,1508,1731",
+        "812,1034 2210,1020; 1515,330 1508,1731",
+        "812, 1034, 2210, 1020 | 1515, 330, 1508, 1731",
+        "812,1034,2210,1020,1515,330,1508,1731",
+    ],
+)
+def test_commas_between_the_numbers_of_a_cell_of_lines_are_understood(cell, tmp_path):
+    found, refused = read(tmp_path, "lines_px", cell)
+    assert found == [(((812, 1034), (2210, 1020)), ((1515, 330), (1508, 1731)))] and not refused
