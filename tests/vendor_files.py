@@ -176,6 +176,19 @@ def write_dicom(folder: Path, *, localizer=True, sixteen=False) -> Path:
     return folder / "opt.dcm"
 
 
+def write_photograph(folder: Path, name: str, uid: str, picture) -> Path:
+    """A photograph in colours that is made of the grey one beside a tomogram."""
+    import pydicom
+
+    photo = pydicom.dcmread(folder / "slo.dcm")
+    photo.SOPInstanceUID = photo.file_meta.MediaStorageSOPInstanceUID = uid
+    photo.SamplesPerPixel, photo.PhotometricInterpretation, photo.PlanarConfiguration = 3, "RGB", 0
+    photo.Rows, photo.Columns = picture.shape[:2]
+    photo.PixelData = picture.tobytes()
+    photo.save_as(folder / name)
+    return folder / name
+
+
 def play_e2e(monkeypatch, metas, *, laterality="OS", layers=None, patient=None):
     """Stand in for eyepy, for no real .e2e is at hand: one scan of these B-scans.
 

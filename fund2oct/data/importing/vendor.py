@@ -189,5 +189,12 @@ def _read(path: Path, number: int, options: ImportOptions) -> tuple[Eye, list[st
         eye, notes = make(exam if exam.photo_centre_px is None else replace(exam, localizer=None))
     except NotAFundusError as error:
         eye, notes = make(replace(exam, photo=None))
-        more.append(f"its photo was left out: {error}")
+        # Notes are stored, names of files are not.
+        more.append(f"its photo was left out: {str(error).removeprefix(f'{exam.photo_file}: ')}")
+    else:
+        if exam.photo is not None and exam.photo_centre_px is None:
+            more.append(
+                "where the scan lies on its photo is not read from the file; it is laid around the photo's "
+                "centre, or as --placement says"
+            )
     return eye, [*notes, *more]

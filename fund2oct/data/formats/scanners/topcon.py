@@ -94,11 +94,6 @@ def _exam(path: Path, chunks: Chunks) -> Exam:
     if "@IMG_FUNDUS" in chunks:
         picture = np.asarray(Image.open(io.BytesIO(chunks["@IMG_FUNDUS"][0][24:])).convert("RGB"))
         fields["photo"] = np.ascontiguousarray(picture[..., ::-1])  # stored as blue, green, red
-        if "@REGIST_INFO" in chunks:
-            notes.append(
-                "where the scan lies on its photo is not read from the file; it is laid around the photo's "
-                "centre, or as --placement says"
-            )
     side, seen = _capture(chunks)
     patient, born = _patient(chunks)
     return Exam(

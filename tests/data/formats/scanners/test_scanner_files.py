@@ -1,5 +1,7 @@
 """Scanners' files: values against eyepy and OCT-Converter, conventions by one bright voxel."""
 
+import copy
+import hashlib
 from datetime import date
 
 import numpy as np
@@ -17,12 +19,13 @@ from vendor_files import (
     write_dicom,
     write_fda,
     write_img,
+    write_photograph,
     write_vol,
 )
 
 from fund2oct.data import DataError
 from fund2oct.data.formats.exam import Exam, age_years, centred_scan
-from fund2oct.data.formats.scanners.dicom import read_opt
+from fund2oct.data.formats.scanners.dicom import photographs_of, read_opt
 from fund2oct.data.formats.scanners.e2e import MM_A_DEGREE, read_scan
 from fund2oct.data.formats.scanners.heyex import LAYERS, read_vol
 from fund2oct.data.formats.scanners.topcon import read_fda
@@ -154,6 +157,53 @@ def test_dicom_has_voxel_lines_and_localizer_in_place(tmp_path, sixteen):
     # A pixel's centre is half a pixel from its corner, where coordinates begin.
     expected = (30.5 * 0.15 - 4.4, 12.5 * 0.15 - 4.6)
     np.testing.assert_allclose(localizer_point(exam, row, column), expected, atol=1e-6)
+
+
+COLOURED = np.full((120, 120, 3), (180, 60, 20), np.uint8)
+
+
+def test_a_photo_in_colours_is_read_where_not_each_frame_tells_its_place(tmp_path):
+    pydicom = pytest.importorskip("pydicom")
+    path = write_dicom(tmp_path)
+    image = pydicom.dcmread(path)
+    frames = image.PerFrameFunctionalGroupsSequence
+    uid = frames[0].OphthalmicFrameLocationSequence[0].ReferencedSOPInstanceUID
+    photograph = write_photograph(tmp_path, "slo.dcm", uid, COLOURED)
+    del frames[-1].OphthalmicFrameLocationSequence
+    image.save_as(path)
+    exam = read_opt(path)
+    np.testing.assert_array_equal(exam.photo, COLOURED)
+    assert exam.sha256 == hashlib.sha256(photograph.read_bytes()).hexdigest()
+    assert exam.photo_centre_px is None and exam.lines is None and exam.localizer is None
+    assert exam.notes == ("it does not tell of each frame where it lies; their places were dropped",)
+
+
+def test_of_two_photographs_the_one_in_colours_is_the_photo_with_the_lines_on_it(tmp_path):
+    pydicom = pytest.importorskip("pydicom")
+    path = write_dicom(tmp_path)
+    coloured = write_photograph(tmp_path, "colours.dcm", "1.2.826.0.1.3680043.8.498.1.8", COLOURED)
+    image = pydicom.dcmread(path)
+    for frame in image.PerFrameFunctionalGroupsSequence:
+        place = copy.deepcopy(frame.OphthalmicFrameLocationSequence[0])
+        place.ReferencedSOPInstanceUID = "1.2.826.0.1.3680043.8.498.1.8"
+        place.ReferenceCoordinates = [2 * float(value) for value in place.ReferenceCoordinates]
+        frame.OphthalmicFrameLocationSequence.append(place)
+    image.save_as(path)
+    assert photographs_of(path) == [tmp_path / "slo.dcm", coloured]
+    exam = read_opt(path)
+    np.testing.assert_array_equal(exam.photo, COLOURED)
+    # Its pixels are half as wide as those of the grey one.
+    assert exam.photo_pixel_mm == pytest.approx(0.075, rel=1e-5)
+    assert exam.photo_centre_px == pytest.approx((4.4 / 0.075, 4.6 / 0.075), rel=1e-5)
+    np.testing.assert_allclose(exam.lines.lines[-1], ((-3, 2), (3, 2)), atol=1e-5)
+    assert exam.notes == ("photographs that it refers to and that were left out: 1 of 2",)
+    del image.PerFrameFunctionalGroupsSequence[-1].OphthalmicFrameLocationSequence[-1]
+    image.save_as(path)
+    exam = read_opt(path)
+    np.testing.assert_array_equal(exam.photo, COLOURED)
+    assert exam.photo_centre_px is None and exam.localizer.shape == (60, 60)
+    np.testing.assert_allclose(exam.lines.lines[-1], ((-3, 2), (3, 2)), atol=1e-5)
+    assert exam.notes == ()
 
 
 def test_a_dicom_whose_codec_is_missing_is_not_called_damaged(tmp_path):
