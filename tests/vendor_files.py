@@ -189,8 +189,8 @@ def write_photograph(folder: Path, name: str, uid: str, picture) -> Path:
     return folder / name
 
 
-def play_e2e(monkeypatch, metas, *, laterality="OS", layers=None, patient=None):
-    """Stand in for eyepy, for no real .e2e is at hand: one scan of these B-scans.
+def play_e2e(monkeypatch, metas, *, laterality="OS", layers=None, patient=None, n_scans=1):
+    """Stand in for eyepy, for no real .e2e is at hand: scans of these B-scans each.
 
     ``layers`` are rows by eyepy's numbers, and ``patient`` what it reads of them.
     """
@@ -221,7 +221,7 @@ def play_e2e(monkeypatch, metas, *, laterality="OS", layers=None, patient=None):
             return f"Laterality.{laterality}"
 
     class Reader:
-        series = (Series(),)
+        series = (Series(),) * n_scans
 
         def __enter__(self):
             return self

@@ -46,15 +46,15 @@ def is_dicom(path: Path) -> bool:
         return file.read(4) == b"DICM"
 
 
-def count_scans(path: Path) -> int:
-    """1, but 0 for a photograph, which belongs to the scan that refers to it.
+def list_scans(path: Path) -> list[str]:
+    """A name for the scan; none for a photograph, which belongs to the scan that refers to it.
 
     Raises:
         ImportError: if pydicom is not installed.
         DataError: if the file cannot be read.
     """
     head = _read(path, stop_before_pixels=True, specific_tags=["SOPClassUID"])
-    return 0 if head.get("SOPClassUID") in PHOTOGRAPHS else 1
+    return [] if head.get("SOPClassUID") in PHOTOGRAPHS else [path.name]
 
 
 def photographs_of(path: Path) -> list[Path]:
