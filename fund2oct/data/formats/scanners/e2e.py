@@ -92,7 +92,8 @@ def _exam(path: Path, series: Any) -> Exam:
         reflectance = np.asarray(series.get_bscans())
         side = str(series.laterality())
         layers = _layers(series)
-        patient = dict(series.get_heyex_metadata()["Patient"])
+        told = series.get_heyex_metadata()
+        patient, device = dict(told["Patient"]), told.get("Device", {}).get("Camera Model")
     if not bscans:
         raise DataError(f"{path}: expected a position for each B-scan, found none")
     if reflectance.ndim != 3:
@@ -133,6 +134,7 @@ def _exam(path: Path, series: Any) -> Exam:
         source="Heidelberg .e2e",
         lines=scan,
         boundaries_um=boundaries,
+        metadata={"device": str(device)} if device else {},
         history={"levels_from": "reflectance ** 0.25", "mm_a_degree": MM_A_DEGREE},
         notes=notes + dropped_note(dropped),
         **fields,

@@ -117,6 +117,11 @@ def test_fda_without_the_height_of_a_row_says_that_its_boundaries_are_dropped(tm
     assert "the vendor's boundaries were dropped: the file does not tell the height of a row" in exam.notes
 
 
+def test_fda_tells_the_model_and_keeps_the_number_of_the_device_out(tmp_path):
+    exam = read_fda(write_fda(tmp_path / "a.fda", device="3DOCT-1Maestro"))
+    assert exam.metadata == {"age_years": 67, "device": "3DOCT-1Maestro"}
+
+
 def test_fda_agrees_with_oct_converter(tmp_path, monkeypatch):
     fda = pytest.importorskip("oct_converter.readers.fda", reason="OCT-Converter is not installed")
     # It calls what NumPy 2.3 has removed.
@@ -242,13 +247,14 @@ def test_e2e_of_a_reader_that_gives_degrees(tmp_path, monkeypatch):
     metas = [{"scan_pattern": 3, "start_pos": a, "end_pos": b, "scale_y": 0.0039} for a, b in ends]
     layers = {0: np.full((S, X), 5.0), 1: np.full((S, X), 15.5), 40: np.full((S, X), 3.0)}
     patient = {"Patient ID": PATIENT, "Surname": SURNAME, "First Name": FIRST}
-    play_e2e(monkeypatch, metas, layers=layers, patient=patient)
+    play_e2e(monkeypatch, metas, layers=layers, patient=patient, device="Spectralis HRA+OCT")
     exam = read_scan(tmp_path / "a.e2e", 0)
     assert np.array_equal(exam.volume, volume_with_one_bright_voxel())
     assert isinstance(exam.lines, RasterScan) and exam.localizer is None
     np.testing.assert_allclose(exam.spacing_mm, (1.0, 0.0039, 6 / X), rtol=1e-6)
     np.testing.assert_allclose(exam.boundaries_um[boundary_index("BM")], 16 * 3.9, rtol=1e-6)
     assert exam.laterality == "OS" and "40" in " ".join(exam.notes)
+    assert exam.metadata == {"device": "Spectralis HRA+OCT"}
 
 
 READERS = {
