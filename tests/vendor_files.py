@@ -10,6 +10,7 @@ from PIL import Image
 S, Z, X = 5, 24, 32
 BRIGHT = (1, 7, 20)
 PATIENT, SURNAME, FIRST = "MRN-4711-XY", "Rumpelstilz", "Wilhelmina"
+SERIAL = "SN-0815"
 
 
 def volume_with_one_bright_voxel(dtype=np.uint8, value=255):
@@ -68,7 +69,7 @@ def _picture(picture) -> bytes:
     return buffer.getvalue()
 
 
-def write_fda(path: Path, *, sixteen=False, localizer=True, photo=None, z_um=3.9) -> Path:
+def write_fda(path: Path, *, sixteen=False, localizer=True, photo=None, z_um=3.9, device="") -> Path:
     """A .fda; its pictures are PNG, which its readers open as JPEG 2000. Without ``z_um`` it has no size."""
     chunks: list[tuple[str, bytes]] = []
     if sixteen:
@@ -102,6 +103,9 @@ def write_fda(path: Path, *, sixteen=False, localizer=True, photo=None, z_um=3.9
         file = _picture(np.ascontiguousarray(photo[..., ::-1]))
         head = struct.pack("<4I4sI", photo.shape[1], photo.shape[0], 24, 1, b"", len(file))
         chunks.append(("@IMG_FUNDUS", head + file))
+    if device:
+        hardware = struct.pack("<16s16s148s", device.encode(), SERIAL.encode(), b"")
+        chunks.append(("@HW_INFO_03", hardware))
     data = b"FOCT" + b"FDA" + struct.pack("<2I", 1, 0)
     for name, body in chunks:
         data += bytes([len(name)]) + name.encode() + struct.pack("<I", len(body)) + body
@@ -176,10 +180,23 @@ def write_dicom(folder: Path, *, localizer=True, sixteen=False) -> Path:
     return folder / "opt.dcm"
 
 
-def play_e2e(monkeypatch, metas, *, laterality="OS", layers=None, patient=None):
-    """Stand in for eyepy, for no real .e2e is at hand: one scan of these B-scans.
+def write_photograph(folder: Path, name: str, uid: str, picture) -> Path:
+    """A photograph in colours that is made of the grey one beside a tomogram."""
+    import pydicom
 
-    ``layers`` are rows by eyepy's numbers, and ``patient`` what it reads of them.
+    photo = pydicom.dcmread(folder / "slo.dcm")
+    photo.SOPInstanceUID = photo.file_meta.MediaStorageSOPInstanceUID = uid
+    photo.SamplesPerPixel, photo.PhotometricInterpretation, photo.PlanarConfiguration = 3, "RGB", 0
+    photo.Rows, photo.Columns = picture.shape[:2]
+    photo.PixelData = picture.tobytes()
+    photo.save_as(folder / name)
+    return folder / name
+
+
+def play_e2e(monkeypatch, metas, *, laterality="OS", layers=None, patient=None, device="", n_scans=1):
+    """Stand in for eyepy, for no real .e2e is at hand: scans of these B-scans each.
+
+    ``layers`` are rows by eyepy's numbers, ``patient`` what it reads of them, ``device`` the camera's model.
     """
 
     class Series:
@@ -202,13 +219,16 @@ def play_e2e(monkeypatch, metas, *, laterality="OS", layers=None, patient=None):
             return layers
 
         def get_heyex_metadata(self):
-            return {"Patient": patient or {}}
+            return {
+                "Patient": patient or {},
+                "Device": {"Camera Model": device or None, "Camera S/N": SERIAL},
+            }
 
         def laterality(self):
             return f"Laterality.{laterality}"
 
     class Reader:
-        series = (Series(),)
+        series = (Series(),) * n_scans
 
         def __enter__(self):
             return self

@@ -23,7 +23,7 @@ def with_surfaces(eye: Eye) -> Eye:
 
 
 def ascan_places_mm(eye: Eye) -> Array:
-    """Where each A-scan lies around the fovea, x to the right and y down, shape ``(S, X, 2)``."""
+    """Where each A-scan lies around the scan's centre, x to the right and y down, shape ``(S, X, 2)``."""
     assert eye.volume is not None and eye.scan is not None
     return eye.scan.coordinates(eye.volume.shape[2]).numpy().astype(np.float64)
 
@@ -49,9 +49,9 @@ def triangulate(eye: Eye) -> Delaunay:
 def save_ply(eye: Eye, folder: Path) -> None:
     """Write a triangle mesh a surface, ``ILM.ply`` and so on, binary PLY.
 
-    A point is ``(x, y, z)`` in millimetres: to the right and down of the fovea as the photo is displayed,
-    and depth below the frame's top edge. Triangles face the vitreous. Where a surface was not found, the
-    mesh has a hole.
+    A point is ``(x, y, z)`` in millimetres: to the right and down of the scan's centre as the photo is
+    displayed, and depth below the frame's top edge. Triangles face the vitreous. Where a surface was not
+    found, the mesh has a hole.
 
     Args:
         eye: an eye with a volume.
@@ -119,7 +119,7 @@ def save_vtk(eye: Eye, folder: Path) -> None:
 def _lines_on(eye: Eye, surface: str) -> list[str]:
     return [
         statement_on(eye),
-        f"Surface {surface} in mm, x right and y down as on the photo, z deeper.",
+        f"Surface {surface} in mm, x right and y down of the scan's centre as on the photo, z deeper.",
     ]
 
 

@@ -58,7 +58,7 @@ class ThicknessMap:
 
     @property
     def points_mm(self) -> Array:
-        """Position of each value relative to the fovea in millimetres, shape ``(N, N, 2)``."""
+        """Position of each value relative to the scan's centre in millimetres, shape ``(N, N, 2)``."""
         n = len(self.median_um)
         line = (np.arange(n) + 0.5 - n / 2) * self.pitch_mm
         return np.stack(np.meshgrid(line, line), -1)

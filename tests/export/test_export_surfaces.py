@@ -51,6 +51,8 @@ def test_a_mesh_has_its_points_and_its_area_in_millimetres(scan, n_ascans, raste
         "OS.ply",
         "RPE.ply",
     ]
+    header = (folders["ply"] / "ILM.ply").read_bytes().partition(b"end_header")[0].decode("ascii")
+    assert "x right and y down of the scan's centre" in header, "which need not be the fovea"
     places = scan.coordinates(n_ascans).numpy().reshape(-1, 2).astype(float)
     flat = trimesh.load(folders["ply"] / "ILM.ply", process=False)
     tilted = trimesh.load(folders["ply"] / "RPE.ply", process=False)

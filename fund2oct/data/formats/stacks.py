@@ -23,7 +23,10 @@ from fund2oct.levels import Levels
 PICTURES = (".png", ".jpg", ".jpeg", ".bmp")
 TIFF, _NUMPY, _NIFTI = (".tif", ".tiff"), (".npy", ".npz"), (".nii", ".nii.gz")
 STACKS = TIFF + _NUMPY + _NIFTI
-_ENDINGS = (".ome.tif", ".ome.tiff", *STACKS, *PICTURES)
+SCANNERS = (".vol", ".e2e", ".fda", ".img", ".dcm")
+"""Files of scanners, which are no stacks: `formats.scanners` reads them."""
+
+_ENDINGS = (".ome.tif", ".ome.tiff", *STACKS, *PICTURES, *SCANNERS)
 Spacing = tuple[float, float, float]
 StackPath = str | os.PathLike[str] | Sequence[str | os.PathLike[str]]
 
@@ -163,7 +166,9 @@ def _file(file: Path, axes: str) -> Stack:
     elif file.name.lower().endswith(_NIFTI):
         values, levels, told, notes, origin = read_nifti(file)
     else:
-        raise DataError(f"{file}: expected {', '.join(STACKS)} or a folder of pictures")
+        of_scanner = file.suffix.lower() in SCANNERS
+        where = "; fund2oct import vendor reads it, and import table beside a photo" if of_scanner else ""
+        raise DataError(f"{file}: expected {', '.join(STACKS)} or a folder of pictures{where}")
     if values.ndim != 3 or 0 in values.shape or values.dtype.kind not in "buif":
         raise DataError(
             f"{file}: expected numbers of three axes ({axes}), found {values.dtype} {values.shape}"

@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
+import math
 import os
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import NoReturn
 
 from fund2oct.data.formats.naming import laterality_of, side_of
-from fund2oct.data.formats.stacks import PICTURES
+from fund2oct.data.formats.scanners.known import files_beside, format_of, is_scanners_file
+from fund2oct.data.formats.stacks import PICTURES, STACKS
 from fund2oct.data.importing.assemble import ImportOptions, make_eye, read_files
 from fund2oct.data.importing.engine import Candidate, fingerprint_of, import_eyes
 from fund2oct.data.importing.report import ImportReport
+from fund2oct.data.importing.vendor import for_scanners, make_scanned_eye, read_exam
 from fund2oct.data.store.layout import Compression
 from fund2oct.data.tables.eyes import COLUMNS, EyeRow, read_eyes
 from fund2oct.data.tables.files import files_of, find_file, find_volume
@@ -20,6 +24,7 @@ from fund2oct.data.tables.lines import with_lines, with_own_lines
 from fund2oct.data.tables.patients import repeated_keys, with_patients
 from fund2oct.data.tables.spreadsheet import read_table, renamed_tables, some
 from fund2oct.eye import DataError, Eye
+from fund2oct.geometry import Placement
 
 
 def import_table(
@@ -37,9 +42,10 @@ def import_table(
     r"""Import the eyes that a table lists, each row with a photo, a volume, or both.
 
     Paths are relative to the table. A volume is a file, a folder of pictures, a pattern as in
-    ``eye7/*.png``, or pictures with bars between them. A table may also have a row for each B-scan, with its
-    picture as ``bscan`` and the ends of its line. Without a key, the photo's or the volume's name is the
-    key; without a laterality, the key or the name of photo or volume may tell it. Further columns become
+    ``eye7/*.png``, or pictures with bars between them; or a scanner's file of one scan, whose lines, side
+    and metadata come along where the table does not tell them. A table may also have a row for each B-scan,
+    with its picture as ``bscan`` and the ends of its line. Without a key, the photo's or the volume's name is
+    the key; without a laterality, the key or the name of photo or volume may tell it. Further columns become
     metadata.
 
     Args:
@@ -116,8 +122,20 @@ def _candidate(folder: Path, eye: EyeRow, options: ImportOptions) -> Candidate:
         volume, more = find_volume(folder, eye.volume)
         notes += more
     files = ([photo] if photo else []) + (files_of(volume) if volume else [])
-    read = partial(_read, eye, options, photo, volume, tuple(notes))
+    scanned = _scanners_file(volume)
+    if scanned is None:
+        read = partial(_read, eye, options, photo, volume, tuple(notes))
+    else:
+        files += files_beside(scanned)
+        read = partial(_read_scanned, eye, for_scanners(options), photo, scanned, tuple(notes))
     return Candidate(eye.label, read, fingerprint_of(files, eye, options))
+
+
+def _scanners_file(volume: Path | tuple[Path, ...] | None) -> Path | None:
+    """The volume, if it is one file as a scanner writes it."""
+    if not isinstance(volume, Path) or volume.name.lower().endswith((*STACKS, *PICTURES)):
+        return None
+    return volume if volume.is_file() and is_scanners_file(volume) else None
 
 
 def _left_out(name: str, reason: str) -> Candidate:
@@ -135,21 +153,86 @@ def _read(
     volume: Path | tuple[Path, ...] | None,
     notes: tuple[str, ...],
 ) -> tuple[Eye, list[str]]:
-    key, file = laterality_of(eye.name), laterality_of(eye.file_name)
-    sides = (("its name", key), ("its name", file), ("the name of its volume", _side_of_volume(eye)))
+    laterality, contradictions = _side(eye)
+    exam = read_files(
+        photo,
+        volume,
+        options,
+        laterality=laterality,
+        source="table",
+        metadata=eye.metadata,
+        notes=(*notes, *contradictions),
+    )
+    return make_eye(exam, options, eye.name, eye.patient, eye.lines, diagnosis=eye.diagnosis)
+
+
+def _read_scanned(
+    eye: EyeRow, options: ImportOptions, photo: Path | None, file: Path, notes: tuple[str, ...]
+) -> tuple[Eye, list[str]]:
+    """Read an eye whose volume is a scanner's file. What the table says goes before what the file tells."""
+    scans = format_of(file).scans(file)
+    if len(scans) > 1:
+        listed = "; ".join(f"{number}. {scan}" for number, scan in enumerate(scans, 1))
+        raise DataError(
+            f"{file}: expected one scan, found {len(scans)} ({listed}); export the one of this row into a "
+            "file of its own, or take fund2oct import vendor, which makes an eye of each, without the photo"
+        )
+    exam = read_exam(file, 0, options, eye.lines)
+    laterality, contradictions = _side(eye, exam.laterality)
+    more = [*notes, *contradictions, *exam.notes]
+    if options.scan.axes is not None or options.scan.flip:
+        more.append("a scanner's file tells its axes; --axes and --flip were not applied to it")
+    if eye.lines is not None and exam.localizer is not None:
+        exam = replace(exam, localizer=None, localizer_placement=Placement())
+        more.append("its localizer was left out: where the table's lines lie on it is not known")
+    exam = replace(exam, laterality=laterality, metadata=exam.metadata | eye.metadata)
+    if photo is not None:
+        if exam.photo is not None:
+            more.append("the photo in its scanner's file was left out, for the table names another")
+        taken = read_files(photo, None, options)
+        more += taken.notes
+        exam = replace(
+            exam,
+            photo=taken.photo,
+            photo_file=taken.photo_file,
+            sha256=taken.sha256,
+            photo_centre_px=None,
+            photo_pixel_mm=math.nan,
+            history=exam.history | taken.history,
+        )
+    make = make_scanned_eye if photo is None else make_eye
+    exam = replace(exam, notes=tuple(more))
+    return make(exam, options, eye.name, eye.patient, eye.lines, diagnosis=eye.diagnosis)
+
+
+def _side(eye: EyeRow, scanned: str = "") -> tuple[str, list[str]]:
+    """The side of an eye by the first that tells it, and notes on what contradicts it.
+
+    Args:
+        eye: what the table says.
+        scanned: the side that a scanner's file tells, empty where it tells none.
+    """
     try:
         told = side_of(eye.laterality)
     except ValueError as error:
         raise DataError(str(error)) from None
-    laterality = told or next((side for _, side in sides if side), "")
-    if others := [(what, side) for what, side in sides if side not in ("", laterality)]:
-        what, other = others[0]
-        how = "as was told" if told else "as its key says" if key else "as the name of its photo says"
-        notes += (f"{what} says {other}, and it is taken for {laterality} {how}",)
-    exam = read_files(
-        photo, volume, options, laterality=laterality, source="table", metadata=eye.metadata, notes=notes
+    of_photo = laterality_of(eye.file_name) if eye.photo else ""
+    of_volume = "the name of its volume" if eye.photo else "its name"
+    says = (
+        (told, "the table", "was told"),
+        (laterality_of(eye.key), "its name", "its key says"),
+        (scanned, "its scanner's file", "its scanner's file says"),
+        (of_photo, "its name", "the name of its photo says"),
+        (_side_of_volume(eye), of_volume, f"{of_volume} says"),
     )
-    return make_eye(exam, options, eye.name, eye.patient, eye.lines, diagnosis=eye.diagnosis)
+    side, _, how = next((each for each in says if each[0]), ("", "", ""))
+    # A key and a name may contradict it in the same words.
+    notes = {
+        f"{what} says {other}, and it is taken for {side} as {how}": None
+        for other, what, _ in says
+        if other and other != side
+    }
+    return side, list(notes)
 
 
 def _side_of_volume(eye: EyeRow) -> str:

@@ -9,48 +9,27 @@ from __future__ import annotations
 
 import hashlib
 import os
-from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 from fund2oct.data.formats.exam import Exam
 from fund2oct.data.formats.naming import natural_order
-from fund2oct.data.formats.scanners import dicom, e2e, heyex, topcon, zeiss
+from fund2oct.data.formats.scanners.known import (
+    SCANNER_FORMATS,
+    files_beside,
+    format_of,
+    is_scanners_file,
+)
 from fund2oct.data.importing.assemble import ImportOptions, make_eye
 from fund2oct.data.importing.engine import Candidate, fingerprint_of, import_eyes
 from fund2oct.data.importing.report import ImportReport
 from fund2oct.data.preparing.circle import NotAFundusError
 from fund2oct.data.store.layout import Compression
 from fund2oct.data.store.patients import hashed_patient
+from fund2oct.data.tables.eyes import GivenLines
 from fund2oct.eye import DataError, Eye, some_of
-
-
-@dataclass(frozen=True)
-class ScannerFormat:
-    """How a format is read: how many scans a file holds, one of them, and which other files it needs."""
-
-    count: Callable[[Path], int]
-    read: Callable[[Path, int], Exam]
-    beside: Callable[[Path], list[Path]] = lambda path: []
-
-
-def _one(path: Path) -> int:
-    return 1
-
-
-def _single(read: Callable[[Path], Exam], path: Path, number: int) -> Exam:
-    return read(path)
-
-
-SCANNER_FORMATS = {
-    ".vol": ScannerFormat(_one, partial(_single, heyex.read_vol)),
-    ".e2e": ScannerFormat(e2e.count_scans, e2e.read_scan),
-    ".fda": ScannerFormat(_one, partial(_single, topcon.read_fda)),
-    ".img": ScannerFormat(_one, partial(_single, zeiss.read_img)),
-    ".dcm": ScannerFormat(dicom.count_scans, partial(_single, dicom.read_opt), dicom.photographs_of),
-}
-"""By the ending of the file; DICOM is also known by what it begins with."""
 
 
 def import_vendor(
@@ -91,19 +70,17 @@ def import_vendor(
         >>> print(import_vendor("scan.dcm", "mine.h5").lines()[-1])
         mine.h5: 1 eyes imported, 0 left out
     """
-    options = options or ImportOptions()
-    # These files mark what is empty themselves.
-    options = replace(options, scan=replace(options.scan, mask_borders=False))
+    options = for_scanners(options or ImportOptions())
     source, out = Path(source), Path(out)
     candidates = []
     passed_over = []
     photographs: list[Path] = []
     referred_to: set[Path] = set()
     for path in _find_files(source, out):
-        if source.is_dir() and not _is_known(path):
+        if source.is_dir() and not is_scanners_file(path):
             passed_over.append(str(path.relative_to(source)))
             continue
-        count, beside = _count(path), _beside(path)
+        count, beside = _count(path), files_beside(path)
         referred_to.update(beside)
         if count == 0:
             photographs.append(path)
@@ -142,52 +119,114 @@ def _find_files(source: Path, out: Path) -> list[Path]:
     return sorted(found, key=lambda path: (natural_order(path), str(path)))
 
 
-def _is_known(path: Path) -> bool:
-    try:
-        return path.suffix.lower() in SCANNER_FORMATS or dicom.is_dicom(path)
-    except OSError:
-        return True  # what is wrong is said when it is read
+def for_scanners(options: ImportOptions) -> ImportOptions:
+    """The options for scanners' files, which mark what is empty themselves."""
+    return replace(options, scan=replace(options.scan, mask_borders=False))
 
 
-def _format_of(path: Path) -> ScannerFormat:
-    if not _is_known(path):
-        raise DataError(f"{path}: expected {', '.join(SCANNER_FORMATS)} or DICOM, found another kind of file")
-    return SCANNER_FORMATS.get(path.suffix.lower(), SCANNER_FORMATS[".dcm"])
+def read_exam(path: Path, number: int, options: ImportOptions, lines: GivenLines | None = None) -> Exam:
+    """Read a scan of a scanner's file, with a note where nobody tells where its slices lie.
+
+    Args:
+        path: the file.
+        number: which of its scans, from 0.
+        options: may say where the slices lie.
+        lines: where a table says that they lie.
+
+    Returns:
+        What the file holds.
+
+    Raises:
+        DataError: if the file cannot be read.
+        ImportError: if its format needs a package that is not installed.
+
+    Example:
+        >>> from fund2oct.data import EyeReader
+        >>> from fund2oct.export import export_eye
+        >>> _ = export_eye(EyeReader("eyes.h5").read("sim3-0000000-OD"), ".", "scan", "dicom")
+        >>> exam = read_exam(Path("scan.dcm"), 0, ImportOptions())
+        >>> len(exam.volume), exam.laterality
+        (6, 'OD')
+    """
+    exam = format_of(path).read(path, number)
+    notes = exam.notes
+    told = (exam.lines, lines, options.scan.pattern, options.scan.radial or None)
+    if exam.volume is not None and len(exam.volume) > 1 and all(place is None for place in told):
+        notes += ("does not tell where its slices lie; taken for a raster from above to below",)
+    digest = exam.sha256 or ("" if exam.photo is None else _sha256(path))
+    return replace(exam, volume_file=str(path), sha256=digest, notes=notes)
 
 
-def _count(path: Path) -> int:
-    try:
-        return _format_of(path).count(path)
-    except (DataError, OSError):
-        return 1  # what is wrong is said when it is read
+def make_scanned_eye(
+    exam: Exam,
+    options: ImportOptions,
+    key: str,
+    patient: str,
+    lines: GivenLines | None = None,
+    **known: Any,
+) -> tuple[Eye, list[str]]:
+    """Make an eye of a scanner's file and the photo in it, which is left out if it shows no retina.
 
+    Args:
+        exam: what :func:`read_exam` read.
+        options: what to do with photo and volume.
+        key: name of the eye.
+        patient: name of the patient, which is hashed if the options have a salt.
+        lines: where a table says that the slices lie.
+        known: further fields of the :class:`~fund2oct.data.Eye`.
 
-def _beside(path: Path) -> list[Path]:
-    try:
-        return _format_of(path).beside(path)
-    except (DataError, OSError):
-        return []  # what is wrong is said when it is read
+    Returns:
+        The eye, and notes on it.
 
+    Raises:
+        DataError: if its volume cannot be used.
 
-def _read(path: Path, number: int, options: ImportOptions) -> tuple[Eye, list[str]]:
-    exam = _format_of(path).read(path, number)
-    with path.open("rb") as file:
-        content = hashlib.file_digest(file, "sha256").hexdigest()
-    made_of = f"{options.salt}:{content}:{number}".encode(errors="surrogateescape")
-    key = hashlib.sha256(made_of).hexdigest()[:16]
-    more = []
-    if exam.lines is None and not options.scan.radial and exam.volume is not None and len(exam.volume) > 1:
-        more.append("does not tell where its slices lie; taken for a raster from above to below")
-    if not exam.patient:
-        more.append("names no patient; it counts as a patient of its own")
-    exam = replace(exam, sha256=exam.sha256 or content, volume_file=str(path))
-    # A name is never stored, with a salt or without.
-    patient = hashed_patient(exam.patient, options.salt) if exam.patient else key
-    make = partial(make_eye, options=replace(options, salt=""), key=key, patient=patient)
+    Example:
+        >>> from fund2oct.data import EyeReader
+        >>> from fund2oct.export import export_eye
+        >>> _ = export_eye(EyeReader("eyes.h5").read("sim3-0000000-OD"), ".", "scan", "dicom")
+        >>> options = for_scanners(ImportOptions(fundus_px=48))
+        >>> exam = read_exam(Path("scan.dcm"), 0, options)
+        >>> make_scanned_eye(exam, options, key="7-OD", patient="7")[0].key
+        '7-OD'
+    """
+    make = partial(make_eye, options=options, key=key, patient=patient, lines=lines, **known)
     try:
         # The photo that the lines lie on is no localizer beside itself.
         eye, notes = make(exam if exam.photo_centre_px is None else replace(exam, localizer=None))
     except NotAFundusError as error:
         eye, notes = make(replace(exam, photo=None))
-        more.append(f"its photo was left out: {error}")
-    return eye, [*notes, *more]
+        # Notes are stored, names of files are not.
+        notes.append(f"its photo was left out: {str(error).removeprefix(f'{exam.photo_file}: ')}")
+        return eye, notes
+    on_photo = exam.photo_centre_px is not None or (lines is not None and lines.unit == "px")
+    if exam.photo is not None and not on_photo:
+        notes.append(
+            "where the scan lies on its photo is not read from the file; it is laid around the photo's "
+            "centre, or as --placement says"
+        )
+    return eye, notes
+
+
+def _count(path: Path) -> int:
+    try:
+        return len(format_of(path).scans(path))
+    except (DataError, OSError):
+        return 1  # what is wrong is said when it is read
+
+
+def _read(path: Path, number: int, options: ImportOptions) -> tuple[Eye, list[str]]:
+    exam = read_exam(path, number, options)
+    made_of = f"{options.salt}:{_sha256(path)}:{number}".encode(errors="surrogateescape")
+    key = hashlib.sha256(made_of).hexdigest()[:16]
+    # A name is never stored, with a salt or without.
+    patient = hashed_patient(exam.patient, options.salt) if exam.patient else key
+    eye, notes = make_scanned_eye(exam, replace(options, salt=""), key, patient)
+    if not exam.patient:
+        notes.append("names no patient; it counts as a patient of its own")
+    return eye, notes
+
+
+def _sha256(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()

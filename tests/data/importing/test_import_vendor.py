@@ -286,7 +286,20 @@ def test_a_coloured_picture_that_shows_no_retina_stays_a_localizer(tmp_path):
     report = import_vendor(tmp_path / "opt.dcm", tmp_path / "eyes.h5")
     eye = read_one(tmp_path / "eyes.h5")
     assert eye.fundus is None and eye.localizer is not None
-    assert any("its photo was left out" in note for _, note in report.notes)
+    (said,) = (note for _, note in report.notes if "its photo was left out" in note)
+    assert "slo.dcm" not in said, "notes are stored, names of files are not"
+
+
+def test_a_photo_on_which_the_frames_have_no_place_is_kept(tmp_path):
+    pydicom = pytest.importorskip("pydicom")
+    eye = simulate_eye(2, 0, PhantomConfig(fundus_px=128, n_depth=40, n_ascans=56))
+    path = export_eye(eye, tmp_path, "eye", "dicom")
+    image = pydicom.dcmread(path)
+    del image.PerFrameFunctionalGroupsSequence[-1].OphthalmicFrameLocationSequence
+    image.save_as(path)
+    report = import_vendor(path, tmp_path / "eyes.h5", ImportOptions(ScanOptions(radial=True)))
+    assert read_one(tmp_path / "eyes.h5").fundus is not None
+    assert any("where the scan lies on its photo is not read" in note for _, note in report.notes)
 
 
 def test_a_photograph_that_was_added_or_changed_is_read_anew(tmp_path):

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import math
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Mapping, Sequence
 from datetime import date
 from functools import lru_cache
 from pathlib import Path
@@ -26,6 +26,7 @@ from fund2oct.data.formats.naming import laterality_of
 from fund2oct.data.formats.scanners.curved import scan_of_curves
 from fund2oct.data.formats.stacks import Spacing
 from fund2oct.eye import GENERATED, Array, DataError, Plain, stated_origin
+from fund2oct.geometry import ScanPattern
 from fund2oct.levels import Levels, find_levels, to_bytes
 
 OPT = "1.2.840.10008.5.1.4.1.1.77.1.5.4"
@@ -45,28 +46,26 @@ def is_dicom(path: Path) -> bool:
         return file.read(4) == b"DICM"
 
 
-def count_scans(path: Path) -> int:
-    """1, but 0 for a photograph, which belongs to the scan that refers to it.
+def list_scans(path: Path) -> list[str]:
+    """A name for the scan; none for a photograph, which belongs to the scan that refers to it.
 
     Raises:
         ImportError: if pydicom is not installed.
         DataError: if the file cannot be read.
     """
     head = _read(path, stop_before_pixels=True, specific_tags=["SOPClassUID"])
-    return 0 if head.get("SOPClassUID") in PHOTOGRAPHS else 1
+    return [] if head.get("SOPClassUID") in PHOTOGRAPHS else [path.name]
 
 
 def photographs_of(path: Path) -> list[Path]:
-    """The photograph that a scan refers to, if it lies beside it: its localizer or photo is read from there.
+    """The photographs that a scan refers to, if they lie beside it: localizer and photo are read from there.
 
     Raises:
         ImportError: if pydicom is not installed.
         DataError: if the file cannot be read.
     """
     image = _read(path, stop_before_pixels=True)
-    uid = _photograph_uid(list(_groups(image, "OphthalmicFrameLocationSequence")))
-    photo = _photographs(path.parent).get(uid) if uid else None
-    return [photo] if photo else []
+    return list(_beside(path, _places(image)).values())
 
 
 def read_opt(path: Path) -> Exam:
@@ -183,11 +182,12 @@ def _number(value: Any, default: float) -> float:
     return float(value if isinstance(value, (int, float)) else value[0])
 
 
-def _groups(image: Any, name: str) -> Iterator[Any]:
-    """A functional group of each frame that has it, or else the one that all frames share."""
-    own = [frame[name][0] for frame in image.get("PerFrameFunctionalGroupsSequence", []) if frame.get(name)]
-    shared = [group[name][0] for group in image.get("SharedFunctionalGroupsSequence", []) if group.get(name)]
-    yield from own or shared
+def _groups(image: Any, name: str) -> list[Any]:
+    """The items of a functional group of all frames that have it, or else of the one that they share."""
+    for sequence in ("PerFrameFunctionalGroupsSequence", "SharedFunctionalGroupsSequence"):
+        if items := [item for group in image.get(sequence, []) for item in group.get(name) or []]:
+            return items
+    return []
 
 
 def _spacing(path: Path, image: Any) -> Spacing | None:
@@ -203,15 +203,68 @@ def _spacing(path: Path, image: Any) -> Spacing | None:
 def _located(
     path: Path, image: Any, n_slices: int, n_ascans: int, spacing: Spacing | None
 ) -> tuple[dict[str, Any], list[str]]:
-    """Lines, distance of slices, localizer and photo, as far as the file tells where its frames lie."""
-    places = list(_groups(image, "OphthalmicFrameLocationSequence"))
-    if spacing is None or not places:
-        return {}, []
+    """Lines, distance of slices, localizer and photo, as far as the file tells them.
+
+    The photo is the first photograph in colours that a frame refers to, whether the file tells where the
+    frames lie on it or not. Their lines are those on the photo, or else those on another photograph.
+    """
+    places = _places(image)
+    beside = _beside(path, places)
+    pictures = {uid: _picture(file) for uid, file in beside.items()}
+    photo = next((uid for uid, pixels in pictures.items() if pixels.ndim == 3), None)
+    points = {uid: _points(items, n_slices) for uid, items in places.items()} if spacing else {}
+    told = {uid: found for uid, found in points.items() if found is not None}
+    fields: dict[str, Any] = {}
+    notes: list[str] = []
+    used = {photo}
+    if any(places) and not pictures:
+        notes.append("the photograph that it refers to is not beside it")
+    if points and not told:
+        notes.append("it does not tell of each frame where it lies; their places were dropped")
+    if photo is not None:
+        digest = hashlib.sha256(beside[photo].read_bytes()).hexdigest()
+        fields |= {"photo": pictures[photo], "photo_file": str(beside[photo]), "sha256": digest}
+    if told and spacing is not None:
+        uid = min(told, key=lambda uid: (uid != photo, uid not in pictures))
+        scan, centre, pixel_mm = _lines(path, told[uid], n_ascans, spacing)
+        fields |= {"lines": scan, "spacing_mm": (between_slices_mm(scan, spacing[0]), *spacing[1:])}
+        if uid == photo:
+            fields["photo_centre_px"] = (centre[0] / pixel_mm, centre[1] / pixel_mm)
+            fields["photo_pixel_mm"] = pixel_mm
+        if uid in pictures:
+            used.add(uid)
+            square, placement = square_localizer(_grey(pictures[uid]), (pixel_mm, pixel_mm), centre)
+            fields |= {"localizer": square, "localizer_placement": placement}
+    if left := len(pictures.keys() - used):
+        notes.append(f"photographs that it refers to and that were left out: {left} of {len(pictures)}")
+    return fields, notes
+
+
+def _places(image: Any) -> dict[str, list[Any]]:
+    """Where the frames lie on each photograph, by its UID. What names no photograph is of the first."""
+    found: dict[str, list[Any]] = {}
+    items = _groups(image, "OphthalmicFrameLocationSequence")
+    uids = [str(item.get("ReferencedSOPInstanceUID") or "") for item in items]
+    first = next(filter(None, uids), "")
+    for uid, item in zip(uids, items, strict=True):
+        found.setdefault(uid or first, []).append(item)
+    return found
+
+
+def _points(places: Sequence[Any], n_slices: int) -> Array | None:
+    """Column and row of points along each frame, shape ``(S, P, 2)``; None where some are not told."""
     given = [np.atleast_1d(np.array(place.get("ReferenceCoordinates") or (), float)) for place in places]
     n_values = len(given[0])
     if len(given) != n_slices or n_values < 4 or n_values % 2 or any(len(p) != n_values for p in given):
-        return {}, ["it does not tell of each frame where it lies; their places were dropped"]
-    points = np.stack(given).reshape(n_slices, -1, 2)[..., ::-1]  # row before column
+        return None
+    points: Array = np.stack(given).reshape(n_slices, -1, 2)[..., ::-1]  # row before column
+    return points
+
+
+def _lines(
+    path: Path, points: Array, n_ascans: int, spacing: Spacing
+) -> tuple[ScanPattern, tuple[float, float], float]:
+    """The scan, its centre in millimetres from the photograph's corner, and the width of a pixel."""
     lengths = np.hypot(*np.moveaxis(np.diff(points, axis=1), -1, 0)).sum(1)
     if not (lengths > 0).all():
         raise DataError(f"{path}: expected frames along lines, found one that begins where it ends")
@@ -219,34 +272,29 @@ def _located(
     pixel_mm = n_ascans * spacing[2] / float(lengths.mean())
     try:
         locate = centred_scan if points.shape[1] == 2 else scan_of_curves
-        scan, centre = locate(points * pixel_mm)
+        return *locate(points * pixel_mm), pixel_mm
     except DataError as error:
         raise DataError(f"{path}: {error}") from error
-    fields = {"lines": scan, "spacing_mm": (between_slices_mm(scan, spacing[0]), *spacing[1:])}
-    uid = _photograph_uid(places)
-    photo = _photographs(path.parent).get(uid)
-    if photo is None:
-        return fields, ["the photograph that it refers to is not beside it"] if uid else []
-    values, levels = _pixels(photo, _read(photo))
-    pixels = to_bytes(values, levels or _found_levels(photo, values))
-    grey = pixels if pixels.ndim == 2 else np.asarray(pixels[..., :3].mean(-1).round(), np.uint8)
-    if grey.ndim == 2:
-        square, placement = square_localizer(grey, (pixel_mm, pixel_mm), centre)
-        fields |= {"localizer": square, "localizer_placement": placement}
-    if pixels.ndim == 3 and pixels.shape[-1] == 3 and np.ptp(pixels, -1).mean() > _COLOURED:
-        fields |= {
-            "photo": pixels,
-            "photo_centre_px": (centre[0] / pixel_mm, centre[1] / pixel_mm),
-            "photo_pixel_mm": pixel_mm,
-            "photo_file": str(photo),
-            "sha256": hashlib.sha256(photo.read_bytes()).hexdigest(),
-        }
-    return fields, []
 
 
-def _photograph_uid(places: Sequence[Any]) -> str:
-    named = (str(place.get("ReferencedSOPInstanceUID") or "") for place in places)
-    return next(filter(None, named), "")
+def _picture(file: Path) -> Array:
+    """A photograph as bytes: RGB where it is in colours, else grey, however it is stored."""
+    values, levels = _pixels(file, _read(file))
+    pixels = to_bytes(values, levels or _found_levels(file, values))
+    while pixels.ndim > (3 if pixels.shape[-1] == 3 else 2):
+        pixels = pixels[0]  # the first of several frames
+    coloured = pixels.ndim == 3 and np.ptp(pixels, -1).mean() > _COLOURED
+    return pixels if coloured else _grey(pixels)
+
+
+def _grey(pixels: Array) -> Array:
+    return pixels if pixels.ndim == 2 else np.asarray(pixels.mean(-1).round(), np.uint8)
+
+
+def _beside(path: Path, places: Mapping[str, Any]) -> dict[str, Path]:
+    """The photographs on which frames are placed, as far as they lie beside the file, by their UID."""
+    found = _photographs(path.parent) if any(places) else {}
+    return {uid: found[uid] for uid in places if uid in found}
 
 
 def _photographs(folder: Path) -> dict[str, Path]:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -38,15 +39,15 @@ class _Bscan(NamedTuple):
     z_mm: float
 
 
-def count_scans(path: Path) -> int:
-    """How many scans with B-scans a file holds; at least 1, so that an empty one is named.
+def list_scans(path: Path) -> list[str]:
+    """Side and size of each scan with B-scans in a file; at least one line, so that an empty file is named.
 
     Raises:
         ImportError: if eyepy is not installed.
         DataError: if the file cannot be read.
     """
     with _open(path) as reader:
-        return max(1, len(_scans(path, reader)))
+        return [_line_on(path, series) for series in _scans(path, reader)] or ["no B-scans"]
 
 
 def read_scan(path: Path, number: int) -> Exam:
@@ -77,13 +78,22 @@ def _scans(path: Path, reader: Any) -> list[Any]:
         return [series for series in reader.series if series.n_bscans]
 
 
+def _line_on(path: Path, series: Any) -> str:
+    stated = ""
+    with suppress(DataError), by_library(path, _WHAT):  # not every scan tells its side
+        stated = str(series.laterality())
+    side = laterality_of(stated.rpartition(".")[2])
+    return f"{side or 'side not told'}, {series.n_bscans} B-scans"
+
+
 def _exam(path: Path, series: Any) -> Exam:
     with by_library(path, _WHAT):
         bscans = [_meta(meta) for meta in series.get_bscan_meta()]
         reflectance = np.asarray(series.get_bscans())
         side = str(series.laterality())
         layers = _layers(series)
-        patient = dict(series.get_heyex_metadata()["Patient"])
+        told = series.get_heyex_metadata()
+        patient, device = dict(told["Patient"]), told.get("Device", {}).get("Camera Model")
     if not bscans:
         raise DataError(f"{path}: expected a position for each B-scan, found none")
     if reflectance.ndim != 3:
@@ -124,6 +134,7 @@ def _exam(path: Path, series: Any) -> Exam:
         source="Heidelberg .e2e",
         lines=scan,
         boundaries_um=boundaries,
+        metadata={"device": str(device)} if device else {},
         history={"levels_from": "reflectance ** 0.25", "mm_a_degree": MM_A_DEGREE},
         notes=notes + dropped_note(dropped),
         **fields,

@@ -19,7 +19,7 @@ from PIL import Image
 
 from fund2oct.data.formats.exam import Exam, age_years, named_boundaries, square_localizer
 from fund2oct.data.formats.stacks import Spacing
-from fund2oct.eye import Array, DataError
+from fund2oct.eye import Array, DataError, Plain
 from fund2oct.geometry import Placement
 from fund2oct.levels import Levels
 
@@ -94,11 +94,6 @@ def _exam(path: Path, chunks: Chunks) -> Exam:
     if "@IMG_FUNDUS" in chunks:
         picture = np.asarray(Image.open(io.BytesIO(chunks["@IMG_FUNDUS"][0][24:])).convert("RGB"))
         fields["photo"] = np.ascontiguousarray(picture[..., ::-1])  # stored as blue, green, red
-        if "@REGIST_INFO" in chunks:
-            notes.append(
-                "where the scan lies on its photo is not read from the file; it is laid around the photo's "
-                "centre, or as --placement says"
-            )
     side, seen = _capture(chunks)
     patient, born = _patient(chunks)
     return Exam(
@@ -109,7 +104,7 @@ def _exam(path: Path, chunks: Chunks) -> Exam:
         patient=patient,
         source="Topcon .fda",
         boundaries_um=boundaries,
-        metadata=age_years(born, seen),
+        metadata=age_years(born, seen) | _device(chunks),
         notes=tuple(notes),
         **fields,
     )
@@ -204,6 +199,12 @@ def _patient(chunks: Chunks) -> tuple[str, date | None]:
         chunk[place : place + 32].split(b"\0")[0].decode("latin-1").strip() for place in (0, 32, 64)
     )
     return number or f"{first} {last}".strip(), _date(chunk, 105)
+
+
+def _device(chunks: Chunks) -> dict[str, Plain]:
+    """The name of the model. The number of the device, which stands behind it, is not kept."""
+    model = chunks.get("@HW_INFO_03", [b""])[0][:16].split(b"\0")[0].decode("latin-1").strip()
+    return {"device": model} if model else {}
 
 
 def _date(chunk: bytes, offset: int) -> date | None:

@@ -1,5 +1,7 @@
 """Scanners' files: values against eyepy and OCT-Converter, conventions by one bright voxel."""
 
+import copy
+import hashlib
 from datetime import date
 
 import numpy as np
@@ -17,12 +19,13 @@ from vendor_files import (
     write_dicom,
     write_fda,
     write_img,
+    write_photograph,
     write_vol,
 )
 
 from fund2oct.data import DataError
 from fund2oct.data.formats.exam import Exam, age_years, centred_scan
-from fund2oct.data.formats.scanners.dicom import read_opt
+from fund2oct.data.formats.scanners.dicom import photographs_of, read_opt
 from fund2oct.data.formats.scanners.e2e import MM_A_DEGREE, read_scan
 from fund2oct.data.formats.scanners.heyex import LAYERS, read_vol
 from fund2oct.data.formats.scanners.topcon import read_fda
@@ -114,6 +117,11 @@ def test_fda_without_the_height_of_a_row_says_that_its_boundaries_are_dropped(tm
     assert "the vendor's boundaries were dropped: the file does not tell the height of a row" in exam.notes
 
 
+def test_fda_tells_the_model_and_keeps_the_number_of_the_device_out(tmp_path):
+    exam = read_fda(write_fda(tmp_path / "a.fda", device="3DOCT-1Maestro"))
+    assert exam.metadata == {"age_years": 67, "device": "3DOCT-1Maestro"}
+
+
 def test_fda_agrees_with_oct_converter(tmp_path, monkeypatch):
     fda = pytest.importorskip("oct_converter.readers.fda", reason="OCT-Converter is not installed")
     # It calls what NumPy 2.3 has removed.
@@ -172,6 +180,53 @@ def test_dicom_has_voxel_lines_and_localizer_in_place(tmp_path, sixteen):
     np.testing.assert_allclose(localizer_point(exam, row, column), expected, atol=1e-6)
 
 
+COLOURED = np.full((120, 120, 3), (180, 60, 20), np.uint8)
+
+
+def test_a_photo_in_colours_is_read_where_not_each_frame_tells_its_place(tmp_path):
+    pydicom = pytest.importorskip("pydicom")
+    path = write_dicom(tmp_path)
+    image = pydicom.dcmread(path)
+    frames = image.PerFrameFunctionalGroupsSequence
+    uid = frames[0].OphthalmicFrameLocationSequence[0].ReferencedSOPInstanceUID
+    photograph = write_photograph(tmp_path, "slo.dcm", uid, COLOURED)
+    del frames[-1].OphthalmicFrameLocationSequence
+    image.save_as(path)
+    exam = read_opt(path)
+    np.testing.assert_array_equal(exam.photo, COLOURED)
+    assert exam.sha256 == hashlib.sha256(photograph.read_bytes()).hexdigest()
+    assert exam.photo_centre_px is None and exam.lines is None and exam.localizer is None
+    assert exam.notes == ("it does not tell of each frame where it lies; their places were dropped",)
+
+
+def test_of_two_photographs_the_one_in_colours_is_the_photo_with_the_lines_on_it(tmp_path):
+    pydicom = pytest.importorskip("pydicom")
+    path = write_dicom(tmp_path)
+    coloured = write_photograph(tmp_path, "colours.dcm", "1.2.826.0.1.3680043.8.498.1.8", COLOURED)
+    image = pydicom.dcmread(path)
+    for frame in image.PerFrameFunctionalGroupsSequence:
+        place = copy.deepcopy(frame.OphthalmicFrameLocationSequence[0])
+        place.ReferencedSOPInstanceUID = "1.2.826.0.1.3680043.8.498.1.8"
+        place.ReferenceCoordinates = [2 * float(value) for value in place.ReferenceCoordinates]
+        frame.OphthalmicFrameLocationSequence.append(place)
+    image.save_as(path)
+    assert photographs_of(path) == [tmp_path / "slo.dcm", coloured]
+    exam = read_opt(path)
+    np.testing.assert_array_equal(exam.photo, COLOURED)
+    # Its pixels are half as wide as those of the grey one.
+    assert exam.photo_pixel_mm == pytest.approx(0.075, rel=1e-5)
+    assert exam.photo_centre_px == pytest.approx((4.4 / 0.075, 4.6 / 0.075), rel=1e-5)
+    np.testing.assert_allclose(exam.lines.lines[-1], ((-3, 2), (3, 2)), atol=1e-5)
+    assert exam.notes == ("photographs that it refers to and that were left out: 1 of 2",)
+    del image.PerFrameFunctionalGroupsSequence[-1].OphthalmicFrameLocationSequence[-1]
+    image.save_as(path)
+    exam = read_opt(path)
+    np.testing.assert_array_equal(exam.photo, COLOURED)
+    assert exam.photo_centre_px is None and exam.localizer.shape == (60, 60)
+    np.testing.assert_allclose(exam.lines.lines[-1], ((-3, 2), (3, 2)), atol=1e-5)
+    assert exam.notes == ()
+
+
 def test_a_dicom_whose_codec_is_missing_is_not_called_damaged(tmp_path):
     pydicom = pytest.importorskip("pydicom")
     from pydicom.encaps import encapsulate
@@ -208,13 +263,14 @@ def test_e2e_of_a_reader_that_gives_degrees(tmp_path, monkeypatch):
     metas = [{"scan_pattern": 3, "start_pos": a, "end_pos": b, "scale_y": 0.0039} for a, b in ends]
     layers = {0: np.full((S, X), 5.0), 1: np.full((S, X), 15.5), 40: np.full((S, X), 3.0)}
     patient = {"Patient ID": PATIENT, "Surname": SURNAME, "First Name": FIRST}
-    play_e2e(monkeypatch, metas, layers=layers, patient=patient)
+    play_e2e(monkeypatch, metas, layers=layers, patient=patient, device="Spectralis HRA+OCT")
     exam = read_scan(tmp_path / "a.e2e", 0)
     assert np.array_equal(exam.volume, volume_with_one_bright_voxel())
     assert isinstance(exam.lines, RasterScan) and exam.localizer is None
     np.testing.assert_allclose(exam.spacing_mm, (1.0, 0.0039, 6 / X), rtol=1e-6)
     np.testing.assert_allclose(exam.boundaries_um[boundary_index("BM")], 16 * 3.9, rtol=1e-6)
     assert exam.laterality == "OS" and "40" in " ".join(exam.notes)
+    assert exam.metadata == {"device": "Spectralis HRA+OCT"}
 
 
 READERS = {
