@@ -73,15 +73,34 @@ def test_zero_and_no_are_values():
     assert one("myope", {"myope": "false"}) == -1
 
 
+def test_small_and_capital_letters_of_a_text_are_one():
+    eyes = [{"diagnosis": "Drusen+GA"}, {"diagnosis": "drusen"}, {"diagnosis": "normal"}]
+    conditions = Conditions.of(["diagnosis=drusen", "diagnosis=ga"], eyes)
+    assert conditions.read(eyes).tolist() == [[1, 1], [1, -1], [-1, -1]]
+    assert conditions.scalars[0].seen == ("Drusen", "GA", "normal")
+    device = Conditions.of(["device=cirrus"], EYES)
+    told, notes = device.told({"device": "CIRRUS"})
+    assert device.read([told, {"device": "maestro"}]).tolist() == [[1], [-1]] and notes == ()
+
+
+def test_a_model_whose_training_took_two_spellings_for_two_values_reads_both():
+    seen = ["Drusen", "drusen", "normal"]
+    scalar = {"name": "diagnosis=drusen", "mean": 0.5, "deviation": 0.5, "seen": seen}
+    conditions = Conditions.from_dict({"scalars": [scalar]})
+    eyes = [{"diagnosis": name} for name in ("Drusen", "drusen", "DRUSEN", "Normal", "PED")]
+    *known, unknown = conditions.read(eyes).flatten().tolist()
+    assert known == [1, 1, 1, -1] and math.isnan(unknown)
+
+
 def test_what_no_training_eye_had_is_missing_or_the_nearest_and_is_said():
     conditions = Conditions.of(["age_years", "device=Cirrus", "device=Maestro"], EYES)
-    told, notes = conditions.told({"age_years": "700", "device": "maestro"})
+    told, notes = conditions.told({"age_years": "700", "device": "Spectralis"})
     age, *devices = conditions.read([told])[0].tolist()
     assert age == pytest.approx(10 / math.sqrt(200 / 3)) and all(map(math.isnan, devices))
-    assert told == {"age_years": 700, "device": "maestro"}
+    assert told == {"age_years": 700, "device": "Spectralis"}
     assert notes == (
         "age_years 700: the training eyes have 60 to 80, and it is taken for 80; is the unit right?",
-        "device 'maestro': no training eye has it, and it is taken for missing; they have Cirrus, Maestro",
+        "device 'Spectralis': no training eye has it, and it is taken for missing; they have Cirrus, Maestro",
     )
     assert conditions.told({"age_years": 61.5, "device": "Cirrus"})[1] == ()
 
