@@ -198,6 +198,29 @@ class Conditions:
         """
         return torch.tensor([[scalar.read(eye) for scalar in self.scalars] for eye in eyes])
 
+    def check(self, eyes: Mapping[str, Mapping[str, Plain]], where: str) -> None:
+        """Refuse eyes of which a scalar cannot be read, before hours of work that they would end.
+
+        Args:
+            eyes: what is known of each eye, by its key.
+            where: what messages call their data.
+
+        Raises:
+            ValueError: if one is no number where one is expected; it names the eyes.
+        """
+        wrong = []
+        for key, eye in eyes.items():
+            try:
+                for scalar in self.scalars:
+                    scalar.read(eye)
+            except ValueError as error:
+                wrong.append(f"eye {key!r}: {error}")
+        if wrong:
+            raise ValueError(
+                f"{where}: conditions: {some_of(wrong)}; mend these cells of the table, or empty them, and "
+                "import it again"
+            )
+
     def told(self, given: Mapping[str, Plain]) -> tuple[dict[str, Plain], tuple[str, ...]]:
         """What a user tells of an eye, as the file of an eye would have it.
 
