@@ -156,6 +156,22 @@ def diagnoses_of(diagnosis: str) -> tuple[str, ...]:
     return tuple(part for one in diagnosis.split("+") if (part := one.strip()))
 
 
+def folded(texts: Iterable[str]) -> frozenset[str]:
+    """Texts as they are compared: small and capital letters are one.
+
+    Args:
+        texts: such as diagnoses, as a table spells them.
+
+    Returns:
+        Each of them once, without its capital letters.
+
+    Example:
+        >>> sorted(folded(("Drusen", "drusen", "PED")))
+        ['drusen', 'ped']
+    """
+    return frozenset(text.casefold() for text in texts)
+
+
 # Letters stand for sizes that must agree within an eye; the first array that has one sets it.
 ARRAYS: dict[str, tuple[str, tuple[str | int, ...]]] = {
     "fundus": ("uint8", ("H", "H", 3)),

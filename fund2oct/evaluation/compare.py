@@ -18,7 +18,7 @@ from fund2oct.evaluation.answers.training_eyes import with_rows
 from fund2oct.evaluation.distances import Distances
 from fund2oct.evaluation.measuring import HEIGHT, SUMS, EyeTask, measure_eye
 from fund2oct.evaluation.own import Measure
-from fund2oct.eye import diagnoses_of
+from fund2oct.eye import diagnoses_of, folded
 from fund2oct.geometry import ScanPattern
 from fund2oct.metrics import EyesInCommon, deep_contrast, measure_perceptual
 from fund2oct.metrics.eyes.heights import PARTS, correlation_of_sums
@@ -173,7 +173,7 @@ class _Rows:
             row = begun[name]
             sums = {key: value for key, value in values.items() if key.startswith(HEIGHT)}
             row |= {key: value for key, value in values.items() if key not in sums}
-            if LIFTING & set(diagnoses_of(row["diagnosis"])):
+            if folded(LIFTING) & folded(diagnoses_of(row["diagnosis"])):
                 row |= sums
                 total = self._heights.setdefault(name, dict.fromkeys(sums, 0.0))
                 total |= {key: total[key] + value for key, value in sums.items()}

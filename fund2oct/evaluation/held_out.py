@@ -136,7 +136,8 @@ def unseen_eyes(
 
     Raises:
         DataError: if a file cannot be used, or fewer eyes are left.
-        ValueError: if the models were trained with several preparations.
+        ValueError: if the models were trained with several preparations, or cannot read what is
+            known of an eye.
     """
     preparation = common_preparation(models)
     with EyeReader(data) as reader:
@@ -145,6 +146,9 @@ def unseen_eyes(
     index = every.subset(np.flatnonzero(usable))
     names = index.names()
     chosen = choose_eyes(models, names, digest, name, least)
+    known = index.of_keys(chosen.keys).known_by_key()
+    for model in models.values():
+        task_of(model).conditions.check(known, name)
     notes = [chosen.how, *(f"{note}." for note in left_out)]
     notes += preparation_notes(preparation, *index.prepared.mean(0).tolist())
     return UnseenEyes(chosen.keys, names, preparation, notes)

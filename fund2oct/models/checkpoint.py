@@ -166,7 +166,8 @@ def training_after(path: Path, checkpoint: dict[str, Any]) -> list[str]:
         checkpoint: what it holds, see :func:`read_checkpoint`.
 
     Returns:
-        The words of the command, in which the photo encoder is the same.
+        The words of the command, in which the photo encoder is the same. A checkpoint does not hold where
+        weights of others lie: ``FOLDER_OF_WEIGHTS`` stands for it.
 
     Example:
         >>> training_after(Path("a.ckpt"), {"hyper_parameters": {"encoder": "own"}})
@@ -175,8 +176,10 @@ def training_after(path: Path, checkpoint: dict[str, Any]) -> list[str]:
     given = checkpoint["hyper_parameters"]
     settings: dict[str, object] = {"init_from": path}
     if "encoder" in given:  # that of volumes alone has none
-        encoder, rank = str(given["encoder"]).partition("@")[0], given.get("lora_rank")
-        settings["encoder"] = encoder
+        (encoder, of_others, _), rank = str(given["encoder"]).partition("@"), given.get("lora_rank")
+        settings["encoder"] = f"FOLDER_OF_WEIGHTS/{encoder}" if of_others else encoder
+        if given.get("encoder_px"):
+            settings["encoder_px"] = given["encoder_px"]
         if rank:
             settings["lora_rank"] = rank
         elif encoder != "own":

@@ -27,6 +27,8 @@ class TrainingData(Protocol):
     :class:`fund2oct.data.FundusOCTDataModule` and :class:`fund2oct.data.FundusOCTDataset` have them; data of
     your own need them too. ``preparation``, ``simulated`` and ``real`` are optional, see :class:`Task`, and
     so is ``metadata()``, what is known of each training eye by name, for models with ``conditions``.
+    With ``metadata_of_others()``, the same of each eye to validate or to test on by its key, these eyes are
+    checked before the first step too.
 
     Attributes:
         shape: numbers of slices, rows and A-scans ``(S, Z, X)`` of the volumes.
@@ -69,6 +71,15 @@ def seen_by(data: Any, val: Any = None) -> SeenEyes:
     if hasattr(val, "seen"):
         seen = replace(seen, parts={**seen.parts, "val": val.seen().parts["train"]})
     return seen
+
+
+def _check_others(told: Conditions, data: Any, val: Any, seen: SeenEyes) -> None:
+    """Refuse eyes to validate or to test on that would end the training, or cost its report, much later."""
+    if hasattr(data, "metadata_of_others"):
+        told.check(data.metadata_of_others(), seen.path)
+    if hasattr(val, "seen") and hasattr(val, "metadata"):
+        keys = [eye.key for eye in seen.parts["val"]]
+        told.check(dict(zip(keys, val.metadata(), strict=False)), val.seen().path)
 
 
 @dataclass(frozen=True)
@@ -132,7 +143,8 @@ class Task:
             The description.
 
         Raises:
-            ValueError: if something is missing, or its volumes have another shape, or no eye has a condition.
+            ValueError: if something is missing, or its volumes have another shape, or no training eye has a
+                condition, or that of an eye cannot be read.
         """
         data, val = data if isinstance(data, tuple) else (data, None)
         missing = lacking(data)
@@ -164,6 +176,8 @@ class Task:
                 f"conditions: a {type(data).__name__} tells nothing of its eyes; it needs metadata()"
             )
         told = Conditions.of(conditions, data.metadata() if conditions else ())
+        if conditions:
+            _check_others(told, data, val, seen)
         return cls(data.scan, (s, z, x), data.fundus_px, poses, preparation, seen, simulated, real, told)
 
     def for_publishing(self) -> Task:

@@ -25,7 +25,8 @@ class FundusEncoder(Recomputing):
     the fovea.
 
     An encoder of your own needs the same two members: ``channels``, and a ``forward`` that returns one map
-    for each of them, each half as wide as the one before.
+    for each of them, each half as wide as the one before. One that resizes photos tells the width, in pixels,
+    as ``width_px``.
 
     Args:
         channels: number of channels of each level, finest first. The maps of level ``l`` have ``1 / 2**l`` of
@@ -123,10 +124,12 @@ class PretrainedEncoder(nn.Module):
         [(1, 16, 32, 32), (1, 24, 16, 16), (1, 40, 8, 8), (1, 112, 4, 4), (1, 192, 2, 2)]
     """
 
+    usual_px = 192
+    """Width where none is set."""
     _BALANCE = (1.0, 1.0, 1.0, 0.7, 0.7)
     """Factors that bring the maps, of which the later ones are stronger, to about the same size."""
 
-    def __init__(self, fine_tune: bool = False, width_px: int = 192) -> None:
+    def __init__(self, fine_tune: bool = False, width_px: int = usual_px) -> None:
         super().__init__()
         self.width_px = width_px
         self.network = EfficientNetLite0().without_classifier()
@@ -268,7 +271,9 @@ def build_encoder(
 
         return FoundationEncoder(name, fine_tune, lora_rank, width_px)
     check_encoder(name, fine_tune, width_px, lora_rank)
-    return FundusEncoder() if name == "own" else PretrainedEncoder(bool(fine_tune), width_px or 192)
+    if name == "own":
+        return FundusEncoder()
+    return PretrainedEncoder(bool(fine_tune), width_px or PretrainedEncoder.usual_px)
 
 
 def pretrained_parts(network: nn.Module) -> list[nn.Module]:

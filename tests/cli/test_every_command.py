@@ -102,7 +102,14 @@ def test_after_a_training_comes_a_call_that_finds_its_class(path, words, tmp_pat
     [
         ({"encoder": "own"}, ["encoder=own"]),
         ({"encoder": "efficientnet_lite0"}, ["encoder=efficientnet_lite0", "fine_tune=true"]),
-        ({"encoder": "dinov2@sha256:12", "lora_rank": 8}, ["encoder=dinov2", "lora_rank=8"]),
+        (
+            {"encoder": "efficientnet_lite0", "encoder_px": 448},
+            ["encoder=efficientnet_lite0", "encoder_px=448", "fine_tune=true"],
+        ),
+        (
+            {"encoder": "dinov2@sha256:12", "lora_rank": 8, "encoder_px": None},
+            ["encoder=FOLDER_OF_WEIGHTS/dinov2", "lora_rank=8"],
+        ),
         ({}, []),  # of volumes alone
     ],
 )

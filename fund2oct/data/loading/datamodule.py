@@ -121,19 +121,15 @@ class FundusOCTDataModule(pl.LightningDataModule):
         self.path = plain_paths(path)
         self._name = self.path if isinstance(self.path, str) else ", ".join(self.path)
         check_mixture(self.path, weights, balance)
-        self.batch_size = batch_size
-        self.num_workers = num_workers
+        self.batch_size, self.num_workers = batch_size, num_workers
         self.val_fraction, self.test_fraction = val_fraction, test_fraction
-        self.seed = seed
-        self.split_seed = split_seed
-        self.split = split
+        self.seed, self.split_seed, self.split = seed, split_seed, split
         self.weights = weights
         self.balance: Balance | None = balance
         self.content: Content = content
         self.on_corrupt: Literal["raise", "skip"] = on_corrupt
         self.start_method: StartMethod | None = start_method
-        self.drop_last = drop_last
-        self.n_validation_eyes = n_validation_eyes
+        self.drop_last, self.n_validation_eyes = drop_last, n_validation_eyes
         self.vessel_network = vessel_network
         self.corrupt: dict[str, str] = {}
         """Why each eye that was skipped could not be read, by key, as far as this process met it."""
@@ -246,6 +242,10 @@ class FundusOCTDataModule(pl.LightningDataModule):
     def metadata(self) -> list[dict[str, Plain]]:
         """What is known of each training eye beside its pictures, by name."""
         return self.train_dataset.metadata()
+
+    def metadata_of_others(self) -> dict[str, dict[str, Plain]]:
+        """The same of each eye to validate or to test on, by its key."""
+        return self._parts["val"].known_by_key() | self._parts["test"].known_by_key()
 
     def train_dataloader(self) -> DataLoader[Any]:
         """Augmented training eyes in a new order each epoch."""

@@ -174,6 +174,10 @@ class EyeIndex:
         """What is known of each eye beside its pictures, see :func:`known_values`."""
         return [*map(known_values, self.metadata, self.lateralities, self.diagnoses)]
 
+    def known_by_key(self) -> dict[str, dict[str, Plain]]:
+        """The same by the key of each eye."""
+        return dict(zip(self.keys, self.known(), strict=True))
+
     def has(self, name: str) -> Array:
         """Which eyes have the array, bool, shape ``(N,)``."""
         return self.shapes[name][:, 0] > 0

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from fund2oct.evaluation.compare import mean_of
-from fund2oct.eye import diagnoses_of
+from fund2oct.eye import diagnoses_of, folded
 
 ALL = "all"
 GROUPS: dict[str, frozenset[str]] = {
@@ -22,16 +22,16 @@ _VALUE = "thickness/error_um"
 
 
 def groups_of(diagnosis: str) -> list[str]:
-    """Names of the groups of an eye; none for an eye whose diagnosis is not known.
+    """Names of the groups of an eye, none where no diagnosis is known. Small and capital letters are one.
 
     Example:
-        >>> groups_of("PED+SRF"), groups_of("GA"), groups_of("")
+        >>> groups_of("PED+SRF"), groups_of("ga"), groups_of("")
         (['detachment or drusen', 'subretinal fluid'], ['flat'], [])
     """
-    parts = frozenset(diagnoses_of(diagnosis))
-    if parts and parts <= GROUPS["flat"]:
+    parts = folded(diagnoses_of(diagnosis))
+    if parts and parts <= folded(GROUPS["flat"]):
         return ["flat"]
-    return [name for name, members in GROUPS.items() if name != "flat" and parts & members]
+    return [name for name, members in GROUPS.items() if name != "flat" and parts & folded(members)]
 
 
 def thickness_by_group(

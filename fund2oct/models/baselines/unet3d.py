@@ -28,7 +28,7 @@ class UNet3D(VolumeModel):
         ImportError: if MONAI is not installed; the message says how to get it.
 
     References:
-        Çiçek et al., 3D U-Net, MICCAI 2016, arXiv:1606.06650.
+        Çiçek et al., 3D U-Net, MICCAI 2016, arXiv:1606.06650, section 2.
 
     Example:
         >>> import torch

@@ -35,7 +35,7 @@ def three_projections_loss(fake: Tensor, real: Tensor) -> Tensor:
         ValueError: if the shapes differ.
 
     References:
-        Ying et al., X2CT-GAN, CVPR 2019, arXiv:1905.06902, the projection loss.
+        Ying et al., X2CT-GAN, CVPR 2019, arXiv:1905.06902, section 3, the projection loss.
 
     Example:
         >>> import torch
@@ -90,7 +90,7 @@ class X2CT(VolumeGAN):
         options: further arguments, those of :class:`fund2oct.models.VolumeGAN`.
 
     References:
-        Ying et al., X2CT-GAN, CVPR 2019, arXiv:1905.06902.
+        Ying et al., X2CT-GAN, CVPR 2019, arXiv:1905.06902, section 3 (losses) and figures 3 and 4 (networks).
 
     Example:
         >>> import torch

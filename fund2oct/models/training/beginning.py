@@ -19,6 +19,7 @@ from fund2oct.networks.features.weight_files import read_saved
 
 _GENERATOR, _READS_PHOTOS = "generator.", ".encoder."
 """Of the names of weights: an encoder of photos, or of what the lines of a scan see of them."""
+_PHOTO_ENCODER = "generator.encoder."
 _SHOWN = 12
 
 
@@ -29,8 +30,8 @@ class Beginning:
     Args:
         path: the file.
         seen: the eyes of that training and of those before it; None where the file does not say it.
-        fundus_px: width of its photos in pixels; 0 where the file does not say it, or where no weight that
-            reads photos was taken.
+        fundus_px: width of its photos in pixels; 0 where the file does not say it, or where no weight was
+            taken that reads photos in this width, as those of an encoder do that resizes them.
     """
 
     path: Path
@@ -74,11 +75,39 @@ def start_from(paths: Iterable[str | Path], model: Any, kept: tuple[str, ...] = 
         seen = seen_in(about)
         unknown = "" if seen else "; it does not say which eyes its weights have seen"
         rank_zero_info(f"{report}{unknown}")
-        reads = any(name.startswith(_GENERATOR) and _READS_PHOTOS in name for name in report.taken)
+        reads = [name for name in report.taken if name.startswith(_GENERATOR) and _READS_PHOTOS in name]
+        if reads and _resizes(model):
+            _warn_of_another_scale(path, hyper_parameters, model)
+            reads = [name for name in reads if not name.startswith(_PHOTO_ENCODER)]
         width = (about.get("task") or about).get("fundus_px", 0)
         found.append(Beginning(path, seen, int(width) if reads else 0))
     model.generator_ema.update(model.generator, decay=0.0)
     return found
+
+
+def _resizes(model: Any) -> bool:
+    """Whether the photo encoder brings photos to a width of its own, whatever that of the data."""
+    return hasattr(getattr(model.generator, "encoder", None), "width_px")
+
+
+def _warn_of_another_scale(path: Path, told: Mapping[str, Any], model: Any) -> None:
+    """Warn where the photo encoder resizes photos to another width than it did in the training of a file."""
+    names = [str(each.get("encoder")).partition("@")[0] for each in (told, model.hparams)]
+    if names[0] != names[1]:
+        return
+    encoder, here = model.generator.encoder, model.generator.encoder.width_px
+    # Where neither sets a width, both have that of the weights. Where only this training sets one, that of
+    # weights of others is not known.
+    usual = here if model.hparams.get("encoder_px") is None else getattr(encoder, "usual_px", 0)
+    there = told.get("encoder_px") or usual
+    if there != here:
+        width = f"{there} pixels" if there else "the width that belongs to its weights"
+        setting = "model.init_args.encoder_px"
+        advice = f"{setting}={there} gives the same" if there else f"leave {setting} out to have the same"
+        rank_zero_warn(
+            f"init_from: {path}: what it took learned from photos that the encoder resized to {width}, in "
+            f"this training it resizes them to {here}: what it looks for has another size in them. {advice}"
+        )
 
 
 def seen_since(seen: SeenEyes, earlier: Sequence[SeenEyes]) -> SeenEyes:

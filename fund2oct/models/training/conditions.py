@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from fund2oct.data.formats.naming import is_missing, known_text, side_of
-from fund2oct.eye import Plain, diagnoses_of, some_of
+from fund2oct.eye import Plain, diagnoses_of, folded, some_of
 
 _TRUTH = {"true": 1.0, "false": 0.0}
 _ENOUGH = 10
@@ -28,18 +28,20 @@ class Condition:
     """One scalar: a number, as in ``age_years``, or a text with one of its values, as in ``device=Topcon``.
 
     A number is scaled by mean and deviation; beyond the least and the greatest of the training it counts as
-    these. A text is 1 for its value and -1 for any other that a training eye had. All else is missing.
+    these. A text is 1 for its value and -1 for any other that a training eye had. Small
+    and capital letters are one. All else is missing.
 
     Args:
         name: with ``=`` and a value for a text.
         mean: of the training eyes; half for a text.
         deviation: standard deviation of the training eyes; half for a text.
-        seen: least and greatest number of the training eyes, or all values of the text.
+        seen: least and greatest number of the training eyes, or all values of the text, each
+            in one spelling.
 
     Example:
         >>> device = Condition.of("device=Topcon", [{"device": "Topcon"}, {"device": "Zeiss"}])
-        >>> [device.read({"device": name}) for name in ("Topcon", "Zeiss", "Heidelberg")]
-        [1.0, -1.0, nan]
+        >>> [device.read({"device": name}) for name in ("Topcon", "topcon", "Zeiss", "Heidelberg")]
+        [1.0, 1.0, -1.0, nan]
     """
 
     name: str
@@ -56,8 +58,9 @@ class Condition:
             fields = sorted({one for eye in eyes for one in eye if _texts(one, eye)})
             raise ValueError(f"no training eye has {field}; they have {', '.join(fields) or 'nothing'}")
         if is_text:
-            seen = sorted({text for texts in told for text in texts})
-            if _plain(wanted) not in seen:
+            # As the first eye spells it.
+            seen = sorted({text.casefold(): text for texts in reversed(told) for text in texts}.values())
+            if _plain(wanted).casefold() not in folded(seen):
                 raise ValueError(f"{name}: no training eye has it, but {some_of(seen)}")
             return cls(name, 0.5, 0.5, tuple(seen))
         wrong = sorted({text for (text, *_) in told if _number(text) is None})
@@ -104,10 +107,14 @@ class Condition:
             low, high = map(float, self.seen)
             value = min(max(value, low), high)
         else:
-            if not set(texts) & set(self.seen):
+            if not self._is_known(texts):
                 return math.nan
-            value = float(_plain(self.name.partition("=")[2]) in texts)
+            value = float(_plain(self.name.partition("=")[2]).casefold() in folded(texts))
         return (value - self.mean) / self.deviation
+
+    def _is_known(self, texts: Sequence[str]) -> bool:
+        """Whether a training eye had one of the texts."""
+        return bool(folded(texts) & folded(map(str, self.seen)))
 
     def note(self, eye: Mapping[str, Plain]) -> str:
         """What a user should know of how a value is taken that no training eye had; empty for any other."""
@@ -115,7 +122,7 @@ class Condition:
         if not texts:
             return ""
         if not self.is_number:
-            if set(texts) & set(self.seen):
+            if self._is_known(texts):
                 return ""
             seen = some_of(self.seen)
             return (
@@ -190,6 +197,29 @@ class Conditions:
             ValueError: if one is no number where one is expected.
         """
         return torch.tensor([[scalar.read(eye) for scalar in self.scalars] for eye in eyes])
+
+    def check(self, eyes: Mapping[str, Mapping[str, Plain]], where: str) -> None:
+        """Refuse eyes of which a scalar cannot be read, before hours of work that they would end.
+
+        Args:
+            eyes: what is known of each eye, by its key.
+            where: what messages call their data.
+
+        Raises:
+            ValueError: if one is no number where one is expected; it names the eyes.
+        """
+        wrong = []
+        for key, eye in eyes.items():
+            try:
+                for scalar in self.scalars:
+                    scalar.read(eye)
+            except ValueError as error:
+                wrong.append(f"eye {key!r}: {error}")
+        if wrong:
+            raise ValueError(
+                f"{where}: conditions: {some_of(wrong)}; mend these cells of the table, or empty them, and "
+                "import it again"
+            )
 
     def told(self, given: Mapping[str, Plain]) -> tuple[dict[str, Plain], tuple[str, ...]]:
         """What a user tells of an eye, as the file of an eye would have it.

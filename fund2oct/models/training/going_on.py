@@ -35,6 +35,8 @@ def check_same_data(checkpoint: Mapping[str, Any], stored: Task | None, model: A
     told: dict[str, tuple[Any, Any]] = {}
     if "masks" in arguments:
         told["model.init_args.masks"] = listed(arguments["masks"] or ()), list(model.masks)
+    if "encoder_px" in arguments:
+        told["model.init_args.encoder_px"] = arguments["encoder_px"], model.hparams.get("encoder_px")
     if stored and model.task:
         told |= _of_tasks(stored, model.task)
     elif about.get("fundus_px") and model.photos_px:  # of photos alone

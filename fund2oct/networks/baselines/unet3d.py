@@ -42,8 +42,9 @@ class RepeatedUNet(nn.Module):
         ImportError: if MONAI is not installed; the message says how to get it.
 
     References:
-        Çiçek et al., 3D U-Net, MICCAI 2016, arXiv:1606.06650; Kerfoot et al., Left-ventricle quantification
-        using residual U-Net, STACOM 2018, doi:10.1007/978-3-030-12029-0_40 (MONAI's residual units).
+        Çiçek et al., 3D U-Net, MICCAI 2016, arXiv:1606.06650, section 2; Kerfoot et al., Left-ventricle
+        quantification using residual U-Net, STACOM 2018, doi:10.1007/978-3-030-12029-0_40 (MONAI's residual
+        units).
 
     Example:
         >>> generator = RepeatedUNet((6, 32, 48), channels=(4, 8, 8))  # with the extra "monai" installed

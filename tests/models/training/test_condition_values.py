@@ -1,11 +1,17 @@
 """Scalars that are told of an eye: scaled as in the training, and read right however a user writes them."""
 
 import math
+from types import SimpleNamespace
 
 import pytest
 import torch
 
+from fund2oct.data import EyeWriter, FundusOCTDataModule, FundusOCTDataset
+from fund2oct.evaluation.held_out import unseen_eyes
+from fund2oct.models.task import Task
 from fund2oct.models.training.conditions import Conditions
+
+SHAPE = (6, 8, 10)
 
 EYES = [
     {"age_years": 60, "device": "Maestro", "myope": True, "sex": 1, "diagnosis": "PED+GA"},
@@ -73,15 +79,34 @@ def test_zero_and_no_are_values():
     assert one("myope", {"myope": "false"}) == -1
 
 
+def test_small_and_capital_letters_of_a_text_are_one():
+    eyes = [{"diagnosis": "Drusen+GA"}, {"diagnosis": "drusen"}, {"diagnosis": "normal"}]
+    conditions = Conditions.of(["diagnosis=drusen", "diagnosis=ga"], eyes)
+    assert conditions.read(eyes).tolist() == [[1, 1], [1, -1], [-1, -1]]
+    assert conditions.scalars[0].seen == ("Drusen", "GA", "normal")
+    device = Conditions.of(["device=cirrus"], EYES)
+    told, notes = device.told({"device": "CIRRUS"})
+    assert device.read([told, {"device": "maestro"}]).tolist() == [[1], [-1]] and notes == ()
+
+
+def test_a_model_whose_training_took_two_spellings_for_two_values_reads_both():
+    seen = ["Drusen", "drusen", "normal"]
+    scalar = {"name": "diagnosis=drusen", "mean": 0.5, "deviation": 0.5, "seen": seen}
+    conditions = Conditions.from_dict({"scalars": [scalar]})
+    eyes = [{"diagnosis": name} for name in ("Drusen", "drusen", "DRUSEN", "Normal", "PED")]
+    *known, unknown = conditions.read(eyes).flatten().tolist()
+    assert known == [1, 1, 1, -1] and math.isnan(unknown)
+
+
 def test_what_no_training_eye_had_is_missing_or_the_nearest_and_is_said():
     conditions = Conditions.of(["age_years", "device=Cirrus", "device=Maestro"], EYES)
-    told, notes = conditions.told({"age_years": "700", "device": "maestro"})
+    told, notes = conditions.told({"age_years": "700", "device": "Spectralis"})
     age, *devices = conditions.read([told])[0].tolist()
     assert age == pytest.approx(10 / math.sqrt(200 / 3)) and all(map(math.isnan, devices))
-    assert told == {"age_years": 700, "device": "maestro"}
+    assert told == {"age_years": 700, "device": "Spectralis"}
     assert notes == (
         "age_years 700: the training eyes have 60 to 80, and it is taken for 80; is the unit right?",
-        "device 'maestro': no training eye has it, and it is taken for missing; they have Cirrus, Maestro",
+        "device 'Spectralis': no training eye has it, and it is taken for missing; they have Cirrus, Maestro",
     )
     assert conditions.told({"age_years": 61.5, "device": "Cirrus"})[1] == ()
 
@@ -141,3 +166,35 @@ def test_what_a_user_tells_in_vain(given, message):
         Conditions.of(["age_years", "device=Cirrus", "laterality=OS"], EYES).told(given)
     with pytest.raises(ValueError, match=r"^age: expected nothing, for the model takes only photos$"):
         Conditions().told({"age": 63.0})
+
+
+@pytest.fixture
+def one_bad_cell(make_eye, tmp_path):
+    """A file of three eyes, of which the last has an age with a unit."""
+    with EyeWriter(tmp_path / "eyes.h5") as writer:
+        for number, age in enumerate((60, "70", "63y")):
+            writer.add(make_eye(number, patient=f"p{number}", sha256="", metadata={"age_years": age}))
+    return str(tmp_path / "eyes.h5")
+
+
+BAD_CELL = r"eyes\.h5: conditions: eye 'eye02': age_years: expected a number, found '63y'; mend these cells"
+
+
+@pytest.mark.parametrize("part", ["val", "test"])
+def test_a_bad_cell_of_an_eye_that_judges_is_said_before_the_training(part, one_bad_cell):
+    data = FundusOCTDataModule(one_bad_cell, split={"train": ["eye00", "eye01"], part: ["eye02"]})
+    with pytest.raises(ValueError, match=BAD_CELL):
+        Task.of(data, SHAPE, ["age_years"])
+    assert Task.of(data, SHAPE, ["laterality=OD"]).conditions.names == ("laterality=OD",)
+
+
+def test_a_bad_cell_of_a_plain_loader_is_said_too(one_bad_cell):
+    train, val = (FundusOCTDataset(one_bad_cell, keys) for keys in (["eye00", "eye01"], ["eye02"]))
+    with pytest.raises(ValueError, match=BAD_CELL):
+        Task.of((train, val), SHAPE, ["age_years"])
+
+
+def test_a_bad_cell_is_said_before_an_evaluation(one_bad_cell):
+    task = Task.of(FundusOCTDataset(one_bad_cell, ["eye00", "eye01"]), SHAPE, ["age_years"])
+    with pytest.raises(ValueError, match=BAD_CELL):
+        unseen_eyes({"model": SimpleNamespace(task=task)}, one_bad_cell, one_bad_cell)

@@ -95,3 +95,13 @@ def test_what_is_not_known_or_only_rounded_is_no_difference():
     masks = ["disc", "vessels"]
     with pytest.raises(ValueError, match=r"model\.init_args\.masks: \['disc', 'vessels'\], here"):
         compare()
+
+
+def test_a_training_goes_on_at_the_scale_that_its_encoder_sees():
+    def compare(there):
+        model = SimpleNamespace(task=None, masks=(), photos_px=0, hparams={"encoder_px": None})
+        check_same_data({TASK_KEY: {}, "hyper_parameters": {"encoder_px": there}}, None, model)
+
+    compare(None)
+    with pytest.raises(ValueError, match=r"\(model\.init_args\.encoder_px: 448, here None\)"):
+        compare(448)

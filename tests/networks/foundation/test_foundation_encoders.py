@@ -161,8 +161,8 @@ def test_a_folder_of_a_masked_autoencoder_sees_every_patch(mae, retfound, write,
     folder, file = (FoundationEncoder(str(path)).backbone for path in (tmp_path, retfound))
     prepared = folder.photo_input(photo)
     torch.testing.assert_close(folder(prepared), file(prepared))
-    larger = FoundationEncoder(str(retfound), width_px=96).backbone
-    assert larger(larger.photo_input(photo))[0].shape[-1] == 6
+    larger = FoundationEncoder(str(retfound), width_px=96)
+    assert larger.backbone(larger.backbone.photo_input(photo))[0].shape[-1] == 6 and larger.width_px == 96
 
 
 @torch.no_grad()
