@@ -8,8 +8,8 @@ A score alone says little. Beside the model stand
 * the *median surfaces* and the *mean volume* of the training eyes, answers that need no photo;
 * the *nearest photo*: the volume of the training eye whose photo is most alike;
 * the model with its *noise off*, which must not draw one pattern in all eyes;
-* the model given *shuffled photos*, those of other patients' eyes of the same side: it must get worse, or it
-  ignores them;
+* the model given *shuffled photos*, those of other patients' eyes of the same side: it must get worse; if it
+  does not, it ignores its photo, or answers the wrong way;
 * a model that is told metadata, or masks of the photo, with those of other patients (*shuffled*) and with
   *none*: the first must not help, the second must not harm.
 

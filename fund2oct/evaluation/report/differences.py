@@ -24,8 +24,9 @@ COMPARED = (
 DIFFERENCES_TEXT = """\
 Each is the first of the two less the second, taken eye by eye over the eyes in which both were measured,
 with its 95% interval over the patients (Student's t). The first is worse where a value with ↓ is above 0,
-and where one with ↑ is below. Where the interval holds 0, nothing was shown. A model that does not get worse
-with others' photos does not use its own. The interval knows nothing of how trainings differ: before you
+and where one with ↑ is below. Where the interval holds 0, nothing was shown. A model that is worse with
+others' photos reads its own. One that is neither worse nor better with them ignores its photo, or what it
+reads does not help. One that is better with them reads its photo, and answers the wrong way. The interval knows nothing of how trainings differ: before you
 believe that one model is better than another, train each with several seeds."""
 
 
