@@ -14,8 +14,9 @@ from trainings import pretrainings_of, trainings_of
 
 from fund2oct.evaluation.answers.answer import NOISE_OFF, OF_SURFACES
 from fund2oct.evaluation.answers.borrowed import BORROWED, RETRIEVAL
-from fund2oct.evaluation.answers.controls import DrawsAnatomy, PredictsSurfaces
+from fund2oct.evaluation.answers.controls import DrawsAnatomy
 from fund2oct.evaluation.distances import build_distances
+from fund2oct.models.thickness import PredictsSurfaces
 from fund2oct.run.train import build
 
 _INSTEAD = "for want of"

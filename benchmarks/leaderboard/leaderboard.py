@@ -27,10 +27,11 @@ from trainings import Training, train_plan
 
 from fund2oct.data import FundusOCTDataModule
 from fund2oct.evaluation.answers.answer import SHUFFLED, Answer
-from fund2oct.evaluation.answers.controls import PredictsSurfaces, model_answers, surface_answers
+from fund2oct.evaluation.answers.controls import model_answers, surface_answers
 from fund2oct.evaluation.answers.training_eyes import TrainingEyes
 from fund2oct.models import VolumeGAN, VolumeModel, load_model
 from fund2oct.models.checkpoint import import_class
+from fund2oct.models.thickness import PredictsSurfaces
 from fund2oct.networks.features import FeatureNetwork
 from fund2oct.networks.foundation.backbone import Backbone
 

@@ -29,7 +29,6 @@ from fund2oct.by_path import listed
 from fund2oct.data import FundusOCTDataModule
 from fund2oct.evaluation.answers.answer import Answer
 from fund2oct.evaluation.answers.controls import (
-    PredictsSurfaces,
     controls,
     model_answers,
     shuffled,
@@ -48,6 +47,7 @@ from fund2oct.evaluation.report.pictures import Picture
 from fund2oct.evaluation.report.reliability import measure_reliability
 from fund2oct.models import VolumeModel, load_model
 from fund2oct.models.checkpoint import import_class
+from fund2oct.models.thickness import PredictsSurfaces
 from fund2oct.outputs import check_folder
 from fund2oct.processes import processes_beside
 from fund2oct.visual.style import known_figure_formats
