@@ -20,7 +20,7 @@ from checks import check_plan
 from figures import draw_eye, draw_standings, save
 from judging import eyes_of, judge, own_classes
 from measures import ANATOMY, REALISM
-from plan import Plan, asked
+from plan import Plan, asked, run
 from standing import Standings
 from tables import Line, budget, results
 from trainings import Training, train_plan
@@ -49,7 +49,7 @@ _PICTURES = (
 def main(words: list[str] | None = None) -> None:
     """Train, judge and write."""
     plan, out, docs = asked(words, __doc__, "small.yaml", "runs/leaderboard")
-    check_plan(plan, out)
+    check_plan(plan, out)  # it warns, of eyes of another version
     warnings.filterwarnings("ignore")
     trainings = train_plan(plan, out)
     rows = [line.answer for line in lines_of(plan)]
@@ -189,4 +189,4 @@ def answers_of(
 
 
 if __name__ == "__main__":
-    main()
+    run(main)
