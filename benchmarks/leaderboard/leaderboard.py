@@ -2,10 +2,10 @@
 
     python benchmarks/leaderboard/leaderboard.py [PLAN.yaml] [KEY=VALUE ...]
 
-PLAN.yaml is `small.yaml` beside this file (default), `full.yaml` or your own; KEY=VALUE differs from it, as
-in `minutes=1 seeds=[0]`. What is done is not done again: stop it when you like, and give the same command to
-go on. Models and reports go to `runs/leaderboard` (`--out`), the table to `docs/results/leaderboard.txt` and
-the pictures to `docs/images` (`--docs`).
+PLAN.yaml is `small.yaml` beside this file (default), `full.yaml` or your own; KEY=VALUE differs from it. What
+is done is not done again: stop it when you like, and give the same command to go on. Models and reports go to
+`runs/leaderboard` (`--out`), the table to `docs/results/leaderboard.txt` and the pictures to `docs/images`
+(`--docs`). A try needs folders of its own: `minutes=1 seeds=[0] --out runs/try --docs try`.
 """
 
 from __future__ import annotations
