@@ -37,7 +37,7 @@ COMMANDS = {
     "heights/told": (f"{EYES} --steps 2 --seeds 1", r"lesions, missing: .* µm; [+-]"),
     "predict": ("--shape 6 32 48 --fundus-px 48 --times 1 --models pix2vol x2ct unet3d", r"unet3d +[\d,]+ "),
     "simulate": ("", r"448 px.* eyes per CPU second"),
-    "step": (f"{SMALL_STEP} --models pix2vol x2ct", r"x2ct"),
+    "step": (f"{SMALL_STEP} --models pix2vol x2ct", r"MiB, estimated(.|\n)*x2ct"),
     "step_parts": (
         f"--seconds 0.1 --batch-size 2 data.init_args.path={EYES} data.init_args.n_eyes=24",
         r"discriminator",
