@@ -9,6 +9,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+import unlike
+from healthy import pictures_of
 from PIL import Image
 
 from fund2oct.data import EyeReader
@@ -46,7 +48,10 @@ COMMANDS = {
         f"{CHECKPOINT} --photos {PHOTOS} --like {EYES}",
         r"photos, 2 eyes:[^|]*tiny.h5, \d+ eyes:(.|\n)* green and blue \| [\d.]+% \| \d of 2 \| \d+ \|",
     ),
-    "photos/unlike": (f"{KNOWING} --data {EYES}", r"1.5 or more [^$]*long eyes"),
+    "photos/unlike": (
+        f"{KNOWING} --data {EYES} --real {PHOTOS}",
+        r"1.5 or more [^$]*long eyes[^$]*real photos, photos \(2\)",
+    ),
 }
 NOT_HERE = {
     "x2ct_reference": "needs the published code",
@@ -104,6 +109,16 @@ def test_it_runs_in_small(name, tiny_checkpoint, knowing_checkpoint, tiny_eyes, 
     )  # fmt: skip
     assert run.returncode == 0, run.stderr[-2000:]
     assert re.search(expected, run.stdout), run.stdout
+
+
+def test_a_folder_without_pictures_is_refused_before_anything_is_made(tmp_path, monkeypatch):
+    (tmp_path / "notes.txt").touch()
+    monkeypatch.setattr(sys, "argv", ["unlike.py", "no.ckpt", "--real", str(tmp_path)])
+    with pytest.raises(SystemExit, match=f"{tmp_path.name}: expected pictures .*, found none"):
+        unlike.main()
+    for name in ("b.TIF", "a.jpeg"):
+        (tmp_path / name).touch()
+    assert [path.name for path in pictures_of(tmp_path)] == ["a.jpeg", "b.TIF"]
 
 
 @pytest.mark.slow
