@@ -47,7 +47,7 @@ def pictures_of(folder: Path) -> list[Path]:
     found = sorted(path for path in folder.iterdir() if path.suffix.lower() in PICTURES)
     if not found:
         raise SystemExit(
-            f"{folder}: expected pictures ({', '.join(PICTURES)}), found none; give their folder"
+            f"{folder}: expected pictures ({', '.join(PICTURES)}), found none; give the folder of them"
         )
     return found
 
