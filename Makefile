@@ -27,7 +27,8 @@ train: install
 	$(BIN)/fund2oct train $(EXP) $(ARGS)
 
 # Trains every entry on the same eyes with the same budget, and writes docs/results and the pictures; goes on
-# where it was stopped. ARGS="minutes=1 seeds=[0]" is a try; see docs/leaderboard.md.
+# where it was stopped; see docs/leaderboard.md. A try, with folders of its own:
+# ARGS="minutes=1 seeds=[0] --out runs/try --docs try"
 leaderboard: develop
 	$(BIN)/python benchmarks/leaderboard/leaderboard.py $(ARGS)
 

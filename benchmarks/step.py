@@ -5,8 +5,9 @@ Each model is trained for some steps on simulated eyes of the given shape, in on
 asked for. `pix2vol` has two kinds of steps, those of the anatomy and those of the texture.
 
 Of each step the time is printed, the floating-point operations of convolutions and products, their share of
-the peak of a large matrix product on the same threads, and the memory. With `--compile` the parts of the
-networks are compiled before, by torch.compile; the time of the compilation is left out.
+the peak of a large matrix product on the same threads, and the memory: on a GPU the most that a step held,
+on a CPU an estimate for float32, without what a convolution needs for a moment. With `--compile` the parts of
+the networks are compiled before, by torch.compile; the time of the compilation is left out.
 """
 
 from __future__ import annotations
@@ -118,7 +119,7 @@ def peak_flops(device: torch.device, dtype: torch.dtype, size: int, n_times: int
 
 
 def measure(model: VolumeModel, path: Path, given: argparse.Namespace) -> tuple[float, float, float]:
-    """Seconds, operations and bytes of a step."""
+    """Seconds, operations and bytes of a step; the bytes are an estimate where it is not on a GPU."""
     steps = Steps()
     data = FundusOCTDataModule(str(path), batch_size=given.batch_size, num_workers=0)
     if given.compile:
@@ -184,7 +185,8 @@ def main() -> None:
     how = "compiled, " if given.compile else ""
     where = f"{how}{device.type}, threads: {given.threads}, {given.precision}, peak: {peak / 1e9:.0f} GFLOP/s"
     print(f"{'x'.join(map(str, shape))}, batch of {given.batch_size}, {where}")
-    print(f"{'':18s} {'weights':>10s} {'ms':>9s} {'ms/eye':>8s} {'GFLOP':>8s} {'of peak':>8s} {'MiB':>8s}")
+    memory = "MiB" if device.type == "cuda" else "MiB, estimated"
+    print(f"{'':18s} {'weights':>10s} {'ms':>9s} {'ms/eye':>8s} {'GFLOP':>8s} {'of peak':>8s} {memory:>14s}")
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "eyes.h5"
         config = PhantomConfig(
@@ -198,7 +200,7 @@ def main() -> None:
             weights = n_trained(model.generator)
             print(
                 f"{name:18s} {weights:10,d} {1000 * seconds:9.0f} {1000 * seconds / given.batch_size:8.0f} "
-                f"{n_flops / 1e9:8.1f} {n_flops / seconds / peak:8.0%} {n_bytes / 2**20:8.0f}"
+                f"{n_flops / 1e9:8.1f} {n_flops / seconds / peak:8.0%} {n_bytes / 2**20:14.0f}"
             )
     if "pix2vol" not in given.models:
         return

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from plan import Plan
+from plan import Plan, PlanError
 from standing import Standings
 from tables import CONTROLS, FLOORS
 from trainings import Training
@@ -42,12 +42,12 @@ def judge(plan: Plan, trainings: Sequence[Training], out: Path, answers: Sequenc
         Where all answers stand.
 
     Raises:
-        ValueError: if all diverged, or some were trained on other eyes than those of the file.
+        PlanError: if all diverged, or some were trained on other eyes than those of the file.
     """
     trained = [training for training in trainings if not training.failure]
     if not trained:
         first = trainings[0]
-        raise ValueError(f"{out.parent}: all trainings diverged: {first.answer}: {first.failure}")
+        raise PlanError(f"{out.parent}: all trainings diverged: {first.answer}: {first.failure}")
     path = eyes_of(trained[0]).path
     assert isinstance(path, str)
     check_same_eyes(trained, path)
@@ -94,14 +94,14 @@ def check_same_eyes(trainings: Sequence[Training], path: str) -> None:
         path: the file of eyes.
 
     Raises:
-        ValueError: if there are some; the message names them and says what to do.
+        PlanError: if there are some; the message names them and says what to do.
     """
     with EyeReader(path) as reader:
         digest = reader.digest()
     seen = {one.answer: read_checkpoint(one.checkpoint)[TASK_KEY]["task"]["seen"] for one in trainings}
     others = [training for training in trainings if seen[training.answer]["digest"] != digest]
     if others:
-        raise ValueError(
+        raise PlanError(
             f"{path}: expected the eyes that all models were trained on; it holds others than "
             f"{', '.join(one.answer for one in others)} had. Bring those back, or delete "
             f"{', '.join(str(one.folder) for one in others)} and run again"
@@ -109,7 +109,7 @@ def check_same_eyes(trainings: Sequence[Training], path: str) -> None:
     tests = {answer: {name[0] for name in each["parts"]["test"]} for answer, each in seen.items()}
     first, *rest = tests
     if unlike := [answer for answer in rest if tests[answer] != tests[first]]:
-        raise ValueError(
+        raise PlanError(
             f"{path}: expected the same test eyes for all entries, found others for {', '.join(unlike)} than "
             f"for {first}; leave `split`, `split_seed` and the fractions to the `settings` of the plan"
         )

@@ -2,10 +2,10 @@
 
     python benchmarks/leaderboard/leaderboard.py [PLAN.yaml] [KEY=VALUE ...]
 
-PLAN.yaml is `small.yaml` beside this file (default), `full.yaml` or your own; KEY=VALUE differs from it, as
-in `minutes=1 seeds=[0]`. What is done is not done again: stop it when you like, and give the same command to
-go on. Models and reports go to `runs/leaderboard` (`--out`), the table to `docs/results/leaderboard.txt` and
-the pictures to `docs/images` (`--docs`).
+PLAN.yaml is `small.yaml` beside this file (default), `full.yaml` or your own; KEY=VALUE differs from it. What
+is done is not done again: stop it when you like, and give the same command to go on. Models and reports go to
+`runs/leaderboard` (`--out`), the table to `docs/results/leaderboard.txt` and the pictures to `docs/images`
+(`--docs`). A try needs folders of its own: `minutes=1 seeds=[0] --out runs/try --docs try`.
 """
 
 from __future__ import annotations
@@ -20,17 +20,18 @@ from checks import check_plan
 from figures import draw_eye, draw_standings, save
 from judging import eyes_of, judge, own_classes
 from measures import ANATOMY, REALISM
-from plan import Plan, asked
+from plan import Plan, asked, run
 from standing import Standings
 from tables import Line, budget, results
 from trainings import Training, train_plan
 
 from fund2oct.data import FundusOCTDataModule
 from fund2oct.evaluation.answers.answer import SHUFFLED, Answer
-from fund2oct.evaluation.answers.controls import PredictsSurfaces, model_answers, surface_answers
+from fund2oct.evaluation.answers.controls import model_answers, surface_answers
 from fund2oct.evaluation.answers.training_eyes import TrainingEyes
 from fund2oct.models import VolumeGAN, VolumeModel, load_model
 from fund2oct.models.checkpoint import import_class
+from fund2oct.models.thickness import PredictsSurfaces
 from fund2oct.networks.features import FeatureNetwork
 from fund2oct.networks.foundation.backbone import Backbone
 
@@ -48,7 +49,7 @@ _PICTURES = (
 def main(words: list[str] | None = None) -> None:
     """Train, judge and write."""
     plan, out, docs = asked(words, __doc__, "small.yaml", "runs/leaderboard")
-    check_plan(plan, out)
+    check_plan(plan, out)  # it warns, of eyes of another version
     warnings.filterwarnings("ignore")
     trainings = train_plan(plan, out)
     rows = [line.answer for line in lines_of(plan)]
@@ -188,4 +189,4 @@ def answers_of(
 
 
 if __name__ == "__main__":
-    main()
+    run(main)

@@ -19,7 +19,7 @@ from checks import check_plan
 from figures import draw_learning_curves, save
 from judging import eyes_of, judge
 from measures import ANATOMY, REALISM
-from plan import Plan, asked
+from plan import Plan, PlanError, asked, run
 from tables import learning_table
 from trainings import train_plan, trainings_of
 
@@ -32,8 +32,8 @@ DRAWN = ("thickness/error_um", "epithelium/correlation", "lesions", "shadow/agre
 def main(words: list[str] | None = None) -> None:
     """Train, judge and write."""
     plan, out, docs = asked(words, __doc__, "curves.yaml", "runs/learning_curves")
-    check_plan(plan, out)
     check_rows(plan)
+    check_plan(plan, out)  # it warns, of eyes of another version
     warnings.filterwarnings("ignore")
     sized = of_sizes(plan, out)
     trainings = train_plan(sized, out)
@@ -64,12 +64,12 @@ def check_rows(plan: Plan) -> None:
     """Refuse rows that look up training eyes: one report holds all sizes, and they would look among all eyes.
 
     Raises:
-        ValueError: if there are some; the message names the first.
+        PlanError: if there are some; the message names the first.
     """
     for name, entry in plan.entries.items():
         for row, end in entry.rows.items():
             if end.endswith((RETRIEVAL, BORROWED)):
-                raise ValueError(
+                raise PlanError(
                     f"{name}: row {row}: expected an answer that needs no training eyes, found {end!r}, "
                     "which looks among the eyes of the largest size whatever the model was trained on"
                 )
@@ -80,7 +80,7 @@ def of_sizes(plan: Plan, out: Path) -> Plan:
     data = eyes_of(trainings_of(plan, out)[0])
     train, val, test = (list(each.keys) for each in (data.train_dataset, data.val_dataset, data.test_dataset))
     if not plan.sizes or max(plan.sizes) > len(train):
-        raise ValueError(f"sizes: expected some of at most {len(train)} training eyes, found {plan.sizes}")
+        raise PlanError(f"sizes: expected some of at most {len(train)} training eyes, found {plan.sizes}")
     entries = {}
     for size in plan.sizes:
         # The two eyes of a patient are neighbours in the file.
@@ -92,4 +92,4 @@ def of_sizes(plan: Plan, out: Path) -> Plan:
 
 
 if __name__ == "__main__":
-    main()
+    run(main)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 import os
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from importlib.util import find_spec
 from pathlib import Path
@@ -13,12 +13,19 @@ from pathlib import Path
 from omegaconf import MISSING, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
+from fund2oct.data import DataError
+from fund2oct.run.config import ConfigError
+
 HERE = Path(__file__).parent
 DISTANCES = "image", "video"
 """What the tables have columns for."""
 DOCS = HERE.parents[1] / "docs"
 TAKEN = ("pretrained", "reports")
 """Folders beside those of the entries, which have the entries' names."""
+
+
+class PlanError(ValueError):
+    """A plan that cannot be carried out; the message says why, and what to do."""
 
 
 @dataclass
@@ -78,7 +85,7 @@ class Plan:
             changes: ``key=value`` that differ, as in ``minutes=1``.
 
         Raises:
-            ValueError: if the file or a change says something that a plan does not have.
+            PlanError: if the file or a change says something that a plan does not have.
         """
         try:
             given = OmegaConf.merge(
@@ -86,18 +93,18 @@ class Plan:
             )
             plan = OmegaConf.to_object(given)
         except (OmegaConfBaseException, OSError) as error:
-            raise ValueError(f"{path}: {' '.join(str(error).split())}") from None
+            raise PlanError(f"{path}: {' '.join(str(error).split())}") from None
         assert isinstance(plan, cls)
         if unknown := [name for name in plan.distances if name not in DISTANCES]:
-            raise ValueError(
+            raise PlanError(
                 f"{path}: distances: expected some of {', '.join(DISTANCES)}, for which the tables have "
                 f"columns, found {', '.join(unknown)}"
             )
         for name, entry in plan.entries.items():
             if name in TAKEN or "/" in name:
-                raise ValueError(f"{path}: {name}: an entry's folder has its name; expected another one")
+                raise PlanError(f"{path}: {name}: an entry's folder has its name; expected another one")
             if unknown := set(entry.begins_with) - set(plan.pretrainings):
-                raise ValueError(
+                raise PlanError(
                     f"{path}: {name} begins with {', '.join(sorted(unknown))}; expected pre-trainings of the "
                     f"plan, found {', '.join(plan.pretrainings) or 'none'}"
                 )
@@ -131,3 +138,11 @@ def asked(words: list[str] | None, about: str, plan: str, out: str) -> tuple[Pla
     if "=" in path:  # no plan, and the first change in its place
         changes, path = [path, *changes], str(HERE / plan)
     return Plan.read(path, changes), given.out, given.docs
+
+
+def run(command: Callable[[], None]) -> None:
+    """Run a command; where it refuses what it is given, its message is all that is shown."""
+    try:
+        command()
+    except (PlanError, ConfigError, DataError, FileNotFoundError) as refusal:
+        raise SystemExit(str(refusal)) from None

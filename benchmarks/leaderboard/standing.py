@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 from measures import Array, Measure
+from plan import PlanError
 from scipy.stats import rankdata
 
 from fund2oct.evaluation.answers.answer import SHUFFLED
@@ -57,7 +58,7 @@ class Standings:
         n_draws: how often eyes and seeds are drawn.
 
     Raises:
-        ValueError: if a report was made before there were sums in its rows.
+        PlanError: if a report was made before there were sums in its rows.
     """
 
     def __init__(
@@ -254,12 +255,12 @@ def check_sums(name: str, report: Report) -> None:
     """Refuse a report that has a correlation of heights, but not the sums of which it is made.
 
     Raises:
-        ValueError: the message says what to do.
+        PlanError: the message says what to do.
     """
     told = any("epithelium/correlation" in values for values in report["sets"].values())
     rows = (row for rows in report["eyes"].values() for row in rows)
     if told and not any(key.startswith(SUMS) for row in rows for key in row):
-        raise ValueError(
+        raise PlanError(
             f"{name}: an earlier version made it, which wrote no sums of each eye; delete its folder, and "
             "give the command again to judge the models once more"
         )

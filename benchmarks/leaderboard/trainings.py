@@ -16,10 +16,11 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from plan import Entry, Plan
+from plan import Entry, Plan, PlanError
 
 import fund2oct
 from fund2oct.by_path import import_by_path, listed
+from fund2oct.data import DataError, EyeReader
 from fund2oct.models.training.finite import NotFiniteError
 from fund2oct.processes import Here, process_pool
 from fund2oct.run.config import load_experiment
@@ -72,14 +73,21 @@ class Training:
         """Whether it came to its end.
 
         Raises:
-            ValueError: if the folder holds a training with other settings, of the plan or of the experiment,
-                with other code of the user's own, or other weights to begin with.
+            PlanError: if the folder holds a training with other settings, of the plan or of the experiment,
+                with other code of the user's own, other weights to begin with, or on other eyes.
         """
         if not (self.folder / "training.json").is_file():
             return False
         before, now = self.known(), self._asked()
-        if any(before.get(name, value) != value for name, value in now.items()):
-            raise ValueError(
+        other = [name for name, value in now.items() if before.get(name, value) != value]
+        if other == ["eyes"]:
+            path = _path_of_eyes(now["config"])
+            raise PlanError(
+                f"{self.folder}: was trained on other eyes than {path} holds now; bring those back, give "
+                "another folder (--out), or delete this one and all others that were trained on them"
+            )
+        if other:
+            raise PlanError(
                 f"{self.folder}: was trained with other settings or minutes, other code of your own or other "
                 "weights to begin with; give another folder (--out), or delete this one"
             )
@@ -89,7 +97,7 @@ class Training:
         """What the plan says, what it makes of the experiment, and what the files hold that this names."""
         config = load_experiment(self.experiment, self.settings)
         asked = {"settings": [self.experiment, *self.settings], "config": config}
-        return asked | {"digests": digests_of(config)}
+        return asked | {"digests": digests_of(config)} | digest_of_eyes(config)
 
     @property
     def failure(self) -> str:
@@ -117,6 +125,22 @@ def digests_of(config: Mapping[str, Any]) -> dict[str, str]:
     begins = listed(config["model"].get("init_args", {}).get("init_from") or [])
     files = [path for path in map(Path, (*own, *begins)) if path.is_file()]
     return {str(path): hashlib.sha256(path.read_bytes()).hexdigest() for path in files}
+
+
+def digest_of_eyes(config: Mapping[str, Any]) -> dict[str, str]:
+    """Of the eyes that a training reads, under the key `eyes`; nothing where there is no file of eyes.
+
+    A file that was made anew has the same name.
+    """
+    try:
+        with EyeReader(_path_of_eyes(config)) as reader:
+            return {"eyes": reader.digest()}
+    except DataError:
+        return {}
+
+
+def _path_of_eyes(config: Mapping[str, Any]) -> Any:
+    return config["data"].get("init_args", {}).get("path", [])
 
 
 def train_plan(plan: Plan, out: Path) -> list[Training]:
@@ -193,7 +217,6 @@ def train_all(trainings: list[Training], at_once: int) -> None:
     missing = [training for training in trainings if not training.is_done]
     if not missing:
         return
-    build(missing[0].experiment, missing[0].settings)[2].prepare_data()  # simulates the eyes, once
     pool: AbstractContextManager[Executor] = process_pool(at_once) if at_once > 1 else nullcontext(Here())
     with pool as processes:
         try:

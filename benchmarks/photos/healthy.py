@@ -34,12 +34,22 @@ from fund2oct.models.generate import PhotoReader, ReadyPhoto, photo_tensor
 from fund2oct.networks.layered.surfaces import SurfaceDistribution, thickness_um
 from fund2oct.retina import SURFACES
 
-PHOTOS = ".jpg", ".png", ".tif", ".ppm"
+PICTURES = ".jpg", ".jpeg", ".png", ".tif", ".tiff", ".ppm"
 EDGES_MM = 0.0, 0.2, 0.4, 0.6, 0.8, 1.0, 1.3, 1.6, 2.0
 AROUND_MM = 1.8, 2.4
 FLUID_UM, SOME, MIDDLE_MM = 40, 0.01, 0.5
 WAYS = {"as it is": (0, 0, 0), "all colours": (1, 1, 1), "red": (1, 0, 0), "green and blue": (0, 1, 1)}
 OS, RPE = SURFACES.index("OS"), SURFACES.index("RPE")
+
+
+def pictures_of(folder: Path) -> list[Path]:
+    """The pictures of a folder by name; a folder without any ends the command."""
+    found = sorted(path for path in folder.iterdir() if path.suffix.lower() in PICTURES)
+    if not found:
+        raise SystemExit(
+            f"{folder}: expected pictures ({', '.join(PICTURES)}), found none; give the folder of them"
+        )
+    return found
 
 
 def from_fovea_mm(eye: Eye) -> Array:
@@ -115,7 +125,7 @@ def main() -> None:
     parser.add_argument("--like", type=Path)
     given = parser.parse_args()
     warnings.filterwarnings("ignore")
-    paths = sorted(path for path in given.photos.iterdir() if path.suffix.lower() in PHOTOS)
+    paths = pictures_of(given.photos)
     models = {str(path): load_model(path).eval() for path in given.checkpoints}
     photos = {
         name: [PhotoReader.of(model, PhotoPlacement()).read(path) for path in paths]

@@ -31,7 +31,7 @@ from typing import Any
 
 import numpy as np
 import torch
-from healthy import PHOTOS, share_with_fluid
+from healthy import pictures_of, share_with_fluid
 from PIL import Image
 from torch import Tensor
 
@@ -66,7 +66,7 @@ def person_of(photo: Path) -> str:
 def people_of(folder: Path) -> tuple[list[Path], list[Path]]:
     """Photos of the first half of the people, and of the others."""
     by_person: dict[str, list[Path]] = {}
-    for path in sorted(path for path in folder.iterdir() if path.suffix.lower() in PHOTOS):
+    for path in pictures_of(folder):
         by_person.setdefault(person_of(path), []).append(path)
     people = list(by_person.values())
     first, others = people[: len(people) // 2], people[len(people) // 2 :]
@@ -139,8 +139,8 @@ class Judge:
     def __init__(self, given: argparse.Namespace, photos: Sequence[Path], shape: Sequence[int]) -> None:
         self.network = load_feature_network("efficientnet_lite0")
         self.photos, self.shape = photos, (shape[1], shape[2])
-        singles = sorted(path for path in given.slices.iterdir() if path.suffix in (".png", ".jpg"))
-        series = sorted(given.other.glob("*.png"), key=lambda path: int(re.findall(r"\d+", path.stem)[-1]))
+        singles = pictures_of(given.slices)
+        series = sorted(pictures_of(given.other), key=lambda path: int(re.findall(r"\d+", path.stem)[-1]))
         some = [series[round(number)] for number in np.linspace(0, len(series) - 1, 6)]
         self.real, self.other = (self.features(self.read(paths)) for paths in (singles, some))
         draws = [torch.randperm(len(singles), generator=torch.Generator().manual_seed(n)) for n in range(40)]
@@ -202,10 +202,10 @@ def main() -> None:
     parser.add_argument("--out", type=Path, default=Path("runs/simulated_to_real"))
     given = parser.parse_args()
     warnings.filterwarnings("ignore")
-    given.out.mkdir(parents=True, exist_ok=True)
-    model = load_model(given.checkpoint).eval()
     train, test = people_of(given.photos)
+    model = load_model(given.checkpoint).eval()
     judge = Judge(given, test, model.shape)
+    given.out.mkdir(parents=True, exist_ok=True)
     behind, cube = make_files(given, train, model)
     arms: dict[str, list[str]] = dict(zip(ARMS, ([], [behind], [cube], [behind, cube]), strict=True))
     print(

@@ -22,6 +22,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from healthy import pictures_of
 from scipy import ndimage
 from scipy.stats import rankdata
 from torch import Tensor
@@ -81,7 +82,7 @@ def photos_of(dataset: FundusOCTDataset, numbers: Sequence[int]) -> Array:
     return (shown * 255).round().byte().permute(0, 2, 3, 1).numpy()
 
 
-def changed(photos: Array, model: VolumeModel, real: Path | None) -> dict[str, Array]:
+def changed(photos: Array, model: VolumeModel, real: Sequence[Path]) -> dict[str, Array]:
     """Photos of other kinds, by a name."""
     assert model.task is not None
     strong = FundusPhotometry(1.0)
@@ -100,11 +101,10 @@ def changed(photos: Array, model: VolumeModel, real: Path | None) -> dict[str, A
     kinds["long eyes, none in the training"] = np.stack(
         [prepare(photo, {})[0] for photo in long if photo is not None]
     )
-    if real is not None:
+    if real:
         reader = PhotoReader.of(model)
-        files = sorted(path for path in real.iterdir() if path.suffix.lower() in (".jpg", ".png"))
-        found = [reader.read(file).eye.fundus for file in files]
-        kinds[f"real photos, {real.name}"] = np.stack([photo for photo in found if photo is not None])
+        found = [photo for file in real if (photo := reader.read(file).eye.fundus) is not None]
+        kinds[f"real photos, {real[0].parent.name}"] = np.stack(found)
     return kinds
 
 
@@ -124,6 +124,7 @@ def main() -> None:
     parser.add_argument("--data", help="file of eyes (default: that of the training)")
     parser.add_argument("--real", type=Path, help="folder of real photos")
     options = parser.parse_args()
+    real = pictures_of(options.real) if options.real else []
     model = load_model(options.checkpoint).eval()
     assert model.task is not None
     usual, preparation = model.task.photos, model.task.preparation
@@ -156,7 +157,7 @@ def main() -> None:
     print("|---|---:|---:|---:|---:|---:|---:|")
     print(row("like the training", (away, away), (own["width"], own["width"]), own), flush=True)
     print(f"(largest distance of a test photo: {away.max():.2f})")
-    for name, strange in changed(photos, model, options.real).items():
+    for name, strange in changed(photos, model, real).items():
         same = len(strange) == len(photos) and not name.startswith(("long", "real"))
         found = look(model, strange, grid if same else grid[:1], real_um if same else None)
         distances = away, usual.distance(found["features"])

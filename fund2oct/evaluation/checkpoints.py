@@ -8,8 +8,8 @@ A score alone says little. Beside the model stand
 * the *median surfaces* and the *mean volume* of the training eyes, answers that need no photo;
 * the *nearest photo*: the volume of the training eye whose photo is most alike;
 * the model with its *noise off*, which must not draw one pattern in all eyes;
-* the model given *shuffled photos*, those of other patients' eyes of the same side: it must get worse, or it
-  ignores them;
+* the model given *shuffled photos*, those of other patients' eyes of the same side: it must get worse; if it
+  does not, it ignores its photo, or answers the wrong way;
 * a model that is told metadata, or masks of the photo, with those of other patients (*shuffled*) and with
   *none*: the first must not help, the second must not harm.
 
@@ -29,7 +29,6 @@ from fund2oct.by_path import listed
 from fund2oct.data import FundusOCTDataModule
 from fund2oct.evaluation.answers.answer import Answer
 from fund2oct.evaluation.answers.controls import (
-    PredictsSurfaces,
     controls,
     model_answers,
     shuffled,
@@ -48,6 +47,7 @@ from fund2oct.evaluation.report.pictures import Picture
 from fund2oct.evaluation.report.reliability import measure_reliability
 from fund2oct.models import VolumeModel, load_model
 from fund2oct.models.checkpoint import import_class
+from fund2oct.models.thickness import PredictsSurfaces
 from fund2oct.outputs import check_folder
 from fund2oct.processes import processes_beside
 from fund2oct.visual.style import known_figure_formats

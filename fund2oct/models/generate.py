@@ -327,11 +327,12 @@ def generate(
         The volume, uint8 ``(S, Z, X)``, and its pose in micrometres, float32 ``(S, K)``.
 
     Raises:
-        DataError: if what the model draws is not finite, or it has no surfaces to draw.
+        DataError: if what the model draws is not finite, or ``draw`` is asked of one that draws no surfaces.
     """
     assert model.task is not None
-    if draw and not hasattr(model, "surfaces"):
-        raise DataError(f"{key}: a {type(model).__name__} has no surfaces to draw; leave --draw out")
+    if draw and not model.draws_surfaces:
+        found = type(model).__name__
+        raise DataError(f"{key}: expected a model that draws surfaces, found a {found}; leave --draw out")
     options = {"draw_surfaces": True} if draw else {}
     noise = NoiseSource.of_keys([key], seed, model.device)
     _, n_depth, n_ascans = model.shape

@@ -117,6 +117,7 @@ class Pix2Vol(VolumeGAN):
     """
 
     encodes_photos = True
+    draws_surfaces = True
 
     def __init__(
         self,
@@ -294,9 +295,8 @@ class Pix2Vol(VolumeGAN):
         """Keep only some slices of each eye while the discriminators are used."""
         if not self.adversaries_joined or not self.judged_slices or self.volume_width:
             return batch
-        n_slices = batch["volume"].shape[2]
         rng = torch.Generator().manual_seed(self.seed + self.global_step)
-        chosen = torch.randperm(n_slices, generator=rng)[: self.judged_slices]
+        chosen = torch.randperm(batch["volume"].shape[2], generator=rng)[: self.judged_slices]
         return some_slices(batch, chosen.to(self.device, non_blocking=True))
 
     def generate(self, network: nn.Module, batch: Batch, rng: NoiseSource) -> Fake:

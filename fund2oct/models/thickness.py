@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 from statistics import fmean
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 
 import numpy as np
 import torch
@@ -28,6 +28,23 @@ if TYPE_CHECKING:
 INTERVAL = 0.8
 """Probability with which an interval holds the thickness."""
 _PITCH_MM = 0.08
+
+
+@runtime_checkable
+class PredictsSurfaces(Protocol):
+    """Form of a model that predicts surfaces. They are mapped, and stand in reports beside what it draws.
+
+    It says nothing of what ``forward`` draws. If that takes ``draw_surfaces=True``, and then draws the
+    surfaces from their distribution, as :class:`fund2oct.models.Pix2Vol` does, the class says so by
+    ``draws_surfaces = True``, and ``predict --draw`` and the draws of intervals ask for it. A
+    :class:`fund2oct.models.VolumeModel` has False.
+    """
+
+    def surfaces(self, fundus: Tensor, grid: Tensor, **known: Any) -> Any:
+        """Return a distribution like :class:`~fund2oct.networks.layered.surfaces.SurfaceDistribution`.
+
+        Among ``known`` may be ``whole``, positions of all A-scans of the scan, where ``grid`` holds others.
+        """
 
 
 @dataclass(frozen=True)
@@ -98,8 +115,7 @@ def predict_thickness(
         >>> predict_thickness(model, photo, Placement(), scan).median_um.shape  # 0.08 mm apart
         (40, 40)
     """
-    predict = getattr(model, "surfaces", None)
-    if predict is None:
+    if not isinstance(model, PredictsSurfaces):
         return None
     reach_mm = scan.reach_mm
     n = 2 * round(reach_mm / _PITCH_MM)
@@ -114,7 +130,7 @@ def predict_thickness(
     whole = placement.to_grid(scan.coordinates(model.shape[2], model.device))[None]
     with torch.inference_mode(), at_given_places(model):
         along = [
-            predict(photo, placement.to_grid(each)[None], whole=whole, **known)
+            model.surfaces(photo, placement.to_grid(each)[None], whole=whole, **known)
             for each in (rows, rows.flip(-1))
         ]
     read = [
@@ -151,11 +167,10 @@ def predict_interval_um(model: VolumeModel, fundus: Tensor, grid: Tensor, **know
         >>> predict_interval_um(model, torch.rand(3, 64, 64), torch.zeros(6, 48, 2)).shape
         torch.Size([2, 6, 48])
     """
-    predict = getattr(model, "surfaces", None)
-    if predict is None:
+    if not isinstance(model, PredictsSurfaces):
         return None
     with torch.inference_mode():
-        found = predict(fundus[None].to(model.device), grid[None].to(model.device), **known)
+        found = model.surfaces(fundus[None].to(model.device), grid[None].to(model.device), **known)
     return thickness_interval_um(found, INTERVAL)[0].float().cpu()
 
 

@@ -6,7 +6,7 @@ import pytest
 import yaml
 from small_plans import SURFACES, VOXELS
 
-for folder in ("leaderboard", "heights"):
+for folder in ("leaderboard", "heights", "photos"):
     sys.path.append(str(Path(__file__).parents[2] / "benchmarks" / folder))
 
 

@@ -9,14 +9,20 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+import unlike
+from healthy import pictures_of
 from PIL import Image
 
 from fund2oct.data import EyeReader
+from fund2oct.data.importing.simulated_file import simulate_file
 from fund2oct.models import load_model
 from fund2oct.models.uncertainty.familiar import FamiliarPhotos, photo_features
+from fund2oct.phantom import PhantomConfig, simulate_eye
+from fund2oct.run.train import build
 
 ROOT = Path(__file__).parents[2]
 CHECKPOINT, KNOWING, EYES, PHOTOS, FOLDER = "CHECKPOINT", "KNOWING", "EYES", "PHOTOS", "FOLDER"
+REAL = "MADE_UP"
 SMALL_DATA = f"data.init_args.path={EYES} data.init_args.n_eyes=24"
 SMALL_STEP = "--shape 6 32 48 --batch-size 2 --steps 1"
 COMMANDS = {
@@ -37,7 +43,7 @@ COMMANDS = {
     "heights/told": (f"{EYES} --steps 2 --seeds 1", r"lesions, missing: .* µm; [+-]"),
     "predict": ("--shape 6 32 48 --fundus-px 48 --times 1 --models pix2vol x2ct unet3d", r"unet3d +[\d,]+ "),
     "simulate": ("", r"448 px.* eyes per CPU second"),
-    "step": (f"{SMALL_STEP} --models pix2vol x2ct", r"x2ct"),
+    "step": (f"{SMALL_STEP} --models pix2vol x2ct", r"MiB, estimated(.|\n)*x2ct"),
     "step_parts": (
         f"--seconds 0.1 --batch-size 2 data.init_args.path={EYES} data.init_args.n_eyes=24",
         r"discriminator",
@@ -46,11 +52,18 @@ COMMANDS = {
         f"{CHECKPOINT} --photos {PHOTOS} --like {EYES}",
         r"photos, 2 eyes:[^|]*tiny.h5, \d+ eyes:(.|\n)* green and blue \| [\d.]+% \| \d of 2 \| \d+ \|",
     ),
-    "photos/unlike": (f"{KNOWING} --data {EYES}", r"1.5 or more [^$]*long eyes"),
+    "photos/simulated_to_real": (
+        f"{REAL}/model.ckpt --photos {REAL}/people --volume {REAL}/cube.npy --slices {REAL}/slices "
+        f"--other {REAL}/other --spacing-mm 0.25 0.024 0.0536 --eyes 4 --steps 1 --seeds 0 --arms both",
+        r"behind 6 photos: 4 eyes(.|\n)*\| before \|(.|\n)*\| both, seed 0 \|",
+    ),
+    "photos/unlike": (
+        f"{KNOWING} --data {EYES} --real {PHOTOS}",
+        r"1.5 or more [^$]*long eyes[^$]*real photos, photos \(2\)",
+    ),
 }
 NOT_HERE = {
     "x2ct_reference": "needs the published code",
-    "photos/simulated_to_real": "needs real photos and slices",
     "heights/cached_eyes": "is what the others share",
 }
 
@@ -87,14 +100,48 @@ def photos(tiny_eyes, tmp_path_factory):
     return folder
 
 
+@pytest.fixture(scope="module")
+def made_up(tmp_path_factory):
+    """The main model after a step at its usual size, and what stands in for real photos and slices."""
+    folder = tmp_path_factory.mktemp("made_up")
+    simulate_file(folder / "eyes.h5", 24, seed=3)
+    trainer, model, data = build(
+        "pix2vol",
+        [
+            f"data.init_args.path={folder}/eyes.h5", "data.init_args.n_eyes=24",
+            "data.init_args.batch_size=2", f"trainer.default_root_dir={folder}", "trainer.accelerator=cpu",
+            "trainer.devices=1", "trainer.max_epochs=1", "trainer.limit_train_batches=1",
+            "trainer.limit_val_batches=0", "trainer.enable_checkpointing=false",
+            "trainer.enable_progress_bar=false", "trainer.enable_model_summary=false",
+        ],
+    )  # fmt: skip
+    trainer.fit(model, datamodule=data)
+    trainer.save_checkpoint(folder / "model.ckpt")
+    for name in ("people", "slices", "other"):
+        (folder / name).mkdir()
+    healthy = PhantomConfig(n_depth=16, n_ascans=16, diagnosis="normal")
+    for number in range(12):
+        eye = simulate_eye(7, number, healthy)
+        Image.fromarray(eye.fundus).save(folder / "people" / f"{number:02d}_{eye.laterality}.png")
+    with EyeReader(folder / "eyes.h5") as reader:
+        volumes = [reader.read(key).volume for key in reader.keys[:2]]
+    for name, volume in zip(("slices", "other"), volumes, strict=True):
+        for number, bscan in enumerate(volume):
+            Image.fromarray(bscan).save(folder / name / f"slice_{number}.png")
+    np.save(folder / "cube.npy", np.repeat(volumes[0][3:4], 25, 0))  # 6 mm wide and 6.25 mm high
+    return folder
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("name", COMMANDS)
-def test_it_runs_in_small(name, tiny_checkpoint, knowing_checkpoint, tiny_eyes, photos, tmp_path):
+def test_it_runs_in_small(name, tiny_checkpoint, knowing_checkpoint, tiny_eyes, photos, tmp_path, request):
     words, expected = COMMANDS[name]
     given = {
         CHECKPOINT: tiny_checkpoint, KNOWING: knowing_checkpoint, EYES: tiny_eyes, PHOTOS: photos,
         FOLDER: tmp_path,
     }  # fmt: skip
+    if REAL in words:  # for one of them alone, as it takes longest to make
+        given[REAL] = request.getfixturevalue("made_up")
     for word, path in given.items():
         words = words.replace(word, str(path))
     run = subprocess.run(
@@ -104,6 +151,16 @@ def test_it_runs_in_small(name, tiny_checkpoint, knowing_checkpoint, tiny_eyes, 
     )  # fmt: skip
     assert run.returncode == 0, run.stderr[-2000:]
     assert re.search(expected, run.stdout), run.stdout
+
+
+def test_a_folder_without_pictures_is_refused_before_anything_is_made(tmp_path, monkeypatch):
+    (tmp_path / "notes.txt").touch()
+    monkeypatch.setattr(sys, "argv", ["unlike.py", "no.ckpt", "--real", str(tmp_path)])
+    with pytest.raises(SystemExit, match=f"{tmp_path.name}: expected pictures .*, found none"):
+        unlike.main()
+    for name in ("b.TIF", "a.jpeg"):
+        (tmp_path / name).touch()
+    assert [path.name for path in pictures_of(tmp_path)] == ["a.jpeg", "b.TIF"]
 
 
 @pytest.mark.slow

@@ -2,6 +2,7 @@
 
 import json
 import re
+import shutil
 
 import figures
 import judging
@@ -13,11 +14,11 @@ import trainings
 import yaml
 from checks import check_plan
 from matplotlib.text import Text
-from plan import DOCS, HERE, Plan
+from plan import DOCS, HERE, Plan, run
 from small_plans import OWN, SURFACES, VOXELS
 from trainings import trainings_of
 
-from fund2oct.data import EyeReader
+from fund2oct.data import EyeReader, PhantomDataModule
 from fund2oct.models.training.finite import NotFiniteError
 from fund2oct.retina import layers
 from fund2oct.run.config import load_experiment
@@ -127,6 +128,46 @@ def test_a_training_of_other_code_or_other_weights_is_not_taken_for_done(plan, t
         file.write_text(OWN + "\n# changed since\n")
         with pytest.raises(ValueError, match=r"mine/1: was trained with .* other code of your own or other"):
             _ = mine.is_done
+
+
+def test_a_training_of_other_eyes_is_not_taken_for_done(plan, tiny_eyes, make_file, tmp_path):
+    path = tmp_path / "made_anew.h5"
+    given = yaml.safe_load(plan.read_text())
+    given["settings"].append(f"data.init_args.path={path}")
+    plan.write_text(yaml.safe_dump(given))
+    first, _ = trainings_of(Plan.read(plan), tmp_path)
+    shutil.copy(tiny_eyes, path)
+    first.write({"failed": "step 7: not a finite number: l1"})  # there is no model that says of which eyes
+    assert first.is_done
+    shutil.copy(make_file(), path)
+    with pytest.raises(ValueError, match=r"regression/1: was trained on other eyes than .*made_anew\.h5"):
+        _ = first.is_done
+
+
+@pytest.mark.parametrize("command", [leaderboard, learning_curves], ids=lambda command: command.__name__)
+def test_eyes_of_another_version_are_told_of_before_the_trainings(command, plan, tmp_path, monkeypatch):
+    def train(*_):
+        raise RuntimeError("the trainings begin")
+
+    monkeypatch.setattr(PhantomDataModule, "_has_changed", lambda *_: True)
+    monkeypatch.setattr(command, "train_plan", train)
+    given = yaml.safe_load(plan.read_text())
+    del given["entries"]["surfaces"]["rows"]["retrieval"]
+    plan.write_text(yaml.safe_dump(given))
+    with (
+        pytest.warns(UserWarning, match="another version of fund2oct simulated these eyes"),
+        pytest.raises(RuntimeError, match="the trainings begin"),
+    ):
+        command.main([str(plan), "sizes=[4]", "--out", str(tmp_path / "runs")])
+
+
+def test_what_a_command_refuses_is_told_in_words_alone(plan, tmp_path):
+    first, _ = trainings_of(Plan.read(plan), tmp_path)
+    first.write({"steps": 3})
+    with pytest.raises(SystemExit, match="regression/1: was trained with other settings or minutes"):
+        run(lambda: leaderboard.main([str(plan), "minutes=2", "--out", str(tmp_path)]))
+    with pytest.raises(ZeroDivisionError):  # a mistake of the program keeps its traceback
+        run(lambda: 1 / 0)
 
 
 def failing(kind):

@@ -16,6 +16,7 @@ from fund2oct.evaluation.answers.others import other_eyes
 from fund2oct.evaluation.answers.training_eyes import TrainingEyes, with_rows
 from fund2oct.evaluation.compare import EyeSet
 from fund2oct.models import Batch, VolumeModel
+from fund2oct.models.thickness import PredictsSurfaces
 from fund2oct.networks.known import Known
 from fund2oct.networks.layered.surfaces import thickness_interval_um
 from fund2oct.networks.noise import NoiseSource, NoNoise
@@ -27,17 +28,6 @@ MEDIAN_SURFACES = "median surfaces, no photo"
 
 OtherPhoto: TypeAlias = Callable[[str], dict[str, Tensor]]
 """Gives for the key of an eye the photo of another one, see :func:`shuffled`."""
-
-
-@runtime_checkable
-class PredictsSurfaces(Protocol):
-    """Form of a model that predicts surfaces. A report then also measures these surfaces."""
-
-    def surfaces(self, fundus: Tensor, grid: Tensor, **known: Any) -> Any:
-        """Return a distribution like :class:`~fund2oct.networks.layered.surfaces.SurfaceDistribution`.
-
-        Among ``known`` may be ``whole``, positions of all A-scans of the scan, where ``grid`` holds others.
-        """
 
 
 @runtime_checkable

@@ -7,7 +7,8 @@ from collections.abc import Mapping, Sequence
 
 from scipy.special import stdtrit
 
-from fund2oct.evaluation.answers.answer import OTHER_EYES, SHUFFLED
+from fund2oct.evaluation.answers.answer import OF_SURFACES, OTHER_EYES, SHUFFLED
+from fund2oct.evaluation.answers.borrowed import RETRIEVAL
 from fund2oct.evaluation.compare import Row, mean_of
 from fund2oct.evaluation.report.lesion_tables import row_of
 
@@ -24,13 +25,19 @@ COMPARED = (
 DIFFERENCES_TEXT = """\
 Each is the first of the two less the second, taken eye by eye over the eyes in which both were measured,
 with its 95% interval over the patients (Student's t). The first is worse where a value with ↓ is above 0,
-and where one with ↑ is below. Where the interval holds 0, nothing was shown. A model that does not get worse
-with others' photos does not use its own. The interval knows nothing of how trainings differ: before you
-believe that one model is better than another, train each with several seeds."""
+and where one with ↑ is below. Where the interval holds 0, nothing was shown. A model that is worse with
+others' photos reads its own. One that is neither worse nor better with them ignores its photo, or what it
+reads does not help. One that is better with them reads its photo, and answers the wrong way. Each further
+model that draws volumes stands less the first one that does, and each further row of median surfaces less
+the first such row. The interval knows nothing of how trainings differ: before you believe that one model is
+better than another, train each with several seeds."""
 
 
 def differences(eyes: Mapping[str, Sequence[Row]]) -> dict[str, dict[str, dict[str, float]]]:
-    """Each model with photos of others less itself, and each further model less the first.
+    """Each model with photos of others less itself, and each further one less the first of its kind.
+
+    Models that draw volumes are one kind, rows of surfaces alone the other. What is found in a volume is not
+    compared with surfaces that were predicted without one: the search for the first has errors of its own.
 
     Args:
         eyes: for each answer a row an eye, in the same order.
@@ -43,7 +50,9 @@ def differences(eyes: Mapping[str, Sequence[Row]]) -> dict[str, dict[str, dict[s
     ends = SHUFFLED, OTHER_EYES
     models = [name for name in eyes if any(name + end in eyes for end in ends)]
     pairs = [(name + end, name) for name in models for end in ends if name + end in eyes]
-    pairs += [(other, models[0]) for other in models[1:]]
+    drawing = [name for name in models if not name.endswith((OF_SURFACES, RETRIEVAL))]
+    of_surfaces = [name for name in eyes if name.endswith(OF_SURFACES)]
+    pairs += [(other, alike[0]) for alike in (drawing, of_surfaces) for other in alike[1:]]
     return {
         f"{one} less {other}": {
             key: difference(eyes[one], eyes[other], key)

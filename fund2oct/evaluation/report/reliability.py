@@ -9,12 +9,13 @@ from typing import TypedDict
 import torch
 from torch import Tensor
 
-from fund2oct.evaluation.answers.controls import PredictsSurfaces, in_rows_of_eyes
+from fund2oct.evaluation.answers.controls import in_rows_of_eyes
 from fund2oct.evaluation.compare import EyeSet
 from fund2oct.evaluation.report.lesion_tables import row_of
 from fund2oct.metrics.sets.estimate import LEAST_PATIENTS
 from fund2oct.models import Batch, VolumeModel
 from fund2oct.models.surface_model import heights_above_pose
+from fund2oct.models.thickness import PredictsSurfaces
 from fund2oct.models.uncertainty.draws import N_DRAWS, draw_volumes, has_one_answer
 from fund2oct.networks.layered.surfaces import thickness_um
 from fund2oct.retina.layers import SURFACES

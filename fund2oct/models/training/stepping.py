@@ -53,6 +53,8 @@ class SteppingModule(pl.LightningModule):
 
     draws_volumes: ClassVar[bool] = True
     """False for a model that predicts surfaces and draws no volumes."""
+    draws_surfaces: ClassVar[bool] = False
+    """True if ``forward`` takes ``draw_surfaces=True`` and then draws surfaces from their distribution."""
     translates: ClassVar[bool] = True
     """False for a pre-training, with whose weights another training begins."""
     conditions: tuple[str, ...] = ()

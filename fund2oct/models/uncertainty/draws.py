@@ -16,7 +16,7 @@ from fund2oct.data.preparing.photo import photo_tensor
 from fund2oct.eye import Eye
 from fund2oct.file_kinds import MADE_HERE
 from fund2oct.metrics.eyes.layers import find_surfaces
-from fund2oct.models.thickness import INTERVAL
+from fund2oct.models.thickness import INTERVAL, PredictsSurfaces
 from fund2oct.networks.layered.surfaces import surface_intervals_um
 from fund2oct.networks.noise import NoiseSource
 from fund2oct.networks.registration import at_given_places
@@ -81,7 +81,7 @@ class Intervals:
 def draw_volumes(
     model: VolumeModel, fundus: Tensor, grid: Tensor, keys: Sequence[str], seed: int = 0, **known: Any
 ) -> Tensor:
-    """Draw volumes for photos several times, each with other noise, and other surfaces where it has some.
+    """Draw volumes for photos several times, each with other noise, and other surfaces where it draws them.
 
     Args:
         model: a model that draws volumes.
@@ -100,7 +100,7 @@ def draw_volumes(
         >>> draw_volumes(model, torch.rand(1, 3, 48, 48), torch.zeros(1, 6, 48, 2), ["eye"]).shape
         torch.Size([9, 1, 1, 6, 32, 48])
     """
-    options = {"draw_surfaces": True} if hasattr(model, "surfaces") else {}
+    options = {"draw_surfaces": True} if model.draws_surfaces else {}
     draws = []
     for number in range(N_DRAWS):
         noise = NoiseSource.of_keys([f"{key}, draw {number}" for key in keys], seed, model.device)
@@ -180,16 +180,15 @@ def _predict_intervals(model: VolumeModel, eye: Eye, seed: int) -> Intervals:
     grid = eye.placement.to_grid(eye.scan.coordinates(n_ascans, model.device))[None]
     pose_um = torch.from_numpy(np.array(eye.pose_um))[None].to(model.device)
     aligned = draw_volumes(model, fundus, grid, [eye.key], seed, **known)[:, 0]
-    predict = getattr(model, "surfaces", None)
-    if predict is None and has_one_answer(aligned):
+    if not isinstance(model, PredictsSurfaces) and has_one_answer(aligned):
         raise ValueError(
             f"intervals: expected a model that draws with noise, found a {type(model).__name__}, which draws "
             "without noise: it has one answer to a photo and no interval; leave --intervals out"
         )
     draws = unalign(aligned, pose_um.expand(N_DRAWS, -1, -1), spacing_mm[1]).cpu()
-    if predict is not None:
+    if isinstance(model, PredictsSurfaces):
         pose = pose_surface_um(pose_um, n_ascans).cpu()
-        middle, (low, high) = _heights_um(predict(fundus, grid, **known))
+        middle, (low, high) = _heights_um(model.surfaces(fundus, grid, **known))
         names, surfaces_um = SURFACES, torch.cat([pose - middle, pose - high, pose - low])
     else:
         found = find_surfaces(draws, spacing_mm[1], spacing_mm[2])

@@ -160,10 +160,10 @@ def predict(
     assert network.task is not None
     if intervals:
         check_has_intervals(network)
-    if draw and not network.draws_volumes:
+    if draw and not network.draws_surfaces:
         raise ValueError(
-            f"draw: expected a model that draws volumes, found a {type(network).__name__}, which draws none; "
-            "leave --draw out"
+            "draw: expected a model that draws surfaces from their distribution, as pix2vol does, found a "
+            f"{type(network).__name__}, which does not; leave --draw out"
         )
     footer = f"{type(network).__name__}, {Path(checkpoint).name}. {network.task.provenance()} {_FOOTER}"
     wanted = seed if intervals else None

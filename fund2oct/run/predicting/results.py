@@ -15,7 +15,13 @@ from fund2oct.export import FORMATS, export_eye
 from fund2oct.export.replacing import check_room, put
 from fund2oct.eye import ON_DISC, Eye
 from fund2oct.models import VolumeModel
-from fund2oct.models.thickness import ThicknessMap, predict_interval_um, predict_thickness, save_thickness
+from fund2oct.models.thickness import (
+    PredictsSurfaces,
+    ThicknessMap,
+    predict_interval_um,
+    predict_thickness,
+    save_thickness,
+)
 from fund2oct.models.uncertainty.draws import predict_intervals
 from fund2oct.models.uncertainty.familiar import UNLIKE
 from fund2oct.networks.registration import at_given_places
@@ -57,7 +63,7 @@ class Results:
     def made_by(self, model: VolumeModel, name: str) -> list[str]:
         """Those of them that a model writes."""
         of_volume = self._of_volume(name) if model.draws_volumes else []
-        return [*of_volume, *(self._of_surfaces(name) if hasattr(model, "surfaces") else [])]
+        return [*of_volume, *(self._of_surfaces(name) if isinstance(model, PredictsSurfaces) else [])]
 
     def write(
         self, model: VolumeModel, eye: Eye, name: str, made_from: Mapping[str, str]

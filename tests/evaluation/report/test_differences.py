@@ -68,3 +68,33 @@ def test_each_model_is_compared_with_its_shuffled_photos_and_with_the_first():
         == 2
     )
     assert differences({"mine": rows([1])}) == {}
+
+
+def test_models_that_draw_are_compared_with_each_other_and_surfaces_with_surfaces():
+    """In the order in which a report has its rows: surfaces come before all that is drawn."""
+    eyes = {
+        "median surfaces, no photo": rows([9, 9]),
+        "one, median surfaces": rows([3, 5]),
+        "one, nearest eye warped to its surfaces": rows([5, 5]),
+        "surfaces, median surfaces": rows([2, 3]),
+        "surfaces, nearest eye warped to its surfaces": rows([6, 6]),
+        "surfaces, median surfaces, shuffled photos": rows([8, 8]),
+        "surfaces, nearest eye warped to its surfaces, shuffled photos": rows([9, 9]),
+        "one": rows([4, 6]),
+        "one, shuffled photos": rows([14, 18]),
+        "two": rows([5, 8]),
+        "two, shuffled photos": rows([6, 8]),
+    }
+    found = {pair: values[KEY]["mean"] for pair, values in differences(eyes).items()}
+    assert list(found.items()) == [
+        ("surfaces, median surfaces, shuffled photos less surfaces, median surfaces", 5.5),
+        (
+            "surfaces, nearest eye warped to its surfaces, shuffled photos"
+            " less surfaces, nearest eye warped to its surfaces",
+            3,
+        ),
+        ("one, shuffled photos less one", 11),
+        ("two, shuffled photos less two", 0.5),
+        ("two less one", 1.5),
+        ("surfaces, median surfaces less one, median surfaces", -1.5),
+    ]

@@ -19,8 +19,9 @@ from fund2oct.models.task import TASK_KEY, Task
 from fund2oct.models.uncertainty import familiar
 from fund2oct.models.uncertainty.draws import draw_volumes, predict_intervals
 from fund2oct.models.uncertainty.familiar import UNLIKE, FamiliarPhotos, photo_features
+from fund2oct.networks.layered.surfaces import SurfaceDistribution
 from fund2oct.phantom import simulate_eye
-from fund2oct.retina import pose_surface_um
+from fund2oct.retina import SURFACES, pose_surface_um
 
 N_FEATURES = 30
 
@@ -218,6 +219,28 @@ def test_intervals_hold_the_draws(kind, photo, tiny_checkpoint, tmp_path):
     # Of the innermost surface every increment counts.
     deviation = said.loadings_um.sum(1).square().sum(1).sqrt()[0]
     torch.testing.assert_close(lower[0] - middle[0], norm.ppf(0.9) * deviation, rtol=1e-4, atol=1e-3)
+
+
+class SaysSurfaces(VoxelGAN):
+    """Draws voxels, and says beside them where it takes the surfaces to lie: the inner one to 10 um."""
+
+    def surfaces(self, fundus, grid, **known):
+        n, s, x, _ = grid.shape
+        increments, loadings = torch.zeros(n, 4, s, x), torch.zeros(n, 4, 1, s, x)
+        increments[:, 3], loadings[:, 3] = 250, 10
+        return SurfaceDistribution(increments, loadings)
+
+
+def test_a_model_that_predicts_surfaces_need_not_draw_them(photo, tiny_checkpoint):
+    model = SaysSurfaces((6, 32, 48), channels=[8, 8, 16])
+    model.configure_model()
+    model.task = load_model(tiny_checkpoint).task
+    eye = model.eval().predict(photo)
+    found = predict_intervals(model, eye)
+    assert found.names == SURFACES and (found.high - found.low).mean() > 0.005
+    torch.testing.assert_close(found.widths["ILM"], torch.full((6, 48), 25.631), atol=1e-2, rtol=0)
+    with pytest.raises(DataError, match="expected a model that draws surfaces, found a SaysSurfaces; leave"):
+        model.predict(photo, draw=True)
 
 
 def test_a_model_that_draws_without_noise_has_no_intervals(photo, tiny_checkpoint):
