@@ -190,7 +190,10 @@ def make_scanned_eye(
         >>> make_scanned_eye(exam, options, key="7-OD", patient="7")[0].key
         '7-OD'
     """
-    make = partial(make_eye, options=options, key=key, patient=patient, lines=lines, **known)
+
+    def make(part: Exam) -> tuple[Eye, list[str]]:
+        return make_eye(part, options, key, patient, lines, **known)
+
     try:
         # The photo that the lines lie on is no localizer beside itself.
         eye, notes = make(exam if exam.photo_centre_px is None else replace(exam, localizer=None))

@@ -100,14 +100,7 @@ def test_a_side_that_the_name_contradicts_is_said(key, side, said, folder):
 @pytest.mark.parametrize(
     ("photo", "volume", "key", "side", "taken", "said"),
     [
-        (
-            "a_OD.png",
-            "volume_01L.tif",
-            "",
-            "",
-            "OD",
-            "says OS, and it is taken for OD as the name of its photo",
-        ),
+        ("a_OD.png", "volume_01L.tif", "", "", "OD", "taken for OD as the name of its photo"),
         ("a_OD.png", "slices_01L", "7", "", "OD", "says OS, and it is taken for OD as the name of its photo"),
         ("a_OD.png", "slices_01L/b0.png | slices_01L/b1.png", "", "R", "OD", "for OD as was told"),
         ("a_OD.png", "slices_01L/b*.png", "", "OD", "OD", "says OS, and it is taken for OD as was told"),
