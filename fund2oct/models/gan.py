@@ -63,6 +63,8 @@ class VolumeGAN(VolumeModel):
 
     without_end: ClassVar[str] = "set adversaries_from: 0"
     """What else can be done where the end of the training is not known, for a message."""
+    for_want_of: str = ""
+    """What is missing on this machine, so that a discriminator was not built; empty where none is."""
     discriminators: nn.ModuleDict
 
     def __init__(

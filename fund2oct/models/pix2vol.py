@@ -204,6 +204,7 @@ class Pix2Vol(VolumeGAN):
             except ModuleNotFoundError as error:
                 if not (self.bscan_width or self.volume_width):
                     raise
+                self.for_want_of, self.hparams["feature_width"] = str(error), 0  # for the checkpoint
                 warnings.warn(f"trained without the feature discriminator, for want of {error}", stacklevel=2)
         if self.bscan_width:
             found["bscan"] = BScanPatchDiscriminator(N_CONDITION, self.bscan_width, n_scales=1)

@@ -185,7 +185,8 @@ def test_without_the_features_patches_judge_alone_and_it_is_said(monkeypatch):
     monkeypatch.setattr(pix2vol, "FeatureDiscriminator", missing)
     options = TINY | {"feature_width": 8}
     with pytest.warns(UserWarning, match="without the feature discriminator, for want of weights"):
-        assert set(Pix2Vol(SHAPE, bscan_width=8, **options).build_discriminators()) == {"bscan"}
+        model = Pix2Vol(SHAPE, bscan_width=8, **options)
+        assert set(model.build_discriminators()) == {"bscan"} and model.hparams["feature_width"] == 0
     with pytest.raises(ModuleNotFoundError, match="efficientnet_lite1"):
         Pix2Vol(SHAPE, bscan_width=0, **options).build_discriminators()
 

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import pytorch_lightning as pl
 import torch
+from torch.optim import Optimizer
 
 from fund2oct.by_path import listed
 from fund2oct.models.task import TASK_KEY, Task
@@ -103,4 +104,57 @@ def check_same_step(before: Sequence[int] | None, here: Sequence[int] | None) ->
             f"this one would take {n_here * size_here} ({n_here} x {size_here}); its rates would jump, and "
             "eyes of the epoch be left out or shown again; resume with as many eyes a step (trainer.devices, "
             f"data.init_args.batch_size), {_INSTEAD}"
+        )
+
+
+def different_arguments(saved: Mapping[str, Any], own: Mapping[str, Any]) -> str:
+    """Arguments whose values differ between two models; numbers, such as rates, may be changed.
+
+    Args:
+        saved: those in the checkpoint.
+        own: those of the model that goes on.
+
+    Returns:
+        The differences, for a message; empty where there is none. Of weights of terms the names count.
+
+    Example:
+        >>> different_arguments({"lift": "repeat", "rate": 0.1}, {"lift": "geometry", "rate": 0.2})
+        'lift=repeat (here geometry)'
+    """
+
+    def plain(value: Any) -> Any:
+        if isinstance(value, dict):
+            return sorted(name for name, one in value.items() if one)
+        return list(value) if isinstance(value, (list, tuple)) else value
+
+    return ", ".join(
+        f"{name}={plain(saved[name])} (here {plain(own[name])})"
+        for name in sorted(saved.keys() & own.keys())
+        if plain(saved[name]) != plain(own[name]) and not isinstance(own[name], float)
+    )
+
+
+def group_sizes(optimizers: Iterable[Mapping[str, Any] | Optimizer]) -> list[list[int]]:
+    """Numbers of tensors in the groups of optimisers, or of the states that a checkpoint has of them."""
+    groups = (one.param_groups if isinstance(one, Optimizer) else one["param_groups"] for one in optimizers)
+    return [[len(group["params"]) for group in each] for each in groups]
+
+
+def check_same_optimised(before: list[list[int]] | None, here: list[list[int]], different: str) -> None:
+    """Refuse to go on with optimisers of other weights, to which what they had learned does not belong.
+
+    Args:
+        before: what :func:`group_sizes` said of the training so far; None of one that does not go on.
+        here: what it says now.
+        different: from :func:`different_arguments`.
+
+    Raises:
+        ValueError: if the numbers differ.
+    """
+    if before is not None and before != here:
+        there, now = (" and ".join("/".join(map(str, one)) for one in each) for each in (before, here))
+        raise ValueError(
+            "the checkpoint's training optimised other weights than this one "
+            f"({different or 'another version'}: groups of {there} tensors, here {now}); resume with the "
+            f"arguments that it was trained with, as model.init_args.NAME=VALUE, {_INSTEAD}"
         )
