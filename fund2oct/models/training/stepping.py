@@ -23,7 +23,9 @@ from fund2oct.models.training.going_on import (
     check_same_step,
     different_arguments,
     eyes_of_a_step,
+    given_rates,
     group_sizes,
+    take_rates,
 )
 from fund2oct.models.training.optimisation import (
     Progress,
@@ -111,6 +113,7 @@ class SteppingModule(pl.LightningModule):
         self._step_before: list[int] | None = None
         self._optimised_before: list[list[int]] | None = None
         self._different = ""
+        self._given_rates: list[list[dict[str, Any]]] = []
 
     def rate_factor(self, step: int) -> float:
         """Share of the learning rate at a step: 1, then linearly to 0."""
@@ -148,6 +151,7 @@ class SteppingModule(pl.LightningModule):
         """
         before, self._optimised_before = self._optimised_before, None
         check_same_optimised(before, group_sizes(self.trainer.optimizers), self._different)
+        self._given_rates = given_rates(self.trainer.optimizers)
         warn_without_end(self.trainer, self.decay_from)
         rest_frozen(*networks)
         if not self.reads_grid:
@@ -200,9 +204,10 @@ class SteppingModule(pl.LightningModule):
         self._different = different_arguments(checkpoint.get("hyper_parameters", {}), self.hparams)
 
     def on_train_start(self) -> None:
-        """Refuse to go on in steps of another number of eyes."""
+        """Refuse to go on in steps of another number of eyes; let the rates that were given hold."""
         before, self._step_before = self._step_before, None
         check_same_step(before, eyes_of_a_step(self.trainer))
+        take_rates(self.trainer, self._given_rates)
 
     def on_train_epoch_end(self) -> None:
         """Step the schedules; stop where the training diverged."""
