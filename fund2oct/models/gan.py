@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 from pytorch_lightning.utilities.rank_zero import rank_zero_warn
@@ -61,6 +61,10 @@ class VolumeGAN(VolumeModel):
         torch.Size([1, 1, 6, 32, 48])
     """
 
+    without_end: ClassVar[str] = "set adversaries_from: 0"
+    """What else can be done where the end of the training is not known, for a message."""
+    for_want_of: str = ""
+    """What is missing on this machine, so that a discriminator was not built; empty where none is."""
     discriminators: nn.ModuleDict
 
     def __init__(
@@ -143,7 +147,7 @@ class VolumeGAN(VolumeModel):
             raise ValueError(
                 f"adversaries_from: the adversaries join at {self.adversaries_from:g} of a training whose "
                 "end is not known; set trainer.max_steps, max_epochs or max_time (a loader without a length "
-                "needs max_steps or max_time), or adversaries_from: 0"
+                f"needs max_steps or max_time), or {self.without_end}"
             )
 
     def training_step(self, batch: Batch, batch_idx: int) -> None:

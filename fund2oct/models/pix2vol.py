@@ -7,16 +7,17 @@ from collections.abc import Sequence
 from typing import Any
 
 import torch
+from pytorch_lightning.utilities.rank_zero import rank_zero_warn
 from torch import Tensor, nn
 
-from fund2oct.losses import adversarial_loss, spread_loss
+from fund2oct.losses import adversarial_loss
 from fund2oct.models.base import Batch, Fake, Losses
 from fund2oct.models.batch import some_slices
 from fund2oct.models.gan import VolumeGAN
-from fund2oct.models.pix2vol_losses import N_CONDITION, anatomy_losses, photo_and_anatomy
+from fund2oct.models.pix2vol_losses import N_CONDITION, anatomy_losses, judging_losses, texture_losses
 from fund2oct.models.surface_model import SURFACE_WEIGHTS, heights_above_pose
 from fund2oct.models.training.optimisation import each_step, falling, trained_parts
-from fund2oct.models.training.terms import check_judged, chosen_weights, own_terms
+from fund2oct.models.training.terms import check_judged, check_scored, chosen_weights, own_terms
 from fund2oct.networks.adversaries.discriminators import BScanPatchDiscriminator, VolumePatchDiscriminator
 from fund2oct.networks.adversaries.feature_discriminator import FeatureDiscriminator
 from fund2oct.networks.encoder import pretrained_parts
@@ -118,6 +119,7 @@ class Pix2Vol(VolumeGAN):
 
     encodes_photos = True
     draws_surfaces = True
+    without_end = "leave adversarial and spread out of the weights, to train the anatomy alone"
 
     def __init__(
         self,
@@ -202,6 +204,7 @@ class Pix2Vol(VolumeGAN):
             except ModuleNotFoundError as error:
                 if not (self.bscan_width or self.volume_width):
                     raise
+                self.for_want_of, self.hparams["feature_width"] = str(error), 0  # for the checkpoint
                 warnings.warn(f"trained without the feature discriminator, for want of {error}", stacklevel=2)
         if self.bscan_width:
             found["bscan"] = BScanPatchDiscriminator(N_CONDITION, self.bscan_width, n_scales=1)
@@ -213,7 +216,20 @@ class Pix2Vol(VolumeGAN):
         """Build the discriminators, and import the losses of your own that ``weights`` names."""
         super().configure_training()
         check_judged(self.weights, self.discriminators, "feature_width, bscan_width or volume_width")
+        if not set(self.weights) <= {"adversarial", "spread"}:
+            check_scored(self.weights)
         self.own_terms = own_terms(self.weights)
+        self._has_learned = bool(self.init_from or self.task)
+
+    def on_fit_start(self) -> None:
+        """Refuse what would leave something untrained, and warn of an anatomy that stays random."""
+        super().on_fit_start()
+        learns = self.adversaries_from or self._has_learned or self.trainer.ckpt_path
+        if self.discriminators and not learns:
+            rank_zero_warn(
+                "adversaries_from: 0 leaves no part of the training to the anatomy, which keeps its random "
+                "weights; set more, as the default 0.6, or begin with a trained one (init_from)"
+            )
 
     def configure_optimizers(self) -> Any:
         """Adam, with a learning rate of the anatomy that falls to 0 before the discriminators are used."""
@@ -319,7 +335,7 @@ class Pix2Vol(VolumeGAN):
     def generator_losses(self, batch: Batch, fake: Fake) -> Losses:
         """The weighted terms of the current part of the training."""
         if self.adversaries_joined:
-            losses = self._adversarial(batch, fake)
+            losses = texture_losses(batch, fake, self.discriminators, self.adversarial)
         else:
             losses = anatomy_losses(batch, fake, self.step_noise(), self.task)
         losses |= {name: loss(batch, fake) for name, loss in self.own_terms.items()}
@@ -331,20 +347,4 @@ class Pix2Vol(VolumeGAN):
 
     def discriminator_losses(self, batch: Batch, fake: Fake) -> Losses:
         """Each discriminator's adversarial loss."""
-        losses = {}
-        condition = photo_and_anatomy(batch, fake)
-        for name, discriminator in self.discriminators.items():
-            real = [scale.logits for scale in discriminator(batch["volume"], condition)]
-            generated = [scale.logits for scale in discriminator(fake.volume, condition)]
-            losses[name] = self.adversarial.discriminator(real, generated)
-        return losses
-
-    def _adversarial(self, batch: Batch, fake: Fake) -> Losses:
-        assert fake.anatomy is not None
-        condition = photo_and_anatomy(batch, fake)
-        told = fake.anatomy.image.detach()
-        losses = {"spread": spread_loss(fake.aligned - told, batch["aligned"] - told, batch["mask"])}
-        for name, discriminator in self.discriminators.items():
-            logits = [scale.logits for scale in discriminator(fake.volume, condition)]
-            losses[f"adversarial/{name}"] = self.adversarial.generator(logits)
-        return losses
+        return judging_losses(batch, fake, self.discriminators, self.adversarial)

@@ -14,7 +14,7 @@ from fund2oct.metrics.eyes.layers import surface_error_um
 from fund2oct.metrics.eyes.measuring import EyeMean
 from fund2oct.models.base import Batch, Losses, VolumeModel
 from fund2oct.models.batch import check_batch
-from fund2oct.models.training.terms import chosen_weights, own_terms
+from fund2oct.models.training.terms import check_scored, chosen_weights, own_terms
 from fund2oct.networks.known import Known
 from fund2oct.networks.layered.surface_predictor import SurfacePredictor
 from fund2oct.networks.layered.surfaces import (
@@ -160,6 +160,7 @@ class SurfaceModel(VolumeModel):
 
     def configure_training(self) -> None:
         """Import the losses of your own that ``weights`` names."""
+        check_scored(self.weights)
         self.own_terms = own_terms(self.weights)
 
     def build_generator(self) -> nn.Module:

@@ -50,7 +50,8 @@ class RetinalBoundaries:
         os_um: the tips of the photoreceptors' outer segments: above the epithelium where subretinal
             fluid parts them, on it elsewhere.
         rpe_um: the pigment epithelium's inner surface, which a detachment lifts.
-        bm_um: Bruch's membrane: under the epithelium, or the pose's surface where it lies deeper.
+        bm_um: Bruch's membrane: under the epithelium, 26 micrometres below its inner surface, or the pose's
+            surface where that lies more than 26 micrometres deeper still.
         confidence: trust in the A-scan's surfaces, from 0 to 1.
         ok: whether the search is to be used there.
 

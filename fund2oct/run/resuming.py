@@ -10,6 +10,7 @@ import pytorch_lightning as pl
 from fund2oct.models import VolumeModel
 from fund2oct.models.checkpoint import CheckpointError, read_checkpoint
 from fund2oct.models.task import TASK_KEY
+from fund2oct.models.training.going_on import different_arguments
 
 
 def check_resumable(path: str | Path, model: VolumeModel, trainer: pl.Trainer) -> None:
@@ -38,12 +39,16 @@ def check_resumable(path: str | Path, model: VolumeModel, trainer: pl.Trainer) -
     model.configure_model()
     model.configure_training()
     wanted, saved = _shapes(model.state_dict()), _shapes(checkpoint["state_dict"])
-    rebuilt = model.rebuilt_names()
-    if any(saved.get(name) != shape for name, shape in wanted.items() if name not in rebuilt):
-        different = _different(checkpoint["hyper_parameters"], dict(model.hparams))
+    rebuilt, parts = model.rebuilt_names(), dict(model.named_children())
+    lacking = any(saved.get(name) != shape for name, shape in wanted.items() if name not in rebuilt)
+    left = any(name not in wanted for name in saved if name.partition(".")[0] in parts)
+    if lacking or left:
+        different = different_arguments(checkpoint["hyper_parameters"], model.hparams)
+        missing = getattr(model, "for_want_of", "")
         raise CheckpointError(
-            f"{path}: holds another network than the experiment builds ({different or 'another version'}); "
-            "resume with the arguments that it was trained with, as model.init_args.NAME=VALUE"
+            f"{path}: holds another network than the experiment builds ({different or 'another version'}"
+            f"{missing and f'; not built for want of {missing}'}); resume with the arguments that it was "
+            f"trained with, as model.init_args.NAME=VALUE{missing and ', and with what is missing'}"
         )
     done, most = _epochs_done(checkpoint), trainer.max_epochs
     if most is not None and 0 <= most <= done:
@@ -60,19 +65,6 @@ def check_resumable(path: str | Path, model: VolumeModel, trainer: pl.Trainer) -
 
 def _shapes(weights: dict[str, Any]) -> dict[str, tuple[int, ...]]:
     return {name: tuple(weight.shape) for name, weight in weights.items()}
-
-
-def _different(saved: dict[str, Any], own: dict[str, Any]) -> str:
-    """Arguments whose values differ between two models; numbers, such as rates, may be changed."""
-
-    def plain(value: Any) -> Any:
-        return list(value) if isinstance(value, (list, tuple)) else value
-
-    return ", ".join(
-        f"{name}={plain(saved[name])} (here {plain(own[name])})"
-        for name in sorted(saved.keys() & own.keys())
-        if plain(saved[name]) != plain(own[name]) and not isinstance(own[name], (float, dict))
-    )
 
 
 def _epochs_done(checkpoint: dict[str, Any]) -> int:

@@ -16,10 +16,17 @@ def spread(config: dict[str, Any]) -> None:
     """Use all GPUs of a machine; on one without any, spread each batch over its cores.
 
     A convolution of this size gains a quarter from a second thread; two processes of one thread, with
-    half of the batch each, take little more than half the time. The gradient is that of the whole batch,
-    so that nothing but the draw of the noise changes. What the configuration says of ``devices`` stays, as
-    does the number of processes of a cluster's launcher. Several processes, whoever asked for them, get the
-    strategy that a GAN needs, unless the configuration names one.
+    half of the batch each, take little more than half the time. The gradient is the mean of those of the
+    processes, each of its own eyes. For a mean over eyes that is the gradient of the whole batch; two kinds
+    of terms differ. A mean over known values (heights, ``crps``, masked voxels) weighs each process alike,
+    however many values are known in its eyes, which is a small difference. And
+    :func:`fund2oct.losses.spread_loss` takes a logarithm of what varies in a process's own eyes: with
+    several eyes a process the difference is small, with one eye a process it is another loss, which wants
+    each eye to vary as its own real volume does. The draw of the noise differs too.
+
+    What the configuration says of ``devices`` stays, as does the number of processes of a cluster's launcher.
+    Several processes, whoever asked for them, get the strategy that a GAN needs, unless the configuration
+    names one.
 
     Args:
         config: from :func:`fund2oct.run.config.load_experiment`. Its ``trainer``, and the ``batch_size`` of

@@ -1,6 +1,7 @@
 """The main model: two parts of a training, and what each of them moves."""
 
 import math
+import warnings
 
 import pytest
 import pytorch_lightning as pl
@@ -17,14 +18,14 @@ SHAPE = (6, 32, 48)
 TINY = {"encoder": "own", "surface_width": 16, "tissue_width": 16, "texture": (8, 8), "feature_width": 0}
 
 
-def fit(model, path, n_batches, **options):
+def fit(model, path, n_batches, goes_on_from=None, **options):
     options = {"max_steps": n_batches, "limit_val_batches": 0} | options
     trainer = pl.Trainer(
         accelerator="cpu", devices=1, logger=False, enable_checkpointing=False,
         enable_progress_bar=False, enable_model_summary=False, **options,
     )  # fmt: skip
     pl.seed_everything(0, verbose=False)
-    trainer.fit(model, datamodule=FundusOCTDataModule(str(path), batch_size=2))
+    trainer.fit(model, datamodule=FundusOCTDataModule(str(path), batch_size=2), ckpt_path=goes_on_from)
     return trainer
 
 
@@ -184,9 +185,32 @@ def test_without_the_features_patches_judge_alone_and_it_is_said(monkeypatch):
     monkeypatch.setattr(pix2vol, "FeatureDiscriminator", missing)
     options = TINY | {"feature_width": 8}
     with pytest.warns(UserWarning, match="without the feature discriminator, for want of weights"):
-        assert set(Pix2Vol(SHAPE, bscan_width=8, **options).build_discriminators()) == {"bscan"}
+        model = Pix2Vol(SHAPE, bscan_width=8, **options)
+        assert set(model.build_discriminators()) == {"bscan"} and model.hparams["feature_width"] == 0
     with pytest.raises(ModuleNotFoundError, match="efficientnet_lite1"):
         Pix2Vol(SHAPE, bscan_width=0, **options).build_discriminators()
+
+
+def test_an_anatomy_that_no_part_of_the_training_is_left_for_is_said(tiny_checkpoint, tiny_eyes, tmp_path):
+    def warned(goes_on_from=None, **options):
+        made = Pix2Vol(SHAPE, bscan_width=8, adversaries_from=0.0, **TINY | options)
+        with warnings.catch_warnings(record=True) as caught:
+            warnings.simplefilter("always")
+            trainer = fit(made, tiny_eyes, 1 if goes_on_from is None else 2, goes_on_from)
+        return trainer, any(
+            "the anatomy, which keeps its random weights" in str(one.message) for one in caught
+        )
+
+    trainer, said = warned()
+    assert said
+    trainer.save_checkpoint(tmp_path / "begun.ckpt")
+    assert not warned(tmp_path / "begun.ckpt")[1]
+    assert not warned(init_from=str(tiny_checkpoint))[1]
+    assert not warned(weights={"surfaces": 1.0, "energy": 1.0})[1]
+    with pytest.raises(
+        ValueError, match=r"needs max_steps or max_time\), or leave adversarial and spread out"
+    ):
+        fit(Pix2Vol(SHAPE, bscan_width=8, **TINY), tiny_eyes, -1, max_epochs=-1)
 
 
 def test_a_spread_without_an_adversary_would_do_nothing_and_is_refused():

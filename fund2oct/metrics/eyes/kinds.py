@@ -61,9 +61,11 @@ def find_kinds(
 ) -> dict[str, Tensor]:
     """Find the A-scans at which a volume shows each of :data:`KINDS`.
 
-    * ``PED`` and ``drusen``: stretches of a B-scan over which the epithelium is lifted by more than 20
-      micrometres (:func:`fund2oct.metrics.elevation_um`). A stretch that is at least 0.5 mm long and reaches
-      100 micrometres is a detachment. One of at least 0.15 mm that reaches 25 micrometres is drusen.
+    * ``PED`` and ``drusen``: stretches of a B-scan over which the epithelium is lifted
+      (:func:`fund2oct.metrics.elevation_um`): by more than 26 micrometres, for what
+      :func:`fund2oct.metrics.find_surfaces` finds to be lifted by less has no elevation. A stretch that is at
+      least 0.5 mm long and reaches 100 micrometres is a detachment. Another of at least 0.15 mm is drusen.
+      (Of surfaces from elsewhere, stretches above 20 micrometres count that reach 25.)
     * ``SRF`` and ``IRF``: dark pockets on the epithelium, and elsewhere in the retina
       (:func:`fund2oct.metrics.find_fluid`).
     * ``GA``: more light reaches the choroid because the outer retina is lost, over at least 0.25 mm. This is

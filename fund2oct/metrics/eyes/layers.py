@@ -26,8 +26,8 @@ class Surfaces:
     Args:
         ilm_um: depth of the retina's inner surface, shape ``(B, S, X)``.
         rpe_um: depth of the pigment epithelium's inner surface, which a detachment lifts, same shape.
-        bm_um: depth of Bruch's membrane, same shape: that of the epithelium's lower side or of the pose's
-            surface, whichever is deeper.
+        bm_um: depth of Bruch's membrane, same shape: that of the epithelium's lower side, 26 micrometres
+            below ``rpe_um``, or of the pose's surface where that lies more than 26 micrometres deeper still.
 
     Example:
         >>> ilm_um = torch.full((1, 2, 4), 300.0)  # two B-scans of four A-scans

@@ -43,7 +43,8 @@ def elevation_um(surfaces: Surfaces) -> Tensor:
         surfaces: as :func:`fund2oct.metrics.find_surfaces` returns them.
 
     Returns:
-        Micrometres, at least 0, NaN where the surfaces were not found, shape ``(B, S, X)``.
+        Micrometres, NaN where the surfaces were not found, shape ``(B, S, X)``. Of the surfaces that the
+        search finds it is 0 or more than 26.
 
     Example:
         >>> rpe_um = torch.tensor([[[600.0, 480.0, 600.0]]])  # a detachment lifts the second A-scan

@@ -1,13 +1,16 @@
-"""What has to be the same where a training goes on from a checkpoint."""
+"""What has to be the same where a training goes on from a checkpoint, and what may be changed."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import pytorch_lightning as pl
 import torch
+from pytorch_lightning.utilities.rank_zero import rank_zero_info, rank_zero_warn
+from torch.optim import Optimizer
+from torch.optim.lr_scheduler import LambdaLR
 
 from fund2oct.by_path import listed
 from fund2oct.models.task import TASK_KEY, Task
@@ -104,3 +107,120 @@ def check_same_step(before: Sequence[int] | None, here: Sequence[int] | None) ->
             "eyes of the epoch be left out or shown again; resume with as many eyes a step (trainer.devices, "
             f"data.init_args.batch_size), {_INSTEAD}"
         )
+
+
+def different_arguments(saved: Mapping[str, Any], own: Mapping[str, Any]) -> str:
+    """Arguments whose values differ between two models; numbers, such as rates, may be changed.
+
+    Args:
+        saved: those in the checkpoint.
+        own: those of the model that goes on.
+
+    Returns:
+        The differences, for a message; empty where there is none. Of weights of terms the names count.
+
+    Example:
+        >>> different_arguments({"lift": "repeat", "rate": 0.1}, {"lift": "geometry", "rate": 0.2})
+        'lift=repeat (here geometry)'
+    """
+
+    def plain(value: Any) -> Any:
+        if isinstance(value, dict):
+            return sorted(name for name, one in value.items() if one)
+        return list(value) if isinstance(value, (list, tuple)) else value
+
+    return ", ".join(
+        f"{name}={plain(saved[name])} (here {plain(own[name])})"
+        for name in sorted(saved.keys() & own.keys())
+        if plain(saved[name]) != plain(own[name]) and not isinstance(own[name], float)
+    )
+
+
+def group_sizes(optimizers: Iterable[Mapping[str, Any] | Optimizer]) -> list[list[int]]:
+    """Numbers of tensors in the groups of optimisers, or of the states that a checkpoint has of them."""
+    groups = (one.param_groups if isinstance(one, Optimizer) else one["param_groups"] for one in optimizers)
+    return [[len(group["params"]) for group in each] for each in groups]
+
+
+def check_same_optimised(before: list[list[int]] | None, here: list[list[int]], different: str) -> None:
+    """Refuse to go on with optimisers of other weights, to which what they had learned does not belong.
+
+    Args:
+        before: what :func:`group_sizes` said of the training so far; None of one that does not go on.
+        here: what it says now.
+        different: from :func:`different_arguments`.
+
+    Raises:
+        ValueError: if the numbers differ.
+    """
+    if before is not None and before != here:
+        there, now = (" and ".join("/".join(map(str, one)) for one in each) for each in (before, here))
+        raise ValueError(
+            "the checkpoint's training optimised other weights than this one "
+            f"({different or 'another version'}: groups of {there} tensors, here {now}); resume with the "
+            f"arguments that it was trained with, as model.init_args.NAME=VALUE, {_INSTEAD}"
+        )
+
+
+def given_rates(optimizers: Sequence[Optimizer]) -> list[list[dict[str, Any]]]:
+    """Rates and betas that ``configure_optimizers`` gave, before a checkpoint puts its own in their place.
+
+    Each group keeps its rate as ``initial_lr``, as it does under a schedule, so that a checkpoint tells it.
+
+    Args:
+        optimizers: as they were configured.
+
+    Returns:
+        For each of them, what each group of weights was given.
+    """
+    for group in (group for optimizer in optimizers for group in optimizer.param_groups):
+        group.setdefault("initial_lr", float(group["lr"]))
+    return [
+        [
+            {name: group[name] for name in ("initial_lr", "betas") if name in group}
+            for group in one.param_groups
+        ]
+        for one in optimizers
+    ]
+
+
+def take_rates(trainer: pl.Trainer, given: Sequence[Sequence[Mapping[str, Any]]]) -> None:
+    """Let the rates and betas that were given now hold, where those of a checkpoint are others.
+
+    A rate is the new one times the factor of its schedule. A group whose rate was not changed stays as the
+    checkpoint has it, and so does one with a schedule of another kind than ``LambdaLR``, with a warning: such
+    a one builds on its own last rate.
+
+    Args:
+        trainer: the trainer, once it has restored the checkpoint.
+        given: from :func:`given_rates`.
+    """
+    changed = []
+    for optimizer, groups in zip(trainer.optimizers, given, strict=True):
+        schedules: list[Any] = [
+            config.scheduler
+            for config in trainer.lr_scheduler_configs
+            if getattr(config.scheduler, "optimizer", optimizer) is optimizer
+        ]
+        for number, (group, own) in enumerate(zip(optimizer.param_groups, groups, strict=True)):
+            betas, other = (tuple(each.get("betas", ())) for each in (group, own))
+            if betas != other and "max_momentum" not in group:  # a cycle of momentum goes on where it was
+                changed.append(f"betas {betas}, now {other}")
+                group["betas"] = other
+            before, now = float(group.get("initial_lr", own["initial_lr"])), float(own["initial_lr"])
+            if before == now:
+                continue
+            if len(schedules) > 1 or any(type(one) is not LambdaLR for one in schedules):
+                rank_zero_warn(
+                    f"it goes on at the learning rate of its checkpoint, which began at {before:g}, "
+                    f"not {now:g}: {type(schedules[0]).__name__} builds on its own last rate"
+                )
+                continue
+            factor = float(group["lr"]) / before if before else 1.0
+            for one in schedules:
+                one.base_lrs[number] = now
+                factor = one.lr_lambdas[number](one.last_epoch)
+            group["initial_lr"], group["lr"] = now, now * factor
+            changed.append(f"learning rate {before:g}, now {now:g}")
+    if changed:
+        rank_zero_info(f"the training goes on with other rates than its checkpoint's: {'; '.join(changed)}")

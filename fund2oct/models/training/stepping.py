@@ -17,7 +17,16 @@ from fund2oct.models.batch import Losses
 from fund2oct.models.task import TASK_KEY, Task, seen_by
 from fund2oct.models.training.beginning import Beginning, seen_since
 from fund2oct.models.training.finite import FiniteWatch, NotFiniteError, advice
-from fund2oct.models.training.going_on import check_same_data, check_same_step, eyes_of_a_step
+from fund2oct.models.training.going_on import (
+    check_same_data,
+    check_same_optimised,
+    check_same_step,
+    different_arguments,
+    eyes_of_a_step,
+    given_rates,
+    group_sizes,
+    take_rates,
+)
 from fund2oct.models.training.optimisation import (
     Progress,
     as_list,
@@ -102,6 +111,9 @@ class SteppingModule(pl.LightningModule):
         self._finite = FiniteWatch()
         self._progress = Progress()
         self._step_before: list[int] | None = None
+        self._optimised_before: list[list[int]] | None = None
+        self._different = ""
+        self._given_rates: list[list[dict[str, Any]]] = []
 
     def rate_factor(self, step: int) -> float:
         """Share of the learning rate at a step: 1, then linearly to 0."""
@@ -132,7 +144,14 @@ class SteppingModule(pl.LightningModule):
         self.begin(self.generator)
 
     def begin(self, *networks: nn.Module) -> None:
-        """Put what is frozen into evaluation mode, and learn of loaders what no datamodule told."""
+        """Put what is frozen into evaluation mode, and learn of loaders what no datamodule told.
+
+        Raises:
+            ValueError: if the training goes on from a checkpoint in which other weights are optimised.
+        """
+        before, self._optimised_before = self._optimised_before, None
+        check_same_optimised(before, group_sizes(self.trainer.optimizers), self._different)
+        self._given_rates = given_rates(self.trainer.optimizers)
         warn_without_end(self.trainer, self.decay_from)
         rest_frozen(*networks)
         if not self.reads_grid:
@@ -173,7 +192,7 @@ class SteppingModule(pl.LightningModule):
         self.begun = []
 
     def check_same_training(self, checkpoint: Mapping[str, Any], stored: Task | None) -> None:
-        """Refuse to go on from a checkpoint with other data; steps are compared once there are loaders.
+        """Refuse to go on from a checkpoint with other data; the rest is compared once it is there.
 
         Where a model is loaded for use, or to be trained on other data, nothing is compared.
         """
@@ -181,11 +200,14 @@ class SteppingModule(pl.LightningModule):
             return
         check_same_data(checkpoint, stored, self)
         self._step_before = checkpoint[TASK_KEY].get("eyes_of_a_step")
+        self._optimised_before = group_sizes(checkpoint.get("optimizer_states", ()))
+        self._different = different_arguments(checkpoint.get("hyper_parameters", {}), self.hparams)
 
     def on_train_start(self) -> None:
-        """Refuse to go on in steps of another number of eyes."""
+        """Refuse to go on in steps of another number of eyes; let the rates that were given hold."""
         before, self._step_before = self._step_before, None
         check_same_step(before, eyes_of_a_step(self.trainer))
+        take_rates(self.trainer, self._given_rates)
 
     def on_train_epoch_end(self) -> None:
         """Step the schedules; stop where the training diverged."""

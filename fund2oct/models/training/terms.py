@@ -6,6 +6,7 @@ import math
 from collections.abc import Callable, Mapping
 from typing import Any
 
+from pytorch_lightning.utilities.rank_zero import rank_zero_warn
 from torch import Tensor, nn
 
 from fund2oct.by_path import import_by_path
@@ -92,6 +93,22 @@ def check_judged(weights: Mapping[str, float], discriminators: nn.ModuleDict, wi
         raise ValueError(
             f"weights: {' and '.join(asking)}: expected a discriminator, found none; set {widths} above 0, "
             "or leave the term out"
+        )
+
+
+def check_scored(weights: Mapping[str, float]) -> None:
+    """Warn where no term of a model of surfaces teaches how far these may be off.
+
+    Their medians are learned all the same.
+
+    Args:
+        weights: weights by name.
+    """
+    if not {"energy", "crps"} & set(weights):
+        rank_zero_warn(
+            "weights: without energy and crps nothing teaches how far the predicted surfaces may be off: "
+            "their intervals and draws are those of weights as they began; give energy and crps a weight "
+            "(0.0333 is the default of both), or use the median surfaces alone"
         )
 
 

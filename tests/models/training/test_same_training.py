@@ -8,13 +8,15 @@ from types import SimpleNamespace
 import pytest
 import pytorch_lightning as pl
 import torch
+from tiny_models import TINY_PIX2VOL
+from torch import optim
 
 from fund2oct.data import FundusOCTDataModule
 from fund2oct.data.loading.split import SeenEyes
 from fund2oct.data.preparing.preparation import Preparation
 from fund2oct.geometry import RadialScan
 from fund2oct.geometry.patterns import CurveScan
-from fund2oct.models import SurfaceModel
+from fund2oct.models import Pix2Vol, SurfaceModel
 from fund2oct.models.task import TASK_KEY, Task
 from fund2oct.models.training.going_on import check_same_data
 from fund2oct.retina import PoseModel
@@ -105,3 +107,123 @@ def test_a_training_goes_on_at_the_scale_that_its_encoder_sees():
     compare(None)
     with pytest.raises(ValueError, match=r"\(model\.init_args\.encoder_px: 448, here None\)"):
         compare(448)
+
+
+class Rates(pl.Callback):
+    """Rates and betas of all groups of weights, at each step."""
+
+    def __init__(self):
+        self.rates, self.betas = [], []
+
+    def on_train_batch_start(self, trainer, *_):
+        groups = [group for optimizer in trainer.optimizers for group in optimizer.param_groups]
+        self.rates.append([group["lr"] for group in groups])
+        self.betas.append([tuple(group.get("betas", ())) for group in groups])
+
+
+def fit_rates(model, path, n_steps, goes_on_from=None, of=4):
+    """The rates in the steps of a training of four that is stopped after some, and its trainer."""
+
+    class Stopping(Rates):
+        def on_train_batch_end(self, trainer, *_):
+            trainer.should_stop = trainer.global_step >= n_steps
+
+    seen = Stopping()
+    trainer = pl.Trainer(
+        accelerator="cpu", devices=1, max_steps=of, limit_val_batches=0, logger=False, callbacks=[seen],
+        enable_checkpointing=False, enable_progress_bar=False, enable_model_summary=False,
+    )  # fmt: skip
+    data = FundusOCTDataModule(str(path), batch_size=2)
+    trainer.fit(model, datamodule=data, ckpt_path=goes_on_from)
+    return seen, trainer
+
+
+def test_the_rates_that_are_given_on_going_on_hold(tiny_eyes, tmp_path, caplog):
+    def model(**rates):
+        return Pix2Vol(SHAPE, adversaries_from=0.5, decay_from=0.0, **TINY_PIX2VOL, **rates)
+
+    fit_rates(model(), tiny_eyes, 1)[1].save_checkpoint(tmp_path / "begun.ckpt")
+    # Anatomy, texture, pre-trained; discriminators. The first part is half of the training.
+    same, _ = fit_rates(model(), tiny_eyes, 2, tmp_path / "begun.ckpt")
+    assert same.rates == [pytest.approx([0.75e-3, 1e-3, 0.5e-4, 1e-3])] and "other rates" not in caplog.text
+    other = {
+        "learning_rate": 2e-4, "discriminator_learning_rate": 4e-4, "betas": (0.3, 0.9),
+        "anatomy_learning_rate": 6e-4, "encoder_learning_rate": 8e-4, "anatomy_betas": (0.8, 0.95),
+    }  # fmt: skip
+    with caplog.at_level("INFO"):
+        found, _ = fit_rates(model(**other), tiny_eyes, 4, tmp_path / "begun.ckpt")
+    expected = [3e-4, 2e-4, 4e-4, 4e-4], [0, 2e-4, 0, 4e-4], [0, 1e-4, 0, 2e-4]
+    assert found.rates == [pytest.approx(rates) for rates in expected]
+    assert found.betas == 3 * [[(0.8, 0.95), (0.3, 0.9), (0.8, 0.95), (0.3, 0.9)]]
+    assert "learning rate 0.001, now 0.0002" in caplog.text and "betas (0.9, 0.99), now (0.8" in caplog.text
+
+
+def test_a_rate_of_the_first_part_holds_in_all_its_later_steps(tiny_eyes, tmp_path):
+    def model(**rates):
+        return SurfaceModel(SHAPE, encoder="own", surface_width=8, decay_from=0.0, **rates)
+
+    fit_rates(model(learning_rate=0.0), tiny_eyes, 1)[1].save_checkpoint(tmp_path / "begun.ckpt")
+    found, trainer = fit_rates(model(learning_rate=4e-4), tiny_eyes, 3, tmp_path / "begun.ckpt")
+    assert [rates[0] for rates in found.rates] == pytest.approx([3e-4, 2e-4])
+    trainer.save_checkpoint(tmp_path / "further.ckpt")  # which knows the new rate alone
+    found, _ = fit_rates(model(learning_rate=8e-4), tiny_eyes, 4, tmp_path / "further.ckpt")
+    assert [rates[0] for rates in found.rates] == pytest.approx([2e-4])
+
+
+class Own(SurfaceModel):
+    """Optimisers of one's own: plain, with a schedule that builds on its last rate, and with a cycle."""
+
+    kind = "plain"
+
+    def configure_optimizers(self):
+        optimizer = optim.Adam(self.generator.parameters(), self.learning_rate, self.betas)
+        if self.kind == "plain":
+            return optimizer
+        if self.kind == "falling":
+            schedule = optim.lr_scheduler.StepLR(optimizer, 1, 0.5)
+        elif self.kind == "plateau":
+            return [optimizer], [optim.lr_scheduler.ReduceLROnPlateau(optimizer)]
+        else:
+            schedule = optim.lr_scheduler.OneCycleLR(optimizer, self.learning_rate, 4)
+        return [optimizer], [{"scheduler": schedule, "interval": "step"}]
+
+
+@pytest.mark.parametrize("kind", ["plain", "falling", "plateau", "cycle"])
+def test_schedules_of_ones_own_go_on_where_they_were(kind, tiny_eyes, tmp_path, recwarn):
+    def model(rate):
+        model = Own(SHAPE, encoder="own", surface_width=8, learning_rate=rate)
+        model.kind = kind
+        return model
+
+    whole, _ = fit_rates(model(1e-3), tiny_eyes, 4)
+    fit_rates(model(1e-3), tiny_eyes, 2)[1].save_checkpoint(tmp_path / "begun.ckpt")
+    same, _ = fit_rates(model(1e-3), tiny_eyes, 4, tmp_path / "begun.ckpt")
+    assert same.rates == whole.rates[2:] and same.betas == whole.betas[2:]
+    said = "goes on at the learning rate of its checkpoint"
+    assert not any(said in str(one.message) for one in recwarn)
+    other, _ = fit_rates(model(2e-3), tiny_eyes, 4, tmp_path / "begun.ckpt")
+    if kind == "plain":
+        assert other.rates == [[2e-3], [2e-3]]
+    else:
+        assert other.rates == whole.rates[2:]
+        assert any(said in str(one.message) for one in recwarn)
+
+
+def test_a_training_goes_on_with_the_weights_that_it_optimised(tiny_eyes, tmp_path):
+    class Partly(SurfaceModel):
+        def __init__(self, shape, fine_tune=False, **options):
+            super().__init__(shape, encoder="own", surface_width=8, **options)
+
+        def build_generator(self):
+            made = super().build_generator()
+            made.encoder.requires_grad_(bool(self.hparams["fine_tune"]))
+            return made
+
+    fit_rates(Partly(SHAPE, fine_tune=True), tiny_eyes, 1)[1].save_checkpoint(tmp_path / "begun.ckpt")
+    assert fit_rates(Partly(SHAPE, fine_tune=True), tiny_eyes, 2, tmp_path / "begun.ckpt")[0].rates
+    seen = None
+    with pytest.raises(
+        ValueError, match=r"optimised other weights .*\(fine_tune=True \(here False\): groups of"
+    ):
+        seen, _ = fit_rates(Partly(SHAPE), tiny_eyes, 2, tmp_path / "begun.ckpt")
+    assert seen is None

@@ -57,6 +57,20 @@ def test_terms_of_discriminators_need_one(make, message):
         make().configure_training()
 
 
+def test_surfaces_whose_spread_nothing_teaches_are_warned_of():
+    def made(kind, *terms):
+        return kind(SHAPE, encoder="own", weights=dict.fromkeys(terms, 1.0))
+
+    for kind in (SurfaceModel, Pix2Vol):
+        with pytest.warns(
+            UserWarning, match="without energy and crps nothing teaches .* give energy and crps"
+        ):
+            made(kind, "surfaces").configure_training()
+        with warnings.catch_warnings(action="error"):
+            made(kind, "surfaces", "energy").configure_training()
+            made(kind, "surfaces", "crps").configure_training()
+
+
 def test_the_network_that_measures_is_warned_of_as_a_loss(monkeypatch):
     named = []
 
