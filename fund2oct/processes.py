@@ -13,6 +13,8 @@ from contextlib import contextmanager
 from multiprocessing.connection import wait
 from typing import Any, ParamSpec, TypeVar
 
+from threadpoolctl import threadpool_limits
+
 from fund2oct.stopping import REQUEUE
 
 P = ParamSpec("P")
@@ -36,6 +38,16 @@ def one_thread_each() -> Iterator[None]:
                 os.environ.pop(name, None)
             else:
                 os.environ[name] = value
+
+
+@contextmanager
+def one_order_of_sums() -> Iterator[None]:
+    """Let NumPy's matrix products take one thread, as in the processes of a pool; a decorator too.
+
+    On some processors the threads decide in which order a product is summed, and hence its last bits.
+    """
+    with threadpool_limits(1, "blas"):
+        yield
 
 
 @contextmanager

@@ -18,6 +18,7 @@ from fund2oct.phantom.lesions import sample_lesions
 from fund2oct.phantom.rendering.fundus import Retina
 from fund2oct.phantom.rendering.texture import Texture
 from fund2oct.phantom.simulate import acquire_volume, scan_retina, streams
+from fund2oct.processes import one_order_of_sums
 
 _BEHIND = 3571
 HEALTHY = "normal"
@@ -80,6 +81,7 @@ class SeenAnatomy:
         return Placement(self.fovea, half_width_mm=self.half_width_mm)
 
 
+@one_order_of_sums()
 def simulate_behind_photo(
     seen: SeenAnatomy,
     seed: int,

@@ -25,7 +25,7 @@ from fund2oct.phantom.rendering.scanner import acquire
 from fund2oct.phantom.rendering.texture import Texture, ascan_gain, tissue_grain
 from fund2oct.phantom.surfaces import TrueSurfaces, build_surfaces
 from fund2oct.phantom.vessels import draw_vessels, grow_vessels
-from fund2oct.processes import one_thread_each
+from fund2oct.processes import one_order_of_sums, one_thread_each
 from fund2oct.retina.layers import BOUNDARIES
 
 SOURCE = re.compile(rf"{re.escape(SIMULATED)}, seed (\d+)")
@@ -36,6 +36,7 @@ _RESIDUAL_UM = 2.5
 _LONG_BETWEEN = (0.01, 0.94)
 
 
+@one_order_of_sums()
 def simulate_eye(seed: int, number: int, config: PhantomConfig | None = None) -> Eye:
     """Simulate one eye; the same arguments give the same eye in any process and in any order.
 

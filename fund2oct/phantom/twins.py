@@ -40,6 +40,7 @@ from fund2oct.phantom.simulate import (
     streams,
     surfaces_under,
 )
+from fund2oct.processes import one_order_of_sums
 from fund2oct.retina.layers import BOUNDARIES
 
 _TWINS = 5953
@@ -47,6 +48,7 @@ _SAME_SCALE = 0.01
 _TRIES = 100
 
 
+@one_order_of_sums()
 def simulate_twins(seed: int, number: int, n: int, config: PhantomConfig | None = None) -> list[Eye]:
     """Simulate twins of an eye: eyes with the very same photo, and other anatomy where no photo shows it.
 
@@ -81,6 +83,7 @@ def simulate_twins(seed: int, number: int, n: int, config: PhantomConfig | None 
     return twins
 
 
+@one_order_of_sums()
 def twin_boundaries(seed: int, number: int, n: int, config: PhantomConfig | None = None) -> Array:
     """Compute the true boundaries of the twins of :func:`simulate_twins`, without drawing their volumes.
 

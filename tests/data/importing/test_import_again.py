@@ -28,7 +28,7 @@ def test_the_table_is_whole_again(lost, tmp_path, monkeypatch):
     import_eyes(wanted, tmp_path / "whole.h5")
     if lost == "never written":
         with monkeypatch.context() as full:
-            full.setattr("fund2oct.data.importing.report.os.replace", _no_room)
+            full.setattr("fund2oct.outputs.os.replace", _no_room)
             with pytest.raises(OSError, match="No space left"):
                 import_eyes(wanted, out)
     else:
