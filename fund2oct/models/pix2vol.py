@@ -219,7 +219,7 @@ class Pix2Vol(VolumeGAN):
         if not set(self.weights) <= {"adversarial", "spread"}:
             check_scored(self.weights)
         self.own_terms = own_terms(self.weights)
-        self._has_learned = bool(self.init_from or self.task)
+        self._has_learned = bool(self.init_from or self.from_file)
 
     def on_fit_start(self) -> None:
         """Refuse what would leave something untrained, and warn of an anatomy that stays random."""

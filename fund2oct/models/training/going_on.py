@@ -39,7 +39,9 @@ def check_same_data(checkpoint: Mapping[str, Any], stored: Task | None, model: A
     if "masks" in arguments:
         told["model.init_args.masks"] = listed(arguments["masks"] or ()), list(model.masks)
     if "encoder_px" in arguments:
-        told["model.init_args.encoder_px"] = arguments["encoder_px"], model.hparams.get("encoder_px")
+        usual = getattr(getattr(model.generator, "encoder", None), "usual_px", None)
+        widths = arguments["encoder_px"] or usual, model.hparams.get("encoder_px") or usual
+        told["model.init_args.encoder_px"] = widths
     if stored and model.task:
         told |= _of_tasks(stored, model.task)
     elif about.get("fundus_px") and model.photos_px:  # of photos alone
@@ -129,16 +131,21 @@ def different_arguments(saved: Mapping[str, Any], own: Mapping[str, Any]) -> str
             return sorted(name for name, one in value.items() if one)
         return list(value) if isinstance(value, (list, tuple)) else value
 
+    def may_change(value: Any) -> bool:
+        each = value if isinstance(value, (list, tuple)) else [value]
+        return bool(each) and all(isinstance(one, float) for one in each)
+
     return ", ".join(
         f"{name}={plain(saved[name])} (here {plain(own[name])})"
         for name in sorted(saved.keys() & own.keys())
-        if plain(saved[name]) != plain(own[name]) and not isinstance(own[name], float)
+        if plain(saved[name]) != plain(own[name]) and not may_change(own[name])
     )
 
 
 def group_sizes(optimizers: Iterable[Mapping[str, Any] | Optimizer]) -> list[list[int]]:
     """Numbers of tensors in the groups of optimisers, or of the states that a checkpoint has of them."""
-    groups = (one.param_groups if isinstance(one, Optimizer) else one["param_groups"] for one in optimizers)
+    # Lightning takes an optimiser that is no subclass of torch's.
+    groups = (one["param_groups"] if isinstance(one, Mapping) else one.param_groups for one in optimizers)
     return [[len(group["params"]) for group in each] for each in groups]
 
 
@@ -187,9 +194,9 @@ def given_rates(optimizers: Sequence[Optimizer]) -> list[list[dict[str, Any]]]:
 def take_rates(trainer: pl.Trainer, given: Sequence[Sequence[Mapping[str, Any]]]) -> None:
     """Let the rates and betas that were given now hold, where those of a checkpoint are others.
 
-    A rate is the new one times the factor of its schedule. A group whose rate was not changed stays as the
-    checkpoint has it, and so does one with a schedule of another kind than ``LambdaLR``, with a warning: such
-    a one builds on its own last rate.
+    A rate is the new one times the factor of its schedule. A group whose rate was not changed keeps that of
+    the checkpoint, and so does one with a schedule of another kind than ``LambdaLR``, with a warning: such a
+    one builds on its own last rate. Betas are taken unless a schedule moves them.
 
     Args:
         trainer: the trainer, once it has restored the checkpoint.

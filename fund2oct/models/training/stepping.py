@@ -200,14 +200,16 @@ class SteppingModule(pl.LightningModule):
             return
         check_same_data(checkpoint, stored, self)
         self._step_before = checkpoint[TASK_KEY].get("eyes_of_a_step")
-        self._optimised_before = group_sizes(checkpoint.get("optimizer_states", ()))
+        if "optimizer_states" in checkpoint:  # of weights alone Lightning says that it cannot go on
+            self._optimised_before = group_sizes(checkpoint["optimizer_states"])
         self._different = different_arguments(checkpoint.get("hyper_parameters", {}), self.hparams)
 
     def on_train_start(self) -> None:
         """Refuse to go on in steps of another number of eyes; let the rates that were given hold."""
         before, self._step_before = self._step_before, None
         check_same_step(before, eyes_of_a_step(self.trainer))
-        take_rates(self.trainer, self._given_rates)
+        if self._given_rates:  # not where a hook of the user's own stands in the place of ours
+            take_rates(self.trainer, self._given_rates)
 
     def on_train_epoch_end(self) -> None:
         """Step the schedules; stop where the training diverged."""

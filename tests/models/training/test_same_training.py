@@ -101,11 +101,14 @@ def test_what_is_not_known_or_only_rounded_is_no_difference():
 
 def test_a_training_goes_on_at_the_scale_that_its_encoder_sees():
     def compare(there):
-        model = SimpleNamespace(task=None, masks=(), photos_px=0, hparams={"encoder_px": None})
+        generator = SimpleNamespace(encoder=SimpleNamespace(usual_px=192))
+        hparams = {"encoder_px": None}
+        model = SimpleNamespace(task=None, masks=(), photos_px=0, hparams=hparams, generator=generator)
         check_same_data({TASK_KEY: {}, "hyper_parameters": {"encoder_px": there}}, None, model)
 
     compare(None)
-    with pytest.raises(ValueError, match=r"\(model\.init_args\.encoder_px: 448, here None\)"):
+    compare(192)
+    with pytest.raises(ValueError, match=r"\(model\.init_args\.encoder_px: 448, here 192\)"):
         compare(448)
 
 
@@ -221,9 +224,9 @@ def test_a_training_goes_on_with_the_weights_that_it_optimised(tiny_eyes, tmp_pa
 
     fit_rates(Partly(SHAPE, fine_tune=True), tiny_eyes, 1)[1].save_checkpoint(tmp_path / "begun.ckpt")
     assert fit_rates(Partly(SHAPE, fine_tune=True), tiny_eyes, 2, tmp_path / "begun.ckpt")[0].rates
-    seen = None
+    refused = Partly(SHAPE)
+    refused.on_train_batch_start = lambda *_: pytest.fail("a step was taken")
     with pytest.raises(
         ValueError, match=r"optimised other weights .*\(fine_tune=True \(here False\): groups of"
     ):
-        seen, _ = fit_rates(Partly(SHAPE), tiny_eyes, 2, tmp_path / "begun.ckpt")
-    assert seen is None
+        fit_rates(refused, tiny_eyes, 2, tmp_path / "begun.ckpt")
