@@ -33,7 +33,8 @@ def check_plan(plan: Plan, out: Path) -> None:
         out: folder of its trainings.
 
     Raises:
-        OSError: if the network of a distance has no weights on this machine.
+        FileNotFoundError: if the network of a distance has no weights on this machine.
+        ModuleNotFoundError: if an encoder has none, or needs a package that is not installed.
         fund2oct.run.config.ConfigError: if an experiment is not valid.
         fund2oct.data.DataError: if there are no eyes, or others than an experiment says.
         PlanError: if a model would be trained without weights of others that it is meant to have; one that

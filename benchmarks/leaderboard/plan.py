@@ -144,5 +144,5 @@ def run(command: Callable[[], None]) -> None:
     """Run a command; where it refuses what it is given, its message is all that is shown."""
     try:
         command()
-    except (PlanError, ConfigError, DataError, FileNotFoundError) as refusal:
+    except (PlanError, ConfigError, DataError, FileNotFoundError, ImportError) as refusal:
         raise SystemExit(str(refusal)) from None

@@ -154,12 +154,13 @@ def train_plan(plan: Plan, out: Path) -> list[Training]:
         The trainings of the entries, finished; those that diverged hold no model.
 
     Raises:
-        RuntimeError: if a pre-training diverged, or another training failed otherwise.
+        PlanError: if a pre-training diverged.
+        RuntimeError: if a training failed otherwise.
     """
     pretrainings = pretrainings_of(plan, out)
     train_all(pretrainings, plan.at_once)
     if failed := [f"{training.answer}: {training.failure}" for training in pretrainings if training.failure]:
-        raise RuntimeError(f"others begin with what diverged, change the plan: {'; '.join(failed)}")
+        raise PlanError(f"others begin with what diverged, change the plan: {'; '.join(failed)}")
     trainings = trainings_of(plan, out)
     train_all(trainings, plan.at_once)
     return trainings

@@ -157,7 +157,8 @@ def make_eye(
         with _named(exam.photo_file):
             photo = prepare_photo(exam.photo, wanted, exam.laterality)
         notes += photo.notes
-        history |= photo.history
+        # A scanner's file knows better that it scanned the disc.
+        history |= {name: value for name, value in photo.history.items() if name not in history}
         fields |= {"fundus": photo.fundus, "sha256": exam.sha256}
         placement = photo.placement
         if centre_px is not None:

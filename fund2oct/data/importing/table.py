@@ -20,7 +20,7 @@ from fund2oct.data.importing.vendor import for_scanners, make_scanned_eye, read_
 from fund2oct.data.store.layout import Compression
 from fund2oct.data.tables.eyes import COLUMNS, EyeRow, read_eyes
 from fund2oct.data.tables.files import files_of, find_file, find_volume
-from fund2oct.data.tables.lines import with_lines, with_own_lines
+from fund2oct.data.tables.lines import columns_of_lines, with_lines
 from fund2oct.data.tables.patients import repeated_keys, with_patients
 from fund2oct.data.tables.spreadsheet import read_table, renamed_tables, some
 from fund2oct.eye import DataError, Eye
@@ -80,18 +80,16 @@ def import_table(
     for lines_table in more_tables:
         eyes, without, more = with_lines(eyes, lines_table)
         refused, notes = refused + without, notes + more
-    if not more_tables:
-        eyes, without = with_own_lines(eyes, read)
-        refused += without
     eyes, more = with_patients(eyes, read, no_patients)
     candidates = [_left_out(name, reason) for name, reason in refused]
     repeated = dict(repeated_keys(eyes))
+    of_lines = [] if more_tables else columns_of_lines(read)
     missing = []
     for eye in eyes:
         try:
             if eye.label in repeated:
                 raise DataError(repeated[eye.label])
-            candidates.append(_candidate(path.parent, eye, options))
+            candidates.append(_candidate(path.parent, eye, options, of_lines))
         except DataError as error:
             missing.append(f"{eye.label}: {error}")
             candidates.append(_left_out(eye.label, str(error)))
@@ -110,7 +108,7 @@ def _check_most(path: Path, wrong: Sequence[str], n_eyes: int) -> None:
         )
 
 
-def _candidate(folder: Path, eye: EyeRow, options: ImportOptions) -> Candidate:
+def _candidate(folder: Path, eye: EyeRow, options: ImportOptions, of_lines: Sequence[str]) -> Candidate:
     if not eye.photo and not eye.volume:
         raise DataError("expected a photo, a volume or both, found neither")
     notes: list[str] = []
@@ -124,6 +122,13 @@ def _candidate(folder: Path, eye: EyeRow, options: ImportOptions) -> Candidate:
     files = ([photo] if photo else []) + (files_of(volume) if volume else [])
     scanned = _scanners_file(volume)
     if scanned is None:
+        told = options.scan.pattern is not None or options.scan.radial
+        if volume and of_lines and eye.lines is None and not told:  # any place would be made up
+            return _left_out(
+                eye.label,
+                f"expected its lines, found empty cells in {', '.join(of_lines)}; fill them, or import eyes "
+                "without lines from a table without these columns",
+            )
         read = partial(_read, eye, options, photo, volume, tuple(notes))
     else:
         files += files_beside(scanned)

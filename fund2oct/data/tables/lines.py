@@ -37,30 +37,6 @@ def columns_of_lines(table: Table) -> list[str]:
     return [name for name in table.columns if name in ("lines_px", "lines_mm", *OF_LINES)]
 
 
-def with_own_lines(eyes: list[EyeRow], table: Table) -> tuple[list[EyeRow], list[tuple[str, str]]]:
-    """Leave out the eyes of a table of lines that have a volume and no line: any place would be made up.
-
-    Args:
-        eyes: what the table says, from :func:`~fund2oct.data.tables.eyes.read_eyes`.
-        table: under our names; without columns of lines all eyes stay.
-
-    Returns:
-        The eyes, and the name of each that is left out, with the reason.
-    """
-    columns = columns_of_lines(table)
-    reason = (
-        f"expected its lines, found empty cells in {', '.join(columns)}; fill them, or import eyes without "
-        "lines from a table without these columns"
-    )
-    kept, refused = [], []
-    for eye in eyes:
-        if columns and eye.volume and eye.lines is None:
-            refused.append((eye.label, reason))
-        else:
-            kept.append(eye)
-    return kept, refused
-
-
 def with_lines(eyes: list[EyeRow], table: Table) -> tuple[list[EyeRow], list[tuple[str, str]], list[str]]:
     """Eyes with the lines, and the pictures, that a second table gives for their B-scans.
 

@@ -3,6 +3,7 @@
 import csv
 import math
 import re
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -255,6 +256,9 @@ def test_an_eye_whose_lines_are_empty_is_left_out_by_name(clinic):
     assert report.imported == ["a", "c"], "a photo alone needs no lines"
     [(name, reason)] = report.skipped
     assert name == "row 3: b.png" and reason.startswith("expected its lines, found empty cells in lines_px;")
+    radial = replace(OPTIONS, scan=replace(OPTIONS.scan, radial=True))
+    report = import_table(folder / "listed.csv", folder / "star.h5", radial)
+    assert report.imported == ["a", "b", "c"], "an option tells where the slices of b lie"
     for row in (1, 2, 3):
         rows = changed(rows, row, x0_px="", y0_px="", x1_px="", y1_px="")
     table = write(folder / "t.csv", rows)
