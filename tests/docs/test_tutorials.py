@@ -50,6 +50,9 @@ def go_through(name, overrides, only=None):
         for command, *words in commands(block):
             if command == OURS and (only is None or words[0] in only):
                 added = SMALL.get(words[0], [])
+                if "--resume" in words:  # nothing was stopped here: the end of the training stands for it
+                    stopped = Path(words[words.index("--resume") + 1])
+                    shutil.copy(stopped.with_name("last.ckpt"), stopped)
                 if words[0] == "train":
                     # What is resumed has one epoch behind it.
                     epochs = f"trainer.max_epochs={2 if '--resume' in words else 1}"
