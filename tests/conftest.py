@@ -14,6 +14,7 @@ from tiny_models import TINY_PIX2VOL
 from fund2oct.data.store.reader import EyeWriter
 from fund2oct.eye import Eye
 from fund2oct.geometry import Placement, RadialScan
+from fund2oct.networks.features.weights import find_weights
 
 torch.set_num_threads(1)
 
@@ -195,3 +196,16 @@ def make_file(tmp_path: Path, make_eye: Callable[..., Eye]) -> Callable[..., Pat
         return tmp_path / name
 
     return make
+
+
+@pytest.fixture(scope="session")
+def need_weights() -> Callable[[str], None]:
+    """Skips a test, with the reason, where weights of others are not on this machine."""
+
+    def need(name: str) -> None:
+        try:
+            find_weights(name)
+        except FileNotFoundError as error:
+            pytest.skip(str(error))
+
+    return need

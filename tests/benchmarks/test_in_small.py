@@ -17,7 +17,6 @@ from fund2oct.data import EyeReader
 from fund2oct.data.importing.simulated_file import simulate_file
 from fund2oct.models import load_model
 from fund2oct.models.uncertainty.familiar import FamiliarPhotos, photo_features
-from fund2oct.networks.features.weights import find_weights
 from fund2oct.phantom import PhantomConfig, simulate_eye
 from fund2oct.run.train import build
 
@@ -138,10 +137,7 @@ def made_up(tmp_path_factory):
 def test_it_runs_in_small(name, tiny_checkpoint, knowing_checkpoint, tiny_eyes, photos, tmp_path, request):
     words, expected = COMMANDS[name]
     if name == "i3d":
-        try:
-            find_weights(name)
-        except FileNotFoundError as error:
-            pytest.skip(str(error))
+        request.getfixturevalue("need_weights")(name)
     given = {
         CHECKPOINT: tiny_checkpoint, KNOWING: knowing_checkpoint, EYES: tiny_eyes, PHOTOS: photos,
         FOLDER: tmp_path,

@@ -19,7 +19,6 @@ from fund2oct.data.store.reader import EyeReader
 from fund2oct.models import CheckpointError, Pix2Vol, load_model
 from fund2oct.models.checkpoint import names_a_model
 from fund2oct.models.published import fetch_from_hub, push_to_hub, write_published
-from fund2oct.networks.features.weights import find_weights
 
 SHAPE = (6, 32, 48)
 
@@ -217,11 +216,8 @@ def without_packages(monkeypatch, tmp_path):
     monkeypatch.setattr("fund2oct.networks.features.weights.importlib.util.find_spec", lambda name: None)
 
 
-def test_an_encoder_in_the_file_needs_no_package(model, tmp_path, monkeypatch):
-    try:
-        find_weights("efficientnet_lite0")
-    except FileNotFoundError as error:
-        pytest.skip(str(error))
+def test_an_encoder_in_the_file_needs_no_package(model, tmp_path, monkeypatch, need_weights):
+    need_weights("efficientnet_lite0")
     pretrained = Pix2Vol(SHAPE, **TINY_PIX2VOL | {"encoder": "efficientnet_lite0", "encoder_px": 48})
     pretrained.configure_model()
     pretrained.task = model.task

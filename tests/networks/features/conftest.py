@@ -3,15 +3,11 @@ from pathlib import Path
 import pytest
 
 from fund2oct.networks.features import I3D, OCT3D
-from fund2oct.networks.features.weights import find_weights
 
 
 @pytest.fixture(scope="session")
-def i3d() -> I3D:
-    try:
-        find_weights("i3d")
-    except FileNotFoundError as error:
-        pytest.skip(str(error))
+def i3d(need_weights) -> I3D:
+    need_weights("i3d")
     return I3D()
 
 
