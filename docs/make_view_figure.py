@@ -15,7 +15,7 @@ from PIL import Image
 
 from fund2oct.data import Eye, EyeReader, EyeWriter, FundusOCTDataModule
 from fund2oct.models import load_model
-from fund2oct.models.generate import generate
+from fund2oct.models.predicting.generate import generate
 from fund2oct.models.thickness import predict_thickness, save_thickness
 from fund2oct.viewer import write_page
 

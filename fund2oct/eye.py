@@ -79,6 +79,9 @@ class Eye:
         lesions: for each voxel the number of its lesion, counted from 1 in :data:`fund2oct.phantom.LESIONS`,
             and 0 where there is none, uint8, shape ``(S, Z, X)``.
         lesion_fundus: the same for each pixel of the photo, uint8, shape ``(H, H)``.
+        masks: where on the photo something is, as graders drew it, uint8, 0 outside and 255 inside, shape
+            ``(M, H, H)``; None where there are none.
+        mask_names: what each of the masks shows, such as ``"disc"``.
         pose_um: pose of each slice, micrometres, float32, shape ``(S, 7)``; the
             last coefficients are 0 where a parabola fits.
         surfaces_um: depth of each of :data:`fund2oct.retina.SURFACES` as found in the volume,
@@ -111,6 +114,8 @@ class Eye:
     boundaries_um: Array | None = None
     lesions: Array | None = None
     lesion_fundus: Array | None = None
+    masks: Array | None = None
+    mask_names: tuple[str, ...] = ()
     pose_um: Array | None = None
     surfaces_um: Array | None = None
     surface_confidence: Array | None = None
@@ -180,6 +185,7 @@ ARRAYS: dict[str, tuple[str, tuple[str | int, ...]]] = {
     "boundaries_um": ("float32", (len(BOUNDARIES), "S", "X")),
     "lesions": ("uint8", ("S", "Z", "X")),
     "lesion_fundus": ("uint8", ("H", "H")),
+    "masks": ("uint8", ("M", "H", "H")),
     "pose_um": ("float32", ("S", N_POSE)),
     "surfaces_um": ("float32", (len(SURFACES), "S", "X")),
     "surface_confidence": ("float32", ("S", "X")),
@@ -253,6 +259,9 @@ def _text_problems(eye: Eye) -> list[str]:
         found.append("patient: expected a name, found none; splits are made by patient")
     if eye.laterality not in LATERALITIES:
         found.append(f"laterality: expected one of {LATERALITIES}, found {eye.laterality!r}")
+    names, n_masks = eye.mask_names, 0 if eye.masks is None or eye.fundus is None else len(eye.masks)
+    if len(names) != n_masks or len({*names}) < n_masks:
+        found.append(f"mask_names: expected a name of its own for each of {n_masks} masks, found {names}")
     return found
 
 

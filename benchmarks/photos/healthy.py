@@ -27,10 +27,11 @@ import torch
 from torch import Tensor
 
 from fund2oct.data import EyeReader
+from fund2oct.data.preparing.photo import photo_tensor
 from fund2oct.data.preparing.placing import PhotoPlacement
 from fund2oct.eye import Array, Eye
 from fund2oct.models import load_model
-from fund2oct.models.generate import PhotoReader, ReadyPhoto, photo_tensor
+from fund2oct.models.predicting.photo_reader import PhotoReader, ReadyPhoto
 from fund2oct.networks.layered.surfaces import SurfaceDistribution, thickness_um
 from fund2oct.retina import SURFACES
 

@@ -40,13 +40,15 @@ from fund2oct.data.importing.assemble import ImportOptions
 from fund2oct.data.importing.simulated_file import simulate_file
 from fund2oct.data.importing.table import import_table
 from fund2oct.data.importing.volumes import import_volumes
+from fund2oct.data.preparing.photo import photo_tensor
 from fund2oct.data.preparing.placing import PhotoPlacement
 from fund2oct.data.preparing.scans import ScanOptions
 from fund2oct.geometry import RadialScan
 from fund2oct.metrics import kernel_distance
 from fund2oct.metrics.sets.resize import resize_images
 from fund2oct.models import VolumeModel, load_model
-from fund2oct.models.generate import PhotoReader, complete, photo_tensor
+from fund2oct.models.predicting.generate import complete
+from fund2oct.models.predicting.photo_reader import PhotoReader
 from fund2oct.networks.features import load_feature_network
 from fund2oct.networks.layered.surfaces import thickness_um
 from fund2oct.phantom import PhantomConfig

@@ -31,7 +31,7 @@ from fund2oct.data import FundusOCTDataModule, FundusOCTDataset
 from fund2oct.data.augmenting.photometry import FundusPhotometry
 from fund2oct.eye import Array, diagnoses_of
 from fund2oct.models import VolumeModel, load_model
-from fund2oct.models.generate import PhotoReader
+from fund2oct.models.predicting.photo_reader import PhotoReader
 from fund2oct.models.surface_model import heights_above_pose
 from fund2oct.models.uncertainty.familiar import UNLIKE, FamiliarPhotos, looked_at, photo_features
 from fund2oct.networks.layered.surfaces import thickness_interval_um, thickness_um

@@ -8,7 +8,7 @@ import pytorch_lightning as pl
 import torch
 from pytorch_lightning.utilities.rank_zero import rank_zero_info, rank_zero_only, rank_zero_warn
 
-from fund2oct.data.loading.finish import vessels_of, with_vessels
+from fund2oct.data.masks.networks import vessels_of, with_vessels
 from fund2oct.models.training.memory import StepMemory, batch_without_values, step_memory
 from fund2oct.models.training.stepping import SteppingModule
 

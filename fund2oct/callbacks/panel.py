@@ -12,7 +12,7 @@ from PIL import Image
 from pytorch_lightning.loggers import TensorBoardLogger
 from torch.utils.data import default_collate
 
-from fund2oct.data.loading.finish import vessels_of, with_vessels
+from fund2oct.data.masks.networks import vessels_of, with_vessels
 from fund2oct.models import Batch, VolumeModel
 from fund2oct.models.batch import to_device
 from fund2oct.models.thickness import predict_interval_um

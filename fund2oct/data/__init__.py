@@ -15,9 +15,9 @@ from fund2oct.data.store.reader import EyeReader, EyeWriter
 from fund2oct.eye import SCHEMA_VERSION, DataError, Eye, problems, validate
 
 if TYPE_CHECKING:
-    from fund2oct.data.loading.datamodule import FundusOCTDataModule
-    from fund2oct.data.loading.phantom_datamodule import PhantomDataModule
-    from fund2oct.data.loading.unpaired import UnpairedDataModule
+    from fund2oct.data.modules.datamodule import FundusOCTDataModule
+    from fund2oct.data.modules.phantom_datamodule import PhantomDataModule
+    from fund2oct.data.modules.unpaired import UnpairedDataModule
 
 __all__ = [
     "SCHEMA_VERSION",
@@ -44,9 +44,9 @@ __all__ = [
 
 # Lightning takes seconds to import; each process that simulates an eye would wait for it.
 _LAZY = {
-    "FundusOCTDataModule": "fund2oct.data.loading.datamodule",
-    "PhantomDataModule": "fund2oct.data.loading.phantom_datamodule",
-    "UnpairedDataModule": "fund2oct.data.loading.unpaired",
+    "FundusOCTDataModule": "fund2oct.data.modules.datamodule",
+    "PhantomDataModule": "fund2oct.data.modules.phantom_datamodule",
+    "UnpairedDataModule": "fund2oct.data.modules.unpaired",
 }
 
 

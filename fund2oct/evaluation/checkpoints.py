@@ -120,7 +120,7 @@ def evaluate(
     if not n_train:
         where = "The file holds" if of_file else "A datamodule of your own shows"
         notes.append(f"{where} no training eyes: the controls that answer with them are left out.")
-    at_hand = {"vessels"} if of_file and datamodule.vessel_network else set[str]()
+    at_hand = masks_at_hand(datamodule) if of_file else set[str]()
     notes += [note for name, model in models.items() if (note := missing_note(name, model, at_hand))]
     with processes_beside(len(eyes.keys)) as pool:
         answers = _floors(eyes, datamodule, pool, only) if isinstance(eyes, HeldOutEyes) else []
@@ -245,6 +245,7 @@ def evaluate_checkpoints(
         fundus_px=fundus_px.pop(),
         even_light=found.preparation.even_light,
         even_levels=found.preparation.even_levels,
+        masks=found.masks,
         split={"train": sorted(trained - set(found.keys)), "val": [], "test": list(found.keys)},
     )
     datamodule.prepare_data()
@@ -270,6 +271,11 @@ def draw_masks(models: Sequence[VolumeModel], mask_networks: Mapping[str, str]) 
             raise ValueError(f"mask {name}: expected {known}")
     for model in models:
         model.draw_masks({name: path for name, path in mask_networks.items() if name in model.masks})
+
+
+def masks_at_hand(datamodule: FundusOCTDataModule) -> set[str]:
+    """Names of the masks that the batches of a datamodule hold."""
+    return {*datamodule.masks, *(["vessels"] if datamodule.vessel_network else [])}
 
 
 def missing_note(name: str, model: VolumeModel, at_hand: Set[str] = frozenset()) -> str:

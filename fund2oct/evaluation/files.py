@@ -19,7 +19,7 @@ from fund2oct.evaluation.checkpoints import missing_note
 from fund2oct.evaluation.compare import compare
 from fund2oct.evaluation.distances import DEFAULT, Wanted, build_distances
 from fund2oct.evaluation.generated import write_generated
-from fund2oct.evaluation.held_out import unseen_eyes
+from fund2oct.evaluation.held_out import UnseenEyes, unseen_eyes
 from fund2oct.evaluation.own import Own
 from fund2oct.evaluation.pairs import PairedEyes
 from fund2oct.evaluation.protocol import find_protocol
@@ -102,8 +102,8 @@ def evaluate_files(
                 f"none; judge its surfaces by fund2oct evaluate {fake} --data {real} --out {out}"
             )
         loaded.draw_masks(mask_networks or {})
-        real_source, notes = _unseen(real_source, loaded, str(fake))
-        notes += filter(None, [missing_note(str(fake), loaded)])
+        real_source, unseen = _unseen(real_source, loaded, str(fake))
+        notes = [*unseen.notes, *filter(None, [missing_note(str(fake), loaded, {*unseen.masks})])]
     elif mask_networks:
         raise ValueError(f"mask {next(iter(mask_networks))}: {fake} holds volumes, which need no masks")
     first = real_source.read(real_source.keys[0])
@@ -136,12 +136,12 @@ def evaluate_files(
         )
 
 
-def _unseen(real: VolumeSource, model: VolumeModel, name: str) -> tuple[VolumeSource, list[str]]:
+def _unseen(real: VolumeSource, model: VolumeModel, name: str) -> tuple[VolumeSource, UnseenEyes]:
     """The real eyes that may judge a model, prepared for it, and how they were chosen."""
     if not isinstance(real, EyeFiles):
         raise DataError(f"{real.name}: holds no photos to translate; give --real a file of eyes (.h5)")
     found = unseen_eyes({name: model}, real.paths, real.name, keys=real.keys, least=2)
-    return PreparedEyes(real, found.keys, found.preparation), found.notes
+    return PreparedEyes(real, found.keys, found.preparation), found
 
 
 @contextmanager

@@ -13,7 +13,7 @@ from fund2oct.data.store.reader import EyeWriter
 from fund2oct.evaluation.sources import VolumeSource
 from fund2oct.eye import Array, DataError, Eye
 from fund2oct.models import VolumeModel
-from fund2oct.models.generate import generate
+from fund2oct.models.predicting.generate import generate
 from fund2oct.progress import with_progress
 
 
@@ -64,6 +64,8 @@ def _answer(model: VolumeModel, eye: Eye, where: str, seed: int) -> Eye:
         boundaries_um=None,
         lesions=None,
         lesion_fundus=None,
+        masks=None,
+        mask_names=(),
         surfaces_um=None,
         surface_confidence=None,
     )

@@ -11,10 +11,11 @@ from torch import Tensor
 from torch.utils.data import DataLoader, default_collate
 
 from fund2oct.data import EyeReader, FundusOCTDataModule
-from fund2oct.data.loading.finish import vessels_of, with_vessels
 from fund2oct.data.loading.index import EyeIndex
 from fund2oct.data.loading.regularity import usable_eyes
 from fund2oct.data.loading.split import EyeName, HeldOut
+from fund2oct.data.masks.networks import vessels_of, with_vessels
+from fund2oct.data.masks.stored import which_hold
 from fund2oct.data.preparing.preparation import Preparation
 from fund2oct.data.preparing.slices import kept_lines
 from fund2oct.data.store.patients import one_name_each
@@ -76,7 +77,7 @@ class HeldOutEyes:
         return self._prepared(default_collate([self._dataset[self.keys.index(key)]]))
 
     def photo_of_another(self, key: str) -> dict[str, Tensor]:
-        """The photo of another patient's eye, under this eye's scan, and its vessels if a network draws them.
+        """The photo of another patient's eye, under this eye's scan, with the masks of that photo.
 
         Which eye that is, :func:`fund2oct.evaluation.answers.others.other_eyes` says. Its fovea may lie
         elsewhere on its photo: the scan lies there as this eye's scan lies on its own.
@@ -107,12 +108,14 @@ class UnseenEyes:
         keys: of these eyes.
         names: of all eyes that could be used, those of the training among them.
         preparation: what is done to photos and volumes, as in the training.
+        masks: names of the masks of the models that some of the eyes have in their files.
         notes: how the eyes were chosen and prepared, for the report.
     """
 
     keys: tuple[str, ...]
     names: Sequence[EyeName]
     preparation: Preparation
+    masks: tuple[str, ...]
     notes: list[str]
 
 
@@ -146,12 +149,16 @@ def unseen_eyes(
     index = every.subset(np.flatnonzero(usable))
     names = index.names()
     chosen = choose_eyes(models, names, digest, name, least)
-    known = index.of_keys(chosen.keys).known_by_key()
+    judging = index.of_keys(chosen.keys)
+    known = judging.known_by_key()
     for model in models.values():
         task_of(model).conditions.check(known, name)
     notes = [chosen.how, *(f"{note}." for note in left_out)]
     notes += preparation_notes(preparation, *index.prepared.mean(0).tolist())
-    return UnseenEyes(chosen.keys, names, preparation, notes)
+    wanted = sorted({mask for model in models.values() for mask in model.undrawn_masks})
+    there = which_hold(judging.masks, wanted).any(0).tolist()
+    masks = tuple(mask for mask, held in zip(wanted, there, strict=True) if held)
+    return UnseenEyes(chosen.keys, names, preparation, masks, notes)
 
 
 def choose_eyes(

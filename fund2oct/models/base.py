@@ -18,7 +18,7 @@ from fund2oct.eye import Array, Eye, Plain
 from fund2oct.geometry import Placement
 from fund2oct.metrics.validation import ValidationMetrics
 from fund2oct.models.batch import Batch, Fake, Losses, frozen_features, prepare_batch
-from fund2oct.models.generate import predict
+from fund2oct.models.predicting.generate import predict
 from fund2oct.models.task import TASK_KEY, Task, lacking
 from fund2oct.models.training.beginning import check_same_weights, resumed, seen_in, start_from
 from fund2oct.models.training.finite import NotFiniteError, advice, first_not_finite
@@ -167,6 +167,7 @@ class VolumeModel(KnowingModule):
         draw: bool = False,
         lines: GivenLines | None = None,
         metadata: Mapping[str, Plain] | None = None,
+        masks: Mapping[str, str | Path] | None = None,
     ) -> Eye:
         """Generate the volume of one photo.
 
@@ -174,16 +175,15 @@ class VolumeModel(KnowingModule):
             photo: a picture file, or an array, RGB, uint8, shape ``(rows, columns, 3)``, or an image of
                 Pillow in RGB, as it came from the camera. It is prepared like the photos of the training.
             placement: where the scan lies on the square around the circle of retina; None puts its centre in
-                the centre of the square, and a ``PhotoPlacement`` estimates it from the photo.
+                that of the square, and a ``PhotoPlacement`` estimates it from the photo.
             rng: seed of the speckle and of the pose, which also depend on the name of the file.
-            draw: True draws the surfaces from their distribution, as a real eye might have them; False takes
-                the median, which is the best single prediction.
+            draw: True draws the surfaces from their distribution; False takes the median, the best one.
             lines: where the B-scans lie, as many as the model has slices; None takes those of the training.
-            metadata: what is known of the eye, of the model's ``conditions``, such as ``{"age_years": 63}``.
+            metadata: what is known of the eye, of the model's ``conditions``, as ``{"age_years": 63}``.
+            masks: files of the model's ``masks``, drawn on the photo, as ``{"disc": "disc.png"}``.
 
         Returns:
-            The prepared photo and the generated volume, at a pose drawn from the poses of the training. A
-            model that draws no volumes leaves the volume out.
+            The prepared photo, and the volume, if the model draws any, at a pose drawn from the training's.
 
         Raises:
             DataError: if the file is absent or damaged, or it is no fundus photograph.
@@ -194,7 +194,7 @@ class VolumeModel(KnowingModule):
             eye = fund2oct.load_model("last.ckpt").predict("photo.jpg")
             eye.volume[0]  # the first B-scan, uint8 (Z, X)
         """
-        return predict(self, photo, placement, rng, draw, lines, metadata)
+        return predict(self, photo, placement, rng, draw, lines, metadata, masks)
 
     def spacing_z_mm(self, n_depth: int) -> float:
         """Distance of two rows, in millimetres, of a volume of ``n_depth`` rows; NaN before training."""

@@ -99,7 +99,7 @@ class SurfaceModel(VolumeModel):
             :class:`fund2oct.models.training.conditions.Conditions`.
         masks: names of masks of the photo that it is told likewise, such as ``vessels``.
         mask_networks: networks that draw masks from the photo, by name, as
-            :func:`fund2oct.data.loading.finish.load_mask_network` takes them; other masks are entries of
+            :func:`fund2oct.data.masks.networks.load_mask_network` takes them; other masks are entries of
             the batch. No checkpoint holds them: name them again for use.
         registration: whether it learns to correct where the scan lies on the photo, see
             :class:`fund2oct.networks.registration.RegistrationNetwork`.

@@ -17,7 +17,7 @@ from fund2oct.eye import Array, DataError
 from fund2oct.file_kinds import MADE_HERE
 from fund2oct.geometry import Placement, ScanPattern
 from fund2oct.geometry.etdrs import field_means_um
-from fund2oct.models.generate import find_place
+from fund2oct.models.predicting.generate import find_place
 from fund2oct.networks.layered.surfaces import thickness_interval_um, thickness_um
 from fund2oct.networks.registration import at_given_places
 

@@ -15,7 +15,7 @@ from fund2oct.eye import SEARCHED, DataError, Eye, some_of
 if TYPE_CHECKING:
     from fund2oct.models.thickness import ThicknessMap
 
-_NOT_SHOWN = ("rescan", "lesion_fundus")
+_NOT_SHOWN = ("rescan", "lesion_fundus", "masks")
 
 
 @dataclass(frozen=True)

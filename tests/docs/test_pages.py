@@ -12,7 +12,7 @@ from doc_pages import OTHERS, OURS, PAGES, ROOT, blocks, commands, files
 from public_names import PUBLIC
 
 from fund2oct.cli import main
-from fund2oct.data.loading.finish import draw_mask, load_mask_network
+from fund2oct.data.masks.networks import draw_mask, load_mask_network
 from fund2oct.run.config import load_experiment
 
 

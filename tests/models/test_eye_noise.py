@@ -10,7 +10,7 @@ from fund2oct.data import EyeReader, FundusOCTDataModule
 from fund2oct.evaluation.answers.controls import model_answers
 from fund2oct.evaluation.checkpoints import HeldOutEyes
 from fund2oct.models import load_model
-from fund2oct.models.generate import generate
+from fund2oct.models.predicting.generate import generate
 from fund2oct.networks.noise import NoiseSource
 
 ROUNDED = {"atol": 1e-4, "rtol": 0}

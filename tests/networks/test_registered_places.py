@@ -12,7 +12,8 @@ from fund2oct.cli import main
 from fund2oct.data import Eye, EyeReader
 from fund2oct.geometry import Placement, RadialScan
 from fund2oct.models import SurfaceModel, load_model
-from fund2oct.models.generate import ReadyPhoto, complete
+from fund2oct.models.predicting.generate import complete
+from fund2oct.models.predicting.photo_reader import ReadyPhoto
 from fund2oct.models.training.conditions import Conditions
 from fund2oct.networks.registration import at_given_places
 from fund2oct.phantom import simulate_eye
@@ -81,7 +82,7 @@ def test_the_command_leaves_the_scan_where_it_was_told_to_lie(tiny_checkpoint, t
     model = load_model(tiny_checkpoint)
     monkeypatch.setattr(running, "load_model", lambda *_: model)
     monkeypatch.setattr(
-        "fund2oct.models.generate.find_place",
+        "fund2oct.models.predicting.generate.find_place",
         lambda *given: Placement((0.1, 0.0)) if not active else given[2],
     )
 

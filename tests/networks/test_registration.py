@@ -10,7 +10,8 @@ import torch
 from fund2oct.data import Eye
 from fund2oct.geometry import Placement, RadialScan
 from fund2oct.models import SurfaceModel
-from fund2oct.models.generate import ReadyPhoto, complete, find_place
+from fund2oct.models.predicting.generate import complete, find_place
+from fund2oct.models.predicting.photo_reader import ReadyPhoto
 from fund2oct.models.thickness import predict_thickness
 from fund2oct.models.training.conditions import Conditions
 from fund2oct.networks.layered.generator import LayeredGenerator

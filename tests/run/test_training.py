@@ -264,7 +264,7 @@ def test_each_process_of_a_first_start_finds_the_simulated_eyes(tmp_path, monkey
         first_start._prepare_data(data)
         return data.n_eyes_of("train")
 
-    monkeypatch.setattr("fund2oct.data.loading.phantom_datamodule.n_cores", lambda: 1)
+    monkeypatch.setattr("fund2oct.data.modules.phantom_datamodule.n_cores", lambda: 1)
     with ThreadPoolExecutor(2) as tasks:
         found = list(tasks.map(start, [False, True]))
     assert found[0] == found[1] > 0

@@ -42,6 +42,7 @@ class Exam:
         localizer: the scanner's own infrared picture, grey, uint8, shape ``(L, L)``.
         localizer_placement: where the lines lie on the localizer.
         photo: colour photo, RGB, uint8, shape ``(rows, columns, 3)``.
+        masks: masks of the photo by name, uint8, 0 outside and 255 inside, shape ``(rows, columns)``.
         photo_centre_px: column and row of the photo, from its corner, where the centre of the lines lies;
             None where the file does not tell it. The localizer is then the same picture in grey.
         photo_pixel_mm: width of a pixel of the photo; NaN where the file does not tell it.
@@ -69,6 +70,7 @@ class Exam:
     localizer: Array | None = None
     localizer_placement: Placement = field(default_factory=Placement)
     photo: Array | None = None
+    masks: Mapping[str, Array] = field(default_factory=dict)
     photo_centre_px: Point | None = None
     photo_pixel_mm: float = math.nan
     sha256: str = ""

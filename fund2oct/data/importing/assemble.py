@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -15,6 +15,7 @@ import numpy as np
 from fund2oct.data.formats.exam import Exam, jpeg_history, read_photo_file, with_origin
 from fund2oct.data.formats.stacks import Spacing, StackPath, read_stack
 from fund2oct.data.importing.en_face import en_face_photo
+from fund2oct.data.masks.given import mask_fields, read_masks
 from fund2oct.data.preparing.circle import RetinaCircle
 from fund2oct.data.preparing.light_and_levels import LEVELS, even_levels
 from fund2oct.data.preparing.lines import LocatedScan, locate_lines
@@ -73,13 +74,20 @@ class ImportOptions:
         return PhotoOptions(self.fundus_px, self.even_light, self.placement)
 
 
-def read_files(photo: Path | None, volume: StackPath | None, options: ImportOptions, **known: Any) -> Exam:
+def read_files(
+    photo: Path | None,
+    volume: StackPath | None,
+    options: ImportOptions,
+    masks: Mapping[str, Path] | None = None,
+    **known: Any,
+) -> Exam:
     """Read a picture, a volume or both from files of common formats, not those of scanners.
 
     Args:
         photo: a picture file, or None.
         volume: what :func:`~fund2oct.data.formats.stacks.read_stack` takes, or None.
         options: say in which order and direction the file has the volume's axes.
+        masks: files of masks of the picture, by their names.
         known: further fields of the :class:`~fund2oct.data.formats.exam.Exam`.
 
     Returns:
@@ -97,7 +105,9 @@ def read_files(photo: Path | None, volume: StackPath | None, options: ImportOpti
     history: dict[str, Plain] = {}
     if photo is not None:
         picture, history, notes = read_photo_file(photo)
-        known |= {"photo": picture, "photo_file": str(photo), "notes": (*known.get("notes", ()), *notes)}
+        drawn, more = read_masks(masks or {}, picture)
+        known |= {"photo": picture, "photo_file": str(photo), "masks": drawn}
+        known["notes"] = (*known.get("notes", ()), *notes, *more)
         known["sha256"] = hashlib.sha256(photo.read_bytes()).hexdigest()
     if volume is not None:
         stack = read_stack(volume, options.scan.axes, options.scan.flip)
@@ -160,6 +170,7 @@ def make_eye(
         # A scanner's file knows better that it scanned the disc.
         history |= {name: value for name, value in photo.history.items() if name not in history}
         fields |= {"fundus": photo.fundus, "sha256": exam.sha256}
+        fields |= mask_fields(exam.masks, photo.circle, options.fundus_px)
         placement = photo.placement
         if centre_px is not None:
             placement = _placed(centre_px, exam, photo.circle)

@@ -17,8 +17,9 @@ from fund2oct.data.importing.assemble import ImportOptions, make_eye, read_files
 from fund2oct.data.importing.engine import Candidate, fingerprint_of, import_eyes
 from fund2oct.data.importing.report import ImportReport
 from fund2oct.data.importing.vendor import for_scanners, make_scanned_eye, read_exam
+from fund2oct.data.masks.given import read_masks
 from fund2oct.data.store.layout import Compression
-from fund2oct.data.tables.eyes import COLUMNS, EyeRow, read_eyes
+from fund2oct.data.tables.eyes import EyeRow, our_columns, read_eyes
 from fund2oct.data.tables.files import files_of, find_file, find_volume
 from fund2oct.data.tables.lines import columns_of_lines, with_lines
 from fund2oct.data.tables.patients import repeated_keys, with_patients
@@ -45,8 +46,9 @@ def import_table(
     ``eye7/*.png``, or pictures with bars between them; or a scanner's file of one scan, whose lines, side
     and metadata come along where the table does not tell them. A table may also have a row for each B-scan,
     with its picture as ``bscan`` and the ends of its line. Without a key, the photo's or the volume's name is
-    the key; without a laterality, the key or the name of photo or volume may tell it. Further columns become
-    metadata.
+    the key; without a laterality, the key or the name of photo or volume may tell it. A column ``mask_NAME``
+    names the files of a mask of the photos, see :func:`fund2oct.data.masks.given.read_masks`. Further columns
+    become metadata.
 
     Args:
         table: a text file with a header: CSV with commas or semicolons, or TSV.
@@ -75,7 +77,8 @@ def import_table(
     """
     path, options = Path(table), options or ImportOptions()
     paths = [path] if lines is None else [path, Path(lines)]
-    read, *more_tables = renamed_tables([*map(read_table, paths)], columns or {}, COLUMNS)
+    tables = [*map(read_table, paths)]
+    read, *more_tables = renamed_tables(tables, columns or {}, our_columns(tables, columns or {}))
     eyes, refused, notes = read_eyes(read)
     for lines_table in more_tables:
         eyes, without, more = with_lines(eyes, lines_table)
@@ -119,8 +122,14 @@ def _candidate(folder: Path, eye: EyeRow, options: ImportOptions, of_lines: Sequ
     if eye.volume:
         volume, more = find_volume(folder, eye.volume)
         notes += more
-    files = ([photo] if photo else []) + (files_of(volume) if volume else [])
+    masks = {}
+    for name, file in eye.masks.items():
+        masks[name], note = find_file(folder, file)
+        notes += [note] if note else []
+    files = ([photo] if photo else []) + [*masks.values()] + (files_of(volume) if volume else [])
     scanned = _scanners_file(volume)
+    if masks and photo is None and scanned is None:
+        raise _no_photo(masks)
     if scanned is None:
         told = options.scan.pattern is not None or options.scan.radial
         if volume and of_lines and eye.lines is None and not told:  # any place would be made up
@@ -129,11 +138,15 @@ def _candidate(folder: Path, eye: EyeRow, options: ImportOptions, of_lines: Sequ
                 f"expected its lines, found empty cells in {', '.join(of_lines)}; fill them, or import eyes "
                 "without lines from a table without these columns",
             )
-        read = partial(_read, eye, options, photo, volume, tuple(notes))
+        read = partial(_read, eye, options, photo, volume, masks, tuple(notes))
     else:
         files += files_beside(scanned)
-        read = partial(_read_scanned, eye, for_scanners(options), photo, scanned, tuple(notes))
+        read = partial(_read_scanned, eye, for_scanners(options), photo, scanned, masks, tuple(notes))
     return Candidate(eye.label, read, fingerprint_of(files, eye, options))
+
+
+def _no_photo(masks: Mapping[str, Path]) -> DataError:
+    return DataError(f"expected a photo, on which its masks lie ({', '.join(masks)}), found none")
 
 
 def _scanners_file(volume: Path | tuple[Path, ...] | None) -> Path | None:
@@ -156,6 +169,7 @@ def _read(
     options: ImportOptions,
     photo: Path | None,
     volume: Path | tuple[Path, ...] | None,
+    masks: Mapping[str, Path],
     notes: tuple[str, ...],
 ) -> tuple[Eye, list[str]]:
     laterality, contradictions = _side(eye)
@@ -163,6 +177,7 @@ def _read(
         photo,
         volume,
         options,
+        masks,
         laterality=laterality,
         source="table",
         metadata=eye.metadata,
@@ -172,7 +187,12 @@ def _read(
 
 
 def _read_scanned(
-    eye: EyeRow, options: ImportOptions, photo: Path | None, file: Path, notes: tuple[str, ...]
+    eye: EyeRow,
+    options: ImportOptions,
+    photo: Path | None,
+    file: Path,
+    masks: Mapping[str, Path],
+    notes: tuple[str, ...],
 ) -> tuple[Eye, list[str]]:
     """Read an eye whose volume is a scanner's file. What the table says goes before what the file tells."""
     scans = format_of(file).scans(file)
@@ -194,17 +214,23 @@ def _read_scanned(
     if photo is not None:
         if exam.photo is not None:
             more.append("the photo in its scanner's file was left out, for the table names another")
-        taken = read_files(photo, None, options)
+        taken = read_files(photo, None, options, masks)
         more += taken.notes
         exam = replace(
             exam,
             photo=taken.photo,
+            masks=taken.masks,
             photo_file=taken.photo_file,
             sha256=taken.sha256,
             photo_centre_px=None,
             photo_pixel_mm=math.nan,
             history=exam.history | taken.history,
         )
+    elif masks:
+        if exam.photo is None:
+            raise _no_photo(masks)
+        drawn, of_masks = read_masks(masks, exam.photo)
+        exam, more = replace(exam, masks=drawn), [*more, *of_masks]
     make = make_scanned_eye if photo is None else make_eye
     exam = replace(exam, notes=tuple(more))
     return make(exam, options, eye.name, eye.patient, eye.lines, diagnosis=eye.diagnosis)

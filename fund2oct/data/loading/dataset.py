@@ -12,18 +12,20 @@ import torch
 from torch import Tensor
 from torch.utils.data import Dataset, get_worker_info
 
+from fund2oct.by_path import listed
 from fund2oct.data.augmenting.own import Transform, apply_transform
 from fund2oct.data.augmenting.photo_map import PhotoMap, check_strength, moved_sample
 from fund2oct.data.augmenting.photometry import FundusPhotometry
 from fund2oct.data.augmenting.symmetry import Symmetries, allowed_symmetries
-from fund2oct.data.loading.finish import Finish, Pictures, RawBatch, empty_bytes
+from fund2oct.data.loading.finish import MASKS, MASKS_KNOWN, Finish, Pictures, RawBatch, empty_bytes
 from fund2oct.data.loading.index import EyeIndex
 from fund2oct.data.loading.order import Draw, EpochOrder
 from fund2oct.data.loading.regularity import NEEDED, Content, check_complete, common_fundus_px, common_shape
 from fund2oct.data.loading.split import EyeName, Part, SeenEyes
+from fund2oct.data.loading.values import EyeValues
+from fund2oct.data.masks.stored import check_names, fill_masks, which_hold
 from fund2oct.data.preparing.light_and_levels import even_levels, even_light
 from fund2oct.data.preparing.preparation import Preparation
-from fund2oct.data.preparing.surfaces import resample_ascans
 from fund2oct.data.store.reader import EyeReader
 from fund2oct.data.store.shards import EyePaths
 from fund2oct.eye import Array, DataError, Plain
@@ -57,6 +59,8 @@ class FundusOCTDataset(Dataset[dict[str, Any]]):
             :meth:`~fund2oct.data.augmenting.photo_map.PhotoMap.draw`; ``grid`` moves along, the volume stays.
         transform: an augmentation of your own, see
             :func:`~fund2oct.data.augmenting.own.apply_transform`.
+        masks: names of masks of the photo that the file holds, which join the batch under their names, see
+            :func:`~fund2oct.data.masks.stored.fill_masks`; they are NaN where an eye has none.
         fundus_px: width to resize photos to; None leaves them, and they must agree.
         volume_shape: ``(S, Z, X)`` to resize volumes to along Z and X; None leaves them, and they must
             agree. Of an eye with more slices, evenly spaced ones are taken; none may have fewer.
@@ -86,6 +90,7 @@ class FundusOCTDataset(Dataset[dict[str, Any]]):
         photometric: float = 0.0,
         photo_maps: float = 0.0,
         transform: Transform | None = None,
+        masks: Sequence[str] = (),
         fundus_px: int | None = None,
         volume_shape: tuple[int, int, int] | None = None,
         even_light: bool = False,
@@ -113,12 +118,19 @@ class FundusOCTDataset(Dataset[dict[str, Any]]):
         )
         self.fundus_px = common_fundus_px(self._index, fundus_px, self._where) if self._wants("fundus") else 0
         self.scan: ScanPattern = self._lines(self._index.usual_number(self.shape[0]))[1]
-        optional = ("rescan", "boundaries_um") if self._wants("volume") else ()
-        self._optional = [name for name in optional if self._index.has(name).all()]
-        self._pictures = [*filter(self._wants, ("fundus", "volume")), *({"rescan"} & {*self._optional})]
+        rescan, maps = map(self._optional, ("rescan", "boundaries_um"))
+        self._values = EyeValues(self._reader, self._index, self.shape, self._wants("fundus"), maps)
+        self._masks = tuple(listed(masks)) if self._wants("fundus") else ()
+        check_names(self._masks)
+        self._masks_known = torch.from_numpy(which_hold(self._index.masks, self._masks))
+        self._pictures = [
+            *filter(self._wants, ("fundus", "volume")),
+            *rescan,
+            *([MASKS] if self._masks else []),
+        ]
         self._stored = {name: self._common_stored(name) for name in self._pictures}
         self.order = EpochOrder((range(len(self)),), seed=seed)
-        self.finish = Finish(self.fundus_px, self.shape[1:])
+        self.finish = Finish(self.fundus_px, self.shape[1:], masks=self._masks)
         allowed_symmetries(self.scan, symmetries)
 
     @property
@@ -177,21 +189,24 @@ class FundusOCTDataset(Dataset[dict[str, Any]]):
 
     def photo(self, number: int) -> Tensor:
         """The photo of an eye alone, as a batch shows it, in [0, 1], shape ``(3, H, H)``."""
-        photo = np.empty(self._picture_shape(number, "fundus"), np.uint8)
-        self._fill(number, {"fundus": photo})
-        pictures: dict[str, Pictures] = {"fundus": torch.from_numpy(photo)[None]}
-        shown: Tensor = self.finish(RawBatch(pictures, {}, {}, (None,), (None,), {}))["fundus"]
-        return shown[0]
+        return self._photo(number, ["fundus"])["fundus"]
 
     def photo_under(self, number: int, scanned: int) -> dict[str, Tensor]:
-        """The photo of an eye and, around its fovea, the ``grid`` of the scan of the eye ``scanned``."""
+        """The photo of an eye, its masks and, around its fovea, the ``grid`` of the scan of another eye."""
         grid = self._index.grid(number, self._lines(scanned)[1], self.shape[2])
-        return {"fundus": self.photo(number), "grid": grid}
+        return {**self._photo(number, ["fundus", *([MASKS] if self._masks else [])]), "grid": grid}
+
+    def _photo(self, number: int, names: Sequence[str]) -> dict[str, Tensor]:
+        pictures = {name: empty_bytes(self._picture_shape(number, name), shared=False) for name in names}
+        self._fill(number, {name: picture.numpy() for name, picture in pictures.items()})
+        values = {MASKS_KNOWN: self._masks_known[number, None]} if MASKS in pictures else {}
+        raw = RawBatch({name: one[None] for name, one in pictures.items()}, values, {}, (None,), (None,), {})
+        return {name: one[0] for name, one in self.finish(raw).items()}
 
     def poses(self) -> Tensor:
         """Poses of all eyes as stored, in micrometres, shape ``(N, S, 7)``."""
         with self._reader:
-            return torch.stack([*map(self._pose, range(len(self)))])
+            return torch.stack([*map(self._values.pose_um, range(len(self)))])
 
     def metadata(self) -> list[dict[str, Plain]]:
         """What is known of each eye, see ``fund2oct.data.loading.index.known_values``."""
@@ -253,7 +268,7 @@ class FundusOCTDataset(Dataset[dict[str, Any]]):
             pictures = buffers(number)
             try:
                 self._fill(number, {name: picture.numpy() for name, picture in pictures.items()})
-                return item, pictures, self._sample(number)
+                return item, pictures, self._values_of(number)
             except DataError as error:
                 if self.on_corrupt == "raise" or not isinstance(item, Draw):
                     raise
@@ -263,6 +278,9 @@ class FundusOCTDataset(Dataset[dict[str, Any]]):
 
     def _fill(self, number: int, pictures: dict[str, Array]) -> None:
         for name, picture in pictures.items():
+            if name == MASKS:
+                fill_masks(self._reader, self.keys[number], self._masks, picture)
+                continue
             slices = None if name == "fundus" else self._lines(number)[0]
             self._reader.read_into(self.keys[number], name, picture, slices)
             if self._to_even(number, name):
@@ -278,46 +296,14 @@ class FundusOCTDataset(Dataset[dict[str, Any]]):
             photo = pictures["fundus"].numpy()
             photo[...] = self.photometry(photo, seed=int(rng.integers(2**31)))
         if self.transform is not None:
-            own = {name: each.numpy() for name, each in pictures.items() if name != "rescan"}
+            own = {name: each.numpy() for name, each in pictures.items() if name not in ("rescan", MASKS)}
             apply_transform(self.transform, own, rng)
         photo_map = PhotoMap.draw(rng, self.photo_maps) if "fundus" in pictures and self.photo_maps else None
         return choices[choice] if choice else None, photo_map  # the identity comes first
 
-    def _sample(self, number: int) -> dict[str, Any]:
-        index = self._index
-        sample: dict[str, Any] = {}
-        if self._wants("volume"):
-            _, scan = self._lines(number)
-            _, n_depth, n_ascans = self.shape
-            if self._wants("fundus"):
-                sample["grid"] = index.grid(number, scan, n_ascans)
-            sample["pose_um"] = self._pose(number)
-            rows = index.shape(number, "volume")[1]
-            sample["spacing_z_mm"] = torch.tensor(float(index.spacings_mm[number, 1]) * rows / n_depth)
-            sample["surfaces_um"] = self._maps(number, "surfaces_um")
-            sample["surface_confidence"] = self._maps(number, "surface_confidence")[0]
-            sample["spacing_x_mm"] = torch.tensor(fmean(scan.length_mm) / n_ascans)
-            if "boundaries_um" in self._optional:
-                sample["boundaries_um"] = self._maps(number, "boundaries_um")
-        told = {"key": index.keys, "patient": index.patients, "laterality": index.lateralities}
-        told |= {"diagnosis": index.diagnoses, "metadata": index.metadata}
-        return sample | {name: column[number] for name, column in told.items()}
-
-    def _pose(self, number: int) -> Tensor:
-        stored = np.empty(self._index.shape(number, "pose_um"), np.float32)
-        self._reader.read_into(self.keys[number], "pose_um", stored)
-        if not np.isfinite(stored).all():
-            raise DataError(f"{self._where(number)}: pose_um: expected finite micrometres, found NaN")
-        slices, _ = self._lines(number)
-        return torch.from_numpy(stored if slices is None else stored[list(slices)])
-
-    def _maps(self, number: int, name: str) -> Tensor:
-        """Values at the A-scans of the batch, shape ``(n, S, X)``."""
-        stored = np.empty(self._index.shape(number, name), np.float32)
-        self._reader.read_into(self.keys[number], name, stored)
-        slices, _ = self._lines(number)
-        maps = torch.from_numpy(stored.reshape(-1, *stored.shape[-2:]))
-        return resample_ascans(maps if slices is None else maps[:, list(slices)], self.shape[2])
+    def _values_of(self, number: int) -> dict[str, Any]:
+        masks = {MASKS_KNOWN: self._masks_known[number]} if self._masks else {}
+        return self._values.of_eye(number) | masks
 
     def _lines(self, number: int) -> tuple[tuple[int, ...] | None, ScanPattern]:
         """The slices to read, None for all of them, and the lines under them."""
@@ -332,15 +318,22 @@ class FundusOCTDataset(Dataset[dict[str, Any]]):
     def _wants(self, name: str) -> bool:
         return name in NEEDED[self.content]
 
+    def _optional(self, name: str) -> list[str]:
+        """The name of an array that comes with volumes, where each eye has it."""
+        return [name] if self._wants("volume") and self._index.has(name).all() else []
+
     def _where(self, number: int) -> str:
-        return f"{self._reader.path_of(self.keys[number])}: eye {self.keys[number]!r}"
+        return self._reader.where(self.keys[number])
 
     def _picture_shape(self, number: int, name: str) -> tuple[int, ...]:
+        if name == MASKS:
+            return (len(self._masks), *self._index.shape(number, "fundus")[:2])
         found = self._index.shape(number, name)
         return found if name == "fundus" else (self.shape[0], *found[1:])
 
     def _common_stored(self, name: str) -> tuple[int, ...] | None:
-        sizes = self._index.shapes[name][:, 0 if name == "fundus" else 1 :]
+        on_photo = name in ("fundus", MASKS)
+        sizes = self._index.shapes["fundus" if on_photo else name][:, 0 if on_photo else 1 :]
         return self._picture_shape(0, name) if (sizes == sizes[0]).all() else None
 
 

@@ -4,24 +4,23 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
-from math import prod
-from pathlib import Path
+from math import nan, prod
 from typing import Any
-from weakref import WeakSet
 
 import torch
 from torch import Tensor, nn
 
-from fund2oct.by_path import check_named_by_user, import_by_path
 from fund2oct.data.augmenting.photo_map import PhotoMap
+from fund2oct.data.masks.networks import with_vessels
 from fund2oct.data.preparing.photo import resize
 from fund2oct.geometry import Symmetry
 
 Pictures = Tensor | list[Tensor]
 
-_ROUNDING = 1e-3
-_IN_RANGE: WeakSet[nn.Module] = WeakSet()
-"""Networks whose masks were seen to lie in [0, 1]."""
+MASKS = "masks"
+"""The picture of a raw batch that holds the masks of the photos."""
+MASKS_KNOWN = "masks_known"
+"""Which of them each eye has: a value of a raw batch, and of no batch that models see."""
 
 
 def empty_bytes(shape: tuple[int, ...], shared: bool) -> Tensor:
@@ -38,8 +37,8 @@ class RawBatch:
     """A batch as the processes of a loader read it: bytes, which take a quarter of the room of floats.
 
     Args:
-        pictures: uint8; ``fundus`` :math:`(B, H, H, 3)`, ``volume`` and ``rescan`` :math:`(B, S, Z, X)`,
-            each a list of B where the sizes differ.
+        pictures: uint8; ``fundus`` :math:`(B, H, H, 3)`, ``masks`` :math:`(B, M, H, H)`, ``volume`` and
+            ``rescan`` :math:`(B, S, Z, X)`, each a list of B where the sizes differ.
         values: the other entries of the batch, moved by the symmetries already.
         texts: keys, patients, lateralities, diagnoses and metadata of the eyes.
         symmetries: for each eye, how its pictures are still to be moved; None leaves them.
@@ -88,120 +87,40 @@ class Finish:
         size: ``(Z, X)`` of the volumes.
         vessels: a network that draws the vessels of photos ``(B, 3, H, H)`` in [0, 1] as maps
             ``(B, 1, H, H)`` in [0, 1]; they join the batch as ``vessels``.
+        masks: names of the masks that were read, in their order; each joins the batch under its name, shape
+            ``(B, 1, H, H)``, and is all NaN for an eye that has none.
     """
 
     fundus_px: int
     size: tuple[int, int]
     vessels: nn.Module | None = None
+    masks: tuple[str, ...] = ()
 
     def __call__(self, raw: RawBatch) -> dict[str, Any]:
         """Make the batch that models see, all pictures float32 in [0, 1]."""
+        values = dict(raw.values)
+        known = values.pop(MASKS_KNOWN, None)
         batch: dict[str, Any] = {}
         for name, many in raw.pictures.items():
             if name == "fundus":
-                photos = _stacked(many, lambda stack: stack.permute(0, 3, 1, 2), (self.fundus_px,) * 2)
-                batch["fundus"] = _moved_photos(photos, raw.symmetries, raw.photo_maps)
-            else:
+                batch |= self._photos(raw, known)
+            elif name != MASKS:
                 scans = _moved_scans(many, raw.symmetries)
                 batch[name] = _stacked(scans, lambda stack: stack, self.size)[:, None]
         pictures: dict[str, Any] = with_vessels(batch, self.vessels)
-        return pictures | raw.values | raw.texts
+        return pictures | values | raw.texts
 
-
-def vessels_of(path: str | None) -> nn.Module | None:
-    """The network that the setting ``vessel_network`` names; None where it names none."""
-    return load_mask_network(path) if path else None
-
-
-def with_vessels(batch: Any, network: nn.Module | None) -> Any:
-    """A batch with the map ``vessels``, if there is a network that draws it, and a photo."""
-    if network is None or "fundus" not in batch:
-        return batch
-    return batch | {"vessels": draw_mask(network, batch["fundus"], "vessel_network")}
-
-
-def draw_mask(network: nn.Module, photos: Tensor, name: str) -> Tensor:
-    """Draw a mask of photos, such as their vessels.
-
-    Args:
-        network: from :func:`load_mask_network`.
-        photos: in [0, 1], shape ``(B, 3, H, H)``.
-        name: of the mask or of the option, for errors.
-
-    Returns:
-        Masks in [0, 1], shape ``(B, 1, H, H)``.
-
-    Raises:
-        ValueError: if the network returns something else.
-    """
-    if photos.is_meta:  # a step that is only weighed: the network would lose its weights there
-        return photos[:, :1]
-    # No part of a model: it has to be told where the photos are.
-    with torch.no_grad():
-        maps = network.to(photos.device)(photos)
-    wanted = (len(photos), 1, *photos.shape[-2:])
-    if not isinstance(maps, Tensor) or tuple(maps.shape) != wanted:
-        found = tuple(maps.shape) if isinstance(maps, Tensor) else type(maps).__name__
-        raise ValueError(f"{name}: expected maps of shape {wanted}, found {found}")
-    if network not in _IN_RANGE or photos.device.type == "cpu":  # elsewhere once: a look waits for the device
-        low, high = float(maps.min()), float(maps.max())
-        if not (low >= -_ROUNDING and high <= 1 + _ROUNDING):  # nor NaN
-            raise ValueError(
-                f"{name}: expected maps in [0, 1], found {low:.3g} to {high:.3g}; "
-                "end the network with a sigmoid"
-            )
-        _IN_RANGE.add(network)
-    return maps.float()
-
-
-def load_mask_network(name: str, option: str = "vessel_network") -> nn.Module:
-    """Load a network that draws a mask of the photo, such as its vessels, ready for use.
-
-    Args:
-        name: path of a TorchScript file (``.pt``), or import path of a class or function without
-            arguments that returns a module.
-        option: what the user named it by, for errors.
-
-    Returns:
-        The network, frozen and in evaluation mode. It takes photos ``(B, 3, H, H)`` in [0, 1] and returns
-        masks ``(B, 1, H, H)`` in [0, 1].
-
-    Raises:
-        ValueError: if there is no such file or name, or it is no network.
-
-    Example:
-        >>> class RedChannel(nn.Module):
-        ...     def forward(self, photo: torch.Tensor) -> torch.Tensor:
-        ...         return photo[:, :1]
-        >>> torch.jit.trace(RedChannel(), torch.rand(1, 3, 48, 48)).save("vessels.pt")
-        >>> load_mask_network("vessels.pt")(torch.rand(2, 3, 64, 64)).shape
-        torch.Size([2, 1, 64, 64])
-    """
-    check_named_by_user(name)
-    if Path(name).is_file():
-        try:
-            network: Any = torch.jit.load(name, map_location="cpu")
-        except (RuntimeError, ValueError) as error:
-            reason = str(error).strip().splitlines()[0]
-            raise ValueError(f"{option}: {name}: not a TorchScript file ({reason})") from error
-    else:
-        try:
-            factory = import_by_path(name)
-        except ValueError as error:
-            raise ValueError(
-                f"{option}: expected a TorchScript file or an import path, found {error}"
-            ) from error
-        try:
-            network = factory()
-        except TypeError as error:
-            raise ValueError(
-                f"{option}: {name}: expected a class or function that needs no arguments: {error}"
-            ) from error
-    if not isinstance(network, nn.Module):
-        raise ValueError(f"{option}: {name}: expected a network, found {type(network).__name__}")
-    for parameter in network.parameters():  # one by one: TorchScript modules cannot do it at once
-        parameter.requires_grad_(False)
-    return network.eval()
+    def _photos(self, raw: RawBatch, known: Tensor | None) -> dict[str, Tensor]:
+        """The photos, and the masks, which lie on them and move with them."""
+        size = (self.fundus_px, self.fundus_px)
+        photos = _stacked(raw.pictures["fundus"], lambda stack: stack.permute(0, 3, 1, 2), size)
+        if known is None:
+            return {"fundus": _moved_photos(photos, raw.symmetries, raw.photo_maps)}
+        masks = _stacked(raw.pictures[MASKS], lambda stack: stack, size)
+        moved = _moved_photos(torch.cat([photos, masks], 1), raw.symmetries, raw.photo_maps)
+        photos, masks = moved[:, :3].contiguous(), moved[:, 3:]
+        masks = masks.masked_fill(~known[..., None, None], nan)
+        return {"fundus": photos, **dict(zip(self.masks, masks.split(1, 1), strict=True))}
 
 
 def _stacked(many: Pictures, arrange: Callable[[Tensor], Tensor], size: tuple[int, int]) -> Tensor:

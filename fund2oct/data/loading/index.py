@@ -15,6 +15,7 @@ from torch import Tensor
 
 from fund2oct.by_path import listed
 from fund2oct.data.loading.split import EyeName
+from fund2oct.data.masks.stored import held_masks
 from fund2oct.data.preparing.light_and_levels import LEVELS, LIGHT, is_done
 from fund2oct.data.preparing.slices import kept_lines
 from fund2oct.data.store.patients import one_name_each
@@ -22,7 +23,7 @@ from fund2oct.data.store.reader import EyeReader
 from fund2oct.eye import ARRAYS, SIMULATED, Array, DataError, Plain
 from fund2oct.geometry import Placement, RadialScan, ScanPattern
 
-_COLUMNS = ("key", "who", "placement", "spacing", "scan", "photo", "prepared", "simulated")
+_COLUMNS = ("key", "who", "placement", "spacing", "scan", "photo", "prepared", "simulated", "masks")
 
 
 @dataclass(frozen=True, eq=False)
@@ -50,6 +51,7 @@ class EyeIndex:
         prepared: what was done of :class:`fund2oct.data.preparing.preparation.Preparation` at import: to
             photos and to volumes, bool, shape ``(N, 2)``.
         simulated: whether each was simulated by :mod:`fund2oct.phantom`, bool, shape ``(N,)``.
+        masks: names of the masks of each photo that the file holds, with commas.
     """
 
     keys: tuple[str, ...]
@@ -66,6 +68,7 @@ class EyeIndex:
     photos: Array
     prepared: Array
     simulated: Array
+    masks: tuple[str, ...]
 
     @classmethod
     def read(
@@ -104,6 +107,7 @@ class EyeIndex:
             found["photo"].append(info.photo_digest.encode())
             found["prepared"].append((is_done(info.history, LIGHT), is_done(info.history, LEVELS)))
             found["simulated"].append(str(info.fields["source"]).startswith(SIMULATED))
+            found["masks"].append(sys.intern(",".join(held_masks(info))))
             for name, (_, dims) in ARRAYS.items():
                 shapes[name].append(shape_of.get(name, (0,) * len(dims)))
         texts = [json.dumps(scan.to_dict()).encode() for scan in scans]
@@ -127,6 +131,7 @@ class EyeIndex:
             np.array(found["photo"], "S64"),
             np.array(found["prepared"], bool).reshape(-1, 2),
             np.array(found["simulated"], bool),
+            tuple(found["masks"]),
         )
 
     def __len__(self) -> int:
@@ -154,6 +159,7 @@ class EyeIndex:
             self.photos[rows],
             self.prepared[rows],
             self.simulated[rows],
+            pick(self.masks),
         )
 
     def of_keys(self, keys: Iterable[str]) -> EyeIndex:

@@ -10,7 +10,7 @@ import numpy as np
 
 from fund2oct.by_path import listed
 from fund2oct.data.loading.index import EyeIndex
-from fund2oct.data.loading.split import PARTS, Part
+from fund2oct.data.loading.split import PARTS, Part, split_patients
 from fund2oct.eye import SEARCHED, Array, DataError, some_of
 
 if TYPE_CHECKING:
@@ -130,6 +130,31 @@ def given_parts(
     if absent := [key for of_part in keys.values() for key in of_part if key not in known]:
         raise DataError(f"{name}: split names {len(absent)} eyes that are not there: {some_of(absent)}")
     return {part: index.of_keys(keys.get(part, ())) for part in PARTS}
+
+
+def parts_of(
+    index: EyeIndex,
+    known: Iterable[str],
+    name: str,
+    split: Mapping[str, Iterable[str]] | None,
+    fractions: tuple[float, float],
+    seed: int,
+) -> dict[Part, EyeIndex]:
+    """The eyes of each part, as a user gives them, or by a hash of the patient.
+
+    Args:
+        index: what is known of the eyes that can be taken.
+        known: keys of all eyes of the file.
+        name: what messages call the data.
+        split: see :func:`given_parts`; None splits by patient.
+        fractions: of the patients to validate and to test on, see
+            :func:`~fund2oct.data.loading.split.split_patients`.
+        seed: as there.
+    """
+    if split is not None:
+        return given_parts(index, split, known, name)
+    parts = split_patients(index.patients, *fractions, seed)
+    return {part: index.of_patients(chosen) for part, chosen in zip(PARTS, parts, strict=True)}
 
 
 def leaks(parts: Mapping[Part, EyeIndex]) -> list[str]:

@@ -100,13 +100,13 @@ def crop_retina(photo: Array, circle: RetinaCircle, size_px: int) -> Array:
     """Cut out the square around the circle and resize it, by the filter of every later resize of photos.
 
     Args:
-        photo: RGB uint8, shape ``(rows, columns, 3)``.
+        photo: RGB uint8, shape ``(rows, columns, 3)``, or a mask of it, ``(rows, columns)``.
         circle: the circle of retina, from :func:`find_retina`.
         size_px: width of the result.
 
     Returns:
-        RGB uint8, shape ``(size_px, size_px, 3)``, black outside the photo and, where the circle was
-        found, outside the circle.
+        Uint8, shape ``(size_px, size_px, 3)``, or ``(size_px, size_px)`` of a mask, black outside the photo
+        and, where the circle was found, outside the circle.
 
     Example:
         >>> photo = np.asarray(Image.open("photo.png"))
@@ -123,7 +123,7 @@ def crop_retina(photo: Array, circle: RetinaCircle, size_px: int) -> Array:
         return square
     offset = np.arange(size_px) + 0.5 - size_px / 2
     inside = np.hypot(offset[:, None], offset[None]) <= size_px / 2
-    return np.where(inside[..., None], square, np.uint8(0))
+    return np.where(inside[..., None] if square.ndim == 3 else inside, square, np.uint8(0))
 
 
 def _shrink(photo: Array) -> tuple[Array, float]:

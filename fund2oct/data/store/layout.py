@@ -103,6 +103,11 @@ class EyeInfo:
         return dict(self.fields["history"])
 
     @property
+    def mask_names(self) -> tuple[str, ...]:
+        """Names of the masks of the photo, in their order."""
+        return tuple(self.fields["mask_names"])
+
+    @property
     def arrays(self) -> dict[str, tuple[int, ...]]:
         """Shape of each array that the eye has."""
         return {name: stored.shape for name, stored in self.stored.items()}
@@ -115,8 +120,9 @@ class EyeInfo:
         return str(self.fields["sha256"]) or crc32
 
     def eye(self, arrays: Mapping[str, Array | None]) -> Eye:
-        """The eye, with its arrays."""
-        return Eye(key=self.key, **(self.fields | dict(arrays)))
+        """The eye, with its arrays; names of masks that are not among these are left out."""
+        fields = self.fields if "masks" in arrays else self.fields | {"mask_names": ()}
+        return Eye(key=self.key, **(fields | dict(arrays)))
 
 
 def check_compression(compression: str) -> None:
@@ -274,6 +280,7 @@ def _plain_fields(eye: Eye) -> dict[str, Any]:
         "scan": None if eye.scan is None else eye.scan.to_dict(),
         # JSON has no NaN.
         "spacing_mm": [None if math.isnan(length) else float(length) for length in eye.spacing_mm],
+        **({"mask_names": list(eye.mask_names)} if eye.mask_names else {}),
     }
 
 
@@ -283,6 +290,7 @@ def _parse(key: str, values: dict[str, Any], n_arrays: int) -> EyeInfo:
     fields["scan"] = None if values["scan"] is None else ScanPattern.from_dict(values["scan"])
     s, z, x = (math.nan if length is None else float(length) for length in values["spacing_mm"])
     fields["spacing_mm"] = (s, z, x)
+    fields["mask_names"] = tuple(values.get("mask_names", ()))
     arrays = {
         name: StoredArray(entry["dtype"], tuple(entry["shape"]), tuple(entry["crc32"]))
         for name, entry in values["arrays"].items()

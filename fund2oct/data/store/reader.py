@@ -75,6 +75,10 @@ class EyeReader:
         """The file that holds an eye."""
         return self._shard(key).path
 
+    def where(self, key: str) -> str:
+        """The file and the eye, as messages name them."""
+        return f"{self.path_of(key)}: eye {key!r}"
+
     def read(self, key: str, skip: Collection[str] = ()) -> Eye:
         """Read an eye, but for the optional arrays named in ``skip``.
 

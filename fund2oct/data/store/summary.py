@@ -29,7 +29,8 @@ class FileSummary:
         n_with_pose: number of volumes whose pose is stored.
         n_with_surfaces: number of volumes whose pose and surfaces are stored.
         counts: for each thing that differs from eye to eye (``laterality``, ``diagnosis``, ``photo`` and
-            ``volume`` by their shape, ``scan``, ``also``, ``metadata``, ``source``, ``compression``), the
+            ``volume`` by their shape, ``scan``, ``also``, ``masks``, ``metadata``, ``source``,
+            ``compression``), the
             number of eyes with each value, most often first.
 
     Example:
@@ -62,7 +63,9 @@ class FileSummary:
             f"photo: {told['photo']}",
             f"volume (S, Z, X): {told['volume']}; {self.n_with_pose} with pose, {self.n_with_surfaces} with "
             "pose and surfaces",
-            *(f"{what}: {told[what]}" for what in ("scan", "also", "metadata", "source")),
+            *(f"{what}: {told[what]}" for what in ("scan", "also")),
+            *([f"masks: {told['masks']}"] if self.counts["masks"] else []),
+            *(f"{what}: {told[what]}" for what in ("metadata", "source")),
             f"on disk: {self.n_bytes / 2**20:.1f} MiB, compression {told['compression']}",
         ]
 
@@ -99,6 +102,7 @@ def summarise_file(path: EyePaths) -> FileSummary:
         "volume": (_size(info, "volume", 3) for info in infos),
         "scan": (info.scan.kind for info in volumes if info.scan),
         "also": (name for info in infos for name in info.arrays if name not in _MAIN),
+        "masks": (name for info in infos for name in info.mask_names),
         "metadata": (name for info in infos for name in info.fields["metadata"]),
         "source": (_field(info, "source") for info in infos),
         "compression": compressions,

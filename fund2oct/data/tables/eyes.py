@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import PureWindowsPath
 from typing import Literal
 
 from fund2oct.data.formats.stacks import volume_name
+from fund2oct.data.tables.masks import MASK_COLUMN, is_mask_column, mask_columns
 from fund2oct.data.tables.spreadsheet import (
     Table,
     as_number,
@@ -23,21 +24,11 @@ from fund2oct.geometry import Line
 Unit = Literal["px", "mm"]
 ENDS = ("x0", "y0", "x1", "y1")
 COLUMNS = (
-    *(
-        "photo",
-        "volume",
-        "key",
-        "patient",
-        "laterality",
-        "diagnosis",
-        "bscan",
-        "slice",
-        "lines_px",
-        "lines_mm",
-    ),
+    *("photo", "volume", "key", "patient", "laterality", "diagnosis", "bscan", "slice"),
+    *("lines_px", "lines_mm"),
     *(f"{end}_{unit}" for unit in ("px", "mm") for end in ENDS),
 )
-"""What a column may be; any other is kept as metadata."""
+"""What a column may be, beside ``mask_NAME``; any other is kept as metadata."""
 
 OF_LINES = COLUMNS[10:]
 """Where the line of a B-scan begins and ends."""
@@ -79,6 +70,7 @@ class EyeRow:
         diagnosis: free text, empty where the table names none.
         metadata: all other columns.
         lines: where the slices lie; None where the table does not tell it.
+        masks: names of the files of the photo's masks, by the names of the masks.
     """
 
     where: str
@@ -90,6 +82,7 @@ class EyeRow:
     diagnosis: str = ""
     metadata: dict[str, Plain] = field(default_factory=dict)
     lines: GivenLines | None = None
+    masks: dict[str, str] = field(default_factory=dict)
 
     @property
     def name(self) -> str:
@@ -117,6 +110,11 @@ class EyeRow:
     def label(self) -> str:
         """Row and file, as the report calls it."""
         return f"{self.where}: {self.photo or self.volume or 'no file'}"
+
+
+def our_columns(tables: Sequence[Table], columns: Mapping[str, str]) -> tuple[str, ...]:
+    """:data:`COLUMNS`, and the columns of masks that tables have, or that a user names."""
+    return COLUMNS + mask_columns([*columns, *(name for table in tables for name in table.columns)])
 
 
 def read_eyes(table: Table) -> tuple[list[EyeRow], list[tuple[str, str]], list[str]]:
@@ -166,7 +164,7 @@ def read_eyes(table: Table) -> tuple[list[EyeRow], list[tuple[str, str]], list[s
 
 def _metadata(table: Table, notes: list[str]) -> list[dict[str, Plain]]:
     found: list[dict[str, Plain]] = [{} for _ in table.rows]
-    names = [name for name in table.columns if name and name not in COLUMNS]
+    names = [name for name in table.columns if name and name not in COLUMNS and not is_mask_column(name)]
     for name in names:
         values, note = plain_values(table, name)
         if note:
@@ -234,8 +232,9 @@ def eye_of_rows(
         if all(row.get(name) == value for row in metadata[1:])
     }
     differing = {name for row in metadata for name in row} - set(same)
-    photo = texts.pop("photo", "")
-    return EyeRow(where_of(numbers), photo, **texts, metadata=same, lines=_lines(rows, columns)), differing
+    drawn = {name.removeprefix(MASK_COLUMN): _one(name, rows) for name in columns if is_mask_column(name)}
+    told = {"lines": _lines(rows, columns), "masks": {name: file for name, file in drawn.items() if file}}
+    return EyeRow(where_of(numbers), texts.pop("photo", ""), **texts, metadata=same, **told), differing
 
 
 def _in_order(rows: list[tuple[int, dict[str, str]]]) -> Callable[[int], float]:

@@ -10,6 +10,7 @@ from typing import Generic, TypeVar
 
 from fund2oct.data.formats.naming import plain_name
 from fund2oct.data.tables.eyes import EyeRow, GivenLines, read_eyes
+from fund2oct.data.tables.files import find_file
 from fund2oct.data.tables.lines import columns_of_lines, eyes_of_lines
 from fund2oct.data.tables.spreadsheet import Table, some
 from fund2oct.eye import DataError, Plain
@@ -127,6 +128,30 @@ def known_of_photos(table: Table) -> OfPhotos[dict[str, Plain]]:
     for where, reason in refused:
         raise DataError(f"{table.path}: {where}: {reason}")
     return OfPhotos.of(table.path, [(eye, _known(eye)) for eye in eyes])
+
+
+def masks_of_photos(table: Table) -> OfPhotos[dict[str, Path] | DataError]:
+    """The files of the masks of a table's photos.
+
+    Args:
+        table: as :func:`known_of_photos` takes it.
+
+    Returns:
+        For each photo the files by the names of the masks, without those of empty cells, or the error that
+        says which cannot be found.
+
+    Raises:
+        DataError: as :func:`known_of_photos`.
+    """
+    _check_columns(table)
+    found = list[tuple[EyeRow, dict[str, Path] | DataError]]()
+    for eye in read_eyes(table)[0]:
+        try:
+            files = {name: find_file(table.path.parent, file)[0] for name, file in eye.masks.items()}
+            found.append((eye, files))
+        except DataError as error:
+            found.append((eye, error))
+    return OfPhotos.of(table.path, found)
 
 
 def _check_columns(table: Table) -> None:

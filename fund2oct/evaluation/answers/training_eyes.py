@@ -12,7 +12,7 @@ from torch.nn import functional as F
 from torch.utils.data import default_collate
 
 from fund2oct.data import FundusOCTDataModule
-from fund2oct.data.loading.finish import vessels_of, with_vessels
+from fund2oct.data.masks.networks import vessels_of, with_vessels
 from fund2oct.geometry import Symmetry
 from fund2oct.metrics.eyes.layers import Surfaces
 from fund2oct.models import Batch, VolumeModel

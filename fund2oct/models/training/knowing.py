@@ -11,8 +11,9 @@ import torch
 from torch import Tensor, nn
 
 from fund2oct.by_path import listed
-from fund2oct.data.loading.finish import draw_mask, load_mask_network
 from fund2oct.data.loading.index import known_values
+from fund2oct.data.masks.networks import draw_mask, load_mask_network
+from fund2oct.data.masks.stored import masks_of
 from fund2oct.data.preparing.photo import photo_tensor
 from fund2oct.eye import DataError, Eye
 from fund2oct.models.batch import Batch
@@ -44,7 +45,8 @@ class KnowingModule(EncodingModule):
 
         Args:
             conditions: names of scalars, see :class:`fund2oct.models.training.conditions.Conditions`.
-            masks: names of masks. One without a network is an entry of the batch.
+            masks: names of masks. One without a network is an entry of the batch, such as those that the
+                datamodule reads from its file.
             mask_networks: see :meth:`draw_masks`.
 
         Raises:
@@ -62,7 +64,7 @@ class KnowingModule(EncodingModule):
 
         Args:
             mask_networks: by the name of a mask a network, as
-                :func:`fund2oct.data.loading.finish.load_mask_network` takes it.
+                :func:`fund2oct.data.masks.networks.load_mask_network` takes it.
 
         Raises:
             ValueError: if the model takes no such mask, or there is no such network.
@@ -112,8 +114,9 @@ class KnowingModule(EncodingModule):
                 )
             if lacking := [name for name in self.undrawn_masks if name not in batch]:
                 raise ValueError(
-                    f"masks: {', '.join(lacking)}: neither in the batch nor drawn by a network; name one "
-                    "in mask_networks (data.init_args.vessel_network draws vessels), or leave the mask out"
+                    f"masks: {', '.join(lacking)}: neither in the batch nor drawn by a network; name it in "
+                    "data.init_args.masks where the file holds it, or name a network that draws it in "
+                    "mask_networks (data.init_args.vessel_network draws vessels), or leave the mask out"
                 )
             known = known.withheld(NoiseSource.of_keys(batch["key"], self.seed + self.global_step))
         return {"known": known}
@@ -128,6 +131,8 @@ class KnowingModule(EncodingModule):
         batch: dict[str, Any] = {name: [text] for name, text in told.items()}
         if self.mask_networks and eye.fundus is not None:
             batch["fundus"] = photo_tensor(eye.fundus).to(self.device)
+        held = masks_of(eye) if self.masks else {}
+        batch |= {name: held[name].to(self.device) for name in self.undrawn_masks if name in held}
         return self.known(batch)
 
     def _conditions(self, batch: Mapping[str, Any]) -> Tensor | None:

@@ -14,8 +14,9 @@ from typing import Any
 
 from fund2oct.data import Eye
 from fund2oct.data.preparing.placing import PhotoPlacement
-from fund2oct.data.tables.eyes import COLUMNS, GivenLines
-from fund2oct.data.tables.photos import known_of_photos, lines_of_photos
+from fund2oct.data.tables.eyes import GivenLines, our_columns
+from fund2oct.data.tables.masks import MASK_COLUMN, is_mask_column
+from fund2oct.data.tables.photos import known_of_photos, lines_of_photos, masks_of_photos
 from fund2oct.data.tables.spreadsheet import read_table, renamed_tables
 from fund2oct.export.formats import known_formats
 from fund2oct.export.replacing import why_no_result
@@ -23,7 +24,8 @@ from fund2oct.eye import DataError, Plain
 from fund2oct.geometry import Placement
 from fund2oct.models import VolumeModel, load_model
 from fund2oct.models.checkpoint import find_model, import_class
-from fund2oct.models.generate import PhotoReader, ReadyPhoto, compared, complete
+from fund2oct.models.predicting.generate import compared, complete
+from fund2oct.models.predicting.photo_reader import PhotoReader, ReadyPhoto
 from fund2oct.models.uncertainty.draws import check_has_intervals
 from fund2oct.networks.registration import at_given_places
 from fund2oct.outputs import OutputError, check_files
@@ -114,7 +116,7 @@ def predict(
         lines: a table that tells for each photo where its B-scans lie, a row each, as
             ``fund2oct import table`` reads it; by default they lie as in the training.
         table: what is known of each eye, a row each with its ``photo``, as ``fund2oct import table`` reads
-            it; of it is taken what the model was trained with.
+            it, files of masks among them; of it is taken what the model was trained with.
         columns: the tables' own names of our columns, as ``fund2oct import table`` has them.
         metadata: what is known of all eyes, by name, where the table says nothing.
         mask_networks: networks that draw the masks that the model was trained with, by name.
@@ -168,10 +170,13 @@ def predict(
     footer = f"{type(network).__name__}, {Path(checkpoint).name}. {network.task.provenance()} {_FOOTER}"
     wanted = seed if intervals else None
     results = Results(Path(out), formats, figure_formats, theme, footer, overwrite, wanted)
-    tables = dict(zip(given, renamed_tables([*map(read_table, given)], columns or {}, COLUMNS), strict=True))
+    read_tables = [*map(read_table, given)]
+    ours = our_columns(read_tables, columns or {})
+    tables = dict(zip(given, renamed_tables(read_tables, columns or {}, ours), strict=True))
     lines_of = lines_of_photos(tables[Path(lines)]).find(found) if lines else {}
     known_of = known_of_photos(tables[Path(table)]).find(found) if table else {}
-    told = {photo: (lines_of.get(photo), known_of.get(photo)) for photo in found}
+    masks_of = masks_of_photos(tables[Path(table)]).find(found) if table else {}
+    told = {photo: (lines_of.get(photo), known_of.get(photo), masks_of.get(photo)) for photo in found}
     networks = {mask: content_digest(path) or path for mask, path in (mask_networks or {}).items()}
     by, shared = (
         model_digest(Path(checkpoint)),
@@ -179,7 +184,11 @@ def predict(
     )
 
     def made_from(photo: Path) -> dict[str, str]:
-        options = options_digest(photo.stem, *told[photo], *shared)
+        of_lines, known, masks = told[photo]
+        drawn = (
+            {name: content_digest(file) for name, file in masks.items()} if isinstance(masks, dict) else {}
+        )
+        options = options_digest(photo.stem, of_lines, known, drawn, *shared)
         return {"photo": content_digest(photo), "model": by, "options": options}
 
     todo, done, others = list[tuple[Path, str]](), dict[Path, PredictedPhoto](), list[str]()
@@ -206,7 +215,10 @@ def predict(
         why_not=lambda path: why_no_result(path, written[path], generated=True),
     )
     results.folder.mkdir(parents=True, exist_ok=True)
-    read = partial(_read, PhotoReader.of(network, placement, metadata), lines, table)
+    there = tables[Path(table)].columns if table else ()
+    drawn_masks = [name.removeprefix(MASK_COLUMN) for name in there if is_mask_column(name)]
+    reader = PhotoReader.of(network, placement, metadata, drawn_masks)
+    read = partial(_read, reader, lines, table)
     n_ahead = 2 * workers if len(todo) >= _WORTH_A_PROCESS else 0
     with process_pool(workers) if n_ahead else nullcontext(Here()) as pool:
         for photo, name, ready in with_progress(
@@ -246,13 +258,16 @@ def _read(
     photo: Path,
     lines: GivenLines | DataError | None,
     known: Mapping[str, Plain] | None,
+    masks: Mapping[str, Path] | DataError | None,
 ) -> ReadyPhoto:
     for what, told, table in (("its lines", lines, lines_table), ("what is known of it", known, known_table)):
         if table is not None and told is None:
             raise DataError(f"{photo}: expected {what} in {table}, found no row for this photo")
-    if isinstance(lines, DataError):
-        raise lines
-    return reader.read(photo, lines, known)
+    for wrong in (lines, masks):
+        if isinstance(wrong, DataError):
+            raise wrong
+    assert not isinstance(lines, DataError) and not isinstance(masks, DataError)
+    return reader.read(photo, lines, known, masks)
 
 
 def _complete(network: VolumeModel, ready: ReadyPhoto, name: str, seed: int, draw: bool) -> Eye:

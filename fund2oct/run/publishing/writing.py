@@ -15,7 +15,7 @@ from fund2oct.eye import Array
 from fund2oct.geometry import Placement
 from fund2oct.models import VolumeModel, load_model
 from fund2oct.models.checkpoint import import_class
-from fund2oct.models.generate import generate
+from fund2oct.models.predicting.generate import generate
 from fund2oct.models.published import CARD, CONFIG, WEIGHTS, read_config, write_published
 from fund2oct.models.thickness import predict_thickness
 from fund2oct.networks.features import FeatureNetwork

@@ -13,7 +13,7 @@ from fund2oct.data.importing.volumes import import_volumes
 from fund2oct.data.preparing.photo import PhotoOptions
 from fund2oct.data.preparing.scans import ScanOptions
 from fund2oct.geometry import RadialScan
-from fund2oct.models.generate import PhotoReader
+from fund2oct.models.predicting.photo_reader import PhotoReader
 from fund2oct.phantom import PhantomConfig, simulate_eye
 
 SPACING_MM = (0.3, 0.02, 0.1)

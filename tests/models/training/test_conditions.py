@@ -13,11 +13,11 @@ from torch.utils.data import DataLoader
 
 from fund2oct.callbacks import MemoryCallback
 from fund2oct.data import EyeReader, EyeWriter, FundusOCTDataModule, FundusOCTDataset
-from fund2oct.data.loading.finish import draw_mask, load_mask_network
+from fund2oct.data.masks.networks import draw_mask, load_mask_network
 from fund2oct.evaluation.answers.controls import surface_answers, told_otherwise
 from fund2oct.evaluation.checkpoints import HeldOutEyes, evaluate_checkpoints, missing_note
 from fund2oct.models import Pix2Vol, SurfaceModel, load_model
-from fund2oct.models.generate import PhotoReader
+from fund2oct.models.predicting.photo_reader import PhotoReader
 from fund2oct.models.published import write_published
 from fund2oct.networks.known import Known
 from fund2oct.networks.noise import NoiseSource

@@ -2,29 +2,24 @@
 
 from __future__ import annotations
 
-import hashlib
 import math
-import os
 import warnings
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
-from PIL import Image, ImageOps
+from PIL import Image
 
-from fund2oct.data.formats.exam import read_photo_file
-from fund2oct.data.formats.naming import known_text, laterality_of, side_of
-from fund2oct.data.preparing.lines import locate_lines
-from fund2oct.data.preparing.photo import PhotoOptions, photo_tensor, prepare_photo, resize_photo
+from fund2oct.data.preparing.photo import photo_tensor
 from fund2oct.data.preparing.placing import PhotoPlacement
 from fund2oct.data.tables.eyes import GivenLines
-from fund2oct.eye import GENERATED, Array, DataError, Eye, Plain
+from fund2oct.eye import Array, DataError, Eye, Plain
 from fund2oct.geometry import Placement, ScanPattern
-from fund2oct.models.training.conditions import Conditions
-from fund2oct.models.uncertainty.familiar import photo_distance, unknown_note, unlike_note
+from fund2oct.models.predicting.photo_reader import PhotoReader, ReadyPhoto
+from fund2oct.models.uncertainty.familiar import photo_distance, unlike_note
 from fund2oct.networks.layered.surface_predictor import SurfacePredictor
 from fund2oct.networks.noise import NoiseSource, eye_seed
 from fund2oct.networks.registration import at_given_places
@@ -39,138 +34,6 @@ _FAR_MM = 1.5
 """A correction of the place that is larger is worth a look."""
 
 
-@dataclass(frozen=True, eq=False)
-class ReadyPhoto:
-    """A photo as a model takes it, with the lines that are to be drawn.
-
-    Args:
-        eye: with the photo, without a volume.
-        scan: the lines, as many as the model has slices.
-        spacing_mm: of the volume ``(s, z, x)``, in millimetres.
-        notes: what is unusual, or uncertain.
-    """
-
-    eye: Eye
-    scan: ScanPattern
-    spacing_mm: tuple[float, float, float]
-    notes: tuple[str, ...]
-
-
-@dataclass(frozen=True)
-class PhotoReader:
-    """Brings photos to the form of those of a model's training; it may be sent to another process.
-
-    Args:
-        options: what is done to a photo.
-        fundus_px: width of the model's photos.
-        scan: the lines of the training.
-        spacing_mm: of its volumes ``(s, z, x)``, in millimetres.
-        shape: of the model's volumes, ``(S, Z, X)``.
-        conditions: what the model is told of an eye beside its photo.
-        metadata: what is known of all eyes, by name.
-    """
-
-    options: PhotoOptions
-    fundus_px: int
-    scan: ScanPattern
-    spacing_mm: tuple[float, float, float]
-    shape: tuple[int, int, int]
-    conditions: Conditions = field(default_factory=Conditions)
-    metadata: Mapping[str, Plain] = field(default_factory=dict)
-
-    @classmethod
-    def of(
-        cls,
-        model: VolumeModel,
-        placement: Placement | PhotoPlacement | None = None,
-        metadata: Mapping[str, Plain] | None = None,
-    ) -> PhotoReader:
-        """The reader of the photos of a trained model, see :meth:`VolumeModel.predict`."""
-        if model.task is None:
-            raise ValueError("model: knows nothing of its data; load it with fund2oct.load_model")
-        task = model.task
-        task.conditions.told(metadata or {})  # refuse it before a photo is read
-        if model.undrawn_masks:
-            one = model.undrawn_masks[0]
-            warnings.warn(
-                f"the model was trained with masks that are missing: {', '.join(model.undrawn_masks)}; name "
-                f"their networks, as in --mask {one}=NETWORK or model.draw_masks({{{one!r}: NETWORK}})",
-                stacklevel=3,
-            )
-        if unknown := unknown_note(model):
-            warnings.warn(unknown, stacklevel=3)
-        options = task.preparation.photo_options(placement or Placement(), task.fundus_px)
-        return cls(
-            options, task.fundus_px, task.scan, task.spacing_mm, model.shape, task.conditions,
-            dict(metadata or {}),
-        )  # fmt: skip
-
-    def read(
-        self,
-        photo: str | Path | Array | Image.Image,
-        lines: GivenLines | None = None,
-        known: Mapping[str, Plain] | None = None,
-    ) -> ReadyPhoto:
-        """Read and prepare a photo.
-
-        Args:
-            photo: a picture file, RGB bytes, or an image of Pillow in RGB.
-            lines: where its B-scans lie; None takes those of the training.
-            known: what is known of this eye, by name. Side and diagnosis are the eye's; of the rest is taken
-                what the model is told.
-
-        Raises:
-            DataError: if the photo or its lines cannot be used.
-        """
-        path = Path(photo) if isinstance(photo, str | os.PathLike) else None
-        picture, history, file_notes = read_photo_file(path) if path else (_checked(photo), {}, ())
-        key = path.stem if path else f"photo-{hashlib.sha256(picture.tobytes()).hexdigest()[:12]}"
-        own = {name: value for name, value in (known or {}).items() if name in self.conditions.fields}
-        try:
-            metadata, told_notes = self.conditions.told({**self.metadata, **own})
-            side = side_of(str((known or {}).get("laterality", "")))
-        except ValueError as error:
-            raise DataError(f"{path or key}: {error}") from None
-        by_name = laterality_of(key) if path else ""
-        laterality = str(metadata.pop("laterality", side or by_name))
-        # Lines in pixels of the photo say themselves where they lie.
-        told = lines is not None and lines.unit == "px"
-        options = replace(self.options, placement=None) if told else self.options
-        prepared = prepare_photo(picture, options, laterality)
-        notes, placed = [*file_notes, *told_notes, *prepared.notes], prepared.placement
-        if by_name and laterality != by_name:
-            notes.append(
-                f"its name says {by_name}, and it is taken for {laterality or 'unknown'} as was told"
-            )
-        scan, spacing_mm = self.scan, self.spacing_mm
-        n_slices, _, n_ascans = self.shape
-        if lines is not None:
-            if len(lines.ends) != n_slices:
-                raise DataError(
-                    f"expected {n_slices} lines, as the model has slices, found {len(lines.ends)}"
-                )
-            # Lines in pixels are taken to be as long as those of the training.
-            half_width_mm = self.options.placement.half_width_mm if self.options.placement else None
-            located = locate_lines(
-                lines, spacing_mm, n_ascans, prepared.circle, picture.shape[:2], half_width_mm
-            )
-            scan, spacing_mm, placed = located.scan, located.spacing_mm, located.placement or placed
-            notes += located.notes
-        eye = Eye(
-            key=key,
-            patient=key,
-            laterality=laterality,
-            fundus=resize_photo(prepared.fundus, self.fundus_px),
-            placement=placed,
-            diagnosis=known_text(metadata.pop("diagnosis", (known or {}).get("diagnosis"))),
-            metadata=metadata,
-            source=f"{GENERATED} from {path.name if path else 'an array'}",
-            history=prepared.history | history,
-            sha256=hashlib.sha256(path.read_bytes()).hexdigest() if path else "",
-        )
-        return ReadyPhoto(eye, scan, spacing_mm, tuple(f"{path or key}: {note}" for note in notes))
-
-
 def predict(
     model: VolumeModel,
     photo: str | Path | Array | Image.Image,
@@ -179,9 +42,18 @@ def predict(
     draw: bool = False,
     lines: GivenLines | None = None,
     metadata: Mapping[str, Plain] | None = None,
+    masks: Mapping[str, str | Path] | None = None,
 ) -> Eye:
     """Generate the volume of one photo, see :meth:`VolumeModel.predict`."""
-    ready = compared(model, PhotoReader.of(model, placement, metadata).read(photo, lines))
+    files = {name: Path(file) for name, file in (masks or {}).items()}
+    for name in files:
+        if name not in model.undrawn_masks:
+            told = ", ".join(model.undrawn_masks) or "none"
+            raise ValueError(
+                f"mask {name}: expected a mask that the model is told and no network draws: {told}"
+            )
+    reader = PhotoReader.of(model, placement, metadata, files)
+    ready = compared(model, reader.read(photo, lines, masks=files))
     for note in ready.notes:
         warnings.warn(note, stacklevel=3)
     return complete(model, ready, rng, draw)
@@ -284,21 +156,6 @@ def find_place(model: Any, fundus: Array, placement: Placement, scan: ScanPatter
         correction = network.registration(network.encoder(photo_tensor(fundus).to(device)), grid)
     found: Placement = correction.moved_placement(placement)
     return found
-
-
-def _checked(photo: Any) -> Array:
-    if isinstance(photo, Image.Image):
-        photo = np.asarray(ImageOps.exif_transpose(photo))
-    if not isinstance(photo, np.ndarray):
-        found = type(photo).__name__
-        raise DataError(f"photo: expected a file, an array or an image of Pillow, found {found}")
-    picture: Array = photo
-    if picture.dtype != np.uint8 or picture.ndim != 3 or picture.shape[2] != 3:
-        raise DataError(
-            f"photo: expected RGB bytes, uint8 (rows, columns, 3), or a file, found {picture.dtype} "
-            f"{picture.shape}"
-        )
-    return picture
 
 
 def generate(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from functools import cached_property
 from pathlib import Path
 from typing import Any, Literal
@@ -13,16 +14,20 @@ from pytorch_lightning.utilities.rank_zero import rank_zero_info, rank_zero_warn
 from torch import Tensor
 from torch.utils.data import DataLoader
 
+from fund2oct.by_path import listed
 from fund2oct.data.augmenting.own import Transform, load_transform
 from fund2oct.data.augmenting.symmetry import Symmetries
 from fund2oct.data.loading.dataset import FundusOCTDataset
-from fund2oct.data.loading.finish import Finish, RawBatch, vessels_of
+from fund2oct.data.loading.finish import Finish, RawBatch
 from fund2oct.data.loading.index import EyeIndex
 from fund2oct.data.loading.loader import EyeLoader, StartMethod, as_they_are
 from fund2oct.data.loading.order import Balance, check_mixture, mixed_order
-from fund2oct.data.loading.regularity import Content, given_parts, irregularities, leaks, usable_eyes
+from fund2oct.data.loading.regularity import Content, irregularities, leaks, parts_of, usable_eyes
 from fund2oct.data.loading.sampler import EvaluationSampler, TrainSampler, even_batch_size
-from fund2oct.data.loading.split import PARTS, Part, SeenEyes, of_many_patients, split_patients
+from fund2oct.data.loading.split import PARTS, Part, SeenEyes, of_many_patients
+from fund2oct.data.masks.networks import vessels_of
+from fund2oct.data.masks.stored import check_held, check_wanted, held_told
+from fund2oct.data.modules.skipped import note_skipped
 from fund2oct.data.preparing.preparation import Preparation
 from fund2oct.data.store.reader import EyeReader
 from fund2oct.data.store.shards import plain_paths
@@ -64,7 +69,9 @@ class FundusOCTDataModule(pl.LightningDataModule):
         even_light: whether to even out the illumination of photos, where the importer has not.
         even_levels: whether to bring volumes of different scanners to like intensities, likewise.
         vessel_network: a network that draws a photo's vessels, which join the batch as ``vessels``, see
-            :func:`~fund2oct.data.loading.finish.load_mask_network`.
+            :func:`~fund2oct.data.masks.networks.load_mask_network`.
+        masks: names of masks of the photo that the file holds, which join the batch under their names, see
+            :class:`~fund2oct.data.loading.dataset.FundusOCTDataset`; one eye at least must have each.
         on_corrupt: whether a damaged eye stops a training, or is replaced by the next readable one of
             the epoch, named and counted. In an evaluation it always raises.
         start_method: how workers are started, ``"fork"``, ``"spawn"`` or ``"forkserver"``; None: as usual.
@@ -105,6 +112,7 @@ class FundusOCTDataModule(pl.LightningDataModule):
         even_light: bool = False,
         even_levels: bool = False,
         vessel_network: str | None = None,
+        masks: Sequence[str] = (),
         on_corrupt: Literal["raise", "skip"] = "raise",
         start_method: StartMethod | None = None,
         drop_last: bool = True,
@@ -122,7 +130,7 @@ class FundusOCTDataModule(pl.LightningDataModule):
         self._name = self.path if isinstance(self.path, str) else ", ".join(self.path)
         check_mixture(self.path, weights, balance)
         self.batch_size, self.num_workers = batch_size, num_workers
-        self.val_fraction, self.test_fraction = val_fraction, test_fraction
+        self._fractions = val_fraction, test_fraction
         self.seed, self.split_seed, self.split = seed, split_seed, split
         self.weights = weights
         self.balance: Balance | None = balance
@@ -130,7 +138,8 @@ class FundusOCTDataModule(pl.LightningDataModule):
         self.on_corrupt: Literal["raise", "skip"] = on_corrupt
         self.start_method: StartMethod | None = start_method
         self.drop_last, self.n_validation_eyes = drop_last, n_validation_eyes
-        self.vessel_network = vessel_network
+        self.vessel_network, self.masks = vessel_network, tuple(listed(masks))
+        check_wanted(self.masks, content, {"vessels"} if vessel_network else set())
         self.corrupt: dict[str, str] = {}
         """Why each eye that was skipped could not be read, by key, as far as this process met it."""
         self._augmentation: dict[str, Any] = {
@@ -145,6 +154,7 @@ class FundusOCTDataModule(pl.LightningDataModule):
             "volume_shape": volume_shape,
             "even_light": even_light,
             "even_levels": even_levels,
+            "masks": self.masks,
             "seed": seed,
         }
 
@@ -161,7 +171,8 @@ class FundusOCTDataModule(pl.LightningDataModule):
             rank_zero_warn(f"{self._name}: {warning}")
         of = f" on {self.n_validation_eyes} of {n_val}" if self.n_validation_eyes < n_val else f" {n_val}"
         validate = f", to validate{of}" if n_val else ""  # an evaluation has no such part
-        rank_zero_info(f"{self._name}: {n_train} eyes to train{validate}, {n_test} to test")
+        masks = held_told(self._parts["train"].masks, self.masks)
+        rank_zero_info(f"{self._name}: {n_train} eyes to train{validate}, {n_test} to test{masks}")
 
     @cached_property
     def train_dataset(self) -> FundusOCTDataset:
@@ -209,8 +220,8 @@ class FundusOCTDataModule(pl.LightningDataModule):
         """Which eyes are trained on, validated on and kept for the test, as a checkpoint stores it."""
         with EyeReader(self.path) as reader:
             digest = reader.digest()
-        fractions = f"val_fraction {self.val_fraction:g}, test_fraction {self.test_fraction:g}"
-        drawn = f"split_seed {self.split_seed}, {fractions}"
+        val, test = self._fractions
+        drawn = f"split_seed {self.split_seed}, val_fraction {val:g}, test_fraction {test:g}"
         split = drawn if self.split is None else "parts as they were given"
         names = {part: tuple(self._parts[part].names()) for part in PARTS}
         return SeenEyes(self._name, digest, split, names)
@@ -269,21 +280,12 @@ class FundusOCTDataModule(pl.LightningDataModule):
         """Make the batch that models see of the bytes that a loader passed on."""
         if not isinstance(batch, RawBatch):
             return batch
-        self._note_skipped(batch.skipped)
+        note_skipped(batch.skipped, self.corrupt, self.trainer)
         return self._finish(batch)
-
-    def _note_skipped(self, skipped: dict[str, str]) -> None:
-        new = {key: reason for key, reason in skipped.items() if key not in self.corrupt}
-        for key, reason in new.items():
-            self.corrupt[key] = reason
-            rank_zero_warn(f"{reason}; another eye takes its place ({len(self.corrupt)} so far)")
-            if self.trainer:
-                for logger in self.trainer.loggers:
-                    logger.log_metrics({"data/corrupt_eyes": len(self.corrupt)}, self.trainer.global_step)
 
     @cached_property
     def _finish(self) -> Finish:
-        return Finish(self.fundus_px, self.shape[1:], vessels_of(self.vessel_network))
+        return Finish(self.fundus_px, self.shape[1:], vessels_of(self.vessel_network), self.masks)
 
     @cached_property
     def _parts(self) -> dict[Part, EyeIndex]:
@@ -294,11 +296,8 @@ class FundusOCTDataModule(pl.LightningDataModule):
         for note in notes:
             rank_zero_info(note)
         index = index.subset(np.flatnonzero(usable))
-        if self.split is not None:
-            parts = given_parts(index, self.split, keys, self._name)
-        else:
-            split = split_patients(index.patients, self.val_fraction, self.test_fraction, self.split_seed)
-            parts = {part: index.of_patients(chosen) for part, chosen in zip(PARTS, split, strict=True)}
+        check_held(index.masks, self.masks, self._name)
+        parts = parts_of(index, keys, self._name, self.split, self._fractions, self.split_seed)
         for leak in leaks(parts):
             rank_zero_warn(f"{self._name}: {leak}")
         return parts

@@ -9,9 +9,9 @@ import pytorch_lightning as pl
 from pytorch_lightning.utilities import CombinedLoader
 from torch.utils.data import DataLoader
 
-from fund2oct.data.loading.datamodule import FundusOCTDataModule
 from fund2oct.data.loading.loader import StartMethod
 from fund2oct.data.loading.split import SeenEyes
+from fund2oct.data.modules.datamodule import FundusOCTDataModule
 
 _VOLUMES_SEED = 7919
 """Added to the seed of the volumes. With one seed, photos and volumes of one file would come in one order, as
@@ -27,14 +27,14 @@ class UnpairedDataModule(pl.LightningDataModule):
     photos first (``dataloader_idx`` 0), then through the volumes (1).
 
     Args:
-        photos: arguments of :class:`~fund2oct.data.loading.datamodule.FundusOCTDataModule`, ``path`` among
+        photos: arguments of :class:`~fund2oct.data.modules.datamodule.FundusOCTDataModule`, ``path`` among
             them; every eye with a photo is taken, paired or not.
         volumes: the same for the volumes.
         batch_size: photos, and volumes, in a batch of each process.
         num_workers: processes that read ahead, for each side.
         seed: decides the orders of the training eyes and their augmentation, those of photos and volumes
             independently of each other.
-        on_corrupt: see :class:`~fund2oct.data.loading.datamodule.FundusOCTDataModule`.
+        on_corrupt: see :class:`~fund2oct.data.modules.datamodule.FundusOCTDataModule`.
         start_method: how the processes are started, as there.
         split_seed: decides which patients are in which part, for both sides.
 

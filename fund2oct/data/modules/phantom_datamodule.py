@@ -9,7 +9,7 @@ from typing import Any, Literal
 import numpy as np
 from pytorch_lightning.utilities.rank_zero import rank_zero_warn
 
-from fund2oct.data.loading.datamodule import FundusOCTDataModule
+from fund2oct.data.modules.datamodule import FundusOCTDataModule
 from fund2oct.data.store.layout import EyeInfo
 from fund2oct.data.store.reader import EyeReader
 from fund2oct.eye import DataError, Eye

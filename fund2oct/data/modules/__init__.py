@@ -1,0 +1,1 @@
+"""Lightning's datamodules: eyes for training, validation and test."""
