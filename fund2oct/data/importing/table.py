@@ -23,7 +23,7 @@ from fund2oct.data.tables.eyes import EyeRow, our_columns, read_eyes
 from fund2oct.data.tables.files import files_of, find_file, find_volume
 from fund2oct.data.tables.lines import columns_of_lines, with_lines
 from fund2oct.data.tables.patients import repeated_keys, with_patients
-from fund2oct.data.tables.spreadsheet import read_table, renamed_tables, some
+from fund2oct.data.tables.spreadsheet import Table, read_table, renamed_tables, some
 from fund2oct.eye import DataError, Eye
 from fund2oct.geometry import Placement
 
@@ -86,13 +86,13 @@ def import_table(
     eyes, more = with_patients(eyes, read, no_patients)
     candidates = [_left_out(name, reason) for name, reason in refused]
     repeated = dict(repeated_keys(eyes))
-    of_lines = [] if more_tables else columns_of_lines(read)
+    no_lines = _without_lines(read, paths[1:])
     missing = []
     for eye in eyes:
         try:
             if eye.label in repeated:
                 raise DataError(repeated[eye.label])
-            candidates.append(_candidate(path.parent, eye, options, of_lines))
+            candidates.append(_candidate(path.parent, eye, options, no_lines))
         except DataError as error:
             missing.append(f"{eye.label}: {error}")
             candidates.append(_left_out(eye.label, str(error)))
@@ -111,7 +111,20 @@ def _check_most(path: Path, wrong: Sequence[str], n_eyes: int) -> None:
         )
 
 
-def _candidate(folder: Path, eye: EyeRow, options: ImportOptions, of_lines: Sequence[str]) -> Candidate:
+def _without_lines(table: Table, of_lines: Sequence[Path]) -> str:
+    """Why an eye without lines cannot be used, unless its volume tells them; empty if no table does."""
+    if of_lines:
+        return f"expected its lines in {of_lines[0]}, found none for this eye"
+    columns = columns_of_lines(table)
+    if not columns:
+        return ""
+    return (
+        f"expected its lines, found empty cells in {', '.join(columns)}; fill them, or import eyes without "
+        "lines from a table without these columns"
+    )
+
+
+def _candidate(folder: Path, eye: EyeRow, options: ImportOptions, no_lines: str) -> Candidate:
     if not eye.photo and not eye.volume:
         raise DataError("expected a photo, a volume or both, found neither")
     notes: list[str] = []
@@ -132,11 +145,11 @@ def _candidate(folder: Path, eye: EyeRow, options: ImportOptions, of_lines: Sequ
         raise _no_photo(masks)
     if scanned is None:
         told = options.scan.pattern is not None or options.scan.radial
-        if volume and of_lines and eye.lines is None and not told:  # any place would be made up
-            return _left_out(
-                eye.label,
-                f"expected its lines, found empty cells in {', '.join(of_lines)}; fill them, or import eyes "
-                "without lines from a table without these columns",
+        if volume and no_lines and eye.lines is None and not told:  # any place would be made up
+            return _left_out(eye.label, no_lines)
+        if eye.scan_number:
+            raise DataError(
+                "scan_number: expected a scanner's file as the volume, found another kind of file"
             )
         read = partial(_read, eye, options, photo, volume, masks, tuple(notes))
     else:
@@ -195,14 +208,7 @@ def _read_scanned(
     notes: tuple[str, ...],
 ) -> tuple[Eye, list[str]]:
     """Read an eye whose volume is a scanner's file. What the table says goes before what the file tells."""
-    scans = format_of(file).scans(file)
-    if len(scans) > 1:
-        listed = "; ".join(f"{number}. {scan}" for number, scan in enumerate(scans, 1))
-        raise DataError(
-            f"{file}: expected one scan, found {len(scans)} ({listed}); export the one of this row into a "
-            "file of its own, or take fund2oct import vendor, which makes an eye of each, without the photo"
-        )
-    exam = read_exam(file, 0, options, eye.lines)
+    exam = read_exam(file, _number_of_scan(file, eye.scan_number), options, eye.lines)
     laterality, contradictions = _side(eye, exam.laterality)
     more = [*notes, *contradictions, *exam.notes]
     if options.scan.axes is not None or options.scan.flip:
@@ -234,6 +240,20 @@ def _read_scanned(
     make = make_scanned_eye if photo is None else make_eye
     exam = replace(exam, notes=tuple(more))
     return make(exam, options, eye.name, eye.patient, eye.lines, diagnosis=eye.diagnosis)
+
+
+def _number_of_scan(file: Path, said: str) -> int:
+    """Which scan of a scanner's file a row means, counted from 0."""
+    scans = format_of(file).scans(file)
+    if not said and len(scans) == 1:
+        return 0
+    if said in (numbers := [str(number) for number in range(1, len(scans) + 1)]):
+        return int(said) - 1
+    listed = "; ".join(f"{number}. {scan}" for number, scan in zip(numbers, scans, strict=True))
+    raise DataError(
+        f"{file}: scan_number: expected which of {len(scans)} scans belongs to this row ({listed}), found "
+        f"{said or 'none'}; fund2oct import vendor makes an eye of each, without the photo"
+    )
 
 
 def _side(eye: EyeRow, scanned: str = "") -> tuple[str, list[str]]:

@@ -24,13 +24,13 @@ from fund2oct.geometry import Line
 Unit = Literal["px", "mm"]
 ENDS = ("x0", "y0", "x1", "y1")
 COLUMNS = (
-    *("photo", "volume", "key", "patient", "laterality", "diagnosis", "bscan", "slice"),
+    *("photo", "volume", "scan_number", "key", "patient", "laterality", "diagnosis", "bscan", "slice"),
     *("lines_px", "lines_mm"),
     *(f"{end}_{unit}" for unit in ("px", "mm") for end in ENDS),
 )
 """What a column may be, beside ``mask_NAME``; any other is kept as metadata."""
 
-OF_LINES = COLUMNS[10:]
+OF_LINES = COLUMNS[11:]
 """Where the line of a B-scan begins and ends."""
 
 _OF_BSCANS = ("bscan", "slice", *OF_LINES)
@@ -64,6 +64,7 @@ class EyeRow:
         where: its row or rows.
         photo: name of the file, empty where there is none.
         volume: name of the file, the folder or the pattern, or the pictures with bars between them.
+        scan_number: which of several scans in a scanner's file, counted from 1, empty for the only one.
         key: empty where the table names none.
         patient: name of the patient, empty where the table names none.
         laterality: side of the eye as the table spells it, such as ``R``; empty where it names none.
@@ -76,6 +77,7 @@ class EyeRow:
     where: str
     photo: str
     volume: str = ""
+    scan_number: str = ""
     key: str = ""
     patient: str = ""
     laterality: str = ""
@@ -219,7 +221,7 @@ def eye_of_rows(
     numbers = [number for number, _ in rows]
     texts = {
         name: _one(name, rows)
-        for name in ("photo", "volume", "key", "patient", "laterality", "diagnosis")
+        for name in ("photo", "volume", "scan_number", "key", "patient", "laterality", "diagnosis")
         if name in columns
     }
     if "bscan" in columns:

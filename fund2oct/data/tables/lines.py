@@ -46,7 +46,8 @@ def with_lines(eyes: list[EyeRow], table: Table) -> tuple[list[EyeRow], list[tup
             them. A name in other capitals is found too, if one eye of each table only has it.
 
     Returns:
-        The eyes; the name of each that cannot be used, with the reason; and notes.
+        The eyes, without lines where the second table has none for a volume of the first; the name of each
+        that cannot be used, with the reason; and notes.
 
     Raises:
         DataError: if the second table lacks a column, or one of its rows does not tell which eye it is of.
@@ -80,7 +81,10 @@ def with_lines(eyes: list[EyeRow], table: Table) -> tuple[list[EyeRow], list[tup
         elif problem:
             refused.append((eye.label, problem))
         elif own is None or own.lines is None:
-            refused.append((eye.label, f"expected its lines in {table.path}, found none for this {by}"))
+            if eye.volume:  # which may tell its lines itself
+                joined.append(eye)
+            else:
+                refused.append((eye.label, f"expected its lines in {table.path}, found none for this {by}"))
         elif own.volume and eye.volume:
             refused.append(
                 (eye.label, f"its B-scans are named in both tables; leave one out of {table.path}")

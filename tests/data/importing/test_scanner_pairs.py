@@ -4,6 +4,7 @@ import csv
 import hashlib
 import math
 import os
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -163,17 +164,45 @@ def test_the_photo_of_the_table_goes_before_that_in_the_file(folder, photo):
     assert any(placed in note for note in notes)
 
 
-def test_a_file_of_several_scans_is_refused_with_what_it_holds(folder, monkeypatch):
+def test_a_row_says_which_of_several_scans_is_its_own(folder, monkeypatch):
     (folder / "e1.e2e").write_bytes(b"x")
     ends = (raster_ends((0, 0)) / MM_A_DEGREE).tolist()
     metas = [{"scan_pattern": 3, "start_pos": a, "end_pos": b, "scale_y": 0.0039} for a, b in ends]
     play_e2e(monkeypatch, metas, n_scans=2)
-    message = (
-        r"e1.e2e: expected one scan, found 2 \(1. OS, 5 B-scans; 2. OS, 5 B-scans\); export the one of .*"
-        "take fund2oct import vendor"
-    )
-    with pytest.raises(DataError, match=message):
-        import_row(folder, volume="e1.e2e")
+    listed = r"\(1. OS, 5 B-scans; 2. OS, 5 B-scans\)"
+    for said, found in (("", "none"), ("3", "3"), ("0", "0"), ("second", "second")):
+        message = (
+            rf"e1.e2e: scan_number: expected which of 2 scans .* {listed}, found {found}; .* import vendor"
+        )
+        with pytest.raises(DataError, match=message):
+            import_row(folder, volume="e1.e2e", scan_number=said)
+    read = []
+    e2e = SCANNER_FORMATS[".e2e"]
+    noted = replace(e2e, read=lambda path, number: read.append(number) or e2e.read(path, number))
+    monkeypatch.setitem(SCANNER_FORMATS, ".e2e", noted)
+    for number in ("1", "2"):
+        eye, _ = import_row(folder, volume="e1.e2e", scan_number=number)
+        assert eye.volume is not None and eye.fundus is not None
+    assert read == [0, 1]
+    write_vol(folder / "e1.vol")
+    with pytest.raises(DataError, match="found 2; fund2oct import vendor"):
+        import_row(folder, volume="e1.vol", scan_number="2")
+    tifffile.imwrite(folder / "e1.tif", np.zeros((5, 40, 56), np.uint8), photometric="minisblack")
+    with pytest.raises(DataError, match="scan_number: expected a scanner's file as the volume"):
+        import_row(folder, volume="e1.tif", scan_number="1")
+
+
+def test_a_second_table_need_not_list_a_scanners_file(folder, photo):
+    write_vol(folder / "e1.vol")
+    tifffile.imwrite(folder / "e2.tif", np.zeros((5, 40, 56), np.uint8), photometric="minisblack")
+    for name in ("a_OD.png", "b_OD.png"):
+        Image.fromarray(photo).save(folder / name)
+    (folder / "t.csv").write_text("key,photo,volume,patient\ne1,a_OD.png,e1.vol,p\ne2,b_OD.png,e2.tif,q\n")
+    (folder / "lines.csv").write_text("key,x0_px,y0_px,x1_px,y1_px\ne3,0,0,9,9\n")
+    report = import_table(folder / "t.csv", folder / "eyes.h5", OPTIONS, lines=folder / "lines.csv")
+    assert report.imported == ["e1"]
+    ((_, said),) = report.skipped
+    assert said == f"expected its lines in {folder / 'lines.csv'}, found none for this eye"
 
 
 def test_a_scanners_file_among_volumes_is_told_where_it_is_read(folder):
