@@ -259,9 +259,10 @@ def _text_problems(eye: Eye) -> list[str]:
         found.append("patient: expected a name, found none; splits are made by patient")
     if eye.laterality not in LATERALITIES:
         found.append(f"laterality: expected one of {LATERALITIES}, found {eye.laterality!r}")
-    names, n_masks = eye.mask_names, 0 if eye.masks is None or eye.fundus is None else len(eye.masks)
-    if len(names) != n_masks or len({*names}) < n_masks:
-        found.append(f"mask_names: expected a name of its own for each of {n_masks} masks, found {names}")
+    names, n_masks = eye.mask_names, 0 if eye.masks is None else len(eye.masks)
+    words = [isinstance(name, str) and name.isidentifier() for name in names]
+    if len(names) != n_masks or len({*names}) < n_masks or not all(words) or (names and eye.fundus is None):
+        found.append(f"mask_names: expected a word for each of {n_masks} masks of a photo, found {names}")
     return found
 
 

@@ -194,7 +194,8 @@ def _simulate_behind(
     seen = SeenAnatomy(photographed.fundus, found.fovea, found.disc, found.half_width_mm)
     eye, notes = _searched(simulate_behind_photo(seen, seed, number, config, key, photographed.patient))
     history = {name: photographed.history[name] for name in _OF_THE_PHOTO if name in photographed.history}
-    return replace(eye, sha256=photographed.sha256, history=eye.history | history), notes
+    eye = replace(eye, sha256=photographed.sha256, history=eye.history | history)
+    return replace(eye, masks=photographed.masks, mask_names=photographed.mask_names), notes
 
 
 def _searched(eye: Eye) -> tuple[Eye, list[str]]:

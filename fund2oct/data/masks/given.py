@@ -34,6 +34,7 @@ def read_masks(files: Mapping[str, Path], photo: Array) -> tuple[dict[str, Array
         DataError: if a file cannot be read, or is no mask of this photo.
 
     Example:
+        >>> from PIL import Image
         >>> drawn = np.zeros((144, 176), np.uint8)
         >>> drawn[60:80, 100:120] = 1
         >>> Image.fromarray(drawn).save("disc.png")

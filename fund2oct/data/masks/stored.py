@@ -128,6 +128,12 @@ def fill_masks(reader: EyeReader, key: str, names: Sequence[str], out: Array) ->
 
     Raises:
         DataError: if the eye cannot be read.
+
+    Example:
+        >>> masks = np.empty((1, 48, 48), np.uint8)
+        >>> fill_masks(EyeReader("eyes.h5"), "sim3-0000000-OD", ["lesion"], masks)
+        >>> np.unique(masks).tolist()
+        [0, 255]
     """
     held = reader.info(key).mask_names
     for name, mask in zip(names, out, strict=True):

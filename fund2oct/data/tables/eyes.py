@@ -235,8 +235,9 @@ def eye_of_rows(
     }
     differing = {name for row in metadata for name in row} - set(same)
     drawn = {name.removeprefix(MASK_COLUMN): _one(name, rows) for name in columns if is_mask_column(name)}
-    told = {"lines": _lines(rows, columns), "masks": {name: file for name, file in drawn.items() if file}}
-    return EyeRow(where_of(numbers), texts.pop("photo", ""), **texts, metadata=same, **told), differing
+    masks = {name: file for name, file in drawn.items() if file}
+    photo, lines = texts.pop("photo", ""), _lines(rows, columns)
+    return EyeRow(where_of(numbers), photo, **texts, metadata=same, lines=lines, masks=masks), differing
 
 
 def _in_order(rows: list[tuple[int, dict[str, str]]]) -> Callable[[int], float]:

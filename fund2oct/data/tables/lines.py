@@ -90,7 +90,8 @@ def with_lines(eyes: list[EyeRow], table: Table) -> tuple[list[EyeRow], list[tup
                 (eye.label, f"its B-scans are named in both tables; leave one out of {table.path}")
             )
         else:
-            joined.append(replace(eye, lines=own.lines, volume=eye.volume or own.volume))
+            volume, masks = eye.volume or own.volume, own.masks | eye.masks
+            joined.append(replace(eye, lines=own.lines, volume=volume, masks=masks))
     used = {place for places in found for place in places}
     if left := [eye.key or eye.photo for place, eye in enumerate(given) if place not in used]:
         notes.append(f"{table.path}: gives lines of eyes that are not in the other table: {some(left)}")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Generic, TypeVar
@@ -130,11 +130,12 @@ def known_of_photos(table: Table) -> OfPhotos[dict[str, Plain]]:
     return OfPhotos.of(table.path, [(eye, _known(eye)) for eye in eyes])
 
 
-def masks_of_photos(table: Table) -> OfPhotos[dict[str, Path] | DataError]:
+def masks_of_photos(table: Table, names: Collection[str]) -> OfPhotos[dict[str, Path] | DataError]:
     """The files of the masks of a table's photos.
 
     Args:
         table: as :func:`known_of_photos` takes it.
+        names: of the masks that are wanted.
 
     Returns:
         For each photo the files by the names of the masks, without those of empty cells, or the error that
@@ -147,8 +148,8 @@ def masks_of_photos(table: Table) -> OfPhotos[dict[str, Path] | DataError]:
     found = list[tuple[EyeRow, dict[str, Path] | DataError]]()
     for eye in read_eyes(table)[0]:
         try:
-            files = {name: find_file(table.path.parent, file)[0] for name, file in eye.masks.items()}
-            found.append((eye, files))
+            drawn = {name: file for name, file in eye.masks.items() if name in names}
+            found.append((eye, {name: find_file(table.path.parent, file)[0] for name, file in drawn.items()}))
         except DataError as error:
             found.append((eye, error))
     return OfPhotos.of(table.path, found)

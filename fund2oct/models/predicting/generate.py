@@ -48,9 +48,9 @@ def predict(
     files = {name: Path(file) for name, file in (masks or {}).items()}
     for name in files:
         if name not in model.undrawn_masks:
-            told = ", ".join(model.undrawn_masks) or "none"
+            known = ", ".join(model.undrawn_masks) or "none"
             raise ValueError(
-                f"mask {name}: expected a mask that the model is told and no network draws: {told}"
+                f"mask {name}: expected one that the model is told, and no network draws: {known}"
             )
     reader = PhotoReader.of(model, placement, metadata, files)
     ready = compared(model, reader.read(photo, lines, masks=files))

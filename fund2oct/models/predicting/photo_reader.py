@@ -143,9 +143,7 @@ class PhotoReader:
         prepared = prepare_photo(picture, options, laterality)
         files = {name: file for name, file in (masks or {}).items() if name in self.masks}
         drawn, mask_notes = read_masks(files, picture)
-        mask_notes += [
-            f"its mask {name} was not given, and is missing" for name in self.masks if name not in files
-        ]
+        mask_notes += [f"its mask {name} is missing" for name in self.masks if name not in files]
         notes, placed = [*file_notes, *told_notes, *prepared.notes, *mask_notes], prepared.placement
         if by_name and laterality != by_name:
             notes.append(

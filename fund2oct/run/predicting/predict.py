@@ -175,7 +175,7 @@ def predict(
     tables = dict(zip(given, renamed_tables(read_tables, columns or {}, ours), strict=True))
     lines_of = lines_of_photos(tables[Path(lines)]).find(found) if lines else {}
     known_of = known_of_photos(tables[Path(table)]).find(found) if table else {}
-    masks_of = masks_of_photos(tables[Path(table)]).find(found) if table else {}
+    masks_of = masks_of_photos(tables[Path(table)], network.undrawn_masks).find(found) if table else {}
     told = {photo: (lines_of.get(photo), known_of.get(photo), masks_of.get(photo)) for photo in found}
     networks = {mask: content_digest(path) or path for mask, path in (mask_networks or {}).items()}
     by, shared = (
@@ -188,7 +188,7 @@ def predict(
         drawn = (
             {name: content_digest(file) for name, file in masks.items()} if isinstance(masks, dict) else {}
         )
-        options = options_digest(photo.stem, of_lines, known, drawn, *shared)
+        options = options_digest(photo.stem, of_lines, known, *([drawn] if drawn else []), *shared)
         return {"photo": content_digest(photo), "model": by, "options": options}
 
     todo, done, others = list[tuple[Path, str]](), dict[Path, PredictedPhoto](), list[str]()
@@ -215,8 +215,8 @@ def predict(
         why_not=lambda path: why_no_result(path, written[path], generated=True),
     )
     results.folder.mkdir(parents=True, exist_ok=True)
-    there = tables[Path(table)].columns if table else ()
-    drawn_masks = [name.removeprefix(MASK_COLUMN) for name in there if is_mask_column(name)]
+    columns_there = tables[Path(table)].columns if table else ()
+    drawn_masks = [name.removeprefix(MASK_COLUMN) for name in columns_there if is_mask_column(name)]
     reader = PhotoReader.of(network, placement, metadata, drawn_masks)
     read = partial(_read, reader, lines, table)
     n_ahead = 2 * workers if len(todo) >= _WORTH_A_PROCESS else 0

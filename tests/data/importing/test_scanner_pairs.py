@@ -192,6 +192,17 @@ def test_a_row_says_which_of_several_scans_is_its_own(folder, monkeypatch):
         import_row(folder, volume="e1.tif", scan_number="1")
 
 
+def test_masks_lie_on_the_photo_beside_a_scanners_file(folder, photo):
+    write_vol(folder / "e1.vol")
+    bright = photo[..., 1] > np.quantile(photo[..., 1], 0.9)
+    Image.fromarray(bright).save(folder / "bright.png")
+    eye, _ = import_row(folder, volume="e1.vol", mask_bright="bright.png")
+    assert eye.mask_names == ("bright",) and eye.volume is not None
+    assert eye.fundus[eye.masks[0] > 200, 1].min() > eye.fundus[eye.masks[0] < 50, 1].mean()
+    with pytest.raises(DataError, match=r"expected a photo, on which its masks lie \(bright\), found none"):
+        import_row(folder, photo="", volume="e1.vol", mask_bright="bright.png")
+
+
 def test_a_second_table_need_not_list_a_scanners_file(folder, photo):
     write_vol(folder / "e1.vol")
     tifffile.imwrite(folder / "e2.tif", np.zeros((5, 40, 56), np.uint8), photometric="minisblack")

@@ -12,9 +12,11 @@ from fund2oct.data import DataError, EyeReader
 from fund2oct.data.importing.assemble import ImportOptions
 from fund2oct.data.importing.table import import_table
 from fund2oct.data.masks.given import read_masks
+from fund2oct.data.tables.eyes import read_eyes
+from fund2oct.data.tables.spreadsheet import read_table
 from fund2oct.phantom import PhantomConfig, simulate_eye
 
-ROWS, COLUMNS, TOP, LEFT, WIDTH = 150, 210, 11, 35, 128
+ROWS, COLUMNS, TOP, LEFT, WIDTH = 150, 210, 9, 35, 128
 DOT = (90, 70)
 """Row and column of a dot on the photo."""
 
@@ -44,10 +46,13 @@ def folder(tmp_path, photo):
     return tmp_path
 
 
-def import_rows(folder, *rows, name="eyes.csv", **options):
-    with (folder / name).open("w", newline="") as file:
+def import_rows(folder, *rows, overwrite=True, **options):
+    with (folder / "eyes.csv").open("w", newline="") as file:
         csv.writer(file).writerows(rows)
-    return import_table(folder / name, folder / "eyes.h5", ImportOptions(fundus_px=64), True, **options)
+    options = {"no_patients": "patient" not in rows[0], **options}
+    return import_table(
+        folder / "eyes.csv", folder / "eyes.h5", ImportOptions(fundus_px=64), overwrite, **options
+    )
 
 
 def centre(weights):
@@ -67,8 +72,12 @@ def test_a_mask_lies_on_the_stored_photo_where_it_lay_on_the_whole_one(folder):
     with EyeReader(folder / "eyes.h5") as reader:
         eye, other = map(reader.read, reader.keys)
         assert reader.info("p1_OD").mask_names == ("dot", "drusen") and other.masks is None
-    green = np.clip(eye.fundus[..., 1].astype(float) - eye.fundus[..., 0], 0, None)
-    assert np.abs(centre(eye.masks[0].astype(float)) - centre(green)).max() < 0.5
+    green = np.clip(eye.fundus[..., 1].astype(float) - eye.fundus[..., 0] - 40, 0, None)
+    assert np.abs(centre(eye.masks[0].astype(float)) - centre(green)).max() < 0.2
+    circle = [eye.history[f"circle_{name}"] for name in ("row", "column", "radius")]
+    # From the corner of the picture, where the middle of its first pixel is at a half.
+    expected = 32 + (np.array(DOT) + 0.5 - circle[:2]) * 32 / circle[2]
+    assert np.abs(centre(eye.masks[0].astype(float)) + 0.5 - expected).max() < 0.1
     share = disc().sum() / (np.pi * eye.history["circle_radius"] ** 2)
     assert eye.masks[0].mean() / 255 == pytest.approx(share * np.pi / 4, rel=0.1)
     assert eye.masks[1].max() == 0  # graded, and nothing was found
@@ -132,3 +141,33 @@ def test_a_mask_is_black_outside_and_of_one_level_inside(tmp_path, photo):
         read(disc(), "volume")
     with pytest.raises(DataError, match="mask 'soft drusen': expected a name of letters, digits and _"):
         read(disc(), "soft drusen")
+
+
+def test_a_mask_that_has_changed_is_read_anew(folder):
+    rows = ("photo", "mask_dot"), ("p1_OD.png", "dot.png"), ("p2_OS.png", "dot.png")
+    import_rows(folder, *rows)
+    Image.fromarray(disc(9.0)).save(folder / "dot.png")
+    import_rows(folder, *rows)
+    with EyeReader(folder / "eyes.h5") as reader:
+        wide = reader.read("p1_OD").masks
+    assert wide.mean() / 255 == pytest.approx(np.pi * 81 / (4 * 64**2), rel=0.1)  # the circle has radius 64
+
+
+def test_rows_of_bscans_name_a_mask_once_and_do_not_contradict_each_other(folder):
+    Image.fromarray(np.zeros((40, 56), np.uint8)).save(folder / "b0.png")
+    rows = [("key", "photo", "bscan", "patient", "mask_dot")]
+    rows += [("one", "p1_OD.png", "b0.png", "p1", mask) for mask in ("", "dot.png")]
+    rows += [("two", "p2_OS.png", "b0.png", "p2", mask) for mask in ("none.png", "dot.png")]
+    with (folder / "eyes.csv").open("w", newline="") as file:
+        csv.writer(file).writerows(rows)
+    eyes, refused, _ = read_eyes(read_table(folder / "eyes.csv"))
+    assert [(eye.key, eye.masks) for eye in eyes] == [("one", {"dot": "dot.png"})]
+    assert "mask_dot: expected the same in all rows of an eye" in refused[0][1]
+
+
+def test_notes_on_masks_are_told(folder):
+    Image.fromarray(~disc()).save(folder / "inverted.png")
+    report = import_rows(folder, ("photo", "mask_dot"), ("p1_OD.png", "INVERTED.png"), ("p2_OS.png", ""))
+    said = [note for _, note in report.notes]
+    assert "the table calls inverted.png INVERTED.png" in said
+    assert any("mask dot covers 100% of the photo; is it inverted?" in note for note in said)
