@@ -43,12 +43,12 @@ def import_table(
     r"""Import the eyes that a table lists, each row with a photo, a volume, or both.
 
     Paths are relative to the table. A volume is a file, a folder of pictures, a pattern as in
-    ``eye7/*.png``, or pictures with bars between them; or a scanner's file of one scan, whose lines, side
-    and metadata come along where the table does not tell them. A table may also have a row for each B-scan,
-    with its picture as ``bscan`` and the ends of its line. Without a key, the photo's or the volume's name is
-    the key; without a laterality, the key or the name of photo or volume may tell it. A column ``mask_NAME``
-    names the files of a mask of the photos, see :func:`fund2oct.data.masks.given.read_masks`. Further columns
-    become metadata.
+    ``eye7/*.png``, or pictures with bars between them; or a scanner's file, whose lines, side and metadata
+    come along where the table does not tell them, and of whose scans ``scan_number`` names one. A table may
+    also have a row for each B-scan, with its picture as ``bscan`` and the ends of its line. Without a key,
+    the photo's or the volume's name is the key; without a laterality, the key or the name of photo or volume
+    may tell it. A column ``mask_NAME`` names the files of a mask of the photos, see
+    :func:`fund2oct.data.masks.given.read_masks`. Further columns become metadata.
 
     Args:
         table: a text file with a header: CSV with commas or semicolons, or TSV.
@@ -148,9 +148,8 @@ def _candidate(folder: Path, eye: EyeRow, options: ImportOptions, no_lines: str)
         if volume and no_lines and eye.lines is None and not told:  # any place would be made up
             return _left_out(eye.label, no_lines)
         if eye.scan_number:
-            raise DataError(
-                "scan_number: expected a scanner's file as the volume, found another kind of file"
-            )
+            found = eye.volume or "none"
+            raise DataError(f"scan_number: expected a scanner's file as the volume, found {found}")
         read = partial(_read, eye, options, photo, volume, masks, tuple(notes))
     else:
         files += files_beside(scanned)
@@ -245,8 +244,9 @@ def _read_scanned(
 def _number_of_scan(file: Path, said: str) -> int:
     """Which scan of a scanner's file a row means, counted from 0."""
     scans = format_of(file).scans(file)
-    if not said and len(scans) == 1:
+    if not said and len(scans) < 2:
         return 0
+    said = said.removesuffix(".0")  # as spreadsheets write numbers of a column with empty cells
     if said in (numbers := [str(number) for number in range(1, len(scans) + 1)]):
         return int(said) - 1
     listed = "; ".join(f"{number}. {scan}" for number, scan in zip(numbers, scans, strict=True))

@@ -82,7 +82,7 @@ def with_lines(eyes: list[EyeRow], table: Table) -> tuple[list[EyeRow], list[tup
             refused.append((eye.label, problem))
         elif own is None or own.lines is None:
             if eye.volume:  # which may tell its lines itself
-                joined.append(eye)
+                joined.append(replace(eye, masks=own.masks | eye.masks) if own else eye)
             else:
                 refused.append((eye.label, f"expected its lines in {table.path}, found none for this {by}"))
         elif own.volume and eye.volume:

@@ -14,7 +14,7 @@ def is_mask_column(name: str) -> bool:
 
 
 def mask_columns(names: Iterable[str]) -> tuple[str, ...]:
-    """Our names of the columns that name masks, in small letters.
+    """Our names of the columns that name masks: their beginning in small letters, the mask's name as it is.
 
     Args:
         names: of columns, as a table or a user has them.
@@ -23,7 +23,8 @@ def mask_columns(names: Iterable[str]) -> tuple[str, ...]:
         Each once, in their order.
 
     Example:
-        >>> mask_columns(["photo", "Mask_Disc", "age_years"])
-        ('mask_disc',)
+        >>> mask_columns(["photo", "Mask_MA", "age_years"])
+        ('mask_MA',)
     """
-    return tuple(dict.fromkeys(name.casefold() for name in names if is_mask_column(name.casefold())))
+    ours = (MASK_COLUMN + name[len(MASK_COLUMN) :] for name in names if is_mask_column(name.casefold()))
+    return tuple(dict.fromkeys(ours))

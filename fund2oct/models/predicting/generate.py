@@ -49,9 +49,7 @@ def predict(
     for name in files:
         if name not in model.undrawn_masks:
             known = ", ".join(model.undrawn_masks) or "none"
-            raise ValueError(
-                f"mask {name}: expected one that the model is told, and no network draws: {known}"
-            )
+            raise ValueError(f"mask {name}: expected one that the model is told and nothing draws: {known}")
     reader = PhotoReader.of(model, placement, metadata, files)
     ready = compared(model, reader.read(photo, lines, masks=files))
     for note in ready.notes:

@@ -71,7 +71,7 @@ def test_a_mask_lies_on_the_stored_photo_where_it_lay_on_the_whole_one(folder):
     assert report.remarks[0].endswith("kept as metadata, as they are: age_years")
     with EyeReader(folder / "eyes.h5") as reader:
         eye, other = map(reader.read, reader.keys)
-        assert reader.info("p1_OD").mask_names == ("dot", "drusen") and other.masks is None
+        assert reader.info("p1_OD").mask_names == ("Dot", "drusen") and other.masks is None
     green = np.clip(eye.fundus[..., 1].astype(float) - eye.fundus[..., 0] - 40, 0, None)
     assert np.abs(centre(eye.masks[0].astype(float)) - centre(green)).max() < 0.2
     circle = [eye.history[f"circle_{name}"] for name in ("row", "column", "radius")]

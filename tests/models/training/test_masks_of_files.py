@@ -136,7 +136,7 @@ def test_one_photo_and_its_mask(checkpoint, photos, tmp_path):
     scale, middle = len(eye.fundus) / (2 * eye.history["circle_radius"]), (len(eye.fundus) - 1) / 2
     assert row == pytest.approx(middle + scale * (75 - eye.history["circle_row"]), abs=0.1)
     assert column == pytest.approx(middle + scale * (115 - eye.history["circle_column"]), abs=0.1)
-    with pytest.raises(ValueError, match=r"mask disc: expected one that the model is told .*: lesion$"):
+    with pytest.raises(ValueError, match=r"is told and nothing draws: lesion$"):
         model.predict(photos[0], masks={"disc": tmp_path / "drawn.png"})
 
 
