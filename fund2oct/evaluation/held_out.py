@@ -156,8 +156,8 @@ def unseen_eyes(
     notes = [chosen.how, *(f"{note}." for note in left_out)]
     notes += preparation_notes(preparation, *index.prepared.mean(0).tolist())
     wanted = sorted({mask for model in models.values() for mask in model.undrawn_masks})
-    there = which_hold(judging.masks, wanted).any(0).tolist()
-    masks = tuple(mask for mask, held in zip(wanted, there, strict=True) if held)
+    there = which_hold(judging.masks, wanted)
+    masks = tuple(mask for number, mask in enumerate(wanted) if there[:, number].any())
     return UnseenEyes(chosen.keys, names, preparation, masks, notes)
 
 
