@@ -8,6 +8,7 @@ from functools import partial
 
 from fund2oct.cli.commands import GOES_ON, Commands, add_command, say, suggest
 from fund2oct.cli.options import (
+    add_column,
     add_device,
     add_format,
     add_mask,
@@ -15,13 +16,16 @@ from fund2oct.cli.options import (
     add_placement,
     add_seed,
     add_set,
+    add_table,
+    column_option,
     device_option,
     named_option,
     placement_option,
 )
 
 _OF_WRITING = {
-    "--placement": "placement", "--half-width-mm": "half_width_mm", "--set": "metadata", "--mask": "masks",
+    "--placement": "placement", "--half-width-mm": "half_width_mm", "--table": "table",
+    "--column": "column", "--set": "metadata", "--mask": "masks",
     "--model": "model", "--seed": "seed", "--device": "device", "--overwrite": "overwrite",
 }  # fmt: skip
 """Options of ``submit`` that tell how a zip is written, and what they set."""
@@ -63,7 +67,9 @@ def add_commands(commands: Commands) -> None:
     submit.add_argument("folder", metavar="DIR", help="the challenge's folder, or its val, or photos")
     photos = submit.add_argument_group("photos")
     add_placement(photos)
-    add_set(photos, "")
+    add_table(photos)
+    add_column(photos)
+    add_set(photos, " and the table says nothing")
     add_mask(photos)
     model = submit.add_argument_group("model")
     model.add_argument("--model", default=None, metavar="MODULE.CLASS", help="a class of your own")
@@ -123,6 +129,8 @@ def _write(options: argparse.Namespace) -> int:
         options.overwrite,
         named_option("--set", options.metadata),
         named_option("--mask", options.masks),
+        options.table,
+        column_option(options.column),
     )
     for reason in report.failed:
         print(f"fund2oct: {reason}", file=sys.stderr)

@@ -21,6 +21,7 @@ from fund2oct.cli.options import (
     add_placement,
     add_seed,
     add_set,
+    add_table,
     column_option,
     device_option,
     named_option,
@@ -152,11 +153,7 @@ def _add_predict(commands: Commands) -> None:
         "--workers", type=int, default=max(1, n_cores() - 1), metavar="N",
         help="processes that prepare photos ahead, where there are 16 photos or more",
     )  # fmt: skip
-    photos.add_argument(
-        "--table", metavar="EYES.csv",
-        help="a table with what is known of each eye, a row each with its photo, as fund2oct import table "
-        "reads it",
-    )  # fmt: skip
+    add_table(photos)
     add_column(photos)
     add_set(photos, " and the table says nothing")
     add_mask(photos)

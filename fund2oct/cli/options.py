@@ -102,6 +102,15 @@ def add_set(group: Group, unless: str) -> None:
     )  # fmt: skip
 
 
+def add_table(group: Group) -> None:
+    """Add ``--table``."""
+    group.add_argument(
+        "--table", metavar="EYES.csv",
+        help="a table with what is known of each eye, a row each with its photo, as fund2oct import table "
+        "reads it",
+    )  # fmt: skip
+
+
 def add_column(group: Group) -> None:
     """Add ``--column``."""
     group.add_argument(

@@ -3,6 +3,7 @@
 import io
 import re
 import zipfile
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -11,9 +12,10 @@ from PIL import Image
 
 from fund2oct.cli import main
 from fund2oct.eye import DataError
-from fund2oct.geometry import Placement
 from fund2oct.models import load_model
+from fund2oct.models.training.conditions import Conditions
 from fund2oct.phantom import PhantomConfig, simulate_eye
+from fund2oct.run.predicting.told import Told
 from fund2oct.run.submission import check_submission, write_submission, writing
 
 STEMS = FIRST, _ = ("011574-64L", "016035-63R")
@@ -54,19 +56,42 @@ def test_a_submission_is_laid_out_as_the_challenge_wants_it(submission, challeng
     assert np.abs(np.asarray(slices[10], float) - expected).mean() < 3
 
 
-def test_a_model_that_knows_more_than_the_photo_is_told(tiny_checkpoint, challenge, tmp_path, monkeypatch):
+def test_a_model_that_knows_more_than_the_photo_is_told(
+    tiny_checkpoint, challenge, tmp_path, monkeypatch, capsys
+):
     told = []
 
-    def slices(network, photo, placed, seed, metadata):
-        told.append((network, metadata))
-        raise DataError(f"{photo}: not now")
+    def slices(network, ready, seed):
+        told.append((ready.eye.laterality, ready.eye.metadata.get("age_years")))
+        raise DataError("not now")
 
     monkeypatch.setattr(writing, "_slices", slices)
+    knowing = Conditions.of(["age_years"], [{"age_years": 40}, {"age_years": 70}])
+    load = writing.load_model
+
+    def load_knowing(*args):
+        model = load(*args)
+        model.task = replace(model.task, conditions=knowing)
+        return model
+
+    monkeypatch.setattr(writing, "load_model", load_knowing)
     command = ["submit", str(tiny_checkpoint), str(challenge), "--out", str(tmp_path / "s.zip")]
     assert main([*command, "--set", "age_years=63"]) == 1
-    assert [metadata for _, metadata in told] == 2 * [{"age_years": "63"}]
+    assert told == [("OS", 63), ("OD", 63)]
+    table = tmp_path / "eyes.csv"
+    table.write_text(f"CF_path,age_years,laterality\n{FIRST}.jpg,45,right\n")
+    assert main([*command, "--set", "age_years=63", "--table", str(table), "--column", "photo=CF_path"]) == 1
+    assert told[2:] == [("OD", 45)]
+    assert f"expected what is known of it in {table}, found no row for this photo" in capsys.readouterr().err
+    table.write_text(table.read_text() + f"{STEMS[1]}.jpg,,\n")
+    assert main([*command, "--set", "age_years=63", "--table", str(table), "--column", "photo=CF_path"]) == 1
+    assert told[3:] == [("OD", 45), ("OD", 63)]
     assert main([*command, "--mask", "disc=torch.nn.Identity"]) == 1  # this model takes no masks
-    assert len(told) == 2
+    assert main([*command, "--column", "photo=CF_path"]) == 1
+    assert "expected a table whose columns it names" in capsys.readouterr().err
+    assert main(["submit", "--check", "s.zip", str(challenge), "--table", str(table)]) == 1
+    assert "expected no --table with --check" in capsys.readouterr().err
+    assert len(told) == 5
 
 
 def test_the_same_call_writes_the_same_bytes(submission, tiny_checkpoint, challenge, tmp_path):
@@ -104,8 +129,8 @@ def test_a_damaged_part_and_one_of_another_seed_are_made_again(
     photo = challenge / f"val/CF/{STEMS[0]}.jpg"
     parts = tmp_path / ".submission.zip.parts"
     parts.mkdir()
-    name_of = writing._fingerprints(tiny_checkpoint, [repr(Placement()), 0, "cpu", {}, {}])
-    (parts / f"{name_of(photo)}.zip").write_bytes(submission.read_bytes()[:5000])
+    name_of = writing._fingerprints(tiny_checkpoint, [None, 0, "cpu", None, {}])
+    (parts / f"{name_of(photo, Told())}.zip").write_bytes(submission.read_bytes()[:5000])
     report = write_submission(tiny_checkpoint, challenge, out)
     assert report.n_kept == 0 and out.read_bytes() == submission.read_bytes()
 

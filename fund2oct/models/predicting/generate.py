@@ -51,13 +51,25 @@ def predict(
             known = ", ".join(model.undrawn_masks) or "none"
             raise ValueError(f"mask {name}: expected one that the model is told and nothing draws: {known}")
     reader = PhotoReader.of(model, placement, metadata, files)
-    ready = compared(model, reader.read(photo, lines, masks=files))
+    return draw_ready(model, reader.read(photo, lines, masks=files), rng, draw)
+
+
+def draw_ready(model: VolumeModel, ready: ReadyPhoto, seed: int = 0, draw: bool = False) -> Eye:
+    """Generate the volume of a photo that was read, and warn of what is unusual of either.
+
+    Args:
+        model: the model.
+        ready: the photo, and where its B-scans lie.
+        seed: of the speckle and of the pose, which also depend on the eye's key.
+        draw: whether the surfaces are drawn from their distribution.
+    """
+    ready = _compared(model, ready)
     for note in ready.notes:
-        warnings.warn(note, stacklevel=3)
-    return complete(model, ready, rng, draw)
+        warnings.warn(note, stacklevel=4)
+    return complete(model, ready, seed, draw)
 
 
-def compared(model: VolumeModel, ready: ReadyPhoto) -> ReadyPhoto:
+def _compared(model: VolumeModel, ready: ReadyPhoto) -> ReadyPhoto:
     """Note how far a photo that was read is from those of the training, and warn where that is far."""
     eye = ready.eye
     assert eye.fundus is not None
@@ -83,7 +95,7 @@ def complete(model: VolumeModel, ready: ReadyPhoto, seed: int = 0, draw: bool = 
     placement = find_place(model, fundus, eye.placement, ready.scan)
     move = _move(eye.placement, placement) if placement != eye.placement else {}
     for note in _place_notes(move, placement, ready.scan, int(model.shape[2])):
-        warnings.warn(f"{eye.key}: {note}", stacklevel=4)
+        warnings.warn(f"{eye.key}: {note}", stacklevel=5)
     if move:
         eye = replace(eye, placement=placement, history=eye.history | {"registered": True} | move)
     if not model.draws_volumes:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import warnings
 from collections import deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Executor, Future
@@ -10,21 +9,15 @@ from contextlib import nullcontext
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
-from typing import Any
 
-from fund2oct.data import Eye
 from fund2oct.data.preparing.placing import PhotoPlacement
-from fund2oct.data.tables.eyes import GivenLines, our_columns
-from fund2oct.data.tables.masks import MASK_COLUMN, is_mask_column
-from fund2oct.data.tables.photos import known_of_photos, lines_of_photos, masks_of_photos
-from fund2oct.data.tables.spreadsheet import read_table, renamed_tables
 from fund2oct.export.formats import known_formats
 from fund2oct.export.replacing import why_no_result
 from fund2oct.eye import DataError, Plain
 from fund2oct.geometry import Placement
-from fund2oct.models import VolumeModel, load_model
+from fund2oct.models import load_model
 from fund2oct.models.checkpoint import find_model, import_class
-from fund2oct.models.predicting.generate import compared, complete
+from fund2oct.models.predicting.generate import draw_ready
 from fund2oct.models.predicting.photo_reader import PhotoReader, ReadyPhoto
 from fund2oct.models.uncertainty.draws import check_has_intervals
 from fund2oct.networks.registration import at_given_places
@@ -34,6 +27,7 @@ from fund2oct.progress import with_progress
 from fund2oct.run.predicting.made_from import content_digest, difference, model_digest, options_digest
 from fund2oct.run.predicting.photos import expand_photos, name_eyes
 from fund2oct.run.predicting.results import Results
+from fund2oct.run.predicting.told import Tables, Told, read_told
 from fund2oct.visual import LIGHT, Theme
 from fund2oct.visual.style import known_figure_formats
 
@@ -150,11 +144,7 @@ def predict(
         ['photo.h5', 'photo.thickness.tif']
     """
     formats, figure_formats = known_formats(formats), known_figure_formats(figure_formats)
-    given = [Path(one) for one in (lines, table) if one]
-    if columns and not given:
-        raise ValueError(
-            "--column: expected a table whose columns it names (--table, --lines), found none; leave it out"
-        )
+    tables = Tables(lines, table, columns or {})
     checkpoint = find_model(checkpoint)
     found = expand_photos(photos, out)
     network = load_model(checkpoint, import_class(model) if model else None, device)
@@ -170,13 +160,7 @@ def predict(
     footer = f"{type(network).__name__}, {Path(checkpoint).name}. {network.task.provenance()} {_FOOTER}"
     wanted = seed if intervals else None
     results = Results(Path(out), formats, figure_formats, theme, footer, overwrite, wanted)
-    read_tables = [*map(read_table, given)]
-    ours = our_columns(read_tables, columns or {})
-    tables = dict(zip(given, renamed_tables(read_tables, columns or {}, ours), strict=True))
-    lines_of = lines_of_photos(tables[Path(lines)]).find(found) if lines else {}
-    known_of = known_of_photos(tables[Path(table)]).find(found) if table else {}
-    masks_of = masks_of_photos(tables[Path(table)], network.undrawn_masks).find(found) if table else {}
-    told = {photo: (lines_of.get(photo), known_of.get(photo), masks_of.get(photo)) for photo in found}
+    told, drawn_masks = tables.read(found, network.undrawn_masks)
     networks = {mask: content_digest(path) or path for mask, path in (mask_networks or {}).items()}
     by, shared = (
         model_digest(Path(checkpoint)),
@@ -184,11 +168,7 @@ def predict(
     )
 
     def made_from(photo: Path) -> dict[str, str]:
-        of_lines, known, masks = told[photo]
-        drawn = (
-            {name: content_digest(file) for name, file in masks.items()} if isinstance(masks, dict) else {}
-        )
-        options = options_digest(photo.stem, of_lines, known, *([drawn] if drawn else []), *shared)
+        options = options_digest(photo.stem, told[photo].decides(), *shared)
         return {"photo": content_digest(photo), "model": by, "options": options}
 
     todo, done, others = list[tuple[Path, str]](), dict[Path, PredictedPhoto](), list[str]()
@@ -211,14 +191,12 @@ def predict(
     check_files(
         [path for path in written if not path.is_dir()],  # what may lie in a folder is known to export_eye
         overwrite,
-        [checkpoint, *found, *given],
+        [checkpoint, *found, *tables.files],
         why_not=lambda path: why_no_result(path, written[path], generated=True),
     )
     results.folder.mkdir(parents=True, exist_ok=True)
-    columns_there = tables[Path(table)].columns if table else ()
-    drawn_masks = [name.removeprefix(MASK_COLUMN) for name in columns_there if is_mask_column(name)]
     reader = PhotoReader.of(network, placement, metadata, drawn_masks)
-    read = partial(_read, reader, lines, table)
+    read = partial(read_told, reader)
     n_ahead = 2 * workers if len(todo) >= _WORTH_A_PROCESS else 0
     with process_pool(workers) if n_ahead else nullcontext(Here()) as pool:
         for photo, name, ready in with_progress(
@@ -226,7 +204,9 @@ def predict(
         ):
             try:
                 with at_given_places(network) if as_told else nullcontext():
-                    eye = _complete(network, ready.result(), name, seed, draw)
+                    eye = draw_ready(network, ready.result(), seed, draw)
+                # Drawn by the name of its file, and now called so that it differs from its namesakes.
+                eye = replace(eye, key=name, patient=name)
                 done[photo] = PredictedPhoto(photo, name, results.write(network, eye, name, made_from(photo)))
             except DataError as error:
                 line = " ".join(str(error).split())
@@ -238,41 +218,14 @@ def predict(
 def _ahead(
     pool: Executor,
     read: Callable[..., ReadyPhoto],
-    told: Mapping[Path, tuple[Any, ...]],
+    told: Mapping[Path, Told],
     photos: Sequence[tuple[Path, str]],
     n_ahead: int,
 ) -> Iterator[tuple[Path, str, Future[ReadyPhoto]]]:
     """The photos in their order, read with what tables tell of each; so many more are read meanwhile."""
     waiting: deque[tuple[Path, str, Future[ReadyPhoto]]] = deque()
     for photo, name in photos:
-        waiting.append((photo, name, pool.submit(read, photo, *told[photo])))
+        waiting.append((photo, name, pool.submit(read, photo, told[photo])))
         if len(waiting) > n_ahead:
             yield waiting.popleft()
     yield from waiting
-
-
-def _read(
-    reader: PhotoReader,
-    lines_table: str | Path | None,
-    known_table: str | Path | None,
-    photo: Path,
-    lines: GivenLines | DataError | None,
-    known: Mapping[str, Plain] | None,
-    masks: Mapping[str, Path] | DataError | None,
-) -> ReadyPhoto:
-    for what, told, table in (("its lines", lines, lines_table), ("what is known of it", known, known_table)):
-        if table is not None and told is None:
-            raise DataError(f"{photo}: expected {what} in {table}, found no row for this photo")
-    for wrong in (lines, masks):
-        if isinstance(wrong, DataError):
-            raise wrong
-    assert not isinstance(lines, DataError) and not isinstance(masks, DataError)
-    return reader.read(photo, lines, known, masks)
-
-
-def _complete(network: VolumeModel, ready: ReadyPhoto, name: str, seed: int, draw: bool) -> Eye:
-    ready = compared(network, ready)
-    for note in ready.notes:
-        warnings.warn(note, stacklevel=2)
-    # Drawn by the name of its file, and then called so that it differs from its namesakes.
-    return replace(complete(network, ready, seed, draw), key=name, patient=name)

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import hashlib
 import io
-import json
 import os
 import shutil
 import zipfile
@@ -14,16 +12,18 @@ from pathlib import Path
 
 from PIL import Image
 
-from fund2oct import __version__
 from fund2oct.data.formats.images import resize
 from fund2oct.data.preparing.placing import PhotoPlacement
 from fund2oct.eye import Array, DataError, Plain
 from fund2oct.geometry import Placement
 from fund2oct.models import VolumeModel, load_model
 from fund2oct.models.checkpoint import find_model, import_class
+from fund2oct.models.predicting.generate import draw_ready
+from fund2oct.models.predicting.photo_reader import PhotoReader, ReadyPhoto
 from fund2oct.outputs import check_files, whole_file
 from fund2oct.progress import with_progress
-from fund2oct.run.predicting.made_from import content_digest, model_digest
+from fund2oct.run.predicting.made_from import content_digest, model_digest, options_digest
+from fund2oct.run.predicting.told import Tables, Told, read_told
 from fund2oct.run.submission.layout import HEIGHT_PX, N_SLICES, WIDTH_PX, find_challenge_photos, slice_names
 
 _QUALITY = 95
@@ -62,6 +62,8 @@ def write_submission(
     overwrite: bool = False,
     metadata: Mapping[str, Plain] | None = None,
     mask_networks: Mapping[str, str] | None = None,
+    table: str | os.PathLike[str] | None = None,
+    columns: Mapping[str, str] | None = None,
 ) -> SubmissionReport:
     """Translate the photos of the challenge's ``val`` and write the zip to upload.
 
@@ -80,6 +82,9 @@ def write_submission(
         overwrite: whether ``out`` may be replaced.
         metadata: what is known of all eyes, of a model that was trained with it.
         mask_networks: networks that draw the masks that the model was trained with, by name.
+        table: what is known of each eye, files of masks among it, see
+            :func:`fund2oct.run.predicting.predict.predict`.
+        columns: the table's own names of our columns.
 
     Returns:
         How many photos were answered, and which could not be.
@@ -87,7 +92,7 @@ def write_submission(
     Raises:
         DataError: if ``out`` exists or ends in no ``.zip``, or there are no photos.
         fund2oct.models.CheckpointError: if the checkpoint cannot be used.
-        ValueError: if the model does not draw six slices.
+        ValueError: if the model does not draw six slices, or columns are named of no table.
 
     Example:
         >>> from fund2oct.run.submission import check_submission
@@ -99,8 +104,9 @@ def write_submission(
     out = Path(out)
     if out.suffix.lower() != ".zip":
         raise DataError(f"{out}: expected the name of a .zip file")
+    tables = Tables(eyes=None if table is None else Path(table), columns=columns or {})
     photos = find_challenge_photos(folder)
-    check_files([out], overwrite, [checkpoint, *photos.values()], kind="a zip archive")
+    check_files([out], overwrite, [checkpoint, *photos.values(), *tables.files], kind="a zip archive")
     checkpoint = find_model(checkpoint)
     network = load_model(checkpoint, import_class(model) if model else None, device)
     if not network.draws_volumes or network.shape[0] != N_SLICES:
@@ -109,19 +115,20 @@ def write_submission(
             f"{checkpoint}: the challenge wants {N_SLICES} slices of each eye, this model draws {found}"
         )
     network.draw_masks(mask_networks or {})
-    placed, known = placement or Placement(), dict(metadata or {})
+    told, drawn_masks = tables.read([*photos.values()], network.undrawn_masks)
+    reader = PhotoReader.of(network, placement, metadata, drawn_masks)
     parts = out.with_name(f".{out.name}.parts")
     parts.mkdir(parents=True, exist_ok=True)
     networks = {name: content_digest(path) or path for name, path in (mask_networks or {}).items()}
-    name_of = _fingerprints(checkpoint, [repr(placed), seed, network.device.type, known, networks])
+    name_of = _fingerprints(checkpoint, [placement, seed, network.device.type, metadata, networks])
     kept, failed, done = 0, list[str](), dict[str, Path]()
     for stem, photo in with_progress(photos.items(), len(photos), "translating"):
         try:
-            part = parts / f"{name_of(photo)}.zip"
+            part = parts / f"{name_of(photo, told[photo])}.zip"
             if _is_whole(part, stem):
                 kept += 1
             else:
-                _write(part, {stem: _slices(network, photo, placed, seed, known)})
+                _write(part, {stem: _slices(network, read_told(reader, photo, told[photo]), seed)})
             done[stem] = part
         except (DataError, OSError) as error:
             line = " ".join(str(error).split())
@@ -132,14 +139,8 @@ def write_submission(
     return SubmissionReport(len(photos), kept, tuple(failed))
 
 
-def _slices(
-    network: VolumeModel,
-    photo: Path,
-    placement: Placement | PhotoPlacement,
-    seed: int,
-    metadata: Mapping[str, Plain],
-) -> list[bytes]:
-    volume = network.predict(photo, placement, seed, metadata=metadata).volume
+def _slices(network: VolumeModel, ready: ReadyPhoto, seed: int) -> list[bytes]:
+    volume = draw_ready(network, ready, seed).volume
     assert volume is not None
     return [_jpg(resize(bscan, HEIGHT_PX, WIDTH_PX)) for bscan in volume]
 
@@ -176,12 +177,11 @@ def _is_whole(part: Path, stem: str) -> bool:
         return False
 
 
-def _fingerprints(checkpoint: Path, given: Sequence[object]) -> Callable[[Path], str]:
+def _fingerprints(checkpoint: Path, given: Sequence[object]) -> Callable[[Path, Told], str]:
     """Names of parts by all that decides their content, so that a part of another call is never taken."""
     model = model_digest(checkpoint)
 
-    def name_of(photo: Path) -> str:
-        decides = [__version__, model, given, photo.stem, content_digest(photo), _QUALITY]
-        return hashlib.sha256(json.dumps(decides).encode()).hexdigest()[:24]
+    def name_of(photo: Path, told: Told) -> str:
+        return options_digest(model, given, photo.stem, content_digest(photo), told.decides(), _QUALITY)[:24]
 
     return name_of
