@@ -12,6 +12,7 @@ from pathlib import Path
 
 from omegaconf import MISSING, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
+from yaml import YAMLError
 
 from fund2oct.data import DataError
 from fund2oct.run.config import ConfigError
@@ -92,7 +93,7 @@ class Plan:
                 OmegaConf.structured(cls), OmegaConf.load(path), OmegaConf.from_dotlist([*changes])
             )
             plan = OmegaConf.to_object(given)
-        except (OmegaConfBaseException, OSError) as error:
+        except (OmegaConfBaseException, YAMLError, OSError) as error:
             raise PlanError(f"{path}: {' '.join(str(error).split())}") from None
         assert isinstance(plan, cls)
         if unknown := [name for name in plan.distances if name not in DISTANCES]:

@@ -213,11 +213,16 @@ def train_all(trainings: list[Training], at_once: int) -> None:
         at_once: how many run side by side.
 
     Raises:
+        PlanError: if finished ones had another machine than the rest would have, so that the same minutes are
+            not the same budget.
         RuntimeError: if some failed in another way than by diverging, with what each said.
     """
     missing = [training for training in trainings if not training.is_done]
     if not missing:
         return
+    for done in trainings:
+        if done not in missing and not done.failure:
+            check_machine(done, at_once)
     pool: AbstractContextManager[Executor] = process_pool(at_once) if at_once > 1 else nullcontext(Here())
     with pool as processes:
         try:
@@ -229,6 +234,29 @@ def train_all(trainings: list[Training], at_once: int) -> None:
     if failed:
         each = "; ".join(f"{answer}: {said}" for answer, said in failed.items())
         raise RuntimeError(f"{len(failed)} of {len(asked)} trainings failed, run again to go on: {each}")
+
+
+def check_machine(done: Training, at_once: int) -> None:
+    """Refuse to train others beside a finished training that had another device, or other threads.
+
+    Args:
+        done: the finished training.
+        at_once: how many of the others would run side by side.
+
+    Raises:
+        PlanError: if it had; the message says what to do.
+    """
+    alone = at_once == 1
+    gpu = torch.cuda.is_available() and done.known()["config"]["trainer"].get("accelerator") != "cpu"
+    now = {"device": "cuda" if gpu else "cpu", "threads": torch.get_num_threads() if alone else 1}
+    known = done.known()
+    before = {"device": known["device"].partition(":")[0], "threads": known["threads"]}
+    if before != now:
+        had, have = (f"{one['device']}, threads: {one['threads']}" for one in (before, now))
+        raise PlanError(
+            f"{done.folder}: expected a training on {have}, as the others would have, found one on {had}; "
+            "give the same `at_once` and machine as before, another folder (--out), or delete this one"
+        )
 
 
 def try_one(training: Training) -> str:

@@ -20,6 +20,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence, Set
 from concurrent.futures import Executor
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -27,7 +28,7 @@ import torch
 
 from fund2oct.by_path import listed
 from fund2oct.data import FundusOCTDataModule
-from fund2oct.evaluation.answers.answer import Answer
+from fund2oct.evaluation.answers.answer import SHUFFLED, Answer
 from fund2oct.evaluation.answers.controls import (
     controls,
     model_answers,
@@ -92,7 +93,8 @@ def evaluate(
             :data:`fund2oct.visual.FIGURE_FORMATS`.
         only: names of the answers that are measured, as they stand in a report; None measures all. Floors and
             controls do not depend on the models, and take most of the time of a report on few of them. Where
-            a choice is made, the models' intervals are not measured either.
+            a choice is made, the models' intervals are not measured either, nor the distances of what they
+            answer to shuffled photos, unless the distances are thorough.
         n_eyes: test eyes at most, of as many patients as can be; None takes all. It does not hold for a
             datamodule of your own.
 
@@ -175,7 +177,9 @@ def _chosen(answers: Sequence[Answer], only: Collection[str] | None) -> list[Ans
     if not chosen:
         there = ", ".join(repr(answer.name) for answer in answers)
         raise ValueError(f"only: expected names of answers out of {there}, found {sorted(only or ())}")
-    return chosen
+    if only is None:
+        return chosen
+    return [replace(one, as_set=one.as_set and not one.name.endswith(SHUFFLED)) for one in chosen]
 
 
 def evaluate_checkpoints(

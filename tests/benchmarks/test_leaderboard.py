@@ -26,6 +26,13 @@ from fund2oct.run.train import build
 
 
 def test_a_plan_says_what_it_does_not_know(plan):
+    (plan.parent / "slip.yaml").write_text("entries:\n  mine: {tuning: two rates: a}\n")
+    with pytest.raises(ValueError, match=r"slip\.yaml: while parsing a flow mapping"):
+        Plan.read(plan.parent / "slip.yaml")
+    with pytest.raises(
+        ValueError, match=r"small\.yaml: while parsing a flow sequence".replace("small", plan.stem)
+    ):
+        Plan.read(plan, ["seeds=[0"])
     with pytest.raises(ValueError, match="minuets"):
         Plan.read(plan, ["minuets=3"])
     with pytest.raises(ValueError, match=r"distances: expected some of image, video, .* found image/kernel"):
@@ -128,6 +135,27 @@ def test_a_training_of_other_code_or_other_weights_is_not_taken_for_done(plan, t
         file.write_text(OWN + "\n# changed since\n")
         with pytest.raises(ValueError, match=r"mine/1: was trained with .* other code of your own or other"):
             _ = mine.is_done
+
+
+def test_the_rest_is_not_trained_on_another_machine(plan, tmp_path, monkeypatch):
+    first, second = trainings_of(Plan.read(plan), tmp_path)
+    trained = []
+    monkeypatch.setattr(trainings, "try_one", lambda training: trained.append(training) or "")
+    monkeypatch.setattr(torch, "get_num_threads", lambda: 2)
+    first.write({"device": "cpu", "threads": 1})
+    with pytest.raises(
+        ValueError, match=r"regression/1: expected .* on cpu, threads: 2, .* on cpu, threads: 1;"
+    ):
+        trainings.train_all([first, second], at_once=1)
+    first.write({"device": "cuda:0", "threads": 2})
+    with pytest.raises(ValueError, match=r"found one on cuda, threads: 2;"):
+        trainings.train_all([first, second], at_once=1)
+    assert trained == []
+    first.write({"device": "cpu", "threads": 2})
+    trainings.train_all([first, second], at_once=1)
+    first.write({"failed": "step 7: not a finite number: l1"})
+    trainings.train_all([first, second], at_once=1)
+    assert trained == [second, second]
 
 
 def test_a_training_of_other_eyes_is_not_taken_for_done(plan, tiny_eyes, make_file, tmp_path):

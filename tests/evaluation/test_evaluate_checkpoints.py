@@ -12,11 +12,11 @@ from torch.utils.data import DataLoader, Subset
 
 from fund2oct.cli import main
 from fund2oct.data import EyeReader, EyeWriter, FundusOCTDataModule
-from fund2oct.evaluation.answers.answer import Given
+from fund2oct.evaluation.answers.answer import Answer, Given
 from fund2oct.evaluation.answers.controls import controls, model_answers
 from fund2oct.evaluation.answers.floors import rescan
 from fund2oct.evaluation.answers.training_eyes import TrainingEyes
-from fund2oct.evaluation.checkpoints import evaluate, evaluate_checkpoints
+from fund2oct.evaluation.checkpoints import _chosen, evaluate, evaluate_checkpoints
 from fund2oct.evaluation.distances import Wanted
 from fund2oct.evaluation.held_out import HeldOutEyes
 from fund2oct.evaluation.measuring import EyeTask, measure_eye
@@ -235,6 +235,12 @@ def test_answers_that_are_chosen_have_the_values_of_the_whole_report(datamodule,
     assert [str(found["eyes"][name]) for name in some] == [str(whole["eyes"][name]) for name in some]
     with pytest.raises(ValueError, match=r"only: expected names of answers out of 'floor: rescan', .*'whit'"):
         evaluate(models, datamodule, tmp_path / "none", distances=NOTHING, only=["whit"])
+
+
+def test_where_a_choice_is_made_no_answer_to_shuffled_photos_is_compared_as_a_set():
+    answers = [Answer(name, lambda batch: None, as_set=True) for name in ("a", "a, shuffled photos")]
+    assert [one.as_set for one in _chosen(answers, [one.name for one in answers])] == [True, False]
+    assert _chosen(answers, None) == answers
 
 
 @pytest.mark.usefixtures("plain_pictures")

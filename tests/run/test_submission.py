@@ -12,10 +12,10 @@ from PIL import Image
 
 from fund2oct.cli import main
 from fund2oct.eye import DataError
+from fund2oct.geometry import Placement
 from fund2oct.models import load_model
 from fund2oct.models.training.conditions import Conditions
 from fund2oct.phantom import PhantomConfig, simulate_eye
-from fund2oct.run.predicting.told import Told
 from fund2oct.run.submission import check_submission, write_submission, writing
 
 STEMS = FIRST, _ = ("011574-64L", "016035-63R")
@@ -106,33 +106,56 @@ def test_a_call_that_was_stopped_goes_on(submission, tiny_checkpoint, challenge,
     done = []
     translate = writing._slices
 
-    def stopped_at_the_second(model, photo, *arguments):
+    def stopped_at_the_second(model, ready, seed):
         if done:
             raise KeyboardInterrupt
-        done.append(photo.stem)
-        return translate(model, photo, *arguments)
+        done.append(ready.eye.key)
+        return translate(model, ready, seed)
 
     monkeypatch.setattr(writing, "_slices", stopped_at_the_second)
     with pytest.raises(KeyboardInterrupt):
         write_submission(tiny_checkpoint, challenge, out)
     assert not out.exists()
-    monkeypatch.setattr(writing, "_slices", lambda *a: done.append(a[1].stem) or translate(*a))
+    monkeypatch.setattr(writing, "_slices", lambda *a: done.append(a[1].eye.key) or translate(*a))
     report = write_submission(tiny_checkpoint, challenge, out)
     assert done == list(STEMS) and report.n_kept == 1
     assert out.read_bytes() == submission.read_bytes()
 
 
-def test_a_damaged_part_and_one_of_another_seed_are_made_again(
-    submission, tiny_checkpoint, challenge, tmp_path
+def test_a_damaged_part_and_those_of_other_calls_are_made_again(
+    submission, tiny_checkpoint, challenge, tmp_path, monkeypatch
 ):
     out = tmp_path / "submission.zip"
-    photo = challenge / f"val/CF/{STEMS[0]}.jpg"
+    table = tmp_path / "eyes.csv"
+    table.write_text("photo,laterality\n" + "".join(f"{stem}.jpg,right\n" for stem in STEMS))
+    short = tmp_path / "short.csv"
+    short.write_text(f"photo\n{STEMS[1]}.jpg\n")
     parts = tmp_path / ".submission.zip.parts"
-    parts.mkdir()
-    name_of = writing._fingerprints(tiny_checkpoint, [None, 0, "cpu", None, {}])
-    (parts / f"{name_of(photo, Told())}.zip").write_bytes(submission.read_bytes()[:5000])
+    translate = writing._slices
+
+    def stopped_after_the_first(**given):
+        """The part that such a call leaves."""
+        there, calls = {*parts.glob("*")}, []
+        monkeypatch.setattr(
+            writing, "_slices", lambda *a: calls.append(a) or (translate(*a) if calls[1:] == [] else 1 / 0)
+        )
+        with pytest.raises(ZeroDivisionError):
+            write_submission(tiny_checkpoint, challenge, out, **given)
+        monkeypatch.setattr(writing, "_slices", translate)
+        (part,) = {*parts.glob("*")} - there
+        return part
+
+    for other in ({"seed": 1}, {"table": table}, {"placement": Placement(half_width_mm=4.0)}):
+        assert stopped_after_the_first(**other).is_file()
+    part = stopped_after_the_first()
+    report = write_submission(
+        tiny_checkpoint, challenge, out, table=short
+    )  # not the part that was told nothing
+    assert report.n_kept == 0 and len(report.failed) == 1 and STEMS[0] in report.failed[0]
+    part.write_bytes(submission.read_bytes()[:5000])
     report = write_submission(tiny_checkpoint, challenge, out)
-    assert report.n_kept == 0 and out.read_bytes() == submission.read_bytes()
+    # The second photo's part stays: the short table says no more of it than no table.
+    assert report.n_kept == 1 and out.read_bytes() == submission.read_bytes()
 
 
 def test_the_model_runs_on_the_device_that_is_named(

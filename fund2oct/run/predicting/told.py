@@ -34,7 +34,7 @@ class Told:
     def decides(self) -> list[object]:
         """All of it that decides what becomes of the photo: of masks what their files hold."""
         drawn = {name: content_digest(file) for name, file in self.masks.items()}
-        return [self.lines, dict(self.known), drawn]
+        return [self.problem, self.lines, dict(self.known), drawn]
 
 
 @dataclass(frozen=True)
