@@ -42,7 +42,7 @@ from fund2oct.data.importing.table import import_table
 from fund2oct.data.importing.volumes import import_volumes
 from fund2oct.data.preparing.photo import photo_tensor
 from fund2oct.data.preparing.placing import PhotoPlacement
-from fund2oct.data.preparing.scans import ScanOptions
+from fund2oct.data.preparing.scans import ScanOptions, white_border
 from fund2oct.geometry import RadialScan
 from fund2oct.metrics import kernel_distance
 from fund2oct.metrics.sets.resize import resize_images
@@ -123,8 +123,8 @@ def go_on(given: argparse.Namespace, model: VolumeModel, others: Sequence[str], 
             f"data.init_args.fundus_px={model.task.fundus_px}", f"data.init_args.split={json.dumps(split)}",
             "data.init_args.batch_size=4", "data.init_args.photo_maps=0.5", "data.init_args.photometric=0.15",
             f"data.init_args.seed={seed}", f"model.init_args.seed={seed}", f"seed_everything={seed}",
-            f"model.init_args.init_from={given.checkpoint}", f"trainer.limit_train_batches={given.steps}",
-            "trainer.max_epochs=1", "trainer.limit_val_batches=0", "trainer.devices=1",
+            f"model.init_args.init_from={given.checkpoint}", f"trainer.max_steps={given.steps}",
+            "trainer.max_epochs=-1", "trainer.limit_val_batches=0", "trainer.devices=1",
             "trainer.callbacks=[]", "trainer.enable_progress_bar=false",
             "trainer.enable_model_summary=false", "trainer.logger=false",
             f"trainer.default_root_dir={given.out}",
@@ -153,11 +153,16 @@ class Judge:
               f"{float(kernel_distance(self.real, self.other)):.2f} away", flush=True)  # fmt: skip
 
     def read(self, paths: Sequence[Path]) -> Tensor:
-        """Slices in [0, 1], with as many rows and A-scans as the model draws, shape ``(N, 1, Z, X)``."""
+        """Slices in [0, 1], with as many rows and A-scans as the model draws, shape ``(N, 1, Z, X)``.
+
+        White that a vendor filled in around a slice is made black, as an import makes it.
+        """
         size = self.shape[1], self.shape[0]
-        images = [
-            np.asarray(Image.open(path).convert("L").resize(size, Image.Resampling.BOX)) for path in paths
-        ]
+        images = []
+        for path in paths:
+            bscan = np.asarray(Image.open(path).convert("L"))
+            filled = Image.fromarray(np.where(white_border(bscan), np.uint8(0), bscan))
+            images.append(np.asarray(filled.resize(size, Image.Resampling.BOX)))
         return torch.from_numpy(np.stack(images))[:, None] / 255
 
     @torch.inference_mode()

@@ -302,7 +302,7 @@ class VolumeModel(KnowingModule):
         # Photos alone, or unpaired, are no translation yet; where it lacks something, its loaders are asked.
         pairs = getattr(data, "content", "pairs") == "pairs"
         if pairs and not lacking(data) and (stage == "fit" or self.task is None):
-            self.task = Task.of(data, self.shape, self.conditions)
+            self.learn_task(data)
         if stage == "fit":
             self.remember(self.task if pairs else data)
 

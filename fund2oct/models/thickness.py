@@ -17,7 +17,7 @@ from fund2oct.eye import Array, DataError
 from fund2oct.file_kinds import MADE_HERE
 from fund2oct.geometry import Placement, ScanPattern
 from fund2oct.geometry.etdrs import field_means_um
-from fund2oct.models.predicting.generate import find_place
+from fund2oct.models.predicting.generate import check_prepared, find_place
 from fund2oct.networks.layered.surfaces import thickness_interval_um, thickness_um
 from fund2oct.networks.registration import at_given_places
 
@@ -107,6 +107,9 @@ def predict_thickness(
     Returns:
         The map; None if the model predicts no surfaces.
 
+    Raises:
+        ValueError: if the photo is of another width.
+
     Example:
         >>> from fund2oct.geometry import RadialScan
         >>> from fund2oct.models import SurfaceModel
@@ -117,6 +120,7 @@ def predict_thickness(
     """
     if not isinstance(model, PredictsSurfaces):
         return None
+    check_prepared(model, fundus)
     reach_mm = scan.reach_mm
     n = 2 * round(reach_mm / _PITCH_MM)
     n_ascans = round(n * _PITCH_MM * model.shape[2] / fmean(scan.length_mm))

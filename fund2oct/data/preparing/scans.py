@@ -169,7 +169,7 @@ def prepare_scan(
     notes: list[str] = []
     volume = _bytes(volume, options.levels or levels, history, notes)
     if options.mask_borders:
-        fill = np.stack([_white_border(bscan) for bscan in volume])
+        fill = np.stack([white_border(bscan) for bscan in volume])
         if fill.any():
             volume = np.where(fill, 0, volume)
             history["border_masked"] = round(float(fill.mean()), 6)
@@ -294,7 +294,7 @@ def cut_scan(volume: Array, spacing_mm: Spacing, scan: ScanPattern, n_ascans: in
     return cut
 
 
-def _white_border(bscan: Array) -> Array:
+def white_border(bscan: Array) -> Array:
     """What is white and reaches the frame, but for the ends of bright layers that are thin."""
     # The frame counts as white, so that a line of one pixel along it is thick enough.
     white = np.pad(bscan >= _WHITE, _THICK, constant_values=True)

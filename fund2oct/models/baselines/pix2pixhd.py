@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from fund2oct.losses import LeastSquaresLoss, feature_matching_loss
 from fund2oct.models.base import Batch, Fake, Losses
 from fund2oct.models.gan import VolumeGAN
+from fund2oct.models.training.optimisation import last_share
 from fund2oct.networks.adversaries.discriminators import DiscriminatorOutput
 from fund2oct.networks.baselines.coarse_to_fine import CoarseToFineGenerator, halved
 from fund2oct.networks.baselines.multi_scale import MultiScaleDiscriminator
@@ -63,7 +64,8 @@ class Pix2PixHD(VolumeGAN):
         options: further arguments, those of :class:`fund2oct.models.VolumeGAN`.
 
     Raises:
-        ValueError: if the volumes are too small for the layers, or there are fewer than two scales.
+        ValueError: if the volumes are too small for the layers, there are fewer than two scales, or
+            ``local_from`` and ``joint_from`` are no shares of the training, in this order.
 
     References:
         Wang et al., High-resolution image synthesis and semantic manipulation with conditional GANs
@@ -115,6 +117,11 @@ class Pix2PixHD(VolumeGAN):
                 f"n_scales: expected at least 2, found {n_scales}: the second one judges the global "
                 "generator, whose image has half the size"
             )
+        if not 0 <= local_from <= joint_from <= 1:
+            raise ValueError(
+                "local_from, joint_from: expected shares of the training in [0, 1], the first not above the "
+                f"second, found {local_from} and {joint_from}"
+            )
         self.width = width
         self.n_halvings = n_halvings
         self.n_blocks = n_blocks
@@ -125,6 +132,17 @@ class Pix2PixHD(VolumeGAN):
         self.local_from = local_from
         self.joint_from = joint_from
         self.adversarial = LeastSquaresLoss()
+
+    def on_fit_start(self) -> None:
+        """Refuse a training in which the local enhancer would never be trained."""
+        super().on_fit_start()
+        if self.joint_from > last_share(self.trainer):
+            raise ValueError(
+                f"local_from, joint_from: what is trained changes at {self.local_from:g} and "
+                f"{self.joint_from:g} of a training whose end is not known; set trainer.max_steps, "
+                "max_epochs or max_time (a loader without a length needs max_steps or max_time), or set both "
+                "to 0, to train all of it from the start"
+            )
 
     def build_generator(self) -> nn.Module:
         """Global generator and local enhancer."""

@@ -134,6 +134,20 @@ def _place_notes(
         yield f"{outside:.0%} of the scan lies outside the circle of retina, where the volume is made up"
 
 
+def check_prepared(model: Any, fundus: Array) -> None:
+    """Refuse a photo of another width than those of the training, ``(H, H, 3)``; its grid says nothing of it.
+
+    Raises:
+        ValueError: if it is one.
+    """
+    task = getattr(model, "task", None)
+    if task is not None and len(fundus) != task.fundus_px:
+        raise ValueError(
+            f"photo: expected {task.fundus_px} pixels, as in the training, found {len(fundus)}; give that of "
+            "the eye that model.predict returns"
+        )
+
+
 def find_place(model: Any, fundus: Array, placement: Placement, scan: ScanPattern) -> Placement:
     """Where a model finds that a scan lies on a photo.
 

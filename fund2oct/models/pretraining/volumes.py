@@ -39,7 +39,8 @@ class MaskedVolumes(MaskedModel):
     A-scan between the real surfaces. Their true heights are given at every A-scan, hidden ones too. Its
     terms, of hidden voxels alone, are two of ``Pix2Vol``:
 
-    * ``tissue``: squared difference from the real volume, fluid left out;
+    * ``tissue``: squared difference from the real volume; fluid is drawn where the real volume has it, and
+      trains its brightness alone;
     * ``pockets``: cross entropy of the fluid within the retina.
 
     Decoder and discriminator have the names that they have in ``Pix2Vol``; give it the same ``tissue_width``

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -12,14 +12,18 @@ from pytorch_lightning.utilities.rank_zero import rank_zero_info, rank_zero_warn
 
 from fund2oct.by_path import listed
 from fund2oct.data.loading.split import SeenEyes
+from fund2oct.eye import some_of
 from fund2oct.models.published.files import CONFIG, WEIGHTS, is_published, read_config
 from fund2oct.models.task import TASK_KEY
+from fund2oct.models.training.conditions import Conditions
 from fund2oct.models.training.init_from import backbones, init_from
 from fund2oct.networks.features.weight_files import read_saved
 
 _GENERATOR, _READS_PHOTOS = "generator.", ".encoder."
 """Of the names of weights: an encoder of photos, or of what the lines of a scan see of them."""
 _PHOTO_ENCODER = "generator.encoder."
+_READ_BY = {"conditions": ".known.scale_and_shift.", "masks": ".known.masks."}
+"""Parts of the names of weights that read what a model is told beside its photo."""
 _SHOWN = 12
 
 
@@ -32,11 +36,13 @@ class Beginning:
         seen: the eyes of that training and of those before it; None where the file does not say it.
         fundus_px: width of its photos in pixels; 0 where the file does not say it, or where no weight was
             taken that reads photos in this width, as those of an encoder do that resizes them.
+        conditions: the scalars that weights were taken for, in the scales that these know.
     """
 
     path: Path
     seen: SeenEyes | None
     fundus_px: int
+    conditions: Conditions = field(default_factory=Conditions)
 
     def warn_of_other_photos(self, fundus_px: int) -> None:
         """Warn where the training that begins has photos of another width, in pixels; 0 is none."""
@@ -61,8 +67,8 @@ def start_from(paths: Iterable[str | Path], model: Any, kept: tuple[str, ...] = 
         What each file says of its training.
 
     Raises:
-        ValueError: if a file cannot be read, nothing sensible in it fits, or its weights were trained upon
-            other ones than the model's.
+        ValueError: if a file cannot be read, nothing sensible in it fits, its weights were trained upon
+            other ones than the model's, or read the maps of another encoder.
     """
     parts = {name: getattr(model, name, None) for name in ("generator", "discriminators")}
     networks = {name: part for name, part in parts.items() if part is not None}
@@ -76,11 +82,15 @@ def start_from(paths: Iterable[str | Path], model: Any, kept: tuple[str, ...] = 
         unknown = "" if seen else "; it does not say which eyes its weights have seen"
         rank_zero_info(f"{report}{unknown}")
         reads = [name for name in report.taken if name.startswith(_GENERATOR) and _READS_PHOTOS in name]
+        if reads:
+            _check_same_encoder(path, hyper_parameters, model, reads)
         if reads and _resizes(model):
             _warn_of_another_scale(path, hyper_parameters, model)
             reads = [name for name in reads if not name.startswith(_PHOTO_ENCODER)]
-        width = (about.get("task") or about).get("fundus_px", 0)
-        found.append(Beginning(path, seen, int(width) if reads else 0))
+        task = about.get("task") or about
+        told = any(_READ_BY["conditions"] in name for name in report.taken)
+        conditions = Conditions.from_dict(task.get("conditions", {}) if told else {})
+        found.append(Beginning(path, seen, int(task.get("fundus_px", 0)) if reads else 0, conditions))
     model.generator_ema.update(model.generator, decay=0.0)
     return found
 
@@ -88,6 +98,23 @@ def start_from(paths: Iterable[str | Path], model: Any, kept: tuple[str, ...] = 
 def _resizes(model: Any) -> bool:
     """Whether the photo encoder brings photos to a width of its own, whatever that of the data."""
     return hasattr(getattr(model.generator, "encoder", None), "width_px")
+
+
+def _check_same_encoder(path: Path, told: Mapping[str, Any], model: Any, reads: Sequence[str]) -> None:
+    """Refuse weights that read the maps of another encoder than the model's.
+
+    Of weights of others, whose digests are known, see :func:`check_same_weights`.
+    """
+    if "encoder" not in told or "encoder" not in model.hparams:
+        return
+    (there, _, of_others), (here, _, known) = (
+        str(each["encoder"]).partition("@") for each in (told, model.hparams)
+    )
+    if bool(of_others) != bool(known) or (not known and there != here):
+        raise ValueError(
+            f"init_from: {path}: was trained with the encoder {there}, and this model has {here}, while "
+            f"{len(reads)} of its weights read the maps of its own ({some_of(reads)}); give encoder the same"
+        )
 
 
 def _warn_of_another_scale(path: Path, told: Mapping[str, Any], model: Any) -> None:
@@ -193,10 +220,9 @@ def _meant_otherwise(hyper_parameters: Mapping[str, Any], model: Any) -> tuple[s
 
     A network knows them by their order alone. A file without hyper-parameters does not tell theirs.
     """
-    read_by = {"conditions": ".known.scale_and_shift.", "masks": ".known.masks."}
     return tuple(
         part
-        for name, part in read_by.items()
+        for name, part in _READ_BY.items()
         if hyper_parameters and listed(hyper_parameters.get(name) or ()) != list(getattr(model, name))
     )
 

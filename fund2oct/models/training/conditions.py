@@ -6,9 +6,10 @@ import math
 import re
 import warnings
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -190,6 +191,27 @@ class Conditions:
         """What of an eye they read, each once."""
         return tuple(dict.fromkeys(scalar.field for scalar in self.scalars))
 
+    def scaled_as(self, before: Conditions) -> Conditions:
+        """The same, in the scales that weights know from an earlier training.
+
+        Args:
+            before: the scalars of that training; those that it had not keep their own scales.
+
+        Example:
+            >>> before = Conditions.of(["age_years"], [{"age_years": 50}, {"age_years": 70}])
+            >>> here = Conditions.of(["age_years"], [{"age_years": 65}, {"age_years": 75}])
+            >>> here.scaled_as(before).read([{"age_years": 65}])
+            tensor([[0.5000]])
+        """
+        known = {scalar.name: scalar for scalar in before.scalars}
+        scales = (known.get(scalar.name, scalar) for scalar in self.scalars)
+        return Conditions(
+            tuple(
+                replace(scalar, mean=scale.mean, deviation=scale.deviation)
+                for scalar, scale in zip(self.scalars, scales, strict=True)
+            )
+        )
+
     def read(self, eyes: Sequence[Mapping[str, Plain]]) -> Tensor:
         """The scaled scalars of some eyes, NaN where missing, shape ``(B, n)``.
 
@@ -246,7 +268,7 @@ class Conditions:
             if name == "laterality":
                 found[name] = side_of(str(value))
             elif known_text(value):
-                found[name] = value
+                found[name] = value.item() if isinstance(value, np.generic) else value
         self.read([found])
         for scalar in self.scalars:
             if scalar.is_number and scalar.field in found:

@@ -23,6 +23,7 @@ from fund2oct.networks.noise import NoiseSource
 
 _MASKS_OF_BATCHES = {"vessels"}
 """Entries of a batch that are masks of its photos."""
+_ROUNDING = 1e-3
 
 
 class KnowingModule(EncodingModule):
@@ -37,6 +38,7 @@ class KnowingModule(EncodingModule):
     """Names of the masks of the photo that the networks are told."""
     mask_networks: Mapping[str, nn.Module] = {}
     """Networks that draw them from the photo, by their names."""
+    _looked_at: frozenset[str] = frozenset()
 
     def tell_networks(
         self, conditions: Sequence[str], masks: Sequence[str], mask_networks: Mapping[str, str] | None
@@ -138,7 +140,13 @@ class KnowingModule(EncodingModule):
     def _conditions(self, batch: Mapping[str, Any]) -> Tensor | None:
         if not self.conditions or self.task is None or "metadata" not in batch:
             return None
-        empty = [""] * len(batch["metadata"])
+        found = batch["metadata"]
+        if not isinstance(found, list | tuple) or not all(isinstance(text, str) for text in found):
+            raise ValueError(
+                "batch: metadata: expected a JSON object of each eye, as a text that json.dumps makes, found "
+                f"{type(found).__name__}{' of others' if isinstance(found, list | tuple) else ''}"
+            )
+        empty = [""] * len(found)
         texts = batch["metadata"], batch.get("laterality", empty), batch.get("diagnosis", empty)
         eyes = [known_values(*of_eye) for of_eye in zip(*texts, strict=True)]
         try:
@@ -147,7 +155,10 @@ class KnowingModule(EncodingModule):
             raise DataError(f"metadata of {', '.join(batch.get('key', ()))}: {error}") from None
 
     def _masks(self, batch: Mapping[str, Any]) -> Tensor | None:
-        found = {name: _checked(name, batch[name]) for name in self.masks if name in batch}
+        found = {
+            name: _checked(name, batch[name], name in self._looked_at) for name in self.masks if name in batch
+        }
+        self._looked_at = self._looked_at.union(found)
         if "fundus" in batch:
             found |= {name: draw_mask(one, batch["fundus"], name) for name, one in self.mask_networks.items()}
         if not found:
@@ -159,12 +170,26 @@ class KnowingModule(EncodingModule):
         return torch.cat([found.get(name, missing) for name in self.masks], 1)
 
 
-def _checked(name: str, mask: Tensor) -> Tensor:
-    """A mask of a batch as numbers.
+def _checked(name: str, mask: Tensor, looked_at: bool) -> Tensor:
+    """A mask of a batch as numbers in [0, 1], or NaN.
+
+    Args:
+        name: of the mask.
+        mask: as the batch has it.
+        looked_at: whether the values of such masks were seen before; to look at those on a GPU, it would have
+            to be waited for.
 
     Raises:
-        ValueError: if it has another shape than a mask of the photo.
+        ValueError: if it has another shape than a mask of the photo, or other values.
     """
     if mask.ndim != 4 or mask.shape[1] != 1:
         raise ValueError(f"batch: mask {name}: expected shape (B, 1, H, H), found {tuple(mask.shape)}")
-    return mask if mask.is_floating_point() else mask.float()
+    values = mask if mask.is_floating_point() else mask.float()
+    if not mask.is_meta and (mask.device.type == "cpu" or not looked_at):
+        outside = values[(values < -_ROUNDING) | (values > 1 + _ROUNDING)]  # NaN is missing
+        if outside.numel():
+            raise ValueError(
+                f"batch: mask {name}: expected values in [0, 1], found {float(outside[0]):g}; divide bytes "
+                "by 255"
+            )
+    return values

@@ -165,8 +165,16 @@ class SteppingModule(pl.LightningModule):
             if getattr(train, "content", "pairs") != "pairs":
                 self.remember(train, val)
                 return
-            self.task = Task.of((train, val), self.shape, self.conditions)
+            self.learn_task((train, val))
         self.remember(self.task)
+
+    def learn_task(self, data: Any) -> None:
+        """Take from data what has to be known of them; scalars keep the scales that the weights know."""
+        known = [one.conditions for one in self.begun]
+        task = Task.of(data, self.shape, self.conditions)
+        for before in [*known, self.task.conditions] if self.task else known:
+            task = replace(task, conditions=task.conditions.scaled_as(before))
+        self.task = task
 
     def remember(self, about: Any, val: Any = None) -> None:
         """Remember the eyes of a training beside those that the weights have seen before it.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import zipfile
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -16,6 +17,7 @@ from fund2oct.data.preparing.photo import photo_tensor
 from fund2oct.eye import Eye
 from fund2oct.file_kinds import MADE_HERE
 from fund2oct.metrics.eyes.layers import find_surfaces
+from fund2oct.models.predicting.generate import check_prepared
 from fund2oct.models.thickness import INTERVAL, PredictsSurfaces
 from fund2oct.networks.layered.surfaces import surface_intervals_um
 from fund2oct.networks.noise import NoiseSource
@@ -174,6 +176,14 @@ def _predict_intervals(model: VolumeModel, eye: Eye, seed: int) -> Intervals:
         raise ValueError(
             f"eye {eye.key!r}: expected its photo and the generated volume with its scan, found not all of "
             "them; give the eye that model.predict returns"
+        )
+    check_prepared(model, eye.fundus)
+    rows, row_mm = eye.volume.shape[1], eye.spacing_mm[1]
+    if model.task and (rows != model.shape[1] or not math.isclose(row_mm, model.task.spacing_mm[1])):
+        raise ValueError(
+            f"eye {eye.key!r}: expected a generated volume of {model.shape[1]} rows, each "
+            f"{1000 * model.task.spacing_mm[1]:.3g} µm high, found {rows} of {1000 * row_mm:.3g} µm; give "
+            "the eye that model.predict returns"
         )
     n_ascans, spacing_mm, known = eye.volume.shape[-1], eye.spacing_mm, model.known_of(eye)
     fundus = photo_tensor(eye.fundus).to(model.device)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
@@ -137,16 +138,21 @@ def familiar_photos(encoder: nn.Module, dataset: Any, device: torch.device) -> F
         device: where the encoder is.
 
     Returns:
-        What is usual; None if the dataset has no such photos, or too few.
+        What is usual; None if the dataset has no such photos, or too few. A photo that several eyes share, as
+        those that were simulated behind one, counts once.
     """
     if not hasattr(dataset, "photo") or len(dataset) < _LEAST:
         return None
-    seen = []
+    seen, digests = list[Tensor](), set[bytes]()
     for numbers in looked_at(len(dataset)).split(_BATCH):
         photos = []
         for number in numbers.tolist():
             with suppress(DataError):  # a damaged eye is the loader's to tell of
-                photos.append(dataset.photo(number))
+                photo = dataset.photo(number)
+                digest = hashlib.sha256(photo.numpy().tobytes()).digest()
+                if digest not in digests:
+                    photos.append(photo)
+                digests.add(digest)
         if photos:
             seen.append(photo_features(encoder(torch.stack(photos).to(device))))
     features = torch.cat(seen) if seen else torch.empty(0)

@@ -129,6 +129,8 @@ class X2CTGenerator(Recomputing):
                 f"channels and n_blocks: expected {n_levels + 1} numbers, one more than dense_layers, "
                 f"found {len(channels)} and {len(n_blocks)}"
             )
+        if head_kernel < 1 or head_kernel % 2 == 0:
+            raise ValueError(f"head_kernel: expected an odd number, found {head_kernel}")
         self.shape = shape
         strides = level_strides(shape, n_levels)
         shapes = level_shapes(shape, strides)

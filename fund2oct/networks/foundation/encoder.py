@@ -17,6 +17,9 @@ from fund2oct.networks.foundation.timm_models import is_timm_file, load_timm, lo
 from fund2oct.networks.foundation.transformers_models import load_transformers
 from fund2oct.networks.foundation.tuning import choose_trained
 
+_IN_FOLDERS = ("model.", "model-", "pytorch_model.", "pytorch_model-")
+"""How files begin that the hub has beside a configuration."""
+
 
 class FoundationEncoder(nn.Module):
     """A photo encoder on weights of others: DINOv2, DINOv3, RETFound, ConvNeXt, any model of timm.
@@ -112,6 +115,10 @@ def load_backbone(path: Path, width_px: int | None = None) -> Backbone:
         ModuleNotFoundError: if a package is missing.
     """
     if path.is_file():
+        if path.name.startswith(_IN_FOLDERS) and (path.parent / CONFIG).is_file():
+            raise ValueError(
+                f"encoder: {path}: belongs to the {CONFIG} beside it; name the folder, {path.parent}"
+            )
         return load_timm(path, width_px) if is_timm_file(path) else load_mae(path, width_px)
     try:
         config = json.loads((path / CONFIG).read_text("utf-8"))

@@ -108,9 +108,11 @@ def folder_files(folder: Path) -> list[Path]:
     weights = sorted(folder.glob("model*.safetensors")) or sorted(folder.glob("pytorch_model*.bin"))
     if not config.is_file() or not weights:
         there = ", ".join(sorted(path.name for path in folder.iterdir())[:6]) or "nothing"
+        single = sorted(path for path in folder.iterdir() if path.suffix in ENDINGS)
+        advice = f"; to read {single[0].name}, name that file itself" if single else ""
         raise ValueError(
             f"encoder: {folder}: expected {CONFIG} and model.safetensors, as the Hugging Face hub gives "
-            f"them, found {there}"
+            f"them, found {there}{advice}"
         )
     return [path for path in (config, folder / PHOTO_CONFIG) if path.is_file()] + weights
 

@@ -116,6 +116,7 @@ def load_mae(path: Path, width_px: int | None = None) -> Backbone:
             state_dict=renamed(weights),
             add_pooling_layer=False,
             output_loading_info=True,
+            ignore_mismatched_sizes=True,  # which the report then names
         )
     check_complete(path, report)
     return TransformerBackbone(network, PhotoInput(width_px or side * patch_px, _MEAN, _DEVIATION))

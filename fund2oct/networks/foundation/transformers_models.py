@@ -71,6 +71,7 @@ _OPTIONS: dict[str, Any] = {
     "local_files_only": True,
     "trust_remote_code": False,
     "output_loading_info": True,
+    "ignore_mismatched_sizes": True,  # which the report then names
     "dtype": torch.float32,
 }
 """What keeps transformers from the network and from code in the folder, and lets it say what it found."""

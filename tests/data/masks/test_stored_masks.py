@@ -48,6 +48,17 @@ def test_masks_are_stored_with_their_names(path, make_eye):
     assert [b"mask_names" in record for record in records] == [False, True]
 
 
+def test_a_mask_of_ones_is_no_faint_one(make_eye):
+    eye = with_masks(make_eye(), "disc")
+    disc, faint = np.zeros((2, 1, H, H), np.uint8)
+    disc[0, :9, :9] = 1
+    faint[0, 3, 3] = 1
+    assert problems(replace(eye, masks=disc)) == [
+        "masks: disc: expected 0 outside and 255 inside, found 1 inside"
+    ]
+    assert problems(replace(eye, masks=faint)) == problems(replace(eye, masks=255 * disc)) == []
+
+
 def test_each_mask_of_a_photo_has_a_name_of_its_own(make_eye):
     eye = with_masks(make_eye(), "disc", "cup")
     assert problems(eye) == []

@@ -194,8 +194,29 @@ def test_the_global_image_is_compared_with_the_real_one_at_half_its_size(tiny_ey
         ({"n_halvings": 4}, "4 halvings and 2 scales need at least 33 rows and A-scans, found 32 and 48"),
         ({"n_scales": 3}, "need at least 64 rows"),
         ({"n_scales": 1}, "n_scales: expected at least 2, found 1"),
+        ({"local_from": 40, "joint_from": 60}, r"shares of the training in \[0, 1\], .* found 40 and 60"),
+        ({"local_from": 0.7}, "found 0.7 and 0.6"),
     ],
 )
 def test_what_cannot_work_is_refused(options, message):
     with pytest.raises(ValueError, match=message):
         built(**options)
+
+
+def test_a_training_without_an_end_that_would_train_the_global_generator_alone_is_refused(tiny_eyes):
+    def fit(**shares):
+        trainer = pl.Trainer(
+            accelerator="cpu", devices=1, max_epochs=-1, limit_train_batches=1, limit_val_batches=0,
+            logger=False, enable_checkpointing=False, enable_progress_bar=False, enable_model_summary=False,
+            callbacks=[pl.callbacks.LambdaCallback(on_train_start=stop)],
+        )  # fmt: skip
+        trainer.fit(
+            Pix2PixHD(SHAPE, **TINY, **shares), datamodule=FundusOCTDataModule(str(tiny_eyes), batch_size=2)
+        )
+
+    def stop(trainer, model):
+        trainer.should_stop = True
+
+    with pytest.raises(ValueError, match=r"changes at 0.4 and 0.6 of a training whose end is not known"):
+        fit()
+    fit(local_from=0.0, joint_from=0.0)

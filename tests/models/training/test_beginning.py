@@ -260,6 +260,22 @@ def test_what_was_trained_upon_other_weights_is_refused():
         check_same_weights(same, model, ["generator.encoder.layer.weight"])
 
 
+def test_weights_that_read_the_maps_of_another_encoder_are_refused(photos, tiny_eyes, tmp_path):
+    file = fitted(SurfaceModel(SHAPE, encoder="own", surface_width=8), tiny_eyes, tmp_path)
+    stored = torch.load(file, weights_only=True)
+    for other in ("efficientnet_lite0", f"dinov2@sha256:{64 * 'a'}"):
+        stored["hyper_parameters"]["encoder"] = other
+        torch.save(stored, file)
+        name = other.partition("@")[0]
+        with pytest.raises(
+            ValueError, match=rf"was trained with the encoder {name}, and this model has own, "
+        ):
+            begun(SurfaceModel(SHAPE, encoder="own", surface_width=8, init_from=str(file)), tiny_eyes)
+    del stored["hyper_parameters"]["encoder"]  # of a class that names none
+    torch.save(stored, file)
+    assert begun(SurfaceModel(SHAPE, encoder="own", surface_width=8, init_from=str(file)), tiny_eyes)
+
+
 def test_a_copy_of_the_weights_beside_nothing_is_begun_with(tiny_checkpoint, tiny_eyes, tmp_path):
     write_published(load_model(tiny_checkpoint), tmp_path, {})
     shutil.copy(tmp_path / "model.safetensors", tmp_path / "moved.safetensors")

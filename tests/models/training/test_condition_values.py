@@ -1,13 +1,16 @@
 """Scalars that are told of an eye: scaled as in the training, and read right however a user writes them."""
 
+import json
 import math
 from types import SimpleNamespace
 
+import numpy as np
 import pytest
 import torch
 
 from fund2oct.data import EyeWriter, FundusOCTDataModule, FundusOCTDataset
 from fund2oct.evaluation.held_out import unseen_eyes
+from fund2oct.models import SurfaceModel
 from fund2oct.models.task import Task
 from fund2oct.models.training.conditions import Conditions
 
@@ -198,3 +201,21 @@ def test_a_bad_cell_is_said_before_an_evaluation(one_bad_cell):
     task = Task.of(FundusOCTDataset(one_bad_cell, ["eye00", "eye01"]), SHAPE, ["age_years"])
     with pytest.raises(ValueError, match=BAD_CELL):
         unseen_eyes({"model": SimpleNamespace(task=task)}, one_bad_cell, one_bad_cell)
+
+
+def test_a_number_of_numpy_is_told_as_one_of_python():
+    conditions = Conditions.of(["sex=1"], [{"sex": 1}, {"sex": 2}])
+    (value,) = conditions.told({"sex": np.int64(1)})[0].values()
+    assert type(value) is int and conditions.read([{"sex": value}]).tolist() == [[1.0]]
+
+
+@pytest.mark.parametrize("metadata", [{"age_years": torch.tensor([63, 64])}, [{"age_years": 63}], 63])
+def test_metadata_of_a_batch_are_texts(metadata):
+    model = SurfaceModel((6, 32, 48), encoder="own", surface_width=8, conditions=["age_years"])
+    model.task = SimpleNamespace(
+        conditions=Conditions.of(["age_years"], [{"age_years": 50}, {"age_years": 70}])
+    )
+    with pytest.raises(ValueError, match=r"batch: metadata: expected a JSON object of each eye, as a text"):
+        model.known({"metadata": metadata})
+    known = model.known({"metadata": [json.dumps({"age_years": 70}), "{}"]})["known"]
+    assert known.conditions[0].item() == 1 and known.conditions[1].isnan()

@@ -153,3 +153,19 @@ def test_generated_volumes_have_photos_of_the_width_of_the_model_and_no_masks(
     with EyeReader(tmp_path / "made.h5") as reader:
         made = reader.read(eye.key)
     assert made.masks is None and made.fundus.shape == eye.fundus.shape
+
+
+@pytest.mark.parametrize(
+    ("mask", "found"),
+    [
+        (torch.full((2, 1, 8, 8), 255, dtype=torch.uint8), "255"),
+        (torch.full((2, 1, 8, 8), 255.0), "255"),
+        (torch.full((2, 1, 8, 8), -1.0), "-1"),
+    ],
+)
+def test_a_mask_of_a_batch_is_in_0_to_1(mask, found):
+    model = SurfaceModel(SHAPE, encoder="own", surface_width=8, masks=["disc"])
+    with pytest.raises(ValueError, match=rf"batch: mask disc: expected values in \[0, 1\], found {found};"):
+        model.known({"disc": mask})
+    for good in (mask > 0, torch.full((2, 1, 8, 8), torch.nan), torch.ones(2, 1, 8, 8, dtype=torch.uint8)):
+        assert model.known({"disc": good})["known"].masks.dtype == torch.float32

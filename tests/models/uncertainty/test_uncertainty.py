@@ -16,6 +16,7 @@ from fund2oct.models.baselines import Pix2PixHD
 from fund2oct.models.published import shipped_models
 from fund2oct.models.published.files import read_published, write_published
 from fund2oct.models.task import TASK_KEY, Task
+from fund2oct.models.thickness import predict_thickness
 from fund2oct.models.uncertainty import familiar
 from fund2oct.models.uncertainty.draws import draw_volumes, predict_intervals
 from fund2oct.models.uncertainty.familiar import UNLIKE, FamiliarPhotos, photo_features
@@ -73,6 +74,25 @@ def test_a_damaged_photo_takes_no_other_with_it():
     found = familiar.familiar_photos(encoder, photos, torch.device("cpu"))
     whole = torch.stack([photo for number, photo in enumerate(photos) if number not in (3, 70)])
     torch.testing.assert_close(found.mean, photo_features([whole]).mean(0))
+
+
+def test_a_photo_that_many_eyes_share_counts_once():
+    class Photos(list):
+        def photo(self, number):
+            return self[number]
+
+    def encoder(shown):
+        return [shown]
+
+    photos = torch.rand(72, 3, 4, 4)
+    shared = Photos(photos.repeat_interleave(3, 0))
+    found = familiar.familiar_photos(encoder, shared, torch.device("cpu"))
+    alone = familiar.familiar_photos(encoder, Photos(photos), torch.device("cpu"))
+    torch.testing.assert_close(found.mean, alone.mean)
+    torch.testing.assert_close(found.variances, alone.variances)
+    assert (
+        familiar.familiar_photos(encoder, Photos(photos[:60].repeat(4, 1, 1, 1)), torch.device("cpu")) is None
+    )
 
 
 def test_a_checkpoint_knows_the_photos_of_its_training(tiny_eyes, tmp_path, monkeypatch):
@@ -265,6 +285,17 @@ def test_what_has_no_intervals_is_refused_by_name(photo, tiny_checkpoint):
     for missing in ("fundus", "volume", "scan"):
         with pytest.raises(ValueError, match=f"eye '{eye.key}': expected its photo and the generated volume"):
             predict_intervals(model, replace(eye, **{missing: None}))
+    # A real eye, as an import keeps it.
+    wide = np.repeat(np.repeat(eye.fundus, 2, 0), 2, 1)
+    with pytest.raises(
+        ValueError, match="photo: expected 48 pixels, as in the training, found 96; give that"
+    ):
+        predict_intervals(model, replace(eye, fundus=wide))
+    with pytest.raises(ValueError, match="expected 48 pixels"):
+        predict_thickness(model, wide, eye.placement, eye.scan)
+    fine = replace(eye, volume=np.repeat(eye.volume, 2, 1), spacing_mm=(*eye.spacing_mm[:1], 0.006, 0.1))
+    with pytest.raises(ValueError, match=r"expected a generated volume of 32 rows, .* found 64 of 6 µm"):
+        predict_intervals(model, fine)
 
 
 def test_draws_of_an_eye_depend_on_its_key_and_not_on_its_batch():

@@ -152,5 +152,7 @@ def test_another_shape_is_refused(photo, grid, n_depth, message):
 
 
 def test_levels_that_do_not_agree_are_refused():
+    with pytest.raises(ValueError, match="head_kernel: expected an odd number, found 4"):
+        X2CTGenerator((6, 32, 48), head_kernel=4)
     with pytest.raises(ValueError, match="expected 3 numbers, one more than dense_layers, found 2 and 3"):
         X2CTGenerator(SHAPE, **SMALL | {"channels": (4, 8)})
