@@ -13,6 +13,8 @@ install: $(VENV)/.installed
 develop: $(VENV)/.developed
 
 $(VENV)/.installed: setup.cfg pyproject.toml $(CONSTRAINTS)
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "fund2oct needs Python 3.11 or later, found "\
+	 + sys.version.split()[0] + ": name it, as in make train PYTHON=python3.12")'
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet --upgrade pip
 	$(BIN)/python -m pip install --quiet -c $(CONSTRAINTS) -e ".[pretrained]"

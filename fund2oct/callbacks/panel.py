@@ -16,7 +16,7 @@ from fund2oct.data.masks.networks import vessels_of, with_vessels
 from fund2oct.models import Batch, VolumeModel
 from fund2oct.models.batch import to_device
 from fund2oct.models.thickness import predict_interval_um
-from fund2oct.models.training.optimisation import last_share
+from fund2oct.models.training.optimisation import ends_by_epochs, last_share
 from fund2oct.networks.noise import NoiseSource
 from fund2oct.visual import ShownVolume, draw_panel, save_figure
 from fund2oct.visual.film import write_film
@@ -81,12 +81,12 @@ class PanelCallback(pl.Callback):
         epoch, last = trainer.current_epoch + 1, trainer.max_epochs or 0
         if self.n_epochs < 1:
             return False
-        if last >= 1:
+        if ends_by_epochs(trainer):
             return bool(epoch in np.linspace(last, 1, min(self.n_epochs, last)).round())
         if not last_share(trainer):
             return (epoch & (epoch - 1)) == 0
         # The clock or the steps end it: as many parts of it have begun, the first one with the first epoch.
-        share = 1.0 if trainer.should_stop else model.share_done()
+        share = 1.0 if trainer.should_stop or epoch == last else model.share_done()
         n_wanted = int(share * max(self.n_epochs - 1, 1)) + (self.n_epochs > 1)
         due, self._n_drawn = n_wanted > self._n_drawn, n_wanted
         return due

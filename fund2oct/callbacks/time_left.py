@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import math
 import time
 from datetime import timedelta
 
 import pytorch_lightning as pl
 
+from fund2oct.models.training.optimisation import ends_by_epochs, share_done
 from fund2oct.progress import is_quiet
 
 
@@ -24,19 +26,29 @@ class TimeLeftCallback(pl.Callback):
     def __init__(self, every_s: float = 60.0) -> None:
         self.every_s = every_s
         self._began_s = self._said_s = 0.0
-        self._first_epoch = 0
+        self._began_at = 0.0
 
     def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Look at the clock; a training that was resumed has epochs behind it."""
         self._began_s = self._said_s = time.monotonic()
-        self._first_epoch = trainer.current_epoch
+        self._began_at = self._share_done(trainer, pl_module)
 
     def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Say it, where the last line is long enough ago."""
         now_s = time.monotonic()
-        done, last = trainer.current_epoch + 1, trainer.max_epochs
-        if is_quiet() or last is None or not done < last or now_s - self._said_s < self.every_s:
+        share = self._share_done(trainer, pl_module)
+        if is_quiet() or not self._began_at < share < 1 or now_s - self._said_s < self.every_s:
             return
         self._said_s = now_s
-        left_s = (now_s - self._began_s) / (done - self._first_epoch) * (last - done)
-        pl_module.print(f"epoch {done} of {last}; about {timedelta(seconds=round(left_s))} left")
+        left_s = (now_s - self._began_s) / (share - self._began_at) * (1 - share)
+        of_all = f" of {trainer.max_epochs}" if ends_by_epochs(trainer) else ""
+        pl_module.print(
+            f"epoch {trainer.current_epoch + 1}{of_all}; about {timedelta(seconds=round(left_s))} left"
+        )
+
+    @staticmethod
+    def _share_done(trainer: pl.Trainer, pl_module: pl.LightningModule) -> float:
+        # A loader without a length has no known number of steps; its epochs are counted when they end.
+        by_steps = share_done(trainer, pl_module.global_step)
+        whole = (trainer.max_epochs or 0) > 0 and trainer.num_training_batches == math.inf
+        return max(by_steps, (trainer.current_epoch + 1) / trainer.max_epochs) if whole else by_steps  # type: ignore[operator]

@@ -43,7 +43,7 @@ from fund2oct.evaluation.compare import compare
 from fund2oct.evaluation.distances import CHEAP, DEFAULT, Wanted, build_distances
 from fund2oct.evaluation.held_out import HeldOutEyes, task_of, unseen_eyes
 from fund2oct.evaluation.own import LoadedEyes, Own
-from fund2oct.evaluation.report.folder import write_report
+from fund2oct.evaluation.report.folder import MARK, write_report
 from fund2oct.evaluation.report.pictures import Picture
 from fund2oct.evaluation.report.reliability import measure_reliability
 from fund2oct.models import VolumeModel, load_model
@@ -230,7 +230,7 @@ def evaluate_checkpoints(
         ['report.html', 'report.md']
     """
     figure_formats = known_figure_formats(figure_formats)  # before hours of measuring
-    check_folder(out, "report.md", overwrite)
+    check_folder(out, MARK, overwrite)
     classes = [import_class(path) for path in listed(model)]
     models: dict[str, VolumeModel] = {}
     for checkpoint in listed(checkpoints):

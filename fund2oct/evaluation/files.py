@@ -15,6 +15,7 @@ from torch import Tensor
 from fund2oct.by_path import listed
 from fund2oct.evaluation.answers.answer import OTHER_EYES, Answer, Given
 from fund2oct.evaluation.answers.floors import rescan
+from fund2oct.evaluation.answers.training_eyes import with_rows
 from fund2oct.evaluation.checkpoints import missing_note
 from fund2oct.evaluation.compare import compare
 from fund2oct.evaluation.distances import DEFAULT, Wanted, build_distances
@@ -23,7 +24,7 @@ from fund2oct.evaluation.held_out import UnseenEyes, unseen_eyes
 from fund2oct.evaluation.own import Own
 from fund2oct.evaluation.pairs import PairedEyes
 from fund2oct.evaluation.protocol import find_protocol
-from fund2oct.evaluation.report.folder import write_report
+from fund2oct.evaluation.report.folder import MARK, write_report
 from fund2oct.evaluation.sources import EyeFiles, PreparedEyes, VolumeSource, open_source
 from fund2oct.eye import DataError
 from fund2oct.models import Batch, VolumeModel, load_model
@@ -31,7 +32,7 @@ from fund2oct.models.checkpoint import CHECKPOINT_ENDINGS, import_class
 from fund2oct.models.published import is_address, is_published
 from fund2oct.outputs import check_folder
 from fund2oct.processes import processes_beside
-from fund2oct.retina import align, aligned_mask
+from fund2oct.retina import align, aligned_mask, unalign
 from fund2oct.visual.style import known_figure_formats
 
 _NOTHING = Own()
@@ -90,7 +91,7 @@ def evaluate_files(
     """
     chosen = find_protocol(protocol)
     figure_formats = known_figure_formats(figure_formats)  # before hours of measuring
-    check_folder(out, "report.md", overwrite)
+    check_folder(out, MARK, overwrite)
     device = torch.device(device)
     real_source = open_source(real, adapt=chosen.adapt_real)
     loaded, notes = None, list[str]()
@@ -180,9 +181,18 @@ def _given() -> Answer:
 
 def _given_to_others(eyes: PairedEyes) -> Answer:
     def give(batch: Batch) -> Given:
-        given = [eyes.answer(eyes.other(key)) for key in batch["key"]]
-        volume, pose_um = (torch.stack(part) for part in zip(*given, strict=True))
-        return _at_its_pose(volume, pose_um, batch)
+        others = [eyes.other(key) for key in batch["key"]]
+        volume, pose_um = (torch.stack(part) for part in zip(*map(eyes.answer, others), strict=True))
+        here_mm = batch["spacing_z_mm"]
+        there_mm = torch.tensor([eyes.spacing_z_mm(key) for key in others]).to(here_mm)
+        if torch.allclose(there_mm, here_mm, rtol=1e-4):
+            return _at_its_pose(volume, pose_um, batch)
+        # Rows of another height: micrometres are compared, not rows.
+        aligned, mask = (
+            with_rows(one, there_mm, here_mm)
+            for one in (align(volume, pose_um, there_mm), aligned_mask(volume, pose_um, there_mm))
+        )
+        return Given(unalign(aligned, pose_um, here_mm), aligned, pose_um=pose_um, mask=mask)
 
     # The same set in another order has the same distances: it is not measured as one.
     return Answer(_GENERATED + OTHER_EYES, give)

@@ -36,6 +36,7 @@ _OPTIONAL = ("fundus", "rescan", "boundaries_um", "lesions")
 """Arrays of the real eyes that are used if all eyes have them."""
 _SAME_LENGTH = 0.02
 _SAME_PLACE_MM = 0.1
+_SAME_ROWS = 1e-3
 
 
 class PairedEyes:
@@ -104,6 +105,10 @@ class PairedEyes:
         """An eye of another patient, of the same side, as far as the source tells them."""
         return self.keys[self._others[self.keys.index(key)]]
 
+    def spacing_z_mm(self, key: str) -> float:
+        """Distance of the rows of an eye's volumes in millimetres."""
+        return self._checked[key].spacing_mm[1]
+
     def answer(self, key: str) -> tuple[Tensor, Tensor]:
         """The volume that answers for an eye, ``(1, S, Z, X)`` in [0, 1], and its pose ``(S, 3)``."""
         volume = _to_float(self._fake.read(key).volume)[None]
@@ -156,6 +161,7 @@ class _Checked:
     apart_mm: float
     patient: str
     laterality: str
+    stretched: float
 
 
 def _check_keys(real: VolumeSource, fake: VolumeSource) -> None:
@@ -205,7 +211,7 @@ def _check_pair(
     for source, scan in zip((real, fake), scans, strict=True):
         _check_volume(f"{source.name}: eye {key!r}", scan.volume, shape, advice)
     spacing_mm = _spacing(scans[0])
-    _check_lengths(f"{fake.name}: eye {key!r}", scans[1], spacing_mm)
+    stretched = _check_lengths(f"{fake.name}: eye {key!r}", scans[1], spacing_mm, scans[0].eye is None)
     eye = scans[0].eye
     return _Checked(
         spacing_mm,
@@ -214,6 +220,7 @@ def _check_pair(
         _apart_mm(*scans),
         (eye and eye.patient) or key,
         (eye and eye.laterality) or "",
+        stretched,
     )
 
 
@@ -226,17 +233,20 @@ def _check_volume(where: str, volume: Array, shape: tuple[int, int, int], advice
         raise DataError(f"{where}: expected B-scans, found slices of one grey value: {', '.join(blank)}")
 
 
-def _check_lengths(where: str, fake: Scan, spacing_mm: Spacing) -> None:
-    """Refuse an answer that says of itself that it covers another depth or width."""
+def _check_lengths(where: str, fake: Scan, spacing_mm: Spacing, assumed: bool) -> float:
+    """Refuse an answer that says of itself that it covers another depth or width; return how far it is off."""
+    off = 0.0
     if fake.eye is None:
-        return
+        return off
     for axis, name in ((1, "deep"), (2, "wide")):
         n = fake.volume.shape[axis]
         found, expected = (n * spacing[axis] for spacing in (fake.eye.spacing_mm, spacing_mm))
         if abs(found / expected - 1) > _SAME_LENGTH:
-            raise DataError(
-                f"{where}: expected {expected:.3g} mm {name}, as the real volume is, found {found:.3g} mm"
-            )
+            real = "is assumed of real pictures; give --real a file of eyes (.h5), which tells its own"
+            real = real if assumed else "the real volume is"
+            raise DataError(f"{where}: found {found:.3g} mm {name}, expected {expected:.3g} mm, as {real}")
+        off = max(off, abs(found / expected - 1))
+    return off
 
 
 def _apart_mm(real: Scan, fake: Scan) -> float:
@@ -265,6 +275,12 @@ def _notes(real: VolumeSource, fake: VolumeSource, found: list[_Checked], poses:
                 f"The outer retina, and with it the pose, is uncertain in slices of {uncertain} of "
                 f"{len(found)} volumes of {source.name}."
             )
+    if stretched := [pair.stretched for pair in found if pair.stretched > _SAME_ROWS]:
+        notes.append(
+            f"{len(stretched)} volumes of {fake.name} say another depth or width than the real ones, by up "
+            f"to {max(stretched):.1%}. They are measured in the millimetres of the real ones: a thickness is "
+            "off by as much."
+        )
     if apart_mm := [pair.apart_mm for pair in found if pair.apart_mm > _SAME_PLACE_MM]:
         notes.append(
             f"**In {len(apart_mm)} of {len(found)} pairs the slices of {fake.name} lie along other lines "

@@ -155,16 +155,18 @@ class VolumeGAN(VolumeModel):
         seen = self.prepare(self.training_batch(batch))
         # Asked anew in each batch: what was frozen meanwhile stays frozen.
         judging = self.judging()
-        _set_trained(judging, False)
-        fake = self.generate(self.generator, seen, self.step_noise())
-        if self.adversaries_joined:
-            _set_trained(judging, True)
-            self._step_discriminators(self.discriminator_losses(seen, fake.detach()))
+        try:
             _set_trained(judging, False)
-        losses, waiting = self.generator_losses(seen, fake), not self.adversaries_joined
-        if losses or not (waiting and self.discriminators):
-            self.step_generator(losses)
-        _set_trained(judging, True)
+            fake = self.generate(self.generator, seen, self.step_noise())
+            if self.adversaries_joined:
+                _set_trained(judging, True)
+                self._step_discriminators(self.discriminator_losses(seen, fake.detach()))
+                _set_trained(judging, False)
+            losses, waiting = self.generator_losses(seen, fake), not self.adversaries_joined
+            if losses or not (waiting and self.discriminators):
+                self.step_generator(losses)
+        finally:  # a step that is interrupted leaves nothing frozen for the next training
+            _set_trained(judging, True)
         if not losses and waiting:
             rank_zero_warn("the generator has nothing to learn before the adversaries join: they join now")
             self.adversaries_from = 0.0

@@ -196,7 +196,7 @@ class SurfaceModel(VolumeModel):
 
     def training_step(self, batch: Batch, batch_idx: int) -> None:
         """Predict a batch and step the network."""
-        check_batch(batch, _READ)
+        check_batch(batch, (*_READ, "key") if any(self.n_known) else _READ)
         if self.own_terms:  # nothing else reads what is added
             batch = self.prepare(batch)
         assert isinstance(self.generator, SurfacePredictor)

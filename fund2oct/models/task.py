@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, Protocol
@@ -167,6 +168,11 @@ class Task:
                 f"set model.init_args.shape={found}, or data.init_args.volume_shape={own} to resize them"
             )
         s, z, x = data.spacing_mm
+        if not (0 < z < math.inf and 0 < x < math.inf):
+            raise ValueError(
+                "data: spacing_mm: expected the distances of slices (NaN where there is none), of rows and "
+                f"of A-scans in millimetres, the last two positive, found {(s, z, x)}"
+            )
         preparation = getattr(data, "preparation", Preparation())
         poses, seen = PoseModel.fit(data.poses()), seen_by(data, val)
         simulated = bool(getattr(data, "simulated", False))

@@ -274,7 +274,9 @@ def _slice_spacing(scan: ScanPattern) -> float:
     steps = np.diff(np.array(scan.lines), axis=0)
     if not np.allclose(steps, steps[0, 0], atol=1e-6):
         return math.nan
-    return float(np.hypot(*steps[0, 0]))
+    along = np.diff(scan.lines[0], axis=0)[0]
+    across = abs(float(along[0] * steps[0, 0, 1] - along[1] * steps[0, 0, 0])) / float(np.hypot(*along))
+    return across if across > 1e-6 else math.nan
 
 
 def _reduce_labels(lesions: LesionMaps, size_px: int) -> Array:

@@ -9,6 +9,8 @@ from fund2oct.processes import n_cores
 
 # A GAN's discriminators rest until they join, which DDP has to be told.
 _STRATEGY = "ddp_find_unused_parameters_true"
+_TWO_EACH = 4
+"""Eyes in a batch from which on each process keeps at least two."""
 _LAUNCHED_BY_OTHERS = ("SLURM_NTASKS", "TORCHELASTIC_RUN_ID", "OMPI_COMM_WORLD_SIZE")
 
 
@@ -61,7 +63,9 @@ def spread(config: dict[str, Any]) -> None:
     batch_size = arguments.get("batch_size", 1)
     if type(batch_size) is not int or batch_size < 1:
         return  # the datamodule says what is wrong with it
-    n_processes = max(n for n in range(1, min(n_cores(), batch_size) + 1) if batch_size % n == 0)
+    # With one eye a process, losses that compare the eyes of a batch would be others.
+    most = min(n_cores(), batch_size if batch_size < _TWO_EACH else batch_size // 2)
+    n_processes = max(n for n in range(1, most + 1) if batch_size % n == 0)
     if n_processes > 1:
         trainer |= {"accelerator": "cpu", "devices": n_processes, "strategy": _STRATEGY}
         arguments["batch_size"] = batch_size // n_processes

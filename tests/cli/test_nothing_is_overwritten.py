@@ -286,11 +286,11 @@ def test_a_report_has_a_folder_of_its_own(way, tiny_checkpoint, tiny_eyes, tmp_p
     }[way]
     (tmp_path / "scatter.png").write_text("mine")
     assert main([*command, "--out", str(tmp_path), "--overwrite"]) == 1
-    assert "holds other files already, and no report.md; choose another folder" in line_of(capfd)
-    (tmp_path / "report.md").write_text("an earlier one")
+    assert "holds other files already, and no metrics.json; choose another folder" in line_of(capfd)
+    (tmp_path / "metrics.json").write_text("an earlier one")
     assert main([*command, "--out", str(tmp_path)]) == 1
-    assert "holds a report.md already; choose another folder, or allow it" in line_of(capfd)
-    assert contents(tmp_path).keys() == {"scatter.png", "report.md"}
+    assert "holds a metrics.json already; choose another folder, or allow it" in line_of(capfd)
+    assert contents(tmp_path).keys() == {"scatter.png", "metrics.json"}
 
 
 def test_an_input_is_known_by_any_name(tmp_path):

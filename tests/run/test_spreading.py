@@ -35,8 +35,11 @@ def test_no_more_processes_than_divide_the_batch(monkeypatch):
     monkeypatch.setattr(os, "sched_getaffinity", lambda pid: set(range(16)), raising=False)
     wanted = config(6)
     spread(wanted)
-    assert wanted["trainer"]["devices"] == 6
-    assert wanted["data"]["init_args"]["batch_size"] == 1
+    assert wanted["trainer"]["devices"] == 3
+    assert wanted["data"]["init_args"]["batch_size"] == 2
+    wanted = config(8)
+    spread(wanted)
+    assert (wanted["trainer"]["devices"], wanted["data"]["init_args"]["batch_size"]) == (4, 2)
 
 
 @pytest.mark.parametrize(

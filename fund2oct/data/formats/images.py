@@ -236,7 +236,7 @@ def _decode(path: Path) -> tuple[Array, Levels | None]:
         if not image.mode.startswith(("I", "F")):
             if image.format == "TIFF" and max(_tags(image).get(_BITS, [8])) > 8:
                 return _by_tifffile(path)
-            if any("16" in str(tile.args) for tile in image.tile):
+            if any("16" in _raw_mode(tile.args) for tile in image.tile):
                 return _by_opencv(path, image.getexif().get(_ORIENTATION, 1))
         elif image.format == "TIFF":
             levels = _tiff_levels(image)
@@ -248,6 +248,11 @@ def _decode(path: Path) -> tuple[Array, Levels | None]:
         upright = upright.convert("RGBA")
         upright = Image.alpha_composite(Image.new("RGBA", upright.size, (0, 0, 0, 255)), upright)
     return np.asarray(upright.convert("L" if upright.mode in ("1", "L") else "RGB")), None
+
+
+def _raw_mode(args: Any) -> str:
+    """How the pixels of a tile lie in the file; what else its decoder is told are numbers."""
+    return str(args if isinstance(args, str) else args[0] if args else "")
 
 
 def _tags(image: Image.Image) -> Mapping[int, Any]:
@@ -309,7 +314,7 @@ def _by_opencv(path: Path, orientation: int) -> tuple[Array, Levels | None]:
     import cv2
 
     # Without this flag OpenCV leaves alpha out; with it, it leaves the picture as it lies.
-    values = cv2.imread(str(path), cv2.IMREAD_UNCHANGED)
+    values = cv2.imdecode(np.fromfile(path, np.uint8), cv2.IMREAD_UNCHANGED)
     if values is None:
         raise ValueError("it is truncated")
     values, levels = _upright(values, orientation), None

@@ -17,7 +17,7 @@ from fund2oct.data.formats.images import picture_origin, read_slices
 from fund2oct.data.formats.naming import laterality_of, natural_order, plain_name
 from fund2oct.data.formats.nifti import read_nifti
 from fund2oct.data.formats.tiff import read_tiff
-from fund2oct.eye import Array, DataError, some_of
+from fund2oct.eye import Array, DataError
 from fund2oct.levels import Levels
 
 PICTURES = (".png", ".jpg", ".jpeg", ".bmp")
@@ -237,10 +237,10 @@ def _stranger_notes(files: list[Path]) -> tuple[str, ...]:
     evenly = len({b - a for a, b in pairwise(numbers)}) == 1 and len(files) > 2  # each tenth slice, say
     if len(files) == 1 or (numbers and (_n_missing(numbers) < len(numbers) or evenly)):
         return ()
-    some = some_of((file.name for file in files), 3)
+    # Notes are stored beside the eye, names of files are not.
     return (
-        f"its {len(files)} pictures are not named as slices of one volume: {some}; if they are of several "
-        "eyes, put those of each into a folder of its own",
+        f"its {len(files)} pictures are not named as slices of one volume; if they are of several eyes, put "
+        "those of each into a folder of its own",
     )
 
 

@@ -15,7 +15,8 @@ from fund2oct.eye import Array, DataError, stated_origin
 from fund2oct.levels import Levels, find_levels
 
 _MM = {"m": 1e3, "cm": 10.0, "mm": 1.0, "µm": 1e-3, "μm": 1e-3, "um": 1e-3, "micron": 1e-3, "nm": 1e-6}
-_MM |= {"inch": 25.4, "centimeter": 10.0, "millimeter": 1.0, "micrometer": 1e-3, r"\u00b5m": 1e-3}
+_MM |= {"centimeter": 10.0, "millimeter": 1.0, "micrometer": 1e-3, r"\u00b5m": 1e-3}
+"""Units by their names; an inch is none of a scan: it stands for what a printer would make of the picture."""
 
 
 def read_tiff(path: Path) -> tuple[Array, Levels | None, tuple[float, float, float] | None, str]:
@@ -154,7 +155,8 @@ def _sizes_mm(tif: tifffile.TiffFile) -> dict[str, float]:
         }
     if not tif.imagej_metadata:
         return {}
-    unit_mm = _MM.get(str(tif.imagej_metadata.get("unit", "")))
+    unit = str(tif.imagej_metadata.get("unit", ""))
+    unit_mm = _MM.get(unit, _MM.get(unit.lower()))
     if unit_mm is None:
         return {}
     sizes = {}

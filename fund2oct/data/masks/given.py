@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from PIL import Image
 
 from fund2oct.data.formats.images import read_grey
 from fund2oct.data.masks.stored import check_names
@@ -53,6 +54,11 @@ def read_masks(files: Mapping[str, Path], photo: Array) -> tuple[dict[str, Array
                 f"found {_size(levels)}; give it as it was drawn, on the whole photo"
             )
         there = np.unique(levels)
+        if not levels.any() and _is_drawn_in_transparency(file):
+            raise DataError(
+                f"{file}: mask {name}: expected black outside and one other level inside, found black "
+                "that is transparent in places; save it without transparency, with what it shows bright"
+            )
         if len(there) > 2 or there[0] != 0:
             told = f"{len(there)} levels" if len(there) > 2 else f"the lowest level {there[0]}"
             raise DataError(
@@ -84,6 +90,14 @@ def mask_fields(masks: Mapping[str, Array], circle: RetinaCircle, size_px: int) 
         return {}
     cropped = [crop_retina(mask, circle, size_px) for mask in masks.values()]
     return {"masks": np.stack(cropped), "mask_names": tuple(masks)}
+
+
+def _is_drawn_in_transparency(file: Path) -> bool:
+    with Image.open(file) as picture:
+        if "A" not in picture.getbands() and "transparency" not in picture.info:
+            return False
+        low, high = picture.convert("RGBA").getchannel("A").getextrema()
+    return low != high
 
 
 def _size(picture: Array) -> str:

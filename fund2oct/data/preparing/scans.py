@@ -295,11 +295,19 @@ def cut_scan(volume: Array, spacing_mm: Spacing, scan: ScanPattern, n_ascans: in
 
 
 def white_border(bscan: Array) -> Array:
-    """What is white and reaches the frame, but for the ends of bright layers that are thin."""
-    # The frame counts as white, so that a line of one pixel along it is thick enough.
-    white = np.pad(bscan >= _WHITE, _THICK, constant_values=True)
+    """What is white and reaches the top or the bottom, as a fill does; a bright layer reaches only the sides.
+
+    Args:
+        bscan: uint8, shape ``(Z, X)``.
+
+    Returns:
+        Bool, same shape.
+    """
+    # Top and bottom count as white, so that a line of one pixel along them is thick enough.
+    white = np.pad(bscan >= _WHITE, ((0, 0), (_THICK, _THICK)), mode="edge")
+    white = np.pad(white, ((_THICK, _THICK), (0, 0)), constant_values=True)
     parts, _ = ndimage.label(ndimage.binary_opening(white, np.ones((_THICK, _THICK))))
     inner = np.s_[_THICK:-_THICK, _THICK:-_THICK]
-    border = (parts == parts[_THICK // 2, _THICK // 2])[inner]
+    border = np.isin(parts, [parts[_THICK // 2, _THICK], parts[-_THICK // 2, _THICK]])[inner]
     # The edge of a fill is blurred by compression.
     return ndimage.binary_dilation(border, iterations=2) if border.any() else border

@@ -55,7 +55,8 @@ def find_file(folder: Path, name: str) -> tuple[Path, str]:
         raise DataError(f"{path}: no such file, but {' and '.join(f.name for f in found)}; which is meant?")
     if not found:
         raise DataError(f"{path}: no such file or folder")
-    return found[0], f"the table calls {found[0].name} {Path(name).name}"
+    # Notes are stored beside the eye, names of files are not.
+    return found[0], "the table calls its file by a name in other letters"
 
 
 def find_volume(folder: Path, name: str) -> tuple[Path | tuple[Path, ...], list[str]]:

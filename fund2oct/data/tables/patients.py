@@ -7,7 +7,7 @@ from collections import Counter
 from collections.abc import Sequence
 from dataclasses import replace
 
-from fund2oct.data.formats.naming import laterality_of
+from fund2oct.data.formats.naming import laterality_of, plain_name
 from fund2oct.data.tables.eyes import EyeRow
 from fund2oct.data.tables.spreadsheet import Table, some
 from fund2oct.eye import DataError
@@ -15,8 +15,9 @@ from fund2oct.eye import DataError
 _LAST_WORD = re.compile(r"(.*?)[^A-Za-z0-9]*([A-Za-z]+)", re.DOTALL)
 _VISIT = re.compile(
     r"[\W_]*(?<![^\W_])"
-    r"(?:(?:19|20)\d\d[\W_]?[01]\d[\W_]?[0-3]\d|[0-3]\d[\W_]?[0-3]\d[\W_]?(?:19|20)\d\d)(?![^\W_])"
-    r"|[\W_]*(?<![^\W_])(?:19|20)\d\d(?:[\W_]?[01]\d)?$"
+    r"(?:(?:19|20)\d\d[\W_]?[01]\d[\W_]?[0-3]\d|[0-3]\d[\W_]?[0-3]\d[\W_]?(?:19|20)\d\d"
+    r"|(?:19|20)\d\d[\W_][01]?\d[\W_][0-3]?\d|[0-3]?\d[\W_][0-3]?\d[\W_](?:19|20)\d\d)(?![^\W_])"
+    r"|[\W_]*(?<![^\W_])(?:19|20)\d\d(?:[\W_]?[01]\d|[\W_]\d)?$"
     r"|[\W_]*(?<![^\W\d_])v(?:isit)?[\W_]?\d+$",
     re.IGNORECASE,
 )
@@ -43,7 +44,8 @@ def with_patients(eyes: list[EyeRow], table: Table, no_patients: bool) -> tuple[
     if "patient" in table.columns:
         alone = [eye.where for eye in eyes if not eye.patient]
         note = f"{table.path}: {some(alone)}: names no patient; it counts as a patient of its own"
-        return [replace(eye, patient=eye.patient or eye.name) for eye in eyes], [note] if alone else []
+        named = [replace(eye, patient=_whole(eye.patient) or eye.name) for eye in eyes]
+        return named, [*([note] if alone else []), *_spelt_twice(table, [eye.patient for eye in named])]
     if no_patients:
         return [replace(eye, patient=eye.name) for eye in eyes], []
     if len(eyes) < 2:
@@ -56,6 +58,25 @@ def with_patients(eyes: list[EyeRow], table: Table, no_patients: bool) -> tuple[
         )
     told = [replace(eye, patient=patient) for eye, patient in zip(eyes, patients, strict=True)]
     return told, [f"{table.path}: has no column patient; {note}"]
+
+
+def _whole(patient: str) -> str:
+    """A number without the ``.0`` that a spreadsheet adds to a column with empty cells."""
+    return re.sub(r"^(\d+)\.0$", r"\1", patient)
+
+
+def _spelt_twice(table: Table, patients: Sequence[str]) -> list[str]:
+    """A note on patients whose names differ in capitals, spaces or accents alone."""
+    spellings: dict[str, dict[str, None]] = {}
+    for patient in patients:
+        spellings.setdefault(plain_name(" ".join(patient.split())), {})[patient] = None
+    twice = [" and ".join(map(repr, each)) for each in spellings.values() if len(each) > 1]
+    if not twice:
+        return []
+    return [
+        f"{table.path}: {some(twice)} count as different patients; if they are one, spell them alike: two "
+        "eyes of one patient must not be both trained and tested on"
+    ]
 
 
 def patients_of_names(names: Sequence[str]) -> tuple[list[str], str]:
@@ -79,9 +100,9 @@ def patients_of_names(names: Sequence[str]) -> tuple[list[str], str]:
         return [], reason
     first: dict[str, str] = {}
     for name, stem in zip(names, stems, strict=True):
-        other = first.setdefault(_without_visit(stem), name)
+        other = first.setdefault(plain_name(_without_visit(stem)), name)
         if without_side(other) != stem:
-            return [], f"{other} and {name} may be two visits of one patient, and {reason}"
+            return [], f"{other} and {name} may be of one patient, at two visits or spelt twice, and {reason}"
     example = [name for name, stem in zip(names, stems, strict=True) if stem == pairs[0]]
     return stems, (
         f"{len(set(stems))} patients were taken from the names of {len(names)} eyes, as {pairs[0]!r} of "

@@ -119,7 +119,7 @@ def find_twins(eyes: Iterable[Eye], cache: Path | None, pool: Executor) -> TwinS
 def twins_of_test_eyes(
     datamodule: FundusOCTDataModule, pool: Executor, keys: Sequence[str]
 ) -> TwinSet | None:
-    """The twins of a datamodule's test eyes, kept beside its file as ``NAME.twins.h5``.
+    """The twins of a datamodule's test eyes, kept beside its file as ``.NAME.twins.h5``.
 
     Args:
         datamodule: a datamodule that was set up.
@@ -138,7 +138,7 @@ def twins_of_test_eyes(
         if any(reader.info(key).arrays["volume"] != dataset.shape for key in keys):
             return None
         eyes = (reader.read(key, skip=("rescan", "lesions", "boundaries_um")) for key in keys)
-        cache = path.with_suffix(".twins.h5") if path is not None and path.is_file() else None
+        cache = path.with_name(f".{path.stem}.twins.h5") if path is not None and path.is_file() else None
         return find_twins(eyes, cache, pool)
 
 

@@ -22,6 +22,8 @@ from fund2oct.evaluation.report.tables import report_text
 from fund2oct.visual.page import write_page
 from fund2oct.visual.style import known_figure_formats
 
+MARK = "metrics.json"
+"""What is written first, by which the folder of a report is known, one that was interrupted too."""
 _PACKAGES = ("torch", "torchmetrics", "numpy", "scipy")
 
 
@@ -81,7 +83,7 @@ def write_report(
         "reliability": reliability or {},
         "eyes": found.eyes,
     }
-    (out / "metrics.json").write_text(json.dumps(_plain(result), indent=1, allow_nan=False) + "\n")
+    (out / MARK).write_text(json.dumps(_plain(result), indent=1, allow_nan=False) + "\n")
     drawn = [*chart_pictures(found, reliability or {}), *pictures]
     for name, footer in shown.items():
         drawn += eye_pictures(name, eyes, answers, found, footer)

@@ -53,6 +53,11 @@ def last_share(trainer: pl.Trainer) -> float:
     return (n_epochs - 1) / n_epochs if n_epochs > 0 else 0.0
 
 
+def ends_by_epochs(trainer: pl.Trainer) -> bool:
+    """Whether nothing but a number of epochs ends a training."""
+    return (trainer.max_epochs or 0) > 0 and trainer.max_steps < 1 and _timer(trainer) is None
+
+
 def known_steps(trainer: pl.Trainer) -> float:
     """Batches of the whole training; infinity where that is not known."""
     n_steps = trainer.estimated_stepping_batches

@@ -43,6 +43,9 @@ from fund2oct.models.training.terms import check_terms
 from fund2oct.networks.average import AveragedNetwork
 from fund2oct.networks.noise import NoiseSource
 
+_COLLAPSED = 2.0**-14
+"""Scale of gradients that a scaler only comes to if they are infinite in thirty steps after another."""
+
 
 class SteppingModule(pl.LightningModule):
     """A module that steps its own optimisers, see :class:`fund2oct.models.VolumeModel`.
@@ -149,6 +152,9 @@ class SteppingModule(pl.LightningModule):
         Raises:
             ValueError: if the training goes on from a checkpoint in which other weights are optimised.
         """
+        if not self.training:  # it was looked at since an earlier training
+            self.train()
+        self._finite = FiniteWatch()
         before, self._optimised_before = self._optimised_before, None
         check_same_optimised(before, group_sizes(self.trainer.optimizers), self._different)
         self._given_rates = given_rates(self.trainer.optimizers)
@@ -242,8 +248,8 @@ class SteppingModule(pl.LightningModule):
         scale = 1.0 if scaler is None else scaler.get_scale()  # by which the gradient is too large here
         norm = nn.utils.clip_grad_norm_(network.parameters(), scale * (self.gradient_clip or math.inf))
         noted = {f"the {side}'s term {name}": value for name, value in losses.items()}
-        # A gradient scaler skips the steps of infinite gradients by itself.
-        if scaler is None:
+        # A gradient scaler skips the steps of infinite gradients, and scales less: in the end all are zero.
+        if scaler is None or scale < _COLLAPSED:
             noted[f"the gradient of the {side}"] = norm
         self._finite.note(self.global_step, noted)
         logged = {f"train/{side}/{name}": value.detach() for name, value in losses.items()}

@@ -157,6 +157,11 @@ def predict(
             "draw: expected a model that draws surfaces from their distribution, as pix2vol does, found a "
             f"{type(network).__name__}, which does not; leave --draw out"
         )
+    if not network.draws_volumes and [*formats] != ["hdf5"]:
+        raise ValueError(
+            f"format: {', '.join(formats)}: hold volumes, and a {type(network).__name__} draws none; leave "
+            "--format out: its thickness is in NAME.thickness.tif and NAME.thickness.png"
+        )
     footer = f"{type(network).__name__}, {Path(checkpoint).name}. {network.task.provenance()} {_FOOTER}"
     wanted = seed if intervals else None
     results = Results(Path(out), formats, figure_formats, theme, footer, overwrite, wanted)

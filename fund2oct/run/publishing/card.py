@@ -122,7 +122,7 @@ def model_card(
         fund2oct=about["fund2oct"],
         limits=_origin(model.task) + _LIMITS + _unknown(model),
         picture=f"\n![A test eye]({picture})\n" if picture else "",
-        figures=_figures(record, about, model.task.seen.path),
+        figures=_figures(record, about),
         made="\n".join(_made(model, about)),
     )
 
@@ -150,7 +150,7 @@ def _does(model: VolumeModel) -> str:
     )
 
 
-def _figures(record: RunRecord, about: Mapping[str, Any], trained_on: str) -> str:
+def _figures(record: RunRecord, about: Mapping[str, Any]) -> str:
     """A table of the answers of the run's report."""
     if "figures" not in about:
         return record.why_no_figures
@@ -161,8 +161,9 @@ def _figures(record: RunRecord, about: Mapping[str, Any], trained_on: str) -> st
         if any(cell != "-" for cell in cells):
             bold = answer == (OWN if OWN in record.answers else OWN_SURFACES)
             lines.append(f"| {f'**{answer}**' if bold else answer} | {' | '.join(cells)} |")
-    own = record.judged_on in ("", trained_on)
-    of_which = "that were kept for the test" if own else f"of `{Path(record.judged_on).name}`"
+    of_which = (
+        "that were kept for the test" if not record.judged_on else f"of `{Path(record.judged_on).name}`"
+    )
     return _FIGURES.format(n_eyes=about["n_eyes"], of_which=of_which) + "\n".join(lines)
 
 

@@ -118,8 +118,7 @@ def publish(
         picture = None
         # Photo and scan of a patient are not ours to publish.
         # A report that was made later may show other eyes than those of the training, and these may be real.
-        same_eyes = record.judged_on in ("", network.task.seen.path)
-        if record.picture is not None and same_eyes and not network.task.real:
+        if record.picture is not None and not record.judged_on and not network.task.real:
             picture = _PICTURE
             Image.open(record.picture).convert("RGB").save(made / picture, "WEBP", **_LIKE_THE_PNG)
         (made / CARD).write_text(model_card(folder.resolve().name, network, record, about, picture), "utf-8")
