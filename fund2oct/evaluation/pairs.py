@@ -234,7 +234,7 @@ def _check_volume(where: str, volume: Array, shape: tuple[int, int, int], advice
 
 
 def _check_lengths(where: str, fake: Scan, spacing_mm: Spacing, assumed: bool) -> float:
-    """Refuse an answer that says of itself that it covers another depth or width; return how far it is off."""
+    """Refuse an answer that says of itself that it covers another depth or width, or say how far off."""
     off = 0.0
     if fake.eye is None:
         return off

@@ -98,9 +98,8 @@ class Pix2Vol(VolumeGAN):
         adversaries_from: share of the training, in [0, 1), that is spent on the anatomy.
         learning_rate: step size of Adam for the texture. It falls linearly to 0 until the end.
         discriminator_learning_rate: step size of Adam for the discriminators, likewise.
-        options: further arguments, those of :class:`VolumeGAN`. ``decay_from`` is a share of each part of the
-            training: of that up to ``adversaries_from`` for the anatomy, of the rest for texture and
-            discriminators.
+        options: further arguments, those of :class:`VolumeGAN`. ``decay_from`` is a share of the part up to
+            ``adversaries_from`` for the anatomy, and of the rest for texture and discriminators.
 
     Raises:
         ValueError: if a term has an unknown name, ``spread`` a weight without ``adversarial``, the encoder no

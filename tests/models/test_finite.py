@@ -5,9 +5,11 @@ import math
 from types import SimpleNamespace
 
 import pytest
+import pytorch_lightning as pl
 import torch
 
 from fund2oct.cli import main
+from fund2oct.data import FundusOCTDataModule
 from fund2oct.models import VoxelGAN, load_model
 from fund2oct.models.training import finite
 from fund2oct.models.training.finite import FiniteWatch, NotFiniteError
@@ -140,10 +142,6 @@ def test_a_step_reads_nothing_from_the_device_for_it(tiny_eyes):
 
 
 def test_a_model_with_bad_weights_is_not_saved(tiny_eyes, tmp_path):
-    import pytorch_lightning as pl
-
-    from fund2oct.data import FundusOCTDataModule
-
     model = VoxelGAN((6, 32, 48), channels=(8, 8, 16), weights={"l1": 1.0})
     trainer = pl.Trainer(
         accelerator="cpu", devices=1, max_steps=1, limit_val_batches=0, logger=False,
@@ -157,3 +155,47 @@ def test_a_model_with_bad_weights_is_not_saved(tiny_eyes, tmp_path):
     ):
         trainer.save_checkpoint(tmp_path / "bad.ckpt")
     assert not (tmp_path / "bad.ckpt").exists()
+
+
+class Interrupted(VoxelGAN):
+    """A model whose first step ends in an error, with its discriminators frozen."""
+
+    def step_generator(self, losses, *others):
+        if self.global_step == 0 and not self.interrupted:
+            self.interrupted = True
+            raise RuntimeError("out of memory")
+        super().step_generator(losses, *others)
+
+
+def test_what_an_earlier_training_left_does_not_end_the_next_one(tiny_eyes):
+    def fit(model):
+        trainer = pl.Trainer(
+            accelerator="cpu", devices=1, max_steps=2, limit_val_batches=0, logger=False,
+            enable_checkpointing=False, enable_progress_bar=False, enable_model_summary=False,
+        )  # fmt: skip
+        trainer.fit(model, datamodule=FundusOCTDataModule(str(tiny_eyes), batch_size=2))
+
+    model = Interrupted((6, 32, 48), channels=(8, 8, 16), n_layers=2)
+    model.interrupted = False
+    with pytest.raises(RuntimeError, match="out of memory"):
+        fit(model)
+    assert all(weight.requires_grad for weight in model.discriminators.parameters())
+    before = [weight.clone() for weight in model.discriminators.parameters()]
+    model._finite.note(0, {"l1": torch.tensor(math.nan)})  # of a training that diverged
+    model.eval()  # to look at what it draws
+    fit(model)
+    assert any(not torch.equal(*pair) for pair in zip(before, model.discriminators.parameters(), strict=True))
+    assert model.training and model.generator.training
+
+
+def test_a_gradient_that_is_never_finite_is_told_where_a_scaler_skips_its_steps():
+    for scale, is_told in ((2.0**16, False), (2.0**-15, True)):
+        model = VoxelGAN((6, 32, 48), channels=(8, 8, 16), n_layers=2)
+        scaler = SimpleNamespace(get_scale=lambda scale=scale: scale)
+        model._trainer = SimpleNamespace(precision_plugin=SimpleNamespace(scaler=scaler), world_size=1)
+        model.manual_backward = lambda total: None
+        model.log_dict = lambda values: None
+        weight = torch.nn.Linear(1, 1)
+        weight.weight.grad = torch.full((1, 1), math.nan)
+        model.backward_of("generator", {"l1": torch.tensor(1.0)}, weight)
+        assert (model._finite.first() == (0, ["the gradient of the generator"])) is is_told

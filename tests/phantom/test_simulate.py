@@ -90,6 +90,18 @@ def test_any_scan_and_size(config):
         assert np.isnan(eye.spacing_mm[0])
 
 
+@pytest.mark.parametrize(
+    ("lines", "apart_mm"),
+    [
+        ((((-2, -2), (2, 2)), ((-2, -1.5), (2, 2.5))), 0.5 / 2**0.5),  # moved down along an oblique line
+        ((((-2, 0), (2, 0)), ((-1, 0), (3, 0))), float("nan")),  # moved along themselves
+    ],
+)
+def test_slices_are_as_far_apart_as_their_lines(lines, apart_mm):
+    eye = simulate_eye(0, 1, PhantomConfig(scan=LineScan(lines), fundus_px=48, n_depth=32, n_ascans=48))
+    assert eye.spacing_mm[0] == pytest.approx(apart_mm, nan_ok=True)
+
+
 def test_anatomy_is_the_same_at_every_resolution():
     coarse = simulate_eye(2, 0, PhantomConfig(fundus_px=64, n_depth=60, n_ascans=50))
     fine = simulate_eye(2, 0, PhantomConfig(fundus_px=320, n_depth=240, n_ascans=250))

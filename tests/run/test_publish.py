@@ -112,6 +112,15 @@ def test_a_report_that_was_made_later_on_other_eyes_is_known(run, tmp_path):
     assert "| **model** | 19.4 | 20.50 |" in card
 
 
+def test_a_later_report_of_eyes_of_the_same_name_shows_none(run, tmp_path):
+    # Where the report was made, eyes.h5 may have been another file than in the training.
+    trained_on = Path(load_model(run / "checkpoints/last.ckpt").task.seen.path).name
+    other = _with_report(run, tmp_path / "runs/pix2vol/004", trained_on, model="pix2vol 004")
+    publish(other, tmp_path / "other")
+    assert not (tmp_path / "other/eye.webp").exists()
+    assert f"Of 4 eyes of `{trained_on}`." in (tmp_path / "other/README.md").read_text()
+
+
 def test_a_report_of_another_run_is_not_taken_for_this_one(run, tmp_path):
     other = _with_report(run, tmp_path / "runs/pix2vol/003", "/some/other.h5", model="pix2vol 001")
     publish(other, tmp_path / "other")

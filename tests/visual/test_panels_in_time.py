@@ -7,9 +7,10 @@ import pytest
 import pytorch_lightning as pl
 import torch
 from PIL import Image
+from pytorch_lightning.callbacks import Timer
 from tiny_models import TINY_PIX2VOL
 
-from fund2oct.callbacks import PanelCallback, panel
+from fund2oct.callbacks import PanelCallback, TimeLeftCallback, panel, time_left
 from fund2oct.data import FundusOCTDataModule, FundusOCTDataset
 from fund2oct.models import Pix2Vol
 from fund2oct.visual.style import new_figure
@@ -19,9 +20,8 @@ def drawn(callback, n_epochs, share, **trainer):
     """Epochs, counted from 1, after which panels are drawn; ``share`` tells how much of it is done then."""
     found = []
     for epoch in range(1, n_epochs + 1):
-        now = SimpleNamespace(
-            current_epoch=epoch - 1, **{"max_epochs": -1, "should_stop": epoch == n_epochs} | trainer
-        )
+        ends = {"max_epochs": -1, "max_steps": -1, "callbacks": [], "should_stop": epoch == n_epochs}
+        now = SimpleNamespace(current_epoch=epoch - 1, **ends | trainer)
         if callback._is_due(now, SimpleNamespace(share_done=partial(share, epoch))):
             found.append(epoch)
     return found
@@ -37,6 +37,39 @@ def test_a_training_by_the_clock_draws_as_many_panels_as_one_by_epochs(monkeypat
     assert (
         drawn(PanelCallback(n_epochs=n_panels), 10_000, lambda epoch: min(epoch / 10_000, 0.99995)) == wanted
     )
+
+
+def test_epochs_that_the_clock_cuts_short_are_divided_by_the_clock(monkeypatch):
+    monkeypatch.setattr(panel, "last_share", lambda trainer: 1.0)
+    ends = {"max_epochs": 200, "callbacks": [Timer("00:00:10:00")]}
+    assert drawn(PanelCallback(n_epochs=5), 16, lambda epoch: epoch / 16.001, **ends) == [1, 5, 9, 13, 16]
+    # Or the other way round.
+    whole = {"max_epochs": 16, "callbacks": [Timer("00:10:00:00")], "should_stop": False}
+    assert drawn(PanelCallback(n_epochs=5), 16, lambda epoch: epoch / 16, **whole) == [1, 4, 8, 12, 16]
+
+
+@pytest.mark.parametrize(
+    ("ends", "said"),
+    [
+        ({"max_epochs": 200}, ["epoch 50 of 200; about 0:03:00 left"]),
+        ({"max_epochs": 200, "max_steps": 100}, ["epoch 50; about 0:01:00 left"]),
+    ],
+)
+def test_the_time_left_is_that_of_what_ends_first(ends, said, monkeypatch):
+    now = SimpleNamespace(s=1000.0)
+    monkeypatch.setattr(time_left.time, "monotonic", lambda: now.s)
+    steps = ends.get("max_steps", 200)
+    trainer = SimpleNamespace(
+        **{"max_steps": -1} | ends, callbacks=[], estimated_stepping_batches=steps, num_training_batches=1,
+        current_epoch=0,
+    )  # fmt: skip
+    told = []
+    module = SimpleNamespace(global_step=0, print=told.append)
+    callback = TimeLeftCallback()
+    callback.on_train_start(trainer, module)
+    now.s, trainer.current_epoch, module.global_step = 1060.0, 49, 50
+    callback.on_train_epoch_end(trainer, module)
+    assert told == said
 
 
 def test_few_long_epochs_draw_one_panel_each(monkeypatch):

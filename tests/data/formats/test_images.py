@@ -8,6 +8,7 @@ import tifffile
 from PIL import Image, ImageOps, features
 
 from fund2oct.data import DataError
+from fund2oct.data.formats import images
 from fund2oct.data.formats.images import read_grey, read_rgb, resize
 
 
@@ -185,3 +186,10 @@ def test_shrinking_averages():
     stripes = np.tile(np.uint8([0, 200]), (8, 40))
     assert np.ptp(resize(stripes, 8, 20)[:, 2:-2].astype(int)) <= 2
     assert resize(stripes, 8, 80) is stripes
+
+
+def test_a_number_of_a_decoder_is_no_depth_of_colours(tmp_path, monkeypatch):
+    monkeypatch.setattr(images, "_by_opencv", None)  # for 16 bits a colour alone
+    wide = np.random.default_rng(0).integers(0, 255, (4, 720, 3), np.uint8)  # 2160 bytes a row
+    Image.fromarray(wide).save(tmp_path / "a.bmp")
+    np.testing.assert_array_equal(read_rgb(tmp_path / "a.bmp"), wide)

@@ -309,6 +309,11 @@ def test_white_that_reaches_the_frame_is_blackened_and_bright_tissue_is_not():
     assert prepared.history["border_masked"] > 0.15
     kept = prepare_scan(volume, (0.1, 0.01, 0.01), ScanOptions(mask_borders=False))
     np.testing.assert_array_equal(kept.volume, volume)
+    # However thick it is: a fill reaches the top or the bottom.
+    thick = np.full((1, 40, 50), 60, np.uint8)
+    thick[:, 15:27] = thick[:, 36:] = 255
+    prepared = prepare_scan(thick, (0.1, 0.01, 0.01), ScanOptions(radial=True))
+    assert (prepared.volume[:, 15:27] == 255).all() and not prepared.volume[:, 36:].any()
 
 
 @pytest.mark.parametrize(

@@ -90,6 +90,12 @@ def test_ome_and_imagej_tell_their_spacing(volume, tmp_path):
     resolution = (1 / 11.7, 1 / 3.9)
     tifffile.imwrite(tmp_path / "b.tif", volume, imagej=True, resolution=resolution, metadata=imagej)
     assert read_stack(tmp_path / "b.tif").spacing_mm == pytest.approx((0.12, 0.0039, 0.0117), rel=1e-4)
+    for unit, is_known in ((r"\u00B5m", True), (r"\u00b5m", True), ("inch", False)):
+        tifffile.imwrite(
+            tmp_path / "u.tif", volume, imagej=True, resolution=resolution, metadata=imagej | {"unit": unit}
+        )
+        spacing = read_stack(tmp_path / "u.tif").spacing_mm
+        assert spacing == (pytest.approx((0.12, 0.0039, 0.0117), rel=1e-4) if is_known else None)
     # The axes of the file are those of the spacing.
     assert read_stack(tmp_path / "b.tif", "zsx").spacing_mm == pytest.approx((0.0039, 0.12, 0.0117), rel=1e-4)
     tifffile.imwrite(

@@ -169,5 +169,14 @@ def test_notes_on_masks_are_told(folder):
     Image.fromarray(~disc()).save(folder / "inverted.png")
     report = import_rows(folder, ("photo", "mask_dot"), ("p1_OD.png", "INVERTED.png"), ("p2_OS.png", ""))
     said = [note for _, note in report.notes]
-    assert "the table calls inverted.png INVERTED.png" in said
+    assert "the table calls its file by a name in other letters" in said
     assert any("mask dot covers 100% of the photo; is it inverted?" in note for note in said)
+
+
+def test_a_mask_that_is_drawn_in_transparency_is_not_taken_for_nothing(folder):
+    ink = np.zeros((*disc().shape, 4), np.uint8)
+    ink[..., 3] = disc()
+    Image.fromarray(ink).save(folder / "ink.png")
+    report = import_rows(folder, ("photo", "mask_dot"), ("p1_OD.png", "ink.png"), ("p2_OS.png", ""))
+    (said,) = [str(one) for one in report.skipped]
+    assert "found black that is transparent in places; save it without transparency" in said

@@ -260,12 +260,24 @@ def test_names_that_do_not_tell_the_patients_need_a_word(rows, tmp_path):
         ("p12_2021-03", "p12_2022-03"),
         ("p12_v1", "p12_visit2"),
         ("p12", "p12v2"),
+        ("p12_1-2-2014", "p12_3-5-2015"),
+        ("p12_2014-1-2", "p12_2015-11-3"),
+        ("p12_2021-3", "p12_2022-3"),
+        ("p12", "P12"),
+        ("M\u00fcller", "Mu\u0308ller"),
     ],
 )
 def test_visits_of_one_patient_are_not_taken_for_two(one, other, tmp_path):
-    message = re.escape(f"{one}_OD and {other}_OD may be two visits of one patient, and two eyes of one")
+    message = re.escape(f"{one}_OD and {other}_OD may be of one patient, at two visits or spelt twice")
     with pytest.raises(DataError, match=f"expected a column patient, found photo: {message}"):
         eyes_of(tmp_path, f"photo\n{one}_OD.png\n{one}_OS.png\n{other}_OD.png\n")
+
+
+def test_patients_of_a_column_are_numbers_without_a_point_and_spelt_alike(tmp_path):
+    rows = "a.png;71.0\nb.png;71\nc.png;P7\nd.png;p7\ne.png;7.5\n"
+    eyes, notes = eyes_of(tmp_path, "photo;patient\n" + rows)
+    assert [eye.patient for eye in eyes] == ["71", "71", "P7", "p7", "7.5"]
+    assert "'P7' and 'p7' count as different patients; if they are one, spell them alike" in notes[-1]
 
 
 @pytest.mark.parametrize("one, other", [("20210304", "20220310"), ("p2001", "p2002"), ("nav1", "nav2")])

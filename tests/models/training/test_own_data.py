@@ -100,6 +100,30 @@ def test_surfaces_that_a_batch_lacks_are_named(make, tiny_eyes):
         )
 
 
+def test_a_model_that_is_told_more_needs_the_keys(tiny_eyes):
+    class WithoutKeys(FundusOCTDataset):
+        def __getitem__(self, item):
+            return {name: value for name, value in super().__getitem__(item).items() if name != "key"}
+
+    model = SurfaceModel(SHAPE, encoder="own", surface_width=8, masks=["lesion"])
+    loader = DataLoader(WithoutKeys(tiny_eyes, masks=["lesion"]), batch_size=2)
+    with pytest.raises(ValueError, match="missing: key"):
+        trainer(max_steps=1, limit_val_batches=0).fit(model, loader)
+
+
+@pytest.mark.parametrize("spacing_mm", [(float("nan"), 0.06, float("nan")), (float("nan"), 0.0, 0.1)])
+def test_rows_and_ascans_have_a_distance(spacing_mm, tiny_eyes):
+    class Unspaced(FundusOCTDataset):
+        pass
+
+    Unspaced.spacing_mm = property(lambda self: spacing_mm)
+    model = SurfaceModel(SHAPE, encoder="own", surface_width=8)
+    with pytest.raises(
+        ValueError, match="spacing_mm: expected the distances of slices .* the last two positive"
+    ):
+        trainer(max_steps=1, limit_val_batches=0).fit(model, DataLoader(Unspaced(tiny_eyes), batch_size=2))
+
+
 # --- photos alone ---------------------------------------------------------------------------------
 
 
