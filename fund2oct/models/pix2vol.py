@@ -89,8 +89,7 @@ class Pix2Vol(VolumeGAN):
             :data:`fund2oct.losses.ADVERSARIAL`.
         feature_width: number of channels of the heads of the feature discriminator; 0 for none.
         bscan_width: number of channels of the first layer of the B-scan discriminator; 0 for none.
-        volume_width: number of channels of the first layer of the volume discriminator, which needs all
-            slices; 0 for none.
+        volume_width: the same of the volume discriminator, which needs all slices; 0 for none.
         judged_slices: number of slices of each eye that the discriminators see in a step; 0 for all.
         anatomy_learning_rate: step size of Adam for the anatomy. It falls linearly to 0 until the end of the
             first part.
@@ -98,8 +97,8 @@ class Pix2Vol(VolumeGAN):
         adversaries_from: share of the training, in [0, 1), that is spent on the anatomy.
         learning_rate: step size of Adam for the texture. It falls linearly to 0 until the end.
         discriminator_learning_rate: step size of Adam for the discriminators, likewise.
-        options: further arguments, those of :class:`VolumeGAN`. ``decay_from`` is a share of the part up to
-            ``adversaries_from`` for the anatomy, and of the rest for texture and discriminators.
+        options: further arguments, those of :class:`VolumeGAN`. ``decay_from`` is a
+            share of the part up to ``adversaries_from`` for the anatomy, of the rest for all else.
 
     Raises:
         ValueError: if a term has an unknown name, ``spread`` a weight without ``adversarial``, the encoder no

@@ -8,7 +8,7 @@ import pytest
 
 from fund2oct.data.importing.simulated_file import simulate_file
 from fund2oct.eye import Eye
-from fund2oct.geometry import RadialScan, RasterScan
+from fund2oct.geometry import LineScan, RadialScan, RasterScan
 from fund2oct.phantom import DIAGNOSES, LESIONS, Optics, PhantomConfig, simulate_eye, simulate_eyes
 from fund2oct.phantom.lesions import sample_diagnosis
 from fund2oct.retina import BOUNDARIES, N_POSE

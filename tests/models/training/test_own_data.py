@@ -119,7 +119,7 @@ def test_rows_and_ascans_have_a_distance(spacing_mm, tiny_eyes):
     Unspaced.spacing_mm = property(lambda self: spacing_mm)
     model = SurfaceModel(SHAPE, encoder="own", surface_width=8)
     with pytest.raises(
-        ValueError, match="spacing_mm: expected the distances of slices .* the last two positive"
+        ValueError, match=r"spacing_mm: expected the distances of slices .* the last two positive"
     ):
         trainer(max_steps=1, limit_val_batches=0).fit(model, DataLoader(Unspaced(tiny_eyes), batch_size=2))
 
