@@ -50,7 +50,7 @@ part() {
   local name=$1 limit_s=$2 began=$SECONDS
   shift 2
   echo "== $name"
-  timeout --foreground $((PATIENCE * limit_s)) "$@" 2>&1 | tee "$OUT/$name.log"
+  timeout $((PATIENCE * limit_s)) "$@" 2>&1 | tee "$OUT/$name.log"
   local status=$?
   echo "== $name: status $status, $((SECONDS - began)) s"
   [ $status -eq 0 ] || failed+=("$name")

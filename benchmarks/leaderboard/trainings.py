@@ -247,9 +247,11 @@ def check_machine(done: Training, at_once: int) -> None:
         PlanError: if it had; the message says what to do.
     """
     alone = at_once == 1
-    gpu = torch.cuda.is_available() and done.known()["config"]["trainer"].get("accelerator") != "cpu"
-    now = {"device": "cuda" if gpu else "cpu", "threads": torch.get_num_threads() if alone else 1}
     known = done.known()
+    device = "cuda" if torch.cuda.is_available() else "mps" if torch.backends.mps.is_available() else "cpu"
+    if known["config"]["trainer"].get("accelerator") == "cpu":
+        device = "cpu"
+    now = {"device": device, "threads": torch.get_num_threads() if alone else 1}
     before = {"device": known["device"].partition(":")[0], "threads": known["threads"]}
     if before != now:
         had, have = (f"{one['device']}, threads: {one['threads']}" for one in (before, now))

@@ -31,12 +31,12 @@ class TimeLeftCallback(pl.Callback):
     def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Look at the clock; a training that was resumed has epochs behind it."""
         self._began_s = self._said_s = time.monotonic()
-        self._began_at = self._share_done(trainer, pl_module)
+        self._began_at = self._share_done(trainer, pl_module, trainer.current_epoch)
 
     def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Say it, where the last line is long enough ago."""
         now_s = time.monotonic()
-        share = self._share_done(trainer, pl_module)
+        share = self._share_done(trainer, pl_module, trainer.current_epoch + 1)
         if is_quiet() or not self._began_at < share < 1 or now_s - self._said_s < self.every_s:
             return
         self._said_s = now_s
@@ -47,8 +47,9 @@ class TimeLeftCallback(pl.Callback):
         )
 
     @staticmethod
-    def _share_done(trainer: pl.Trainer, pl_module: pl.LightningModule) -> float:
-        # A loader without a length has no known number of steps; its epochs are counted when they end.
-        by_steps = share_done(trainer, pl_module.global_step)
-        whole = (trainer.max_epochs or 0) > 0 and trainer.num_training_batches == math.inf
-        return max(by_steps, (trainer.current_epoch + 1) / trainer.max_epochs) if whole else by_steps  # type: ignore[operator]
+    def _share_done(trainer: pl.Trainer, pl_module: pl.LightningModule, n_epochs: int) -> float:
+        """Share that is done, with so many epochs behind it."""
+        share = share_done(trainer, pl_module.global_step)
+        if trainer.num_training_batches == math.inf and (trainer.max_epochs or 0) > 0:
+            share = max(share, n_epochs / trainer.max_epochs)  # type: ignore[operator]
+        return share

@@ -43,13 +43,12 @@ from fund2oct.evaluation.compare import compare
 from fund2oct.evaluation.distances import CHEAP, DEFAULT, Wanted, build_distances
 from fund2oct.evaluation.held_out import HeldOutEyes, task_of, unseen_eyes
 from fund2oct.evaluation.own import LoadedEyes, Own
-from fund2oct.evaluation.report.folder import MARK, write_report
+from fund2oct.evaluation.report.folder import check_report_folder, write_report
 from fund2oct.evaluation.report.pictures import Picture
 from fund2oct.evaluation.report.reliability import measure_reliability
 from fund2oct.models import VolumeModel, load_model
 from fund2oct.models.checkpoint import import_class
 from fund2oct.models.thickness import PredictsSurfaces
-from fund2oct.outputs import check_folder
 from fund2oct.processes import processes_beside
 from fund2oct.visual.style import known_figure_formats
 
@@ -230,7 +229,7 @@ def evaluate_checkpoints(
         ['report.html', 'report.md']
     """
     figure_formats = known_figure_formats(figure_formats)  # before hours of measuring
-    check_folder(out, MARK, overwrite)
+    check_report_folder(Path(out), overwrite)
     classes = [import_class(path) for path in listed(model)]
     models: dict[str, VolumeModel] = {}
     for checkpoint in listed(checkpoints):

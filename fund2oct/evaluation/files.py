@@ -24,13 +24,12 @@ from fund2oct.evaluation.held_out import UnseenEyes, unseen_eyes
 from fund2oct.evaluation.own import Own
 from fund2oct.evaluation.pairs import PairedEyes
 from fund2oct.evaluation.protocol import find_protocol
-from fund2oct.evaluation.report.folder import MARK, write_report
+from fund2oct.evaluation.report.folder import check_report_folder, write_report
 from fund2oct.evaluation.sources import EyeFiles, PreparedEyes, VolumeSource, open_source
 from fund2oct.eye import DataError
 from fund2oct.models import Batch, VolumeModel, load_model
 from fund2oct.models.checkpoint import CHECKPOINT_ENDINGS, import_class
 from fund2oct.models.published import is_address, is_published
-from fund2oct.outputs import check_folder
 from fund2oct.processes import processes_beside
 from fund2oct.retina import align, aligned_mask, unalign
 from fund2oct.visual.style import known_figure_formats
@@ -91,7 +90,7 @@ def evaluate_files(
     """
     chosen = find_protocol(protocol)
     figure_formats = known_figure_formats(figure_formats)  # before hours of measuring
-    check_folder(out, MARK, overwrite)
+    check_report_folder(Path(out), overwrite)
     device = torch.device(device)
     real_source = open_source(real, adapt=chosen.adapt_real)
     loaded, notes = None, list[str]()
@@ -192,7 +191,7 @@ def _given_to_others(eyes: PairedEyes) -> Answer:
             with_rows(one, there_mm, here_mm)
             for one in (align(volume, pose_um, there_mm), aligned_mask(volume, pose_um, there_mm))
         )
-        return Given(unalign(aligned, pose_um, here_mm), aligned, pose_um=pose_um, mask=mask)
+        return Given(unalign(aligned, batch["pose_um"], here_mm), aligned, mask=mask)
 
     # The same set in another order has the same distances: it is not measured as one.
     return Answer(_GENERATED + OTHER_EYES, give)

@@ -278,8 +278,8 @@ def _notes(real: VolumeSource, fake: VolumeSource, found: list[_Checked], poses:
     if stretched := [pair.stretched for pair in found if pair.stretched > _SAME_ROWS]:
         notes.append(
             f"{len(stretched)} volumes of {fake.name} say another depth or width than the real ones, by up "
-            f"to {max(stretched):.1%}. They are measured in the millimetres of the real ones: a thickness is "
-            "off by as much."
+            f"to {max(stretched):.1%}. They are measured in the millimetres of the real ones: if it is the "
+            "depth, a thickness is off by as much."
         )
     if apart_mm := [pair.apart_mm for pair in found if pair.apart_mm > _SAME_PLACE_MM]:
         notes.append(

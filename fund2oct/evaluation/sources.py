@@ -201,7 +201,7 @@ def open_source(
     """
     path = Path(path)
     if path.is_dir():
-        if files := sorted(file for file in path.iterdir() if file.suffix.lower() in _EYES):
+        if files := sorted(file for file in path.glob("[!.]*") if file.suffix.lower() in _EYES):
             return EyeFiles(files, str(path))
         if (path / "train.csv").is_file() or (path / "train" / "train.csv").is_file():
             raise DataError(

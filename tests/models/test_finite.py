@@ -192,7 +192,7 @@ def test_a_gradient_that_is_never_finite_is_told_where_a_scaler_skips_its_steps(
     for scale, is_told in ((2.0**16, False), (2.0**-15, True)):
         model = VoxelGAN((6, 32, 48), channels=(8, 8, 16), n_layers=2)
         scaler = SimpleNamespace(get_scale=lambda scale=scale: scale)
-        model._trainer = SimpleNamespace(precision_plugin=SimpleNamespace(scaler=scaler), world_size=1)
+        model._trainer = SimpleNamespace(precision_plugin=SimpleNamespace(scaler=scaler), global_step=0)
         model.manual_backward = lambda total: None
         model.log_dict = lambda values: None
         weight = torch.nn.Linear(1, 1)

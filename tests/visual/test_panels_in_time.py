@@ -1,5 +1,6 @@
 """How often the panels of a training are drawn, whatever ends it, and of what."""
 
+import math
 from functools import partial
 from types import SimpleNamespace
 
@@ -53,16 +54,15 @@ def test_epochs_that_the_clock_cuts_short_are_divided_by_the_clock(monkeypatch):
     [
         ({"max_epochs": 200}, ["epoch 50 of 200; about 0:03:00 left"]),
         ({"max_epochs": 200, "max_steps": 100}, ["epoch 50; about 0:01:00 left"]),
+        ({"max_epochs": 200, "num_training_batches": math.inf}, ["epoch 50 of 200; about 0:03:00 left"]),
     ],
 )
 def test_the_time_left_is_that_of_what_ends_first(ends, said, monkeypatch):
     now = SimpleNamespace(s=1000.0)
     monkeypatch.setattr(time_left.time, "monotonic", lambda: now.s)
-    steps = ends.get("max_steps", 200)
-    trainer = SimpleNamespace(
-        **{"max_steps": -1} | ends, callbacks=[], estimated_stepping_batches=steps, num_training_batches=1,
-        current_epoch=0,
-    )  # fmt: skip
+    steps = -1 if "num_training_batches" in ends else ends.get("max_steps", 200)
+    usual = {"max_steps": -1, "num_training_batches": 1, "callbacks": [], "current_epoch": 0}
+    trainer = SimpleNamespace(**usual | ends, estimated_stepping_batches=steps)
     told = []
     module = SimpleNamespace(global_step=0, print=told.append)
     callback = TimeLeftCallback()

@@ -150,7 +150,7 @@ def with_rows(volume: Tensor, from_mm: Tensor, to_mm: Tensor) -> Tensor:
     """Resample aligned volumes, or masks of them, to rows of another distance.
 
     The surface on which they are aligned stays in its row. Beyond the rows that there are, the outermost is
-    repeated.
+    repeated; a mask is False there.
 
     Args:
         volume: shape ``(B, C, S, Z, X)``; of a mask the nearest row is taken.
@@ -165,9 +165,10 @@ def with_rows(volume: Tensor, from_mm: Tensor, to_mm: Tensor) -> Tensor:
     n_rows = volume.shape[3]
     base = ALIGNED_DEPTH * n_rows - 0.5
     rows = base + (torch.arange(n_rows, device=volume.device) - base) * (to_mm / from_mm)[:, None]
+    there = ((rows > -0.5) & (rows < n_rows - 0.5)).view(-1, 1, 1, n_rows, 1)
     rows = rows.clamp(0, n_rows - 1).view(-1, 1, 1, n_rows, 1)
     if not volume.is_floating_point():
-        return volume.gather(3, rows.round().long().expand_as(volume))
+        return volume.gather(3, rows.round().long().expand_as(volume)) & there
     above = rows.long().clamp(max=n_rows - 2)
     upper, lower = (volume.gather(3, (above + step).expand_as(volume)) for step in (0, 1))
     return torch.lerp(upper, lower, rows - above)

@@ -19,12 +19,26 @@ from fund2oct.evaluation.report.lesions import detector_summary, lesion_summary
 from fund2oct.evaluation.report.pictures import Picture, chart_pictures, eye_pictures
 from fund2oct.evaluation.report.reliability import Reliability
 from fund2oct.evaluation.report.tables import report_text
+from fund2oct.outputs import OutputError, check_folder
 from fund2oct.visual.page import write_page
 from fund2oct.visual.style import known_figure_formats
 
 MARK = "metrics.json"
 """What is written first, by which the folder of a report is known, one that was interrupted too."""
+_FIRST = '"protocol"'
 _PACKAGES = ("torch", "torchmetrics", "numpy", "scipy")
+
+
+def check_report_folder(out: Path, overwrite: bool) -> None:
+    """Refuse to write a report into a folder that holds something else, or without ``overwrite`` a report.
+
+    Raises:
+        fund2oct.outputs.OutputError: if it does.
+    """
+    check_folder(out, MARK, overwrite)
+    begins = (out / MARK).read_text("utf-8", "replace")[:40] if (out / MARK).is_file() else ""
+    if begins and _FIRST not in begins:
+        raise OutputError(f"{out}: holds a {MARK} that is of no report; choose another folder")
 
 
 def write_report(

@@ -82,7 +82,7 @@ def start_from(paths: Iterable[str | Path], model: Any, kept: tuple[str, ...] = 
         unknown = "" if seen else "; it does not say which eyes its weights have seen"
         rank_zero_info(f"{report}{unknown}")
         reads = [name for name in report.taken if name.startswith(_GENERATOR) and _READS_PHOTOS in name]
-        if reads:
+        if reads and about:
             _check_same_encoder(path, hyper_parameters, model, reads)
         if reads and _resizes(model):
             _warn_of_another_scale(path, hyper_parameters, model)

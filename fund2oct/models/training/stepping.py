@@ -178,7 +178,7 @@ class SteppingModule(pl.LightningModule):
         """Take from data what has to be known of them; scalars keep the scales that the weights know."""
         known = [one.conditions for one in self.begun]
         task = Task.of(data, self.shape, self.conditions)
-        for before in [*known, self.task.conditions] if self.task else known:
+        for before in [self.task.conditions, *known] if self.task else known:
             task = replace(task, conditions=task.conditions.scaled_as(before))
         self.task = task
 

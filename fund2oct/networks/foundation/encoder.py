@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 from typing import Self
 
@@ -17,8 +18,8 @@ from fund2oct.networks.foundation.timm_models import is_timm_file, load_timm, lo
 from fund2oct.networks.foundation.transformers_models import load_transformers
 from fund2oct.networks.foundation.tuning import choose_trained
 
-_IN_FOLDERS = ("model.", "model-", "pytorch_model.", "pytorch_model-")
-"""How files begin that the hub has beside a configuration."""
+_IN_FOLDERS = re.compile(r"model[-.].*safetensors|pytorch_model[-.].*bin")
+"""Names of weights that the hub has beside a configuration."""
 
 
 class FoundationEncoder(nn.Module):
@@ -100,6 +101,17 @@ def _normalised(maps: Tensor) -> Tensor:
     return F.layer_norm(maps.permute(0, 2, 3, 1), maps.shape[1:2], eps=1e-6).permute(0, 3, 1, 2)
 
 
+def _is_of_a_folder(path: Path) -> bool:
+    """Whether a file's folder says what its weights are."""
+    if not _IN_FOLDERS.fullmatch(path.name):
+        return False
+    try:
+        config = json.loads((path.parent / CONFIG).read_text("utf-8"))
+    except (OSError, ValueError):
+        return False
+    return isinstance(config, dict) and ("model_type" in config or "architecture" in config)
+
+
 def load_backbone(path: Path, width_px: int | None = None) -> Backbone:
     """Build the network that some weights belong to, and give it the weights.
 
@@ -115,7 +127,7 @@ def load_backbone(path: Path, width_px: int | None = None) -> Backbone:
         ModuleNotFoundError: if a package is missing.
     """
     if path.is_file():
-        if path.name.startswith(_IN_FOLDERS) and (path.parent / CONFIG).is_file():
+        if _is_of_a_folder(path):
             raise ValueError(
                 f"encoder: {path}: belongs to the {CONFIG} beside it; name the folder, {path.parent}"
             )

@@ -210,7 +210,7 @@ def check_complete(path: Path, report: Mapping[str, Any]) -> None:
     Raises:
         ValueError: if some are missing or have another shape.
     """
-    wrong = [*report["missing_keys"], *(str(one) for one in report["mismatched_keys"])]
+    wrong = [*report["missing_keys"], *(name for name, *_ in report["mismatched_keys"])]
     if wrong:
         some = ", ".join(sorted(wrong)[:3])
         raise ValueError(f"encoder: {path}: {len(wrong)} weights are missing or of another shape ({some})")

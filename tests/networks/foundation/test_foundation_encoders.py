@@ -287,7 +287,7 @@ def without_a_weight(folder):
         (lambda folder: (folder / CONFIG).write_text("{"), f"{CONFIG}: damaged"),
         (changed(CONFIG, model_type="bert"), "expected a model_type out of dinov2, .*, found 'bert'"),
         (changed(CONFIG, model_type=None), "the model_type of transformers or the architecture of timm"),
-        (changed(CONFIG, hidden_size=32), r"weights are missing or of another shape .*layer\.0\."),
+        (changed(CONFIG, hidden_size=32), r"weights are missing or of another shape .embeddings\."),
         (lambda folder: (folder / WEIGHTS).unlink(), f"expected {CONFIG} and {WEIGHTS}, .*, found {CONFIG}"),
         (lambda folder: (folder / WEIGHTS).write_bytes(b"no"), "damaged, or not what its config.json says"),
         (without_a_weight, "1 weights are missing or of another shape .encoder.layer.1.mlp.fc1.weight"),
