@@ -38,7 +38,7 @@ def test_a_bright_row_keeps_its_height_in_micrometres():
     mask = torch.zeros(1, 1, 2, 80, 4, dtype=torch.bool)
     mask[:, :, :, 40:] = True
     n_scanned = int(with_rows(mask, near, far)[0, 0, 0, :, 0].sum())
-    assert n_scanned == sum(base + (row - base) * 1.5 >= 39.5 for row in range(80))
+    assert n_scanned == sum(39.5 <= base + (row - base) * 1.5 < 79.5 for row in range(80))
 
 
 def test_a_volume_is_warped_to_heights_that_mean_the_same():
