@@ -48,7 +48,7 @@ def make_run_folder(
             something else started cannot agree on a folder.
     """
     job, name = slurm_job(), Path(experiment).stem
-    if overwrite and out is None and job is None:
+    if overwrite and out is None:
         raise ConfigError("train: --overwrite is for --out DIR; without it each run has a folder of its own")
     if out is None and job is None and "TORCHELASTIC_RUN_ID" in os.environ:
         raise ConfigError("train: under torchrun give --out DIR: all processes of a training share a folder")
@@ -65,6 +65,11 @@ def make_run_folder(
         else:
             # What was set aside was looked at, and what began in its place may not have its marks yet.
             for mark in () if overwrite and (run / _EARLIER).is_dir() else _MARKS:
+                if out is None and (run / mark).exists():
+                    raise OutputError(
+                        f"{run}: holds a {mark} already, of an earlier training of this job; give each "
+                        "further one a folder of its own (--out DIR)"
+                    )
                 check_folder(run, mark, overwrite)
             if overwrite and run.is_dir():
                 _set_aside(run, experiment, resume)

@@ -51,6 +51,8 @@ class Candidate:
             picklable, for it may be called in another process.
         fingerprint: tells whether what the eye is made from has changed, see :func:`fingerprint_of`. Without
             one, the eye is made again in each import.
+        known_as: by what the eye is found again in an earlier import, where its name tells a row, which moves
+            when one is added above it; empty for its name.
 
     Example:
         >>> from fund2oct.phantom import simulate_eye
@@ -63,10 +65,15 @@ class Candidate:
     name: str
     read: Callable[[], tuple[Eye, list[str]]]
     fingerprint: str = ""
+    known_as: str = ""
 
     def identity(self, compression: Compression) -> str:
         """A name for what the eye is made from; empty where that is not known."""
-        return _sha256(self.name, self.fingerprint, compression)[:32] if self.fingerprint else ""
+        return (
+            _sha256(self.known_as or self.name, self.fingerprint, compression)[:32]
+            if self.fingerprint
+            else ""
+        )
 
 
 @dataclass(frozen=True)

@@ -154,7 +154,8 @@ def _candidate(folder: Path, eye: EyeRow, options: ImportOptions, no_lines: str)
     else:
         files += files_beside(scanned)
         read = partial(_read_scanned, eye, for_scanners(options), photo, scanned, masks, tuple(notes))
-    return Candidate(eye.label, read, fingerprint_of(files, eye, options))
+    # Which row it stands in decides nothing.
+    return Candidate(eye.label, read, fingerprint_of(files, replace(eye, where=""), options), eye.name)
 
 
 def _no_photo(masks: Mapping[str, Path]) -> DataError:

@@ -31,6 +31,8 @@ from fund2oct.data.store.patients import hashed_patient
 from fund2oct.data.tables.eyes import GivenLines
 from fund2oct.eye import DataError, Eye, some_of
 
+_NO_PATIENT = "names no patient; it counts as a patient of its own"
+
 
 def import_vendor(
     source: str | os.PathLike[str],
@@ -99,6 +101,12 @@ def import_vendor(
         )
     report = import_eyes(candidates, out, overwrite, workers=workers, compression=compression)
     report.passed_over = passed_over
+    if (n_alone := sum(note == _NO_PATIENT for _, note in report.notes)) > 1:
+        report.remarks.append(
+            f"{n_alone} eyes name no patient, and each counts as a patient of its own: both eyes of one person "
+            "may be both trained and tested on. Import them by a table with a column patient "
+            "(fund2oct import table)"
+        )
     return report
 
 
@@ -226,7 +234,7 @@ def _read(path: Path, number: int, options: ImportOptions) -> tuple[Eye, list[st
     patient = hashed_patient(exam.patient, options.salt) if exam.patient else key
     eye, notes = make_scanned_eye(exam, replace(options, salt=""), key, patient)
     if not exam.patient:
-        notes.append("names no patient; it counts as a patient of its own")
+        notes.append(_NO_PATIENT)
     return eye, notes
 
 

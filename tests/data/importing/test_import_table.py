@@ -129,6 +129,12 @@ def test_the_same_again_does_nothing_and_a_change_is_seen(folder):
     with pytest.raises(DataError, match=r"eyes\.h5: exists"):
         import_table(table, out, OPTIONS)
     assert import_table(table, out, OPTIONS, overwrite=True).imported == ["photo_01L"]
+    # An eye is the same in whatever row it stands.
+    rows = ("photo_02R.png", "p2"), ("photo_01L.png", "p1")
+    (folder / "photo_03L.png").replace(folder / "photo_02R.png")
+    write(table, ("photo", "patient"), *rows, delimiter="\t")
+    report = import_table(table, out, OPTIONS, overwrite=True)
+    assert (report.imported, report.reused) == (["photo_02R", "photo_01L"], 1)
 
 
 def test_names_of_patients_are_hashed_with_a_salt(folder):

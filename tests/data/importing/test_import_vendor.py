@@ -322,3 +322,15 @@ def test_a_photograph_that_was_added_or_changed_is_read_anew(tmp_path):
     assert import_vendor(tmp_path / "opt.dcm", out, overwrite=True).reused == 0
     np.testing.assert_array_equal(read_one(out).localizer, 255 - before)
     assert import_vendor(tmp_path / "opt.dcm", out).unchanged
+
+
+def test_eyes_without_patients_are_counted(tmp_path):
+    scans = tmp_path / "scans"
+    scans.mkdir()
+    for number, layers in enumerate(((5.0, 15.5), (6.0, 15.5))):
+        path = write_vol(scans / f"p12_{number}.vol", layers=layers)
+        path.write_bytes(path.read_bytes().replace(PATIENT.encode(), bytes(len(PATIENT))))
+    report = import_vendor(scans, tmp_path / "eyes.h5")
+    assert any(
+        one.startswith("2 eyes name no patient, and each counts as a patient") for one in report.remarks
+    )
