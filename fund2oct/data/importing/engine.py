@@ -51,8 +51,7 @@ class Candidate:
             picklable, for it may be called in another process.
         fingerprint: tells whether what the eye is made from has changed, see :func:`fingerprint_of`. Without
             one, the eye is made again in each import.
-        known_as: by what the eye is found again in an earlier import, where its name tells a row, which moves
-            when one is added above it; empty for its name.
+        known_as: by what the eye is found again in an earlier import; empty for its name.
 
     Example:
         >>> from fund2oct.phantom import simulate_eye
@@ -69,11 +68,8 @@ class Candidate:
 
     def identity(self, compression: Compression) -> str:
         """A name for what the eye is made from; empty where that is not known."""
-        return (
-            _sha256(self.known_as or self.name, self.fingerprint, compression)[:32]
-            if self.fingerprint
-            else ""
-        )
+        made_of = self.known_as or self.name, self.fingerprint
+        return _sha256(*made_of, compression)[:32] if self.fingerprint else ""
 
 
 @dataclass(frozen=True)
@@ -105,9 +101,8 @@ def fingerprint_of(paths: Iterable[str | os.PathLike[str]], *settings: object) -
         >>> fingerprint_of(["photo.png"], "even light") == before
         False
     """
-    files = (
-        file for path in map(Path, paths) for file in (sorted(path.iterdir()) if path.is_dir() else [path])
-    )
+    paths = map(Path, paths)
+    files = (file for path in paths for file in (sorted(path.iterdir()) if path.is_dir() else [path]))
     stated = [(str(file), *_size_and_time(file)) for file in files]
     return _sha256(fund2oct.__version__, SCHEMA_VERSION, stated, settings)
 

@@ -103,7 +103,7 @@ def import_vendor(
     report.passed_over = passed_over
     if (n_alone := sum(note == _NO_PATIENT for _, note in report.notes)) > 1:
         report.remarks.append(
-            f"{n_alone} eyes name no patient, and each counts as a patient of its own: both eyes of one person "
+            f"{n_alone} eyes name no patient, and each counts as one of its own: both eyes of one person "
             "may be both trained and tested on. Import them by a table with a column patient "
             "(fund2oct import table)"
         )

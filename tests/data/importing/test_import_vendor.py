@@ -332,5 +332,5 @@ def test_eyes_without_patients_are_counted(tmp_path):
         path.write_bytes(path.read_bytes().replace(PATIENT.encode(), bytes(len(PATIENT))))
     report = import_vendor(scans, tmp_path / "eyes.h5")
     assert any(
-        one.startswith("2 eyes name no patient, and each counts as a patient") for one in report.remarks
+        one.startswith("2 eyes name no patient, and each counts as one of its own") for one in report.remarks
     )
