@@ -101,8 +101,8 @@ def fingerprint_of(paths: Iterable[str | os.PathLike[str]], *settings: object) -
         >>> fingerprint_of(["photo.png"], "even light") == before
         False
     """
-    paths = map(Path, paths)
-    files = (file for path in paths for file in (sorted(path.iterdir()) if path.is_dir() else [path]))
+    whole = map(Path, paths)
+    files = (file for path in whole for file in (sorted(path.iterdir()) if path.is_dir() else [path]))
     stated = [(str(file), *_size_and_time(file)) for file in files]
     return _sha256(fund2oct.__version__, SCHEMA_VERSION, stated, settings)
 
