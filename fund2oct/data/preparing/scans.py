@@ -302,6 +302,12 @@ def white_border(bscan: Array) -> Array:
 
     Returns:
         Bool, same shape.
+
+    Example:
+        >>> bscan = np.zeros((40, 50), np.uint8)
+        >>> bscan[:6] = bscan[20:28] = 255  # a fill, and a bright layer
+        >>> np.flatnonzero(white_border(bscan)[:, 25]).tolist()  # its edge is blurred, and goes with it
+        [0, 1, 2, 3, 4, 5, 6, 7]
     """
     # Top and bottom count as white, so that a line of one pixel along them is thick enough.
     white = np.pad(bscan >= _WHITE, ((0, 0), (_THICK, _THICK)), mode="edge")
