@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import time
 from datetime import timedelta
 
@@ -31,12 +30,12 @@ class TimeLeftCallback(pl.Callback):
     def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Look at the clock; a training that was resumed has epochs behind it."""
         self._began_s = self._said_s = time.monotonic()
-        self._began_at = self._share_done(trainer, pl_module, trainer.current_epoch)
+        self._began_at = share_done(trainer, pl_module.global_step)
 
     def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Say it, where the last line is long enough ago."""
         now_s = time.monotonic()
-        share = self._share_done(trainer, pl_module, trainer.current_epoch + 1)
+        share = share_done(trainer, pl_module.global_step, trainer.current_epoch + 1)
         if is_quiet() or not self._began_at < share < 1 or now_s - self._said_s < self.every_s:
             return
         self._said_s = now_s
@@ -45,11 +44,3 @@ class TimeLeftCallback(pl.Callback):
         pl_module.print(
             f"epoch {trainer.current_epoch + 1}{of_all}; about {timedelta(seconds=round(left_s))} left"
         )
-
-    @staticmethod
-    def _share_done(trainer: pl.Trainer, pl_module: pl.LightningModule, n_epochs: int) -> float:
-        """Share that is done, with so many epochs behind it."""
-        share = share_done(trainer, pl_module.global_step)
-        if trainer.num_training_batches == math.inf and (trainer.max_epochs or 0) > 0:
-            share = max(share, n_epochs / trainer.max_epochs)  # type: ignore[operator]
-        return share

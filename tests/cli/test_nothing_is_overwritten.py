@@ -11,6 +11,7 @@ from PIL import Image
 
 from fund2oct.cli import main
 from fund2oct.data import EyeReader, EyeWriter
+from fund2oct.evaluation.report.folder import check_report_folder
 from fund2oct.export import FORMATS, export_eye
 from fund2oct.file_kinds import MADE_HERE
 from fund2oct.outputs import OutputError, check_files, check_folder
@@ -290,6 +291,11 @@ def test_a_report_has_a_folder_of_its_own(way, tiny_checkpoint, tiny_eyes, tmp_p
     (tmp_path / "metrics.json").write_text("an earlier one")
     assert main([*command, "--out", str(tmp_path)]) == 1
     assert "holds a metrics.json already; choose another folder, or allow it" in line_of(capfd)
+    assert main([*command, "--out", str(tmp_path), "--overwrite"]) == 1
+    assert "holds a metrics.json that is of no report; choose another folder" in line_of(capfd)
+    for begun in ("", '{\n "protocol": {'):  # an evaluation that was stopped leaves this, and is given again
+        (tmp_path / "metrics.json").write_text(begun)
+        check_report_folder(tmp_path, overwrite=True)
     assert contents(tmp_path).keys() == {"scatter.png", "metrics.json"}
 
 

@@ -15,17 +15,19 @@ from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LambdaLR, ReduceLROnPlateau
 
 
-def share_done(trainer: pl.Trainer, step: int) -> float:
+def share_done(trainer: pl.Trainer, step: int, n_epochs: int | None = None) -> float:
     """Share of a training that is done after so many steps, in [0, 1]; 0 as long as it has no known end.
 
     The end is that of ``max_steps``, ``max_epochs`` or ``max_time``, whichever comes first. Where the
-    loader has no length, whole epochs are counted. Time is that of the first process, for all of them.
+    loader has no length, whole epochs are counted, ``n_epochs`` of them or those before this one. Time is
+    that of the first process, for all of them.
     """
     shares = [0.0]
     if math.isfinite(n_steps := known_steps(trainer)):
         shares.append(step / max(n_steps, 1))
     if trainer.num_training_batches == math.inf and (trainer.max_epochs or 0) > 0:
-        shares.append(trainer.current_epoch / trainer.max_epochs)  # type: ignore[operator]
+        behind = trainer.current_epoch if n_epochs is None else n_epochs
+        shares.append(behind / trainer.max_epochs)  # type: ignore[operator]
     if timer := _timer(trainer):
         passed = timer.time_elapsed() / timer._duration  # type: ignore[operator]
         shares.append(trainer.strategy.broadcast(passed) if trainer.world_size > 1 else passed)
