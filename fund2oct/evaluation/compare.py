@@ -104,10 +104,16 @@ def compare(
 
     Returns:
         All values.
+
+    Raises:
+        ValueError: if two answers have one name.
     """
+    names = [answer.name for answer in answers]
+    if twice := next((name for name in names if names.count(name) > 1), None):
+        raise ValueError(f"answer {twice!r}: two rows of the report have this name; give yours another")
     patients = dict(zip(eyes.keys, eyes.patients, strict=True))
     distances.know_patients(patients)
-    found = _Rows([answer.name for answer in answers], patients)
+    found = _Rows(names, patients)
     pending: deque[Future[dict[str, dict[str, float]]]] = deque()
     for batch in with_progress(eyes.batches(), eyes.n_batches, "measuring"):
         given = {answer.name: answer.give(batch) for answer in answers}

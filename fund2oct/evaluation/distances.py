@@ -95,6 +95,7 @@ class Distances:
         self._fake: dict[str, list[Distance]] = {}
         self._rescans: set[str] = set()
         self._failed: dict[str, str] = {}
+        self._blank: dict[str, str] = {}
         self._notes = list(notes)
 
     def __bool__(self) -> bool:
@@ -106,11 +107,20 @@ class Distances:
             metric.patients = patients
 
     def add_real(self, batch: Batch) -> None:
-        """Add real eyes and, where they have them, their rescans."""
-        for metric in self._real:
-            metric.update(batch["volume"], "real", batch["key"])
-            if "rescan" in batch:
-                metric.update(batch["rescan"], "rescan", batch["key"])
+        """Add real eyes and, where they have them, their rescans.
+
+        An eye with a blank B-scan has nothing to compare with: it is left out of all sets.
+        """
+        if not self._real:
+            return
+        scans = {name: batch[name] for name in ("volume", "rescan") if name in batch}
+        for name, scan in scans.items():
+            self._blank |= _blank(name, scan, batch["key"])
+        kept = self._kept(batch)
+        keys = [batch["key"][number] for number in kept]
+        for metric in self._real if keys else ():
+            for name, scan in scans.items():
+                metric.update(scan[kept], "rescan" if name == "rescan" else "real", keys)
 
     def add_fake(self, name: str, volume: Tensor, batch: Batch) -> None:
         """Add the volumes with which ``name`` answers for the eyes of a batch."""
@@ -121,9 +131,10 @@ class Distances:
         if volume is batch.get("rescan"):
             self._rescans.add(name)
             return
+        kept = self._kept(batch)
         try:
-            for metric in self._fake[name]:
-                metric.update(volume, "fake", batch["key"])
+            for metric in self._fake[name] if kept else ():
+                metric.update(volume[kept], "fake", [batch["key"][number] for number in kept])
         except ValueError as error:  # a diverged model must not take the others' numbers with it
             self._failed[name] = str(error)
 
@@ -146,7 +157,10 @@ class Distances:
             for name, futures in with_progress(asked.items(), len(asked), "comparing sets")
         }
         notes = [f"No distances of {name}: {reason}." for name, reason in self._failed.items()]
-        return found, [*self._notes, *notes, *_constant(found)]
+        return found, [*self._notes, *self._blank.values(), *notes, *_constant(found)]
+
+    def _kept(self, batch: Batch) -> list[int]:
+        return [number for number, key in enumerate(batch["key"]) if key not in self._blank]
 
     def _comparison(self, name: str, number: int) -> EyeComparison:
         real, fake = self._real[number], self._fake[name][number]
@@ -200,6 +214,11 @@ def build_distances(
         kind: Literal["frechet", "kernel"] = "kernel" if parts["kind"] else "frechet"
         if parts["subject"] == "image":
             metric: Distance = ImageDistance(network, kind=kind, **options)
+        elif scan is not None and scan.n_slices < 2:
+            if wanted.required:
+                raise ValueError(f"distance {spec!r}: expected volumes of at least two slices, found one")
+            notes.append(f"The {spec} distance is left out: the volumes have one slice.")
+            continue
         else:
             slices = _slices(scan, network)
             metric = VideoDistance(network, kind=kind, slices=slices, **options)
@@ -232,6 +251,16 @@ def _slices(scan: ScanPattern | None, network: FeatureNetwork) -> str:
         return "closure"
     enough = scan is not None and scan.n_slices >= network.min_frames
     return "native" if enough else f"linear{max(16, network.min_frames)}"
+
+
+def _blank(name: str, scan: Tensor, keys: Sequence[str]) -> dict[str, str]:
+    """What is said of the eyes of which a B-scan has one grey value throughout."""
+    low, high = scan.flatten(3).aminmax(dim=3)  # (B, 1, S)
+    return {
+        keys[eye]: f"Eye {keys[eye]} is left out of the distances: slice {number} of its {name} is of one grey "
+        "value."
+        for eye, _, number in (low == high).nonzero().tolist()
+    }
 
 
 def _networks(metrics: Sequence[Distance]) -> dict[int, Any]:

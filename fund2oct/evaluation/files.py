@@ -184,14 +184,16 @@ def _given_to_others(eyes: PairedEyes) -> Answer:
         volume, pose_um = (torch.stack(part) for part in zip(*map(eyes.answer, others), strict=True))
         here_mm = batch["spacing_z_mm"]
         there_mm = torch.tensor([eyes.spacing_z_mm(key) for key in others]).to(here_mm)
-        if torch.allclose(there_mm, here_mm, rtol=1e-4):
+        same = torch.isclose(there_mm, here_mm, rtol=1e-4)
+        if same.all():
             return _at_its_pose(volume, pose_um, batch)
-        # Rows of another height: micrometres are compared, not rows.
+        # Rows of another height: micrometres are compared, not rows. The height in the frame stays its own.
         aligned, mask = (
             with_rows(one, there_mm, here_mm)
             for one in (align(volume, pose_um, there_mm), aligned_mask(volume, pose_um, there_mm))
         )
-        return Given(unalign(aligned, batch["pose_um"], here_mm), aligned, mask=mask)
+        lying = torch.where(same.view(-1, 1, 1, 1, 1), volume, unalign(aligned, pose_um, here_mm))
+        return Given(lying, aligned, pose_um=pose_um, mask=mask)
 
     # The same set in another order has the same distances: it is not measured as one.
     return Answer(_GENERATED + OTHER_EYES, give)

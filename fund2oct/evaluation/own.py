@@ -73,7 +73,10 @@ class Own:
             function = _import(path, "measure")
             if not callable(function):
                 raise ValueError(f"measure {path!r}: expected a function (fake, real), found {function!r}")
-            functions.append((path.rpartition(".")[2], function))
+            name = path.rpartition(".")[2]
+            if name in dict(functions):
+                raise ValueError(f"measure {path!r}: another one has the name {name!r} too; rename one")
+            functions.append((name, function))
         for path in listed(controls):
             answer = _import(path, "control")
             if not isinstance(answer, Answer):
@@ -100,18 +103,18 @@ class LoadedEyes:
         self._loader, self._device = datamodule.test_dataloader(), device
         dataset = getattr(self._loader, "dataset", None)
         self.scan: ScanPattern | None = getattr(datamodule, "scan", getattr(dataset, "scan", None))
-        named = [pair for batch in self._loader for pair in zip(batch["key"], _patients(batch), strict=True)]
-        self.keys = tuple(key for key, _ in named)
-        self.patients = tuple(one_name_each([patient for _, patient in named]))
-        self.n_batches = len(self._loader)
+        batches = [(batch["key"], _texts(batch.get("patient", batch["key"]))) for batch in self._loader]
+        self.keys = tuple(key for keys, _ in batches for key in keys)
+        self.patients = tuple(one_name_each([patient for _, patients in batches for patient in patients]))
+        self.n_batches = len(batches)
         self.has_rescan = False
         self.notes = one_patient_note(self.patients)
 
     def batches(self) -> Iterator[Batch]:
         """All eyes."""
         for batch in self._loader:
-            known = {"diagnosis": [""] * len(batch["key"]), **to_device(batch, self._device)}
-            yield VolumeModel.prepare(known)
+            diagnosis = _texts(batch.get("diagnosis", [""] * len(batch["key"])))
+            yield VolumeModel.prepare(to_device(batch, self._device) | {"diagnosis": diagnosis})
 
     def batch(self, key: str) -> Batch:
         """One eye."""
@@ -145,9 +148,9 @@ class LoadedEyes:
         return {key: photos[other] for key, other in zip(self.keys, others, strict=True)}
 
 
-def _patients(batch: Mapping[str, Any]) -> Sequence[str]:
-    found: Sequence[str] = batch.get("patient", batch["key"])
-    return found
+def _texts(named: Tensor | Sequence[str]) -> list[str]:
+    """Names, of which those that are numbers became a tensor in the loader."""
+    return [str(name) for name in (named.tolist() if isinstance(named, Tensor) else named)]
 
 
 def measure_own(

@@ -287,6 +287,7 @@ def _has_test_eyes(datamodule: Any) -> bool:
 def _report(cli: LightningCLI, run: Path, own: Own, distances: Wanted, n_eyes: int | None) -> None:
     device = cli.trainer.strategy.root_device
     model = cli.model.to(device).eval()
+    cli.datamodule.setup("test")  # one of the user's own may have made the eyes of the training alone
     with torch.inference_mode():
         notes = [model.task.seen.how()]
         given = {OWN: model}, cli.datamodule, run / "report", 0, distances, notes, own, _pictures(run)

@@ -123,7 +123,10 @@ def test_a_cluster(here, tiny_overrides, tiny_layers):
 @pytest.mark.slow
 def test_the_challenge(here, tiny_overrides, tiny_layers):
     make_challenge(here / "challenge")
-    overrides = [*small(tiny_overrides, tiny_layers), "data.init_args.batch_size=1"]
+    overrides = [
+        *small(tiny_overrides, tiny_layers), "data.init_args.batch_size=1", "data.init_args.num_workers=0",
+        "trainer.precision=32-true",
+    ]  # fmt: skip
     ran = go_through("challenge.md", overrides)
     assert ran == ["import", "check", "info", "train", "evaluate", "submit", "submit"]
 

@@ -17,10 +17,11 @@ def row_of(cells: Sequence[str]) -> str:
 def group_table(errors: Mapping[str, Kinds]) -> list[str]:
     """Thickness errors of the answers by group of eyes, of which an eye may be in several."""
     first = next(iter(errors.values()))
-    titles = [f"{name} ({_number(len_of)} eyes)" for name, len_of in _sizes(errors).items()]
+    sizes = {name: max(groups[name]["n_eyes"] for groups in errors.values()) for name in first}
+    titles = [f"{name} ({_number(size)} eyes)" for name, size in sizes.items()]
     lines = [row_of(["answer", *titles]), "|---|" + "---:|" * len(first)]
     for answer, groups in errors.items():
-        cells = [_error(groups[name]) for name in first]
+        cells = [_error(groups[name], size) for name, size in sizes.items()]
         lines.append(row_of([answer, *cells]))
     return lines
 
@@ -34,24 +35,23 @@ def lesion_table(lesions: Mapping[str, Kinds], detectors: Kinds) -> list[str]:
     ]
     lines = [row_of(["answer", *titles]), "|---|" + "---:|" * len(first)]
     if detectors:
-        lines.append(row_of(["detector, by the truth", *(_shares(detectors[kind]) for kind in first)]))
+        # The eyes that have a kind by the truth are others than those in which it was found.
+        cells = [f"{_shares(detectors[kind])} ({_number(detectors[kind]['n_real'])} eyes)" for kind in first]
+        lines.append(row_of(["detector, by the truth", *cells]))
     lines += [
         row_of([answer, *(_shares(kinds[kind]) for kind in first)]) for answer, kinds in lesions.items()
     ]
     return lines
 
 
-def _sizes(errors: Mapping[str, Kinds]) -> dict[str, float]:
-    """Eyes of each group: as many as the best measured answer has."""
-    first = next(iter(errors.values()))
-    return {name: max(groups[name]["n_eyes"] for groups in errors.values()) for name in first}
-
-
-def _error(value: Mapping[str, float]) -> str:
+def _error(value: Mapping[str, float], n_eyes: float) -> str:
     if not value["n_eyes"]:
         return "-"
     error = value["standard_error"]
-    return f"{value['mean']:.1f}" + ("" if math.isnan(error) else f" ± {error:.1f}")
+    text = f"{value['mean']:.1f}" + ("" if math.isnan(error) else f" ± {error:.1f}")
+    # A mean over the eyes that could be measured flatters: say over how many it is.
+    few = value["n_eyes"] < n_eyes
+    return f"{text} ({_number(value['n_eyes'])} of {_number(n_eyes)} eyes)" if few else text
 
 
 def _shares(values: Mapping[str, float]) -> str:

@@ -45,10 +45,10 @@ correlation is of the two thickness maps; vessel shadows are correlated en face,
 implausible A-scans have boundaries that cannot be. The height of the epithelium above the pose's surface is
 correlated with the real one over the A-scans of all eyes with a detachment or drusen together. *In common
 with other eyes* is the mean correlation of the contrast below the epithelium between different eyes: of the
-real ones {2:.2f}, of a pattern that a model has memorised near 1, to be read with its noise off. Fluid and
+real ones {2}, of a pattern that a model has memorised near 1, to be read with its noise off. Fluid and
 elevation compare the volumes of dark pockets in the retina and of what lifts its epithelium, as estimated
 from both volumes. Of the real volumes' A-scans
-{0:.1%} have no thickness, and {1:.1%} of the others are implausible."""
+{0} have no thickness, and {1} of the others are implausible."""
 
 _TRUTH_TEXT = """\
 The simulation knows where the boundaries and the lesions are, and files of some scanners hold boundaries of
@@ -114,19 +114,21 @@ def report_text(
     lines += ["", "## Anatomy", "", *_table(summary, ANATOMY, n_eyes), ""]
     real = next(iter(summary.values()))
     shares = [real[key]["mean"] for key in ("thickness/failed_real", "order/violations_real")]
-    lines.append(_ANATOMY_TEXT.format(*shares, result["sets"]["real"]["deep/in_common"]))
+    of_real = [*(("{:.1%}", share) for share in shares), ("{:.2f}", result["sets"]["real"]["deep/in_common"])]
+    told = ["(not measured)" if math.isnan(value) else form.format(value) for form, value in of_real]
+    lines.append(_ANATOMY_TEXT.format(*told))
     if result["differences"]:
         table = difference_table(result["differences"], ANATOMY, n_eyes)
         lines += ["", "### Differences, eye by eye", "", *table, "", DIFFERENCES_TEXT]
     if any(key in values for values in summary.values() for key in TRUTH):
         lines += ["", "### Against the truth", "", *_table(summary, TRUTH, n_eyes), "", _TRUTH_TEXT]
+    if result["thickness_by_disease"]:
+        lines += ["", "### Thickness error by disease, µm", ""]
+        lines += [*group_table(result["thickness_by_disease"]), "", _GROUPS_TEXT]
     own = {key for values in summary.values() for key in values if key.startswith(PREFIX)}
     if own:
         columns = {key: (key.removeprefix(PREFIX), "{:.4g}") for key in sorted(own)}
         lines += ["", "## Measures of your own", "", *_table(summary, columns, n_eyes)]
-    if result["thickness_by_disease"]:
-        lines += ["", "### Thickness error by disease, µm", ""]
-        lines += [*group_table(result["thickness_by_disease"]), "", _GROUPS_TEXT]
     if result["lesions"]:  # surfaces alone have none
         lines += ["", "## Lesions", "", *lesion_table(result["lesions"], result["detectors"])]
         lines += ["", _LESIONS_TEXT]
