@@ -23,6 +23,7 @@ from collections.abc import Callable
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
+from torch.utils.data import DataLoader
 
 from fund2oct.data import FundusOCTDataModule
 from fund2oct.losses import HingeLoss, spread_loss
@@ -196,19 +197,29 @@ def main() -> None:
     text = argparse.RawDescriptionHelpFormatter
     options = argparse.ArgumentParser(description=__doc__, formatter_class=text)
     options.add_argument("checkpoint")
-    options.add_argument("--data", default="data/phantom.h5")
+    options.add_argument("--data", help="the file of eyes, where it is not where it was in the training")
     options.add_argument("--steps", type=int, default=500)
     options.add_argument("--seeds", type=int, nargs="+", default=[0])
     options.add_argument("--kinds", nargs="+", default=KINDS, choices=KINDS)
     given = options.parse_args()
     torch.set_num_threads(1)
     model = load_model(given.checkpoint).eval()
-    data = FundusOCTDataModule(given.data, batch_size=8)
+    assert model.task is not None
+    data = FundusOCTDataModule(
+        given.data or model.task.seen.path,
+        volume_shape=model.shape,
+        split={part: [eye.key for eye in eyes] for part, eyes in model.task.seen.parts.items()},
+        fundus_px=model.task.fundus_px,
+        even_light=model.task.preparation.even_light,
+        even_levels=model.task.preparation.even_levels,
+    )
     data.prepare_data()
-    data.setup("fit")
-    data.setup("test")
-    training = Slices(model, list(data.train_dataloader()), known=True)
-    test = Slices(model, list(data.test_dataloader()), known=False)
+    data.setup()
+    # Each eye once, and as it is.
+    training, test = (
+        Slices(model, list(DataLoader(dataset, batch_size=8)), known=dataset is data.train_dataset)
+        for dataset in (data.train_dataset, data.test_dataset)
+    )
     judge = EfficientNetLite0()
 
     def features(images: Tensor) -> Tensor:

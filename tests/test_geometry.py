@@ -153,6 +153,19 @@ def test_a_bright_voxel_moves_as_the_symmetry_says():
     assert moved[0, 0, 0, 2, 7] == 1 and moved.sum() == 1
 
 
+def test_a_line_that_is_scanned_twice_keeps_both_of_its_slices():
+    """The same line once more, and once backwards: another slice may hold it, and none is lost."""
+    line, across = ((-3.0, 0.0), (3.0, 0.0)), ((0.0, -3.0), (0.0, 3.0))
+    scan = LineScan((line, line, across, line[::-1]))
+    found = scan.symmetries()
+    assert found[0].slices == (0, 1, 2, 3) and not any(found[0].mirrored)
+    assert len(found) == 4 and all(sorted(one.slices) == [0, 1, 2, 3] for one in found)
+    places = scan.coordinates(5)
+    for one in found:
+        moved = places @ torch.tensor(one.matrix, dtype=places.dtype).T
+        torch.testing.assert_close(one.apply_to_scan(moved, slice_dim=0, ascan_dim=1), places)
+
+
 def test_symmetries_form_a_group():
     symmetries = RadialScan(6).symmetries()
     volume = torch.rand(1, 1, 6, 2, 7)

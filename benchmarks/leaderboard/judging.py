@@ -50,7 +50,7 @@ def judge(plan: Plan, trainings: Sequence[Training], out: Path, answers: Sequenc
         raise PlanError(f"{out.parent}: all trainings diverged: {first.answer}: {first.failure}")
     path = eyes_of(trained[0]).path
     assert isinstance(path, str)
-    check_same_eyes(trained, path)
+    check_same_eyes(trained, path, plan.sizes)
     reports: dict[int, dict[str, Any]] = {}
     for seed in plan.seeds:
         folder = out / str(seed)
@@ -86,12 +86,13 @@ def eyes_of(training: Training) -> FundusOCTDataModule:
     return data
 
 
-def check_same_eyes(trainings: Sequence[Training], path: str) -> None:
-    """Refuse to compare models that were trained on other eyes, or kept other eyes for the test.
+def check_same_eyes(trainings: Sequence[Training], path: str, sizes: Sequence[int] = ()) -> None:
+    """Refuse to compare models that had other eyes to train on or for the test, or were trained on test eyes.
 
     Args:
         trainings: finished ones, with a model each.
         path: the file of eyes.
+        sizes: numbers of training eyes, where they are meant to differ.
 
     Raises:
         PlanError: if there are some; the message names them and says what to do.
@@ -106,13 +107,26 @@ def check_same_eyes(trainings: Sequence[Training], path: str) -> None:
             f"{', '.join(one.answer for one in others)} had. Bring those back, or delete "
             f"{', '.join(str(one.folder) for one in others)} and run again"
         )
-    tests = {answer: {name[0] for name in each["parts"]["test"]} for answer, each in seen.items()}
-    first, *rest = tests
-    if unlike := [answer for answer in rest if tests[answer] != tests[first]]:
-        raise PlanError(
-            f"{path}: expected the same test eyes for all entries, found others for {', '.join(unlike)} than "
-            f"for {first}; leave `split`, `split_seed` and the fractions to the `settings` of the plan"
+    for part, word in (("test", "test"), *([] if sizes else [("train", "training")])):
+        keys = {answer: {name[0] for name in each["parts"][part]} for answer, each in seen.items()}
+        first, *rest = keys
+        if unlike := [answer for answer in rest if keys[answer] != keys[first]]:
+            raise PlanError(
+                f"{path}: expected the same {word} eyes for all entries, found others for "
+                f"{', '.join(unlike)} than for {first}; leave `split`, `split_seed` and the fractions to the "
+                "`settings` of the plan"
+            )
+    for answer, each in seen.items():
+        # Key, patient and photo of each eye; an empty name tells nothing.
+        learned, judged = (
+            {name for part in parts for eye in each["parts"][part] for name in enumerate(eye) if name[1]}
+            for parts in (("train", "val"), ("test",))
         )
+        if both := sorted(name for _, name in learned & judged):
+            raise PlanError(
+                f"{path}: expected test eyes that no training saw, found {len(both)} names of eyes, patients "
+                f"or photos in both parts of {answer}, such as {both[0]}; mend the `split` of the plan"
+            )
 
 
 def own_classes(trainings: Iterable[Training]) -> list[str]:

@@ -6,6 +6,7 @@ import hashlib
 import inspect
 import json
 import os
+import platform
 import time
 from collections.abc import Mapping
 from concurrent.futures import Executor, Future
@@ -22,7 +23,7 @@ import fund2oct
 from fund2oct.by_path import import_by_path, listed
 from fund2oct.data import DataError, EyeReader
 from fund2oct.models.training.finite import NotFiniteError
-from fund2oct.processes import Here, process_pool
+from fund2oct.processes import Here, n_cores, process_pool
 from fund2oct.run.config import load_experiment
 from fund2oct.run.train import build
 from fund2oct.stopping import INTERRUPTED
@@ -50,6 +51,7 @@ class Training:
         experiment: what is trained.
         settings: ``key=value`` that differ from the experiment.
         folder: where the checkpoint and what is known of the training go.
+        at_once: how many trainings run side by side.
     """
 
     name: str
@@ -57,6 +59,7 @@ class Training:
     experiment: str
     settings: tuple[str, ...]
     folder: Path
+    at_once: int = 1
 
     @property
     def answer(self) -> str:
@@ -202,7 +205,7 @@ def _training(plan: Plan, name: str, entry: Entry, seed: int, out: Path, more: l
     time_limit = f"trainer.max_time={hours // 24:02d}:{hours % 24:02d}:{rest // 60:02d}:{rest % 60:02d}"
     seeded = [f"{key}={seed}" for key in ("seed_everything", "model.init_args.seed", "data.init_args.seed")]
     settings = (*plan.settings, *entry.settings, *more, *_FIXED, *seeded, time_limit)
-    return Training(name, seed, entry.experiment, settings, out / name / str(seed))
+    return Training(name, seed, entry.experiment, settings, out / name / str(seed), plan.at_once)
 
 
 def train_all(trainings: list[Training], at_once: int) -> None:
@@ -237,7 +240,7 @@ def train_all(trainings: list[Training], at_once: int) -> None:
 
 
 def check_machine(done: Training, at_once: int) -> None:
-    """Refuse to train others beside a finished training that had another device, or other threads.
+    """Refuse to train others beside a finished training that had another machine, or another share of it.
 
     Args:
         done: the finished training.
@@ -251,14 +254,33 @@ def check_machine(done: Training, at_once: int) -> None:
     device = "cuda" if torch.cuda.is_available() else "mps" if torch.backends.mps.is_available() else "cpu"
     if known["config"]["trainer"].get("accelerator") == "cpu":
         device = "cpu"
-    now = {"device": device, "threads": torch.get_num_threads() if alone else 1}
-    before = {"device": known["device"].partition(":")[0], "threads": known["threads"]}
+    threads = torch.get_num_threads() if alone else 1
+    now = {"device": device, "threads": threads, "at_once": at_once, "machine": machine(device)}
+    before = {name: known.get(name, value) for name, value in now.items()}
+    before["device"] = known["device"].partition(":")[0]
     if before != now:
-        had, have = (f"{one['device']}, threads: {one['threads']}" for one in (before, now))
+        had, have = (
+            f"{one['device']}, threads: {one['threads']}, side by side: {one['at_once']}, {one['machine']}"
+            for one in (before, now)
+        )
         raise PlanError(
             f"{done.folder}: expected a training on {have}, as the others would have, found one on {had}; "
             "give the same `at_once` and machine as before, another folder (--out), or delete this one"
         )
+
+
+def machine(device: str) -> str:
+    """What a training runs on: the name of the GPU, or the processor's and the number of its cores.
+
+    Args:
+        device: as ``cuda:0`` or ``cpu``.
+    """
+    if device.startswith("cuda"):
+        return torch.cuda.get_device_name()
+    told = Path("/proc/cpuinfo")
+    lines = told.read_text().splitlines() if told.is_file() else []
+    names = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
+    return f"{n_cores()} cores of {names[0] if names else platform.processor() or platform.machine()}"
 
 
 def try_one(training: Training) -> str:
@@ -300,6 +322,8 @@ def train_one(training: Training) -> None:
         "discriminators": _n_trained(getattr(model, "discriminators", torch.nn.ModuleDict())),
         "device": str(trainer.strategy.root_device),
         "threads": torch.get_num_threads(),
+        "at_once": training.at_once,
+        "machine": machine(str(trainer.strategy.root_device)),
     }
     training.write(known)
     print(f"{training.answer}: {known['steps']} steps in {known['minutes']:.1f} minutes", flush=True)

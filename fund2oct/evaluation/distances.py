@@ -257,8 +257,9 @@ def _blank(name: str, scan: Tensor, keys: Sequence[str]) -> dict[str, str]:
     """What is said of the eyes of which a B-scan has one grey value throughout."""
     low, high = scan.flatten(3).aminmax(dim=3)  # (B, 1, S)
     return {
-        keys[eye]: f"Eye {keys[eye]} is left out of the distances: slice {number} of its {name} is of one grey "
-        "value."
+        keys[
+            eye
+        ]: f"Eye {keys[eye]} is left out of the distances: slice {number} of its {name} is of one grey value."
         for eye, _, number in (low == high).nonzero().tolist()
     }
 

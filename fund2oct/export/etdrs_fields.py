@@ -46,7 +46,8 @@ def save_fields(eye: Eye, path: Path) -> None:
     thickness_um = found_thickness_um(eye)
     line = np.arange(-RINGS_MM[-1], RINGS_MM[-1], _PITCH_MM) + _PITCH_MM / 2
     points = np.stack(np.meshgrid(line, line), -1)
-    means = field_means_um(LinearNDInterpolator(interpolate_on, thickness_um.ravel())(points), points)
+    found = LinearNDInterpolator(interpolate_on, thickness_um.ravel())(points)
+    means = field_means_um(found, points, _PITCH_MM)
     unknown = dict.fromkeys(FIELDS, float("nan"))
     _write_fields(eye, path, np.isfinite(thickness_um), (means, unknown, unknown), "volume")
 
@@ -71,7 +72,7 @@ def save_predicted_fields(eye: Eye, found: ThicknessMap, path: Path) -> None:
         '280.0'
     """
     ends = (found.median_um, found.low_um, found.high_um)
-    means = tuple(field_means_um(values, found.points_mm) for values in ends)
+    means = tuple(field_means_um(values, found.points_mm, found.pitch_mm) for values in ends)
     assert eye.volume is not None
     _write_fields(eye, path, np.ones_like(eye.volume[:, 0], bool), means, "photo")
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from itertools import product
 from typing import Any
 
@@ -73,22 +74,23 @@ def anatomical_name(field: str, laterality: str) -> str:
     return f"{ring} {_NAMES.get(laterality, _NAMES['OD'])[side]}"
 
 
-def field_means_um(thickness_um: Array, points_mm: Array) -> dict[str, float]:
+def field_means_um(thickness_um: Array, points_mm: Array, pitch_mm: float) -> dict[str, float]:
     """Average a thickness map over each field of the grid.
 
     Args:
         thickness_um: micrometres at evenly spaced points, NaN where unknown, any shape ``(...)``.
         points_mm: where these points lie, as for :func:`etdrs_masks`, shape ``(..., 2)``.
+        pitch_mm: distance of neighbouring points. They need not cover the whole grid.
 
     Returns:
-        For each of :data:`FIELDS` the mean in micrometres; NaN where no more than half of the field's points
-        are known.
+        For each of :data:`FIELDS` the mean in micrometres; NaN where no more than half of the field's area is
+        known.
 
     Example:
         >>> line = np.linspace(-3, 3, 61)
         >>> points_mm = np.stack(np.meshgrid(line, line), -1)
         >>> thickness_um = 300 - 50 * np.exp(-np.hypot(*np.moveaxis(points_mm, -1, 0)))  # a foveal pit
-        >>> means = field_means_um(thickness_um, points_mm)
+        >>> means = field_means_um(thickness_um, points_mm, pitch_mm=0.1)
         >>> round(means["centre"]), round(means["inner up"]), round(means["outer up"])
         (263, 282, 295)
     """
@@ -96,5 +98,13 @@ def field_means_um(thickness_um: Array, points_mm: Array) -> dict[str, float]:
     for name, mask in etdrs_masks(points_mm).items():
         values = thickness_um[mask]
         known = values[np.isfinite(values)]
-        found[name] = float(known.mean()) if known.size > mask.sum() / 2 else float("nan")
+        enough = known.size * pitch_mm**2 > _area_mm2(name) / 2
+        found[name] = float(known.mean()) if enough else float("nan")
     return found
+
+
+def _area_mm2(field: str) -> float:
+    if field == "centre":
+        return math.pi * RINGS_MM[0] ** 2
+    near, far = RINGS_MM[:2] if field.startswith("inner") else RINGS_MM[1:]
+    return math.pi * (far**2 - near**2) / len(_DIRECTIONS)

@@ -122,12 +122,18 @@ def _as_symmetry(matrix: Array, points: Array) -> Symmetry | None:
     matches = forwards | backwards
     if not matches.any(axis=1).all():
         return None
-    slices = matches.argmax(1)
+    # Where a line is scanned twice, each of its slices goes to another one: none may be lost.
+    slices = list[int]()
+    for number, targets in enumerate(matches):
+        free = set(targets.nonzero()[0].tolist()).difference(slices)
+        if not free:
+            return None
+        slices.append(min(free, key=lambda one: (not forwards[number, one], one != number, one)))
     mirrored = ~forwards[np.arange(len(points)), slices]
     # Exact ends of the circle (0, 1, -1) keep turns by 90 degrees free of rounding.
     snapped = np.where(np.abs(matrix - matrix.round()) < 1e-12, matrix.round(), matrix) + 0.0
     (a, b), (c, d) = snapped.tolist()
-    return Symmetry(((a, b), (c, d)), tuple(slices.tolist()), tuple(mirrored.tolist()))
+    return Symmetry(((a, b), (c, d)), tuple(slices), tuple(mirrored.tolist()))
 
 
 def _matches(source: Array, points: Array) -> Array:

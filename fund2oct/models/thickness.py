@@ -81,11 +81,11 @@ class ThicknessMap:
         return np.stack(np.meshgrid(line, line), -1)
 
     def fields_um(self) -> dict[str, float]:
-        """Mean thickness of the nine ETDRS fields in micrometres, NaN for a field beyond the map.
+        """Mean thickness of the nine ETDRS fields in micrometres, NaN where half of a field is unknown.
 
         The fields are named by their place on the photo, see :data:`fund2oct.geometry.etdrs.FIELDS`.
         """
-        return field_means_um(self.median_um, self.points_mm)
+        return field_means_um(self.median_um, self.points_mm, self.pitch_mm)
 
 
 def predict_thickness(

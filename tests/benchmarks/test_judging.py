@@ -28,6 +28,18 @@ def test_models_of_other_eyes_are_not_compared(trained, tiny_eyes, make_file, tm
     torch.save(contents, other.checkpoint)
     with pytest.raises(ValueError, match=r"same test eyes .* others for regression 2 than for regression 1"):
         judging.check_same_eyes([trained, other], str(tiny_eyes))
+    parts["test"].append(parts["train"].pop())
+    left_out = parts["train"].pop()
+    torch.save(contents, other.checkpoint)
+    with pytest.raises(ValueError, match=r"same training eyes .* found others for regression 2 than"):
+        judging.check_same_eyes([trained, other], str(tiny_eyes))
+    judging.check_same_eyes([trained, other], str(tiny_eyes), sizes=[3, 4])
+    parts["train"] += [left_out, parts["test"][0]]
+    torch.save(contents, other.checkpoint)
+    with pytest.raises(
+        ValueError, match=r"that no training saw, found \d names .* both parts of regression 2"
+    ):
+        judging.check_same_eyes([trained, other], str(tiny_eyes))
 
 
 @pytest.mark.usefixtures("few_twins", "plain_pictures")

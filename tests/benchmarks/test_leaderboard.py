@@ -144,12 +144,16 @@ def test_the_rest_is_not_trained_on_another_machine(plan, tmp_path, monkeypatch)
     monkeypatch.setattr(torch, "get_num_threads", lambda: 2)
     first.write({"device": "cpu", "threads": 1})
     with pytest.raises(
-        ValueError, match=r"regression/1: expected .* on cpu, threads: 2, .* on cpu, threads: 1;"
+        ValueError, match=r"regression/1: expected .* on cpu, threads: 2, .* on cpu, threads: 1, .*;"
     ):
         trainings.train_all([first, second], at_once=1)
     first.write({"device": "cuda:0", "threads": 2})
-    with pytest.raises(ValueError, match=r"found one on cuda, threads: 2;"):
+    with pytest.raises(ValueError, match=r"found one on cuda, threads: 2, .*;"):
         trainings.train_all([first, second], at_once=1)
+    for other, told in (({"at_once": 8}, "side by side: 8"), ({"machine": "64 cores of X"}, "64 cores of X")):
+        first.write({"device": "cpu", "threads": 2, **other})
+        with pytest.raises(ValueError, match=f"found one on cpu, threads: 2, .*{told}"):
+            trainings.train_all([first, second], at_once=1)
     assert trained == []
     first.write({"device": "cpu", "threads": 2})
     trainings.train_all([first, second], at_once=1)

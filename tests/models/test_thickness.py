@@ -103,6 +103,18 @@ def test_a_field_that_the_map_does_not_reach_has_no_mean():
     assert fields["centre"] == 300 and np.isnan(fields["outer down"])
 
 
+@pytest.mark.parametrize(("reach_mm", "told"), [(2.0, False), (2.12, False), (2.7, True)])
+def test_a_field_of_which_less_than_half_is_known_has_no_mean(reach_mm, told):
+    """A circle of 2.5 mm around the fovea holds half of the area between 1.5 and 3 mm (2.37 mm)."""
+    n = 2 * round(reach_mm / 0.08)
+    thick = np.full((n, n), 300.0)
+    found = ThicknessMap(thick, thick, thick, np.zeros((n, n, 2)), 0.08)
+    thick[np.hypot(*np.moveaxis(found.points_mm, -1, 0)) > reach_mm] = np.nan
+    fields = found.fields_um()
+    assert fields["inner up"] == 300
+    assert np.isfinite(fields["outer up"]) == told
+
+
 def test_the_figure_names_what_it_shows(found):
     figure = draw_thickness(np.zeros((64, 64, 3), np.uint8), found, "an eye", "no diagnosis")
     texts = [text.get_text() for text in figure.texts]

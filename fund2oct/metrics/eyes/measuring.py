@@ -31,7 +31,7 @@ from fund2oct.metrics.eyes.quality import (
     volume_ssim,
 )
 from fund2oct.precision import full_precision
-from fund2oct.retina.layers import boundary_index
+from fund2oct.retina.layers import EPITHELIUM_UM, boundary_index
 
 _VOXEL_METRICS = {
     "l1": volume_l1,
@@ -321,7 +321,9 @@ def measure_lesions(
         }
         if lesions is not None:
             heights["fluid/truth"] = label_um(lesions, FLUID, real.spacing_z_mm)
-            heights["elevation/truth"] = label_um(lesions, ELEVATION, real.spacing_z_mm)
+            # The labels hold the epithelium, too, that is lifted: as in elevation_um, it does not count.
+            lifted_um = label_um(lesions, ELEVATION, real.spacing_z_mm) - EPITHELIUM_UM
+            heights["elevation/truth"] = lifted_um.clamp(min=0)
         values |= _volumes(heights, ascan_area_mm2(scan, fake.volume.shape[4]))
     return {name: value.detach().to(fake.volume.device, torch.float32) for name, value in values.items()}
 

@@ -217,6 +217,7 @@ def _lesions(frame: _Frame, signal: Array, columns: Columns) -> None:
     atrophic = flat["atrophy"] * outside
     frame.name(level["ELM"] + 10, level["BM"] - 5, atrophic > 0.5, "GA")
     base = surfaces.rpe_base.ravel()
+    # With the epithelium above them: the lowest would have no voxel of their own.
     frame.name(level["IZ_RPE"], level["BM"], flat["drusen_um"] > 10, "drusen")
     frame.name(level["IZ_RPE"], level["BM"], (flat["ped_um"] > 15) & (base > 15), "PED")
     frame.name(surfaces.receptor_tips.ravel(), level["IZ_RPE"], flat["srf_um"] > 10, "SRF")

@@ -154,7 +154,8 @@ def _estimates(name: str) -> tuple[Tensor, Tensor]:
     surfaces = find_surfaces(volume, Z_MM, X_MM)
     area = ascan_area_mm2(eyes[0].scan, 112)
     found = [fluid_um(volume, surfaces, Z_MM, X_MM), elevation_um(surfaces)]
-    truth = [label_um(labels, names, Z_MM) for names in (FLUID, ELEVATION)]
+    # The labels hold the lifted epithelium too.
+    truth = [label_um(labels, FLUID, Z_MM), (label_um(labels, ELEVATION, Z_MM) - 26).clamp(min=0)]
     return tuple(
         torch.stack([lesion_volume_mm3(height, area) for height in heights]) for heights in (found, truth)
     )
