@@ -101,7 +101,7 @@ def test_a_mean_over_some_eyes_of_a_group_says_so():
 def test_what_the_real_eyes_do_not_tell_is_no_nan_in_the_text():
     nothing = {"mean": float("nan"), "standard_error": float("nan"), "n_eyes": 0}
     result = {
-        "protocol": {"name": "one", "statement": "", "notes": [], "n_eyes": 1, "shape": (6, 32, 48), "seed": 0},
+        "protocol": dict(name="one", statement="", notes=[], n_eyes=1, shape=(6, 32, 48), seed=0),
         "summary": {"model": {"thickness/failed_real": nothing, "order/violations_real": nothing}},
         "sets": {"real": {"deep/in_common": float("nan")}},
         "differences": {}, "thickness_by_disease": {}, "lesions": {}, "detectors": {}, "reliability": {},
