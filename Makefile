@@ -38,7 +38,7 @@ leaderboard: develop
 learning-curves: develop
 	$(BIN)/python benchmarks/leaderboard/learning_curves.py $(ARGS)
 
-# On a machine with a GPU: tests, steps, loader, and a training at full size, in a quarter of an hour.
+# On a machine with a GPU: tests, steps, loader, and a training of ten minutes at full size.
 gpu: weights
 	PYTHON=$(BIN)/python benchmarks/gpu.sh
 

@@ -109,7 +109,7 @@ def budget(
         tuning: how much each was tuned.
     """
     of_both = "generator, discriminators"
-    titles = ["training", "minutes", "steps", "eyes to train", "eyes a step", "augmentation"]
+    titles = ["training", "minutes", "steps", "eyes to train", "eyes a step", "eyes seen", "augmentation"]
     titles.append(f"trained weights: {of_both}")
     titles.append(f"frozen weights that others trained: {of_both}")
     text = [row_of([*titles, "tuning"]), "|---|" + "---:|" * (len(titles) - 1) + "---|"]
@@ -117,8 +117,9 @@ def budget(
         minutes, steps = (fmean(one[key] for one in known) for key in ("minutes", "steps"))
         sizes = (known[0][side] for side in ("generator", "discriminators"))
         weights = (f"{size / 1e6:.2f} M" if size else "none" for size in sizes)
-        cells = [f"{minutes:.1f}", f"{steps:,.0f}", str(known[0]["n_train"]), str(known[0]["batch_size"])]
-        cells += [augmented[name], ", ".join(weights)]
+        batch = known[0]["batch_size"]
+        cells = [f"{minutes:.1f}", f"{steps:,.0f}", str(known[0]["n_train"]), str(batch)]
+        cells += [f"{steps * batch:,.0f}", augmented[name], ", ".join(weights)]
         text.append(row_of([f"`{name}`", *cells, ", ".join(pretrained[name]), tuning[name]]))
     return text
 
