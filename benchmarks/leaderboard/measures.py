@@ -125,6 +125,7 @@ ANATOMY = (
 REALISM = (
     Measure("image", "image distance ↓", "{:.1f}"),
     Measure("video", "video distance ↓", "{:.0f}"),
+    Measure("video:oct3d", "distance of an OCT network ↓", "{:.3g}"),
     Measure("sharpness", "sharpness, 1 is real", "{:.2f}", "one", sharpness),
 )
 """Whether the volumes look like real ones, as a set. It ranks second."""

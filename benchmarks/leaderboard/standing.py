@@ -15,6 +15,7 @@ from scipy.stats import rankdata
 
 from fund2oct.evaluation.answers.answer import SHUFFLED
 from fund2oct.evaluation.measuring import SUMS
+from fund2oct.networks.features import MEASURES
 
 Report = Mapping[str, Any]
 """The content of a ``metrics.json``."""
@@ -267,5 +268,6 @@ def check_sums(name: str, report: Report) -> None:
 
 
 def _distance(report: Report, answer: str, measure: Measure) -> Mapping[str, Any] | None:
-    found = report["distances"].get(answer, [])
-    return next((one for one in found if one["name"].startswith(f"{measure.key}_distance")), None)
+    subject, _, network = measure.key.partition(":")
+    name = f"{subject}_distance/{network or MEASURES.get(subject)}-"
+    return next((one for one in report["distances"].get(answer, []) if one["name"].startswith(name)), None)

@@ -13,7 +13,7 @@ from tables import Line, results
 from fund2oct.metrics.eyes.heights import correlation_sums
 
 THICKNESS, _, HEIGHT, LESIONS, *_ = ANATOMY
-IMAGE, _, SHARPNESS = REALISM
+IMAGE, *_, SHARPNESS = REALISM
 
 
 def test_the_interval_is_that_of_the_mean():
@@ -193,7 +193,7 @@ def test_a_seed_that_failed_counts_nothing():
 
 
 def test_a_floor_of_the_first_report_is_that_of_each_seed():
-    one = {"name": "image_distance/network", "value": 4.0, "interval": [3, 6]}
+    one = {"name": "image_distance/efficientnet_lite0-pooled", "value": 4.0, "interval": [3, 6]}
     reports = {seed: report({f"a {seed}": [20.0 + seed] * 6}) for seed in range(3)}
     reports[0]["eyes"] |= report({"floor": [12.0] * 6})["eyes"]
     reports[0]["distances"]["floor"] = [one]
@@ -203,9 +203,22 @@ def test_a_floor_of_the_first_report_is_that_of_each_seed():
     assert (found.value, found.low, found.high) == pytest.approx((9, 8, 10))
 
 
+def test_each_distance_is_that_of_its_own_network():
+    found = [
+        {"name": f"{name}/legacy224", "value": value, "interval": None}
+        for name, value in (
+            ("video_distance/oct3d-features", 1.0), ("video_distance/i3d-logits", 2.0),
+            ("image_distance/efficientnet_lite0-pooled", 3.0),
+        )
+    ]  # fmt: skip
+    standings = Standings({0: report({"a 0": [1.0]}, distances={"a 0": found})}, patients(1))
+    values = {one.key: standings.estimate("a {seed}", one).value for one in REALISM[:-1]}
+    assert values == {"image": 3.0, "video": 2.0, "video:oct3d": 1.0}
+
+
 def test_a_distance_keeps_the_widest_of_its_intervals():
     def of(seed, value, interval):
-        one = {"name": "image_distance/network", "value": value, "interval": interval}
+        one = {"name": "image_distance/efficientnet_lite0-pooled", "value": value, "interval": interval}
         return report({f"a {seed}": [1.0]}, distances={f"a {seed}": [one]})
 
     standings = Standings({0: of(0, 20.0, [18, 23]), 1: of(1, 24.0, [21, 26])}, patients(1))

@@ -50,7 +50,13 @@ def test_surfaces_are_compared_with_the_median_of_twins_and_volumes_with_one_twi
         answers | floors,
         more,
         distances={
-            name: [{"name": "image_distance/network", "value": value, "interval": [value - 1, value + 2]}]
+            name: [
+                {
+                    "name": "image_distance/efficientnet_lite0-pooled",
+                    "value": value,
+                    "interval": [value - 1, value + 2],
+                }
+            ]
             for name, value in distances.items()
         },
     )
@@ -131,7 +137,7 @@ def test_nobody_is_said_to_read_its_photo_where_none_was_asked():
 
 def test_the_table_names_the_protocol_of_its_distances():
     energies = {"a 0": {"energy/fake": 2.0, "energy/real": 2.0}}
-    one = {"name": "image_distance/network/stem", "value": 4.0, "interval": None}
+    one = {"name": "image_distance/efficientnet_lite0-stem", "value": 4.0, "interval": None}
     made_up = report({"a 0": [12.0] * 4}, energies, distances={"a 0": [one]})
     text = results(Standings({0: made_up}, patients(4)), [Line("a", "a {seed}")])
-    assert "Distances by their full names: `image_distance/network/stem`." in text
+    assert "Distances by their full names: `image_distance/efficientnet_lite0-stem`." in text
