@@ -19,7 +19,7 @@ from fund2oct.run.config import ConfigError
 
 HERE = Path(__file__).parent
 DISTANCES = "image", "video", "video:oct3d"
-"""What the tables have columns for. The last is judged by a network that was trained on OCT, not on photos."""
+"""What the tables have columns for. The last judges by a network that was trained on OCT, not on photos."""
 DOCS = HERE.parents[1] / "docs"
 TAKEN = ("pretrained", "reports")
 """Folders beside those of the entries, which have the entries' names."""
