@@ -219,9 +219,7 @@ def test_ctrl_c_is_a_line_in_every_command(command, module, how, monkeypatch, ca
         (KeyboardInterrupt(), 130, "interrupted"),
     ],
 )
-def test_a_stopped_report_leaves_a_finished_training(
-    quick, tiny_eyes, monkeypatch, capfd, stop, status, by
-):
+def test_a_stopped_report_leaves_a_finished_training(quick, tiny_eyes, monkeypatch, capfd, stop, status, by):
     def stopped(*_):
         raise stop
 
