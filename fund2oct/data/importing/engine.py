@@ -254,8 +254,7 @@ def _run(
     make: Callable[..., _Outcome], jobs: Sequence[tuple[Candidate, str, Path, str]], workers: int, out: Path
 ) -> Iterator[_Outcome]:
     """The outcome of each job, in their order."""
-    workers = min(workers, len(jobs))
-    if workers <= 1:  # to start a process for one eye would take longer than the eye
+    if (workers := min(workers, len(jobs))) <= 1:  # a process starts in more time than one eye takes
         yield from starmap(make, jobs)
         return
     with process_pool(workers) as pool:
