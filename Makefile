@@ -56,7 +56,7 @@ test: weights
 test-slow: weights
 	OMP_NUM_THREADS=1 OMP_WAIT_POLICY=PASSIVE $(BIN)/python -m pytest -n auto --dist worksteal -m slow $(ARGS)
 
-# Every command of every tutorial, in small; about four minutes.
+# Every command of every tutorial, in small; about four minutes. They are among the slow tests too.
 tutorials: weights
 	OMP_NUM_THREADS=1 OMP_WAIT_POLICY=PASSIVE $(BIN)/python -m pytest -m "slow or not slow" tests/docs/test_tutorials.py
 
