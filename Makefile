@@ -6,7 +6,7 @@ EXP ?= pix2vol
 ARGS ?=
 RUN ?= runs/pix2vol/001
 
-.PHONY: install develop weights train leaderboard learning-curves gpu test tutorials lint docs linkcheck wheel wheel-test weights-wheel clean
+.PHONY: install develop weights train leaderboard learning-curves gpu test test-slow tutorials lint docs linkcheck wheel wheel-test weights-wheel clean
 
 # What training and use need; develop adds what tests and checks need.
 install: $(VENV)/.installed
@@ -51,7 +51,12 @@ weights: develop
 test: weights
 	OMP_NUM_THREADS=1 OMP_WAIT_POLICY=PASSIVE $(BIN)/python -m pytest -n auto --dist worksteal $(ARGS)
 
-# Every command of every tutorial, in small; about four minutes.
+# What takes long, and is shown in short by the tests above where it can be: signals to several processes, Slurm,
+# the viewer in a browser, each tutorial command by command.
+test-slow: weights
+	OMP_NUM_THREADS=1 OMP_WAIT_POLICY=PASSIVE $(BIN)/python -m pytest -n auto --dist worksteal -m slow $(ARGS)
+
+# Every command of every tutorial, in small; about four minutes. They are among the slow tests too.
 tutorials: weights
 	OMP_NUM_THREADS=1 OMP_WAIT_POLICY=PASSIVE $(BIN)/python -m pytest -m "slow or not slow" tests/docs/test_tutorials.py
 

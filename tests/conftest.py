@@ -146,10 +146,19 @@ def plain_pictures(monkeypatch: pytest.MonkeyPatch) -> None:
         "callbacks.panel.draw_panel",
         "run.predicting.results.draw_panel",
         "run.predicting.results.draw_thickness",
+        "run.predicting.results.draw_intervals",
     ):
         monkeypatch.setattr(f"fund2oct.{caller}", lambda *_, **__: new_figure(1, 1))
     for pictures in ("chart_pictures", "eye_pictures"):
         monkeypatch.setattr(f"fund2oct.evaluation.report.folder.{pictures}", lambda *_: iter(()))
+
+
+@pytest.fixture
+def memory_not_estimated(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Trainings that begin at once: to estimate the memory of a step is to run one or two."""
+    from fund2oct.models.training.memory import StepMemory
+
+    monkeypatch.setattr("fund2oct.callbacks.memory.step_memory", lambda *_: StepMemory(0, 0, 0))
 
 
 @pytest.fixture

@@ -1,7 +1,7 @@
 """The command line: what it makes, and one line for whatever is wrong."""
 
-import subprocess
 import sys
+import warnings
 
 import h5py
 import numpy as np
@@ -9,6 +9,7 @@ import pytest
 import tifffile
 from PIL import Image
 
+from fund2oct import __version__
 from fund2oct.cli import main
 from fund2oct.data import EyeReader
 from fund2oct.geometry import Placement
@@ -70,19 +71,28 @@ def test_predict_for_photos_of_any_size_and_shape(tiny_checkpoint, fundus, tmp_p
         assert main(["check", str(out / f"{name}.h5")]) == 0
 
 
-def test_a_warning_is_a_line(tiny_checkpoint, tmp_path):
+def show_warning(message, category, filename, lineno, file=None, line=None):
+    sys.stderr.write(warnings.formatwarning(message, category, filename, lineno, line))
+
+
+@pytest.mark.usefixtures("plain_pictures")
+def test_a_warning_is_a_line(tiny_checkpoint, tmp_path, monkeypatch, capfd):
     rng = np.random.default_rng(0)
     noise = rng.integers(90, 200, (64, 64, 3)).astype(np.uint8) // np.array([1, 2, 3], np.uint8)
     photo = save_photo(tmp_path / "noise.png", noise)
-    command = ["predict", str(tiny_checkpoint), photo, "--out", str(tmp_path / "out")]
-    done = subprocess.run(
-        [sys.executable, "-m", "fund2oct", *command, "--placement", "photo"], capture_output=True, text=True
-    )
-    assert done.returncode == 0
-    assert f"fund2oct: {photo}: the fovea is uncertain" in done.stderr
-    assert "UserWarning" not in done.stderr
+    command = ["fund2oct", "predict", str(tiny_checkpoint), photo, "--out", str(tmp_path / "out")]
+    # As the shell calls it; pytest would keep the warnings, and here they are shown as Python shows them.
+    monkeypatch.setattr(sys, "argv", [*command, "--placement", "photo"])
+    monkeypatch.setattr(sys, "path", [*sys.path])
+    monkeypatch.setattr(warnings, "formatwarning", warnings.formatwarning)
+    monkeypatch.setattr(warnings, "showwarning", show_warning)
+    assert main() == 0
+    told = capfd.readouterr().err
+    assert f"fund2oct: {photo}: the fovea is uncertain" in told
+    assert "UserWarning" not in told
 
 
+@pytest.mark.usefixtures("plain_pictures")
 def test_predict_around_the_fovea_as_given_or_found(tiny_checkpoint, fundus, tmp_path, capsys):
     photo = save_photo(tmp_path / "eye_OD.png", fundus)
     predict = ["predict", str(tiny_checkpoint), photo, "--out"]
@@ -96,16 +106,21 @@ def test_predict_around_the_fovea_as_given_or_found(tiny_checkpoint, fundus, tmp
         with EyeReader(tmp_path / name / "eye_OD.h5") as reader:
             shifts[name] = reader.read("eye_OD")
     assert shifts["centre"].placement == Placement()
-    with pytest.warns(UserWarning, match=r"\d\d% of the scan lies outside the circle of retina"):
-        assert main([*predict, str(tmp_path / "outside"), "--fovea", "0.9", "0"]) == 0
-    pictures = [np.asarray(Image.open(tmp_path / n / "eye_OD.png"), int) for n in ("centre", "outside")]
-    assert pictures[0].shape == pictures[1].shape
     assert shifts["given"].placement == Placement((0.2, -0.1), 0.0, 7.0)
     assert shifts["found"].placement.half_width_mm == 6.0
     assert shifts["found"].history["placement"] in ("photo", "centre")
     capsys.readouterr()
     assert main([*predict, str(tmp_path / "both"), "--placement", "photo", "--fovea", "0", "0"]) != 0
     assert "--fovea or --placement photo, found both" in capsys.readouterr().err
+
+
+def test_a_scan_that_leaves_the_photo_has_a_picture_of_the_usual_size(tiny_checkpoint, fundus, tmp_path):
+    predict = ["predict", str(tiny_checkpoint), save_photo(tmp_path / "eye_OD.png", fundus), "--out"]
+    assert main([*predict, str(tmp_path / "centre")]) == 0
+    with pytest.warns(UserWarning, match=r"\d\d% of the scan lies outside the circle of retina"):
+        assert main([*predict, str(tmp_path / "outside"), "--fovea", "0.9", "0"]) == 0
+    pictures = [np.asarray(Image.open(tmp_path / n / "eye_OD.png"), int) for n in ("centre", "outside")]
+    assert pictures[0].shape == pictures[1].shape
 
 
 @pytest.mark.usefixtures("plain_pictures")
@@ -227,7 +242,18 @@ def test_borders_of_scanners_files_are_no_option(capsys):
     assert "unrecognized arguments: --keep-borders" in capsys.readouterr().err
 
 
-@pytest.mark.parametrize("arguments", [[], ["--version"], ["train", "--help"], ["predict", "--help"]])
-def test_help_is_at_hand(arguments):
-    done = subprocess.run([sys.executable, "-m", "fund2oct", *arguments], capture_output=True, text=True)
-    assert "fund2oct" in done.stdout + done.stderr and "Traceback" not in done.stderr
+@pytest.mark.parametrize(
+    ("arguments", "status", "said"),
+    [
+        ([], 2, "usage: fund2oct "),
+        (["--version"], 0, f"fund2oct {__version__}\n"),
+        (["train", "--help"], 0, "usage: fund2oct train "),
+        (["predict", "--help"], 0, "usage: fund2oct predict "),
+    ],
+)
+def test_help_is_at_hand(arguments, status, said, capsys):
+    with pytest.raises(SystemExit) as end:
+        main(arguments)
+    assert end.value.code == status
+    printed = capsys.readouterr()
+    assert (printed.err if status else printed.out).startswith(said)

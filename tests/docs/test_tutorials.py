@@ -12,6 +12,7 @@ from fund2oct.cli import main
 from fund2oct.data import EyeReader
 from fund2oct.phantom import PhantomConfig, simulate_eye
 
+pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("memory_not_estimated")]
 TUTORIALS = ROOT / "docs/tutorials"
 SHORT = ["trainer.check_val_every_n_epoch=1", "trainer.limit_train_batches=1"]
 SMALL = {
@@ -94,7 +95,6 @@ def test_your_own_data(here, tiny_overrides, tiny_layers, monkeypatch):
     assert Path("runs/clinic/002/checkpoints/last.ckpt").is_file() and Path("clinic.png").is_file()
 
 
-@pytest.mark.slow
 def test_evaluate_and_read_a_report(here, capsys):
     shutil.copytree("data", "mine")
     assert go_through("evaluate.md", []) == ["evaluate", "evaluate", "evaluate"]
@@ -102,7 +102,6 @@ def test_evaluate_and_read_a_report(here, capsys):
     assert len(told) > 3 and any("shuffled" in line for line in told)
 
 
-@pytest.mark.slow
 def test_train(here, tiny_overrides, tiny_layers):
     shutil.rmtree("runs")
     size = ["data.init_args.n_eyes=24", "model.init_args.shape=[6,32,48]"]
@@ -110,7 +109,6 @@ def test_train(here, tiny_overrides, tiny_layers):
     assert ran == ["simulate", "info", *5 * ["train"], "evaluate"]
 
 
-@pytest.mark.slow
 def test_a_cluster(here, tiny_overrides, tiny_layers):
     overrides = [
         *small(tiny_overrides, tiny_layers), "trainer.strategy=auto", "trainer.precision=32-true",
@@ -120,7 +118,6 @@ def test_a_cluster(here, tiny_overrides, tiny_layers):
     assert go_through("cluster.md", overrides) == 3 * ["train"]
 
 
-@pytest.mark.slow
 def test_the_challenge(here, tiny_overrides, tiny_layers):
     make_challenge(here / "challenge")
     overrides = [

@@ -119,8 +119,8 @@ class Broken(Constant):
     value = math.nan
 
 
-def test_the_report_ranks_floor_before_mean_before_nothing(datamodule, tmp_path):
-    result = evaluate({"black": Constant((6, 32, 48))}, datamodule, tmp_path, distances=NOTHING)
+def test_the_report_ranks_floor_before_mean_before_nothing(few, tmp_path):
+    result = evaluate({"black": Constant((6, 32, 48))}, few, tmp_path, distances=NOTHING)
     summary = result["summary"]
     for metric in ("aligned/retina_local_mean", "aligned/l1"):
         names = ("floor: rescan", "mean volume", "black")
@@ -152,11 +152,11 @@ def test_a_report_on_surfaces_alone_says_nothing_of_lesions(datamodule, tmp_path
 
 
 @pytest.mark.usefixtures("plain_pictures")
-def test_a_diverged_model_takes_nobody_else_with_it(datamodule, tmp_path, monkeypatch):
+def test_a_diverged_model_takes_nobody_else_with_it(few, tmp_path, monkeypatch):
     monkeypatch.setattr("fund2oct.evaluation.distances._perceptual", lambda *_: None)
     wanted = Wanted(("image:tiny_network:build",), required=True)
     models = {"black": Constant((6, 32, 48)), "diverged": Broken((6, 32, 48))}
-    result = evaluate(models, datamodule, tmp_path, distances=wanted)
+    result = evaluate(models, few, tmp_path, distances=wanted)
     assert "black" in result["distances"] and "mean volume" in result["distances"]
     assert "diverged" not in result["distances"]
     notes = result["protocol"]["notes"]
@@ -225,16 +225,16 @@ def test_models_of_different_classes_are_compared_in_one_table(
 
 
 @pytest.mark.usefixtures("plain_pictures")
-def test_answers_that_are_chosen_have_the_values_of_the_whole_report(datamodule, tmp_path):
+def test_answers_that_are_chosen_have_the_values_of_the_whole_report(few, tmp_path):
     models = {"black": Constant((6, 32, 48))}
-    whole = evaluate(models, datamodule, tmp_path / "whole", distances=NOTHING)
+    whole = evaluate(models, few, tmp_path / "whole", distances=NOTHING)
     some = ["black, shuffled photos", "mean volume"]
-    found = evaluate(models, datamodule, tmp_path / "some", distances=NOTHING, only=some)
+    found = evaluate(models, few, tmp_path / "some", distances=NOTHING, only=some)
     assert sorted(found["eyes"]) == sorted(some) and found["reliability"] == {}
     # Text, because what could not be measured is not equal to itself.
     assert [str(found["eyes"][name]) for name in some] == [str(whole["eyes"][name]) for name in some]
     with pytest.raises(ValueError, match=r"only: expected names of answers out of 'floor: rescan', .*'whit'"):
-        evaluate(models, datamodule, tmp_path / "none", distances=NOTHING, only=["whit"])
+        evaluate(models, few, tmp_path / "none", distances=NOTHING, only=["whit"])
 
 
 def test_where_a_choice_is_made_no_answer_to_shuffled_photos_is_compared_as_a_set():

@@ -95,6 +95,7 @@ def test_the_answer_of_another_eye_is_of_another_patient_and_of_the_same_side(ti
         assert of[other][0] != of[key][0] and of[other][1] == of[key][1]
 
 
+@pytest.mark.usefixtures("plain_pictures")
 def test_a_shift_of_the_whole_eye_is_pose(six_eyes, tmp_path):
     with EyeReader(six_eyes) as reader:
         volumes = {key: reader.read(key).volume for key in reader.keys}
@@ -222,6 +223,7 @@ def challenge(tmp_path_factory):
     return folder
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("plain_pictures")
 def test_a_challenge_submission(challenge, zipped, tmp_path, capsys):
     arguments = ["--real", str(challenge / "real"), "--fake", str(zipped(challenge / "fake"))]

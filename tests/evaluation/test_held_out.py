@@ -16,7 +16,7 @@ from fund2oct.evaluation.sources import PreparedEyes, open_source
 from fund2oct.models import VoxelGAN, load_model
 from fund2oct.phantom import PhantomConfig
 
-pytestmark = pytest.mark.usefixtures("few_twins", "plain_pictures")
+pytestmark = pytest.mark.usefixtures("few_twins", "plain_pictures", "one_eye_measured")
 NOTHING = Wanted((), required=True, thorough=False)
 SHAPE = (6, 32, 48)
 
@@ -181,11 +181,13 @@ def test_too_few_patients_to_hold_any_back_is_said(tiny_eyes, tmp_path):
     assert "the model was trained on them" in result["protocol"]["notes"][0]
 
 
-def test_the_report_of_a_training_says_how_its_eyes_were_chosen(tiny_overrides, tmp_path):
+@pytest.mark.usefixtures("memory_not_estimated")
+def test_the_report_of_a_training_says_how_its_eyes_were_chosen(tiny_overrides, tiny_voxels, tmp_path):
     from fund2oct.run.train import train
 
     short = ["trainer.limit_train_batches=1", "trainer.limit_val_batches=0", "report.distances=[none]"]
-    run = train("regression", [*tiny_overrides, *short, "data.init_args.split_seed=5"], tmp_path / "run")
+    overrides = [*tiny_overrides, *tiny_voxels, *short, "data.init_args.split_seed=5"]
+    run = train("regression", overrides, tmp_path / "run")
     notes = json.loads((run / "report" / "metrics.json").read_text())["protocol"]["notes"]
     assert "split_seed 5" in notes[0] and "to test" in notes[0]
 

@@ -67,10 +67,11 @@ def test_two_eyes_of_a_patient_tell_less_than_two_patients():
     assert mean_of([math.nan], ["a"])["n_eyes"] == 0
 
 
-def test_standard_errors_draw_patients(datamodule, tmp_path):
-    found = evaluate({"black": Constant((6, 32, 48))}, datamodule, tmp_path, distances=NOTHING)
+@pytest.mark.usefixtures("plain_pictures")
+def test_standard_errors_draw_patients(few, tmp_path):
+    found = evaluate({"black": Constant((6, 32, 48))}, few, tmp_path, distances=NOTHING)
     rows = found["eyes"]["floor: rescan"]
-    with EyeReader(datamodule.path) as reader:
+    with EyeReader(few.path) as reader:
         patients = [reader.info(row["key"]).patient for row in rows]
     assert [row["patient"] for row in rows] == patients and len(set(patients)) < len(patients)
     told = found["summary"]["floor: rescan"]["aligned/l1"]

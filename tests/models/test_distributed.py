@@ -143,6 +143,7 @@ def said(process):
             os.killpg(process.pid, signal.SIGKILL)
 
 
+@pytest.mark.slow
 def test_a_signal_to_one_process_ends_all_after_the_same_batch(tiny_overrides, tmp_path):
     process = start(tmp_path, "SIGTERM", tiny_overrides)
     text = said(process)
@@ -153,6 +154,7 @@ def test_a_signal_to_one_process_ends_all_after_the_same_batch(tiny_overrides, t
     assert saved["global_step"] == 3  # the batch after the one in which it came
 
 
+@pytest.mark.slow
 def test_two_tasks_of_slurm_requeue_their_job_once(tiny_overrides, tmp_path):
     scontrol = tmp_path / "bin/scontrol"
     scontrol.parent.mkdir()

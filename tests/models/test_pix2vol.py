@@ -248,7 +248,7 @@ def test_a_weight_that_would_teach_the_reverse_is_refused():
 
 def test_surfaces_alone_are_learned(tiny_eyes):
     model = SurfaceModel(SHAPE, encoder="own", surface_width=16, learning_rate=3e-3)
-    trainer = fit(model, tiny_eyes, -1, max_epochs=12, limit_val_batches=1.0)
+    trainer = fit(model, tiny_eyes, -1, max_epochs=12, check_val_every_n_epoch=12, limit_val_batches=1.0)
     errors = {name: float(value) for name, value in trainer.logged_metrics.items()}
     data = FundusOCTDataModule(str(tiny_eyes), batch_size=20)
     data.setup()

@@ -62,8 +62,8 @@ def test_its_metadata_say_what_the_package_says(wheel):
 
     metadata = Parser().parsestr(read("METADATA"))
     assert metadata["Name"] == "fund2oct" and metadata["Version"] == fund2oct.__version__
-    assert metadata["License-Expression"] or metadata["License"] == "Apache-2.0"
-    assert "## Two commands" in metadata.get_payload() or "# fund2oct" in metadata.get_payload()
+    assert (metadata["License-Expression"] or metadata["License"]) == "Apache-2.0"
+    assert all(heading in metadata.get_payload() for heading in ("# fund2oct\n", "## Two commands\n"))
     assert "fund2oct = fund2oct.cli:main" in read("entry_points.txt")
     needed = {
         re.split(r"[^\w-]", line)[0] for line in metadata.get_all("Requires-Dist") if "extra ==" not in line

@@ -4,7 +4,7 @@ import pytest
 
 
 @pytest.fixture
-def quick(tiny_overrides, tiny_layers, plain_pictures, monkeypatch, tmp_path):
+def quick(tiny_overrides, tiny_layers, plain_pictures, memory_not_estimated, monkeypatch, tmp_path):
     """Overrides of the main experiment; the folder is the test's own."""
     monkeypatch.setattr("fund2oct.run.train._report", lambda *_: None)
     monkeypatch.delenv("FUND2OCT_RUN_DIR", raising=False)

@@ -73,6 +73,7 @@ def test_it_is_drawn_and_exported(trained, tmp_path):
         assert reader.read(eye.key).scan == eye.scan
 
 
+@pytest.mark.usefixtures("plain_pictures")
 def test_a_new_photo_is_predicted_along_its_own_lines(trained, tmp_path, capsys):
     folder, data = trained
     with EyeReader(data.path) as reader:

@@ -18,10 +18,12 @@ from fund2oct.run.predicting.results import Results
 from fund2oct.visual.style import LIGHT
 
 
-def test_intervals_are_written_beside_the_volume(tiny_checkpoint, tmp_path):
+def test_intervals_are_written_beside_the_volume(tiny_checkpoint, tmp_path, monkeypatch):
     ImageOps.expand(Image.fromarray(simulate_eye(0, 0).fundus), (24, 8)).save(tmp_path / "eye.png")
     given = {"checkpoint": tiny_checkpoint, "photos": [tmp_path / "eye.png"], "out": tmp_path / "out"}
-    (without,) = predict(**given, figure_formats=[])
+    with monkeypatch.context() as patch:  # what is not written is not drawn either
+        patch.setattr("fund2oct.run.predicting.results.draw_panel", lambda *_, **__: pytest.fail("drawn"))
+        (without,) = predict(**given, figure_formats=[])
     assert not any("intervals" in file.name for file in without.files)
     (done,) = predict(**given, intervals=True, skip_done=True, overwrite=True)
     assert not done.skipped and not done.problem

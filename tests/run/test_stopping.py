@@ -47,6 +47,7 @@ def four_batches(quick):
     return [*quick, "trainer.limit_train_batches=4", "model.init_args.adversaries_from=0.5"]
 
 
+@pytest.mark.slow
 def test_sigterm_saves_and_says_how_to_go_on(quick, monkeypatch, capfd, tmp_path):
     settings = four_batches(quick)
     assert main(["train", "pix2vol", *settings, "--out", "whole"]) == 0
@@ -81,6 +82,7 @@ def test_ctrl_c_says_how_to_go_on(quick, monkeypatch, capfd):
     assert signal.signal(signal.SIGINT, before) == signal.default_int_handler
 
 
+@pytest.mark.slow
 def test_slurm_requeues_and_the_job_goes_on_by_itself(quick, monkeypatch, capfd, tmp_path):
     scontrol = tmp_path / "bin/scontrol"
     scontrol.parent.mkdir()
@@ -208,6 +210,7 @@ def test_ctrl_c_is_a_line_in_every_command(command, module, how, monkeypatch, ca
     assert line.startswith("fund2oct: interrupted; ") and how in line
 
 
+@pytest.mark.usefixtures("few_twins")
 @pytest.mark.parametrize(
     "stop, status, by",
     [
@@ -216,7 +219,7 @@ def test_ctrl_c_is_a_line_in_every_command(command, module, how, monkeypatch, ca
         (KeyboardInterrupt(), 130, "interrupted"),
     ],
 )
-def test_a_stopped_report_leaves_a_finished_training(quick, monkeypatch, capfd, stop, status, by):
+def test_a_stopped_report_leaves_a_finished_training(quick, tiny_eyes, monkeypatch, capfd, stop, status, by):
     def stopped(*_):
         raise stop
 
@@ -228,8 +231,12 @@ def test_a_stopped_report_leaves_a_finished_training(quick, monkeypatch, capfd, 
         f"fund2oct: {by} while the report was made; the training is finished, its model is "
         "run/checkpoints/last.ckpt"
     )
-    assert main(shlex.split(command)) == 0
-    assert os.path.isfile("run/report/report.md")
+    words = shlex.split(command)
+    model = "run/checkpoints/last.ckpt"
+    assert words == ["evaluate", model, "--data", str(tiny_eyes), "--out", "run/report"]
+    if by == "interrupted":  # the command is the same each time
+        assert main([*words, "--distances", "none"]) == 0
+        assert os.path.isfile("run/report/report.md")
 
 
 def test_a_signal_after_the_last_batch_is_not_lost(quick, monkeypatch, capfd):

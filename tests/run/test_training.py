@@ -18,6 +18,7 @@ from fund2oct.models.task import TASK_KEY
 from fund2oct.run import train as first_start
 from fund2oct.run.train import build, train
 
+pytestmark = pytest.mark.usefixtures("memory_not_estimated")
 SHAPE = (6, 32, 48)
 
 
@@ -183,7 +184,9 @@ def test_resume_equals_uninterrupted(tiny_overrides, tiny_layers, tiny_checkpoin
 
 
 @pytest.mark.usefixtures("few_twins")
-def test_a_run_leaves_all_that_made_it(tiny_overrides, tiny_layers, tmp_path):
+def test_a_run_leaves_all_that_made_it(tiny_overrides, tiny_layers, tmp_path, monkeypatch):
+    for draws in ("_MAX_DRAWS", "_MIN_DRAWS"):  # the intervals of its distances are not looked at
+        monkeypatch.setattr(f"fund2oct.evaluation.distances.{draws}", 2)
     short = ["trainer.limit_train_batches=2", "trainer.log_every_n_steps=1"]
     run = train("pix2vol", [*tiny_overrides, *tiny_layers, *short], tmp_path / "run")
     assert {"config.yaml", "run.json", "metrics.csv", "checkpoints", "panels", "report"} <= {
@@ -214,6 +217,7 @@ def test_a_run_leaves_all_that_made_it(tiny_overrides, tiny_layers, tmp_path):
         ("lift_channels", "channels"),
     ],
 )
+@pytest.mark.usefixtures("plain_pictures")
 def test_each_voxel_experiment_runs_a_step(name, lift, tiny_overrides, tiny_voxels, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     overrides = [*tiny_overrides, *tiny_voxels, "trainer.fast_dev_run=1"]
@@ -223,6 +227,7 @@ def test_each_voxel_experiment_runs_a_step(name, lift, tiny_overrides, tiny_voxe
     assert isinstance(model, VoxelGAN) and model.lift == lift
 
 
+@pytest.mark.usefixtures("plain_pictures")
 def test_a_trial_of_one_step_ends_well(tiny_overrides, tiny_voxels, tmp_path, monkeypatch, capsys):
     """Lightning writes no configuration then."""
     monkeypatch.chdir(tmp_path)
@@ -230,6 +235,7 @@ def test_a_trial_of_one_step_ends_well(tiny_overrides, tiny_voxels, tmp_path, mo
     assert "The run lies in runs/voxels/001." in "".join(capsys.readouterr())
 
 
+@pytest.mark.usefixtures("plain_pictures")
 def test_the_main_experiment_runs_a_step(tiny_overrides, tiny_layers, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     trainer, model, datamodule = build("pix2vol", [*tiny_overrides, *tiny_layers, "trainer.fast_dev_run=1"])
@@ -237,11 +243,12 @@ def test_the_main_experiment_runs_a_step(tiny_overrides, tiny_layers, tmp_path, 
     assert trainer.global_step == 1 and isinstance(model, Pix2Vol)
 
 
-@pytest.mark.usefixtures("few_twins")
+@pytest.mark.usefixtures("few_twins", "plain_pictures")
 def test_surfaces_alone_are_trained_and_reported(tiny_overrides, tmp_path):
     own = [line for line in tiny_overrides if "bscan_width" not in line]
     small = ["model.init_args.encoder=own", "model.init_args.surface_width=16"]
-    run = train("surfaces", [*own, *small, "trainer.limit_train_batches=3"], tmp_path / "run")
+    short = ["trainer.limit_train_batches=3", "report.distances=[none]"]
+    run = train("surfaces", [*own, *small, *short], tmp_path / "run")
     report = json.loads((run / "report/metrics.json").read_text())
     assert {"model, median surfaces", "median surfaces, no photo"} <= set(report["summary"])
     retrieval, shuffled = f"model, {RETRIEVAL}", f"model, {RETRIEVAL}, shuffled photos"

@@ -13,7 +13,10 @@ from fund2oct.geometry import Placement, RadialScan
 from fund2oct.models.thickness import ThicknessMap, save_thickness
 from fund2oct.viewer import write_page
 
-pytestmark = pytest.mark.skipif(CHROMIUM is None, reason="no Chromium here: apt-get install chromium")
+pytestmark = [
+    pytest.mark.slow,
+    pytest.mark.skipif(CHROMIUM is None, reason="no Chromium here: apt-get install chromium"),
+]
 
 S, Z, X, H = 6, 40, 64, 32
 SCAN, PLACED = RadialScan(S, 8.0), Placement((0.1, -0.05), 5.0, 6.0)

@@ -254,10 +254,10 @@ def _run(
     make: Callable[..., _Outcome], jobs: Sequence[tuple[Candidate, str, Path, str]], workers: int, out: Path
 ) -> Iterator[_Outcome]:
     """The outcome of each job, in their order."""
-    if workers == 1:
+    if (workers := min(workers, len(jobs))) <= 1:  # a process starts in more time than one eye takes
         yield from starmap(make, jobs)
         return
-    with process_pool(min(workers, max(1, len(jobs)))) as pool:
+    with process_pool(workers) as pool:
         try:
             for future in [pool.submit(make, *job) for job in jobs]:
                 yield future.result()

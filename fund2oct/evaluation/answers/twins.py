@@ -27,7 +27,6 @@ DRAWN = 64
 """Twins of an eye over whose true surfaces the median is taken."""
 
 _NAME = re.compile(r"sim\d*-(\d+)-O[DS]")
-_RECIPE = f"twins 2, {SCANNED} of {DRAWN}"
 
 
 @dataclass(frozen=True, eq=False)
@@ -187,13 +186,17 @@ def _digest(eye: Eye) -> str:
     return hashlib.sha256(eye.fundus.tobytes() + _volume(eye).tobytes()).hexdigest()
 
 
+def _recipe() -> str:
+    return f"twins 2, {SCANNED} of {DRAWN}"
+
+
 def _read(path: Path) -> dict[str, tuple[str, TwinAnswer]]:
     """What a file holds; nothing where there is none of this recipe that can be read."""
     if not path.is_file():
         return {}
     try:
         with h5py.File(path) as file:
-            if file.attrs.get("recipe") != _RECIPE:
+            if file.attrs.get("recipe") != _recipe():
                 return {}
             return {
                 key: (str(group.attrs["eye"]), TwinAnswer(group["volume"][()], group["surfaces_um"][()]))
@@ -207,7 +210,7 @@ def _write(path: Path, twins: Mapping[str, tuple[str, TwinAnswer]]) -> None:
     """Replace the file at once: another process may be reading it."""
     # A folder may not be written to: the twins are made again the next time.
     with suppress(OSError), whole_file(path) as part, h5py.File(part, "w") as file:
-        file.attrs["recipe"] = _RECIPE
+        file.attrs["recipe"] = _recipe()
         for key, (digest, answer) in twins.items():
             group = file.create_group(key)
             group.attrs["eye"] = digest

@@ -110,8 +110,9 @@ class Results:
         assert eye.fundus is not None and model.task is not None
         scan, known = eye.scan or model.task.scan, model.known_of(eye)
         thickness = predict_thickness(model, eye.fundus, eye.placement, scan, **known)
-        for part, figure in self._draw(model, eye, thickness).items():
-            save_figures(figure, folder / f"{name}{part}", self.figure_formats)
+        if self.figure_formats:  # to draw takes longer than to predict
+            for part, figure in self._draw(model, eye, thickness).items():
+                save_figures(figure, folder / f"{name}{part}", self.figure_formats)
         if thickness is not None:
             save_thickness(thickness, folder / f"{name}{_NUMBERS}")
         if eye.volume is not None:
@@ -130,8 +131,9 @@ class Results:
     def _make_intervals(self, model: VolumeModel, eye: Eye, stem: Path) -> None:
         assert self.intervals_seed is not None
         found = predict_intervals(model, eye, self.intervals_seed)
-        figure = draw_intervals(eye, found, eye.key, self.footer_of(eye), self.theme)
-        save_figures(figure, stem, self.figure_formats)
+        if self.figure_formats:
+            figure = draw_intervals(eye, found, eye.key, self.footer_of(eye), self.theme)
+            save_figures(figure, stem, self.figure_formats)
         found.save(Path(f"{stem}.npz"))
 
     def _draw(self, model: VolumeModel, eye: Eye, thickness: ThicknessMap | None) -> dict[str, Figure]:

@@ -8,7 +8,7 @@ from functools import partial
 
 import numpy as np
 import pytest
-from test_import_engine import candidates, read
+from plain_candidates import candidates, read
 from vendor_files import write_vol
 
 from fund2oct.cli import main
@@ -107,6 +107,7 @@ def test_a_patient_whose_name_is_not_utf8_has_a_number(tmp_path):
 def test_a_name_that_is_not_utf8_is_shown(tmp_path):
     (tmp_path / f"{NO_UTF8}.vol").write_text("no scan")
     command = [sys.executable, "-m", "fund2oct", "import", "vendor", tmp_path, tmp_path / "eyes.h5"]
+    command += ["--workers", "1"]
     write_vol(tmp_path / "a.vol")
     environment = os.environ | {"PYTHONIOENCODING": "utf-8"}
     done = subprocess.run(command, capture_output=True, env=environment, check=False)

@@ -6,12 +6,14 @@ import shutil
 import signal
 import subprocess
 import threading
+from concurrent.futures import ProcessPoolExecutor
 from functools import partial
 
 import h5py
 import numpy as np
 import pytest
 from mutations import same
+from plain_candidates import candidates, read
 
 from fund2oct.cli import main
 from fund2oct.data import DataError, Eye, EyeReader, EyeWriter
@@ -28,23 +30,8 @@ FORK = multiprocessing.get_context("fork")
 """Starts a process without importing everything anew."""
 
 
-def read(number: int, key: str = "", fails: str = "", log: str = "") -> tuple[Eye, list[str]]:
-    if log:
-        with open(log, "a") as file:
-            file.write(f"{number}\n")
-    if fails:
-        raise (PermissionError if fails == "locked" else DataError)(fails)
-    photo = np.random.default_rng(number).integers(0, 256, (64, 64, 3), dtype=np.uint8)
-    eye = Eye(key=key or f"eye{number}", patient=f"p{number}", laterality="", fundus=photo)
-    return eye, ["odd, but usable"] * (number % 2)
-
-
 def stop() -> tuple[Eye, list[str]]:
     raise KeyboardInterrupt
-
-
-def candidates(n: int = 6, log: str = "", fingerprint: str = "seen"):
-    return [Candidate(f"file {i}", partial(read, i, log=str(log)), fingerprint) for i in range(n)]
 
 
 @pytest.mark.parametrize("workers", [1, 2])
@@ -81,6 +68,19 @@ def test_the_report_and_the_file_follow_the_order_of_the_candidates(tmp_path, wo
         assert all(same(reader.read(f"eye{number}"), read(number)[0]) for number in range(4))
         assert reader.notes("eye1") == ["odd, but usable"]
     assert sorted(os.listdir(tmp_path)) == ["eyes.h5", "eyes.import.csv"]
+
+
+def test_one_eye_is_read_without_a_process_for_it(tmp_path, monkeypatch):
+    monkeypatch.setattr(engine, "process_pool", lambda _: pytest.fail("a process was started"))
+    assert import_eyes(candidates(1), tmp_path / "eyes.h5", workers=7).imported == ["eye0"]
+
+
+def test_a_process_that_was_killed_is_said(tmp_path, monkeypatch):
+    monkeypatch.setattr(engine, "process_pool", partial(ProcessPoolExecutor, mp_context=FORK))
+    wanted = [*candidates(1), Candidate("killed", partial(os._exit, 9), "x")]
+    with pytest.raises(DataError, match=r"eyes.h5: not written, one of 2 processes was killed, perhaps"):
+        import_eyes(wanted, tmp_path / "eyes.h5", workers=7)
+    assert not (tmp_path / "eyes.h5").exists()
 
 
 def test_the_same_again_does_nothing_and_another_is_refused(tmp_path):
@@ -189,11 +189,10 @@ def test_killed_and_resumed_is_the_same_as_left_alone(tmp_path, workers):
     killed, whole = tmp_path / "killed.h5", tmp_path / "whole.h5"
     config = PhantomConfig(fundus_px=32, n_depth=24, n_ascans=28)
     simulate_file(whole, 12, config=config)
-    for n_eyes, later_s in ((1, 0.03), (4, 0.01)):
-        process = FORK.Process(target=_killed, args=(killed, config, workers, n_eyes, later_s))
-        process.start()
-        process.join()
-        assert process.exitcode == -signal.SIGKILL and not killed.exists()
+    process = FORK.Process(target=_killed, args=(killed, config, workers, 4, 0.01))
+    process.start()
+    process.join()
+    assert process.exitcode == -signal.SIGKILL and not killed.exists()
     report = simulate_file(killed, 12, config=config)
     assert report.reused >= 4
     assert killed.read_bytes() == whole.read_bytes()

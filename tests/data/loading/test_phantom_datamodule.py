@@ -11,6 +11,12 @@ from fund2oct.phantom import PhantomConfig
 SIZES = {"n_eyes": 2, "n_depth": 48, "n_ascans": 40, "simulated_fundus_px": 48}
 
 
+@pytest.fixture(autouse=True)
+def _here(monkeypatch):
+    """Two eyes are simulated in less time than a process for them starts in."""
+    monkeypatch.setattr("fund2oct.data.modules.phantom_datamodule.n_cores", lambda: 1)
+
+
 def test_simulated_eyes_are_of_the_population_asked_for(tmp_path):
     path = str(tmp_path / "long.h5")
     data = PhantomDataModule(path, population="long", **SIZES)

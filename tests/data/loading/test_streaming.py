@@ -56,7 +56,14 @@ def test_a_worker_passes_bytes_that_become_the_same_batch(make_file, make_eye):
 
 
 # A process that is not forked imports everything anew, so that those tests start one alone.
-@pytest.mark.parametrize(("start_method", "num_workers"), [("fork", 2), ("spawn", 1), ("forkserver", 1)])
+@pytest.mark.parametrize(
+    ("start_method", "num_workers"),
+    [
+        ("fork", 2),
+        pytest.param("spawn", 1, marks=pytest.mark.slow),
+        pytest.param("forkserver", 1, marks=pytest.mark.slow),
+    ],
+)
 def test_no_start_method_changes_the_batches(make_file, start_method, num_workers):
     path = str(make_file(16))
     options = {"path": path, "symmetries": "all", "photometric": 0.5}
@@ -190,11 +197,12 @@ pl.Trainer(
 """
 
 
+@pytest.mark.slow
 def test_two_processes_see_every_eye_exactly_once_an_epoch(make_file, tmp_path):
     path = make_file(33)
     (tmp_path / "run.py").write_text(TWO_PROCESSES)
     done = subprocess.run(
-        [sys.executable, "run.py", str(path)], cwd=tmp_path, capture_output=True, text=True, timeout=200
+        [sys.executable, "run.py", str(path)], cwd=tmp_path, capture_output=True, text=True, timeout=600
     )
     assert done.returncode == 0, done.stderr[-2000:]
     data = FundusOCTDataModule(str(path), val_fraction=0.3)

@@ -1,14 +1,15 @@
 """A damaged file is read back identical, or the damage is named: never another eye, a crash or a hang."""
 
 import math
+import multiprocessing
 from collections import Counter
+from concurrent.futures import ProcessPoolExecutor
 
 import numpy as np
 import pytest
 from mutations import MUTATIONS, verdict
 
 from fund2oct.data import EyeWriter
-from fund2oct.processes import process_pool
 
 N_DEFAULT, N_SLOW = 99, 1000
 
@@ -38,8 +39,9 @@ def sound_files(tmp_path, make_eye):
 
 def judge(sound_files, folder, seeds):
     counts: Counter[tuple[str, str]] = Counter()
-    # In another process, so that a crash of the library or a hang fails the test and no more.
-    with process_pool(1) as pool:
+    # In another process, so that a crash of the library or a hang fails the test and no more. A fork imports
+    # nothing anew.
+    with ProcessPoolExecutor(1, mp_context=multiprocessing.get_context("fork")) as pool:
         for seed in seeds:
             sound = sound_files[seed % len(sound_files)]
             kind, found = pool.submit(verdict, sound, folder, seed).result(timeout=60)

@@ -240,7 +240,8 @@ def test_sets_are_compared_over_all_eyes(eyes):
     assert not any(name.startswith("sums/") for name in found.summary()["floor: rescan"])
 
 
-def test_work_here_and_in_processes_is_the_same():
+def test_work_here_and_in_processes_is_the_same(monkeypatch):
+    monkeypatch.setattr(processes, "n_cores", lambda: 2)  # on one core nothing is started
     with processes_beside(3) as here:
         assert isinstance(here, Here)
         assert here.submit(math.sqrt, 4.0).result() == 2.0
@@ -251,7 +252,8 @@ def test_work_here_and_in_processes_is_the_same():
         assert list(beside.map(math.sqrt, [1.0, 9.0])) == [1.0, 3.0]
 
 
-def test_tensors_are_sent_by_value_so_that_none_holds_a_file_descriptor():
+def test_tensors_are_sent_by_value_so_that_none_holds_a_file_descriptor(monkeypatch):
+    monkeypatch.setattr(processes, "n_cores", lambda: 2)
     tensors = [torch.full((2,), float(number)) for number in range(40)]
     with processes_beside(16) as beside:
         waiting = [submit_by_value(beside, torch.sum, each) for each in tensors]

@@ -51,7 +51,7 @@ def test_one_twin_is_the_simulators_and_the_median_is_that_of_many(eye, answer):
 def test_the_median_of_twins_is_nearer_than_one_twin():
     errors = {"one": [], "median": []}
     for number in range(4):
-        eye = simulate_eye(0, number)
+        eye = simulate_eye(0, number, PhantomConfig(n_depth=32, n_ascans=48, fundus_px=48))
         answer = twin_answer(eye)
         real = retinal_boundaries(eye.volume, eye.spacing_mm).thickness_um
         one = retinal_boundaries(answer.volume, eye.spacing_mm).thickness_um
@@ -74,6 +74,17 @@ def test_twins_are_kept_for_the_very_same_eye(eye, answer, tmp_path):
     assert [path.name for path in tmp_path.iterdir()] == ["eyes.twins.h5"]
     cache.write_bytes(b"broken")
     assert find_twins([eye], cache, Here()) is not None
+
+
+def test_fewer_twins_are_not_taken_for_all_of_them(eye, tmp_path, monkeypatch):
+    cache = tmp_path / "eyes.twins.h5"
+    with monkeypatch.context() as few:
+        few.setattr(module, "SCANNED", 1)
+        few.setattr(module, "DRAWN", 2)
+        find_twins([eye], cache, Here())
+        find_twins([eye], cache, Idle())
+    with pytest.raises(AssertionError, match="asked to work"):
+        find_twins([eye], cache, Idle())
 
 
 def test_a_folder_that_cannot_be_written_to_is_no_error(eye, tmp_path):

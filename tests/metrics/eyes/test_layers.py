@@ -1,12 +1,14 @@
 """Thickness error, against the phantom's truth and against shifts of known size."""
 
 import math
+from functools import cache
 
 import numpy as np
 import pytest
 import torch
 from torch import Tensor
 
+from fund2oct.eye import Eye
 from fund2oct.metrics.eyes.layers import (
     Surfaces,
     failed_share,
@@ -20,8 +22,13 @@ from fund2oct.retina import align, boundary_index
 X_MM = 8.8 / 112
 
 
+@cache
+def _eye(number: int) -> Eye:
+    return simulate_eye(21, number)
+
+
 def _eyes(n: int = 3) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-    eyes = [simulate_eye(21, number) for number in range(n)]
+    eyes = [_eye(number) for number in range(n)]
     volume, rescan = (
         torch.from_numpy(np.stack([getattr(eye, name) for eye in eyes]))[:, None] / 255
         for name in ("volume", "rescan")

@@ -10,6 +10,7 @@ import torch
 from PIL import Image
 from torch import Tensor
 
+from fund2oct.eye import Eye
 from fund2oct.geometry import CircularScan, LineScan, RadialScan, RasterScan, ScanPattern
 from fund2oct.metrics.eyes.fluid import find_fluid, fluid_um
 from fund2oct.metrics.eyes.layers import Surfaces, find_surfaces
@@ -143,12 +144,16 @@ def test_an_epithelium_on_its_membrane_is_not_elevated() -> None:
 
 
 @cache
+def _simulated() -> list[Eye]:
+    """Eyes of every kind."""
+    kinds = [DIAGNOSES[number % len(DIAGNOSES)] for number in range(24)]
+    return [simulate_eye(41, number, PhantomConfig(diagnosis=kind)) for number, kind in enumerate(kinds)]
+
+
+@cache
 def _estimates(name: str) -> tuple[Tensor, Tensor]:
     """Estimated and true volumes of fluid and elevation in eyes of every kind, ``(2, N)`` each."""
-    eyes = [
-        simulate_eye(41, number, PhantomConfig(diagnosis=DIAGNOSES[number % len(DIAGNOSES)]))
-        for number in range(24)
-    ]
+    eyes = _simulated()
     volume = torch.from_numpy(np.stack([getattr(eye, name) for eye in eyes]))[:, None] / 255
     labels = torch.from_numpy(np.stack([eye.lesions for eye in eyes]))
     surfaces = find_surfaces(volume, Z_MM, X_MM)

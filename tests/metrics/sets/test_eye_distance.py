@@ -187,9 +187,9 @@ def _worker(rank: int, folder: str) -> None:
     torch.distributed.destroy_process_group()
 
 
-@pytest.mark.skipif(os.name == "nt", reason="starts processes as Linux does")
+@pytest.mark.skipif(os.name == "nt", reason="forks processes")
 def test_two_processes_give_exactly_what_one_gives(tmp_path: Path) -> None:
-    torch.multiprocessing.start_processes(_worker, (str(tmp_path),), nprocs=2, start_method="spawn")
+    torch.multiprocessing.start_processes(_worker, (str(tmp_path),), nprocs=2, start_method="fork")
     expected = []
     for build, _ in itertools.product((tiny_image, tiny_video), SHARES):
         metric = filled(build(), rescan=True)

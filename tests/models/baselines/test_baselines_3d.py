@@ -81,6 +81,7 @@ def test_the_network_learns_from_the_absolute_difference():
     assert float(found) == pytest.approx(np.abs(fake.numpy() - real.numpy()).mean(), rel=1e-5)
 
 
+@pytest.mark.usefixtures("memory_not_estimated", "plain_pictures")
 @pytest.mark.parametrize(("name", "kind"), [("x2ct", X2CT), ("unet3d", UNet3D)])
 def test_each_experiment_steps_all_that_it_trains(name, kind, tiny_overrides, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)

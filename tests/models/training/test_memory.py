@@ -36,7 +36,7 @@ class Allocated(pl.Callback):
             self.most.append(max(torch.tensor([size for _, size in sorted(changes)]).cumsum(0)).item())
 
 
-@pytest.mark.parametrize("adversaries_from", [0.0, 0.9])
+@pytest.mark.parametrize("adversaries_from", [0.0, pytest.param(0.9, marks=pytest.mark.slow)])
 def test_the_estimate_is_what_a_step_takes(tiny_eyes, adversaries_from, caplog):
     real = Allocated()
     data = FundusOCTDataModule(str(tiny_eyes), batch_size=BATCH)

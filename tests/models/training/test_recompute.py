@@ -88,6 +88,7 @@ def test_what_cannot_be_recomputed_is_said():
         set_recompute(model, True)
 
 
+@pytest.mark.slow
 def test_all_of_64_slices_fit_into_24_gib():
     shape = s, z, x = 64, 320, 448
     batch = {

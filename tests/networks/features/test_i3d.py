@@ -25,6 +25,16 @@ def clip(real_data):
     return np.stack(frames), (folder / "kinetics400_labels.txt").read_text().splitlines()
 
 
+@pytest.fixture(scope="module")
+def videos(i3d):
+    """Two videos, and what the network says of the second one, which grows brighter, alone."""
+    brighter = torch.rand(1, 1, 1, 1, 224) * torch.linspace(0, 1, 9).view(1, 1, 9, 1, 1)
+    shown = torch.cat([torch.rand(1, 1, 9, 224, 224), brighter.expand(1, 1, 9, 224, 224)])
+    with torch.no_grad():
+        return shown, i3d.features(shown[1:])
+
+
+@pytest.mark.slow
 def test_equals_the_port(i3d, clip):
     # An even number of frames, so that time is padded by one more at the end than before.
     frames = clip[0][:10].astype(np.float64) / 255
@@ -37,10 +47,10 @@ def test_equals_the_port(i3d, clip):
         assert error < 1e-5
 
 
-def test_grey_is_repeated(i3d):
-    video = torch.rand(1, 1, 9, 224, 224)
+def test_grey_is_repeated(i3d, videos):
+    shown, grey = videos
     with torch.no_grad():
-        grey, colour = i3d.features(video), i3d.features(video.repeat(1, 3, 1, 1, 1))
+        colour = i3d.features(shown[1:].repeat(1, 3, 1, 1, 1))
     for name in i3d.num_features:
         torch.testing.assert_close(grey[name], colour[name], rtol=1e-3, atol=1e-4)
 
@@ -57,21 +67,20 @@ def test_knows_arm_wrestling(i3d, clip, grey):
     assert labels[best] == "arm wrestling" and certainty > 0.99
 
 
-def test_a_video_is_described_alone(i3d):
-    videos = torch.rand(2, 1, 9, 224, 224)
+def test_a_video_is_described_alone(i3d, videos):
+    shown, alone = videos
     with torch.no_grad():
-        together, alone = i3d.features(videos), i3d.features(videos[1:])
+        together = i3d.features(shown)
     for name, size in i3d.num_features.items():
         assert together[name].shape == (2, size)
         torch.testing.assert_close(together[name][1:], alone[name], rtol=1e-3, atol=1e-4)
 
 
-def test_frames_in_another_order_are_another_video(i3d):
-    rows = torch.rand(1, 1, 1, 1, 224) * torch.linspace(0, 1, 9).view(1, 1, 9, 1, 1)
-    video = rows.expand(1, 1, 9, 224, 224)
+def test_frames_in_another_order_are_another_video(i3d, videos):
+    shown, one = videos
     with torch.no_grad():
-        one, other = (i3d.features(x)["logits"] for x in (video, video[:, :, [0, 2, 4, 6, 8, 1, 3, 5, 7]]))
-    assert (one - other).abs().max() > 0.1
+        other = i3d.features(shown[1:, :, [0, 2, 4, 6, 8, 1, 3, 5, 7]])
+    assert (one["logits"] - other["logits"]).abs().max() > 0.1
 
 
 def test_gradients_reach_the_video_and_not_the_network(i3d):

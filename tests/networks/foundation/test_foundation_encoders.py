@@ -12,8 +12,8 @@ from safetensors.torch import load_file, save_file
 from torch.nn import functional as F
 
 from fund2oct.networks.encoder import build_encoder
-from fund2oct.networks.foundation import mae_layout
 from fund2oct.networks.foundation.encoder import FoundationEncoder
+from fund2oct.networks.foundation.mae_layout import load_mae
 
 MEAN, DEVIATION = torch.tensor([0.5, 0.4, 0.3]), torch.tensor([0.2, 0.25, 0.3])
 
@@ -150,9 +150,18 @@ def test_a_file_that_does_not_tell_its_attention_heads_is_refused(tmp_path):
 
 
 @pytest.mark.parametrize(("width", "n_heads"), [(192, 3), (384, 6), (768, 12), (1024, 16), (1280, 16)])
-def test_the_usual_widths_have_the_heads_of_their_papers(width, n_heads):
+def test_the_usual_widths_have_the_heads_of_their_papers(width, n_heads, transformers, tmp_path):
     # Dosovitskiy et al. 2021, table 1: Base, Large and Huge; Touvron et al. 2021, table 1: Tiny and Small.
-    assert mae_layout._HEADS[width] == n_heads
+    w, block = width, "blocks.0"
+    sizes = {
+        "cls_token": (1, 1, w), "pos_embed": (1, 5, w), "patch_embed.proj.weight": (w, 3, 2, 2),
+        f"{block}.attn.qkv.weight": (3 * w, w), f"{block}.attn.proj.weight": (w, w),
+        f"{block}.mlp.fc1.weight": (4, w), f"{block}.mlp.fc2.weight": (w, 4),
+        f"{block}.norm1.weight": (w,), f"{block}.norm2.weight": (w,), "norm.weight": (w,),
+    }  # fmt: skip
+    sizes |= {name.replace("weight", "bias"): size[:1] for name, size in sizes.items() if "weight" in name}
+    torch.save({"model": {name: torch.zeros(size) for name, size in sizes.items()}}, tmp_path / "mae.pth")
+    assert load_mae(tmp_path / "mae.pth").network.config.num_attention_heads == n_heads
 
 
 @torch.no_grad()
