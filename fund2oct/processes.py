@@ -25,7 +25,7 @@ _WAITING_BYTES = 4 * 2**30
 
 
 @contextmanager
-def one_thread_each() -> Iterator[None]:
+def _one_thread_each() -> Iterator[None]:
     """Let processes started here compute in one thread: two pools of threads on one core crawl."""
     names = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
     before = {name: os.environ.get(name) for name in names}
@@ -59,7 +59,7 @@ def process_pool(workers: int) -> Iterator[ProcessPoolExecutor]:
     """
     # Spawned, because a fork copies the locks of threads that it does not copy.
     context = multiprocessing.get_context("spawn")
-    with one_thread_each():
+    with _one_thread_each():
         pool = ProcessPoolExecutor(workers, mp_context=context, initializer=_end_with_parent)
         try:
             yield pool

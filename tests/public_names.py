@@ -41,8 +41,7 @@ PUBLIC = {
     },
     "fund2oct.phantom": {
         "DIAGNOSES", "LESIONS", "Optics", "PhantomConfig", "SeenAnatomy", "simulate_behind_photo",
-        "simulate_eye", "simulate_eyes",
-        "simulate_twins", "twin_boundaries",
+        "simulate_eye", "simulate_twins", "twin_boundaries",
     },
     "fund2oct.retina": {
         "ALIGNED_DEPTH", "BOUNDARIES", "N_POSE", "SURFACES", "LayerFrame", "PoseEstimate", "PoseModel",

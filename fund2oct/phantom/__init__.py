@@ -4,7 +4,7 @@ from fund2oct.phantom.config import PhantomConfig
 from fund2oct.phantom.from_photo import SeenAnatomy, simulate_behind_photo
 from fund2oct.phantom.lesions import DIAGNOSES, LESIONS
 from fund2oct.phantom.rendering.scanner import Optics
-from fund2oct.phantom.simulate import simulate_eye, simulate_eyes
+from fund2oct.phantom.simulate import simulate_eye
 from fund2oct.phantom.twins import simulate_twins, twin_boundaries
 
 __all__ = [
@@ -15,7 +15,6 @@ __all__ = [
     "SeenAnatomy",
     "simulate_behind_photo",
     "simulate_eye",
-    "simulate_eyes",
     "simulate_twins",
     "twin_boundaries",
 ]

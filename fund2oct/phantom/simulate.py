@@ -1,12 +1,9 @@
-"""One simulated eye from a seed and a number, and many of them in parallel."""
+"""One simulated eye from a seed and a number."""
 
 from __future__ import annotations
 
 import math
-import multiprocessing
 import re
-from collections.abc import Callable, Iterator
-from functools import partial
 from typing import Any
 
 import numpy as np
@@ -25,7 +22,7 @@ from fund2oct.phantom.rendering.scanner import acquire
 from fund2oct.phantom.rendering.texture import Texture, ascan_gain, tissue_grain
 from fund2oct.phantom.surfaces import TrueSurfaces, build_surfaces
 from fund2oct.phantom.vessels import draw_vessels, grow_vessels
-from fund2oct.processes import one_order_of_sums, one_thread_each
+from fund2oct.processes import one_order_of_sums
 from fund2oct.retina.layers import BOUNDARIES
 
 SOURCE = re.compile(rf"{re.escape(SIMULATED)}, seed (\d+)")
@@ -197,66 +194,6 @@ def scan_retina(
 def acquire_volume(rng: np.random.Generator, signal: Array, config: PhantomConfig) -> Array:
     """One scan of a signal, uint8 ``(S, Z, X)``; another ``rng`` gives other speckle."""
     return acquire(rng, signal, *config.pixel_um, config.optics)
-
-
-def simulate_eyes(
-    seed: int,
-    n_eyes: int,
-    config: PhantomConfig | None = None,
-    workers: int = 1,
-    progress: Callable[[int, int], None] | None = None,
-) -> Iterator[Eye]:
-    """Simulate eyes 0 to ``n_eyes - 1``, in this order, in several processes.
-
-    Args:
-        seed: seed of the whole set.
-        n_eyes: how many eyes.
-        config: sizes, scan and diseases.
-        workers: processes; 1 stays in this one.
-        progress: called with the eyes done so far and ``n_eyes`` after each.
-
-    Returns:
-        An iterator over the eyes, each simulated when it is asked for.
-
-    Raises:
-        ValueError: if ``n_eyes`` or ``workers`` is not positive.
-
-    Example:
-        >>> [eye.laterality for eye in simulate_eyes(seed=0, n_eyes=2)]
-        ['OD', 'OS']
-    """
-    if n_eyes < 1 or workers < 1:
-        raise ValueError(f"n_eyes and workers: expected at least 1, found {n_eyes} and {workers}")
-    return _simulate_eyes(seed, n_eyes, config or PhantomConfig(), workers, progress)
-
-
-def _simulate_eyes(
-    seed: int,
-    n_eyes: int,
-    config: PhantomConfig,
-    workers: int,
-    progress: Callable[[int, int], None] | None,
-) -> Iterator[Eye]:
-    simulate = partial(_simulate_number, seed, config)
-    if workers == 1:
-        yield from _counted(map(simulate, range(n_eyes)), n_eyes, progress)
-        return
-    context = multiprocessing.get_context("spawn")
-    with one_thread_each():
-        pool = context.Pool(workers)
-    with pool:
-        yield from _counted(pool.imap(simulate, range(n_eyes), chunksize=4), n_eyes, progress)
-
-
-def _simulate_number(seed: int, config: PhantomConfig, number: int) -> Eye:
-    return simulate_eye(seed, number, config)
-
-
-def _counted(eyes: Iterator[Eye], n_eyes: int, progress: Callable[[int, int], None] | None) -> Iterator[Eye]:
-    for done, eye in enumerate(eyes, 1):
-        if progress:
-            progress(done, n_eyes)
-        yield eye
 
 
 def _sample_placement(rng: np.random.Generator, config: PhantomConfig) -> Placement:

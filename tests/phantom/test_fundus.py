@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from fund2oct.eye import Eye
-from fund2oct.phantom import PhantomConfig, simulate_eyes
+from fund2oct.phantom import PhantomConfig, simulate_eye
 from fund2oct.phantom.grid import Array
 from fund2oct.phantom.rendering.fundus import render_fundus
 from fund2oct.phantom.simulate import sample_retina, streams
@@ -27,7 +27,7 @@ def colour_between(eye: Eye, least_mm: float, most_mm: float) -> Array:
 
 @pytest.fixture(scope="module")
 def eyes() -> list[Eye]:
-    return list(simulate_eyes(0, 80, CONFIG))
+    return [simulate_eye(0, number, CONFIG) for number in range(80)]
 
 
 @pytest.mark.parametrize(

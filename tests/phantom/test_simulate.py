@@ -2,6 +2,7 @@
 
 import os
 from dataclasses import fields
+from functools import partial
 
 import numpy as np
 import pytest
@@ -9,8 +10,9 @@ import pytest
 from fund2oct.data.importing.simulated_file import simulate_file
 from fund2oct.eye import Eye
 from fund2oct.geometry import LineScan, RadialScan, RasterScan
-from fund2oct.phantom import DIAGNOSES, LESIONS, Optics, PhantomConfig, simulate_eye, simulate_eyes
+from fund2oct.phantom import DIAGNOSES, LESIONS, Optics, PhantomConfig, simulate_eye
 from fund2oct.phantom.lesions import sample_diagnosis
+from fund2oct.processes import process_pool
 from fund2oct.retina import BOUNDARIES, N_POSE
 
 SMALL = PhantomConfig(fundus_px=48, n_depth=56, n_ascans=40)
@@ -31,8 +33,8 @@ def test_same_eye_in_any_order_and_process(monkeypatch):
     monkeypatch.setenv("OMP_NUM_THREADS", "3")
     monkeypatch.delenv("MKL_NUM_THREADS", raising=False)
     alone = {number: simulate_eye(3, number, SMALL) for number in (4, 2, 0, 1, 3)}
-    for workers in (1, 2):
-        for number, eye in enumerate(simulate_eyes(3, 5, SMALL, workers=workers)):
+    with process_pool(2) as pool:
+        for number, eye in enumerate(pool.map(partial(simulate_eye, 3, config=SMALL), range(5))):
             assert_same(eye, alone[number])
     assert os.environ["OMP_NUM_THREADS"] == "3", "what the workers need was left behind here"
     assert "MKL_NUM_THREADS" not in os.environ
@@ -45,17 +47,11 @@ def test_seed_and_number_change_the_eye():
         assert np.abs(eye.volume.astype(float) - other.volume).mean() > 5
 
 
-def test_progress_is_reported_in_order():
-    calls = []
-    keys = [eye.key for eye in simulate_eyes(0, 3, SMALL, progress=lambda *call: calls.append(call))]
-    assert calls == [(1, 3), (2, 3), (3, 3)]
-    assert keys == ["sim-0000000-OD", "sim-0000001-OS", "sim-0000002-OD"]
-
-
 def test_a_patient_has_two_eyes_that_share_pigment():
-    eyes = list(simulate_eyes(5, 80, SMALL))
+    eyes = [simulate_eye(5, number, SMALL) for number in range(80)]
     assert [eye.laterality for eye in eyes[:4]] == ["OD", "OS", "OD", "OS"]
     assert [eye.patient for eye in eyes[:4]] == [f"sim5-000000{n}" for n in (0, 0, 1, 1)]
+    assert [eye.key for eye in eyes[:2]] == ["sim5-0000000-OD", "sim5-0000001-OS"]
     # Red to green, the hue that melanin sets, is closer between two eyes of one patient.
     hue = np.array(
         [np.log(eye.fundus[12:36, 12:36, 0].mean() / eye.fundus[12:36, 12:36, 1].mean()) for eye in eyes]
@@ -157,8 +153,8 @@ def test_bad_arguments():
     with pytest.raises(ValueError, match="seed and number"):
         simulate_eye(-1, 0)
     with pytest.raises(ValueError, match="n_eyes and workers"):
-        simulate_eyes(0, 0)
+        simulate_file("a.h5", 0)
     with pytest.raises(ValueError, match="n_eyes and workers"):
-        simulate_eyes(0, 1, workers=0)
+        simulate_file("a.h5", 1, workers=0)
     with pytest.raises(ValueError, match="seed: expected 0 or more, found -1"):
         simulate_file("a.h5", 1, seed=-1)
