@@ -137,8 +137,8 @@ def other_size(path):
 @pytest.mark.parametrize(
     "spoil, message",
     [
-        (text, "cannot be read as a picture"),
-        (cut, "cannot be read as a picture"),
+        (text, "cannot be read as a picture, it is damaged or none ("),
+        (cut, "cannot be read as a picture, it is damaged or none ("),
         (empty, "is empty"),
         (other_size, "expected 14 x 10 (width x height), the size of the eye's first slice, found 13 x 10"),
     ],

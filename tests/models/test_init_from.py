@@ -4,14 +4,12 @@ import argparse
 import os
 
 import pytest
-import pytorch_lightning as pl
 import torch
 from safetensors.torch import save_file
 from torch import nn
 from torch.nn import functional as F
 
-from fund2oct.data import FundusOCTDataModule
-from fund2oct.models import SurfaceModel, VoxelGAN
+from fund2oct.models import VoxelGAN
 from fund2oct.models.batch import frozen_features
 from fund2oct.models.training.init_from import init_from
 from fund2oct.networks.foundation.backbone import Backbone
@@ -116,25 +114,6 @@ def test_what_has_another_shape_is_left_and_said(tmp_path, caplog):
     with caplog.at_level("INFO"):
         begun(tmp_path / "there.ckpt", (6, 32, 48), bscan_width=16)
     assert "left as they were, of another shape (discriminators.bscan" in caplog.text
-
-
-def test_a_model_that_was_trained_on_the_test_eyes_begins_no_training(tiny_eyes, tmp_path):
-    def fit(split_seed, **options):
-        trainer = pl.Trainer(
-            accelerator="cpu", devices=1, max_steps=1, limit_val_batches=0, logger=False,
-            enable_checkpointing=False, enable_progress_bar=False, enable_model_summary=False,
-        )  # fmt: skip
-        model = SurfaceModel((6, 32, 48), encoder="own", surface_width=8, **options)
-        trainer.fit(
-            model, datamodule=FundusOCTDataModule(str(tiny_eyes), batch_size=2, split_seed=split_seed)
-        )
-        return trainer
-
-    path = tmp_path / "first.ckpt"
-    fit(0).save_checkpoint(path)
-    fit(0, init_from=str(path))
-    with pytest.raises(ValueError, match="that this training begins with were trained on"):
-        fit(1, init_from=str(path))
 
 
 class Bomb:

@@ -153,8 +153,6 @@ def test_bad_arguments():
     with pytest.raises(ValueError, match="seed and number"):
         simulate_eye(-1, 0)
     with pytest.raises(ValueError, match="n_eyes and workers"):
-        simulate_file("a.h5", 0)
-    with pytest.raises(ValueError, match="n_eyes and workers"):
         simulate_file("a.h5", 1, workers=0)
     with pytest.raises(ValueError, match="seed: expected 0 or more, found -1"):
         simulate_file("a.h5", 1, seed=-1)

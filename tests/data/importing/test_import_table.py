@@ -183,47 +183,25 @@ def test_a_row_that_cannot_be_read_is_named_and_the_others_imported(row, message
 
 
 TABLES = {
-    "no columns": (b"name,age\nx,3\n", (), "expected a column photo, volume or bscan, found name, age"),
-    "column absent": (b"photo\na.png\n", ("photo=CF",), "expected the columns CF, found photo"),
-    "unknown column": (
-        b"photo\na.png\n",
-        ("fundus=photo",),
-        "column: expected one of photo, volume, .* found fundus",
-    ),
-    "no rows": (b"photo\n", (), "expected a row for each eye, found none"),
-    "empty": (b"", (), "expected a header that names the columns, found an empty file"),
-    "not text": (b"photo\n\0\n", (), "cannot be read as CSV in UTF-8"),
-    "open quote": (b'photo\n"a.png\n', (), "cannot be read as CSV"),
+    "no columns": (b"name,age\nx,3\n", "expected a column photo, volume or bscan, found name, age"),
+    "no rows": (b"photo\n", "expected a row for each eye, found none"),
     "none readable": (
         b"photo\na.png\n",
-        (),
         "1 of 1 eyes cannot be imported: row 2: a.png: .*a.png: no such file",
     ),
     "no patient": (
         b"photo\na.png\nb.png\n",
-        (),
         "expected a column patient, found photo: .* say --no-patients",
     ),
 }
 
 
-@pytest.mark.parametrize("content, columns, message", TABLES.values(), ids=TABLES)
-def test_a_table_that_cannot_be_used_gives_one_line(content, columns, message, tmp_path, capsys):
+@pytest.mark.parametrize("content, message", TABLES.values(), ids=TABLES)
+def test_a_table_that_cannot_be_used_gives_one_line(content, message, tmp_path, capsys):
     (tmp_path / "t.csv").write_bytes(content)
     patients = ["--no-patients"] * ("patient" not in message)
-    named = [word for column in columns for word in ("--column", column)]
-    status = main(
-        [
-            "import",
-            "table",
-            str(tmp_path / "t.csv"),
-            str(tmp_path / "o.h5"),
-            "--workers",
-            "1",
-            *named,
-            *patients,
-        ]
-    )
+    table, out = str(tmp_path / "t.csv"), str(tmp_path / "o.h5")
+    status = main(["import", "table", table, out, "--workers", "1", *patients])
     error = capsys.readouterr().err
     assert status == 1 and error.count("\n") == 1 and re.search(message, error), error
     assert not (tmp_path / "o.h5").exists()
