@@ -1,17 +1,11 @@
 """Metrics: distances of sets, and the quality, sharpness and anatomy of each volume."""
 
-from fund2oct.metrics.eyes.anatomy import layer_violations, map_correlation, shadow_agreement, vessel_shadows
+from fund2oct.metrics.eyes.anatomy import layer_violations, map_correlation, vessel_shadows
 from fund2oct.metrics.eyes.findings import Findings
-from fund2oct.metrics.eyes.fluid import Fluid, find_fluid, fluid_um
+from fund2oct.metrics.eyes.fluid import Fluid, find_fluid
 from fund2oct.metrics.eyes.heights import epithelium_height_um, interval_coverage, pooled_correlation
 from fund2oct.metrics.eyes.kinds import KINDS, KindOverlap, find_kinds, overlap, true_kinds
-from fund2oct.metrics.eyes.layers import (
-    Surfaces,
-    failed_share,
-    find_surfaces,
-    retinal_thickness_um,
-    surface_error_um,
-)
+from fund2oct.metrics.eyes.layers import Surfaces, failed_share, find_surfaces, surface_error_um
 from fund2oct.metrics.eyes.lesions import ascan_area_mm2, elevation_um, label_um, lesion_volume_mm3
 from fund2oct.metrics.eyes.measuring import (
     EyeMean,
@@ -60,7 +54,6 @@ __all__ = [
     "find_fluid",
     "find_kinds",
     "find_surfaces",
-    "fluid_um",
     "frechet_distance",
     "high_frequency_energy",
     "interval_coverage",
@@ -77,8 +70,6 @@ __all__ = [
     "overlap",
     "pooled_correlation",
     "retina_local_mean",
-    "retinal_thickness_um",
-    "shadow_agreement",
     "slice_protocol",
     "surface_error_um",
     "true_kinds",

@@ -12,7 +12,6 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from fund2oct.losses.masking import check_pair
 from fund2oct.metrics.eyes.layers import Surfaces, check_maps, check_surfaces, enough, per_eye
 from fund2oct.precision import full_precision
 from fund2oct.retina.pose import pose_surface_um
@@ -108,47 +107,6 @@ def vessel_shadows(
         local = _local_mean(en_face, max(1, round(SHADOW_WINDOW_MM / x_mm / 2)))
         shadows.append(torch.where(local > 0, en_face / local - 1, math.nan))
     return torch.stack(shadows)
-
-
-@full_precision
-def shadow_agreement(
-    fake: Tensor,
-    real: Tensor,
-    fake_surfaces: Surfaces,
-    real_surfaces: Surfaces,
-    spacing_z_mm: Tensor | float,
-    spacing_x_mm: Tensor | float,
-) -> Tensor:
-    """Correlation of the shadows of vessels in generated and real volumes, see :func:`vessel_shadows`.
-
-    Args:
-        fake: generated volumes in [0, 1], shape ``(B, 1, S, Z, X)``.
-        real: real volumes of the same shape.
-        fake_surfaces: surfaces of the generated volumes, see :func:`fund2oct.metrics.find_surfaces`.
-        real_surfaces: surfaces of the real volumes.
-        spacing_z_mm: distance of two rows in millimetres, one number or one for each eye, shape ``(B,)``.
-        spacing_x_mm: distance of two A-scans in millimetres, likewise.
-
-    Returns:
-        Correlation in [-1, 1], shape ``(B,)``; NaN where it cannot be measured, see :func:`map_correlation`.
-        Speckle keeps it below 1 even between two scans of one eye.
-
-    Raises:
-        ValueError: if the shapes do not fit.
-
-    Example:
-        >>> real = torch.full((1, 1, 1, 40, 30), 0.5)
-        >>> real[..., 15] = 0.25  # a vessel, which casts the same shadow on brighter tissue
-        >>> depth_um = torch.full((1, 1, 30), 600.0)
-        >>> surfaces = Surfaces(depth_um - 280, depth_um, depth_um)
-        >>> shadow_agreement(1.5 * real, real, surfaces, surfaces, 0.024, 0.08)
-        tensor([1.])
-    """
-    check_pair(fake, real)
-    return map_correlation(
-        vessel_shadows(fake, fake_surfaces, spacing_z_mm, spacing_x_mm),
-        vessel_shadows(real, real_surfaces, spacing_z_mm, spacing_x_mm),
-    )
 
 
 def layer_violations(surfaces: Surfaces, spacing_x_mm: Tensor | float) -> Tensor:

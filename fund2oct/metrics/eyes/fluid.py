@@ -107,34 +107,6 @@ def find_fluid(
     return Fluid(*torch.stack(heights, 1).to(volume.device))
 
 
-def fluid_um(
-    volume: Tensor, surfaces: Surfaces, spacing_z_mm: Tensor | float, spacing_x_mm: Tensor | float
-) -> Tensor:
-    """Height of all fluid in and under the retina, see :func:`find_fluid`.
-
-    Args:
-        volume: intensities in [0, 1], shape ``(B, 1, S, Z, X)``.
-        surfaces: the surfaces of this volume, see :func:`fund2oct.metrics.find_surfaces`.
-        spacing_z_mm: distance of two rows in millimetres, one number or one for each eye, shape ``(B,)``.
-        spacing_x_mm: distance of two A-scans in millimetres, likewise.
-
-    Returns:
-        Micrometres, at least 0, NaN where unknown, shape ``(B, S, X)``.
-
-    Raises:
-        ValueError: if the shapes do not fit.
-
-    Example:
-        >>> volume = torch.full((1, 1, 1, 40, 30), 0.05)
-        >>> volume[..., 14:28, :] = 0.5  # the retina,
-        >>> volume[..., 19:23, 10:20] = 0.05  # and a cyst of four rows in it
-        >>> ilm_um, rpe_um = torch.full((1, 1, 30), 336.0), torch.full((1, 1, 30), 672.0)
-        >>> fluid_um(volume, Surfaces(ilm_um, rpe_um, rpe_um), 0.024, 0.08)[0, 0, 15]
-        tensor(96.)
-    """
-    return find_fluid(volume, surfaces, spacing_z_mm, spacing_x_mm).total_um
-
-
 def _heights_um(volume: Floats, ilm_um: Floats, rpe_um: Floats, row_um: float, ascan_um: float) -> Floats:
     """Heights of fluid by place in one eye ``(S, Z, X)``, NaN where a surface is, ``(2, S, X)``."""
     n_rows = max(1, min(volume.shape[1], round(volume.shape[1] * row_um / _ROW_UM)))

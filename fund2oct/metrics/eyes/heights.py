@@ -59,13 +59,8 @@ def pooled_correlation(a: Tensor, b: Tensor) -> Tensor:
         >>> pooled_correlation(alike_um, real_um).round(decimals=2)
         tensor(0.7600)
     """
-    check_maps(a, b)
-    known = a.isfinite() & b.isfinite()
-    if known.sum() < 2:
-        return torch.tensor(math.nan)
-    x, y = (values[known].double() for values in (a, b))
-    x, y = x - x.mean(), y - y.mean()
-    return ((x * y).sum() / (x.square().sum() * y.square().sum()).sqrt()).clamp(-1, 1).float()
+    sums = correlation_sums(a, b)
+    return correlation_of_sums({part: of_eyes.sum() for part, of_eyes in sums.items()}).float()
 
 
 def correlation_sums(a: Tensor, b: Tensor) -> dict[str, Tensor]:

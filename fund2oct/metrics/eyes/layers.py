@@ -59,7 +59,10 @@ class Surfaces:
 
     @property
     def thickness_um(self) -> Tensor:
-        """Thickness of the retina, from its inner surface to the pigment epithelium's, ``(B, S, X)``."""
+        """Thickness of the retina, from its inner surface to the pigment epithelium's, ``(B, S, X)``.
+
+        The pose does not matter: a volume in the aligned frame has the same thickness as in its own pose.
+        """
         return self.rpe_um - self.ilm_um
 
 
@@ -100,36 +103,6 @@ def find_surfaces(volume: Tensor, spacing_z_mm: Tensor | float, spacing_x_mm: Te
             depths = np.stack([result.ilm_um, result.rpe_um, result.bm_um])
             found[:, number] = torch.from_numpy(np.where(result.ok, depths, np.nan))
     return Surfaces(*found.to(volume.device))
-
-
-def retinal_thickness_um(
-    volume: Tensor, spacing_z_mm: Tensor | float, spacing_x_mm: Tensor | float
-) -> Tensor:
-    """Thickness of the retina, from its inner surface to the pigment epithelium's.
-
-    The pose does not matter: a volume in the aligned frame has the same thickness as in its own pose.
-
-    Args:
-        volume: intensities in [0, 1], shape ``(B, 1, S, Z, X)``.
-        spacing_z_mm: distance of two rows in millimetres, one number or one for each eye, shape ``(B,)``.
-        spacing_x_mm: distance of two A-scans in millimetres, likewise.
-
-    Returns:
-        Thickness in micrometres, NaN where the search failed and throughout a volume that is not
-        finite, shape ``(B, S, X)``.
-
-    Raises:
-        ValueError: if the shape is another.
-
-    Example:
-        >>> from fund2oct.phantom import simulate_eye
-        >>> eye = simulate_eye(seed=0, number=0)  # ``rescan`` is the same scan with other speckle
-        >>> scans = torch.from_numpy(np.stack([eye.volume, eye.rescan]))[:, None] / 255
-        >>> first, again = retinal_thickness_um(scans, *eye.spacing_mm[1:])
-        >>> f"{(first - again).abs().nanmean().item():.1f} um"
-        '6.4 um'
-    """
-    return find_surfaces(volume, spacing_z_mm, spacing_x_mm).thickness_um
 
 
 @full_precision

@@ -23,7 +23,7 @@ from fund2oct.phantom.lesions import LESIONS
 from fund2oct.retina.layers import EPITHELIUM_UM
 
 FLUID = ("IRF", "SRF")
-"""Lesions of the truth that :func:`fund2oct.metrics.fluid_um` estimates."""
+"""Lesions of the truth that :func:`fund2oct.metrics.find_fluid` estimates."""
 ELEVATION = ("PED", "drusen")
 """Lesions of the truth that :func:`elevation_um` estimates."""
 

@@ -61,7 +61,8 @@ def measure_eyes(
     * ``aligned/retina_local_mean`` (brightness): see :func:`retina_local_mean`;
     * ``energy/fake`` and ``energy/real`` (squared brightness): see :func:`high_frequency_energy`; the ratio
       of their sums over a set is the sharpness;
-    * ``shadow/agreement`` (correlation): see :func:`shadow_agreement`;
+    * ``shadow/agreement`` (correlation): how far the shadows of vessels agree, see
+      :func:`fund2oct.metrics.vessel_shadows`; speckle keeps it below 1 even between two scans of one eye;
     * what :func:`measure_surfaces` measures.
 
     Errors and shares are best when small, the other values when large; an energy is neither good nor bad.
@@ -272,7 +273,7 @@ def measure_lesions(
     * with ``lesions``, ``KIND/confirmed_mm``: over which the truth has it and the real volume shows it. It
       tells how far the detector can be trusted.
 
-    With ``scan``, volumes in cubic millimetres of the fluid (:func:`fund2oct.metrics.fluid_um`), and under
+    With ``scan``, volumes in cubic millimetres of the fluid (:func:`fund2oct.metrics.find_fluid`), and under
     ``elevation/...`` the same of drusen and detachments (:func:`fund2oct.metrics.elevation_um`):
 
     * ``fluid/fake_mm3``, ``fluid/real_mm3``: estimates in the generated and the real volume;

@@ -8,7 +8,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from fund2oct.metrics.eyes.anatomy import layer_violations, map_correlation, shadow_agreement, vessel_shadows
+from fund2oct.metrics.eyes.anatomy import layer_violations, map_correlation, vessel_shadows
 from fund2oct.metrics.eyes.layers import Surfaces, find_surfaces
 from fund2oct.phantom import simulate_eye
 
@@ -23,10 +23,6 @@ def _eyes() -> tuple[Tensor, Tensor, Surfaces, Surfaces]:
         for name in ("volume", "rescan")
     )
     return volume, second, find_surfaces(volume, Z_MM, X_MM), find_surfaces(second, Z_MM, X_MM)
-
-
-def _rolled(surfaces: Surfaces) -> Surfaces:
-    return Surfaces(*(getattr(surfaces, name).roll(1, 0) for name in ("ilm_um", "rpe_um", "bm_um")))
 
 
 def _flat(ilm_um: float = 100.0, rpe_um: float = 400.0, shape: tuple[int, ...] = (2, 3, 40)) -> Surfaces:
@@ -56,7 +52,7 @@ def test_correlation_is_nan_where_little_is_known_or_nothing_varies() -> None:
 def test_thickness_maps_of_a_rescan_agree_and_those_of_another_eye_do_not() -> None:
     _, _, real, second = _eyes()
     rescan = map_correlation(second.thickness_um, real.thickness_um)
-    other = map_correlation(_rolled(real).thickness_um, real.thickness_um)
+    other = map_correlation(real.thickness_um.roll(1, 0), real.thickness_um)
     assert (rescan > 0.75).all()
     assert rescan.mean() > other.mean() + 0.2
 
@@ -81,8 +77,9 @@ def test_a_shadow_has_its_depth_wherever_the_retina_lies() -> None:
 
 def test_shadows_of_a_rescan_agree_and_those_of_another_eye_do_not() -> None:
     volume, second, real, rescanned = _eyes()
-    rescan = shadow_agreement(second, volume, rescanned, real, Z_MM, X_MM)
-    other = shadow_agreement(volume.roll(1, 0), volume, _rolled(real), real, Z_MM, X_MM)
+    shadows = vessel_shadows(volume, real, Z_MM, X_MM)
+    rescan = map_correlation(vessel_shadows(second, rescanned, Z_MM, X_MM), shadows)
+    other = map_correlation(shadows.roll(1, 0), shadows)
     assert (rescan > 0.55).all()
     assert (other.abs() < 0.25).all()
 
@@ -100,8 +97,10 @@ def test_shadows_come_from_below_the_retina_and_do_not_see_the_pose() -> None:
 
 def test_where_nothing_was_found_there_is_no_agreement() -> None:
     volume, _, real, _ = _eyes()
-    nothing = find_surfaces(torch.zeros_like(volume), Z_MM, X_MM)
-    assert shadow_agreement(torch.zeros_like(volume), volume, nothing, real, Z_MM, X_MM).isnan().all()
+    dark = torch.zeros_like(volume)
+    nothing = find_surfaces(dark, Z_MM, X_MM)
+    none, shadows = vessel_shadows(dark, nothing, Z_MM, X_MM), vessel_shadows(volume, real, Z_MM, X_MM)
+    assert map_correlation(none, shadows).isnan().all()
     assert layer_violations(nothing, X_MM).isnan().all()
 
 

@@ -9,13 +9,7 @@ import torch
 from torch import Tensor
 
 from fund2oct.eye import Eye
-from fund2oct.metrics.eyes.layers import (
-    Surfaces,
-    failed_share,
-    find_surfaces,
-    retinal_thickness_um,
-    surface_error_um,
-)
+from fund2oct.metrics.eyes.layers import Surfaces, failed_share, find_surfaces, surface_error_um
 from fund2oct.phantom.simulate import simulate_eye
 from fund2oct.retina import align, boundary_index
 
@@ -39,7 +33,7 @@ def _eyes(n: int = 3) -> tuple[Tensor, Tensor, Tensor, Tensor]:
 
 
 def _thickness(volume: Tensor) -> Tensor:
-    return retinal_thickness_um(volume, 0.024, X_MM)
+    return find_surfaces(volume, 0.024, X_MM).thickness_um
 
 
 def _error_um(fake: Tensor, real: Tensor) -> float:
@@ -70,7 +64,7 @@ def test_two_rows_of_thickness_are_48_micrometres():
 
 def test_the_aligned_frame_has_the_same_thickness():
     volume, _, _, pose = _eyes(2)
-    posed, flat = (retinal_thickness_um(v, 0.024, X_MM) for v in (volume, align(volume, pose, 0.024)))
+    posed, flat = _thickness(volume), _thickness(align(volume, pose, 0.024))
     assert (posed - flat).abs().nanmedian() < 5
     assert posed.shape == (2, 6, 112)
 
@@ -88,7 +82,7 @@ def test_what_has_no_retina_fails_and_is_not_averaged(nothing):
 def test_wrong_shapes_are_refused():
     volume = torch.rand(2, 1, 3, 40, 30)
     with pytest.raises(ValueError, match=r"\(B, 1, S, Z, X\)"):
-        retinal_thickness_um(volume[0], 0.02, 0.1)
+        find_surfaces(volume[0], 0.02, 0.1)
 
 
 def _layered(ilm_um: Tensor, rpe_um: Tensor, n_depth: int = 100) -> Tensor:
