@@ -101,24 +101,25 @@ class ScanAttention(nn.Module):
         exchanged: Tensor = self.out(taken.transpose(2, 3).flatten(1, 2).unflatten(2, features.shape[2:]))
         return exchanged
 
-    def logits(self, features: Tensor, places_mm: Tensor, others: Tensor, others_mm: Tensor) -> Tensor:
-        """How much each A-scan heeds each other one, before the softmax, ``(B, heads, S X, S' X')``.
-
-        The arguments are those of :meth:`forward`.
-        """
-        q, k = self._asking(features, places_mm, others, others_mm)
-        return q @ k.transpose(2, 3) * q.shape[-1] ** -0.5
-
     def ranks(self, features: Tensor, places_mm: Tensor, others: Tensor, others_mm: Tensor) -> Tensor:
-        """:func:`effective_rank` of the logits of each head, ``(B, heads)``, without all of the logits.
+        r"""Effective rank of the logits of each head: where it is low, A-scans heed the same others.
 
-        The arguments are those of :meth:`forward`. It is at most the number of channels of a head, a quarter
-        of the width, for logits are products of so many.
+        It tells how many directions the logits have, by :math:`\exp(-\sum_i p_i \log p_i)` of their singular
+        values :math:`p_i` over their sum (equation 4 of Roy and Vetterli). The mean of each row is taken out
+        first, since a softmax does not see it. The rank is at most the number of channels of a head, a
+        quarter of the width, for logits are products of so many; the logits themselves are not needed.
+
+        The arguments are those of :meth:`forward`; the ranks have the shape ``(B, heads)``.
+
+        References:
+            Roy and Vetterli, The effective rank, EUSIPCO 2007.
         """
         q, k = (part.double() for part in self._asking(features, places_mm, others, others_mm))
         k = k - k.mean(2, keepdim=True)
         triangles = torch.linalg.qr(q, mode="r").R, torch.linalg.qr(k, mode="r").R
-        return _spread(torch.linalg.svdvals(triangles[0] @ triangles[1].transpose(2, 3)))
+        values = torch.linalg.svdvals(triangles[0] @ triangles[1].transpose(2, 3))
+        share = values / values.sum(-1, keepdim=True).clamp(min=1e-30)
+        return torch.special.entr(share).sum(-1).exp().float()
 
     @contextmanager
     def without(self, head: int) -> Iterator[None]:
@@ -169,42 +170,12 @@ def phases(places_mm: Tensor, n_waves: int) -> Tensor:
     return places_mm[..., None] * (2 * torch.pi / short) * (short / long) ** steps
 
 
-def effective_rank(logits: Tensor) -> Tensor:
-    r"""How many directions the logits of a head have: few, and many A-scans heed the same ones.
-
-    :math:`\exp(-\sum_i p_i \log p_i)` of the singular values :math:`p_i` over their sum (equation 4 of Roy
-    and Vetterli). The mean of each row is taken out first, since a softmax does not see it.
-
-    Args:
-        logits: shape ``(..., N, M)``.
-
-    Returns:
-        From 1 to the smaller of N and M, and no more than the channels of the head, shape ``(...)``.
-
-    References:
-        Roy and Vetterli, The effective rank, EUSIPCO 2007.
-
-    Example:
-        >>> round(float(effective_rank(torch.eye(8))), 3)  # each heeds itself
-        7.0
-        >>> round(float(effective_rank(torch.arange(8.0).expand(8, 8))), 3)  # all heed the last
-        1.0
-    """
-    logits = logits.double()
-    return _spread(torch.linalg.svdvals(logits - logits.mean(-1, keepdim=True)))
-
-
-def _spread(values: Tensor) -> Tensor:
-    share = values / values.sum(-1, keepdim=True).clamp(min=1e-30)
-    return torch.special.entr(share).sum(-1).exp().float()
-
-
 class HeadValue(NamedTuple):
     """What a head of an attention does.
 
     Attributes:
         worse: by how much the mean error grows when the head is closed.
-        rank: :func:`effective_rank` of its logits, the mean of the eyes.
+        rank: effective rank of its logits, see :meth:`ScanAttention.ranks`; the mean of the eyes.
 
     Example:
         >>> HeadValue(worse=0.3, rank=9.6)._asdict()

@@ -9,7 +9,7 @@ import torch
 from fund2oct.geometry import Placement, RadialScan, RasterScan
 from fund2oct.models import SurfaceModel
 from fund2oct.models.thickness import predict_thickness
-from fund2oct.networks.attention import POSITIONS, ScanAttention, effective_rank, phases, value_heads
+from fund2oct.networks.attention import POSITIONS, ScanAttention, phases, value_heads
 from fund2oct.networks.layered.surfaces import SurfaceNetwork
 
 WIDTH = 32
@@ -31,6 +31,19 @@ def exchanged(attention, places, others):
     return attention(seen_at(places), places, seen_at(others), others)
 
 
+def logits_of(attention, features, places_mm, others, others_mm):
+    """How much each A-scan heeds each other one, before the softmax, ``(B, heads, S X, S' X')``."""
+    q, k = attention._asking(features, places_mm, others, others_mm)
+    return q @ k.transpose(2, 3) * q.shape[-1] ** -0.5
+
+
+def effective_rank(logits):
+    """Equation 4 of Roy and Vetterli, of whole logits without the mean of each row."""
+    logits = logits.double()
+    values = torch.linalg.svdvals(logits - logits.mean(-1, keepdim=True))
+    return torch.special.entr(values / values.sum(-1, keepdim=True)).sum(-1).exp().float()
+
+
 def star(n_lines=6, n_ascans=24, turn_deg=0.0):
     return Placement(rotation_deg=turn_deg, half_width_mm=1.0).to_grid(
         RadialScan(n_lines).coordinates(n_ascans)
@@ -41,7 +54,7 @@ def star(n_lines=6, n_ascans=24, turn_deg=0.0):
 def test_it_is_softmax_attention(position):
     attention, places = attention_of(position), star()
     features = seen_at(places)
-    weights = attention.logits(features, places, features, places).softmax(-1)
+    weights = logits_of(attention, features, places, features, places).softmax(-1)
     values = attention.value(attention.norm(features)).flatten(2).unflatten(1, (4, -1)).transpose(2, 3)
     taken = (weights @ values).transpose(2, 3).flatten(1, 2).unflatten(2, (6, 24))
     torch.testing.assert_close(exchanged(attention, places, places), attention.out(taken))
@@ -71,7 +84,7 @@ def test_a_finer_scan_hears_nearly_the_same(position):
 def test_rope_knows_how_far_apart_places_are_and_no_more(position, same):
     attention, places, features = attention_of(position), star(), seen_at(star())
     one, moved = (
-        attention.logits(features, p, features, p) for p in (places, places + torch.tensor([0.7, -0.4]))
+        logits_of(attention, features, p, features, p) for p in (places, places + torch.tensor([0.7, -0.4]))
     )
     assert torch.allclose(one, moved, atol=1e-3) is same
 
@@ -109,19 +122,22 @@ def test_a_closed_head_says_nothing_and_opens_again():
     torch.testing.assert_close(exchanged(attention, places, places), whole)
 
 
-def test_the_effective_rank_counts_directions():
-    left, right = torch.linalg.qr(torch.randn(30, 5))[0], torch.linalg.qr(torch.randn(40, 5))[0]
-    logits = left @ (right - right.mean(0)).T
-    assert 4 < effective_rank(logits) <= 5.001
-    same_for_all = torch.randn(30, 1).expand(-1, 40)
-    assert effective_rank(logits + 100 * same_for_all).allclose(effective_rank(logits), rtol=1e-3)
+def test_the_rank_of_a_head_counts_directions(monkeypatch):
+    attention = attention_of("none")
+    q, k = torch.linalg.qr(torch.randn(30, 5))[0], torch.linalg.qr(torch.randn(40, 5))[0]
+    ranks = []
+    for shift in (0, 100 * torch.randn(5)):  # the same for all keys, which the softmax does not see
+        monkeypatch.setattr(attention, "_asking", lambda *_, k=k + shift: (q[None, None], k[None, None]))
+        ranks.append(attention.ranks(*[None] * 4))
+    assert 4 < ranks[0] <= 5.001
+    assert ranks[1].allclose(ranks[0], rtol=1e-3)
 
 
 @pytest.mark.parametrize("position", POSITIONS)
 def test_the_rank_of_a_head_is_at_most_its_channels(position):
     attention, places = ScanAttention(96, position), star(n_ascans=28)
     given = torch.randn(2, 96, 6, 28), places.expand(2, -1, -1, -1)
-    logits = attention.logits(*given, *given)
+    logits = logits_of(attention, *given, *given)
     assert logits.shape == (2, 4, 168, 168) and torch.linalg.matrix_rank(logits, rtol=1e-5).max() <= 24
     found = effective_rank(logits)
     assert found.max() <= 24
