@@ -11,10 +11,11 @@ from torchmetrics import Metric
 from fund2oct.precision import full_precision
 
 CUTOFF = 0.25
+"""Detail is what has a frequency above this, in cycles per pixel."""
 
 
 @full_precision
-def high_frequency_energy(volume: Tensor, cutoff: float = CUTOFF) -> Tensor:
+def high_frequency_energy(volume: Tensor) -> Tensor:
     r"""Energy of the fine detail in B-scans: speckle, and edges as far as they are sharp.
 
     .. math:: \frac{1}{\sum_{z,x} w_{zx}^2} \cdot \frac{1}{ZX} \sum_{|f| > f_c}
@@ -22,21 +23,18 @@ def high_frequency_energy(volume: Tensor, cutoff: float = CUTOFF) -> Tensor:
 
     for each B-scan :math:`V_s` with mean :math:`\bar V_s`, a Hann window :math:`w` (without it the
     frame's edges would count as detail), and frequencies :math:`f = (f_z, f_x)` in cycles per pixel above
-    the cut-off :math:`f_c`. It is a mean square per pixel: a sinusoid of amplitude :math:`a` that is finer
-    than the cut-off has :math:`a^2/2`, and white noise its variance times the share of the frequencies
-    above the cut-off.
+    the cut-off :math:`f_c` of 0.25, a period of four pixels. It is a mean square per pixel: a sinusoid of
+    amplitude :math:`a` that is finer than the cut-off has :math:`a^2/2`, and white noise its variance times
+    the share of the frequencies above the cut-off.
 
     Args:
         volume: intensities in [0, 1], shape ``(B, C, S, Z, X)``.
-        cutoff: detail is what has a frequency above this, in cycles per pixel, in [0, 0.5); 0.25 is a
-            period of four pixels.
 
     Returns:
         Energy of each volume, in squared intensity, the mean over its channels and B-scans, shape ``(B,)``.
 
     Raises:
-        ValueError: if ``volume`` is not five-dimensional, is smaller than 3 x 3 pixels, or the
-            cut-off is outside [0, 0.5).
+        ValueError: if ``volume`` is not five-dimensional, or is smaller than 3 x 3 pixels.
 
     Example:
         >>> volume = torch.zeros(1, 1, 1, 32, 32)
@@ -46,14 +44,12 @@ def high_frequency_energy(volume: Tensor, cutoff: float = CUTOFF) -> Tensor:
     """
     if volume.ndim != 5 or min(volume.shape[-2:]) < 3:
         raise ValueError(f"volume: expected (B, C, S, Z, X), Z and X >= 3, found {tuple(volume.shape)}")
-    if not 0 <= cutoff < 0.5:
-        raise ValueError(f"cutoff: expected cycles per pixel in [0, 0.5), found {cutoff}")
     bscans = volume.to(torch.promote_types(volume.dtype, torch.float32))
     size = n_depth, n_ascans = volume.shape[-2:]
     along_z, along_x = (torch.hann_window(n, dtype=bscans.dtype, device=volume.device) for n in size)
     window = along_z[:, None] * along_x
     f_z, f_x = (torch.fft.fftfreq(n, dtype=bscans.dtype, device=volume.device) for n in size)
-    fine = torch.hypot(f_z[:, None], f_x) > cutoff
+    fine = torch.hypot(f_z[:, None], f_x) > CUTOFF
     spectrum = torch.fft.fft2((bscans - bscans.mean((-2, -1), keepdim=True)) * window)
     energy = spectrum.abs().square()[..., fine].sum(-1) / (window.square().sum() * n_depth * n_ascans)
     return energy.mean((1, 2))
@@ -66,9 +62,6 @@ class SharpnessRatio(Metric):
 
     with the :func:`high_frequency_energy` :math:`H`. 1 means as sharp as the real volumes; blurred volumes
     are below 1, noisy ones above. The place of the speckle does not matter, and neither does the anatomy.
-
-    Args:
-        cutoff: frequency above which detail is fine, in cycles per pixel, in [0, 0.5).
 
     Example:
         >>> real = torch.rand(1, 1, 2, 32, 40)
@@ -84,9 +77,8 @@ class SharpnessRatio(Metric):
     fake: Tensor
     real: Tensor
 
-    def __init__(self, cutoff: float = CUTOFF) -> None:
+    def __init__(self) -> None:
         super().__init__()
-        self.cutoff = cutoff
         for side in ("fake", "real"):
             self.add_state(side, torch.zeros(()), dist_reduce_fx="sum")
 
@@ -104,8 +96,8 @@ class SharpnessRatio(Metric):
             raise ValueError(
                 f"fake and real: expected one shape, found {tuple(fake.shape)} and {tuple(real.shape)}"
             )
-        self.fake += high_frequency_energy(fake, self.cutoff).sum()
-        self.real += high_frequency_energy(real, self.cutoff).sum()
+        self.fake += high_frequency_energy(fake).sum()
+        self.real += high_frequency_energy(real).sum()
 
     def compute(self) -> Tensor:
         """The ratio, a scalar >= 0; NaN while the real volumes have no fine detail."""

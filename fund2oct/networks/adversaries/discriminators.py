@@ -47,9 +47,10 @@ class PatchDiscriminator(Recomputing):
     **Layers.** Each scale has ``n_layers`` convolutions of 4 x 4 pixels with stride 2 in Z and X, each with
     twice the channels of the one before and followed by LeakyReLU(0.2). A convolution of 3 x 3 pixels then
     gives the logits. Slices are not strided, because a radial scan has few. Spectral normalisation is the
-    only one. At scale :math:`k` the input has been reduced :math:`k` times to half its size. With
-    :math:`n` layers a patch has :math:`5 \cdot 2^n` pixels in Z and X (40 for three layers), and about twice
-    as many at each further scale.
+    only one: it divides the weights of each hidden layer by their largest singular value. The last
+    convolution is not normalised, so that the logits are not bounded. At scale :math:`k` the input has been
+    reduced :math:`k` times to half its size. With :math:`n` layers a patch has :math:`5 \cdot 2^n` pixels in
+    Z and X (40 for three layers), and about twice as many at each further scale.
 
     **Inputs.** The condition, such as the photo under each A-scan, is concatenated with the volume, so that
     the two are compared from the first layer on. If it has no depth, it is repeated along Z. A third input is
@@ -62,8 +63,6 @@ class PatchDiscriminator(Recomputing):
         width: number of channels of the first layer.
         n_layers: number of strided convolutions.
         n_scales: number of scales. Z and X must be at least ``2 ** (n_layers + n_scales - 1)``.
-        spectral: True divides the weights of each hidden layer by their largest singular value. The last
-            convolution is not normalised, so that the logits are not bounded.
 
     Raises:
         ValueError: if a count is not positive.
@@ -93,7 +92,6 @@ class PatchDiscriminator(Recomputing):
         width: int = 32,
         n_layers: int = 3,
         n_scales: int = 2,
-        spectral: bool = True,
     ) -> None:
         super().__init__()
         if condition_channels < 0 or min(width, n_layers, n_scales) < 1:
@@ -104,7 +102,7 @@ class PatchDiscriminator(Recomputing):
         self.condition_channels = condition_channels
         self.min_size = 2 ** (n_layers + n_scales - 1)
         self.scales = nn.ModuleList(
-            self._stack(1 + condition_channels, width, n_layers, spectral) for _ in range(n_scales)
+            self._stack(1 + condition_channels, width, n_layers) for _ in range(n_scales)
         )
 
     def forward(self, volume: Tensor, condition: Tensor | None = None) -> list[DiscriminatorOutput]:
@@ -137,7 +135,7 @@ class PatchDiscriminator(Recomputing):
             outputs.append(self._score(stack, seen))
         return outputs
 
-    def _stack(self, channels: int, width: int, n_layers: int, spectral: bool) -> nn.ModuleList:
+    def _stack(self, channels: int, width: int, n_layers: int) -> nn.ModuleList:
         depth = self.slice_kernel
         widths = [channels + 1, *(width * 2**number for number in range(n_layers))]
         hidden = [
@@ -145,7 +143,7 @@ class PatchDiscriminator(Recomputing):
             for before, after in pairwise(widths)
         ]
         head = nn.Conv3d(widths[-1], 1, (depth, 3, 3), padding=(depth // 2, 1, 1))
-        return nn.ModuleList([*(spectral_norm(layer) if spectral else layer for layer in hidden), head])
+        return nn.ModuleList([*map(spectral_norm, hidden), head])
 
     def _score(self, stack: nn.Module, inputs: Tensor) -> DiscriminatorOutput:
         assert isinstance(stack, nn.ModuleList)

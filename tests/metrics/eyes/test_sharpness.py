@@ -86,7 +86,5 @@ def test_bad_input() -> None:
     volume = torch.rand(1, 1, 3, 20, 31)
     with pytest.raises(ValueError, match=r"found \(1, 3, 20, 31\)"):
         high_frequency_energy(volume[0])
-    with pytest.raises(ValueError, match=r"found 0\.5"):
-        high_frequency_energy(volume, cutoff=0.5)
     with pytest.raises(ValueError, match="one shape"):
         SharpnessRatio().update(volume, volume[..., 1:])
