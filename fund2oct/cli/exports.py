@@ -17,7 +17,6 @@ from fund2oct.cli.options import (
     add_seed,
     add_set,
     add_table,
-    column_option,
     device_option,
     named_option,
     placement_option,
@@ -130,7 +129,7 @@ def _write(options: argparse.Namespace) -> int:
         named_option("--set", options.metadata),
         named_option("--mask", options.masks),
         options.table,
-        column_option(options.column),
+        named_option("--column", options.column),
     )
     for reason in report.failed:
         print(f"fund2oct: {reason}", file=sys.stderr)

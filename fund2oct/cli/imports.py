@@ -11,7 +11,7 @@ from fund2oct.cli.options import (
     add_column,
     add_making,
     add_placement,
-    column_option,
+    named_option,
     placement_option,
     scan_option,
 )
@@ -195,7 +195,7 @@ def _import_aptos(options: argparse.Namespace) -> int:
 def _import_table(options: argparse.Namespace) -> int:
     from fund2oct.data.importing.table import import_table
 
-    columns = column_option(options.column)
+    columns = named_option("--column", options.column)
     more = {"columns": columns, "lines": options.lines, "no_patients": options.no_patients}
     return _import(import_table, options.table, options, **more)
 

@@ -179,34 +179,17 @@ def named_option(option: str, words: Sequence[str]) -> dict[str, str]:
     """Values by name, from ``NAME=VALUE``.
 
     Raises:
-        ValueError: if a word has no equals sign, or a name is given twice.
+        ValueError: if a word has no name or no value, or a name is given twice.
     """
-    pairs = [word.partition("=") for word in words]
-    if wrong := ["".join(pair) for pair in pairs if not all(pair)]:
-        raise ValueError(f"{option} {wrong[0]}: expected NAME=VALUE")
-    names = [name for name, _, _ in pairs]
-    if twice := sorted({name for name in names if names.count(name) > 1}):
-        raise ValueError(f"{option} {twice[0]}: given more than once")
-    return {name: value for name, _, value in pairs}
-
-
-def column_option(pairs: list[str]) -> dict[str, str]:
-    """A table's names of our columns, from ``NAME=THEIRS``.
-
-    Raises:
-        DataError: if a word has no equals sign, or a column is named twice.
-    """
-    from fund2oct.eye import DataError
-
-    columns: dict[str, str] = {}
-    for pair in pairs:
-        ours, equals, theirs = (part.strip() for part in pair.partition("="))
-        if not (ours and equals and theirs):
-            raise DataError(f"--column: expected NAME=THEIRS as in photo=CF_path, found {pair!r}")
-        if ours in columns:
-            raise DataError(f"--column: expected {ours} once, found {ours}={columns[ours]} and {pair}")
-        columns[ours] = theirs
-    return columns
+    values: dict[str, str] = {}
+    for word in words:
+        name, _, value = (part.strip() for part in word.partition("="))
+        if not (name and value):
+            raise ValueError(f"{option}: expected NAME=VALUE, found {word!r}")
+        if name in values:
+            raise ValueError(f"{option}: expected {name} once, found {name}={values[name]} and {word}")
+        values[name] = value
+    return values
 
 
 def device_option(name: str) -> str:

@@ -106,7 +106,7 @@ def test_columns_of_other_names_that_contradict(columns, message, tmp_path):
     "given, message",
     [
         (["photo=a", "photo=b"], "--column: expected photo once, found photo=a and photo=b"),
-        (["photo"], "--column: expected NAME=THEIRS as in photo=CF_path, found 'photo'"),
+        (["photo"], "--column: expected NAME=VALUE, found 'photo'"),
     ],
 )
 def test_the_option_column_that_contradicts(given, message, tmp_path, capsys):
