@@ -7,15 +7,21 @@ their end.
 from __future__ import annotations
 
 import os
+import platform
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
+from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
+from fund2oct import __version__
 from fund2oct.eye import DataError, some_of
 from fund2oct.file_kinds import is_made_here, kind_of
 
 AnyPath = str | os.PathLike[str]
 _NAMED = 3
+_PACKAGES = (
+    "pytorch-lightning", "torchmetrics", "kornia", "albumentations", "numpy", "scipy", "h5py",
+)  # fmt: skip
 
 
 class OutputError(DataError):
@@ -192,3 +198,24 @@ def make_numbered_folder(parent: AnyPath) -> Path:
         except FileExistsError:  # another process was faster
             continue
         return folder
+
+
+def versions() -> dict[str, str]:
+    """Versions that decide a result: those of fund2oct, of Python and of the libraries underneath.
+
+    Returns:
+        Versions by name; ``"not installed"`` for a library that is not.
+
+    Example:
+        >>> versions()["fund2oct"] == __version__
+        True
+    """
+    import torch  # late: most of those who write files need it only then
+
+    found = {"fund2oct": __version__, "python": platform.python_version()}
+    for package in _PACKAGES:
+        try:
+            found[package] = version(package)
+        except PackageNotFoundError:
+            found[package] = "not installed"
+    return found | {"torch": str(torch.__version__)}  # with its build, as in 2.11.0+cu130

@@ -4,31 +4,14 @@ from __future__ import annotations
 
 import json
 import os
-import platform
 import sys
 import time
-from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
 import pytorch_lightning as pl
-import torch
 
-_PACKAGES = (
-    "fund2oct", "torch", "pytorch-lightning", "torchmetrics", "kornia", "albumentations", "numpy", "h5py",
-)  # fmt: skip
-
-
-def versions() -> dict[str, str]:
-    """The versions that decide a result: Python's and those of the libraries underneath."""
-    found = {"python": platform.python_version()}
-    for package in _PACKAGES:
-        try:
-            found[package] = version(package)
-        except PackageNotFoundError:
-            found[package] = "not installed"
-    found["torch"] = str(torch.__version__)  # with its build, as in 2.11.0+cu130
-    return found
+from fund2oct.outputs import versions
 
 
 class RunRecordCallback(pl.Callback):

@@ -4,13 +4,10 @@ from __future__ import annotations
 
 import json
 import math
-import platform
 from collections.abc import Mapping, Sequence
-from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-import fund2oct
 from fund2oct.evaluation.answers.answer import Answer
 from fund2oct.evaluation.compare import Comparison, EyeSet
 from fund2oct.evaluation.report.differences import differences
@@ -19,14 +16,13 @@ from fund2oct.evaluation.report.lesions import detector_summary, lesion_summary
 from fund2oct.evaluation.report.pictures import Picture, chart_pictures, eye_pictures
 from fund2oct.evaluation.report.reliability import Reliability
 from fund2oct.evaluation.report.tables import report_text
-from fund2oct.outputs import OutputError, check_folder
+from fund2oct.outputs import OutputError, check_folder, versions
 from fund2oct.visual.page import write_page
 from fund2oct.visual.style import known_figure_formats
 
 MARK = "metrics.json"
 """What is written first, by which the folder of a report is known, one that was interrupted too."""
 _FIRST = '"protocol"'
-_PACKAGES = ("torch", "torchmetrics", "numpy", "scipy")
 
 
 def check_report_folder(out: Path, overwrite: bool) -> None:
@@ -83,7 +79,7 @@ def write_report(
     measured = next((rows for rows in by_rows if "PED/truth_mm" in rows[0]), next(iter(by_rows)))
     result = {
         "protocol": dict(protocol) | {"notes": notes},
-        "versions": _versions(),
+        "versions": versions(),
         "seed": protocol["seed"],
         "summary": found.summary(),
         "sets": found.sets,
@@ -106,12 +102,6 @@ def write_report(
     (out / "report.md").write_text(text)
     write_page(out / "report.html", text, contents)
     return result
-
-
-def _versions() -> dict[str, str]:
-    return {"fund2oct": fund2oct.__version__, "python": platform.python_version()} | {
-        package: version(package) for package in _PACKAGES
-    }
 
 
 def _plain(value: Any) -> Any:
