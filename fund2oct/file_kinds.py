@@ -1,8 +1,9 @@
-"""What a file is, told by its first bytes, for errors that say what was found."""
+"""What a file is: its kind by its first bytes, for errors that say what was found, and its SHA-256."""
 
 from __future__ import annotations
 
 import gzip
+import hashlib
 import os
 import zlib
 from pathlib import Path
@@ -132,3 +133,24 @@ def why_not_a_file(path: str | os.PathLike[str]) -> str:
         return "cannot be opened, permission is denied; ask its owner, or change its mode"
     except OSError as error:
         return f"cannot be opened ({error.strerror or error})"
+
+
+def file_sha256(path: str | os.PathLike[str]) -> str:
+    """SHA-256 of a file, read piece by piece.
+
+    Args:
+        path: the file.
+
+    Returns:
+        64 hexadecimal digits.
+
+    Raises:
+        OSError: if it cannot be read.
+
+    Example:
+        >>> _ = Path("empty.png").write_bytes(b"")
+        >>> file_sha256("empty.png")[:12]
+        'e3b0c44298fc'
+    """
+    with open(path, "rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()

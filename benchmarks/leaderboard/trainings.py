@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import inspect
 import json
 import os
@@ -22,6 +21,7 @@ from plan import Entry, Plan, PlanError
 import fund2oct
 from fund2oct.by_path import import_by_path, listed
 from fund2oct.data import DataError, EyeReader
+from fund2oct.file_kinds import file_sha256
 from fund2oct.models.training.finite import NotFiniteError
 from fund2oct.processes import Here, n_cores, process_pool
 from fund2oct.run.config import load_experiment
@@ -127,7 +127,7 @@ def digests_of(config: Mapping[str, Any]) -> dict[str, str]:
     own = (inspect.getfile(import_by_path(path)) for path in classes if not path.startswith("fund2oct."))
     begins = listed(config["model"].get("init_args", {}).get("init_from") or [])
     files = [path for path in map(Path, (*own, *begins)) if path.is_file()]
-    return {str(path): hashlib.sha256(path.read_bytes()).hexdigest() for path in files}
+    return {str(path): file_sha256(path) for path in files}
 
 
 def digest_of_eyes(config: Mapping[str, Any]) -> dict[str, str]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import math
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -26,6 +25,7 @@ from fund2oct.data.preparing.surfaces import searched_fields
 from fund2oct.data.store.patients import hashed_patient
 from fund2oct.data.tables.eyes import GivenLines
 from fund2oct.eye import Array, DataError, Eye, Plain
+from fund2oct.file_kinds import file_sha256
 from fund2oct.geometry import Placement, Point, RasterScan
 from fund2oct.plausible import check_half_width
 
@@ -108,7 +108,7 @@ def read_files(
         drawn, more = read_masks(masks or {}, picture)
         known |= {"photo": picture, "photo_file": str(photo), "masks": drawn}
         known["notes"] = (*known.get("notes", ()), *notes, *more)
-        known["sha256"] = hashlib.sha256(photo.read_bytes()).hexdigest()
+        known["sha256"] = file_sha256(photo)
     if volume is not None:
         stack = read_stack(volume, options.scan.axes, options.scan.flip)
         origin = stack.origin

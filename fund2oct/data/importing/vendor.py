@@ -30,6 +30,7 @@ from fund2oct.data.store.layout import Compression
 from fund2oct.data.store.patients import hashed_patient
 from fund2oct.data.tables.eyes import GivenLines
 from fund2oct.eye import DataError, Eye, some_of
+from fund2oct.file_kinds import file_sha256
 
 _NO_PATIENT = "names no patient; it counts as a patient of its own"
 
@@ -161,7 +162,7 @@ def read_exam(path: Path, number: int, options: ImportOptions, lines: GivenLines
     told = (exam.lines, lines, options.scan.pattern, options.scan.radial or None)
     if exam.volume is not None and len(exam.volume) > 1 and all(place is None for place in told):
         notes += ("does not tell where its slices lie; taken for a raster from above to below",)
-    digest = exam.sha256 or ("" if exam.photo is None else _sha256(path))
+    digest = exam.sha256 or ("" if exam.photo is None else file_sha256(path))
     return replace(exam, volume_file=str(path), sha256=digest, notes=notes)
 
 
@@ -228,7 +229,7 @@ def _count(path: Path) -> int:
 
 def _read(path: Path, number: int, options: ImportOptions) -> tuple[Eye, list[str]]:
     exam = read_exam(path, number, options)
-    made_of = f"{options.salt}:{_sha256(path)}:{number}".encode(errors="surrogateescape")
+    made_of = f"{options.salt}:{file_sha256(path)}:{number}".encode(errors="surrogateescape")
     key = hashlib.sha256(made_of).hexdigest()[:16]
     # A name is never stored, with a salt or without.
     patient = hashed_patient(exam.patient, options.salt) if exam.patient else key
@@ -236,8 +237,3 @@ def _read(path: Path, number: int, options: ImportOptions) -> tuple[Eye, list[st
     if not exam.patient:
         notes.append(_NO_PATIENT)
     return eye, notes
-
-
-def _sha256(path: Path) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()

@@ -21,6 +21,7 @@ from fund2oct.data.preparing.photo import PhotoOptions, prepare_photo, resize_ph
 from fund2oct.data.preparing.placing import PhotoPlacement
 from fund2oct.data.tables.eyes import GivenLines
 from fund2oct.eye import GENERATED, Array, DataError, Eye, Plain
+from fund2oct.file_kinds import file_sha256
 from fund2oct.geometry import Placement, ScanPattern
 from fund2oct.models.training.conditions import Conditions
 from fund2oct.models.uncertainty.familiar import unknown_note
@@ -174,7 +175,7 @@ class PhotoReader:
             metadata=metadata,
             source=f"{GENERATED} from {path.name if path else 'an array'}",
             history=prepared.history | history,
-            sha256=hashlib.sha256(path.read_bytes()).hexdigest() if path else "",
+            sha256=file_sha256(path) if path else "",
         )
         return ReadyPhoto(eye, scan, spacing_mm, tuple(f"{path or key}: {note}" for note in notes))
 

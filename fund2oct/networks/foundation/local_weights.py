@@ -16,6 +16,7 @@ from functools import lru_cache
 from pathlib import Path
 
 from fund2oct.by_path import check_named_by_user
+from fund2oct.file_kinds import file_sha256
 from fund2oct.networks.features.weight_files import weight_folders
 
 CONFIG, PHOTO_CONFIG = "config.json", "preprocessor_config.json"
@@ -146,5 +147,4 @@ def _file_sha256(path: Path) -> str:
 @lru_cache
 def _sha256_as_it_was(path: Path, size: int, changed_ns: int) -> str:
     """A gigabyte is not read twice where it has not changed."""
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
+    return file_sha256(path)

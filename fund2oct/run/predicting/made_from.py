@@ -9,6 +9,7 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 
 import fund2oct
+from fund2oct.file_kinds import file_sha256
 from fund2oct.models.published import CONFIG, WEIGHTS, is_published
 from fund2oct.outputs import whole_file
 
@@ -24,11 +25,7 @@ def content_digest(path: str | os.PathLike[str]) -> str:
         >>> len(content_digest("photo.png")), content_digest("photo-of-nobody.png")
         (64, '')
     """
-    path = Path(path)
-    if not path.is_file():
-        return ""
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
+    return file_sha256(path) if Path(path).is_file() else ""
 
 
 def model_digest(checkpoint: Path) -> str:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import math
 import os
 from collections.abc import Mapping, Sequence
@@ -26,6 +25,7 @@ from fund2oct.data.formats.naming import laterality_of
 from fund2oct.data.formats.scanners.curved import scan_of_curves
 from fund2oct.data.formats.stacks import Spacing
 from fund2oct.eye import GENERATED, Array, DataError, Plain, stated_origin
+from fund2oct.file_kinds import file_sha256
 from fund2oct.geometry import ScanPattern
 from fund2oct.levels import Levels, find_levels, to_bytes
 
@@ -222,8 +222,8 @@ def _located(
     if points and not told:
         notes.append("it does not tell of each frame where it lies; their places were dropped")
     if photo is not None:
-        digest = hashlib.sha256(beside[photo].read_bytes()).hexdigest()
-        fields |= {"photo": pictures[photo], "photo_file": str(beside[photo]), "sha256": digest}
+        fields |= {"photo": pictures[photo], "photo_file": str(beside[photo])}
+        fields["sha256"] = file_sha256(beside[photo])
     if told and spacing is not None:
         uid = min(told, key=lambda uid: (uid != photo, uid not in pictures))
         scan, centre, pixel_mm = _lines(path, told[uid], n_ascans, spacing)
