@@ -130,7 +130,10 @@ class Eye:
     @property
     def shape(self) -> tuple[int, int, int] | None:
         """Shape ``(S, Z, X)`` of the volume."""
-        return None if self.volume is None else _three(self.volume.shape)
+        if self.volume is None:
+            return None
+        n_slices, n_depth, n_ascans = self.volume.shape
+        return n_slices, n_depth, n_ascans
 
     @property
     def fundus_px(self) -> int | None:
@@ -343,8 +346,3 @@ def _scan_problems(eye: Eye) -> list[str]:
                 f"but the scan's lines are {mean:.4g} mm"
             )
     return found
-
-
-def _three(shape: tuple[int, ...]) -> tuple[int, int, int]:
-    s, z, x = shape
-    return s, z, x

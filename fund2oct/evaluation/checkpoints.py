@@ -140,7 +140,7 @@ def evaluate(
         answers += [*own.answers, *model_answers(drawing, eyes.photo_of_another, seed)]
         answers = _chosen(answers, only)
         if distances.thorough:
-            answers = [answer.measured_as_set() for answer in answers]
+            answers = [replace(answer, as_set=True) for answer in answers]
         found = compare(eyes, answers, chosen, pool, own.measures)
     protocol = {
         "name": "held-out eyes",

@@ -25,27 +25,23 @@ def write_generated(model: VolumeModel, real: VolumeSource, path: Path, seed: in
 
     Args:
         model: from :func:`fund2oct.models.load_model`.
-        real: a file of eyes, which holds their photos.
+        real: eyes of files, each with its photo.
         path: the file to make.
         seed: seed of the speckle and of the poses.
 
     Raises:
-        DataError: if an eye has no photo, or another number of slices than the model draws.
+        DataError: if an eye has another number of slices than the model draws.
     """
     with EyeWriter(path) as writer:
         for key in with_progress(real.keys, len(real.keys), "generating volumes"):
             eye = real.read(key).eye
-            if eye is None:
-                raise DataError(
-                    f"{real.name}: holds no photos to translate; give --real a file of eyes (.h5)"
-                )
+            assert eye is not None  # pictures, which hold no photos, are refused before
             writer.add(_answer(model, eye, f"{real.name}: eye {key!r}", seed))
 
 
 def _answer(model: VolumeModel, eye: Eye, where: str, seed: int) -> Eye:
-    assert model.task is not None and eye.scan is not None and eye.volume is not None
-    if eye.fundus is None:
-        raise DataError(f"{where}: holds no photo to translate")
+    assert model.task is not None and eye.scan is not None
+    assert eye.fundus is not None and eye.volume is not None
     n_slices, n_depth, _ = model.shape
     if eye.scan.n_slices != n_slices:
         raise DataError(f"{where}: expected the model's {n_slices} slices, found {eye.scan.n_slices}")

@@ -76,7 +76,8 @@ class PairedEyes:
         self._batch_size = batch_size
         self.n_batches = math.ceil(len(self.keys) / batch_size)
         first = real.read(self.keys[0])
-        shape = protocol.shape or _shape(first.volume)
+        n_slices, n_depth, n_ascans = first.volume.shape
+        shape = protocol.shape or (n_slices, n_depth, n_ascans)
         self.shape = shape
         self._checked, self._poses = _check_pairs(real, fake, shape, protocol.advice, pool)
         found = list(self._checked.values())
@@ -300,11 +301,6 @@ def _notes(real: VolumeSource, fake: VolumeSource, found: list[_Checked], poses:
             "patient. Give --real a file of eyes (.h5), which names both."
         )
     return notes
-
-
-def _shape(volume: Array) -> tuple[int, int, int]:
-    s, z, x = volume.shape
-    return s, z, x
 
 
 def _size(shape: tuple[int, ...]) -> str:

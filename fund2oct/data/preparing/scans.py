@@ -11,7 +11,7 @@ from scipy import ndimage
 from fund2oct.data.formats.exam import between_slices_mm
 from fund2oct.data.formats.images import resize
 from fund2oct.data.formats.stacks import Spacing
-from fund2oct.data.preparing.slices import chosen_scan, spaced_slices
+from fund2oct.data.preparing.slices import spaced_slices
 from fund2oct.eye import Array, DataError, Plain
 from fund2oct.geometry import LineScan, RadialScan, RasterScan, ScanPattern
 from fund2oct.levels import GUESSED, Levels, find_levels, is_guessed, to_bytes
@@ -196,7 +196,7 @@ def prepare_scan(
         if options.n_slices > n_slices:
             raise DataError(f"expected at least {options.n_slices} slices, found {n_slices}")
         chosen = spaced_slices(scan, options.n_slices)
-        kept = chosen_scan(scan, chosen)
+        kept = scan.chosen(chosen)
         x_mm *= float(np.mean(kept.length_mm) / np.mean(scan.length_mm))
         volume, scan, slices = volume[list(chosen)], kept, chosen
         s_mm = s_mm * (chosen[-1] - chosen[0]) / max(len(chosen) - 1, 1) if len(chosen) > 1 else math.nan

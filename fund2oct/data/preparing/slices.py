@@ -33,15 +33,10 @@ def spaced_slices(scan: ScanPattern, n_slices: int) -> tuple[int, ...]:
     return tuple(first + last)
 
 
-def chosen_scan(scan: ScanPattern, slices: tuple[int, ...]) -> ScanPattern:
-    """The lines of some slices as a scan."""
-    return scan.chosen(slices)
-
-
 @lru_cache
 def kept_lines(scan: ScanPattern, n_slices: int) -> tuple[tuple[int, ...] | None, ScanPattern]:
     """The numbers of evenly spaced slices and the lines under them; None and all of them for 0 slices."""
     if n_slices in (0, scan.n_slices):
         return None, scan
     slices = spaced_slices(scan, n_slices)
-    return slices, chosen_scan(scan, slices)
+    return slices, scan.chosen(slices)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 from torch import Tensor
 
@@ -126,7 +126,3 @@ class Answer:
     name: str
     give: Callable[[Batch], Given]
     as_set: bool = False
-
-    def measured_as_set(self) -> Answer:
-        """A copy of which the distances are measured."""
-        return replace(self, as_set=True)

@@ -12,9 +12,9 @@ loadings tell how uncertain each increment is at each A-scan, and which of them 
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from statistics import NormalDist
 
 import torch
 from torch import Tensor, nn
@@ -248,7 +248,7 @@ def thickness_interval_um(found: SurfaceDistribution, share: float = 0.8) -> Ten
         tensor([247., 313.])
     """
     median, deviation = thickness_um(found)
-    reach = normal_quantile(0.5 + share / 2) * deviation
+    reach = NormalDist().inv_cdf(0.5 + share / 2) * deviation
     return torch.stack([(median - reach).clamp(min=0), median + reach], 1)
 
 
@@ -268,10 +268,5 @@ def surface_intervals_um(found: SurfaceDistribution, share: float = 0.8) -> Tens
         >>> surface_intervals_um(found, share=0.9).flatten(1).round()  # of the inner surface, then the outer
         tensor([[257., 303., -10.,  10.]])
     """
-    reach = normal_quantile(0.5 + share / 2) * found.deviation_um
+    reach = NormalDist().inv_cdf(0.5 + share / 2) * found.deviation_um
     return torch.stack([found.median_um - reach, found.median_um + reach], 2)
-
-
-def normal_quantile(share: float) -> float:
-    """Quantile of the standard normal distribution, for example 1.2816 for 0.9."""
-    return math.sqrt(2) * float(torch.erfinv(torch.tensor(2 * share - 1, dtype=torch.float64)))

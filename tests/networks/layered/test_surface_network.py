@@ -7,7 +7,6 @@ from fund2oct.networks.layered.surfaces import (
     SurfaceDistribution,
     SurfaceNetwork,
     increments_of,
-    normal_quantile,
     pile_up,
 )
 from fund2oct.networks.noise import NoiseSource
@@ -61,11 +60,6 @@ def test_an_eye_is_drawn_by_its_own_numbers(distribution):
     both = distribution.draw(NoiseSource.of_keys(["a", "b"]))
     alone = SurfaceDistribution(distribution.increments_um[1:], distribution.loadings_um[1:])
     torch.testing.assert_close(alone.draw(NoiseSource.of_keys(["b"])), both[1:])
-
-
-def test_quantiles_of_the_normal_distribution():
-    assert normal_quantile(0.9) == pytest.approx(1.2815515655)
-    assert normal_quantile(0.5) == pytest.approx(0)
 
 
 def test_surfaces_that_are_not_there_are_refused(distribution):
