@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from tiny_models import TINY_PIX2VOL
+from tiny_models import TINY_PIX2VOL, quick_trainer
 
 from fund2oct.data.store.reader import EyeWriter
 from fund2oct.eye import Eye
@@ -105,22 +105,11 @@ def tiny_voxels() -> list[str]:
 @pytest.fixture(scope="session")
 def tiny_checkpoint(tiny_eyes: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A model of one step on :func:`tiny_eyes`."""
-    import pytorch_lightning as pl
-
     from fund2oct.data import FundusOCTDataModule
     from fund2oct.models import Pix2Vol
 
     model = Pix2Vol((6, 32, 48), **TINY_PIX2VOL)
-    trainer = pl.Trainer(
-        accelerator="cpu",
-        devices=1,
-        max_steps=1,
-        limit_val_batches=0,
-        logger=False,
-        enable_checkpointing=False,
-        enable_progress_bar=False,
-        enable_model_summary=False,
-    )
+    trainer = quick_trainer(max_steps=1, limit_val_batches=0)
     trainer.fit(model, datamodule=FundusOCTDataModule(str(tiny_eyes), batch_size=2))
     path = tmp_path_factory.mktemp("models") / "tiny.ckpt"
     trainer.save_checkpoint(path)

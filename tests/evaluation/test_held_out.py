@@ -5,7 +5,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-import pytorch_lightning as pl
+from tiny_models import quick_trainer
 
 from fund2oct.cli import main
 from fund2oct.data import DataError, EyeReader, EyeWriter, FundusOCTDataModule
@@ -25,10 +25,7 @@ def trained(path, **options):
     """A model of one step, and the datamodule that it was trained with."""
     model = VoxelGAN(SHAPE, channels=(8, 8, 16), weights={"l1": 1.0})
     datamodule = FundusOCTDataModule(str(path), batch_size=2, **options)
-    trainer = pl.Trainer(
-        accelerator="cpu", devices=1, max_steps=1, limit_val_batches=0, logger=False,
-        enable_checkpointing=False, enable_progress_bar=False, enable_model_summary=False,
-    )  # fmt: skip
+    trainer = quick_trainer(max_steps=1, limit_val_batches=0)
     trainer.fit(model, datamodule=datamodule)
     return trainer, datamodule
 
@@ -195,10 +192,7 @@ def test_the_report_of_a_training_says_how_its_eyes_were_chosen(tiny_overrides, 
 def test_a_training_goes_on_with_its_own_split_alone(split_otherwise, tiny_eyes):
     path, _ = split_otherwise
     model = VoxelGAN(SHAPE, channels=(8, 8, 16), weights={"l1": 1.0})
-    trainer = pl.Trainer(
-        accelerator="cpu", devices=1, max_steps=2, limit_val_batches=0, logger=False,
-        enable_checkpointing=False, enable_progress_bar=False, enable_model_summary=False,
-    )  # fmt: skip
+    trainer = quick_trainer(max_steps=2, limit_val_batches=0)
     with pytest.raises(ValueError, match=r"split_seed 7.*split_seed 0.*resume with the same data"):
         trainer.fit(model, datamodule=FundusOCTDataModule(str(tiny_eyes), batch_size=2), ckpt_path=path)
 

@@ -4,8 +4,8 @@ import os
 import pickle
 
 import pytest
-import pytorch_lightning as pl
 import torch
+from tiny_models import quick_trainer
 
 from fund2oct.data import FundusOCTDataModule
 from fund2oct.geometry import Placement
@@ -20,10 +20,7 @@ class OtherModel(VoxelGAN):
 
 
 def write_checkpoint(path, model, data):
-    trainer = pl.Trainer(
-        accelerator="cpu", devices=1, max_steps=1, limit_val_batches=0, logger=False,
-        enable_checkpointing=False, enable_progress_bar=False, enable_model_summary=False,
-    )  # fmt: skip
+    trainer = quick_trainer(max_steps=1, limit_val_batches=0)
     trainer.fit(model, datamodule=FundusOCTDataModule(str(data), batch_size=2))
     trainer.save_checkpoint(path)
     return path
@@ -167,18 +164,12 @@ def test_a_frozen_encoder_is_shared_and_stays_out_of_the_checkpoint(tiny_eyes, t
         if not name.startswith("discriminators"):
             assert torch.equal(loaded.state_dict()[name], value), name
     # A training goes on from it as well.
-    trainer = pl.Trainer(
-        accelerator="cpu", devices=1, max_steps=2, limit_val_batches=0, logger=False,
-        enable_checkpointing=False, enable_progress_bar=False, enable_model_summary=False,
-    )  # fmt: skip
+    trainer = quick_trainer(max_steps=2, limit_val_batches=0)
     again = Frozen(SHAPE, channels=(8, 8, 16), weights={"l1": 1.0})
     trainer.fit(again, datamodule=FundusOCTDataModule(str(tiny_eyes), batch_size=2), ckpt_path=path)
     assert trainer.global_step == 2 and torch.equal(again.generator.encoder.stem.weight, stem)
     # A loaded model that is trained on is in training mode, but for what is frozen.
-    trainer = pl.Trainer(
-        accelerator="cpu", devices=1, max_steps=1, limit_val_batches=0, logger=False,
-        enable_checkpointing=False, enable_progress_bar=False, enable_model_summary=False,
-    )  # fmt: skip
+    trainer = quick_trainer(max_steps=1, limit_val_batches=0)
     trainer.fit(loaded, datamodule=FundusOCTDataModule(str(tiny_eyes), batch_size=2))
     assert loaded.training and loaded.generator.training and loaded.generator.decoder.training
     assert not loaded.generator.encoder.training and not loaded.generator_ema.module.decoder.training

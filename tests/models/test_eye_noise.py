@@ -5,6 +5,7 @@ import pytest
 import pytorch_lightning as pl
 import torch
 from PIL import Image
+from tiny_models import quick_trainer
 
 from fund2oct.data import EyeReader, FundusOCTDataModule
 from fund2oct.evaluation.answers.controls import model_answers
@@ -31,10 +32,7 @@ def validated(model, datamodule):
         def on_validation_batch_end(self, trainer, module, outputs, batch, *_):
             found.update(zip(batch["key"], outputs["volume"], strict=True))
 
-    trainer = pl.Trainer(
-        accelerator="cpu", devices=1, logger=False, enable_checkpointing=False, callbacks=[Record()],
-        enable_progress_bar=False, enable_model_summary=False,
-    )  # fmt: skip
+    trainer = quick_trainer(callbacks=[Record()])
     trainer.validate(model, datamodule=datamodule, verbose=False)
     return found
 

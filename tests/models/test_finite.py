@@ -5,8 +5,8 @@ import math
 from types import SimpleNamespace
 
 import pytest
-import pytorch_lightning as pl
 import torch
+from tiny_models import quick_trainer
 
 from fund2oct.cli import main
 from fund2oct.data import FundusOCTDataModule
@@ -143,10 +143,7 @@ def test_a_step_reads_nothing_from_the_device_for_it(tiny_eyes):
 
 def test_a_model_with_bad_weights_is_not_saved(tiny_eyes, tmp_path):
     model = VoxelGAN((6, 32, 48), channels=(8, 8, 16), weights={"l1": 1.0})
-    trainer = pl.Trainer(
-        accelerator="cpu", devices=1, max_steps=1, limit_val_batches=0, logger=False,
-        enable_checkpointing=False, enable_progress_bar=False, enable_model_summary=False,
-    )  # fmt: skip
+    trainer = quick_trainer(max_steps=1, limit_val_batches=0)
     trainer.fit(model, datamodule=FundusOCTDataModule(str(tiny_eyes), batch_size=2))
     with torch.no_grad():
         model.generator_ema.module.encoder.stem.bias[0] = math.nan
@@ -169,10 +166,7 @@ class Interrupted(VoxelGAN):
 
 def test_what_an_earlier_training_left_does_not_end_the_next_one(tiny_eyes):
     def fit(model):
-        trainer = pl.Trainer(
-            accelerator="cpu", devices=1, max_steps=2, limit_val_batches=0, logger=False,
-            enable_checkpointing=False, enable_progress_bar=False, enable_model_summary=False,
-        )  # fmt: skip
+        trainer = quick_trainer(max_steps=2, limit_val_batches=0)
         trainer.fit(model, datamodule=FundusOCTDataModule(str(tiny_eyes), batch_size=2))
 
     model = Interrupted((6, 32, 48), channels=(8, 8, 16), n_layers=2)

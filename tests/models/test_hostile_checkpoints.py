@@ -5,20 +5,16 @@ import os
 
 import h5py
 import pytest
-import pytorch_lightning as pl
 import torch
 from hostile import put, strings
 from PIL import Image
+from tiny_models import quick_trainer
 
 from fund2oct.by_path import import_by_path, values_of_a_file
 from fund2oct.data import FundusOCTDataModule
 from fund2oct.models import CheckpointError, SurfaceModel, VoxelGAN, load_model
 
 SHAPE = (6, 32, 48)
-QUIET = {
-    "accelerator": "cpu", "devices": 1, "logger": False, "enable_checkpointing": False,
-    "enable_progress_bar": False, "enable_model_summary": False, "limit_val_batches": 0,
-}  # fmt: skip
 
 
 @pytest.fixture(scope="module")
@@ -30,7 +26,7 @@ def checkpoints(tiny_eyes, tiny_checkpoint, tmp_path_factory):
     }
     found = {"pix2vol": torch.load(tiny_checkpoint, weights_only=True)}
     for name, model in models.items():
-        trainer = pl.Trainer(max_steps=1, **QUIET)
+        trainer = quick_trainer(max_steps=1, limit_val_batches=0)
         trainer.fit(model, datamodule=FundusOCTDataModule(str(tiny_eyes), batch_size=2))
         path = tmp_path_factory.mktemp("models") / f"{name}.ckpt"
         trainer.save_checkpoint(path)
@@ -70,7 +66,7 @@ def test_what_only_training_needs_is_refused_in_training(checkpoints, trap, tiny
         torch.save(hostile, tmp_path / "hostile.ckpt")
         model = load_model(tmp_path / "hostile.ckpt")
         with pytest.raises(ValueError, match=r"was read from .*hostile.ckpt, which never says|expected 'eff"):
-            pl.Trainer(max_steps=1, **QUIET).fit(model, datamodule=data)
+            quick_trainer(max_steps=1, limit_val_batches=0).fit(model, datamodule=data)
 
 
 def test_what_the_user_names_is_given():

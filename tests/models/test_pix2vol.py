@@ -6,6 +6,7 @@ import warnings
 import pytest
 import pytorch_lightning as pl
 import torch
+from tiny_models import quick_trainer
 
 from fund2oct.data import FundusOCTDataModule
 from fund2oct.models import Pix2Vol, SurfaceModel, load_model, pix2vol
@@ -20,10 +21,7 @@ TINY = {"encoder": "own", "surface_width": 16, "tissue_width": 16, "texture": (8
 
 def fit(model, path, n_batches, goes_on_from=None, **options):
     options = {"max_steps": n_batches, "limit_val_batches": 0} | options
-    trainer = pl.Trainer(
-        accelerator="cpu", devices=1, logger=False, enable_checkpointing=False,
-        enable_progress_bar=False, enable_model_summary=False, **options,
-    )  # fmt: skip
+    trainer = quick_trainer(**options)
     pl.seed_everything(0, verbose=False)
     trainer.fit(model, datamodule=FundusOCTDataModule(str(path), batch_size=2), ckpt_path=goes_on_from)
     return trainer

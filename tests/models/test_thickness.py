@@ -4,10 +4,10 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-import pytorch_lightning as pl
 import tifffile
 import torch
 from PIL import Image
+from tiny_models import quick_trainer
 from torch.nn.functional import grid_sample
 
 import fund2oct
@@ -167,10 +167,7 @@ def test_predict_writes_map_and_numbers(tiny_checkpoint, tmp_path):
 
 def test_a_model_of_the_surfaces_alone_gives_the_map_and_no_volume(tiny_eyes, tmp_path):
     model = SurfaceModel((6, 32, 48), encoder="own", surface_width=16)
-    trainer = pl.Trainer(
-        accelerator="cpu", devices=1, max_steps=1, limit_val_batches=0, logger=False,
-        enable_checkpointing=False, enable_progress_bar=False, enable_model_summary=False,
-    )  # fmt: skip
+    trainer = quick_trainer(max_steps=1, limit_val_batches=0)
     trainer.fit(model, datamodule=FundusOCTDataModule(str(tiny_eyes), batch_size=2))
     trainer.save_checkpoint(tmp_path / "surfaces.ckpt")
     write_photo(tmp_path / "eye.png")

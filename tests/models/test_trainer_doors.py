@@ -6,6 +6,7 @@ import pytest
 import pytorch_lightning as pl
 import torch
 from pytorch_lightning.plugins.precision import MixedPrecision
+from tiny_models import quick_trainer
 from torch import nn
 from torch.utils.data import DataLoader, IterableDataset
 
@@ -21,14 +22,7 @@ def tiny(cls=VoxelGAN, **options):
 
 
 def trainer(**options):
-    return pl.Trainer(
-        **{
-            "accelerator": "cpu", "devices": 1, "logger": False, "enable_checkpointing": False,
-            "enable_progress_bar": False, "enable_model_summary": False, "max_steps": 2,
-            "limit_val_batches": 0,
-        }
-        | options
-    )  # fmt: skip
+    return quick_trainer(**({"max_steps": 2, "limit_val_batches": 0} | options))
 
 
 def fit(model, path, **options):

@@ -5,9 +5,9 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-import pytorch_lightning as pl
 import torch
 from PIL import Image
+from tiny_models import quick_trainer
 
 from fund2oct.cli import main
 from fund2oct.data import EyeReader, EyeWriter, FundusOCTDataModule
@@ -42,10 +42,7 @@ def trained(request, tmp_path_factory):
             eye = simulate_eye(7, number, config)
             writer.add(replace(eye, **searched_fields(eye.volume, eye.spacing_mm, [])))
     data = FundusOCTDataModule(str(folder / "eyes.h5"), batch_size=2, symmetries="all", test_fraction=0.4)
-    trainer = pl.Trainer(
-        accelerator="cpu", devices=1, max_steps=1, limit_val_batches=1, logger=False,
-        enable_checkpointing=False, enable_progress_bar=False, enable_model_summary=False,
-    )  # fmt: skip
+    trainer = quick_trainer(max_steps=1, limit_val_batches=1)
     trainer.fit(Pix2Vol((S, Z, X), **TINY), datamodule=data)
     trainer.save_checkpoint(folder / "one.ckpt")
     return folder, data

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 import pytorch_lightning as pl
 import torch
+from tiny_models import quick_trainer
 
 from fund2oct.cli import main
 from fund2oct.data import FundusOCTDataModule, PhantomDataModule
@@ -30,15 +31,7 @@ def small_model(**options):
 def fit(model, path, n_batches, **options):
     datamodule = FundusOCTDataModule(str(path), batch_size=2)
     options = {"max_steps": n_batches, "max_epochs": -1, "limit_val_batches": 0} | options
-    trainer = pl.Trainer(
-        accelerator="cpu",
-        devices=1,
-        logger=False,
-        enable_checkpointing=False,
-        enable_progress_bar=False,
-        enable_model_summary=False,
-        **options,
-    )
+    trainer = quick_trainer(**options)
     pl.seed_everything(0, verbose=False)
     trainer.fit(model, datamodule=datamodule)
     return trainer
@@ -145,10 +138,7 @@ def test_bfloat16_trains_and_is_measured_in_full_precision(tiny_eyes):
     half = {name: float(value) for name, value in trainer.logged_metrics.items() if name.startswith("val/")}
     assert all(volume.dtype == torch.float32 for volume in drawn)
     # The same network in float32 draws nearly the same, so that it measures nearly the same.
-    whole = pl.Trainer(
-        accelerator="cpu", devices=1, logger=False, enable_checkpointing=False,
-        enable_progress_bar=False, enable_model_summary=False,
-    )  # fmt: skip
+    whole = quick_trainer()
     (full,) = whole.validate(
         model, datamodule=FundusOCTDataModule(str(tiny_eyes), batch_size=2), verbose=False
     )

@@ -5,11 +5,10 @@ from functools import partial
 from types import SimpleNamespace
 
 import pytest
-import pytorch_lightning as pl
 import torch
 from PIL import Image
 from pytorch_lightning.callbacks import Timer
-from tiny_models import TINY_PIX2VOL
+from tiny_models import TINY_PIX2VOL, quick_trainer
 
 from fund2oct.callbacks import PanelCallback, TimeLeftCallback, panel, time_left
 from fund2oct.data import FundusOCTDataModule, FundusOCTDataset
@@ -129,11 +128,13 @@ def test_a_panel_is_drawn_with_the_masks_of_the_training(tiny_eyes, tmp_path, mo
     torch.jit.script(Green()).save(str(tmp_path / "green.pt"))
     data = FundusOCTDataModule(str(tiny_eyes), batch_size=2, vessel_network=str(tmp_path / "green.pt"))
     data.val_dataset = Undiagnosed(tiny_eyes, data.val_dataset.keys)
-    trainer = pl.Trainer(
-        accelerator="cpu", devices=1, max_epochs=1, limit_train_batches=1, limit_val_batches=0, logger=False,
-        default_root_dir=tmp_path, enable_checkpointing=False, enable_progress_bar=False,
-        enable_model_summary=False, callbacks=[PanelCallback()],
-    )  # fmt: skip
+    trainer = quick_trainer(
+        max_epochs=1,
+        limit_train_batches=1,
+        limit_val_batches=0,
+        default_root_dir=tmp_path,
+        callbacks=[PanelCallback()],
+    )
     trainer.fit(Watching((6, 32, 48), masks=["vessels"], **TINY_PIX2VOL), datamodule=data)
     assert titles == [f"{data.val_dataset.keys[0]}, epoch 1"]
     assert len(told) == 2 and all(torch.equal(vessels, green) for vessels, green in told)

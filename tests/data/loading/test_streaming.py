@@ -10,6 +10,7 @@ import pytest
 import pytorch_lightning as pl
 import torch
 from pytorch_lightning.callbacks import Callback
+from tiny_models import quick_trainer
 
 from fund2oct.data import DataError, FundusOCTDataModule, FundusOCTDataset
 from fund2oct.data.loading.finish import RawBatch
@@ -140,10 +141,7 @@ class SaveAt(Callback):
 
 
 def quiet_trainer(**options):
-    return pl.Trainer(
-        accelerator="cpu", logger=False, enable_progress_bar=False, enable_model_summary=False,
-        enable_checkpointing=False, num_sanity_val_steps=0, limit_val_batches=0, **options,
-    )  # fmt: skip
+    return quick_trainer(num_sanity_val_steps=0, limit_val_batches=0, **options)
 
 
 @pytest.mark.parametrize(("before", "after"), [(0, 0), (2, 0), (0, 2)])

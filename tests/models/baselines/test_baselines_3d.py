@@ -2,8 +2,8 @@
 
 import numpy as np
 import pytest
-import pytorch_lightning as pl
 import torch
+from tiny_models import quick_trainer
 from torch import nn
 
 from fund2oct.data import FundusOCTDataModule
@@ -106,10 +106,7 @@ def test_trained_models_predict_and_are_measured(tiny_eyes, tmp_path):
     data = FundusOCTDataModule(str(tiny_eyes), batch_size=2, test_fraction=0.1)
     models = {}
     for kind, small in SMALL.items():
-        trainer = pl.Trainer(
-            accelerator="cpu", devices=1, max_steps=1, limit_val_batches=0, logger=False,
-            enable_checkpointing=False, enable_progress_bar=False, enable_model_summary=False,
-        )  # fmt: skip
+        trainer = quick_trainer(max_steps=1, limit_val_batches=0)
         trainer.fit(kind(SHAPE, **small), datamodule=data)
         trainer.save_checkpoint(tmp_path / "last.ckpt")
         models[kind.__name__] = loaded = load_model(tmp_path / "last.ckpt")

@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 import pytorch_lightning as pl
 import torch
+from tiny_models import quick_trainer
 
 from fund2oct.data import EyeReader, FundusOCTDataModule
 from fund2oct.evaluation.checkpoints import evaluate_checkpoints
@@ -205,11 +206,12 @@ def test_what_cannot_work_is_refused(options, message):
 
 def test_a_training_without_an_end_that_would_train_the_global_generator_alone_is_refused(tiny_eyes):
     def fit(**shares):
-        trainer = pl.Trainer(
-            accelerator="cpu", devices=1, max_epochs=-1, limit_train_batches=1, limit_val_batches=0,
-            logger=False, enable_checkpointing=False, enable_progress_bar=False, enable_model_summary=False,
+        trainer = quick_trainer(
+            max_epochs=-1,
+            limit_train_batches=1,
+            limit_val_batches=0,
             callbacks=[pl.callbacks.LambdaCallback(on_train_start=stop)],
-        )  # fmt: skip
+        )
         trainer.fit(
             Pix2PixHD(SHAPE, **TINY, **shares), datamodule=FundusOCTDataModule(str(tiny_eyes), batch_size=2)
         )

@@ -6,9 +6,8 @@ from types import SimpleNamespace
 
 import numpy as np
 import pytest
-import pytorch_lightning as pl
 import torch
-from tiny_models import TINY_PIX2VOL
+from tiny_models import TINY_PIX2VOL, quick_trainer
 
 from fund2oct.data import FundusOCTDataModule
 from fund2oct.models import CheckpointError, Pix2Vol, load_model
@@ -23,10 +22,6 @@ from fund2oct.retina import align
 from fund2oct.run.train import build
 
 SHAPE = (6, 32, 48)
-QUIET = {
-    "accelerator": "cpu", "devices": 1, "logger": False, "enable_checkpointing": False,
-    "enable_progress_bar": False, "enable_model_summary": False,
-}  # fmt: skip
 SMALL = {
     "photos": ["encoder=own"],
     "volumes": ["shape=[6,32,48]", "tissue_width=16", "bscan_width=8", "cells=[4,6]"],
@@ -82,7 +77,7 @@ def test_numbers_of_which_nothing_can_be_built_are_refused(build, wrong, message
 
 
 def test_photos_alone_are_asked_for_where_there_are_pairs(tiny_eyes):
-    trainer, data = pl.Trainer(max_steps=1, **QUIET), FundusOCTDataModule(str(tiny_eyes), batch_size=2)
+    trainer, data = quick_trainer(max_steps=1), FundusOCTDataModule(str(tiny_eyes), batch_size=2)
     with pytest.raises(ValueError, match=r"photos alone, .*set data\.init_args\.content=photos"):
         trainer.fit(MaskedPhotos("own"), datamodule=data)
 
@@ -183,7 +178,7 @@ def pretrained(request, tiny_eyes, tmp_path_factory):
     _, model, datamodule = build(f"pretrain_{name}", [*lines, "trainer.accelerator=cpu"])
     model.configure_model()
     before = {key: value.clone() for key, value in model.state_dict().items()}
-    trainer = pl.Trainer(**QUIET, max_epochs=1, limit_train_batches=2, limit_val_batches=1)
+    trainer = quick_trainer(max_epochs=1, limit_train_batches=2, limit_val_batches=1)
     trainer.fit(model, datamodule=datamodule)
     path = tmp_path_factory.mktemp("pretrained") / f"{name}.ckpt"
     trainer.save_checkpoint(path)
@@ -209,7 +204,7 @@ def test_what_is_validated_does_not_depend_on_the_batches(pretrained, tiny_eyes)
         data = FundusOCTDataModule(
             str(tiny_eyes), batch_size=size, content=content, val_fraction=0.4, fundus_px=48
         )
-        trainer = pl.Trainer(**QUIET)
+        trainer = quick_trainer()
         (values,) = trainer.validate(model, datamodule=data, verbose=False)
         found.append(values)
     assert found[0] == pytest.approx(found[1], rel=1e-4)
@@ -221,7 +216,7 @@ def test_what_is_validated_is_one_set_of_weights(tiny_eyes):
         SHAPE, tissue_width=16, bscan_width=8, cells=(4, 6), learning_rate=0.02, ema_decay=0.999
     )
     data = FundusOCTDataModule(str(tiny_eyes), batch_size=2, content="volumes")
-    trainer = pl.Trainer(**QUIET, max_epochs=1, limit_train_batches=5, num_sanity_val_steps=0)
+    trainer = quick_trainer(max_epochs=1, limit_train_batches=5, num_sanity_val_steps=0)
     trainer.fit(model, datamodule=data)
     of_eyes = []
     with torch.no_grad():

@@ -6,9 +6,8 @@ import shutil
 from types import SimpleNamespace
 
 import pytest
-import pytorch_lightning as pl
 import torch
-from tiny_models import TINY_PIX2VOL
+from tiny_models import TINY_PIX2VOL, quick_trainer
 from torch import nn
 
 from fund2oct.data import EyeReader, FundusOCTDataModule
@@ -28,10 +27,7 @@ SHAPE = (6, 32, 48)
 
 
 def trainer(**options):
-    return pl.Trainer(
-        accelerator="cpu", devices=1, limit_val_batches=0, logger=False, enable_checkpointing=False,
-        enable_progress_bar=False, enable_model_summary=False, **{"max_steps": 1} | options,
-    )  # fmt: skip
+    return quick_trainer(limit_val_batches=0, **{"max_steps": 1} | options)
 
 
 def fitted(model, path, folder, **options):

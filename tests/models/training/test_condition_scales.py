@@ -3,7 +3,7 @@
 from dataclasses import replace
 
 import pytest
-import pytorch_lightning as pl
+from tiny_models import quick_trainer
 
 from fund2oct.data import EyeReader, EyeWriter, FundusOCTDataModule
 from fund2oct.models import SurfaceModel, load_model
@@ -21,10 +21,7 @@ def aged(path, folder, ages):
 
 
 def fit(model, data):
-    trainer = pl.Trainer(
-        accelerator="cpu", devices=1, max_steps=1, limit_val_batches=0, logger=False,
-        enable_checkpointing=False, enable_progress_bar=False, enable_model_summary=False,
-    )  # fmt: skip
+    trainer = quick_trainer(max_steps=1, limit_val_batches=0)
     trainer.fit(model, datamodule=data)
     return trainer
 

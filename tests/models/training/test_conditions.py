@@ -5,10 +5,9 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-import pytorch_lightning as pl
 import torch
 from PIL import Image
-from tiny_models import TINY_PIX2VOL
+from tiny_models import TINY_PIX2VOL, quick_trainer
 from torch.utils.data import DataLoader
 
 from fund2oct.callbacks import MemoryCallback
@@ -41,11 +40,7 @@ def path(tiny_eyes, tmp_path_factory):
 
 
 def fit(model, data, n_steps, callbacks=(), **options):
-    trainer = pl.Trainer(
-        accelerator="cpu", devices=1, max_steps=n_steps, limit_val_batches=0, logger=False,
-        enable_checkpointing=False, enable_progress_bar=False, enable_model_summary=False,
-        callbacks=[*callbacks],
-    )  # fmt: skip
+    trainer = quick_trainer(max_steps=n_steps, limit_val_batches=0, callbacks=[*callbacks])
     trainer.fit(model, **({"datamodule": data} | options))
     return trainer
 

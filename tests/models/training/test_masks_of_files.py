@@ -5,9 +5,9 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-import pytorch_lightning as pl
 import torch
 from PIL import Image
+from tiny_models import quick_trainer
 
 from fund2oct.data import EyeReader, EyeWriter, FundusOCTDataModule
 from fund2oct.data.masks.stored import masks_of
@@ -32,10 +32,7 @@ def checkpoint(tiny_eyes, tmp_path_factory):
     model = SurfaceModel(
         SHAPE, encoder="own", surface_width=8, masks=["lesion"], learning_rate=0.02, ema_decay=0.0
     )
-    trainer = pl.Trainer(
-        accelerator="cpu", devices=1, max_steps=4, limit_val_batches=1, logger=False,
-        enable_checkpointing=False, enable_progress_bar=False, enable_model_summary=False,
-    )  # fmt: skip
+    trainer = quick_trainer(max_steps=4, limit_val_batches=1)
     trainer.fit(model, datamodule=data)
     path = tmp_path_factory.mktemp("lesion") / "lesion.ckpt"
     trainer.save_checkpoint(path)

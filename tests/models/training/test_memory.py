@@ -6,7 +6,7 @@ from types import SimpleNamespace
 import pytest
 import pytorch_lightning as pl
 import torch
-from tiny_models import TINY_PIX2VOL
+from tiny_models import TINY_PIX2VOL, quick_trainer
 
 from fund2oct.callbacks import MemoryCallback
 from fund2oct.callbacks.memory import memory_line
@@ -41,10 +41,7 @@ def test_the_estimate_is_what_a_step_takes(tiny_eyes, adversaries_from, caplog):
     real = Allocated()
     data = FundusOCTDataModule(str(tiny_eyes), batch_size=BATCH)
     model = Pix2Vol(SHAPE, adversaries_from=adversaries_from, **TINY_PIX2VOL)
-    trainer = pl.Trainer(
-        accelerator="cpu", devices=1, max_steps=2, limit_val_batches=0, callbacks=[real, MemoryCallback()],
-        logger=False, enable_checkpointing=False, enable_progress_bar=False, enable_model_summary=False,
-    )  # fmt: skip
+    trainer = quick_trainer(max_steps=2, limit_val_batches=0, callbacks=[real, MemoryCallback()])
     with caplog.at_level(logging.INFO):
         trainer.fit(model, datamodule=data)
     assert "memory: about 0.5 GiB of main memory a process: weights 0.0" in caplog.text

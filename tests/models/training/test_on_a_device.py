@@ -5,7 +5,7 @@ import traceback
 import pytest
 import pytorch_lightning as pl
 import torch
-from tiny_models import TINY_PIX2VOL
+from tiny_models import TINY_PIX2VOL, quick_trainer
 from torch import nn
 from torch._subclasses.fake_tensor import FakeTensor, FakeTensorMode
 from torch.utils._python_dispatch import TorchDispatchMode
@@ -130,11 +130,7 @@ class CountWaits(pl.Callback):
 
 def test_nothing_is_read_in_a_step_with_all_that_lightning_does(tiny_eyes):
     counting = CountWaits()
-    trainer = pl.Trainer(
-        accelerator="cpu", devices=1, max_steps=4, limit_val_batches=0, log_every_n_steps=1,
-        callbacks=[counting], logger=False, enable_checkpointing=False, enable_progress_bar=False,
-        enable_model_summary=False,
-    )  # fmt: skip
+    trainer = quick_trainer(max_steps=4, limit_val_batches=0, log_every_n_steps=1, callbacks=[counting])
     model = Pix2Vol(SHAPE, adversaries_from=0.5, **TINY_PIX2VOL)
     trainer.fit(model, datamodule=FundusOCTDataModule(str(tiny_eyes), batch_size=2))
     assert model.adversaries_joined and len(counting.found) == 4

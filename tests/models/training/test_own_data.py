@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import pytorch_lightning as pl
 import torch
-from tiny_models import TINY_PIX2VOL
+from tiny_models import TINY_PIX2VOL, quick_trainer
 from torch import nn
 from torch.utils.data import DataLoader
 
@@ -21,10 +21,7 @@ SHAPE = (6, 32, 48)
 
 
 def trainer(**options):
-    return pl.Trainer(
-        accelerator="cpu", devices=1, logger=False, enable_checkpointing=False, enable_progress_bar=False,
-        enable_model_summary=False, num_sanity_val_steps=0, **options,
-    )  # fmt: skip
+    return quick_trainer(num_sanity_val_steps=0, **options)
 
 
 # --- what is known of an eye ----------------------------------------------------------------------

@@ -8,7 +8,7 @@ from types import SimpleNamespace
 import pytest
 import pytorch_lightning as pl
 import torch
-from tiny_models import TINY_PIX2VOL
+from tiny_models import TINY_PIX2VOL, quick_trainer
 from torch import optim
 
 from fund2oct.data import FundusOCTDataModule
@@ -25,10 +25,7 @@ SHAPE = (6, 32, 48)
 
 
 def fit(path, n_steps, conditions=("laterality=OD",), batch_size=2, goes_on_from=None, **data):
-    trainer = pl.Trainer(
-        accelerator="cpu", devices=1, max_steps=n_steps, limit_val_batches=0, logger=False,
-        enable_checkpointing=False, enable_progress_bar=False, enable_model_summary=False,
-    )  # fmt: skip
+    trainer = quick_trainer(max_steps=n_steps, limit_val_batches=0)
     model = SurfaceModel(SHAPE, encoder="own", surface_width=8, conditions=conditions)
     eyes = FundusOCTDataModule(str(path), batch_size=batch_size, **data)
     trainer.fit(model, datamodule=eyes, ckpt_path=goes_on_from)
@@ -132,10 +129,7 @@ def fit_rates(model, path, n_steps, goes_on_from=None, of=4):
             trainer.should_stop = trainer.global_step >= n_steps
 
     seen = Stopping()
-    trainer = pl.Trainer(
-        accelerator="cpu", devices=1, max_steps=of, limit_val_batches=0, logger=False, callbacks=[seen],
-        enable_checkpointing=False, enable_progress_bar=False, enable_model_summary=False,
-    )  # fmt: skip
+    trainer = quick_trainer(max_steps=of, limit_val_batches=0, callbacks=[seen])
     data = FundusOCTDataModule(str(path), batch_size=2)
     trainer.fit(model, datamodule=data, ckpt_path=goes_on_from)
     return seen, trainer

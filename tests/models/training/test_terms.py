@@ -4,7 +4,7 @@ import importlib
 import warnings
 
 import pytest
-import pytorch_lightning as pl
+from tiny_models import quick_trainer
 from torch import nn
 
 from fund2oct.data import FundusOCTDataModule
@@ -27,10 +27,7 @@ def test_a_loss_of_surfaces_is_given_a_prepared_batch_and_the_surfaces(tiny_eyes
     monkeypatch.syspath_prepend(tmp_path)
     weights = {"surfaces": 1.0, "own_terms_of_surfaces.height": 0.1}
     model = SurfaceModel(SHAPE, encoder="own", surface_width=8, weights=weights)
-    trainer = pl.Trainer(
-        accelerator="cpu", devices=1, max_steps=1, limit_val_batches=0, logger=False,
-        enable_checkpointing=False, enable_progress_bar=False, enable_model_summary=False,
-    )  # fmt: skip
+    trainer = quick_trainer(max_steps=1, limit_val_batches=0)
     trainer.fit(model, datamodule=FundusOCTDataModule(str(tiny_eyes), batch_size=2))
     ((batch, found),) = importlib.import_module("own_terms_of_surfaces").given
     assert batch["aligned"].shape == batch["mask"].shape == batch["volume"].shape

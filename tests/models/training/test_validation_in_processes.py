@@ -6,8 +6,8 @@ import pickle
 from concurrent.futures import Executor, Future, ThreadPoolExecutor
 
 import pytest
-import pytorch_lightning as pl
 import torch
+from tiny_models import quick_trainer
 
 from fund2oct import processes
 from fund2oct.data import EyeReader, FundusOCTDataModule
@@ -29,10 +29,7 @@ class Elsewhere(Executor):
 
 def validated(model, path):
     data = FundusOCTDataModule(str(path), batch_size=2, val_fraction=0.25)
-    trainer = pl.Trainer(
-        accelerator="cpu", devices=1, logger=False, enable_checkpointing=False, enable_progress_bar=False,
-        enable_model_summary=False,
-    )  # fmt: skip
+    trainer = quick_trainer()
     (found,) = trainer.validate(model, datamodule=data, verbose=False)
     return found, data
 

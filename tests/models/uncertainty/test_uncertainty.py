@@ -8,6 +8,7 @@ import pytorch_lightning as pl
 import torch
 from PIL import Image
 from scipy.stats import norm
+from tiny_models import quick_trainer
 
 from fund2oct.data import DataError, FundusOCTDataModule
 from fund2oct.file_kinds import is_made_here
@@ -98,10 +99,7 @@ def test_a_photo_that_many_eyes_share_counts_once():
 def test_a_checkpoint_knows_the_photos_of_its_training(tiny_eyes, tmp_path, monkeypatch):
     monkeypatch.setattr(familiar, "_LEAST", 6)
     model = SurfaceModel((6, 32, 48), encoder="own", surface_width=8)
-    options = {"logger": False, "enable_progress_bar": False, "enable_model_summary": False}
-    trainer = pl.Trainer(
-        accelerator="cpu", devices=1, max_steps=4, limit_val_batches=0, enable_checkpointing=False, **options
-    )
+    trainer = quick_trainer(max_steps=4, limit_val_batches=0)
     trainer.fit(model, datamodule=FundusOCTDataModule(str(tiny_eyes), batch_size=2))
     trainer.save_checkpoint(tmp_path / "a.ckpt")
     loaded = load_model(tmp_path / "a.ckpt")
@@ -126,10 +124,9 @@ def test_a_training_that_is_stopped_early_knows_its_photos_too(tiny_eyes, tmp_pa
 
     model = SurfaceModel((6, 32, 48), encoder="own", surface_width=8)
     saver = pl.callbacks.ModelCheckpoint(tmp_path, save_last=True, save_on_train_epoch_end=True)
-    trainer = pl.Trainer(
-        accelerator="cpu", devices=1, max_epochs=100, limit_val_batches=0, logger=False,
-        callbacks=[Stop(), saver], enable_progress_bar=False, enable_model_summary=False,
-    )  # fmt: skip
+    trainer = quick_trainer(
+        max_epochs=100, limit_val_batches=0, callbacks=[Stop(), saver], enable_checkpointing=True
+    )
     trainer.fit(model, datamodule=FundusOCTDataModule(str(tiny_eyes), batch_size=2))
     assert trainer.global_step == 2
     assert load_model(tmp_path / "last.ckpt").task.photos is not None
@@ -143,10 +140,9 @@ def test_a_training_that_goes_on_does_not_keep_what_it_knew_of_its_photos(tiny_e
         saver = pl.callbacks.ModelCheckpoint(
             tmp_path, "{step}", save_top_k=-1, every_n_train_steps=2, enable_version_counter=False
         )
-        trainer = pl.Trainer(
-            accelerator="cpu", devices=1, max_steps=n_steps, limit_val_batches=0, logger=False,
-            callbacks=[saver], enable_progress_bar=False, enable_model_summary=False,
-        )  # fmt: skip
+        trainer = quick_trainer(
+            max_steps=n_steps, limit_val_batches=0, callbacks=[saver], enable_checkpointing=True
+        )
         data = FundusOCTDataModule(str(tiny_eyes), batch_size=2)
         trainer.fit(model, datamodule=data, ckpt_path=goes_on_from)
         return [load_model(tmp_path / f"step={n}.ckpt").task.photos for n in range(2, n_steps + 1, 2)]

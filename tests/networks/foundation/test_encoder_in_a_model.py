@@ -4,9 +4,8 @@ import json
 import shutil
 
 import pytest
-import pytorch_lightning as pl
 import torch
-from tiny_models import TINY_PIX2VOL
+from tiny_models import TINY_PIX2VOL, quick_trainer
 
 from fund2oct.data import FundusOCTDataModule
 from fund2oct.models import CheckpointError, Pix2Vol, SurfaceModel, VoxelGAN, load_model
@@ -15,14 +14,10 @@ from fund2oct.models.published.files import write_published
 from fund2oct.models.training.memory import batch_without_values, step_memory
 
 SHAPE = (6, 32, 48)
-QUIET = {
-    "accelerator": "cpu", "devices": 1, "logger": False, "enable_checkpointing": False,
-    "enable_progress_bar": False, "enable_model_summary": False, "limit_val_batches": 0,
-}  # fmt: skip
 
 
 def fit(model, eyes, steps=1, **options):
-    trainer = pl.Trainer(max_steps=steps, **QUIET)
+    trainer = quick_trainer(max_steps=steps, limit_val_batches=0)
     trainer.fit(model, datamodule=FundusOCTDataModule(str(eyes), batch_size=2), **options)
     return trainer
 
