@@ -9,9 +9,9 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from eye_files import write_eyes
 from tiny_models import TINY_PIX2VOL, quick_trainer
 
-from fund2oct.data.store.reader import EyeWriter
 from fund2oct.eye import Eye
 from fund2oct.geometry import Placement, RadialScan
 from fund2oct.networks.features.weights import find_weights
@@ -188,10 +188,7 @@ def make_file(tmp_path: Path, make_eye: Callable[..., Eye]) -> Callable[..., Pat
     """Files of such eyes."""
 
     def make(n_eyes: int = 3, name: str = "eyes.h5", **changes: Any) -> Path:
-        with EyeWriter(tmp_path / name, overwrite=True) as writer:
-            for number in range(n_eyes):
-                writer.add(make_eye(number, **changes))
-        return tmp_path / name
+        return write_eyes(tmp_path / name, (make_eye(number, **changes) for number in range(n_eyes)))
 
     return make
 

@@ -6,10 +6,11 @@ from dataclasses import replace
 import h5py
 import numpy as np
 import pytest
+from eye_files import write_eyes
 from PIL import Image
 
 from fund2oct.cli import main
-from fund2oct.data import EyeReader, EyeWriter
+from fund2oct.data import EyeReader
 from fund2oct.models import SurfaceModel
 
 FIRST, SECOND, THIRD = (f"sim3-000000{n}-{side}" for n, side in ((0, "OD"), (1, "OS"), (2, "OD")))
@@ -25,7 +26,7 @@ def eyes(tiny_eyes):
 def place(tmp_path, monkeypatch, eyes, tiny_checkpoint):
     """A folder with a real file, a right answer and a checkpoint, in which the command is run."""
     monkeypatch.chdir(tmp_path)
-    save("real.h5", eyes)
+    write_eyes("real.h5", eyes)
     for eye in eyes:
         folder = tmp_path / "fake" / eye.key
         folder.mkdir(parents=True)
@@ -35,18 +36,12 @@ def place(tmp_path, monkeypatch, eyes, tiny_checkpoint):
     return tmp_path
 
 
-def save(name, eyes):
-    with EyeWriter(name, overwrite=True) as writer:
-        for eye in eyes:
-            writer.add(eye)
-
-
 def picture(values, path="fake/{0}/{0}_3.png"):
     Image.fromarray(np.asarray(values, np.uint8)).save(path.format(SECOND))
 
 
 def one_eye(place, eyes):
-    save("real.h5", eyes[:1])
+    write_eyes("real.h5", eyes[:1])
 
 
 def eyes_missing(place, eyes):
@@ -71,7 +66,7 @@ def eye_of_another_size(place, eyes):
 def real_constant(place, eyes):
     volume = eyes[1].volume.copy()
     volume[[2, 4]] = 0
-    save("real.h5", [eyes[0], replace(eyes[1], volume=volume), eyes[2]])
+    write_eyes("real.h5", [eyes[0], replace(eyes[1], volume=volume), eyes[2]])
 
 
 def real_not_a_number(place, eyes):
@@ -84,7 +79,7 @@ def real_not_a_number(place, eyes):
 
 def real_without_volumes(place, eyes):
     bare = {"volume": None, "scan": None, "rescan": None, "boundaries_um": None, "lesions": None}
-    save("real.h5", [replace(eye, **bare, pose_um=None, surfaces_um=None) for eye in eyes])
+    write_eyes("real.h5", [replace(eye, **bare, pose_um=None, surfaces_um=None) for eye in eyes])
 
 
 def real_truncated(place, eyes):
@@ -94,7 +89,7 @@ def real_truncated(place, eyes):
 
 def fake_of_another_depth(place, eyes):
     deeper = [replace(eye, spacing_mm=(np.nan, 0.05, eye.spacing_mm[2])) for eye in eyes]
-    save("fake.h5", deeper)
+    write_eyes("fake.h5", deeper)
 
 
 def real_as_pictures(place, eyes):
@@ -224,7 +219,7 @@ def test_what_is_left_out_says_how_to_get_it(place, monkeypatch):
 
 @pytest.mark.usefixtures("plain_pictures")
 def test_volumes_without_a_real_one_are_left_out_and_named(place, eyes):
-    save("real.h5", eyes[:2])
+    write_eyes("real.h5", eyes[:2])
     assert main(["evaluate", *FILES, "fake", "--out", "out", "--distances", "none"]) == 0
     assert f"* fake has 1 volumes more, left out: {THIRD}." in (place / "out" / "report.md").read_text()
 

@@ -5,10 +5,11 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+from eye_files import write_eyes
 from tiny_models import quick_trainer
 
 from fund2oct.cli import main
-from fund2oct.data import DataError, EyeReader, EyeWriter, FundusOCTDataModule
+from fund2oct.data import DataError, EyeReader, FundusOCTDataModule
 from fund2oct.data.importing.simulated_file import simulate_file
 from fund2oct.evaluation import evaluate_checkpoints, evaluate_files
 from fund2oct.evaluation.distances import Wanted
@@ -41,13 +42,6 @@ def split_otherwise(tiny_eyes, tmp_path_factory):
 
 def judged(result, name="model"):
     return [row["key"] for row in result["eyes"][name]]
-
-
-def write(path, eyes):
-    with EyeWriter(path, overwrite=True) as writer:
-        for eye in eyes:
-            writer.add(eye)
-    return path
 
 
 def read(path, keys):
@@ -101,7 +95,7 @@ def test_of_another_file_the_eyes_seen_in_training_are_left_out(
     renamed = replace(known[0], key="renamed", patient="somebody")
     new = read(strangers, ["sim8-0000000-OD", "sim8-0000002-OD"])
     namesake = replace(new[1], key="namesake", patient=known[1].patient)
-    other = write(tmp_path / "other.h5", [*known, renamed, new[0], namesake])
+    other = write_eyes(tmp_path / "other.h5", [*known, renamed, new[0], namesake])
     result = evaluate_checkpoints([str(path)], str(other), tmp_path / "out", distances=NOTHING)
     assert sorted(judged(result)) == sorted([*parts["test"][:2], "sim8-0000000-OD"])
     (how, *_) = result["protocol"]["notes"]
@@ -119,7 +113,7 @@ def test_a_file_of_strangers_has_no_controls_from_the_training(split_otherwise, 
 def test_a_file_of_training_eyes_alone_is_refused(split_otherwise, tiny_eyes, tmp_path, capsys):
     path, parts = split_otherwise
     eyes = read(tiny_eyes, parts["train"][:4])
-    known = str(write(tmp_path / "known.h5", eyes))
+    known = str(write_eyes(tmp_path / "known.h5", eyes))
     with pytest.raises(DataError, match="found 0 of 4; give eyes that it has not seen"):
         evaluate_checkpoints([str(path)], known, tmp_path / "out", distances=NOTHING)
     command = ["evaluate", "--real", known, "--fake", str(path), "--out", str(tmp_path / "out")]
@@ -143,7 +137,7 @@ def test_real_eyes_that_a_checkpoint_was_trained_on_are_left_out(split_otherwise
     path, parts = split_otherwise
     result = evaluate_files(tiny_eyes, path, tmp_path / "whole", distances=NOTHING)
     assert judged(result, "generated") == parts["test"]
-    mixed = write(tmp_path / "mixed.h5", read(tiny_eyes, [*parts["train"][:2], *parts["test"]]))
+    mixed = write_eyes(tmp_path / "mixed.h5", read(tiny_eyes, [*parts["train"][:2], *parts["test"]]))
     result = evaluate_files(mixed, path, tmp_path / "mixed", distances=NOTHING)
     assert judged(result, "generated") == parts["test"]
     written = json.loads((tmp_path / "mixed" / "metrics.json").read_text())
@@ -155,14 +149,14 @@ def test_eyes_without_a_photo_are_left_out_and_counted(split_otherwise, stranger
     with EyeReader(strangers) as reader:
         eyes = [reader.read(key) for key in reader.keys]
     bare = [replace(eye, fundus=None, lesion_fundus=None) for eye in eyes]
-    mixed = write(tmp_path / "mixed.h5", [bare[0], *eyes[1:]])
+    mixed = write_eyes(tmp_path / "mixed.h5", [bare[0], *eyes[1:]])
     of_data = evaluate_checkpoints([str(path)], str(mixed), tmp_path / "data", distances=NOTHING)
     of_files = evaluate_files(mixed, path, tmp_path / "files", distances=NOTHING)
     for result, name in ((of_data, "model"), (of_files, "generated")):
         assert judged(result, name) == [eye.key for eye in eyes[1:]]
         note = f"{mixed}: 1 eyes without a photo or a volume are left out."
         assert note in result["protocol"]["notes"]
-    none = write(tmp_path / "none.h5", bare)
+    none = write_eyes(tmp_path / "none.h5", bare)
     with pytest.raises(DataError, match=r"none.h5: expected eyes with a photo and a volume, found none in 4"):
         evaluate_files(none, path, tmp_path / "none", distances=NOTHING)
 
@@ -170,7 +164,7 @@ def test_eyes_without_a_photo_are_left_out_and_counted(split_otherwise, stranger
 def test_too_few_patients_to_hold_any_back_is_said(tiny_eyes, tmp_path):
     with EyeReader(tiny_eyes) as reader:
         keys = reader.keys[:3]
-    few = write(tmp_path / "few.h5", read(tiny_eyes, keys))
+    few = write_eyes(tmp_path / "few.h5", read(tiny_eyes, keys))
     with pytest.warns(UserWarning, match="expected at least 3 patients"):
         trainer, _ = trained(few)
     trainer.save_checkpoint(tmp_path / "few.ckpt")
@@ -212,7 +206,7 @@ def evened(tiny_eyes, tmp_path_factory):
     """A checkpoint trained on prepared photos and volumes, and its file."""
     folder = tmp_path_factory.mktemp("evened")
     with EyeReader(tiny_eyes) as reader:
-        eyes = write(folder / "dim.h5", [dimmed(reader.read(key)) for key in reader.keys])
+        eyes = write_eyes(folder / "dim.h5", [dimmed(reader.read(key)) for key in reader.keys])
     trainer, data = trained(eyes, even_light=True, even_levels=True)
     trainer.save_checkpoint(folder / "model.ckpt")
     return folder / "model.ckpt", eyes, data
@@ -270,7 +264,7 @@ def test_a_photo_evened_at_import_is_not_evened_again(evened, tmp_path):
     preparation = load_model(path).task.preparation
     assert preparation.even_light and preparation.even_levels
     evened = [preparation.eye(eye) for eye in read(eyes, data.test_dataset.keys)]
-    imported = write(tmp_path / "evened.h5", evened)
+    imported = write_eyes(tmp_path / "evened.h5", evened)
     again = FundusOCTDataModule(
         str(imported), even_light=True, even_levels=True,
         split={"test": list(data.test_dataset.keys)},
@@ -288,7 +282,7 @@ def test_what_the_importer_did_belongs_to_the_checkpoint_too(evened, tmp_path):
     path, eyes, data = evened
     preparation = load_model(path).task.preparation
     with EyeReader(eyes) as reader:
-        imported = write(tmp_path / "evened.h5", [preparation.eye(reader.read(k)) for k in reader.keys])
+        imported = write_eyes(tmp_path / "evened.h5", [preparation.eye(reader.read(k)) for k in reader.keys])
     trainer, _ = trained(imported)
     assert trainer.lightning_module.task.preparation == preparation
     trainer.save_checkpoint(tmp_path / "imported.ckpt")
@@ -299,7 +293,7 @@ def test_what_the_importer_did_belongs_to_the_checkpoint_too(evened, tmp_path):
     with pytest.warns(UserWarning, match="50% of the photos had their light evened at import.*even_light"):
         half = read(imported, data.test_dataset.keys)[:2] + read(eyes, data.train_dataset.keys)[:2]
         FundusOCTDataModule(
-            str(write(tmp_path / "half.h5", half)), split={"train": [e.key for e in half]}
+            str(write_eyes(tmp_path / "half.h5", half)), split={"train": [e.key for e in half]}
         ).setup()
 
 
@@ -325,7 +319,7 @@ def test_spacings_that_differ_are_said_and_their_median_taken(tiny_eyes, tmp_pat
     with EyeReader(tiny_eyes) as reader:
         eyes = [reader.read(key) for key in reader.keys]
     fine = replace(eyes[0], spacing_mm=(float("nan"), 0.9 * eyes[0].spacing_mm[1], eyes[0].spacing_mm[2]))
-    mixed = write(tmp_path / "mixed.h5", [fine, *eyes[1:]])
+    mixed = write_eyes(tmp_path / "mixed.h5", [fine, *eyes[1:]])
     options = {"split": {"train": [eye.key for eye in eyes]}}
     with pytest.warns(
         UserWarning, match=rf"distance of rows differs.*54 µm in eye '{fine.key}'.*1 of 24 eyes"

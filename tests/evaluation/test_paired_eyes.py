@@ -6,8 +6,9 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
+from eye_files import write_eyes
 
-from fund2oct.data import EyeReader, EyeWriter
+from fund2oct.data import EyeReader
 from fund2oct.data.preparing.photo import resize_photo
 from fund2oct.data.store.patients import hashed_patient
 from fund2oct.evaluation.compare import compare
@@ -31,10 +32,7 @@ def paired(folder, real, fake=None, pool=None):
     """Real eyes beside others, or beside themselves."""
     sources = []
     for name, eyes in (("real", real), ("fake", fake or real)):
-        with EyeWriter(folder / f"{name}.h5") as writer:
-            for eye in eyes:
-                writer.add(eye)
-        sources.append(open_source(folder / f"{name}.h5"))
+        sources.append(open_source(write_eyes(folder / f"{name}.h5", eyes)))
     return PairedEyes(*sources, FILES, torch.device("cpu"), pool=pool or Here())
 
 

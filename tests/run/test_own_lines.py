@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
-from tiny_models import quick_trainer
+from tiny_models import TINY_PIX2VOL, quick_trainer
 
 from fund2oct.cli import main
 from fund2oct.data import EyeReader, EyeWriter, FundusOCTDataModule
@@ -18,10 +18,6 @@ from fund2oct.models import Pix2Vol
 from fund2oct.phantom import PhantomConfig, simulate_eye
 
 S, Z, X = 3, 32, 48
-TINY = {
-    "encoder": "own", "surface_width": 16, "tissue_width": 16, "texture": (8, 8), "feature_width": 0,
-    "bscan_width": 8,
-}  # fmt: skip
 
 
 def own_lines(number):
@@ -43,7 +39,7 @@ def trained(request, tmp_path_factory):
             writer.add(replace(eye, **searched_fields(eye.volume, eye.spacing_mm, [])))
     data = FundusOCTDataModule(str(folder / "eyes.h5"), batch_size=2, symmetries="all", test_fraction=0.4)
     trainer = quick_trainer(max_steps=1, limit_val_batches=1)
-    trainer.fit(Pix2Vol((S, Z, X), **TINY), datamodule=data)
+    trainer.fit(Pix2Vol((S, Z, X), **TINY_PIX2VOL), datamodule=data)
     trainer.save_checkpoint(folder / "one.ckpt")
     return folder, data
 

@@ -9,11 +9,12 @@ import zlib
 import numpy as np
 import pytest
 import torch
+from eye_files import write_eyes
 from PIL import Image
 from scipy import ndimage
 
 from fund2oct.cli import main
-from fund2oct.data import DataError, Eye, EyeWriter
+from fund2oct.data import DataError, Eye
 from fund2oct.geometry import LineScan, Placement, RadialScan, RasterScan
 from fund2oct.models.thickness import ThicknessMap, load_thickness, save_thickness
 from fund2oct.viewer import write_page
@@ -61,13 +62,6 @@ def eye_of(key, rng, scan=None, placement=None, **fields):
     )  # fmt: skip
 
 
-def write(path, *eyes):
-    with EyeWriter(path) as writer:
-        for eye in eyes:
-            writer.add(eye)
-    return path
-
-
 @pytest.fixture
 def rng():
     return np.random.default_rng(0)
@@ -80,7 +74,7 @@ def test_what_is_packed_is_what_the_file_holds(tmp_path, rng):
     eye = eye_of("a", rng, lesions=lesions, boundaries_um=layers)
     eye.surfaces_um[0, 1, 5:8] = np.nan
     page = tmp_path / "view.html"
-    report = write_page([write(tmp_path / "eyes.h5", eye)], page, quality=100)
+    report = write_page([write_eyes(tmp_path / "eyes.h5", [eye])], page, quality=100)
     assert report.size_bytes == page.stat().st_size
     packed = tags(page)["eye-0"]
     (source,) = packed["sources"]
@@ -102,7 +96,7 @@ def test_one_bright_voxel_stays_where_it_is_and_a_wide_slice_is_made_smaller(tmp
     eye = eye_of("a", rng)
     eye.volume[:] = 0
     eye.volume[4, 12:14, 24:28] = 255
-    write_page([write(tmp_path / "eyes.h5", eye)], tmp_path / "view.html")
+    write_page([write_eyes(tmp_path / "eyes.h5", [eye])], tmp_path / "view.html")
     write_page([tmp_path / "eyes.h5"], tmp_path / "view.html", width_px=16, quality=100)
     (tmp_path / "mine.html").write_text("<!doctype html><p>my thesis")
     with pytest.raises(DataError, match=r"mine.html: exists, and is no page that fund2oct made"):
@@ -117,7 +111,7 @@ def test_one_bright_voxel_stays_where_it_is_and_a_wide_slice_is_made_smaller(tmp
 
 def test_the_lines_lie_on_the_photo_as_the_placement_says(tmp_path, rng):
     eye = eye_of("a", rng)
-    write_page([write(tmp_path / "eyes.h5", eye)], tmp_path / "view.html")
+    write_page([write_eyes(tmp_path / "eyes.h5", [eye])], tmp_path / "view.html")
     (scan,) = tags(tmp_path / "view.html")["eye-0"]["scans"]
     points = array(scan["points"])[: S * scan["nVertices"]].reshape(S, -1, 2)
     # By hand: line 0 runs straight up and line 3 to the right, both turned by 5 degrees clockwise.
@@ -153,11 +147,11 @@ def test_depths_keep_what_is_unknown_and_stay_in_their_range():
 
 
 def test_eyes_of_one_key_come_together_and_their_surfaces_are_searched_for(tmp_path, rng):
-    first = write(tmp_path / "eyes.h5", *(eye_of(key, rng) for key in "abcd"))
+    first = write_eyes(tmp_path / "eyes.h5", (eye_of(key, rng) for key in "abcd"))
     made = eye_of("c", rng)
     fields = {name: getattr(made, name) for name in ("patient", "laterality", "fundus", "scan", "spacing_mm")}
     (tmp_path / "made").mkdir()
-    second = write(tmp_path / "made" / "c.h5", Eye(key="c", volume=made.volume, **fields))
+    second = write_eyes(tmp_path / "made" / "c.h5", [Eye(key="c", volume=made.volume, **fields)])
     n = 8
     pages = np.arange(3 * n * n, dtype=np.float32).reshape(3, n, n)
     found = ThicknessMap(*pages, grid=np.zeros((n, n, 2)), pitch_mm=0.5)
@@ -174,7 +168,7 @@ def test_eyes_of_one_key_come_together_and_their_surfaces_are_searched_for(tmp_p
 
 
 def test_no_name_of_a_patient_and_no_address_is_on_the_page(tmp_path, rng):
-    write_page([write(tmp_path / "eyes.h5", eye_of("a<b>", rng))], tmp_path / "view.html")
+    write_page([write_eyes(tmp_path / "eyes.h5", [eye_of("a<b>", rng)])], tmp_path / "view.html")
     text = (tmp_path / "view.html").read_text("utf-8")
     assert "Jane Doe" not in text
     assert tags(tmp_path / "view.html")["eye-0"]["diagnosis"] == "</script><b>"
@@ -193,7 +187,7 @@ def test_twenty_eyes_with_their_predictions_stay_below_ten_megabytes(tmp_path, r
         "surfaces_um": np.linspace(600, 900, 4, dtype=np.float32)[:, None, None].repeat(S, 1).repeat(448, 2),
     }  # fmt: skip
     eye = Eye(key="a", patient="p", laterality="OD", fundus=photo, volume=volume, **common, **plain)
-    files = [write(tmp_path / name, eye) for name in ("real.h5", "made.h5")]
+    files = [write_eyes(tmp_path / name, [eye]) for name in ("real.h5", "made.h5")]
     one = write_page(files, tmp_path / "view.html").size_bytes
     shell = one - len(json.dumps(tags(tmp_path / "view.html")["eye-0"]))
     assert shell + 20 * (one - shell) < 10e6
@@ -202,7 +196,7 @@ def test_twenty_eyes_with_their_predictions_stay_below_ten_megabytes(tmp_path, r
 def test_names_and_refusals(tmp_path, rng, capsys):
     assert source_names(["a/x.h5"]) == ("x",)
     assert source_names(["a.h5", "b/real.h5", "c/"]) == ("real", "real 2", "c")
-    path = str(write(tmp_path / "eyes.h5", eye_of("a", rng)))
+    path = str(write_eyes(tmp_path / "eyes.h5", [eye_of("a", rng)]))
     out = str(tmp_path / "view.html")
     for arguments, message in (
         ([path, "--out", "view.txt"], "view.txt: expected the name of an .html file"),
@@ -239,7 +233,7 @@ def test_a_volume_without_a_photo_and_a_photo_without_a_volume(tmp_path, rng):
         localizer=full.fundus[..., 0].copy(), localizer_placement=Placement(half_width_mm=4.0),
     )  # fmt: skip
     photo = Eye(key="photo", patient="b", laterality="", fundus=full.fundus)
-    write_page([write(tmp_path / "eyes.h5", volume, photo)], tmp_path / "view.html", quality=100)
+    write_page([write_eyes(tmp_path / "eyes.h5", [volume, photo])], tmp_path / "view.html", quality=100)
     found = tags(tmp_path / "view.html")
     assert found["eye-0"]["key"] == "photo" and found["eye-0"]["sources"][0]["shape"] is None
     assert (

@@ -5,8 +5,9 @@ from collections import Counter
 import numpy as np
 import pytest
 import torch
+from eye_files import write_eyes
 
-from fund2oct.data import DataError, EyeWriter, FundusOCTDataModule, FundusOCTDataset, UnpairedDataModule
+from fund2oct.data import DataError, FundusOCTDataModule, FundusOCTDataset, UnpairedDataModule
 from fund2oct.data.loading.order import EpochOrder
 from fund2oct.data.preparing.light_and_levels import even_levels, even_light
 from fund2oct.geometry import RadialScan
@@ -15,13 +16,6 @@ from fund2oct.run.train import build, train
 
 SURFACES = ("surfaces_um", "surface_confidence")
 SCANNED = ("volume", "rescan", "lesions", "boundaries_um", "pose_um", *SURFACES)
-
-
-def write(path, eyes):
-    with EyeWriter(path) as writer:
-        for eye in eyes:
-            writer.add(eye)
-    return path
 
 
 def sliced(make_eye, number, n_slices, **changes):
@@ -44,7 +38,7 @@ def sliced(make_eye, number, n_slices, **changes):
 
 def test_of_more_slices_evenly_spaced_ones_are_taken_and_fewer_are_left_out(tmp_path, make_eye, caplog):
     eyes = [sliced(make_eye, number, (12, 6, 3)[number % 3]) for number in range(12)]
-    path = write(tmp_path / "eyes.h5", eyes)
+    path = write_eyes(tmp_path / "eyes.h5", eyes)
     data = FundusOCTDataModule(str(path), volume_shape=(6, 8, 10), val_fraction=0.2, test_fraction=0.2)
     with caplog.at_level("INFO"):
         data.setup()
@@ -78,7 +72,7 @@ def test_an_epoch_holds_each_file_by_its_weight():
 
 
 def test_a_draw_that_comes_again_is_augmented_anew(tmp_path, make_eye):
-    path = write(tmp_path / "a.h5", [make_eye(number) for number in range(4)])
+    path = write_eyes(tmp_path / "a.h5", [make_eye(number) for number in range(4)])
     dataset = FundusOCTDataset(path, photometric=1.0)
     order = EpochOrder((range(1), range(1, 4)), (3, 1), 0)
     repeats = [draw for draw in order.draws(0) if draw.index == 0]
@@ -88,8 +82,10 @@ def test_a_draw_that_comes_again_is_augmented_anew(tmp_path, make_eye):
 
 @pytest.fixture
 def two_files(tmp_path, make_eye):
-    few = write(tmp_path / "real.h5", [make_eye(number, patient=f"a{number}") for number in range(10)])
-    many = write(tmp_path / "simulated.h5", [make_eye(n, patient=f"b{n}", key=f"sim{n}") for n in range(40)])
+    few = write_eyes(tmp_path / "real.h5", [make_eye(number, patient=f"a{number}") for number in range(10)])
+    many = write_eyes(
+        tmp_path / "simulated.h5", [make_eye(n, patient=f"b{n}", key=f"sim{n}") for n in range(40)]
+    )
     return [str(few), str(many)]
 
 
@@ -127,7 +123,7 @@ def sides(tmp_path, make_eye):
     volumes = [
         make_eye(n, key=f"scan{n}", patient=f"b{n}", fundus=None, lesion_fundus=None) for n in range(12)
     ]
-    return str(write(tmp_path / "photos.h5", photos)), str(write(tmp_path / "volumes.h5", volumes))
+    return str(write_eyes(tmp_path / "photos.h5", photos)), str(write_eyes(tmp_path / "volumes.h5", volumes))
 
 
 def test_photos_alone_and_volumes_alone(sides):

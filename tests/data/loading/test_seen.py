@@ -3,6 +3,7 @@
 import json
 
 import pytest
+from eye_files import write_eyes
 
 from fund2oct.data import EyeReader, EyeWriter
 from fund2oct.data.loading.index import EyeIndex
@@ -107,16 +108,10 @@ def test_it_is_stored_as_plain_values(trained):
 
 
 def test_a_digest_is_of_the_eyes_not_of_the_file(tmp_path, make_eye):
-    def write(name, eyes):
-        with EyeWriter(tmp_path / name) as writer:
-            for eye in eyes:
-                writer.add(eye)
-        return str(tmp_path / name)
-
     eyes = [make_eye(number) for number in range(4)]
-    whole, again = write("whole.h5", eyes), write("again.h5", eyes[::-1])
-    halves = [write("one.h5", eyes[:2]), write("two.h5", eyes[2:])]
-    changed = write("changed.h5", [*eyes[:3], make_eye(3, diagnosis="other")])
+    whole, again = write_eyes(tmp_path / "whole.h5", eyes), write_eyes(tmp_path / "again.h5", eyes[::-1])
+    halves = [write_eyes(tmp_path / "one.h5", eyes[:2]), write_eyes(tmp_path / "two.h5", eyes[2:])]
+    changed = write_eyes(tmp_path / "changed.h5", [*eyes[:3], make_eye(3, diagnosis="other")])
     digests = [EyeReader(path).digest() for path in (whole, again, halves, changed, halves[0])]
     assert digests[0] == digests[1] == digests[2]
     assert len(set(digests)) == 3
