@@ -1,7 +1,7 @@
 """Where results go: never over a file that the same call did not make, and never half of a file.
 
 Every command that writes asks here before it computes anything, so that hours of work are not refused at
-their end.
+their end. What results are made with is told here too.
 """
 
 from __future__ import annotations
