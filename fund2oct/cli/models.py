@@ -304,7 +304,8 @@ def _predict(options: argparse.Namespace) -> int:
             raise ValueError(f"predict: expected photos after the model {checkpoint}")
     if options.placement == "photo" and options.fovea:
         raise ValueError("predict: expected --fovea or --placement photo, found both")
-    placement = placement_option(options, tuple(options.fovea or (0.0, 0.0)))
+    told = options.fovea or options.placement == "photo" or options.half_width_mm is not None
+    placement = placement_option(options, tuple(options.fovea or (0.0, 0.0))) if told else None
     done = predict(
         checkpoint,
         photos,

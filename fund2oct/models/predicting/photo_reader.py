@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import math
 import os
 import warnings
 from collections.abc import Collection, Mapping
@@ -59,6 +60,8 @@ class PhotoReader:
         conditions: what the model is told of an eye beside its photo.
         metadata: what is known of all eyes, by name.
         masks: names of the masks whose files come with the photos.
+        half_width_mm: retina from the centre of a photo's circle to its edge, as it was told; None where it
+            was not.
     """
 
     options: PhotoOptions
@@ -69,6 +72,7 @@ class PhotoReader:
     conditions: Conditions = field(default_factory=Conditions)
     metadata: Mapping[str, Plain] = field(default_factory=dict)
     masks: tuple[str, ...] = ()
+    half_width_mm: float | None = None
 
     @classmethod
     def of(
@@ -104,6 +108,7 @@ class PhotoReader:
         return cls(
             options, task.fundus_px, task.scan, task.spacing_mm, model.shape, task.conditions,
             dict(metadata or {}), tuple(name for name in model.undrawn_masks if name in masks),
+            None if placement is None else placement.half_width_mm,
         )  # fmt: skip
 
     def read(
@@ -139,6 +144,11 @@ class PhotoReader:
         laterality = str(metadata.pop("laterality", side or by_name))
         # Lines in pixels of the photo say themselves where they lie.
         told = lines is not None and lines.unit == "px"
+        if told and _says_where(self.options.placement):
+            raise DataError(
+                f"{path or key}: expected lines in pixels of the photo, or the place of the scan (--fovea, "
+                "--placement photo), found both; such lines tell the place themselves, leave the other out"
+            )
         options = replace(self.options, placement=None) if told else self.options
         prepared = prepare_photo(picture, options, laterality)
         files = {name: file for name, file in (masks or {}).items() if name in self.masks}
@@ -156,10 +166,11 @@ class PhotoReader:
                 raise DataError(
                     f"expected {n_slices} lines, as the model has slices, found {len(lines.ends)}"
                 )
-            # Lines in pixels are taken to be as long as those of the training.
-            half_width_mm = self.options.placement.half_width_mm if self.options.placement else None
+            # Lines in pixels are as long as those of the training, unless the scale of the photo is told.
+            _, z_mm, x_mm = spacing_mm
+            told_mm = (math.nan, z_mm, math.nan if lines.unit == "mm" or self.half_width_mm else x_mm)
             located = locate_lines(
-                lines, spacing_mm, n_ascans, prepared.circle, picture.shape[:2], half_width_mm
+                lines, told_mm, n_ascans, prepared.circle, picture.shape[:2], self.half_width_mm
             )
             scan, spacing_mm, placed = located.scan, located.spacing_mm, located.placement or placed
             notes += located.notes
@@ -177,6 +188,13 @@ class PhotoReader:
             sha256=hashlib.sha256(path.read_bytes()).hexdigest() if path else "",
         )
         return ReadyPhoto(eye, scan, spacing_mm, tuple(f"{path or key}: {note}" for note in notes))
+
+
+def _says_where(placement: Placement | PhotoPlacement | None) -> bool:
+    """Whether a placement says more than the scale of a photo."""
+    if isinstance(placement, Placement):
+        return bool(placement.rotation_deg) or any(placement.shift)
+    return placement is not None
 
 
 def _checked(photo: Any) -> Array:
