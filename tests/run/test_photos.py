@@ -1,5 +1,6 @@
 """Photos in a folder or a pattern: each kind that is read where it is named is found there too."""
 
+import os
 from pathlib import Path
 
 import numpy as np
@@ -67,3 +68,11 @@ def test_no_eye_has_a_hidden_name(tmp_path, monkeypatch):
     photos = map(Path, ("a/OD.jpg", "../b/OD.jpg", ".x/OS.jpg", "y/OS.jpg", ".own.jpg"))
     names = name_eyes([*photos], lambda name: [f"{name}.h5"])
     assert names == ["now-a-OD", "b-OD", "_x-OS", "y-OS", "_own"]
+
+
+def test_names_that_are_not_utf8(tmp_path):
+    odd = os.fsdecode(b"7\xffL")
+    assert name_eyes([Path(odd, "OD.jpg"), Path("b/OD.jpg")], lambda name: [name]) == ["7_L-OD", "b-OD"]
+    save_photos(tmp_path / f"{odd}.jpg", tmp_path / "8L.jpg")
+    with pytest.raises(DataError, match=r"L.jpg: expected the name of a file in UTF-8, found .*; rename the"):
+        find_challenge_photos(tmp_path)

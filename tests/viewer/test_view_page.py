@@ -3,6 +3,7 @@
 import base64
 import io
 import json
+import os
 import re
 import zlib
 
@@ -216,6 +217,9 @@ def test_names_and_refusals(tmp_path, rng, capsys):
     assert "1 eyes" in capsys.readouterr().out
     with pytest.raises(DataError, match="expected at least one file"):
         Collection([])
+    odd = (tmp_path / "eyes.h5").rename(tmp_path / os.fsdecode(b"eye\xff.h5"))
+    assert write_page(odd, out).size_bytes == (tmp_path / "view.html").stat().st_size
+    assert tags(tmp_path / "view.html")["about"]["names"] == ["eye\udcff"]
 
 
 def test_a_thickness_map_is_read_as_it_was_written(tmp_path):

@@ -15,7 +15,7 @@ import numpy as np
 from PIL import Image, ImageOps
 
 from fund2oct.data.formats.exam import read_photo_file
-from fund2oct.data.formats.naming import known_text, laterality_of, side_of
+from fund2oct.data.formats.naming import check_utf8, known_text, laterality_of, side_of
 from fund2oct.data.masks.given import mask_fields, read_masks
 from fund2oct.data.preparing.lines import locate_lines
 from fund2oct.data.preparing.photo import PhotoOptions, prepare_photo, resize_photo
@@ -129,9 +129,11 @@ class PhotoReader:
                 :func:`fund2oct.data.masks.given.read_masks`; those are taken that the model is told.
 
         Raises:
-            DataError: if the photo, its lines or its masks cannot be used.
+            DataError: if the photo, its name, its lines or its masks cannot be used.
         """
         path = Path(photo) if isinstance(photo, str | os.PathLike) else None
+        if path:
+            check_utf8(path)
         picture, history, file_notes = read_photo_file(path) if path else (_checked(photo), {}, ())
         key = path.stem if path else f"photo-{hashlib.sha256(picture.tobytes()).hexdigest()[:12]}"
         own = {name: value for name, value in (known or {}).items() if name in self.conditions.fields}

@@ -20,6 +20,8 @@ PICTURES = (
 )
 """Endings of the pictures that are looked for in a folder."""
 _OURS = "; pictures that fund2oct made are passed over"
+_UNFIT = re.compile(r"^\.+|[\ud800-\udfff]")
+"""No later command finds hidden files, and no page or picture shows names that are not UTF-8."""
 _ELSEWHERE = "choose another folder (--out), or name each photo"
 
 
@@ -112,7 +114,7 @@ def name_eyes(photos: Sequence[Path], files_of: Callable[[str], Iterable[str]]) 
     Returns:
         For each photo the name of its file without the ending. Where several have that name, the folders
         in which they differ stand before it; where they lie in one folder, a number behind it. No name
-        begins with a dot.
+        begins with a dot, or holds what is not UTF-8.
 
     Example:
         >>> photos = [Path("anna/OD.jpg"), Path("ben/OD.jpg"), Path("ben/OS.jpg"), Path("ben/OS.png")]
@@ -128,7 +130,7 @@ def name_eyes(photos: Sequence[Path], files_of: Callable[[str], Iterable[str]]) 
     for photo in photos:
         path = _whole(photo).with_suffix("")
         whole = "-".join(path.relative_to(common[photo.stem.casefold()]).parts)
-        whole = re.sub(r"^\.+", "_", whole)  # what is hidden is found by no later command
+        whole = _UNFIT.sub("_", whole)
         name, number = whole, 2
         while taken & (files := {file.casefold() for file in files_of(name)}):
             name, number = f"{whole}-{number}", number + 1
