@@ -158,11 +158,14 @@ def test_eyes_of_one_key_come_together_and_their_surfaces_are_searched_for(tmp_p
     made = eye_of("c", rng)
     fields = {name: getattr(made, name) for name in ("patient", "laterality", "fundus", "scan", "spacing_mm")}
     (tmp_path / "made").mkdir()
-    second = write(tmp_path / "made" / "c.h5", Eye(key="c", volume=made.volume, **fields))
+    second = write(
+        tmp_path / "made" / "c.h5", Eye(key="c", volume=made.volume, source="generated from c.jpg", **fields)
+    )
     n = 8
     pages = np.arange(3 * n * n, dtype=np.float32).reshape(3, n, n)
     found = ThicknessMap(*pages, grid=np.zeros((n, n, 2)), pitch_mm=0.5)
-    save_thickness(found, tmp_path / "made" / "c.thickness.tif")
+    for beside in (tmp_path, second.parent):  # the first is of a prediction that lies beside the real eyes
+        save_thickness(found, beside / "c.thickness.tif")
     report = write_page([first, second.parent], tmp_path / "view.html", n_eyes=2)
     assert report.keys == ("a", "c") and report.n_found == 4
     about, eye = (tags(tmp_path / "view.html")[name] for name in ("about", "eye-1"))
@@ -203,6 +206,8 @@ def test_twenty_eyes_with_their_predictions_stay_below_ten_megabytes(tmp_path, r
 def test_names_and_refusals(tmp_path, rng, capsys):
     assert source_names(["a/x.h5"]) == ("x",)
     assert source_names(["a.h5", "b/real.h5", "c/"]) == ("real", "real 2", "c")
+    (tmp_path / "net-v1.2").mkdir()
+    assert source_names(["a.h5", tmp_path / "net-v1.2", "x.y.h5"]) == ("real", "net-v1.2", "x.y")
     path = str(write(tmp_path / "eyes.h5", eye_of("a", rng)))
     out = str(tmp_path / "view.html")
     for arguments, message in (
