@@ -39,12 +39,15 @@ class ReadyPhoto:
         scan: the lines, as many as the model has slices.
         spacing_mm: of the volume ``(s, z, x)``, in millimetres.
         notes: what is unusual, or uncertain.
+        name: what notes call it: the path of its file, for eyes of several patients may have one key; empty
+            for the key.
     """
 
     eye: Eye
     scan: ScanPattern
     spacing_mm: tuple[float, float, float]
     notes: tuple[str, ...]
+    name: str = ""
 
 
 @dataclass(frozen=True)
@@ -189,7 +192,8 @@ class PhotoReader:
             history=prepared.history | history,
             sha256=hashlib.sha256(path.read_bytes()).hexdigest() if path else "",
         )
-        return ReadyPhoto(eye, scan, spacing_mm, tuple(f"{path or key}: {note}" for note in notes))
+        name = str(path or key)
+        return ReadyPhoto(eye, scan, spacing_mm, tuple(f"{name}: {note}" for note in notes), name)
 
 
 def _says_where(placement: Placement | PhotoPlacement | None) -> bool:

@@ -6,7 +6,7 @@ from collections import deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Executor, Future
 from contextlib import nullcontext
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
@@ -210,8 +210,6 @@ def predict(
             try:
                 with at_given_places(network) if as_told else nullcontext():
                     eye = draw_ready(network, ready.result(), seed, draw)
-                # Drawn by the name of its file, and now called so that it differs from its namesakes.
-                eye = replace(eye, key=name, patient=name)
                 done[photo] = PredictedPhoto(photo, name, results.write(network, eye, name, made_from(photo)))
             except DataError as error:
                 line = " ".join(str(error).split())
