@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import json
 import os
+import shlex
 import sys
 from pathlib import Path
 from typing import Any, NoReturn
@@ -229,7 +230,7 @@ def _tell_where(run: Path) -> None:
     checkpoint = last_checkpoint(run)
     if checkpoint is not None:
         suggest(_after_training(checkpoint))
-    say(f"      tensorboard --logdir {run.parent}")
+    say(f"      tensorboard --logdir {shlex.quote(str(run.parent))}")
 
 
 def _after_training(checkpoint: Path) -> list[str]:

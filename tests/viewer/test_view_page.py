@@ -220,6 +220,8 @@ def test_names_and_refusals(tmp_path, rng, capsys):
         assert message in capsys.readouterr().err
     assert main(["view", path, "--out", out, "--eye", "a"]) == 0
     assert "1 eyes" in capsys.readouterr().out
+    assert main(["view", path, "--out", str(tmp_path / "my view.html")]) == 0
+    assert "/my%20view.html" in capsys.readouterr().out
     with pytest.raises(DataError, match="expected at least one file"):
         Collection([])
     odd = (tmp_path / "eyes.h5").rename(tmp_path / os.fsdecode(b"eye\xff.h5"))
