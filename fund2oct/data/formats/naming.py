@@ -98,6 +98,9 @@ def natural_order(path: Path) -> tuple[tuple[int, int | str], ...]:
 def check_utf8(path: Path) -> None:
     """Refuse a file whose name is not UTF-8: no picture, zip or page can show it.
 
+    Args:
+        path: the file, which need not be there.
+
     Raises:
         DataError: if it is not.
 

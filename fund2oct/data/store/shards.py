@@ -188,7 +188,7 @@ def open_checked(path: Path) -> h5py.File:
 def why_not_of_eyes(path: Path) -> str:
     """Tell why an HDF5 file may not make room for a new file of eyes.
 
-    One of another version, or a damaged one, is to be made again; what another program wrote is not ours.
+    One of another version, or with damaged eyes, is to be made again; what another program wrote is not ours.
 
     Args:
         path: the file.

@@ -108,7 +108,8 @@ def predict(
             :func:`fund2oct.models.uncertainty.draws.predict_intervals`. Only a model that draws volumes with
             noise has them.
         lines: a table that tells for each photo where its B-scans lie, a row each, as
-            ``fund2oct import table`` reads it; by default they lie as in the training.
+            ``fund2oct import table`` reads it; by default they lie as in the training. Of lines in pixels
+            ``placement`` may tell the scale alone.
         table: what is known of each eye, a row each with its ``photo``, as ``fund2oct import table`` reads
             it, files of masks among them; of it is taken what the model was trained with.
         columns: the tables' own names of our columns, as ``fund2oct import table`` has them.
