@@ -31,7 +31,7 @@ from fund2oct.data.importing.parts import (
 from fund2oct.data.importing.report import COLUMNS, ImportReport, named, unlike_whites
 from fund2oct.data.store.layout import Compression, check_compression, read_text
 from fund2oct.data.store.reader import EyeReader
-from fund2oct.data.store.shards import open_checked
+from fund2oct.data.store.shards import open_checked, why_not_of_eyes
 from fund2oct.data.store.writer import is_disk_full
 from fund2oct.eye import SCHEMA_VERSION, DataError, Eye, Plain, validate
 from fund2oct.file_kinds import HDF5
@@ -185,7 +185,7 @@ def make_file(
     if workers < 1:
         raise ValueError(f"workers: expected at least 1, found {workers}")
     check_compression(compression)
-    check_files([out], overwrite=True, kind=HDF5)  # what may be replaced is told below
+    check_files([out], overwrite=True, kind=HDF5, why_not=why_not_of_eyes)  # which eyes: told below
     out.parent.mkdir(parents=True, exist_ok=True)
     with locked(out, wait), parts_folder(out) as folder:
         ids = [candidate.identity(compression) for candidate in candidates]

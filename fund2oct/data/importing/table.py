@@ -26,6 +26,7 @@ from fund2oct.data.tables.patients import repeated_keys, with_patients
 from fund2oct.data.tables.spreadsheet import Table, read_table, renamed_tables, some
 from fund2oct.eye import DataError, Eye
 from fund2oct.geometry import Placement
+from fund2oct.outputs import check_inputs
 
 
 def import_table(
@@ -77,6 +78,7 @@ def import_table(
     """
     path, options = Path(table), options or ImportOptions()
     paths = [path] if lines is None else [path, Path(lines)]
+    check_inputs([Path(out).with_suffix(".import.csv")], paths)  # the report may list the photos
     tables = [*map(read_table, paths)]
     read, *more_tables = renamed_tables(tables, columns or {}, our_columns(tables, columns or {}))
     eyes, refused, notes = read_eyes(read)

@@ -77,7 +77,7 @@ def _compared(model: VolumeModel, ready: ReadyPhoto) -> ReadyPhoto:
     if distance is None:
         return ready
     unlike = unlike_note(distance)
-    notes = (*ready.notes, f"{eye.key}: {unlike}") if unlike else ready.notes
+    notes = (*ready.notes, f"{ready.name or eye.key}: {unlike}") if unlike else ready.notes
     history = eye.history | {"photo_distance": round(distance, 2)}
     return replace(ready, eye=replace(eye, history=history), notes=notes)
 
@@ -95,7 +95,7 @@ def complete(model: VolumeModel, ready: ReadyPhoto, seed: int = 0, draw: bool = 
     placement = find_place(model, fundus, eye.placement, ready.scan)
     move = _move(eye.placement, placement) if placement != eye.placement else {}
     for note in _place_notes(move, placement, ready.scan, int(model.shape[2])):
-        warnings.warn(f"{eye.key}: {note}", stacklevel=5)
+        warnings.warn(f"{ready.name or eye.key}: {note}", stacklevel=5)
     if move:
         eye = replace(eye, placement=placement, history=eye.history | {"registered": True} | move)
     if not model.draws_volumes:
