@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from functools import cached_property
+from functools import cached_property, partial
 from pathlib import Path
 from typing import Any, Literal
 
@@ -24,10 +24,10 @@ from fund2oct.data.loading.loader import EyeLoader, StartMethod, as_they_are
 from fund2oct.data.loading.order import Balance, check_mixture, mixed_order
 from fund2oct.data.loading.regularity import Content, irregularities, leaks, parts_of, usable_eyes
 from fund2oct.data.loading.sampler import EvaluationSampler, TrainSampler, even_batch_size
+from fund2oct.data.loading.skipped import leave_out, note_skipped
 from fund2oct.data.loading.split import PARTS, Part, SeenEyes, of_many_patients
 from fund2oct.data.masks.networks import vessels_of
 from fund2oct.data.masks.stored import check_held, check_wanted, held_told
-from fund2oct.data.modules.skipped import note_skipped
 from fund2oct.data.preparing.preparation import Preparation
 from fund2oct.data.store.reader import EyeReader
 from fund2oct.data.store.shards import plain_paths
@@ -142,6 +142,7 @@ class FundusOCTDataModule(pl.LightningDataModule):
         check_wanted(self.masks, content, {"vessels"} if vessel_network else set())
         self.corrupt: dict[str, str] = {}
         """Why each eye that was skipped could not be read, by key, as far as this process met it."""
+        self._on_error = partial(leave_out, self.corrupt) if on_corrupt == "skip" else None
         self._augmentation: dict[str, Any] = {
             "symmetries": symmetries,
             "photometric": photometric,
@@ -290,7 +291,7 @@ class FundusOCTDataModule(pl.LightningDataModule):
     @cached_property
     def _parts(self) -> dict[Part, EyeIndex]:
         with EyeReader(self.path) as reader:
-            index = EyeIndex.read(reader, on_error=self._leave_out if self.on_corrupt == "skip" else None)
+            index = EyeIndex.read(reader, on_error=self._on_error)
             keys = reader.keys
         usable, notes = usable_eyes(index, self.content, self._options["volume_shape"], self._name)
         for note in notes:
@@ -301,10 +302,6 @@ class FundusOCTDataModule(pl.LightningDataModule):
         for leak in leaks(parts):
             rank_zero_warn(f"{self._name}: {leak}")
         return parts
-
-    def _leave_out(self, key: str, error: DataError) -> None:
-        self.corrupt[key] = str(error)
-        rank_zero_warn(f"{error}; it is left out ({len(self.corrupt)} so far)")
 
     @property
     def _some_dataset(self) -> FundusOCTDataset:
