@@ -20,7 +20,8 @@ from fund2oct.data.augmenting.symmetry import Symmetries, allowed_symmetries
 from fund2oct.data.loading.finish import MASKS, MASKS_KNOWN, Finish, Pictures, RawBatch, empty_bytes
 from fund2oct.data.loading.index import EyeIndex
 from fund2oct.data.loading.order import Draw, EpochOrder
-from fund2oct.data.loading.regularity import NEEDED, Content, check_complete, common_fundus_px, common_shape
+from fund2oct.data.loading.regularity import NEEDED, Content, check_complete
+from fund2oct.data.loading.sizes import common_fundus_px, common_shape
 from fund2oct.data.loading.split import EyeName, Part, SeenEyes
 from fund2oct.data.loading.values import EyeValues
 from fund2oct.data.masks.stored import check_names, fill_masks, which_hold
@@ -113,10 +114,11 @@ class FundusOCTDataset(Dataset[dict[str, Any]]):
         if not len(self._index):
             raise DataError(f"{path}: expected at least one eye, found none")
         check_complete(self._index, content, self._where)
-        self.shape = (
-            common_shape(self._index, volume_shape, self._where) if self._wants("volume") else (0, 0, 0)
-        )
-        self.fundus_px = common_fundus_px(self._index, fundus_px, self._where) if self._wants("fundus") else 0
+        self.shape, self.fundus_px = (0, 0, 0), 0
+        if self._wants("volume"):
+            self.shape = common_shape(self._index.shapes["volume"], volume_shape, self._where)
+        if self._wants("fundus"):
+            self.fundus_px = common_fundus_px(self._index.shapes["fundus"], fundus_px, self._where)
         self.scan: ScanPattern = self._lines(self._index.usual_number(self.shape[0]))[1]
         rescan, maps = map(self._optional, ("rescan", "boundaries_um"))
         self._values = EyeValues(self._reader, self._index, self.shape, self._wants("fundus"), maps)
