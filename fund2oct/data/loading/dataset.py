@@ -22,6 +22,7 @@ from fund2oct.data.loading.index import EyeIndex
 from fund2oct.data.loading.order import Draw, EpochOrder
 from fund2oct.data.loading.regularity import NEEDED, Content, check_complete
 from fund2oct.data.loading.sizes import common_fundus_px, common_shape
+from fund2oct.data.loading.skipped import readable
 from fund2oct.data.loading.split import EyeName, Part, SeenEyes
 from fund2oct.data.loading.values import EyeValues
 from fund2oct.data.masks.stored import check_names, fill_masks, which_hold
@@ -106,7 +107,7 @@ class FundusOCTDataset(Dataset[dict[str, Any]]):
         check_strength(photo_maps)
         self.photo_maps = photo_maps
         self.transform = transform
-        self.on_corrupt = on_corrupt
+        self.on_corrupt: Literal["raise", "skip"] = on_corrupt
         self.seed = seed
         self._reader = EyeReader(path)
         with self._reader:  # the process that trains may never read: leave it no open file to share
@@ -206,9 +207,10 @@ class FundusOCTDataset(Dataset[dict[str, Any]]):
         return {name: one[0] for name, one in self.finish(raw).items()}
 
     def poses(self) -> Tensor:
-        """Poses of all eyes as stored, in micrometres, shape ``(N, S, 7)``."""
+        """Poses as stored, in micrometres, shape ``(N, S, 7)``; without damaged eyes that may be skipped."""
         with self._reader:
-            return torch.stack([*map(self._values.pose_um, range(len(self)))])
+            found = readable(self._values.pose_um, range(len(self)), self.on_corrupt)
+            return torch.stack([pose_um for _, pose_um in found])
 
     def metadata(self) -> list[dict[str, Plain]]:
         """What is known of each eye, see ``fund2oct.data.loading.index.known_values``."""

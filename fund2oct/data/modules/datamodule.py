@@ -74,7 +74,8 @@ class FundusOCTDataModule(pl.LightningDataModule):
         masks: names of masks of the photo that the file holds, which join the batch under their names, see
             :class:`~fund2oct.data.loading.dataset.FundusOCTDataset`; one eye at least must have each.
         on_corrupt: whether a damaged eye stops a training, or is replaced by the next readable one of
-            the epoch, named and counted. In an evaluation it always raises.
+            the epoch, named and counted; one whose record is damaged is in no part then. In an evaluation
+            it always raises, and so does one that ``split`` names to validate or to test on.
         start_method: how workers are started, ``"fork"``, ``"spawn"`` or ``"forkserver"``; None: as usual.
         drop_last: whether to leave out a last smaller training batch, unless it is the only one. If not, each
             eye is seen exactly once an epoch, by a group of processes in batches of another size if need be.
@@ -143,7 +144,7 @@ class FundusOCTDataModule(pl.LightningDataModule):
         check_wanted(self.masks, content, {"vessels"} if vessel_network else set())
         self.corrupt: dict[str, str] = {}
         """Why each eye that was skipped could not be read, by key, as far as this process met it."""
-        self._on_error = partial(leave_out, self.corrupt) if on_corrupt == "skip" else None
+        self._on_error = partial(leave_out, self.corrupt, split) if on_corrupt == "skip" else None
         self._augmentation: dict[str, Any] = {
             "symmetries": symmetries,
             "photometric": photometric,
@@ -220,7 +221,7 @@ class FundusOCTDataModule(pl.LightningDataModule):
     def seen(self) -> SeenEyes:
         """Which eyes are trained on, validated on and kept for the test, as a checkpoint stores it."""
         with EyeReader(self.path) as reader:
-            digest = reader.digest()
+            digest = reader.digest(self._on_error)
         val, test = self._fractions
         drawn = f"split_seed {self.split_seed}, val_fraction {val:g}, test_fraction {test:g}"
         split = drawn if self.split is None else "parts as they were given"
