@@ -83,7 +83,8 @@ def stack_files(path: StackPath) -> list[Path]:
             sequence of files, which stay in their order.
 
     Returns:
-        The files; of a folder or a pattern in natural order, in which 2 comes before 10.
+        The files; of a folder or a pattern in natural order, in which 2 comes before 10; of several folders
+        those of the first one first.
 
     Raises:
         DataError: if there are none.

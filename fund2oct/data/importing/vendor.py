@@ -124,7 +124,7 @@ def _find_files(source: Path, out: Path) -> list[Path]:
         and not any(part.startswith(".") for part in path.relative_to(source).parts)
         and path.name.upper() not in ("DICOMDIR", "THUMBS.DB")
     ]
-    return sorted(found, key=lambda path: (natural_order(path), str(path)))
+    return sorted(found, key=natural_order)
 
 
 def for_scanners(options: ImportOptions) -> ImportOptions:

@@ -8,7 +8,7 @@ import re
 from functools import lru_cache
 from pathlib import Path
 
-from fund2oct.data.formats.naming import natural_order, plain_name
+from fund2oct.data.formats.naming import plain_name
 from fund2oct.data.formats.stacks import stack_files
 from fund2oct.eye import DataError
 
@@ -78,7 +78,7 @@ def files_of(volume: Path | tuple[Path, ...]) -> list[Path]:
     if isinstance(volume, tuple):
         return list(volume)
     try:
-        return sorted(stack_files(volume), key=natural_order)
+        return stack_files(volume)
     except DataError:  # said when the eye is read
         return [volume]
 

@@ -1,4 +1,5 @@
 import csv
+import glob
 import re
 from pathlib import Path
 
@@ -250,6 +251,21 @@ def test_a_folder_with_brackets_is_no_pattern(folder):
     with EyeReader(folder / "eyes.h5") as reader:
         assert {len(reader.read(key).volume) for key in reader.keys} == {6}
     assert len(read_stack(below / "volume_01L.tif").volume) == 6
+
+
+def test_a_pattern_over_folders_has_its_slices_in_the_order_of_the_folders(folder, monkeypatch):
+    volume = tifffile.imread(folder / "volume_01L.tif")
+    for number, bscan in enumerate(volume, 5):
+        below = folder / "e1" / f"part{number}"
+        below.mkdir(parents=True)
+        Image.fromarray(bscan).save(below / "oct.png")
+    found = glob.glob
+    # A disk lists them in any order.
+    monkeypatch.setattr("glob.glob", lambda *args, **options: sorted(found(*args, **options), reverse=True))
+    table = write(folder / "eyes.csv", ("volume", "key", "patient"), ("e1/*/oct.png", "e1", "p1"))
+    import_table(table, folder / "eyes.h5", OPTIONS)
+    with EyeReader(folder / "eyes.h5") as reader:
+        np.testing.assert_array_equal(reader.read("e1").volume, volume)
 
 
 def test_volumes_of_a_folder(folder, capsys):
