@@ -274,6 +274,15 @@ def test_the_options_of_all_importers_are_its_own(challenge, tmp_path):
     assert {"light": "evened", "levels": "evened", "slices": "0,2,4"}.items() <= eye.history.items()
 
 
+def test_the_white_of_deeper_files_leaves_bytes_as_they_are(challenge, tmp_path):
+    import_aptos(challenge, tmp_path / "plain.h5", SMALL)
+    options = ImportOptions(ScanOptions(shape=(40, 56), levels=(0, 4095)), fundus_px=48)
+    report = import_aptos(challenge, tmp_path / "eyes.h5", options)
+    plain, eye = (EyeReader(tmp_path / name).read("000001-1L") for name in ("plain.h5", "eyes.h5"))
+    np.testing.assert_array_equal(eye.volume, plain.volume)
+    assert sum("--levels 0 4095 was not applied" in note for _, note in report.notes) == 2
+
+
 def test_real_eyes(real_data: Path, tmp_path):
     report = import_aptos(real_data / "aptos_mini", tmp_path / "eyes.h5")
     assert report.imported == ["011574-64L", "016035-63R"]
