@@ -36,6 +36,7 @@ PHOTOGRAPHS = ("1.2.840.10008.5.1.4.1.1.77.1.5.1", "1.2.840.10008.5.1.4.1.1.77.1
 _MAGIC_AT = 128
 _COLOURED = 8
 """Levels by which colours differ in the mean of a picture that is no grey one stored in three colours."""
+_ALIKE = 1.001
 _RESCALE = {"RescaleSlope": 1.0, "RescaleIntercept": 0.0}
 
 
@@ -191,13 +192,20 @@ def _groups(image: Any, name: str) -> list[Any]:
 
 
 def _spacing(path: Path, image: Any) -> Spacing | None:
-    for measures in (*_groups(image, "PixelMeasuresSequence"), image):
-        if pixel := measures.get("PixelSpacing"):
-            apart = measures.get("SpacingBetweenSlices") or measures.get("SliceThickness")
-            if isinstance(pixel, (str, float)) or len(pixel) != 2:
-                raise DataError(f"{path}: PixelSpacing: expected two numbers, found {pixel}")
-            return float(apart) if apart else math.nan, float(pixel[0]), float(pixel[1])
-    return None
+    """What the file tells of its lengths. Circles of several radii differ in that of A-scans: their mean."""
+    groups = [group for group in _groups(image, "PixelMeasuresSequence") if group.get("PixelSpacing")]
+    stated = groups or [image] * bool(image.get("PixelSpacing"))
+    if not stated:
+        return None
+    pixels = [measures.PixelSpacing for measures in stated]
+    if wrong := [pixel for pixel in pixels if isinstance(pixel, (str, float)) or len(pixel) != 2]:
+        raise DataError(f"{path}: PixelSpacing: expected two numbers, found {wrong[0]}")
+    z_mm, x_mm = np.array([[*map(float, pixel)] for pixel in pixels]).T
+    low, high = z_mm.min(), z_mm.max()
+    if high > low * _ALIKE:
+        raise DataError(f"{path}: PixelSpacing: expected one height of rows, found {low:g} to {high:g} mm")
+    apart = stated[0].get("SpacingBetweenSlices") or stated[0].get("SliceThickness")
+    return float(apart) if apart else math.nan, float(z_mm[0]), float(x_mm.mean())
 
 
 def _located(
