@@ -156,7 +156,7 @@ def read_exam(path: Path, number: int, options: ImportOptions, lines: GivenLines
         >>> len(exam.volume), exam.laterality
         (6, 'OD')
     """
-    exam = format_of(path).read(path, number)
+    exam = format_of(path).read(path, number, options.scan.spacing_mm)
     notes = exam.notes
     told = (exam.lines, lines, options.scan.pattern, options.scan.radial or None)
     if exam.volume is not None and len(exam.volume) > 1 and all(place is None for place in told):
