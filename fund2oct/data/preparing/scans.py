@@ -166,7 +166,8 @@ def prepare_scan(
             "--spacing-mm S Z X"
         )
     n_slices, n_depth, n_ascans = volume.shape
-    check_spacing((n_slices, n_depth, n_ascans), (s_mm if parallel else math.nan, z_mm, x_mm))
+    # Of a star, circles and other lines that tell no distance it is NaN already.
+    check_spacing((n_slices, n_depth, n_ascans), (math.nan if options.radial else s_mm, z_mm, x_mm))
     history: dict[str, Plain] = {"stored_shape": "x".join(map(str, volume.shape))}
     notes: list[str] = []
     volume = _bytes(volume, _wanted_levels(volume, options.levels, notes) or levels, history, notes)
