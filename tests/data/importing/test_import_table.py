@@ -155,6 +155,7 @@ def test_names_of_patients_are_hashed_with_a_salt(folder):
 ROWS = {
     "photo absent": (("none.png", "", ""), "none.png: no such file"),
     "volume absent": (("", "none.tif", ""), "none.tif: no such file or folder"),
+    "name too long": (("x" * 300 + ".png", "", ""), r"x\.png: cannot be read .*too long"),
     "nothing named": (("", "", "OD"), "expected a photo, a volume or both, found neither"),
     "odd side": (("photo_01L.png", "", "upper"), "laterality: expected OD, OS, .* found 'upper'"),
     "photo damaged": (("text.png", "", ""), "text.png: cannot be read as a picture"),
@@ -181,6 +182,16 @@ def test_a_row_that_cannot_be_read_is_named_and_the_others_imported(row, message
     [(name, reason)] = report.skipped
     assert name.startswith("row 3: ")
     assert re.search(message, reason), reason
+
+
+def test_a_folder_of_slices_that_cannot_be_read_costs_its_eye_alone(folder, close_folder):
+    close_folder("slices_01L")
+    rows = ("photo_01L.png", "slices_01L", "p1"), ("photo_02R.png", "slices_02R", "p2")
+    table = write(folder / "eyes.csv", ("photo", "volume", "patient"), *rows)
+    report = import_table(table, folder / "eyes.h5", OPTIONS)
+    assert report.imported == ["photo_02R"]
+    [(_, reason)] = report.skipped
+    assert re.search(r"slices_01L: cannot be read \(.*Permission denied", reason), reason
 
 
 TABLES = {

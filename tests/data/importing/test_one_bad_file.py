@@ -8,6 +8,7 @@ from vendor_files import S, X, Z, write_vol
 from fund2oct.cli import main
 from fund2oct.data import EyeReader
 from fund2oct.data.importing.engine import Candidate, import_eyes
+from fund2oct.data.importing.vendor import import_vendor
 from fund2oct.eye import DataError, Eye
 
 SPACING = ["--spacing-mm", "0.12", "0.02", "0.1"]
@@ -76,6 +77,16 @@ def test_a_readme_in_a_vendors_folder_is_passed_over(tmp_path, capsys):
     assert "passed over 1 file of other kinds: readme.txt" in capsys.readouterr().out
     assert main(["import", "vendor", str(folder / "readme.txt"), str(tmp_path / "b.h5")]) == 1
     assert "readme.txt: expected .vol, .e2e, .fda, .img, .dcm or DICOM, found an" in capsys.readouterr().err
+
+
+def test_a_folder_of_scans_that_cannot_be_read_is_named(tmp_path, close_folder):
+    folder = tmp_path / "exports"
+    (folder / "p12").mkdir(parents=True)
+    write_vol(folder / "good.vol")
+    close_folder("p12")
+    report = import_vendor(folder, tmp_path / "eyes.h5")
+    assert len(report.imported) == 1
+    assert report.passed_over == ["p12 (cannot be read: Permission denied)"]
 
 
 def test_an_eye_that_fails_as_nobody_thought_is_left_out_by_name(tmp_path):
