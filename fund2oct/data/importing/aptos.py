@@ -33,6 +33,9 @@ DEPTH_MM = 1.92
 """Height of a B-scan as exported."""
 SHAPE = (320, 448)
 """Rows and columns of a slice in a submission."""
+_COLUMNS = ("PID", "CF_path", "OCT_path")
+"""Columns of the challenge's tables; that of val may lack the last."""
+_OURS = {name.casefold(): name for name in _COLUMNS}
 _SIDES = {"L": "OS", "R": "OD"}
 
 
@@ -130,17 +133,22 @@ def _files(root: Path, row: dict[str, str]) -> list[Path]:
 def _read_table(table: Path) -> list[dict[str, str]]:
     try:
         with table.open(encoding="utf-8-sig", newline="") as file:
-            rows = list(csv.DictReader(file))
-            columns = set(rows[0]) if rows else set()
+            reader = csv.DictReader(file)
+            header = [name.strip() for name in reader.fieldnames or ()]
+            names = [_OURS.get(name.casefold(), name) for name in header]
+            reader.fieldnames = names
+            rows = list(reader)
     except (UnicodeDecodeError, csv.Error) as error:
         raise DataError(f"{table}: cannot be read as CSV ({error})") from error
     if not rows:
         raise DataError(f"{table}: expected a row for each eye, found none")
-    if missing := {"PID", "CF_path"} - columns:
+    needed = _COLUMNS if table.name == "train.csv" else _COLUMNS[:2]
+    if missing := [name for name in needed if name not in names]:
         raise DataError(
-            f"{table}: expected the columns PID, CF_path and OCT_path, found no {sorted(missing)}"
+            f"{table}: expected the columns PID, CF_path and OCT_path, found no {' and no '.join(missing)} "
+            f"among {', '.join(header)}"
         )
-    return [{name: (row.get(name) or "").strip() for name in ("PID", "CF_path", "OCT_path")} for row in rows]
+    return [{name: (row.get(name) or "").strip() for name in _COLUMNS} for row in rows]
 
 
 def _read_eye(

@@ -229,6 +229,18 @@ def test_the_validation_set_has_photos_alone(challenge, tmp_path):
     assert eye.fundus.shape == (48, 48, 3)
 
 
+@pytest.mark.parametrize("columns", [("PID", "CF_path", "OCT_path "), (" pid", "cf_path", "Oct_path")])
+def test_spaces_and_capitals_in_the_header_cost_no_volume(challenge, tmp_path, columns):
+    rows = [("000001", "000001-1L.jpg", "000001-1L")]
+    write_table(challenge / "train/train.csv", rows, columns)
+    import_aptos(challenge, tmp_path / "eyes.h5", SMALL)
+    eye = EyeReader(tmp_path / "eyes.h5").read("000001-1L")
+    assert eye.patient == "000001" and eye.volume is not None
+    write_table(challenge / "train/train.csv", rows, ("PID", "CF_path", "OCT"))
+    with pytest.raises(DataError, match=r"train\.csv: .* found no OCT_path among PID, CF_path, OCT"):
+        import_aptos(challenge, tmp_path / "none.h5", SMALL)
+
+
 def test_train_itself_may_be_named(challenge, tmp_path):
     assert len(import_aptos(challenge / "train", tmp_path / "eyes.h5", SMALL).imported) == 2
 
@@ -242,7 +254,9 @@ def test_folders_that_cannot_be_imported(challenge, tmp_path):
     ):
         import_aptos(challenge / "train/OCT", out)
     write_table(table, [("1", "a")], ("ID", "CF_path"))
-    with pytest.raises(DataError, match=r"train.csv: expected the columns PID, .*, found no \['PID'\]"):
+    with pytest.raises(
+        DataError, match=r"train.csv: expected the columns PID, .* found no PID and no OCT_path"
+    ):
         import_aptos(challenge, out)
     write_table(table, [])
     with pytest.raises(DataError, match=r"train.csv: expected a row for each eye, found none"):
