@@ -72,7 +72,7 @@ def import_aptos(
 
     Raises:
         DataError: if there is no such folder, its CSV cannot be read, or no eye could be imported.
-        ValueError: if ``depth_mm`` is not positive.
+        ValueError: if ``depth_mm`` is not positive, or the options say what ``scan`` and ``depth_mm`` say.
 
     Example:
         >>> Path("aptos/val/CF").mkdir(parents=True)
@@ -84,6 +84,7 @@ def import_aptos(
     if not depth_mm > 0:
         raise ValueError(f"depth_mm: expected a positive height, found {depth_mm}")
     options = options or ImportOptions(ScanOptions(shape=SHAPE))
+    _check_options(options.scan)
     options = replace(options, scan=replace(options.scan, pattern=scan))
     candidates = [
         Candidate(
@@ -114,6 +115,19 @@ def bscan_of(export: Array) -> Array:
     if rows >= BSCAN_ROWS and columns > BSCAN_COLUMNS:
         return export[:BSCAN_ROWS, -BSCAN_COLUMNS:]
     return export
+
+
+def _check_options(options: ScanOptions) -> None:
+    """Refuse what is said by ``scan`` and ``depth_mm``, or already known of the challenge's B-scans."""
+    if options.spacing_mm is not None:
+        raise ValueError(
+            f"spacing_mm: expected none for the challenge's B-scans, found {options.spacing_mm}; depth_mm "
+            "says their height, and the lines of scan their width"
+        )
+    if options.pattern is not None:
+        raise ValueError("pattern: expected none for the challenge's B-scans; scan says where they lie")
+    if options.axes is not None or options.flip:
+        raise ValueError("axes, flip: expected none for the challenge's B-scans, which are upright pictures")
 
 
 def _find_tables(folder: Path) -> list[Path]:
@@ -175,7 +189,7 @@ def _with_volume(exam: Exam, folder: Path, options: ImportOptions, depth_mm: flo
     bscans = [bscan_of(picture) for picture in pictures]
     rows, columns = options.scan.shape or bscans[0].shape
     volume = np.stack([resize(bscan, rows, columns) for bscan in bscans])
-    spacing_mm = options.scan.spacing_mm or (math.nan, depth_mm / rows, max(scan.length_mm) / columns)
+    spacing_mm = (math.nan, depth_mm / rows, max(scan.length_mm) / columns)
     history = exam.history | jpeg_history("volume", files, sum(picture.size for picture in pictures))
     return replace(exam, volume=volume, spacing_mm=spacing_mm, volume_file=str(folder), history=history)
 

@@ -152,7 +152,7 @@ def for_scanners(options: ImportOptions) -> ImportOptions:
 
 
 def read_exam(path: Path, number: int, options: ImportOptions, lines: GivenLines | None = None) -> Exam:
-    """Read a scan of a scanner's file, with a note where nobody tells where its slices lie.
+    """Read a scan of a scanner's file; notes say what nobody tells, and which options are not for it.
 
     Args:
         path: the file.
@@ -180,6 +180,8 @@ def read_exam(path: Path, number: int, options: ImportOptions, lines: GivenLines
     told = (exam.lines, lines, options.scan.pattern, options.scan.radial or None)
     if exam.volume is not None and len(exam.volume) > 1 and all(place is None for place in told):
         notes += ("does not tell where its slices lie; taken for a raster from above to below",)
+    if options.scan.axes is not None or options.scan.flip:
+        notes += ("a scanner's file tells its axes; --axes and --flip were not applied to it",)
     digest = exam.sha256 or ("" if exam.photo is None else _sha256(path))
     return replace(exam, volume_file=str(path), sha256=digest, notes=notes)
 

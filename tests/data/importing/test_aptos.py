@@ -297,6 +297,20 @@ def test_the_white_of_deeper_files_leaves_bytes_as_they_are(challenge, tmp_path)
     assert sum("--levels 0 4095 was not applied" in note for _, note in report.notes) == 2
 
 
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"spacing_mm": (1.0, 0.004, 0.01)}, "spacing_mm: expected none .*; depth_mm says their height"),
+        ({"pattern": RadialScan(6, 6.0)}, "pattern: expected none .*; scan says where they lie"),
+        ({"axes": "szx"}, "axes, flip: expected none"),
+        ({"flip": "z"}, "axes, flip: expected none"),
+    ],
+)
+def test_what_the_challenge_tells_is_no_option(challenge, tmp_path, options, message):
+    with pytest.raises(ValueError, match=message):
+        import_aptos(challenge, tmp_path / "eyes.h5", ImportOptions(ScanOptions(**options)))
+
+
 def test_real_eyes(real_data: Path, tmp_path):
     report = import_aptos(real_data / "aptos_mini", tmp_path / "eyes.h5")
     assert report.imported == ["011574-64L", "016035-63R"]
