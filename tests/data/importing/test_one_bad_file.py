@@ -10,6 +10,7 @@ from fund2oct.data import EyeReader
 from fund2oct.data.importing.assemble import ImportOptions
 from fund2oct.data.importing.engine import Candidate, import_eyes
 from fund2oct.data.importing.vendor import import_vendor
+from fund2oct.data.importing.volumes import import_volumes
 from fund2oct.data.preparing.scans import ScanOptions
 from fund2oct.eye import DataError, Eye
 
@@ -98,6 +99,17 @@ def test_a_folder_of_scans_that_cannot_be_read_is_named(tmp_path, close_folder):
     report = import_vendor(folder, tmp_path / "eyes.h5")
     assert len(report.imported) == 1
     assert report.passed_over == ["p12 (cannot be read: Permission denied)"]
+
+
+def test_want_of_memory_ends_an_import_and_is_no_damage(volume, tmp_path, monkeypatch):
+    def starved(*_, **__):
+        raise MemoryError
+
+    np.save(tmp_path / "a.npy", volume)
+    monkeypatch.setattr("numpy.load", starved)
+    options = ImportOptions(ScanOptions((0.12, 0.02, 0.1)))
+    with pytest.raises(MemoryError, match=r"a\.npy: the memory is too small to read it; free some"):
+        import_volumes(tmp_path / "a.npy", tmp_path / "eyes.h5", options)
 
 
 def test_an_eye_that_fails_as_nobody_thought_is_left_out_by_name(tmp_path):
