@@ -63,15 +63,9 @@ def test_predict_replaces_no_photo_beside_the_one_that_it_reads(
     for name in ("eye.tif", f"eye.{ending}"):
         Image.fromarray(fundus).save(tmp_path / name)
     before = contents(tmp_path)
-    command = [
-        "predict",
-        str(tiny_checkpoint),
-        str(tmp_path / "eye.tif"),
-        "--out",
-        str(tmp_path),
-        "--overwrite",
-    ]
-    assert main([*command, "--format", {"png": "hdf5", "gif": "gif"}[ending]]) == 1
+    command = ["predict", str(tiny_checkpoint), str(tmp_path / "eye.tif"), "--out", str(tmp_path)]
+    formats = {"png": "hdf5", "gif": "gif"}
+    assert main([*command, "--overwrite", "--format", formats[ending]]) == 1
     kind = f"eye.{ending}: is a {ending.upper()} picture"
     assert line_of(capfd).endswith(f"{kind} that fund2oct did not make; choose another place")
     assert contents(tmp_path) == before

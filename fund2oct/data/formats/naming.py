@@ -89,10 +89,16 @@ def plain_name(name: str) -> str:
     return unicodedata.normalize("NFC", name.replace("\\", "/").removeprefix("./")).casefold()
 
 
-def natural_order(path: Path) -> tuple[tuple[int, int | str], ...]:
-    """Sort key that puts ``slice_2`` before ``slice_10``."""
-    parts = re.split(r"(\d+)", path.name.lower())
-    return tuple((0, int(part)) if part.isdigit() else (1, part) for part in parts if part)
+def natural_order(path: Path) -> tuple[list[list[tuple[int, int | str]]], str]:
+    """Sort key that puts ``slice_2`` before ``slice_10``, also where these are folders of files.
+
+    No two paths have one key, so that the order is never the disk's.
+    """
+    names = [re.split(r"(\d+)", name.lower()) for name in path.parts]
+    order: list[list[tuple[int, int | str]]] = [
+        [(0, int(part)) if part.isdecimal() else (1, part) for part in name if part] for name in names
+    ]
+    return order, str(path)
 
 
 def check_utf8(path: Path) -> None:

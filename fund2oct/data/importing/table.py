@@ -213,8 +213,6 @@ def _read_scanned(
     exam = read_exam(file, _number_of_scan(file, eye.scan_number), options, eye.lines)
     laterality, contradictions = _side(eye, exam.laterality)
     more = [*notes, *contradictions, *exam.notes]
-    if options.scan.axes is not None or options.scan.flip:
-        more.append("a scanner's file tells its axes; --axes and --flip were not applied to it")
     if eye.lines is not None and exam.localizer is not None:
         exam = replace(exam, localizer=None, localizer_placement=Placement())
         more.append("its localizer was left out: where the table's lines lie on it is not known")

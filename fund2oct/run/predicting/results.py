@@ -134,16 +134,10 @@ class Results:
 
     def _make_intervals(self, model: VolumeModel, eye: Eye, drawn_as: str, stem: Path) -> None:
         assert self.intervals_seed is not None
-<<<<<<< HEAD
-        found = predict_intervals(model, eye, self.intervals_seed)
+        found = predict_intervals(model, replace(eye, key=drawn_as), self.intervals_seed)
         if self.figure_formats:
             figure = draw_intervals(eye, found, eye.key, self.footer_of(eye), self.theme)
             save_figures(figure, stem, self.figure_formats)
-=======
-        found = predict_intervals(model, replace(eye, key=drawn_as), self.intervals_seed)
-        figure = draw_intervals(eye, found, eye.key, self.footer_of(eye), self.theme)
-        save_figures(figure, stem, self.figure_formats)
->>>>>>> hand_fixD
         found.save(Path(f"{stem}.npz"))
 
     def _draw(self, model: VolumeModel, eye: Eye, thickness: ThicknessMap | None) -> dict[str, Figure]:
