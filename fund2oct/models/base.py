@@ -17,7 +17,7 @@ from fund2oct.data.tables.eyes import GivenLines
 from fund2oct.eye import Array, Eye, Plain
 from fund2oct.geometry import Placement
 from fund2oct.metrics.validation import ValidationMetrics
-from fund2oct.models.batch import Batch, Fake, Losses, frozen_features, prepare_batch
+from fund2oct.models.batch import Batch, Fake, Losses, prepare_batch
 from fund2oct.models.predicting.generate import predict
 from fund2oct.models.task import TASK_KEY, Task, lacking
 from fund2oct.models.training.beginning import check_same_weights, resumed, seen_in, start_from
@@ -101,17 +101,10 @@ class VolumeModel(KnowingModule):
         self.generator = self.build_generator()
         self.generator_ema = AveragedNetwork(self.generator)
         self.validation_metrics = ValidationMetrics()
+        self.note_trained()
 
     def configure_training(self) -> None:
         """Build what only training needs. It is not called when a model is loaded for use."""
-
-    def rebuilt(self) -> tuple[str, ...]:
-        """Prefixes of the names of weights that are there whenever the model is built.
-
-        They are neither saved in checkpoints nor read from them. By default these are the weights of frozen
-        :class:`fund2oct.networks.features.FeatureNetwork` parts, which come from packages.
-        """
-        return frozen_features(self)
 
     def build_generator(self) -> nn.Module:
         """Return a module called as ``generator(fundus, grid, spacing_z_mm, n_depth, rng=noise)``."""
@@ -289,6 +282,7 @@ class VolumeModel(KnowingModule):
             with values_of_a_file(self.from_file):
                 self.configure_model()
                 self.configure_training()
+            self.note_trained()
             if self.from_file:  # load_model left it in evaluation mode
                 self.train()
             set_recompute(self, self.recompute)
@@ -329,22 +323,15 @@ class VolumeModel(KnowingModule):
         states = checkpoint.get("callbacks", {})
         states.update({name: without_strange_paths(state) for name, state in states.items()})
         own, saved, rebuilt = self.state_dict(), checkpoint["state_dict"], self.rebuilt_names()
-        # What was built stays, but where the file holds it too.
+        # What was built stays, but where the file holds it too. What only a training builds is left out.
         checkpoint["state_dict"] = {name: value for name, value in own.items() if name in rebuilt} | {
             name: value for name, value in saved.items() if name.partition(".")[0] in self._modules
         }
         check_same_weights(checkpoint.get("hyper_parameters", {}), self, rebuilt - saved.keys())
+        if not checkpoint.get("with_encoder"):  # in which what comes along was published with the rest
+            self.note_read(rebuilt & saved.keys())
         about = checkpoint[TASK_KEY]
         task = Task.from_dict(about["task"]) if about["task"] else None
         seen = resumed(seen_in(about), self.task.seen if self.task else self.seen_eyes)
         self.check_same_training(checkpoint, task)
         self.task, self.seen_eyes = task, seen
-
-    def rebuilt_names(self) -> set[str]:
-        """Names of the weights that come along each time the model is built, see :meth:`rebuilt`."""
-        beginnings = self.rebuilt()
-        return {
-            name
-            for name in self.state_dict()
-            if name.replace("generator_ema.module.", "generator.", 1).startswith(beginnings)
-        }
