@@ -325,7 +325,9 @@ class VolumeModel(KnowingModule):
         own, saved, rebuilt = self.state_dict(), checkpoint["state_dict"], self.rebuilt_names()
         # What was built stays, but where the file holds it too. What only a training builds is left out.
         checkpoint["state_dict"] = {name: value for name, value in own.items() if name in rebuilt} | {
-            name: value for name, value in saved.items() if name.partition(".")[0] in self._modules
+            name: value
+            for name, value in saved.items()
+            if name in own or name.partition(".")[0] in self._modules
         }
         check_same_weights(checkpoint.get("hyper_parameters", {}), self, rebuilt - saved.keys())
         if not checkpoint.get("with_encoder"):  # in which what comes along was published with the rest

@@ -15,6 +15,7 @@ from fund2oct.models.published.files import write_published
 from fund2oct.networks.features import FeatureNetwork
 from fund2oct.networks.foundation.backbone import Backbone
 from fund2oct.networks.noise import NoiseSource
+from fund2oct.run.resuming import check_resumable
 
 SHAPE = (6, 32, 48)
 
@@ -274,6 +275,51 @@ def test_what_was_trained_once_stays_in_the_checkpoint(from_start, trained, held
     trainer(2).fit(again, datamodule=data, ckpt_path=path)
     others = made.generator.others.state_dict()
     assert all(torch.equal(others[name], one) for name, one in again.generator.others.state_dict().items())
+
+
+class Weighing(VoxelGAN):
+    """A model with a weight and a buffer of its own, which lie in none of its networks."""
+
+    def __init__(self, shape: tuple[int, int, int], **options):
+        super().__init__(shape, **options)
+        self.log_sigma = nn.Parameter(torch.zeros(1))
+        self.register_buffer("n_seen", torch.zeros(1, dtype=torch.long))
+
+    def generator_losses(self, batch, fake):
+        self.n_seen += len(batch["key"])
+        losses = super().generator_losses(batch, fake)
+        return {name: loss * (-self.log_sigma[0]).exp() + self.log_sigma[0] for name, loss in losses.items()}
+
+    def configure_optimizers(self):
+        return torch.optim.Adam([*self.generator.parameters(), self.log_sigma], self.learning_rate)
+
+
+def test_weights_that_lie_on_the_model_itself_come_back(tiny_eyes, tmp_path):
+    def model():
+        return Weighing(SHAPE, channels=(8, 8, 16), weights={"l1": 1.0})
+
+    made = model()
+    path = write_checkpoint(tmp_path / "model.ckpt", made, tiny_eyes)
+    assert made.log_sigma.item() != 0 and made.n_seen.item() == 2
+    (tmp_path / "published").mkdir()
+    write_published(load_model(path, Weighing), tmp_path / "published", {})
+    for where in (path, tmp_path / "published"):
+        loaded = load_model(where, Weighing)
+        assert torch.equal(loaded.log_sigma, made.log_sigma) and torch.equal(loaded.n_seen, made.n_seen)
+    trainer = pl.Trainer(
+        accelerator="cpu", devices=1, max_steps=2, limit_val_batches=0, logger=False,
+        enable_checkpointing=False, enable_progress_bar=False, enable_model_summary=False,
+    )  # fmt: skip
+    again = model()
+    check_resumable(path, again, trainer)
+    trainer.fit(again, datamodule=FundusOCTDataModule(str(tiny_eyes), batch_size=2), ckpt_path=path)
+    assert trainer.global_step == 2 and again.n_seen.item() == 4
+    assert again.log_sigma.item() != made.log_sigma.item() != 0
+    contents = torch.load(path, weights_only=True)
+    contents["state_dict"]["log_tau"] = torch.zeros(1)  # of another version of the class
+    torch.save(contents, tmp_path / "other.ckpt")
+    with pytest.raises(CheckpointError, match=r"other.ckpt: holds another network than the experiment"):
+        check_resumable(tmp_path / "other.ckpt", model(), trainer)
 
 
 def test_of_several_classes_each_checkpoint_takes_its_own(checkpoint, tiny_eyes, tmp_path):
