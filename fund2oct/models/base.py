@@ -19,8 +19,8 @@ from fund2oct.geometry import Placement
 from fund2oct.metrics.validation import ValidationMetrics
 from fund2oct.models.batch import Batch, Fake, Losses, prepare_batch
 from fund2oct.models.predicting.generate import predict
-from fund2oct.models.task import TASK_KEY, Task, lacking
-from fund2oct.models.training.beginning import check_same_weights, resumed, seen_in, start_from
+from fund2oct.models.task import TASK_KEY, tells
+from fund2oct.models.training.beginning import check_same_weights, start_from
 from fund2oct.models.training.finite import NotFiniteError, advice, first_not_finite
 from fund2oct.models.training.going_on import eyes_of_a_step
 from fund2oct.models.training.knowing import KnowingModule
@@ -283,6 +283,7 @@ class VolumeModel(KnowingModule):
                 self.configure_model()
                 self.configure_training()
             self.note_trained()
+            self._goes_on_from = None  # of a training that ended before it had begun
             if self.from_file:  # load_model left it in evaluation mode
                 self.train()
             set_recompute(self, self.recompute)
@@ -293,9 +294,11 @@ class VolumeModel(KnowingModule):
                 if isinstance(metric, Metric):
                     metric.reset()
         data = getattr(self.trainer, "datamodule", None)
-        # Photos alone, or unpaired, are no translation yet; where it lacks something, its loaders are asked.
+        if not tells(data):
+            return  # its loaders are asked when the training begins
+        # Photos alone, or unpaired, are no translation yet.
         pairs = getattr(data, "content", "pairs") == "pairs"
-        if pairs and not lacking(data) and (stage == "fit" or self.task is None):
+        if pairs and (stage == "fit" or self.task is None):
             self.learn_task(data)
         if stage == "fit":
             self.remember(self.task if pairs else data)
@@ -332,8 +335,4 @@ class VolumeModel(KnowingModule):
         check_same_weights(checkpoint.get("hyper_parameters", {}), self, rebuilt - saved.keys())
         if not checkpoint.get("with_encoder"):  # in which what comes along was published with the rest
             self.note_read(rebuilt & saved.keys())
-        about = checkpoint[TASK_KEY]
-        task = Task.from_dict(about["task"]) if about["task"] else None
-        seen = resumed(seen_in(about), self.task.seen if self.task else self.seen_eyes)
-        self.check_same_training(checkpoint, task)
-        self.task, self.seen_eyes = task, seen
+        self.go_on_from(checkpoint)
