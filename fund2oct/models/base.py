@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 from PIL import Image
 from torch import Tensor, nn
@@ -74,6 +74,9 @@ class VolumeModel(KnowingModule):
         torch.Size([1, 1, 6, 32, 48])
     """
 
+    generator_class: ClassVar[type[nn.Module]] = nn.Module
+    """What :meth:`build_generator` has to return. A class that asks or trains parts of it names its own."""
+
     def __init__(
         self,
         shape: tuple[int, int, int],
@@ -95,10 +98,18 @@ class VolumeModel(KnowingModule):
         """The checkpoint that the hyper-parameters were read from, which then name nothing to import."""
 
     def configure_model(self) -> None:
-        """Build the networks that prediction and validation need."""
+        """Build the networks that prediction and validation need; refuse a generator of another kind."""
         if hasattr(self, "generator_ema"):
             return
-        self.generator = self.build_generator()
+        built = self.build_generator()
+        if not isinstance(built, self.generator_class):
+            wanted = f"{self.generator_class.__module__}.{self.generator_class.__qualname__}"
+            raise ValueError(
+                f"{type(self).__name__}.build_generator: expected a {wanted}, neither compiled nor wrapped, "
+                f"found a {type(built).__name__}; put networks of your own into one, or subclass VolumeGAN "
+                "or VolumeModel, which take any module"
+            )
+        self.generator = built
         self.generator_ema = AveragedNetwork(self.generator)
         self.validation_metrics = ValidationMetrics()
         self.note_trained()
