@@ -171,13 +171,14 @@ def find_place(model: Any, fundus: Array, placement: Placement, scan: ScanPatter
         return placement
     model.configure_model()
     network = model.generator_ema.module
-    assert isinstance(network, SurfacePredictor) and network.registration is not None
-    if not network.registration.active:
+    registering = network.registration if isinstance(network, SurfacePredictor) else None
+    # A generator of the user's own may have been built without it.
+    if registering is None or not registering.active:
         return placement
     n_ascans, device = model.shape[2], next(network.parameters()).device
     grid = placement.to_grid(scan.coordinates(int(n_ascans), device))[None]
     with torch.inference_mode():
-        correction = network.registration(network.encoder(photo_tensor(fundus).to(device)), grid)
+        correction = registering(network.encoder(photo_tensor(fundus).to(device)), grid)
     found: Placement = correction.moved_placement(placement)
     return found
 
