@@ -14,6 +14,7 @@ from omegaconf import OmegaConf
 from PIL import Image
 
 from fund2oct.data import Eye, EyeReader, EyeWriter, FundusOCTDataModule
+from fund2oct.eye import GENERATED
 from fund2oct.models import load_model
 from fund2oct.models.predicting.generate import generate
 from fund2oct.models.thickness import predict_thickness, save_thickness
@@ -44,7 +45,7 @@ def main(run: Path, key: str = "") -> None:
                 Eye(
                     key=key, patient=key, laterality=eye.laterality, diagnosis=eye.diagnosis,
                     fundus=eye.fundus, volume=volume, pose_um=pose_um, scan=eye.scan,
-                    placement=eye.placement, spacing_mm=eye.spacing_mm,
+                    placement=eye.placement, spacing_mm=eye.spacing_mm, source=GENERATED,
                 )
             )  # fmt: skip
         thickness = predict_thickness(model, eye.fundus, eye.placement, eye.scan)

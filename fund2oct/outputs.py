@@ -59,7 +59,7 @@ def check_files(
         inputs: what the call reads. None of it is replaced, whatever ``overwrite`` says, nor what is
             another name (a link) of it.
         kind: what :func:`fund2oct.file_kinds.kind_of` says of files that may be replaced, or its beginning;
-            empty for what ``why_not`` lets through.
+            empty for any kind that ``why_not`` lets through.
         why_not: says why a file is no result of an earlier call, and may not be replaced; empty where it is
             one.
 
@@ -84,7 +84,7 @@ def check_files(
             raise OutputError(f"{path}: is a folder, expected the name of a file to make")
     check_inputs(there, inputs)
     for path in there:
-        if overwrite and not kind and path.is_file() and (reason := why_not(path)):
+        if overwrite and path.is_file() and (reason := why_not(path)):
             raise OutputError(f"{path}: {reason}; choose another place")
     if there and not overwrite:
         verb = "exists" if len(there) == 1 else "exist"

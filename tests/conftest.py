@@ -1,5 +1,6 @@
 """Fixtures shared by the whole suite."""
 
+import errno
 import math
 import os
 from collections.abc import Callable, Generator, Iterator
@@ -191,6 +192,25 @@ def make_file(tmp_path: Path, make_eye: Callable[..., Eye]) -> Callable[..., Pat
         return write_eyes(tmp_path / name, (make_eye(number, **changes) for number in range(n_eyes)))
 
     return make
+
+
+@pytest.fixture
+def close_folder(monkeypatch: pytest.MonkeyPatch) -> Callable[[str], None]:
+    """Makes folders of a name unreadable, also for the superuser, whom tests may run as."""
+
+    def close(name: str) -> None:
+        def closed(listed: Callable[..., Any]) -> Callable[..., Any]:
+            def listing(path: Any = ".") -> Any:
+                if not isinstance(path, int) and Path(os.fsdecode(path)).name == name:
+                    raise PermissionError(errno.EACCES, "Permission denied", os.fsdecode(path))
+                return listed(path)
+
+            return listing
+
+        monkeypatch.setattr(Path, "iterdir", closed(Path.iterdir))
+        monkeypatch.setattr("os.scandir", closed(os.scandir))
+
+    return close
 
 
 @pytest.fixture(scope="session")

@@ -21,8 +21,10 @@ class MemoryCallback(pl.Callback):
     """Say before a training how much memory it will need, and warn where a GPU has less.
 
     It is an estimate, see ``step_memory`` in ``fund2oct/models/training/memory.py``. It is made of the
-    ``train_dataset`` and ``batch_size`` of a datamodule; without them nothing is said. Of a step that cannot
-    be run on tensors without values it is said that it was not estimated.
+    ``train_dataset`` and ``batch_size`` of a datamodule; without them nothing is said. It changes nothing of
+    the training: a step is run on a copy of the model, which has no trainer. Of a step that asks for the
+    trainer or its optimisers, or cannot be run on tensors without values, it is said that it was not
+    estimated.
 
     Example:
         >>> need = StepMemory(weights=2**28, training=2**27, step=2**30)  # bytes, as it estimates them

@@ -22,6 +22,8 @@ from fund2oct.stopping import Stopped, Terminated, signals_raise, want_of_memory
 Command = Callable[[argparse.Namespace], int]
 
 _FORMAT_WARNING = warnings.formatwarning
+_READER_GONE = 141
+"""Status of a command whose output nobody reads any more before its result is known: 128 and SIGPIPE."""
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -43,6 +45,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
             # Names of files need not be UTF-8, and are shown all the same, as on standard error.
             sys.stdout.reconfigure(errors="backslashreplace")
     command: Command = options.command
+    status = _READER_GONE
     try:
         with (
             signals_raise() if options.from_shell else nullcontext(),
@@ -54,7 +57,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except BrokenPipeError:
         # Whoever read the output has read enough, as in fund2oct info FILE.h5 | head.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return 0
+        return status
     except (ValueError, OSError, ImportError, MemoryError) as error:
         if options.debug:
             raise

@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import json
 import os
+import shlex
 import sys
 from pathlib import Path
 from typing import Any, NoReturn
@@ -228,7 +229,7 @@ def _tell_where(run: Path) -> None:
     checkpoint = last_checkpoint(run)
     if checkpoint is not None:
         suggest(_after_training(checkpoint))
-    say(f"      tensorboard --logdir {run.parent}")
+    say(f"      tensorboard --logdir {shlex.quote(str(run.parent))}")
 
 
 def _after_training(checkpoint: Path) -> list[str]:
@@ -303,7 +304,8 @@ def _predict(options: argparse.Namespace) -> int:
             raise ValueError(f"predict: expected photos after the model {checkpoint}")
     if options.placement == "photo" and options.fovea:
         raise ValueError("predict: expected --fovea or --placement photo, found both")
-    placement = placement_option(options, tuple(options.fovea or (0.0, 0.0)))
+    told = options.fovea or options.placement == "photo" or options.half_width_mm is not None
+    placement = placement_option(options, tuple(options.fovea or (0.0, 0.0))) if told else None
     done = predict(
         checkpoint,
         photos,

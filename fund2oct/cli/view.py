@@ -46,5 +46,5 @@ def _view(options: argparse.Namespace) -> int:
     report = write_page(
         options.files, options.out, options.keys, options.eyes, options.width, options.quality
     )
-    say(*report.lines(), f"Open it in a browser: file://{Path(options.out).resolve()}")
+    say(*report.lines(), f"Open it in a browser: {Path(options.out).resolve().as_uri()}")
     return 0

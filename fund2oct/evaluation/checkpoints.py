@@ -296,5 +296,7 @@ def _unique_name(checkpoint: Path, taken: Mapping[str, Any]) -> str:
     # runs/pix2vol/003/checkpoints/last.ckpt says more by its experiment than by its file.
     parents = checkpoint.resolve().parents
     named = parents[0].name == "checkpoints" and len(parents) > 2
-    name = f"{parents[2].name} {parents[1].name}" if named else checkpoint.stem
+    # A published folder has no ending: what follows a dot is of its name.
+    own = checkpoint.stem if checkpoint.is_file() else checkpoint.absolute().name
+    name = f"{parents[2].name} {parents[1].name}" if named else own
     return name if name not in taken else f"{name} ({len(taken) + 1})"

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import inspect
 import math
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from itertools import chain
 from typing import Any
 
 import torch
@@ -20,6 +21,7 @@ from fund2oct.geometry import ScanPattern
 from fund2oct.metrics import Findings
 from fund2oct.models import Batch, VolumeModel
 from fund2oct.models.batch import eye_of, to_device
+from fund2oct.models.training.optimisation import as_list
 
 Measure = Callable[[Findings, Findings], float]
 """A function ``measure(fake, real)`` that gets the :class:`fund2oct.metrics.Findings` in the generated and in
@@ -95,24 +97,30 @@ class LoadedEyes:
     """The test eyes of a datamodule of the user's own, see :class:`fund2oct.evaluation.compare.EyeSet`.
 
     Args:
-        datamodule: its ``test_dataloader()`` gives the eyes in the same order each time.
+        datamodule: its ``test_dataloader()`` gives the eyes in the same order each time; a list of loaders is
+            taken one after the other.
         device: where the answers are drawn.
     """
 
     def __init__(self, datamodule: Any, device: torch.device) -> None:
-        self._loader, self._device = datamodule.test_dataloader(), device
-        dataset = getattr(self._loader, "dataset", None)
+        found = datamodule.test_dataloader()
+        self._loaders = [*found.values()] if isinstance(found, Mapping) else as_list(found)
+        self._device = device
+        dataset = getattr(self._loaders[0], "dataset", None)
         self.scan: ScanPattern | None = getattr(datamodule, "scan", getattr(dataset, "scan", None))
-        batches = [(batch["key"], _texts(batch.get("patient", batch["key"]))) for batch in self._loader]
+        batches = [(batch["key"], _texts(batch.get("patient", batch["key"]))) for batch in self._loaded()]
         self.keys = tuple(key for keys, _ in batches for key in keys)
         self.patients = tuple(one_name_each([patient for _, patients in batches for patient in patients]))
         self.n_batches = len(batches)
         self.has_rescan = False
         self.notes = one_patient_note(self.patients)
 
+    def _loaded(self) -> Iterator[Batch]:
+        return chain.from_iterable(self._loaders)
+
     def batches(self) -> Iterator[Batch]:
         """All eyes."""
-        for batch in self._loader:
+        for batch in self._loaded():
             diagnosis = _texts(batch.get("diagnosis", [""] * len(batch["key"])))
             yield VolumeModel.prepare(to_device(batch, self._device) | {"diagnosis": diagnosis})
 
@@ -138,7 +146,7 @@ class LoadedEyes:
     def _photos(self) -> dict[str, dict[str, Tensor]]:
         photos: list[dict[str, Tensor]] = []
         sides: list[str] = []
-        for batch in self._loader:
+        for batch in self._loaded():
             shape = len(batch["fundus"]), 1, *batch["fundus"].shape[-2:]
             masks = [name for name, value in batch.items() if getattr(value, "shape", None) == shape]
             names = ["fundus", "grid", *masks]

@@ -39,7 +39,7 @@ class ScanPattern(ABC):
         ...     radii_mm: tuple[float, ...] = (1.0, 2.0)
         ...     def points(self, along):
         ...         arc = torch.stack([(math.pi * along).cos(), (math.pi * along).sin()], -1)
-        ...         return torch.tensor(self.radii_mm)[:, None, None] * arc
+        ...         return along.new_tensor(self.radii_mm)[:, None, None] * arc
         >>> Arcs().coordinates(5).shape
         torch.Size([2, 5, 2])
         >>> [round(length, 2) for length in Arcs().length_mm]

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 from PIL import Image
 from torch import Tensor, nn
@@ -17,10 +17,10 @@ from fund2oct.data.tables.eyes import GivenLines
 from fund2oct.eye import Array, Eye, Plain
 from fund2oct.geometry import Placement
 from fund2oct.metrics.validation import ValidationMetrics
-from fund2oct.models.batch import Batch, Fake, Losses, frozen_features, prepare_batch
+from fund2oct.models.batch import Batch, Fake, Losses, prepare_batch
 from fund2oct.models.predicting.generate import predict
-from fund2oct.models.task import TASK_KEY, Task, lacking
-from fund2oct.models.training.beginning import check_same_weights, resumed, seen_in, start_from
+from fund2oct.models.task import TASK_KEY, tells
+from fund2oct.models.training.beginning import check_same_weights, start_from
 from fund2oct.models.training.finite import NotFiniteError, advice, first_not_finite
 from fund2oct.models.training.going_on import eyes_of_a_step
 from fund2oct.models.training.knowing import KnowingModule
@@ -74,6 +74,9 @@ class VolumeModel(KnowingModule):
         torch.Size([1, 1, 6, 32, 48])
     """
 
+    generator_class: ClassVar[type[nn.Module]] = nn.Module
+    """What :meth:`build_generator` has to return. A class that asks or trains parts of it names its own."""
+
     def __init__(
         self,
         shape: tuple[int, int, int],
@@ -95,23 +98,24 @@ class VolumeModel(KnowingModule):
         """The checkpoint that the hyper-parameters were read from, which then name nothing to import."""
 
     def configure_model(self) -> None:
-        """Build the networks that prediction and validation need."""
+        """Build the networks that prediction and validation need; refuse a generator of another kind."""
         if hasattr(self, "generator_ema"):
             return
-        self.generator = self.build_generator()
+        built = self.build_generator()
+        if not isinstance(built, self.generator_class):
+            wanted = f"{self.generator_class.__module__}.{self.generator_class.__qualname__}"
+            raise ValueError(
+                f"{type(self).__name__}.build_generator: expected a {wanted}, neither compiled nor wrapped, "
+                f"found a {type(built).__name__}; put networks of your own into one, or subclass VolumeGAN "
+                "or VolumeModel, which take any module"
+            )
+        self.generator = built
         self.generator_ema = AveragedNetwork(self.generator)
         self.validation_metrics = ValidationMetrics()
+        self.note_trained()
 
     def configure_training(self) -> None:
         """Build what only training needs. It is not called when a model is loaded for use."""
-
-    def rebuilt(self) -> tuple[str, ...]:
-        """Prefixes of the names of weights that are there whenever the model is built.
-
-        They are neither saved in checkpoints nor read from them. By default these are the weights of frozen
-        :class:`fund2oct.networks.features.FeatureNetwork` parts, which come from packages.
-        """
-        return frozen_features(self)
 
     def build_generator(self) -> nn.Module:
         """Return a module called as ``generator(fundus, grid, spacing_z_mm, n_depth, rng=noise)``."""
@@ -289,6 +293,8 @@ class VolumeModel(KnowingModule):
             with values_of_a_file(self.from_file):
                 self.configure_model()
                 self.configure_training()
+            self.note_trained()
+            self._goes_on_from = None  # of a training that ended before it had begun
             if self.from_file:  # load_model left it in evaluation mode
                 self.train()
             set_recompute(self, self.recompute)
@@ -299,9 +305,11 @@ class VolumeModel(KnowingModule):
                 if isinstance(metric, Metric):
                     metric.reset()
         data = getattr(self.trainer, "datamodule", None)
-        # Photos alone, or unpaired, are no translation yet; where it lacks something, its loaders are asked.
+        if not tells(data):
+            return  # its loaders are asked when the training begins
+        # Photos alone, or unpaired, are no translation yet.
         pairs = getattr(data, "content", "pairs") == "pairs"
-        if pairs and not lacking(data) and (stage == "fit" or self.task is None):
+        if pairs and (stage == "fit" or self.task is None):
             self.learn_task(data)
         if stage == "fit":
             self.remember(self.task if pairs else data)
@@ -329,22 +337,13 @@ class VolumeModel(KnowingModule):
         states = checkpoint.get("callbacks", {})
         states.update({name: without_strange_paths(state) for name, state in states.items()})
         own, saved, rebuilt = self.state_dict(), checkpoint["state_dict"], self.rebuilt_names()
-        # What was built stays, but where the file holds it too.
+        # What was built stays, but where the file holds it too. What only a training builds is left out.
         checkpoint["state_dict"] = {name: value for name, value in own.items() if name in rebuilt} | {
-            name: value for name, value in saved.items() if name.partition(".")[0] in self._modules
+            name: value
+            for name, value in saved.items()
+            if name in own or name.partition(".")[0] in self._modules
         }
         check_same_weights(checkpoint.get("hyper_parameters", {}), self, rebuilt - saved.keys())
-        about = checkpoint[TASK_KEY]
-        task = Task.from_dict(about["task"]) if about["task"] else None
-        seen = resumed(seen_in(about), self.task.seen if self.task else self.seen_eyes)
-        self.check_same_training(checkpoint, task)
-        self.task, self.seen_eyes = task, seen
-
-    def rebuilt_names(self) -> set[str]:
-        """Names of the weights that come along each time the model is built, see :meth:`rebuilt`."""
-        beginnings = self.rebuilt()
-        return {
-            name
-            for name in self.state_dict()
-            if name.replace("generator_ema.module.", "generator.", 1).startswith(beginnings)
-        }
+        if not checkpoint.get("with_encoder"):  # in which what comes along was published with the rest
+            self.note_read(rebuilt & saved.keys())
+        self.go_on_from(checkpoint)

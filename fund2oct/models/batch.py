@@ -211,7 +211,7 @@ def some_slices(batch: Batch, chosen: Tensor) -> Batch:
 
 
 def frozen_features(model: nn.Module) -> tuple[str, ...]:
-    """Beginnings of the names of a model's weights that lie outside a checkpoint, and are not trained.
+    """Beginnings of the names of the weights of networks of others that are not trained now.
 
     Of a network of which a part is trained on, these are the names of the weights that are not, and of the
     buffers, such as batch statistics, of modules of which no weight is.
@@ -228,3 +228,12 @@ def frozen_features(model: nn.Module) -> tuple[str, ...]:
                     found += [f"{inner}.{buffer}" for buffer, _ in module.named_buffers(recurse=False)]
             found += [f"{name}.{weight}" for weight in rest]
     return tuple(found)
+
+
+def trained_features(model: nn.Module) -> set[str]:
+    """Names of the weights of networks of others that are trained now, and of the buffers beside them."""
+    theirs = tuple(
+        f"{name}." for name, part in model.named_modules() if isinstance(part, FeatureNetwork | Backbone)
+    )
+    frozen = frozen_features(model)
+    return {name for name in model.state_dict() if name.startswith(theirs) and not name.startswith(frozen)}

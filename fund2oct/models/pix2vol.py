@@ -117,8 +117,8 @@ class Pix2Vol(VolumeGAN):
         torch.Size([1, 1, 6, 32, 48])
     """
 
-    encodes_photos = True
-    draws_surfaces = True
+    encodes_photos = draws_surfaces = True
+    generator_class = LayeredGenerator
     without_end = "leave adversarial and spread out of the weights, to train the anatomy alone"
 
     def __init__(

@@ -123,6 +123,7 @@ class SurfaceModel(VolumeModel):
     draws_volumes = False
     encodes_photos = True
     monitored = "val/thickness/error_um"
+    generator_class = SurfacePredictor
 
     def __init__(
         self,

@@ -58,29 +58,47 @@ def lacking(data: Any) -> list[str]:
     return [name for name in _ASKED if not hasattr(data, name)]
 
 
+def tells(datamodule: Any) -> bool:
+    """Whether a datamodule tells itself what a model has to know; else the datasets of its loaders are asked.
+
+    One of photos or volumes alone tells which eyes it has, if anything: a translation is not trained on it.
+    """
+    return getattr(datamodule, "content", "pairs") != "pairs" or not lacking(datamodule)
+
+
 _ASKED = ("shape", "fundus_px", "scan", "spacing_mm", "poses", "seen")
 
 
-def seen_by(data: Any, val: Any = None) -> SeenEyes:
+def seen_by(data: Any, vals: Sequence[Any] = ()) -> SeenEyes:
     """The eyes that a training sees.
 
     Args:
         data: a datamodule, or the dataset to train on.
-        val: the dataset to validate on, where it is one of its own.
+        vals: the datasets to validate on, where they are ones of their own.
     """
     seen: SeenEyes = data.seen()
-    if hasattr(val, "seen"):
-        seen = replace(seen, parts={**seen.parts, "val": val.seen().parts["train"]})
+    if told := [val.seen() for val in vals if hasattr(val, "seen")]:
+        names = tuple(name for one in told for name in one.parts["train"])
+        seen = replace(seen, parts={**seen.parts, "val": names})
     return seen
 
 
-def _check_others(told: Conditions, data: Any, val: Any, seen: SeenEyes) -> None:
+def eyes_of(about: Any, vals: Sequence[Any] = ()) -> SeenEyes | None:
+    """The same of a task too; None of data that do not say which eyes they have."""
+    if isinstance(about, Task):
+        return about.seen
+    return seen_by(about, vals) if hasattr(about, "seen") else None
+
+
+def _check_others(told: Conditions, data: Any, vals: Sequence[Any], path: str) -> None:
     """Refuse eyes to validate or to test on that would end the training, or cost its report, much later."""
     if hasattr(data, "metadata_of_others"):
-        told.check(data.metadata_of_others(), seen.path)
-    if hasattr(val, "seen") and hasattr(val, "metadata"):
-        keys = [eye.key for eye in seen.parts["val"]]
-        told.check(dict(zip(keys, val.metadata(), strict=False)), val.seen().path)
+        told.check(data.metadata_of_others(), path)
+    for val in vals:
+        if hasattr(val, "seen") and hasattr(val, "metadata"):
+            seen: SeenEyes = val.seen()
+            keys = [eye.key for eye in seen.parts["train"]]
+            told.check(dict(zip(keys, val.metadata(), strict=False)), seen.path)
 
 
 @dataclass(frozen=True)
@@ -136,7 +154,7 @@ class Task:
 
         Args:
             data: a :class:`TrainingData`, such as a :class:`fund2oct.data.FundusOCTDataModule` that was set
-                up; or a tuple of the datasets of training and validation, of which the first is one.
+                up; or a tuple of the datasets to train and to validate on, of which the first is one.
             shape: numbers of slices, rows and A-scans ``(S, Z, X)`` of the model's volumes.
             conditions: names of the scalars that the model is told.
 
@@ -147,7 +165,7 @@ class Task:
             ValueError: if something is missing, or its volumes have another shape, or no training eye has a
                 condition, or that of an eye cannot be read.
         """
-        data, val = data if isinstance(data, tuple) else (data, None)
+        data, *vals = data if isinstance(data, tuple) else (data,)
         missing = lacking(data)
         if missing:
             raise ValueError(
@@ -174,7 +192,7 @@ class Task:
                 f"of A-scans in millimetres, the last two positive, found {(s, z, x)}"
             )
         preparation = getattr(data, "preparation", Preparation())
-        poses, seen = PoseModel.fit(data.poses()), seen_by(data, val)
+        poses, seen = PoseModel.fit(data.poses()), seen_by(data, vals)
         simulated = bool(getattr(data, "simulated", False))
         real = bool(getattr(data, "real", not simulated))
         if conditions and not hasattr(data, "metadata"):
@@ -183,7 +201,7 @@ class Task:
             )
         told = Conditions.of(conditions, data.metadata() if conditions else ())
         if conditions:
-            _check_others(told, data, val, seen)
+            _check_others(told, data, vals, seen.path)
         return cls(data.scan, (s, z, x), data.fundus_px, poses, preparation, seen, simulated, real, told)
 
     def for_publishing(self) -> Task:

@@ -41,7 +41,8 @@ def check_resumable(path: str | Path, model: VolumeModel, trainer: pl.Trainer) -
     wanted, saved = _shapes(model.state_dict()), _shapes(checkpoint["state_dict"])
     rebuilt, parts = model.rebuilt_names(), dict(model.named_children())
     lacking = any(saved.get(name) != shape for name, shape in wanted.items() if name not in rebuilt)
-    left = any(name not in wanted for name in saved if name.partition(".")[0] in parts)
+    # A name without a dot is that of a weight that lies directly on the model.
+    left = any(name not in wanted for name in saved if name.partition(".")[0] in parts or "." not in name)
     if lacking or left:
         different = different_arguments(checkpoint["hyper_parameters"], model.hparams)
         missing = getattr(model, "for_want_of", "")

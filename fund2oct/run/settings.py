@@ -9,6 +9,7 @@ from typing import Any
 
 import pytorch_lightning as pl
 
+from fund2oct.data import FundusOCTDataModule, UnpairedDataModule
 from fund2oct.run.config import ConfigError, nearest
 
 _OURS = {
@@ -18,8 +19,18 @@ _OURS = {
     "devices",
 }
 """Keys of the trainer that a model which steps its optimisers itself never asks for."""
+_NOT_OF_A_RUN = {
+    "default_root_dir": "all lies in the folder of the run; choose it by --out",
+    "limit_test_batches": "the report of a training reads the test eyes by itself; set report.n_eyes, or "
+    "data.init_args.test_fraction=0 for no report",
+    "limit_predict_batches": "a training predicts nothing; leave it out",
+    "barebones": "without checkpoints and logs nothing is left of a run; leave it out",
+}
+"""Keys of the trainer that a training with a folder of its own never asks for, or cannot do with."""
 _WHOLE = ("bf16-true", "16-true", "64-true", "64")
 """Precisions in which Lightning would turn all of a batch into other numbers."""
+_OF_FILES = (FundusOCTDataModule, UnpairedDataModule)
+"""Data whose loaders have an order of their own, in whose place Lightning cannot put another."""
 _SECTION = ("class_path", "init_args", "dict_kwargs")
 
 
@@ -37,14 +48,16 @@ def check_sections(config: dict[str, Any], run_is_given: bool) -> None:
         for key in config.get(name, {}):
             if key not in _SECTION:
                 raise ConfigError(f"configuration: {name}.{key}: unknown key{nearest(key, _SECTION)}")
-    if run_is_given and config["trainer"].get("default_root_dir") is not None:
-        raise ConfigError(
-            "configuration: trainer.default_root_dir: all lies in the folder of the run; choose it by --out"
-        )
+    for key, instead in _NOT_OF_A_RUN.items() if run_is_given else ():
+        given = config["trainer"].get(key)
+        if given is not None and given is not False:  # 0 batches are not nothing
+            raise ConfigError(f"configuration: trainer.{key}: {instead}")
 
 
-def check_trainer(config: dict[str, Any], model: pl.LightningModule) -> None:
-    """Refuse what a training would not do, or a model that steps by itself.
+def check_trainer(
+    config: dict[str, Any], model: pl.LightningModule, datamodule: pl.LightningDataModule
+) -> None:
+    """Refuse what a training would not do, or a model that steps by itself, or data in an order of their own.
 
     Raises:
         ConfigError: naming the key or the value to use instead.
@@ -55,6 +68,12 @@ def check_trainer(config: dict[str, Any], model: pl.LightningModule) -> None:
             f"configuration: trainer.precision: expected 32-true, bf16-mixed or 16-mixed, found {precision}: "
             "batches are bytes until they are on the device, and what is measured needs 32 bits; set "
             "trainer.precision=bf16-mixed"
+        )
+    if config["trainer"].get("overfit_batches") and isinstance(datamodule, _OF_FILES):
+        raise ConfigError(
+            f"configuration: trainer.overfit_batches: {type(datamodule).__name__} orders its eyes itself; "
+            "name the few to learn in its split, as in data.init_args.split={train: [KEY], val: [KEY]}; "
+            "trainer.limit_train_batches shortens an epoch"
         )
     if model.automatic_optimization:
         return

@@ -254,7 +254,7 @@ def _build(config: dict[str, Any], run: Path | None) -> LightningCLI:
         )
     except (ArgumentError, TypeError, ValueError, MisconfigurationException) as error:
         raise ConfigError(f"configuration: {explain(error)}") from error
-    check_trainer(config, cli.model)
+    check_trainer(config, cli.model, cli.datamodule)
     return cli
 
 

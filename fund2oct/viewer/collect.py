@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from fund2oct.by_path import listed
 from fund2oct.data import EyeReader
 from fund2oct.data.preparing.surfaces import searched_fields
-from fund2oct.eye import SEARCHED, DataError, Eye, some_of
+from fund2oct.eye import GENERATED, SEARCHED, DataError, Eye, some_of
 
 if TYPE_CHECKING:
     from fund2oct.models.thickness import ThicknessMap
@@ -26,7 +26,8 @@ class Source:
         name: what the page calls the file.
         eye: the eye, with the surfaces and the pose of its volume.
         searched: whether these were searched for now, because the file has none.
-        thickness: the map that ``fund2oct predict`` wrote beside the file; None where there is none.
+        thickness: the map that ``fund2oct predict`` wrote beside the file, of a generated eye; None where
+            there is none.
     """
 
     name: str
@@ -91,8 +92,9 @@ def source_names(files: Sequence[str | Path]) -> tuple[str, ...]:
         ('real', 'made', 'made 2')
     """
     names: list[str] = []
-    for number, path in enumerate(files):
-        name = "real" if number == 0 and len(files) > 1 else Path(path).stem or str(path)
+    for number, path in enumerate(map(Path, files)):
+        own = path.name if path.is_dir() else path.stem
+        name = "real" if number == 0 and len(files) > 1 else own or str(path)
         taken, again = name, 2
         while taken in names:
             taken, again = f"{name} {again}", again + 1
@@ -109,6 +111,8 @@ def _complete(name: str, eye: Eye, path: Path) -> Source:
 
 
 def _thickness_beside(path: Path, eye: Eye) -> ThicknessMap | None:
+    if not eye.source.startswith(GENERATED):  # predictions may lie beside the file of the real eyes
+        return None
     for stem in (eye.key, path.stem):
         beside = path.with_name(f"{stem}.thickness.tif")
         if beside.is_file():

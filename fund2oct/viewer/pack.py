@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
 DEPTH_STEP_UM = 0.2
 """Step of a packed depth or thickness: a tenth of what the finest scanner resolves."""
-UNKNOWN = -32768
+UNKNOWN = -(2**31)
 _VERTICES = 48
 _MAP_COLUMNS = 112
 _STAR_MM = 0.05
@@ -86,9 +86,10 @@ def pack_array(values: Array) -> dict[str, Any]:
 
 
 def pack_depths(values_um: Array) -> dict[str, Any]:
-    """Micrometres in steps of :data:`DEPTH_STEP_UM` as int16; :data:`UNKNOWN` stands for NaN."""
-    steps = np.clip(np.nan_to_num(np.round(values_um / DEPTH_STEP_UM)), UNKNOWN + 1, -UNKNOWN - 1)
-    return pack_array(np.where(np.isfinite(values_um), steps, UNKNOWN).astype(np.int16))
+    """Micrometres in steps of :data:`DEPTH_STEP_UM` as int32; :data:`UNKNOWN` stands for NaN."""
+    steps = np.round(values_um.astype(np.float64) / DEPTH_STEP_UM)  # float32 does not hold every int32
+    steps = np.clip(np.nan_to_num(steps), UNKNOWN + 1, -UNKNOWN - 1)
+    return pack_array(np.where(np.isfinite(values_um), steps, UNKNOWN).astype(np.int32))
 
 
 def _pack_source(source: Source, width_px: int, quality: int) -> dict[str, Any]:

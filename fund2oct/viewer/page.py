@@ -107,11 +107,12 @@ def write_page(
         for key in with_progress(collection.keys, len(collection.keys), "packing eyes")
     ]
     library = three_js()
-    page = build_page(eyes, collection.names, library)
+    # Of a file's name that is not UTF-8 the bytes are shown.
+    page = build_page(eyes, collection.names, library).encode(errors="backslashreplace")
     out.parent.mkdir(parents=True, exist_ok=True)
     with whole_file(out) as part:  # a browser that reloads never meets half a page
-        part.write_text(page, encoding="utf-8")
-    return PageReport(out, collection.keys, collection.n_found, len(page.encode()), library is not None)
+        part.write_bytes(page)
+    return PageReport(out, collection.keys, collection.n_found, len(page), library is not None)
 
 
 def build_page(eyes: Sequence[dict[str, Any]], names: Sequence[str], library: str | None) -> str:

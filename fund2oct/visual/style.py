@@ -12,6 +12,7 @@ import matplotlib
 from matplotlib.axes import Axes
 from matplotlib.colors import Colormap, LinearSegmentedColormap
 from matplotlib.figure import Figure
+from matplotlib.text import Text
 
 from fund2oct.by_path import names_among
 from fund2oct.file_kinds import MADE_HERE
@@ -119,7 +120,8 @@ def dress(axes: Axes, theme: Theme = LIGHT) -> None:
 def save_figure(figure: Figure, path: Path | str) -> Path:
     """Write a figure as PNG, SVG or PDF, as the path's ending says, and make its folder.
 
-    Text in SVG and PDF stays text, which can be searched and edited. The same figure gives the same file.
+    Text in SVG and PDF stays text, which can be searched and edited. What stands between dollar signs is no
+    math. The same figure gives the same file.
 
     Args:
         figure: the figure to write.
@@ -187,6 +189,9 @@ def save_figures(figure: Figure, stem: Path | str, formats: str | Sequence[str])
 def figure_bytes(figure: Figure, format: str = "png") -> bytes:
     """What a file of the figure holds, in a format of :data:`FIGURE_FORMATS`."""
     buffer = io.BytesIO()
+    # Names of eyes, files and models are no math where they hold dollar signs.
+    for text in figure.findobj(Text):
+        text.set_parse_math(False)
     with matplotlib.rc_context(_SAVING):
         figure.savefig(
             buffer, format=format, dpi=_PNG_DPI if format == "png" else _VECTOR_DPI,

@@ -116,7 +116,7 @@ def test_predict_around_the_fovea_as_given_or_found(tiny_checkpoint, fundus, tmp
 def test_a_scan_that_leaves_the_photo_has_a_picture_of_the_usual_size(tiny_checkpoint, fundus, tmp_path):
     predict = ["predict", str(tiny_checkpoint), save_photo(tmp_path / "eye_OD.png", fundus), "--out"]
     assert main([*predict, str(tmp_path / "centre")]) == 0
-    with pytest.warns(UserWarning, match=r"\d\d% of the scan lies outside the circle of retina"):
+    with pytest.warns(UserWarning, match=r"eye_OD\.png: \d\d% of the scan lies outside the circle"):
         assert main([*predict, str(tmp_path / "outside"), "--fovea", "0.9", "0"]) == 0
     pictures = [np.asarray(Image.open(tmp_path / n / "eye_OD.png"), int) for n in ("centre", "outside")]
     assert pictures[0].shape == pictures[1].shape

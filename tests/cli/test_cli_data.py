@@ -5,6 +5,7 @@ import subprocess
 import sys
 from dataclasses import replace
 
+import h5py
 import numpy as np
 import pytest
 from PIL import Image
@@ -158,3 +159,19 @@ def test_after_a_check_of_what_cannot_be_trained_on(tiny_eyes, tmp_path, capsys)
     photos = write_eyes(tmp_path / "photos.h5", photo)
     for path in (drawn, photos):
         assert after_check(capsys, path) == ["info", str(path), "--out", "sheet.png"]
+
+
+@pytest.mark.parametrize(("fails", "status"), [("flush", 1), ("write", 141)])
+def test_a_check_behind_a_closed_pipe_does_not_pass(fails, status, make_file, tmp_path, monkeypatch):
+    path = make_file(1)
+    with h5py.File(path, "r+") as file:
+        file["eyes/eye00/volume"][2, 0, 0] ^= 1
+    out = (tmp_path / "out").open("w")
+
+    def closed(*_):
+        raise BrokenPipeError(32, "Broken pipe")
+
+    with out, monkeypatch.context() as patched:
+        patched.setattr(out, fails, closed)
+        patched.setattr("sys.stdout", out)
+        assert main(["check", str(path)]) == status

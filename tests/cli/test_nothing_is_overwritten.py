@@ -2,8 +2,11 @@
 
 import hashlib
 import os
+import shutil
 from dataclasses import replace
+from pathlib import Path
 
+import h5py
 import numpy as np
 import pytest
 import tifffile
@@ -60,15 +63,9 @@ def test_predict_replaces_no_photo_beside_the_one_that_it_reads(
     for name in ("eye.tif", f"eye.{ending}"):
         Image.fromarray(fundus).save(tmp_path / name)
     before = contents(tmp_path)
-    command = [
-        "predict",
-        str(tiny_checkpoint),
-        str(tmp_path / "eye.tif"),
-        "--out",
-        str(tmp_path),
-        "--overwrite",
-    ]
-    assert main([*command, "--format", {"png": "hdf5", "gif": "gif"}[ending]]) == 1
+    command = ["predict", str(tiny_checkpoint), str(tmp_path / "eye.tif"), "--out", str(tmp_path)]
+    formats = {"png": "hdf5", "gif": "gif"}
+    assert main([*command, "--overwrite", "--format", formats[ending]]) == 1
     kind = f"eye.{ending}: is a {ending.upper()} picture"
     assert line_of(capfd).endswith(f"{kind} that fund2oct did not make; choose another place")
     assert contents(tmp_path) == before
@@ -221,9 +218,14 @@ def test_two_photos_never_share_a_file(fundus, tiny_checkpoint, tmp_path):
     assert {"eye.png", "Eye-2.png", "eye.thickness.png", "eye.thickness-2.png"} <= made and len(made) == 12
 
 
-def write_table(folder):
-    (folder / "eyes.import.csv").write_text("photo\neye.png\n")
-    return ["import", "table", str(folder / "eyes.import.csv"), str(folder / "eyes.h5"), "--workers", "1"]
+def write_table(folder, text="photo\neye.png\n", table="t.csv"):
+    (folder / "eyes.import.csv").write_text(text)
+    return ["import", "table", str(folder / table), str(folder / "eyes.h5"), "--workers", "1"]
+
+
+def write_report(folder):
+    report = "name,key,state,remark\neye.png,eye,imported,\n"
+    return [*write_table(folder, report, "eyes.import.csv"), "--column", "photo=name"]
 
 
 @pytest.mark.parametrize(
@@ -256,6 +258,15 @@ def write_table(folder):
             "t.csv: exists, and is something else, not an HDF5 file; choose another name",
         ),
         (write_table, "eyes.import.csv: exists, and is no report of an import; choose another name"),
+        (write_report, "eyes.import.csv: is read by this very command; choose another place"),
+        (
+            lambda folder: ["simulate", str(folder / "net.h5"), "--eyes", "1", *SIZES],
+            "net.h5: is an HDF5 file that fund2oct did not make; choose another place",
+        ),
+        (
+            lambda folder: ["import", "volumes", str(folder / "eye.png"), str(folder / "net.h5")],
+            "net.h5: is an HDF5 file that fund2oct did not make; choose another place",
+        ),
         (
             lambda folder: ["simulate", str(folder), "--eyes", "1", *SIZES],
             "is a folder, expected the name of a file",
@@ -265,11 +276,24 @@ def write_table(folder):
 def test_a_file_of_eyes_replaces_nothing_but_one_of_its_like(make, message, fundus, tmp_path, capfd):
     Image.fromarray(fundus).save(tmp_path / "eye.png")
     (tmp_path / "t.csv").write_text("photo\neye.png\n")
+    with h5py.File(tmp_path / "net.h5", "w") as file:
+        file.attrs["backend"] = "tensorflow"
     command = make(tmp_path)
     before = contents(tmp_path)
     for more in ([], ["--overwrite"]):
         assert main([*command, *more]) == 1
         assert message in line_of(capfd)
+        assert contents(tmp_path) == before
+
+
+@pytest.mark.parametrize("words", [["simulate", "EYES", "--photos", "EYES"], ["surfaces", "EYES", "EYES"]])
+def test_a_file_of_eyes_that_is_read_is_never_replaced(words, tiny_eyes, tmp_path, capfd):
+    eyes = Path(shutil.copy(tiny_eyes, tmp_path / "eyes.h5"))
+    before = contents(tmp_path)
+    command = [str(eyes) if word == "EYES" else word for word in words]
+    for more in ([], ["--overwrite"]):
+        assert main([*command, "--workers", "1", *more]) == 1
+        assert f"{eyes}: is read by this very command; choose another place" in line_of(capfd)
         assert contents(tmp_path) == before
 
 

@@ -201,6 +201,15 @@ def test_an_importer_goes_on_and_reports(here, tiny_eyes, tmp_path):
     assert run(tmp_path, tmp_path / "eyes.h5", options, workers=1).unchanged
 
 
+def test_a_scan_pattern_lies_where_its_shares_lie(here):
+    import torch
+
+    spiral = importlib.import_module("my_scan").Spiral()
+    points = spiral.points(torch.empty(5, device="meta", dtype=torch.float64))
+    assert (points.device.type, points.dtype, points.shape) == ("meta", torch.float64, (3, 5, 2))
+    assert spiral.coordinates(4)[2].norm(dim=-1).tolist() == pytest.approx([1.7, 1.9, 2.1, 2.3])
+
+
 def test_a_training_begins_with_weights_from_elsewhere(
     here, tiny_overrides, tiny_layers, tiny_checkpoint, caplog
 ):

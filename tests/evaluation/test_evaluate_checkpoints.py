@@ -3,6 +3,7 @@
 import json
 import math
 from dataclasses import replace
+from pathlib import Path
 from types import SimpleNamespace
 
 import numpy as np
@@ -16,7 +17,7 @@ from fund2oct.evaluation.answers.answer import Answer, Given
 from fund2oct.evaluation.answers.controls import controls, model_answers
 from fund2oct.evaluation.answers.floors import rescan
 from fund2oct.evaluation.answers.training_eyes import TrainingEyes
-from fund2oct.evaluation.checkpoints import _chosen, evaluate, evaluate_checkpoints
+from fund2oct.evaluation.checkpoints import _chosen, _unique_name, evaluate, evaluate_checkpoints
 from fund2oct.evaluation.distances import Wanted
 from fund2oct.evaluation.held_out import HeldOutEyes
 from fund2oct.evaluation.measuring import EyeTask, measure_eye
@@ -272,3 +273,10 @@ def test_lesions_of_eyes_with_lines_of_different_length_have_no_volume_in_common
     assert "± nan" not in (tmp_path / "out" / "report.md").read_text()
     values = result["eyes"]["floor: rescan"][0]
     assert "PED/real_mm" in values and not [name for name in values if name.endswith("_mm3")]
+
+
+def test_a_published_folder_is_called_by_its_whole_name(tmp_path):
+    (tmp_path / "net-v1.2").mkdir()
+    (tmp_path / "net-v1.2.ckpt").touch()
+    for checkpoint in (tmp_path / "net-v1.2", tmp_path / "net-v1.2.ckpt", Path("hf://owner/net-v1.2")):
+        assert _unique_name(checkpoint, {}) == "net-v1.2"

@@ -80,6 +80,9 @@ def test_eyes_of_ones_own_may_have_numbers_for_names_and_come_as_a_stream(datamo
     loaded = LoadedEyes(SimpleNamespace(test_dataloader=lambda: loader), CPU)
     assert loaded.patients == ("0", "0", "1") and loaded.n_batches == 2
     assert [batch["diagnosis"] for batch in loaded.batches()] == [["0", "1"], ["2"]]
+    for loaders in ([loader, DataLoader(eyes[:1])], {"a": loader, "b": DataLoader(eyes[:1])}):
+        several = LoadedEyes(SimpleNamespace(test_dataloader=lambda found=loaders: found), CPU)
+        assert several.keys == (*loaded.keys, eyes[0]["key"]) and several.n_batches == 3
 
 
 def test_two_rows_or_measures_of_one_name_are_refused(eyes):

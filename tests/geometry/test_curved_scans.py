@@ -28,7 +28,7 @@ class Spiral(ScanPattern):
     pitch_mm: float = 0.8
 
     def points(self, along):
-        turns = torch.arange(self.n_turns, dtype=along.dtype)[:, None] + along
+        turns = torch.arange(self.n_turns, device=along.device, dtype=along.dtype)[:, None] + along
         angle = 2 * math.pi * turns
         return self.pitch_mm * turns[..., None] * torch.stack([angle.cos(), angle.sin()], -1)
 

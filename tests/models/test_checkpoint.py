@@ -4,13 +4,19 @@ import os
 import pickle
 
 import pytest
+import pytorch_lightning as pl
 import torch
 from tiny_models import quick_trainer
+from torch import nn
 
 from fund2oct.data import FundusOCTDataModule
 from fund2oct.geometry import Placement
 from fund2oct.models import CheckpointError, Pix2Vol, VoxelGAN, load_model
+from fund2oct.models.published.files import write_published
+from fund2oct.networks.features import FeatureNetwork
+from fund2oct.networks.foundation.backbone import Backbone
 from fund2oct.networks.noise import NoiseSource
+from fund2oct.run.resuming import check_resumable
 
 SHAPE = (6, 32, 48)
 
@@ -173,6 +179,134 @@ def test_a_frozen_encoder_is_shared_and_stays_out_of_the_checkpoint(tiny_eyes, t
     trainer.fit(loaded, datamodule=FundusOCTDataModule(str(tiny_eyes), batch_size=2))
     assert loaded.training and loaded.generator.training and loaded.generator.decoder.training
     assert not loaded.generator.encoder.training and not loaded.generator_ema.module.decoder.training
+
+
+class Colours(FeatureNetwork):
+    """A frozen network that a package brings along."""
+
+    name, ndim, num_features = "colours", 4, {"mean": 3}
+
+    def __init__(self):
+        super().__init__()
+        self.layer = nn.Conv2d(3, 3, 1)
+        nn.init.constant_(self.layer.weight, 0.5)
+        nn.init.constant_(self.layer.bias, 0.25)
+        self._freeze()
+
+
+class Theirs(Backbone):
+    """Blocks of an encoder whose weights come from elsewhere."""
+
+    def __init__(self):
+        super().__init__()
+        self.norm = nn.BatchNorm2d(3)
+        self.requires_grad_(False)
+
+
+class OnOthers(VoxelGAN):
+    """A model that holds networks of others, which are trained from the start or not."""
+
+    def __init__(self, shape: tuple[int, int, int], from_start: bool = False, **options):
+        super().__init__(shape, **options)
+        self.from_start = from_start
+
+    def build_generator(self):
+        generator = super().build_generator()
+        generator.others = nn.ModuleList([Colours(), Theirs()]).requires_grad_(self.from_start)
+        return generator
+
+
+class Freezing(pl.Callback):
+    """Trains the networks of others in each epoch, or not, and freezes them before the checkpoint."""
+
+    def __init__(self, trained):
+        self.trained = trained
+
+    def on_train_epoch_start(self, trainer, module):
+        module.generator.others.requires_grad_(self.trained)
+
+    def on_train_end(self, trainer, module):
+        module.generator.others.requires_grad_(False)
+
+
+@pytest.mark.parametrize(
+    ("from_start", "trained", "held"), [(True, True, True), (False, True, True), (False, False, False)]
+)
+def test_what_was_trained_once_stays_in_the_checkpoint(from_start, trained, held, tiny_eyes, tmp_path):
+    def model():
+        return OnOthers(SHAPE, from_start=from_start, channels=(8, 8, 16), weights={"l1": 1.0})
+
+    def trainer(n_epochs, callbacks=()):
+        return quick_trainer(
+            max_epochs=n_epochs, limit_train_batches=1, limit_val_batches=0, callbacks=[*callbacks]
+        )
+
+    made, path = model(), tmp_path / "model.ckpt"
+    fit = trainer(1, [Freezing(trained)])
+    fit.fit(made, datamodule=FundusOCTDataModule(str(tiny_eyes), batch_size=2))
+    if trained:  # as far as a longer training would bring them
+        for value in made.generator.others.state_dict().values():
+            value += 1
+        made.generator_ema.update(made.generator, decay=0.0)
+    fit.save_checkpoint(path)
+    names = [name for name in torch.load(path, weights_only=True)["state_dict"] if ".others." in name]
+    # Two weights of the one network; two and three batch statistics of the other; and all of their averages.
+    assert len(names) == (2 * (2 + 5) if held else 0)
+    loaded = load_model(path, OnOthers)
+    for name, value in made.state_dict().items():
+        if not name.startswith("discriminators"):
+            assert torch.equal(loaded.state_dict()[name], value), name
+    (tmp_path / "published").mkdir()
+    write_published(loaded, tmp_path / "published", {})
+    published = load_model(tmp_path / "published", OnOthers).generator_ema.state_dict()
+    assert all(torch.equal(published[name], one) for name, one in made.generator_ema.state_dict().items())
+    again = model()
+    data = FundusOCTDataModule(str(tiny_eyes), batch_size=2)
+    trainer(2).fit(again, datamodule=data, ckpt_path=path)
+    others = made.generator.others.state_dict()
+    assert all(torch.equal(others[name], one) for name, one in again.generator.others.state_dict().items())
+
+
+class Weighing(VoxelGAN):
+    """A model with a weight and a buffer of its own, which lie in none of its networks."""
+
+    def __init__(self, shape: tuple[int, int, int], **options):
+        super().__init__(shape, **options)
+        self.log_sigma = nn.Parameter(torch.zeros(1))
+        self.register_buffer("n_seen", torch.zeros(1, dtype=torch.long))
+
+    def generator_losses(self, batch, fake):
+        self.n_seen += len(batch["key"])
+        losses = super().generator_losses(batch, fake)
+        return {name: loss * (-self.log_sigma[0]).exp() + self.log_sigma[0] for name, loss in losses.items()}
+
+    def configure_optimizers(self):
+        return torch.optim.Adam([*self.generator.parameters(), self.log_sigma], self.learning_rate)
+
+
+def test_weights_that_lie_on_the_model_itself_come_back(tiny_eyes, tmp_path):
+    def model():
+        return Weighing(SHAPE, channels=(8, 8, 16), weights={"l1": 1.0})
+
+    made = model()
+    path = write_checkpoint(tmp_path / "model.ckpt", made, tiny_eyes)
+    assert made.log_sigma.item() != 0 and made.n_seen.item() == 2
+    (tmp_path / "published").mkdir()
+    write_published(load_model(path, Weighing), tmp_path / "published", {})
+    for where in (path, tmp_path / "published"):
+        loaded = load_model(where, Weighing)
+        assert torch.equal(loaded.log_sigma, made.log_sigma) and torch.equal(loaded.n_seen, made.n_seen)
+    trainer = quick_trainer(max_steps=2, limit_val_batches=0)
+    again = model()
+    check_resumable(path, again, trainer)
+    trainer.fit(again, datamodule=FundusOCTDataModule(str(tiny_eyes), batch_size=2), ckpt_path=path)
+    assert trainer.global_step == 2 and again.n_seen.item() == 4
+    assert again.log_sigma.item() != made.log_sigma.item() != 0
+    contents = torch.load(path, weights_only=True)
+    contents["state_dict"]["log_tau"] = torch.zeros(1)  # of another version of the class
+    torch.save(contents, tmp_path / "other.ckpt")
+    with pytest.raises(CheckpointError, match=r"other.ckpt: holds another network than the experiment"):
+        check_resumable(tmp_path / "other.ckpt", model(), trainer)
 
 
 def test_of_several_classes_each_checkpoint_takes_its_own(checkpoint, tiny_eyes, tmp_path):

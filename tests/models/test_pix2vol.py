@@ -7,6 +7,7 @@ import pytest
 import pytorch_lightning as pl
 import torch
 from tiny_models import quick_trainer
+from torch import nn
 
 from fund2oct.data import FundusOCTDataModule
 from fund2oct.models import Pix2Vol, SurfaceModel, load_model, pix2vol
@@ -14,6 +15,7 @@ from fund2oct.models.surface_model import heights_above_pose
 from fund2oct.models.training.terms import chosen_weights
 from fund2oct.networks.layered.surfaces import thickness_interval_um
 from fund2oct.networks.noise import NoiseSource, NoNoise
+from fund2oct.networks.voxels.generator import VolumeGenerator
 
 SHAPE = (6, 32, 48)
 TINY = {"encoder": "own", "surface_width": 16, "tissue_width": 16, "texture": (8, 8), "feature_width": 0}
@@ -209,6 +211,29 @@ def test_an_anatomy_that_no_part_of_the_training_is_left_for_is_said(tiny_checkp
         ValueError, match=r"needs max_steps or max_time\), or leave adversarial and spread out"
     ):
         fit(Pix2Vol(SHAPE, bscan_width=8, **TINY), tiny_eyes, -1, max_epochs=-1)
+
+
+@pytest.mark.parametrize(
+    ("base", "options", "kind"),
+    [
+        (Pix2Vol, TINY, r"networks\.layered\.generator\.LayeredGenerator"),
+        (SurfaceModel, {"encoder": "own"}, r"networks\.layered\.surface_predictor\.SurfacePredictor"),
+    ],
+)
+@pytest.mark.parametrize(
+    "wrapped", [nn.Sequential, lambda made: VolumeGenerator(*SHAPE[:2]), lambda made: None]
+)
+def test_a_generator_of_another_kind_is_refused(base, options, kind, wrapped):
+    class Own(base):
+        def build_generator(self):
+            return wrapped(super().build_generator())
+
+    found = type(wrapped(nn.Identity())).__name__
+    message = rf"Own\.build_generator: expected a fund2oct\.{kind}, .* found a {found}; .* VolumeGAN or Vol"
+    model = Own(SHAPE, **options)
+    for _ in range(2):  # the next use says it again
+        with pytest.raises(ValueError, match=message):
+            model.configure_model()
 
 
 def test_a_spread_without_an_adversary_would_do_nothing_and_is_refused():

@@ -4,6 +4,7 @@ import json
 import math
 import shutil
 import stat
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -285,6 +286,23 @@ def test_a_folder_is_put_on_the_hub(published, tmp_path, monkeypatch):
     ):
         push_to_hub(published, "hf://owner/eyes@v2")
     assert len(calls) == 2
+
+
+def test_a_hub_that_cannot_be_reached_is_told(published, monkeypatch):
+    hub = pytest.importorskip("huggingface_hub")
+
+    class ConnectError(Exception):
+        """That of the library of HTTP, which is no OSError."""
+
+    def unreachable(*_, **__):
+        raise ConnectError("Name or service not known")
+
+    monkeypatch.setattr(hub, "HfApi", lambda: SimpleNamespace(create_repo=unreachable))
+    monkeypatch.setattr(hub, "snapshot_download", unreachable)
+    with pytest.raises(ValueError, match=r"eyes: cannot be uploaded: Name or service .* with --overwrite$"):
+        push_to_hub(published, "hf://owner/eyes")
+    with pytest.raises(ValueError, match=r"eyes: cannot be fetched: Name or service not known; check"):
+        fetch_from_hub("hf://owner/eyes")
 
 
 def test_words_of_a_command_line_that_name_a_model(published, tiny_checkpoint, tmp_path):

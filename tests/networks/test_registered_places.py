@@ -1,6 +1,7 @@
 """How far a scan was moved is kept and told, and the place may be taken as it was told."""
 
 import warnings
+from dataclasses import replace
 from types import SimpleNamespace
 
 import numpy as np
@@ -74,6 +75,12 @@ def test_what_lies_outside_is_counted_after_the_move(moving):
     assert any(OUTSIDE in note for note in told(moving(0.9, 0), ready())[1])
     assert not any(OUTSIDE in note for note in told(moving(-0.8, 0), ready(Placement((0.8, 0.0))))[1])
     assert any(OUTSIDE in note for note in told(moving(0, 0), ready(Placement((0.8, 0.0))))[1])
+
+
+def test_what_is_unusual_is_told_of_the_file(moving):
+    for model, photo in ((moving(0.24, 0.1), ready()), (moving(0.9, 0), ready())):
+        _, notes = told(model, replace(photo, name="anna/OD.jpg"))
+        assert notes and all(note.startswith("anna/OD.jpg: ") for note in notes)
 
 
 def test_the_command_leaves_the_scan_where_it_was_told_to_lie(tiny_checkpoint, tmp_path, monkeypatch):

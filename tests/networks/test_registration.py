@@ -104,6 +104,11 @@ def test_what_is_predicted_lies_where_the_scan_was_found(registering, tmp_path):
     assert done.placement.shift == pytest.approx((0.2, 0.1), abs=1e-5) and done.history["registered"]
 
 
+def test_a_generator_that_was_built_without_registration_leaves_a_scan_where_it_is(registering):
+    registering.generator_ema.module.registration = None
+    assert find_place(registering, FUNDUS, Placement((0.1, 0.0)), SCAN) == Placement((0.1, 0.0))
+
+
 def test_it_learns_where_the_scan_lies_from_what_is_seen_there():
     torch.manual_seed(0)
     network = RegistrationNetwork((3,))

@@ -1,10 +1,12 @@
 """Eyes with lines of their own, and eyes of rings: trained on, predicted, drawn and exported."""
 
 import csv
+import re
 from dataclasses import replace
 
 import numpy as np
 import pytest
+import tifffile
 import torch
 from PIL import Image
 from tiny_models import TINY_PIX2VOL, quick_trainer
@@ -64,6 +66,52 @@ def test_it_is_drawn_and_exported(trained, tmp_path):
         export_eye(eye, tmp_path, "one", format)
     with EyeReader(tmp_path / "one.h5") as reader:
         assert reader.read(eye.key).scan == eye.scan
+
+
+def predict_along(lines, unit, folder, data, tmp_path, *more):
+    """The status of a prediction of one photo along lines of its own."""
+    with EyeReader(data.path) as reader:
+        photo = reader.read(reader.keys[0]).fundus
+    Image.fromarray(photo).resize((96, 96)).save(tmp_path / "New.png")
+    with (tmp_path / "lines.csv").open("w", newline="") as file:
+        header = [f"{end}_{unit}" for end in ("x0", "y0", "x1", "y1")]
+        csv.writer(file).writerows([["photo", *header], *(("New.png", *line) for line in lines)])
+    command = ["predict", str(folder / "one.ckpt"), str(tmp_path / "New.png"), "--out", str(tmp_path / "p")]
+    return main([*command, "--lines", str(tmp_path / "lines.csv"), *more])
+
+
+@pytest.mark.usefixtures("plain_pictures")
+def test_lines_in_millimetres_tell_how_far_ascans_are_apart(trained, tmp_path):
+    lines = [(-1.5, 0, 1.5, 0), (0, -1.5, 0, 1.5), (-1.2, -0.9, 1.2, 0.9)]  # of 3 mm, and the training's of 6
+    assert predict_along(lines, "mm", *trained, tmp_path, "--format", "hdf5", "--format", "tiff") == 0
+    with EyeReader(tmp_path / "p" / "New.h5") as reader:
+        eye = reader.read("New")
+    assert eye.scan.length_mm == pytest.approx([3, 3, 3]) and eye.spacing_mm[2] == pytest.approx(3 / X)
+    with tifffile.TiffFile(tmp_path / "p" / "New.ome.tif") as file:
+        stated = re.search(r'PhysicalSizeX="([^"]+)"', file.ome_metadata)
+    assert float(stated[1]) == pytest.approx(3 / X)
+
+
+PIXELS = [(20, 48, 76, 48), (48, 20, 48, 76), (28, 28, 68, 68)]
+
+
+@pytest.mark.usefixtures("plain_pictures")
+def test_the_scale_that_is_told_goes_before_that_of_the_training(trained, tmp_path):
+    assert predict_along(PIXELS, "px", *trained, tmp_path, "--half-width-mm", "5") == 0
+    with EyeReader(tmp_path / "p" / "New.h5") as reader:
+        eye = reader.read("New")
+    assert eye.placement.half_width_mm == 5
+    radius = eye.history["circle_radius"]
+    lengths = np.array([56, 56, 40 * 2**0.5]) / radius * 5
+    np.testing.assert_allclose(eye.scan.length_mm, lengths, rtol=0.01)
+    assert eye.spacing_mm[2] == pytest.approx(lengths.mean() / X, rel=0.01)
+
+
+@pytest.mark.parametrize("place", [["--fovea", "0.1", "0"], ["--placement", "photo"]])
+def test_lines_in_pixels_and_another_place_are_refused(place, trained, tmp_path, capsys):
+    assert predict_along(PIXELS, "px", *trained, tmp_path, *place) == 1
+    message = "New.png: expected lines in pixels of the photo, or the place of the scan (--fovea, --placement"
+    assert message in capsys.readouterr().err and not list((tmp_path / "p").glob("*.h5"))
 
 
 @pytest.mark.usefixtures("plain_pictures")

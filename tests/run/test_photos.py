@@ -1,12 +1,15 @@
 """Photos in a folder or a pattern: each kind that is read where it is named is found there too."""
 
+import os
+from pathlib import Path
+
 import numpy as np
 import pytest
 from PIL import Image
 
 from fund2oct.data.formats.images import read_rgb
 from fund2oct.eye import DataError
-from fund2oct.run.predicting.photos import expand_photos
+from fund2oct.run.predicting.photos import expand_photos, name_eyes
 from fund2oct.run.submission.layout import find_challenge_photos
 from fund2oct.visual.style import new_figure, save_figure
 
@@ -57,3 +60,19 @@ def test_photos_among_the_results_are_left_out_with_a_warning(tmp_path, recwarn)
     recwarn.clear()
     assert expand_photos([tmp_path, b, c], out=tmp_path / "b") == [a, b, c]
     assert not recwarn.list
+
+
+def test_no_eye_has_a_hidden_name(tmp_path, monkeypatch):
+    (tmp_path / "now").mkdir()
+    monkeypatch.chdir(tmp_path / "now")
+    photos = map(Path, ("a/OD.jpg", "../b/OD.jpg", ".x/OS.jpg", "y/OS.jpg", ".own.jpg"))
+    names = name_eyes([*photos], lambda name: [f"{name}.h5"])
+    assert names == ["now-a-OD", "b-OD", "_x-OS", "y-OS", "_own"]
+
+
+def test_names_that_are_not_utf8(tmp_path):
+    odd = os.fsdecode(b"7\xffL")
+    assert name_eyes([Path(odd, "OD.jpg"), Path("b/OD.jpg")], lambda name: [name]) == ["7_L-OD", "b-OD"]
+    save_photos(tmp_path / f"{odd}.jpg", tmp_path / "8L.jpg")
+    with pytest.raises(DataError, match=r"L.jpg: expected the name of a file in UTF-8, found .*; rename the"):
+        find_challenge_photos(tmp_path)

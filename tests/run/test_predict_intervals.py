@@ -44,6 +44,20 @@ def test_intervals_are_written_beside_the_volume(tiny_checkpoint, tmp_path, monk
         predict(**given, formats=("nifti", "hdf5"), intervals=True, skip_done=True)
 
 
+def test_intervals_depend_on_no_other_photo(tiny_checkpoint, tmp_path):
+    photos = [tmp_path / name / "OD.png" for name in ("anna", "ben")]
+    for number, photo in enumerate(photos):
+        photo.parent.mkdir()
+        Image.fromarray(simulate_eye(0, number).fundus).save(photo)
+    given = {"checkpoint": tiny_checkpoint, "intervals": True, "figure_formats": []}
+    predict(photos=photos[:1], out=tmp_path / "alone", **given)
+    predict(photos=photos, out=tmp_path / "both", **given)
+    files = (tmp_path / "alone/OD.intervals.npz", tmp_path / "both/anna-OD.intervals.npz")
+    with np.load(files[0]) as alone, np.load(files[1]) as beside_another:
+        for name in alone.files:
+            np.testing.assert_array_equal(alone[name], beside_another[name])
+
+
 def test_intervals_of_a_model_without_volumes_are_refused(tiny_checkpoint, tmp_path, monkeypatch):
     Image.fromarray(simulate_eye(0, 0).fundus).save(tmp_path / "eye.png")
     model = SurfaceModel((6, 32, 48), encoder="own", surface_width=8)

@@ -122,6 +122,13 @@ def test_a_later_report_of_eyes_of_the_same_name_shows_none(run, tmp_path):
     assert f"Of 4 eyes of `{trained_on}`." in (tmp_path / "other/README.md").read_text()
 
 
+def test_a_report_is_known_from_wherever_its_run_is_named(run, tmp_path, monkeypatch):
+    other = _with_report(run, tmp_path / "runs/pix2vol/005", "/some/other.h5", model="pix2vol 005")
+    for folder, name in ((other.parent, "005"), (other, "."), (other / "checkpoints", "last.ckpt")):
+        monkeypatch.chdir(folder)
+        assert RunRecord.read(Path(name)).about["figures"]["thickness/error_um"] == 19.43
+
+
 def test_a_report_of_another_run_is_not_taken_for_this_one(run, tmp_path):
     other = _with_report(run, tmp_path / "runs/pix2vol/003", "/some/other.h5", model="pix2vol 001")
     publish(other, tmp_path / "other")

@@ -11,8 +11,9 @@ from pytorch_lightning.loggers import CSVLogger, TensorBoardLogger
 
 from fund2oct.callbacks import PanelCallback, RunRecordCallback
 from fund2oct.cli import main
+from fund2oct.data import UnpairedDataModule
 from fund2oct.run.config import ConfigError, load_experiment
-from fund2oct.run.settings import explain, loggers_of, with_our_names
+from fund2oct.run.settings import check_sections, check_trainer, explain, loggers_of, with_our_names
 from fund2oct.run.train import _build, build
 
 CALLBACK = "trainer.callbacks=[{class_path: pytorch_lightning.callbacks."
@@ -48,6 +49,7 @@ CALLBACK = "trainer.callbacks=[{class_path: pytorch_lightning.callbacks."
         ("data.classpath=x", "data.classpath: unknown key; did you mean class_path?"),
         ("trainer.gradient_clip_val=1", "Pix2Vol steps by itself; set model.init_args.gradient_clip"),
         ("trainer.accumulate_grad_batches=2", "each batch is a step; raise data.init_args.batch_size"),
+        ("trainer.overfit_batches=2", "PhantomDataModule orders its eyes itself; name the few to learn"),
     ],
 )
 def test_a_key_that_nothing_reads_is_named_with_the_nearest(override, message):
@@ -57,10 +59,33 @@ def test_a_key_that_nothing_reads_is_named_with_the_nearest(override, message):
     assert "\n" not in str(caught.value) and len(str(caught.value)) < 250
 
 
-def test_the_folder_of_the_run_is_chosen_by_out(quick, capsys, tmp_path):
-    assert main(["train", "pix2vol", *quick, "trainer.default_root_dir=elsewhere"]) == 1
-    assert "all lies in the folder of the run; choose it by --out" in capsys.readouterr().err
+@pytest.mark.parametrize(
+    ("key", "value", "instead"),
+    [
+        ("default_root_dir", "elsewhere", "all lies in the folder of the run; choose it by --out"),
+        ("limit_test_batches", "0", "the report of a training reads the test eyes by itself; set report"),
+        ("limit_predict_batches", "3", "a training predicts nothing; leave it out"),
+        ("barebones", "true", "without checkpoints and logs nothing is left of a run; leave it out"),
+    ],
+)
+def test_what_a_run_never_asks_for_is_refused(key, value, instead, quick, capsys, tmp_path):
+    assert main(["train", "pix2vol", *quick, f"trainer.{key}={value}"]) == 1
+    assert f"trainer.{key}: {instead}" in capsys.readouterr().err
     assert not list(tmp_path.iterdir())
+
+
+def test_what_is_as_it_was_or_of_no_run_is_not_refused():
+    check_sections({"trainer": {"barebones": False, "limit_test_batches": None}}, run_is_given=True)
+    check_sections({"trainer": {"limit_test_batches": 3}}, run_is_given=False)
+
+
+def test_loaders_of_ones_own_may_be_overfitted():
+    config, model = {"trainer": {"overfit_batches": 2}}, pl.LightningModule()
+    check_trainer(config, model, pl.LightningDataModule())
+    ours = UnpairedDataModule({"path": "photos.h5"}, {"path": "volumes.h5"})
+    with pytest.raises(ConfigError, match=r"trainer\.overfit_batches: UnpairedDataModule orders its eyes"):
+        check_trainer(config, model, ours)
+    check_trainer({"trainer": {"overfit_batches": 0.0}}, model, ours)
 
 
 def names(callbacks):

@@ -206,6 +206,21 @@ def jpg(size=(448, 320), mode="L", format="JPEG", level=None):
     return file.getvalue()
 
 
+def test_no_other_zip_is_replaced(submission, tiny_checkpoint, challenge, tmp_path, capsys):
+    scans = tmp_path / "dataset.zip"
+    with zipfile.ZipFile(scans, "w") as archive:
+        for name in NAMES:  # laid out like a submission, with the dates of today
+            archive.writestr(name, jpg())
+    before = scans.read_bytes()
+    submit = ["submit", str(tiny_checkpoint), str(challenge), "--out", str(scans), "--overwrite"]
+    assert main(submit) == 1
+    message = f"{scans}: is a zip archive that fund2oct did not make; choose another place"
+    assert message in capsys.readouterr().err and scans.read_bytes() == before
+    scans.write_bytes(submission.read_bytes())
+    assert main([*submit, "--seed", "1"]) == 0
+    assert scans.read_bytes() != submission.read_bytes() and check_submission(scans, challenge) == []
+
+
 BROKEN = {
     "a photo is missing": ({name: None for name in NAMES[6:]}, f"photos without slices: {STEMS[1]}"),
     "a slice is missing": ({NAMES[2]: None}, f"missing slices: {NAMES[2]}"),

@@ -41,6 +41,7 @@ def eye_of(key, ilm_row, shift_rows=0):
         placement=PLACED, spacing_mm=(float("nan"), DZ_UM / 1000, 8.0 / X), pose_um=pose, lesions=lesions,
         surfaces_um=np.tile(rows * DZ_UM, (1, S, X)).astype(np.float32),
         surface_confidence=np.ones((S, X), np.float32),
+        source="generated from a photo" if shift_rows else "made up",
     )  # fmt: skip
 
 

@@ -3,6 +3,7 @@
 import base64
 import io
 import json
+import os
 import re
 import zlib
 
@@ -141,9 +142,9 @@ def test_a_star_is_filled_along_arcs_and_anything_else_is_not():
         assert not len(between_spokes(other.coordinates(8, dtype=torch.float64).numpy())[0])
 
 
-def test_depths_keep_what_is_unknown_and_stay_in_their_range():
-    values = np.array([np.nan, 0, -12.3, 6553, 1e9], np.float32)
-    np.testing.assert_allclose(depths(pack_depths(values)), [np.nan, 0, -12.4, 6553, 6553.4], atol=0.11)
+def test_depths_keep_what_is_unknown_and_are_cut_off_in_no_frame():
+    values = np.array([np.nan, 0, -12.3, 6553, 6700, 20_000], np.float32)  # a frame has 20 mm at most
+    np.testing.assert_allclose(depths(pack_depths(values)), values, atol=DEPTH_STEP_UM / 2 + 1e-4)
 
 
 def test_eyes_of_one_key_come_together_and_their_surfaces_are_searched_for(tmp_path, rng):
@@ -151,11 +152,13 @@ def test_eyes_of_one_key_come_together_and_their_surfaces_are_searched_for(tmp_p
     made = eye_of("c", rng)
     fields = {name: getattr(made, name) for name in ("patient", "laterality", "fundus", "scan", "spacing_mm")}
     (tmp_path / "made").mkdir()
-    second = write_eyes(tmp_path / "made" / "c.h5", [Eye(key="c", volume=made.volume, **fields)])
+    volume = Eye(key="c", volume=made.volume, source="generated from c.jpg", **fields)
+    second = write_eyes(tmp_path / "made" / "c.h5", [volume])
     n = 8
     pages = np.arange(3 * n * n, dtype=np.float32).reshape(3, n, n)
     found = ThicknessMap(*pages, grid=np.zeros((n, n, 2)), pitch_mm=0.5)
-    save_thickness(found, tmp_path / "made" / "c.thickness.tif")
+    for beside in (tmp_path, second.parent):  # the first is of a prediction that lies beside the real eyes
+        save_thickness(found, beside / "c.thickness.tif")
     report = write_page([first, second.parent], tmp_path / "view.html", n_eyes=2)
     assert report.keys == ("a", "c") and report.n_found == 4
     about, eye = (tags(tmp_path / "view.html")[name] for name in ("about", "eye-1"))
@@ -196,6 +199,8 @@ def test_twenty_eyes_with_their_predictions_stay_below_ten_megabytes(tmp_path, r
 def test_names_and_refusals(tmp_path, rng, capsys):
     assert source_names(["a/x.h5"]) == ("x",)
     assert source_names(["a.h5", "b/real.h5", "c/"]) == ("real", "real 2", "c")
+    (tmp_path / "net-v1.2").mkdir()
+    assert source_names(["a.h5", tmp_path / "net-v1.2", "x.y.h5"]) == ("real", "net-v1.2", "x.y")
     path = str(write_eyes(tmp_path / "eyes.h5", [eye_of("a", rng)]))
     out = str(tmp_path / "view.html")
     for arguments, message in (
@@ -208,8 +213,13 @@ def test_names_and_refusals(tmp_path, rng, capsys):
         assert message in capsys.readouterr().err
     assert main(["view", path, "--out", out, "--eye", "a"]) == 0
     assert "1 eyes" in capsys.readouterr().out
+    assert main(["view", path, "--out", str(tmp_path / "my view.html")]) == 0
+    assert "/my%20view.html" in capsys.readouterr().out
     with pytest.raises(DataError, match="expected at least one file"):
         Collection([])
+    odd = (tmp_path / "eyes.h5").rename(tmp_path / os.fsdecode(b"eye\xff.h5"))
+    assert write_page(odd, out).size_bytes == (tmp_path / "view.html").stat().st_size
+    assert tags(tmp_path / "view.html")["about"]["names"] == ["eye\udcff"]
 
 
 def test_a_thickness_map_is_read_as_it_was_written(tmp_path):

@@ -11,7 +11,7 @@ from fund2oct.visual import FIGURE_FORMATS, ShownVolume, draw_panel, save_figure
 from fund2oct.visual.curves import draw_curves, read_curves
 from fund2oct.visual.film import write_film
 from fund2oct.visual.page import picture, write_page
-from fund2oct.visual.style import figure_bytes, save_figure
+from fund2oct.visual.style import figure_bytes, new_figure, save_figure
 
 
 @pytest.fixture(scope="module")
@@ -29,6 +29,17 @@ def test_text_stays_text_and_the_same_figure_is_the_same_file(figure, tmp_path):
     assert svg.read_bytes() == figure_bytes(figure, "svg")
     with pytest.raises(ValueError, match=r"panel\.jpg: expected a picture file of png, svg, pdf"):
         save_figure(figure, tmp_path / "panel.jpg")
+
+
+def test_dollar_signs_in_names_are_no_math(tmp_path):
+    name = "a$b_$c"
+    figure = new_figure(3, 2)
+    axes = figure.subplots()
+    axes.plot([0, 1], label=name)
+    axes.set_yticks([0, 1], [name, "real"])
+    axes.legend()
+    figure.suptitle(name)
+    assert save_figure(figure, tmp_path / "a.svg").read_text().count(f">{name}</text>") == 3
 
 
 def test_a_film_shows_its_frames_in_their_order(tmp_path):

@@ -22,6 +22,7 @@ def by_library(path: Path, what: str) -> Iterator[None]:
 
     Raises:
         DataError: in place of any other error.
+        MemoryError: if the memory is too small, which is no damage of the file.
 
     Example:
         >>> with by_library(Path("a.nii"), "a volume"):
@@ -33,6 +34,11 @@ def by_library(path: Path, what: str) -> Iterator[None]:
         yield
     except (DataError, ImportError):
         raise
+    except MemoryError as error:
+        raise MemoryError(
+            f"{path}: the memory is too small to read it; free some, or take fewer workers. If the file is "
+            f"small, it is damaged: take it away. {error}".rstrip()
+        ) from error
     except Exception as error:
         found = f"{type(error).__name__}: {' '.join(str(error).split())}"
         raise DataError(f"{path}: cannot be read as {what}, it is damaged or none ({found})") from error

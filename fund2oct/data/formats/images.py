@@ -12,7 +12,7 @@ import tifffile
 from PIL import Image, ImageOps
 
 from fund2oct.data.formats.by_library import by_library
-from fund2oct.data.formats.tiff import grey_of_colours, n_pages
+from fund2oct.data.formats.tiff import grey_of_colours, n_pages, swaps_bytes
 from fund2oct.eye import Array, DataError, stated_origin
 from fund2oct.file_kinds import is_made_here, kind_of, why_not_a_file
 from fund2oct.levels import Levels, find_levels, is_guessed, to_bytes
@@ -239,6 +239,8 @@ def _decode(path: Path) -> tuple[Array, Levels | None]:
             if any("16" in _raw_mode(tile.args) for tile in image.tile):
                 return _by_opencv(path, image.getexif().get(_ORIENTATION, 1))
         elif image.format == "TIFF":
+            if swaps_bytes(image):
+                return _by_tifffile(path)
             levels = _tiff_levels(image)
         image.load()
         upright = ImageOps.exif_transpose(image)

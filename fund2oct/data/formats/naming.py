@@ -6,6 +6,8 @@ import re
 import unicodedata
 from pathlib import Path
 
+from fund2oct.eye import DataError
+
 _WORDS = {"od": "OD", "right": "OD", "dextra": "OD", "os": "OS", "left": "OS", "sinistra": "OS"}
 # Each stands alone and counts nothing, as in R001. In small letters re is also a retake and le a French word,
 # so that they count at the end alone.
@@ -87,7 +89,33 @@ def plain_name(name: str) -> str:
     return unicodedata.normalize("NFC", name.replace("\\", "/").removeprefix("./")).casefold()
 
 
-def natural_order(path: Path) -> tuple[tuple[int, int | str], ...]:
-    """Sort key that puts ``slice_2`` before ``slice_10``."""
-    parts = re.split(r"(\d+)", path.name.lower())
-    return tuple((0, int(part)) if part.isdigit() else (1, part) for part in parts if part)
+def natural_order(path: Path) -> tuple[list[list[tuple[int, int | str]]], str]:
+    """Sort key that puts ``slice_2`` before ``slice_10``, also where these are folders of files.
+
+    No two paths have one key, so that the order is never the disk's.
+    """
+    names = [re.split(r"(\d+)", name.lower()) for name in path.parts]
+    order: list[list[tuple[int, int | str]]] = [
+        [(0, int(part)) if part.isdecimal() else (1, part) for part in name if part] for name in names
+    ]
+    return order, str(path)
+
+
+def check_utf8(path: Path) -> None:
+    """Refuse a file whose name is not UTF-8: no picture, zip or page can show it.
+
+    Args:
+        path: the file, which need not be there.
+
+    Raises:
+        DataError: if it is not.
+
+    Example:
+        >>> check_utf8(Path("photo.png"))  # nothing happens
+    """
+    try:
+        path.name.encode()
+    except UnicodeEncodeError:
+        raise DataError(
+            f"{path}: expected the name of a file in UTF-8, found {path.name!r}; rename the file"
+        ) from None

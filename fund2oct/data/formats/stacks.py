@@ -83,10 +83,11 @@ def stack_files(path: StackPath) -> list[Path]:
             sequence of files, which stay in their order.
 
     Returns:
-        The files; of a folder or a pattern in natural order, in which 2 comes before 10.
+        The files; of a folder or a pattern in natural order, in which 2 comes before 10; of several folders
+        those of the first one first.
 
     Raises:
-        DataError: if there are none.
+        DataError: if there are none, or the folder cannot be read.
 
     Example:
         >>> for number in (10, 2, 1):
@@ -97,15 +98,18 @@ def stack_files(path: StackPath) -> list[Path]:
     if not isinstance(path, (str, os.PathLike)):
         return [Path(file) for file in path]
     path = Path(path)
-    if path.is_file():
-        return [path]
-    if path.is_dir():
-        found = [file for file in path.iterdir() if file.suffix.lower() in PICTURES + TIFF]
-        wanted = f"pictures ({', '.join(PICTURES)})"
-    elif glob.has_magic(str(path)):
-        found, wanted = [Path(name) for name in glob.glob(str(path))], "files"
-    else:
-        raise DataError(f"{path}: no such file or folder")
+    try:
+        if path.is_file():
+            return [path]
+        if path.is_dir():
+            found = [file for file in path.iterdir() if file.suffix.lower() in PICTURES + TIFF]
+            wanted = f"pictures ({', '.join(PICTURES)})"
+        elif glob.has_magic(str(path)):
+            found, wanted = [Path(name) for name in glob.glob(str(path))], "files"
+        else:
+            raise DataError(f"{path}: no such file or folder")
+    except OSError as error:
+        raise DataError(f"{path}: cannot be read ({error})") from error
     # What is hidden, such as the ._1.png of a Mac, is no slice.
     found = [file for file in found if not file.name.startswith(".")]
     if not found:

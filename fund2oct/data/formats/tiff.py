@@ -113,18 +113,38 @@ def _by_pillow(path: Path, compression: str) -> Array:
     """The pages by Pillow, which knows LZW and JPEG by itself; it inverts those whose zero is white."""
     try:
         with Image.open(path) as image:
-            if image.mode.startswith(("I;16", "I", "F")) and image.tag_v2.get(262) == 0:  # type: ignore[attr-defined]
+            if image.mode.startswith(("I", "F")) and image.tag_v2.get(262) == 0:  # type: ignore[attr-defined]
                 raise ValueError("its zero is white")
-            pages = [
-                np.array(page if page.mode in ("L", "I", "F", "I;16") else page.convert("L"))
-                for page in ImageSequence.Iterator(image)
-            ]
-        return np.stack(pages)
+            return np.stack([*map(_grey_page, ImageSequence.Iterator(image))])
     except (OSError, ValueError, SyntaxError, KeyError) as error:
         raise DataError(
             f"{path}: its pages are compressed by {compression}, which needs a package: "
             f'pip install "fund2oct[tiff]" ({error})'
         ) from error
+
+
+def _grey_page(page: Any) -> Array:
+    """A page that Pillow has opened, with all the bits of its numbers; colours become grey."""
+    if swaps_bytes(page):
+        raise ValueError("its numbers have a sign or are fractions, their upper byte first")
+    if page.mode.startswith(("I", "F")):
+        return np.array(page)
+    if (bits := max(page.tag_v2.get(258, (8,)))) > 8:
+        raise ValueError(f"its colours have {bits} bits, of which eight would be kept")
+    return np.array(page.convert("L"))
+
+
+def swaps_bytes(image: Any) -> bool:
+    """Whether Pillow would read the bytes of a TIFF in the wrong order.
+
+    Where the upper byte comes first, libtiff turns it round as it unpacks the numbers. Pillow turns it once
+    more, unless they are whole and without a sign.
+
+    Args:
+        image: a TIFF that Pillow has opened, and not yet loaded.
+    """
+    upper_first = image.tag_v2.prefix == b"MM"
+    return bool(image.mode in ("I", "F") and upper_first and image.tile[0][0] == "libtiff")
 
 
 def _inverted(values: Array, bits: int) -> Levels:

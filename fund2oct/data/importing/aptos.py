@@ -33,6 +33,9 @@ DEPTH_MM = 1.92
 """Height of a B-scan as exported."""
 SHAPE = (320, 448)
 """Rows and columns of a slice in a submission."""
+_COLUMNS = ("PID", "CF_path", "OCT_path")
+"""Columns of the challenge's tables; that of val may lack the last."""
+_OURS = {name.casefold(): name for name in _COLUMNS}
 _SIDES = {"L": "OS", "R": "OD"}
 
 
@@ -69,7 +72,7 @@ def import_aptos(
 
     Raises:
         DataError: if there is no such folder, its CSV cannot be read, or no eye could be imported.
-        ValueError: if ``depth_mm`` is not positive.
+        ValueError: if ``depth_mm`` is not positive, or the options say what ``scan`` and ``depth_mm`` say.
 
     Example:
         >>> Path("aptos/val/CF").mkdir(parents=True)
@@ -81,6 +84,7 @@ def import_aptos(
     if not depth_mm > 0:
         raise ValueError(f"depth_mm: expected a positive height, found {depth_mm}")
     options = options or ImportOptions(ScanOptions(shape=SHAPE))
+    _check_options(options.scan)
     options = replace(options, scan=replace(options.scan, pattern=scan))
     candidates = [
         Candidate(
@@ -113,6 +117,19 @@ def bscan_of(export: Array) -> Array:
     return export
 
 
+def _check_options(options: ScanOptions) -> None:
+    """Refuse what is said by ``scan`` and ``depth_mm``, or already known of the challenge's B-scans."""
+    if options.spacing_mm is not None:
+        raise ValueError(
+            f"spacing_mm: expected none for the challenge's B-scans, found {options.spacing_mm}; depth_mm "
+            "says their height, and the lines of scan their width"
+        )
+    if options.pattern is not None:
+        raise ValueError("pattern: expected none for the challenge's B-scans; scan says where they lie")
+    if options.axes is not None or options.flip:
+        raise ValueError("axes, flip: expected none for the challenge's B-scans, which are upright pictures")
+
+
 def _find_tables(folder: Path) -> list[Path]:
     if not folder.is_dir():
         raise DataError(f"{folder}: no such folder; expected the challenge's, which holds train/train.csv")
@@ -130,17 +147,22 @@ def _files(root: Path, row: dict[str, str]) -> list[Path]:
 def _read_table(table: Path) -> list[dict[str, str]]:
     try:
         with table.open(encoding="utf-8-sig", newline="") as file:
-            rows = list(csv.DictReader(file))
-            columns = set(rows[0]) if rows else set()
+            reader = csv.DictReader(file)
+            header = [name.strip() for name in reader.fieldnames or ()]
+            names = [_OURS.get(name.casefold(), name) for name in header]
+            reader.fieldnames = names
+            rows = list(reader)
     except (UnicodeDecodeError, csv.Error) as error:
         raise DataError(f"{table}: cannot be read as CSV ({error})") from error
     if not rows:
         raise DataError(f"{table}: expected a row for each eye, found none")
-    if missing := {"PID", "CF_path"} - columns:
+    needed = _COLUMNS if table.name == "train.csv" else _COLUMNS[:2]
+    if missing := [name for name in needed if name not in names]:
         raise DataError(
-            f"{table}: expected the columns PID, CF_path and OCT_path, found no {sorted(missing)}"
+            f"{table}: expected the columns PID, CF_path and OCT_path, found no {' and no '.join(missing)} "
+            f"among {', '.join(header)}"
         )
-    return [{name: (row.get(name) or "").strip() for name in ("PID", "CF_path", "OCT_path")} for row in rows]
+    return [{name: (row.get(name) or "").strip() for name in _COLUMNS} for row in rows]
 
 
 def _read_eye(
@@ -167,7 +189,7 @@ def _with_volume(exam: Exam, folder: Path, options: ImportOptions, depth_mm: flo
     bscans = [bscan_of(picture) for picture in pictures]
     rows, columns = options.scan.shape or bscans[0].shape
     volume = np.stack([resize(bscan, rows, columns) for bscan in bscans])
-    spacing_mm = options.scan.spacing_mm or (math.nan, depth_mm / rows, max(scan.length_mm) / columns)
+    spacing_mm = (math.nan, depth_mm / rows, max(scan.length_mm) / columns)
     history = exam.history | jpeg_history("volume", files, sum(picture.size for picture in pictures))
     return replace(exam, volume=volume, spacing_mm=spacing_mm, volume_file=str(folder), history=history)
 

@@ -13,6 +13,7 @@ import os
 import shutil
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures.process import BrokenProcessPool
+from contextlib import suppress
 from dataclasses import dataclass, field
 from functools import partial
 from itertools import starmap
@@ -31,7 +32,7 @@ from fund2oct.data.importing.parts import (
 from fund2oct.data.importing.report import COLUMNS, ImportReport, named, unlike_whites
 from fund2oct.data.store.layout import Compression, check_compression, read_text
 from fund2oct.data.store.reader import EyeReader
-from fund2oct.data.store.shards import open_checked
+from fund2oct.data.store.shards import open_checked, why_not_of_eyes
 from fund2oct.data.store.writer import is_disk_full
 from fund2oct.eye import SCHEMA_VERSION, DataError, Eye, Plain, validate
 from fund2oct.file_kinds import HDF5
@@ -95,15 +96,16 @@ def fingerprint_of(paths: Iterable[str | os.PathLike[str]], *settings: object) -
 
     Example:
         >>> before = fingerprint_of(["photo.png"], "even light")
-        >>> fingerprint_of(["photo.png"], "even light") == before
-        True
         >>> Path("photo.png").touch()  # saved again
         >>> fingerprint_of(["photo.png"], "even light") == before
         False
     """
-    whole = map(Path, paths)
-    files = (file for path in whole for file in (sorted(path.iterdir()) if path.is_dir() else [path]))
-    stated = [(str(file), *_size_and_time(file)) for file in files]
+    stated: list[tuple[str, int, int]] = []
+    for path in map(Path, paths):
+        files = [path]
+        with suppress(OSError):  # what is wrong is said when it is read
+            files = sorted(path.iterdir()) if path.is_dir() else files
+        stated += [(str(file), *_size_and_time(file)) for file in files]
     return _sha256(fund2oct.__version__, SCHEMA_VERSION, stated, settings)
 
 
@@ -185,7 +187,7 @@ def make_file(
     if workers < 1:
         raise ValueError(f"workers: expected at least 1, found {workers}")
     check_compression(compression)
-    check_files([out], overwrite=True, kind=HDF5)  # what may be replaced is told below
+    check_files([out], overwrite=True, kind=HDF5, why_not=why_not_of_eyes)  # which eyes: told below
     out.parent.mkdir(parents=True, exist_ok=True)
     with locked(out, wait), parts_folder(out) as folder:
         ids = [candidate.identity(compression) for candidate in candidates]
@@ -339,11 +341,9 @@ def _exists(out: Path, why: str) -> DataError:
 
 
 def _size_and_time(file: Path) -> tuple[int, int]:
-    try:
-        state = file.stat()
-    except OSError:
-        return -1, 0
-    return state.st_size, state.st_mtime_ns
+    with suppress(OSError):
+        return (state := file.stat()).st_size, state.st_mtime_ns
+    return -1, 0
 
 
 def _sha256(*values: object) -> str:

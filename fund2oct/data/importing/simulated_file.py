@@ -17,6 +17,7 @@ from fund2oct.data.store.layout import Compression
 from fund2oct.data.store.reader import EyeReader
 from fund2oct.eye import DataError, Eye
 from fund2oct.geometry import Placement
+from fund2oct.outputs import check_inputs
 from fund2oct.phantom import PhantomConfig, SeenAnatomy, simulate_behind_photo, simulate_eye
 from fund2oct.phantom.from_photo import HEALTHY, check_behind_photo, why_not_shown
 from fund2oct.progress import with_progress
@@ -51,7 +52,7 @@ def simulate_file(
         seed: the same seed makes the same eyes, whatever their number.
         config: sizes, scan and diseases; behind photos neither a diagnosis nor long eyes.
         workers: processes to simulate in.
-        overwrite: whether ``out`` may be replaced.
+        overwrite: whether ``out`` may be replaced; ``photos`` never is.
         compression: how the file is compressed, see :class:`~fund2oct.data.EyeWriter`.
         wait: whether to wait where another process is making the file.
         photos: a file of eyes, behind whose photos volumes are simulated, see
@@ -65,8 +66,8 @@ def simulate_file(
         that were left out, with the reason. How many were left out for their diagnosis is among the remarks.
 
     Raises:
-        DataError: if ``out`` exists, or cannot be made, or ``photos`` holds no photo of a healthy eye, or
-            none that shows disc, fovea and the whole scan.
+        DataError: if ``out`` exists, is read, or cannot be made, or if ``photos`` holds no photo of a healthy
+            eye, or none that shows disc, fovea and the whole scan.
         ValueError: if ``n_eyes`` or ``workers`` is not positive, ``seed`` is negative, or ``config`` asks for
             what cannot be simulated behind a photo.
 
@@ -93,6 +94,7 @@ def simulate_file(
     else:
         check_behind_photo(config)
         with EyeReader(photos) as reader:
+            check_inputs([out], reader.paths)
             found = _places_in(reader, _healthy_photos(reader, remarks), n_eyes, config, left_out)
             digest = reader.digest()
         keys = list(found)

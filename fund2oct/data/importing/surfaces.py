@@ -13,6 +13,7 @@ from fund2oct.data.store.layout import Compression
 from fund2oct.data.store.reader import EyeReader
 from fund2oct.data.store.shards import EyePaths
 from fund2oct.eye import SEARCHED, Eye
+from fund2oct.outputs import check_inputs
 
 
 def add_surfaces(
@@ -31,7 +32,7 @@ def add_surfaces(
     Args:
         path: a file, a folder or pattern of files, or several of these, which become one.
         out: the file to make, another than those that are read.
-        overwrite: whether ``out`` may be replaced.
+        overwrite: whether ``out`` may be replaced; what is read never is.
         workers: number of processes that search.
         compression: how the new file is compressed, see :class:`~fund2oct.data.EyeWriter`.
 
@@ -39,7 +40,7 @@ def add_surfaces(
         What became of each eye.
 
     Raises:
-        DataError: if no eye can be read, or ``out`` cannot be made.
+        DataError: if no eye can be read, or ``out`` cannot be made or is read.
 
     Example:
         >>> from fund2oct.data import EyeWriter
@@ -49,6 +50,7 @@ def add_surfaces(
         [('sim3-0000000-OD', 'pose and surfaces searched in the volume')]
     """
     with EyeReader(path) as reader:
+        check_inputs([out], reader.paths)
         candidates = [
             Candidate(key, partial(_read, file, key), fingerprint_of([file], "surfaces", key))
             for key in reader.keys

@@ -26,6 +26,7 @@ from fund2oct.data.tables.patients import repeated_keys, with_patients
 from fund2oct.data.tables.spreadsheet import Table, read_table, renamed_tables, some
 from fund2oct.eye import DataError, Eye
 from fund2oct.geometry import Placement
+from fund2oct.outputs import check_inputs
 
 
 def import_table(
@@ -77,6 +78,7 @@ def import_table(
     """
     path, options = Path(table), options or ImportOptions()
     paths = [path] if lines is None else [path, Path(lines)]
+    check_inputs([Path(out).with_suffix(".import.csv")], paths)  # the report may list the photos
     tables = [*map(read_table, paths)]
     read, *more_tables = renamed_tables(tables, columns or {}, our_columns(tables, columns or {}))
     eyes, refused, notes = read_eyes(read)
@@ -211,8 +213,6 @@ def _read_scanned(
     exam = read_exam(file, _number_of_scan(file, eye.scan_number), options, eye.lines)
     laterality, contradictions = _side(eye, exam.laterality)
     more = [*notes, *contradictions, *exam.notes]
-    if options.scan.axes is not None or options.scan.flip:
-        more.append("a scanner's file tells its axes; --axes and --flip were not applied to it")
     if eye.lines is not None and exam.localizer is not None:
         exam = replace(exam, localizer=None, localizer_placement=Placement())
         more.append("its localizer was left out: where the table's lines lie on it is not known")

@@ -76,10 +76,10 @@ def import_vendor(
     options = for_scanners(options or ImportOptions())
     source, out = Path(source), Path(out)
     candidates = []
-    passed_over = []
     photographs: list[Path] = []
     referred_to: set[Path] = set()
-    for path in _find_files(source, out):
+    files, passed_over = _find_files(source, out)
+    for path in files:
         if source.is_dir() and not is_scanners_file(path):
             passed_over.append(str(path.relative_to(source)))
             continue
@@ -111,21 +111,40 @@ def import_vendor(
     return report
 
 
-def _find_files(source: Path, out: Path) -> list[Path]:
+def _find_files(source: Path, out: Path) -> tuple[list[Path], list[str]]:
+    """The files to look at, and names of folders that cannot be read."""
     if source.is_file():
-        return [source]
+        return [source], []
     if not source.is_dir():
         raise DataError(f"{source}: no such file or folder")
     own = {out.absolute(), out.with_suffix(".import.csv").absolute()}
+    closed: list[OSError] = []
+    walked = os.walk(source, onerror=closed.append)
     found = [
         path
-        for path in source.rglob("*")
-        if path.is_file()
+        for path in (Path(folder, name) for folder, _, names in walked for name in names)
+        if _is_file(path)
         and path.absolute() not in own
-        and not any(part.startswith(".") for part in path.relative_to(source).parts)
+        and not _is_hidden(path, source)
         and path.name.upper() not in ("DICOMDIR", "THUMBS.DB")
     ]
-    return sorted(found, key=lambda path: (natural_order(path), str(path)))
+    named = [
+        f"{Path(error.filename or source).relative_to(source)} (cannot be read: {error.strerror})"
+        for error in closed
+        if not _is_hidden(Path(error.filename or source), source)
+    ]
+    return sorted(found, key=natural_order), sorted(named)
+
+
+def _is_hidden(path: Path, source: Path) -> bool:
+    return any(part.startswith(".") for part in path.relative_to(source).parts)
+
+
+def _is_file(path: Path) -> bool:
+    try:
+        return path.is_file()
+    except OSError:
+        return True  # what is wrong is said when it is read
 
 
 def for_scanners(options: ImportOptions) -> ImportOptions:
@@ -134,7 +153,7 @@ def for_scanners(options: ImportOptions) -> ImportOptions:
 
 
 def read_exam(path: Path, number: int, options: ImportOptions, lines: GivenLines | None = None) -> Exam:
-    """Read a scan of a scanner's file, with a note where nobody tells where its slices lie.
+    """Read a scan of a scanner's file; notes say what nobody tells, and which options are not for it.
 
     Args:
         path: the file.
@@ -157,11 +176,13 @@ def read_exam(path: Path, number: int, options: ImportOptions, lines: GivenLines
         >>> len(exam.volume), exam.laterality
         (6, 'OD')
     """
-    exam = format_of(path).read(path, number)
+    exam = format_of(path).read(path, number, options.scan.spacing_mm)
     notes = exam.notes
     told = (exam.lines, lines, options.scan.pattern, options.scan.radial or None)
     if exam.volume is not None and len(exam.volume) > 1 and all(place is None for place in told):
         notes += ("does not tell where its slices lie; taken for a raster from above to below",)
+    if options.scan.axes is not None or options.scan.flip:
+        notes += ("a scanner's file tells its axes; --axes and --flip were not applied to it",)
     digest = exam.sha256 or ("" if exam.photo is None else file_sha256(path))
     return replace(exam, volume_file=str(path), sha256=digest, notes=notes)
 

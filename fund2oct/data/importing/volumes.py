@@ -87,12 +87,25 @@ def _find_volumes(source: Path, out: Path) -> tuple[list[Path], list[str]]:
     ]
     if _is_volume(source):
         return [source], sorted(path.name for path in set(beside) - set(stack_files(source)))
-    found = [
-        path for path in beside if (_is_volume(path) if path.is_dir() else path.name.lower().endswith(STACKS))
-    ]
+    found: list[Path] = []
+    passed_over: list[str] = []
+    for path in beside:
+        name = path.name
+        try:
+            is_volume = _is_volume(path) if path.is_dir() else name.lower().endswith(STACKS)
+        except OSError as error:
+            is_volume, name = False, f"{name} (cannot be read: {error.strerror})"
+        if is_volume:
+            found.append(path)
+        else:
+            passed_over.append(name)
     if not found:
-        raise DataError(f"{source}: expected volumes ({', '.join(STACKS)}) or folders of pictures in it")
-    return sorted(found, key=natural_order), sorted(path.name for path in set(beside) - set(found))
+        others = f"; passed over {some(sorted(passed_over))}" if passed_over else ""
+        raise DataError(
+            f"{source}: expected volumes ({', '.join(STACKS)}) or folders of pictures in it, found none"
+            f"{others}"
+        )
+    return sorted(found, key=natural_order), sorted(passed_over)
 
 
 def _is_volume(folder: Path) -> bool:

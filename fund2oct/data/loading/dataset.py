@@ -20,7 +20,9 @@ from fund2oct.data.augmenting.symmetry import Symmetries, allowed_symmetries
 from fund2oct.data.loading.finish import MASKS, MASKS_KNOWN, Finish, Pictures, RawBatch, empty_bytes
 from fund2oct.data.loading.index import EyeIndex
 from fund2oct.data.loading.order import Draw, EpochOrder
-from fund2oct.data.loading.regularity import NEEDED, Content, check_complete, common_fundus_px, common_shape
+from fund2oct.data.loading.regularity import NEEDED, Content, check_complete
+from fund2oct.data.loading.sizes import common_fundus_px, common_shape
+from fund2oct.data.loading.skipped import readable
 from fund2oct.data.loading.split import EyeName, Part, SeenEyes
 from fund2oct.data.loading.values import EyeValues
 from fund2oct.data.masks.stored import check_names, fill_masks, which_hold
@@ -105,7 +107,7 @@ class FundusOCTDataset(Dataset[dict[str, Any]]):
         check_strength(photo_maps)
         self.photo_maps = photo_maps
         self.transform = transform
-        self.on_corrupt = on_corrupt
+        self.on_corrupt: Literal["raise", "skip"] = on_corrupt
         self.seed = seed
         self._reader = EyeReader(path)
         with self._reader:  # the process that trains may never read: leave it no open file to share
@@ -113,10 +115,11 @@ class FundusOCTDataset(Dataset[dict[str, Any]]):
         if not len(self._index):
             raise DataError(f"{path}: expected at least one eye, found none")
         check_complete(self._index, content, self._where)
-        self.shape = (
-            common_shape(self._index, volume_shape, self._where) if self._wants("volume") else (0, 0, 0)
-        )
-        self.fundus_px = common_fundus_px(self._index, fundus_px, self._where) if self._wants("fundus") else 0
+        self.shape, self.fundus_px = (0, 0, 0), 0
+        if self._wants("volume"):
+            self.shape = common_shape(self._index.shapes["volume"], volume_shape, self._where)
+        if self._wants("fundus"):
+            self.fundus_px = common_fundus_px(self._index.shapes["fundus"], fundus_px, self._where)
         self.scan: ScanPattern = self._lines(self._index.usual_number(self.shape[0]))[1]
         rescan, maps = map(self._optional, ("rescan", "boundaries_um"))
         self._values = EyeValues(self._reader, self._index, self.shape, self._wants("fundus"), maps)
@@ -204,9 +207,10 @@ class FundusOCTDataset(Dataset[dict[str, Any]]):
         return {name: one[0] for name, one in self.finish(raw).items()}
 
     def poses(self) -> Tensor:
-        """Poses of all eyes as stored, in micrometres, shape ``(N, S, 7)``."""
+        """Poses as stored, in micrometres, shape ``(N, S, 7)``; without damaged eyes that may be skipped."""
         with self._reader:
-            return torch.stack([*map(self._values.pose_um, range(len(self)))])
+            found = readable(self._values.pose_um, range(len(self)), self.on_corrupt)
+            return torch.stack([pose_um for _, pose_um in found])
 
     def metadata(self) -> list[dict[str, Plain]]:
         """What is known of each eye, see ``fund2oct.data.loading.index.known_values``."""

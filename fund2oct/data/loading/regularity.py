@@ -219,30 +219,3 @@ def check_complete(index: EyeIndex, content: Content, where: Callable[[int], str
             f"{where(number)}: expected its pose and surfaces ({', '.join(SEARCHED)}), found none "
             "or not all; `fund2oct surfaces OLD.h5 NEW.h5` finds them in the volume"
         )
-
-
-def common_shape(
-    index: EyeIndex, wanted: tuple[int, int, int] | None, where: Callable[[int], str]
-) -> tuple[int, int, int]:
-    """The shape ``(S, Z, X)`` of all volumes; the wanted one, where none has fewer slices."""
-    sizes = index.shapes["volume"]
-    s, z, x = sizes[0].tolist() if wanted is None else wanted
-    unlike = (sizes != (s, z, x)).any(1) if wanted is None else sizes[:, 0] < s
-    for number in np.flatnonzero(unlike)[:1]:
-        raise DataError(
-            f"{where(number)}: expected a volume {(s, z, x)}, found "
-            f"{tuple(sizes[number].tolist())}; volume_shape resizes along Z and X "
-            "and takes evenly spaced slices, but cannot add any"
-        )
-    return s, z, x
-
-
-def common_fundus_px(index: EyeIndex, wanted: int | None, where: Callable[[int], str]) -> int:
-    """The width of all photos; the wanted one, where there is one."""
-    sizes = index.shapes["fundus"][:, 0]
-    for number in np.flatnonzero(sizes != sizes[0])[:1] if wanted is None else ():
-        raise DataError(
-            f"{where(number)}: expected a photo {sizes[0]} pixels wide, found {sizes[number]}; "
-            "set fundus_px to resize them all"
-        )
-    return int(sizes[0]) if wanted is None else wanted

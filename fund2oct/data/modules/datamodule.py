@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from functools import cached_property
+from functools import cached_property, partial
 from pathlib import Path
 from typing import Any, Literal
 
@@ -24,10 +24,11 @@ from fund2oct.data.loading.loader import EyeLoader, StartMethod, as_they_are
 from fund2oct.data.loading.order import Balance, check_mixture, mixed_order
 from fund2oct.data.loading.regularity import Content, irregularities, leaks, parts_of, usable_eyes
 from fund2oct.data.loading.sampler import EvaluationSampler, TrainSampler, even_batch_size
+from fund2oct.data.loading.sizes import common_sizes
+from fund2oct.data.loading.skipped import leave_out, note_skipped
 from fund2oct.data.loading.split import PARTS, Part, SeenEyes, of_many_patients
 from fund2oct.data.masks.networks import vessels_of
 from fund2oct.data.masks.stored import check_held, check_wanted, held_told
-from fund2oct.data.modules.skipped import note_skipped
 from fund2oct.data.preparing.preparation import Preparation
 from fund2oct.data.store.reader import EyeReader
 from fund2oct.data.store.shards import plain_paths
@@ -59,9 +60,9 @@ class FundusOCTDataModule(pl.LightningDataModule):
             which A-scans' places move, see :meth:`~fund2oct.data.augmenting.photo_map.PhotoMap.draw`.
         transform: an augmentation of your own, or its import path; only of training eyes, see
             :func:`~fund2oct.data.augmenting.own.apply_transform`.
-        fundus_px: width to resize photos to; None keeps the stored one.
-        volume_shape: ``(S, Z, X)`` to resize volumes to along Z and X; None keeps the stored one. Of an
-            eye with more slices evenly spaced ones are taken, and one with fewer is left out.
+        fundus_px: width to resize photos to; None keeps the stored one, which all parts must share.
+        volume_shape: ``(S, Z, X)`` to resize volumes to along Z and X; None keeps the stored one, likewise.
+            Of an eye with more slices evenly spaced ones are taken, and one with fewer is left out.
         weights: share of each entry of ``path`` in an epoch, in any unit; None shows each eye once.
         balance: ``"diagnosis"`` shows each diagnosis equally often in training, see
             :func:`~fund2oct.data.loading.order.mixed_order`; None leaves them as frequent as they are.
@@ -73,7 +74,8 @@ class FundusOCTDataModule(pl.LightningDataModule):
         masks: names of masks of the photo that the file holds, which join the batch under their names, see
             :class:`~fund2oct.data.loading.dataset.FundusOCTDataset`; one eye at least must have each.
         on_corrupt: whether a damaged eye stops a training, or is replaced by the next readable one of
-            the epoch, named and counted. In an evaluation it always raises.
+            the epoch, named and counted; one whose record is damaged is in no part then. In an evaluation
+            it always raises, and so does one that ``split`` names to validate or to test on.
         start_method: how workers are started, ``"fork"``, ``"spawn"`` or ``"forkserver"``; None: as usual.
         drop_last: whether to leave out a last smaller training batch, unless it is the only one. If not, each
             eye is seen exactly once an epoch, by a group of processes in batches of another size if need be.
@@ -142,16 +144,16 @@ class FundusOCTDataModule(pl.LightningDataModule):
         check_wanted(self.masks, content, {"vessels"} if vessel_network else set())
         self.corrupt: dict[str, str] = {}
         """Why each eye that was skipped could not be read, by key, as far as this process met it."""
+        self._on_error = partial(leave_out, self.corrupt, split) if on_corrupt == "skip" else None
         self._augmentation: dict[str, Any] = {
             "symmetries": symmetries,
             "photometric": photometric,
             "photo_maps": photo_maps,
             "transform": load_transform(transform),
         }
+        self._wanted_sizes = fundus_px, volume_shape
         self._options: dict[str, Any] = {
             "content": content,
-            "fundus_px": fundus_px,
-            "volume_shape": volume_shape,
             "even_light": even_light,
             "even_levels": even_levels,
             "masks": self.masks,
@@ -160,7 +162,7 @@ class FundusOCTDataModule(pl.LightningDataModule):
 
     def prepare_data(self) -> None:
         """Fail early, and on one process, where the file cannot be used."""
-        _ = self._parts
+        _ = self._common_sizes
 
     def setup(self, stage: str | None = None) -> None:
         """Split the eyes and check each; calling it again changes nothing."""
@@ -219,12 +221,11 @@ class FundusOCTDataModule(pl.LightningDataModule):
     def seen(self) -> SeenEyes:
         """Which eyes are trained on, validated on and kept for the test, as a checkpoint stores it."""
         with EyeReader(self.path) as reader:
-            digest = reader.digest()
+            digest = reader.digest(self._on_error)
         val, test = self._fractions
         drawn = f"split_seed {self.split_seed}, val_fraction {val:g}, test_fraction {test:g}"
         split = drawn if self.split is None else "parts as they were given"
-        names = {part: tuple(self._parts[part].names()) for part in PARTS}
-        return SeenEyes(self._name, digest, split, names)
+        return SeenEyes(self._name, digest, split, {part: tuple(self._parts[part].names()) for part in PARTS})
 
     @property
     def spacing_mm(self) -> tuple[float, float, float]:
@@ -290,9 +291,9 @@ class FundusOCTDataModule(pl.LightningDataModule):
     @cached_property
     def _parts(self) -> dict[Part, EyeIndex]:
         with EyeReader(self.path) as reader:
-            index = EyeIndex.read(reader, on_error=self._leave_out if self.on_corrupt == "skip" else None)
+            index = EyeIndex.read(reader, on_error=self._on_error)
             keys = reader.keys
-        usable, notes = usable_eyes(index, self.content, self._options["volume_shape"], self._name)
+        usable, notes = usable_eyes(index, self.content, self._wanted_sizes[1], self._name)
         for note in notes:
             rank_zero_info(note)
         index = index.subset(np.flatnonzero(usable))
@@ -302,9 +303,9 @@ class FundusOCTDataModule(pl.LightningDataModule):
             rank_zero_warn(f"{self._name}: {leak}")
         return parts
 
-    def _leave_out(self, key: str, error: DataError) -> None:
-        self.corrupt[key] = str(error)
-        rank_zero_warn(f"{error}; it is left out ({len(self.corrupt)} so far)")
+    @cached_property
+    def _common_sizes(self) -> dict[str, Any]:
+        return common_sizes(self._parts, self.content, *self._wanted_sizes, EyeReader(self.path).where)
 
     @property
     def _some_dataset(self) -> FundusOCTDataset:
@@ -319,7 +320,7 @@ class FundusOCTDataModule(pl.LightningDataModule):
             how = f"raise {part}_fraction" if self.split is None else "split names none that can be used"
             raise DataError(f"{self._name}: there are no eyes to {part}; {how}")
         eyes = eyes.subset(of_many_patients(eyes.patients, most or len(eyes)))
-        return FundusOCTDataset(self.path, eyes, **options, **self._options)
+        return FundusOCTDataset(self.path, eyes, **options, **self._options, **self._common_sizes)
 
     @property
     def _process(self) -> tuple[int, int]:

@@ -9,10 +9,11 @@ from typing import Any, Literal
 import numpy as np
 from pytorch_lightning.utilities.rank_zero import rank_zero_warn
 
+from fund2oct.data.loading.index import EyeIndex
 from fund2oct.data.modules.datamodule import FundusOCTDataModule
 from fund2oct.data.store.layout import EyeInfo
 from fund2oct.data.store.reader import EyeReader
-from fund2oct.eye import DataError, Eye
+from fund2oct.eye import DataError, Eye, some_of
 from fund2oct.phantom import DIAGNOSES, PhantomConfig, simulate_eye
 from fund2oct.phantom.simulate import SOURCE
 from fund2oct.processes import n_cores
@@ -25,9 +26,9 @@ class PhantomDataModule(FundusOCTDataModule):
     """Simulated eyes in a file that is made at the first use.
 
     Args:
-        path: the file; one that is there is used, if it holds as many eyes, and if its eyes have the seed and
-            the sizes that are given here. A warning tells if another version of fund2oct simulated them, with
-            other photos.
+        path: the file; one that is there is used, if it holds as many eyes, and if all were simulated, with
+            the seed and the sizes that are given here. A warning tells if another version of fund2oct
+            simulated them, with other photos.
         n_eyes: eyes to simulate; two are of one patient.
         phantom_seed: seed of the simulation; None makes a file with seed 0, and takes one of any seed.
         n_depth: rows of a simulated B-scan; None makes 80, and takes any number.
@@ -70,8 +71,14 @@ class PhantomDataModule(FundusOCTDataModule):
             self._simulate(path)
         with EyeReader(path) as reader:
             n_found = len(reader.keys)
-            info = reader.info(reader.keys[0]) if n_found else None
-            first = reader.read(reader.keys[0], skip=("volume", "rescan")) if n_found else None
+            index = EyeIndex.read(reader, on_error=self._on_error)
+            info = reader.info(index.keys[0]) if len(index) else None
+            first = self._first(reader) if n_found else None
+        if others := [key for key, ours in zip(index.keys, index.simulated, strict=True) if not ours]:
+            raise DataError(
+                f"{path}: holds {len(others)} eyes that were not simulated ({some_of(others)}); set "
+                "data.class_path=fund2oct.data.FundusOCTDataModule, or give another path"
+            )
         # Eyes without a word on their population are ordinary.
         found = info.history.get("population", "ordinary") if info else "ordinary"
         if found != self.config.population:
@@ -84,14 +91,23 @@ class PhantomDataModule(FundusOCTDataModule):
                 f"{path}: expected {self.n_eyes} simulated eyes, found {n_found}; "
                 f"set n_eyes={n_found}, or delete the file to have it made anew"
             )
-        if info is None or first is None:
+        if info is None:
             return
         self._check(path, info)
-        if self._has_changed(first, info):
+        if first is not None and self._has_changed(first, info):
             rank_zero_warn(
                 f"{path}: another version of fund2oct simulated these eyes, and their photos were others: "
                 "what is learned from them is not comparable; delete the file to have it made anew"
             )
+
+    def _first(self, reader: EyeReader) -> Eye | None:
+        """The first eye of the file without its volumes; None where it is damaged and may be skipped."""
+        try:
+            return reader.read(reader.keys[0], skip=("volume", "rescan"))
+        except DataError:
+            if self.on_corrupt == "raise":
+                raise
+            return None
 
     def _check(self, path: Path, info: EyeInfo) -> None:
         """Refuse eyes of another seed or other sizes than were asked for: the run's record would be wrong."""

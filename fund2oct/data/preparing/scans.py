@@ -21,6 +21,7 @@ _WHITE = 250
 _THICK = 5
 _SMALLEST = 8
 _LEAST_CONTRAST = 8
+_MOST_OF_BYTES = 255
 
 
 @dataclass(frozen=True)
@@ -40,7 +41,8 @@ class ScanOptions:
         axes: order of the axes in a file, see :func:`~fund2oct.data.formats.stacks.read_stack`.
         flip: letters of the axes that run the other way in a file, such as ``"z"``.
         levels: the numbers that are black and white; None takes what the file, or else its type and range,
-            tells, see :func:`~fund2oct.levels.find_levels`.
+            tells, see :func:`~fund2oct.levels.find_levels`. Numbers above 255 are not applied to a volume of
+            bytes, which gets a note.
         pattern: where the slices lie; goes before what the file says, and before ``radial``.
 
     Raises:
@@ -164,10 +166,11 @@ def prepare_scan(
             "--spacing-mm S Z X"
         )
     n_slices, n_depth, n_ascans = volume.shape
-    check_spacing((n_slices, n_depth, n_ascans), (s_mm if parallel else math.nan, z_mm, x_mm))
+    # Of a star, circles and other lines that tell no distance it is NaN already.
+    check_spacing((n_slices, n_depth, n_ascans), (math.nan if options.radial else s_mm, z_mm, x_mm))
     history: dict[str, Plain] = {"stored_shape": "x".join(map(str, volume.shape))}
     notes: list[str] = []
-    volume = _bytes(volume, options.levels or levels, history, notes)
+    volume = _bytes(volume, _wanted_levels(volume, options.levels, notes) or levels, history, notes)
     if options.mask_borders:
         fill = np.stack([white_border(bscan) for bscan in volume])
         if fill.any():
@@ -226,6 +229,18 @@ def filled_spacing(wanted: Spacing | None, told: Spacing | None) -> Spacing | No
         return wanted or told
     s_mm, z_mm, x_mm = (other if math.isnan(one) else one for one, other in zip(wanted, told, strict=True))
     return s_mm, z_mm, x_mm
+
+
+def _wanted_levels(volume: Array, wanted: Levels | None, notes: list[str]) -> Levels | None:
+    """The levels that the user says, unless they are meant for the deeper files of an import."""
+    if wanted is None or volume.dtype.itemsize > 1 or max(wanted) <= _MOST_OF_BYTES:
+        return wanted
+    black, white = wanted
+    notes.append(
+        f"--levels {black:g} {white:g} was not applied to it: its numbers are bytes, which end at "
+        f"{_MOST_OF_BYTES}"
+    )
+    return None
 
 
 def _bytes(volume: Array, levels: Levels | None, history: dict[str, Plain], notes: list[str]) -> Array:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -138,13 +138,27 @@ class EyeReader:
         with _naming(shard, key):
             read_into(shard.group(key), name, stored, out, slices)
 
-    def digest(self) -> str:
-        """SHA-256 of the digests of all eyes: tells whether two data sets hold the very same eyes."""
+    def digest(self, on_error: Callable[[str, DataError], None] | None = None) -> str:
+        """SHA-256 of the digests of all eyes: tells whether two data sets hold the very same eyes.
+
+        Args:
+            on_error: called with the key and the error of an eye that cannot be read, whose digest is then
+                taken as empty: the whole is that of no data set in which the eye is sound. Without it the
+                error is raised.
+
+        Raises:
+            DataError: if a file cannot be used, or an eye cannot be read.
+        """
         whole = hashlib.sha256()
         for key in self.keys:
-            shard = self._shard(key)
-            with _naming(shard, key):
-                digest = read_text(shard.group(key).attrs.get("digest")) or ""
+            shard, digest = self._shard(key), ""
+            try:
+                with _naming(shard, key):
+                    digest = read_text(shard.group(key).attrs.get("digest")) or ""
+            except DataError as error:
+                if on_error is None:
+                    raise
+                on_error(key, error)
             whole.update(f"{key}\n{digest}\n".encode(errors="surrogateescape"))
         return whole.hexdigest()
 

@@ -185,6 +185,32 @@ def open_checked(path: Path) -> h5py.File:
     return file
 
 
+def why_not_of_eyes(path: Path) -> str:
+    """Tell why an HDF5 file may not make room for a new file of eyes.
+
+    One of another version, or with damaged eyes, is to be made again; what another program wrote is not ours.
+
+    Args:
+        path: the file.
+
+    Returns:
+        Words that an error can put behind the path; empty where its root says that fund2oct made it.
+
+    Example:
+        >>> why_not_of_eyes(Path("eyes.h5"))
+        ''
+        >>> h5py.File("network.h5", "w").close()  # as another program writes it
+        >>> why_not_of_eyes(Path("network.h5"))
+        'is an HDF5 file that fund2oct did not make'
+    """
+    try:
+        with h5py.File(path, "r") as file:
+            found = read_text(file.attrs.get("format"))
+    except DAMAGE as error:
+        return f"cannot be read as HDF5 ({_reason(error)}), so that nothing says that fund2oct made it"
+    return "" if found == FORMAT else "is an HDF5 file that fund2oct did not make"
+
+
 def _check_format(path: Path, file: h5py.File) -> None:
     found = read_text(file.attrs.get("format"))
     try:

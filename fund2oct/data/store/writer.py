@@ -13,7 +13,7 @@ import h5py
 import fund2oct
 from fund2oct.data.store.checksum import keys_digest
 from fund2oct.data.store.layout import LIBVER, Compression, check_compression, text_attribute, write_eye
-from fund2oct.data.store.shards import FORMAT
+from fund2oct.data.store.shards import FORMAT, why_not_of_eyes
 from fund2oct.eye import ARRAYS, SCHEMA_VERSION, DataError, Eye
 from fund2oct.file_kinds import HDF5
 from fund2oct.outputs import check_files
@@ -31,12 +31,12 @@ class EyeWriter:
 
     Args:
         path: the file to make, and its folder where there is none.
-        overwrite: whether a file of that name may be replaced.
+        overwrite: whether a file of eyes of that name may be replaced; another one never is.
         compression: ``"none"``, the fastest to read; ``"gzip"``, which any program reads; or ``"zstd"``,
             which is faster and needs hdf5plugin.
 
     Raises:
-        DataError: if the file exists and ``overwrite`` is false, if no eye was added, or if the disk is
+        DataError: if the file exists and may not be replaced, if no eye was added, or if the disk is
             full.
 
     Example:
@@ -58,7 +58,7 @@ class EyeWriter:
         self.compression = compression
         self.n_eyes = 0
         check_compression(compression)
-        check_files([self.path], overwrite, kind=HDF5 if overwrite else "")
+        check_files([self.path], overwrite, kind=HDF5 if overwrite else "", why_not=why_not_of_eyes)
         self._partial = self.path.with_name(f".{self.path.name}.{os.getpid()}.part")
 
     def __enter__(self) -> EyeWriter:

@@ -8,7 +8,7 @@ import re
 from functools import lru_cache
 from pathlib import Path
 
-from fund2oct.data.formats.naming import natural_order, plain_name
+from fund2oct.data.formats.naming import plain_name
 from fund2oct.data.formats.stacks import stack_files
 from fund2oct.eye import DataError
 
@@ -27,8 +27,15 @@ def find_file(folder: Path, name: str) -> tuple[Path, str]:
         The path, or a pattern that finds files, and a note where the file is called otherwise.
 
     Raises:
-        DataError: if there is none, or more than one that it may mean.
+        DataError: if there is none, more than one that it may mean, or one that cannot be read.
     """
+    try:
+        return _found(folder, name)
+    except OSError as error:
+        raise DataError(f"{folder / name}: cannot be read ({error})") from error
+
+
+def _found(folder: Path, name: str) -> tuple[Path, str]:
     path = folder / name
     if path.exists():
         return path, ""
@@ -41,7 +48,7 @@ def find_file(folder: Path, name: str) -> tuple[Path, str]:
             raise DataError(
                 f"{name}: is a path of another machine; give paths relative to the table's folder, {folder}"
             )
-        return find_file(folder, name.replace("\\", "/"))
+        return _found(folder, name.replace("\\", "/"))
     if glob.has_magic(name):
         raise DataError(f"{path}: expected files, found none")
     found = [Path(path.anchor) if path.is_absolute() else Path()]
@@ -78,7 +85,7 @@ def files_of(volume: Path | tuple[Path, ...]) -> list[Path]:
     if isinstance(volume, tuple):
         return list(volume)
     try:
-        return sorted(stack_files(volume), key=natural_order)
+        return stack_files(volume)
     except DataError:  # said when the eye is read
         return [volume]
 

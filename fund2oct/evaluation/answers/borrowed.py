@@ -81,7 +81,7 @@ def borrowed_residual(
     """
 
     def give(batch: Batch) -> Given:
-        chosen = [eye_seed(key, seed) % len(training) for key in batch["key"]]
+        chosen = [training.sound(eye_seed(key, seed) % len(training)) for key in batch["key"]]
         spacing = batch["spacing_z_mm"]
         other, own = training.batch(chosen, spacing), predict(batch)
         anatomy, found_um = predict(other), _found_um(other)

@@ -11,7 +11,8 @@ from torch import Tensor
 from torch.nn import functional as F
 from torch.utils.data import default_collate
 
-from fund2oct.data import FundusOCTDataModule
+from fund2oct.data import DataError, FundusOCTDataModule
+from fund2oct.data.loading.skipped import readable
 from fund2oct.data.masks.networks import vessels_of, with_vessels
 from fund2oct.geometry import Symmetry
 from fund2oct.metrics.eyes.layers import Surfaces
@@ -30,15 +31,18 @@ _COMPARED = 1024
 
 
 class _Summary(NamedTuple):
-    """What one pass over all eyes gives; a thumbnail has 3 kilobytes."""
+    """What one pass over all eyes that can be read gives; a thumbnail has 3 kilobytes."""
 
     mean: Tensor
     thumbnails: Tensor
+    numbers: list[int]  # of the eyes of the thumbnails
     median_um: Tensor
 
 
 class TrainingEyes:
     """The training eyes of a datamodule, not augmented.
+
+    Damaged ones that the training may skip are passed over, and a warning names each.
 
     Args:
         datamodule: a datamodule that was set up.
@@ -69,6 +73,18 @@ class TrainingEyes:
             batch["spacing_z_mm"] = spacing_z_mm
         return batch
 
+    def sound(self, number: int) -> int:
+        """The number of an eye; of a damaged one that may be skipped, that of the next one that is sound.
+
+        Raises:
+            DataError: if none of the eyes can be read.
+        """
+        if self._dataset.on_corrupt == "raise":  # it is told of where the eye is read
+            return number
+        from_there_on = ((number + step) % len(self) for step in range(len(self)))
+        found, _ = next(readable(self._dataset.__getitem__, from_there_on, "skip"))
+        return found
+
     def mean(self, lateralities: Sequence[str], spacing_z_mm: Tensor) -> Tensor:
         """Mean aligned volume over the voxels that were scanned, for eyes of some lateralities.
 
@@ -86,10 +102,11 @@ class TrainingEyes:
         return with_rows(means, torch.full_like(spacing_z_mm, self._spacing_z_mm), spacing_z_mm)
 
     def nearest(self, fundus: Tensor) -> list[int]:
-        """Number of the eye whose photo, at 32 pixels, is nearest to each of ``(B, 3, H, H)``."""
+        """Number of the sound eye whose photo, at 32 pixels, is nearest to each of ``(B, 3, H, H)``."""
         photos = _thumbnail(fundus).float()
         blocks = self._summary.thumbnails.to(fundus.device).split(_COMPARED)
-        return torch.cat([torch.cdist(photos, block.float()) for block in blocks], 1).argmin(1).tolist()
+        rows = torch.cat([torch.cdist(photos, block.float()) for block in blocks], 1).argmin(1).tolist()
+        return [self.sound(self._summary.numbers[row]) for row in rows]
 
     def median_heights_um(self, lateralities: Sequence[str]) -> Tensor:
         """Median surfaces for eyes of some lateralities, by their heights above the pose's surface.
@@ -122,28 +139,41 @@ class TrainingEyes:
     @cached_property
     def _summary(self) -> _Summary:
         total = count = None
-        thumbnails, heights = [], []
+        thumbnails, numbers, heights = [], list[int](), []
         n_slices, _, n_ascans = self._dataset.shape
         n_kept = max(1, min(len(self), _HEIGHTS_BYTES // (3 * n_slices * n_ascans * 4)))
         kept = {number * len(self) // n_kept for number in range(n_kept)}
-        for number in with_progress(range(len(self)), len(self), "reading training eyes"):
+        rows_mm = torch.tensor([self._spacing_z_mm], device=self._device)
+
+        def read(number: int) -> tuple[Tensor, Batch | None]:
+            """The photo of an eye, and of those that give mean and median all."""
             if number not in kept:
-                thumbnails.append(_thumbnail(self._dataset.photo(number)[None]).cpu())
+                return self._dataset.photo(number)[None], None
+            eye = self.batch([number], rows_mm)
+            return eye["fundus"], eye
+
+        every = with_progress(range(len(self)), len(self), "reading training eyes")
+        for number, (photo, eye) in readable(read, every, self._dataset.on_corrupt):
+            numbers.append(number)
+            thumbnails.append(_thumbnail(photo).cpu())
+            if eye is None:
                 continue
-            eye = self.batch([number], torch.tensor([self._spacing_z_mm], device=self._device))
             aligned, mask = eye["aligned"][0], eye["mask"][0].float()
             if left := eye["laterality"] == ["OS"]:
                 aligned, mask = self._mirrored(aligned), self._mirrored(mask)
             total = aligned * mask if total is None else total + aligned * mask
             count = mask if count is None else count + mask
-            thumbnails.append(_thumbnail(eye["fundus"]).cpu())
             found = Surfaces.of_stored(eye["surfaces_um"])
             depths = torch.stack([found.ilm_um, found.rpe_um, found.bm_um], 1)
             height = heights_of(depths, eye["pose_um"])[0].cpu()
             heights.append(self._mirrored(height) if left else height)
-        assert total is not None and count is not None
+        if total is None or count is None:
+            raise DataError(
+                f"none of the {n_kept} training eyes whose mean volume the report needs can be read; the "
+                "warnings name them, make their file again"
+            )
         median_um = torch.stack(heights).nanmedian(0).values
-        return _Summary(total / count.clamp(min=1), torch.cat(thumbnails), median_um)
+        return _Summary(total / count.clamp(min=1), torch.cat(thumbnails), numbers, median_um)
 
 
 def with_rows(volume: Tensor, from_mm: Tensor, to_mm: Tensor) -> Tensor:

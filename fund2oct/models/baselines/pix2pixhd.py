@@ -79,6 +79,7 @@ class Pix2PixHD(VolumeGAN):
     """
 
     reads_grid = False
+    generator_class = CoarseToFineGenerator
 
     def __init__(
         self,

@@ -77,7 +77,7 @@ def _compared(model: VolumeModel, ready: ReadyPhoto) -> ReadyPhoto:
     if distance is None:
         return ready
     unlike = unlike_note(distance)
-    notes = (*ready.notes, f"{eye.key}: {unlike}") if unlike else ready.notes
+    notes = (*ready.notes, f"{ready.name or eye.key}: {unlike}") if unlike else ready.notes
     history = eye.history | {"photo_distance": round(distance, 2)}
     return replace(ready, eye=replace(eye, history=history), notes=notes)
 
@@ -95,7 +95,7 @@ def complete(model: VolumeModel, ready: ReadyPhoto, seed: int = 0, draw: bool = 
     placement = find_place(model, fundus, eye.placement, ready.scan)
     move = _move(eye.placement, placement) if placement != eye.placement else {}
     for note in _place_notes(move, placement, ready.scan, int(model.shape[2])):
-        warnings.warn(f"{eye.key}: {note}", stacklevel=5)
+        warnings.warn(f"{ready.name or eye.key}: {note}", stacklevel=5)
     if move:
         eye = replace(eye, placement=placement, history=eye.history | {"registered": True} | move)
     if not model.draws_volumes:
@@ -171,13 +171,14 @@ def find_place(model: Any, fundus: Array, placement: Placement, scan: ScanPatter
         return placement
     model.configure_model()
     network = model.generator_ema.module
-    assert isinstance(network, SurfacePredictor) and network.registration is not None
-    if not network.registration.active:
+    registering = network.registration if isinstance(network, SurfacePredictor) else None
+    # A generator of the user's own may have been built without it.
+    if registering is None or not registering.active:
         return placement
     n_ascans, device = model.shape[2], next(network.parameters()).device
     grid = placement.to_grid(scan.coordinates(int(n_ascans), device))[None]
     with torch.inference_mode():
-        correction = network.registration(network.encoder(photo_tensor(fundus).to(device)), grid)
+        correction = registering(network.encoder(photo_tensor(fundus).to(device)), grid)
     found: Placement = correction.moved_placement(placement)
     return found
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import math
 import os
 import warnings
 from collections.abc import Collection, Mapping
@@ -14,7 +15,7 @@ import numpy as np
 from PIL import Image, ImageOps
 
 from fund2oct.data.formats.exam import read_photo_file
-from fund2oct.data.formats.naming import known_text, laterality_of, side_of
+from fund2oct.data.formats.naming import check_utf8, known_text, laterality_of, side_of
 from fund2oct.data.masks.given import mask_fields, read_masks
 from fund2oct.data.preparing.lines import locate_lines
 from fund2oct.data.preparing.photo import PhotoOptions, prepare_photo, resize_photo
@@ -39,12 +40,15 @@ class ReadyPhoto:
         scan: the lines, as many as the model has slices.
         spacing_mm: of the volume ``(s, z, x)``, in millimetres.
         notes: what is unusual, or uncertain.
+        name: what notes call it: the path of its file, for eyes of several patients may have one key; empty
+            for the key.
     """
 
     eye: Eye
     scan: ScanPattern
     spacing_mm: tuple[float, float, float]
     notes: tuple[str, ...]
+    name: str = ""
 
 
 @dataclass(frozen=True)
@@ -60,6 +64,8 @@ class PhotoReader:
         conditions: what the model is told of an eye beside its photo.
         metadata: what is known of all eyes, by name.
         masks: names of the masks whose files come with the photos.
+        half_width_mm: retina from the centre of a photo's circle to its edge, as it was told; None where it
+            was not.
     """
 
     options: PhotoOptions
@@ -70,6 +76,7 @@ class PhotoReader:
     conditions: Conditions = field(default_factory=Conditions)
     metadata: Mapping[str, Plain] = field(default_factory=dict)
     masks: tuple[str, ...] = ()
+    half_width_mm: float | None = None
 
     @classmethod
     def of(
@@ -105,6 +112,7 @@ class PhotoReader:
         return cls(
             options, task.fundus_px, task.scan, task.spacing_mm, model.shape, task.conditions,
             dict(metadata or {}), tuple(name for name in model.undrawn_masks if name in masks),
+            None if placement is None else placement.half_width_mm,
         )  # fmt: skip
 
     def read(
@@ -125,9 +133,11 @@ class PhotoReader:
                 :func:`fund2oct.data.masks.given.read_masks`; those are taken that the model is told.
 
         Raises:
-            DataError: if the photo, its lines or its masks cannot be used.
+            DataError: if the photo, its name, its lines or its masks cannot be used.
         """
         path = Path(photo) if isinstance(photo, str | os.PathLike) else None
+        if path:
+            check_utf8(path)
         picture, history, file_notes = read_photo_file(path) if path else (_checked(photo), {}, ())
         key = path.stem if path else f"photo-{hashlib.sha256(picture.tobytes()).hexdigest()[:12]}"
         own = {name: value for name, value in (known or {}).items() if name in self.conditions.fields}
@@ -140,6 +150,11 @@ class PhotoReader:
         laterality = str(metadata.pop("laterality", side or by_name))
         # Lines in pixels of the photo say themselves where they lie.
         told = lines is not None and lines.unit == "px"
+        if told and _says_where(self.options.placement):
+            raise DataError(
+                f"{path or key}: expected lines in pixels of the photo, or the place of the scan (--fovea, "
+                "--placement photo), found both; such lines tell the place themselves, leave the other out"
+            )
         options = replace(self.options, placement=None) if told else self.options
         prepared = prepare_photo(picture, options, laterality)
         files = {name: file for name, file in (masks or {}).items() if name in self.masks}
@@ -157,10 +172,11 @@ class PhotoReader:
                 raise DataError(
                     f"expected {n_slices} lines, as the model has slices, found {len(lines.ends)}"
                 )
-            # Lines in pixels are taken to be as long as those of the training.
-            half_width_mm = self.options.placement.half_width_mm if self.options.placement else None
+            # Lines in pixels are as long as those of the training, unless the scale of the photo is told.
+            _, z_mm, x_mm = spacing_mm
+            told_mm = (math.nan, z_mm, math.nan if lines.unit == "mm" or self.half_width_mm else x_mm)
             located = locate_lines(
-                lines, spacing_mm, n_ascans, prepared.circle, picture.shape[:2], half_width_mm
+                lines, told_mm, n_ascans, prepared.circle, picture.shape[:2], self.half_width_mm
             )
             scan, spacing_mm, placed = located.scan, located.spacing_mm, located.placement or placed
             notes += located.notes
@@ -177,7 +193,15 @@ class PhotoReader:
             history=prepared.history | history,
             sha256=file_sha256(path) if path else "",
         )
-        return ReadyPhoto(eye, scan, spacing_mm, tuple(f"{path or key}: {note}" for note in notes))
+        name = str(path or key)
+        return ReadyPhoto(eye, scan, spacing_mm, tuple(f"{name}: {note}" for note in notes), name)
+
+
+def _says_where(placement: Placement | PhotoPlacement | None) -> bool:
+    """Whether a placement says more than the scale of a photo."""
+    if isinstance(placement, Placement):
+        return bool(placement.rotation_deg) or any(placement.shift)
+    return placement is not None
 
 
 def _checked(photo: Any) -> Array:

@@ -31,7 +31,7 @@ def fetch_from_hub(address: str | os.PathLike[str]) -> Path:
         The folder on this machine.
 
     Raises:
-        ValueError: if it is no such address, or there is no such model.
+        ValueError: if it is no such address, there is no such model, or the hub cannot be reached.
         ImportError: if ``huggingface_hub`` is not installed.
 
     Example:
@@ -42,13 +42,13 @@ def fetch_from_hub(address: str | os.PathLike[str]) -> Path:
     """
     check_named_by_user(str(address))
     repository, revision = _parse(address)
+    hub = _hub()
     try:
-        folder = _hub().snapshot_download(
-            repository, revision=revision, allow_patterns=[CONFIG, WEIGHTS, CARD]
-        )
-    except (OSError, ValueError) as error:  # all of the hub's errors are one of them
-        reason = " ".join(str(error).split())[:200]
-        raise ValueError(f"hf://{repository}: cannot be fetched: {reason}") from error
+        folder = hub.snapshot_download(repository, revision=revision, allow_patterns=[CONFIG, WEIGHTS, CARD])
+    except Exception as error:  # the library of HTTP under it has errors of its own
+        raise ValueError(
+            f"hf://{repository}: cannot be fetched: {_reason(error)}; check the network and the name"
+        ) from error
     if not is_published(folder):
         raise ValueError(f"hf://{repository}: holds no {CONFIG} and {WEIGHTS}; it is no model of fund2oct")
     return Path(folder)
@@ -66,7 +66,8 @@ def push_to_hub(folder: str | Path, address: str, private: bool = True) -> str:
         Address of the web page of the upload.
 
     Raises:
-        ValueError: if it is no such folder, or the address has another form or names a version.
+        ValueError: if it is no such folder, or the address has another form or names a version, or the hub
+            cannot be reached or refuses it.
         ImportError: if ``huggingface_hub`` is not installed.
 
     Example:
@@ -75,10 +76,16 @@ def push_to_hub(folder: str | Path, address: str, private: bool = True) -> str:
     """
     read_config(Path(folder))
     repository = check_upload(address)
-    api = _hub().HfApi()
-    api.create_repo(repository, private=private, exist_ok=True)
-    allowed = [CONFIG, WEIGHTS, CARD, "*.webp"]
-    return str(api.upload_folder(repo_id=repository, folder_path=str(folder), allow_patterns=allowed))
+    allowed, hub = [CONFIG, WEIGHTS, CARD, "*.webp"], _hub()
+    try:
+        api = hub.HfApi()
+        api.create_repo(repository, private=private, exist_ok=True)
+        return str(api.upload_folder(repo_id=repository, folder_path=str(folder), allow_patterns=allowed))
+    except Exception as error:  # the library of HTTP under it has errors of its own
+        raise ValueError(
+            f"hf://{repository}: cannot be uploaded: {_reason(error)}; check the network and your login. "
+            f"{folder} is written, and stays: publish again with --overwrite"
+        ) from error
 
 
 def check_upload(address: str) -> str:
@@ -113,6 +120,10 @@ def _parse(address: str | os.PathLike[str]) -> tuple[str, str | None]:
     if found is None:
         raise ValueError(f"{text}: expected hf://OWNER/NAME, or hf://OWNER/NAME@REVISION")
     return found["repository"], found["revision"]
+
+
+def _reason(error: Exception) -> str:
+    return " ".join(str(error).split())[:200] or type(error).__name__
 
 
 def _hub() -> ModuleType:

@@ -11,7 +11,7 @@ from typing import Any
 from pytorch_lightning.utilities.rank_zero import rank_zero_info, rank_zero_warn
 
 from fund2oct.by_path import listed
-from fund2oct.data.loading.split import SeenEyes
+from fund2oct.data.loading.split import PARTS, SeenEyes
 from fund2oct.eye import some_of
 from fund2oct.models.published.files import CONFIG, WEIGHTS, is_published, read_config
 from fund2oct.models.task import TASK_KEY
@@ -183,10 +183,12 @@ def resumed(stored: SeenEyes | None, here: SeenEyes | None) -> SeenEyes | None:
         ValueError: if the two have other parts: test eyes would become training eyes.
     """
     if stored and here and stored.parts != here.parts:
+        moved = {name.key for part in PARTS for name in {*stored.parts[part]} ^ {*here.parts[part]}}
         raise ValueError(
             f"the checkpoint was trained on another split ({stored.path}, {stored.split}) than this "
-            f"training's ({here.path}, {here.split}); resume with the same data and split, or its test eyes "
-            "become training eyes"
+            f"training's ({here.path}, {here.split}); not in the same part of both: "
+            f"{some_of(sorted(moved)) or 'none, but their order is another'}; resume with the same data and "
+            "split, or its test eyes become training eyes"
         )
     return stored or here
 

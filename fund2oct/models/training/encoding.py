@@ -1,7 +1,8 @@
-"""A module with a photo encoder, chosen by name, that knows how the photos of its training look to it."""
+"""A module on networks of others: its photo encoder, chosen by name, and what of it a checkpoint holds."""
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import replace
 from typing import Any, ClassVar, cast
 
@@ -9,6 +10,7 @@ import torch
 from pytorch_lightning.trainer.states import TrainerFn
 from torch import nn
 
+from fund2oct.models.batch import frozen_features, trained_features
 from fund2oct.models.training.optimisation import each_step, trained_parts
 from fund2oct.models.training.stepping import SteppingModule
 from fund2oct.models.uncertainty.familiar import familiar_photos
@@ -32,6 +34,8 @@ class EncodingModule(SteppingModule):
     """True where ``generator.encoder`` makes maps of photos, by which photos of another kind are told."""
     encoder_learning_rate: float = 1e-4
     """Step size of Adam for weights that others have trained before."""
+    _learned: frozenset[str] = frozenset()
+    """Names of weights of others that belong into checkpoints, see :meth:`note_trained`."""
 
     def choose_encoder(
         self, encoder: str, fine_tune: bool | int, encoder_px: int | None, lora_rank: int
@@ -54,6 +58,44 @@ class EncodingModule(SteppingModule):
     def chosen_encoder(self) -> nn.Module:
         """Build it."""
         return build_encoder(self.encoder, *self._encoder_options)
+
+    def rebuilt(self) -> tuple[str, ...]:
+        """Prefixes of the names of weights that are there whenever the model is built.
+
+        They are neither saved in checkpoints nor read from them. By default these are the weights of frozen
+        :class:`fund2oct.networks.features.FeatureNetwork` parts, which come from packages. What such a part
+        has once learned is saved all the same, also where it was frozen since.
+        """
+        return frozen_features(self)
+
+    def rebuilt_names(self) -> set[str]:
+        """Names of the weights that come along each time the model is built, see :meth:`rebuilt`."""
+        self.note_trained()
+        beginnings = self.rebuilt()
+        # The average is built of the generator.
+        names = {name: name.replace("generator_ema.module.", "generator.", 1) for name in self.state_dict()}
+        return {
+            name
+            for name, built in names.items()
+            if built.startswith(beginnings) and built not in self._learned
+        }
+
+    def note_trained(self) -> None:
+        """Remember which weights of others are trained now; checkpoints hold them, also if frozen later.
+
+        A model that is built to train them waits for a file that holds them. And weights whose training
+        began later are no longer those that are built.
+        """
+        self._learned |= trained_features(self)
+
+    def note_read(self, names: Iterable[str]) -> None:
+        """Remember weights that a checkpoint held though they come along: they had learned something."""
+        self._learned |= set(names)
+
+    def on_train_epoch_end(self) -> None:
+        """Look at what was trained in the epoch; some of it may be frozen before the next checkpoint."""
+        super().on_train_epoch_end()
+        self.note_trained()
 
     def configure_optimizers(self) -> Any:
         """Adam, with a rate of its own for pre-trained weights; both fall linearly after ``decay_from``.

@@ -45,6 +45,7 @@ class StepMemory:
 def step_memory(model: SteppingModule, batch: Batch, shares: Collection[float] = ()) -> StepMemory:
     """Estimate the memory of a training step by running it on tensors without values.
 
+    The step is run on a copy of the model, which has no trainer, so that nothing of the training is changed.
     Of several steps it is the one that takes most. It is the memory of a step in float32, hence the most that
     one in half precision takes. What a convolution needs for a moment, what lies unused between two tensors,
     and CUDA itself are not in it.
@@ -81,23 +82,21 @@ def batch_without_values(dataset: Any, n_eyes: int) -> Batch:
 
 def _run(model: SteppingModule, batch: Batch, share: float) -> int:
     """Bytes that a step holds at most beside the weights, at a share of the training."""
-    ghost = object.__new__(type(model))
-    ghost.__dict__ = dict(model.__dict__)
-    ghost._modules = {
-        name: copy.deepcopy(part).to(_META)
-        for name, part in model._modules.items()
-        if part is not None and name != "generator_ema" and not _measures(part)
-    }
-    ghost._device = _META
+    ghost = _ghost(model)
 
     def backward(losses: Losses, *_: Any) -> None:
         torch.stack(list(losses.values())).sum().backward()
+
+    def nothing(*_: Any, **__: Any) -> None:
+        pass
 
     for name, instead in {
         "share_done": lambda step=None: share,
         "step_noise": NoiseSource,
         "step_generator": backward,
         "_step_discriminators": backward,
+        "log": nothing,
+        "log_dict": nothing,
     }.items():
         object.__setattr__(ghost, name, instead)
     with _Held() as held:
@@ -107,6 +106,39 @@ def _run(model: SteppingModule, batch: Batch, share: float) -> int:
         held.add(value for value in batch.values() if isinstance(value, Tensor))
         ghost.training_step(dict(batch), 0)
     return held.most - weights
+
+
+def _ghost(model: SteppingModule) -> SteppingModule:
+    """A copy of a model whose weights hold no values, and which has no trainer.
+
+    Whatever its step fills, counts, freezes or steps is its own: nothing reaches the model, nor the
+    optimisers, schedules and logs of the training.
+    """
+    ghost = object.__new__(type(model))
+    # A copy takes what is in the memo in place of what is copied.
+    memo: dict[int, Any] = {id(model): ghost, id(model._trainer): None}
+    weights = [*model.parameters(), *model.buffers()]  # each has to be there as long as its id is used
+    memo |= {id(weight): _without_values(weight) for weight in weights}
+    # The average and the metrics are no part of a step. The rest is never changed, and a network that draws a
+    # mask is not run on tensors without values.
+    unused = [
+        part
+        for name, part in model._modules.items()
+        if part is not None and (name == "generator_ema" or _measures(part))
+    ]
+    memo |= {id(part): None for part in unused}
+    shared = model.task, model.seen_eyes, *getattr(model, "mask_networks", {}).values()
+    memo |= {id(one): one for one in shared}
+    ghost.__dict__ = copy.deepcopy(model.__dict__, memo)
+    for part in ghost.children():  # TorchScript keeps weights of its own
+        part.to(_META)
+    ghost._device = _META
+    return ghost
+
+
+def _without_values(weight: Tensor) -> Tensor:
+    empty = torch.empty_like(weight, device=_META)
+    return nn.Parameter(empty, weight.requires_grad) if isinstance(weight, nn.Parameter) else empty
 
 
 class _Held(TorchDispatchMode):

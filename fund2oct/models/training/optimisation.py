@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import warnings
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, Literal
 
 import pytorch_lightning as pl
@@ -210,12 +210,13 @@ def warn_without_end(trainer: pl.Trainer, decay_from: float) -> None:
         )
 
 
-def datasets_of(trainer: pl.Trainer) -> tuple[Any, Any]:
-    """The datasets of the loaders that are trained and validated on; None for one without."""
+def datasets_of(trainer: pl.Trainer) -> tuple[Any, list[Any]]:
+    """The dataset of the loader that is trained on, None for one without, and those that are validated on."""
     trainer.fit_loop.setup_data()
     trainer.fit_loop.epoch_loop.val_loop.setup_data()
     train, val = trainer.train_dataloader, trainer.val_dataloaders
-    return getattr(train, "dataset", None), getattr(val, "dataset", None)
+    loaders = [*val.values()] if isinstance(val, Mapping) else as_list(val)
+    return getattr(train, "dataset", None), [one.dataset for one in loaders if hasattr(one, "dataset")]
 
 
 def as_list(found: Any) -> list[Any]:

@@ -3,19 +3,20 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any, ClassVar
 
 import pytorch_lightning as pl
 import torch
 from pytorch_lightning.trainer.states import TrainerFn
+from pytorch_lightning.utilities.rank_zero import rank_zero_warn
 from torch import nn
 
 from fund2oct.data.loading.split import SeenEyes
 from fund2oct.models.batch import Losses
-from fund2oct.models.task import TASK_KEY, Task, seen_by
-from fund2oct.models.training.beginning import Beginning, seen_since
+from fund2oct.models.task import TASK_KEY, Task, eyes_of, lacking, tells
+from fund2oct.models.training.beginning import Beginning, resumed, seen_in, seen_since
 from fund2oct.models.training.finite import FiniteWatch, NotFiniteError, advice
 from fund2oct.models.training.going_on import (
     check_same_data,
@@ -114,6 +115,7 @@ class SteppingModule(pl.LightningModule):
         self._finite = FiniteWatch()
         self._progress = Progress()
         self._step_before: list[int] | None = None
+        self._goes_on_from: dict[str, Any] | None = None
         self._optimised_before: list[list[int]] | None = None
         self._different = ""
         self._given_rates: list[list[dict[str, Any]]] = []
@@ -150,7 +152,8 @@ class SteppingModule(pl.LightningModule):
         """Put what is frozen into evaluation mode, and learn of loaders what no datamodule told.
 
         Raises:
-            ValueError: if the training goes on from a checkpoint in which other weights are optimised.
+            ValueError: if the training goes on from a checkpoint in which other weights are optimised, or the
+                loaders have other eyes than there, or tell too little of them.
         """
         if not self.training:  # it was looked at since an earlier training
             self.train()
@@ -162,17 +165,38 @@ class SteppingModule(pl.LightningModule):
         rest_frozen(*networks)
         if not self.reads_grid:
             check_no_maps(self.trainer)
-        content = getattr(getattr(self.trainer, "datamodule", None), "content", None)
-        if content not in (None, "pairs"):
-            return  # the datamodule told of its eyes when it was set up
-        if self.task is None:
-            train, val = datasets_of(self.trainer)
-            # Photos alone, or volumes alone, are no translation.
-            if getattr(train, "content", "pairs") != "pairs":
-                self.remember(train, val)
-                return
-            self.learn_task((train, val))
-        self.remember(self.task)
+        data = getattr(self.trainer, "datamodule", None)
+        content = getattr(data, "content", "pairs")
+        if content == "pairs" and (self.task is None or lacking(data)):
+            self.ask_loaders()  # else the datamodule told of its eyes when it was set up
+
+    def ask_loaders(self) -> None:
+        """Learn of the datasets of loaders what no datamodule told; a training that goes on compares it.
+
+        Raises:
+            ValueError: if too little is known of the data, or they are others than those of the checkpoint.
+        """
+        checkpoint, self._goes_on_from = self._goes_on_from, None
+        stored, seen = self.task, self.seen_eyes
+        train, vals = datasets_of(self.trainer)
+        # Photos alone, or volumes alone, are no translation.
+        pairs = getattr(train, "content", "pairs") == "pairs"
+        missing = lacking(train) if pairs else []
+        if pairs and (stored is None or not missing):
+            self.learn_task((train, *vals))
+        elif missing and seen and checkpoint is None:
+            rank_zero_warn(
+                f"the training loader's dataset, a {type(train).__name__}, lacks {', '.join(missing)}: the "
+                "model keeps the task of its earlier training. Where the eyes are others, its checkpoints do "
+                "not name them, and an evaluation takes them for eyes that it has not seen"
+            )
+        about = self.task if pairs else train
+        if checkpoint is not None:
+            resumed(seen, eyes_of(about, vals))
+        self.remember(about, vals)
+        if checkpoint is not None:
+            check_same_data(checkpoint, stored, self)
+            self.task, self.seen_eyes = stored or self.task, seen or self.seen_eyes
 
     def learn_task(self, data: Any) -> None:
         """Take from data what has to be known of them; scalars keep the scales that the weights know."""
@@ -182,20 +206,20 @@ class SteppingModule(pl.LightningModule):
             task = replace(task, conditions=task.conditions.scaled_as(before))
         self.task = task
 
-    def remember(self, about: Any, val: Any = None) -> None:
+    def remember(self, about: Any, vals: Sequence[Any] = ()) -> None:
         """Remember the eyes of a training beside those that the weights have seen before it.
 
         Args:
             about: the task, or the datamodule or training dataset of photos or volumes alone. Nothing is
                 remembered of one that does not say which eyes it has.
-            val: the dataset to validate on, where it is one of its own.
+            vals: the datasets to validate on, where they are ones of their own.
 
         Raises:
             ValueError: if the weights have seen eyes that it keeps for the test.
         """
-        if not hasattr(about, "seen"):
+        seen = eyes_of(about, vals)
+        if seen is None:
             return
-        seen = about.seen if isinstance(about, Task) else seen_by(about, val)
         earlier = [self.seen_eyes, *(one.seen for one in self.begun)]
         self.seen_eyes = seen_since(seen, [one for one in earlier if one])
         self.photos_px = getattr(about, "fundus_px", 0)
@@ -205,18 +229,27 @@ class SteppingModule(pl.LightningModule):
             one.warn_of_other_photos(self.photos_px)
         self.begun = []
 
-    def check_same_training(self, checkpoint: Mapping[str, Any], stored: Task | None) -> None:
-        """Refuse to go on from a checkpoint with other data; the rest is compared once it is there.
+    def go_on_from(self, checkpoint: Mapping[str, Any]) -> None:
+        """Take over what a checkpoint knows of its data; refuse to go on from it with other data.
 
-        Where a model is loaded for use, or to be trained on other data, nothing is compared.
+        What is not known before the training begins is compared there. Where a model is loaded for use, or to
+        be trained on other data, nothing is compared.
         """
-        if self._trainer is None or self.trainer.state.fn != TrainerFn.FITTING:
-            return
-        check_same_data(checkpoint, stored, self)
-        self._step_before = checkpoint[TASK_KEY].get("eyes_of_a_step")
-        if "optimizer_states" in checkpoint:  # of weights alone Lightning says that it cannot go on
-            self._optimised_before = group_sizes(checkpoint["optimizer_states"])
-        self._different = different_arguments(checkpoint.get("hyper_parameters", {}), self.hparams)
+        about = checkpoint[TASK_KEY]
+        stored = Task.from_dict(about["task"]) if about["task"] else None
+        fitting = self._trainer is not None and self.trainer.state.fn == TrainerFn.FITTING
+        if fitting and not tells(getattr(self.trainer, "datamodule", None)):
+            self._goes_on_from = {name: checkpoint.get(name, {}) for name in (TASK_KEY, "hyper_parameters")}
+            if self.seen_eyes:  # what it knows is of an earlier training
+                self.task, self.seen_eyes, self.photos_px = None, None, 0
+        seen = resumed(seen_in(about), self.task.seen if self.task else self.seen_eyes)
+        if fitting:
+            check_same_data(checkpoint, stored, self)
+            self._step_before = about.get("eyes_of_a_step")
+            if "optimizer_states" in checkpoint:  # of weights alone Lightning says that it cannot go on
+                self._optimised_before = group_sizes(checkpoint["optimizer_states"])
+            self._different = different_arguments(checkpoint.get("hyper_parameters", {}), self.hparams)
+        self.task, self.seen_eyes = stored, seen
 
     def on_train_start(self) -> None:
         """Refuse to go on in steps of another number of eyes; let the rates that were given hold."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import glob
 import os
+import re
 import warnings
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Sequence
@@ -19,6 +20,8 @@ PICTURES = (
 )
 """Endings of the pictures that are looked for in a folder."""
 _OURS = "; pictures that fund2oct made are passed over"
+_UNFIT = re.compile(r"^\.+|[\ud800-\udfff]")
+"""No later command finds hidden files, and no page or picture shows names that are not UTF-8."""
 _ELSEWHERE = "choose another folder (--out), or name each photo"
 
 
@@ -110,7 +113,8 @@ def name_eyes(photos: Sequence[Path], files_of: Callable[[str], Iterable[str]]) 
 
     Returns:
         For each photo the name of its file without the ending. Where several have that name, the folders
-        in which they differ stand before it; where they lie in one folder, a number behind it.
+        in which they differ stand before it; where they lie in one folder, a number behind it. No name
+        begins with a dot, or holds what is not UTF-8.
 
     Example:
         >>> photos = [Path("anna/OD.jpg"), Path("ben/OD.jpg"), Path("ben/OS.jpg"), Path("ben/OS.png")]
@@ -119,16 +123,22 @@ def name_eyes(photos: Sequence[Path], files_of: Callable[[str], Iterable[str]]) 
     """
     folders: dict[str, set[Path]] = defaultdict(set)
     for photo in photos:
-        folders[photo.stem.casefold()].add(photo.absolute().parent)
+        folders[photo.stem.casefold()].add(_whole(photo).parent)
     common = {stem: os.path.commonpath(those) for stem, those in folders.items()}
     names: list[str] = []
     taken: set[str] = set()
     for photo in photos:
-        path = photo.absolute().with_suffix("")
+        path = _whole(photo).with_suffix("")
         whole = "-".join(path.relative_to(common[photo.stem.casefold()]).parts)
+        whole = _UNFIT.sub("_", whole)
         name, number = whole, 2
         while taken & (files := {file.casefold() for file in files_of(name)}):
             name, number = f"{whole}-{number}", number + 1
         taken |= files
         names.append(name)
     return names
+
+
+def _whole(photo: Path) -> Path:
+    """The path from the root, without the ``..`` that would come into names."""
+    return Path(os.path.abspath(photo))

@@ -6,7 +6,7 @@ from collections import deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Executor, Future
 from contextlib import nullcontext
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
@@ -108,7 +108,8 @@ def predict(
             :func:`fund2oct.models.uncertainty.draws.predict_intervals`. Only a model that draws volumes with
             noise has them.
         lines: a table that tells for each photo where its B-scans lie, a row each, as
-            ``fund2oct import table`` reads it; by default they lie as in the training.
+            ``fund2oct import table`` reads it; by default they lie as in the training. Of lines in pixels
+            ``placement`` may tell the scale alone.
         table: what is known of each eye, a row each with its ``photo``, as ``fund2oct import table`` reads
             it, files of masks among them; of it is taken what the model was trained with.
         columns: the tables' own names of our columns, as ``fund2oct import table`` has them.
@@ -210,8 +211,6 @@ def predict(
             try:
                 with at_given_places(network) if as_told else nullcontext():
                     eye = draw_ready(network, ready.result(), seed, draw)
-                # Drawn by the name of its file, and now called so that it differs from its namesakes.
-                eye = replace(eye, key=name, patient=name)
                 done[photo] = PredictedPhoto(photo, name, results.write(network, eye, name, made_from(photo)))
             except DataError as error:
                 line = " ".join(str(error).split())

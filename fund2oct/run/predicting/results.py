@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import tempfile
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import torch
@@ -70,6 +70,8 @@ class Results:
     ) -> tuple[Path, ...]:
         """Write the results of a photo, whose scan lies where the model put it, and what they were made from.
 
+        The eye has the name of the photo's file as its key, and is called ``name`` in all that is written.
+
         All are made before the first is put in its place. With ``overwrite`` those of an earlier call go,
         even where this model makes none.
 
@@ -107,6 +109,8 @@ class Results:
         return [f"{name}{part}.{format}" for format in self.figure_formats]
 
     def _make(self, model: VolumeModel, eye: Eye, name: str, folder: Path) -> None:
+        # Drawn by the name of its file, and now called so that it differs from its namesakes.
+        drawn_as, eye = eye.key, replace(eye, key=name, patient=name)
         assert eye.fundus is not None and model.task is not None
         scan, known = eye.scan or model.task.scan, model.known_of(eye)
         thickness = predict_thickness(model, eye.fundus, eye.placement, scan, **known)
@@ -117,7 +121,7 @@ class Results:
             save_thickness(thickness, folder / f"{name}{_NUMBERS}")
         if eye.volume is not None:
             if self.intervals_seed is not None:
-                self._make_intervals(model, eye, folder / f"{name}{_INTERVALS}")
+                self._make_intervals(model, eye, drawn_as, folder / f"{name}{_INTERVALS}")
             for format in self.formats:
                 export_eye(eye, folder, name, format, thickness=thickness)
 
@@ -128,9 +132,9 @@ class Results:
             told.append(_UNLIKE)
         return " ".join([*told, self.footer])
 
-    def _make_intervals(self, model: VolumeModel, eye: Eye, stem: Path) -> None:
+    def _make_intervals(self, model: VolumeModel, eye: Eye, drawn_as: str, stem: Path) -> None:
         assert self.intervals_seed is not None
-        found = predict_intervals(model, eye, self.intervals_seed)
+        found = predict_intervals(model, replace(eye, key=drawn_as), self.intervals_seed)
         if self.figure_formats:
             figure = draw_intervals(eye, found, eye.key, self.footer_of(eye), self.theme)
             save_figures(figure, stem, self.figure_formats)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import shlex
 import textwrap
 from collections.abc import Mapping
 from pathlib import Path
@@ -32,13 +34,13 @@ tags: [ophthalmology, fundus, oct, image-to-volume]
 ## Use
 
 ```bash
-fund2oct predict {name} PHOTO.jpg --out predictions
+fund2oct predict {word} PHOTO.jpg --out predictions
 ```
 
 ```python
 import fund2oct
 
-model = fund2oct.load_model("{name}")
+model = fund2oct.load_model({text})
 eye = model.predict("PHOTO.jpg")
 ```
 
@@ -116,6 +118,8 @@ def model_card(
     return _CARD.format(
         licence=f"license: {about['licence']}\n" if about["licence"] else "",
         name=name,
+        word=shlex.quote(name),
+        text=json.dumps(name, ensure_ascii=False),
         provenance=about["provenance"],
         does=_does(model),
         kind=type(model).__name__,

@@ -62,7 +62,8 @@ class RunRecord:
         if checkpoint is None:
             what = "holds no checkpoints/*.ckpt" if run.is_dir() else "no such run"
             raise ValueError(f"{run}: {what}; expected the folder of a run, such as runs/pix2vol/001")
-        folder = checkpoint.parent.parent if checkpoint.parent.name == "checkpoints" else checkpoint.parent
+        whole = checkpoint.resolve()  # a report calls the model by the folders above it
+        folder = whole.parent.parent if whole.parent.name == "checkpoints" else whole.parent
         made, report = _read(folder / "run.json"), _read(folder / "report" / "metrics.json")
         answers, judged_on = report.get("summary", {}), ""
         if not {OWN, OWN_SURFACES} & {*answers}:

@@ -6,6 +6,7 @@ import csv
 import os
 from pathlib import Path
 
+from fund2oct.data.formats.naming import check_utf8
 from fund2oct.eye import DataError
 from fund2oct.run.predicting.photos import PICTURES, is_photo
 
@@ -40,7 +41,7 @@ def find_challenge_photos(folder: str | os.PathLike[str]) -> dict[str, Path]:
         The files by their names without ending, sorted.
 
     Raises:
-        DataError: if there are none, or two have one name.
+        DataError: if there are none, two have one name, or a name is not UTF-8.
 
     Example:
         >>> list(find_challenge_photos("."))  # this folder holds photo.png
@@ -57,6 +58,7 @@ def find_challenge_photos(folder: str | os.PathLike[str]) -> dict[str, Path]:
         photos = [path for path in pictures.iterdir() if is_photo(path)]
     found: dict[str, Path] = {}
     for photo in sorted(photos):
+        check_utf8(photo)
         if found.setdefault(photo.stem, photo) != photo:
             raise DataError(
                 f"{photo}: {found[photo.stem].name} has the same name; a folder holds one eye's slices"

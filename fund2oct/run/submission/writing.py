@@ -79,7 +79,7 @@ def write_submission(
         seed: decides the speckle and the poses; another seed draws others.
         model: import path of the model's class, where it is not of this package.
         device: where the model runs.
-        overwrite: whether ``out`` may be replaced.
+        overwrite: whether ``out`` may be replaced, if it is an earlier submission.
         metadata: what is known of all eyes, of a model that was trained with it.
         mask_networks: networks that draw the masks that the model was trained with, by name.
         table: what is known of each eye, files of masks among it, see
@@ -90,7 +90,7 @@ def write_submission(
         How many photos were answered, and which could not be.
 
     Raises:
-        DataError: if ``out`` exists or ends in no ``.zip``, or there are no photos.
+        DataError: if ``out`` exists and may not be replaced, or ends in no ``.zip``, or there are no photos.
         fund2oct.models.CheckpointError: if the checkpoint cannot be used.
         ValueError: if the model does not draw six slices, or columns are named of no table.
 
@@ -106,7 +106,8 @@ def write_submission(
         raise DataError(f"{out}: expected the name of a .zip file")
     tables = Tables(eyes=None if table is None else Path(table), columns=columns or {})
     photos = find_challenge_photos(folder)
-    check_files([out], overwrite, [checkpoint, *photos.values(), *tables.files], kind="a zip archive")
+    inputs = [checkpoint, *photos.values(), *tables.files]
+    check_files([out], overwrite, inputs, kind="a zip archive", why_not=_why_no_submission)
     checkpoint = find_model(checkpoint)
     network = load_model(checkpoint, import_class(model) if model else None, device)
     if not network.draws_volumes or network.shape[0] != N_SLICES:
@@ -137,6 +138,19 @@ def write_submission(
         _write(out, {stem: _read(part, stem) for stem, part in done.items()})
         shutil.rmtree(parts)
     return SubmissionReport(len(photos), kept, tuple(failed))
+
+
+def _why_no_submission(path: Path) -> str:
+    """Why a zip is no earlier submission; a zip of scans may be laid out like one, but has its own dates."""
+    try:
+        with zipfile.ZipFile(path) as archive:
+            entries = archive.infolist()
+    except (zipfile.BadZipFile, OSError, ValueError, NotImplementedError):
+        entries = []
+    names = {entry.filename for entry in entries}
+    whole = {name for stem in {name.partition("/")[0] for name in names} for name in slice_names(stem)}
+    ours = entries and names == whole and all(entry.date_time == _DATE for entry in entries)
+    return "" if ours else "is a zip archive that fund2oct did not make"
 
 
 def _slices(network: VolumeModel, ready: ReadyPhoto, seed: int) -> list[bytes]:

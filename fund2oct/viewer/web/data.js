@@ -58,7 +58,7 @@ async function unpackArray(packed) {
   const bytes = Uint8Array.from(atob(packed.data), (letter) => letter.charCodeAt(0));
   const plain = new Blob([bytes]).stream().pipeThrough(new DecompressionStream("deflate"));
   const buffer = await new Response(plain).arrayBuffer();
-  const types = { int16: Int16Array, uint32: Uint32Array, float32: Float32Array };
+  const types = { int32: Int32Array, uint32: Uint32Array, float32: Float32Array };
   return new types[packed.type](buffer);
 }
 

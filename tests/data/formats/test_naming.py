@@ -41,3 +41,10 @@ def test_slices_in_the_order_of_their_numbers():
     assert [path.name for path in sorted(map(Path, names), key=natural_order)] == [
         "a.png", "S_1.png", "s_2.png", "s_10.png", "s_.png",
     ]  # fmt: skip
+
+
+def test_slices_of_several_folders_in_the_order_of_the_folders():
+    names = ["e/10/oct.png", "e/2/oct_1.png", "e/2/oct.png", "e/1/oct_3.png", "a/oct_9.png", "e/02/oct.png"]
+    wanted = ["a/oct_9.png", "e/1/oct_3.png", "e/02/oct.png", "e/2/oct.png", "e/2/oct_1.png", "e/10/oct.png"]
+    for order in (names, names[::-1]):  # as a disk may list them
+        assert [path.as_posix() for path in sorted(map(Path, order), key=natural_order)] == wanted

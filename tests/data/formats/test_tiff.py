@@ -1,5 +1,7 @@
 """Stacks in a TIFF: the same voxels and the right millimetres, however they lie in the file."""
 
+import struct
+
 import numpy as np
 import pytest
 import tifffile
@@ -25,6 +27,68 @@ def test_compressed_pages_are_read_without_further_packages(volume, tmp_path, co
     first, *others = map(Image.fromarray, volume)
     first.save(tmp_path / "a.tif", save_all=True, append_images=others, compression=compression)
     np.testing.assert_array_equal(shown(tmp_path / "a.tif"), volume)
+
+
+def lzw(data):
+    """LZW of single bytes alone; a table that is cleared in time keeps its codes at nine bits."""
+    codes = [code for start in range(0, len(data), 200) for code in (256, *data[start : start + 200])]
+    bits = "".join(f"{code:09b}" for code in (*codes, 257))
+    bits += "0" * (-len(bits) % 8)
+    return int(bits, 2).to_bytes(len(bits) // 8, "big")
+
+
+def write_lzw(path, volume):
+    """Pages in LZW whose numbers begin with the upper byte, which neither tifffile nor Pillow writes."""
+    rows, columns = volume.shape[1:3]
+    n_colours, bits = volume[0, 0, 0].size, 8 * volume.itemsize
+    file, link = bytearray(b"MM\0*\0\0\0\0"), 4
+    for page in volume:
+        strip = lzw(page.astype(page.dtype.newbyteorder(">")).tobytes())
+        start = len(file)
+        file += struct.pack(">3H", bits, bits, bits) + strip + bytes(len(strip) % 2)
+        struct.pack_into(">I", file, link, len(file))
+        tags = [
+            (256, "I", columns), (257, "I", rows), (258, "I" if n_colours > 1 else "H", bits), (259, "H", 5),
+            (262, "H", 2 if n_colours > 1 else 1), (273, "I", start + 6), (277, "H", n_colours),
+            (278, "I", rows), (279, "I", len(strip)), (339, "H", 2 if volume.dtype.kind == "i" else 1),
+        ]  # fmt: skip
+        file += struct.pack(">H", len(tags))
+        for tag, kind, value in tags:
+            if (tag, n_colours) == (258, 3):  # one for each colour, which stand before the pixels
+                file += struct.pack(">HHII", tag, 3, 3, start)
+            else:
+                file += struct.pack(f">HHI{kind}", tag, 4 if kind == "I" else 3, 1, value).ljust(12, b"\0")
+        link = len(file)
+        file += bytes(4)
+    path.write_bytes(file)
+
+
+def test_numbers_that_begin_with_the_upper_byte_keep_all_their_bits(volume, tmp_path):
+    deep = volume.astype(np.uint16) * 250 + 7
+    write_lzw(tmp_path / "a.tif", deep)
+    found = read_stack(tmp_path / "a.tif").volume
+    np.testing.assert_array_equal(found, deep)
+    assert (found.dtype.kind, found.dtype.itemsize) == ("u", 2)
+
+
+def test_what_would_lose_bits_or_swap_them_without_the_package_names_it(volume, tmp_path):
+    deep = volume.astype(np.uint16) * 250 + 7
+    needs = r'a\.tif: its pages are compressed by LZW, which needs a package: .* "fund2oct\[tiff\]"'
+    write_lzw(tmp_path / "a.tif", np.repeat(deep[..., None], 3, -1))
+    with pytest.raises(DataError, match=rf"{needs} \(its colours have 16 bits"):
+        read_stack(tmp_path / "a.tif")
+    write_lzw(tmp_path / "a.tif", (deep // 2).astype(np.int16))
+    with pytest.raises(DataError, match=rf"{needs} \(its numbers have a sign"):
+        read_stack(tmp_path / "a.tif")
+
+
+def test_slices_with_a_sign_that_begin_with_the_upper_byte_are_what_they_were(volume, tmp_path):
+    deep = volume.astype(np.int16) * 100 + 7
+    for number, bscan in enumerate(deep):
+        tifffile.imwrite(
+            tmp_path / f"{number}.tif", bscan, photometric="minisblack", byteorder=">", compression="zlib"
+        )
+    np.testing.assert_array_equal(read_stack(tmp_path).volume, deep)
 
 
 def test_a_compression_that_needs_a_package_is_named(volume, tmp_path):

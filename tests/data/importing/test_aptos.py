@@ -229,6 +229,18 @@ def test_the_validation_set_has_photos_alone(challenge, tmp_path):
     assert eye.fundus.shape == (48, 48, 3)
 
 
+@pytest.mark.parametrize("columns", [("PID", "CF_path", "OCT_path "), (" pid", "cf_path", "Oct_path")])
+def test_spaces_and_capitals_in_the_header_cost_no_volume(challenge, tmp_path, columns):
+    rows = [("000001", "000001-1L.jpg", "000001-1L")]
+    write_table(challenge / "train/train.csv", rows, columns)
+    import_aptos(challenge, tmp_path / "eyes.h5", SMALL)
+    eye = EyeReader(tmp_path / "eyes.h5").read("000001-1L")
+    assert eye.patient == "000001" and eye.volume is not None
+    write_table(challenge / "train/train.csv", rows, ("PID", "CF_path", "OCT"))
+    with pytest.raises(DataError, match=r"train\.csv: .* found no OCT_path among PID, CF_path, OCT"):
+        import_aptos(challenge, tmp_path / "none.h5", SMALL)
+
+
 def test_train_itself_may_be_named(challenge, tmp_path):
     assert len(import_aptos(challenge / "train", tmp_path / "eyes.h5", SMALL).imported) == 2
 
@@ -242,7 +254,9 @@ def test_folders_that_cannot_be_imported(challenge, tmp_path):
     ):
         import_aptos(challenge / "train/OCT", out)
     write_table(table, [("1", "a")], ("ID", "CF_path"))
-    with pytest.raises(DataError, match=r"train.csv: expected the columns PID, .*, found no \['PID'\]"):
+    with pytest.raises(
+        DataError, match=r"train.csv: expected the columns PID, .* found no PID and no OCT_path"
+    ):
         import_aptos(challenge, out)
     write_table(table, [])
     with pytest.raises(DataError, match=r"train.csv: expected a row for each eye, found none"):
@@ -272,6 +286,29 @@ def test_the_options_of_all_importers_are_its_own(challenge, tmp_path):
     assert eye.scan.lines == RadialScan(6, 8.8, start_deg=10).lines[::2]
     assert eye.patient != plain.patient == "000001" and eye.laterality == "OS"
     assert {"light": "evened", "levels": "evened", "slices": "0,2,4"}.items() <= eye.history.items()
+
+
+def test_the_white_of_deeper_files_leaves_bytes_as_they_are(challenge, tmp_path):
+    import_aptos(challenge, tmp_path / "plain.h5", SMALL)
+    options = ImportOptions(ScanOptions(shape=(40, 56), levels=(0, 4095)), fundus_px=48)
+    report = import_aptos(challenge, tmp_path / "eyes.h5", options)
+    plain, eye = (EyeReader(tmp_path / name).read("000001-1L") for name in ("plain.h5", "eyes.h5"))
+    np.testing.assert_array_equal(eye.volume, plain.volume)
+    assert sum("--levels 0 4095 was not applied" in note for _, note in report.notes) == 2
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"spacing_mm": (1.0, 0.004, 0.01)}, "spacing_mm: expected none .*; depth_mm says their height"),
+        ({"pattern": RadialScan(6, 6.0)}, "pattern: expected none .*; scan says where they lie"),
+        ({"axes": "szx"}, "axes, flip: expected none"),
+        ({"flip": "z"}, "axes, flip: expected none"),
+    ],
+)
+def test_what_the_challenge_tells_is_no_option(challenge, tmp_path, options, message):
+    with pytest.raises(ValueError, match=message):
+        import_aptos(challenge, tmp_path / "eyes.h5", ImportOptions(ScanOptions(**options)))
 
 
 def test_real_eyes(real_data: Path, tmp_path):

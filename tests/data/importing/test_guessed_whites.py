@@ -52,10 +52,16 @@ def test_unlike_whites_of_volumes_are_one_line(scans):
 
 def test_what_the_line_advises_silences_it(scans):
     out = scans.parent / "eyes.h5"
-    (scans / "bytes.npy").unlink()
     assert remarks(scans, out, levels=(0, 4095)) == []
     with EyeReader(out) as reader:
         assert reader.read("dark").volume.max() == round(900 / 4095 * 255)
+        # Bytes keep their white, and say so; the corner counts as a white border.
+        eye, notes = reader.read("bytes"), reader.notes("bytes")
+        others = {key: reader.notes(key) for key in ("dark", "bright", "other")}
+    np.testing.assert_array_equal(eye.volume[:, 8:], np.load(scans / "bytes.npy")[:, 8:])
+    assert (eye.history["black_level"], eye.history["white_level"]) == (0, 255)
+    said = "--levels 0 4095 was not applied to it: its numbers are bytes, which end at 255"
+    assert said in notes and not any("--levels" in note for found in others.values() for note in found)
     assert remarks(scans, out, even_levels=True) == []
     (scans / "dark.npy").unlink()
     assert remarks(scans, out) == [], "alike"

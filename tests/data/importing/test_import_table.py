@@ -1,4 +1,5 @@
 import csv
+import glob
 import re
 from pathlib import Path
 
@@ -154,6 +155,7 @@ def test_names_of_patients_are_hashed_with_a_salt(folder):
 ROWS = {
     "photo absent": (("none.png", "", ""), "none.png: no such file"),
     "volume absent": (("", "none.tif", ""), "none.tif: no such file or folder"),
+    "name too long": (("x" * 300 + ".png", "", ""), r"x\.png: (cannot be read .*too long|no such)"),
     "nothing named": (("", "", "OD"), "expected a photo, a volume or both, found neither"),
     "odd side": (("photo_01L.png", "", "upper"), "laterality: expected OD, OS, .* found 'upper'"),
     "photo damaged": (("text.png", "", ""), "text.png: cannot be read as a picture"),
@@ -180,6 +182,16 @@ def test_a_row_that_cannot_be_read_is_named_and_the_others_imported(row, message
     [(name, reason)] = report.skipped
     assert name.startswith("row 3: ")
     assert re.search(message, reason), reason
+
+
+def test_a_folder_of_slices_that_cannot_be_read_costs_its_eye_alone(folder, close_folder):
+    close_folder("slices_01L")
+    rows = ("photo_01L.png", "slices_01L", "p1"), ("photo_02R.png", "slices_02R", "p2")
+    table = write(folder / "eyes.csv", ("photo", "volume", "patient"), *rows)
+    report = import_table(table, folder / "eyes.h5", OPTIONS)
+    assert report.imported == ["photo_02R"]
+    [(_, reason)] = report.skipped
+    assert re.search(r"slices_01L: cannot be read \(.*Permission denied", reason), reason
 
 
 TABLES = {
@@ -228,6 +240,21 @@ def test_a_folder_with_brackets_is_no_pattern(folder):
     with EyeReader(folder / "eyes.h5") as reader:
         assert {len(reader.read(key).volume) for key in reader.keys} == {6}
     assert len(read_stack(below / "volume_01L.tif").volume) == 6
+
+
+def test_a_pattern_over_folders_has_its_slices_in_the_order_of_the_folders(folder, monkeypatch):
+    volume = tifffile.imread(folder / "volume_01L.tif")
+    for number, bscan in enumerate(volume, 5):
+        below = folder / "e1" / f"part{number}"
+        below.mkdir(parents=True)
+        Image.fromarray(bscan).save(below / "oct.png")
+    found = glob.glob
+    # A disk lists them in any order.
+    monkeypatch.setattr("glob.glob", lambda *args, **options: sorted(found(*args, **options), reverse=True))
+    table = write(folder / "eyes.csv", ("volume", "key", "patient"), ("e1/*/oct.png", "e1", "p1"))
+    import_table(table, folder / "eyes.h5", OPTIONS)
+    with EyeReader(folder / "eyes.h5") as reader:
+        np.testing.assert_array_equal(reader.read("e1").volume, volume)
 
 
 def test_volumes_of_a_folder(folder, capsys):

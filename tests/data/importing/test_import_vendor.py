@@ -109,6 +109,8 @@ def test_a_spacing_of_ones_own_leaves_the_files_lines_where_they_are(scan):
     if isinstance(scan, RasterScan):
         assert found.scan == RasterScan(S, 6.0, 1.2, upwards=True)
         assert found.spacing_mm == pytest.approx((0.3, 0.005, x_mm))
+        with pytest.raises(DataError, match=r"5 slices 120 mm apart are 600 mm, .*is it in micrometres"):
+            prepare_scan(volume, told, ScanOptions((120.0, 0.005, x_mm)), scan)
     else:
         assert found.scan == scan and found.spacing_mm == pytest.approx((math.nan, 0.005, x_mm), nan_ok=True)
     radial = prepare_scan(volume, told, ScanOptions((0.3, 0.005, 0.1), radial=True), scan)

@@ -7,7 +7,11 @@ from vendor_files import S, X, Z, write_vol
 
 from fund2oct.cli import main
 from fund2oct.data import EyeReader
+from fund2oct.data.importing.assemble import ImportOptions
 from fund2oct.data.importing.engine import Candidate, import_eyes
+from fund2oct.data.importing.vendor import import_vendor
+from fund2oct.data.importing.volumes import import_volumes
+from fund2oct.data.preparing.scans import ScanOptions
 from fund2oct.eye import DataError, Eye
 
 SPACING = ["--spacing-mm", "0.12", "0.02", "0.1"]
@@ -76,6 +80,36 @@ def test_a_readme_in_a_vendors_folder_is_passed_over(tmp_path, capsys):
     assert "passed over 1 file of other kinds: readme.txt" in capsys.readouterr().out
     assert main(["import", "vendor", str(folder / "readme.txt"), str(tmp_path / "b.h5")]) == 1
     assert "readme.txt: expected .vol, .e2e, .fda, .img, .dcm or DICOM, found an" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("options", [{"axes": "zsx"}, {"flip": "z"}])
+def test_axes_and_flips_are_not_for_a_scanners_file_and_a_note_says_so(tmp_path, options):
+    source = write_vol(tmp_path / "a.vol")
+    plain = import_vendor(source, tmp_path / "plain.h5")
+    report = import_vendor(source, tmp_path / "eyes.h5", ImportOptions(ScanOptions(**options)))
+    [(_, note)] = set(report.notes) - set(plain.notes)
+    assert note == "a scanner's file tells its axes; --axes and --flip were not applied to it"
+
+
+def test_a_folder_of_scans_that_cannot_be_read_is_named(tmp_path, close_folder):
+    folder = tmp_path / "exports"
+    (folder / "p12").mkdir(parents=True)
+    write_vol(folder / "good.vol")
+    close_folder("p12")
+    report = import_vendor(folder, tmp_path / "eyes.h5")
+    assert len(report.imported) == 1
+    assert report.passed_over == ["p12 (cannot be read: Permission denied)"]
+
+
+def test_want_of_memory_ends_an_import_and_is_no_damage(volume, tmp_path, monkeypatch):
+    def starved(*_, **__):
+        raise MemoryError
+
+    np.save(tmp_path / "a.npy", volume)
+    monkeypatch.setattr("numpy.load", starved)
+    options = ImportOptions(ScanOptions((0.12, 0.02, 0.1)))
+    with pytest.raises(MemoryError, match=r"a\.npy: the memory is too small to read it; free some"):
+        import_volumes(tmp_path / "a.npy", tmp_path / "eyes.h5", options)
 
 
 def test_an_eye_that_fails_as_nobody_thought_is_left_out_by_name(tmp_path):

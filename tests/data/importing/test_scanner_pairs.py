@@ -129,6 +129,18 @@ def test_a_dicom_without_an_ending_keeps_its_white_frame(folder):
         import_row(folder, overwrite=False, volume="IM0001")
 
 
+def test_the_places_of_a_dicom_without_a_spacing_are_scaled_by_the_users(folder):
+    pydicom = pytest.importorskip("pydicom")
+    image = pydicom.dcmread(write_dicom(folder))
+    del image.SharedFunctionalGroupsSequence
+    image.save_as(folder / "opt.dcm")
+    options = ImportOptions(ScanOptions((math.nan, 0.0039, 6 / X)), fundus_px=64)
+    eye, notes = import_row(folder, options, volume="opt.dcm")
+    np.testing.assert_allclose(eye.scan.lines[:: S - 1], RASTER, atol=1e-5)
+    assert eye.spacing_mm == pytest.approx((1.0, 0.0039, 6 / X), rel=1e-5) and eye.localizer is not None
+    assert not any("does not tell where its slices lie" in note for note in notes)
+
+
 def test_lines_of_the_table_place_the_scan_on_the_photo(folder):
     write_vol(folder / "e1.vol")
     # A raster of 6 mm by 4 mm at 10 pixels a millimetre, around the centre of pixel (64, 62).
@@ -178,7 +190,9 @@ def test_a_row_says_which_of_several_scans_is_its_own(folder, monkeypatch):
             import_row(folder, volume="e1.e2e", scan_number=said)
     read = []
     e2e = SCANNER_FORMATS[".e2e"]
-    noted = replace(e2e, read=lambda path, number: read.append(number) or e2e.read(path, number))
+    noted = replace(
+        e2e, read=lambda path, number, *rest: read.append(number) or e2e.read(path, number, *rest)
+    )
     monkeypatch.setitem(SCANNER_FORMATS, ".e2e", noted)
     for number in ("1", "2"):
         eye, _ = import_row(folder, volume="e1.e2e", scan_number=number)

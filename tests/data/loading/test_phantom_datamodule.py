@@ -2,6 +2,7 @@
 
 from dataclasses import replace
 
+import h5py
 import pytest
 
 from fund2oct.data import DataError, EyeReader, EyeWriter, PhantomDataModule
@@ -80,3 +81,49 @@ def test_eyes_of_a_diagnosis_that_was_given_are_of_this_version(diagnosis, tmp_p
     simulate_file(tmp_path / "eyes.h5", 2, seed=3, config=config)
     PhantomDataModule(tmp_path / "eyes.h5", n_eyes=2).prepare_data()
     assert not [warning for warning in recwarn if "another version" in str(warning.message)]
+
+
+@pytest.mark.parametrize("options", [{"n_eyes": 3}, {}, {"n_eyes": 3, "population": "long"}])
+def test_eyes_that_were_not_simulated_are_refused_and_not_to_be_deleted(options, make_file):
+    message = (
+        r"eyes\.h5: holds 3 eyes that were not simulated \(eye00, eye01, eye02\); "
+        r"set data\.class_path=fund2oct\.data\.FundusOCTDataModule, or give another path$"
+    )
+    with pytest.raises(DataError, match=message) as caught:
+        PhantomDataModule(make_file(3), **options).prepare_data()
+    assert "delete" not in str(caught.value)
+
+
+def test_one_eye_among_simulated_ones_is_found(tmp_path, make_eye):
+    config = PhantomConfig(n_depth=48, n_ascans=40, fundus_px=48)
+    simulate_file(tmp_path / "eyes.h5", 2, seed=3, config=config)
+    with EyeReader(tmp_path / "eyes.h5") as reader, EyeWriter(tmp_path / "mixed.h5") as writer:
+        for key in reader.keys:
+            writer.add(reader.read(key))
+        writer.add(make_eye(0, key="the last one"))
+    with pytest.raises(DataError, match=r"holds 1 eyes that were not simulated \(the last one\)"):
+        PhantomDataModule(tmp_path / "mixed.h5", n_eyes=3).prepare_data()
+
+
+def test_a_damaged_first_eye_may_be_skipped(tmp_path, recwarn):
+    path, sizes = tmp_path / "eyes.h5", SIZES | {"n_eyes": 4}
+    PhantomDataModule(path, phantom_seed=3, **sizes).prepare_data()
+    with EyeReader(path) as reader:
+        first = reader.keys[0]
+        photo = reader.read(first).fundus
+    content = bytearray(path.read_bytes())
+    content[content.index(photo.tobytes()) + 37] ^= 255
+    path.write_bytes(content)
+    with pytest.raises(DataError, match=rf"eye '{first}': fundus: the checksum is wrong"):
+        PhantomDataModule(path, **sizes).prepare_data()
+    PhantomDataModule(path, on_corrupt="skip", **sizes).prepare_data()
+    with h5py.File(path, "r+") as file:
+        del file[f"eyes/{first}"]
+        file[f"eyes/{first}"] = 0
+    data = PhantomDataModule(path, on_corrupt="skip", **sizes)
+    data.prepare_data()
+    assert list(data.corrupt) == [first]
+    # Of the others nobody says that another version simulated them.
+    assert not [warning for warning in recwarn if "another version" in str(warning.message)]
+    with pytest.raises(DataError, match=r"phantom_seed=0, found 3; set phantom_seed=3, "):
+        PhantomDataModule(path, phantom_seed=0, on_corrupt="skip", **sizes).prepare_data()

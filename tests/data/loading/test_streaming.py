@@ -5,6 +5,7 @@ import subprocess
 import sys
 import warnings
 
+import h5py
 import numpy as np
 import pytest
 import pytorch_lightning as pl
@@ -12,9 +13,10 @@ import torch
 from pytorch_lightning.callbacks import Callback
 from tiny_models import quick_trainer
 
-from fund2oct.data import DataError, FundusOCTDataModule, FundusOCTDataset
+from fund2oct.data import DataError, EyeReader, FundusOCTDataModule, FundusOCTDataset
 from fund2oct.data.loading.finish import RawBatch
 from fund2oct.data.loading.order import Draw
+from fund2oct.models import Task
 
 
 def same(a, b):
@@ -112,6 +114,71 @@ def test_an_evaluation_never_replaces_an_eye(make_file, make_eye):
     damage(path, make_eye(int(key[3:])))
     with pytest.raises(DataError, match=key):
         list(data.val_dataloader())
+
+
+def lose_the_record(path, key):
+    """Put something else in the place of all that belongs to an eye."""
+    with h5py.File(path, "r+") as file:
+        del file[f"eyes/{key}"]
+        file[f"eyes/{key}"] = 0
+
+
+def warnings_of(call):
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        found = call()
+    return found, [str(one.message) for one in caught]
+
+
+def test_a_training_begins_without_the_records_and_poses_that_are_damaged(make_file, make_eye):
+    path = make_file(16)
+    sound = FundusOCTDataModule(str(path))
+    keys = sound.train_dataset.keys
+    lost, without_pose = keys[3], keys[0]
+    before = sound.seen()
+    lose_the_record(path, lost)
+    with pytest.raises(DataError, match=rf"eyes\.h5: eye '{lost}'"):
+        FundusOCTDataModule(str(path)).setup()
+    damage(path, make_eye(int(without_pose[3:])), "pose_um")
+    data = FundusOCTDataModule(str(path), on_corrupt="skip")
+    _, said = warnings_of(data.setup)
+    task, more = warnings_of(lambda: Task.of(data, (6, 8, 10)))
+    assert [lost in line for line in said if "is left out (1 so far)" in line] == [True]
+    assert not [line for line in more if lost in line]  # that is told once
+    assert [f"eye '{without_pose}'" in line for line in more if "pose_um" in line] == [True]
+    there = [key for key in keys if key != lost]
+    assert data.train_dataset.keys == tuple(there) and list(data.corrupt) == [lost]
+    wanted = [make_eye(int(key[3:])).pose_um for key in there if key != without_pose]
+    np.testing.assert_array_equal(warnings_of(data.poses)[0], np.stack(wanted))
+    assert [name.key for name in task.seen.parts["train"]] == there
+    assert task.seen.parts["test"] == before.parts["test"]
+    # What was learned is not taken for what the sound file would have taught, and an evaluation is strict.
+    assert task.seen.digest != before.digest
+    with EyeReader(path) as reader, pytest.raises(DataError, match=rf"eyes\.h5: eye '{lost}'"):
+        reader.digest()
+
+
+def test_where_no_pose_can_be_read_there_is_an_end(make_file, make_eye):
+    path = make_file(3)
+    for number in range(3):
+        damage(path, make_eye(number), "pose_um")
+    dataset = FundusOCTDataset(path, on_corrupt="skip")
+    with pytest.raises(DataError, match=r"eyes\.h5: eye 'eye02': pose_um: the checksum"):
+        dataset.poses()
+
+
+@pytest.mark.parametrize("part", ["val", "test"])
+def test_an_eye_that_a_split_names_to_judge_is_never_left_out(part, make_file):
+    split = {"train": ["eye00", "eye01"], "val": ["eye02", "eye03"], "test": ["eye04", "eye05"]}
+    path = make_file(6)
+    options = {"path": str(path), "split": split, "on_corrupt": "skip"}
+    lose_the_record(path, "eye01")
+    data = FundusOCTDataModule(**options)
+    data.setup()
+    assert data.train_dataset.keys == ("eye00",) and list(data.corrupt) == ["eye01"]
+    lose_the_record(path, split[part][1])
+    with pytest.raises(DataError, match=rf"eyes\.h5: eye '{split[part][1]}'"):
+        FundusOCTDataModule(**options).setup()
 
 
 class Recorder(pl.LightningModule):

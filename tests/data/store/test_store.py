@@ -154,6 +154,15 @@ def test_the_writer_refuses(tmp_path, make_file, make_eye):
     path = make_file(1)
     with pytest.raises(DataError, match=r"eyes.h5: exists; choose another name"):
         EyeWriter(path)
+    with h5py.File(tmp_path / "network.h5", "w") as file:
+        file["weights"] = [1.0, 2.0]
+    with pytest.raises(DataError, match=r"network.h5: is an HDF5 file that fund2oct did not make; choose"):
+        EyeWriter(tmp_path / "network.h5", overwrite=True)
+    (tmp_path / "half.h5").write_bytes(path.read_bytes()[:2000])
+    with pytest.raises(
+        DataError, match=r"half.h5: cannot be read as HDF5 \(.*truncated file.*choose another"
+    ):
+        EyeWriter(tmp_path / "half.h5", overwrite=True)
     with (
         pytest.raises(DataError, match="not written, because there is no eye"),
         EyeWriter(tmp_path / "no.h5"),
@@ -166,6 +175,15 @@ def test_the_writer_refuses(tmp_path, make_file, make_eye):
         with pytest.raises(DataError, match="eye 'eye01': laterality: expected one of"):
             writer.add(make_eye(1, laterality="X"))
     assert EyeReader(tmp_path / "new/folder/two.h5").keys == ("eye00",)
+
+
+def test_a_file_of_an_old_version_is_replaced(make_file, make_eye):
+    path = make_file(1)
+    with h5py.File(path, "r+") as file:
+        file.attrs["schema_version"] = 1
+    with EyeWriter(path, overwrite=True) as writer:
+        writer.add(make_eye(5))
+    assert EyeReader(path).keys == ("eye05",)
 
 
 def test_an_unknown_key_is_named(make_file):

@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from fund2oct import processes
-from fund2oct.data import FundusOCTDataModule
+from fund2oct.data import DataError, EyeReader, FundusOCTDataModule
 from fund2oct.evaluation.answers import training_eyes
 from fund2oct.evaluation.answers.answer import Answer, Given
 from fund2oct.evaluation.answers.controls import (
@@ -111,6 +111,32 @@ def test_of_more_eyes_than_fit_in_memory_evenly_spaced_ones_give_median_and_mean
     torch.testing.assert_close(few.mean(["OD"], rows_mm), mean)
     photos = torch.stack([datamodule.train_dataset.photo(number) for number in range(len(everyone))])
     assert few.nearest(photos) == everyone.nearest(photos) == [*range(len(everyone))]  # photos are all known
+
+
+def test_controls_do_without_a_damaged_training_eye_that_may_be_skipped(datamodule, tiny_eyes, tmp_path):
+    keys, path = datamodule.train_dataset.keys, tmp_path / "eyes.h5"
+    damaged, others = keys[2], [*keys[:2], *keys[3:]]
+    with EyeReader(tiny_eyes) as reader:
+        volume = reader.read(damaged).volume
+    content = bytearray(tiny_eyes.read_bytes())
+    content[content.index(volume.tobytes()) + 37] ^= 255
+    path.write_bytes(content)
+    strict = TrainingEyes(FundusOCTDataModule(str(path), test_fraction=0.4), CPU)
+    with pytest.raises(DataError, match=rf"eye '{damaged}': volume: the checksum"):
+        strict.median_heights_um(["OD"])
+    training = TrainingEyes(FundusOCTDataModule(str(path), test_fraction=0.4, on_corrupt="skip"), CPU)
+    without = TrainingEyes(FundusOCTDataModule(str(tiny_eyes), split={"train": others}), CPU)
+    with pytest.warns(UserWarning, match=rf"eye '{damaged}': volume: the checksum .* it is passed over"):
+        median_um = training.median_heights_um(["OD", "OS"])
+    torch.testing.assert_close(median_um, without.median_heights_um(["OD", "OS"]), equal_nan=True)
+    rows_mm = torch.tensor([0.06])
+    torch.testing.assert_close(training.mean(["OD"], rows_mm), without.mean(["OD"], rows_mm))
+    photos = torch.stack([datamodule.train_dataset.photo(number) for number in range(len(keys))])
+    nearest = training.nearest(photos)
+    assert nearest.pop(2) != 2 and nearest == [0, 1, *range(3, len(keys))]
+    # Where an eye is drawn, the next one takes the place of a damaged one.
+    assert [training.sound(number) for number in (1, 2, 3)] == [1, 3, 3]
+    assert strict.sound(2) == 2
 
 
 def test_the_photo_of_another_comes_as_a_batch_shows_it_with_the_scan_around_its_fovea(datamodule, eyes):

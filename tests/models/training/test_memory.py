@@ -86,6 +86,46 @@ def test_a_step_that_cannot_be_estimated_is_trained_all_the_same(tiny_eyes, capl
     assert "memory: not estimated (" in caplog.text and "Error: " in caplog.text
 
 
+class Noting(VoxelGAN):
+    """A model that logs in its step a number and a tensor, and keeps what it saw in a list."""
+
+    def training_step(self, batch, batch_idx):
+        super().training_step(batch, batch_idx)
+        light = batch["volume"].mean()
+        self.lights.append(light)
+        self.log("train/gap", 0.25)
+        self.log_dict({"train/light": light})
+
+
+class Scheduling(VoxelGAN):
+    """A model whose step steps its schedule once more."""
+
+    def training_step(self, batch, batch_idx):
+        self.lr_schedulers().step()
+        super().training_step(batch, batch_idx)
+
+
+@pytest.mark.parametrize(("kind", "estimated"), [(Noting, True), (Scheduling, False)])
+def test_an_estimate_changes_nothing_of_the_training(kind, estimated, tiny_eyes, caplog):
+    model = kind(SHAPE, channels=(8, 8), weights={"l1": 1.0})
+    model.lights = []
+    trainer = quick_trainer(
+        max_epochs=1, limit_train_batches=2, limit_val_batches=0, callbacks=[MemoryCallback()]
+    )
+    with caplog.at_level(logging.INFO):
+        trainer.fit(model, datamodule=FundusOCTDataModule(str(tiny_eyes), batch_size=2))
+    assert ("memory: about" in caplog.text) is estimated
+    assert ("memory: not estimated (RuntimeError: " in caplog.text) is not estimated
+    if estimated:
+        assert [light.device.type for light in model.lights] == ["cpu", "cpu"]
+        logged = trainer.callback_metrics
+        assert float(logged["train/gap"]) == 0.25
+        assert float(logged["train/light"]) == pytest.approx(float(model.lights[-1]))
+        assert not [name for name in trainer.logged_metrics if name.startswith("on_train_start")]
+    else:  # in each of two steps by the library and by the model
+        assert trainer.lr_scheduler_configs[0].scheduler.last_epoch == 4
+
+
 def test_a_gpu_and_the_main_memory_are_told_apart():
     gib = 2**30
     line = memory_line(StepMemory(gib, gib, 4 * gib), torch.device("cuda", 0), 2, n_workers=3, ahead=gib)

@@ -6,7 +6,7 @@ import pytorch_lightning as pl
 import torch
 from tiny_models import TINY_PIX2VOL, quick_trainer
 from torch import nn
-from torch.utils.data import DataLoader
+from torch.utils.data import DataLoader, Subset
 
 from fund2oct.data import EyeReader, FundusOCTDataModule, FundusOCTDataset
 from fund2oct.data.loading.split import SeenEyes
@@ -16,6 +16,7 @@ from fund2oct.models.pretraining import MaskedPairs, MaskedPhotos, MaskedVolumes
 from fund2oct.models.task import TASK_KEY
 from fund2oct.networks.voxels.generator import VolumeGenerator
 from fund2oct.phantom import simulate_eye
+from fund2oct.retina import PoseModel
 
 SHAPE = (6, 32, 48)
 
@@ -121,10 +122,12 @@ def test_rows_and_ascans_have_a_distance(spacing_mm, tiny_eyes):
         trainer(max_steps=1, limit_val_batches=0).fit(model, DataLoader(Unspaced(tiny_eyes), batch_size=2))
 
 
-# --- photos alone ---------------------------------------------------------------------------------
+# --- which eyes were seen -------------------------------------------------------------------------
 
 
-class Photos(pl.LightningDataModule):
+class Loaders(pl.LightningDataModule):
+    """Loaders of one's own, which do not tell of their eyes themselves."""
+
     def __init__(self, train, val):
         super().__init__()
         self.train, self.val = train, val
@@ -136,16 +139,90 @@ class Photos(pl.LightningDataModule):
         return DataLoader(self.val, 2)
 
 
+def keys_of(path):
+    with EyeReader(path) as reader:
+        return reader.keys
+
+
+def surfaces():
+    return SurfaceModel(SHAPE, encoder="own", surface_width=8)
+
+
+def test_the_eyes_of_each_training_on_loaders_are_remembered(tiny_eyes, tmp_path):
+    keys = keys_of(tiny_eyes)
+    first, val, second = (FundusOCTDataset(tiny_eyes, part) for part in (keys[:8], keys[8:12], keys[12:]))
+    model, made = surfaces(), trainer(max_steps=1, limit_val_batches=1)
+    made.fit(model, DataLoader(first, 2), [DataLoader(val, 2)])
+    made.save_checkpoint(tmp_path / "first.ckpt")
+    seen = load_model(tmp_path / "first.ckpt").task.seen
+    assert {part: [name.key for name in names] for part, names in seen.parts.items()} == {
+        "train": [*keys[:8]], "val": [*keys[8:12]], "test": []
+    }  # fmt: skip
+    for again in (load_model(tmp_path / "first.ckpt"), model):
+        made = trainer(max_steps=1, limit_val_batches=0)
+        made.fit(again, DataLoader(second, 2))
+        made.save_checkpoint(tmp_path / "second.ckpt")
+        task = load_model(tmp_path / "second.ckpt").task
+        assert [name.key for name in task.seen.parts["train"]] == [*keys[12:]]
+        assert task.seen.parts["val"] == () and [one.parts for one in task.seen.before] == [seen.parts]
+        torch.testing.assert_close(task.poses.mean_um, PoseModel.fit(second.poses()).mean_um)
+    told_less = DataLoader(Subset(second, range(4)), 2)
+    loaded = load_model(tmp_path / "first.ckpt")
+    with pytest.warns(UserWarning, match="a Subset, lacks shape, .* keeps the task of its earlier training"):
+        trainer(max_steps=1, limit_val_batches=0).fit(loaded, told_less)
+    assert loaded.task.seen.parts == seen.parts
+
+
+@pytest.mark.parametrize("is_datamodule", [False, True])
+def test_a_training_on_loaders_goes_on_with_its_own_eyes_alone(is_datamodule, tiny_eyes, tmp_path):
+    keys = keys_of(tiny_eyes)
+
+    def fit(model, part, goes_on_from=None, **options):
+        sets = [FundusOCTDataset(tiny_eyes, one, **options) for one in (part, keys[:4])]
+        made = trainer(max_steps=1 if goes_on_from is None else 2, limit_val_batches=1)
+        if is_datamodule:
+            made.fit(model, datamodule=Loaders(*sets), ckpt_path=goes_on_from)
+        else:
+            made.fit(model, *(DataLoader(one, 2) for one in sets), ckpt_path=goes_on_from)
+        return made
+
+    path = tmp_path / "begun.ckpt"
+    fit(surfaces(), keys[4:]).save_checkpoint(path)
+    seen, other = load_model(path).task.seen, surfaces()
+    fit(other, keys[4:12])  # what it has learned and seen there is replaced
+    for model in (surfaces(), other):
+        assert fit(model, keys[4:], path).global_step == 2
+        assert model.task.seen == seen and len(seen.parts["val"]) == 4
+    with pytest.raises(
+        ValueError, match=rf"another split .*not in the same part of both: {keys[4]}; resume with the same"
+    ):
+        fit(surfaces(), keys[5:], path)
+    with pytest.raises(ValueError, match=r"\(data\.init_args\.even_light: False, here True\)"):
+        fit(surfaces(), keys[4:], path, even_light=True)
+
+
+# --- photos alone ---------------------------------------------------------------------------------
+
+
 @pytest.mark.parametrize("is_datamodule", [False, True])
 def test_a_pretraining_remembers_the_photos_of_loaders(is_datamodule, tiny_eyes, tmp_path):
-    with EyeReader(tiny_eyes) as reader:
-        keys = reader.keys
-    train, val = (FundusOCTDataset(tiny_eyes, part, content="photos") for part in (keys[4:], keys[:4]))
-    given = {"train_dataloaders": DataLoader(train, 2), "val_dataloaders": DataLoader(val, 2)}
-    made = trainer(max_steps=1, limit_val_batches=1)
-    made.fit(MaskedPhotos("own"), **({"datamodule": Photos(train, val)} if is_datamodule else given))
-    made.save_checkpoint(tmp_path / "photos.ckpt")
-    about = torch.load(tmp_path / "photos.ckpt", weights_only=True)[TASK_KEY]
+    keys, path = keys_of(tiny_eyes), tmp_path / "photos.ckpt"
+
+    def fit(train, goes_on_from=None):
+        sets = [FundusOCTDataset(tiny_eyes, part, content="photos") for part in (train, keys[:4])]
+        names = "train_dataloaders", "val_dataloaders"
+        given = {name: DataLoader(one, 2) for name, one in zip(names, sets, strict=True)}
+        made = trainer(max_steps=1 if goes_on_from is None else 2, limit_val_batches=1)
+        given = {"datamodule": Loaders(*sets)} if is_datamodule else given
+        made.fit(MaskedPhotos("own"), **given, ckpt_path=goes_on_from)
+        return made
+
+    fit(keys[4:]).save_checkpoint(path)
+    about = torch.load(path, weights_only=True)[TASK_KEY]
     seen = SeenEyes.from_dict(about["seen"])
     assert {part: len(names) for part, names in seen.parts.items()} == {"train": 20, "val": 4, "test": 0}
     assert about["task"] is None and about["fundus_px"] == 48
+    again = fit(keys[4:], path)
+    assert again.global_step == 2 and again.lightning_module.seen_eyes == seen
+    with pytest.raises(ValueError, match=f"another split .*in the same part of both: {keys[4]}; resume"):
+        fit(keys[5:], path)

@@ -49,3 +49,5 @@ def test_the_card_says_it(tiny_checkpoint, knowing):
     for model, told in ((load_model(tiny_checkpoint), True), (knowing, False)):
         card = " ".join(model_card("m", model, record, about, None).split())
         assert ("The model cannot tell photos unlike those of its training" in card) == told
+    card = model_card("my model", knowing, record, about, None)
+    assert "fund2oct predict 'my model' PHOTO.jpg" in card and 'load_model("my model")' in card

@@ -1,6 +1,7 @@
 """The results of a photo are of one model and of one call, and a call that fails changes none of them."""
 
 import hashlib
+import os
 import shutil
 
 import pytest
@@ -75,3 +76,11 @@ def test_the_photo_beside_a_dicom_file_is_a_result_too(given, tiny_checkpoint):
     done.files[1].unlink()
     (again,) = predict(tiny_checkpoint, **given, skip_done=True, overwrite=True)
     assert not again.skipped and done.files[1].is_file()
+
+
+def test_a_photo_whose_name_is_not_utf8_is_named_and_the_others_are_done(given, tiny_checkpoint, tmp_path):
+    other = tmp_path / os.fsdecode(b"eye\xff.png")
+    shutil.copy(given["photos"], other)
+    good, bad = predict(tiny_checkpoint, **given | {"photos": [given["photos"], other], "formats": "tiff"})
+    assert good.files and not good.problem
+    assert not bad.files and bad.problem.startswith(f"{other}: expected the name of a file in UTF-8, found")

@@ -36,6 +36,7 @@ PHOTOGRAPHS = ("1.2.840.10008.5.1.4.1.1.77.1.5.1", "1.2.840.10008.5.1.4.1.1.77.1
 _MAGIC_AT = 128
 _COLOURED = 8
 """Levels by which colours differ in the mean of a picture that is no grey one stored in three colours."""
+_ALIKE = 1.001
 _RESCALE = {"RescaleSlope": 1.0, "RescaleIntercept": 0.0}
 
 
@@ -68,8 +69,12 @@ def photographs_of(path: Path) -> list[Path]:
     return list(_beside(path, _places(image)).values())
 
 
-def read_opt(path: Path) -> Exam:
+def read_opt(path: Path, given: Spacing | None = None) -> Exam:
     """Read an ophthalmic tomogram.
+
+    Args:
+        path: the file.
+        given: ``(s, z, x)`` as the user says; x scales the places of the frames where the file tells none.
 
     Raises:
         ImportError: if pydicom is not installed.
@@ -86,13 +91,15 @@ def read_opt(path: Path) -> Exam:
     if volume.ndim != 3:
         raise DataError(f"{path}: expected grey frames, found pixels of shape {volume.shape}")
     spacing = _spacing(path, image)
+    s_mm, z_mm, x_mm = spacing or (math.nan,) * 3
+    x_mm = x_mm if x_mm > 0 or given is None else given[2]
     metadata: dict[str, Plain] = age_years(
         _date(image.get("PatientBirthDate")),
         _date(image.get("AcquisitionDateTime") or image.get("ContentDate") or image.get("StudyDate")),
     )
     if device := " ".join(filter(None, (image.get("Manufacturer"), image.get("ManufacturerModelName")))):
         metadata["device"] = device
-    fields, notes = _located(path, image, len(volume), volume.shape[2], spacing)
+    fields, notes = _located(path, image, len(volume), volume.shape[2], (s_mm, z_mm, x_mm))
     exam = Exam(
         volume=volume,
         spacing_mm=fields.pop("spacing_mm", spacing),
@@ -191,17 +198,24 @@ def _groups(image: Any, name: str) -> list[Any]:
 
 
 def _spacing(path: Path, image: Any) -> Spacing | None:
-    for measures in (*_groups(image, "PixelMeasuresSequence"), image):
-        if pixel := measures.get("PixelSpacing"):
-            apart = measures.get("SpacingBetweenSlices") or measures.get("SliceThickness")
-            if isinstance(pixel, (str, float)) or len(pixel) != 2:
-                raise DataError(f"{path}: PixelSpacing: expected two numbers, found {pixel}")
-            return float(apart) if apart else math.nan, float(pixel[0]), float(pixel[1])
-    return None
+    """What the file tells of its lengths. Circles of several radii differ in that of A-scans: their mean."""
+    groups = [group for group in _groups(image, "PixelMeasuresSequence") if group.get("PixelSpacing")]
+    stated = groups or [image] * bool(image.get("PixelSpacing"))
+    if not stated:
+        return None
+    pixels = [measures.PixelSpacing for measures in stated]
+    if wrong := [pixel for pixel in pixels if isinstance(pixel, (str, float)) or len(pixel) != 2]:
+        raise DataError(f"{path}: PixelSpacing: expected two numbers, found {wrong[0]}")
+    z_mm, x_mm = np.array([[*map(float, pixel)] for pixel in pixels]).T
+    low, high = z_mm.min(), z_mm.max()
+    if high > low * _ALIKE:
+        raise DataError(f"{path}: PixelSpacing: expected one height of rows, found {low:g} to {high:g} mm")
+    apart = stated[0].get("SpacingBetweenSlices") or stated[0].get("SliceThickness")
+    return float(apart) if apart else math.nan, float(z_mm[0]), float(x_mm.mean())
 
 
 def _located(
-    path: Path, image: Any, n_slices: int, n_ascans: int, spacing: Spacing | None
+    path: Path, image: Any, n_slices: int, n_ascans: int, spacing: Spacing
 ) -> tuple[dict[str, Any], list[str]]:
     """Lines, distance of slices, localizer and photo, as far as the file tells them.
 
@@ -212,7 +226,7 @@ def _located(
     beside = _beside(path, places)
     pictures = {uid: _picture(file) for uid, file in beside.items()}
     photo = next((uid for uid, pixels in pictures.items() if pixels.ndim == 3), None)
-    points = {uid: _points(items, n_slices) for uid, items in places.items()} if spacing else {}
+    points = {uid: _points(items, n_slices) for uid, items in places.items()}
     told = {uid: found for uid, found in points.items() if found is not None}
     fields: dict[str, Any] = {}
     notes: list[str] = []
@@ -221,10 +235,13 @@ def _located(
         notes.append("the photograph that it refers to is not beside it")
     if points and not told:
         notes.append("it does not tell of each frame where it lies; their places were dropped")
+    if told and not spacing[2] > 0:
+        notes.append("the places of its frames were dropped: their scale is not known without --spacing-mm")
+        told = {}
     if photo is not None:
         fields |= {"photo": pictures[photo], "photo_file": str(beside[photo])}
         fields["sha256"] = file_sha256(beside[photo])
-    if told and spacing is not None:
+    if told:
         uid = min(told, key=lambda uid: (uid != photo, uid not in pictures))
         scan, centre, pixel_mm = _lines(path, told[uid], n_ascans, spacing)
         fields |= {"lines": scan, "spacing_mm": (between_slices_mm(scan, spacing[0]), *spacing[1:])}

@@ -9,15 +9,19 @@ from pathlib import Path
 
 from fund2oct.data.formats.exam import Exam
 from fund2oct.data.formats.scanners import dicom, e2e, heyex, topcon, zeiss
+from fund2oct.data.formats.stacks import Spacing
 from fund2oct.eye import DataError
 
 
 @dataclass(frozen=True)
 class ScannerFormat:
-    """How a format is read: the names of the scans in a file, one of them, and which other files it needs."""
+    """How a format is read: the names of the scans in a file, one of them, and which other files it needs.
+
+    A scan is read by the file, its number, and the spacing that the user says, or None.
+    """
 
     scans: Callable[[Path], list[str]]
-    read: Callable[[Path, int], Exam]
+    read: Callable[[Path, int, Spacing | None], Exam]
     beside: Callable[[Path], list[Path]] = lambda path: []
 
 
@@ -25,16 +29,18 @@ def _one(path: Path) -> list[str]:
     return [path.name]
 
 
-def _single(read: Callable[[Path], Exam], path: Path, number: int) -> Exam:
+def _single(read: Callable[[Path], Exam], path: Path, number: int, given: Spacing | None) -> Exam:
     return read(path)
 
 
 SCANNER_FORMATS = {
     ".vol": ScannerFormat(_one, partial(_single, heyex.read_vol)),
-    ".e2e": ScannerFormat(e2e.list_scans, e2e.read_scan),
+    ".e2e": ScannerFormat(e2e.list_scans, lambda path, number, given: e2e.read_scan(path, number)),
     ".fda": ScannerFormat(_one, partial(_single, topcon.read_fda)),
     ".img": ScannerFormat(_one, partial(_single, zeiss.read_img)),
-    ".dcm": ScannerFormat(dicom.list_scans, partial(_single, dicom.read_opt), dicom.photographs_of),
+    ".dcm": ScannerFormat(
+        dicom.list_scans, lambda path, number, given: dicom.read_opt(path, given), dicom.photographs_of
+    ),
 }
 """By the ending of the file; DICOM is also known by what it begins with."""
 

@@ -1,5 +1,6 @@
 """Circular scans of scanners' files: where they lie, and what becomes of them."""
 
+import copy
 import math
 
 import numpy as np
@@ -62,6 +63,33 @@ def test_dicom_has_circles_of_many_points(tmp_path):
     assert exam.lines.start_deg == pytest.approx(-90, abs=0.01)
     np.testing.assert_allclose(exam.lines.length_mm, 6.0, rtol=2e-3)  # a polygon is shorter than its circle
     assert exam.spacing_mm[2] == pytest.approx(6 / X)
+
+
+def test_dicom_has_circles_whose_ascans_are_each_as_far_apart_as_it_says(tmp_path):
+    pydicom = pytest.importorskip("pydicom")
+    from fund2oct.data.formats.scanners.dicom import read_opt
+
+    path = write_dicom(tmp_path)
+    image = pydicom.dcmread(path)
+    shared = image.SharedFunctionalGroupsSequence[0].PixelMeasuresSequence[0]
+    angle = np.radians(-90 + 360 * np.arange(41) / 40)
+    for frame, radius in zip(image.PerFrameFunctionalGroupsSequence, RADII, strict=True):
+        ring = np.array([4.4, 4.6]) + radius * np.stack([np.sin(angle), -np.cos(angle)], 1)
+        place = frame.OphthalmicFrameLocationSequence[0]
+        place.ReferenceCoordinates = [float(v) for v in (ring / 0.15)[:, ::-1].ravel()]
+        measures = copy.deepcopy(shared)
+        measures.PixelSpacing = [0.0039, round(2 * math.pi * radius / X, 9)]
+        frame.PixelMeasuresSequence = pydicom.Sequence([measures])
+    del image.SharedFunctionalGroupsSequence
+    image.save_as(path, enforce_file_format=True)
+    exam = read_opt(path)
+    assert isinstance(exam.lines, CircularScan)
+    assert exam.lines.radius_mm == pytest.approx(RADII.tolist(), rel=2e-3)
+    assert exam.spacing_mm[1:] == pytest.approx((0.0039, 2 * math.pi * RADII.mean() / X))
+    measures.PixelSpacing = [0.0042, 0.4]
+    image.save_as(path, enforce_file_format=True)
+    with pytest.raises(DataError, match=r"expected one height of rows, found 0\.0039 to 0\.0042 mm"):
+        read_opt(path)
 
 
 @pytest.mark.parametrize("closed", [True, False])

@@ -2,6 +2,7 @@
 
 import copy
 import hashlib
+import math
 from datetime import date
 
 import numpy as np
@@ -224,6 +225,22 @@ def test_of_two_photographs_the_one_in_colours_is_the_photo_with_the_lines_on_it
     np.testing.assert_array_equal(exam.photo, COLOURED)
     assert exam.photo_centre_px is None and exam.localizer.shape == (60, 60)
     np.testing.assert_allclose(exam.lines.lines[-1], ((-3, 2), (3, 2)), atol=1e-5)
+    assert exam.notes == ()
+
+
+def test_places_that_nobody_can_scale_are_said_to_be_dropped(tmp_path):
+    pydicom = pytest.importorskip("pydicom")
+    path = write_dicom(tmp_path)
+    image = pydicom.dcmread(path)
+    del image.SharedFunctionalGroupsSequence
+    image.save_as(path)
+    dropped = "the places of its frames were dropped: their scale is not known without --spacing-mm"
+    for given in (None, (1.0, 0.0039, math.nan)):
+        exam = read_opt(path, given)
+        assert exam.lines is None and exam.spacing_mm is None and dropped in exam.notes
+    exam = read_opt(path, (math.nan, math.nan, 6 / X))
+    np.testing.assert_allclose(exam.lines.lines[-1], ((-3, 2), (3, 2)), atol=1e-5)
+    np.testing.assert_allclose(exam.spacing_mm, (1.0, math.nan, 6 / X), rtol=1e-5)
     assert exam.notes == ()
 
 
