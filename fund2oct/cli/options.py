@@ -115,8 +115,8 @@ def add_column(group: Group) -> None:
     """Add ``--column``."""
     group.add_argument(
         "--column", action="append", default=[], metavar="NAME=THEIRS",
-        help="photo, volume, scan_number, key, patient, laterality, diagnosis, bscan, slice, x0_px, ..., "
-        "mask_NAME, and what the table calls it",
+        help="as in photo=CF_path: photo, volume, scan_number, key, patient, laterality, diagnosis, bscan, "
+        "slice, x0_px, ..., mask_NAME, and what the table calls it",
     )  # fmt: skip
 
 

@@ -189,9 +189,11 @@ def save_figures(figure: Figure, stem: Path | str, formats: str | Sequence[str])
 def figure_bytes(figure: Figure, format: str = "png") -> bytes:
     """What a file of the figure holds, in a format of :data:`FIGURE_FORMATS`."""
     buffer = io.BytesIO()
-    # Names of eyes, files and models are no math where they hold dollar signs.
+    # Names of eyes, files and models are no math where they hold dollar signs. Powers at log axes are.
+    axes = [axis for each in figure.axes for axis in (each.xaxis, each.yaxis)]
+    ticks = {id(label) for axis in axes for label in axis.get_ticklabels(which="both")}
     for text in figure.findobj(Text):
-        text.set_parse_math(False)
+        text.set_parse_math(id(text) in ticks)
     with matplotlib.rc_context(_SAVING):
         figure.savefig(
             buffer, format=format, dpi=_PNG_DPI if format == "png" else _VECTOR_DPI,

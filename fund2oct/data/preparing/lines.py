@@ -123,8 +123,9 @@ def locate_lines(
             )
     else:
         half = half_width_mm or Placement().half_width_mm
+        told = "is, as told," if half_width_mm else "is taken for"
         notes.append(
-            f"the distance of A-scans is not known; the circle of retina is taken for {2 * half:g} mm wide, "
+            f"the distance of A-scans is not known; the circle of retina {told} {2 * half:g} mm wide, "
             f"so that the lines are {float(lengths.mean()) / circle.radius * half:.3g} mm long"
         )
     scan, centre = centred_scan(grid * half, _ROUNDED_PX * half / circle.radius)

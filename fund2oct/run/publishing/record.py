@@ -62,8 +62,9 @@ class RunRecord:
         if checkpoint is None:
             what = "holds no checkpoints/*.ckpt" if run.is_dir() else "no such run"
             raise ValueError(f"{run}: {what}; expected the folder of a run, such as runs/pix2vol/001")
-        whole = checkpoint.resolve()  # a report calls the model by the folders above it
-        folder = whole.parent.parent if whole.parent.name == "checkpoints" else whole.parent
+        lies = checkpoint.absolute()
+        folder = lies.parent.parent if lies.parent.name == "checkpoints" else lies.parent
+        folder = folder.resolve()  # a report calls the model by its run, whatever leads to it
         made, report = _read(folder / "run.json"), _read(folder / "report" / "metrics.json")
         answers, judged_on = report.get("summary", {}), ""
         if not {OWN, OWN_SURFACES} & {*answers}:

@@ -41,12 +41,17 @@ def judge(sound_files, folder, seeds):
     counts: Counter[tuple[str, str]] = Counter()
     # In another process, so that a crash of the library or a hang fails the test and no more. A fork imports
     # nothing anew.
-    with ProcessPoolExecutor(1, mp_context=multiprocessing.get_context("fork")) as pool:
+    pool = ProcessPoolExecutor(1, mp_context=multiprocessing.get_context("fork"))
+    try:
         for seed in seeds:
             sound = sound_files[seed % len(sound_files)]
             kind, found = pool.submit(verdict, sound, folder, seed).result(timeout=60)
             assert found in ("identical", "detected"), f"seed {seed}, {kind} of {sound.name}: {found}"
             counts[kind, found] += 1
+    finally:
+        for process in list(pool._processes.values()):
+            process.kill()
+        pool.shutdown(wait=False, cancel_futures=True)
     return counts
 
 

@@ -79,6 +79,7 @@ WRONG = {
     "half of UTF-16": (b"\xff\xfea", "cannot be read as CSV in UTF-8"),
     "an open quote": ('photo\n"a.png\n', "cannot be read as CSV .* is a quote left open"),
     "nothing": ("\n \n", "expected a header that names the columns, found an empty file"),
+    "no bytes": (b"", "expected a header that names the columns, found an empty file"),
 }
 
 

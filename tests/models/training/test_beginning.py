@@ -89,7 +89,7 @@ def test_eyes_of_the_first_of_three_trainings_do_not_judge_the_last(photos, othe
     trainer(max_steps=2).fit(again, datamodule=data, ckpt_path=third)
     assert again.task.seen.before == model.task.seen.before
     with pytest.raises(ValueError, match="that this training begins with were trained on"):
-        begun(surfaces(second), tiny_eyes, split_seed=1)
+        begun(surfaces(third), tiny_eyes, split_seed=1)
 
 
 def test_a_pretraining_on_photos_goes_on_with_its_own_split_alone(photos, other_eyes):
