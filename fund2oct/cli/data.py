@@ -157,10 +157,10 @@ def _after_check(files: Sequence[str]) -> list[str]:
     if not all(info.arrays.keys() >= set(SEARCHED) for info in pairs):
         new = Path(files[0]).with_suffix("")
         return ["fund2oct", "surfaces", *files, f"{new}-surfaces.h5"]
-    return ["fund2oct", "train", *_training(files, pairs, len(infos))]
+    return ["fund2oct", "train", *_training(files, pairs, infos)]
 
 
-def _training(files: Sequence[str], pairs: Sequence[EyeInfo], n_eyes: int) -> list[str]:
+def _training(files: Sequence[str], pairs: Sequence[EyeInfo], infos: Sequence[EyeInfo]) -> list[str]:
     """The experiment and the overrides that fit the pairs: their size, number and origin."""
     from fund2oct.eye import SIMULATED
     from fund2oct.run.config import load_experiment
@@ -170,9 +170,9 @@ def _training(files: Sequence[str], pairs: Sequence[EyeInfo], n_eyes: int) -> li
     (shape, _), *_ = shapes.most_common(1)
     experiment = "aptos2024" if shape[1] * shape[2] > _LARGE else "pix2vol"
     settings: dict[str, object] = {}
-    simulated = Path(files[0]).is_file() and all(_is_from(info, SIMULATED) for info in pairs)
+    simulated = Path(files[0]).is_file() and all(_is_from(info, SIMULATED) for info in infos)
     if experiment == "pix2vol" and len(files) == 1 and simulated:
-        settings["data.init_args.n_eyes"] = n_eyes
+        settings["data.init_args.n_eyes"] = len(infos)
         if population := pairs[0].history.get("population"):
             settings["data.init_args.population"] = population
     elif experiment == "pix2vol":

@@ -70,10 +70,11 @@ def check_trainer(
             "trainer.precision=bf16-mixed"
         )
     if config["trainer"].get("overfit_batches") and isinstance(datamodule, _OF_FILES):
+        side = "photos." if isinstance(datamodule, UnpairedDataModule) else ""
         raise ConfigError(
             f"configuration: trainer.overfit_batches: {type(datamodule).__name__} orders its eyes itself; "
-            "name the few to learn in its split, as in data.init_args.split={train: [KEY], val: [KEY]}; "
-            "trainer.limit_train_batches shortens an epoch"
+            f"name the few to learn in its split, as in data.init_args.{side}split={{train: [KEY], "
+            "val: [KEY]}; trainer.limit_train_batches shortens an epoch"
         )
     if model.automatic_optimization:
         return

@@ -72,7 +72,7 @@ def n_pages(path: Path) -> int:
             # Of large stacks ImageJ lists one page alone.
             stated = (tif.imagej_metadata or {}).get("images", 0)
             return max(int(stated), sum(not page.is_reduced for page in pages))
-    except DataError:
+    except (DataError, MemoryError):
         return 0
 
 

@@ -78,7 +78,8 @@ def import_vendor(
     candidates = []
     photographs: list[Path] = []
     referred_to: set[Path] = set()
-    files, passed_over = _find_files(source, out)
+    passed_over: list[str] = []
+    files, closed = _find_files(source, out)
     for path in files:
         if source.is_dir() and not is_scanners_file(path):
             passed_over.append(str(path.relative_to(source)))
@@ -96,12 +97,14 @@ def import_vendor(
             name = str(path.relative_to(source)) if source.is_dir() else path.name
             passed_over.append(f"{name} (holds no B-scan, and no scan beside it refers to it)")
     if not candidates:
-        others = f"; passed over {some_of(passed_over)}" if passed_over else ""
+        beside = [*passed_over, *(f"{name} ({why})" for name, why in closed)]
+        others = f"; passed over {some_of(beside)}" if beside else ""
         raise DataError(
             f"{source}: expected files with B-scans ({', '.join(SCANNER_FORMATS)}), found none{others}"
         )
     report = import_eyes(candidates, out, overwrite, workers=workers, compression=compression)
     report.passed_over = passed_over
+    report.skipped += closed
     if (n_alone := sum(note == _NO_PATIENT for _, note in report.notes)) > 1:
         report.remarks.append(
             f"{n_alone} eyes name no patient, and each counts as one of its own: both eyes of one person "
@@ -111,8 +114,8 @@ def import_vendor(
     return report
 
 
-def _find_files(source: Path, out: Path) -> tuple[list[Path], list[str]]:
-    """The files to look at, and names of folders that cannot be read."""
+def _find_files(source: Path, out: Path) -> tuple[list[Path], list[tuple[str, str]]]:
+    """The files to look at, and the names of folders that cannot be read, with the reasons."""
     if source.is_file():
         return [source], []
     if not source.is_dir():
@@ -129,7 +132,7 @@ def _find_files(source: Path, out: Path) -> tuple[list[Path], list[str]]:
         and path.name.upper() not in ("DICOMDIR", "THUMBS.DB")
     ]
     named = [
-        f"{Path(error.filename or source).relative_to(source)} (cannot be read: {error.strerror})"
+        (str(Path(error.filename or source).relative_to(source)), f"cannot be read: {error.strerror}")
         for error in closed
         if not _is_hidden(Path(error.filename or source), source)
     ]

@@ -59,7 +59,7 @@ def import_volumes(
         ['eye7_OD']
     """
     options = options or ImportOptions()
-    found, passed_over = _find_volumes(Path(source), Path(out))
+    found, passed_over, closed = _find_volumes(Path(source), Path(out))
     patients, notes = _patients(Path(source), [_name(path) for path in found], no_patients)
     candidates = [
         Candidate(
@@ -71,14 +71,15 @@ def import_volumes(
     ]
     report = import_eyes(candidates, out, overwrite, workers=workers, compression=compression)
     report.passed_over = passed_over
+    report.skipped += closed
     report.remarks += notes
     return report
 
 
-def _find_volumes(source: Path, out: Path) -> tuple[list[Path], list[str]]:
-    """Files and folders that are a volume each, and names of what lies beside them."""
+def _find_volumes(source: Path, out: Path) -> tuple[list[Path], list[str], list[tuple[str, str]]]:
+    """Files and folders that are a volume each, names of what lies beside them, and what cannot be read."""
     if source.is_file():
-        return [source], []
+        return [source], [], []
     if not source.is_dir():
         raise DataError(f"{source}: no such file or folder")
     own = {out.absolute(), out.with_suffix(".import.csv").absolute()}
@@ -86,26 +87,28 @@ def _find_volumes(source: Path, out: Path) -> tuple[list[Path], list[str]]:
         path for path in source.iterdir() if not path.name.startswith(".") and path.absolute() not in own
     ]
     if _is_volume(source):
-        return [source], sorted(path.name for path in set(beside) - set(stack_files(source)))
+        return [source], sorted(path.name for path in set(beside) - set(stack_files(source))), []
     found: list[Path] = []
     passed_over: list[str] = []
-    for path in beside:
-        name = path.name
+    closed: list[tuple[str, str]] = []
+    for path in sorted(beside, key=natural_order):
         try:
-            is_volume = _is_volume(path) if path.is_dir() else name.lower().endswith(STACKS)
+            is_volume = _is_volume(path) if path.is_dir() else path.name.lower().endswith(STACKS)
         except OSError as error:
-            is_volume, name = False, f"{name} (cannot be read: {error.strerror})"
+            closed.append((path.name, f"cannot be read: {error.strerror}"))
+            continue
         if is_volume:
             found.append(path)
         else:
-            passed_over.append(name)
+            passed_over.append(path.name)
     if not found:
-        others = f"; passed over {some(sorted(passed_over))}" if passed_over else ""
+        there = sorted([*passed_over, *(f"{name} ({why})" for name, why in closed)])
+        others = f"; passed over {some(there)}" if there else ""
         raise DataError(
             f"{source}: expected volumes ({', '.join(STACKS)}) or folders of pictures in it, found none"
             f"{others}"
         )
-    return sorted(found, key=natural_order), sorted(passed_over)
+    return found, sorted(passed_over), closed
 
 
 def _is_volume(folder: Path) -> bool:

@@ -208,8 +208,8 @@ def why_not_of_eyes(path: Path) -> str:
             found = read_text(file.attrs.get("format"))
     except DAMAGE as error:
         return (
-            f"cannot be read as HDF5 ({_reason(error)}), so that nothing says that fund2oct made it; delete it "
-            "yourself if it is yours"
+            f"cannot be read as HDF5 ({_reason(error)}), so that nothing says that fund2oct made it; delete "
+            "it yourself if it is yours"
         )
     return "" if found == FORMAT else "is an HDF5 file that fund2oct did not make"
 

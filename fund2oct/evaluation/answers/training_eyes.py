@@ -52,6 +52,7 @@ class TrainingEyes:
     def __init__(self, datamodule: FundusOCTDataModule, device: torch.device) -> None:
         self._dataset, self._device = datamodule.train_dataset, device
         self._vessels = vessels_of(datamodule.vessel_network)
+        self._sound: dict[int, int] = {}
 
     def __len__(self) -> int:
         return len(self._dataset)
@@ -81,9 +82,10 @@ class TrainingEyes:
         """
         if self._dataset.on_corrupt == "raise":  # it is told of where the eye is read
             return number
-        from_there_on = ((number + step) % len(self) for step in range(len(self)))
-        found, _ = next(readable(self._dataset.__getitem__, from_there_on, "skip"))
-        return found
+        if number not in self._sound:
+            from_there_on = ((number + step) % len(self) for step in range(len(self)))
+            self._sound[number], _ = next(readable(self._dataset.__getitem__, from_there_on, "skip"))
+        return self._sound[number]
 
     def mean(self, lateralities: Sequence[str], spacing_z_mm: Tensor) -> Tensor:
         """Mean aligned volume over the voxels that were scanned, for eyes of some lateralities.

@@ -83,14 +83,15 @@ def test_a_volume_by_itself_is_a_patient(name, patient, tmp_path):
     assert patients(tmp_path / "alone.h5") == {name: name}
 
 
-def test_a_folder_that_cannot_be_read_is_passed_over_and_named(tmp_path, close_folder):
+def test_a_folder_that_cannot_be_read_is_left_out_and_named(tmp_path, close_folder):
     source = volumes(tmp_path / "in", "p12_OD", "p12_OS")
     (source / "lost+found").mkdir()
     close_folder("lost+found")
     options = ImportOptions(ScanOptions(SPACING_MM))
     report = import_volumes(source, tmp_path / "eyes.h5", options)
     assert report.imported == ["p12_OD", "p12_OS"]
-    assert report.passed_over == ["lost+found (cannot be read: Permission denied)"]
+    assert report.passed_over == []
+    assert report.skipped == [("lost+found", "cannot be read: Permission denied")]
     for name in ("p12_OD", "p12_OS"):
         (source / f"{name}.npy").unlink()
     with pytest.raises(DataError, match=r"found none; passed over lost\+found \(cannot be read"):

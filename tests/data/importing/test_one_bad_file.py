@@ -98,7 +98,7 @@ def test_a_folder_of_scans_that_cannot_be_read_is_named(tmp_path, close_folder):
     close_folder("p12")
     report = import_vendor(folder, tmp_path / "eyes.h5")
     assert len(report.imported) == 1
-    assert report.passed_over == ["p12 (cannot be read: Permission denied)"]
+    assert report.passed_over == [] and report.skipped == [("p12", "cannot be read: Permission denied")]
 
 
 def test_want_of_memory_ends_an_import_and_is_no_damage(volume, tmp_path, monkeypatch):
