@@ -260,7 +260,7 @@ def _blank(name: str, scan: Tensor, keys: Sequence[str]) -> dict[str, str]:
         keys[
             eye
         ]: f"Eye {keys[eye]} is left out of the distances: slice {number} of its {name} is of one grey value."
-        for eye, _, number in (low == high).nonzero().tolist()
+        for eye, _, number in reversed((low == high).nonzero().tolist())  # the first one is told
     }
 
 

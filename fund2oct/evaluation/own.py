@@ -115,7 +115,7 @@ class LoadedEyes:
         self.has_rescan = False
         self.notes = one_patient_note(self.patients)
 
-    def _loaded(self) -> Iterator[Batch]:
+    def _loaded(self) -> Iterator[dict[str, Any]]:
         return chain.from_iterable(self._loaders)
 
     def batches(self) -> Iterator[Batch]:

@@ -98,7 +98,7 @@ def test_the_budget_says_which_weights_others_trained():
         {"a": [known]}, {"a": "symmetries: all"}, {"a": ["3.37 M of Network", "none"]}, {"a": "much"}
     )
     weights = "0.55 M, none | 3.37 M of Network, none"
-    assert row == f"| `a` | 13.0 | 1,200 | 770 | 8 | symmetries: all | {weights} | much |"
+    assert row == f"| `a` | 13.0 | 1,200 | 770 | 8 | 9,600 | symmetries: all | {weights} | much |"
 
 
 def test_the_table_marks_who_is_no_better_with_its_photo():

@@ -12,7 +12,7 @@ from fund2oct.evaluation.files import _given
 from fund2oct.evaluation.own import LoadedEyes, Own
 from fund2oct.evaluation.report.lesion_tables import group_table
 from fund2oct.evaluation.report.tables import report_text
-from fund2oct.geometry import RasterScan
+from fund2oct.geometry import RadialScan
 from fund2oct.processes import Here
 
 CPU = torch.device("cpu")
@@ -50,7 +50,7 @@ def test_an_eye_with_a_blank_slice_is_left_out_of_the_distances_alone():
 
 
 def test_one_slice_is_no_film():
-    scan = RasterScan(1)
+    scan = RadialScan(1)
     asked = Wanted(("video:tiny_network:build",), required=True, thorough=False)
     with pytest.raises(ValueError, match=r"distance 'video:tiny_network:build': expected .* two slices"):
         build_distances(asked, scan, 8, CPU)

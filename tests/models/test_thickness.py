@@ -105,7 +105,7 @@ def test_a_field_that_the_map_does_not_reach_has_no_mean():
 
 @pytest.mark.parametrize(("reach_mm", "told"), [(2.0, False), (2.12, False), (2.7, True)])
 def test_a_field_of_which_less_than_half_is_known_has_no_mean(reach_mm, told):
-    """A circle of 2.5 mm around the fovea holds half of the area between 1.5 and 3 mm (2.37 mm)."""
+    """A circle of 2.37 mm around the fovea holds half of the area between 1.5 and 3 mm."""
     n = 2 * round(reach_mm / 0.08)
     thick = np.full((n, n), 300.0)
     found = ThicknessMap(thick, thick, thick, np.zeros((n, n, 2)), 0.08)

@@ -78,7 +78,7 @@ def test_its_metadata_say_what_the_package_says(wheel):
 def test_the_version_stands_in_one_place():
     version = re.escape(fund2oct.__version__)
     assert re.search(rf"^version: {version}$", (ROOT / "CITATION.cff").read_text(), re.MULTILINE)
-    assert f"version = {{{version}}}" in (ROOT / "README.md").read_text()
+    assert f"version = {{{fund2oct.__version__}}}" in (ROOT / "README.md").read_text()
     assert "version = attr: fund2oct.__version__" in (ROOT / "setup.cfg").read_text()
 
 

@@ -226,7 +226,8 @@ def _interval(eyes: _Eyes, value: float, resamples: int) -> tuple[float, float]:
     deviations = (drawn - drawn.mean()) * math.sqrt(half / (n_eyes - half))
     tail = (1 - _CONFIDENCE) / 2
     if resamples < _LEAST_FOR_QUANTILES:
-        reach = NormalDist().inv_cdf(1 - tail) * float(deviations.std())
+        deviation = float(deviations.std()) if resamples > 1 else 0.0
+        reach = NormalDist().inv_cdf(1 - tail) * deviation
         return value - reach, value + reach
     low, high = deviations.quantile(torch.tensor([tail, 1 - tail], dtype=torch.float64)).tolist()
     return value + low, value + high

@@ -213,7 +213,8 @@ def warn_without_end(trainer: pl.Trainer, decay_from: float) -> None:
 def datasets_of(trainer: pl.Trainer) -> tuple[Any, list[Any]]:
     """The dataset of the loader that is trained on, None for one without, and those that are validated on."""
     trainer.fit_loop.setup_data()
-    trainer.fit_loop.epoch_loop.val_loop.setup_data()
+    if trainer.enable_validation:  # else Lightning would ask the model itself for a loader
+        trainer.fit_loop.epoch_loop.val_loop.setup_data()
     train, val = trainer.train_dataloader, trainer.val_dataloaders
     loaders = [*val.values()] if isinstance(val, Mapping) else as_list(val)
     return getattr(train, "dataset", None), [one.dataset for one in loaders if hasattr(one, "dataset")]

@@ -192,7 +192,10 @@ class SteppingModule(pl.LightningModule):
             )
         about = self.task if pairs else train
         if checkpoint is not None:
-            resumed(seen, eyes_of(about, vals))
+            here = eyes_of(about, vals)
+            if here and seen and not here.parts["val"]:  # none is validated on now
+                here = replace(here, parts={**here.parts, "val": seen.parts["val"]})
+            resumed(seen, here)
         self.remember(about, vals)
         if checkpoint is not None:
             check_same_data(checkpoint, stored, self)

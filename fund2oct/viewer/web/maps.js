@@ -164,11 +164,12 @@ function planeLess(one, other) {
   return one.map((value, at) => value - other[at]);
 }
 
-/** Means of the nine ETDRS fields, NaN where the map covers less than half of one. */
+/** Means of the nine ETDRS fields, NaN where no more than half of a field's area is known. */
 function fieldMeans(plane, placement) {
   const fields = [["centre", 0, 0.5, 0], ...["inner", "outer"].flatMap((ring, outer) =>
     ["up", "right", "down", "left"].map((side, quarter) => [`${ring} ${side}`, [0.5, 1.5][outer], [1.5, 3][outer], quarter]))];
-  const sums = fields.map(() => [0, 0, 0]);
+  const sums = fields.map(() => [0, 0]);
+  const pointMm2 = (2 * placement.half_width_mm / PLANE) ** 2;
   for (let y = 0; y < PLANE; y++) {
     for (let x = 0; x < PLANE; x++) {
       const [mmX, mmY] = toMm(placement, (x + 0.5) * 2 / PLANE - 1, (y + 0.5) * 2 / PLANE - 1);
@@ -177,14 +178,14 @@ function fieldMeans(plane, placement) {
       const quarter = Math.floor(((Math.atan2(mmX, -mmY) * 180 / Math.PI + 45 + 360) % 360) / 90);
       const at = radius < 0.5 ? 0 : (radius < 1.5 ? 1 : 5) + quarter;
       const value = plane[y * PLANE + x];
-      sums[at][0]++;
-      if (!Number.isNaN(value)) { sums[at][1]++; sums[at][2] += value; }
+      if (!Number.isNaN(value)) { sums[at][0]++; sums[at][1] += value; }
     }
   }
   return fields.map(([name, near, far, quarter], at) => {
-    const [all, known, sum] = sums[at];
+    const [known, sum] = sums[at];
+    const mm2 = Math.PI * (far ** 2 - near ** 2) / (at ? 4 : 1);
     const radius = (near + far) / 2 * (at ? 1 : 0), turn = quarter * Math.PI / 2;
-    return { name, mean: known > all / 2 ? sum / known : NaN, mm: [radius * Math.sin(turn), -radius * Math.cos(turn)] };
+    return { name, mean: known * pointMm2 > mm2 / 2 ? sum / known : NaN, mm: [radius * Math.sin(turn), -radius * Math.cos(turn)] };
   });
 }
 

@@ -201,6 +201,23 @@ def test_a_training_on_loaders_goes_on_with_its_own_eyes_alone(is_datamodule, ti
         fit(surfaces(), keys[4:], path, even_light=True)
 
 
+def test_loaders_to_train_on_alone(tiny_eyes, tmp_path):
+    """A loaded model, and a training that goes on, may be given no loader to validate on."""
+    train, val = (
+        FundusOCTDataset(tiny_eyes, keys) for keys in (keys_of(tiny_eyes)[4:], keys_of(tiny_eyes)[:4])
+    )
+    begun = trainer(max_steps=1, limit_val_batches=1)
+    begun.fit(surfaces(), DataLoader(train, 2), DataLoader(val, 2))
+    path = tmp_path / "begun.ckpt"
+    begun.save_checkpoint(path)
+    loaded, resumed = load_model(path), surfaces()
+    trainer(max_steps=1).fit(loaded, DataLoader(train, 2))
+    trainer(max_steps=2).fit(resumed, DataLoader(train, 2), ckpt_path=path)
+    assert resumed.global_step == 2
+    for model in (loaded, resumed):
+        assert [name.key for name in model.task.seen.parts["train"]] == [*train.keys]
+
+
 # --- photos alone ---------------------------------------------------------------------------------
 
 
