@@ -74,7 +74,7 @@ def add_device(group: Group) -> None:
     """Add ``--device``."""
     group.add_argument(
         "--device", default="auto", metavar="NAME",
-        help="cpu, cuda, cuda:1, mps, ...; auto takes a GPU where there is one",
+        help="cpu, cuda, cuda:1, ...; auto takes an NVIDIA GPU where there is one",
     )  # fmt: skip
 
 
@@ -202,6 +202,8 @@ def device_option(name: str) -> str:
 
     if name == "auto":
         return "cuda" if torch.cuda.is_available() else "cpu"
+    if name.partition(":")[0] == "mps":
+        raise ValueError(f"device {name!r}: has no 64-bit numbers, which measures need; take cpu")
     try:
         torch.empty(0, device=name)
     except (RuntimeError, AssertionError, NotImplementedError) as error:

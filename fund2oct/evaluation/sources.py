@@ -102,7 +102,9 @@ class EyeFiles:
 
     def read(self, key: str) -> Scan:
         """Read an eye."""
-        eye = self._readers[key].read(key)
+        # Closed again: there may be more files than a process may have open, and some are to be deleted.
+        with self._readers[key] as reader:
+            eye = reader.read(key)
         assert eye.volume is not None
         return Scan(eye.volume, eye)
 

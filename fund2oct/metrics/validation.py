@@ -17,7 +17,7 @@ from fund2oct.metrics.eyes.findings import Findings
 from fund2oct.metrics.eyes.layers import Surfaces
 from fund2oct.metrics.eyes.measuring import EyeMean, measure_eyes
 from fund2oct.metrics.eyes.sharpness import SharpnessRatio
-from fund2oct.processes import Here, processes_beside
+from fund2oct.processes import Here, processes_beside, submit_by_value
 
 LOGGED = (
     *(f"{frame}/{name}" for frame in ("aligned", "posed") for name in ("l1", "psnr", "ssim")),
@@ -115,7 +115,7 @@ class ValidationMetrics(nn.Module):
             # Cloned, or the whole batch would be sent with each eye.
             own = [part[number : number + 1].clone() for part in parts]
             name = hashlib.blake2b(b"".join(own[n].numpy().tobytes() for n in (1, 5, 6))).digest()
-            self._pending.append((name, self._pool.submit(_measure, own, self._found.get(name))))
+            self._pending.append((name, submit_by_value(self._pool, _measure, own, self._found.get(name))))
             while self._pending and (len(self._pending) > self._most_pending or self._pending[0][1].done()):
                 self._take()
 

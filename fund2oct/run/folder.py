@@ -115,7 +115,7 @@ def end_replacing(run: Path, ended: bool) -> None:
 
 def last_checkpoint(run: Path) -> Path | None:
     """The newest checkpoint in the folder of a run."""
-    found = [*run.glob("checkpoints/*.ckpt"), *run.glob("hpc_ckpt_*.ckpt")]
+    found = [*run.glob("checkpoints/[!.]*.ckpt"), *run.glob("hpc_ckpt_*.ckpt")]
     return max(found, key=lambda path: (path.stat().st_mtime_ns, path.name == "last.ckpt"), default=None)
 
 

@@ -69,6 +69,11 @@ def check_trainer(
             "batches are bytes until they are on the device, and what is measured needs 32 bits; set "
             "trainer.precision=bf16-mixed"
         )
+    if config["trainer"].get("accelerator") == "mps":
+        raise ConfigError(
+            "configuration: trainer.accelerator: expected cpu or gpu, found mps, which has no 64-bit "
+            "numbers, as measures need them; set trainer.accelerator=cpu"
+        )
     if config["trainer"].get("overfit_batches") and isinstance(datamodule, _OF_FILES):
         side = "photos." if isinstance(datamodule, UnpairedDataModule) else ""
         raise ConfigError(

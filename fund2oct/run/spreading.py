@@ -42,6 +42,9 @@ def spread(config: dict[str, Any]) -> None:
     """
     import torch
 
+    apple = torch.backends.mps.is_available() and not torch.cuda.is_available()
+    if apple and config.setdefault("trainer", {}).get("accelerator", "auto") == "auto":
+        config["trainer"]["accelerator"] = "cpu"  # Apple's GPU has no 64-bit numbers, which measures need
     trainer = config.setdefault("trainer", {})
     if trainer.get("strategy", "auto") != "auto":
         return
@@ -57,7 +60,8 @@ def spread(config: dict[str, Any]) -> None:
         if torch.cuda.device_count() > 1:
             trainer["strategy"] = _STRATEGY
         return
-    if accelerator not in ("auto", "cpu") or torch.backends.mps.is_available():
+    # Lightning starts processes by the name of the command, which Windows does not know.
+    if accelerator not in ("auto", "cpu") or os.name == "nt":
         return
     arguments = config.get("data", {}).get("init_args", {})
     batch_size = arguments.get("batch_size", 1)

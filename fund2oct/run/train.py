@@ -300,7 +300,7 @@ def _pictures(run: Path) -> list[Picture]:
     from fund2oct.visual.curves import draw_curves, read_curves
 
     found = []
-    if films := sorted((run / "panels").glob("*.gif")):
+    if films := sorted((run / "panels").glob("[!.]*.gif")):
         caption = f"{films[0].stem}, an eye of the validation, over the epochs."
         found.append(Picture("Training", "training-film", caption, films[0].read_bytes(), ".gif"))
     if curves := read_curves(*metrics_files(run)):

@@ -151,6 +151,8 @@ def test_a_device_that_is_not_there_is_a_line(photo, tiny_checkpoint, tmp_path, 
     for command in (predict, train):
         assert main([*command, "--device", "cuda:77"]) == 1
         assert "device 'cuda:77': cannot be used" in capsys.readouterr().err
+        assert main([*command, "--device", "mps"]) == 1
+        assert "device 'mps': has no 64-bit numbers, which measures need; take cpu" in capsys.readouterr().err
 
 
 def test_predict_takes_folders_and_goes_on(photo, tiny_checkpoint, tmp_path, capsys, monkeypatch):

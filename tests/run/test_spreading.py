@@ -42,6 +42,15 @@ def test_no_more_processes_than_divide_the_batch(monkeypatch):
     assert (wanted["trainer"]["devices"], wanted["data"]["init_args"]["batch_size"]) == (4, 2)
 
 
+@pytest.mark.parametrize("devices", [1, "auto"])
+def test_apples_gpu_is_left_alone(devices, monkeypatch):
+    """It has no 64-bit numbers."""
+    monkeypatch.setattr(torch.backends.mps, "is_available", lambda: True)
+    wanted = config(devices=devices, accelerator="auto")
+    spread(wanted)
+    assert wanted["trainer"] == ({"devices": 1, "accelerator": "cpu"} if devices == 1 else SPREAD)
+
+
 @pytest.mark.parametrize(
     "untouched",
     [

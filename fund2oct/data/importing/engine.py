@@ -196,7 +196,7 @@ def make_file(
             report = _unchanged(candidates, ids, out, made_from)
         else:
             for left in folder.glob(".*.part"):
-                left.unlink()
+                left.unlink(missing_ok=True)
             try:
                 report = _make(candidates, ids, out, folder, made_from, workers, compression, description)
             except OSError as error:
@@ -204,7 +204,7 @@ def make_file(
                     raise disk_full(out, folder, len(candidates)) from error
                 raise
         for part in folder.iterdir():
-            part.unlink()
+            part.unlink(missing_ok=True)
     return report
 
 

@@ -22,7 +22,7 @@ from filelock import FileLock, Timeout
 from fund2oct.data.store.checksum import keys_digest
 from fund2oct.data.store.layout import LIBVER, Compression, read_text, text_attribute, write_eye
 from fund2oct.data.store.reader import EyeReader
-from fund2oct.data.store.shards import DAMAGE
+from fund2oct.data.store.shards import DAMAGE, NO_LOCKS, open_to_read
 from fund2oct.data.store.writer import abandon_file, begin_file, finish_file, reserve, write_root
 from fund2oct.eye import DataError, Eye
 from fund2oct.outputs import whole_file
@@ -79,7 +79,7 @@ def read_part(path: Path, key: str | None = None) -> tuple[Eye, list[str]] | Non
 def identities(path: Path) -> dict[str, str]:
     """The keys of a file's eyes by what they were made from, where the file says it."""
     try:
-        with h5py.File(path, "r") as file:
+        with open_to_read(path) as file:
             eyes = file["eyes"]
             found = {read_text(eyes[key].attrs.get("identity")): key for key in eyes}
             return {identity: key for identity, key in found.items() if identity}
@@ -105,7 +105,7 @@ def assemble(parts: Sequence[tuple[Path, str]], out: Path, made_from: str, compr
         file.attrs["made_from"] = text_attribute(made_from)
         for path, key in parts:
             reserve(file, partial, path.stat().st_size)
-            with h5py.File(path, "r") as part:
+            with open_to_read(path) as part:
                 part.copy(part["eyes"][key], file["eyes"], name=key)
         finish_file(file, partial, out)
     finally:
@@ -121,13 +121,20 @@ def locked(out: Path, wait: bool = False) -> Iterator[None]:
         wait: whether to wait for another process that makes it.
 
     Raises:
-        DataError: if another process makes it.
+        DataError: if another process makes it, or the disk takes no locks.
     """
     lock = FileLock(out.with_name(f".{out.name}.lock"), blocking=wait)
     try:
         lock.acquire()
     except Timeout:
         raise DataError(f"{out}: is being made by another process; wait for it to end") from None
+    except OSError as error:
+        if error.errno not in NO_LOCKS:
+            raise
+        raise DataError(
+            f"{out}: expected a disk that takes locks, so that no two processes make one file, found none "
+            f"({error.strerror}); make it on another disk, and move it here"
+        ) from error
     try:
         yield
     finally:

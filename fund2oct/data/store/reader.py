@@ -25,6 +25,9 @@ from fund2oct.eye import Array, DataError, Eye, problems
 
 __all__ = ["EyeInfo", "EyeReader", "EyeWriter"]
 
+MOST_OPEN = 100
+"""Files that a reader has open at once; a process may commonly have 1024, on some systems 256."""
+
 
 class EyeReader:
     """Read the eyes of a file, or of several as one data set.
@@ -46,6 +49,7 @@ class EyeReader:
         self._given = path
         self._shards: list[Shard] | None = None
         self._places: dict[str, Shard] | None = None
+        self._used: dict[Shard, None] = {}
 
     @property
     def path(self) -> Path:
@@ -167,6 +171,7 @@ class EyeReader:
         for shard in self._shards or ():
             shard.close()
         self._places = None
+        self._used.clear()
 
     def __enter__(self) -> EyeReader:
         return self
@@ -175,7 +180,7 @@ class EyeReader:
         self.close()
 
     def __getstate__(self) -> dict[str, Any]:
-        return {"_given": self._given, "_shards": None, "_places": None}
+        return {"_given": self._given, "_shards": None, "_places": None, "_used": {}}
 
     def _all(self) -> list[Shard]:
         if self._shards is None:
@@ -192,12 +197,23 @@ class EyeReader:
         shard = self._index().get(key)
         if shard is None:
             raise DataError(f"{self.path}: eye {key!r}: there is no eye of that key in {len(shards)} files")
+        self._note_use(shard)
         return shard
+
+    def _note_use(self, shard: Shard) -> None:
+        """Keep some files open, those of the last uses."""
+        self._used.pop(shard, None)
+        self._used[shard] = None
+        if len(self._used) > MOST_OPEN:
+            oldest = next(iter(self._used))
+            del self._used[oldest]
+            oldest.close()
 
     def _index(self) -> dict[str, Shard]:
         if self._places is None:
             places: dict[str, Shard] = {}
             for shard in self._all():
+                self._note_use(shard)
                 for key in shard.keys:
                     if key in places:
                         raise DataError(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import glob
 import os
 from collections import OrderedDict
@@ -21,6 +22,8 @@ from fund2oct.file_kinds import HDF5, kind_of, why_not_a_file
 FORMAT = "fund2oct"
 DAMAGE = (OSError, RuntimeError, KeyError, ValueError, TypeError, MemoryError)
 """What h5py raises where it meets bytes that make no sense."""
+NO_LOCKS = (errno.ENOLCK, errno.EOPNOTSUPP)
+"""Errors of a disk that takes no locks."""
 
 EyePaths: TypeAlias = str | os.PathLike[str] | Sequence[str | os.PathLike[str]]
 """A file, a folder of ``.h5`` files, a pattern such as ``data/*.h5``, or several of these."""
@@ -156,6 +159,19 @@ def damaged(path: Path, error: BaseException) -> DataError:
     return DataError(f"{path}: cannot be read as HDF5, it is damaged or something else ({_reason(error)})")
 
 
+def open_to_read(path: Path) -> h5py.File:
+    """Open an HDF5 file to read; without a lock where its disk takes none, as some network disks.
+
+    A file of eyes appears under its name when it is whole, so that none is written while it is read.
+    """
+    try:
+        return h5py.File(path, "r")
+    except OSError as error:
+        if error.errno not in NO_LOCKS:
+            raise
+        return h5py.File(path, "r", locking=False)
+
+
 def open_checked(path: Path) -> h5py.File:
     """Open a file of eyes to read.
 
@@ -169,7 +185,7 @@ def open_checked(path: Path) -> h5py.File:
     if kind and not kind.startswith(HDF5):
         raise DataError(f"{path}: cannot be read as HDF5, it is {kind}; expected a file of eyes (.h5)")
     try:
-        file = h5py.File(path, "r")
+        file = open_to_read(path)
     except BlockingIOError as error:
         raise DataError(f"{path}: is open in another program, which writes it; wait, or close it") from error
     except DAMAGE as error:
@@ -204,7 +220,7 @@ def why_not_of_eyes(path: Path) -> str:
         'is an HDF5 file that fund2oct did not make'
     """
     try:
-        with h5py.File(path, "r") as file:
+        with open_to_read(path) as file:
             found = read_text(file.attrs.get("format"))
     except DAMAGE as error:
         return (

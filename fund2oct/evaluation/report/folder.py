@@ -99,7 +99,7 @@ def write_report(
         drawn += eye_pictures(name, eyes, answers, found, footer)
     contents = {picture.file: picture.write(out, figure_formats) for picture in drawn}
     text = report_text(result, found.distances, drawn)
-    (out / "report.md").write_text(text)
+    (out / "report.md").write_text(text, encoding="utf-8")
     write_page(out / "report.html", text, contents)
     return result
 

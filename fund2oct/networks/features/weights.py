@@ -11,6 +11,7 @@ EfficientNet-Lite0 and Lite1, in the installed packages. No network access is ne
 from __future__ import annotations
 
 import importlib.util
+import os
 import subprocess
 import sys
 import tarfile
@@ -267,7 +268,8 @@ def _lookup(name: str) -> Weights:
 
 
 def _find(weights: Weights) -> Path | None:
-    return next((path for path in _candidates(weights) if path.is_file()), None)
+    # A folder that may not be looked into holds none: pathlib would raise PermissionError.
+    return next((path for path in _candidates(weights) if os.path.isfile(path)), None)
 
 
 def _candidates(weights: Weights) -> list[Path]:

@@ -1,7 +1,7 @@
 """What other systems do otherwise.
 
 Windows opens no folder, and syncs no file that is open to be read alone; some shared file systems take no
-room in advance.
+room in advance, or no locks; a process may have few files open.
 """
 
 import errno
@@ -10,10 +10,12 @@ import os
 from itertools import pairwise
 from types import SimpleNamespace
 
+import h5py
 import pytest
 
 from fund2oct.data import DataError, EyeReader, EyeWriter
-from fund2oct.data.store import writer
+from fund2oct.data.importing.simulated_file import simulate_file
+from fund2oct.data.store import reader, writer
 from fund2oct.phantom import simulate_eye
 
 
@@ -93,3 +95,39 @@ def test_a_folder_is_synced_on_linux(tmp_path, monkeypatch):
     )
     writer.sync(tmp_path)
     assert synced == [str(tmp_path)]
+
+
+def test_a_disk_without_locks_is_read(make_file, monkeypatch):
+    path, opened = make_file(), h5py.File
+
+    def no_lock(name, *args, locking=None, **options):
+        if locking is not False:
+            raise OSError(errno.ENOLCK, "Unable to synchronously open file (unable to lock file)")
+        return opened(name, *args, locking=locking, **options)
+
+    monkeypatch.setattr(h5py, "File", no_lock)
+    with EyeReader(path) as found:
+        assert len(found.keys) == 3 and found.read(found.keys[0]).key == found.keys[0]
+
+
+def test_a_disk_without_locks_makes_no_file_and_says_so(tmp_path, monkeypatch):
+    def no_lock(*_, **__):
+        raise OSError(errno.ENOLCK, "No locks available")
+
+    monkeypatch.setattr("filelock.FileLock.acquire", no_lock)
+    with pytest.raises(
+        DataError, match=r"eyes\.h5: expected a disk that takes locks, .* \(No locks available\)"
+    ):
+        simulate_file(tmp_path / "eyes.h5", 1)
+
+
+def test_more_files_than_may_be_open_are_read(tmp_path, make_eye, monkeypatch):
+    monkeypatch.setattr(reader, "MOST_OPEN", 2)
+    for number in range(5):
+        with EyeWriter(tmp_path / f"{number}.h5") as file:
+            file.add(make_eye(number))
+    with EyeReader(tmp_path) as found:
+        for _ in range(2):
+            for number, key in enumerate(found.keys):
+                assert found.read(key).fundus.tolist() == make_eye(number).fundus.tolist()
+                assert sum(shard._file is not None for shard in found._all()) <= 2
