@@ -107,9 +107,11 @@ def check_inputs(paths: Iterable[AnyPath], inputs: Iterable[AnyPath]) -> None:
     Example:
         >>> check_inputs(["results.h5"], inputs=["eyes.h5"])  # is another file: nothing happens
     """
-    read = {_identity(Path(path)) for path in inputs if os.path.exists(path)}
-    for path in map(Path, paths):
-        if path.exists() and _identity(path) in read:
+    there = [path for path in map(Path, paths) if path.exists()]
+    # Only where something is there: of many inputs each would be looked at for each output.
+    read = {_identity(Path(path)) for path in inputs if os.path.exists(path)} if there else set()
+    for path in there:
+        if _identity(path) in read:
             raise OutputError(f"{path}: is read by this very command; choose another place for the results")
 
 

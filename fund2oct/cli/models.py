@@ -24,6 +24,7 @@ from fund2oct.cli.options import (
     add_set,
     add_table,
     device_option,
+    figures_option,
     named_option,
     placement_option,
     trainer_overrides,
@@ -269,7 +270,7 @@ def _evaluate(options: argparse.Namespace) -> int:
         "device": device_option(options.device),
         "overwrite": options.overwrite,
         "own": Own.load(options.measure, options.control),
-        "figure_formats": options.figure_formats or [],
+        "figure_formats": figures_option(options.figure_formats or []),
         "mask_networks": named_option("--mask", options.masks),
     }
     if of_models:
@@ -326,7 +327,7 @@ def _predict(options: argparse.Namespace) -> int:
         as_told=options.as_told,
         workers=options.workers,
         device=device_option(options.device),
-        figure_formats=options.figure_formats or ["png"],
+        figure_formats=figures_option(options.figure_formats or [], ["png"]),
         theme=THEMES[options.theme],
     )
     failed = [one for one in done if one.problem]

@@ -60,7 +60,7 @@ class Collection:
             raise DataError("expected at least one file of eyes, found none")
         self._readers = [EyeReader(path) for path in files]
         self.names = source_names(files)
-        held = [frozenset(reader.keys) for reader in self._readers]
+        held = self._held = [frozenset(reader.keys) for reader in self._readers]
         everywhere = sorted(set[str]().union(*held))
         self.n_found = len(everywhere)
         if keys is None:
@@ -78,10 +78,11 @@ class Collection:
 
     def sources(self, key: str) -> Iterator[Source]:
         """What each file that holds an eye says of it, in the order of the files."""
-        for name, reader in zip(self.names, self._readers, strict=True):
-            with reader:
-                if key in reader.keys:
-                    yield _complete(name, reader.read(key, skip=_NOT_SHOWN), reader.path_of(key))
+        for name, reader, held in zip(self.names, self._readers, self._held, strict=True):
+            if key in held:
+                yield _complete(name, reader.read(key, skip=_NOT_SHOWN), reader.path_of(key))
+            if len(reader.paths) == 1:  # of a folder it would forget which file holds which eye
+                reader.close()
 
 
 def source_names(files: Sequence[str | Path]) -> tuple[str, ...]:

@@ -155,6 +155,15 @@ def test_a_device_that_is_not_there_is_a_line(photo, tiny_checkpoint, tmp_path, 
         assert "device 'mps': has no 64-bit numbers, which measures need; take cpu" in capsys.readouterr().err
 
 
+def test_predictions_may_be_without_pictures(photo, tiny_checkpoint, tmp_path, capsys):
+    out = tmp_path / "out"
+    command = ["predict", str(tiny_checkpoint), str(photo), "--out", str(out), "--figure-format", "none"]
+    assert main(command) == 0
+    assert list(out.glob("*.h5")) and not list(out.glob("*.png"))
+    assert main([*command, "--figure-format", "svg"]) == 1
+    assert "--figure-format: expected none alone, or formats, found none and svg" in capsys.readouterr().err
+
+
 def test_predict_takes_folders_and_goes_on(photo, tiny_checkpoint, tmp_path, capsys, monkeypatch):
     for name in ("anna/OD.png", "ben/OD.png", "ben/OS.png", "ben/._OS.png"):
         (tmp_path / name).parent.mkdir(exist_ok=True)

@@ -89,8 +89,9 @@ def summarise_file(path: EyePaths) -> FileSummary:
     with EyeReader(path) as reader:
         infos = [reader.info(key) for key in reader.keys]
         shards = [Shard(file) for file in find_shards(path)]
-    compressions = [shard.compression for shard in shards]
-    for shard in shards:
+    compressions = []
+    for shard in shards:  # one after the other: there may be more than a process may have open
+        compressions.append(shard.compression)
         shard.close()
     volumes = [info for info in infos if "volume" in info.arrays]
     n_photos = sum("fundus" in info.arrays for info in infos)

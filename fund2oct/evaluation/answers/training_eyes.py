@@ -24,8 +24,9 @@ from fund2oct.retina.pose import heights_of
 
 _PHOTO_PX = 32
 _HEIGHTS_BYTES = 256 * 2**20
-"""Memory for the heights whose median is taken. Of more eyes than fit, evenly spaced ones give the median and
-the mean, so that a report of large volumes does not read all that were trained on."""
+_MOST_VOLUMES = 1000
+"""Memory for the heights whose median is taken, and how many eyes are enough for it. Of more, evenly spaced
+ones give the median and the mean, so that a report does not read all volumes that were trained on."""
 _COMPARED = 1024
 """Photos compared at a time."""
 
@@ -113,7 +114,7 @@ class TrainingEyes:
     def median_heights_um(self, lateralities: Sequence[str]) -> Tensor:
         """Median surfaces for eyes of some lateralities, by their heights above the pose's surface.
 
-        At each A-scan the median, over all eyes or as many evenly spaced ones as fit in 256 MiB, of the
+        At each A-scan the median, over all eyes or 1000 evenly spaced ones (less where 256 MiB are), of the
         surfaces that were found there; eyes of the other side are mirrored, where the scan has that symmetry.
 
         Returns:
@@ -143,7 +144,8 @@ class TrainingEyes:
         total = count = None
         thumbnails, numbers, heights = [], list[int](), []
         n_slices, _, n_ascans = self._dataset.shape
-        n_kept = max(1, min(len(self), _HEIGHTS_BYTES // (3 * n_slices * n_ascans * 4)))
+        fit = _HEIGHTS_BYTES // (3 * n_slices * n_ascans * 4)
+        n_kept = max(1, min(len(self), _MOST_VOLUMES, fit))
         kept = {number * len(self) // n_kept for number in range(n_kept)}
         rows_mm = torch.tensor([self._spacing_z_mm], device=self._device)
 
