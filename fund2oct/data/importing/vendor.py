@@ -97,8 +97,8 @@ def import_vendor(
             name = str(path.relative_to(source)) if source.is_dir() else path.name
             passed_over.append(f"{name} (holds no B-scan, and no scan beside it refers to it)")
     if not candidates:
-        beside = [*passed_over, *(f"{name} ({why})" for name, why in closed)]
-        others = f"; passed over {some_of(beside)}" if beside else ""
+        there = [*passed_over, *(f"{name} ({why})" for name, why in closed)]
+        others = f"; passed over {some_of(there)}" if there else ""
         raise DataError(
             f"{source}: expected files with B-scans ({', '.join(SCANNER_FORMATS)}), found none{others}"
         )
