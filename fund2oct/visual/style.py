@@ -13,6 +13,7 @@ from matplotlib.axes import Axes
 from matplotlib.colors import Colormap, LinearSegmentedColormap
 from matplotlib.figure import Figure
 from matplotlib.text import Text
+from matplotlib.ticker import LogFormatter
 
 from fund2oct.by_path import names_among
 from fund2oct.file_kinds import MADE_HERE
@@ -190,10 +191,13 @@ def figure_bytes(figure: Figure, format: str = "png") -> bytes:
     """What a file of the figure holds, in a format of :data:`FIGURE_FORMATS`."""
     buffer = io.BytesIO()
     # Names of eyes, files and models are no math where they hold dollar signs. Powers at log axes are.
-    axes = [axis for each in figure.axes for axis in (each.xaxis, each.yaxis)]
-    ticks = {id(label) for axis in axes for label in axis.get_ticklabels(which="both")}
+    powers = set[int]()
+    for axis in (axis for axes in figure.axes for axis in (axes.xaxis, axes.yaxis)):
+        for formatter, minor in ((axis.get_major_formatter(), False), (axis.get_minor_formatter(), True)):
+            if isinstance(formatter, LogFormatter):
+                powers |= {id(label) for label in axis.get_ticklabels(minor=minor)}
     for text in figure.findobj(Text):
-        text.set_parse_math(id(text) in ticks)
+        text.set_parse_math(id(text) in powers)
     with matplotlib.rc_context(_SAVING):
         figure.savefig(
             buffer, format=format, dpi=_PNG_DPI if format == "png" else _VECTOR_DPI,

@@ -40,6 +40,9 @@ def test_dollar_signs_in_names_are_no_math(tmp_path):
     axes.legend()
     figure.suptitle(name)
     assert save_figure(figure, tmp_path / "a.svg").read_text().count(f">{name}</text>") == 3
+    axes.set_xscale("log")  # whose own labels are math
+    axes.set_xlim(1, 100)
+    assert ">$" not in save_figure(figure, tmp_path / "b.svg").read_text()
 
 
 def test_a_film_shows_its_frames_in_their_order(tmp_path):

@@ -91,7 +91,8 @@ def test_interval_holds_the_expectation(distance, width: int) -> None:
     # 95% are wanted; three standard deviations of so few trials are 10%.
     assert held / trials > 0.85
     ideal = 3.92 * torch.tensor(values).std().item()
-    assert 0.75 < width_sum / trials / ideal < 1.5
+    # Half of 16 eyes are few: the jackknife is half as wide again.
+    assert 0.75 < width_sum / trials / ideal < 1.7
 
 
 def test_eyes_of_a_patient_stay_together() -> None:

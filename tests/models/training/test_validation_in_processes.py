@@ -104,11 +104,14 @@ class OnlyWhenAsked(Executor):
         return function(*args)
 
 
+def a_quarter(eye, found):
+    return dict.fromkeys(validation.LOGGED, torch.tensor([0.25])), None
+
+
 def test_few_eyes_wait_to_be_measured_however_large_a_batch_is(monkeypatch):
     pool = OnlyWhenAsked()
     monkeypatch.setattr(validation, "processes_beside", lambda *_: contextlib.nullcontext(pool))
-    values = dict.fromkeys(validation.LOGGED, torch.tensor([0.25]))
-    monkeypatch.setattr(validation, "_measure", lambda eye, found: (values, None))
+    monkeypatch.setattr(validation, "_measure", a_quarter)
     metrics = validation.ValidationMetrics()
     metrics.start(n_eyes=10**6, n_voxels=10**6)
     volume = torch.rand(20, 1, 2, 32, 48)
