@@ -35,8 +35,8 @@ def elevation_um(surfaces: Surfaces) -> Tensor:
 
     It is the distance of Bruch's membrane below the epithelium's inner surface, less the epithelium's own
     thickness of 26 micrometres. The membrane itself cannot be found; the smooth surface of the scan's pose
-    stands for it. In 24 simulated eyes each, four fifths of the drusen's volume and all of the detachments' is
-    found: low drusen are lost. The value is uncertain where the pose is, near atrophy and where a
+    stands for it. In 24 simulated eyes each, four fifths of the drusen's volume and all of the detachments'
+    is found: low drusen are lost. The value is uncertain where the pose is, near atrophy and where a
     detachment reaches the end of the B-scan.
 
     Args:
