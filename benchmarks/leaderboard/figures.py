@@ -98,10 +98,11 @@ def draw_learning_curves(
             if not found:
                 continue
             colour = SERIES_COLOURS[place % len(SERIES_COLOURS)]
+            line = "o-" if place < len(SERIES_COLOURS) else "s--"  # where the colours begin again
             # Beside each other, so that no interval hides another.
             shift = 1.03 ** (place - (len(curves) - 1) / 2)
             sizes = [n * shift for n in found]
-            axes.plot(sizes, [one.value for one in found.values()], "o-", color=colour, label=variant)
+            axes.plot(sizes, [one.value for one in found.values()], line, color=colour, label=variant)
             axes.vlines(sizes, [one.low for one in found.values()], [one.high for one in found.values()],
                         color=colour, linewidth=1)  # fmt: skip
         _draw_lines(axes, standings, measure, vertical=False)
