@@ -256,12 +256,11 @@ def _slices(scan: ScanPattern | None, network: FeatureNetwork) -> str:
 def _blank(name: str, scan: Tensor, keys: Sequence[str]) -> dict[str, str]:
     """What is said of the eyes of which a B-scan has one grey value throughout."""
     low, high = scan.flatten(3).aminmax(dim=3)  # (B, 1, S)
-    return {
-        keys[
-            eye
-        ]: f"Eye {keys[eye]} is left out of the distances: slice {number} of its {name} is of one grey value."
-        for eye, _, number in reversed((low == high).nonzero().tolist())  # the first one is told
-    }
+    said: dict[str, str] = {}
+    for eye, _, number in (low == high).nonzero().tolist():
+        text = f"is left out of the distances: slice {number} of its {name} is of one grey value."
+        said.setdefault(keys[eye], f"Eye {keys[eye]} {text}")
+    return said
 
 
 def _networks(metrics: Sequence[Distance]) -> dict[int, Any]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import inspect
 import math
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from itertools import chain
@@ -21,7 +21,7 @@ from fund2oct.geometry import ScanPattern
 from fund2oct.metrics import Findings
 from fund2oct.models import Batch, VolumeModel
 from fund2oct.models.batch import eye_of, to_device
-from fund2oct.models.training.optimisation import as_list
+from fund2oct.models.training.optimisation import loaders_of
 
 Measure = Callable[[Findings, Findings], float]
 """A function ``measure(fake, real)`` that gets the :class:`fund2oct.metrics.Findings` in the generated and in
@@ -103,9 +103,7 @@ class LoadedEyes:
     """
 
     def __init__(self, datamodule: Any, device: torch.device) -> None:
-        found = datamodule.test_dataloader()
-        self._loaders = [*found.values()] if isinstance(found, Mapping) else as_list(found)
-        self._device = device
+        self._loaders, self._device = loaders_of(datamodule.test_dataloader()), device
         dataset = getattr(self._loaders[0], "dataset", None)
         self.scan: ScanPattern | None = getattr(datamodule, "scan", getattr(dataset, "scan", None))
         batches = [(batch["key"], _texts(batch.get("patient", batch["key"]))) for batch in self._loaded()]

@@ -215,9 +215,13 @@ def datasets_of(trainer: pl.Trainer) -> tuple[Any, list[Any]]:
     trainer.fit_loop.setup_data()
     if trainer.enable_validation:  # else Lightning would ask the model itself for a loader
         trainer.fit_loop.epoch_loop.val_loop.setup_data()
-    train, val = trainer.train_dataloader, trainer.val_dataloaders
-    loaders = [*val.values()] if isinstance(val, Mapping) else as_list(val)
-    return getattr(train, "dataset", None), [one.dataset for one in loaders if hasattr(one, "dataset")]
+    train, val = trainer.train_dataloader, loaders_of(trainer.val_dataloaders)
+    return getattr(train, "dataset", None), [one.dataset for one in val if hasattr(one, "dataset")]
+
+
+def loaders_of(found: Any) -> list[Any]:
+    """The loaders that a datamodule gives: one, a list or a dictionary of them."""
+    return [*found.values()] if isinstance(found, Mapping) else as_list(found)
 
 
 def as_list(found: Any) -> list[Any]:
