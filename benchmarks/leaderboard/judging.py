@@ -1,15 +1,16 @@
-"""The trained models of a plan, judged on the test eyes: a report for each seed, and all of them together."""
+"""The trained models of a plan, judged on the test eyes, seed by seed, and all of them together."""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from itertools import count, takewhile
 from pathlib import Path
 from typing import Any
 
 import torch
 from plan import Plan, PlanError
-from standing import Standings
+from standing import Report, Standings
 from tables import CONTROLS, FLOORS
 from trainings import Training
 
@@ -28,14 +29,14 @@ of a distance. What was judged in an earlier way is then judged anew, and a tabl
 
 
 def judge(plan: Plan, trainings: Sequence[Training], out: Path, answers: Sequence[str]) -> Standings:
-    """Evaluate the models of each seed side by side, where that is not done yet.
+    """Evaluate the models of each seed side by side, those that are not judged yet.
 
-    Floors and controls depend on no model: they are in the report of the first seed alone.
+    Floors and controls depend on no model: they are judged once, with the first seed.
 
     Args:
         plan: says which distances are measured.
         trainings: all of them, finished; those that diverged are left out.
-        out: folder of the reports, one a seed.
+        out: folder of the reports.
         answers: what is measured of the models, with ``{seed}`` for the seed.
 
     Returns:
@@ -51,31 +52,94 @@ def judge(plan: Plan, trainings: Sequence[Training], out: Path, answers: Sequenc
     path = eyes_of(trained[0]).path
     assert isinstance(path, str)
     check_same_eyes(trained, path, plan.sizes)
-    reports: dict[int, dict[str, Any]] = {}
+    reports: dict[int, Report] = {}
     for seed in plan.seeds:
-        folder = out / str(seed)
         models = [training for training in trained if training.seed == seed]
-        if not models:
-            continue
-        named = [*([] if reports else [*FLOORS, *CONTROLS]), *(one.format(seed=seed) for one in answers)]
-        if not is_judged(folder, models, plan, named):
-            # Until the report is whole, nothing says what it holds.
-            (folder / "asked.json").unlink(missing_ok=True)
-            evaluate_checkpoints(
-                [str(training.checkpoint) for training in models],
-                path,
-                folder,
-                distances=wanted(plan),
-                seed=seed,
-                device=torch.device("cuda" if torch.cuda.is_available() else "cpu"),
-                overwrite=True,
-                model=own_classes(models),
-                only=named,
-            )
-            (folder / "asked.json").write_text(json.dumps(asked_of(models, plan, named), indent=1) + "\n")
-        reports[seed] = json.loads((folder / "metrics.json").read_text(encoding="utf-8"))
+        if models:
+            named = [*([] if reports else [*FLOORS, *CONTROLS]), *(one.format(seed=seed) for one in answers)]
+            reports[seed] = judge_seed(plan, models, path, out, named)
     rows = next(iter(next(iter(reports.values()))["eyes"].values()))
     return Standings(reports, {row["key"]: row["patient"] for row in rows})
+
+
+def judge_seed(
+    plan: Plan, models: Sequence[Training], path: str, out: Path, answers: Sequence[str]
+) -> Report:
+    """The rows, sets and distances of the answers of one seed.
+
+    What a report under ``out`` holds already is taken from there; the models of all other answers are
+    evaluated side by side, in a report of their own: ``0`` of the first seed, then ``0-2`` and so on.
+
+    Args:
+        plan: says how they are judged.
+        models: the trainings of the seed.
+        path: the file of eyes.
+        out: folder of the reports.
+        answers: the names of the answers.
+    """
+    found = judged(plan, models, out)
+    if missing := [answer for answer in answers if answer not in found]:
+        asked = [model for model in models if any(is_of(answer, model) for answer in missing)] or [*models]
+        # The first that is not there, or was not finished: what it was asked for is written at its end.
+        folder = next(one for one in folders_of(out, models[0].seed) if not (one / "asked.json").is_file())
+        evaluate_checkpoints(
+            [str(training.checkpoint) for training in asked],
+            path,
+            folder,
+            distances=wanted(plan),
+            seed=models[0].seed,
+            device=torch.device("cuda" if torch.cuda.is_available() else "cpu"),
+            overwrite=True,
+            model=own_classes(asked),
+            only=missing,
+        )
+        (folder / "asked.json").write_text(json.dumps(asked_of(asked, plan, missing), indent=1) + "\n")
+        found |= dict.fromkeys(missing, folder)
+    reports = {folder: _read(folder / "metrics.json") for folder in set(found.values())}
+    return {
+        part: {name: held[name] for name in answers if name in (held := reports[found[name]][part])}
+        for part in ("eyes", "sets", "distances")
+    }
+
+
+def judged(plan: Plan, models: Sequence[Training], out: Path) -> dict[str, Path]:
+    """By each answer of a seed that was judged as the plan says, the folder of its report.
+
+    A model that was trained after its report is not judged. Floors and controls are those of today's eyes
+    where a model that was judged beside them is the same as then.
+    """
+    found = dict[str, Path]()
+    for folder in takewhile(Path.is_dir, folders_of(out, models[0].seed)):
+        report, asked = folder / "metrics.json", folder / "asked.json"
+        if not (report.is_file() and asked.is_file()):
+            continue
+        told, made = _read(asked), report.stat().st_mtime
+        if {key: told.get(key) for key in how(plan)} != how(plan):
+            continue
+        same = [
+            one for one in models if one.answer in told["models"] and one.checkpoint.stat().st_mtime < made
+        ]
+        others = [one for one in models if one not in same]
+        if same:
+            held = (answer for answer in told["answers"] if not any(is_of(answer, one) for one in others))
+            found |= dict.fromkeys(held, folder)
+    return found
+
+
+def folders_of(out: Path, seed: int) -> Iterator[Path]:
+    """Where the reports of a seed lie, first to last, without end."""
+    yield out / str(seed)
+    yield from (out / f"{seed}-{number}" for number in count(2))
+
+
+def is_of(answer: str, training: Training) -> bool:
+    """Whether an answer is one of a training's model."""
+    return answer == training.answer or answer.startswith(f"{training.answer}, ")
+
+
+def _read(path: Path) -> dict[str, Any]:
+    content: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+    return content
 
 
 def eyes_of(training: Training) -> FundusOCTDataModule:
@@ -144,18 +208,11 @@ def wanted(plan: Plan) -> Wanted:
     return Wanted(tuple(plan.distances), required=True, thorough=plan.thorough)
 
 
-def is_judged(folder: Path, models: Sequence[Training], plan: Plan, answers: Sequence[str]) -> bool:
-    """Whether the report holds these very models, judged as the plan says."""
-    report, asked = folder / "metrics.json", folder / "asked.json"
-    if not (report.is_file() and asked.is_file()):
-        return False
-    made = report.stat().st_mtime
-    as_asked = json.loads(asked.read_text(encoding="utf-8")) == asked_of(models, plan, answers)
-    return as_asked and all(model.checkpoint.stat().st_mtime < made for model in models)
-
-
 def asked_of(models: Sequence[Training], plan: Plan, answers: Sequence[str]) -> dict[str, Any]:
     """What a report was asked for."""
-    names = [model.answer for model in models]
-    asked = {"way": WAY, "models": names, "answers": [*answers]}
-    return asked | {"distances": [*plan.distances], "thorough": plan.thorough}
+    return how(plan) | {"models": [model.answer for model in models], "answers": [*answers]}
+
+
+def how(plan: Plan) -> dict[str, Any]:
+    """How models are judged: what is alike in all reports that stand in one table."""
+    return {"way": WAY, "distances": [*plan.distances], "thorough": plan.thorough}

@@ -2,7 +2,10 @@
 
 import json
 import os
+import shutil
+import time
 from dataclasses import replace
+from pathlib import Path
 
 import judging
 import leaderboard
@@ -68,20 +71,66 @@ def test_a_model_of_your_own_is_judged_as_those_of_the_package(
     assert [type(model).__name__ for model in models.values()] == ["Own", "Pix2Vol"]
 
 
-def test_a_report_of_another_way_or_other_models_is_made_again(trained, plan, tmp_path, monkeypatch):
-    folder, as_planned = tmp_path / "reports", Plan.read(plan)
-    folder.mkdir()
-    (folder / "metrics.json").write_text("{}")
-    assert not judging.is_judged(folder, [trained], as_planned, ["a"])  # nobody knows what it was asked for
-    (folder / "asked.json").write_text(json.dumps(judging.asked_of([trained], as_planned, ["a"])))
-    assert judging.is_judged(folder, [trained], as_planned, ["a"])
-    assert not judging.is_judged(folder, [trained], as_planned, ["a", "b"])
-    monkeypatch.setattr(judging, "WAY", judging.WAY + 1)
-    assert not judging.is_judged(folder, [trained], as_planned, ["a"])  # another search or error since
-    monkeypatch.undo()
-    for change in ("distances=[image]", "thorough=true"):
-        assert not judging.is_judged(folder, [trained], Plan.read(plan, [change]), ["a"])
-    assert not judging.is_judged(folder, [trained, trained], as_planned, ["a"])
-    later = folder.stat().st_mtime + 60
+@pytest.fixture
+def evaluated(monkeypatch):
+    """Reports are made up, and what is asked of each evaluation is kept."""
+    asked = []
+
+    def evaluate(checkpoints, path, folder, *, only, **how):
+        folder.mkdir(parents=True, exist_ok=True)
+        asked.append((sorted(Path(each).parts[-4] for each in checkpoints), only, folder.name))
+        rows = {name: [{"key": "a", "patient": "p", "made": len(asked)}] for name in only}
+        report = {"eyes": rows, "sets": {name: {} for name in only}, "distances": {}}
+        (folder / "metrics.json").write_text(json.dumps(report))
+
+    monkeypatch.setattr(judging, "evaluate_checkpoints", evaluate)
+    return asked
+
+
+def test_what_is_judged_is_not_judged_again(trained, plan, tmp_path, evaluated, monkeypatch):
+    out, floors = tmp_path / "reports", [*FLOORS, *CONTROLS]
+    other = replace(trained, name="mine", folder=tmp_path / "mine" / "1")
+    shutil.copytree(trained.folder, other.folder)
+
+    def made(models, answers, changes=()):
+        plan_now = Plan.read(plan, changes)
+        report = judging.judge_seed(plan_now, models, "eyes.h5", out, [*floors, *answers])
+        assert list(report["eyes"]) == [*floors, *answers]
+        return [report["eyes"][name][0]["made"] for name in (floors[0], *answers)]
+
+    first = ["regression 1", "regression 1, shuffled photos"]
+    assert made([trained], first) == [1, 1, 1]
+    assert made([trained], first) == [1, 1, 1]
+    assert evaluated == [(["regression"], [*floors, *first], "1")]
+    # An entry more: it alone is judged.
+    assert made([trained, other], [*first, "mine 1"]) == [1, 1, 1, 2]
+    assert evaluated[1:] == [(["mine"], ["mine 1"], "1-2")]
+    assert made([trained, other], [*first, "mine 1"]) == [1, 1, 1, 2]
+    # An answer more of a model that is judged.
+    assert made([trained, other], [*first, "mine 1", "mine 1, noise off"]) == [1, 1, 1, 2, 3]
+    # A model that was trained again: its answers alone.
+    later = time.time() + 60
+    os.utime(other.checkpoint, (later, later))
+    assert made([trained, other], [*first, "mine 1"]) == [1, 1, 1, 4]
+    assert evaluated[-1] == (["mine"], ["mine 1"], "1-4")
+    os.utime(other.checkpoint, (0, 0))
+    # Floors are those of other eyes where no model beside them is the same.
     os.utime(trained.checkpoint, (later, later))
-    assert not judging.is_judged(folder, [trained], as_planned, ["a"])
+    assert made([trained, other], [*first, "mine 1"]) == [5, 5, 5, 4]
+    os.utime(trained.checkpoint, (0, 0))
+    # Another search or error since, or other distances: everything.
+    for number, change in enumerate(("distances=[image]", "thorough=true"), 6):
+        assert made([trained], first, [change]) == [number] * 3
+    monkeypatch.setattr(judging, "WAY", judging.WAY + 1)
+    assert made([trained], first) == [8] * 3
+    # A report that was stopped holds nothing, and is replaced.
+    (out / evaluated[-1][2] / "asked.json").unlink()
+    assert made([trained], first) == [9] * 3
+    assert evaluated[-1][2] == evaluated[-2][2]
+
+
+def test_an_answer_belongs_to_its_training(trained):
+    assert judging.is_of("regression 1", trained)
+    assert judging.is_of("regression 1, shuffled photos", trained)
+    assert not judging.is_of("regression 10", trained)
+    assert not judging.is_of("my regression 1", trained)
