@@ -14,7 +14,7 @@ from trainings import pretrainings_of, trainings_of
 
 from fund2oct.evaluation.answers.answer import NOISE_OFF, OF_SURFACES
 from fund2oct.evaluation.answers.borrowed import BORROWED, RETRIEVAL
-from fund2oct.evaluation.answers.controls import DrawsAnatomy
+from fund2oct.evaluation.answers.controls import TOLD_OTHERWISE, DrawsAnatomy
 from fund2oct.evaluation.distances import build_distances
 from fund2oct.models.thickness import PredictsSurfaces
 from fund2oct.run.train import build
@@ -73,5 +73,6 @@ def check_rows(name: str, rows: Mapping[str, str], model: Module) -> None:
     if isinstance(model, PredictsSurfaces):
         ends += [OF_SURFACES, f", {RETRIEVAL}"]
         ends += [f", {BORROWED}"] if isinstance(model, DrawsAnatomy) else []
+        ends += [end for part, told in TOLD_OTHERWISE.items() if getattr(model, part, ()) for end in told]
     if wrong := [end for end in (rows or {name: ""}).values() if end not in ends]:
         raise PlanError(f"{name}: rows: expected ends of answers out of {ends}, found {wrong}")

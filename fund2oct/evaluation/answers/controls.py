@@ -25,6 +25,12 @@ from fund2oct.retina.layers import SURFACES
 MEAN = "mean volume"
 NEAREST = "nearest training photo"
 MEDIAN_SURFACES = "median surfaces, no photo"
+TOLD_OTHERWISE = {
+    part: tuple(f"{OF_SURFACES}, {how} {word}" for how in ("shuffled", "no"))
+    for part, word in (("conditions", "metadata"), ("masks", "masks"))
+}
+"""Ends of the names of what a model that is told more than the photo answers to what is another patient's,
+and to nothing, by the attribute that says what it is told."""
 
 OtherPhoto: TypeAlias = Callable[[str], dict[str, Tensor]]
 """Gives for the key of an eye the photo of another one, see :func:`shuffled`."""
@@ -181,12 +187,10 @@ def told_otherwise(name: str, model: PredictsSurfaces, eyes: EyeSet) -> list[Ans
         )
 
     answers = []
-    for part, word in (("conditions", "metadata"), ("masks", "masks")):
+    for part, ends in TOLD_OTHERWISE.items():
         if getattr(model, part):
-            answers += [
-                Answer(f"{name}{OF_SURFACES}, shuffled {word}", shuffled(part)),
-                Answer(f"{name}{OF_SURFACES}, no {word}", without(part)),
-            ]
+            gives = shuffled(part), without(part)
+            answers += [Answer(name + end, give) for end, give in zip(ends, gives, strict=True)]
     return answers
 
 
