@@ -116,7 +116,7 @@ def _add_evaluate(commands: Commands) -> None:
     output.add_argument(
         "--out", required=True, metavar="DIR", help="folder of the report, made if it is not there"
     )
-    add_figures(output)
+    add_figures(output, of_report=True)
     add_overwrite(output, "replace an earlier report in that folder")
     add_json(output, "the means of all measures, and the distances")
     evaluate.set_defaults(command=_evaluate)

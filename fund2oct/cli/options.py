@@ -78,12 +78,15 @@ def add_device(group: Group) -> None:
     )  # fmt: skip
 
 
-def add_figures(group: Group) -> None:
-    """Add ``--figure-format``."""
+def add_figures(group: Group, of_report: bool = False) -> None:
+    """Add ``--figure-format``; a report has its pictures in PNG, whatever else."""
+    more = (
+        "a report has png anyway" if of_report
+        else "default: png; none draws none, which is many times as fast for many photos"
+    )  # fmt: skip
     group.add_argument(
-        "--figure-format", choices=("png", "svg", "pdf", "none"), action="append", dest="figure_formats",
-        help="format of the pictures; may be given more than once (default: png; a report has png anyway); "
-        "none draws none, which is many times as fast for many photos",
+        "--figure-format", choices=("png", "svg", "pdf", *([] if of_report else ["none"])), action="append",
+        dest="figure_formats", help=f"format of the pictures; may be given more than once ({more})",
     )  # fmt: skip
 
 

@@ -87,6 +87,20 @@ def forget(folder: Path, name: str, made_from: Mapping[str, str]) -> None:
         _record(folder, name).unlink(missing_ok=True)
 
 
+def left_of_others(folder: Path, name: str, made_from: Mapping[str, str]) -> list[str]:
+    """The noted files of an eye that were made from something else.
+
+    Example:
+        >>> now = {"photo": "12ab", "model": "34cd", "options": "56ef"}
+        >>> remember(Path("."), "OD", now, ["OD.h5", "OD.png"])
+        >>> left_of_others(Path("."), "OD", now), left_of_others(Path("."), "OD", now | {"photo": "78ab"})
+        ([], ['OD.h5', 'OD.png'])
+    """
+    before, noted = _recalled(folder, name)
+    # A note names files of its own folder.
+    return [] if before == made_from else sorted(file for file in noted if file == Path(file).name)
+
+
 def _record(folder: Path, name: str) -> Path:
     return folder / RECORDS / f"{name}.json"
 

@@ -25,7 +25,7 @@ from fund2oct.models.thickness import (
 from fund2oct.models.uncertainty.draws import predict_intervals
 from fund2oct.models.uncertainty.familiar import UNLIKE
 from fund2oct.networks.registration import at_given_places
-from fund2oct.run.predicting.made_from import forget, remember
+from fund2oct.run.predicting.made_from import forget, left_of_others, remember
 from fund2oct.visual import ShownVolume, Theme, draw_panel, draw_thickness, save_figures
 from fund2oct.visual.thickness import draw_intervals
 
@@ -73,7 +73,7 @@ class Results:
         The eye has the name of the photo's file as its key, and is called ``name`` in all that is written.
 
         All are made before the first is put in its place. With ``overwrite`` those of an earlier call go,
-        even where this model makes none.
+        even where this model, or this call, makes none.
 
         Returns:
             The files, and folders, that were written.
@@ -86,7 +86,9 @@ class Results:
             with at_given_places(model):
                 self._make(model, eye, name, scratch)
             made = [file for file in self.names(name) if (scratch / file).exists()]
-            placed = self.names(name) if self.overwrite else made
+            placed = made
+            if self.overwrite:
+                placed = [*dict.fromkeys([*self.names(name), *left_of_others(self.folder, name, made_from)])]
             for file in placed:
                 check_room(scratch / file, self.folder / file, name, True, self.overwrite)
             forget(self.folder, name, made_from)

@@ -51,6 +51,27 @@ def test_what_another_model_made_goes_and_is_not_reported(given, tiny_checkpoint
     assert again.skipped and again.files == done.files
 
 
+def test_what_other_options_made_goes(given, tiny_checkpoint):
+    given |= {"figure_formats": []}
+    (first,) = predict(tiny_checkpoint, **given, intervals=True)
+    assert "eye_OD.intervals.npz" in names(first)
+    # Another format of the very same volume: what is there stays.
+    (more,) = predict(tiny_checkpoint, **given, formats="tiff", overwrite=True)
+    assert shown(given["out"]) == {*names(first), *names(more)} != set(names(first))
+    (done,) = predict(tiny_checkpoint, **given, seed=1, overwrite=True)
+    assert shown(given["out"]) == set(names(done)) == {"eye_OD.h5", "eye_OD.thickness.tif"}
+
+
+def test_what_somebody_put_in_the_place_of_a_result_is_never_removed(given, tiny_checkpoint):
+    given |= {"figure_formats": []}
+    predict(tiny_checkpoint, **given, formats=("hdf5", "tiff"))
+    (given["out"] / "eye_OD.ome.tif").write_bytes(b"of somebody")
+    before = contents(given["out"])
+    (done,) = predict(tiny_checkpoint, **given, seed=1, overwrite=True)
+    assert "eye_OD.ome.tif" in done.problem and not done.files
+    assert contents(given["out"]) == before
+
+
 def test_a_folder_of_more_slices_leaves_all_as_it_was(given, tiny_checkpoint):
     given |= {"formats": ("hdf5", "png")}
     predict(tiny_checkpoint, **given)
