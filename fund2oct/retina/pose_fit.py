@@ -101,10 +101,11 @@ def fit_pose(surface_um: Tensor, weights: Tensor | None = None, length_mm: float
         )
     if not length_mm > 0:
         raise ValueError(f"length_mm: expected a positive length, found {length_mm}")
-    lines = surface_um.detach().double().flatten(0, -2) if surface_um.ndim > 1 else surface_um.double()[None]
+    # The fit is made on the CPU, wherever the surface lies.
+    lines = surface_um.detach().cpu().double().reshape(-1, surface_um.shape[-1])
     trust = lines.isfinite().double()
     if weights is not None:
-        trust = trust * weights.detach().double().reshape(lines.shape)
+        trust = trust * weights.detach().cpu().double().reshape(lines.shape)
     known = (trust > 0).sum(-1) >= N_PARABOLA
     # A depth that is not known needs a finite place: its weight is 0, but 0 times NaN is NaN.
     lines = torch.where(trust > 0, lines, 0.0)

@@ -19,7 +19,7 @@ from fund2oct.retina.pose_fit import fit_pose
 
 SHADOW_SLAB_UM = 150.0
 """Depth of the slab, from the pigment epithelium's inner surface, in which shadows are sought."""
-SHADOW_WINDOW_MM = 0.4
+SHADOW_WINDOW_MM = 0.55
 """Length along a B-scan of the local mean with which a shadow is compared."""
 
 PLAUSIBLE_THICKNESS_UM = (80.0, 1000.0)
@@ -74,9 +74,10 @@ def vessel_shadows(
     .. math:: C(s, x) = \frac{E(s, x)}{\bar E(s, x)} - 1
 
     with the mean intensity :math:`E` of the A-scan from the pigment epithelium's inner surface to 150
-    micrometres below it, and the mean :math:`\bar E` of that over 0.4 mm of the B-scan around it. A shadow
-    is negative. What is wider than 0.4 mm, such as illumination or atrophy, hardly counts. Choroidal
-    vessels and uneven pigment give contrast too, so this is not a segmentation of vessels.
+    micrometres below it, and the mean :math:`\bar E` of that over 0.55 mm of the B-scan around it, in the
+    nearest odd number of A-scans, at least 3. A shadow is negative. What is wider than that, such as
+    illumination or atrophy, hardly counts. Choroidal vessels and uneven pigment give contrast too, so this
+    is not a segmentation of vessels.
 
     Args:
         volume: intensities in [0, 1], shape ``(B, 1, S, Z, X)``.
@@ -97,14 +98,14 @@ def vessel_shadows(
         >>> depth_um = torch.full((1, 1, 30), 600.0)
         >>> contrast = vessel_shadows(volume, Surfaces(depth_um - 280, depth_um, depth_um), 0.024, 0.08)
         >>> contrast[0, 0, 14:17].round(decimals=2)
-        tensor([ 0.1100, -0.4400,  0.1100])
+        tensor([ 0.0800, -0.4600,  0.0800])
     """
     check_surfaces(surfaces, volume)
     shadows = []
     spacings = zip(per_eye(spacing_z_mm, len(volume)), per_eye(spacing_x_mm, len(volume)), strict=True)
     for eye, rpe_um, (z_mm, x_mm) in zip(volume[:, 0].float(), surfaces.rpe_um, spacings, strict=True):
         en_face = slab_mean(eye, rpe_um / (1000 * z_mm), SHADOW_SLAB_UM / (1000 * z_mm))
-        local = _local_mean(en_face, max(1, round(SHADOW_WINDOW_MM / x_mm / 2)))
+        local = _local_mean(en_face, max(1, round((SHADOW_WINDOW_MM / x_mm - 1) / 2)))
         shadows.append(torch.where(local > 0, en_face / local - 1, math.nan))
     return torch.stack(shadows)
 

@@ -67,7 +67,7 @@ class Columns:
         streak: displayed brightness by which the streaks vary, one number.
         grain: inhomogeneity of the tissue, variance 1, of shape ``(S, Z, X)``; no speckle, for it stays.
         gain: displayed brightness added to the whole A-scan.
-        scatter_um: depth over which the choroid fades by 1/e in amplitude, one number.
+        scatter_um: depth over which the choroid fades to 1/e in power, one number.
         vitreous: lines above the retina.
     """
 
