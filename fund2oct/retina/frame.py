@@ -36,7 +36,8 @@ def align(volume: Tensor, pose_um: Tensor, spacing_z_mm: Tensor | float) -> Tens
         Aligned volume in [0, 1], of the shape and type of ``volume``.
 
     Raises:
-        ValueError: if the shapes do not fit each other, or the spacing is not positive; on a GPU it is not looked at.
+        ValueError: if the shapes do not fit each other, or the spacing is not positive (on a GPU nobody
+            looks at it).
 
     Example:
         >>> volume = torch.zeros(1, 1, 1, 20, 3)
@@ -63,7 +64,8 @@ def unalign(aligned: Tensor, pose_um: Tensor, spacing_z_mm: Tensor | float) -> T
         Volume in [0, 1], of the shape and type of ``aligned``.
 
     Raises:
-        ValueError: if the shapes do not fit each other, or the spacing is not positive; on a GPU it is not looked at.
+        ValueError: if the shapes do not fit each other, or the spacing is not positive (on a GPU nobody
+            looks at it).
 
     Example:
         >>> aligned = torch.zeros(1, 1, 1, 20, 3)
@@ -88,7 +90,8 @@ def aligned_mask(volume: Tensor, pose_um: Tensor, spacing_z_mm: Tensor | float) 
         Boolean mask, true where a voxel was scanned, shape ``(B, 1, S, Z, X)``.
 
     Raises:
-        ValueError: if the shapes do not fit each other, or the spacing is not positive; on a GPU it is not looked at.
+        ValueError: if the shapes do not fit each other, or the spacing is not positive (on a GPU nobody
+            looks at it).
 
     Example:
         >>> volume = torch.rand(1, 1, 1, 20, 3)
