@@ -237,13 +237,21 @@ def _after_training(checkpoint: Path) -> list[str]:
     """The command that uses what was trained; it names the class of a user's own model."""
     from fund2oct.models.checkpoint import read_checkpoint, training_after
     from fund2oct.models.task import TASK_KEY
+    from fund2oct.run.ending import model_option
 
     saved = read_checkpoint(checkpoint, mmap=True)
     path = str(saved[TASK_KEY]["class"])
     if path.startswith("fund2oct.models.pretraining."):
         return training_after(checkpoint, saved)
-    own = [] if path.startswith("fund2oct.") else ["--model", path]
-    return ["fund2oct", "predict", str(checkpoint), "PHOTO.jpg", "--out", "predictions", *own]
+    return [
+        "fund2oct",
+        "predict",
+        str(checkpoint),
+        "PHOTO.jpg",
+        "--out",
+        "predictions",
+        *model_option(checkpoint),
+    ]
 
 
 def _evaluate(options: argparse.Namespace) -> int:

@@ -73,10 +73,12 @@ def _publish(options: argparse.Namespace) -> int:
     found = {"folder": made.folder, "n_bytes": made.n_bytes, "check": made.check}
     lines = [f"{made.folder}: {made.n_bytes / 1e6:.1f} MB. {made.check}"]
     if options.push is not None:
+        options.go_on = f"{made.folder} is written and not pushed; run it again with --overwrite"
         found["pushed"] = push_to_hub(made.folder, options.push)
         lines.append(f"On the hub: {found['pushed']}")
     answer(options, found, *lines)
-    suggest(["fund2oct", "predict", made.folder, "PHOTO.jpg", "--out", "predictions"])
+    own = ["--model", options.model] if options.model else []
+    suggest(["fund2oct", "predict", made.folder, "PHOTO.jpg", "--out", "predictions", *own])
     return 0
 
 

@@ -15,6 +15,8 @@ import torch
 from lightning_fabric.utilities.exceptions import MisconfigurationException
 from pytorch_lightning.utilities.exceptions import SIGTERMException
 
+from fund2oct.models.checkpoint import read_checkpoint
+from fund2oct.models.task import TASK_KEY
 from fund2oct.run.config import ConfigError, nearest
 from fund2oct.run.folder import is_first_process, last_checkpoint
 from fund2oct.run.settings import with_our_names
@@ -96,8 +98,15 @@ def report_explained(run: Path, data: str | None) -> Iterator[None]:
         how = "" if saved is None else f", its model is {saved}"
         if saved is not None and data is not None:
             words = ["fund2oct", "evaluate", str(saved), "--data", data, "--out", str(run / "report")]
+            words += model_option(saved)
             how += f"; have the report with: {shlex.join(words)}"
         raise _stopped(f"{by} while the report was made; the training is finished{how}", status) from None
+
+
+def model_option(checkpoint: Path) -> list[str]:
+    """The words that name the class of a checkpoint to a command; none for those of fund2oct."""
+    path = str(read_checkpoint(checkpoint, mmap=True)[TASK_KEY]["class"])
+    return [] if path.startswith("fund2oct.") else ["--model", path]
 
 
 def command_of(experiment: str, overrides: list[str]) -> str:

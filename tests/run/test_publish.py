@@ -243,6 +243,18 @@ def test_a_push_to_a_version_is_refused_before_anything_is_written(run, tmp_path
     assert not (tmp_path / "out").exists()
 
 
+def test_a_stopped_push_leaves_the_folder_and_says_so(run, tmp_path, monkeypatch, capsys):
+    def stopped(*_):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("fund2oct.models.published.hub.check_upload", lambda _: None)
+    monkeypatch.setattr("fund2oct.models.published.push_to_hub", stopped)
+    out = tmp_path / "out"
+    assert main(["publish", str(run), str(out), "--push", "hf://owner/eyes"]) == 130
+    assert f"{out} is written and not pushed; run it again with --overwrite" in capsys.readouterr().err
+    assert load_model(out).shape == (6, 32, 48)
+
+
 @pytest.mark.usefixtures("plain_pictures")
 def test_a_photo_alone_is_translated_by_the_shipped_model(shipped, published, photo, tmp_path, capsys):
     assert main(["predict", photo, "--out", str(tmp_path / "alone")]) == 0

@@ -20,7 +20,7 @@ from fund2oct.cli import main
 from fund2oct.outputs import make_numbered_folder
 from fund2oct.run import train
 from fund2oct.run.config import ConfigError
-from fund2oct.run.ending import explained
+from fund2oct.run.ending import explained, model_option
 from fund2oct.run.folder import metrics_files
 from fund2oct.stopping import Terminated, signals_raise
 from fund2oct.visual.curves import read_curves
@@ -237,6 +237,14 @@ def test_a_stopped_report_leaves_a_finished_training(quick, tiny_eyes, monkeypat
     if by == "interrupted":  # the command is the same each time
         assert main([*words, "--distances", "none"]) == 0
         assert os.path.isfile("run/report/report.md")
+
+
+def test_a_command_for_a_class_of_ones_own_names_it(tiny_checkpoint, tmp_path):
+    assert model_option(tiny_checkpoint) == []
+    contents = torch.load(tiny_checkpoint, weights_only=True)
+    contents["fund2oct"]["class"] = "my_model.Smoother"
+    torch.save(contents, tmp_path / "mine.ckpt")
+    assert model_option(tmp_path / "mine.ckpt") == ["--model", "my_model.Smoother"]
 
 
 def test_a_signal_after_the_last_batch_is_not_lost(quick, monkeypatch, capfd):

@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import json
 import math
+import os
+import re
+import tempfile
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -16,13 +19,16 @@ from fund2oct.evaluation.report.lesions import detector_summary, lesion_summary
 from fund2oct.evaluation.report.pictures import Picture, chart_pictures, eye_pictures
 from fund2oct.evaluation.report.reliability import Reliability
 from fund2oct.evaluation.report.tables import report_text
+from fund2oct.file_kinds import is_made_here
 from fund2oct.outputs import OutputError, check_folder, versions
 from fund2oct.visual.page import write_page
 from fund2oct.visual.style import known_figure_formats
 
 MARK = "metrics.json"
-"""What is written first, by which the folder of a report is known, one that was interrupted too."""
+"""The file by which the folder of a report is known."""
+TEXT = "report.md"
 _FIRST = '"protocol"'
+_PICTURES = (".png", ".svg", ".pdf", ".gif")
 
 
 def check_report_folder(out: Path, overwrite: bool) -> None:
@@ -48,7 +54,7 @@ def write_report(
     figure_formats: str | Sequence[str] = (),
     reliability: Reliability | None = None,
 ) -> dict[str, Any]:
-    """Write what was measured.
+    """Write what was measured, all of it or nothing; of an earlier report in the folder nothing is left.
 
     ``metrics.json`` holds the protocol, the versions, the means, every eye's values and the
     distances, ``null`` for what could not be measured or is not finite; ``report.md`` the tables;
@@ -93,15 +99,29 @@ def write_report(
         "reliability": reliability or {},
         "eyes": found.eyes,
     }
-    (out / MARK).write_text(json.dumps(_plain(result), indent=1, allow_nan=False) + "\n")
     drawn = [*chart_pictures(found, reliability or {}), *pictures]
     for name, footer in shown.items():
         drawn += eye_pictures(name, eyes, answers, found, footer)
-    contents = {picture.file: picture.write(out, figure_formats) for picture in drawn}
-    text = report_text(result, found.distances, drawn)
-    (out / "report.md").write_text(text, encoding="utf-8")
-    write_page(out / "report.html", text, contents)
+    with tempfile.TemporaryDirectory(prefix=".report-", dir=out) as scratch:
+        made = Path(scratch)
+        (made / MARK).write_text(json.dumps(_plain(result), indent=1, allow_nan=False) + "\n")
+        contents = {picture.file: picture.write(made, figure_formats) for picture in drawn}
+        text = report_text(result, found.distances, drawn)
+        (made / TEXT).write_text(text, encoding="utf-8")
+        write_page(made / "report.html", text, contents)
+        _put(made, out)
     return result
+
+
+def _put(made: Path, out: Path) -> None:
+    """Move a report to where an earlier one may lie, whose pictures go; other files there stay."""
+    earlier = (out / TEXT).read_text("utf-8", "replace") if (out / TEXT).is_file() else ""
+    shown = {Path(name).stem for name in re.findall(r"\]\(<([^>]+)>\)", earlier)}
+    for file in [*out.iterdir()]:  # in all formats
+        if file.stem in shown and file.suffix in _PICTURES and file.is_file() and is_made_here(file):
+            file.unlink()
+    for file in [*made.iterdir()]:
+        os.replace(file, out / file.name)
 
 
 def _plain(value: Any) -> Any:
