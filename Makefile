@@ -51,8 +51,8 @@ weights: develop
 test: weights
 	OMP_NUM_THREADS=1 OMP_WAIT_POLICY=PASSIVE $(BIN)/python -m pytest -n auto --dist worksteal $(ARGS)
 
-# What takes long, and is shown in short by the tests above where it can be: signals to several processes, Slurm,
-# the viewer in a browser, each tutorial command by command.
+# What takes long, and is shown in short by the tests above where it can be: trainings in two processes, signals,
+# Slurm, whole trainings with their reports, the viewer in a browser, each tutorial command by command.
 test-slow: weights
 	OMP_NUM_THREADS=1 OMP_WAIT_POLICY=PASSIVE $(BIN)/python -m pytest -n auto --dist worksteal -m slow $(ARGS)
 

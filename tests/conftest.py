@@ -144,6 +144,32 @@ def plain_pictures(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.fixture
+def no_twins(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Reports without twins, for those whose eyes are new: to simulate their twins takes long."""
+    monkeypatch.setattr("fund2oct.evaluation.checkpoints.twins_of_test_eyes", lambda *_: None)
+
+
+@pytest.fixture
+def one_eye_measured(monkeypatch: pytest.MonkeyPatch) -> None:
+    """All eyes of a report have the values of its first: where keys and notes alone are looked at.
+
+    To measure the eyes takes most of such a report. It is for fewer than 16 eyes, which are measured in this
+    process.
+    """
+    from fund2oct.evaluation.measuring import EyeTask, measure_eye
+
+    known: dict[tuple[str, ...], dict[str, dict[str, float]]] = {}
+
+    def measured(task: EyeTask) -> dict[str, dict[str, float]]:
+        answers = tuple(task.given)
+        if answers not in known:
+            known[answers] = measure_eye(task)
+        return known[answers]
+
+    monkeypatch.setattr("fund2oct.evaluation.compare.measure_eye", measured)
+
+
+@pytest.fixture
 def memory_not_estimated(monkeypatch: pytest.MonkeyPatch) -> None:
     """Trainings that begin at once: to estimate the memory of a step is to run one or two."""
     from fund2oct.models.training.memory import StepMemory

@@ -45,7 +45,7 @@ def test_models_of_other_eyes_are_not_compared(trained, tiny_eyes, make_file, tm
         judging.check_same_eyes([trained, other], str(tiny_eyes), sizes=[3, 4])
 
 
-@pytest.mark.usefixtures("few_twins", "plain_pictures")
+@pytest.mark.usefixtures("few_twins", "plain_pictures", "one_eye_measured")
 def test_a_model_of_your_own_is_judged_as_those_of_the_package(
     plan, tmp_path, tiny_checkpoint, tiny_layers, monkeypatch
 ):

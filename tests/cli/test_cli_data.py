@@ -38,6 +38,7 @@ def test_simulate_twice_info_and_surfaces(tmp_path, capsys):
     assert "4 problems" in capsys.readouterr().out
 
 
+@pytest.mark.slow
 def test_a_reader_that_has_read_enough_is_no_error(tmp_path, make_file):
     command = f"{sys.executable} -m fund2oct info {make_file(2)} --out {tmp_path}/sheet.png | true"
     done = subprocess.run(["bash", "-c", f"set -o pipefail; {command}"], capture_output=True, text=True)

@@ -77,6 +77,7 @@ def test_what_was_written_before_a_format_fails_is_told(make_file, tmp_path, cap
     assert again.count(", dicom: DICOM needs the side") == 2 and again.count(": exists; choose another") == 4
 
 
+@pytest.mark.usefixtures("plain_pictures")
 def test_predict_writes_the_same_formats(tiny_checkpoint, tmp_path, capsys):
     eye = simulate_eye(0, 5, PhantomConfig(fundus_px=100, n_depth=32, n_ascans=48))
     Image.fromarray(eye.fundus).save(tmp_path / "Smith_OD.png")

@@ -170,7 +170,7 @@ def test_predict_takes_folders_and_goes_on(photo, tiny_checkpoint, tmp_path, cap
         (tmp_path / name).write_bytes(photo.read_bytes())
     out = tmp_path / "ben/out"
     given = [str(tmp_path / "anna"), str(tmp_path / "b*/*.png"), str(tmp_path / "ben"), "--out", str(out)]
-    command = ["predict", str(tiny_checkpoint), *given]
+    command = ["predict", str(tiny_checkpoint), *given, "--figure-format", "none"]
     assert main(command) == 0
     printed = capsys.readouterr().out
     assert "3 of 3 photos translated" in printed and f"{tmp_path}/ben/OD.png is ben-OD" in printed
@@ -222,7 +222,7 @@ def test_photos_are_prepared_ahead_to_the_same_end(photo, tiny_checkpoint, tmp_p
     (tmp_path / "photos").mkdir()
     for number in range(2):
         (tmp_path / f"photos/eye{number}.png").write_bytes(photo.read_bytes())
-    command = ["predict", str(tiny_checkpoint), str(tmp_path / "photos"), "--out"]
+    command = ["predict", str(tiny_checkpoint), str(tmp_path / "photos"), "--figure-format", "none", "--out"]
     assert main([*command, str(tmp_path / "here")]) == 0
     started = []
     monkeypatch.setattr("fund2oct.run.predicting.predict._WORTH_A_PROCESS", 1)

@@ -194,6 +194,7 @@ def test_an_earlier_export_of_any_format_is_replaced(format, tiny_eyes, tmp_path
         assert written and all(path.stat().st_mtime > 0 for path in written)
 
 
+@pytest.mark.slow
 def test_pictures_of_any_format_and_intervals_are_replaced(fundus, tiny_checkpoint, tmp_path):
     Image.fromarray(fundus).save(tmp_path / "eye.png")
     command = ["predict", str(tiny_checkpoint), str(tmp_path / "eye.png"), "--out", str(tmp_path / "out")]

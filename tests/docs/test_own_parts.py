@@ -21,6 +21,7 @@ from fund2oct.evaluation.distances import Wanted
 from fund2oct.models import CheckpointError, load_model
 from fund2oct.run.train import build, train
 
+pytestmark = pytest.mark.usefixtures("memory_not_estimated")
 PAGE = Path(__file__).parents[2] / "docs/tutorials/own_model.md"
 LONGEST = {
     "my_model": 8, "my_losses": 8, "my_encoder": 15, "my_voxels": 15, "my_judge": 15, "my_regression": 20,
@@ -87,9 +88,15 @@ QUICK = [
 
 
 @pytest.mark.parametrize(
-    "name", ["my_model.Smoother", "my_encoder.WithViT", "my_judge.WithMyJudge", "my_voxels.WithMyLift",
-             "my_voxels.WithMyDecoder"],
-)  # fmt: skip
+    "name",
+    [
+        "my_model.Smoother",
+        "my_voxels.WithMyLift",
+        pytest.param("my_encoder.WithViT", marks=pytest.mark.slow),
+        pytest.param("my_judge.WithMyJudge", marks=pytest.mark.slow),
+        pytest.param("my_voxels.WithMyDecoder", marks=pytest.mark.slow),
+    ],
+)
 def test_each_model_takes_a_step(name, here, tiny_overrides, tiny_layers, tiny_voxels):
     options = tiny_voxels if "voxels" in name else [*tiny_layers, "model.init_args.adversaries_from=0"]
     model_of = f"model.class_path={name}"
@@ -101,6 +108,7 @@ def test_each_model_takes_a_step(name, here, tiny_overrides, tiny_layers, tiny_v
     assert not part or part in {type(one).__name__ for one in model.modules()}
 
 
+@pytest.mark.slow
 def test_a_loss_is_named_among_the_weights(here, tiny_overrides, tiny_layers):
     trainer, model, datamodule = build("variation.yaml", [*tiny_overrides, *tiny_layers, *QUICK])
     trainer.fit(model, datamodule=datamodule)
@@ -125,11 +133,11 @@ def small(tiny_overrides):
     ]
 
 
-@pytest.mark.usefixtures("plain_pictures")
+@pytest.mark.slow
+@pytest.mark.usefixtures("plain_pictures", "no_twins")
 def test_a_flow_is_trained_used_and_evaluated(here, tiny_eyes, tiny_overrides, tmp_path, monkeypatch):
-    # Its report is asked for by itself below; twins take longer than all else, and have tests of their own.
+    # Its report is asked for by itself below.
     monkeypatch.setattr("fund2oct.run.train._has_test_eyes", lambda datamodule: False)
-    monkeypatch.setattr("fund2oct.evaluation.checkpoints.twins_of_test_eyes", lambda *_: None)
     with EyeReader(tiny_eyes) as reader:
         keys, photo = reader.keys, reader.read(reader.keys[0]).fundus
     split = f"data.init_args.split={{train: {[*keys[4:]]}, val: {[*keys[2:4]]}, test: {[*keys[:2]]}}}"
@@ -210,6 +218,7 @@ def test_a_scan_pattern_lies_where_its_shares_lie(here):
     assert spiral.coordinates(4)[2].norm(dim=-1).tolist() == pytest.approx([1.7, 1.9, 2.1, 2.3])
 
 
+@pytest.mark.slow
 def test_a_training_begins_with_weights_from_elsewhere(
     here, tiny_overrides, tiny_layers, tiny_checkpoint, caplog
 ):

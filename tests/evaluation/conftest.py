@@ -9,7 +9,6 @@ from PIL import Image
 
 from fund2oct.data import EyeReader, FundusOCTDataModule
 from fund2oct.evaluation.checkpoints import HeldOutEyes
-from fund2oct.evaluation.measuring import EyeTask, measure_eye
 
 
 def save_slices(folder: Path, volumes: Mapping[str, np.ndarray], ending: str = ".png") -> Path:
@@ -79,21 +78,3 @@ def few(tiny_eyes: Path) -> FundusOCTDataModule:
 def eyes(datamodule: FundusOCTDataModule) -> HeldOutEyes:
     """Those ten."""
     return HeldOutEyes(datamodule, torch.device("cpu"))
-
-
-@pytest.fixture
-def one_eye_measured(monkeypatch: pytest.MonkeyPatch) -> None:
-    """All eyes of a report have the values of its first: where keys and notes alone are looked at.
-
-    To measure the eyes takes most of such a report. It is for fewer than 16 eyes, which are measured in this
-    process.
-    """
-    known: dict[tuple[str, ...], dict[str, dict[str, float]]] = {}
-
-    def measured(task: EyeTask) -> dict[str, dict[str, float]]:
-        answers = tuple(task.given)
-        if answers not in known:
-            known[answers] = measure_eye(task)
-        return known[answers]
-
-    monkeypatch.setattr("fund2oct.evaluation.compare.measure_eye", measured)

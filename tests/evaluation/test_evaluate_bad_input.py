@@ -203,7 +203,7 @@ def test_bad_input_is_one_line(place, eyes, monkeypatch, capfd, spoil, arguments
     assert not (place / "out").exists()
 
 
-@pytest.mark.usefixtures("plain_pictures")
+@pytest.mark.usefixtures("plain_pictures", "one_eye_measured")
 def test_what_is_left_out_says_how_to_get_it(place, monkeypatch):
     monkeypatch.setenv("FUND2OCT_WEIGHTS", str(place))
     monkeypatch.setenv("XDG_CACHE_HOME", str(place))
@@ -217,7 +217,7 @@ def test_what_is_left_out_says_how_to_get_it(place, monkeypatch):
     assert "The perceptual distance is left out: " in report and "## Distances" not in report
 
 
-@pytest.mark.usefixtures("plain_pictures")
+@pytest.mark.usefixtures("plain_pictures", "one_eye_measured")
 def test_volumes_without_a_real_one_are_left_out_and_named(place, eyes):
     write_eyes("real.h5", eyes[:2])
     assert main(["evaluate", *FILES, "fake", "--out", "out", "--distances", "none"]) == 0

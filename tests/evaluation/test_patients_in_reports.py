@@ -69,7 +69,8 @@ def test_two_eyes_of_a_patient_tell_less_than_two_patients():
 
 @pytest.mark.usefixtures("plain_pictures")
 def test_standard_errors_draw_patients(few, tmp_path):
-    found = evaluate({"black": Constant((6, 32, 48))}, few, tmp_path, distances=NOTHING)
+    models = {"black": Constant((6, 32, 48))}
+    found = evaluate(models, few, tmp_path, distances=NOTHING, only=["floor: rescan"])
     rows = found["eyes"]["floor: rescan"]
     with EyeReader(few.path) as reader:
         patients = [reader.info(row["key"]).patient for row in rows]

@@ -12,6 +12,8 @@ import torch
 
 from fund2oct.run.train import train
 
+pytestmark = pytest.mark.slow
+
 SILENT = """
 from pathlib import Path
 
@@ -143,7 +145,6 @@ def said(process):
             os.killpg(process.pid, signal.SIGKILL)
 
 
-@pytest.mark.slow
 def test_a_signal_to_one_process_ends_all_after_the_same_batch(tiny_overrides, tmp_path):
     process = start(tmp_path, "SIGTERM", tiny_overrides)
     text = said(process)
@@ -154,7 +155,6 @@ def test_a_signal_to_one_process_ends_all_after_the_same_batch(tiny_overrides, t
     assert saved["global_step"] == 3  # the batch after the one in which it came
 
 
-@pytest.mark.slow
 def test_two_tasks_of_slurm_requeue_their_job_once(tiny_overrides, tmp_path):
     scontrol = tmp_path / "bin/scontrol"
     scontrol.parent.mkdir()

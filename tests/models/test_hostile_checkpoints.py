@@ -34,7 +34,7 @@ def checkpoints(tiny_eyes, tiny_checkpoint, tmp_path_factory):
     return found
 
 
-@pytest.mark.parametrize("name", ["pix2vol", "voxels", "surfaces"])
+@pytest.mark.parametrize("name", ["pix2vol", "voxels", pytest.param("surfaces", marks=pytest.mark.slow)])
 def test_no_text_of_a_checkpoint_is_imported_or_opened(name, checkpoints, trap, tmp_path):
     whole = checkpoints[name]
     slim = {key: value for key, value in whole.items() if key not in ("optimizer_states", "loops")}

@@ -25,9 +25,9 @@ def trainer(**options):
     return quick_trainer(**({"max_steps": 2, "limit_val_batches": 0} | options))
 
 
-def fit(model, path, **options):
+def fit(model, path, batch_size=2, **options):
     made = trainer(**options)
-    made.fit(model, datamodule=FundusOCTDataModule(str(path), batch_size=2))
+    made.fit(model, datamodule=FundusOCTDataModule(str(path), batch_size=batch_size))
     return made
 
 
@@ -154,22 +154,22 @@ def test_a_schedule_is_stepped_at_its_own_interval(rhythm, rate, tiny_eyes):
 def test_a_plateau_is_found_by_what_validation_measured(tiny_eyes):
     model = tiny(Plateau, weights=L1)
     options = {"max_steps": -1, "max_epochs": 2, "limit_train_batches": 1, "limit_val_batches": 1}
-    fit(model, tiny_eyes, num_sanity_val_steps=0, **options)
+    options |= {"num_sanity_val_steps": 0, "batch_size": 1}  # to measure an eye takes longest
+    fit(model, tiny_eyes, **options)
     assert model.optimizers().param_groups[0]["lr"] == pytest.approx(0.1)  # never better by a factor of 10
     model = tiny(Plateau, weights=L1)
     model.monitored = "val/aligned/l2"
     with pytest.raises(
         ValueError, match=r"monitored: expected one of val/aligned/l1, .*found 'val/aligned/l2'"
     ):
-        fit(model, tiny_eyes, num_sanity_val_steps=0, **options)
+        fit(model, tiny_eyes, **options)
 
 
 def test_validate_then_fit_then_test(tiny_eyes, tmp_path):
     model = tiny()
-    data = FundusOCTDataModule(str(tiny_eyes), batch_size=2)
-    one = trainer(
-        limit_val_batches=1, limit_test_batches=1, max_steps=-1, max_epochs=1, limit_train_batches=1
-    )
+    data = FundusOCTDataModule(str(tiny_eyes), batch_size=1)
+    options = {"max_steps": -1, "max_epochs": 1, "limit_train_batches": 1, "num_sanity_val_steps": 0}
+    one = trainer(limit_val_batches=1, limit_test_batches=1, **options)
     (before,) = one.validate(model, datamodule=data, verbose=False)
     one.fit(model, datamodule=data)
     assert one.global_step == 1

@@ -61,7 +61,7 @@ def error_um(network, share, shuffled=0, told=True):
     return float((found_by(network, photos, known).median_um - heights)[:, 0].abs().mean())
 
 
-@pytest.mark.parametrize("share", ["conditions", "masks"])
+@pytest.mark.parametrize("share", ["conditions", pytest.param("masks", marks=pytest.mark.slow)])
 def test_the_truth_helps_the_shuffled_does_not_and_the_missing_does_no_harm(share):
     plain = error_um(trained(share, told=False), share, told=False)
     network = trained(share)

@@ -102,6 +102,7 @@ def test_the_command_leaves_the_scan_where_it_was_told_to_lie(tiny_checkpoint, t
 
     monkeypatch.setattr(running, "at_given_places", lambda _: Given())
     command = ["predict", str(tiny_checkpoint), str(tmp_path / "eye.png"), "--fovea", "0.02", "0"]
+    command += ["--figure-format", "none"]
     for number, words in enumerate(([], ["--as-told"])):
         out = tmp_path / str(number)
         assert main([*command, "--out", str(out), *words]) == 0

@@ -16,7 +16,8 @@ from fund2oct.phantom.twins import redraw_hidden
 from fund2oct.retina import BOUNDARIES, boundary_index
 
 SMALL = {"n_depth": 40, "n_ascans": 56, "fundus_px": 64}
-DISEASES = [*DIAGNOSES, *(f"{a}+{b}" for a, b in pairwise(DIAGNOSES[1:]))]
+_FIRST, *_OTHERS = [f"{a}+{b}" for a, b in pairwise(DIAGNOSES[1:])]
+DISEASES = [*DIAGNOSES, _FIRST, *(pytest.param(both, marks=pytest.mark.slow) for both in _OTHERS)]
 
 
 def retina_of(number: int, diagnosis: str | None = None) -> tuple[Retina, np.ndarray, PhantomConfig]:

@@ -87,6 +87,7 @@ def test_macular_hole(real_data):
     assert np.nanmin(found.thickness_um[24]) < 50 and np.nanmedian(found.thickness_um[0]) > 250
 
 
+@pytest.mark.slow
 def test_single_bscans(real_data):
     folder = real_data / "srf_bscans"
     paths = sorted(folder.glob("*.png"))

@@ -86,15 +86,16 @@ def test_an_unknown_experiment_is_named_with_the_nearest():
 @pytest.mark.parametrize(
     "override, message",
     [
-        ("model.init_args.lfit=repeat", "lfit"),
         ("model.init_args.learning_rate=fast", "learning_rate"),
-        ("trainer.max_epoch=3", "max_epoch"),
-        ("model.class_path=fund2oct.models.Nothing", "Nothing"),
         ("model.class_path=fund2oct.data.FundusOCTDataModule", "VolumeModel"),
         ("model.init_args.encoder=magic", "magic"),
-        ("model.init_args.weights.l3=1", "l3"),
-        ("model.init_args.adversarial=wasserstein", "wasserstein"),
         ("data.init_args.batch_size=0", "batch_size"),
+        # Each takes a second or more, for the whole parser is built.
+        pytest.param("model.init_args.lfit=repeat", "lfit", marks=pytest.mark.slow),
+        pytest.param("trainer.max_epoch=3", "max_epoch", marks=pytest.mark.slow),
+        pytest.param("model.class_path=fund2oct.models.Nothing", "Nothing", marks=pytest.mark.slow),
+        pytest.param("model.init_args.weights.l3=1", "l3", marks=pytest.mark.slow),
+        pytest.param("model.init_args.adversarial=wasserstein", "wasserstein", marks=pytest.mark.slow),
     ],
 )
 def test_a_misspelt_key_or_a_wrong_value_is_one_line_that_names_it(override, message):

@@ -27,10 +27,17 @@ def own_lines(number):
     return LineScan(tuple(map(tuple, ends.tolist())))
 
 
-SCANS = {"lines of its own": own_lines, "rings": lambda number: CircularScan((1.2, 1.9, 2.6))}
+def rings(number):
+    return CircularScan((1.2, 1.9, 2.6))
 
 
-@pytest.fixture(scope="module", params=SCANS.values(), ids=SCANS)
+@pytest.fixture(
+    scope="module",
+    params=[
+        pytest.param(own_lines, id="lines of its own"),
+        pytest.param(rings, id="rings", marks=pytest.mark.slow),
+    ],
+)
 def trained(request, tmp_path_factory):
     """Eight eyes, and a model of one step on them."""
     folder = tmp_path_factory.mktemp("own")

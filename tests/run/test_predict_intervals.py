@@ -15,7 +15,7 @@ from fund2oct.outputs import OutputError
 from fund2oct.phantom import simulate_eye
 from fund2oct.run.predicting.predict import predict
 from fund2oct.run.predicting.results import Results
-from fund2oct.visual.style import LIGHT
+from fund2oct.visual.style import LIGHT, new_figure
 
 
 def test_intervals_are_written_beside_the_volume(tiny_checkpoint, tmp_path, monkeypatch):
@@ -25,6 +25,8 @@ def test_intervals_are_written_beside_the_volume(tiny_checkpoint, tmp_path, monk
         patch.setattr("fund2oct.run.predicting.results.draw_panel", lambda *_, **__: pytest.fail("drawn"))
         (without,) = predict(**given, figure_formats=[])
     assert not any("intervals" in file.name for file in without.files)
+    for other in ("draw_panel", "draw_thickness"):  # the picture of the intervals is looked at
+        monkeypatch.setattr(f"fund2oct.run.predicting.results.{other}", lambda *_, **__: new_figure(1, 1))
     (done,) = predict(**given, intervals=True, skip_done=True, overwrite=True)
     assert not done.skipped and not done.problem
     names = {file.name for file in done.files}

@@ -59,6 +59,12 @@ def nothing_shipped(tmp_path, monkeypatch):
 
 
 @pytest.fixture
+def not_compared(monkeypatch):
+    """Publications that draw nothing to compare with the checkpoint, for tests of what stands beside them."""
+    monkeypatch.setattr("fund2oct.run.publishing.writing._compare", lambda *_: "")
+
+
+@pytest.fixture
 def photo(tmp_path):
     path = tmp_path / "eye.png"
     fundus = simulate_eye(0, 5, PhantomConfig(fundus_px=96, n_depth=32, n_ascans=48)).fundus
@@ -103,6 +109,7 @@ def _with_report(run, folder, data, **renamed):
     return folder
 
 
+@pytest.mark.usefixtures("not_compared")
 def test_a_report_that_was_made_later_on_other_eyes_is_known(run, tmp_path):
     # `fund2oct evaluate CHECKPOINT --data other.h5 --out RUN/report` names the model by its run.
     other = _with_report(run, tmp_path / "runs/pix2vol/002", "/some/other.h5", model="pix2vol 002")
@@ -113,6 +120,7 @@ def test_a_report_that_was_made_later_on_other_eyes_is_known(run, tmp_path):
     assert "| **model** | 19.4 | 20.50 |" in card
 
 
+@pytest.mark.usefixtures("not_compared")
 def test_a_later_report_of_eyes_of_the_same_name_shows_none(run, tmp_path):
     # Where the report was made, eyes.h5 may have been another file than in the training.
     trained_on = Path(load_model(run / "checkpoints/last.ckpt").task.seen.path).name
@@ -129,12 +137,14 @@ def test_a_report_is_known_from_wherever_its_run_is_named(run, tmp_path, monkeyp
         assert RunRecord.read(Path(name)).about["figures"]["thickness/error_um"] == 19.43
 
 
+@pytest.mark.usefixtures("not_compared")
 def test_a_report_of_another_run_is_not_taken_for_this_one(run, tmp_path):
     other = _with_report(run, tmp_path / "runs/pix2vol/003", "/some/other.h5", model="pix2vol 001")
     publish(other, tmp_path / "other")
     assert "nobody knows" in (tmp_path / "other/README.md").read_text()
 
 
+@pytest.mark.usefixtures("not_compared")
 def test_no_eye_of_a_comparison_of_files_is_pictured(run, tmp_path):
     # `fund2oct evaluate --real A --fake B --out RUN/report` names no data, and A may be patients.
     files = _with_report(run, tmp_path / "files", "", model="generated")
@@ -146,12 +156,14 @@ def test_no_eye_of_a_comparison_of_files_is_pictured(run, tmp_path):
     assert not (tmp_path / "published/eye.webp").exists()
 
 
+@pytest.mark.usefixtures("not_compared")
 def test_a_model_that_draws_no_volume_has_figures(run, tmp_path):
     flat = _with_report(run, tmp_path / "flat", "eyes.h5", model="model, median surfaces")
     publish(flat, tmp_path / "published")
     assert "| **model, median surfaces** | 19.4 | 20.50 |" in (tmp_path / "published/README.md").read_text()
 
 
+@pytest.mark.usefixtures("not_compared")
 def test_figures_are_those_of_the_weights_that_the_training_ended_with(run, tmp_path):
     shutil.copytree(run, tmp_path / "run")
     last, early = (tmp_path / f"run/checkpoints/{name}.ckpt" for name in ("last", "epoch=3"))
@@ -171,6 +183,7 @@ def test_figures_are_those_of_the_weights_that_the_training_ended_with(run, tmp_
     assert "thickness error" not in card and "hours of training" not in card and "![" not in card
 
 
+@pytest.mark.usefixtures("not_compared")
 def test_no_patient_is_pictured(run, tmp_path):
     shutil.copytree(run, tmp_path / "run")
     path = tmp_path / "run/checkpoints/last.ckpt"
@@ -184,6 +197,7 @@ def test_no_patient_is_pictured(run, tmp_path):
     assert "Some of the eyes that it was trained on are simulated" in card and "never seen" not in card
 
 
+@pytest.mark.usefixtures("not_compared")
 def test_nothing_else_is_replaced(run, tiny_checkpoint, tmp_path):
     (tmp_path / "thesis.txt").touch()
     with pytest.raises(OutputError, match=r"holds other files already, and no config.json"):

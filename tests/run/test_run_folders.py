@@ -107,7 +107,7 @@ def test_what_is_no_run_of_ours_is_not_replaced(tmp_path):
 @pytest.mark.parametrize(
     "mistake",
     [
-        "model.init_args.learning_rat=0.1",
+        pytest.param("model.init_args.learning_rat=0.1", marks=pytest.mark.slow),
         "model.init_args.init_from=nothere.ckpt",
         "data.init_args.n_eyes=13",
     ],
@@ -171,6 +171,7 @@ def test_a_batch_job_has_a_folder_of_its_own_name(tmp_path, monkeypatch):
         make_run_folder("regression", "mine")
 
 
+@pytest.mark.slow
 def test_a_job_that_slurm_starts_again_goes_on_from_its_newest_checkpoint(trained, tmp_path, monkeypatch):
     """As after preemption or a node's failure: no signal of ours came before."""
     _, settings = trained
@@ -229,18 +230,20 @@ def without_training(checkpoint, path):
     ("write", "more", "message"),
     [
         (lambda old, new: None, [], "new.ckpt: no such file"),
-        (lambda old, new: new.mkdir(), [], "new.ckpt: is a folder, expected a file"),
-        (
+        pytest.param(lambda old, new: new.mkdir(), [], "new.ckpt: is a folder", marks=pytest.mark.slow),
+        pytest.param(
             lambda old, new: new.write_bytes(old.read_bytes()[:9000]),
             [],
             "new.ckpt: damaged or not a checkpoint",
+            marks=pytest.mark.slow,
         ),
-        (lambda old, new: new.write_bytes(b""), [], "new.ckpt: is empty"),
+        pytest.param(lambda old, new: new.touch(), [], "new.ckpt: is empty", marks=pytest.mark.slow),
         (without_training, ["trainer.max_epochs=2"], "holds weights alone, and no state of a training"),
-        (
+        pytest.param(
             change(fund2oct={"class": "fund2oct.models.pix2vol.Pix2Vol", "task": None}),
             ["trainer.max_epochs=2"],
             "holds a fund2oct.models.pix2vol.Pix2Vol, but the experiment trains a VoxelGAN",
+            marks=pytest.mark.slow,
         ),
         (
             change(),
@@ -312,6 +315,7 @@ def test_a_network_that_a_checkpoint_has_more_of_is_named(
         check_resumable(tmp_path / "more.ckpt", Pix2Vol((6, 32, 48), **TINY_PIX2VOL | has), pl.Trainer)
 
 
+@pytest.mark.usefixtures("memory_not_estimated")
 def test_a_checkpoint_never_says_which_file_to_remove(trained, tmp_path, monkeypatch):
     """Lightning removes the best model that a checkpoint names when it saves a better one."""
     checkpoint, settings = trained

@@ -2,6 +2,7 @@
 
 import subprocess
 import sys
+from types import SimpleNamespace
 
 import pytest
 import pytorch_lightning as pl
@@ -14,43 +15,41 @@ from fund2oct.cli import main
 from fund2oct.data import UnpairedDataModule
 from fund2oct.run.config import ConfigError, load_experiment
 from fund2oct.run.settings import check_sections, check_trainer, explain, loggers_of, with_our_names
-from fund2oct.run.train import _build, build
+from fund2oct.run.train import _build, _ExperimentCLI, build
 
 CALLBACK = "trainer.callbacks=[{class_path: pytorch_lightning.callbacks."
 
+UNREAD = [
+    ("model.init_args.ema_dcay=1", "Pix2Vol: there is no 'ema_dcay'; did you mean ema_decay?"),
+    ("data.init_args.batchsize=3", "PhantomDataModule: there is no 'batchsize'; did you mean batch_size?"),
+    (
+        f"{CALLBACK}ModelChekpoint}}]",
+        "there is no 'ModelChekpoint' in pytorch_lightning.callbacks; did you mean ModelCheckpoint?",
+    ),
+    ("model.init_arg.encoder=own", "model.init_arg: unknown key; did you mean init_args?"),
+    ("data.classpath=x", "data.classpath: unknown key; did you mean class_path?"),
+    ("trainer.gradient_clip_val=1", "Pix2Vol steps by itself; set model.init_args.gradient_clip"),
+]
+MORE_UNREAD = [
+    ("trainer.max_epoch=1", "trainer: there is no 'max_epoch'; did you mean max_epochs?"),
+    ("model.init_args.texure=[8]", "Pix2Vol: there is no 'texure'; did you mean texture?"),
+    ("model.init_args.learning_rat=1", "Pix2Vol: there is no 'learning_rat'; did you mean learning_rate?"),
+    (
+        f"{CALLBACK}ModelCheckpoint, init_args: {{save_lst: true}}}}]",
+        "ModelCheckpoint: there is no 'save_lst'; did you mean save_last?",
+    ),
+    (
+        "model.class_path=fund2oct.models.Pix2Vl",
+        "there is no 'Pix2Vl' in fund2oct.models; did you mean Pix2Vol?",
+    ),
+    ("trainer.accumulate_grad_batches=2", "each batch is a step; raise data.init_args.batch_size"),
+    ("trainer.overfit_batches=2", "PhantomDataModule orders its eyes itself; name the few to learn"),
+]
+"""Like those above; each takes a second or more, for the whole parser is built."""
+
 
 @pytest.mark.parametrize(
-    ("override", "message"),
-    [
-        ("trainer.max_epoch=1", "trainer: there is no 'max_epoch'; did you mean max_epochs?"),
-        ("model.init_args.texure=[8]", "Pix2Vol: there is no 'texure'; did you mean texture?"),
-        (
-            "model.init_args.learning_rat=1",
-            "Pix2Vol: there is no 'learning_rat'; did you mean learning_rate?",
-        ),
-        ("model.init_args.ema_dcay=1", "Pix2Vol: there is no 'ema_dcay'; did you mean ema_decay?"),
-        (
-            "data.init_args.batchsize=3",
-            "PhantomDataModule: there is no 'batchsize'; did you mean batch_size?",
-        ),
-        (
-            f"{CALLBACK}ModelCheckpoint, init_args: {{save_lst: true}}}}]",
-            "ModelCheckpoint: there is no 'save_lst'; did you mean save_last?",
-        ),
-        (
-            f"{CALLBACK}ModelChekpoint}}]",
-            "there is no 'ModelChekpoint' in pytorch_lightning.callbacks; did you mean ModelCheckpoint?",
-        ),
-        (
-            "model.class_path=fund2oct.models.Pix2Vl",
-            "there is no 'Pix2Vl' in fund2oct.models; did you mean Pix2Vol?",
-        ),
-        ("model.init_arg.encoder=own", "model.init_arg: unknown key; did you mean init_args?"),
-        ("data.classpath=x", "data.classpath: unknown key; did you mean class_path?"),
-        ("trainer.gradient_clip_val=1", "Pix2Vol steps by itself; set model.init_args.gradient_clip"),
-        ("trainer.accumulate_grad_batches=2", "each batch is a step; raise data.init_args.batch_size"),
-        ("trainer.overfit_batches=2", "PhantomDataModule orders its eyes itself; name the few to learn"),
-    ],
+    ("override", "message"), [*UNREAD, *(pytest.param(*one, marks=pytest.mark.slow) for one in MORE_UNREAD)]
 )
 def test_a_key_that_nothing_reads_is_named_with_the_nearest(override, message):
     with pytest.raises(ConfigError) as caught:
@@ -120,6 +119,14 @@ def test_loggers_are_added_or_left_out():
     assert loggers_of({"trainer": {"logger": [mine]}}, own) == [*own, mine]
 
 
+def test_a_count_that_comes_back_as_a_float_is_a_count():
+    given = {"limit_train_batches": 1, "limit_val_batches": 0.5, "devices": 2}
+    parsed = {"limit_train_batches": 1.0, "limit_val_batches": 0.5, "devices": 2}
+    _ExperimentCLI._keep_counts(SimpleNamespace(given=given), parsed)
+    assert list(map(repr, parsed.values())) == ["1", "0.5", "2"]
+
+
+@pytest.mark.slow
 def test_one_batch_is_not_all_of_them_where_floats_are_tried_first(quick, tmp_path):
     # typing keeps the first of two equal unions, as another package may have written it; in a process of its
     # own, as packages are imported once.
@@ -170,9 +177,11 @@ def test_a_missing_gpu_is_named_by_our_key():
     assert with_our_names("set trainer.devices, of `devices`") == "set trainer.devices, of `devices`"
 
 
-@pytest.mark.parametrize("precision", ["bf16-true", "16-true", "64-true", "64"])
-def test_a_precision_of_the_whole_batch_is_refused(precision, quick, capsys):
-    assert main(["train", "pix2vol", *quick, f"trainer.precision={precision}"]) == 1
+def test_a_precision_of_the_whole_batch_is_refused(quick, capsys):
+    assert main(["train", "pix2vol", *quick, "trainer.precision=bf16-true"]) == 1
     line = capsys.readouterr().err.splitlines()[-1]
-    assert "trainer.precision: expected 32-true, bf16-mixed or 16-mixed" in line and precision in line
+    assert "trainer.precision: expected 32-true, bf16-mixed or 16-mixed, found bf16-true: " in line
     assert line.endswith("set trainer.precision=bf16-mixed")
+    for other in ("16-true", "64-true", "64", 64):
+        with pytest.raises(ConfigError, match=f"16-mixed, found {other}: "):
+            check_trainer({"trainer": {"precision": other}}, pl.LightningModule(), pl.LightningDataModule())

@@ -173,6 +173,7 @@ def test_resume_equals_uninterrupted(tiny_overrides, tiny_layers, tiny_checkpoin
     assert seen[0] == seen[1] and len(seen[0]["before"]) == 1
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("few_twins")
 def test_a_run_leaves_all_that_made_it(tiny_overrides, tiny_layers, tmp_path, monkeypatch):
     for draws in ("_MAX_DRAWS", "_MIN_DRAWS"):  # the intervals of its distances are not looked at
@@ -198,13 +199,14 @@ def test_a_run_leaves_all_that_made_it(tiny_overrides, tiny_layers, tmp_path, mo
     assert list((run / "panels").glob("*.png")) and (run / "report/scatter.png").is_file()
 
 
+# The next test takes a step of "voxels" too.
 @pytest.mark.parametrize(
     ("name", "lift"),
     [
-        ("voxels", "geometry"),
+        pytest.param("voxels", "geometry", marks=pytest.mark.slow),
         ("regression", "geometry"),
-        ("lift_repeat", "repeat"),
-        ("lift_channels", "channels"),
+        pytest.param("lift_repeat", "repeat", marks=pytest.mark.slow),
+        pytest.param("lift_channels", "channels", marks=pytest.mark.slow),
     ],
 )
 @pytest.mark.usefixtures("plain_pictures")
@@ -239,6 +241,11 @@ def test_surfaces_alone_are_trained_and_reported(tiny_overrides, tmp_path):
     small = ["model.init_args.encoder=own", "model.init_args.surface_width=16"]
     short = ["trainer.limit_train_batches=3", "report.distances=[none]"]
     run = train("surfaces", [*own, *small, *short], tmp_path / "run")
+    assert {"config.yaml", "run.json", "checkpoints", "report"} <= {path.name for path in run.iterdir()}
+    record = json.loads((run / "run.json").read_text())
+    last = torch.load(run / "checkpoints/last.ckpt", weights_only=True)
+    assert record["global_step"] == last["global_step"] > 0
+    assert record["seed"] == "0" and record["versions"]["torch"] == torch.__version__
     report = json.loads((run / "report/metrics.json").read_text())
     assert {"model, median surfaces", "median surfaces, no photo"} <= set(report["summary"])
     retrieval, shuffled = f"model, {RETRIEVAL}", f"model, {RETRIEVAL}, shuffled photos"

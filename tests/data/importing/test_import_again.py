@@ -2,8 +2,8 @@
 
 import csv
 import os
-import subprocess
 import sys
+import warnings
 from functools import partial
 
 import numpy as np
@@ -104,11 +104,16 @@ def test_a_patient_whose_name_is_not_utf8_has_a_number(tmp_path):
     assert eye_seed(NO_UTF8, 0) != eye_seed("eye", 0)
 
 
-def test_a_name_that_is_not_utf8_is_shown(tmp_path):
+def test_a_name_that_is_not_utf8_is_shown(tmp_path, monkeypatch):
     (tmp_path / f"{NO_UTF8}.vol").write_text("no scan")
-    command = [sys.executable, "-m", "fund2oct", "import", "vendor", tmp_path, tmp_path / "eyes.h5"]
-    command += ["--workers", "1"]
     write_vol(tmp_path / "a.vol")
-    environment = os.environ | {"PYTHONIOENCODING": "utf-8"}
-    done = subprocess.run(command, capture_output=True, env=environment, check=False)
-    assert done.returncode == 1 and b"left out " in done.stdout and b"eye\\udcff.vol" in done.stdout
+    command = ["fund2oct", "import", "vendor", str(tmp_path), str(tmp_path / "eyes.h5"), "--workers", "1"]
+    # As the shell calls it, with an output that takes UTF-8 alone.
+    monkeypatch.setattr(sys, "argv", command)
+    monkeypatch.setattr(sys, "path", [*sys.path])
+    monkeypatch.setattr(warnings, "formatwarning", warnings.formatwarning)
+    with (tmp_path / "said").open("w", encoding="utf-8") as out, monkeypatch.context() as patched:
+        patched.setattr(sys, "stdout", out)
+        assert main() == 1
+    said = (tmp_path / "said").read_bytes()
+    assert b"left out " in said and b"eye\\udcff.vol" in said

@@ -30,10 +30,17 @@ FORK = multiprocessing.get_context("fork")
 """Starts a process without importing everything anew."""
 
 
+@pytest.fixture
+def forked_pool(monkeypatch):
+    """Processes of a pool that import nothing anew, which takes longer than all that they do here."""
+    monkeypatch.setattr(engine, "process_pool", partial(ProcessPoolExecutor, mp_context=FORK))
+
+
 def stop() -> tuple[Eye, list[str]]:
     raise KeyboardInterrupt
 
 
+@pytest.mark.usefixtures("forked_pool")
 @pytest.mark.parametrize("workers", [1, 2])
 def test_the_report_and_the_file_follow_the_order_of_the_candidates(tmp_path, workers):
     wanted = candidates(4)
@@ -75,8 +82,8 @@ def test_one_eye_is_read_without_a_process_for_it(tmp_path, monkeypatch):
     assert import_eyes(candidates(1), tmp_path / "eyes.h5", workers=7).imported == ["eye0"]
 
 
-def test_a_process_that_was_killed_is_said(tmp_path, monkeypatch):
-    monkeypatch.setattr(engine, "process_pool", partial(ProcessPoolExecutor, mp_context=FORK))
+@pytest.mark.usefixtures("forked_pool")
+def test_a_process_that_was_killed_is_said(tmp_path):
     wanted = [*candidates(1), Candidate("killed", partial(os._exit, 9), "x")]
     with pytest.raises(DataError, match=r"eyes.h5: not written, one of 2 processes was killed, perhaps"):
         import_eyes(wanted, tmp_path / "eyes.h5", workers=7)
@@ -184,7 +191,7 @@ def _killed(path, config, workers, n_eyes, later_s):
     simulate_file(path, 12, config=config, workers=workers)
 
 
-@pytest.mark.parametrize("workers", [1, 2])
+@pytest.mark.parametrize("workers", [1, pytest.param(2, marks=pytest.mark.slow)])
 def test_killed_and_resumed_is_the_same_as_left_alone(tmp_path, workers):
     killed, whole = tmp_path / "killed.h5", tmp_path / "whole.h5"
     config = PhantomConfig(fundus_px=32, n_depth=24, n_ascans=28)
@@ -213,6 +220,7 @@ def small_disk(tmp_path):
     subprocess.run(["umount", str(disk)], check=True)
 
 
+@pytest.mark.usefixtures("forked_pool")
 @pytest.mark.parametrize("workers", [1, 2])
 def test_a_full_disk_leaves_the_old_file(small_disk, workers):
     out = small_disk / "eyes.h5"

@@ -268,25 +268,20 @@ def test_sets_are_compared_over_all_eyes(eyes):
 
 def test_work_here_and_in_processes_is_the_same(monkeypatch):
     monkeypatch.setattr(processes, "n_cores", lambda: 2)  # on one core nothing is started
+    tensors = [torch.full((2,), float(number)) for number in range(40)]
     with processes_beside(3) as here:
         assert isinstance(here, Here)
         assert here.submit(math.sqrt, 4.0).result() == 2.0
         with pytest.raises(ValueError, match="math domain"):
             here.submit(math.sqrt, -1.0).result()
+        assert submit_by_value(here, torch.sum, tensors[3]).result().item() == 6.0
     with processes_beside(16) as beside:
         assert not isinstance(beside, Here)
         assert list(beside.map(math.sqrt, [1.0, 9.0])) == [1.0, 3.0]
-
-
-def test_tensors_are_sent_by_value_so_that_none_holds_a_file_descriptor(monkeypatch):
-    monkeypatch.setattr(processes, "n_cores", lambda: 2)
-    tensors = [torch.full((2,), float(number)) for number in range(40)]
-    with processes_beside(16) as beside:
         waiting = [submit_by_value(beside, torch.sum, each) for each in tensors]
         assert [future.result().item() for future in waiting] == [2.0 * number for number in range(40)]
+    # Sent by value, so that none of them holds a file descriptor.
     assert not any(each.is_shared() for each in tensors)
-    with processes_beside(3) as here:
-        assert submit_by_value(here, torch.sum, tensors[3]).result().item() == 6.0
 
 
 @pytest.mark.parametrize(

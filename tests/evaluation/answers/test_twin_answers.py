@@ -48,6 +48,7 @@ def test_one_twin_is_the_simulators_and_the_median_is_that_of_many(eye, answer):
     assert (bm_um >= rpe_um - 1)[np.isfinite(bm_um)].all()
 
 
+@pytest.mark.slow
 def test_the_median_of_twins_is_nearer_than_one_twin():
     errors = {"one": [], "median": []}
     for number in range(4):
@@ -87,11 +88,13 @@ def test_fewer_twins_are_not_taken_for_all_of_them(eye, tmp_path, monkeypatch):
         find_twins([eye], cache, Idle())
 
 
+@pytest.mark.usefixtures("few_twins")
 def test_a_folder_that_cannot_be_written_to_is_no_error(eye, tmp_path):
     assert find_twins([eye], tmp_path / "nowhere" / "eyes.twins.h5", Here()) is not None
     assert find_twins([eye], None, Here()) is not None
 
 
+@pytest.mark.usefixtures("few_twins")
 def test_other_eyes_have_no_twins(eye, tmp_path):
     assert twin_answer(replace(eye, source="a hospital")) is None
     assert twin_answer(replace(eye, key="011574-64L")) is None

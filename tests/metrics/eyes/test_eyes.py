@@ -99,14 +99,22 @@ def _volume(answer: str) -> Tensor:
     return real["rescan"] if answer == "rescan" else unalign(_aligned(answer), real["pose_um"], 0.024)
 
 
-def _measure(answer: str, **optional: Any) -> dict[str, Tensor]:
-    """Measure a rescan, another eye's volume, the mean volume of all others, or nothing."""
-    drawn, real = Findings(_volume(answer), 0.024, X_MM), _real()
-    return measure_eyes(drawn, _real_findings(), _aligned(answer), real["aligned"], real["mask"], **optional)
+@cache
+def _drawn(answer: str) -> Findings:
+    """What is found in an answer, once for all tests: a search takes longer than what is measured by it."""
+    return Findings(_volume(answer), 0.024, X_MM)
 
 
+@cache
 def _real_findings() -> Findings:
     return Findings(_real()["volume"], 0.024, X_MM, _real()["surfaces"])
+
+
+def _measure(answer: str, **optional: Any) -> dict[str, Tensor]:
+    """Measure a rescan, another eye's volume, the mean volume of all others, or nothing."""
+    real = _real()
+    frames = _aligned(answer), real["aligned"], real["mask"]
+    return measure_eyes(_drawn(answer), _real_findings(), *frames, **optional)
 
 
 @cache
@@ -117,7 +125,7 @@ def _everything(answer: str) -> dict[str, Tensor]:
 
 
 def _lesions(answer: str, **optional: Any) -> dict[str, Tensor]:
-    return measure_lesions(Findings(_volume(answer), 0.024, X_MM), _real_findings(), **optional)
+    return measure_lesions(_drawn(answer), _real_findings(), **optional)
 
 
 def test_names_follow_what_is_given() -> None:

@@ -82,7 +82,9 @@ def test_the_network_learns_from_the_absolute_difference():
 
 
 @pytest.mark.usefixtures("memory_not_estimated", "plain_pictures")
-@pytest.mark.parametrize(("name", "kind"), [("x2ct", X2CT), ("unet3d", UNet3D)])
+@pytest.mark.parametrize(
+    ("name", "kind"), [("x2ct", X2CT), pytest.param("unet3d", UNet3D, marks=pytest.mark.slow)]
+)
 def test_each_experiment_steps_all_that_it_trains(name, kind, tiny_overrides, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     small = [

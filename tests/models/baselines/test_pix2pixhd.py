@@ -91,9 +91,9 @@ def test_the_global_generator_is_trained_alone_then_the_local_enhancer_then_both
     assert parts.copied[2]  # the average holds nothing of the local enhancer's random start
 
 
+@pytest.mark.usefixtures("no_twins")
 def test_it_is_evaluated(trained, tiny_eyes, tmp_path, monkeypatch):
-    # Twins, and the pictures of a report, take longer than all else here, and have tests of their own.
-    monkeypatch.setattr("fund2oct.evaluation.checkpoints.twins_of_test_eyes", lambda *_: None)
+    # The pictures of a report take longer than all else here, and have tests of their own.
     monkeypatch.setattr("fund2oct.evaluation.checkpoints.write_report", lambda *given: given[4].eyes)
     _, path = trained
     model = load_model(path)

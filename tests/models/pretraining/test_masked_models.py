@@ -168,7 +168,7 @@ def test_no_copy_of_what_is_hidden_is_seen(build, monkeypatch):
 # --- trainings ------------------------------------------------------------------------------------
 
 
-@pytest.fixture(scope="module", params=list(SMALL))
+@pytest.fixture(scope="module", params=["photos", pytest.param("volumes", marks=pytest.mark.slow), "pairs"])
 def pretrained(request, tiny_eyes, tmp_path_factory):
     """A checkpoint of each shipped pre-training after two steps, and its weights before."""
     name = request.param

@@ -66,6 +66,7 @@ def about(checkpoint):
 # --- eyes that were seen --------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_eyes_of_the_first_of_three_trainings_do_not_judge_the_last(photos, other_eyes, tiny_eyes, tmp_path):
     first = SeenEyes.from_dict(about(photos)["seen"])
     assert about(photos)["task"] is None and about(photos)["fundus_px"] == 48

@@ -26,6 +26,7 @@ def fit(model, data):
     return trainer
 
 
+@pytest.mark.slow
 def test_a_training_that_goes_on_with_older_eyes_reads_ages_as_before(tiny_eyes, tmp_path):
     young, old = aged(tiny_eyes, tmp_path, range(40, 60)), aged(tiny_eyes, tmp_path, (80, 81, 82))
     file = tmp_path / "young.ckpt"

@@ -51,7 +51,7 @@ def test_eyes_bring_their_masks_to_the_model(checkpoint, tiny_eyes):
     assert torch.equal(model.known_of(eye)["known"].masks, masks_of(eye)["lesion"])
 
 
-@pytest.mark.usefixtures("few_twins", "plain_pictures")
+@pytest.mark.usefixtures("no_twins", "plain_pictures", "one_eye_measured")
 def test_a_report_reads_masks_from_the_file_of_eyes(checkpoint, tiny_eyes, tmp_path):
     evaluate_checkpoints([str(checkpoint)], str(tiny_eyes), tmp_path / "report", distances=NOTHING)
     report = (tmp_path / "report" / "report.md").read_text()

@@ -79,7 +79,9 @@ class Waits(TorchDispatchMode):
 @pytest.mark.parametrize(
     ("make", "shares"),
     [
-        (lambda: Pix2Vol(SHAPE, encoder="efficientnet_lite0"), (0.0, 1.0)),
+        pytest.param(
+            lambda: Pix2Vol(SHAPE, encoder="efficientnet_lite0"), (0.0, 1.0), marks=pytest.mark.slow
+        ),
         (lambda: Pix2Vol(SHAPE, encoder="own", position="rope"), (0.0,)),
         (lambda: VoxelGAN(SHAPE, channels=(8, 8, 16), n_layers=2), (1.0,)),
     ],

@@ -185,7 +185,15 @@ class Own(SurfaceModel):
         return [optimizer], [{"scheduler": schedule, "interval": "step"}]
 
 
-@pytest.mark.parametrize("kind", ["plain", "falling", "plateau", "cycle"])
+@pytest.mark.parametrize(
+    "kind",
+    [
+        "plain",
+        "falling",
+        pytest.param("plateau", marks=pytest.mark.slow),
+        pytest.param("cycle", marks=pytest.mark.slow),
+    ],
+)
 def test_schedules_of_ones_own_go_on_where_they_were(kind, tiny_eyes, tmp_path, recwarn):
     def model(rate):
         model = Own(SHAPE, encoder="own", surface_width=8, learning_rate=rate)

@@ -20,7 +20,9 @@ def model(tiny_checkpoint):
     return made.eval()
 
 
-@pytest.mark.parametrize("n_missing", [0, 1, N_DRAWS - 1, N_DRAWS])
+@pytest.mark.parametrize(
+    "n_missing", [1, N_DRAWS, *(pytest.param(n, marks=pytest.mark.slow) for n in (0, N_DRAWS - 1))]
+)
 def test_a_surface_that_is_missing_in_a_draw_has_no_interval(n_missing, model, monkeypatch):
     search = draws.find_surfaces
 

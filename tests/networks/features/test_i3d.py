@@ -55,7 +55,7 @@ def test_grey_is_repeated(i3d, videos):
         torch.testing.assert_close(grey[name], colour[name], rtol=1e-3, atol=1e-4)
 
 
-@pytest.mark.parametrize("grey", [False, True])
+@pytest.mark.parametrize("grey", [False, pytest.param(True, marks=pytest.mark.slow)])
 def test_knows_arm_wrestling(i3d, clip, grey):
     frames, labels = clip
     video = torch.tensor(frames).permute(3, 0, 1, 2)[None] / 255
@@ -83,6 +83,7 @@ def test_frames_in_another_order_are_another_video(i3d, videos):
     assert (one["logits"] - other["logits"]).abs().max() > 0.1
 
 
+@pytest.mark.slow
 def test_gradients_reach_the_video_and_not_the_network(i3d):
     video = torch.full((1, 1, 9, 224, 224), 0.5, requires_grad=True)
     i3d.features(video)["logits"][0, 7].backward()

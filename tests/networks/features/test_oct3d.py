@@ -9,6 +9,7 @@ from scipy import ndimage
 from fund2oct.networks.features.weight_files import read_tensors
 
 
+@pytest.mark.slow
 def test_equals_the_port(oct3d, oct3d_file):
     volume = ndimage.gaussian_filter(np.random.default_rng(0).random((6, 50, 40)), (0, 2, 2))
     volume = (volume - volume.min()) / np.ptp(volume)

@@ -26,6 +26,7 @@ def test_a_lone_photo_is_one_photo(tmp_path, monkeypatch):
     assert [path.name for path in expand_photos(tmp_path / "eye.png", out="out")] == ["eye.png"]
 
 
+@pytest.mark.usefixtures("plain_pictures")
 def test_predict_takes_one_photo_and_one_format(tiny_checkpoint, tmp_path):
     photo = tmp_path / "eye.png"
     Image.fromarray(simulate_eye(0, 0).fundus).save(photo)
