@@ -6,6 +6,7 @@ import glob
 import os
 import re
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from itertools import pairwise
 from pathlib import Path
@@ -17,7 +18,7 @@ from fund2oct.data.formats.images import picture_origin, read_slices
 from fund2oct.data.formats.naming import laterality_of, natural_order, plain_name
 from fund2oct.data.formats.nifti import read_nifti
 from fund2oct.data.formats.tiff import read_tiff
-from fund2oct.eye import Array, DataError
+from fund2oct.eye import Array, DataError, some_of
 from fund2oct.levels import Levels
 
 PICTURES = (".png", ".jpg", ".jpeg", ".bmp")
@@ -79,15 +80,15 @@ def stack_files(path: StackPath) -> list[Path]:
     """List the files that hold a volume.
 
     Args:
-        path: a file; a folder, of which every picture counts; a pattern such as ``"eye7/*.png"``; or a
-            sequence of files, which stay in their order.
+        path: a file; a folder, of which every picture counts, without a folder of pictures beside them; a
+            pattern such as ``"eye7/*.png"``; or a sequence of files, which stay in their order.
 
     Returns:
         The files; of a folder or a pattern in natural order, in which 2 comes before 10; of several folders
         those of the first one first.
 
     Raises:
-        DataError: if there are none, or the folder cannot be read.
+        DataError: if there are none, the folder cannot be read, or a folder of pictures lies beside pictures.
 
     Example:
         >>> for number in (10, 2, 1):
@@ -102,8 +103,7 @@ def stack_files(path: StackPath) -> list[Path]:
         if path.is_file():
             return [path]
         if path.is_dir():
-            found = [file for file in path.iterdir() if file.suffix.lower() in PICTURES + TIFF]
-            wanted = f"pictures ({', '.join(PICTURES)})"
+            found, wanted = _pictures_in(path), f"pictures ({', '.join(PICTURES)})"
         elif glob.has_magic(str(path)):
             found, wanted = [Path(name) for name in glob.glob(str(path))], "files"
         else:
@@ -158,6 +158,33 @@ def read_stack(path: StackPath, axes: str | None = None, flip: str = "") -> Stac
         stack = _file(files[0], axes or ("xzs" if first.endswith(_NIFTI) else "szx"))
     turned = np.flip(stack.volume, tuple("szx".index(letter) for letter in set(flip)))
     return replace(stack, volume=turned)
+
+
+def _pictures_in(folder: Path) -> list[Path]:
+    """The pictures of a folder; refuse one that may be an eye's photo beside the folder of its slices."""
+    there = [path for path in folder.iterdir() if not path.name.startswith(".")]
+    found = [path for path in there if path.suffix.lower() in PICTURES + TIFF]
+    others = [path for path in there if path.suffix.lower() not in PICTURES + TIFF]
+    folders = sorted(path.name for path in others if _shows_pictures(path))
+    if found and folders:
+        pictures = some_of(sorted(path.name for path in found))
+        raise DataError(
+            f"{folder}: expected slices, found pictures ({pictures}) beside folders of pictures "
+            f"({some_of(folders)}), as where a photo lies beside its slices; give the folder of the slices "
+            "alone, or name it, or a pattern, as the volume in a table (fund2oct import table), or move the "
+            "rest away"
+        )
+    return found
+
+
+def _shows_pictures(path: Path) -> bool:
+    """Whether it is a folder with pictures in it, as far as it can be read."""
+    with suppress(OSError):
+        return any(
+            file.suffix.lower() in PICTURES + TIFF and not file.name.startswith(".")
+            for file in path.iterdir()
+        )
+    return False
 
 
 def _file(file: Path, axes: str) -> Stack:

@@ -139,11 +139,12 @@ def test_axes_flips_and_numbers_that_are_missing(volume, tmp_path):
         Image.fromarray(frame).save(tmp_path / "frames" / f"{number}.png")
     np.testing.assert_array_equal(read_stack(tmp_path / "frames", "zsx").volume, volume)
     np.testing.assert_array_equal(read_stack(tmp_path / "frames", "zsx", "s").volume, volume[::-1])
+    (tmp_path / "slices").mkdir()
     for number in (7, 8, 10):
-        Image.fromarray(volume[0]).save(tmp_path / f"slice_{number}.png")
-    (tmp_path / "._slice_9.png").write_bytes(b"of a Mac")
-    assert read_stack(tmp_path / "slice_*.png").notes == ("slices are numbered 7 to 10 without 9",)
-    assert len(read_stack(tmp_path).volume) == 3
+        Image.fromarray(volume[0]).save(tmp_path / "slices" / f"slice_{number}.png")
+    (tmp_path / "slices" / "._slice_9.png").write_bytes(b"of a Mac")
+    assert read_stack(tmp_path / "slices" / "slice_*.png").notes == ("slices are numbered 7 to 10 without 9",)
+    assert len(read_stack(tmp_path / "slices").volume) == 3
 
 
 def pictures(folder, *names):
