@@ -28,6 +28,7 @@ SCANNERS = (".vol", ".e2e", ".fda", ".img", ".dcm")
 """Files of scanners, which are no stacks: `formats.scanners` reads them."""
 
 _ENDINGS = (".ome.tif", ".ome.tiff", *STACKS, *PICTURES, *SCANNERS)
+_SINGLE = "single B-scans are a row each of a table, the picture as its volume (fund2oct import table)"
 Spacing = tuple[float, float, float]
 StackPath = str | os.PathLike[str] | Sequence[str | os.PathLike[str]]
 
@@ -214,12 +215,17 @@ def _file(file: Path, axes: str) -> Stack:
 
 def _pictures(files: list[Path], axes: str) -> Stack:
     """Slices with one black and one white: the numbers stay as they are until all are there."""
-    bscans, levels = read_slices(files)
-    for file, bscan in zip(files, bscans, strict=True):
-        if bscan.shape != bscans[0].shape:
+    bscans: list[Array] = []
+    levels: Levels | None = None
+    # A folder may hold thousands of single B-scans: it ends at the first that differs.
+    for file, (bscan, stated) in zip(files, read_slices(files), strict=True):
+        if bscans and bscan.shape != bscans[0].shape:
             raise DataError(
-                f"{file}: expected {bscans[0].shape} pixels as in {files[0].name}, found {bscan.shape}"
+                f"{file}: expected {bscans[0].shape} pixels as in {files[0].name}, found {bscan.shape}; "
+                f"{_SINGLE}"
             )
+        bscans.append(bscan)
+        levels = stated
     volume = np.stack(bscans).transpose([axes.index(letter) for letter in "szx"])
     origin = max(picture_origin(file) for file in files)  # one that was not scanned tells it of all
     return Stack(volume, tuple(files), None, levels, _gap_notes(files), origin)
@@ -271,7 +277,7 @@ def _stranger_notes(files: list[Path]) -> tuple[str, ...]:
     # Notes are stored beside the eye, names of files are not.
     return (
         f"its {len(files)} pictures are not named as slices of one volume; if they are of several eyes, put "
-        "those of each into a folder of its own",
+        f"those of each into a folder of its own; {_SINGLE}",
     )
 
 

@@ -192,6 +192,7 @@ def test_pictures_that_are_not_named_as_slices_of_one_volume_are_noted(names, is
     for path in (folder, folder / "*.png"):
         notes = read_stack(path).notes
         assert ("are not named as slices of one volume" in " ".join(notes)) is is_noted
+        assert ("single B-scans are a row each of a table" in " ".join(notes)) is is_noted
     # Who lists the pictures knows what they are.
     assert read_stack([folder / name for name in files]).notes == ()
 
