@@ -133,7 +133,8 @@ def read_stack(path: StackPath, axes: str | None = None, flip: str = "") -> Stac
 
     Returns:
         The volume, its axes in the order ``(S, Z, X)``, with what its file tells of it. A note says where
-        pictures of a folder or a pattern are not named as slices of one volume.
+        pictures of a folder or a pattern are not named as slices of one volume, or listed ones lie in several
+        folders.
 
     Raises:
         DataError: if it cannot be read, is no volume, or its pictures are of both eyes, or a slice is there
@@ -153,8 +154,9 @@ def read_stack(path: StackPath, axes: str | None = None, flip: str = "") -> Stac
     if len(files) > 1 or first.endswith(PICTURES):
         _check_one_eye(files)
         stack = _pictures(files, axes or "szx")
-        if isinstance(path, (str, os.PathLike)):  # else somebody has said that they belong together
-            stack = replace(stack, notes=(*stack.notes, *_stranger_notes(files)))
+        is_listed = not isinstance(path, (str, os.PathLike))  # somebody has said that they belong together
+        notes = _folder_notes(files) if is_listed else _stranger_notes(files)
+        stack = replace(stack, notes=(*stack.notes, *notes))
     else:
         stack = _file(files[0], axes or ("xzs" if first.endswith(_NIFTI) else "szx"))
     turned = np.flip(stack.volume, tuple("szx".index(letter) for letter in set(flip)))
@@ -278,6 +280,17 @@ def _stranger_notes(files: list[Path]) -> tuple[str, ...]:
     return (
         f"its {len(files)} pictures are not named as slices of one volume; if they are of several eyes, put "
         f"those of each into a folder of its own; {_SINGLE}",
+    )
+
+
+def _folder_notes(files: list[Path]) -> tuple[str, ...]:
+    """What to say of pictures that somebody lists as one volume, but that may be of several visits."""
+    n_folders = len({file.parent for file in files})
+    if n_folders < 2:
+        return ()
+    return (
+        f"its {len(files)} pictures lie in {n_folders} folders; if these are visits of the eye, give each "
+        "visit a key of its own",
     )
 
 

@@ -287,6 +287,19 @@ def test_a_pattern_over_folders_has_its_slices_in_the_order_of_the_folders(folde
         np.testing.assert_array_equal(reader.read("e1").volume, volume)
 
 
+def test_bscans_of_one_key_in_several_folders_are_noted(folder):
+    """As where the key of a table is the patient: two visits became one volume."""
+    (folder / "slices_01L").rename(folder / "visit1")
+    (folder / "slices_03L").rename(folder / "visit2")
+    names = ("7", "visit1"), ("7", "visit2"), ("8", "slices_02R")
+    rows = [(key, f"{name}/b{n}.png", key) for key, name in names for n in range(6)]
+    table = write(folder / "eyes.csv", ("key", "bscan", "patient"), *rows)
+    report = import_table(table, folder / "eyes.h5", OPTIONS)
+    assert report.imported == ["7", "8"]
+    said = "its 12 pictures lie in 2 folders; if these are visits of the eye, give each visit a key of its "
+    assert [(key, note) for key, note in report.notes if "folders" in note] == [("7", f"{said}own")]
+
+
 def test_volumes_of_a_folder(folder, capsys):
     out = folder / "volumes.h5"
     (folder / "broken.tif").write_text("none")
