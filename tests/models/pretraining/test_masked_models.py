@@ -1,6 +1,7 @@
 """Pre-trainings: what they compare, and what a later training takes of them."""
 
 import math
+import re
 from functools import partial
 from types import SimpleNamespace
 
@@ -8,8 +9,9 @@ import numpy as np
 import pytest
 import torch
 from tiny_models import TINY_PIX2VOL, quick_trainer
+from torch.utils.data import DataLoader
 
-from fund2oct.data import FundusOCTDataModule
+from fund2oct.data import FundusOCTDataModule, FundusOCTDataset
 from fund2oct.models import CheckpointError, Pix2Vol, load_model
 from fund2oct.models.pretraining import MaskedPairs, MaskedPhotos, MaskedVolumes
 from fund2oct.models.pretraining.photos import hidden_photo_loss
@@ -80,6 +82,19 @@ def test_photos_alone_are_asked_for_where_there_are_pairs(tiny_eyes):
     trainer, data = quick_trainer(max_steps=1), FundusOCTDataModule(str(tiny_eyes), batch_size=2)
     with pytest.raises(ValueError, match=r"photos alone, .*set data\.init_args\.content=photos"):
         trainer.fit(MaskedPhotos("own"), datamodule=data)
+
+
+@pytest.mark.parametrize("shape", [(3, 32, 48), (6, 40, 48), (6, 32, 40)])
+@pytest.mark.parametrize("is_datamodule", [True, False])
+def test_volumes_of_another_shape_than_the_model_has_are_refused(is_datamodule, shape, tiny_eyes):
+    options = {"content": "volumes", "volume_shape": shape}
+    if is_datamodule:
+        given = {"datamodule": FundusOCTDataModule(str(tiny_eyes), batch_size=2, **options)}
+    else:
+        given = {"train_dataloaders": DataLoader(FundusOCTDataset(tiny_eyes, **options), 2)}
+    message = f"its shape is [6, 32, 48], but the data's volumes are {list(shape)} (slices, rows, A-scans)"
+    with pytest.raises(ValueError, match=re.escape(message)):
+        quick_trainer(max_steps=1, limit_val_batches=0).fit(MaskedVolumes(SHAPE), **given)
 
 
 def test_shares_at_the_edge_are_taken():
