@@ -8,10 +8,14 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 import torch
+from PIL import Image
 from tiny_models import TINY_PIX2VOL, quick_trainer
 from torch.utils.data import DataLoader
 
-from fund2oct.data import FundusOCTDataModule, FundusOCTDataset
+from fund2oct.data import DataError, EyeReader, FundusOCTDataModule, FundusOCTDataset
+from fund2oct.data.importing.assemble import ImportOptions
+from fund2oct.data.importing.table import import_table
+from fund2oct.data.preparing.scans import ScanOptions
 from fund2oct.models import CheckpointError, Pix2Vol, load_model
 from fund2oct.models.pretraining import MaskedPairs, MaskedPhotos, MaskedVolumes
 from fund2oct.models.pretraining.photos import hidden_photo_loss
@@ -271,18 +275,51 @@ TAKEN = {
 }  # fmt: skip
 
 
-def test_a_translation_begins_with_it_and_says_so(pretrained, tiny_eyes, caplog):
-    name, path, model, _, _ = pretrained
-    with caplog.at_level("INFO"):
-        later = begun(tiny_eyes, [path])
+def check_taken(later, model, beginnings, caplog):
+    """A later model began with all weights of a pre-trained one whose names begin so, and said it."""
     given, taken = model.state_dict(), later.state_dict()
-    wanted = {key for key in taken if key.startswith(TAKEN[name]) and not key.startswith("generator_ema")}
+    wanted = {key for key in taken if key.startswith(beginnings) and not key.startswith("generator_ema")}
     for key in wanted:
         source = key.replace("generator.", "generator_ema.module.", 1) if "generator" in key else key
         assert torch.equal(taken[key], given[source]), key
     n_ours = sum(key.startswith(("generator.", "discriminators.")) for key in taken)
     (line,) = [one.message for one in caplog.records if one.message.startswith("init_from")]
     assert f": {len(wanted)} of {n_ours} weights taken;" in line
+
+
+def test_a_translation_begins_with_it_and_says_so(pretrained, tiny_eyes, caplog):
+    name, path, model, _, _ = pretrained
+    with caplog.at_level("INFO"):
+        later = begun(tiny_eyes, [path])
+    check_taken(later, model, TAKEN[name], caplog)
+
+
+def test_single_bscans_are_a_start_for_a_translation_of_six_slices(tiny_eyes, tmp_path, caplog):
+    """The way of the page on pre-trainings: a picture a row, a volume of one slice each, weights for six."""
+    with EyeReader(tiny_eyes) as reader:
+        eyes = [reader.read(key) for key in reader.keys[:8]]
+    rows = ["volume,patient,diagnosis"]
+    for number, eye in enumerate(eyes):
+        Image.fromarray(eye.volume[number % 6]).save(tmp_path / f"amd_{number}.png")
+        rows.append(f"amd_{number}.png,p{number},AMD")
+    (tmp_path / "octdl.csv").write_text("\n".join(rows))
+    _, z_mm, x_mm = eyes[0].spacing_mm
+    file, options = tmp_path / "octdl.h5", ImportOptions(ScanOptions((math.nan, z_mm, x_mm)))
+    assert len(import_table(tmp_path / "octdl.csv", file, options).imported) == 8
+    lines = [f"data.init_args.path={file}", "data.init_args.batch_size=2", "trainer.accelerator=cpu"]
+    _, _, data = build("pretrain_volumes", lines)
+    with pytest.raises(DataError, match=r"of at most 1 slice: .*\.shape=\[1,80,112\]$"):
+        data.prepare_data()
+    lines += [f"model.init_args.{each}" for each in SMALL["volumes"][1:]]
+    lines += ["data.init_args.volume_shape=[1,32,48]", "model.init_args.shape=[1,32,48]"]
+    _, model, data = build("pretrain_volumes", lines)
+    trainer = quick_trainer(max_epochs=1, limit_train_batches=2, limit_val_batches=1)
+    trainer.fit(model, datamodule=data)
+    assert data.shape == model.shape == (1, 32, 48) and trainer.global_step == 2
+    trainer.save_checkpoint(tmp_path / "last.ckpt")
+    with caplog.at_level("INFO"):
+        later = begun(tiny_eyes, [tmp_path / "last.ckpt"])
+    check_taken(later, model, TAKEN["volumes"], caplog)
 
 
 def test_no_translation_is_judged_by_eyes_of_its_pretraining(pretrained, tiny_eyes):
