@@ -305,5 +305,8 @@ def _numpy(file: Path) -> Array:
             return loaded
         with loaded:
             if len(loaded.files) != 1 and "volume" not in loaded.files:
-                raise DataError(f"{file}: expected one array, or one named 'volume', found {loaded.files}")
+                raise DataError(
+                    f"{file}: expected one array, or one named 'volume', found {', '.join(loaded.files)}; "
+                    "save the volume alone as .npy"
+                )
             return np.asarray(loaded["volume" if "volume" in loaded.files else loaded.files[0]])

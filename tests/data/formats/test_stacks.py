@@ -200,6 +200,8 @@ def test_pictures_that_are_not_named_as_slices_of_one_volume_are_noted(names, is
 def _write(path, what):
     if isinstance(what, np.ndarray):
         np.save(path, what)
+    elif isinstance(what, dict):
+        np.savez(path, **what)
     elif what == "pickle":
         path.write_bytes(pickle.dumps([1]))
     else:
@@ -212,6 +214,7 @@ def _write(path, what):
         ("absent.tif", None, "absent.tif: no such file or folder"),
         ("a.npy", "pickle", "a.npy: cannot be read as an array of numbers"),
         ("a.npz", "text", "a.npz: cannot be read as an array of numbers"),
+        ("a.npz", {"scan": 1, "age": 2}, "named .volume., found scan, age; save the volume alone as .npy"),
         ("a.tif", "text", "a.tif: cannot be read as a volume"),
         ("a.nii", "text", "a.nii: cannot be read as a volume"),
         ("a.doc", "text", r"a.doc: expected .tif, .*or a folder of pictures"),
