@@ -290,13 +290,13 @@ def _on_disk(path: Path, names: Iterable[str]) -> Iterator[Path]:
 
 def _read_bscans(paths: Sequence[Path]) -> list[Array]:
     """Slices as bytes, all by one black and white."""
-    bscans, stated = read_slices(paths)
+    bscans, stated = zip(*read_slices(paths), strict=True)
     for path, bscan in zip(paths, bscans, strict=True):
         # NaN would pass for black.
         if bscan.dtype.kind == "f" and not np.isfinite(bscan).all():
             raise DataError(f"{path}: expected finite intensities, found NaN or infinity")
     try:
-        levels = stated or find_levels(np.concatenate([bscan.ravel() for bscan in bscans]))
+        levels = stated[0] or find_levels(np.concatenate([bscan.ravel() for bscan in bscans]))
     except DataError as error:
         raise DataError(f"{paths[0]} and the eye's other slices: {error}; save them with 8 bits") from error
     return [to_bytes(bscan, levels) for bscan in bscans]

@@ -19,7 +19,7 @@ from fund2oct.geometry import Placement
 from fund2oct.metrics.validation import ValidationMetrics
 from fund2oct.models.batch import Batch, Fake, Losses, prepare_batch
 from fund2oct.models.predicting.generate import predict
-from fund2oct.models.task import TASK_KEY, tells
+from fund2oct.models.task import TASK_KEY, check_shape, tells
 from fund2oct.models.training.beginning import check_same_weights, start_from
 from fund2oct.models.training.finite import NotFiniteError, advice, first_not_finite
 from fund2oct.models.training.going_on import eyes_of_a_step
@@ -307,9 +307,10 @@ class VolumeModel(KnowingModule):
         data = getattr(self.trainer, "datamodule", None)
         if not tells(data):
             return  # its loaders are asked when the training begins
-        # Photos alone, or unpaired, are no translation yet.
-        pairs = getattr(data, "content", "pairs") == "pairs"
-        if pairs and (stage == "fit" or self.task is None):
+        pairs = getattr(data, "content", "pairs") == "pairs"  # photos alone, or unpaired, are no translation
+        if not pairs:
+            check_shape(data, self.shape)
+        elif stage == "fit" or self.task is None:
             self.learn_task(data)
         if stage == "fit":
             self.remember(self.task if pairs else data)

@@ -90,6 +90,31 @@ def eyes_of(about: Any, vals: Sequence[Any] = ()) -> SeenEyes | None:
     return seen_by(about, vals) if hasattr(about, "seen") else None
 
 
+def check_shape(data: Any, shape: tuple[int, int, int]) -> None:
+    """Refuse data whose volumes are of another shape than a model's.
+
+    Args:
+        data: a datamodule, or the dataset to train on. Where it has photos alone, or photos and volumes
+            unpaired, or does not tell a shape, there is nothing to compare.
+        shape: numbers of slices, rows and A-scans ``(S, Z, X)`` of the model's volumes, 0 where it has none.
+
+    Raises:
+        ValueError: if the two differ.
+    """
+    if getattr(data, "content", "pairs") not in ("pairs", "volumes") or not hasattr(data, "shape"):
+        return
+    found, own = list(data.shape), list(shape)
+    if not any(own):
+        raise ValueError(
+            "model: it learns from photos alone, and the data give volumes; set data.init_args.content=photos"
+        )
+    if found != own:
+        raise ValueError(
+            f"model: its shape is {own}, but the data's volumes are {found} (slices, rows, A-scans); "
+            f"set model.init_args.shape={found}, or data.init_args.volume_shape={own} to resize them"
+        )
+
+
 def _check_others(told: Conditions, data: Any, vals: Sequence[Any], path: str) -> None:
     """Refuse eyes to validate or to test on that would end the training, or cost its report, much later."""
     if hasattr(data, "metadata_of_others"):
@@ -174,17 +199,7 @@ class Task:
                 "them to be used without its data, see fund2oct.models.TrainingData; or set model.task "
                 "before the training"
             )
-        if not any(shape):  # of a model that has no volumes
-            raise ValueError(
-                "model: it learns from photos alone, and the data are pairs of photo and volume; set "
-                "data.init_args.content=photos"
-            )
-        if tuple(data.shape) != shape:
-            found, own = list(data.shape), list(shape)
-            raise ValueError(
-                f"model: its shape is {own}, but the data's volumes are {found} (slices, rows, A-scans); "
-                f"set model.init_args.shape={found}, or data.init_args.volume_shape={own} to resize them"
-            )
+        check_shape(data, shape)
         s, z, x = data.spacing_mm
         if not (0 < z < math.inf and 0 < x < math.inf):
             raise ValueError(

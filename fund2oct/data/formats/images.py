@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -126,13 +126,13 @@ def read_slice(path: str | os.PathLike[str]) -> tuple[Array, Levels | None]:
     return (read_grey(path), None) if values.dtype.itemsize == 1 else (grey_of_colours(values), levels)
 
 
-def read_slices(paths: Sequence[Path]) -> tuple[list[Array], Levels | None]:
-    """Read the B-scans of one volume, whose numbers have to mean the same in all of them.
+def read_slices(paths: Sequence[Path]) -> Iterator[tuple[Array, Levels | None]]:
+    """Read the B-scans of one volume one by one, whose numbers have to mean the same in all of them.
 
     Args:
         paths: their picture files, as :func:`read_slice`.
 
-    Returns:
+    Yields:
         Grey numbers of each, and the numbers that are black and white in all, where the files tell them.
 
     Raises:
@@ -141,18 +141,19 @@ def read_slices(paths: Sequence[Path]) -> tuple[list[Array], Levels | None]:
     Example:
         >>> Image.new("L", (48, 32)).save("slice_0.png")
         >>> Image.new("L", (48, 32)).save("slice_1.png")
-        >>> bscans, levels = read_slices([Path("slice_0.png"), Path("slice_1.png")])
-        >>> len(bscans), bscans[0].shape, levels
-        (2, (32, 48), None)
+        >>> [bscan.shape for bscan, levels in read_slices([Path("slice_0.png"), Path("slice_1.png")])]
+        [(32, 48), (32, 48)]
     """
-    bscans, levels = zip(*map(read_slice, paths), strict=True)
-    for path, bscan, stated in zip(paths, bscans, levels, strict=True):
-        if (bscan.dtype, stated) != (bscans[0].dtype, levels[0]):
+    first: tuple[Any, Levels | None] | None = None
+    for path in paths:
+        bscan, levels = read_slice(path)
+        first = first or (bscan.dtype, levels)
+        if (bscan.dtype, levels) != first:
             raise DataError(
-                f"{path}: expected {bscans[0].dtype} as in {paths[0].name}, found {bscan.dtype}, or black "
+                f"{path}: expected {first[0]} as in {paths[0].name}, found {bscan.dtype}, or black "
                 "and white the other way round; save all slices alike"
             )
-    return list(bscans), levels[0]
+        yield bscan, levels
 
 
 def picture_origin(path: str | os.PathLike[str]) -> str:

@@ -6,6 +6,7 @@ import glob
 import os
 import re
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from itertools import pairwise
 from pathlib import Path
@@ -17,7 +18,7 @@ from fund2oct.data.formats.images import picture_origin, read_slices
 from fund2oct.data.formats.naming import laterality_of, natural_order, plain_name
 from fund2oct.data.formats.nifti import read_nifti
 from fund2oct.data.formats.tiff import read_tiff
-from fund2oct.eye import Array, DataError
+from fund2oct.eye import Array, DataError, some_of
 from fund2oct.levels import Levels
 
 PICTURES = (".png", ".jpg", ".jpeg", ".bmp")
@@ -27,6 +28,7 @@ SCANNERS = (".vol", ".e2e", ".fda", ".img", ".dcm")
 """Files of scanners, which are no stacks: `formats.scanners` reads them."""
 
 _ENDINGS = (".ome.tif", ".ome.tiff", *STACKS, *PICTURES, *SCANNERS)
+_SINGLE = "single B-scans are a row each of a table, the picture as its volume (fund2oct import table)"
 Spacing = tuple[float, float, float]
 StackPath = str | os.PathLike[str] | Sequence[str | os.PathLike[str]]
 
@@ -79,15 +81,15 @@ def stack_files(path: StackPath) -> list[Path]:
     """List the files that hold a volume.
 
     Args:
-        path: a file; a folder, of which every picture counts; a pattern such as ``"eye7/*.png"``; or a
-            sequence of files, which stay in their order.
+        path: a file; a folder, of which every picture counts, without a folder of pictures beside them; a
+            pattern such as ``"eye7/*.png"``; or a sequence of files, which stay in their order.
 
     Returns:
         The files; of a folder or a pattern in natural order, in which 2 comes before 10; of several folders
         those of the first one first.
 
     Raises:
-        DataError: if there are none, or the folder cannot be read.
+        DataError: if there are none, the folder cannot be read, or a folder of pictures lies beside pictures.
 
     Example:
         >>> for number in (10, 2, 1):
@@ -102,8 +104,7 @@ def stack_files(path: StackPath) -> list[Path]:
         if path.is_file():
             return [path]
         if path.is_dir():
-            found = [file for file in path.iterdir() if file.suffix.lower() in PICTURES + TIFF]
-            wanted = f"pictures ({', '.join(PICTURES)})"
+            found, wanted = _pictures_in(path), f"pictures ({', '.join(PICTURES)})"
         elif glob.has_magic(str(path)):
             found, wanted = [Path(name) for name in glob.glob(str(path))], "files"
         else:
@@ -132,7 +133,8 @@ def read_stack(path: StackPath, axes: str | None = None, flip: str = "") -> Stac
 
     Returns:
         The volume, its axes in the order ``(S, Z, X)``, with what its file tells of it. A note says where
-        pictures of a folder or a pattern are not named as slices of one volume.
+        pictures of a folder or a pattern are not named as slices of one volume, or listed ones lie in several
+        folders.
 
     Raises:
         DataError: if it cannot be read, is no volume, or its pictures are of both eyes, or a slice is there
@@ -152,12 +154,40 @@ def read_stack(path: StackPath, axes: str | None = None, flip: str = "") -> Stac
     if len(files) > 1 or first.endswith(PICTURES):
         _check_one_eye(files)
         stack = _pictures(files, axes or "szx")
-        if isinstance(path, (str, os.PathLike)):  # else somebody has said that they belong together
-            stack = replace(stack, notes=(*stack.notes, *_stranger_notes(files)))
+        is_listed = not isinstance(path, (str, os.PathLike))  # somebody has said that they belong together
+        notes = _folder_notes(files) if is_listed else _stranger_notes(files)
+        stack = replace(stack, notes=(*stack.notes, *notes))
     else:
         stack = _file(files[0], axes or ("xzs" if first.endswith(_NIFTI) else "szx"))
     turned = np.flip(stack.volume, tuple("szx".index(letter) for letter in set(flip)))
     return replace(stack, volume=turned)
+
+
+def _pictures_in(folder: Path) -> list[Path]:
+    """The pictures of a folder; refuse one that may be an eye's photo beside the folder of its slices."""
+    there = [path for path in folder.iterdir() if not path.name.startswith(".")]
+    found = [path for path in there if path.suffix.lower() in PICTURES + TIFF]
+    others = [path for path in there if path.suffix.lower() not in PICTURES + TIFF]
+    folders = sorted(path.name for path in others if _shows_pictures(path))
+    if found and folders:
+        pictures = some_of(sorted(path.name for path in found))
+        raise DataError(
+            f"{folder}: expected slices, found pictures ({pictures}) beside folders of pictures "
+            f"({some_of(folders)}), as where a photo lies beside its slices; give the folder of the slices "
+            "alone, or name it, or a pattern, as the volume in a table (fund2oct import table), or move the "
+            "rest away"
+        )
+    return found
+
+
+def _shows_pictures(path: Path) -> bool:
+    """Whether it is a folder with pictures in it, as far as it can be read."""
+    with suppress(OSError):
+        return any(
+            file.suffix.lower() in PICTURES + TIFF and not file.name.startswith(".")
+            for file in path.iterdir()
+        )
+    return False
 
 
 def _file(file: Path, axes: str) -> Stack:
@@ -187,12 +217,17 @@ def _file(file: Path, axes: str) -> Stack:
 
 def _pictures(files: list[Path], axes: str) -> Stack:
     """Slices with one black and one white: the numbers stay as they are until all are there."""
-    bscans, levels = read_slices(files)
-    for file, bscan in zip(files, bscans, strict=True):
-        if bscan.shape != bscans[0].shape:
+    bscans: list[Array] = []
+    levels: Levels | None = None
+    # A folder may hold thousands of single B-scans: it ends at the first that differs.
+    for file, (bscan, stated) in zip(files, read_slices(files), strict=True):
+        if bscans and bscan.shape != bscans[0].shape:
             raise DataError(
-                f"{file}: expected {bscans[0].shape} pixels as in {files[0].name}, found {bscan.shape}"
+                f"{file}: expected {bscans[0].shape} pixels as in {files[0].name}, found {bscan.shape}; "
+                f"{_SINGLE}"
             )
+        bscans.append(bscan)
+        levels = stated
     volume = np.stack(bscans).transpose([axes.index(letter) for letter in "szx"])
     origin = max(picture_origin(file) for file in files)  # one that was not scanned tells it of all
     return Stack(volume, tuple(files), None, levels, _gap_notes(files), origin)
@@ -244,7 +279,18 @@ def _stranger_notes(files: list[Path]) -> tuple[str, ...]:
     # Notes are stored beside the eye, names of files are not.
     return (
         f"its {len(files)} pictures are not named as slices of one volume; if they are of several eyes, put "
-        "those of each into a folder of its own",
+        f"those of each into a folder of its own; {_SINGLE}",
+    )
+
+
+def _folder_notes(files: list[Path]) -> tuple[str, ...]:
+    """What to say of pictures that somebody lists as one volume, but that may be of several visits."""
+    n_folders = len({file.parent for file in files})
+    if n_folders < 2:
+        return ()
+    return (
+        f"its {len(files)} pictures lie in {n_folders} folders; if these are visits of the eye, give each "
+        "visit a key of its own",
     )
 
 
@@ -259,5 +305,8 @@ def _numpy(file: Path) -> Array:
             return loaded
         with loaded:
             if len(loaded.files) != 1 and "volume" not in loaded.files:
-                raise DataError(f"{file}: expected one array, or one named 'volume', found {loaded.files}")
+                raise DataError(
+                    f"{file}: expected one array, or one named 'volume', found {', '.join(loaded.files)}; "
+                    "save the volume alone as .npy"
+                )
             return np.asarray(loaded["volume" if "volume" in loaded.files else loaded.files[0]])

@@ -10,7 +10,7 @@ from functools import partial
 from pathlib import Path
 from typing import NoReturn
 
-from fund2oct.data.formats.naming import laterality_of, side_of
+from fund2oct.data.formats.naming import laterality_of, plain_name, side_of
 from fund2oct.data.formats.scanners.known import files_beside, format_of, is_scanners_file
 from fund2oct.data.formats.stacks import PICTURES, STACKS
 from fund2oct.data.importing.assemble import ImportOptions, make_eye, read_files
@@ -141,7 +141,10 @@ def _candidate(folder: Path, eye: EyeRow, options: ImportOptions, no_lines: str)
     for name, file in eye.masks.items():
         masks[name], note = find_file(folder, file)
         notes += [note] if note else []
-    files = ([photo] if photo else []) + [*masks.values()] + (files_of(volume) if volume else [])
+    of_volume = files_of(volume) if volume else []
+    if photo:
+        _check_no_photo(photo, of_volume)
+    files = [*([photo] if photo else []), *masks.values(), *of_volume]
     scanned = _scanners_file(volume)
     if masks and photo is None and scanned is None:
         raise _no_photo(masks)
@@ -158,6 +161,16 @@ def _candidate(folder: Path, eye: EyeRow, options: ImportOptions, no_lines: str)
         read = partial(_read_scanned, eye, for_scanners(options), photo, scanned, masks, tuple(notes))
     # Which row it stands in decides nothing.
     return Candidate(eye.label, read, fingerprint_of(files, replace(eye, where=""), options), eye.name)
+
+
+def _check_no_photo(photo: Path, of_volume: Sequence[Path]) -> None:
+    """Refuse a volume that holds the row's own photo, as a folder does that is named one level too high."""
+    alike = [file for file in of_volume if plain_name(file.name) == plain_name(photo.name)]
+    if any(file.samefile(photo) for file in alike):
+        raise DataError(
+            f"volume: expected B-scans, found the photo of this row among them, {photo.name}; name the "
+            "B-scans alone: their folder, or a pattern, as in eye7/oct_*.png"
+        )
 
 
 def _no_photo(masks: Mapping[str, Path]) -> DataError:

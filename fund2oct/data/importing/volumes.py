@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from contextlib import suppress
 from functools import partial
 from pathlib import Path
 
@@ -83,24 +84,26 @@ def _find_volumes(source: Path, out: Path) -> tuple[list[Path], list[str], list[
     if not source.is_dir():
         raise DataError(f"{source}: no such file or folder")
     own = {out.absolute(), out.with_suffix(".import.csv").absolute()}
-    beside = [
-        path for path in source.iterdir() if not path.name.startswith(".") and path.absolute() not in own
-    ]
     if _is_volume(source):
-        return [source], sorted(path.name for path in set(beside) - set(stack_files(source))), []
+        slices = stack_files(source)
+        return [source], sorted(path.name for path in _there(source, own) - set(slices)), []
     found: list[Path] = []
     passed_over: list[str] = []
     closed: list[tuple[str, str]] = []
-    for path in sorted(beside, key=natural_order):
+    for path in sorted(_there(source, own), key=natural_order):
         try:
             is_volume = _is_volume(path) if path.is_dir() else path.name.lower().endswith(STACKS)
         except OSError as error:
             closed.append((path.name, f"cannot be read: {error.strerror}"))
             continue
-        if is_volume:
-            found.append(path)
-        else:
+        if not is_volume:
             passed_over.append(path.name)
+            continue
+        found.append(path)
+        if path.is_dir():
+            with suppress(DataError):  # said when the volume is read
+                beside = _there(path, own) - set(stack_files(path))
+                passed_over += [f"{path.name}/{other.name}" for other in beside]
     if not found:
         there = sorted([*passed_over, *(f"{name} ({why})" for name, why in closed)])
         others = f"; passed over {some(there)}" if there else ""
@@ -109,6 +112,11 @@ def _find_volumes(source: Path, out: Path) -> tuple[list[Path], list[str], list[
             f"{others}"
         )
     return found, sorted(passed_over), closed
+
+
+def _there(folder: Path, own: set[Path]) -> set[Path]:
+    """What lies in a folder, without what is hidden and what this very import makes."""
+    return {path for path in folder.iterdir() if not path.name.startswith(".") and path.absolute() not in own}
 
 
 def _is_volume(folder: Path) -> bool:

@@ -95,15 +95,24 @@ def usable_eyes(
     usable = np.all([index.has(name) for name in needed], axis=0)
     if not usable.all():
         notes.append(f"{name}: {(~usable).sum()} eyes without {what} are left out")
+    advice = ""
     if shape is not None and "volume" in needed:
-        short = usable & (index.shapes["volume"][:, 0] < shape[0])
+        n_slices = index.shapes["volume"][:, 0]
+        short = usable & (n_slices < shape[0])
         if short.any():
             notes.append(f"{name}: {short.sum()} eyes of fewer than {shape[0]} slices are left out")
+            most = int(n_slices[short].max())
+            fitting = f"[{','.join(map(str, (most, *shape[1:])))}]"
+            advice = (
+                f"; {short.sum()} of them have volumes, of at most {most} slice{'s' * (most > 1)}: a "
+                f"training takes these with data.init_args.volume_shape={fitting} and "
+                f"model.init_args.shape={fitting}"
+            )
         usable &= ~short
     if not usable.any():
         wanted = " and ".join(f"a {name}" for name in needed).replace("fundus", "photo")
         wanted += f" of at least {shape[0]} slices" if shape is not None and "volume" in needed else ""
-        raise DataError(f"{name}: expected eyes with {wanted}, found none in {len(index)}")
+        raise DataError(f"{name}: expected eyes with {wanted}, found none in {len(index)}{advice}")
     return usable, notes
 
 

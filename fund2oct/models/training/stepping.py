@@ -15,7 +15,7 @@ from torch import nn
 
 from fund2oct.data.loading.split import SeenEyes
 from fund2oct.models.batch import Losses
-from fund2oct.models.task import TASK_KEY, Task, eyes_of, lacking, tells
+from fund2oct.models.task import TASK_KEY, Task, check_shape, eyes_of, lacking, tells
 from fund2oct.models.training.beginning import Beginning, resumed, seen_in, seen_since
 from fund2oct.models.training.finite import FiniteWatch, NotFiniteError, advice
 from fund2oct.models.training.going_on import (
@@ -174,7 +174,8 @@ class SteppingModule(pl.LightningModule):
         """Learn of the datasets of loaders what no datamodule told; a training that goes on compares it.
 
         Raises:
-            ValueError: if too little is known of the data, or they are others than those of the checkpoint.
+            ValueError: if too little is known of the data, their volumes are of another shape than the
+                model's, or they are others than those of the checkpoint.
         """
         checkpoint, self._goes_on_from = self._goes_on_from, None
         stored, seen = self.task, self.seen_eyes
@@ -182,9 +183,11 @@ class SteppingModule(pl.LightningModule):
         # Photos alone, or volumes alone, are no translation.
         pairs = getattr(train, "content", "pairs") == "pairs"
         missing = lacking(train) if pairs else []
-        if pairs and (stored is None or not missing):
+        if not pairs:
+            check_shape(train, self.shape)
+        elif stored is None or not missing:
             self.learn_task((train, *vals))
-        elif missing and seen and checkpoint is None:
+        elif seen and checkpoint is None:
             rank_zero_warn(
                 f"the training loader's dataset, a {type(train).__name__}, lacks {', '.join(missing)}: the "
                 "model keeps the task of its earlier training. Where the eyes are others, its checkpoints do "

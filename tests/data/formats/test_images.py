@@ -9,7 +9,8 @@ from PIL import Image, ImageOps, features
 
 from fund2oct.data import DataError
 from fund2oct.data.formats import images
-from fund2oct.data.formats.images import read_grey, read_rgb, resize
+from fund2oct.data.formats.images import read_grey, read_rgb, read_slice, resize
+from fund2oct.data.formats.stacks import read_stack
 
 
 @pytest.fixture
@@ -193,3 +194,28 @@ def test_a_number_of_a_decoder_is_no_depth_of_colours(tmp_path, monkeypatch):
     wide = np.random.default_rng(0).integers(0, 255, (4, 720, 3), np.uint8)  # 2160 bytes a row
     Image.fromarray(wide).save(tmp_path / "a.bmp")
     np.testing.assert_array_equal(read_rgb(tmp_path / "a.bmp"), wide)
+
+
+@pytest.mark.parametrize(
+    ("second", "message"),
+    [
+        (np.zeros((4, 6), np.uint8), r"expected \(4, 5\) pixels as in 1\.png, found .*; single B-scans"),
+        (np.zeros((4, 5), np.uint16), r"expected uint8 as in 1\.png, found uint16"),
+    ],
+    ids=["another size", "another type"],
+)
+def test_slices_are_read_up_to_the_first_that_differs(second, message, tmp_path, monkeypatch):
+    """A folder of thousands of single B-scans is told as one before all are in the memory."""
+    for number in (1, 3, 4, 5):
+        Image.new("L", (5, 4)).save(tmp_path / f"{number}.png")
+    Image.fromarray(second).save(tmp_path / "2.png")
+    opened = []
+
+    def noted(path):
+        opened.append(path.name)
+        return read_slice(path)
+
+    monkeypatch.setattr(images, "read_slice", noted)
+    with pytest.raises(DataError, match=rf"2\.png: {message}"):
+        read_stack(tmp_path)
+    assert opened == ["1.png", "2.png"]

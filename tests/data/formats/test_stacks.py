@@ -139,11 +139,12 @@ def test_axes_flips_and_numbers_that_are_missing(volume, tmp_path):
         Image.fromarray(frame).save(tmp_path / "frames" / f"{number}.png")
     np.testing.assert_array_equal(read_stack(tmp_path / "frames", "zsx").volume, volume)
     np.testing.assert_array_equal(read_stack(tmp_path / "frames", "zsx", "s").volume, volume[::-1])
+    (tmp_path / "slices").mkdir()
     for number in (7, 8, 10):
-        Image.fromarray(volume[0]).save(tmp_path / f"slice_{number}.png")
-    (tmp_path / "._slice_9.png").write_bytes(b"of a Mac")
-    assert read_stack(tmp_path / "slice_*.png").notes == ("slices are numbered 7 to 10 without 9",)
-    assert len(read_stack(tmp_path).volume) == 3
+        Image.fromarray(volume[0]).save(tmp_path / "slices" / f"slice_{number}.png")
+    (tmp_path / "slices" / "._slice_9.png").write_bytes(b"of a Mac")
+    assert read_stack(tmp_path / "slices" / "slice_*.png").notes == ("slices are numbered 7 to 10 without 9",)
+    assert len(read_stack(tmp_path / "slices").volume) == 3
 
 
 def pictures(folder, *names):
@@ -191,6 +192,7 @@ def test_pictures_that_are_not_named_as_slices_of_one_volume_are_noted(names, is
     for path in (folder, folder / "*.png"):
         notes = read_stack(path).notes
         assert ("are not named as slices of one volume" in " ".join(notes)) is is_noted
+        assert ("single B-scans are a row each of a table" in " ".join(notes)) is is_noted
     # Who lists the pictures knows what they are.
     assert read_stack([folder / name for name in files]).notes == ()
 
@@ -198,6 +200,8 @@ def test_pictures_that_are_not_named_as_slices_of_one_volume_are_noted(names, is
 def _write(path, what):
     if isinstance(what, np.ndarray):
         np.save(path, what)
+    elif isinstance(what, dict):
+        np.savez(path, **what)
     elif what == "pickle":
         path.write_bytes(pickle.dumps([1]))
     else:
@@ -210,6 +214,7 @@ def _write(path, what):
         ("absent.tif", None, "absent.tif: no such file or folder"),
         ("a.npy", "pickle", "a.npy: cannot be read as an array of numbers"),
         ("a.npz", "text", "a.npz: cannot be read as an array of numbers"),
+        ("a.npz", {"scan": 1, "age": 2}, "named .volume., found scan, age; save the volume alone as .npy"),
         ("a.tif", "text", "a.tif: cannot be read as a volume"),
         ("a.nii", "text", "a.nii: cannot be read as a volume"),
         ("a.doc", "text", r"a.doc: expected .tif, .*or a folder of pictures"),

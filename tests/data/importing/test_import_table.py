@@ -184,6 +184,36 @@ def test_a_row_that_cannot_be_read_is_named_and_the_others_imported(row, message
     assert re.search(message, reason), reason
 
 
+@pytest.mark.parametrize("volume", ["0001", "0001/*.png", "0001/oct.png | 0001/CFP.PNG"])
+def test_a_volume_that_holds_the_photo_of_its_row_is_refused(volume, folder):
+    """A folder one level too high, or one in which photo and B-scan lie side by side."""
+    (folder / "0001").mkdir()
+    (folder / "photo_01L.png").rename(folder / "0001" / "cfp.png")
+    (folder / "slices_01L" / "b0.png").rename(folder / "0001" / "oct.png")
+    head, sound = ("photo", "volume", "patient"), ("photo_02R.png", "slices_02R", "p2")
+    table = write(folder / "eyes.csv", head, sound, ("0001/cfp.png", volume, "p1"))
+    report = import_table(table, folder / "eyes.h5", OPTIONS)
+    assert report.imported == ["photo_02R"]
+    [(name, reason)] = report.skipped
+    assert name == "row 3: 0001/cfp.png"
+    assert reason.startswith("volume: expected B-scans, found the photo of this row among them, cfp.png;")
+    write(table, head, sound, ("0001/cfp.png", "0001/oct.png", "p1"))
+    report = import_table(table, folder / "eyes.h5", OPTIONS, overwrite=True)
+    assert report.imported == ["photo_02R", "cfp"] and not report.skipped
+
+
+def test_a_photo_beside_the_folder_of_its_slices_is_no_volume_of_a_table(folder):
+    (folder / "in").mkdir()
+    (folder / "slices_01L").rename(folder / "in" / "0001")
+    (folder / "photo_01L.png").rename(folder / "in" / "0001.png")
+    rows = ("in", "p1"), ("in/0001", "p1"), ("slices_02R", "p2")
+    table = write(folder / "eyes.csv", ("volume", "patient"), *rows)
+    report = import_table(table, folder / "eyes.h5", OPTIONS)
+    assert report.imported == ["0001", "slices_02R"]
+    [(name, reason)] = report.skipped
+    assert name == "row 2: in" and "found pictures (0001.png) beside folders of pictures (0001)" in reason
+
+
 def test_a_folder_of_slices_that_cannot_be_read_costs_its_eye_alone(folder, close_folder):
     close_folder("slices_01L")
     rows = ("photo_01L.png", "slices_01L", "p1"), ("photo_02R.png", "slices_02R", "p2")
@@ -255,6 +285,19 @@ def test_a_pattern_over_folders_has_its_slices_in_the_order_of_the_folders(folde
     import_table(table, folder / "eyes.h5", OPTIONS)
     with EyeReader(folder / "eyes.h5") as reader:
         np.testing.assert_array_equal(reader.read("e1").volume, volume)
+
+
+def test_bscans_of_one_key_in_several_folders_are_noted(folder):
+    """As where the key of a table is the patient: two visits became one volume."""
+    (folder / "slices_01L").rename(folder / "visit1")
+    (folder / "slices_03L").rename(folder / "visit2")
+    names = ("7", "visit1"), ("7", "visit2"), ("8", "slices_02R")
+    rows = [(key, f"{name}/b{n}.png", key) for key, name in names for n in range(6)]
+    table = write(folder / "eyes.csv", ("key", "bscan", "patient"), *rows)
+    report = import_table(table, folder / "eyes.h5", OPTIONS)
+    assert report.imported == ["7", "8"]
+    said = "its 12 pictures lie in 2 folders; if these are visits of the eye, give each visit a key of its "
+    assert [(key, note) for key, note in report.notes if "folders" in note] == [("7", f"{said}own")]
 
 
 def test_volumes_of_a_folder(folder, capsys):

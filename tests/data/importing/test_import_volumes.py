@@ -96,3 +96,32 @@ def test_a_folder_that_cannot_be_read_is_left_out_and_named(tmp_path, close_fold
         (source / f"{name}.npy").unlink()
     with pytest.raises(DataError, match=r"found none; passed over lost\+found \(cannot be read"):
         import_volumes(source, tmp_path / "none.h5", options)
+
+
+def slices(folder, n_slices=3):
+    folder.mkdir(parents=True)
+    for number in range(n_slices):
+        bscan = np.random.default_rng(number).integers(0, 250, (24, 40), np.uint8)
+        Image.fromarray(bscan).save(folder / f"{number}_image.png")
+    return folder
+
+
+def test_a_photo_beside_the_folder_of_its_slices_is_no_volume(tmp_path):
+    """As some data sets lay them: 0001/0001.png is the photo of 0001/0001/0_image.png and its like."""
+    source, out = tmp_path / "in", tmp_path / "eyes.h5"
+    of_eye = slices(source / "0001" / "0001")
+    photo = np.random.default_rng(7).integers(0, 250, (24, 40, 3), np.uint8)
+    Image.fromarray(photo).save(source / "0001" / "0001.png")
+    (slices(source / "0002") / "notes.txt").write_text("left eye")
+    options = ImportOptions(ScanOptions(SPACING_MM))
+    report = import_volumes(source, out, options, no_patients=True)
+    assert report.imported == ["0002"] and report.passed_over == ["0002/notes.txt"]
+    ((name, reason),) = report.skipped
+    assert name == str(source / "0001")
+    said = "expected slices, found pictures (0001.png) beside folders of pictures (0001), as where a photo"
+    assert reason.startswith(f"{source / '0001'}: {said}") and "import table" in reason
+    with pytest.raises(DataError, match=r"0001: expected slices, found pictures \(0001\.png\) beside"):
+        import_volumes(source / "0001", tmp_path / "one.h5", options)
+    assert import_volumes(of_eye, tmp_path / "slices.h5", options).imported == ["0001"]
+    with EyeReader(tmp_path / "slices.h5") as reader:
+        assert reader.read("0001").volume.shape == (3, 24, 40)

@@ -136,6 +136,17 @@ def test_photos_alone_and_volumes_alone(sides):
         FundusOCTDataModule(sides[0]).setup()
 
 
+def test_volumes_of_too_few_slices_are_told_with_what_takes_them(sides):
+    data = FundusOCTDataModule(sides[1], content="volumes", volume_shape=(7, 32, 48))
+    with pytest.raises(DataError) as error:
+        data.prepare_data()
+    assert str(error.value) == (
+        f"{sides[1]}: expected eyes with a volume of at least 7 slices, found none in 12; 12 of them have "
+        "volumes, of at most 6 slices: a training takes these with data.init_args.volume_shape=[6,32,48] and "
+        "model.init_args.shape=[6,32,48]"
+    )
+
+
 def test_unpaired_eyes_of_both_sides_are_known_later(sides):
     data = UnpairedDataModule({"path": sides[0]}, {"path": sides[1]})
     data.setup()

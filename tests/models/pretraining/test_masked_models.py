@@ -1,15 +1,21 @@
 """Pre-trainings: what they compare, and what a later training takes of them."""
 
 import math
+import re
 from functools import partial
 from types import SimpleNamespace
 
 import numpy as np
 import pytest
 import torch
+from PIL import Image
 from tiny_models import TINY_PIX2VOL, quick_trainer
+from torch.utils.data import DataLoader
 
-from fund2oct.data import FundusOCTDataModule
+from fund2oct.data import DataError, EyeReader, FundusOCTDataModule, FundusOCTDataset
+from fund2oct.data.importing.assemble import ImportOptions
+from fund2oct.data.importing.table import import_table
+from fund2oct.data.preparing.scans import ScanOptions
 from fund2oct.models import CheckpointError, Pix2Vol, load_model
 from fund2oct.models.pretraining import MaskedPairs, MaskedPhotos, MaskedVolumes
 from fund2oct.models.pretraining.photos import hidden_photo_loss
@@ -80,6 +86,19 @@ def test_photos_alone_are_asked_for_where_there_are_pairs(tiny_eyes):
     trainer, data = quick_trainer(max_steps=1), FundusOCTDataModule(str(tiny_eyes), batch_size=2)
     with pytest.raises(ValueError, match=r"photos alone, .*set data\.init_args\.content=photos"):
         trainer.fit(MaskedPhotos("own"), datamodule=data)
+
+
+@pytest.mark.parametrize("shape", [(3, 32, 48), (6, 40, 48), (6, 32, 40)])
+@pytest.mark.parametrize("is_datamodule", [True, False])
+def test_volumes_of_another_shape_than_the_model_has_are_refused(is_datamodule, shape, tiny_eyes):
+    options = {"content": "volumes", "volume_shape": shape}
+    if is_datamodule:
+        given = {"datamodule": FundusOCTDataModule(str(tiny_eyes), batch_size=2, **options)}
+    else:
+        given = {"train_dataloaders": DataLoader(FundusOCTDataset(tiny_eyes, **options), 2)}
+    message = f"its shape is [6, 32, 48], but the data's volumes are {list(shape)} (slices, rows, A-scans)"
+    with pytest.raises(ValueError, match=re.escape(message)):
+        quick_trainer(max_steps=1, limit_val_batches=0).fit(MaskedVolumes(SHAPE), **given)
 
 
 def test_shares_at_the_edge_are_taken():
@@ -256,18 +275,51 @@ TAKEN = {
 }  # fmt: skip
 
 
-def test_a_translation_begins_with_it_and_says_so(pretrained, tiny_eyes, caplog):
-    name, path, model, _, _ = pretrained
-    with caplog.at_level("INFO"):
-        later = begun(tiny_eyes, [path])
+def check_taken(later, model, beginnings, caplog):
+    """A later model began with all weights of a pre-trained one whose names begin so, and said it."""
     given, taken = model.state_dict(), later.state_dict()
-    wanted = {key for key in taken if key.startswith(TAKEN[name]) and not key.startswith("generator_ema")}
+    wanted = {key for key in taken if key.startswith(beginnings) and not key.startswith("generator_ema")}
     for key in wanted:
         source = key.replace("generator.", "generator_ema.module.", 1) if "generator" in key else key
         assert torch.equal(taken[key], given[source]), key
     n_ours = sum(key.startswith(("generator.", "discriminators.")) for key in taken)
     (line,) = [one.message for one in caplog.records if one.message.startswith("init_from")]
     assert f": {len(wanted)} of {n_ours} weights taken;" in line
+
+
+def test_a_translation_begins_with_it_and_says_so(pretrained, tiny_eyes, caplog):
+    name, path, model, _, _ = pretrained
+    with caplog.at_level("INFO"):
+        later = begun(tiny_eyes, [path])
+    check_taken(later, model, TAKEN[name], caplog)
+
+
+def test_single_bscans_are_a_start_for_a_translation_of_six_slices(tiny_eyes, tmp_path, caplog):
+    """The way of the page on pre-trainings: a picture a row, a volume of one slice each, weights for six."""
+    with EyeReader(tiny_eyes) as reader:
+        eyes = [reader.read(key) for key in reader.keys[:8]]
+    rows = ["volume,patient,diagnosis"]
+    for number, eye in enumerate(eyes):
+        Image.fromarray(eye.volume[number % 6]).save(tmp_path / f"amd_{number}.png")
+        rows.append(f"amd_{number}.png,p{number},AMD")
+    (tmp_path / "octdl.csv").write_text("\n".join(rows))
+    _, z_mm, x_mm = eyes[0].spacing_mm
+    file, options = tmp_path / "octdl.h5", ImportOptions(ScanOptions((math.nan, z_mm, x_mm)))
+    assert len(import_table(tmp_path / "octdl.csv", file, options).imported) == 8
+    lines = [f"data.init_args.path={file}", "data.init_args.batch_size=2", "trainer.accelerator=cpu"]
+    _, _, data = build("pretrain_volumes", lines)
+    with pytest.raises(DataError, match=r"of at most 1 slice: .*\.shape=\[1,80,112\]$"):
+        data.prepare_data()
+    lines += [f"model.init_args.{each}" for each in SMALL["volumes"][1:]]
+    lines += ["data.init_args.volume_shape=[1,32,48]", "model.init_args.shape=[1,32,48]"]
+    _, model, data = build("pretrain_volumes", lines)
+    trainer = quick_trainer(max_epochs=1, limit_train_batches=2, limit_val_batches=1)
+    trainer.fit(model, datamodule=data)
+    assert data.shape == model.shape == (1, 32, 48) and trainer.global_step == 2
+    trainer.save_checkpoint(tmp_path / "last.ckpt")
+    with caplog.at_level("INFO"):
+        later = begun(tiny_eyes, [tmp_path / "last.ckpt"])
+    check_taken(later, model, TAKEN["volumes"], caplog)
 
 
 def test_no_translation_is_judged_by_eyes_of_its_pretraining(pretrained, tiny_eyes):
