@@ -235,11 +235,11 @@ class VolumeModel(KnowingModule):
         fake = self.generate(self.generator, batch, self.step_noise())
         self.step_generator(self.losses(batch, fake))
 
-    def validation_step(self, batch: Batch, batch_idx: int) -> dict[str, Tensor]:
+    def validation_step(self, batch: Batch, batch_idx: int, dataloader_idx: int = 0) -> dict[str, Tensor]:
         """Measure the averaged generator, as the volumes lie and in the aligned frame."""
         return self.measure(batch, "val")
 
-    def test_step(self, batch: Batch, batch_idx: int) -> dict[str, Tensor]:
+    def test_step(self, batch: Batch, batch_idx: int, dataloader_idx: int = 0) -> dict[str, Tensor]:
         """The same on the test eyes, as ``test/...``."""
         return self.measure(batch, "test")
 
