@@ -41,6 +41,8 @@ class AveragedNetwork(nn.Module):
         # What is in the memo is taken over as it is.
         frozen = {id(weight): weight for weight in network.parameters() if not weight.requires_grad}
         self.module = copy.deepcopy(network, frozen).requires_grad_(False)
+        self.n_updates = 0
+        """How often it has moved towards a network."""
         self.train()
 
     def train(self, mode: bool = True) -> Self:
@@ -70,6 +72,7 @@ class AveragedNetwork(nn.Module):
         )
         if averaged:
             torch._foreach_copy_(averaged, current)
+        self.n_updates += 1
 
 
 def _buffers(network: nn.Module) -> dict[str, Tensor]:
