@@ -17,6 +17,8 @@ from fund2oct.data.loading.split import SeenEyes
 from fund2oct.models.batch import Losses
 from fund2oct.models.task import TASK_KEY, Task, eyes_of, lacking, tells
 from fund2oct.models.training.beginning import Beginning, resumed, seen_in, seen_since
+from fund2oct.models.training.checks.photos import check_augmented, check_no_maps
+from fund2oct.models.training.checks.steps import check_followed, check_steps_itself, warn_of_untrained
 from fund2oct.models.training.finite import FiniteWatch, NotFiniteError, advice
 from fund2oct.models.training.going_on import (
     check_same_data,
@@ -31,16 +33,12 @@ from fund2oct.models.training.going_on import (
 from fund2oct.models.training.optimisation import (
     Progress,
     as_list,
-    check_followed,
-    check_no_maps,
     check_optimizers,
-    check_steps_itself,
     datasets_of,
     falling,
     rest_frozen,
     step_plateaus,
     step_schedules,
-    warn_of_untrained,
     warn_without_end,
 )
 from fund2oct.models.training.terms import check_terms
@@ -269,9 +267,10 @@ class SteppingModule(pl.LightningModule):
             take_rates(self.trainer, self._given_rates)
 
     def on_train_batch_start(self, batch: Any, batch_idx: int) -> None:
-        """Remember, before the first batch, how often the average has moved."""
+        """Look, before the first step, whether the batch is what it is to be, and where the average is."""
         if self._n_followed is None:
             self._n_followed = self.generator_ema.n_updates
+            check_augmented(self.trainer)
 
     def on_train_batch_end(self, outputs: Any, batch: Any, batch_idx: int) -> None:
         """Refuse a loss that a step of one's own returns, for Lightning to step with."""
