@@ -36,7 +36,7 @@ class VolumeModel(KnowingModule):
 
     A subclass defines its network, :meth:`build_generator`, and what it minimises, :meth:`losses`. It may
     also override :meth:`generate` and ``configure_optimizers``. For a model with discriminators, subclass
-    :class:`fund2oct.models.VolumeGAN`.
+    :class:`fund2oct.models.VolumeGAN`. Of a network that does not read ``grid`` set ``reads_grid = False``.
 
     The arguments of a constructor have to be plain values. They are saved in the checkpoint.
 

@@ -17,7 +17,7 @@ from fund2oct.data.loading.split import SeenEyes
 from fund2oct.models.batch import Losses
 from fund2oct.models.task import TASK_KEY, Task, eyes_of, lacking, tells
 from fund2oct.models.training.beginning import Beginning, resumed, seen_in, seen_since
-from fund2oct.models.training.checks.photos import check_augmented, check_no_maps
+from fund2oct.models.training.checks.photos import check_augmented, check_no_maps, warn_of_unread_grid
 from fund2oct.models.training.checks.steps import check_followed, check_steps_itself, warn_of_untrained
 from fund2oct.models.training.finite import FiniteWatch, NotFiniteError, advice
 from fund2oct.models.training.going_on import (
@@ -74,7 +74,8 @@ class SteppingModule(pl.LightningModule):
     conditions: tuple[str, ...] = ()
     """Names of scalars that the networks are told, see ``training.conditions.Conditions``."""
     reads_grid: bool = True
-    """False where the generator does not read where the A-scans lie on the photo, see ``networks.lift``."""
+    """False where the generator does not read where the A-scans lie on the photo, see ``networks.lift``. A
+    training is then refused ``photo_maps``, which move the photo and tell only the grid."""
     monitored: ClassVar[str] = "val/aligned/l1"
     """What a ``ReduceLROnPlateau`` of ``configure_optimizers`` watches."""
     generator: nn.Module
@@ -271,6 +272,7 @@ class SteppingModule(pl.LightningModule):
         if self._n_followed is None:
             self._n_followed = self.generator_ema.n_updates
             check_augmented(self.trainer)
+            warn_of_unread_grid(self, batch)
 
     def on_train_batch_end(self, outputs: Any, batch: Any, batch_idx: int) -> None:
         """Refuse a loss that a step of one's own returns, for Lightning to step with."""

@@ -2,13 +2,19 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 import pytorch_lightning as pl
+import torch
+from pytorch_lightning.utilities.rank_zero import rank_zero_warn
+from torch import nn
 from torch.utils.data import BatchSampler, DataLoader
 
 from fund2oct.data.loading.dataset import FundusOCTDataset
+from fund2oct.models.batch import NEEDED
 from fund2oct.models.training.optimisation import datasets_of
+from fund2oct.networks.noise import NoiseSource
 
 
 def check_no_maps(trainer: pl.Trainer) -> None:
@@ -22,6 +28,40 @@ def check_no_maps(trainer: pl.Trainer) -> None:
         raise ValueError(
             "photo_maps: this model does not read where its A-scans lie on the photo; maps move the photo "
             "and tell only that, so that photo and volume no longer fit; set data.init_args.photo_maps=0"
+        )
+
+
+@torch.no_grad()
+def warn_of_unread_grid(model: Any, batch: Any) -> None:
+    """Say that a model does not read the grid, though maps move its training photos and tell only that.
+
+    Its average draws a batch as it is, with another grid, and with other photos. A network that does not read
+    the photo yet, as one whose last weights begin at 0, tells nothing.
+
+    Args:
+        model: the model, in a training.
+        batch: of the training.
+    """
+    loaded = getattr(model.trainer.train_dataloader, "dataset", None)
+    train = getattr(getattr(model.trainer, "datamodule", None), "train_dataset", loaded)
+    if not getattr(train, "photo_maps", 0) or not model.draws_volumes:
+        return
+    if model.generator_class is not nn.Module:  # it is known to read the grid
+        return
+    if not isinstance(batch, Mapping) or any(name not in batch for name in NEEDED):
+        return  # of data and a step of the user's own
+    changes: list[dict[str, Any]] = [{}, {"grid": batch["grid"] / 2}, {"fundus": batch["fundus"].flip(-1)}]
+    drawn = []
+    for change in changes:
+        noise = NoiseSource.of_keys(batch["key"], model.seed, model.device)
+        drawn.append(model.generate(model.generator_ema, model.prepare({**batch, **change}), noise).aligned)
+    same, of_another_grid, of_another_photo = drawn
+    if torch.equal(same, of_another_grid) and not torch.equal(same, of_another_photo):
+        rank_zero_warn(
+            f"photo_maps: what {type(model).__name__} draws does not depend on where the A-scans lie on the "
+            "photo; maps move the photo and tell only that, so that photo and volume no longer fit; set "
+            "data.init_args.photo_maps=0 and, in the class, reads_grid = False; or have its generator read "
+            "the grid, as fund2oct.networks.lift.sample_lines does"
         )
 
 
