@@ -292,7 +292,8 @@ class SteppingModule(pl.LightningModule):
 
     def on_validation_start(self) -> None:
         """Stop where the training diverged, or nothing of it would be used, before it is measured."""
-        check_followed(self, self._n_followed)
+        if self.trainer.state.fn == TrainerFn.FITTING:
+            check_followed(self, self._n_followed)
         self._check_finite()
 
     def backward_of(self, side: str, losses: Losses, network: nn.Module) -> None:

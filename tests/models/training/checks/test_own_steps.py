@@ -77,6 +77,10 @@ def test_steps_that_the_average_does_not_follow_are_refused_before_it_is_measure
     with pytest.raises(ValueError, match=r"Stepping\.training_step: .* did not follow any step"):
         fit(model, tiny_eyes, limit_val_batches=n_validated)
     assert model.n_batches == 2 and not measured
+    # What is there can still be looked at.
+    data = FundusOCTDataModule(str(tiny_eyes), batch_size=2)
+    quick_trainer(limit_val_batches=1).validate(model, datamodule=data, verbose=False)
+    assert len(measured) == 1
 
 
 def test_lightning_is_not_left_to_step(tiny_eyes):
