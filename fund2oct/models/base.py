@@ -36,7 +36,7 @@ class VolumeModel(KnowingModule):
 
     A subclass defines its network, :meth:`build_generator`, and what it minimises, :meth:`losses`. It may
     also override :meth:`generate` and ``configure_optimizers``. For a model with discriminators, subclass
-    :class:`fund2oct.models.VolumeGAN`.
+    :class:`fund2oct.models.VolumeGAN`. Of a network that does not read ``grid`` set ``reads_grid = False``.
 
     The arguments of a constructor have to be plain values. They are saved in the checkpoint.
 
@@ -235,11 +235,11 @@ class VolumeModel(KnowingModule):
         fake = self.generate(self.generator, batch, self.step_noise())
         self.step_generator(self.losses(batch, fake))
 
-    def validation_step(self, batch: Batch, batch_idx: int) -> dict[str, Tensor]:
+    def validation_step(self, batch: Batch, batch_idx: int, dataloader_idx: int = 0) -> dict[str, Tensor]:
         """Measure the averaged generator, as the volumes lie and in the aligned frame."""
         return self.measure(batch, "val")
 
-    def test_step(self, batch: Batch, batch_idx: int) -> dict[str, Tensor]:
+    def test_step(self, batch: Batch, batch_idx: int, dataloader_idx: int = 0) -> dict[str, Tensor]:
         """The same on the test eyes, as ``test/...``."""
         return self.measure(batch, "test")
 

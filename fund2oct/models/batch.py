@@ -26,7 +26,7 @@ class Batch(TypedDict, total=False):
     that are marked (needed). A user's own data may hold more.
 
     Attributes:
-        key: names of the eyes. (needed)
+        key: names of the eyes, texts. (needed)
         patient: whose eyes they are; an evaluation without it takes each eye for another patient's.
         laterality: ``"OD"``, ``"OS"`` or empty, of each.
         diagnosis: free text of each, empty where unknown.
@@ -141,7 +141,8 @@ def check_batch(batch: Mapping[str, Any], needed: Sequence[str] = NEEDED) -> Non
     """Refuse a batch that lacks something, or holds it in another form.
 
     Args:
-        batch: tensors with as many dimensions as :class:`fund2oct.models.Batch` says, and ``key``.
+        batch: tensors with as many dimensions as :class:`fund2oct.models.Batch` says, and ``key``, a list of
+            texts, which is looked at wherever it is there.
         needed: names of the entries that are asked for.
 
     Raises:
@@ -160,6 +161,14 @@ def check_batch(batch: Mapping[str, Any], needed: Sequence[str] = NEEDED) -> Non
                 f"{value.dtype} {tuple(value.shape)}" if isinstance(value, Tensor) else type(value).__name__
             )
             raise ValueError(f"batch: {name}: expected floats in {ndim} dimensions, found {found}")
+    keys = batch.get("key", [])
+    wrong = [key for key in keys if not isinstance(key, str)] if isinstance(keys, list | tuple) else [keys]
+    if wrong:
+        raise ValueError(
+            "batch: key: expected a list of texts, the names of the eyes, found "
+            f"{type(wrong[0]).__name__}; where the eyes have numbers, have the dataset give str(number), for "
+            "a loader makes one tensor of numbers"
+        )
 
 
 def to_device(batch: Mapping[str, Any], device: torch.device | str) -> Batch:

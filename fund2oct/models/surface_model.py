@@ -224,6 +224,11 @@ class SurfaceModel(VolumeModel):
         }
         for name, value in values.items():
             self.means[name].update(value)  # type: ignore[operator]
-        logged: dict[str, Any] = {f"{part}/{name}": mean for name, mean in self.means.items()}
-        self.log_dict(logged, batch_size=len(real))
         return values
+
+    def _end_measuring(self, part: str) -> None:
+        super()._end_measuring(part)
+        # In a step each loader would have names of its own.
+        if any(mean.update_called for mean in self.means.values()):
+            logged: dict[str, Any] = {f"{part}/{name}": mean for name, mean in self.means.items()}
+            self.log_dict(logged)

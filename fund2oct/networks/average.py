@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+from collections.abc import Iterable
 from typing import Any, Self
 
 import torch
@@ -16,8 +17,9 @@ class AveragedNetwork(nn.Module):
 
     for the average :math:`\bar w`, the weights :math:`w` of the network and the decay :math:`d`. Weights that
     are not trained (``requires_grad`` is False when the average is built), such as those of a frozen encoder,
-    are shared with the network. Buffers are copied at each update. It stays in evaluation mode, whatever
-    :meth:`train` is called with: it is used and never trained.
+    are shared with the network. Buffers are copied at each update, where the average has one of the same name
+    and shape: a network may make some, or change their size, when it is called. It stays in evaluation mode,
+    whatever :meth:`train` is called with: it is used and never trained.
 
     Args:
         network: the network whose weights are averaged.
@@ -39,6 +41,8 @@ class AveragedNetwork(nn.Module):
         # What is in the memo is taken over as it is.
         frozen = {id(weight): weight for weight in network.parameters() if not weight.requires_grad}
         self.module = copy.deepcopy(network, frozen).requires_grad_(False)
+        self.n_updates = 0
+        """How often it has moved towards a network."""
         self.train()
 
     def train(self, mode: bool = True) -> Self:
@@ -57,14 +61,26 @@ class AveragedNetwork(nn.Module):
             network: the network whose weights are averaged.
             decay: share of the old average that is kept, in [0, 1]; 0 copies the network.
         """
-        averaged, current = _pairs(self.module.parameters(), network.parameters())
+        averaged, current = _apart(zip(self.module.parameters(), network.parameters(), strict=True))
         if averaged:
             torch._foreach_lerp_(averaged, current, 1 - decay)
-        averaged, current = _pairs(self.module.buffers(), network.buffers())
+        now = _buffers(network)
+        averaged, current = _apart(
+            (mine, now[name])
+            for name, mine in _buffers(self.module).items()
+            if name in now and mine.shape == now[name].shape
+        )
         if averaged:
             torch._foreach_copy_(averaged, current)
+        self.n_updates += 1
 
 
-def _pairs(averaged: Any, current: Any) -> tuple[list[Tensor], list[Tensor]]:
-    pairs = [(mine, other) for mine, other in zip(averaged, current, strict=True) if mine is not other]
+def _buffers(network: nn.Module) -> dict[str, Tensor]:
+    """Buffers by their names, without the level that ``torch.compile`` puts into these."""
+    return {name.replace("_orig_mod.", ""): buffer for name, buffer in network.named_buffers()}
+
+
+def _apart(pairs: Iterable[tuple[Tensor, Tensor]]) -> tuple[list[Tensor], list[Tensor]]:
+    """The first and the second of pairs, but of those that are one and the same."""
+    pairs = [(mine, other) for mine, other in pairs if mine is not other]
     return [mine for mine, _ in pairs], [other for _, other in pairs]

@@ -87,3 +87,52 @@ def test_it_stays_in_evaluation_mode():
     mean = averaged.module[1].running_mean.clone()
     averaged(torch.rand(5, 3))
     assert torch.equal(averaged.module[1].running_mean, mean)
+
+
+class Growing(nn.Module):
+    """A network that makes a buffer when it is called, changes the size of one, and counts its calls."""
+
+    def __init__(self):
+        super().__init__()
+        self.layer = nn.Linear(3, 3)
+        self.register_buffer("table", torch.zeros(2))
+        self.register_buffer("count", torch.zeros(()))
+
+    def forward(self, x):
+        if not hasattr(self, "seen"):
+            self.register_buffer("seen", x.mean(0))
+        if len(self.table) != len(x):
+            self.table = torch.arange(float(len(x)))
+        self.count += 1
+        return self.layer(x)
+
+
+def test_buffers_that_a_call_makes_or_resizes_are_copied_once_both_have_them():
+    followed = Growing()
+    averaged = AveragedNetwork(followed)
+    followed(torch.rand(5, 3))
+    with torch.no_grad():
+        followed.layer.weight.add_(1)
+    averaged.update(followed, 0.0)
+    assert torch.equal(averaged.module.layer.weight, followed.layer.weight)
+    assert averaged.module.count == 1 and averaged.module.table.shape == (2,)
+    assert not hasattr(averaged.module, "seen")
+    averaged(torch.rand(5, 3))
+    followed.seen.fill_(7)
+    followed.table.fill_(8)
+    averaged.update(followed, 0.0)
+    assert averaged.module.seen.tolist() == 3 * [7] and averaged.module.table.tolist() == 5 * [8]
+
+
+def test_the_level_that_a_compiler_puts_into_names_is_passed_over():
+    class Compiled(nn.Module):
+        def __init__(self, network):
+            super().__init__()
+            self._orig_mod = network
+
+    followed = network()
+    averaged = AveragedNetwork(followed)
+    moved(followed)
+    averaged.update(Compiled(followed), 0.0)
+    assert torch.equal(averaged.module[1].running_mean, followed[1].running_mean)
+    assert torch.equal(averaged.module[0].weight, followed[0].weight)

@@ -40,8 +40,9 @@ class FundusOCTDataset(Dataset[dict[str, Any]]):
     r"""Pairs of photo and volume, or one side of them alone.
 
     ``dataset[3]`` gives the fourth eye as it is. ``dataset[Draw(3, epoch=0)]`` gives it augmented, see
-    :class:`~fund2oct.data.loading.order.Draw`. How an eye is augmented depends on nothing but the seed, the
-    epoch and the eye's key: not on the order of the eyes, the number of workers, or the eyes before it.
+    :class:`~fund2oct.data.loading.order.Draw`; a loader asks so with a
+    :class:`~fund2oct.data.loading.sampler.TrainSampler`. How an eye is augmented depends on nothing but the
+    seed, the epoch and the eye's key: not on the order of the eyes, the number of workers or other eyes.
 
     A sample holds what :class:`fund2oct.models.Batch` says, of one eye. Without volumes, what belongs to
     them is absent; without photos, ``fundus`` and ``grid`` are.

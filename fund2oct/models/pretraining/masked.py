@@ -57,6 +57,7 @@ class MaskedModel(VolumeModel):
     ) -> None:
         super().__init__(shape, **options)
         self.encoder_learning_rate = encoder_learning_rate
+        self._measured: list[Losses] = []
 
     def filling_losses(self, network: nn.Module, batch: Batch, rng: NoiseSource) -> Losses:
         """Hide parts of a batch, fill them in, and compare.
@@ -111,8 +112,23 @@ class MaskedModel(VolumeModel):
         for number, key in enumerate(batch["key"]):
             rng = NoiseSource.of_keys([key], self.seed, self.device)
             of_eyes.append(self.filling_losses(network, eye_of(batch, number), rng))
-        losses = {name: torch.stack([one[name] for one in of_eyes]).mean() for name in of_eyes[0]}
-        losses["total"] = torch.stack(list(losses.values())).sum()
-        logged: dict[str, Any] = {f"{part}/{name}": value for name, value in losses.items()}
-        self.log_dict(logged, batch_size=len(of_eyes), sync_dist=True)
-        return losses
+        self._measured += of_eyes
+        return _means(of_eyes)
+
+    def _begin_measuring(self, n_batches: list[int | float]) -> None:
+        super()._begin_measuring(n_batches)
+        self._measured = []  # of a validation that was interrupted
+
+    def _end_measuring(self, part: str) -> None:
+        super()._end_measuring(part)
+        of_eyes, self._measured = self._measured, []
+        # In a step each loader would have names of its own.
+        if of_eyes:
+            logged: dict[str, Any] = {f"{part}/{name}": value for name, value in _means(of_eyes).items()}
+            self.log_dict(logged, batch_size=len(of_eyes), sync_dist=True)
+
+
+def _means(of_eyes: list[Losses]) -> Losses:
+    """Means of the terms over the eyes, and their sum, ``total``."""
+    losses = {name: torch.stack([one[name] for one in of_eyes]).mean() for name in of_eyes[0]}
+    return losses | {"total": torch.stack(list(losses.values())).sum()}

@@ -121,11 +121,13 @@ class EncodingModule(SteppingModule):
         """Note in the task how the photos of the training look to the encoder, once that is trained.
 
         As long as it is trained nothing is noted. What a finished training noted, from which this one goes
-        on, is taken out: it is not of the weights of now.
+        on, is taken out: it is not of the weights of now. A generator of your own without an ``encoder`` that
+        has ``channels`` tells nothing of its photos.
         """
-        if self.task is None or not self.encodes_photos:
+        encoder = getattr(self.generator, "encoder", None)
+        if self.task is None or not self.encodes_photos or not hasattr(encoder, "channels"):
             return
-        encoder = cast(nn.Module, self.generator.encoder)
+        assert isinstance(encoder, nn.Module)
         trained = any(weight.requires_grad for weight in encoder.parameters())
         # Whoever stops it, by the clock or for a plateau, may do so before the share is all.
         ended = self.share_done() >= 1 or self.trainer.should_stop

@@ -174,20 +174,6 @@ def check_optimizers(optimizers: Sequence[Optimizer], most: int, judges: Sequenc
         )
 
 
-def check_no_maps(trainer: pl.Trainer) -> None:
-    """Refuse maps of the training photos for a model that does not read the grid, which moves with them.
-
-    Raises:
-        ValueError: if there are any.
-    """
-    train = getattr(getattr(trainer, "datamodule", None), "train_dataset", None)
-    if getattr(datasets_of(trainer)[0] if train is None else train, "photo_maps", 0):
-        raise ValueError(
-            "photo_maps: this model does not read where its A-scans lie on the photo; maps move the photo "
-            "and tell only that, so that photo and volume no longer fit; set data.init_args.photo_maps=0"
-        )
-
-
 def rest_frozen(*networks: nn.Module) -> None:
     """Put the parts of networks that are wholly frozen into evaluation mode, as their weights are.
 

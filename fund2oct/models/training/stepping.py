@@ -17,6 +17,8 @@ from fund2oct.data.loading.split import SeenEyes
 from fund2oct.models.batch import Losses
 from fund2oct.models.task import TASK_KEY, Task, check_shape, eyes_of, lacking, tells
 from fund2oct.models.training.beginning import Beginning, resumed, seen_in, seen_since
+from fund2oct.models.training.checks.photos import check_augmented, check_no_maps, warn_of_unread_grid
+from fund2oct.models.training.checks.steps import check_followed, check_steps_itself, warn_of_untrained
 from fund2oct.models.training.finite import FiniteWatch, NotFiniteError, advice
 from fund2oct.models.training.going_on import (
     check_same_data,
@@ -31,7 +33,6 @@ from fund2oct.models.training.going_on import (
 from fund2oct.models.training.optimisation import (
     Progress,
     as_list,
-    check_no_maps,
     check_optimizers,
     datasets_of,
     falling,
@@ -73,7 +74,8 @@ class SteppingModule(pl.LightningModule):
     conditions: tuple[str, ...] = ()
     """Names of scalars that the networks are told, see ``training.conditions.Conditions``."""
     reads_grid: bool = True
-    """False where the generator does not read where the A-scans lie on the photo, see ``networks.lift``."""
+    """False where the generator does not read where the A-scans lie on the photo, see ``networks.lift``. A
+    training is then refused ``photo_maps``, which move the photo and tell only the grid."""
     monitored: ClassVar[str] = "val/aligned/l1"
     """What a ``ReduceLROnPlateau`` of ``configure_optimizers`` watches."""
     generator: nn.Module
@@ -118,6 +120,8 @@ class SteppingModule(pl.LightningModule):
         self._goes_on_from: dict[str, Any] | None = None
         self._optimised_before: list[list[int]] | None = None
         self._different = ""
+        self._n_followed: int | None = None
+        """How often the average had moved before the first batch of a training."""
         self._given_rates: list[list[dict[str, Any]]] = []
 
     def rate_factor(self, step: int) -> float:
@@ -153,16 +157,18 @@ class SteppingModule(pl.LightningModule):
 
         Raises:
             ValueError: if the training goes on from a checkpoint in which other weights are optimised, or the
-                loaders have other eyes than there, or tell too little of them.
+                loaders have other eyes than there, or tell too little of them, or Lightning is to step.
         """
+        check_steps_itself(self)
         if not self.training:  # it was looked at since an earlier training
             self.train()
-        self._finite = FiniteWatch()
+        self._finite, self._n_followed = FiniteWatch(), None
         before, self._optimised_before = self._optimised_before, None
         check_same_optimised(before, group_sizes(self.trainer.optimizers), self._different)
         self._given_rates = given_rates(self.trainer.optimizers)
         warn_without_end(self.trainer, self.decay_from)
         rest_frozen(*networks)
+        warn_of_untrained(self, self.trainer.optimizers)
         if not self.reads_grid:
             check_no_maps(self.trainer)
         data = getattr(self.trainer, "datamodule", None)
@@ -264,8 +270,21 @@ class SteppingModule(pl.LightningModule):
         if self._given_rates:  # not where a hook of the user's own stands in the place of ours
             take_rates(self.trainer, self._given_rates)
 
+    def on_train_batch_start(self, batch: Any, batch_idx: int) -> None:
+        """Look, before the first step, whether the batch is what it is to be, and where the average is."""
+        if self._n_followed is None:
+            self._n_followed = self.generator_ema.n_updates
+            check_augmented(self.trainer)
+            warn_of_unread_grid(self, batch)
+
+    def on_train_batch_end(self, outputs: Any, batch: Any, batch_idx: int) -> None:
+        """Refuse a loss that a step of one's own returns, for Lightning to step with."""
+        if isinstance(outputs, Mapping) and "loss" in outputs:
+            check_followed(self, self._n_followed)
+
     def on_train_epoch_end(self) -> None:
-        """Step the schedules; stop where the training diverged."""
+        """Step the schedules; stop where the training diverged, or nothing of it would be used."""
+        check_followed(self, self._n_followed)
         step_schedules(self.trainer, "epoch")
         self._check_finite()
 
@@ -275,7 +294,9 @@ class SteppingModule(pl.LightningModule):
             step_plateaus(self.trainer, self.monitored)
 
     def on_validation_start(self) -> None:
-        """Stop where the training diverged, before it is measured."""
+        """Stop where the training diverged, or nothing of it would be used, before it is measured."""
+        if self.trainer.state.fn == TrainerFn.FITTING:
+            check_followed(self, self._n_followed)
         self._check_finite()
 
     def backward_of(self, side: str, losses: Losses, network: nn.Module) -> None:

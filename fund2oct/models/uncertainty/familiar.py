@@ -112,8 +112,9 @@ class FamiliarPhotos:
         return cls(**{**values, "rest": float(values["rest"])})
 
 
-def photo_features(maps: Sequence[Tensor]) -> Tensor:
-    """Means of an encoder's maps over the photo, shape ``(B, D)``."""
+def photo_features(maps: Tensor | Sequence[Tensor]) -> Tensor:
+    """Means of an encoder's maps, or its only one, over the photo, shape ``(B, D)``."""
+    maps = [maps] if isinstance(maps, Tensor) else maps
     return torch.cat([each.detach().float().mean((2, 3)) for each in maps], 1)
 
 

@@ -11,7 +11,8 @@ from torch.utils.data import DataLoader, Subset
 from fund2oct.data import EyeReader, FundusOCTDataModule, FundusOCTDataset
 from fund2oct.data.loading.split import SeenEyes
 from fund2oct.losses import l1_loss
-from fund2oct.models import Pix2Vol, SurfaceModel, VolumeModel, load_model
+from fund2oct.models import Pix2Vol, SurfaceModel, VolumeModel, VoxelGAN, load_model
+from fund2oct.models.batch import check_batch
 from fund2oct.models.pretraining import MaskedPairs, MaskedPhotos, MaskedVolumes
 from fund2oct.models.task import TASK_KEY
 from fund2oct.networks.voxels.generator import VolumeGenerator
@@ -107,6 +108,30 @@ def test_a_model_that_is_told_more_needs_the_keys(tiny_eyes):
     loader = DataLoader(WithoutKeys(tiny_eyes, masks=["lesion"]), batch_size=2)
     with pytest.raises(ValueError, match="missing: key"):
         trainer(max_steps=1, limit_val_batches=0).fit(model, loader)
+
+
+class Numbered(FundusOCTDataset):
+    """Eyes that are named by their numbers, of which a loader makes a tensor."""
+
+    def __getitem__(self, item):
+        return super().__getitem__(item) | {"key": item}
+
+
+@pytest.mark.parametrize(
+    "make", [lambda: VoxelGAN(SHAPE, channels=(8, 8), weights={"l1": 1.0}), lambda: surfaces()]
+)
+def test_numbers_as_keys_are_refused_before_the_first_step(make, tiny_eyes):
+    with pytest.raises(
+        ValueError, match=r"batch: key: expected a list of texts, .*, found Tensor; .* str\(number\)"
+    ):
+        trainer(max_steps=1, limit_val_batches=0).fit(make(), DataLoader(Numbered(tiny_eyes), batch_size=2))
+
+
+def test_keys_are_a_list_of_texts():
+    check_batch({"key": ("a", "b")}, ["key"])
+    for keys, found in ((["a", 3], "int"), ("ab", "str")):
+        with pytest.raises(ValueError, match=f"batch: key: .*, found {found};"):
+            check_batch({"key": keys}, ["key"])
 
 
 @pytest.mark.parametrize("spacing_mm", [(float("nan"), 0.06, float("nan")), (float("nan"), 0.0, 0.1)])

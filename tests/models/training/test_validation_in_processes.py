@@ -1,4 +1,4 @@
-"""Validation in processes is that of one, on some of the eyes, each real volume searched once."""
+"""Validation in processes, or on several loaders, is that of one, each real volume searched once."""
 
 import contextlib
 import logging
@@ -8,12 +8,14 @@ from concurrent.futures import Executor, Future, ThreadPoolExecutor
 import pytest
 import torch
 from tiny_models import quick_trainer
+from torch.utils.data import DataLoader
 
 from fund2oct import processes
-from fund2oct.data import EyeReader, FundusOCTDataModule
+from fund2oct.data import EyeReader, FundusOCTDataModule, FundusOCTDataset
 from fund2oct.metrics import validation
 from fund2oct.metrics.eyes import findings
-from fund2oct.models import load_model
+from fund2oct.models import SurfaceModel, VoxelGAN, load_model
+from fund2oct.models.pretraining import MaskedPhotos
 
 
 class Elsewhere(Executor):
@@ -142,3 +144,28 @@ def test_cores_are_shared_once(monkeypatch, n_tasks, per_task, n_mine, n_alike, 
     monkeypatch.setattr(processes, "process_pool", lambda n: contextlib.nullcontext(asked.append(n)))
     with processes.processes_beside(100, n_alike):
         assert asked == [n_used]
+
+
+@pytest.mark.parametrize(
+    ("make", "content"),
+    [
+        (lambda: VoxelGAN((6, 32, 48), channels=(8, 8), weights={"l1": 1.0}), "pairs"),
+        (lambda: SurfaceModel((6, 32, 48), encoder="own", surface_width=8), "pairs"),
+        (lambda: MaskedPhotos("own"), "photos"),
+    ],
+)
+def test_the_eyes_of_several_loaders_are_measured_as_one_set(make, content, tiny_eyes):
+    with EyeReader(tiny_eyes) as reader:
+        keys = reader.keys
+    model = make()
+
+    def loaders(*parts):
+        sets = (FundusOCTDataset(tiny_eyes, part, content=content) for part in parts)
+        return [DataLoader(one, batch_size=2) for one in sets]
+
+    (whole,) = quick_trainer().validate(model, loaders(keys[:5]), verbose=False)
+    first, second = quick_trainer().validate(model, loaders(keys[:2], keys[2:5]), verbose=False)
+    assert whole and first == pytest.approx(whole, rel=1e-4, nan_ok=True)
+    assert second == pytest.approx(whole, rel=1e-4, nan_ok=True)
+    tested, _ = quick_trainer().test(model, loaders(keys[:1], keys[1:2]), verbose=False)
+    assert {name.replace("test/", "val/") for name in tested} == set(whole)

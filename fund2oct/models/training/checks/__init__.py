@@ -1,0 +1,1 @@
+"""What of a training would do nothing, or other than what it says."""
