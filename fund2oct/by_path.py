@@ -117,6 +117,17 @@ def import_by_path(path: str) -> Any:
         raise ValueError(f"{path!r}: expected an importable module.Name: {error}") from error
 
 
+def import_path_of(one: type) -> str:
+    """The path by which a class is imported.
+
+    Example:
+        >>> from fractions import Fraction
+        >>> import_path_of(Fraction)
+        'fractions.Fraction'
+    """
+    return f"{one.__module__}.{one.__qualname__}"
+
+
 def without_strange_paths(state: Mapping[str, Any]) -> dict[str, Any]:
     """Take out of a callback's state the paths that lead out of a folder, or to another machine.
 

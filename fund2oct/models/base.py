@@ -11,7 +11,7 @@ from PIL import Image
 from torch import Tensor, nn
 from torchmetrics import Metric
 
-from fund2oct.by_path import values_of_a_file, without_strange_paths
+from fund2oct.by_path import import_path_of, values_of_a_file, without_strange_paths
 from fund2oct.data.preparing.placing import PhotoPlacement
 from fund2oct.data.tables.eyes import GivenLines
 from fund2oct.eye import Array, Eye, Plain
@@ -94,8 +94,8 @@ class VolumeModel(KnowingModule):
         self.save_hyperparameters(ignore=["init_from", "mask_networks"])
         self.init_from = [init_from] if isinstance(init_from, str) else init_from
         self.recompute = recompute
-        self.from_file = ""
-        """The checkpoint that the hyper-parameters were read from, which then name nothing to import."""
+        self.from_file, self.arguments_read = "", dict[str, Any]()
+        """The checkpoint that it was loaded from, and the arguments in it, which name nothing to import."""
 
     def configure_model(self) -> None:
         """Build the networks that prediction and validation need; refuse a generator of another kind."""
@@ -103,11 +103,10 @@ class VolumeModel(KnowingModule):
             return
         built = self.build_generator()
         if not isinstance(built, self.generator_class):
-            wanted = f"{self.generator_class.__module__}.{self.generator_class.__qualname__}"
             raise ValueError(
-                f"{type(self).__name__}.build_generator: expected a {wanted}, neither compiled nor wrapped, "
-                f"found a {type(built).__name__}; put networks of your own into one, or subclass VolumeGAN "
-                "or VolumeModel, which take any module"
+                f"{type(self).__name__}.build_generator: expected a {import_path_of(self.generator_class)}, "
+                f"neither compiled nor wrapped, found a {type(built).__name__}; put networks of your own "
+                "into one, or subclass VolumeGAN or VolumeModel, which take any module"
             )
         self.generator = built
         self.generator_ema = AveragedNetwork(self.generator)
@@ -325,7 +324,7 @@ class VolumeModel(KnowingModule):
         rebuilt, state = self.rebuilt_names(), checkpoint["state_dict"]
         checkpoint["state_dict"] = {name: value for name, value in state.items() if name not in rebuilt}
         checkpoint[TASK_KEY] = {
-            "class": f"{type(self).__module__}.{type(self).__qualname__}",
+            "class": import_path_of(type(self)),
             "task": self.task.to_dict() if self.task else None,
             "eyes_of_a_step": eyes_of_a_step(self.trainer),
         }
