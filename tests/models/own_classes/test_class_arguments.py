@@ -1,14 +1,20 @@
-"""With which arguments a class of a user's own is called for a checkpoint."""
+"""With which arguments a class of a user's own is called for a checkpoint, and which one can hold."""
 
+import enum
 import importlib
+from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
+from omegaconf import OmegaConf
 from tiny_models import quick_trainer
+from torch import nn
 
 from fund2oct.data import FundusOCTDataModule
 from fund2oct.losses import l1_loss
 from fund2oct.models import CheckpointError, VolumeModel, VoxelGAN, load_model
+from fund2oct.models.arguments import check_plain
 from fund2oct.models.published.files import write_published
 from fund2oct.networks.voxels.generator import VolumeGenerator
 from fund2oct.run.resuming import check_resumable
@@ -22,6 +28,9 @@ def fit(model, eyes, steps=1):
     trainer = quick_trainer(max_steps=steps, limit_val_batches=0)
     trainer.fit(model, datamodule=FundusOCTDataModule(str(eyes), batch_size=2))
     return trainer
+
+
+# --- which arguments ------------------------------------------------------------------------------
 
 
 OF_ANY = {
@@ -137,3 +146,74 @@ def test_a_class_that_fixes_something_else_by_now_is_told(tiny_eyes, tmp_path, r
     message = r"does not fit .*Fixed, which in its training fixed channels=\[8, 16\] \(here \[8, 8\]\): "
     with pytest.raises(CheckpointError, match=message):
         load_model(path, fixing(seed=1, channels=(8, 8)))
+
+
+# --- plain values ---------------------------------------------------------------------------------
+
+
+class Kind(enum.Enum):
+    ONE = 1
+
+
+class Labelled(VolumeModel):
+    """A model with an argument of any type."""
+
+    def __init__(self, shape, label=None, **options):
+        super().__init__(shape, **options)
+
+    def build_generator(self):
+        pytest.fail("a network was built")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (
+            {"learning_rate": np.float64(0.5)},
+            r"learning_rate: expected a plain .* found float64 np.float64\(",
+        ),
+        (
+            {"shape": (np.int64(6), 32, 48)},
+            r"shape: expected a plain .* found tuple \(np.int64\(6\), 32, 48\)",
+        ),
+        ({"label": OmegaConf.create([1])}, "label: expected a plain value .* found ListConfig"),
+        ({"label": Path("eyes.h5")}, r"label: expected a plain value .* found \w*Path"),
+        ({"label": Kind.ONE}, "label: expected a plain value .* found Kind"),
+        ({"label": nn.Linear(1, 1)}, "label: expected a plain value .* found Linear"),
+        ({"label": [lambda: 1]}, r"label: expected a plain value .*\(ignore=\['label'\]\)"),
+    ],
+)
+def test_an_argument_that_no_checkpoint_gives_back_is_refused(arguments, message, tiny_eyes):
+    model = Labelled(**({"shape": SHAPE} | arguments))
+    with pytest.raises(ValueError, match=f"^Labelled: {message}"):
+        fit(model, tiny_eyes)
+
+
+@pytest.mark.parametrize(
+    "label", [{"a": [1, 0.5, True, None, "b"]}, (1, (2, 3)), float("inf"), torch.Size([2])]
+)
+def test_plain_arguments_are_taken(label):
+    check_plain(Labelled(SHAPE, label=label), None)
+
+
+class Saving(FundusOCTDataModule):
+    """A datamodule that saves its arguments, which a checkpoint holds then."""
+
+    def __init__(self, path, config=None):
+        super().__init__(str(path), batch_size=2)
+        self.save_hyperparameters(*() if config is None else [config])
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({}, r"Saving: path: expected a plain value .* found \w*Path"),
+        (
+            {"config": OmegaConf.create({"a": 1})},
+            "Saving: hparams: expected a plain value .* found DictConfig",
+        ),
+    ],
+)
+def test_so_is_one_of_a_datamodule(options, message, tiny_eyes):
+    with pytest.raises(ValueError, match=message):
+        quick_trainer(max_steps=1).fit(Labelled(SHAPE), datamodule=Saving(tiny_eyes, **options))
