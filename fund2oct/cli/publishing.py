@@ -76,7 +76,8 @@ def _publish(options: argparse.Namespace) -> int:
         found["pushed"] = push_to_hub(made.folder, options.push)
         lines.append(f"On the hub: {found['pushed']}")
     answer(options, found, *lines)
-    suggest(["fund2oct", "predict", made.folder, "PHOTO.jpg", "--out", "predictions"])
+    own = ["--model", options.model] if options.model else []
+    suggest(["fund2oct", "predict", made.folder, "PHOTO.jpg", "--out", "predictions", *own])
     return 0
 
 
