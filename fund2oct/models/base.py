@@ -291,7 +291,7 @@ class VolumeModel(KnowingModule):
         """Take from the data what the model has to know of them, once, to be used without them."""
         if stage == "fit":
             check_plain(self, getattr(self.trainer, "datamodule", None))
-            with values_of_a_file(self.from_file):
+            with values_of_a_file(self.from_file, self.arguments_read):
                 self.configure_model()
                 self.configure_training()
             self.note_trained()

@@ -98,7 +98,7 @@ def load_model(
         model, given, fixed = _called(model_class, checkpoint["hyper_parameters"], str(path), named)
         different = different_arguments(fixed, model.hparams)
         model.from_file, model.arguments_read = str(path), given
-        with values_of_a_file(str(path), named):
+        with values_of_a_file(str(path), given, named):
             with weights_follow() if checkpoint.get("with_encoder") else nullcontext():
                 model.configure_model()
             model.on_load_checkpoint(checkpoint)
@@ -234,7 +234,7 @@ def _called(
     fixed: dict[str, Any] = {}
     while True:
         try:
-            with values_of_a_file(path, named):
+            with values_of_a_file(path, given, named):
                 model = model_class(**given)
             break
         except TypeError as error:
