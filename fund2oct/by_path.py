@@ -46,10 +46,11 @@ def names_among(given: str | Iterable[str], known: Iterable[str], what: str) -> 
 
 
 class _Reading:
-    """A file whose values are in use, and what the user named beside it, by import path."""
+    """A file, the texts of it that are in use, and what the user named beside it, by import path."""
 
-    def __init__(self, file: str, named: Mapping[str, Any]) -> None:
+    def __init__(self, file: str, texts: set[str], named: Mapping[str, Any]) -> None:
         self.file = file
+        self.texts = texts
         self.named = named
 
 
@@ -57,39 +58,57 @@ _READING: ContextVar[_Reading | None] = ContextVar("_READING", default=None)
 
 
 @contextmanager
-def values_of_a_file(file: str, named: Mapping[str, Any] | None = None) -> Iterator[None]:
-    """Say that the values in use inside the block were read from a file.
+def values_of_a_file(
+    file: str, values: Mapping[str, Any], named: Mapping[str, Any] | None = None
+) -> Iterator[None]:
+    """Say which of the values in use inside the block were read from a file.
 
     A checkpoint from anywhere must not decide what is imported, opened or downloaded. Inside the block
-    :func:`import_by_path` and :func:`check_named_by_user` refuse all names but those that the user gave
-    beside the file.
+    :func:`import_by_path` and :func:`check_named_by_user` refuse each name that is a text of the file, but
+    those that the user gave beside it. A name that stands in code is not refused: who runs code trusts it.
 
     Args:
         file: its name, for the message; where it is empty, nothing is refused.
+        values: what is used of the file, such as the arguments of a model, with dictionaries and lists in it.
         named: objects that the user named, by import path.
 
     Example:
-        >>> with values_of_a_file("model.ckpt"):
+        >>> with values_of_a_file("model.ckpt", {"weights": {"os.abort": 1.0}}):
         ...     import_by_path("os.abort")
         Traceback (most recent call last):
             ...
         ValueError: 'os.abort' was read from model.ckpt, which never says what to import or open; ...
     """
-    before = _READING.set(_Reading(file, named or {}) if file else None)
+    before = _READING.set(_Reading(file, _texts(values), named or {}) if file else None)
     try:
         yield
     finally:
         _READING.reset(before)
 
 
+def _texts(values: Any) -> set[str]:
+    """All texts in nested values, also in such that hold themselves."""
+    found: set[str] = set()
+    met: set[int] = set()
+    left = [values]
+    while left:
+        one = left.pop()
+        if isinstance(one, str):
+            found.add(one)
+        elif isinstance(one, Mapping | list | tuple | set) and id(one) not in met:
+            met.add(id(one))
+            left += [*one, *one.values()] if isinstance(one, Mapping) else one
+    return found
+
+
 def check_named_by_user(name: str) -> None:
     """Refuse a name, of an object to import, a file or a download, that a file gave.
 
     Raises:
-        ValueError: inside :func:`values_of_a_file`.
+        ValueError: inside :func:`values_of_a_file`, if the name is a text of the file.
     """
     reading = _READING.get()
-    if reading is not None and name not in reading.named:
+    if reading is not None and name in reading.texts and name not in reading.named:
         raise ValueError(
             f"{name!r} was read from {reading.file}, which never says what to import or open; name it "
             "yourself (--model at the command line, a key of the experiment in training)"
@@ -115,6 +134,17 @@ def import_by_path(path: str) -> Any:
         return getattr(import_module(module), name)
     except (ImportError, AttributeError, ValueError) as error:
         raise ValueError(f"{path!r}: expected an importable module.Name: {error}") from error
+
+
+def import_path_of(one: type) -> str:
+    """The path by which a class is imported.
+
+    Example:
+        >>> from fractions import Fraction
+        >>> import_path_of(Fraction)
+        'fractions.Fraction'
+    """
+    return f"{one.__module__}.{one.__qualname__}"
 
 
 def without_strange_paths(state: Mapping[str, Any]) -> dict[str, Any]:

@@ -243,15 +243,8 @@ def _after_training(checkpoint: Path) -> list[str]:
     path = str(saved[TASK_KEY]["class"])
     if path.startswith("fund2oct.models.pretraining."):
         return training_after(checkpoint, saved)
-    return [
-        "fund2oct",
-        "predict",
-        str(checkpoint),
-        "PHOTO.jpg",
-        "--out",
-        "predictions",
-        *model_option(checkpoint),
-    ]
+    words = ["fund2oct", "predict", str(checkpoint), "PHOTO.jpg", "--out", "predictions"]
+    return [*words, *model_option(checkpoint)]
 
 
 def _evaluate(options: argparse.Namespace) -> int:

@@ -11,12 +11,13 @@ from PIL import Image
 from torch import Tensor, nn
 from torchmetrics import Metric
 
-from fund2oct.by_path import values_of_a_file, without_strange_paths
+from fund2oct.by_path import import_path_of, values_of_a_file, without_strange_paths
 from fund2oct.data.preparing.placing import PhotoPlacement
 from fund2oct.data.tables.eyes import GivenLines
 from fund2oct.eye import Array, Eye, Plain
 from fund2oct.geometry import Placement
 from fund2oct.metrics.validation import ValidationMetrics
+from fund2oct.models.arguments import check_plain
 from fund2oct.models.batch import Batch, Fake, Losses, prepare_batch
 from fund2oct.models.predicting.generate import predict
 from fund2oct.models.task import TASK_KEY, check_shape, tells
@@ -94,8 +95,8 @@ class VolumeModel(KnowingModule):
         self.save_hyperparameters(ignore=["init_from", "mask_networks"])
         self.init_from = [init_from] if isinstance(init_from, str) else init_from
         self.recompute = recompute
-        self.from_file = ""
-        """The checkpoint that the hyper-parameters were read from, which then name nothing to import."""
+        self.from_file, self.arguments_read = "", dict[str, Any]()
+        """The checkpoint that it was loaded from, and the arguments in it, which name nothing to import."""
 
     def configure_model(self) -> None:
         """Build the networks that prediction and validation need; refuse a generator of another kind."""
@@ -103,11 +104,10 @@ class VolumeModel(KnowingModule):
             return
         built = self.build_generator()
         if not isinstance(built, self.generator_class):
-            wanted = f"{self.generator_class.__module__}.{self.generator_class.__qualname__}"
             raise ValueError(
-                f"{type(self).__name__}.build_generator: expected a {wanted}, neither compiled nor wrapped, "
-                f"found a {type(built).__name__}; put networks of your own into one, or subclass VolumeGAN "
-                "or VolumeModel, which take any module"
+                f"{type(self).__name__}.build_generator: expected a {import_path_of(self.generator_class)}, "
+                f"neither compiled nor wrapped, found a {type(built).__name__}; put networks of your own "
+                "into one, or subclass VolumeGAN or VolumeModel, which take any module"
             )
         self.generator = built
         self.generator_ema = AveragedNetwork(self.generator)
@@ -290,7 +290,8 @@ class VolumeModel(KnowingModule):
     def setup(self, stage: str) -> None:
         """Take from the data what the model has to know of them, once, to be used without them."""
         if stage == "fit":
-            with values_of_a_file(self.from_file):
+            check_plain(self, getattr(self.trainer, "datamodule", None))
+            with values_of_a_file(self.from_file, self.arguments_read):
                 self.configure_model()
                 self.configure_training()
             self.note_trained()
@@ -319,14 +320,13 @@ class VolumeModel(KnowingModule):
         """Store the class and the task beside the weights; refuse to save what diverged."""
         self._check_finite()
         if name := first_not_finite(self.named_parameters()):
-            raise NotFiniteError(
-                f"step {self.global_step}: not a finite number: {name}; {advice(self.trainer)}"
-            )
+            found = f"step {self.global_step}: not a finite number: {name}"
+            raise NotFiniteError(f"{found}; {advice(self.trainer)}")
         self.know_photos()
         rebuilt, state = self.rebuilt_names(), checkpoint["state_dict"]
         checkpoint["state_dict"] = {name: value for name, value in state.items() if name not in rebuilt}
         checkpoint[TASK_KEY] = {
-            "class": f"{type(self).__module__}.{type(self).__qualname__}",
+            "class": import_path_of(type(self)),
             "task": self.task.to_dict() if self.task else None,
             "eyes_of_a_step": eyes_of_a_step(self.trainer),
         }

@@ -6,14 +6,15 @@ import os
 import pickle
 import re
 import shlex
-from collections.abc import Sequence
+import warnings
+from collections.abc import Mapping, Sequence
 from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
 import torch
 
-from fund2oct.by_path import import_by_path, values_of_a_file
+from fund2oct.by_path import import_by_path, import_path_of, values_of_a_file
 from fund2oct.file_kinds import kind_of, why_not_a_file
 from fund2oct.models.base import VolumeModel
 from fund2oct.models.baselines import X2CT, Pix2PixHD, UNet3D
@@ -22,24 +23,24 @@ from fund2oct.models.pretraining import MaskedPairs, MaskedPhotos, MaskedVolumes
 from fund2oct.models.published import fetch_from_hub, is_address, is_published, read_published, shipped_model
 from fund2oct.models.surface_model import SurfaceModel
 from fund2oct.models.task import TASK_KEY
+from fund2oct.models.training.going_on import different_arguments
 from fund2oct.models.voxel_gan import VoxelGAN
 from fund2oct.networks.features.base import weights_follow
 
-
-def _import_path(model: type) -> str:
-    return f"{model.__module__}.{model.__qualname__}"
-
-
 MODELS: dict[str, type[VolumeModel]] = {
-    _import_path(model): model for model in (Pix2Vol, SurfaceModel, VoxelGAN, Pix2PixHD, X2CT, UNet3D)
+    import_path_of(model): model for model in (Pix2Vol, SurfaceModel, VoxelGAN, Pix2PixHD, X2CT, UNet3D)
 }
 
 
-_PRETRAININGS = {_import_path(model) for model in (MaskedPhotos, MaskedVolumes, MaskedPairs)}
+_PRETRAININGS = {import_path_of(model) for model in (MaskedPhotos, MaskedVolumes, MaskedPairs)}
 
 
 _CHECKPOINTS = ("a zip archive", "a Python pickle")
 """Kinds of :func:`fund2oct.file_kinds.kind_of` that torch writes."""
+
+
+_REFUSED = re.compile(r"(?:unexpected keyword|multiple values for(?: keyword)?) argument '(\w+)'")
+"""What Python says of an argument that a constructor does not take, or that its class gives already."""
 
 
 CHECKPOINT_ENDINGS = (".ckpt", ".pt", ".pth", ".safetensors")
@@ -88,17 +89,16 @@ def load_model(
     own = [model_class] if isinstance(model_class, type) else [*(model_class or ())]
     if not isinstance(model_class, type):
         model_class = _find_class(path, checkpoint, own)
-    expected = _import_path(model_class)
+    expected = import_path_of(model_class)
     # A class in a user's own file has another module name when that file is run as a script.
-    if name.rpartition(".")[2] != model_class.__qualname__:
+    if name.rpartition(".")[2] != model_class.__name__:
         raise CheckpointError(f"{path}: holds a {name}, expected a {expected}")
-    arguments = {
-        key: value for key, value in checkpoint["hyper_parameters"].items() if not key.startswith("_")
-    }
+    named, different = {import_path_of(one): one for one in own}, ""
     try:
-        with values_of_a_file(str(path), {_import_path(one): one for one in own}):
-            model = model_class(**arguments)
-            model.from_file = str(path)
+        model, given, fixed = _called(model_class, checkpoint["hyper_parameters"], str(path), named)
+        different = different_arguments(fixed, model.hparams)
+        model.from_file, model.arguments_read = str(path), given
+        with values_of_a_file(str(path), given, named):
             with weights_follow() if checkpoint.get("with_encoder") else nullcontext():
                 model.configure_model()
             model.on_load_checkpoint(checkpoint)
@@ -106,11 +106,16 @@ def load_model(
     except ModuleNotFoundError as error:
         raise ModuleNotFoundError(f"{path}: needs a network that it does not hold: {error}") from error
     except (TypeError, RuntimeError, KeyError, ValueError, AttributeError, OverflowError) as error:
-        raise CheckpointError(
-            f"{path}: does not fit {expected}, perhaps another version wrote it: {_one_line(error)}"
-        ) from error
+        why = f"which in its training fixed {different}" if different else "perhaps another version wrote it"
+        raise CheckpointError(f"{path}: does not fit {expected}, {why}: {_one_line(error)}") from error
     if model.task is None:
         raise CheckpointError(f"{path}: says nothing of its data; it was saved before training began")
+    if different:
+        warnings.warn(
+            f"{path}: in its training its class, {expected}, fixed {different}; as the class is now, the "
+            "model may draw something else",
+            stacklevel=2,
+        )
     return model.to(device).eval()
 
 
@@ -192,7 +197,7 @@ def _find_class(
     path: Path, checkpoint: dict[str, Any], own: Sequence[type[VolumeModel]]
 ) -> type[VolumeModel]:
     name = str(checkpoint[TASK_KEY].get("class"))
-    known = MODELS | {_import_path(one): one for one in own}
+    known = MODELS | {import_path_of(one): one for one in own}
     if name in known:
         return known[name]
     if name in _PRETRAININGS:
@@ -201,7 +206,7 @@ def _find_class(
             f"{shlex.join(training_after(path, checkpoint))}"
         )
     # A class in a user's own file has another module name when that file is run as a script.
-    alike = [one for one in own if one.__qualname__ == name.rpartition(".")[2]]
+    alike = [one for one in own if one.__name__ == name.rpartition(".")[2]]
     if len(alike) == 1:
         return alike[0]
     given = f", nor one of {', '.join(known)}" if own else ""
@@ -209,6 +214,37 @@ def _find_class(
         f"{path}: holds a {name}, which is not part of fund2oct{given}; "
         "pass the class itself as model_class (--model at the command line)"
     )
+
+
+def _called(
+    model_class: type[VolumeModel], saved: Mapping[str, Any], path: str, named: Mapping[str, Any]
+) -> tuple[VolumeModel, dict[str, Any], dict[str, Any]]:
+    """Call a class with the arguments that were saved.
+
+    Lightning saves those of all constructors, from that of the base class to that of the own class. What a
+    class fixes for its base class, or does not take, is left out: only the class itself can say what that is.
+
+    Returns:
+        The model, the arguments that it was called with, and those that were left out.
+
+    Raises:
+        ValueError: if one is left out that no constructor takes.
+    """
+    given = {name: value for name, value in saved.items() if not name.startswith("_")}
+    fixed: dict[str, Any] = {}
+    while True:
+        try:
+            with values_of_a_file(path, given, named):
+                model = model_class(**given)
+            break
+        except TypeError as error:
+            refused = _REFUSED.search(str(error))
+            if refused is None or refused[1] not in given:
+                raise
+            fixed[refused[1]] = given.pop(refused[1])
+    if unknown := sorted(fixed.keys() - model.hparams.keys()):
+        raise ValueError(f"it takes no {', '.join(unknown)}")
+    return model, given, fixed
 
 
 def import_class(path: str) -> type[VolumeModel]:

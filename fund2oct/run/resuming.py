@@ -26,7 +26,7 @@ def check_resumable(path: str | Path, model: VolumeModel, trainer: pl.Trainer) -
             nothing left to do.
     """
     checkpoint = read_checkpoint(path)
-    of, own = str(checkpoint[TASK_KEY].get("class")), type(model).__qualname__
+    of, own = str(checkpoint[TASK_KEY].get("class")), type(model).__name__
     if of.rpartition(".")[2] != own:
         raise CheckpointError(
             f"{path}: holds a {of}, but the experiment trains a {own}; resume with its own one"

@@ -42,18 +42,9 @@ def spread(config: dict[str, Any]) -> None:
     """
     import torch
 
-    apple = torch.backends.mps.is_available() and not torch.cuda.is_available()
-    if apple and config.setdefault("trainer", {}).get("accelerator", "auto") == "auto":
-        config["trainer"]["accelerator"] = "cpu"  # Apple's GPU has no 64-bit numbers, which measures need
-    trainer = config.setdefault("trainer", {})
-    if trainer.get("strategy", "auto") != "auto":
-        return
-    devices, launched = trainer.get("devices", "auto"), [n for n in _LAUNCHED_BY_OTHERS if n in os.environ]
-    if os.environ.get("SLURM_JOB_NAME") in ("bash", "interactive"):  # where Lightning starts the processes
-        launched = [name for name in launched if name != "SLURM_NTASKS"]
-    if devices != "auto" or launched:
-        if _several(devices) or trainer.get("num_nodes", 1) > 1 or _n_launched(launched) > 1:
-            trainer["strategy"] = _STRATEGY
+    trainer = _trainer_of(config)
+    if not _is_open(trainer):
+        _give_strategy(trainer)
         return
     accelerator = trainer.get("accelerator", "auto")
     if accelerator in ("auto", "gpu", "cuda") and torch.cuda.is_available():
@@ -73,6 +64,59 @@ def spread(config: dict[str, Any]) -> None:
     if n_processes > 1:
         trainer |= {"accelerator": "cpu", "devices": n_processes, "strategy": _STRATEGY}
         arguments["batch_size"] = batch_size // n_processes
+
+
+def stay_on_one_device(config: dict[str, Any]) -> None:
+    """Use one device where nobody says how many, as from Python.
+
+    For each further device Lightning would run the whole program that trains once more. What is said stays,
+    as in :func:`spread`, and several processes get the strategy that a GAN needs.
+
+    Args:
+        config: from :func:`fund2oct.run.config.load_experiment`. Its ``trainer`` is changed in place.
+
+    Example:
+        >>> config = {"trainer": {"accelerator": "cpu", "devices": 2}}
+        >>> stay_on_one_device(config)
+        >>> config["trainer"]["devices"], config["trainer"]["strategy"]
+        (2, 'ddp_find_unused_parameters_true')
+    """
+    trainer = _trainer_of(config)
+    if _is_open(trainer):
+        trainer["devices"] = 1
+    _give_strategy(trainer)
+
+
+def _trainer_of(config: dict[str, Any]) -> dict[str, Any]:
+    """The settings of the trainer, without Apple's GPU: measures need 64-bit numbers, which it lacks."""
+    import torch
+
+    trainer: dict[str, Any] = config.setdefault("trainer", {})
+    apple = torch.backends.mps.is_available() and not torch.cuda.is_available()
+    if apple and trainer.get("accelerator", "auto") == "auto":
+        trainer["accelerator"] = "cpu"
+    return trainer
+
+
+def _is_open(trainer: dict[str, Any]) -> bool:
+    """Whether neither the settings nor a launcher say how many processes there are."""
+    given = trainer.get("strategy", "auto"), trainer.get("devices", "auto")
+    return given == ("auto", "auto") and not _launchers()
+
+
+def _give_strategy(trainer: dict[str, Any]) -> None:
+    """Name the strategy that a GAN needs, where there are several processes and no other is named."""
+    several = _several(trainer.get("devices", "auto")) or trainer.get("num_nodes", 1) > 1
+    if trainer.get("strategy", "auto") == "auto" and (several or _n_launched(_launchers()) > 1):
+        trainer["strategy"] = _STRATEGY
+
+
+def _launchers() -> list[str]:
+    """The launchers of a cluster that started this process, by the variables that tell of them."""
+    launched = [name for name in _LAUNCHED_BY_OTHERS if name in os.environ]
+    if os.environ.get("SLURM_JOB_NAME") in ("bash", "interactive"):  # where Lightning starts the processes
+        launched = [name for name in launched if name != "SLURM_NTASKS"]
+    return launched
 
 
 def _several(devices: int | str | list[int]) -> bool:

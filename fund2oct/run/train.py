@@ -42,7 +42,7 @@ from fund2oct.run.publishing.record import OWN
 from fund2oct.run.resuming import check_resumable
 from fund2oct.run.settings import check_sections, check_trainer, explain, loggers_of
 from fund2oct.run.signals import SaveWhenTerminated
-from fund2oct.run.spreading import spread
+from fund2oct.run.spreading import spread, stay_on_one_device
 
 if TYPE_CHECKING:
     from fund2oct.evaluation.report.pictures import Picture
@@ -125,8 +125,8 @@ def train(
         resume: a checkpoint to go on from; the run gets a folder of its own all the same.
         overwrite: whether an earlier run in ``out`` may be replaced. It stays where nothing is trained.
         spread_out: whether to use all GPUs or cores where the configuration does not choose, see
-            :func:`fund2oct.run.spreading.spread`. Each process runs the command line of this one once more,
-            so that it is for commands, not for notebooks.
+            :func:`fund2oct.run.spreading.spread`; one device if not. Each process runs the command line of
+            this one once more, so that it is for commands, not for notebooks.
 
     Returns:
         The folder of the run.
@@ -149,6 +149,8 @@ def train(
     config = load_experiment(experiment, overrides)
     if spread_out:
         spread(config)
+    else:
+        stay_on_one_device(config)
     check_sections(config, run_is_given=True)
     run = make_run_folder(experiment, out, overwrite, resume)
     if again := is_started_again(run):
@@ -205,7 +207,8 @@ def build(experiment: str, overrides: Sequence[str] = ()) -> tuple[pl.Trainer, V
         overrides: ``key=value``, as in ``trainer.max_epochs=1``.
 
     Returns:
-        The trainer, without loggers; the model; and the datamodule.
+        The trainer, without loggers, on one device unless the configuration chooses; the model; and the
+        datamodule.
 
     Raises:
         ConfigError: if the configuration is not valid.
@@ -216,6 +219,7 @@ def build(experiment: str, overrides: Sequence[str] = ()) -> tuple[pl.Trainer, V
         ('Pix2Vol', (6, 80, 112), 1)
     """
     config = load_experiment(experiment, overrides)
+    stay_on_one_device(config)
     check_sections(config, run_is_given=False)
     cli = _build(config, None)
     return cli.trainer, cli.model, cli.datamodule

@@ -253,8 +253,8 @@ def test_a_photo_has_all_of_its_files_or_none(photo, tiny_checkpoint, tmp_path, 
 
 def completion(shell):
     pytest.importorskip("shtab")
-    code = f"import sys; from fund2oct.cli import main; main(['completion', '{shell}'])"
-    return subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout
+    command = [sys.executable, "-m", "fund2oct", "completion", shell]
+    return subprocess.run(command, capture_output=True, text=True, check=True).stdout
 
 
 def test_bash_completes_commands_experiments_options_and_files(tmp_path):

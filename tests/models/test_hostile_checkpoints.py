@@ -70,11 +70,21 @@ def test_what_only_training_needs_is_refused_in_training(checkpoints, trap, tiny
 
 
 def test_what_the_user_names_is_given():
-    with values_of_a_file("model.ckpt", {"mine.Network": dict}):
+    weights = {"mine.Network": 1.0, "os.abort": 1.0}
+    with values_of_a_file("model.ckpt", {"weights": weights}, {"mine.Network": dict}):
         assert import_by_path("mine.Network") is dict
         with pytest.raises(ValueError, match=r"'os.abort' was read from model.ckpt"):
             import_by_path("os.abort")
+        assert import_by_path("os.getpid") is os.getpid  # no text of the file: code names it
     assert import_by_path("os.abort") is os.abort
+
+
+def test_a_text_is_found_wherever_it_stands_in_a_file():
+    looped = ["os.abort"]
+    looped.append(looped)
+    for held in (looped, {"os.abort": 1}, [({"a": {"os.abort"}},)], "os.abort"):
+        with values_of_a_file("model.ckpt", {"own": held}), pytest.raises(ValueError, match="was read from"):
+            import_by_path("os.abort")
 
 
 def as_picture(path):

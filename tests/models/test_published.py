@@ -143,7 +143,7 @@ def test_no_text_of_a_folder_is_imported_opened_or_fetched(copied, trap):
             except CheckpointError as error:
                 assert "copied" in str(error)
     with (
-        values_of_a_file("config.json"),
+        values_of_a_file("config.json", {"encoder": "hf://sprung/model"}),
         pytest.raises(ValueError, match="'hf://sprung/model' was read from"),
     ):
         fetch_from_hub("hf://sprung/model")

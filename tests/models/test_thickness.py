@@ -167,7 +167,6 @@ def test_predict_writes_map_and_numbers(tiny_checkpoint, tmp_path, monkeypatch):
     assert (tmp_path / "drawn/eye.h5").read_bytes() != median
 
 
-@pytest.mark.usefixtures("plain_pictures")
 def test_a_model_of_the_surfaces_alone_gives_the_map_and_no_volume(tiny_eyes, tmp_path):
     model = SurfaceModel((6, 32, 48), encoder="own", surface_width=16)
     trainer = quick_trainer(max_steps=1, limit_val_batches=0)

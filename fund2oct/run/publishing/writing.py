@@ -18,7 +18,7 @@ from fund2oct.models.checkpoint import import_class
 from fund2oct.models.predicting.generate import generate
 from fund2oct.models.published import CARD, CONFIG, WEIGHTS, read_config, write_published
 from fund2oct.models.thickness import predict_thickness
-from fund2oct.networks.features import FeatureNetwork
+from fund2oct.networks.features.efficientnet import EfficientNetLite
 from fund2oct.outputs import OutputError, check_folder
 from fund2oct.phantom import PhantomConfig, simulate_eye
 from fund2oct.run.publishing.card import model_card
@@ -100,13 +100,15 @@ def publish(
     network = load_model(record.checkpoint, own)
     assert network.task is not None
     network.task = network.task.for_publishing()
+    packages, parts = _not_learned(network)
     about = record.about | {
         "fund2oct": __version__,
         "provenance": network.task.provenance(),
         "licence": licence,
         "with_encoder": with_encoder,
         "numbers": "float16" if half else "float32",
-        "packages": _packages(network),
+        "packages": packages,
+        "parts": parts,
         "n_weights": sum(weight.numel() for weight in network.generator_ema.parameters()),
     }
     folder.mkdir(parents=True, exist_ok=True)
@@ -147,10 +149,22 @@ def _put(made: Path, folder: Path) -> None:
             (made / name).replace(folder / name)
 
 
-def _packages(network: VolumeModel) -> list[str]:
-    """Frozen networks whose weights lie in packages."""
-    found = {part.name for part in network.modules() if isinstance(part, FeatureNetwork)}
-    return sorted(found) if network.rebuilt() else []
+def _not_learned(network: VolumeModel) -> tuple[list[str], list[str]]:
+    """What was there before the training, and is not written unless it is asked for.
+
+    Returns:
+        Names of the networks whose weights come with the extra ``pretrained``; and the parts of the model
+        whose weights come from elsewhere.
+    """
+    left = network.rebuilt_names()
+    packages: set[str] = set()
+    for name, part in network.named_modules(remove_duplicate=False):
+        if isinstance(part, EfficientNetLite):
+            of_package = {weight for weight in left if weight.startswith(f"{name}.")}
+            packages |= {part.name} if of_package else set()
+            left -= of_package
+    parts = {weight.replace("generator_ema.module.", "generator.", 1) for weight in left}
+    return sorted(packages), sorted({".".join(weight.split(".")[:2]) for weight in parts})
 
 
 def _compare(network: VolumeModel, again: VolumeModel, folder: Path) -> str:

@@ -13,8 +13,9 @@ from fund2oct.evaluation.report.reliability import (
     measure_reliability,
     reliability_table,
 )
+from fund2oct.metrics.sets.estimate import DistanceResult
 from fund2oct.networks.layered.surfaces import SurfaceDistribution
-from fund2oct.visual.report import draw_reliability
+from fund2oct.visual.report import draw_distances, draw_reliability
 
 N_SURFACES, N_NUMBERS, S, X = 4, 3, 6, 40
 
@@ -118,3 +119,9 @@ def test_the_interval_of_a_share_is_that_of_patients():
     assert (alone["high"][0] - alone["low"][0]) * 2**0.5 == pytest.approx(2 * reach, rel=0.08)
     few = held_of_patients(counts[:8], patients[:8])
     assert np.isnan(few["low"]).all() and np.isnan(few["high"]).all()
+
+
+def test_distances_are_drawn_with_and_without_intervals():
+    whole = DistanceResult("d/p", 812.34, 56, 56, (790, 840), 28, 350.1, 901.2, 380, 120.3, 610)
+    figure = draw_distances({"a": [whole], "b": [DistanceResult("d/p", 1.5, 2, 3)]})
+    assert [axes.get_xlabel() for axes in figure.axes] == ["d/\np"]

@@ -104,7 +104,6 @@ def test_a_prediction_takes_what_is_known(checkpoint, tmp_path):
         predict(checkpoint, [tmp_path / "eye.png"], tmp_path / "not", metadata={"sex": "f"})
 
 
-@pytest.mark.slow
 def test_a_table_tells_each_photo_its_own(checkpoint, tmp_path, recwarn):
     y, x = np.mgrid[-1:1:120j, -1:1:120j]
     photo = (np.hypot(x, y) < 0.95)[..., None] * np.array([180.0, 90, 40])

@@ -49,7 +49,7 @@ def test_a_model_that_can_tell_says_nothing(knowing):
 
 def test_the_card_says_it(tiny_checkpoint, knowing):
     about = dict.fromkeys(("licence", "provenance", "fund2oct", "numbers", "check"), "")
-    about |= {"n_weights": 1, "packages": [], "with_encoder": False}
+    about |= {"n_weights": 1, "packages": [], "parts": [], "with_encoder": False}
     record = RunRecord(tiny_checkpoint, {}, {}, None)
     for model, told in ((load_model(tiny_checkpoint), True), (knowing, False)):
         card = " ".join(model_card("m", model, record, about, None).split())

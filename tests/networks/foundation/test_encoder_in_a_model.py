@@ -12,6 +12,8 @@ from fund2oct.models import CheckpointError, Pix2Vol, SurfaceModel, VoxelGAN, lo
 from fund2oct.models.pretraining import MaskedPhotos
 from fund2oct.models.published.files import write_published
 from fund2oct.models.training.memory import batch_without_values, step_memory
+from fund2oct.networks.foundation.encoder import FoundationEncoder
+from fund2oct.networks.layered.surface_predictor import SurfacePredictor
 
 SHAPE = (6, 32, 48)
 
@@ -86,6 +88,27 @@ def test_a_checkpoint_opens_nothing_that_it_names(checkpoint, dinov2, tmp_path, 
         torch.save(stored, tmp_path / "hostile.ckpt")
         with pytest.raises(CheckpointError, match=r"hostile.ckpt: .* was read from "):
             load_model(tmp_path / "hostile.ckpt")
+
+
+def test_a_class_of_ones_own_may_name_the_weights(dinov2, tiny_eyes, tmp_path):
+    class Fixing(SurfaceModel):
+        def __init__(self, shape, **options):
+            super().__init__(shape, encoder=str(dinov2), **options)
+
+    class Building(SurfaceModel):
+        def build_generator(self):
+            return SurfacePredictor(FoundationEncoder(str(dinov2)), self.surface_width)
+
+    for kind, options in ((Fixing, {}), (Building, {"encoder": "own"})):
+        model, path = kind(SHAPE, surface_width=8, **options), tmp_path / "own.ckpt"
+        fit(model, tiny_eyes).save_checkpoint(path)
+        assert str(dinov2.parent).encode() not in path.read_bytes()
+        torch.testing.assert_close(seen(load_model(path, kind)), seen(model.eval()))
+    stored = torch.load(path, weights_only=True)
+    stored["hyper_parameters"]["encoder"] = str(dinov2)  # the class may name it, the file may not
+    torch.save(stored, path)
+    with pytest.raises(CheckpointError, match=r"own.ckpt: .* was read from "):
+        load_model(path, Building)
 
 
 def test_a_training_goes_on_and_its_memory_is_known(checkpoint, dinov2, tiny_eyes):

@@ -87,7 +87,14 @@ def test_a_digest_says_which_weights_are_needed_and_where(weights, monkeypatch, 
 def test_a_file_names_no_path(name, weights):
     digest = sha256(b"a pickle")
     name = name.format(weights=weights, digest=digest)
-    with values_of_a_file("model.ckpt"):
+    with values_of_a_file("model.ckpt", {"encoder": name}):
         with pytest.raises(ValueError, match=r"was read from model.ckpt, which never says"):
             find_local_weights(name)
         assert find_local_weights(f"RETFound.pth@sha256:{digest}").path == weights / "RETFound.pth"
+
+
+def test_what_code_names_is_found_beside_a_file_that_names_something_else(weights):
+    with values_of_a_file("model.ckpt", {"encoder": "own", "weights": {"l1": 1.0}, "masks": ["RETFound"]}):
+        assert find_local_weights("weights/RETFound.pth").path == weights / "RETFound.pth"
+        with pytest.raises(ValueError, match=r"'RETFound' was read from model.ckpt"):
+            find_local_weights("RETFound")
