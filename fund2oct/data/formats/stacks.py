@@ -184,7 +184,7 @@ def _shows_pictures(path: Path) -> bool:
     """Whether it is a folder with pictures in it, as far as it can be read."""
     with suppress(OSError):
         return any(
-            file.suffix.lower() in PICTURES + TIFF and not file.name.startswith(".")
+            file.suffix.lower() in PICTURES + TIFF and not file.name.startswith(".") and file.is_file()
             for file in path.iterdir()
         )
     return False

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import os
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -166,7 +167,10 @@ def _candidate(folder: Path, eye: EyeRow, options: ImportOptions, no_lines: str)
 def _check_no_photo(photo: Path, of_volume: Sequence[Path]) -> None:
     """Refuse a volume that holds the row's own photo, as a folder does that is named one level too high."""
     alike = [file for file in of_volume if plain_name(file.name) == plain_name(photo.name)]
-    if any(file.samefile(photo) for file in alike):
+    found = False
+    with suppress(OSError):  # a link that leads nowhere: it is said when the eye is read
+        found = any(file.samefile(photo) for file in alike)
+    if found:
         raise DataError(
             f"volume: expected B-scans, found the photo of this row among them, {photo.name}; name the "
             "B-scans alone: their folder, or a pattern, as in eye7/oct_*.png"

@@ -101,12 +101,11 @@ def usable_eyes(
         short = usable & (n_slices < shape[0])
         if short.any():
             notes.append(f"{name}: {short.sum()} eyes of fewer than {shape[0]} slices are left out")
-            most = int(n_slices[short].max())
-            fitting = f"[{','.join(map(str, (most, *shape[1:])))}]"
+            least = int(n_slices[short].min())
+            fitting = f"[{least},{shape[1]},{shape[2]}]"
             advice = (
-                f"; {short.sum()} of them have volumes, of at most {most} slice{'s' * (most > 1)}: a "
-                f"training takes these with data.init_args.volume_shape={fitting} and "
-                f"model.init_args.shape={fitting}"
+                f"; {short.sum()} of them have volumes, of {least} slice{'s' * (least > 1)} or more: a training "
+                f"takes all of these with volume_shape={fitting} of the data and shape={fitting} of the model"
             )
         usable &= ~short
     if not usable.any():

@@ -202,6 +202,16 @@ def test_a_volume_that_holds_the_photo_of_its_row_is_refused(volume, folder):
     assert report.imported == ["photo_02R", "cfp"] and not report.skipped
 
 
+def test_a_link_that_leads_nowhere_costs_its_row_alone(folder):
+    (folder / "oct").mkdir()
+    (folder / "oct" / "photo_01L.png").symlink_to(folder / "nowhere")
+    rows = ("photo_01L.png", "oct/photo_01L.png", "p1"), ("photo_02R.png", "slices_02R", "p2")
+    table = write(folder / "eyes.csv", ("photo", "volume", "patient"), *rows)
+    report = import_table(table, folder / "eyes.h5", OPTIONS)
+    assert report.imported == ["photo_02R"]
+    assert [name for name, _ in report.skipped] == ["row 2: photo_01L.png"]
+
+
 def test_a_photo_beside_the_folder_of_its_slices_is_no_volume_of_a_table(folder):
     (folder / "in").mkdir()
     (folder / "slices_01L").rename(folder / "in" / "0001")

@@ -67,11 +67,12 @@ def test_names_that_do_not_tell_the_patients_are_refused(names, tmp_path, capsys
 def test_folders_beside_the_slices_of_one_volume_are_named(tmp_path):
     source = tmp_path / "in"
     (source / "another").mkdir(parents=True)
+    (source / "@eaDir" / "slice_0.png").mkdir(parents=True)  # thumbnails, as some file servers put them
     for number in range(3):
         bscan = np.random.default_rng(number).integers(0, 250, (24, 40), np.uint8)
         Image.fromarray(bscan).save(source / f"slice_{number}.png")
     report = import_volumes(source, tmp_path / "eyes.h5", ImportOptions(ScanOptions(SPACING_MM)))
-    assert report.imported == ["in"] and report.passed_over == ["another"]
+    assert report.imported == ["in"] and report.passed_over == ["@eaDir", "another"]
 
 
 @pytest.mark.parametrize("name, patient", [("cube", "cube"), ("p12_OD", "p12"), ("OD", "OD")])

@@ -142,8 +142,8 @@ def test_volumes_of_too_few_slices_are_told_with_what_takes_them(sides):
         data.prepare_data()
     assert str(error.value) == (
         f"{sides[1]}: expected eyes with a volume of at least 7 slices, found none in 12; 12 of them have "
-        "volumes, of at most 6 slices: a training takes these with data.init_args.volume_shape=[6,32,48] and "
-        "model.init_args.shape=[6,32,48]"
+        "volumes, of 6 slices or more: a training takes all of these with volume_shape=[6,32,48] of the data "
+        "and shape=[6,32,48] of the model"
     )
 
 

@@ -308,7 +308,7 @@ def test_single_bscans_are_a_start_for_a_translation_of_six_slices(tiny_eyes, tm
     assert len(import_table(tmp_path / "octdl.csv", file, options).imported) == 8
     lines = [f"data.init_args.path={file}", "data.init_args.batch_size=2", "trainer.accelerator=cpu"]
     _, _, data = build("pretrain_volumes", lines)
-    with pytest.raises(DataError, match=r"of at most 1 slice: .*\.shape=\[1,80,112\]$"):
+    with pytest.raises(DataError, match=r"of 1 slice or more: .* shape=\[1,80,112\] of the model$"):
         data.prepare_data()
     lines += [f"model.init_args.{each}" for each in SMALL["volumes"][1:]]
     lines += ["data.init_args.volume_shape=[1,32,48]", "model.init_args.shape=[1,32,48]"]
