@@ -77,7 +77,7 @@ def test_overwriting_removes_the_run_and_nothing_else(tmp_path):
     assert {path.name for path in run.iterdir()} == {"my notes.txt", ".earlier"}
     (run / "checkpoints").mkdir()
     (run / "checkpoints/last.ckpt").write_text("new")
-    end_replacing(run, ended=False)  # it trained something
+    end_replacing(run, trained=False)  # it trained something
     assert (run / "checkpoints/last.ckpt").read_text() == "new"
     assert {path.name for path in run.iterdir()} == {"my notes.txt", "checkpoints"}
 
@@ -105,20 +105,27 @@ def test_what_is_no_run_of_ours_is_not_replaced(tmp_path):
 
 
 @pytest.mark.parametrize(
-    "mistake",
+    ("override", "status", "said"),
     [
-        "model.init_args.learning_rat=0.1",
-        "model.init_args.init_from=nothere.ckpt",
-        "data.init_args.n_eyes=13",
+        ("model.init_args.learning_rat=0.1", 1, "learning_rat"),
+        ("model.init_args.init_from=nothere.ckpt", 1, "init_from"),
+        ("data.init_args.n_eyes=13", 1, "n_eyes"),
+        ("trainer.fast_dev_run=1", 0, "nothing was trained"),
+        ("trainer.limit_train_batches=0", 0, "nothing was trained"),
+        ("trainer.max_epochs=0", 0, "nothing was trained"),
     ],
 )
-def test_a_mistake_in_the_settings_leaves_the_run_that_was_to_be_replaced(mistake, trained, tmp_path, capfd):
+def test_the_run_that_was_to_be_replaced_stays_where_nothing_is_trained(
+    override, status, said, trained, tmp_path, monkeypatch, capfd, caplog
+):
+    monkeypatch.setattr("fund2oct.run.train._report", lambda *_: None)
     checkpoint, settings = trained
     run = tmp_path / "run"
     shutil.copytree(checkpoint.parents[1], run)
     before = {path.relative_to(run): path.read_bytes() for path in run.rglob("*") if path.is_file()}
-    assert main(["train", "regression", *settings, mistake, "--out", str(run), "--overwrite"]) == 1
-    assert re.split("[.=]", mistake)[2] in capfd.readouterr().err
+    with caplog.at_level("INFO"):
+        assert main(["train", "regression", *settings, override, "--out", str(run), "--overwrite"]) == status
+    assert said in capfd.readouterr().err + caplog.text
     after = {path.relative_to(run): path.read_bytes() for path in run.rglob("*") if path.is_file()}
     assert after == before
 
@@ -132,7 +139,7 @@ def test_what_a_killed_training_set_aside_is_not_lost(tmp_path):
     for _ in range(2):  # killed at its start, and begun again
         make_run_folder("regression", run, overwrite=True)
         (run / "config.yaml").write_text("new")
-    end_replacing(run, ended=False)
+    end_replacing(run, trained=False)
     assert (run / "checkpoints/last.ckpt").read_text() == (run / "config.yaml").read_text() == "old"
     assert not (run / ".earlier").exists()
 
