@@ -2,6 +2,7 @@
 
 import copy
 import os
+import re
 
 import h5py
 import pytest
@@ -75,6 +76,24 @@ def test_what_the_user_names_is_given():
         with pytest.raises(ValueError, match=r"'os.abort' was read from model.ckpt"):
             import_by_path("os.abort")
     assert import_by_path("os.abort") is os.abort
+
+
+@pytest.mark.parametrize(
+    ("path", "why"),
+    [
+        ("./vesels.pt", "no such file"),
+        ("vesels.pt", "no such file"),
+        ("there.pt", "is a file, expected an importable module.Name"),
+        ("./my_model.py:Smoother", "is a path, expected an importable module.Name"),
+        ("../m.sharp", "is a path, expected an importable module.Name"),
+        ("my_modle.Smoother", "expected an importable module.Name: No module named 'my_modle'"),
+    ],
+)
+def test_what_leads_nowhere_is_told(path, why, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "there.pt").touch()
+    with pytest.raises(ValueError, match=f"^{re.escape(f'{path!r}: {why}')}"):
+        import_by_path(path)
 
 
 def as_picture(path):
