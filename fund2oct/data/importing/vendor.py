@@ -104,9 +104,10 @@ def import_vendor(
         raise DataError(
             f"{source}: expected files with B-scans ({', '.join(SCANNER_FORMATS)}), found none{others}"
         )
-    report = import_eyes(candidates, out, overwrite, workers=workers, compression=compression)
+    report = import_eyes(
+        candidates, out, overwrite, workers=workers, compression=compression, left_out=closed
+    )
     report.passed_over = passed_over
-    report.skipped += closed
     if (n_alone := sum(note == _NO_PATIENT for _, note in report.notes)) > 1:
         report.remarks.append(
             f"{n_alone} eyes name no patient, and each counts as one of its own: both eyes of one person "

@@ -99,6 +99,8 @@ def test_a_folder_of_scans_that_cannot_be_read_is_named(tmp_path, close_folder):
     report = import_vendor(folder, tmp_path / "eyes.h5")
     assert len(report.imported) == 1
     assert report.passed_over == [] and report.skipped == [("p12", "cannot be read: Permission denied")]
+    *_, last = (tmp_path / "eyes.import.csv").read_text().splitlines()
+    assert last == "p12,,left out,cannot be read: Permission denied"
 
 
 def test_scans_in_a_folder_that_a_link_leads_to_are_imported(tmp_path):
