@@ -11,6 +11,8 @@ from pathlib import PurePath
 from typing import Any, TypeVar
 
 AnyName = TypeVar("AnyName", bound=str | os.PathLike[str])
+_OF_WEIGHTS = (".pt", ".pth", ".ckpt", ".safetensors")
+"""Endings of files that a network is read from, and that no object is named like."""
 
 
 def listed(given: AnyName | Iterable[AnyName]) -> list[AnyName]:
@@ -132,8 +134,19 @@ def import_by_path(path: str) -> Any:
     module, _, name = path.replace(":", ".").rpartition(".")
     try:
         return getattr(import_module(module), name)
-    except (ImportError, AttributeError, ValueError) as error:
-        raise ValueError(f"{path!r}: expected an importable module.Name: {error}") from error
+    except (ImportError, AttributeError, ValueError, TypeError) as error:
+        raise ValueError(f"{path!r}: {_why_not(path, error)}") from error
+
+
+def _why_not(path: str, error: Exception) -> str:
+    """Why nothing can be imported: perhaps a file was meant, to be read or to be imported from."""
+    if PurePath(path).suffix in _OF_WEIGHTS:
+        if os.path.isfile(path):
+            return "is a file, expected an importable module.Name"
+        return "no such file, and no importable module.Name"
+    if PurePath(path).name != path:
+        return "is a path, expected an importable module.Name, as my_model.Smoother for one of my_model.py"
+    return f"expected an importable module.Name: {error}"
 
 
 def import_path_of(one: type) -> str:

@@ -120,6 +120,26 @@ def _identity(path: Path) -> tuple[int, int]:
     return found.st_dev, found.st_ino
 
 
+def check_no_file(folder: AnyPath) -> None:
+    """Refuse a file where a folder of results is to be.
+
+    Args:
+        folder: the folder that a call is going to make, or to write into.
+
+    Raises:
+        OutputError: if it is a file.
+
+    Example:
+        >>> check_no_file("predictions")  # is not there: nothing happens
+        >>> check_no_file("photo.png")
+        Traceback (most recent call last):
+            ...
+        fund2oct.outputs.OutputError: photo.png: is a file, expected the name of a folder to make
+    """
+    if os.path.lexists(folder) and not os.path.isdir(folder):
+        raise OutputError(f"{folder}: is a file, expected the name of a folder to make")
+
+
 def check_folder(folder: AnyPath, mark: str, overwrite: bool = False) -> None:
     """Refuse to write into a folder that holds something.
 
@@ -139,8 +159,7 @@ def check_folder(folder: AnyPath, mark: str, overwrite: bool = False) -> None:
         fund2oct.outputs.OutputError: .: holds other files already, and no report.md; choose another folder
     """
     folder = Path(folder)
-    if os.path.lexists(folder) and not folder.is_dir():
-        raise OutputError(f"{folder}: is a file, expected the name of a folder to make")
+    check_no_file(folder)
     if not folder.is_dir() or not any(folder.iterdir()):
         return
     if not (folder / mark).is_file():

@@ -15,6 +15,7 @@ from typing import Protocol
 
 import numpy as np
 
+from fund2oct.data.formats.folders import files_below
 from fund2oct.data.formats.images import read_slices
 from fund2oct.data.preparing.preparation import Preparation
 from fund2oct.data.store.reader import EyeReader
@@ -142,7 +143,8 @@ class SliceFiles:
             picture as it is.
 
     Raises:
-        DataError: if there are no such pictures, or an eye has too few or too many.
+        DataError: if there are no such pictures, an eye has too few or too many, or a folder cannot be
+            read.
 
     Example:
         >>> from PIL import Image
@@ -224,7 +226,11 @@ def open_source(
 def _names(path: Path) -> list[str]:
     """Files in a folder or zip, relative to it."""
     if path.is_dir():
-        return [file.relative_to(path).as_posix() for file in path.glob("**/*") if file.is_file()]
+        files, closed = files_below(path)
+        for folder, reason in closed:
+            if not _is_hidden(PurePosixPath(folder.relative_to(path))):
+                raise DataError(f"{folder}: {reason}")
+        return [file.relative_to(path).as_posix() for file in files]
     try:
         with zipfile.ZipFile(path) as archive:
             return [entry.filename for entry in archive.infolist() if not entry.is_dir()]
@@ -236,8 +242,7 @@ def _by_eye(path: Path, names: Iterable[str], n_slices: int) -> dict[str, list[s
     """Names of each eye's slices in their order; whatever is no picture is passed over."""
     found: dict[PurePosixPath, dict[int, str]] = defaultdict(dict)
     for name in map(PurePosixPath, sorted(names)):
-        hidden = any(part.startswith((".", "__MACOSX")) for part in name.parts)
-        if hidden or name.suffix.lower() not in PICTURES:
+        if _is_hidden(name) or name.suffix.lower() not in PICTURES:
             continue
         eye = name.parent.name
         number = re.fullmatch(re.escape(eye) + r"_(\d+)", name.stem) if eye else None
@@ -258,6 +263,10 @@ def _by_eye(path: Path, names: Iterable[str], n_slices: int) -> dict[str, list[s
             raise DataError(f"{path}: eye {folder.name!r}: is there twice, in {folder} too; keep one of them")
         eyes[folder.name] = [slices[number] for number in range(n_slices)]
     return eyes
+
+
+def _is_hidden(name: PurePosixPath) -> bool:
+    return any(part.startswith((".", "__MACOSX")) for part in name.parts)
 
 
 def _check_numbers(where: str, found: Collection[int], n_slices: int) -> None:

@@ -11,7 +11,7 @@ from fund2oct.by_path import listed
 from fund2oct.data.store.reader import EyeReader
 from fund2oct.export.formats import FORMATS, export_eye, known_formats
 from fund2oct.eye import DataError, some_of
-from fund2oct.outputs import check_inputs
+from fund2oct.outputs import check_inputs, check_no_file
 
 _UNSAFE = re.compile(r"[^\w\-+=@,. ()\[\]]|^\.+|[. ]+$")
 
@@ -41,6 +41,7 @@ def export_files(
     Raises:
         ValueError: if a format is unknown.
         DataError: if a file cannot be read, or has no eye of a key.
+        fund2oct.outputs.OutputError: if ``out`` is a file.
 
     Example:
         >>> written, failed = export_files(["eyes.h5"], "exports", ["tiff"])
@@ -48,6 +49,7 @@ def export_files(
         (True, [])
     """
     formats = known_formats(formats)
+    check_no_file(out)
     folder = Path(out)
     written: list[Path] = []
     failed: list[str] = []

@@ -15,6 +15,15 @@ from yaml import YAMLError
 from fund2oct.by_path import listed
 
 SECTIONS = ("trainer", "model", "data", "report", "seed_everything")
+_MAPPINGS = {
+    "trainer": "trainer.max_epochs=1",
+    "model": "model.class_path=fund2oct.models.Pix2Vol",
+    "model.init_args": "model.init_args.learning_rate=0.001",
+    "data": "data.init_args.path=data/eyes.h5",
+    "data.init_args": "data.init_args.path=data/eyes.h5",
+    "report": "report.n_eyes=100",
+}
+"""What is a mapping in each experiment, with one of its keys as an example for errors."""
 
 
 class ConfigError(ValueError):
@@ -47,7 +56,8 @@ def load_experiment(name: str, overrides: str | Sequence[str] = ()) -> dict[str,
 
     A dictionary is merged key by key and a list is replaced, but for ``trainer.callbacks``: those that are
     named are added to the base's, or take the place of one of the same class. Where an experiment names
-    another ``class_path`` than the base, the base's ``init_args`` are dropped with their class.
+    another ``class_path`` than the base, the base's ``init_args`` are dropped with their class. A section, or
+    its ``init_args``, that is left empty counts as not given.
 
     Args:
         name: a shipped experiment's name, or the path of a YAML file.
@@ -71,16 +81,18 @@ def load_experiment(name: str, overrides: str | Sequence[str] = ()) -> dict[str,
         raise ConfigError(
             f"experiment {name!r}: expected a YAML file or one of {', '.join(known)}{nearest(name, known)}"
         )
-    merged = _merge(_read(shipped["base"]), _read(path))
+    base, own = _read(shipped["base"]), _read(path)
     overrides = listed(overrides)
     for override in overrides:
         key, separator, _ = override.partition("=")
         if not separator or not key:
             raise ConfigError(f"override {override!r}: expected key=value, as in trainer.max_epochs=1")
     try:
-        merged = _merge(merged, OmegaConf.from_dotlist(overrides))
+        for override in overrides:  # one by one: a further key of a section hides that it was set to a value
+            _check_mappings(OmegaConf.from_dotlist([override]))
+        merged = _merge(_merge(base, own), OmegaConf.from_dotlist(overrides))
         resolved = OmegaConf.to_container(merged, resolve=True, throw_on_missing=True)
-    except (OmegaConfBaseException, YAMLError, ValueError) as error:
+    except (OmegaConfBaseException, YAMLError, ValueError, TypeError) as error:
         raise ConfigError(f"experiment {name!r}: {_one_line(error)}") from None
     assert isinstance(resolved, dict)
     for key in map(str, resolved):
@@ -95,7 +107,7 @@ def load_experiment(name: str, overrides: str | Sequence[str] = ()) -> dict[str,
 def _read(path: Path) -> DictConfig:
     try:
         config = OmegaConf.load(path)
-    except (YAMLError, OSError, UnicodeDecodeError) as error:
+    except (OmegaConfBaseException, YAMLError, OSError, UnicodeDecodeError) as error:
         raise ConfigError(f"{path}: not a readable YAML file: {_one_line(error)}") from None
     if not isinstance(config, DictConfig):
         raise ConfigError(f"{path}: expected a YAML mapping of {', '.join(SECTIONS)}")
@@ -103,16 +115,47 @@ def _read(path: Path) -> DictConfig:
 
 
 def _merge(base: DictConfig, change: DictConfig) -> DictConfig:
+    _check_mappings(change)
     for section in ("model", "data"):
         new = OmegaConf.select(change, f"{section}.class_path")
         if new is not None and new != OmegaConf.select(base, f"{section}.class_path"):
             OmegaConf.update(base, section, {}, merge=False)
     own, others = (OmegaConf.select(config, "trainer.callbacks") for config in (base, change))
+    if isinstance(others, DictConfig) and "class_path" in others:  # a lone one, without its dash
+        OmegaConf.update(change, "trainer.callbacks", [others], merge=False)
+    _check_kinds(OmegaConf.to_container(base), OmegaConf.to_container(change))
     merged = OmegaConf.merge(base, change)
     if own is not None:
         OmegaConf.update(merged, "trainer.callbacks", _merge_callbacks(own, others), merge=False)
     assert isinstance(merged, DictConfig)
     return merged
+
+
+def _check_mappings(change: DictConfig) -> None:
+    """Refuse a section that is a value or a list, and leave out one that is empty: nothing is said in it."""
+    for key, example in _MAPPINGS.items():
+        given = OmegaConf.select(change, key)
+        if given is None:
+            section, _, name = key.rpartition(".")
+            holder = OmegaConf.select(change, section) if section else change
+            if holder is not None:
+                holder.pop(name, None)
+        elif not isinstance(given, DictConfig):
+            raise ConfigError(f"{key}: expected a mapping of keys, as in {example}, found {given!r}")
+
+
+def _check_kinds(base: Any, change: Any, where: str = "") -> None:
+    """Refuse a list in the place of a mapping, and the other way round: nothing can merge the two."""
+    if isinstance(base, dict) and isinstance(change, dict):
+        for key in change:
+            if key in base:
+                _check_kinds(base[key], change[key], f"{where}.{key}" if where else str(key))
+    elif isinstance(base, list) and isinstance(change, dict):
+        raise ConfigError(
+            f"{where}: expected a list, found a mapping; no entry is set by itself, give the whole list"
+        )
+    elif isinstance(base, dict) and isinstance(change, list):
+        raise ConfigError(f"{where}: expected a mapping of keys, found a list")
 
 
 def _merge_callbacks(own: Any, others: Any) -> list[Any]:
@@ -125,7 +168,7 @@ def _merge_callbacks(own: Any, others: Any) -> list[Any]:
 
 
 def _class_name(callback: Any) -> str:
-    path = callback if isinstance(callback, str) else OmegaConf.select(callback, "class_path")
+    path = OmegaConf.select(callback, "class_path") if isinstance(callback, DictConfig) else callback
     return str(path).rpartition(".")[2]
 
 

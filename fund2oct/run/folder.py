@@ -8,6 +8,7 @@ from contextlib import suppress
 from pathlib import Path
 
 from pytorch_lightning.utilities import rank_zero_only
+from pytorch_lightning.utilities.rank_zero import rank_zero_info
 
 from fund2oct.outputs import OutputError, check_folder, make_numbered_folder
 from fund2oct.run.config import ConfigError
@@ -96,17 +97,18 @@ def remove_if_empty(run: Path) -> None:
 
 
 @rank_zero_only
-def end_replacing(run: Path, ended: bool) -> None:
+def end_replacing(run: Path, trained: bool) -> None:
     """Remove the earlier run that was set aside, or put it back where nothing was trained in its place.
 
     Args:
         run: the folder.
-        ended: whether the training came to its end.
+        trained: whether something was trained; one that left a checkpoint has trained in any case.
     """
     earlier = run / _EARLIER
     if not earlier.is_dir():
         return
-    if not (ended or last_checkpoint(run)):
+    if not (trained or last_checkpoint(run)):
+        rank_zero_info(f"nothing was trained: {run} is the earlier run, as before")
         _remove(_made(run))
         for path in earlier.iterdir():
             path.rename(run / path.name)

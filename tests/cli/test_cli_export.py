@@ -77,6 +77,23 @@ def test_what_was_written_before_a_format_fails_is_told(make_file, tmp_path, cap
     assert again.count(", dicom: DICOM needs the side") == 2 and again.count(": exists; choose another") == 4
 
 
+def test_results_are_refused_where_a_file_is_before_anything_is_loaded(
+    tiny_eyes, tiny_checkpoint, tmp_path, monkeypatch, capsys
+):
+    out, photo = tmp_path / "eye.nii.gz", tmp_path / "photo.png"
+    out.write_text("mine")
+    Image.new("RGB", (8, 8)).save(photo)
+    loading = "fund2oct.run.predicting.predict.load_model"
+    monkeypatch.setattr(loading, lambda *_: pytest.fail("a model was loaded"))
+    for words in (
+        ["export", str(tiny_eyes), "--format", "tiff"],
+        ["predict", str(tiny_checkpoint), str(photo)],
+    ):
+        assert main([*words, "--out", str(out)]) == 1
+        assert f"{out}: is a file, expected the name of a folder to make" in capsys.readouterr().err
+    assert out.read_text() == "mine"
+
+
 @pytest.mark.usefixtures("plain_pictures")
 def test_predict_writes_the_same_formats(tiny_checkpoint, tmp_path, capsys):
     eye = simulate_eye(0, 5, PhantomConfig(fundus_px=100, n_depth=32, n_ascans=48))

@@ -31,6 +31,18 @@ def test_what_computers_leave_in_folders_is_passed_over(slices, zipped, volumes)
     assert open_source(folder).keys == open_source(zipped(folder)).keys == tuple(volumes)
 
 
+def test_an_eye_may_lie_behind_a_link_and_one_that_cannot_be_read_is_named(slices, volumes, close_folder):
+    folder = slices()
+    (folder / "eye1").rename(folder.parent / "elsewhere")
+    (folder / "eye1").symlink_to(folder.parent / "elsewhere")
+    (folder / ".cache").mkdir()
+    close_folder(".cache")
+    assert open_source(folder).keys == tuple(volumes)
+    close_folder("eye2")
+    with pytest.raises(DataError, match=r"slices/eye2: cannot be read: Permission denied$"):
+        open_source(folder)
+
+
 def test_a_zip_may_hold_its_folder_as_well(slices, zipped, volumes):
     folder = slices("inner/submission").parent
     assert open_source(zipped(folder)).keys == tuple(volumes)

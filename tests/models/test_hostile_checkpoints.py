@@ -2,6 +2,7 @@
 
 import copy
 import os
+import re
 
 import h5py
 import pytest
@@ -85,6 +86,24 @@ def test_a_text_is_found_wherever_it_stands_in_a_file():
     for held in (looped, {"os.abort": 1}, [({"a": {"os.abort"}},)], "os.abort"):
         with values_of_a_file("model.ckpt", {"own": held}), pytest.raises(ValueError, match="was read from"):
             import_by_path("os.abort")
+
+
+@pytest.mark.parametrize(
+    ("path", "why"),
+    [
+        ("./vesels.pt", "no such file"),
+        ("vesels.pt", "no such file"),
+        ("there.pt", "is a file, expected an importable module.Name"),
+        ("./my_model.py:Smoother", "is a path, expected an importable module.Name"),
+        ("../m.sharp", "is a path, expected an importable module.Name"),
+        ("my_modle.Smoother", "expected an importable module.Name: No module named 'my_modle'"),
+    ],
+)
+def test_what_leads_nowhere_is_told(path, why, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "there.pt").touch()
+    with pytest.raises(ValueError, match=f"^{re.escape(f'{path!r}: {why}')}"):
+        import_by_path(path)
 
 
 def as_picture(path):

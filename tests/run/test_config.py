@@ -69,6 +69,28 @@ def test_references_are_resolved(tmp_path):
         ("model: {init_args: {lift: '${nowhere}'}}\n", [], "nowhere"),
         ("{}\n", ["trainer.max_epochs"], "expected key=value"),
         ("{}\n", ["=3"], "expected key=value"),
+        (
+            "data: [a.h5, b.h5]\n",
+            [],
+            r"data: expected a mapping of keys, as in data\.init_args\.path=.*\['a\.h5'",
+        ),
+        ("{}\n", ["data=data/eyes.h5"], r"data: expected a mapping of keys.*, found 'data/eyes\.h5'"),
+        ("{}\n", ["data=data/eyes.h5", "data.init_args.batch_size=2"], r"data: expected .* 'data/eyes\.h5'"),
+        ("model: {init_args: 3}\n", [], r"model\.init_args: expected a mapping of keys.*, found 3"),
+        ("{}\n", ["model.init_args.shape.0=4"], r"model\.init_args\.shape: expected a list, found a mapping"),
+        (
+            "{}\n",
+            ["trainer.callbacks.0.init_args.n=2"],
+            r"trainer\.callbacks: expected a list, found a mapping",
+        ),
+        ("{}\n", ["trainer.callbacks=[a.B]", "trainer.callbacks.x.y=1"], r"mine\.yaml.*Index 'x'"),
+        (
+            "data: {init_args: {split: {train: [a]}}}\n",
+            ["data.init_args.split=[b]"],
+            r"split: .*, found a list",
+        ),
+        ("data: {class_path: '${nowhere}'}\n", [], r"mine\.yaml.*nowhere"),
+        ("data: {init_args: {path: '${'}}\n", [], r"mine\.yaml"),
     ],
 )
 def test_what_is_not_valid_is_named(tmp_path, text, overrides, message):
@@ -76,6 +98,16 @@ def test_what_is_not_valid_is_named(tmp_path, text, overrides, message):
     path.write_text(text)
     with pytest.raises(ConfigError, match=message):
         load_experiment(str(path), overrides)
+
+
+@pytest.mark.parametrize("key", ["trainer", "model", "data", "report", "model.init_args", "data.init_args"])
+def test_what_is_left_empty_is_as_in_the_base(tmp_path, key):
+    section, _, inner = key.partition(".")
+    whole, empty = tmp_path / "whole.yaml", tmp_path / "empty.yaml"
+    whole.write_text("{}\n")
+    empty.write_text(f"{section}:\n  {inner}:\n" if inner else f"{section}:\n")
+    assert load_experiment(str(empty)) == load_experiment(str(whole))
+    assert load_experiment("pix2vol", [f"{key}="]) == load_experiment("pix2vol")
 
 
 def test_an_unknown_experiment_is_named_with_the_nearest():

@@ -1,5 +1,6 @@
 """Photos in a folder or a pattern: each kind that is read where it is named is found there too."""
 
+import errno
 import os
 from pathlib import Path
 
@@ -9,6 +10,7 @@ from PIL import Image
 
 from fund2oct.data.formats.images import read_rgb
 from fund2oct.eye import DataError
+from fund2oct.file_kinds import is_made_here
 from fund2oct.run.predicting.photos import expand_photos, name_eyes
 from fund2oct.run.submission.layout import find_challenge_photos
 from fund2oct.visual.style import new_figure, save_figure
@@ -40,6 +42,34 @@ def save_photos(*paths):
     for path in paths:
         path.parent.mkdir(parents=True, exist_ok=True)
         Image.fromarray(np.full((64, 80, 3), 90, np.uint8)).save(path)
+
+
+def test_photos_behind_a_link_are_found_and_a_closed_folder_is_said(tmp_path, close_folder):
+    clinic, out = tmp_path / "clinic", tmp_path / "out"
+    save_photos(clinic / "anna/7L.jpg", clinic / "carl/9L.jpg", tmp_path / "disk/8L.jpg")
+    (clinic / "ben").symlink_to(tmp_path / "disk")
+    (tmp_path / "none/carl").mkdir(parents=True)
+    close_folder("carl")
+    said = "carl: cannot be read: Permission denied"
+    with pytest.warns(UserWarning, match=rf"clinic/{said}; photos in there are left out"):
+        assert expand_photos(clinic, out) == [clinic / "anna/7L.jpg", clinic / "ben/8L.jpg"]
+    with pytest.raises(DataError, match=rf"clinic/{said}$"):
+        expand_photos(clinic / "carl", out)
+    with pytest.raises(DataError, match=rf"none: no photo .*/none/{said}$"):
+        expand_photos(tmp_path / "none", out)
+
+
+def test_a_file_that_cannot_be_opened_counts_as_a_photo(tmp_path, monkeypatch):
+    def closed(path):
+        if path.name == "7L.jpg":
+            raise PermissionError(errno.EACCES, "Permission denied", str(path))
+        return is_made_here(path)
+
+    both = [tmp_path / "7L.jpg", tmp_path / "8L.jpg"]
+    save_photos(*both)
+    monkeypatch.setattr("fund2oct.run.predicting.photos.is_made_here", closed)
+    assert expand_photos(tmp_path, out=tmp_path / "out") == both
+    assert list(find_challenge_photos(tmp_path).values()) == both
 
 
 @pytest.mark.parametrize("given", ["", "*.jpg"])

@@ -60,14 +60,8 @@ def test_a_run_has_a_number_and_is_never_written_over(trained, tmp_path, monkeyp
 
 def test_overwriting_removes_the_run_and_nothing_else(tmp_path):
     run = tmp_path / "run"
-    for name in (
-        "checkpoints/last.ckpt",
-        "panels/a.png",
-        "config.yaml",
-        "run.json",
-        "events.out.tfevents.1",
-        "metrics.csv",
-    ):
+    names = "checkpoints/last.ckpt", "panels/a.png", "config.yaml", "run.json", "events.out.tfevents.1"
+    for name in (*names, "metrics.csv"):
         (run / name).parent.mkdir(parents=True, exist_ok=True)
         (run / name).write_text("old")
     (run / "my notes.txt").write_text("mine")
@@ -77,7 +71,7 @@ def test_overwriting_removes_the_run_and_nothing_else(tmp_path):
     assert {path.name for path in run.iterdir()} == {"my notes.txt", ".earlier"}
     (run / "checkpoints").mkdir()
     (run / "checkpoints/last.ckpt").write_text("new")
-    end_replacing(run, ended=False)  # it trained something
+    end_replacing(run, trained=False)  # it trained something
     assert (run / "checkpoints/last.ckpt").read_text() == "new"
     assert {path.name for path in run.iterdir()} == {"my notes.txt", "checkpoints"}
 
@@ -104,23 +98,32 @@ def test_what_is_no_run_of_ours_is_not_replaced(tmp_path):
     assert all(path.read_text() == text for path, text in mine.items())
 
 
+def contents(folder):
+    return {path: path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+
+
 @pytest.mark.parametrize(
-    "mistake",
+    ("override", "status", "said"),
     [
-        pytest.param("model.init_args.learning_rat=0.1", marks=pytest.mark.slow),
-        "model.init_args.init_from=nothere.ckpt",
-        "data.init_args.n_eyes=13",
+        ("model.init_args.init_from=nothere.ckpt", 1, "init_from"),
+        ("data.init_args.n_eyes=13", 1, "n_eyes"),
+        ("trainer.fast_dev_run=1", 0, "nothing was trained"),
+        ("trainer.limit_train_batches=0", 0, "nothing was trained"),
+        ("trainer.max_epochs=0", 0, "nothing was trained"),
     ],
 )
-def test_a_mistake_in_the_settings_leaves_the_run_that_was_to_be_replaced(mistake, trained, tmp_path, capfd):
+def test_the_run_that_was_to_be_replaced_stays_where_nothing_is_trained(
+    override, status, said, trained, tmp_path, monkeypatch, capfd, caplog
+):
+    monkeypatch.setattr("fund2oct.run.train._report", lambda *_: None)
     checkpoint, settings = trained
     run = tmp_path / "run"
     shutil.copytree(checkpoint.parents[1], run)
-    before = {path.relative_to(run): path.read_bytes() for path in run.rglob("*") if path.is_file()}
-    assert main(["train", "regression", *settings, mistake, "--out", str(run), "--overwrite"]) == 1
-    assert re.split("[.=]", mistake)[2] in capfd.readouterr().err
-    after = {path.relative_to(run): path.read_bytes() for path in run.rglob("*") if path.is_file()}
-    assert after == before
+    before = contents(run)
+    with caplog.at_level("INFO"):
+        assert main(["train", "regression", *settings, override, "--out", str(run), "--overwrite"]) == status
+    assert said in capfd.readouterr().err + caplog.text
+    assert contents(run) == before
 
 
 def test_what_a_killed_training_set_aside_is_not_lost(tmp_path):
@@ -132,7 +135,7 @@ def test_what_a_killed_training_set_aside_is_not_lost(tmp_path):
     for _ in range(2):  # killed at its start, and begun again
         make_run_folder("regression", run, overwrite=True)
         (run / "config.yaml").write_text("new")
-    end_replacing(run, ended=False)
+    end_replacing(run, trained=False)
     assert (run / "checkpoints/last.ckpt").read_text() == (run / "config.yaml").read_text() == "old"
     assert not (run / ".earlier").exists()
 

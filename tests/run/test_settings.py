@@ -110,6 +110,19 @@ def test_a_callback_is_added_and_takes_the_place_of_its_like():
     assert names(load_experiment("pix2vol", ["trainer.callbacks=null"])["trainer"]["callbacks"]) == ours
 
 
+def test_a_lone_callback_needs_no_list(tmp_path):
+    before = names(load_experiment("pix2vol")["trainer"]["callbacks"])
+    path = tmp_path / "mine.yaml"
+    path.write_text("trainer: {callbacks: {class_path: a.Mine, init_args: {n: 1}}}\n")
+    callbacks = load_experiment(str(path))["trainer"]["callbacks"]
+    assert names(callbacks) == [*before, "Mine"] and callbacks[-1]["init_args"] == {"n": 1}
+    replaced = load_experiment("pix2vol", ["trainer.callbacks.class_path=a.PanelCallback"])
+    assert sorted(names(replaced["trainer"]["callbacks"])) == sorted(before)
+    assert replaced["trainer"]["callbacks"][-1] == {"class_path": "a.PanelCallback"}
+    # What is no callback is refused where its class is built.
+    assert load_experiment("pix2vol", ["trainer.callbacks=[3]"])["trainer"]["callbacks"][-1] == 3
+
+
 def test_loggers_are_added_or_left_out():
     own = [{"class_path": "a"}]
     assert loggers_of({"trainer": {}}, own) == loggers_of({"trainer": {"logger": True}}, own) == own

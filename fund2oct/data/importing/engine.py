@@ -16,7 +16,6 @@ from concurrent.futures.process import BrokenProcessPool
 from contextlib import suppress
 from dataclasses import dataclass, field
 from functools import partial
-from itertools import starmap
 from pathlib import Path
 
 import fund2oct
@@ -29,14 +28,14 @@ from fund2oct.data.importing.parts import (
     read_part,
     write_part,
 )
-from fund2oct.data.importing.report import COLUMNS, ImportReport, named, unlike_whites
+from fund2oct.data.importing.report import ImportReport, check_table, named, unlike_whites
 from fund2oct.data.store.layout import Compression, check_compression, read_text
 from fund2oct.data.store.reader import EyeReader
 from fund2oct.data.store.shards import open_checked, why_not_of_eyes
 from fund2oct.data.store.writer import is_disk_full
 from fund2oct.eye import SCHEMA_VERSION, DataError, Eye, Plain, validate
 from fund2oct.file_kinds import HDF5
-from fund2oct.outputs import OutputError, check_files
+from fund2oct.outputs import check_files
 from fund2oct.processes import process_pool
 from fund2oct.progress import with_progress
 
@@ -116,6 +115,7 @@ def import_eyes(
     *,
     workers: int = 1,
     compression: Compression = "none",
+    left_out: Sequence[tuple[str, str]] = (),
 ) -> ImportReport:
     """Write all eyes that can be read to a file, and a table of what became of each beside it.
 
@@ -129,6 +129,7 @@ def import_eyes(
         overwrite: whether ``out`` may be replaced; until the new file is complete, the old one stays.
         workers: processes to read eyes in.
         compression: how the file is compressed, see :class:`~fund2oct.data.EyeWriter`.
+        left_out: ``(name, reason)`` of what is left out before, as a folder that cannot be read.
 
     Returns:
         What became of each eye.
@@ -147,9 +148,9 @@ def import_eyes(
         ['sim7-0000000-OD', 'sim7-0000001-OS']
     """
     table = Path(out).with_suffix(".import.csv")
-    if table.is_file() and not table.read_bytes().startswith(",".join(COLUMNS).encode()):
-        raise OutputError(f"{table}: exists, and is no report of an import; choose another name for the file")
+    check_table(table)
     report = make_file(candidates, out, overwrite, workers=workers, compression=compression)
+    report.skipped += left_out
     # Also where the file is unchanged: the table may be lost, or never have been written.
     report.write_table(table)
     return report
@@ -226,8 +227,7 @@ def _make(
         for candidate, identity, path in zip(candidates, ids, paths, strict=True)
     ]
     report = ImportReport(out)
-    parts: list[tuple[Path, str]] = []
-    histories: dict[str, Mapping[str, Plain]] = {}
+    parts, histories = list[tuple[Path, str]](), dict[str, Mapping[str, Plain]]()
     outcomes = with_progress(_run(make, jobs, workers, out), len(jobs), description)
     for candidate, path, outcome in zip(candidates, paths, outcomes, strict=True):
         if outcome.key in report.names:
@@ -257,7 +257,7 @@ def _run(
 ) -> Iterator[_Outcome]:
     """The outcome of each job, in their order."""
     if (workers := min(workers, len(jobs))) <= 1:  # a process starts in more time than one eye takes
-        yield from starmap(make, jobs)
+        yield from (make(*job) for job in jobs)
         return
     with process_pool(workers) as pool:
         try:

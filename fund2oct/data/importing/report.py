@@ -12,7 +12,7 @@ from pathlib import Path
 from fund2oct.data.preparing.light_and_levels import LEVELS, LIGHT, is_done
 from fund2oct.eye import Plain, some_of
 from fund2oct.levels import GUESSED
-from fund2oct.outputs import whole_file
+from fund2oct.outputs import OutputError, whole_file
 
 COLUMNS = ("name", "key", "state", "remark")
 """Columns of the table that lies beside the imported file."""
@@ -106,6 +106,27 @@ class ImportReport:
         """Why an eye of a key that is imported already is left out."""
         double = f"eye {key!r}: there is an eye of that key already; keys are unique in a file"
         return f"{double}; the other is {self.names[key]}"
+
+
+def check_table(path: Path) -> None:
+    """Refuse to write a report's table over another file.
+
+    Args:
+        path: the table.
+
+    Raises:
+        OutputError: if a file that is no report has its name.
+
+    Example:
+        >>> Path("mine.csv").write_text("photo")
+        5
+        >>> check_table(Path("mine.csv"))
+        Traceback (most recent call last):
+            ...
+        fund2oct.outputs.OutputError: mine.csv: exists, and is no report of an import; choose another ...
+    """
+    if path.is_file() and not path.read_bytes().startswith(",".join(COLUMNS).encode()):
+        raise OutputError(f"{path}: exists, and is no report of an import; choose another name for the file")
 
 
 def named(name: str, reason: str) -> str:

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from fund2oct.data.formats.exam import Exam
+from fund2oct.data.formats.folders import files_below
 from fund2oct.data.formats.naming import natural_order
 from fund2oct.data.formats.scanners.known import (
     SCANNER_FORMATS,
@@ -50,7 +51,8 @@ def import_vendor(
     report and the table beside the file name the source of each key.
 
     Args:
-        source: a file, or a folder that is searched with all below it. What is hidden is passed over.
+        source: a file, or a folder that is searched with all below it, also behind links. What is hidden is
+            passed over.
         out: the file to make.
         options: slices, sizes, salt. ``spacing_mm``, ``radial`` and ``pattern`` go before what the files
             say; the first leaves their stars and circles where they are.
@@ -102,9 +104,10 @@ def import_vendor(
         raise DataError(
             f"{source}: expected files with B-scans ({', '.join(SCANNER_FORMATS)}), found none{others}"
         )
-    report = import_eyes(candidates, out, overwrite, workers=workers, compression=compression)
+    report = import_eyes(
+        candidates, out, overwrite, workers=workers, compression=compression, left_out=closed
+    )
     report.passed_over = passed_over
-    report.skipped += closed
     if (n_alone := sum(note == _NO_PATIENT for _, note in report.notes)) > 1:
         report.remarks.append(
             f"{n_alone} eyes name no patient, and each counts as one of its own: both eyes of one person "
@@ -121,33 +124,24 @@ def _find_files(source: Path, out: Path) -> tuple[list[Path], list[tuple[str, st
     if not source.is_dir():
         raise DataError(f"{source}: no such file or folder")
     own = {out.absolute(), out.with_suffix(".import.csv").absolute()}
-    closed: list[OSError] = []
-    walked = os.walk(source, onerror=closed.append)
+    files, closed = files_below(source)
     found = [
         path
-        for path in (Path(folder, name) for folder, _, names in walked for name in names)
-        if _is_file(path)
-        and path.absolute() not in own
+        for path in files
+        if path.absolute() not in own
         and not _is_hidden(path, source)
         and path.name.upper() not in ("DICOMDIR", "THUMBS.DB")
     ]
     named = [
-        (str(Path(error.filename or source).relative_to(source)), f"cannot be read: {error.strerror}")
-        for error in closed
-        if not _is_hidden(Path(error.filename or source), source)
+        (str(folder.relative_to(source)), reason)
+        for folder, reason in closed
+        if not _is_hidden(folder, source)
     ]
     return sorted(found, key=natural_order), sorted(named)
 
 
 def _is_hidden(path: Path, source: Path) -> bool:
     return any(part.startswith(".") for part in path.relative_to(source).parts)
-
-
-def _is_file(path: Path) -> bool:
-    try:
-        return path.is_file()
-    except OSError:
-        return True  # what is wrong is said when it is read
 
 
 def for_scanners(options: ImportOptions) -> ImportOptions:

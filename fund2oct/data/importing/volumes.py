@@ -70,9 +70,10 @@ def import_volumes(
         )
         for path, patient in zip(found, patients, strict=True)
     ]
-    report = import_eyes(candidates, out, overwrite, workers=workers, compression=compression)
+    report = import_eyes(
+        candidates, out, overwrite, workers=workers, compression=compression, left_out=closed
+    )
     report.passed_over = passed_over
-    report.skipped += closed
     report.remarks += notes
     return report
 

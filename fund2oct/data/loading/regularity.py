@@ -104,8 +104,9 @@ def usable_eyes(
             least = int(n_slices[short].min())
             fitting = f"[{least},{shape[1]},{shape[2]}]"
             advice = (
-                f"; {short.sum()} of them have volumes, of {least} slice{'s' * (least > 1)} or more: a training "
-                f"takes all of these with volume_shape={fitting} of the data and shape={fitting} of the model"
+                f"; {short.sum()} of them have volumes, of {least} slice{'s' * (least > 1)} or more: a "
+                f"training takes all of these with volume_shape={fitting} of the data and shape={fitting} of "
+                "the model"
             )
         usable &= ~short
     if not usable.any():

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import glob
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, Literal
@@ -26,9 +27,9 @@ class PhantomDataModule(FundusOCTDataModule):
     """Simulated eyes in a file that is made at the first use.
 
     Args:
-        path: the file; one that is there is used, if it holds as many eyes, and if all were simulated, with
-            the seed and the sizes that are given here. A warning tells if another version of fund2oct
-            simulated them, with other photos.
+        path: one file, no folder and no pattern; one that is there is used, if it holds as many eyes, and if
+            all were simulated, with the seed and the sizes that are given here. A warning tells if another
+            version of fund2oct simulated them, with other photos.
         n_eyes: eyes to simulate; two are of one patient.
         phantom_seed: seed of the simulation; None makes a file with seed 0, and takes one of any seed.
         n_depth: rows of a simulated B-scan; None makes 80, and takes any number.
@@ -68,6 +69,7 @@ class PhantomDataModule(FundusOCTDataModule):
         """Simulate the eyes, on one process, unless the file is there."""
         path = Path(self.file)
         if not path.is_file():
+            _check_one_file(path)
             self._simulate(path)
         with EyeReader(path) as reader:
             n_found = len(reader.keys)
@@ -147,3 +149,15 @@ class PhantomDataModule(FundusOCTDataModule):
         path.parent.mkdir(parents=True, exist_ok=True)
         workers = n_cores()
         simulate_file(path, self.n_eyes, self.phantom_seed or 0, self.config, workers=workers, wait=True)
+
+
+def _check_one_file(path: Path) -> None:
+    """Refuse to simulate where a user means files that are there: a folder of them, or a pattern."""
+    # What stands in the name of a folder that is there is no pattern.
+    named = path.name if path.parent.is_dir() else str(path)
+    found = "folder" if path.is_dir() else "pattern" if glob.has_magic(named) else ""
+    if found:
+        raise DataError(
+            f"{path}: is a {found}, expected the name of one file of simulated eyes; for the files of a "
+            f"{found} set data.class_path=fund2oct.data.FundusOCTDataModule"
+        )

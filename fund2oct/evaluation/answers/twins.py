@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import io
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from concurrent.futures import Executor, Future
@@ -14,6 +15,7 @@ import h5py
 import numpy as np
 
 from fund2oct.data import EyeReader, FundusOCTDataModule
+from fund2oct.data.store.shards import DAMAGE
 from fund2oct.eye import Array, Eye
 from fund2oct.outputs import whole_file
 from fund2oct.phantom import PhantomConfig, simulate_eye, simulate_twins, twin_boundaries
@@ -202,16 +204,20 @@ def _read(path: Path) -> dict[str, tuple[str, TwinAnswer]]:
                 key: (str(group.attrs["eye"]), TwinAnswer(group["volume"][()], group["surfaces_um"][()]))
                 for key, group in file.items()
             }
-    except (OSError, KeyError):
+    except DAMAGE:
         return {}
 
 
 def _write(path: Path, twins: Mapping[str, tuple[str, TwinAnswer]]) -> None:
     """Replace the file at once: another process may be reading it."""
-    # A folder may not be written to: the twins are made again the next time.
-    with suppress(OSError), whole_file(path) as part, h5py.File(part, "w") as file:
+    # Made in memory: HDF5 is at a loss on a full disk, a plain write is not.
+    image = io.BytesIO()
+    with h5py.File(image, "w") as file:
         file.attrs["recipe"] = _recipe()
         for key, (digest, answer) in twins.items():
             group = file.create_group(key)
             group.attrs["eye"] = digest
             group["volume"], group["surfaces_um"] = answer.volume, answer.surfaces_um
+    # A folder may not be written to, or the disk be full: the twins are made again the next time.
+    with suppress(OSError), whole_file(path) as part:
+        part.write_bytes(image.getbuffer())

@@ -11,7 +11,8 @@ from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 
 from fund2oct.by_path import listed
-from fund2oct.eye import DataError
+from fund2oct.data.formats.folders import files_below
+from fund2oct.eye import DataError, some_of
 from fund2oct.file_kinds import is_made_here
 
 PICTURES = (
@@ -32,16 +33,19 @@ def expand_photos(
 
     Args:
         given: one or several files; folders, which are searched with all below them for ``PICTURES``; and
-            patterns, as in ``clinic/*/*.jpg``, where ``**`` stands for any folders.
+            patterns, as in ``clinic/*/*.jpg``, where ``**`` stands for any folders. Links to folders
+            are followed.
         out: folder of the results. What lies in it is no photo that a folder or pattern means, nor are the
-            results of earlier calls, wherever they lie. A warning counts the photos that are so left out.
+            results of earlier calls, wherever they lie. A warning counts the photos that are so left out, and
+            one names the folders below that cannot be read.
 
     Returns:
         The files in the order in which they were given, those of a folder or pattern by name. A file that is
         named itself is listed even if it does not exist; an error says so when it is read.
 
     Raises:
-        DataError: if a folder or a pattern has no photos, or if they all lie in ``out``.
+        DataError: if a folder or a pattern has no photos, if they all lie in ``out``, or if a folder cannot
+            be read.
 
     Example:
         >>> [photo.name for photo in expand_photos(["*.png", "photo.png"], out="predictions")]
@@ -50,11 +54,17 @@ def expand_photos(
     results = Path(out).resolve()
     photos: dict[Path, Path] = {}
     seen: set[Path] = set()
+    closed: list[str] = []
     for word in listed(given):
         path = Path(word)
         if path.is_dir():
-            found = _pictures(path.rglob("*"))
+            files, folders = files_below(path)
+            found = _pictures(files)
+            unread = [f"{folder}: {reason}" for folder, reason in folders]
+            closed += unread
             problem = f"no photo ({', '.join(PICTURES)}) in this folder or below it{_OURS}"
+            if unread:
+                problem += f"; {some_of(unread)}"
         elif glob.has_magic(str(word)) and not path.exists():
             found = _pictures(map(Path, glob.glob(str(word), recursive=True)))
             problem = f"no photo ({', '.join(PICTURES)}) matches this pattern{_OURS}"
@@ -76,6 +86,8 @@ def expand_photos(
             f"{min(left_out).name}; {_ELSEWHERE}",
             stacklevel=2,
         )
+    if closed:
+        warnings.warn(f"{some_of(closed)}; photos in there are left out", stacklevel=2)
     return list(photos.values())
 
 
@@ -84,6 +96,8 @@ def is_photo(path: Path) -> bool:
 
     What is hidden, as the ``._eye.jpg`` that a Mac leaves beside ``eye.jpg``, does not count, and neither do
     pictures that this library drew.
+
+    A file that cannot be looked at counts: what is wrong is said when it is read.
 
     Args:
         path: the file.
@@ -96,7 +110,10 @@ def is_photo(path: Path) -> bool:
         (True, False, False)
     """
     wanted = path.suffix.lower() in PICTURES and not path.name.startswith(".")
-    return wanted and path.is_file() and not is_made_here(path)
+    try:
+        return wanted and path.is_file() and not is_made_here(path)
+    except OSError:
+        return True  # what is wrong is said when it is read
 
 
 def _pictures(paths: Iterable[Path]) -> list[Path]:

@@ -21,7 +21,7 @@ from fund2oct.models.predicting.generate import draw_ready
 from fund2oct.models.predicting.photo_reader import PhotoReader, ReadyPhoto
 from fund2oct.models.uncertainty.draws import check_has_intervals
 from fund2oct.networks.registration import at_given_places
-from fund2oct.outputs import OutputError, check_files
+from fund2oct.outputs import OutputError, check_files, check_no_file
 from fund2oct.processes import Here, process_pool
 from fund2oct.progress import with_progress
 from fund2oct.run.predicting.made_from import content_digest, difference, model_digest, options_digest
@@ -134,8 +134,8 @@ def predict(
     Raises:
         fund2oct.models.CheckpointError: if the checkpoint cannot be used.
         fund2oct.data.DataError: if a folder or pattern has no photos.
-        fund2oct.outputs.OutputError: if a result would be written over something else, or those that
-            ``skip_done`` finds were made from something else.
+        fund2oct.outputs.OutputError: if ``out`` is a file, a result would be written over something else, or
+            those that ``skip_done`` finds were made from something else.
         ValueError: if a format is unknown, intervals are asked of a model that has none to draw, or columns
             are named of no table.
 
@@ -145,6 +145,7 @@ def predict(
         ['photo.h5', 'photo.thickness.tif']
     """
     formats, figure_formats = known_formats(formats), known_figure_formats(figure_formats)
+    check_no_file(out)
     tables = Tables(lines, table, columns or {})
     checkpoint = find_model(checkpoint)
     found = expand_photos(photos, out)

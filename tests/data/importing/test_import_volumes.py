@@ -93,6 +93,8 @@ def test_a_folder_that_cannot_be_read_is_left_out_and_named(tmp_path, close_fold
     assert report.imported == ["p12_OD", "p12_OS"]
     assert report.passed_over == []
     assert report.skipped == [("lost+found", "cannot be read: Permission denied")]
+    table = (tmp_path / "eyes.import.csv").read_text()
+    assert table.splitlines()[-1] == "lost+found,,left out,cannot be read: Permission denied"
     for name in ("p12_OD", "p12_OS"):
         (source / f"{name}.npy").unlink()
     with pytest.raises(DataError, match=r"found none; passed over lost\+found \(cannot be read"):

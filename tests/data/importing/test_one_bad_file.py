@@ -99,6 +99,18 @@ def test_a_folder_of_scans_that_cannot_be_read_is_named(tmp_path, close_folder):
     report = import_vendor(folder, tmp_path / "eyes.h5")
     assert len(report.imported) == 1
     assert report.passed_over == [] and report.skipped == [("p12", "cannot be read: Permission denied")]
+    *_, last = (tmp_path / "eyes.import.csv").read_text().splitlines()
+    assert last == "p12,,left out,cannot be read: Permission denied"
+
+
+def test_scans_in_a_folder_that_a_link_leads_to_are_imported(tmp_path):
+    folder, disk = tmp_path / "exports", tmp_path / "disk"
+    folder.mkdir()
+    disk.mkdir()
+    write_vol(disk / "a.vol")
+    (folder / "p12").symlink_to(disk)
+    report = import_vendor(folder, tmp_path / "eyes.h5")
+    assert list(report.names.values()) == [str(folder / "p12/a.vol")]
 
 
 def test_want_of_memory_ends_an_import_and_is_no_damage(volume, tmp_path, monkeypatch):

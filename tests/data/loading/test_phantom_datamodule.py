@@ -61,6 +61,26 @@ def test_eyes_are_simulated_with_seed_0_and_the_usual_sizes(tmp_path, monkeypatc
     assert made == {"seed": 0, "config": PhantomConfig(fundus_px=128, n_depth=80, n_ascans=112)}
 
 
+@pytest.mark.parametrize(
+    ("given", "found"), [("*.h5", "pattern"), ("clinic_*/eyes.h5", "pattern"), ("", "folder")]
+)
+def test_nothing_is_simulated_where_files_are_meant_that_are_there(given, found, tmp_path):
+    (tmp_path / "mine.h5").touch()
+    message = (
+        rf"is a {found}, expected the name of one file .*class_path=fund2oct\.data\.FundusOCTDataModule$"
+    )
+    with pytest.raises(DataError, match=message):
+        PhantomDataModule(tmp_path / given, **SIZES).prepare_data()
+    assert [path.name for path in tmp_path.iterdir()] == ["mine.h5"]
+
+
+def test_a_folder_that_is_there_may_be_named_like_a_pattern(tmp_path):
+    path = tmp_path / "eyes [2]" / "eyes.h5"
+    path.parent.mkdir()
+    PhantomDataModule(path, **SIZES).prepare_data()
+    assert path.is_file()
+
+
 @pytest.mark.parametrize("population", ["ordinary", "long"])
 def test_eyes_that_another_version_simulated_are_told(population, tmp_path, recwarn):
     sizes = SIZES | {"population": population}

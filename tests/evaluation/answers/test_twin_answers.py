@@ -1,8 +1,13 @@
 """Twins of test eyes: made once, kept beside the data, refused for eyes that the simulator does not draw."""
 
+import errno
+import io
+import os
 from concurrent.futures import Executor
 from dataclasses import replace
+from pathlib import Path
 
+import h5py
 import numpy as np
 import pytest
 import torch
@@ -92,6 +97,37 @@ def test_fewer_twins_are_not_taken_for_all_of_them(eye, tmp_path, monkeypatch):
 def test_a_folder_that_cannot_be_written_to_is_no_error(eye, tmp_path):
     assert find_twins([eye], tmp_path / "nowhere" / "eyes.twins.h5", Here()) is not None
     assert find_twins([eye], None, Here()) is not None
+
+
+@pytest.mark.usefixtures("few_twins")
+def test_neither_is_a_full_disk(eye, tmp_path, monkeypatch):
+    class OnFullDisk(h5py.File):
+        """At a loss on it, with an error of its own."""
+
+        def __init__(self, name, mode="r", **options):
+            if mode == "w" and not isinstance(name, io.BytesIO):
+                raise RuntimeError("unable to write")
+            super().__init__(name, mode, **options)
+
+    def write_bytes(path, content):
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr(h5py, "File", OnFullDisk)
+    monkeypatch.setattr(Path, "write_bytes", write_bytes)
+    assert find_twins([eye], tmp_path / "eyes.twins.h5", Here()) is not None
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.usefixtures("few_twins")
+def test_a_file_that_holds_something_else_is_made_anew(eye, tmp_path):
+    cache = tmp_path / "eyes.twins.h5"
+    with h5py.File(cache, "w") as file:
+        file.attrs["recipe"] = module._recipe()
+        file[eye.key] = 0
+        file[eye.key].attrs["eye"] = module._digest(eye)
+    first = find_twins([eye], cache, Here())
+    again = find_twins([eye], cache, Idle())
+    assert np.array_equal(again[eye.key].volume, first[eye.key].volume)
 
 
 @pytest.mark.usefixtures("few_twins")

@@ -262,9 +262,13 @@ def test_a_mask_is_a_map_between_0_and_1(factor, found):
         draw_mask(network, photos, "mask disc")
 
 
-def test_a_network_that_needs_arguments_is_named_by_its_option():
+def test_a_network_that_cannot_be_made_is_named_by_its_option():
     with pytest.raises(ValueError, match=r"^mask disc: torch\.nn\.Linear: expected a class .* no arguments"):
         load_mask_network("torch.nn.Linear", "mask disc")
+    with pytest.raises(
+        ValueError, match=r"^mask disc: expected a TorchScript .*'./discs\.pt': no such file, and"
+    ):
+        load_mask_network("./discs.pt", "mask disc")
 
 
 def test_a_report_draws_the_masks_of_the_training_and_says_which_are_missing(path, tmp_path, caplog):

@@ -1,8 +1,10 @@
 """The results of a photo are of one model and of one call, and a call that fails changes none of them."""
 
+import errno
 import hashlib
 import os
 import shutil
+from pathlib import Path
 
 import pytest
 from PIL import Image
@@ -105,3 +107,18 @@ def test_a_photo_whose_name_is_not_utf8_is_named_and_the_others_are_done(given, 
     good, bad = predict(tiny_checkpoint, **given | {"photos": [given["photos"], other], "formats": "tiff"})
     assert good.files and not good.problem
     assert not bad.files and bad.problem.startswith(f"{other}: expected the name of a file in UTF-8, found")
+
+
+def test_a_photo_that_cannot_be_opened_is_named_and_the_others_are_done(
+    given, tiny_checkpoint, tmp_path, monkeypatch
+):
+    def opened(path, *mode):
+        if Path(path).name == "closed_OS.png":
+            raise PermissionError(errno.EACCES, "Permission denied", str(path))
+        return open(path, *mode)
+
+    shutil.copy(given["photos"], tmp_path / "closed_OS.png")
+    monkeypatch.setattr("fund2oct.file_kinds.open", opened, raising=False)
+    bad, good = predict(tiny_checkpoint, tmp_path, given["out"], figure_formats=[])
+    assert "closed_OS.png: cannot be opened, permission is denied" in bad.problem and not bad.files
+    assert names(good) == ["eye_OD.h5", "eye_OD.thickness.tif"]
