@@ -41,13 +41,14 @@ function panesOf(eye, state) {
 
 function drawSlices(eye, state) {
   const holder = document.getElementById("panes");
+  const profile = document.getElementById("profile-figure");
+  // It may stand among the panes, which are thrown away.
+  document.getElementById("slice-tools").append(profile);
   const has = eye.sources.some((source) => source.shape);
   document.getElementById("no-volume").hidden = has;
   document.getElementById("slice-tools").hidden = !has;
   if (!has) { holder.replaceChildren(); return; }
   const { frame, panes } = panesOf(eye, state);
-  const profile = document.getElementById("profile-figure");
-  document.getElementById("slice-tools").append(profile);
   fillPanes(holder, panes.length, "330px");
   holder.classList.toggle("zoomed", view.zoom > 1);
   panes.forEach((pane, number) => drawPane(holder.children[number], pane, frame, state));
