@@ -2,6 +2,7 @@
 
 import base64
 import io
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -263,4 +264,27 @@ def test_without_three_js_the_rest_is_there(browser, tmp_path, monkeypatch):
     browser.open(f"file://{tmp_path}/view.html")
     browser.wait_for(READY)
     assert browser.run("[byId('solid-card').hidden, byId('modes').hidden, eye.key]") == [True, True, "one"]
+    assert browser.complaints == []
+
+
+def test_an_eye_without_a_volume_and_one_without_a_retina_stop_nothing(browser, tmp_path):
+    whole, made = eye_of("a", 10), eye_of("a", 14, 5)
+    photo = Eye(key="b", patient="p", laterality="OS", fundus=whole.fundus)
+    no_retina = replace(made, key="c", surfaces_um=np.full_like(made.surfaces_um, np.nan))
+    for name, eyes in (("real.h5", [whole, photo, replace(whole, key="c")]), ("made.h5", [made, no_retina])):
+        with EyeWriter(tmp_path / name) as writer:
+            for eye in eyes:
+                writer.add(eye)
+    write_page([tmp_path / "real.h5", tmp_path / "made.h5"], tmp_path / "view.html")
+    browser.open(f"file://{tmp_path}/view.html")
+    browser.wait_for(READY)
+    assert browser.run("byId('panes').contains(byId('profile-figure'))"), "there is room beside three panes"
+    # The link is written last, once all else is drawn.
+    for key in "bc":
+        browser.press("n")
+        browser.wait_for(f"eye.key === '{key}' && {READY}")
+        assert browser.run("location.hash").startswith(f"#eye={key}&")
+    assert browser.run("document.querySelectorAll('#profile .curve').length") == 1
+    one_value = "planePixels(new Float32Array(PLANE * PLANE).fill(7), 7, 7, [[1, 2, 3], [9, 9, 9]]).data"
+    assert browser.run(f"[...{one_value}.subarray(0, 4)]") == [1, 2, 3, 255]
     assert browser.complaints == []
