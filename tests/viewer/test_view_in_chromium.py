@@ -238,6 +238,20 @@ def test_a_link_opens_what_it_names_and_nonsense_opens_the_first_eye(shown, page
     assert state(shown, "slice", "ascan", "mode", "map") == [5, X - 1, "blend", "none"]
 
 
+def test_the_way_past_the_photo_leaves_the_eye_and_the_zoom_as_they_are(shown):
+    shown.press("n")
+    shown.wait_for(f"eye.key === 'two' && {READY}")
+    shown.run("globalThis.moved = 0, addEventListener('hashchange', () => { moved++; }), zoomBy(2)")
+    shown.wait_for(READY)
+    shown.run("document.querySelector('.skip').click()")
+    shown.wait_for(f"moved === 1 && {READY}")
+    assert shown.run("[eye.key, view.zoom]") == ["two", 2]
+    assert shown.run("location.hash").startswith("#eye=two&"), "the link is back"
+    shown.run("location.hash = '#slice=4'")
+    shown.wait_for(f"moved === 2 && {READY}")
+    assert shown.run("[eye.key, state.slice]") == ["two", 4]
+
+
 def test_a_dark_phone_shows_all_of_it_and_each_control_has_a_name(browser, opened, page):
     background = "getComputedStyle(document.body).backgroundColor.match(/\\d+/g).map(Number)"
     assert min(browser.run(background)) > 200
