@@ -130,6 +130,19 @@ def test_slices_are_compared_where_the_first_ones_retina_lies(shown):
     assert shown.run("panesOf(eye, {...state, mode: 'flicker', swapped: true}).panes[0].title") == "made"
 
 
+def test_a_volume_that_cannot_be_compared_says_why(shown):
+    notes = """(() => {
+        const [first, second] = eye.sources, moved = (values, by) => values.map((value) => value + by);
+        return [[0, 0], [0.06, 0], [0.06, 0.06]].map(([grid, mm]) => {
+          const { points, pointsMm } = second.lines;
+          const lines = { ...second.lines, points: moved(points, grid), pointsMm: moved(pointsMm, mm) };
+          const sources = [first, { ...second, lines }];
+          return panesOf({ ...eye, sources }, { ...state, mode: "side" }).panes[1].note ?? "";
+        });
+    })()"""
+    assert shown.run(notes) == ["", "lies elsewhere on the photo", "other scan lines"]
+
+
 def test_maps_and_slabs_have_the_values_of_the_anatomy(shown):
     assert shown.run("mapsOf(eye).map((m) => m.id)") == [
         "found:real", "found:made", "median:made", "low:made", "high:made", "width:made", "less:made",

@@ -90,9 +90,9 @@ function thicknessOf(source) {
   return found;
 }
 
-/** Whether slice s of both lies over the same line. */
-function sameLines(one, other) {
+/** Whether slice s of both lies over the same line of the photo; by "pointsMm", whether both have the same pattern. */
+function sameLines(one, other, places = "points") {
   if (!one.lines || !other.lines || one.nSlices !== other.nSlices) return false;
-  const a = one.lines.points, b = other.lines.points;
+  const a = one.lines[places], b = other.lines[places];
   return a.length === b.length && a.every((value, at) => Math.abs(value - b[at]) < 0.05);
 }

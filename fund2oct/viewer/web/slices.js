@@ -15,8 +15,7 @@ function panesOf(eye, state) {
     image: greyPixels(values(source, state.pose), frame.columns, state.black, state.white),
   });
   if (shown.length < 2 || !sameLines(frame, other)) {
-    const note = shown.length > 1 ? "other scan lines" : "";
-    return { frame, panes: shown.map((source, number) => ({ ...alone(source), note: number ? note : "" })) };
+    return { frame, panes: shown.map((source) => ({ ...alone(source), note: whyApart(frame, source) })) };
   }
   // Slices that lie at different heights cannot be compared voxel by voxel.
   const pose = state.pose === "posed" && frame.pose && other.pose ? "real" : state.pose;
@@ -37,6 +36,12 @@ function panesOf(eye, state) {
     return { frame, panes: [{ title: source.name, note: "flicker", sources: [source], pose, image }] };
   }
   return { frame, panes: [...shown.map(alone), difference] };
+}
+
+/** Why a source cannot be compared with the first one; empty where it can. */
+function whyApart(frame, source) {
+  if (sameLines(frame, source)) return "";
+  return sameLines(frame, source, "pointsMm") ? "lies elsewhere on the photo" : "other scan lines";
 }
 
 function drawSlices(eye, state) {
