@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import io
+import math
 import zlib
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
@@ -59,13 +60,14 @@ def pack_eye(key: str, sources: Sequence[Source], width_px: int, quality: int) -
             where = eye.localizer_placement if on_localizer else eye.placement
             scan = scans.setdefault((eye.scan, where), len(scans))
         packed.append({"scan": scan} | _pack_source(source, width_px, quality))
+    places = list(scans) if picture is not None else _on_one_square(list(scans))
     return {
         "key": key,
         "laterality": first.laterality,
         "diagnosis": first.diagnosis,
         "photo": None if picture is None else picture_url(picture, quality),
         "photoIsLocalizer": on_localizer,
-        "scans": [_pack_scan(scan, placement) for scan, placement in scans],
+        "scans": [_pack_scan(scan, placement) for scan, placement in places],
         "sources": packed,
     }
 
@@ -136,6 +138,17 @@ def _pack_surfaces(depths_um: Array | None, n_ascans: int) -> dict[str, Any] | N
 
 def _pose_um(pose_um: Array, n_ascans: int) -> Array:
     return pose_surface_um(torch.from_numpy(pose_um), n_ascans).numpy()
+
+
+def _on_one_square(places: list[tuple[ScanPattern, Placement]]) -> list[tuple[ScanPattern, Placement]]:
+    """The scans on a square that holds them all, where there is no picture with edges of its own."""
+    reach = max(math.hypot(*place.shift) + scan.reach_mm / place.half_width_mm for scan, place in places)
+    by = max(reach, 1.0)
+    found = []
+    for scan, place in places:
+        x, y = place.shift
+        found.append((scan, Placement((x / by, y / by), place.rotation_deg, by * place.half_width_mm)))
+    return found
 
 
 def _pack_scan(scan: ScanPattern, placement: Placement) -> dict[str, Any]:

@@ -6,6 +6,7 @@ import json
 import os
 import re
 import zlib
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -250,3 +251,20 @@ def test_a_volume_without_a_photo_and_a_photo_without_a_volume(tmp_path, rng):
         found["eye-1"]["photoIsLocalizer"] and found["eye-1"]["scans"][0]["placement"]["half_width_mm"] == 4.0
     )
     np.testing.assert_array_equal(picture(found["eye-1"]["photo"])[..., 0], full.fundus[..., 0])
+
+
+def test_a_scan_without_a_picture_is_shown_whole(tmp_path, rng):
+    wide = {"scan": RasterScan(S, 15.0, 15.0), "spacing_mm": (3.0, 0.005, 15.0 / X)}
+    eye = replace(eye_of("a", rng), fundus=None, **wide)
+    write_page([write_eyes(tmp_path / "eyes.h5", [eye])], tmp_path / "view.html")
+    packed = tags(tmp_path / "view.html")["eye-0"]
+    (scan,) = packed["scans"]
+    assert packed["photo"] is None
+    # Its corners are 7.5 mm to the side and up or down; its centre is off by what the placement says.
+    half_mm = scan["placement"]["half_width_mm"]
+    assert half_mm == pytest.approx(np.hypot(7.5, 7.5) + 6.0 * np.hypot(0.1, 0.05))
+    points, points_mm = array(scan["points"]), array(scan["pointsMm"])
+    assert np.abs(points).max() < 1
+    np.testing.assert_allclose(
+        half_mm * np.hypot(*np.diff(points, axis=0).T), np.hypot(*np.diff(points_mm, axis=0).T), atol=1e-4
+    )
