@@ -18,6 +18,7 @@ from fund2oct.data.formats.images import resize
 from fund2oct.data.preparing.surfaces import resample_ascans
 from fund2oct.eye import Array
 from fund2oct.geometry import Placement, ScanPattern
+from fund2oct.geometry.triangles import inside_a_ring
 from fund2oct.retina import pose_surface_um
 from fund2oct.viewer.collect import Source
 
@@ -168,7 +169,7 @@ def _pack_scan(scan: ScanPattern, placement: Placement) -> dict[str, Any]:
         "pointsMm": pack_array(mesh_mm.numpy().astype(np.float32)),
         "mixed": pack_array(pairs.astype(np.uint32)),
         "shares": pack_array(shares.astype(np.float32)),
-        "triangles": pack_array(_triangles(mesh_mm.numpy())),
+        "triangles": pack_array(_triangles(mesh_mm.numpy(), scan)),
         "placement": placement.to_dict(),
     }
 
@@ -188,7 +189,9 @@ def between_spokes(along_mm: Array) -> tuple[Array, Array, Array]:
     radius = np.linalg.norm(along_mm, axis=-1)
     middle = along_mm.mean(1)
     half = n_points // 2
-    is_star = n_lines > 1 and np.ptp(radius[:, -1]) < _STAR_MM and np.abs(middle).max() < _STAR_MM
+    # Circles have their middle there too, but do not pass through it.
+    through = (radius.min(1) < radius[:, -1] / 2).all() and np.abs(middle).max() < _STAR_MM
+    is_star = n_lines > 1 and through and np.ptp(radius[:, -1]) < _STAR_MM
     if not is_star:
         return np.empty((0, 2)), np.empty((0, 2), int), np.empty(0)
     # Each line is two spokes, from its ends inwards.
@@ -212,12 +215,13 @@ def between_spokes(along_mm: Array) -> tuple[Array, Array, Array]:
     return np.concatenate(points), np.concatenate(pairs), np.concatenate(shares)
 
 
-def _triangles(points: Array) -> Array:
-    """Delaunay's triangles, none where all points lie on one line."""
+def _triangles(points: Array, scan: ScanPattern) -> Array:
+    """Delaunay's triangles but for those inside a circle; none where all points lie on one line."""
     try:
-        return Delaunay(points).simplices.astype(np.uint32)
+        found = Delaunay(points).simplices
     except QhullError:
         return np.empty((0, 3), np.uint32)
+    return found[~inside_a_ring(scan, found, _VERTICES)].astype(np.uint32)
 
 
 def _pack_map(found: ThicknessMap, placement: Placement) -> dict[str, Any]:

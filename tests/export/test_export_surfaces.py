@@ -9,7 +9,7 @@ import pytest
 
 from fund2oct.data import DataError
 from fund2oct.export import export_eye
-from fund2oct.geometry import LineScan, RadialScan, RasterScan
+from fund2oct.geometry import CircularScan, LineScan, RadialScan, RasterScan
 from fund2oct.models.thickness import ThicknessMap
 from fund2oct.phantom import PhantomConfig, simulate_eye
 from fund2oct.retina import boundary_index
@@ -130,6 +130,22 @@ def test_etdrs_counts_a_scans_and_is_nan_where_the_scan_does_not_reach(raster_ey
     assert rows["inner right"]["name"] == "" and rows["inner up"]["name"] == "inner superior"
 
 
+def test_inside_a_circle_and_where_no_ascan_lies_nothing_is_known(raster_eye, tmp_path):
+    trimesh = pytest.importorskip("trimesh")
+    eye = with_planes(raster_eye, CircularScan((0.6, 1.4)), 64)
+    mesh = trimesh.load(export_eye(eye, tmp_path, "eye", "ply") / "ILM.ply", process=False)
+    # A regular polygon of 64 corners with a hole of the same shape.
+    assert mesh.area == pytest.approx(32 * math.sin(2 * math.pi / 64) * (1.4**2 - 0.6**2), rel=1e-5)
+    assert mesh.euler_number == 0
+    rows = read_rows(export_eye(eye, tmp_path, "eye", "csv"))
+    right = float(rows["inner right"]["thickness_um"])
+    assert right == pytest.approx(300 + SLOPE[0] * mean_along_axis(0.6, 1.4), abs=0.5)
+    lines = with_planes(raster_eye, RasterScan(2, 6.4, 1.5), 64)  # 0.75 mm above and below
+    far_apart = read_rows(export_eye(lines, tmp_path, "lines", "csv"))
+    for row in (rows["centre"], rows["outer right"], far_apart["centre"]):
+        assert (row["n_ascans"], row["thickness_um"]) == ("0", "nan")
+
+
 def test_a_prediction_has_its_interval(raster_eye, tmp_path):
     line = (np.arange(80) + 0.5 - 40) * 0.08
     x, y = np.meshgrid(line, line)
@@ -144,9 +160,12 @@ def test_a_prediction_has_its_interval(raster_eye, tmp_path):
     assert row["known_from"] == "photo"
 
 
+@pytest.mark.parametrize(
+    "scan", [LineScan((((-3.2, 0.0), (3.2, 0.0)),)), CircularScan((1.0,))], ids=["line", "circle"]
+)
 @pytest.mark.parametrize("format", ["ply", "vtk", "csv"])
-def test_one_line_spans_no_surface(format, raster_eye, tmp_path):
-    eye = replace(raster_eye, volume=raster_eye.volume[:1], scan=LineScan((((-3.2, 0.0), (3.2, 0.0)),)))
+def test_one_line_spans_no_surface(format, scan, raster_eye, tmp_path):
+    eye = replace(raster_eye, volume=raster_eye.volume[:1], scan=scan)
     with pytest.raises(DataError, match="eye 'eye 7': a surface needs lines that span an area, found 1"):
         export_eye(eye, tmp_path, "eye", format)
     assert not list(tmp_path.iterdir())

@@ -17,7 +17,7 @@ from scipy import ndimage
 
 from fund2oct.cli import main
 from fund2oct.data import DataError, Eye
-from fund2oct.geometry import LineScan, Placement, RadialScan, RasterScan
+from fund2oct.geometry import CircularScan, LineScan, Placement, RadialScan, RasterScan
 from fund2oct.models.thickness import ThicknessMap, load_thickness, save_thickness
 from fund2oct.viewer import write_page
 from fund2oct.viewer.collect import Collection, source_names
@@ -268,3 +268,19 @@ def test_a_scan_without_a_picture_is_shown_whole(tmp_path, rng):
     np.testing.assert_allclose(
         half_mm * np.hypot(*np.diff(points, axis=0).T), np.hypot(*np.diff(points_mm, axis=0).T), atol=1e-4
     )
+
+
+def test_the_inside_of_a_circle_is_not_filled(tmp_path, rng):
+    radii = np.linspace(-0.5, 0.5, S) + 8.0 / (2 * np.pi)  # 8 mm around in the mean
+    eye = eye_of("a", rng, CircularScan(tuple(radii.tolist())))
+    write_page([write_eyes(tmp_path / "eyes.h5", [eye])], tmp_path / "view.html")
+    (scan,) = tags(tmp_path / "view.html")["eye-0"]["scans"]
+    a, b, c = array(scan["pointsMm"])[array(scan["triangles"])].transpose(1, 2, 0).astype(float)
+    area_mm2 = np.abs((b[0] - a[0]) * (c[1] - a[1]) - (c[0] - a[0]) * (b[1] - a[1])).sum() / 2
+    # Regular polygons with a corner a vertex, the smallest cut out of the largest.
+    half = scan["nVertices"] / 2
+    assert area_mm2 == pytest.approx(half * np.sin(np.pi / half) * (radii[-1] ** 2 - radii[0] ** 2), rel=1e-4)
+    one = eye_of("a", rng, CircularScan((8.0 / (2 * np.pi),) * S))
+    write_page([write_eyes(tmp_path / "eyes.h5", [one])], tmp_path / "view.html")
+    (scan,) = tags(tmp_path / "view.html")["eye-0"]["scans"]
+    assert (scan["triangles"]["shape"], scan["shares"]["shape"]) == ([0, 3], [0])
