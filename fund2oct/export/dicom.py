@@ -231,7 +231,8 @@ def _plane(eye: Eye, number: int) -> Any:
     groups = Dataset()
     if not isinstance(eye.scan, LineScan):
         return groups  # a circle lies in no plane
-    first, last = np.array(eye.scan.lines[number])
+    line = torch.tensor(eye.scan.lines[number], dtype=torch.float64)
+    first, last = eye.placement.turned(line).numpy()
     n_ascans = eye.volume.shape[2]
     along = (last - first) / np.hypot(*(last - first))
     x, y = first + (last - first) / (2 * n_ascans)

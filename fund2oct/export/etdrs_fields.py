@@ -80,7 +80,7 @@ def save_predicted_fields(eye: Eye, found: ThicknessMap, path: Path) -> None:
         '280.0'
     """
     ends = (found.median_um, found.low_um, found.high_um)
-    means = tuple(field_means_um(values, found.points_mm, found.pitch_mm) for values in ends)
+    means = tuple(field_means_um(values, found.displayed_mm, found.pitch_mm) for values in ends)
     assert eye.volume is not None
     _write_fields(eye, path, np.ones_like(eye.volume[:, 0], bool), means, "photo")
 

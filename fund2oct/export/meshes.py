@@ -24,9 +24,10 @@ def with_surfaces(eye: Eye) -> Eye:
 
 
 def ascan_places_mm(eye: Eye) -> Array:
-    """Where each A-scan lies around the scan's centre, x to the right and y down, shape ``(S, X, 2)``."""
+    """Where each A-scan lies around the scan's centre, x right and y down on the photo, ``(S, X, 2)``."""
     assert eye.volume is not None and eye.scan is not None
-    return eye.scan.coordinates(eye.volume.shape[2]).numpy().astype(np.float64)
+    places: Array = eye.placement.turned(eye.scan.coordinates(eye.volume.shape[2]).double()).numpy()
+    return places
 
 
 def triangulate(eye: Eye) -> tuple[Delaunay, Array]:

@@ -108,7 +108,7 @@ def draw_median(axes: Axes, fundus: Tensor, found: ThicknessMap) -> AxesImage:
     to_px = _to_pixels(found, fundus.shape[-1])
     low, high = _colour_range(found.median_um)
     drawn = _lay_over(axes, fundus, found, found.median_um, to_px, THICKNESS_MAP, low, high)
-    _draw_fields(axes, to_px, found.fields_um())
+    _draw_fields(axes, _upright(to_px), found.fields_um())
     return drawn
 
 
@@ -200,6 +200,13 @@ def _to_pixels(found: ThicknessMap, size_px: int) -> Affine2D:
         np.column_stack([points, np.ones(len(points))]), pixels, rcond=None
     )[0]
     return Affine2D.from_values(a, b, c, d, e, f)
+
+
+def _upright(to_px: Affine2D) -> Affine2D:
+    """The same map without the turn of the scan: the fields are upright on the photo."""
+    a, b, _, _, e, f = to_px.to_values()
+    scale = float(np.hypot(a, b))
+    return Affine2D.from_values(scale, 0, 0, scale, e, f)
 
 
 def _lay_over(

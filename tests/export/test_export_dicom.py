@@ -12,6 +12,7 @@ from PIL import Image
 from fund2oct.data import DataError, EyeReader
 from fund2oct.data.importing.vendor import import_vendor
 from fund2oct.export import FORMATS, export_eye, export_files
+from fund2oct.geometry import Placement
 from fund2oct.models import load_model
 from fund2oct.phantom import PhantomConfig, simulate_eye
 
@@ -84,6 +85,20 @@ def test_frames_lie_on_the_photo_and_in_the_patient(files):
     assert [float(v) for v in position] == pytest.approx([-3.2 + 0.1, 0.04, 1.0])
     orientation = frames[1].PlaneOrientationSequence[0].ImageOrientationPatient
     assert [float(v) for v in orientation] == [1, 0, 0, 0, 1, 0]
+
+
+def test_planes_are_turned_as_the_scan_is_on_the_photo(raster_eye, tmp_path):
+    eye = replace(raster_eye, placement=Placement((0.1, -0.05), 90.0, 6.5))
+    image = pydicom.dcmread(export_eye(eye, tmp_path, "eye", "dicom"))
+    frame = image.PerFrameFunctionalGroupsSequence[1]
+    # Line 1 ran 1 mm above the centre to the right; now it runs down, 1 mm right of the centre.
+    position = frame.PlanePositionSequence[0].ImagePositionPatient
+    assert [float(v) for v in position] == pytest.approx([1.0, 0.04, 3.2 - 0.1])
+    orientation = frame.PlaneOrientationSequence[0].ImageOrientationPatient
+    assert [float(v) for v in orientation] == pytest.approx([0, 0, -1, 0, 1, 0], abs=1e-9)
+    column, top, bottom = 20 * (1.1 + 1 / 6.5), 20 * (0.95 - 3.2 / 6.5), 20 * (0.95 + 3.2 / 6.5)
+    place = frame.OphthalmicFrameLocationSequence[0].ReferenceCoordinates
+    assert list(place) == pytest.approx([top, column, bottom, column], abs=1e-4)
 
 
 def test_a_star_has_planes_of_its_own_and_no_distance_of_slices(star_eye, tmp_path):

@@ -6,10 +6,11 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+import torch
 
 from fund2oct.data import DataError
 from fund2oct.export import export_eye
-from fund2oct.geometry import CircularScan, LineScan, RadialScan, RasterScan
+from fund2oct.geometry import CircularScan, LineScan, Placement, RadialScan, RasterScan
 from fund2oct.models.thickness import ThicknessMap
 from fund2oct.phantom import PhantomConfig, simulate_eye
 from fund2oct.retina import boundary_index
@@ -158,6 +159,29 @@ def test_a_prediction_has_its_interval(raster_eye, tmp_path):
         250 + 10 * mean_along_axis(0.5, 1.5), 0.01
     )
     assert row["known_from"] == "photo"
+
+
+def test_meshes_and_fields_are_turned_as_the_scan_is_on_the_photo(raster_eye, tmp_path):
+    trimesh = pytest.importorskip("trimesh")
+    turned = replace(raster_eye, placement=Placement((0.1, -0.05), 90.0, 6.5))
+    eye = with_planes(turned, RasterScan(25, 7.0, 7.0), 64)
+    # What is to the right in the scan is down on the photo, and what is down in it is to the left.
+    mesh = trimesh.load(export_eye(eye, tmp_path, "eye", "ply") / "RPE.ply", process=False)
+    x, y, z = mesh.vertices.T
+    assert z == pytest.approx(0.5 + 0.001 * (SLOPE[0] * y - SLOPE[1] * x), abs=1e-5)
+    inner = mean_along_axis(0.5, 1.5)
+    rows = read_rows(export_eye(eye, tmp_path, "eye", "csv"))
+    assert float(rows["inner down"]["thickness_um"]) == pytest.approx(300 + SLOPE[0] * inner, abs=0.6)
+    assert float(rows["inner right"]["thickness_um"]) == pytest.approx(300 - SLOPE[1] * inner, abs=0.6)
+    # The same of a map that a model predicted.
+    line = (np.arange(80) + 0.5 - 40) * 0.08
+    points = np.stack(np.meshgrid(line, line), -1)
+    median = 250 + 10 * points[..., 0]
+    grid = turned.placement.to_grid(torch.from_numpy(points)).numpy()
+    found = ThicknessMap(median, median - 30, median + 40, grid, 0.08)
+    rows = read_rows(export_eye(turned, tmp_path, "map", "csv", thickness=found))
+    assert float(rows["inner down"]["thickness_um"]) == pytest.approx(250 + 10 * inner, abs=1)
+    assert float(rows["inner right"]["thickness_um"]) == pytest.approx(250, abs=1)
 
 
 @pytest.mark.parametrize(

@@ -163,6 +163,14 @@ def test_maps_and_slabs_have_the_values_of_the_anatomy(shown):
     fields = shown.run("fieldMeans(planeOf(eye.sources[0], thicknessOf(eye.sources[0])), "
                        "eyeFrame().lines.placement).map((f) => f.mean)")  # fmt: skip
     assert fields == pytest.approx([100] * 9, abs=0.3)
+    # The fields are upright on the photo, though the scan is turned: one millimetre above the fovea.
+    up = shown.run("""(() => {
+        const source = eye.sources[0], plane = planeOf(source, thicknessOf(source));
+        const parts = fieldParts(plane, source.lines.placement);
+        const [, part] = parts.filter((each) => each.classList.contains("mean"));
+        return [part.getAttribute("x"), part.getAttribute("y")].map(Number);
+    })()""")
+    assert up == pytest.approx([0.1, -0.05 - 1 / 6.0], abs=1e-6)
 
 
 def test_what_is_finer_than_the_gap_between_the_lines_is_not_drawn_as_rings(shown):
