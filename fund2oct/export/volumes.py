@@ -17,6 +17,7 @@ from fund2oct.export.origin import statement_on
 from fund2oct.eye import Array, Eye
 from fund2oct.file_kinds import MADE_HERE
 from fund2oct.geometry import LineScan, Placement, ScanPattern
+from fund2oct.geometry.patterns import ascan_spacing_mm
 
 _REGULAR_MM = 0.02
 _NO_SPACING_MM = 1.0
@@ -180,12 +181,12 @@ def save_png(eye: Eye, folder: Path) -> None:
         >>> sorted(path.name for path in Path("slices").iterdir())[0]
         'slices_000.png'
     """
-    assert eye.volume is not None
+    assert eye.volume is not None and eye.scan is not None
     folder.mkdir()
-    _, z_mm, x_mm = eye.spacing_mm
+    _, z_mm, mean_mm = eye.spacing_mm
     mark = PngInfo()
     mark.add_text("Software", MADE_HERE)
     mark.add_text("Description", statement_on(eye))
-    for number, bscan in enumerate(eye.volume):
+    for number, x_mm in enumerate(ascan_spacing_mm(mean_mm, eye.scan.length_mm)):
         path = folder / f"{folder.name}_{number:03d}.png"
-        Image.fromarray(bscan).save(path, dpi=(25.4 / x_mm, 25.4 / z_mm), pnginfo=mark)
+        Image.fromarray(eye.volume[number]).save(path, dpi=(25.4 / x_mm, 25.4 / z_mm), pnginfo=mark)

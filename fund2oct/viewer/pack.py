@@ -18,6 +18,7 @@ from fund2oct.data.formats.images import resize
 from fund2oct.data.preparing.surfaces import resample_ascans
 from fund2oct.eye import Array
 from fund2oct.geometry import Placement, ScanPattern
+from fund2oct.geometry.patterns import ascan_spacing_mm
 from fund2oct.geometry.triangles import inside_a_ring
 from fund2oct.retina import pose_surface_um
 from fund2oct.viewer.collect import Source
@@ -108,10 +109,12 @@ def _pack_source(source: Source, width_px: int, quality: int) -> dict[str, Any]:
     n_slices, rows, columns = eye.volume.shape
     share = min(1.0, width_px / columns)
     shape = (n_slices, max(1, round(rows * share)), max(1, round(columns * share)))
+    assert eye.scan is not None
     z_mm, x_mm = eye.spacing_mm[1] * rows / shape[1], eye.spacing_mm[2] * columns / shape[2]
     return packed | {
         "shape": shape,
-        "spacingUm": [1000 * z_mm, 1000 * x_mm],
+        "rowUm": 1000 * z_mm,
+        "ascanUm": [1000 * mm for mm in ascan_spacing_mm(x_mm, eye.scan.length_mm)],
         "slices": [picture_url(resize(bscan, *shape[1:]), quality) for bscan in eye.volume],
         "lesions": _pack_labels(eye.lesions, shape),
         "surfaces": _pack_surfaces(eye.surfaces_um, shape[2]),

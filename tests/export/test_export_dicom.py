@@ -10,9 +10,10 @@ import pytest
 from PIL import Image
 
 from fund2oct.data import DataError, EyeReader
+from fund2oct.data.formats.scanners.dicom import read_opt
 from fund2oct.data.importing.vendor import import_vendor
 from fund2oct.export import FORMATS, export_eye, export_files
-from fund2oct.geometry import Placement
+from fund2oct.geometry import CircularScan, Placement
 from fund2oct.models import load_model
 from fund2oct.phantom import PhantomConfig, simulate_eye
 
@@ -112,6 +113,19 @@ def test_a_star_has_planes_of_its_own_and_no_distance_of_slices(star_eye, tmp_pa
     assert image.SyntheticData == "NO"
     comments = image.ImageComments
     assert comments.startswith("Derived from a scan") and "Synthetic" not in comments
+
+
+def test_circles_of_several_radii_have_each_its_distance_of_ascans(star_eye, tmp_path):
+    scan = CircularScan((1.0, 1.2, 1.4, 1.6, 1.8, 2.0))
+    mean_mm = 2 * math.pi * 1.5 / 32
+    eye = replace(star_eye, scan=scan, spacing_mm=(math.nan, 0.08, mean_mm))
+    path = export_eye(eye, tmp_path, "eye", "dicom")
+    image = pydicom.dcmread(path)
+    assert "PixelMeasuresSequence" not in image.SharedFunctionalGroupsSequence[0]
+    frames = image.PerFrameFunctionalGroupsSequence
+    found = [[float(v) for v in frame.PixelMeasuresSequence[0].PixelSpacing] for frame in frames]
+    assert found == pytest.approx(np.array([[0.08, length_mm / 32] for length_mm in scan.length_mm]))
+    assert read_opt(path).spacing_mm[1:] == pytest.approx((0.08, mean_mm))
 
 
 def test_nothing_of_the_patient_is_written(raster_eye, files):

@@ -13,7 +13,7 @@ from fund2oct.data.formats.stacks import read_stack
 from fund2oct.data.importing.volumes import import_volumes
 from fund2oct.export import export_eye
 from fund2oct.export.volumes import raster_affine
-from fund2oct.geometry import LineScan, Placement, RadialScan, RasterScan
+from fund2oct.geometry import CircularScan, LineScan, Placement, RadialScan, RasterScan
 
 BRIGHT = (1, 7, 20)
 
@@ -138,6 +138,15 @@ def test_png_has_a_picture_a_slice_with_the_size_of_its_pixels(raster_eye, tmp_p
         assert picture.mode == "L" and picture.size == (32, 24) and picture.getpixel((20, 7)) == 255
         per_inch = 25.4 / 0.2, 25.4 / 0.08
         assert picture.info["dpi"] == pytest.approx(per_inch, rel=1e-3)
+
+
+def test_png_of_circles_of_several_radii_has_the_size_of_each(star_eye, tmp_path):
+    scan = CircularScan((1.0, 1.2, 1.4, 1.6, 1.8, 2.0))
+    eye = replace(star_eye, scan=scan, spacing_mm=(math.nan, 0.08, 2 * math.pi * 1.5 / 32))
+    files = sorted(export_eye(eye, tmp_path, "eye", "png").iterdir())
+    for file, length_mm in zip(files, scan.length_mm, strict=True):
+        with Image.open(file) as picture:
+            assert picture.info["dpi"] == pytest.approx((25.4 * 32 / length_mm, 25.4 / 0.08), rel=1e-3)
 
 
 def test_hdf5_has_all_of_the_eye(raster_eye, tmp_path):

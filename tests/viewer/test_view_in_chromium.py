@@ -143,6 +143,27 @@ def test_a_volume_that_cannot_be_compared_says_why(shown):
     assert shown.run(notes) == ["", "lies elsewhere on the photo", "other scan lines"]
 
 
+def test_a_scale_bar_is_that_of_its_slice(shown):
+    widths = """(() => {
+        const source = eye.sources[0], { ascanUm } = source, draw = drawScale, seen = [];
+        drawScale = (context, frame, wideUm) => seen.push(wideUm);
+        source.ascanUm = ascanUm.map((um, slice) => um * (1 + slice));
+        drawSlices(eye, { ...state, mode: "side" });
+        source.ascanUm = ascanUm;
+        drawScale = draw;
+        return seen;
+    })()"""
+    # The real slice 2, the generated one, and their difference in the frame of the real one.
+    assert shown.run(widths) == pytest.approx([375, 125, 375])
+    texts = """(() => {
+        const said = [], note = (name) => (text) => { if (name === "fillText") said.push(text); };
+        const context = new Proxy({}, { get: (_, name) => note(name) });
+        drawScale(context, eyeFrame(), 62.5, { wide: 64, high: 40 }, { width: 640, height: 200 }, false);
+        return said[0];
+    })()"""
+    assert shown.run(texts) == "500 µm", "a fifth of 4 mm is 0.8 mm"
+
+
 def test_maps_and_slabs_have_the_values_of_the_anatomy(shown):
     assert shown.run("mapsOf(eye).map((m) => m.id)") == [
         "found:real", "found:made", "median:made", "low:made", "high:made", "width:made", "less:made",

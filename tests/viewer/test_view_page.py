@@ -80,7 +80,8 @@ def test_what_is_packed_is_what_the_file_holds(tmp_path, rng):
     assert report.size_bytes == page.stat().st_size
     packed = tags(page)["eye-0"]
     (source,) = packed["sources"]
-    assert source["shape"] == [S, Z, X] and source["spacingUm"] == pytest.approx([5, 250])
+    assert source["shape"] == [S, Z, X] and source["rowUm"] == pytest.approx(5)
+    assert source["ascanUm"] == pytest.approx([250] * S)
     np.testing.assert_array_equal(picture(packed["photo"]), eye.fundus)
     for number, url in enumerate(source["slices"]):
         np.testing.assert_array_equal(picture(url), np.repeat(eye.volume[number][..., None], 3, -1))
@@ -104,7 +105,8 @@ def test_one_bright_voxel_stays_where_it_is_and_a_wide_slice_is_made_smaller(tmp
     with pytest.raises(DataError, match=r"mine.html: exists, and is no page that fund2oct made"):
         write_page([tmp_path / "eyes.h5"], tmp_path / "mine.html")
     (source,) = tags(tmp_path / "view.html")["eye-0"]["sources"]
-    assert source["shape"] == [S, Z // 2, X // 2] and source["spacingUm"] == pytest.approx([10, 500])
+    assert source["shape"] == [S, Z // 2, X // 2] and source["rowUm"] == pytest.approx(10)
+    assert source["ascanUm"] == pytest.approx([500] * S)
     slices = np.stack([picture(url)[..., 0] for url in source["slices"]])
     s, z, x = np.unravel_index(slices.argmax(), slices.shape)
     assert (s, z) == (4, 6) and x in (12, 13)
@@ -274,7 +276,9 @@ def test_the_inside_of_a_circle_is_not_filled(tmp_path, rng):
     radii = np.linspace(-0.5, 0.5, S) + 8.0 / (2 * np.pi)  # 8 mm around in the mean
     eye = eye_of("a", rng, CircularScan(tuple(radii.tolist())))
     write_page([write_eyes(tmp_path / "eyes.h5", [eye])], tmp_path / "view.html")
-    (scan,) = tags(tmp_path / "view.html")["eye-0"]["scans"]
+    packed = tags(tmp_path / "view.html")["eye-0"]
+    (scan,), (source,) = packed["scans"], packed["sources"]
+    assert source["ascanUm"] == pytest.approx((2000 * np.pi * radii / X).tolist())
     a, b, c = array(scan["pointsMm"])[array(scan["triangles"])].transpose(1, 2, 0).astype(float)
     area_mm2 = np.abs((b[0] - a[0]) * (c[1] - a[1]) - (c[0] - a[0]) * (b[1] - a[1])).sum() / 2
     # Regular polygons with a corner a vertex, the smallest cut out of the largest.

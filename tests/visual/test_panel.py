@@ -109,6 +109,19 @@ def test_the_number_of_a_circle_stands_where_it_ends(fundus):
     assert 0 < x < 18 - 18 * 2 / 6.5 + 1 and abs(y - 17.5) < 3
 
 
+def test_slices_of_several_lengths_are_each_as_long_as_their_lines(fundus):
+    grid = Placement().to_grid(CircularScan((1.0, 2.0)).coordinates(N_ASCANS))
+    figure = draw_panel({"real": shown(2)}, SPACING_MM, fundus, grid)
+    figure.draw_without_rendering()
+    short, long, *profiles = figure.axes[2:]
+    # 40 A-scans 0.1 mm apart in the mean are 4 mm.
+    for axes, profile, length_um in zip((short, long), profiles, (8000 / 3, 16_000 / 3), strict=True):
+        assert tuple(axes.images[0].get_extent()[:2]) == pytest.approx((0, length_um), rel=1e-4)
+        assert profile.get_xlim()[1] == pytest.approx(length_um, rel=1e-4)
+        assert axes.get_position().width == pytest.approx(profile.get_position().width), "A-scan below A-scan"
+        assert [patch.get_gid() for patch in axes.patches] == ["scale bar"]
+
+
 def test_a_single_slice_without_photo_or_surfaces():
     volume = ShownVolume(torch.rand(1, N_DEPTH, N_ASCANS))
     figure = draw_panel({"real": volume}, SPACING_MM)

@@ -34,7 +34,7 @@ async function unpackSource(source) {
   if (!source.shape) return found;
   const [slices, rows, columns] = source.shape;
   return {
-    ...found, nSlices: slices, rows, columns, dz: source.spacingUm[0], dx: source.spacingUm[1],
+    ...found, nSlices: slices, rows, columns, dz: source.rowUm,
     volume: await decodeStack(source.slices, rows, columns),
     lesions: source.lesions && await decodeStack(source.lesions, rows, columns),
     surfaces: await unpackDepths(source.surfaces),

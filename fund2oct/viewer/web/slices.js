@@ -89,7 +89,9 @@ function drawPane(figure, pane, frame, state) {
   caption.children[1].textContent = pane.note ?? "";
   canvas.setAttribute("aria-label", `Slice ${state.slice} of ${pane.title}, A-scan ${state.ascan + 1}`);
   const width = canvas.clientWidth;
-  const proportion = state.square ? frame.rows * frame.dz / (frame.columns * frame.dx) : Math.min(0.72, frame.rows / frame.columns);
+  const own = pane.sources[0] ?? frame;
+  const wideUm = columnUm(own, frame, Math.min(state.slice, own.nSlices - 1));
+  const proportion = state.square ? frame.rows * frame.dz / (frame.columns * wideUm) : Math.min(0.72, frame.rows / frame.columns);
   const size = { width, height: Math.max(40, Math.round(width * proportion)) };
   const part = shownPart(frame);
   const context = fitCanvas(canvas, size.width, size.height);
@@ -121,7 +123,7 @@ function drawPane(figure, pane, frame, state) {
   context.lineTo(x, size.height);
   context.stroke();
   context.setLineDash([]);
-  drawScale(context, frame, part, size, pane.light);
+  drawScale(context, frame, wideUm, part, size, pane.light);
 }
 
 /** The part of the frame that the zoom leaves, in its columns and rows. */
