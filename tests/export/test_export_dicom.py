@@ -7,13 +7,14 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+import torch
 from PIL import Image
 
 from fund2oct.data import DataError, EyeReader
 from fund2oct.data.formats.scanners.dicom import read_opt
 from fund2oct.data.importing.vendor import import_vendor
 from fund2oct.export import FORMATS, export_eye, export_files
-from fund2oct.geometry import CircularScan, Placement
+from fund2oct.geometry import CircularScan, Placement, RasterScan
 from fund2oct.models import load_model
 from fund2oct.phantom import PhantomConfig, simulate_eye
 
@@ -183,6 +184,42 @@ def test_the_importer_of_scanners_files_reads_it_back(raster_eye, tmp_path):
     ends = np.array(eye.scan.lines)
     assert ends == pytest.approx(np.array(raster_eye.scan.lines), abs=1e-4)
     assert eye.localizer_placement.shift == pytest.approx((0.1, -0.05), abs=1e-4)
+
+
+@pytest.mark.parametrize("turn_deg", [0.0, 20.0])
+@pytest.mark.parametrize("pattern", ["upwards", "star"])
+def test_lines_without_a_photo_are_read_back(pattern, turn_deg, raster_eye, star_eye, tmp_path):
+    raster_eye = replace(raster_eye, scan=RasterScan(5, 6.4, 4.0, upwards=True))
+    eye = star_eye if pattern == "star" else raster_eye
+    eye = replace(eye, fundus=None, placement=Placement(rotation_deg=turn_deg))
+    report = import_vendor(export_eye(eye, tmp_path, "eye", "dicom"), tmp_path / "eyes.h5")
+    with EyeReader(tmp_path / "eyes.h5") as reader:
+        back = reader.read(*reader.keys)
+    assert np.array_equal(back.volume, eye.volume)
+    assert back.spacing_mm == pytest.approx(eye.spacing_mm, rel=1e-5, nan_ok=True)
+    ends = [one.placement.turned(torch.tensor(one.scan.lines)) for one in (back, eye)]
+    torch.testing.assert_close(*ends, atol=1e-4, rtol=0)
+    assert turn_deg or type(back.scan) is type(eye.scan)
+    assert not any("does not tell where its slices lie" in note for _, note in report.notes)
+
+
+@pytest.mark.parametrize("damage", ["all at one place", "far apart", "depth to the feet", "one without"])
+def test_planes_that_mean_something_else_are_not_taken(damage, raster_eye, tmp_path):
+    path = export_eye(replace(raster_eye, fundus=None), tmp_path, "eye", "dicom")
+    assert read_opt(path).lines is not None
+    image = pydicom.dcmread(path)
+    for number, frame in enumerate(image.PerFrameFunctionalGroupsSequence):
+        position, turn = frame.PlanePositionSequence[0], frame.PlaneOrientationSequence[0]
+        if damage == "all at one place":
+            position.ImagePositionPatient = [0, 0, 0]
+        elif damage == "far apart":  # 3 mm, where SpacingBetweenSlices is 1 mm
+            position.ImagePositionPatient = [0, 0, 3 * number]
+        elif damage == "depth to the feet":
+            turn.ImageOrientationPatient = [1, 0, 0, 0, 0, -1]
+        elif number == 2:
+            del frame.PlanePositionSequence
+    image.save_as(path)
+    assert read_opt(path).lines is None
 
 
 def test_it_is_told_that_a_photo_was_a_jpg(tiny_checkpoint, tmp_path):

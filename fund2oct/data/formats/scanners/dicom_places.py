@@ -29,6 +29,10 @@ PHOTOGRAPHS = ("1.2.840.10008.5.1.4.1.1.77.1.5.1", "1.2.840.10008.5.1.4.1.1.77.1
 """Ophthalmic photography of 8 and 16 bits: what an OPT's localizer is, or in colours its photo."""
 
 _NAMES = ["SOPClassUID", "SOPInstanceUID"]
+_STRAIGHT = 0.01
+"""How far a direction in the patient may be off, as a share of 1."""
+_AS_FAR = 0.1
+"""By which share the slices of a raster may lie nearer or farther than the file says elsewhere."""
 _COLOURED = 8
 """Levels by which colours differ in the mean of a picture that is no grey one stored in three colours."""
 
@@ -39,7 +43,8 @@ def locate_frames(
     """Lines, distance of slices, localizer and photo, as far as the file tells them.
 
     The photo is the first photograph in colours that a frame refers to, whether the file tells where the
-    frames lie on it or not. Their lines are those on the photo, or else those on another photograph.
+    frames lie on it or not. Their lines are those on the photo, or else those on another photograph, or else
+    those of their planes in the patient.
     """
     places = places_of(image)
     beside = photographs_beside(path, places)
@@ -71,6 +76,8 @@ def locate_frames(
             used.add(uid)
             square, placement = square_localizer(_grey(pictures[uid]), (pixel_mm, pixel_mm), centre)
             fields |= {"localizer": square, "localizer_placement": placement}
+    elif (lines := _by_planes(image, n_slices, n_ascans, spacing)) is not None:
+        fields |= {"lines": lines, "spacing_mm": (between_slices_mm(lines, spacing[0]), *spacing[1:])}
     if left := len(pictures.keys() - used):
         notes.append(f"photographs that it refers to and that were left out: {left} of {len(pictures)}")
     return fields, notes
@@ -111,6 +118,47 @@ def _lines(
         return *locate(points * pixel_mm), pixel_mm
     except DataError as error:
         raise DataError(f"{path}: {error}") from error
+
+
+def _by_planes(image: Any, n_slices: int, n_ascans: int, spacing: Spacing) -> ScanPattern | None:
+    """The lines by each frame's plane in the patient, around their own centre (C.7.6.2.1.1).
+
+    None where a frame has no plane or two begin at one place, where depth does not run to the back, and where
+    slices are not as far apart as the file says elsewhere: then the planes mean something else.
+    """
+    positions = _numbers(image, "PlanePositionSequence", "ImagePositionPatient", (n_slices, 3))
+    turns = _numbers(image, "PlaneOrientationSequence", "ImageOrientationPatient", (n_slices, 6))
+    if positions is None or turns is None or not spacing[2] > 0:
+        return None
+    # The patient's left and feet are right and down as displayed.
+    begins, along = positions[:, [0, 2]] * (1, -1), turns[:, [0, 2]] * (1, -1)
+    off = np.abs(turns[:, [1, 3, 4, 5]] - (0, 0, 1, 0)).max(), np.abs(np.hypot(*along.T) - 1).max()
+    if max(off) > _STRAIGHT or len(np.unique(begins.round(3), axis=0)) < n_slices:
+        return None
+    pixels = _numbers(image, "PixelMeasuresSequence", "PixelSpacing", (n_slices, 2))
+    x_mm = np.full(n_slices, spacing[2]) if pixels is None else pixels[:, 1]
+    # A position is that of the first pixel's centre.
+    steps = along * x_mm[:, None]
+    first = begins - steps / 2
+    try:
+        scan, _ = centred_scan(np.stack([first, first + n_ascans * steps], 1))
+    except DataError:
+        return None
+    apart_mm = between_slices_mm(scan)
+    if apart_mm > 0 and spacing[0] > 0 and abs(apart_mm / spacing[0] - 1) > _AS_FAR:
+        return None
+    return scan
+
+
+def _numbers(image: Any, group: str, name: str, shape: tuple[int, int]) -> Array | None:
+    """An element of a functional group as finite numbers for each frame; None where one lacks them."""
+    try:
+        found = np.array([[float(value) for value in item.get(name)] for item in groups_of(image, group)])
+    except (TypeError, ValueError):
+        return None
+    if found.shape not in (shape, (1, shape[1])) or not np.isfinite(found).all():
+        return None
+    return np.broadcast_to(found, shape)
 
 
 def _picture(file: Path) -> Array:
