@@ -59,7 +59,8 @@ def draw_panel(
     all of them; where lines differ in length, each slice has its own.
 
     Args:
-        volumes: volumes of one shape by name, a row of B-scans each. One named ``real`` is drawn in ink.
+        volumes: volumes of one shape by name, a row of B-scans each. One named ``real`` is drawn in ink. Of a
+            volume that was searched in other slices than are shown no surfaces are drawn.
         spacing_mm: distance of rows and of A-scans of the volumes ``(z, x)``; the mean over all slices where
             lines differ in length.
         fundus: photo in [0, 1], shape ``(3, H, H)``; None draws the B-scans alone.
@@ -67,7 +68,8 @@ def draw_panel(
             the lines are beside each other. None draws no lines, and takes them to be equally long.
         minus: names of two volumes; a row shows by how much the first is brighter than the second.
         thickness: map of the retina's thickness, which stands beside the photo; None draws none.
-        slices: numbers of the slices shown; None shows all, or six of more.
+        slices: numbers of the slices shown; None shows all, or six of more. Tell :meth:`ShownVolume.searched`
+            the same.
         title: what stands above.
         footer: what stands below, in small letters, such as what made the picture.
         theme: colours of paper and ink.
