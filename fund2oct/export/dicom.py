@@ -25,6 +25,7 @@ from fund2oct.data.formats.exam import JPEG_RATIO
 from fund2oct.export.origin import is_generated, is_synthetic, statement_on
 from fund2oct.eye import Array, DataError, Eye, Plain
 from fund2oct.geometry import LineScan
+from fund2oct.geometry.patterns import ascan_spacing_mm
 
 _OPT = "1.2.840.10008.5.1.4.1.1.77.1.5.4"
 _PHOTO = "1.2.840.10008.5.1.4.1.1.77.1.5.1"
@@ -93,12 +94,16 @@ def _tomogram(eye: Eye, photo: Any, study: dict[str, Any]) -> Any:
     image.RefractiveStateSequence = []
     image.LightPathFilterTypeStackCodeSequence = []
     _set_dimension(image)
-    image.SharedFunctionalGroupsSequence = [_shared_groups(eye, photo)]
-    ends = None if photo is None else _points_px(eye)
-    image.PerFrameFunctionalGroupsSequence = [
+    shared, ends = _shared_groups(eye, photo), None if photo is None else _points_px(eye)
+    frames = [
         _frame_groups(eye, number, photo, None if ends is None else ends[number])
         for number in range(len(eye.volume))
     ]
+    x_mm = ascan_spacing_mm(eye.spacing_mm[2], eye.scan.length_mm)
+    # A group stands in all frames, or in what they share (C.7.6.16).
+    for groups, each_mm in zip([shared] if len({*x_mm}) == 1 else frames, x_mm, strict=False):
+        groups.PixelMeasuresSequence = [_measures(eye, each_mm)]
+    image.SharedFunctionalGroupsSequence, image.PerFrameFunctionalGroupsSequence = [shared], frames
     return image
 
 
@@ -183,13 +188,17 @@ def _set_dimension(image: Any) -> None:
     image.DimensionOrganizationSequence, image.DimensionIndexSequence = [organization], [index]
 
 
-def _shared_groups(eye: Eye, photo: Any) -> Any:
-    s_mm, z_mm, x_mm = eye.spacing_mm
-    groups, measures, anatomy = Dataset(), Dataset(), Dataset()
+def _measures(eye: Eye, x_mm: float) -> Any:
+    s_mm, z_mm, _ = eye.spacing_mm
+    measures = Dataset()
     measures.PixelSpacing = [_decimal(z_mm), _decimal(x_mm)]
     if math.isfinite(s_mm):
         measures.SliceThickness = measures.SpacingBetweenSlices = _decimal(s_mm)
-    groups.PixelMeasuresSequence = [measures]
+    return measures
+
+
+def _shared_groups(eye: Eye, photo: Any) -> Any:
+    groups, anatomy = Dataset(), Dataset()
     anatomy.AnatomicRegionSequence, anatomy.FrameLaterality = [_code(*_RETINA)], _SIDES[eye.laterality]
     groups.FrameAnatomySequence = [anatomy]
     derivation, source = Dataset(), None
@@ -231,7 +240,8 @@ def _plane(eye: Eye, number: int) -> Any:
     groups = Dataset()
     if not isinstance(eye.scan, LineScan):
         return groups  # a circle lies in no plane
-    first, last = np.array(eye.scan.lines[number])
+    line = torch.tensor(eye.scan.lines[number], dtype=torch.float64)
+    first, last = eye.placement.turned(line).numpy()
     n_ascans = eye.volume.shape[2]
     along = (last - first) / np.hypot(*(last - first))
     x, y = first + (last - first) / (2 * n_ascans)

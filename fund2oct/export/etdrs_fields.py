@@ -26,7 +26,8 @@ def save_fields(eye: Eye, path: Path) -> None:
     """Write the thickness as found in the volume, a row for each of the nine ETDRS fields.
 
     From inner limiting membrane to pigment epithelium, interpolated between the A-scans: a plain mean over
-    the A-scans of a star would count its centre most. A field is NaN where no more than half of it is known.
+    the A-scans of a star would count its centre most. A field is NaN where no more than half of it is known,
+    or it holds no A-scan whose thickness is.
 
     Args:
         eye: an eye with a volume.
@@ -41,15 +42,22 @@ def save_fields(eye: Eye, path: Path) -> None:
         >>> len(table), table[0]["field"], table[0]["known_from"]
         (9, 'centre', 'volume')
     """
-    interpolate_on = triangulate(eye)
+    triangulation, scanned = triangulate(eye)
     eye = with_surfaces(eye)
     thickness_um = found_thickness_um(eye)
+    known = np.isfinite(thickness_um)
     line = np.arange(-RINGS_MM[-1], RINGS_MM[-1], _PITCH_MM) + _PITCH_MM / 2
     points = np.stack(np.meshgrid(line, line), -1)
-    found = LinearNDInterpolator(interpolate_on, thickness_um.ravel())(points)
-    means = field_means_um(found, points, _PITCH_MM)
+    found = LinearNDInterpolator(triangulation, thickness_um.ravel())(points)
+    # Outside of all triangles it is NaN already.
+    found[~scanned[triangulation.find_simplex(points)]] = np.nan
     unknown = dict.fromkeys(FIELDS, float("nan"))
-    _write_fields(eye, path, np.isfinite(thickness_um), (means, unknown, unknown), "volume")
+    # A field that holds no A-scan would be interpolation alone.
+    masks = etdrs_masks(ascan_places_mm(eye))
+    reached = {field for field, mask in masks.items() if (mask & known).any()}
+    means = field_means_um(found, points, _PITCH_MM)
+    means = unknown | {field: mean for field, mean in means.items() if field in reached}
+    _write_fields(eye, path, known, (means, unknown, unknown), "volume")
 
 
 def save_predicted_fields(eye: Eye, found: ThicknessMap, path: Path) -> None:
@@ -72,7 +80,7 @@ def save_predicted_fields(eye: Eye, found: ThicknessMap, path: Path) -> None:
         '280.0'
     """
     ends = (found.median_um, found.low_um, found.high_um)
-    means = tuple(field_means_um(values, found.points_mm, found.pitch_mm) for values in ends)
+    means = tuple(field_means_um(values, found.displayed_mm, found.pitch_mm) for values in ends)
     assert eye.volume is not None
     _write_fields(eye, path, np.ones_like(eye.volume[:, 0], bool), means, "photo")
 

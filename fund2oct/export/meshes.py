@@ -11,6 +11,7 @@ from scipy.spatial import Delaunay, QhullError
 from fund2oct.data.preparing.surfaces import searched_fields
 from fund2oct.export.origin import statement_on
 from fund2oct.eye import Array, DataError, Eye
+from fund2oct.geometry.triangles import inside_a_ring
 from fund2oct.retina.layers import SURFACES
 
 
@@ -23,27 +24,34 @@ def with_surfaces(eye: Eye) -> Eye:
 
 
 def ascan_places_mm(eye: Eye) -> Array:
-    """Where each A-scan lies around the scan's centre, x to the right and y down, shape ``(S, X, 2)``."""
+    """Where each A-scan lies around the scan's centre, x right and y down on the photo, ``(S, X, 2)``."""
     assert eye.volume is not None and eye.scan is not None
-    return eye.scan.coordinates(eye.volume.shape[2]).numpy().astype(np.float64)
+    places: Array = eye.placement.turned(eye.scan.coordinates(eye.volume.shape[2]).double()).numpy()
+    return places
 
 
-def triangulate(eye: Eye) -> Delaunay:
+def triangulate(eye: Eye) -> tuple[Delaunay, Array]:
     """Triangles between the A-scans, of a raster as of a star, by their places in millimetres.
 
+    Returns:
+        All triangles, and which of them lie over what was scanned: those inside of a circle do not.
+
     Raises:
-        DataError: if the scan spans no area, as a single line does not.
+        DataError: if the scan spans no area, as a single line and a single circle do not.
 
     References:
         Delaunay triangulation by Qhull, Barber et al., ACM Trans. Math. Software 1996.
     """
+    assert eye.volume is not None and eye.scan is not None
+    needs = f"eye {eye.key!r}: a surface needs lines that span an area, found {eye.scan.n_slices}"
     try:
-        return Delaunay(ascan_places_mm(eye).reshape(-1, 2))
+        found = Delaunay(ascan_places_mm(eye).reshape(-1, 2))
     except QhullError:
-        raise DataError(
-            f"eye {eye.key!r}: a surface needs lines that span an area, found "
-            f"{eye.scan.n_slices if eye.scan else 0} on one straight line"
-        ) from None
+        raise DataError(f"{needs} on one straight line") from None
+    scanned = ~inside_a_ring(eye.scan, found.simplices, eye.volume.shape[2])
+    if not scanned.any():
+        raise DataError(f"{needs} along one circle, inside of which nothing was scanned")
+    return found, scanned
 
 
 def save_ply(eye: Eye, folder: Path) -> None:
@@ -125,7 +133,8 @@ def _lines_on(eye: Eye, surface: str) -> list[str]:
 
 def _meshes(eye: Eye, folder: Path) -> list[tuple[str, Array, Array, Array]]:
     """Of each surface that was found: its name, points, triangles, and the thickness at its points."""
-    triangles = triangulate(eye).simplices[:, ::-1]
+    triangulation, scanned = triangulate(eye)
+    triangles = triangulation.simplices[scanned][:, ::-1]
     eye = with_surfaces(eye)
     assert eye.surfaces_um is not None
     places = ascan_places_mm(eye).reshape(-1, 2)

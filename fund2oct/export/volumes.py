@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 import tifffile
+import torch
 from PIL import Image
 from PIL.PngImagePlugin import PngInfo
 
@@ -15,7 +16,8 @@ from fund2oct.data.store.writer import EyeWriter
 from fund2oct.export.origin import statement_on
 from fund2oct.eye import Array, Eye
 from fund2oct.file_kinds import MADE_HERE
-from fund2oct.geometry import LineScan, ScanPattern
+from fund2oct.geometry import LineScan, Placement, ScanPattern
+from fund2oct.geometry.patterns import ascan_spacing_mm
 
 _REGULAR_MM = 0.02
 _NO_SPACING_MM = 1.0
@@ -65,7 +67,7 @@ def save_nifti(eye: Eye, path: Path) -> None:
 
     assert eye.volume is not None and eye.scan is not None
     voxels = np.ascontiguousarray(eye.volume.transpose(2, 1, 0))
-    affine = raster_affine(eye.scan, eye.volume.shape, eye.spacing_mm)
+    affine = raster_affine(eye.scan, eye.volume.shape, eye.spacing_mm, eye.placement.rotation_deg)
     image: Any = nibabel.Nifti1Image(voxels, affine)
     if affine is None:
         _, z_mm, x_mm = eye.spacing_mm
@@ -79,7 +81,10 @@ def save_nifti(eye: Eye, path: Path) -> None:
 
 
 def raster_affine(
-    scan: ScanPattern, shape: tuple[int, ...], spacing_mm: tuple[float, float, float]
+    scan: ScanPattern,
+    shape: tuple[int, ...],
+    spacing_mm: tuple[float, float, float],
+    rotation_deg: float = 0.0,
 ) -> Array | None:
     r"""Affine matrix from voxel indices to the position in the patient, for a raster scan.
 
@@ -92,6 +97,7 @@ def raster_affine(
         shape: shape ``(S, Z, X)`` of the volume.
         spacing_mm: distance of neighbouring slices, rows and A-scans ``(s, z, x)`` in millimetres; that of
             slices is used for a single slice only.
+        rotation_deg: turn of the scan on the photo, as its :class:`~fund2oct.geometry.Placement` has it.
 
     Returns:
         Affine of shape ``(4, 4)`` from voxel indices ``(x, z, s)`` to millimetres; None where the lines are
@@ -110,7 +116,8 @@ def raster_affine(
         return None
     n_slices, _, n_ascans = shape
     s_mm, z_mm, _ = spacing_mm
-    ends = np.array(scan.lines, np.float64)
+    lines = torch.tensor(scan.lines, dtype=torch.float64)
+    ends = Placement(rotation_deg=rotation_deg).turned(lines).numpy()
     along = (ends[0, 1] - ends[0, 0]) / n_ascans
     if n_slices > 1:
         across = (ends[-1] - ends[0]).mean(0) / (n_slices - 1)
@@ -174,12 +181,12 @@ def save_png(eye: Eye, folder: Path) -> None:
         >>> sorted(path.name for path in Path("slices").iterdir())[0]
         'slices_000.png'
     """
-    assert eye.volume is not None
+    assert eye.volume is not None and eye.scan is not None
     folder.mkdir()
-    _, z_mm, x_mm = eye.spacing_mm
+    _, z_mm, mean_mm = eye.spacing_mm
     mark = PngInfo()
     mark.add_text("Software", MADE_HERE)
     mark.add_text("Description", statement_on(eye))
-    for number, bscan in enumerate(eye.volume):
+    for number, x_mm in enumerate(ascan_spacing_mm(mean_mm, eye.scan.length_mm)):
         path = folder / f"{folder.name}_{number:03d}.png"
-        Image.fromarray(bscan).save(path, dpi=(25.4 / x_mm, 25.4 / z_mm), pnginfo=mark)
+        Image.fromarray(eye.volume[number]).save(path, dpi=(25.4 / x_mm, 25.4 / z_mm), pnginfo=mark)

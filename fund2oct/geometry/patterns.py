@@ -22,6 +22,7 @@ KINDS: dict[str, type[ScanPattern]] = {}
 _FINE = 1025
 _CLOSE_MM = 1e-3
 _MOST_POINTS = 2500
+_ALIKE = 0.001
 
 
 class ScanPattern(ABC):
@@ -211,6 +212,28 @@ class CurveScan(ScanPattern):
 
     def _fields(self) -> dict[str, Any]:
         return {"curves": [[list(point) for point in curve] for curve in self.curves]}
+
+
+def ascan_spacing_mm(mean_mm: float, lengths: Sequence[float]) -> tuple[float, ...]:
+    """Distance of neighbouring A-scans in each slice, where only their mean distance is told.
+
+    Slices of one volume have as many A-scans each: on a longer circle or line they lie farther apart.
+
+    Args:
+        mean_mm: mean over the slices in millimetres.
+        lengths: length of each slice, in any one unit.
+
+    Returns:
+        Millimetres for each slice; all are the mean itself where the slices are equally long, to 0.1%.
+
+    Example:
+        >>> ascan_spacing_mm(0.25, lengths=(6.0, 2.0)), ascan_spacing_mm(0.25, lengths=(6.0, 6.001))
+        ((0.375, 0.125), (0.25, 0.25))
+    """
+    mean = sum(lengths) / len(lengths)
+    if max(lengths) - min(lengths) <= _ALIKE * mean:
+        return (mean_mm,) * len(lengths)
+    return tuple(mean_mm * length / mean for length in lengths)
 
 
 def _pairs(points: Sequence[Sequence[float]]) -> tuple[Point, ...]:

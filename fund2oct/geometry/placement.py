@@ -51,11 +51,18 @@ class Placement:
 
     def to_grid(self, points_mm: Tensor) -> Tensor:
         """Map points ``(..., 2)`` in millimetres around the fovea to grid units of the photo."""
+        return self.turned(points_mm) / self.half_width_mm + points_mm.new_tensor(self.shift)
+
+    def turned(self, points_mm: Tensor) -> Tensor:
+        """Turn points ``(..., 2)`` as the scan is turned on the photo.
+
+        They are still millimetres around the fovea, but to the right and down of the photo as displayed,
+        whatever the scan itself calls so.
+        """
         turn = math.radians(self.rotation_deg)
         cos, sin = math.cos(turn), math.sin(turn)
         x, y = points_mm.unbind(-1)
-        turned = torch.stack([cos * x - sin * y, sin * x + cos * y], -1)
-        return turned / self.half_width_mm + points_mm.new_tensor(self.shift)
+        return torch.stack([cos * x - sin * y, sin * x + cos * y], -1)
 
     def to_pixels(self, points_mm: Tensor, size_px: int) -> Tensor:
         """Map points ``(..., 2)`` to ``(column, row)`` pixel indices of a photo of that width."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from pathlib import Path
 from statistics import fmean
@@ -80,12 +81,20 @@ class ThicknessMap:
         line = (np.arange(n) + 0.5 - n / 2) * self.pitch_mm
         return np.stack(np.meshgrid(line, line), -1)
 
+    @property
+    def displayed_mm(self) -> Array:
+        """The same to the right and down of the photo as displayed, on which the scan may be turned."""
+        across, down = (self.grid[0, -1] - self.grid[0, 0]).tolist()
+        placement = Placement(rotation_deg=math.degrees(math.atan2(down, across)))
+        turned: Array = placement.turned(torch.from_numpy(self.points_mm)).numpy()
+        return turned
+
     def fields_um(self) -> dict[str, float]:
         """Mean thickness of the nine ETDRS fields in micrometres, NaN where half of a field is unknown.
 
         The fields are named by their place on the photo, see :data:`fund2oct.geometry.etdrs.FIELDS`.
         """
-        return field_means_um(self.median_um, self.points_mm, self.pitch_mm)
+        return field_means_um(self.median_um, self.displayed_mm, self.pitch_mm)
 
 
 def predict_thickness(

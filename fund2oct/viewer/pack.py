@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import io
+import math
 import zlib
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
@@ -17,6 +18,8 @@ from fund2oct.data.formats.images import resize
 from fund2oct.data.preparing.surfaces import resample_ascans
 from fund2oct.eye import Array
 from fund2oct.geometry import Placement, ScanPattern
+from fund2oct.geometry.patterns import ascan_spacing_mm
+from fund2oct.geometry.triangles import inside_a_ring
 from fund2oct.retina import pose_surface_um
 from fund2oct.viewer.collect import Source
 
@@ -59,13 +62,14 @@ def pack_eye(key: str, sources: Sequence[Source], width_px: int, quality: int) -
             where = eye.localizer_placement if on_localizer else eye.placement
             scan = scans.setdefault((eye.scan, where), len(scans))
         packed.append({"scan": scan} | _pack_source(source, width_px, quality))
+    places = list(scans) if picture is not None else _on_one_square(list(scans))
     return {
         "key": key,
         "laterality": first.laterality,
         "diagnosis": first.diagnosis,
         "photo": None if picture is None else picture_url(picture, quality),
         "photoIsLocalizer": on_localizer,
-        "scans": [_pack_scan(scan, placement) for scan, placement in scans],
+        "scans": [_pack_scan(scan, placement) for scan, placement in places],
         "sources": packed,
     }
 
@@ -105,10 +109,12 @@ def _pack_source(source: Source, width_px: int, quality: int) -> dict[str, Any]:
     n_slices, rows, columns = eye.volume.shape
     share = min(1.0, width_px / columns)
     shape = (n_slices, max(1, round(rows * share)), max(1, round(columns * share)))
+    assert eye.scan is not None
     z_mm, x_mm = eye.spacing_mm[1] * rows / shape[1], eye.spacing_mm[2] * columns / shape[2]
     return packed | {
         "shape": shape,
-        "spacingUm": [1000 * z_mm, 1000 * x_mm],
+        "rowUm": 1000 * z_mm,
+        "ascanUm": [1000 * mm for mm in ascan_spacing_mm(x_mm, eye.scan.length_mm)],
         "slices": [picture_url(resize(bscan, *shape[1:]), quality) for bscan in eye.volume],
         "lesions": _pack_labels(eye.lesions, shape),
         "surfaces": _pack_surfaces(eye.surfaces_um, shape[2]),
@@ -138,6 +144,17 @@ def _pose_um(pose_um: Array, n_ascans: int) -> Array:
     return pose_surface_um(torch.from_numpy(pose_um), n_ascans).numpy()
 
 
+def _on_one_square(places: list[tuple[ScanPattern, Placement]]) -> list[tuple[ScanPattern, Placement]]:
+    """The scans on a square that holds them all, where there is no picture with edges of its own."""
+    reach = max(math.hypot(*place.shift) + scan.reach_mm / place.half_width_mm for scan, place in places)
+    by = max(reach, 1.0)
+    found = []
+    for scan, place in places:
+        x, y = place.shift
+        found.append((scan, Placement((x / by, y / by), place.rotation_deg, by * place.half_width_mm)))
+    return found
+
+
 def _pack_scan(scan: ScanPattern, placement: Placement) -> dict[str, Any]:
     """Points along each line in grid units and in millimetres, and the mesh between the lines.
 
@@ -155,7 +172,7 @@ def _pack_scan(scan: ScanPattern, placement: Placement) -> dict[str, Any]:
         "pointsMm": pack_array(mesh_mm.numpy().astype(np.float32)),
         "mixed": pack_array(pairs.astype(np.uint32)),
         "shares": pack_array(shares.astype(np.float32)),
-        "triangles": pack_array(_triangles(mesh_mm.numpy())),
+        "triangles": pack_array(_triangles(mesh_mm.numpy(), scan)),
         "placement": placement.to_dict(),
     }
 
@@ -175,7 +192,9 @@ def between_spokes(along_mm: Array) -> tuple[Array, Array, Array]:
     radius = np.linalg.norm(along_mm, axis=-1)
     middle = along_mm.mean(1)
     half = n_points // 2
-    is_star = n_lines > 1 and np.ptp(radius[:, -1]) < _STAR_MM and np.abs(middle).max() < _STAR_MM
+    # Circles have their middle there too, but do not pass through it.
+    through = (radius.min(1) < radius[:, -1] / 2).all() and np.abs(middle).max() < _STAR_MM
+    is_star = n_lines > 1 and through and np.ptp(radius[:, -1]) < _STAR_MM
     if not is_star:
         return np.empty((0, 2)), np.empty((0, 2), int), np.empty(0)
     # Each line is two spokes, from its ends inwards.
@@ -199,12 +218,13 @@ def between_spokes(along_mm: Array) -> tuple[Array, Array, Array]:
     return np.concatenate(points), np.concatenate(pairs), np.concatenate(shares)
 
 
-def _triangles(points: Array) -> Array:
-    """Delaunay's triangles, none where all points lie on one line."""
+def _triangles(points: Array, scan: ScanPattern) -> Array:
+    """Delaunay's triangles but for those inside a circle; none where all points lie on one line."""
     try:
-        return Delaunay(points).simplices.astype(np.uint32)
+        found = Delaunay(points).simplices
     except QhullError:
         return np.empty((0, 3), np.uint32)
+    return found[~inside_a_ring(scan, found, _VERTICES)].astype(np.uint32)
 
 
 def _pack_map(found: ThicknessMap, placement: Placement) -> dict[str, Any]:

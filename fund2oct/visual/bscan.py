@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -53,18 +53,25 @@ class ShownVolume:
 
     @classmethod
     def searched(
-        cls, volume: Tensor, spacing_mm: Spacing, interval_um: Tensor | None = None, note: str = ""
+        cls,
+        volume: Tensor,
+        spacing_mm: Spacing,
+        interval_um: Tensor | None = None,
+        note: str = "",
+        slices: Sequence[int] | None = None,
     ) -> ShownVolume:
-        """Make one whose surfaces are searched in those slices that a panel shows.
+        """Make one whose surfaces are searched in those slices that a panel shows; in others they are NaN.
 
         Args:
             volume: intensities in [0, 1], shape ``(S, Z, X)``; what is not a number is drawn black.
             spacing_mm: distance of rows and of A-scans.
             interval_um: lower and upper end of an interval of the thickness, shape ``(2, S, X)``.
             note: small print below its name.
+            slices: numbers of the slices that :func:`fund2oct.visual.draw_panel` is told to show; None takes
+                those that it shows if it is told none.
         """
         volume = volume.detach().float().cpu().nan_to_num(0, 1, 0).clamp(0, 1)
-        shown = shown_slices(len(volume))
+        shown = shown_slices(len(volume)) if slices is None else [*slices]
         found = retinal_boundaries(volume[shown].numpy(), (np.nan, *spacing_mm)).surfaces_um
         surfaces_um = torch.full((len(SURFACES), *volume[:, 0].shape), torch.nan)
         surfaces_um[:, shown] = torch.from_numpy(found)

@@ -11,8 +11,9 @@ from fund2oct.data import EyeReader
 from fund2oct.data.preparing.photo import photo_tensor
 from fund2oct.eye import Eye
 from fund2oct.geometry import grid_to_pixels
+from fund2oct.geometry.patterns import ascan_spacing_mm
 from fund2oct.retina.pose import pose_surface_um
-from fund2oct.visual.bscan import draw_bscan, draw_scale_bar, shown_slices
+from fund2oct.visual.bscan import Spacing, draw_bscan, draw_scale_bar, shown_slices
 from fund2oct.visual.photo import draw_lines, draw_photo, line_colour
 from fund2oct.visual.style import LIGHT, OKABE_ITO, SMALL_PT, TEXT_PT, Theme, new_figure
 
@@ -73,11 +74,11 @@ def draw_contact_sheet(reader: EyeReader, n_eyes: int = 12, theme: Theme = LIGHT
         if not shown:
             _say(add_axes(left, bottom, _SLICES, _PHOTO), "no volume", theme)
             continue
-        each = (_PHOTO + _GAP) / len(shown)
+        each, spacings = (_PHOTO + _GAP) / len(shown), _spacings_mm(eye)
         for place, slice_number in enumerate(shown):
             axes = add_axes(left, bottom + _PHOTO - (place + 1) * each + _GAP, _SLICES, each - _GAP)
-            _draw_slice(axes, eye, slice_number, line_colour(place))
-            if place == 0:
+            _draw_slice(axes, eye, slice_number, spacings[slice_number], line_colour(place))
+            if place == 0 or spacings[slice_number] != spacings[shown[0]]:
                 draw_scale_bar(axes)
     return figure
 
@@ -127,14 +128,21 @@ def _mark_landmarks(axes: Axes, eye: Eye, size: int) -> None:
         axes.plot(*ring.T, color="white", lw=0.8, ls="-" if sure else ":")
 
 
-def _draw_slice(axes: Axes, eye: Eye, number: int, colour: str) -> None:
+def _draw_slice(axes: Axes, eye: Eye, number: int, spacing_mm: Spacing, colour: str) -> None:
     assert eye.volume is not None
     n_ascans = eye.volume.shape[-1]
-    draw_bscan(axes, torch.from_numpy(eye.volume[number] / 255), eye.spacing_mm[1:], frame=colour)
+    draw_bscan(axes, torch.from_numpy(eye.volume[number] / 255), spacing_mm, frame=colour)
     if eye.pose_um is not None:
         depth_um = pose_surface_um(torch.from_numpy(eye.pose_um), n_ascans)[number].numpy()
-        x_um = (np.arange(n_ascans) + 0.5) * 1000 * eye.spacing_mm[2]
+        x_um = (np.arange(n_ascans) + 0.5) * 1000 * spacing_mm[1]
         axes.plot(x_um, depth_um, color=OKABE_ITO["yellow"], lw=0.7, ls=":")
+
+
+def _spacings_mm(eye: Eye) -> list[Spacing]:
+    """Distance of rows and of A-scans in each slice."""
+    assert eye.scan is not None
+    _, z_mm, x_mm = eye.spacing_mm
+    return [(z_mm, each_mm) for each_mm in ascan_spacing_mm(x_mm, eye.scan.length_mm)]
 
 
 def _say(axes: Axes, text: str, theme: Theme) -> None:

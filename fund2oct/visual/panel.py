@@ -14,6 +14,7 @@ from matplotlib.colors import Normalize
 from matplotlib.figure import Figure
 from torch import Tensor
 
+from fund2oct.geometry.patterns import ascan_spacing_mm
 from fund2oct.visual.bscan import (
     ShownVolume,
     Spacing,
@@ -54,16 +55,21 @@ def draw_panel(
 
     The photo stands once with the scan's lines and once without; each shown slice has the number and the
     colour of its line. B-scans are equally long in both directions, and the volumes stand one below the
-    other, A-scan below A-scan. Of more than six slices, six are shown, spread evenly.
+    other, A-scan below A-scan. Of more than six slices, six are shown, spread evenly. One scale bar holds for
+    all of them; where lines differ in length, each slice has its own.
 
     Args:
-        volumes: volumes of one shape by name, a row of B-scans each. One named ``real`` is drawn in ink.
-        spacing_mm: distance of rows and of A-scans of the volumes ``(z, x)``.
+        volumes: volumes of one shape by name, a row of B-scans each. One named ``real`` is drawn in ink. Of a
+            volume that was searched in other slices than are shown no surfaces are drawn.
+        spacing_mm: distance of rows and of A-scans of the volumes ``(z, x)``; the mean over all slices where
+            lines differ in length.
         fundus: photo in [0, 1], shape ``(3, H, H)``; None draws the B-scans alone.
-        grid: positions of the A-scans on it in grid units, shape ``(S, X, 2)``; None draws no lines.
+        grid: positions of the A-scans on it in grid units, shape ``(S, X, 2)``; they also tell how long
+            the lines are beside each other. None draws no lines, and takes them to be equally long.
         minus: names of two volumes; a row shows by how much the first is brighter than the second.
         thickness: map of the retina's thickness, which stands beside the photo; None draws none.
-        slices: numbers of the slices shown; None shows all, or six of more.
+        slices: numbers of the slices shown; None shows all, or six of more. Tell :meth:`ShownVolume.searched`
+            the same.
         title: what stands above.
         footer: what stands below, in small letters, such as what made the picture.
         theme: colours of paper and ink.
@@ -87,6 +93,7 @@ def draw_panel(
         raise ValueError(f"slices: expected numbers from 0 to {n_slices - 1}, found {shown}")
     lines = grid if fundus is not None else None
     maps = thickness if fundus is not None else None
+    spacings = _spacings_mm(spacing_mm, grid, n_slices)
     layout = arrange(
         Content(
             n_pictures=0 if fundus is None else 1 + (lines is not None) + (maps is not None),
@@ -94,7 +101,8 @@ def draw_panel(
             n_slices=len(shown),
             n_rows=len(volumes) + (minus is not None),
             has_profile=any(each.surfaces_um is not None for each in volumes.values()),
-            slice_aspect=n_depth * spacing_mm[0] / (n_ascans * spacing_mm[1]),
+            # Of the shortest line, which is the tallest at one width.
+            slice_aspect=max(n_depth * spacings[n][0] / (n_ascans * spacings[n][1]) for n in shown),
             has_title=bool(title),
             n_footer_lines=len(textwrap.wrap(footer, _FOOTER_LETTERS)),
         )
@@ -102,9 +110,9 @@ def draw_panel(
     panel = _Panel(layout, theme)
     if fundus is not None:
         panel.draw_pictures(fundus, lines, shown, maps)
-    panel.draw_slices(volumes, spacing_mm, shown, minus)
+    panel.draw_slices(volumes, spacings, shown, minus)
     if layout.content.has_profile:
-        panel.draw_profiles(volumes, spacing_mm, shown)
+        panel.draw_profiles(volumes, spacings, shown)
     panel.draw_names(volumes, minus)
     if len(shown) < n_slices:
         panel.draw_count(len(shown), n_slices)
@@ -138,12 +146,12 @@ class _Panel:
     def draw_slices(
         self,
         volumes: Mapping[str, ShownVolume],
-        spacing_mm: Spacing,
+        spacings: Sequence[Spacing],
         shown: list[int],
         minus: tuple[str, str] | None,
     ) -> None:
         for place, number in enumerate(shown):
-            colour = line_colour(place)
+            colour, spacing_mm = line_colour(place), spacings[number]
             for row, volume in enumerate(volumes.values()):
                 axes = self._axes(self.layout.slice(place, row))
                 surfaces = volume.surfaces_um
@@ -151,7 +159,7 @@ class _Panel:
                 draw_bscan(axes, volume.volume[number], spacing_mm, here, colour)
                 if row == 0:
                     self._number(axes, number, colour)
-                if place == row == 0:
+                if row == 0 and (place == 0 or spacing_mm != spacings[shown[0]]):
                     draw_scale_bar(axes)
                 if row == 0 and place == self.layout.columns - 1:
                     self._surface_key(axes, volumes, shown)
@@ -161,12 +169,12 @@ class _Panel:
                 draw_difference(axes, first, second, spacing_mm, _LIMIT, self.theme, colour)
 
     def draw_profiles(
-        self, volumes: Mapping[str, ShownVolume], spacing_mm: Spacing, shown: list[int]
+        self, volumes: Mapping[str, ShownVolume], spacings: Sequence[Spacing], shown: list[int]
     ) -> None:
         colours, top = self._colours(volumes), _top_um(volumes, shown)
         for place, number in enumerate(shown):
             axes = self._axes(self.layout.profile(place))
-            draw_profile(axes, volumes, number, spacing_mm, colours, self.theme)
+            draw_profile(axes, volumes, number, spacings[number], colours, self.theme)
             axes.set_ylim(0, top)
             length_mm = int(axes.get_xlim()[1] / 1000)
             ticks = np.arange(0, length_mm + 1, max(1, length_mm // 4))
@@ -264,6 +272,15 @@ def _bar(x: float, y: float, width: float, height: float, size: tuple[float, flo
     from matplotlib.patches import Rectangle
 
     return Rectangle((x / size[0], y / size[1]), width / size[0], height / size[1], color=colour, linewidth=0)
+
+
+def _spacings_mm(mean_mm: Spacing, grid: Tensor | None, n_slices: int) -> list[Spacing]:
+    """Distance of rows and of A-scans in each slice, by the length of its line on the photo."""
+    z_mm, x_mm = mean_mm
+    if grid is None:
+        return [mean_mm] * n_slices
+    lengths = grid.detach().float().cpu().diff(dim=1).norm(dim=-1).sum(1)
+    return [(z_mm, each_mm) for each_mm in ascan_spacing_mm(x_mm, lengths.tolist())]
 
 
 def _top_um(volumes: Mapping[str, ShownVolume], shown: list[int]) -> float:

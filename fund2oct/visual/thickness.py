@@ -15,6 +15,7 @@ from torch import Tensor
 from fund2oct.data.preparing.photo import photo_tensor
 from fund2oct.eye import Array, Eye
 from fund2oct.geometry import grid_to_pixels
+from fund2oct.geometry.patterns import ascan_spacing_mm
 from fund2oct.visual.bscan import draw_bscan, shown_slices
 from fund2oct.visual.photo import draw_photo
 from fund2oct.visual.style import (
@@ -35,6 +36,8 @@ if TYPE_CHECKING:
 
 _RANGE_UM = (200.0, 450.0)
 _LEAST_WIDTH_UM = 100.0
+_WHITE_WIDTH = 0.5
+"""Width of a voxel's interval that is drawn white, in grey values from 0 to 1."""
 _SIDE, _GAP, _ABOVE, _BELOW = 3.9, 0.2, 0.74, 0.9
 _FOOTER_LETTERS = 210
 _CAPTIONS = ("photo", "thickness of the retina, median", "width of its 80% interval")
@@ -108,7 +111,7 @@ def draw_median(axes: Axes, fundus: Tensor, found: ThicknessMap) -> AxesImage:
     to_px = _to_pixels(found, fundus.shape[-1])
     low, high = _colour_range(found.median_um)
     drawn = _lay_over(axes, fundus, found, found.median_um, to_px, THICKNESS_MAP, low, high)
-    _draw_fields(axes, to_px, found.fields_um())
+    _draw_fields(axes, _upright(to_px), found.fields_um())
     return drawn
 
 
@@ -135,7 +138,9 @@ def draw_bar(axes: Axes, drawn: AxesImage, theme: Theme = LIGHT) -> None:
 def draw_intervals(
     eye: Eye, found: Intervals, title: str = "", footer: str = "", theme: Theme = LIGHT
 ) -> Figure:
-    """Draw how wide the intervals of surfaces and voxels are on the photo, and in each slice.
+    """Draw how wide the intervals of surfaces and voxels are on the photo, and in each slice shown.
+
+    The slices of all eyes have one grey scale, so that they can be compared.
 
     Args:
         eye: with the photo, and the scan of the volume.
@@ -155,8 +160,9 @@ def draw_intervals(
     maps = {f"{name}, µm": width for name, width in found.widths.items()}
     maps["voxels, grey value"] = wide.mean(1)
     slices = shown_slices(len(wide))
-    z_mm, x_mm = eye.spacing_mm[1] * found.mean.shape[1], eye.spacing_mm[2] * found.mean.shape[2]
-    high = 2 * (0.35 + 13 / len(slices) * z_mm / x_mm)
+    _, n_depth, n_ascans = found.mean.shape
+    aspect = n_depth * eye.spacing_mm[1] / (n_ascans * eye.spacing_mm[2])
+    high = 2 * (0.35 + 13 / len(slices) * aspect)
     figure = new_figure(13, 3.85 + high, theme, layout="constrained")
     figure.suptitle(title, fontsize=TITLE_PT, color=theme.ink, fontweight="bold", x=0.01, ha="left")
     parts: Any = figure.subfigures(3, 1, height_ratios=(3.1, high, 0.4), facecolor="none")
@@ -167,12 +173,16 @@ def draw_intervals(
         axes.set_title(f"width of the 80% interval: {caption}", fontsize=SMALL_PT, color=theme.ink)
         bar = upper.colorbar(drawn, ax=axes, orientation="horizontal", shrink=0.8, pad=0.02)
         bar.ax.tick_params(labelsize=SMALL_PT, colors=theme.muted)
-    rows = {"mean of the draws": found.mean, "width of the 80% interval": wide / wide.max().clamp(min=1e-6)}
+    caption = f"width of the 80% interval; white is {_WHITE_WIDTH:g} of the grey scale or more"
+    rows = {"mean of the draws": found.mean, caption: wide / _WHITE_WIDTH}
+    x_mm = ascan_spacing_mm(eye.spacing_mm[2], eye.scan.length_mm)
     boxes = lower.subplots(2, len(slices), squeeze=False)
     for row, (caption, volume) in zip(boxes, rows.items(), strict=True):
         for axes, number in zip(row, slices, strict=True):
-            draw_bscan(axes, volume[number], eye.spacing_mm[1:])
+            draw_bscan(axes, volume[number], (eye.spacing_mm[1], x_mm[number]))
         row[0].set_title(caption, fontsize=SMALL_PT, color=theme.ink, loc="left")
+    for axes, number in zip(boxes[0], slices, strict=True):
+        axes.set_title(f"slice {number}", fontsize=SMALL_PT, color=theme.muted, loc="right")
     wrapped = textwrap.fill(footer, _FOOTER_LETTERS)
     below.text(0.01, 0.5, wrapped, fontsize=SMALL_PT, color=theme.muted, va="center")
     return figure
@@ -200,6 +210,13 @@ def _to_pixels(found: ThicknessMap, size_px: int) -> Affine2D:
         np.column_stack([points, np.ones(len(points))]), pixels, rcond=None
     )[0]
     return Affine2D.from_values(a, b, c, d, e, f)
+
+
+def _upright(to_px: Affine2D) -> Affine2D:
+    """The same map without the turn of the scan: the fields are upright on the photo."""
+    a, b, _, _, e, f = to_px.to_values()
+    scale = float(np.hypot(a, b))
+    return Affine2D.from_values(scale, 0, 0, scale, e, f)
 
 
 def _lay_over(

@@ -7,11 +7,14 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+import torch
 from PIL import Image
 
 from fund2oct.data import DataError, EyeReader
+from fund2oct.data.formats.scanners.dicom import read_opt
 from fund2oct.data.importing.vendor import import_vendor
 from fund2oct.export import FORMATS, export_eye, export_files
+from fund2oct.geometry import CircularScan, Placement, RasterScan
 from fund2oct.models import load_model
 from fund2oct.phantom import PhantomConfig, simulate_eye
 
@@ -86,6 +89,20 @@ def test_frames_lie_on_the_photo_and_in_the_patient(files):
     assert [float(v) for v in orientation] == [1, 0, 0, 0, 1, 0]
 
 
+def test_planes_are_turned_as_the_scan_is_on_the_photo(raster_eye, tmp_path):
+    eye = replace(raster_eye, placement=Placement((0.1, -0.05), 90.0, 6.5))
+    image = pydicom.dcmread(export_eye(eye, tmp_path, "eye", "dicom"))
+    frame = image.PerFrameFunctionalGroupsSequence[1]
+    # Line 1 ran 1 mm above the centre to the right; now it runs down, 1 mm right of the centre.
+    position = frame.PlanePositionSequence[0].ImagePositionPatient
+    assert [float(v) for v in position] == pytest.approx([1.0, 0.04, 3.2 - 0.1])
+    orientation = frame.PlaneOrientationSequence[0].ImageOrientationPatient
+    assert [float(v) for v in orientation] == pytest.approx([0, 0, -1, 0, 1, 0], abs=1e-9)
+    column, top, bottom = 20 * (1.1 + 1 / 6.5), 20 * (0.95 - 3.2 / 6.5), 20 * (0.95 + 3.2 / 6.5)
+    place = frame.OphthalmicFrameLocationSequence[0].ReferenceCoordinates
+    assert list(place) == pytest.approx([top, column, bottom, column], abs=1e-4)
+
+
 def test_a_star_has_planes_of_its_own_and_no_distance_of_slices(star_eye, tmp_path):
     image = pydicom.dcmread(export_eye(star_eye, tmp_path, "star", "dicom"))
     measures = image.SharedFunctionalGroupsSequence[0].PixelMeasuresSequence[0]
@@ -97,6 +114,19 @@ def test_a_star_has_planes_of_its_own_and_no_distance_of_slices(star_eye, tmp_pa
     assert image.SyntheticData == "NO"
     comments = image.ImageComments
     assert comments.startswith("Derived from a scan") and "Synthetic" not in comments
+
+
+def test_circles_of_several_radii_have_each_its_distance_of_ascans(star_eye, tmp_path):
+    scan = CircularScan((1.0, 1.2, 1.4, 1.6, 1.8, 2.0))
+    mean_mm = 2 * math.pi * 1.5 / 32
+    eye = replace(star_eye, scan=scan, spacing_mm=(math.nan, 0.08, mean_mm))
+    path = export_eye(eye, tmp_path, "eye", "dicom")
+    image = pydicom.dcmread(path)
+    assert "PixelMeasuresSequence" not in image.SharedFunctionalGroupsSequence[0]
+    frames = image.PerFrameFunctionalGroupsSequence
+    found = [[float(v) for v in frame.PixelMeasuresSequence[0].PixelSpacing] for frame in frames]
+    assert found == pytest.approx(np.array([[0.08, length_mm / 32] for length_mm in scan.length_mm]))
+    assert read_opt(path).spacing_mm[1:] == pytest.approx((0.08, mean_mm))
 
 
 def test_nothing_of_the_patient_is_written(raster_eye, files):
@@ -154,6 +184,42 @@ def test_the_importer_of_scanners_files_reads_it_back(raster_eye, tmp_path):
     ends = np.array(eye.scan.lines)
     assert ends == pytest.approx(np.array(raster_eye.scan.lines), abs=1e-4)
     assert eye.localizer_placement.shift == pytest.approx((0.1, -0.05), abs=1e-4)
+
+
+@pytest.mark.parametrize("turn_deg", [0.0, 20.0])
+@pytest.mark.parametrize("pattern", ["upwards", "star"])
+def test_lines_without_a_photo_are_read_back(pattern, turn_deg, raster_eye, star_eye, tmp_path):
+    raster_eye = replace(raster_eye, scan=RasterScan(5, 6.4, 4.0, upwards=True))
+    eye = star_eye if pattern == "star" else raster_eye
+    eye = replace(eye, fundus=None, placement=Placement(rotation_deg=turn_deg))
+    report = import_vendor(export_eye(eye, tmp_path, "eye", "dicom"), tmp_path / "eyes.h5")
+    with EyeReader(tmp_path / "eyes.h5") as reader:
+        back = reader.read(*reader.keys)
+    assert np.array_equal(back.volume, eye.volume)
+    assert back.spacing_mm == pytest.approx(eye.spacing_mm, rel=1e-5, nan_ok=True)
+    ends = [one.placement.turned(torch.tensor(one.scan.lines)) for one in (back, eye)]
+    torch.testing.assert_close(*ends, atol=1e-4, rtol=0)
+    assert turn_deg or type(back.scan) is type(eye.scan)
+    assert not any("does not tell where its slices lie" in note for _, note in report.notes)
+
+
+@pytest.mark.parametrize("damage", ["all at one place", "far apart", "depth to the feet", "one without"])
+def test_planes_that_mean_something_else_are_not_taken(damage, raster_eye, tmp_path):
+    path = export_eye(replace(raster_eye, fundus=None), tmp_path, "eye", "dicom")
+    assert read_opt(path).lines is not None
+    image = pydicom.dcmread(path)
+    for number, frame in enumerate(image.PerFrameFunctionalGroupsSequence):
+        position, turn = frame.PlanePositionSequence[0], frame.PlaneOrientationSequence[0]
+        if damage == "all at one place":
+            position.ImagePositionPatient = [0, 0, 0]
+        elif damage == "far apart":  # 3 mm, where SpacingBetweenSlices is 1 mm
+            position.ImagePositionPatient = [0, 0, 3 * number]
+        elif damage == "depth to the feet":
+            turn.ImageOrientationPatient = [1, 0, 0, 0, 0, -1]
+        elif number == 2:
+            del frame.PlanePositionSequence
+    image.save_as(path)
+    assert read_opt(path).lines is None
 
 
 def test_it_is_told_that_a_photo_was_a_jpg(tiny_checkpoint, tmp_path):

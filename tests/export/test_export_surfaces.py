@@ -6,10 +6,11 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+import torch
 
 from fund2oct.data import DataError
 from fund2oct.export import export_eye
-from fund2oct.geometry import LineScan, RadialScan, RasterScan
+from fund2oct.geometry import CircularScan, LineScan, Placement, RadialScan, RasterScan
 from fund2oct.models.thickness import ThicknessMap
 from fund2oct.phantom import PhantomConfig, simulate_eye
 from fund2oct.retina import boundary_index
@@ -130,6 +131,22 @@ def test_etdrs_counts_a_scans_and_is_nan_where_the_scan_does_not_reach(raster_ey
     assert rows["inner right"]["name"] == "" and rows["inner up"]["name"] == "inner superior"
 
 
+def test_inside_a_circle_and_where_no_ascan_lies_nothing_is_known(raster_eye, tmp_path):
+    trimesh = pytest.importorskip("trimesh")
+    eye = with_planes(raster_eye, CircularScan((0.6, 1.4)), 64)
+    mesh = trimesh.load(export_eye(eye, tmp_path, "eye", "ply") / "ILM.ply", process=False)
+    # A regular polygon of 64 corners with a hole of the same shape.
+    assert mesh.area == pytest.approx(32 * math.sin(2 * math.pi / 64) * (1.4**2 - 0.6**2), rel=1e-5)
+    assert mesh.euler_number == 0
+    rows = read_rows(export_eye(eye, tmp_path, "eye", "csv"))
+    right = float(rows["inner right"]["thickness_um"])
+    assert right == pytest.approx(300 + SLOPE[0] * mean_along_axis(0.6, 1.4), abs=0.5)
+    lines = with_planes(raster_eye, RasterScan(2, 6.4, 1.5), 64)  # 0.75 mm above and below
+    far_apart = read_rows(export_eye(lines, tmp_path, "lines", "csv"))
+    for row in (rows["centre"], rows["outer right"], far_apart["centre"]):
+        assert (row["n_ascans"], row["thickness_um"]) == ("0", "nan")
+
+
 def test_a_prediction_has_its_interval(raster_eye, tmp_path):
     line = (np.arange(80) + 0.5 - 40) * 0.08
     x, y = np.meshgrid(line, line)
@@ -144,9 +161,35 @@ def test_a_prediction_has_its_interval(raster_eye, tmp_path):
     assert row["known_from"] == "photo"
 
 
+def test_meshes_and_fields_are_turned_as_the_scan_is_on_the_photo(raster_eye, tmp_path):
+    trimesh = pytest.importorskip("trimesh")
+    turned = replace(raster_eye, placement=Placement((0.1, -0.05), 90.0, 6.5))
+    eye = with_planes(turned, RasterScan(25, 7.0, 7.0), 64)
+    # What is to the right in the scan is down on the photo, and what is down in it is to the left.
+    mesh = trimesh.load(export_eye(eye, tmp_path, "eye", "ply") / "RPE.ply", process=False)
+    x, y, z = mesh.vertices.T
+    assert z == pytest.approx(0.5 + 0.001 * (SLOPE[0] * y - SLOPE[1] * x), abs=1e-5)
+    inner = mean_along_axis(0.5, 1.5)
+    rows = read_rows(export_eye(eye, tmp_path, "eye", "csv"))
+    assert float(rows["inner down"]["thickness_um"]) == pytest.approx(300 + SLOPE[0] * inner, abs=0.6)
+    assert float(rows["inner right"]["thickness_um"]) == pytest.approx(300 - SLOPE[1] * inner, abs=0.6)
+    # The same of a map that a model predicted.
+    line = (np.arange(80) + 0.5 - 40) * 0.08
+    points = np.stack(np.meshgrid(line, line), -1)
+    median = 250 + 10 * points[..., 0]
+    grid = turned.placement.to_grid(torch.from_numpy(points)).numpy()
+    found = ThicknessMap(median, median - 30, median + 40, grid, 0.08)
+    rows = read_rows(export_eye(turned, tmp_path, "map", "csv", thickness=found))
+    assert float(rows["inner down"]["thickness_um"]) == pytest.approx(250 + 10 * inner, abs=1)
+    assert float(rows["inner right"]["thickness_um"]) == pytest.approx(250, abs=1)
+
+
+@pytest.mark.parametrize(
+    "scan", [LineScan((((-3.2, 0.0), (3.2, 0.0)),)), CircularScan((1.0,))], ids=["line", "circle"]
+)
 @pytest.mark.parametrize("format", ["ply", "vtk", "csv"])
-def test_one_line_spans_no_surface(format, raster_eye, tmp_path):
-    eye = replace(raster_eye, volume=raster_eye.volume[:1], scan=LineScan((((-3.2, 0.0), (3.2, 0.0)),)))
+def test_one_line_spans_no_surface(format, scan, raster_eye, tmp_path):
+    eye = replace(raster_eye, volume=raster_eye.volume[:1], scan=scan)
     with pytest.raises(DataError, match="eye 'eye 7': a surface needs lines that span an area, found 1"):
         export_eye(eye, tmp_path, "eye", format)
     assert not list(tmp_path.iterdir())

@@ -17,6 +17,7 @@ from fund2oct.geometry import (
     RasterScan,
     ScanPattern,
 )
+from fund2oct.geometry.triangles import inside_a_ring
 from fund2oct.networks.lift import sample_lines
 
 
@@ -146,3 +147,18 @@ class Lost(Spiral):
 def test_bad_input_is_named(wrong, message):
     with pytest.raises(ValueError, match=message):
         wrong()
+
+
+def test_a_triangle_of_one_circle_lies_inside_it():
+    # Eight points a slice: two triangles of the first slice or the second, one of both, one of neither.
+    corners = np.array([[0, 3, 6], [8, 10, 12], [0, 1, 9], [16, 17, 18]])
+    turn = 2 * np.pi * np.arange(24) / 24
+    polygon = tuple(zip(np.sin(turn), np.cos(turn), strict=True))  # its first point does not come again
+    for scan, wanted in (
+        (CircularScan((1.0, 2.0)), [True, True, False, False]),
+        (CircularScan((1.0, 1.0)), [True, True, True, False]),
+        (CurveScan((polygon, polygon[::-1])), [True, True, False, False]),
+        (CurveScan((polygon[:12], polygon[12:])), [False] * 4),
+        (RadialScan(2, 6.0), [False] * 4),
+    ):
+        assert inside_a_ring(scan, corners, 8).tolist() == wanted, scan

@@ -60,6 +60,9 @@ def test_placement_maps_millimetres_to_pixel_centres():
     pixel = placement.to_pixels(torch.tensor([[10.0, 0.0], [0.0, 0.0]]), 100)
     torch.testing.assert_close(pixel, torch.tensor([[74.5, 74.5], [74.5, 24.5]]))
     torch.testing.assert_close(grid_to_pixels(torch.tensor(-1.0), 8), torch.tensor(-0.5))
+    # Still millimetres, but to the right and down of the photo.
+    turned = placement.turned(torch.tensor([[1.0, 2.0], [3.0, -4.0]]))
+    torch.testing.assert_close(turned, torch.tensor([[-2.0, 1.0], [4.0, 3.0]]))
 
 
 @pytest.mark.parametrize("size_px", [64, 129])

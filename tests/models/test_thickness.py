@@ -96,6 +96,18 @@ def test_the_nine_fields(found):
     assert fields["inner up"] == pytest.approx(300, abs=2) and fields["centre"] == pytest.approx(300, abs=2)
 
 
+def test_the_fields_of_a_turned_scan_are_upright_on_the_photo():
+    photo = np.zeros((64, 64, 3), np.uint8)
+    found = predict_thickness(Bump(), photo, Placement((0.1, 0.0), 90.0), RadialScan(length_mm=6.0))
+    fields = found.fields_um()
+    assert fields["inner right"] == pytest.approx(350) and fields["outer left"] == pytest.approx(250)
+    assert fields["inner up"] == pytest.approx(300, abs=2)
+    texts = draw_thickness(photo, found).axes[1].texts
+    thick = [text.get_position() for text in texts if text.get_text() == "350"]
+    # Right of the fovea, which lies at column 34.7 and row 31.5.
+    assert len(thick) == 2 and all(x > 36 and y == pytest.approx(31.5, abs=0.01) for x, y in thick)
+
+
 def test_a_field_that_the_map_does_not_reach_has_no_mean():
     n = 20
     half = np.full((n, n), 300.0)

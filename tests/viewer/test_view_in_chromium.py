@@ -2,6 +2,7 @@
 
 import base64
 import io
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -129,6 +130,40 @@ def test_slices_are_compared_where_the_first_ones_retina_lies(shown):
     assert shown.run("panesOf(eye, {...state, mode: 'flicker', swapped: true}).panes[0].title") == "made"
 
 
+def test_a_volume_that_cannot_be_compared_says_why(shown):
+    notes = """(() => {
+        const [first, second] = eye.sources, moved = (values, by) => values.map((value) => value + by);
+        return [[0, 0], [0.06, 0], [0.06, 0.06]].map(([grid, mm]) => {
+          const { points, pointsMm } = second.lines;
+          const lines = { ...second.lines, points: moved(points, grid), pointsMm: moved(pointsMm, mm) };
+          const sources = [first, { ...second, lines }];
+          return panesOf({ ...eye, sources }, { ...state, mode: "side" }).panes[1].note ?? "";
+        });
+    })()"""
+    assert shown.run(notes) == ["", "lies elsewhere on the photo", "other scan lines"]
+
+
+def test_a_scale_bar_is_that_of_its_slice(shown):
+    widths = """(() => {
+        const source = eye.sources[0], { ascanUm } = source, draw = drawScale, seen = [];
+        drawScale = (context, frame, wideUm) => seen.push(wideUm);
+        source.ascanUm = ascanUm.map((um, slice) => um * (1 + slice));
+        drawSlices(eye, { ...state, mode: "side" });
+        source.ascanUm = ascanUm;
+        drawScale = draw;
+        return seen;
+    })()"""
+    # The real slice 2, the generated one, and their difference in the frame of the real one.
+    assert shown.run(widths) == pytest.approx([375, 125, 375])
+    texts = """(() => {
+        const said = [], note = (name) => (text) => { if (name === "fillText") said.push(text); };
+        const context = new Proxy({}, { get: (_, name) => note(name) });
+        drawScale(context, eyeFrame(), 62.5, { wide: 64, high: 40 }, { width: 640, height: 200 }, false);
+        return said[0];
+    })()"""
+    assert shown.run(texts) == "500 µm", "a fifth of 4 mm is 0.8 mm"
+
+
 def test_maps_and_slabs_have_the_values_of_the_anatomy(shown):
     assert shown.run("mapsOf(eye).map((m) => m.id)") == [
         "found:real", "found:made", "median:made", "low:made", "high:made", "width:made", "less:made",
@@ -149,6 +184,14 @@ def test_maps_and_slabs_have_the_values_of_the_anatomy(shown):
     fields = shown.run("fieldMeans(planeOf(eye.sources[0], thicknessOf(eye.sources[0])), "
                        "eyeFrame().lines.placement).map((f) => f.mean)")  # fmt: skip
     assert fields == pytest.approx([100] * 9, abs=0.3)
+    # The fields are upright on the photo, though the scan is turned: one millimetre above the fovea.
+    up = shown.run("""(() => {
+        const source = eye.sources[0], plane = planeOf(source, thicknessOf(source));
+        const parts = fieldParts(plane, source.lines.placement);
+        const [, part] = parts.filter((each) => each.classList.contains("mean"));
+        return [part.getAttribute("x"), part.getAttribute("y")].map(Number);
+    })()""")
+    assert up == pytest.approx([0.1, -0.05 - 1 / 6.0], abs=1e-6)
 
 
 def test_what_is_finer_than_the_gap_between_the_lines_is_not_drawn_as_rings(shown):
@@ -237,6 +280,20 @@ def test_a_link_opens_what_it_names_and_nonsense_opens_the_first_eye(shown, page
     assert state(shown, "slice", "ascan", "mode", "map") == [5, X - 1, "blend", "none"]
 
 
+def test_the_way_past_the_photo_leaves_the_eye_and_the_zoom_as_they_are(shown):
+    shown.press("n")
+    shown.wait_for(f"eye.key === 'two' && {READY}")
+    shown.run("globalThis.moved = 0, addEventListener('hashchange', () => { moved++; }), zoomBy(2)")
+    shown.wait_for(READY)
+    shown.run("document.querySelector('.skip').click()")
+    shown.wait_for(f"moved === 1 && {READY}")
+    assert shown.run("[eye.key, view.zoom]") == ["two", 2]
+    assert shown.run("location.hash").startswith("#eye=two&"), "the link is back"
+    shown.run("location.hash = '#slice=4'")
+    shown.wait_for(f"moved === 2 && {READY}")
+    assert shown.run("[eye.key, state.slice]") == ["two", 4]
+
+
 def test_a_dark_phone_shows_all_of_it_and_each_control_has_a_name(browser, opened, page):
     background = "getComputedStyle(document.body).backgroundColor.match(/\\d+/g).map(Number)"
     assert min(browser.run(background)) > 200
@@ -263,4 +320,27 @@ def test_without_three_js_the_rest_is_there(browser, tmp_path, monkeypatch):
     browser.open(f"file://{tmp_path}/view.html")
     browser.wait_for(READY)
     assert browser.run("[byId('solid-card').hidden, byId('modes').hidden, eye.key]") == [True, True, "one"]
+    assert browser.complaints == []
+
+
+def test_an_eye_without_a_volume_and_one_without_a_retina_stop_nothing(browser, tmp_path):
+    whole, made = eye_of("a", 10), eye_of("a", 14, 5)
+    photo = Eye(key="b", patient="p", laterality="OS", fundus=whole.fundus)
+    no_retina = replace(made, key="c", surfaces_um=np.full_like(made.surfaces_um, np.nan))
+    for name, eyes in (("real.h5", [whole, photo, replace(whole, key="c")]), ("made.h5", [made, no_retina])):
+        with EyeWriter(tmp_path / name) as writer:
+            for eye in eyes:
+                writer.add(eye)
+    write_page([tmp_path / "real.h5", tmp_path / "made.h5"], tmp_path / "view.html")
+    browser.open(f"file://{tmp_path}/view.html")
+    browser.wait_for(READY)
+    assert browser.run("byId('panes').contains(byId('profile-figure'))"), "there is room beside three panes"
+    # The link is written last, once all else is drawn.
+    for key in "bc":
+        browser.press("n")
+        browser.wait_for(f"eye.key === '{key}' && {READY}")
+        assert browser.run("location.hash").startswith(f"#eye={key}&")
+    assert browser.run("document.querySelectorAll('#profile .curve').length") == 1
+    one_value = "planePixels(new Float32Array(PLANE * PLANE).fill(7), 7, 7, [[1, 2, 3], [9, 9, 9]]).data"
+    assert browser.run(f"[...{one_value}.subarray(0, 4)]") == [1, 2, 3, 255]
     assert browser.complaints == []

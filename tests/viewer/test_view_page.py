@@ -6,6 +6,7 @@ import json
 import os
 import re
 import zlib
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -16,7 +17,7 @@ from scipy import ndimage
 
 from fund2oct.cli import main
 from fund2oct.data import DataError, Eye
-from fund2oct.geometry import LineScan, Placement, RadialScan, RasterScan
+from fund2oct.geometry import CircularScan, LineScan, Placement, RadialScan, RasterScan
 from fund2oct.models.thickness import ThicknessMap, load_thickness, save_thickness
 from fund2oct.viewer import write_page
 from fund2oct.viewer.collect import Collection, source_names
@@ -79,7 +80,8 @@ def test_what_is_packed_is_what_the_file_holds(tmp_path, rng):
     assert report.size_bytes == page.stat().st_size
     packed = tags(page)["eye-0"]
     (source,) = packed["sources"]
-    assert source["shape"] == [S, Z, X] and source["spacingUm"] == pytest.approx([5, 250])
+    assert source["shape"] == [S, Z, X] and source["rowUm"] == pytest.approx(5)
+    assert source["ascanUm"] == pytest.approx([250] * S)
     np.testing.assert_array_equal(picture(packed["photo"]), eye.fundus)
     for number, url in enumerate(source["slices"]):
         np.testing.assert_array_equal(picture(url), np.repeat(eye.volume[number][..., None], 3, -1))
@@ -103,7 +105,8 @@ def test_one_bright_voxel_stays_where_it_is_and_a_wide_slice_is_made_smaller(tmp
     with pytest.raises(DataError, match=r"mine.html: exists, and is no page that fund2oct made"):
         write_page([tmp_path / "eyes.h5"], tmp_path / "mine.html")
     (source,) = tags(tmp_path / "view.html")["eye-0"]["sources"]
-    assert source["shape"] == [S, Z // 2, X // 2] and source["spacingUm"] == pytest.approx([10, 500])
+    assert source["shape"] == [S, Z // 2, X // 2] and source["rowUm"] == pytest.approx(10)
+    assert source["ascanUm"] == pytest.approx([500] * S)
     slices = np.stack([picture(url)[..., 0] for url in source["slices"]])
     s, z, x = np.unravel_index(slices.argmax(), slices.shape)
     assert (s, z) == (4, 6) and x in (12, 13)
@@ -250,3 +253,38 @@ def test_a_volume_without_a_photo_and_a_photo_without_a_volume(tmp_path, rng):
         found["eye-1"]["photoIsLocalizer"] and found["eye-1"]["scans"][0]["placement"]["half_width_mm"] == 4.0
     )
     np.testing.assert_array_equal(picture(found["eye-1"]["photo"])[..., 0], full.fundus[..., 0])
+
+
+def test_a_scan_without_a_picture_is_shown_whole(tmp_path, rng):
+    wide = {"scan": RasterScan(S, 15.0, 15.0), "spacing_mm": (3.0, 0.005, 15.0 / X)}
+    eye = replace(eye_of("a", rng), fundus=None, **wide)
+    write_page([write_eyes(tmp_path / "eyes.h5", [eye])], tmp_path / "view.html")
+    packed = tags(tmp_path / "view.html")["eye-0"]
+    (scan,) = packed["scans"]
+    assert packed["photo"] is None
+    # Its corners are 7.5 mm to the side and up or down; its centre is off by what the placement says.
+    half_mm = scan["placement"]["half_width_mm"]
+    assert half_mm == pytest.approx(np.hypot(7.5, 7.5) + 6.0 * np.hypot(0.1, 0.05))
+    points, points_mm = array(scan["points"]), array(scan["pointsMm"])
+    assert np.abs(points).max() < 1
+    np.testing.assert_allclose(
+        half_mm * np.hypot(*np.diff(points, axis=0).T), np.hypot(*np.diff(points_mm, axis=0).T), atol=1e-4
+    )
+
+
+def test_the_inside_of_a_circle_is_not_filled(tmp_path, rng):
+    radii = np.linspace(-0.5, 0.5, S) + 8.0 / (2 * np.pi)  # 8 mm around in the mean
+    eye = eye_of("a", rng, CircularScan(tuple(radii.tolist())))
+    write_page([write_eyes(tmp_path / "eyes.h5", [eye])], tmp_path / "view.html")
+    packed = tags(tmp_path / "view.html")["eye-0"]
+    (scan,), (source,) = packed["scans"], packed["sources"]
+    assert source["ascanUm"] == pytest.approx((2000 * np.pi * radii / X).tolist())
+    a, b, c = array(scan["pointsMm"])[array(scan["triangles"])].transpose(1, 2, 0).astype(float)
+    area_mm2 = np.abs((b[0] - a[0]) * (c[1] - a[1]) - (c[0] - a[0]) * (b[1] - a[1])).sum() / 2
+    # Regular polygons with a corner a vertex, the smallest cut out of the largest.
+    half = scan["nVertices"] / 2
+    assert area_mm2 == pytest.approx(half * np.sin(np.pi / half) * (radii[-1] ** 2 - radii[0] ** 2), rel=1e-4)
+    one = eye_of("a", rng, CircularScan((8.0 / (2 * np.pi),) * S))
+    write_page([write_eyes(tmp_path / "eyes.h5", [one])], tmp_path / "view.html")
+    (scan,) = tags(tmp_path / "view.html")["eye-0"]["scans"]
+    assert (scan["triangles"]["shape"], scan["shares"]["shape"]) == ([0, 3], [0])

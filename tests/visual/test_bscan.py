@@ -7,7 +7,7 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.colors import to_hex
 
 from fund2oct.retina import SURFACES
-from fund2oct.visual import LIGHT, ShownVolume
+from fund2oct.visual import LIGHT, ShownVolume, draw_panel
 from fund2oct.visual.bscan import (
     draw_bscan,
     draw_difference,
@@ -107,3 +107,13 @@ def test_the_search_leaves_out_the_slices_that_are_not_shown():
     found = ShownVolume.searched(volume + 0.02 * torch.rand_like(volume), (0.01, 0.05)).thickness_um
     assert found.isfinite().any(-1).nonzero().flatten().tolist() == numbers
     assert found[0].nanmedian() == pytest.approx(100, abs=15)
+
+
+def test_the_search_looks_in_the_slices_that_are_named():
+    volume = torch.zeros(61, 40, 50)
+    volume[:, 15:25], volume[:, 25:28] = 0.4, 0.9
+    shown = ShownVolume.searched(volume + 0.02 * torch.rand_like(volume), (0.01, 0.05), slices=[30])
+    assert shown.thickness_um.isfinite().any(-1).nonzero().flatten().tolist() == [30]
+    figure = draw_panel({"real": shown}, (0.01, 0.05), slices=[30])
+    bscan, profile = figure.axes
+    assert len(bscan.lines) == len(SURFACES) and np.isfinite(profile.lines[0].get_ydata()).any()

@@ -6,11 +6,14 @@ import torch
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.text import Text
 
+from fund2oct.data import Eye
 from fund2oct.geometry import CircularScan, Placement, RadialScan, RasterScan
 from fund2oct.models.thickness import ThicknessMap
+from fund2oct.models.uncertainty.draws import Intervals
 from fund2oct.visual import DARK, ShownVolume, draw_panel
 from fund2oct.visual.layout import Content, arrange
 from fund2oct.visual.style import LINE_COLOURS
+from fund2oct.visual.thickness import draw_intervals
 
 SPACING_MM = (0.02, 0.1)
 N_DEPTH, N_ASCANS = 30, 40
@@ -109,6 +112,19 @@ def test_the_number_of_a_circle_stands_where_it_ends(fundus):
     assert 0 < x < 18 - 18 * 2 / 6.5 + 1 and abs(y - 17.5) < 3
 
 
+def test_slices_of_several_lengths_are_each_as_long_as_their_lines(fundus):
+    grid = Placement().to_grid(CircularScan((1.0, 2.0)).coordinates(N_ASCANS))
+    figure = draw_panel({"real": shown(2)}, SPACING_MM, fundus, grid)
+    figure.draw_without_rendering()
+    short, long, *profiles = figure.axes[2:]
+    # 40 A-scans 0.1 mm apart in the mean are 4 mm.
+    for axes, profile, length_um in zip((short, long), profiles, (8000 / 3, 16_000 / 3), strict=True):
+        assert tuple(axes.images[0].get_extent()[:2]) == pytest.approx((0, length_um), rel=1e-4)
+        assert profile.get_xlim()[1] == pytest.approx(length_um, rel=1e-4)
+        assert axes.get_position().width == pytest.approx(profile.get_position().width), "A-scan below A-scan"
+        assert [patch.get_gid() for patch in axes.patches] == ["scale bar"]
+
+
 def test_a_single_slice_without_photo_or_surfaces():
     volume = ShownVolume(torch.rand(1, N_DEPTH, N_ASCANS))
     figure = draw_panel({"real": volume}, SPACING_MM)
@@ -122,6 +138,22 @@ def test_a_diverged_volume_is_drawn_as_it_is():
     figure = draw_panel({"real": shown(2), "generated": broken}, SPACING_MM, minus=("generated", "real"))
     assert (figure.axes[1].images[0].get_array() == 0).all()
     assert not broken.thickness_um.isfinite().any()
+
+
+def test_intervals_have_one_grey_scale_for_all_eyes_and_numbered_slices():
+    eye = Eye(
+        key="a", patient="a", laterality="OD", fundus=np.zeros((36, 36, 3), np.uint8),
+        scan=RasterScan(9, 4.0, 4.0), spacing_mm=(0.5, *SPACING_MM),
+    )  # fmt: skip
+    mean = torch.full((9, N_DEPTH, N_ASCANS), 0.4)
+    depths_um = torch.tensor([300.0, 280.0, 320.0]).view(3, 1, 1, 1).expand(-1, -1, 9, N_ASCANS)
+    means, widths = [], []
+    for wide in (0.1, 0.2):
+        figure = draw_intervals(eye, Intervals(mean, mean - wide / 2, mean + wide / 2, ("ILM",), depths_um))
+        means, widths = figure.axes[-12:-6], figure.axes[-6:]
+        assert all(np.allclose(axes.images[0].get_array(), wide / 0.5, atol=1e-6) for axes in widths)
+    assert "white is 0.5 of the grey scale" in widths[0].get_title(loc="left")
+    assert [axes.get_title(loc="right") for axes in means] == [f"slice {n}" for n in (0, 2, 3, 5, 6, 8)]
 
 
 def test_volumes_of_two_shapes_are_refused():

@@ -130,7 +130,7 @@ function writeLink() {
   history.replaceState(null, "", `#${words}`);
 }
 
-/** What the address says: `#eye=KEY&slice=2`. */
+/** What the address says: `#eye=KEY&slice=2`. Without a key it stays at the eye. */
 function readLink() {
   const words = new URLSearchParams(location.hash.slice(1));
   const changes = {};
@@ -144,7 +144,8 @@ function readLink() {
   else changes.slabUm = SLABS[changes.slab].um;
   if (!["side", "blend", "flicker", "difference"].includes(changes.mode)) delete changes.mode;
   if (!["posed", "real", "flat"].includes(changes.pose)) delete changes.pose;
-  return [Math.max(0, about.keys.indexOf(words.get("eye"))), changes];
+  const key = words.get("eye");
+  return [key === null ? state.number : Math.max(0, about.keys.indexOf(key)), changes];
 }
 
 function listen() {
@@ -168,7 +169,8 @@ function listen() {
   byId("eye-back").addEventListener("click", () => stepEye(-1));
   byId("eye-on").addEventListener("click", () => stepEye(1));
   byId("help-open").addEventListener("click", () => byId("help").showModal());
-  window.addEventListener("hashchange", () => goToEye(...readLink()));
+  // "Skip to the slices" writes a part of the page into the address, and no eye: the link is written anew.
+  window.addEventListener("hashchange", () => byId(location.hash.slice(1)) ? update({}) : goToEye(...readLink()));
   window.addEventListener("keydown", pressed);
   new ResizeObserver(() => update({})).observe(byId("panes"));
   const calm = matchMedia("(prefers-reduced-motion: reduce)").matches;

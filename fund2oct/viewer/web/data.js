@@ -34,7 +34,7 @@ async function unpackSource(source) {
   if (!source.shape) return found;
   const [slices, rows, columns] = source.shape;
   return {
-    ...found, nSlices: slices, rows, columns, dz: source.spacingUm[0], dx: source.spacingUm[1],
+    ...found, nSlices: slices, rows, columns, dz: source.rowUm,
     volume: await decodeStack(source.slices, rows, columns),
     lesions: source.lesions && await decodeStack(source.lesions, rows, columns),
     surfaces: await unpackDepths(source.surfaces),
@@ -90,9 +90,9 @@ function thicknessOf(source) {
   return found;
 }
 
-/** Whether slice s of both lies over the same line. */
-function sameLines(one, other) {
+/** Whether slice s of both lies over the same line of the photo; by "pointsMm", whether both have the same pattern. */
+function sameLines(one, other, places = "points") {
   if (!one.lines || !other.lines || one.nSlices !== other.nSlices) return false;
-  const a = one.lines.points, b = other.lines.points;
+  const a = one.lines[places], b = other.lines[places];
   return a.length === b.length && a.every((value, at) => Math.abs(value - b[at]) < 0.05);
 }

@@ -42,7 +42,9 @@ function drawEnFace(eye, state) {
     remembered(eye, `${name} ${source.name}`, () => planeOf(source, slabOf(source, slab, state.slabUm), state.between)));
   fillPanes(holder, usable.length, "150px");
   const ends = planes.map((plane, at) => remembered(eye, `${name} ${usable[at].name} ends`, () => [quantile(plane, 0.01), quantile(plane, 0.995)]));
-  const low = Math.min(...ends.map(([end]) => end)), high = Math.max(...ends.map(([, end]) => end));
+  // A slab of which nothing is known has no ends.
+  const known = ends.filter(([end]) => !Number.isNaN(end));
+  const low = Math.min(...known.map(([end]) => end)), high = Math.max(...known.map(([, end]) => end));
   const box = usable.length ? boxOf(usable[0].lines) : null;
   usable.forEach((source, at) => {
     const [caption, canvas] = holder.children[at].children;

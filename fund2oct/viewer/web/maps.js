@@ -191,9 +191,10 @@ function fieldMeans(plane, placement) {
 
 function planePixels(plane, low, high, colours) {
   const image = new ImageData(PLANE, PLANE);
+  const range = high - low || 1;  // one value throughout has none
   for (let at = 0; at < plane.length; at++) {
     if (Number.isNaN(plane[at])) continue;
-    const share = Math.min(1, Math.max(0, (plane[at] - low) / (high - low)));
+    const share = Math.min(1, Math.max(0, (plane[at] - low) / range));
     image.data.set([...colours[Math.round(share * (colours.length - 1))], 255], 4 * at);
   }
   return image;

@@ -121,7 +121,9 @@ function lineParts(state, quiet) {
   return parts;
 }
 
-function fieldParts(plane, placement) {
+function fieldParts(plane, placed) {
+  // The fields are upright on the photo, however the scan is turned.
+  const placement = { ...placed, rotation_deg: 0 };
   const parts = RINGS_MM.map((radius) => {
     const [cx, cy] = placement.shift;
     return svgPart("circle", { class: "etdrs", cx, cy, r: radius / placement.half_width_mm });

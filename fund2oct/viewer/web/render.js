@@ -128,10 +128,15 @@ function drawDepths(context, source, frame, slice, pose, depths, colours, view, 
   }
 }
 
+/** How wide a column of the frame is in a slice of a source, micrometres: its slices may differ in length. */
+function columnUm(source, frame, slice) {
+  return source.ascanUm[slice] * source.columns / frame.columns;
+}
+
 /** Bars of a round length along and across the retina: light ones, or dark ones on a light picture. */
-function drawScale(context, frame, view, size, dark) {
+function drawScale(context, frame, wideUm, view, size, dark) {
   const [ink, edge] = dark ? ["#1a1a1a", "rgb(255 255 255 / 75%)"] : ["#ffffff", "rgb(0 0 0 / 75%)"];
-  const [umAcross, umDown] = [view.wide * frame.dx / size.width, view.high * frame.dz / size.height];
+  const [umAcross, umDown] = [view.wide * wideUm / size.width, view.high * frame.dz / size.height];
   const across = roundLength(umAcross * size.width / 5), down = roundLength(umDown * size.height / 5);
   const [x, y] = [size.width - 12, size.height - 12];
   const [wide, high] = [across / umAcross, down / umDown];

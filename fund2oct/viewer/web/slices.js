@@ -15,8 +15,7 @@ function panesOf(eye, state) {
     image: greyPixels(values(source, state.pose), frame.columns, state.black, state.white),
   });
   if (shown.length < 2 || !sameLines(frame, other)) {
-    const note = shown.length > 1 ? "other scan lines" : "";
-    return { frame, panes: shown.map((source, number) => ({ ...alone(source), note: number ? note : "" })) };
+    return { frame, panes: shown.map((source) => ({ ...alone(source), note: whyApart(frame, source) })) };
   }
   // Slices that lie at different heights cannot be compared voxel by voxel.
   const pose = state.pose === "posed" && frame.pose && other.pose ? "real" : state.pose;
@@ -39,15 +38,22 @@ function panesOf(eye, state) {
   return { frame, panes: [...shown.map(alone), difference] };
 }
 
+/** Why a source cannot be compared with the first one; empty where it can. */
+function whyApart(frame, source) {
+  if (sameLines(frame, source)) return "";
+  return sameLines(frame, source, "pointsMm") ? "lies elsewhere on the photo" : "other scan lines";
+}
+
 function drawSlices(eye, state) {
   const holder = document.getElementById("panes");
+  const profile = document.getElementById("profile-figure");
+  // It may stand among the panes, which are thrown away.
+  document.getElementById("slice-tools").append(profile);
   const has = eye.sources.some((source) => source.shape);
   document.getElementById("no-volume").hidden = has;
   document.getElementById("slice-tools").hidden = !has;
   if (!has) { holder.replaceChildren(); return; }
   const { frame, panes } = panesOf(eye, state);
-  const profile = document.getElementById("profile-figure");
-  document.getElementById("slice-tools").append(profile);
   fillPanes(holder, panes.length, "330px");
   holder.classList.toggle("zoomed", view.zoom > 1);
   panes.forEach((pane, number) => drawPane(holder.children[number], pane, frame, state));
@@ -83,7 +89,9 @@ function drawPane(figure, pane, frame, state) {
   caption.children[1].textContent = pane.note ?? "";
   canvas.setAttribute("aria-label", `Slice ${state.slice} of ${pane.title}, A-scan ${state.ascan + 1}`);
   const width = canvas.clientWidth;
-  const proportion = state.square ? frame.rows * frame.dz / (frame.columns * frame.dx) : Math.min(0.72, frame.rows / frame.columns);
+  const own = pane.sources[0] ?? frame;
+  const wideUm = columnUm(own, frame, Math.min(state.slice, own.nSlices - 1));
+  const proportion = state.square ? frame.rows * frame.dz / (frame.columns * wideUm) : Math.min(0.72, frame.rows / frame.columns);
   const size = { width, height: Math.max(40, Math.round(width * proportion)) };
   const part = shownPart(frame);
   const context = fitCanvas(canvas, size.width, size.height);
@@ -115,7 +123,7 @@ function drawPane(figure, pane, frame, state) {
   context.lineTo(x, size.height);
   context.stroke();
   context.setLineDash([]);
-  drawScale(context, frame, part, size, pane.light);
+  drawScale(context, frame, wideUm, part, size, pane.light);
 }
 
 /** The part of the frame that the zoom leaves, in its columns and rows. */

@@ -9,6 +9,7 @@ from pathlib import Path
 
 from fund2oct.data.formats.exam import Exam
 from fund2oct.data.formats.scanners import dicom, e2e, heyex, topcon, zeiss
+from fund2oct.data.formats.scanners.dicom_file import is_dicom
 from fund2oct.data.formats.stacks import Spacing
 from fund2oct.eye import DataError
 
@@ -48,7 +49,7 @@ SCANNER_FORMATS = {
 def is_scanners_file(path: Path) -> bool:
     """Whether a file is of one of the formats, by its ending or its beginning."""
     try:
-        return path.suffix.lower() in SCANNER_FORMATS or dicom.is_dicom(path)
+        return path.suffix.lower() in SCANNER_FORMATS or is_dicom(path)
     except OSError:
         return True  # what is wrong is said when it is read
 
