@@ -233,9 +233,9 @@ class Pix2Vol(VolumeGAN):
 
     def configure_optimizers(self) -> Any:
         """Adam, with a learning rate of the anatomy that falls to 0 before the discriminators are used."""
-        network = self.generator
+        network, networks = self.generator, self.optimised_networks()
         assert isinstance(network, LayeredGenerator)
-        pretrained, texture, anatomy = trained_parts(network, pretrained_parts(network), [network.texture])
+        pretrained, texture, anatomy = trained_parts(networks, pretrained_parts(networks), [network.texture])
         first = torch.optim.Adam(
             [
                 {"params": anatomy, "lr": self.anatomy_learning_rate, "betas": self.anatomy_betas},

@@ -129,7 +129,7 @@ class VoxelGAN(VolumeGAN):
         self.choose_encoder(encoder, fine_tune, encoder_px, lora_rank)
         self.encoder_learning_rate = encoder_learning_rate
         self.lift = lift
-        self.reads_grid = lift == "geometry"
+        self.reads_grid &= lift == "geometry"
         self.weights = chosen_weights(WEIGHTS if weights is None else weights, dict.fromkeys(TERMS, 0.0))
         if lift not in LIFTS:
             raise ValueError(f"lift: expected one of {', '.join(LIFTS)}, found {lift!r}")

@@ -95,12 +95,12 @@ class Growing(nn.Module):
     def __init__(self):
         super().__init__()
         self.layer = nn.Linear(3, 3)
-        self.register_buffer("table", torch.zeros(2))
+        self.register_buffer("table", torch.zeros(2), persistent=False)
         self.register_buffer("count", torch.zeros(()))
 
     def forward(self, x):
         if not hasattr(self, "seen"):
-            self.register_buffer("seen", x.mean(0))
+            self.register_buffer("seen", x.mean(0), persistent=False)
         if len(self.table) != len(x):
             self.table = torch.arange(float(len(x)))
         self.count += 1

@@ -18,7 +18,13 @@ from fund2oct.models.batch import Losses
 from fund2oct.models.task import TASK_KEY, Task, check_shape, eyes_of, lacking, tells
 from fund2oct.models.training.beginning import Beginning, resumed, seen_in, seen_since
 from fund2oct.models.training.checks.photos import check_augmented, check_no_maps, warn_of_unread_grid
-from fund2oct.models.training.checks.steps import check_followed, check_steps_itself, warn_of_untrained
+from fund2oct.models.training.checks.steps import (
+    Began,
+    check_followed,
+    check_same_sizes,
+    check_steps_itself,
+    warn_of_untrained,
+)
 from fund2oct.models.training.finite import FiniteWatch, NotFiniteError, advice
 from fund2oct.models.training.going_on import (
     check_same_data,
@@ -75,7 +81,7 @@ class SteppingModule(pl.LightningModule):
     """Names of scalars that the networks are told, see ``training.conditions.Conditions``."""
     reads_grid: bool = True
     """False where the generator does not read where the A-scans lie on the photo, see ``networks.lift``. A
-    training is then refused ``photo_maps``, which move the photo and tell only the grid."""
+    training is then refused ``photo_maps``, which move the photo and change the grid alone."""
     monitored: ClassVar[str] = "val/aligned/l1"
     """What a ``ReduceLROnPlateau`` of ``configure_optimizers`` watches."""
     generator: nn.Module
@@ -120,8 +126,7 @@ class SteppingModule(pl.LightningModule):
         self._goes_on_from: dict[str, Any] | None = None
         self._optimised_before: list[list[int]] | None = None
         self._different = ""
-        self._n_followed: int | None = None
-        """How often the average had moved before the first batch of a training."""
+        self._began: Began | None = None
         self._given_rates: list[list[dict[str, Any]]] = []
 
     def rate_factor(self, step: int) -> float:
@@ -162,7 +167,7 @@ class SteppingModule(pl.LightningModule):
         check_steps_itself(self)
         if not self.training:  # it was looked at since an earlier training
             self.train()
-        self._finite, self._n_followed = FiniteWatch(), None
+        self._finite, self._began = FiniteWatch(), None
         before, self._optimised_before = self._optimised_before, None
         check_same_optimised(before, group_sizes(self.trainer.optimizers), self._different)
         self._given_rates = given_rates(self.trainer.optimizers)
@@ -272,19 +277,22 @@ class SteppingModule(pl.LightningModule):
 
     def on_train_batch_start(self, batch: Any, batch_idx: int) -> None:
         """Look, before the first step, whether the batch is what it is to be, and where the average is."""
-        if self._n_followed is None:
-            self._n_followed = self.generator_ema.n_updates
+        if self._began is None:
+            self._began = Began.of(self)
             check_augmented(self.trainer)
             warn_of_unread_grid(self, batch)
 
     def on_train_batch_end(self, outputs: Any, batch: Any, batch_idx: int) -> None:
-        """Refuse a loss that a step of one's own returns, for Lightning to step with."""
+        """Refuse a loss that a step of one's own returns, and a generator that does not keep its sizes."""
         if isinstance(outputs, Mapping) and "loss" in outputs:
-            check_followed(self, self._n_followed)
+            check_followed(self, self._began, returned=True)
+        if self._began and self._began.sizes:
+            check_same_sizes(self, self._began)
+            self._began = self._began._replace(sizes={})  # once is enough
 
     def on_train_epoch_end(self) -> None:
         """Step the schedules; stop where the training diverged, or nothing of it would be used."""
-        check_followed(self, self._n_followed)
+        check_followed(self, self._began)
         step_schedules(self.trainer, "epoch")
         self._check_finite()
 
@@ -296,7 +304,7 @@ class SteppingModule(pl.LightningModule):
     def on_validation_start(self) -> None:
         """Stop where the training diverged, or nothing of it would be used, before it is measured."""
         if self.trainer.state.fn == TrainerFn.FITTING:
-            check_followed(self, self._n_followed)
+            check_followed(self, self._began)
         self._check_finite()
 
     def backward_of(self, side: str, losses: Losses, network: nn.Module) -> None:

@@ -27,13 +27,14 @@ def check_no_maps(trainer: pl.Trainer) -> None:
     if getattr(datasets_of(trainer)[0] if train is None else train, "photo_maps", 0):
         raise ValueError(
             "photo_maps: this model does not read where its A-scans lie on the photo; maps move the photo "
-            "and tell only that, so that photo and volume no longer fit; set data.init_args.photo_maps=0"
+            "and change these places alone, so that photo and volume no longer fit; set "
+            "data.init_args.photo_maps=0"
         )
 
 
 @torch.no_grad()
 def warn_of_unread_grid(model: Any, batch: Any) -> None:
-    """Say that a model does not read the grid, though maps move its training photos and tell only that.
+    """Say that a model does not read the grid, which alone tells where maps have moved the training photos.
 
     Its average draws a batch as it is, with another grid, and with other photos. A network that does not read
     the photo yet, as one whose last weights begin at 0, tells nothing.
@@ -50,17 +51,24 @@ def warn_of_unread_grid(model: Any, batch: Any) -> None:
         return
     if not isinstance(batch, Mapping) or any(name not in batch for name in NEEDED):
         return  # of data and a step of the user's own
-    changes: list[dict[str, Any]] = [{}, {"grid": batch["grid"] / 2}, {"fundus": batch["fundus"].flip(-1)}]
     drawn = []
-    for change in changes:
-        noise = NoiseSource.of_keys(batch["key"], model.seed, model.device)
-        drawn.append(model.generate(model.generator_ema, model.prepare({**batch, **change}), noise).aligned)
+    devices = [model.device] if model.device.type == "cuda" else []
+    try:
+        # A network of the user's own may draw random numbers of its own: the training's stay as they were.
+        with torch.random.fork_rng(devices), model.trainer.precision_plugin.forward_context():
+            changes = {"grid": batch["grid"] / 2}, {"fundus": batch["fundus"].flip(-1)}
+            for other in ({"key": batch["key"]}, *changes):
+                noise = NoiseSource.of_keys(batch["key"], model.seed, model.device)
+                given = model.prepare({**batch, **other})
+                drawn.append(model.generate(model.generator_ema, given, noise).aligned)
+    except Exception:  # what is wrong with batch or network the step says, or the validation
+        return
     same, of_another_grid, of_another_photo = drawn
     if torch.equal(same, of_another_grid) and not torch.equal(same, of_another_photo):
         rank_zero_warn(
             f"photo_maps: what {type(model).__name__} draws does not depend on where the A-scans lie on the "
-            "photo; maps move the photo and tell only that, so that photo and volume no longer fit; set "
-            "data.init_args.photo_maps=0 and, in the class, reads_grid = False; or have its generator read "
+            "photo; maps move the photo and change these places alone, so that photo and volume no longer "
+            "fit; set data.init_args.photo_maps=0 and, in the class, reads_grid = False; or have its generator read "
             "the grid, as fund2oct.networks.lift.sample_lines does"
         )
 

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 import pytorch_lightning as pl
+import torch
 from pytorch_lightning.utilities.rank_zero import rank_zero_warn
 from torch import nn
 from torch.optim import Optimizer
@@ -18,6 +19,25 @@ _STEP = (
 )
 
 
+class Began(NamedTuple):
+    """How a training begins, before its first batch.
+
+    Args:
+        step: the number of steps.
+        n_updates: how often the averaged generator has moved.
+        sizes: the shape of all that a checkpoint holds of the generator, by name.
+    """
+
+    step: int
+    n_updates: int
+    sizes: dict[str, torch.Size]
+
+    @classmethod
+    def of(cls, model: Any) -> Began:
+        """As a model is now."""
+        return cls(model.global_step, model.generator_ema.n_updates, _sizes(model.generator))
+
+
 def check_steps_itself(model: pl.LightningModule) -> None:
     """Refuse to leave the steps to Lightning, whose steps no averaged generator would follow.
 
@@ -28,25 +48,47 @@ def check_steps_itself(model: pl.LightningModule) -> None:
         name = type(model).__name__
         raise ValueError(
             f"{name}: automatic_optimization: expected False, found True: nothing would be trained that is "
-            f"used; leave it as it is, and {_STEP}"
+            f"used; do not set it, and {_STEP}"
         )
 
 
-def check_followed(model: Any, n_before: int | None) -> None:
+def check_followed(model: Any, began: Began | None, returned: bool = False) -> None:
     """Refuse a training whose steps the averaged generator does not follow, which alone is used.
 
     Args:
         model: the model.
-        n_before: how often its average had moved before the first batch; None before that.
+        began: how its training began; None before that.
+        returned: whether its step has returned a loss, with which nothing steps.
 
     Raises:
-        ValueError: if it has not moved since.
+        ValueError: if the average has not moved since, though there was a step or a loss.
     """
-    if model.generator_ema.n_updates == n_before:
+    if began is None or model.generator_ema.n_updates != began.n_updates:
+        return
+    if returned or model.global_step != began.step:
         raise ValueError(
             f"{type(model).__name__}.training_step: the averaged generator, which is the one that is "
             f"validated and used, did not follow any step; {_STEP}"
         )
+
+
+def check_same_sizes(model: Any, began: Began) -> None:
+    """Refuse a generator of whose weights and buffers its own call has made some, or changed the size.
+
+    Raises:
+        ValueError: if it has: what is built for use has not, and could not read the checkpoint.
+    """
+    for name, size in _sizes(model.generator).items():
+        if began.sizes.get(name) != size:
+            raise ValueError(
+                f"{type(model).__name__}: generator.{name}: a call of the generator makes it or changes its "
+                "size, so that no checkpoint could be read; make it in the constructor with its size, or "
+                "register_buffer(..., persistent=False)"
+            )
+
+
+def _sizes(network: nn.Module) -> dict[str, torch.Size]:
+    return {name: value.shape for name, value in network.state_dict().items()}
 
 
 def warn_of_untrained(model: nn.Module, optimizers: Sequence[Optimizer]) -> None:

@@ -123,6 +123,33 @@ class Zeros(Reading):
         return made
 
 
+class CalledOtherwise(NotReading):
+    """With a network, a step and measures of its own, of which nothing here knows how they call it."""
+
+    def build_generator(self):
+        return nn.Conv2d(3, 1, 1)
+
+    def training_step(self, batch, batch_idx):
+        self.step_generator({"level": self.generator(batch["fundus"]).mean().square()})
+
+
+def test_a_network_that_is_called_otherwise_is_trained(tiny_eyes):
+    trainer = quick_trainer(max_steps=1, limit_val_batches=0)
+    data = FundusOCTDataModule(str(tiny_eyes), batch_size=2, photo_maps=0.5)
+    trainer.fit(CalledOtherwise(SHAPE), datamodule=data)
+    assert trainer.global_step == 1
+
+
+class KnownNotToRead(VoxelGAN):
+    reads_grid = False
+
+
+def test_a_class_that_says_so_is_refused_maps(tiny_eyes):
+    data = FundusOCTDataModule(str(tiny_eyes), batch_size=2, photo_maps=0.5)
+    with pytest.raises(ValueError, match="photo_maps: this model does not read where its A-scans lie"):
+        quick_trainer(max_steps=1).fit(KnownNotToRead(SHAPE, channels=(8, 8)), datamodule=data)
+
+
 @pytest.mark.parametrize(
     ("kind", "photo_maps", "is_told"),
     [(NotReading, 0.5, True), (NotReading, 0.0, False), (Reading, 0.5, False), (Zeros, 0.5, False)],

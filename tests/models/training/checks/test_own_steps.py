@@ -91,6 +91,31 @@ def test_lightning_is_not_left_to_step(tiny_eyes):
     assert model.n_batches == 0
 
 
+def test_a_training_that_ends_before_its_first_step_is_no_mistake_of_the_step(tiny_eyes):
+    assert fit(tiny(Seldom), tiny_eyes, limit_train_batches=1).global_step == 0
+
+
+class Growing(VoxelGAN):
+    """Its generator makes a buffer when it is called."""
+
+    persistent = True
+
+    def build_generator(self):
+        made = super().build_generator()
+        made.register_forward_hook(
+            lambda network, given, drawn: network.register_buffer("seen", torch.zeros(2), self.persistent)
+        )
+        return made
+
+
+def test_what_no_checkpoint_could_give_back_is_refused_after_the_first_batch(tiny_eyes):
+    with pytest.raises(ValueError, match=r"Growing: generator\.seen: a call .* persistent=False"):
+        fit(tiny(Growing), tiny_eyes)
+    model = tiny(Growing)
+    model.persistent = False
+    assert fit(model, tiny_eyes).global_step == 2
+
+
 @pytest.mark.parametrize(("kind", "n_steps"), [(SteppingBoth, 2), (Seldom, 1)])
 def test_a_step_of_ones_own_that_the_average_follows_is_taken(kind, n_steps, tiny_eyes):
     model = tiny(kind)
