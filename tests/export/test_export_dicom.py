@@ -203,7 +203,9 @@ def test_lines_without_a_photo_are_read_back(pattern, turn_deg, raster_eye, star
     assert not any("does not tell where its slices lie" in note for _, note in report.notes)
 
 
-@pytest.mark.parametrize("damage", ["all at one place", "far apart", "depth to the feet", "one without"])
+@pytest.mark.parametrize(
+    "damage", ["all at one place", "far apart", "a counter", "depth to the feet", "one without"]
+)
 def test_planes_that_mean_something_else_are_not_taken(damage, raster_eye, tmp_path):
     path = export_eye(replace(raster_eye, fundus=None), tmp_path, "eye", "dicom")
     assert read_opt(path).lines is not None
@@ -211,13 +213,26 @@ def test_planes_that_mean_something_else_are_not_taken(damage, raster_eye, tmp_p
     for number, frame in enumerate(image.PerFrameFunctionalGroupsSequence):
         position, turn = frame.PlanePositionSequence[0], frame.PlaneOrientationSequence[0]
         if damage == "all at one place":
-            position.ImagePositionPatient = [0, 0, 0]
+            position.ImagePositionPatient = [-3.1, 0.04, 0]
         elif damage == "far apart":  # 3 mm, where SpacingBetweenSlices is 1 mm
-            position.ImagePositionPatient = [0, 0, 3 * number]
+            position.ImagePositionPatient = [-3.1, 0.04, 3 * number]
+        elif damage == "a counter":  # as programs do that know no place
+            position.ImagePositionPatient = [0, 0, number]
         elif damage == "depth to the feet":
             turn.ImageOrientationPatient = [1, 0, 0, 0, 0, -1]
         elif number == 2:
             del frame.PlanePositionSequence
+    image.save_as(path)
+    assert read_opt(path).lines is None
+
+
+def test_planes_of_vertical_lines_have_to_be_as_far_apart_as_the_file_says(raster_eye, tmp_path):
+    eye = replace(raster_eye, fundus=None, placement=Placement(rotation_deg=90.0))
+    path = export_eye(eye, tmp_path, "eye", "dicom")
+    assert read_opt(path).lines is not None
+    image = pydicom.dcmread(path)
+    for number, frame in enumerate(image.PerFrameFunctionalGroupsSequence):
+        frame.PlanePositionSequence[0].ImagePositionPatient = [3 * number, 0.04, 3.1]
     image.save_as(path)
     assert read_opt(path).lines is None
 

@@ -123,12 +123,13 @@ def _lines(
 def _by_planes(image: Any, n_slices: int, n_ascans: int, spacing: Spacing) -> ScanPattern | None:
     """The lines by each frame's plane in the patient, around their own centre (C.7.6.2.1.1).
 
-    None where a frame has no plane or two begin at one place, where depth does not run to the back, and where
-    slices are not as far apart as the file says elsewhere: then the planes mean something else.
+    None where a frame has no plane, two begin at one place or the first at 0 (which counts the slices, and is
+    no place), where depth does not run to the back, and where parallel slices are not as far apart as the
+    file says elsewhere: then the planes mean something else.
     """
     positions = _numbers(image, "PlanePositionSequence", "ImagePositionPatient", (n_slices, 3))
     turns = _numbers(image, "PlaneOrientationSequence", "ImageOrientationPatient", (n_slices, 6))
-    if positions is None or turns is None or not spacing[2] > 0:
+    if positions is None or turns is None or not spacing[2] > 0 or not positions[0].any():
         return None
     # The patient's left and feet are right and down as displayed.
     begins, along = positions[:, [0, 2]] * (1, -1), turns[:, [0, 2]] * (1, -1)
@@ -144,9 +145,13 @@ def _by_planes(image: Any, n_slices: int, n_ascans: int, spacing: Spacing) -> Sc
         scan, _ = centred_scan(np.stack([first, first + n_ascans * steps], 1))
     except DataError:
         return None
-    apart_mm = between_slices_mm(scan)
-    if apart_mm > 0 and spacing[0] > 0 and abs(apart_mm / spacing[0] - 1) > _AS_FAR:
-        return None
+    (x, y), moved = along.T, np.diff(first + n_ascans / 2 * steps, axis=0)
+    parallel = n_slices > 1 and np.abs(x[1:] * y[:-1] - y[1:] * x[:-1]).max() < _STRAIGHT
+    if parallel and spacing[0] > 0:
+        # The mean: slices that were chosen from a raster may be unevenly apart.
+        apart_mm = np.abs(moved[:, 0] * y[:-1] - moved[:, 1] * x[:-1]).mean()
+        if abs(apart_mm / spacing[0] - 1) > _AS_FAR:
+            return None
     return scan
 
 

@@ -68,8 +68,8 @@ def warn_of_unread_grid(model: Any, batch: Any) -> None:
         rank_zero_warn(
             f"photo_maps: what {type(model).__name__} draws does not depend on where the A-scans lie on the "
             "photo; maps move the photo and change these places alone, so that photo and volume no longer "
-            "fit; set data.init_args.photo_maps=0 and, in the class, reads_grid = False; or have its generator read "
-            "the grid, as fund2oct.networks.lift.sample_lines does"
+            "fit; set data.init_args.photo_maps=0 and, in the class, reads_grid = False; or have its "
+            "generator read the grid, as fund2oct.networks.lift.sample_lines does"
         )
 
 
