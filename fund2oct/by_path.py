@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from contextvars import ContextVar
@@ -56,6 +57,7 @@ class _Reading:
         self.named = named
 
 
+_LEADS = re.compile(r"[/\\:]|\.\.")
 _READING: ContextVar[_Reading | None] = ContextVar("_READING", default=None)
 
 
@@ -107,13 +109,18 @@ def check_named_by_user(name: str) -> None:
     """Refuse a name, of an object to import, a file or a download, that a file gave.
 
     Raises:
-        ValueError: inside :func:`values_of_a_file`, if the name is a text of the file.
+        ValueError: inside :func:`values_of_a_file`, if the name is a text of the file, or holds one that
+            leads elsewhere, as ``../``.
     """
     reading = _READING.get()
-    if reading is not None and name in reading.texts and name not in reading.named:
+    if reading is None or name in reading.named:
+        return
+    # What leads to another folder or module does so also where code puts something around it.
+    if name in reading.texts or any(_LEADS.search(text) and text in name for text in reading.texts):
         raise ValueError(
             f"{name!r} was read from {reading.file}, which never says what to import or open; name it "
-            "yourself (--model at the command line, a key of the experiment in training)"
+            "yourself (--model at the command line, a key of the experiment in training), or write it into "
+            "the class in place of an argument"
         )
 
 

@@ -9,6 +9,28 @@ from typing import Any
 import pytorch_lightning as pl
 import torch
 
+from fund2oct.networks.encoder import encoder_for_file
+
+
+def settle_arguments(model: pl.LightningModule, datamodule: object) -> None:
+    """Settle, before a training, what its checkpoints hold of arguments.
+
+    A constructor that saves its arguments once more saves what was given in place of what was chosen: the
+    encoder that there is, and no path.
+
+    Args:
+        model: the model.
+        datamodule: the datamodule; None where there is none.
+
+    Raises:
+        ValueError: if one is no plain value, see :func:`check_plain`.
+    """
+    if hasattr(model, "_encoder_options"):  # it has chosen one
+        model.hparams["encoder"] = encoder_for_file(str(model.encoder))
+    for name in {"init_from", "mask_networks"} & model.hparams.keys():
+        del model.hparams[name]
+    check_plain(model, datamodule)
+
 
 def check_plain(model: pl.LightningModule, datamodule: object) -> None:
     """Refuse arguments with which no checkpoint of a training could be read, before the training begins.
@@ -28,8 +50,8 @@ def check_plain(model: pl.LightningModule, datamodule: object) -> None:
                 raise ValueError(
                     f"{type(one).__name__}: {name}: expected a plain value (a number, a text, True, False, "
                     f"None, or a list or dictionary of these), found {found}; checkpoints hold it, and are "
-                    "read as plain values alone: give it as one, by float(), str() or list(), or do not save "
-                    f"it (save_hyperparameters(ignore=[{name!r}]))"
+                    "read as plain values alone: give it as one, by float(), str() or list(), or take it out "
+                    f"after super().__init__(), by self.hparams.pop({name!r}, None), where it has a default"
                 )
 
 

@@ -17,7 +17,7 @@ from fund2oct.data.tables.eyes import GivenLines
 from fund2oct.eye import Array, Eye, Plain
 from fund2oct.geometry import Placement
 from fund2oct.metrics.validation import ValidationMetrics
-from fund2oct.models.arguments import check_plain
+from fund2oct.models.arguments import settle_arguments
 from fund2oct.models.batch import Batch, Fake, Losses, prepare_batch
 from fund2oct.models.predicting.generate import predict
 from fund2oct.models.task import TASK_KEY, check_shape, tells
@@ -290,7 +290,7 @@ class VolumeModel(KnowingModule):
     def setup(self, stage: str) -> None:
         """Take from the data what the model has to know of them, once, to be used without them."""
         if stage == "fit":
-            check_plain(self, getattr(self.trainer, "datamodule", None))
+            settle_arguments(self, getattr(self.trainer, "datamodule", None))
             with values_of_a_file(self.from_file, self.arguments_read):
                 self.configure_model()
                 self.configure_training()

@@ -98,7 +98,7 @@ def load_model(
         model, given, fixed = _called(model_class, checkpoint["hyper_parameters"], str(path), named)
         different = different_arguments(fixed, model.hparams)
         model.from_file, model.arguments_read = str(path), given
-        with values_of_a_file(str(path), given, named):
+        with values_of_a_file(str(path), {**checkpoint, "hyper_parameters": given}, named):
             with weights_follow() if checkpoint.get("with_encoder") else nullcontext():
                 model.configure_model()
             model.on_load_checkpoint(checkpoint)

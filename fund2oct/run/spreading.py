@@ -106,8 +106,11 @@ def _is_open(trainer: dict[str, Any]) -> bool:
 
 def _give_strategy(trainer: dict[str, Any]) -> None:
     """Name the strategy that a GAN needs, where there are several processes and no other is named."""
+    launchers, given = _launchers(), (trainer.get("strategy", "auto"), trainer.get("devices", "auto"))
+    if launchers and _n_launched(launchers) == 1 and given == ("auto", "auto"):
+        trainer["devices"] = 1  # the launcher started one process, and nobody starts others
     several = _several(trainer.get("devices", "auto")) or trainer.get("num_nodes", 1) > 1
-    if trainer.get("strategy", "auto") == "auto" and (several or _n_launched(_launchers()) > 1):
+    if trainer.get("strategy", "auto") == "auto" and (several or _n_launched(launchers) > 1):
         trainer["strategy"] = _STRATEGY
 
 

@@ -11,7 +11,7 @@ from hostile import put, strings
 from PIL import Image
 from tiny_models import quick_trainer
 
-from fund2oct.by_path import import_by_path, values_of_a_file
+from fund2oct.by_path import check_named_by_user, import_by_path, values_of_a_file
 from fund2oct.data import FundusOCTDataModule
 from fund2oct.models import CheckpointError, SurfaceModel, VoxelGAN, load_model
 
@@ -78,6 +78,14 @@ def test_what_the_user_names_is_given():
             import_by_path("os.abort")
         assert import_by_path("os.getpid") is os.getpid  # no text of the file: code names it
     assert import_by_path("os.abort") is os.abort
+
+
+def test_what_leads_elsewhere_is_refused_with_something_around_it():
+    with values_of_a_file("model.ckpt", {"size": "x/../../other", "net": "a:b", "kind": "small"}):
+        for name in ("weights/dinov2-x/../../other", "torchscript:a:b"):
+            with pytest.raises(ValueError, match=r"was read from model\.ckpt"):
+                check_named_by_user(name)
+        check_named_by_user("weights/dinov2-small")
 
 
 def test_a_text_is_found_wherever_it_stands_in_a_file():

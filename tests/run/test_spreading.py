@@ -97,7 +97,9 @@ def test_one_device_that_was_chosen_needs_none(chosen):
     assert wanted == config(**chosen)
 
 
-@pytest.mark.parametrize(("n_tasks", "trainer"), [("1", {}), ("8", {"strategy": SPREAD["strategy"]})])
+@pytest.mark.parametrize(
+    ("n_tasks", "trainer"), [("1", {"devices": 1}), ("8", {"strategy": SPREAD["strategy"]})]
+)
 def test_a_launcher_decides_how_many(monkeypatch, n_tasks, trainer):
     monkeypatch.setenv("SLURM_NTASKS", n_tasks)
     wanted = config()

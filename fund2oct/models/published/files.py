@@ -60,8 +60,9 @@ def write_published(
             is made of weights that are not ours to hand on.
     """
     if with_encoder and any(isinstance(part, Backbone) for part in model.modules()):
+        name, digest = str(model.hparams.get("encoder", "")).partition("@")[::2]
         raise ValueError(
-            f"encoder {model.hparams['encoder'].partition('@')[0]}: its weights come from elsewhere and are "
+            f"encoder{f' {name}' if digest else ''}: its weights come from elsewhere and are "
             "not ours to hand on; publish without --with-encoder. Who uses the model needs the same weights"
         )
     assert model.task is not None

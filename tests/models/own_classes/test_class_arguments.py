@@ -170,17 +170,17 @@ class Labelled(VolumeModel):
     [
         (
             {"learning_rate": np.float64(0.5)},
-            r"learning_rate: expected a plain .* found float64 np.float64\(",
+            r"learning_rate: expected a plain .* found float64 (np\.float64\()?0\.5",
         ),
         (
             {"shape": (np.int64(6), 32, 48)},
-            r"shape: expected a plain .* found tuple \(np.int64\(6\), 32, 48\)",
+            r"shape: expected a plain .* found tuple \((np\.int64\()?6",
         ),
         ({"label": OmegaConf.create([1])}, "label: expected a plain value .* found ListConfig"),
         ({"label": Path("eyes.h5")}, r"label: expected a plain value .* found \w*Path"),
         ({"label": Kind.ONE}, "label: expected a plain value .* found Kind"),
         ({"label": nn.Linear(1, 1)}, "label: expected a plain value .* found Linear"),
-        ({"label": [lambda: 1]}, r"label: expected a plain value .*\(ignore=\['label'\]\)"),
+        ({"label": [lambda: 1]}, r"label: expected a plain value .* self\.hparams\.pop\('label', None\)"),
     ],
 )
 def test_an_argument_that_no_checkpoint_gives_back_is_refused(arguments, message, tiny_eyes):
@@ -194,6 +194,23 @@ def test_an_argument_that_no_checkpoint_gives_back_is_refused(arguments, message
 )
 def test_plain_arguments_are_taken(label):
     check_plain(Labelled(SHAPE, label=label), None)
+
+
+class SavingOnceMore(VoxelGAN):
+    """Saves its arguments, as the pages of Lightning show it."""
+
+    def __init__(self, shape, encoder="auto", init_from=None, **options):
+        super().__init__(shape, encoder=encoder, init_from=init_from, **options)
+        self.save_hyperparameters()
+
+
+def test_what_was_chosen_stays_where_a_class_saves_its_arguments_once_more(tiny_eyes, tmp_path):
+    model = SavingOnceMore(SHAPE, encoder="own", channels=(8, 8), weights=WEIGHTS)
+    model.hparams["encoder"] = "auto"  # as it was given
+    fit(model, tiny_eyes).save_checkpoint(tmp_path / "model.ckpt")
+    saved = torch.load(tmp_path / "model.ckpt", weights_only=True)["hyper_parameters"]
+    assert saved["encoder"] == "own" and "init_from" not in saved
+    assert load_model(tmp_path / "model.ckpt", SavingOnceMore).encoder == "own"
 
 
 class Saving(FundusOCTDataModule):

@@ -61,3 +61,5 @@ def test_weights_that_were_not_learned_are_told_apart():
     network.generator = nn.ModuleDict({"encoder": encoder, "colours": Colours(), "head": nn.Linear(2, 1)})
     network.rebuilt_names = lambda: {name for name in network.state_dict() if ".head." not in name}
     assert _not_learned(network) == (["efficientnet_lite0"], ["generator.colours"])
+    network.rebuilt_names = set  # all of it was trained, and is built of its package all the same
+    assert _not_learned(network) == (["efficientnet_lite0"], [])
