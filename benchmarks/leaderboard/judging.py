@@ -22,7 +22,7 @@ from fund2oct.models.task import TASK_KEY
 from fund2oct.run.config import load_experiment
 from fund2oct.run.train import build
 
-WAY = 3
+WAY = 4
 """Number of the way in which models are judged. Raise it with each change after which the same models would
 get other values, or a report other entries that the tables read: another search, control, error or protocol
 of a distance. What was judged in an earlier way is then judged anew, and a table never holds both."""
@@ -215,4 +215,6 @@ def asked_of(models: Sequence[Training], plan: Plan, answers: Sequence[str]) -> 
 
 def how(plan: Plan) -> dict[str, Any]:
     """How models are judged: what is alike in all reports that stand in one table."""
-    return {"way": WAY, "distances": [*plan.distances], "thorough": plan.thorough}
+    asked = {"way": WAY, "distances": [*plan.distances], "thorough": plan.thorough}
+    # Controls are made of the training eyes of the largest training.
+    return asked | ({"largest": max(plan.sizes)} if plan.sizes else {})

@@ -75,7 +75,11 @@ def check_room(made: Path, target: Path, key: str, generated: bool, overwrite: b
     if not overwrite:
         refuse_existing(target)
         return
-    if target.is_dir() and (others := {each.name for each in target.iterdir()} - _names(made)):
+    # Where nothing was made, all that an earlier export left is to go.
+    there = (
+        [each for each in target.iterdir() if made.exists() or not each.is_file()] if target.is_dir() else []
+    )
+    if others := {each.name for each in there} - _names(made):
         # An export of more slices, or somebody's own files: not ours to delete, and not to be mixed with.
         raise DataError(
             f"{target}: holds {len(others)} files that this export does not replace, such as {min(others)}; "

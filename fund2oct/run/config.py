@@ -88,9 +88,13 @@ def load_experiment(name: str, overrides: str | Sequence[str] = ()) -> dict[str,
         if not separator or not key:
             raise ConfigError(f"override {override!r}: expected key=value, as in trainer.max_epochs=1")
     try:
+        said = []
         for override in overrides:  # one by one: a further key of a section hides that it was set to a value
-            _check_mappings(OmegaConf.from_dotlist([override]))
-        merged = _merge(_merge(base, own), OmegaConf.from_dotlist(overrides))
+            alone, key = OmegaConf.from_dotlist([override]), override.partition("=")[0]
+            _check_mappings(alone)
+            if key not in _MAPPINGS or OmegaConf.select(alone, key) is not None:  # else it is left empty
+                said.append(override)
+        merged = _merge(_merge(base, own), OmegaConf.from_dotlist(said))
         resolved = OmegaConf.to_container(merged, resolve=True, throw_on_missing=True)
     except (OmegaConfBaseException, YAMLError, ValueError, TypeError) as error:
         raise ConfigError(f"experiment {name!r}: {_one_line(error)}") from None

@@ -97,18 +97,19 @@ def remove_if_empty(run: Path) -> None:
 
 
 @rank_zero_only
-def end_replacing(run: Path, trained: bool) -> None:
-    """Remove the earlier run that was set aside, or put it back where nothing was trained in its place.
+def end_replacing(run: Path, trained: bool, trial: bool = False) -> None:
+    """Remove the earlier run that was set aside, or put it back where nothing is kept in its place.
 
     Args:
         run: the folder.
-        trained: whether something was trained; one that left a checkpoint has trained in any case.
+        trained: whether a training came to its end; what left a checkpoint is kept in any case.
+        trial: whether it was a trial of a batch, of which nothing is kept.
     """
     earlier = run / _EARLIER
     if not earlier.is_dir():
         return
-    if not (trained or last_checkpoint(run)):
-        rank_zero_info(f"nothing was trained: {run} is the earlier run, as before")
+    if trial or not (trained or last_checkpoint(run)):
+        rank_zero_info(f"nothing of this training is kept: {run} is the earlier run, as before")
         _remove(_made(run))
         for path in earlier.iterdir():
             path.rename(run / path.name)

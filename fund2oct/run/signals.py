@@ -34,6 +34,8 @@ class SaveWhenTerminated(pl.Callback):
     def __init__(self) -> None:
         self.signal: signal.Signals | None = None
         """The signal that all processes ended for."""
+        self.trained = self._stepped = False
+        """Whether the training made steps, and came to its end."""
         self.not_requeued = ""
         """Why Slurm did not take the job back."""
         self._noted = self._n_shared = 0
@@ -49,7 +51,12 @@ class SaveWhenTerminated(pl.Callback):
 
     def on_train_batch_end(self, trainer: pl.Trainer, *_: Any) -> None:
         """Agree whether to end."""
+        self._stepped = True
         self._agree(trainer)
+
+    def on_fit_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """Note that the training came to its end."""
+        self.trained = self._stepped
 
     def on_validation_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Learn how many batches every process validates on: what one of them alone has is not waited at."""

@@ -155,19 +155,24 @@ def train(
     run = make_run_folder(experiment, out, overwrite, resume)
     if again := is_started_again(run):
         resume = last_checkpoint(run) or resume  # not from where it once began
-    trained = False
+    ending = SaveWhenTerminated()
     try:
-        trained = _train(config, run, resume, command_of(experiment, listed(overrides)), again)
+        _train(config, run, resume, command_of(experiment, listed(overrides)), again, ending)
     finally:
-        end_replacing(run, trained)
+        end_replacing(run, ending.trained, trial=bool(config["trainer"].get("fast_dev_run")))
         remove_if_empty(run)
     return run
 
 
-def _train(config: dict[str, Any], run: Path, resume: str | Path | None, command: str, again: bool) -> bool:
-    """Train and report. Returns whether steps were made, other than those of a trial that keeps nothing."""
+def _train(
+    config: dict[str, Any],
+    run: Path,
+    resume: str | Path | None,
+    command: str,
+    again: bool,
+    ending: SaveWhenTerminated,
+) -> None:
     cli = _build(config, run)
-    ending = SaveWhenTerminated()
     cli.trainer.callbacks.append(ending)  # type: ignore[attr-defined]
     if resume is not None and not again:  # a job that had trained to the end still lacks its report
         check_resumable(resume, cli.model, cli.trainer)
@@ -193,7 +198,6 @@ def _train(config: dict[str, Any], run: Path, resume: str | Path | None, command
         with report_explained(run, data if isinstance(data, str) else None):
             ending.raise_noted()
             _report(cli, run, own, distances, report["n_eyes"])
-    return cli.trainer.global_step > 0 and not config["trainer"].get("fast_dev_run")
 
 
 def _is_no_advertising(record: logging.LogRecord) -> bool:

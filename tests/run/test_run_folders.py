@@ -107,9 +107,9 @@ def contents(folder):
     [
         ("model.init_args.init_from=nothere.ckpt", 1, "init_from"),
         ("data.init_args.n_eyes=13", 1, "n_eyes"),
-        ("trainer.fast_dev_run=1", 0, "nothing was trained"),
-        ("trainer.limit_train_batches=0", 0, "nothing was trained"),
-        ("trainer.max_epochs=0", 0, "nothing was trained"),
+        ("trainer.fast_dev_run=1", 0, "nothing of this training is kept"),
+        ("trainer.limit_train_batches=0", 0, "nothing of this training is kept"),
+        ("trainer.max_epochs=0", 0, "nothing of this training is kept"),
     ],
 )
 def test_the_run_that_was_to_be_replaced_stays_where_nothing_is_trained(

@@ -32,17 +32,18 @@ def files_below(folder: Path) -> tuple[list[Path], list[tuple[Path, str]]]:
     """
     files: list[Path] = []
     errors: list[OSError] = []
-    looked_into = set(folder.resolve().parents)
-    roots = [folder]
-    for root in roots:  # links that are met on the way join them
-        for here, inside, names in os.walk(root, onerror=errors.append):
-            place = Path(here).resolve()
+    looked_into = {_identity(parent) for parent in folder.resolve().parents if parent.exists()}
+    roots, hidden = [folder], list[Path]()
+    while roots or hidden:  # hidden folders come last: a link may show what is in them
+        for here, inside, names in os.walk((roots or hidden).pop(0), onerror=errors.append):
+            place = _identity(Path(here))
             if place in looked_into:
                 inside.clear()
                 continue
             looked_into.add(place)
             files += [path for name in names if _is_file(path := Path(here, name))]
-            inside.sort()
+            hidden += [Path(here, name) for name in sorted(inside) if name.startswith(".")]
+            inside[:] = sorted(name for name in inside if not name.startswith("."))
             roots += [path for name in inside if (path := Path(here, name)).is_symlink()]
     closed = [
         (Path(error.filename or folder), f"cannot be read: {error.strerror or error}") for error in errors
@@ -51,6 +52,11 @@ def files_below(folder: Path) -> tuple[list[Path], list[tuple[Path, str]]]:
         if place == folder:
             raise DataError(f"{folder}: {reason}")
     return files, closed
+
+
+def _identity(folder: Path) -> tuple[int, int]:
+    found = folder.stat()
+    return found.st_dev, found.st_ino
 
 
 def _is_file(path: Path) -> bool:

@@ -6,6 +6,7 @@ import json
 import math
 import os
 import re
+import shutil
 import tempfile
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -27,6 +28,7 @@ from fund2oct.visual.style import known_figure_formats
 MARK = "metrics.json"
 """The file by which the folder of a report is known."""
 TEXT = "report.md"
+_SCRATCH = ".report-"
 _FIRST = '"protocol"'
 _PICTURES = (".png", ".svg", ".pdf", ".gif")
 
@@ -37,6 +39,8 @@ def check_report_folder(out: Path, overwrite: bool) -> None:
     Raises:
         fund2oct.outputs.OutputError: if it does.
     """
+    for left in out.glob(f"{_SCRATCH}*"):  # of a report that was killed
+        shutil.rmtree(left)
     check_folder(out, MARK, overwrite)
     begins = (out / MARK).read_text("utf-8", "replace")[:40] if (out / MARK).is_file() else ""
     if begins and _FIRST not in begins:
@@ -102,7 +106,7 @@ def write_report(
     drawn = [*chart_pictures(found, reliability or {}), *pictures]
     for name, footer in shown.items():
         drawn += eye_pictures(name, eyes, answers, found, footer)
-    with tempfile.TemporaryDirectory(prefix=".report-", dir=out) as scratch:
+    with tempfile.TemporaryDirectory(prefix=_SCRATCH, dir=out) as scratch:
         made = Path(scratch)
         (made / MARK).write_text(json.dumps(_plain(result), indent=1, allow_nan=False) + "\n")
         contents = {picture.file: picture.write(made, figure_formats) for picture in drawn}
@@ -120,7 +124,7 @@ def _put(made: Path, out: Path) -> None:
     for file in [*out.iterdir()]:  # in all formats
         if file.stem in shown and file.suffix in _PICTURES and file.is_file() and is_made_here(file):
             file.unlink()
-    for file in [*made.iterdir()]:
+    for file in sorted(made.iterdir(), key=lambda file: file.name != MARK):  # by which the folder is known
         os.replace(file, out / file.name)
 
 

@@ -14,6 +14,7 @@ from fund2oct.data.preparing.placing import PhotoPlacement
 from fund2oct.export.formats import known_formats
 from fund2oct.export.replacing import why_no_result
 from fund2oct.eye import DataError, Plain
+from fund2oct.file_kinds import why_not_a_file
 from fund2oct.geometry import Placement
 from fund2oct.models import load_model
 from fund2oct.models.checkpoint import find_model, import_class
@@ -182,7 +183,11 @@ def predict(
     for photo, name in zip(found, name_eyes(found, results.names), strict=True):
         files = results.made_by(network, name)
         if skip_done and all((results.folder / file).exists() for file in files):
-            other = difference(results.folder, name, made_from(photo), files)
+            try:
+                other = difference(results.folder, name, made_from(photo), files)
+            except OSError:
+                done[photo] = PredictedPhoto(photo, name, (), f"{photo}: {why_not_a_file(photo)}")
+                continue
             if not other:
                 there = tuple(results.folder / file for file in files)
                 done[photo] = PredictedPhoto(photo, name, there, skipped=True)

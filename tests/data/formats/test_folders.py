@@ -43,3 +43,9 @@ def test_what_cannot_be_looked_at_counts_as_a_file(tmp_path, monkeypatch):
     touch(tmp_path / "7L.jpg")
     monkeypatch.setattr(Path, "is_file", closed)
     assert files_below(tmp_path)[0] == [tmp_path / "7L.jpg"]
+
+
+def test_a_link_shows_what_lies_in_a_hidden_folder(tmp_path):
+    touch(tmp_path / ".snapshots/3/a.jpg", tmp_path / ".hidden/b.jpg")
+    (tmp_path / "latest").symlink_to(tmp_path / ".snapshots/3")
+    assert sorted(files_below(tmp_path)[0]) == [tmp_path / ".hidden/b.jpg", tmp_path / "latest/a.jpg"]

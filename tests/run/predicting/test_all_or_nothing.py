@@ -55,7 +55,7 @@ def test_what_another_model_made_goes_and_is_not_reported(given, tiny_checkpoint
 
 def test_what_other_options_made_goes(given, tiny_checkpoint):
     given |= {"figure_formats": []}
-    (first,) = predict(tiny_checkpoint, **given, intervals=True)
+    (first,) = predict(tiny_checkpoint, **given, formats=("hdf5", "png"), intervals=True)
     assert "eye_OD.intervals.npz" in names(first)
     # Another format of the very same volume: what is there stays.
     (more,) = predict(tiny_checkpoint, **given, formats="tiff", overwrite=True)
