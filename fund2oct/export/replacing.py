@@ -75,10 +75,9 @@ def check_room(made: Path, target: Path, key: str, generated: bool, overwrite: b
     if not overwrite:
         refuse_existing(target)
         return
-    # Where nothing was made, all that an earlier export left is to go.
-    there = (
-        [each for each in target.iterdir() if made.exists() or not each.is_file()] if target.is_dir() else []
-    )
+    there = [*target.iterdir()] if target.is_dir() else []
+    if not made.exists():  # all files that an earlier export left are to go
+        there = [each for each in there if not each.is_file()]
     if others := {each.name for each in there} - _names(made):
         # An export of more slices, or somebody's own files: not ours to delete, and not to be mixed with.
         raise DataError(
