@@ -27,6 +27,8 @@ def settle_arguments(model: pl.LightningModule, datamodule: object) -> None:
     """
     if hasattr(model, "_encoder_options"):  # it has chosen one
         model.hparams["encoder"] = encoder_for_file(str(model.encoder))
+        if "encoder_px" in model.hparams:
+            model.hparams["encoder_px"] = model._encoder_options[1]  # type: ignore[index]
     for name in {"init_from", "mask_networks"} & model.hparams.keys():
         del model.hparams[name]
     check_plain(model, datamodule)
@@ -47,11 +49,13 @@ def check_plain(model: pl.LightningModule, datamodule: object) -> None:
         for name, value in held.items() if isinstance(held, dict) else [("hparams", held)]:
             if not _is_read_again(value):
                 found = f"{type(value).__name__} {reprlib.repr(value)}"
+                way = f"take it out after super().__init__(), by self.hparams.pop({name!r}, None)"
+                if held is value:
+                    way = "save plain ones, as save_hyperparameters(OmegaConf.to_container(config)) does"
                 raise ValueError(
                     f"{type(one).__name__}: {name}: expected a plain value (a number, a text, True, False, "
                     f"None, or a list or dictionary of these), found {found}; checkpoints hold it, and are "
-                    "read as plain values alone: give it as one, by float(), str() or list(), or take it out "
-                    f"after super().__init__(), by self.hparams.pop({name!r}, None), where it has a default"
+                    f"read as plain values alone: give it as one, by float(), str() or list(), or {way}"
                 )
 
 

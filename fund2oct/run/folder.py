@@ -24,7 +24,7 @@ _MADE = (
 _JOB = ".job"
 """Names the batch job of Slurm that began the run: started again by Slurm, it goes on in the same folder."""
 _EARLIER = ".earlier"
-"""Where an earlier run lies until the one that takes its place has trained something."""
+"""Where an earlier run lies until the one that takes its place has come to its end, or left a checkpoint."""
 
 
 def make_run_folder(

@@ -123,7 +123,8 @@ def train(
         overrides: ``key=value``, as in ``trainer.max_epochs=1``.
         out: folder of the run; by default the next free number in ``runs/EXPERIMENT``.
         resume: a checkpoint to go on from; the run gets a folder of its own all the same.
-        overwrite: whether an earlier run in ``out`` may be replaced. It stays where nothing is trained.
+        overwrite: whether an earlier run in ``out`` may be replaced. It stays where nothing is
+            kept of this one, as of a trial (``fast_dev_run``).
         spread_out: whether to use all GPUs or cores where the configuration does not choose, see
             :func:`fund2oct.run.spreading.spread`; one device if not. Each process runs the command line of
             this one once more, so that it is for commands, not for notebooks.

@@ -12,7 +12,8 @@ def files_below(folder: Path) -> tuple[list[Path], list[tuple[Path, str]]]:
     """Find the files in a folder and in all folders below it, also in those that links lead to.
 
     Each folder is looked into once, under its own name where it has one in the folder, and not under that of
-    a link. A link to a folder further up is not followed: it leads around in a circle.
+    a link; a hidden folder under that of a link that leads to it. A link to a folder further up is not
+    followed: it leads around in a circle.
 
     Args:
         folder: where to search.
@@ -44,7 +45,7 @@ def files_below(folder: Path) -> tuple[list[Path], list[tuple[Path, str]]]:
             files += [path for name in names if _is_file(path := Path(here, name))]
             hidden += [Path(here, name) for name in sorted(inside) if name.startswith(".")]
             inside[:] = sorted(name for name in inside if not name.startswith("."))
-            roots += [path for name in inside if (path := Path(here, name)).is_symlink()]
+            roots += [path for name in inside if os.path.islink(path := Path(here, name))]
     closed = [
         (Path(error.filename or folder), f"cannot be read: {error.strerror or error}") for error in errors
     ]

@@ -39,12 +39,19 @@ def check_report_folder(out: Path, overwrite: bool) -> None:
     Raises:
         fund2oct.outputs.OutputError: if it does.
     """
-    for left in out.glob(f"{_SCRATCH}*"):  # of a report that was killed
-        shutil.rmtree(left)
+    if out.is_dir() and (left := [*out.iterdir()]) and all(map(_is_scratch, left)):
+        for folder in left:  # of a report that was killed
+            shutil.rmtree(folder)
     check_folder(out, MARK, overwrite)
     begins = (out / MARK).read_text("utf-8", "replace")[:40] if (out / MARK).is_file() else ""
     if begins and _FIRST not in begins:
         raise OutputError(f"{out}: holds a {MARK} that is of no report; choose another folder")
+
+
+def _is_scratch(path: Path) -> bool:
+    """Whether it is a folder in which a report was being made, by the name that tempfile gives."""
+    named = re.fullmatch(re.escape(_SCRATCH) + r"[a-z0-9_]{8}", path.name)
+    return named is not None and path.is_dir() and not path.is_symlink()
 
 
 def write_report(

@@ -185,8 +185,11 @@ def predict(
         if skip_done and all((results.folder / file).exists() for file in files):
             try:
                 other = difference(results.folder, name, made_from(photo), files)
-            except OSError:
-                done[photo] = PredictedPhoto(photo, name, (), f"{photo}: {why_not_a_file(photo)}")
+            except OSError as error:  # of the photo, or of a mask of it
+                file = Path(error.filename or photo)
+                why = why_not_a_file(file) or f"cannot be read ({error.strerror or error})"
+                of = f"{photo}: " if file == photo else f"{photo}: {file}: "
+                done[photo] = PredictedPhoto(photo, name, (), of + why)
                 continue
             if not other:
                 there = tuple(results.folder / file for file in files)

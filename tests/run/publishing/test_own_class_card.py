@@ -40,7 +40,7 @@ def test_the_card_of_a_class_of_ones_own_names_it(tiny_checkpoint, tmp_path, cap
     assert f"fund2oct predict mine PHOTO.jpg --out predictions --model {path}\n" in card
     assert f"import fund2oct\nfrom {__name__} import OnFrozen\n\nmodel = fund2oct" in card
     assert 'load_model("mine", OnFrozen)' in card and "pretrained" not in card
-    assert "weights of its `generator.encoder`, which are not in `model.safetensors`: the code of" in card
+    assert "the file of weights of which its `generator.encoder` is built: the code of" in card
     assert "holds all" not in card
     assert main([*command, "--with-encoder", "--overwrite"]) == 0
     assert "holds all weights that use needs" in (tmp_path / "mine/README.md").read_text()

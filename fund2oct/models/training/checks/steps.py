@@ -25,17 +25,24 @@ class Began(NamedTuple):
     Args:
         step: the number of steps.
         n_updates: how often the averaged generator has moved.
+        version: of the generator's weights, which every change of them in their place raises.
         sizes: the shape of all that a checkpoint holds of the generator, by name.
     """
 
     step: int
     n_updates: int
+    version: int
     sizes: dict[str, torch.Size]
 
     @classmethod
     def of(cls, model: Any) -> Began:
         """As a model is now."""
-        return cls(model.global_step, model.generator_ema.n_updates, _sizes(model.generator))
+        return cls(
+            model.global_step,
+            model.generator_ema.n_updates,
+            _version(model.generator),
+            _sizes(model.generator),
+        )
 
 
 def check_steps_itself(model: pl.LightningModule) -> None:
@@ -65,7 +72,7 @@ def check_followed(model: Any, began: Began | None, returned: bool = False) -> N
     """
     if began is None or model.generator_ema.n_updates != began.n_updates:
         return
-    if returned or model.global_step != began.step:
+    if returned or model.global_step != began.step or _version(model.generator) != began.version:
         raise ValueError(
             f"{type(model).__name__}.training_step: the averaged generator, which is the one that is "
             f"validated and used, did not follow any step; {_STEP}"
@@ -88,7 +95,12 @@ def check_same_sizes(model: Any, began: Began) -> None:
 
 
 def _sizes(network: nn.Module) -> dict[str, torch.Size]:
-    return {name: value.shape for name, value in network.state_dict().items()}
+    held = network.state_dict().items()
+    return {name: value.shape for name, value in held if isinstance(value, torch.Tensor)}
+
+
+def _version(network: nn.Module) -> int:
+    return sum(weight._version for weight in network.parameters())
 
 
 def warn_of_untrained(model: nn.Module, optimizers: Sequence[Optimizer]) -> None:

@@ -46,6 +46,16 @@ class Stepping(Returning):
         optimizer.step()
 
 
+class SteppingRaw(Returning):
+    """The same with the optimiser of torch, whose steps Lightning does not count."""
+
+    def training_step(self, batch, batch_idx):
+        loss, optimizer = super().training_step(batch, batch_idx), self.optimizers(use_pl_optimizer=False)
+        optimizer.zero_grad()
+        self.manual_backward(loss)
+        optimizer.step()
+
+
 class SteppingBoth(Stepping):
     def training_step(self, batch, batch_idx):
         super().training_step(batch, batch_idx)
@@ -68,13 +78,15 @@ def test_a_loss_that_a_step_returns_is_refused_after_the_first_batch(tiny_eyes):
     assert model.n_batches == 1
 
 
-@pytest.mark.parametrize("n_validated", [0, 1])
-def test_steps_that_the_average_does_not_follow_are_refused_before_it_is_measured(n_validated, tiny_eyes):
-    model, measured = tiny(Stepping), []
+@pytest.mark.parametrize(("kind", "n_validated"), [(Stepping, 0), (Stepping, 1), (SteppingRaw, 0)])
+def test_steps_that_the_average_does_not_follow_are_refused_before_it_is_measured(
+    kind, n_validated, tiny_eyes
+):
+    model, measured = tiny(kind), []
     model.configure_model()
     model.generator_ema.update(model.generator, 0.0)  # as a training that begins with weights of a file does
     model.measure = lambda *given: measured.append(given)
-    with pytest.raises(ValueError, match=r"Stepping\.training_step: .* did not follow any step"):
+    with pytest.raises(ValueError, match=r"Stepping(Raw)?\.training_step: .* did not follow any step"):
         fit(model, tiny_eyes, limit_val_batches=n_validated)
     assert model.n_batches == 2 and not measured
     # What is there can still be looked at.
