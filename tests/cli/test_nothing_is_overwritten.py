@@ -323,15 +323,6 @@ def test_a_report_has_a_folder_of_its_own(way, tiny_checkpoint, tiny_eyes, tmp_p
     for begun in ("", '{\n "protocol": {'):  # an evaluation that was stopped leaves this, and is given again
         (tmp_path / "metrics.json").write_text(begun)
         check_report_folder(tmp_path, overwrite=True)
-    killed = tmp_path / "killed"
-    (killed / ".report-abcd1234").mkdir(parents=True)
-    check_report_folder(killed, overwrite=False)
-    assert not [*killed.iterdir()]
-    (killed / ".report-drafts").mkdir()  # somebody's own
-    with pytest.raises(OutputError, match="holds other files already"):
-        check_report_folder(killed, overwrite=True)
-    (killed / ".report-drafts").rmdir()
-    killed.rmdir()
     assert contents(tmp_path).keys() == {"scatter.png", "metrics.json"}
 
 

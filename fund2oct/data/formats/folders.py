@@ -49,8 +49,8 @@ def files_below(folder: Path) -> tuple[list[Path], list[tuple[Path, str]]]:
     closed = [
         (Path(error.filename or folder), f"cannot be read: {error.strerror or error}") for error in errors
     ]
-    for place, reason in closed:
-        if place == folder:
+    for unread, reason in closed:
+        if unread == folder:
             raise DataError(f"{folder}: {reason}")
     return files, closed
 

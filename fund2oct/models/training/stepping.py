@@ -146,7 +146,7 @@ class SteppingModule(pl.LightningModule):
         first.zero_grad()
         self.backward_of("generator", losses, nn.ModuleList([self.generator, *others]))
         first.step()
-        self._check_sizes()
+        self._began = check_same_sizes(self, self._began)
         self.generator_ema.update(self.generator, self._decay(self.global_step - 1))
         step_schedules(self.trainer, "step")
         every: int = self.trainer.log_every_n_steps  # type: ignore[attr-defined]  # with 0 nothing is logged
@@ -287,12 +287,7 @@ class SteppingModule(pl.LightningModule):
         """Refuse a loss that a step of one's own returns, and a generator that does not keep its sizes."""
         if isinstance(outputs, Mapping) and "loss" in outputs:
             check_followed(self, self._began, returned=True)
-        self._check_sizes()
-
-    def _check_sizes(self) -> None:
-        if self._began and self._began.sizes:
-            check_same_sizes(self, self._began)
-            self._began = self._began._replace(sizes={})  # once is enough
+        self._began = check_same_sizes(self, self._began)
 
     def on_train_epoch_end(self) -> None:
         """Step the schedules; stop where the training diverged, or nothing of it would be used."""

@@ -1,6 +1,9 @@
 """A report takes the place of an earlier one, and of nothing else."""
 
-from fund2oct.evaluation.report.folder import _put
+import pytest
+
+from fund2oct.evaluation.report.folder import _put, check_report_folder
+from fund2oct.outputs import OutputError
 from fund2oct.visual.page import picture
 from fund2oct.visual.style import new_figure, save_figure
 
@@ -34,3 +37,15 @@ def test_a_first_report_is_moved(tmp_path):
     assert {file.name for file in (tmp_path / "out").iterdir()} == {
         "metrics.json", "report.md", "scatter.png", "scatter.svg",
     }  # fmt: skip
+
+
+def test_what_a_killed_report_left_is_no_hindrance_and_what_others_left_is_kept(tmp_path):
+    (tmp_path / ".report-abcd1234").mkdir()
+    (tmp_path / ".report-abcd1234" / "metrics.json").touch()
+    check_report_folder(tmp_path, overwrite=False)
+    assert not [*tmp_path.iterdir()]
+    for name in (".report-drafts", ".report-efgh5678"):
+        (tmp_path / name).mkdir()
+    with pytest.raises(OutputError, match="holds other files already"):
+        check_report_folder(tmp_path, overwrite=True)
+    assert len([*tmp_path.iterdir()]) == 2

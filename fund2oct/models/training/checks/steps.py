@@ -79,12 +79,17 @@ def check_followed(model: Any, began: Began | None, returned: bool = False) -> N
         )
 
 
-def check_same_sizes(model: Any, began: Began) -> None:
+def check_same_sizes(model: Any, began: Began | None) -> Began | None:
     """Refuse a generator of whose weights and buffers its own call has made some, or changed the size.
+
+    Returns:
+        How the training began, without the sizes: to look once is enough.
 
     Raises:
         ValueError: if it has: what is built for use has not, and could not read the checkpoint.
     """
+    if began is None or not began.sizes:
+        return began
     for name, size in _sizes(model.generator).items():
         if began.sizes.get(name) != size:
             raise ValueError(
@@ -92,6 +97,7 @@ def check_same_sizes(model: Any, began: Began) -> None:
                 "size, so that no checkpoint could be read; make it in the constructor with its size, or "
                 "register_buffer(..., persistent=False)"
             )
+    return began._replace(sizes={})
 
 
 def _sizes(network: nn.Module) -> dict[str, torch.Size]:
