@@ -52,8 +52,7 @@ def main(words: list[str] | None = None) -> None:
     check_plan(plan, out)  # it warns, of eyes of another version
     warnings.filterwarnings("ignore")
     trainings = train_plan(plan, out)
-    rows = [line.answer for line in lines_of(plan)]
-    standings = judge(plan, trainings, out / "reports", [*rows, *(row + SHUFFLED for row in rows)])
+    standings = judge(plan, trainings, out / "reports", answers_to_judge(plan))
     write(plan, trainings, standings, docs)
 
 
@@ -109,6 +108,12 @@ def lines_of(plan: Plan) -> list[Line]:
         for name, entry in plan.entries.items()
         for row, end in (entry.rows or {name: ""}).items()
     ]
+
+
+def answers_to_judge(plan: Plan) -> list[str]:
+    """The rows by their names in a report, and the same with the photos of others."""
+    rows = [line.answer for line in lines_of(plan)]
+    return [*rows, *(row + SHUFFLED for row in rows if plan.shuffled_photos)]
 
 
 def failures(plan: Plan, trainings: Sequence[Training]) -> dict[str, str]:

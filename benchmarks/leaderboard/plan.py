@@ -62,6 +62,7 @@ class Plan:
         seeds: of the trainings; the eyes and their split are the same for all.
         distances: between real and generated sets, some of :data:`DISTANCES`.
         thorough: whether the distances of all controls are measured too.
+        shuffled_photos: whether each row of a leaderboard is asked with the photos of other patients, too.
         settings: ``key=value`` of all trainings.
         sizes: numbers of training eyes, for learning curves; empty for all eyes.
         pretrainings: by name, trained before the entries, for as long, with the first seed; not judged.
@@ -73,6 +74,7 @@ class Plan:
     seeds: list[int] = field(default_factory=lambda: [0, 1, 2])
     distances: list[str] = field(default_factory=lambda: ["image"])
     thorough: bool = False
+    shuffled_photos: bool = True
     settings: list[str] = field(default_factory=list)
     sizes: list[int] = field(default_factory=list)
     pretrainings: dict[str, Entry] = field(default_factory=dict)

@@ -12,14 +12,13 @@ import pytest
 import torch
 import trainings
 import yaml
-from checks import check_plan, check_rows
+from checks import check_plan
 from matplotlib.text import Text
 from plan import DOCS, HERE, Plan, run
 from small_plans import OWN, SURFACES, VOXELS
 from trainings import trainings_of
 
 from fund2oct.data import EyeReader, PhantomDataModule
-from fund2oct.models import SurfaceModel
 from fund2oct.models.training.finite import NotFiniteError
 from fund2oct.retina import layers
 from fund2oct.run.config import load_experiment
@@ -257,17 +256,6 @@ def test_what_a_plan_needs_is_looked_for_before_its_trainings(plan, tmp_path, mo
     monkeypatch.setattr("fund2oct.evaluation.distances.load_feature_network", missing)
     with pytest.raises(FileNotFoundError, match="fund2oct weights fetch i3d"):
         check_plan(Plan.read(plan, ["distances=[video]"]), tmp_path)
-
-
-def test_a_row_may_be_what_a_model_answers_to_what_is_told_of_others():
-    rows = {
-        "told of others": ", median surfaces, shuffled metadata",
-        "not told": ", median surfaces, no metadata",
-    }
-    told, plain = (SurfaceModel((6, 32, 48), encoder="own", conditions=each) for each in (["age_years"], []))
-    check_rows("told", rows, told)
-    with pytest.raises(ValueError, match=r"plain: rows: expected .*, found .*shuffled metadata"):
-        check_rows("plain", rows, plain)
 
 
 def test_learning_curves_have_no_row_that_looks_among_training_eyes(plan):
