@@ -130,7 +130,6 @@ def test_what_lies_beyond_the_frame_is_its_outermost_tenth_to_and_fro():
         (torch.rand(1, 1, S, Z, X), torch.zeros(S, 3), DZ_MM, r"\(B, S, K\)"),
         (torch.rand(1, 1, S, Z, X), torch.zeros(1, S + 1, 3), DZ_MM, r"\(B, S, K\)"),
         (torch.rand(1, 1, S, Z, X), torch.zeros(1, S, 3), 0.0, "positive length"),
-        (torch.rand(1, 1, S, Z, X), torch.zeros(1, S, 3), torch.zeros(1), "positive length"),
         (torch.rand(1, 1, S, Z, X), torch.zeros(1, S, 3), torch.rand(2), "one for each"),
     ],
 )

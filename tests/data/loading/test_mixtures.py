@@ -169,11 +169,7 @@ class Pretrain(VoxelGAN):
     def training_step(self, batch, batch_idx):
         self.seen.append((batch["photos"]["key"], batch["volumes"]["key"]))
         loss = self.generator(batch["photos"]["fundus"], self.grid(batch), n_depth=8).mean()
-        loss = loss - batch["volumes"]["volume"].mean()
-        optimizer = self.optimizers()[0]
-        optimizer.zero_grad()
-        self.manual_backward(loss)
-        optimizer.step()
+        self.step_generator({"level": loss - batch["volumes"]["volume"].mean()})
 
     def grid(self, batch):
         import torch

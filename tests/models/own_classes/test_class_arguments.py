@@ -177,10 +177,12 @@ class Labelled(VolumeModel):
             r"shape: expected a plain .* found tuple \((np\.int64\()?6",
         ),
         ({"label": OmegaConf.create([1])}, "label: expected a plain value .* found ListConfig"),
-        ({"label": Path("eyes.h5")}, r"label: expected a plain value .* found \w*Path"),
+        (
+            {"label": Path("eyes.h5")},
+            r"label: expected a plain value .* found \w*Path .*self\.hparams\.pop\('label', None\)",
+        ),
         ({"label": Kind.ONE}, "label: expected a plain value .* found Kind"),
         ({"label": nn.Linear(1, 1)}, "label: expected a plain value .* found Linear"),
-        ({"label": [lambda: 1]}, r"label: expected a plain value .* self\.hparams\.pop\('label', None\)"),
     ],
 )
 def test_an_argument_that_no_checkpoint_gives_back_is_refused(arguments, message, tiny_eyes):
@@ -206,7 +208,7 @@ class SavingOnceMore(VoxelGAN):
 
 def test_what_was_chosen_stays_where_a_class_saves_its_arguments_once_more(tiny_eyes, tmp_path):
     model = SavingOnceMore(SHAPE, encoder="own", channels=(8, 8), weights=WEIGHTS)
-    model.hparams |= {"encoder": "auto", "encoder_px": 192}  # as it was given
+    model.hparams.update(encoder="auto", encoder_px=192)  # as they were given
     fit(model, tiny_eyes).save_checkpoint(tmp_path / "model.ckpt")
     saved = torch.load(tmp_path / "model.ckpt", weights_only=True)["hyper_parameters"]
     assert saved["encoder"] == "own" and saved["encoder_px"] is None and "init_from" not in saved

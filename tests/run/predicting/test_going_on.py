@@ -65,6 +65,10 @@ def test_results_of_another_model_or_option_are_not_taken(patients, tiny_checkpo
 def test_a_file_that_an_earlier_model_left_is_not_taken(patients, tiny_checkpoint, tmp_path):
     given = {"photos": patients / "anna", "out": tmp_path / "out", "figure_formats": [], "skip_done": True}
     predict(tiny_checkpoint, **given, formats=["hdf5", "tiff"])
-    predict(tiny_checkpoint, **given, seed=1, overwrite=True)  # makes no .tif
+    left = tmp_path / "out" / "OD.ome.tif"
+    earlier = left.read_bytes()
+    predict(tiny_checkpoint, **given, seed=1, overwrite=True)  # makes none
+    assert not left.exists()
+    left.write_bytes(earlier)  # somebody puts it there again
     with pytest.raises(OutputError, match="nobody knows what"):
         predict(tiny_checkpoint, **given, seed=1, formats="tiff")
