@@ -189,7 +189,9 @@ def answers_of(
             given += surface_answers(training.answer, model, training_eyes, training.seed)
         by_name = {answer.name: answer for answer in given}
         rows = plan.entries[name].rows or {name: ""}
-        found += [replace(by_name[training.answer + end], name=row) for row, end in rows.items()]
+        # Rows of what is told of others have surfaces alone.
+        there = {row: training.answer + end for row, end in rows.items() if training.answer + end in by_name}
+        found += [replace(by_name[answer], name=row) for row, answer in there.items()]
     return found
 
 
