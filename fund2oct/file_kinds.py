@@ -135,6 +135,27 @@ def why_not_a_file(path: str | os.PathLike[str]) -> str:
         return f"cannot be opened ({error.strerror or error})"
 
 
+def file_identity(path: str | os.PathLike[str]) -> tuple[int, int]:
+    """What is the same for all names of a file or a folder, as links and capital letters make them.
+
+    Args:
+        path: the file or folder; a link is followed.
+
+    Returns:
+        Device and number on it.
+
+    Raises:
+        OSError: if there is none.
+
+    Example:
+        >>> _ = Path("empty.png").write_bytes(b"")
+        >>> file_identity("empty.png") == file_identity("./empty.png")
+        True
+    """
+    found = os.stat(path)
+    return found.st_dev, found.st_ino
+
+
 def file_sha256(path: str | os.PathLike[str]) -> str:
     """SHA-256 of a file, read piece by piece.
 

@@ -15,7 +15,7 @@ from pathlib import Path
 
 from fund2oct import __version__
 from fund2oct.eye import DataError, some_of
-from fund2oct.file_kinds import is_made_here, kind_of
+from fund2oct.file_kinds import file_identity, is_made_here, kind_of
 
 AnyPath = str | os.PathLike[str]
 _NAMED = 3
@@ -109,15 +109,10 @@ def check_inputs(paths: Iterable[AnyPath], inputs: Iterable[AnyPath]) -> None:
     """
     there = [path for path in map(Path, paths) if path.exists()]
     # Only where something is there: of many inputs each would be looked at for each output.
-    read = {_identity(Path(path)) for path in inputs if os.path.exists(path)} if there else set()
+    read = {file_identity(Path(path)) for path in inputs if os.path.exists(path)} if there else set()
     for path in there:
-        if _identity(path) in read:
+        if file_identity(path) in read:
             raise OutputError(f"{path}: is read by this very command; choose another place for the results")
-
-
-def _identity(path: Path) -> tuple[int, int]:
-    found = path.stat()
-    return found.st_dev, found.st_ino
 
 
 def check_no_file(folder: AnyPath) -> None:

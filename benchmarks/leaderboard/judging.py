@@ -95,7 +95,7 @@ def judge_seed(
         )
         (folder / "asked.json").write_text(json.dumps(asked_of(asked, plan, missing), indent=1) + "\n")
         found |= dict.fromkeys(missing, folder)
-    reports = {folder: _read(folder / "metrics.json") for folder in set(found.values())}
+    reports = {folder: _read(folder / "metrics.json") for folder in {found[name] for name in answers}}
     return {
         part: {name: held[name] for name in answers if name in (held := reports[found[name]][part])}
         for part in ("eyes", "sets", "distances")

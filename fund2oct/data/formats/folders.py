@@ -6,6 +6,7 @@ import os
 from pathlib import Path
 
 from fund2oct.eye import DataError
+from fund2oct.file_kinds import file_identity
 
 
 def files_below(folder: Path) -> tuple[list[Path], list[tuple[Path, str]]]:
@@ -33,11 +34,11 @@ def files_below(folder: Path) -> tuple[list[Path], list[tuple[Path, str]]]:
     """
     files: list[Path] = []
     errors: list[OSError] = []
-    looked_into = {_identity(parent) for parent in folder.resolve().parents if parent.exists()}
+    looked_into = {file_identity(parent) for parent in folder.resolve().parents if parent.exists()}
     roots, hidden = [folder], list[Path]()
     while roots or hidden:  # hidden folders come last: a link may show what is in them
         for here, inside, names in os.walk((roots or hidden).pop(0), onerror=errors.append):
-            place = _identity(Path(here))
+            place = file_identity(Path(here))
             if place in looked_into:
                 inside.clear()
                 continue
@@ -53,11 +54,6 @@ def files_below(folder: Path) -> tuple[list[Path], list[tuple[Path, str]]]:
         if unread == folder:
             raise DataError(f"{folder}: {reason}")
     return files, closed
-
-
-def _identity(folder: Path) -> tuple[int, int]:
-    found = folder.stat()
-    return found.st_dev, found.st_ino
 
 
 def _is_file(path: Path) -> bool:
